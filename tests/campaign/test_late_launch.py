@@ -96,7 +96,7 @@ def test_second_run_that_appears_after_launch_step_is_cancelled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cancel", "outcome"), [("true", "the run was cancelled"), ("false", "the run goes on in Coval")]
+    ("cancel", "outcome"), [("true", "the run was cancelled"), ("false", "the run continues in Coval")]
 )
 def test_signal_during_check_for_second_run_ends_launch_step(cancel: str, outcome: str) -> None:
     signal = Signal(kill=False, method="GET", path="/runs", request=74)  # the last one of the step

@@ -691,7 +691,7 @@ def test_named_run_that_is_not_over_by_the_deadline_is_an_error(
     named, began = past.launch(test_set_id="stuck001", days=0.0), clock.now()
     result, _ = run_step(world=past.world, baseline=f"run:{named}", thresholds=COMPARED, max_wait_time="200")
     assert (result.outputs["verdict"], result.exit_code) == ("error", 1)
-    assert f"run {named} was not over when max_wait_time was" in result.outputs["reason"]
+    assert f"run {named} had not ended when max_wait_time was over" in result.outputs["reason"]
     assert clock.now() - began <= 210
 
 
@@ -772,12 +772,12 @@ def test_lists_that_hide_tags_cause_no_warning(run_step: RunStep, clock: Virtual
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ("metric", ": another version of Latency judged it"),
-        ("persona", ": another persona called then, or another version of it"),
-        ("cases", ": no test case is the same any more (left out: 10 whose contents changed)"),
+        ("metric", ": it used another version of Latency"),
+        ("persona", ": it used another persona, or another version of it"),
+        ("cases", ": no test case is still the same (left out: 10 with changed contents)"),
     ],
 )
-def test_reason_says_first_that_nothing_can_be_compared_and_since_when(
+def test_reason_says_first_with_which_run_nothing_can_be_compared(
     change: str, why: str, past: Past, run_step: RunStep
 ) -> None:
     earlier = past.launch(tags="stable")
@@ -789,12 +789,12 @@ def test_reason_says_first_that_nothing_can_be_compared_and_since_when(
         case _:
             for case in CASES:
                 past.world.edits.change(case, input_str="Another question")
-    inputs = {"baseline": "tag:stable", "thresholds": COMPARED, "promote": "stable"}
-    result, _ = run_step(world=past.world, event=PUSH, env=ON_MAIN, **inputs)
-    start = f"Nothing can be compared since the baseline, run {earlier} of 2026-01-01{why}; to start anew, "
+    given = {"baseline": "tag:stable", "thresholds": COMPARED, "promote": "stable"}
+    result, _ = run_step(world=past.world, event=PUSH, env=ON_MAIN, **given)
+    start = f"Nothing can be compared with the baseline, run {earlier} of 2026-01-01{why}; "
     assert (result.outputs["verdict"], result.outputs["reason"]) == (
         "inconclusive",
-        f"{start}run the workflow by hand with accept: true.",
+        f"{start}run the workflow manually with accept: true to start over.",
     )
     assert [record.run_id for record in past.world.runs if "stable" in record.tags] == [earlier]
     assert "nothing in its baseline could be compared" in result.log

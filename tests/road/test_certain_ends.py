@@ -198,7 +198,7 @@ def test_given_test_cases_are_waited_for(run_step: RunStep) -> None:
 
 
 NO_TARGETS_OF_OLDER_SHAPE = (
-    "Coval reports neither the id nor the single values of Latency, so its target cannot be judged (and 3 more "
+    "Coval reports neither the id nor individual values of Latency, so its target cannot be judged (and 3 more "
     "criteria)."
 )
 
@@ -206,7 +206,7 @@ NO_TARGETS_OF_OLDER_SHAPE = (
 @pytest.mark.parametrize(
     ("gate", "reason"),
     [
-        ({"thresholds": "Latency: p(95) < 2"}, "Coval reports no single values of Latency, so p(95) is not known."),
+        ({"thresholds": "Latency: p(95) < 2"}, "Coval reports no individual values of Latency, so p(95) is unknown."),
         (
             {"use_metric_targets": "true"},
             NO_TARGETS_OF_OLDER_SHAPE,

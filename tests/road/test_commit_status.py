@@ -140,7 +140,7 @@ def test_interrupted_step_leaves_no_pending_status(
         assert clock.now() - at <= 6
         github.faults.clear()
         run_post(result, server, github, INPUT_CANCEL_ON_INTERRUPT=cancel)
-        outcome = "the run was cancelled" if cancel == "true" else "the run goes on in Coval"
+        outcome = "the run was cancelled" if cancel == "true" else "the run continues in Coval"
         assert states(github)[-1] == ("error", f"🚫 Cancelled: The step was interrupted; {outcome}.")
 
 

@@ -42,8 +42,8 @@ GIVEN = {
 STEADY = replace(BY_NAME["unchanged"], before=None)
 SLOW, USUAL = 1.5, 1.0
 WAITS = (
-    "it is better than its baseline by more than the margin, which one run alone may owe to chance. The next run that "
-    "is as good gets the tag. To move it at once, run the workflow by hand with accept: true."
+    "it is better than its baseline by more than the margin, which in a single run may be chance. The next run that "
+    "is as good gets the tag. To move it at once, run the workflow manually with accept: true."
 )
 
 

@@ -225,8 +225,8 @@ def test_new_version_of_judge_is_told_with_what_to_do(nights: Callable[..., Nigh
     past.world.edits.revise(catalogue.LATENCY.id)
     result = past.pass_by()
     assert line(result).startswith("? no drift: ")
-    assert "Drift is not known since the reference, run " in result.log
-    assert "another version of Latency judged it" in result.log
+    assert "Drift cannot be judged against the reference, run " in result.log
+    assert "it used another version of Latency" in result.log
     assert "accept: true" in result.log
 
 

@@ -92,8 +92,8 @@ def test_old_holder_loses_tag_and_keeps_others(run_step: RunStep, clock: Virtual
     result, _ = promote(run_step, world=world)
     new = result.outputs["run_id"]
     assert (tags(world, old), holders(world)) == (("nightly", "mine"), [new])
-    assert f"Promoted run {new} to tag stable (run {old} had it)." in result.log
-    assert f"Promoted to `stable`, which run `{old}` had." in result.summary
+    assert f"Promoted run {new} to tag stable (previously run {old})." in result.log
+    assert f"Promoted to `stable` (previously run `{old}`)." in result.summary
 
 
 def test_tag_is_set_before_old_holder_loses_it(run_step: RunStep, clock: VirtualClock) -> None:
@@ -120,7 +120,7 @@ def test_many_holders_lose_tag(run_step: RunStep, clock: VirtualClock) -> None:
     clock.sleep(NIGHT)
     result, _ = promote(run_step, world=world)
     assert holders(world) == [result.outputs["run_id"]]
-    assert "and 22 more had." in result.summary
+    assert "and 22 more)." in result.summary
     assert [tags(world, old) for old in olds] == [()] * 25
 
 
@@ -163,7 +163,7 @@ def test_run_whose_tags_are_hidden_is_not_promoted(run_identity: Any, run_step: 
     result, server = promote(run_step, quirks=Quirks(run_identity=run_identity), tags="nightly")
     assert tags(server.world, result.outputs["run_id"]) == ("nightly",)
     (warning,) = result.annotations("warning")
-    assert "Coval does not show all of its tags, so they would be lost." in warning.data
+    assert "Coval does not show all of its tags, and the hidden ones would be lost." in warning.data
     assert result.outputs["verdict"] == "passed"
 
 
@@ -270,8 +270,8 @@ def test_newer_holder_keeps_tag(run_step: RunStep, clock: VirtualClock) -> None:
     result, server = promote(run_step, world=world)
     newer = world.runs[-1].run_id
     assert (holders(world), requests(server, "PATCH")) == ([old, newer], [])
-    assert f"was not promoted to tag stable: run {newer}, which is newer, has the tag." in result.log
-    assert f"Not promoted to `stable`: run `{newer}`, which is newer, has the tag." in result.summary
+    assert f"was not promoted to tag stable: the newer run {newer} has the tag." in result.log
+    assert f"Not promoted to `stable`: the newer run `{newer}` has the tag." in result.summary
     assert (result.annotations("warning"), result.outputs["verdict"]) == ([], "passed")
 
 
@@ -373,7 +373,7 @@ def test_change_whose_responses_are_lost_counts(run_step: RunStep, clock: Virtua
     world, old = world_with(clock, "stable")
     result, _ = promote(run_step, "PATCH /runs/* -> reset-after", world=world)
     assert holders(world) == [result.outputs["run_id"]]
-    assert f"Promoted run {result.outputs['run_id']} to tag stable (run {old} had it)." in result.log
+    assert f"Promoted run {result.outputs['run_id']} to tag stable (previously run {old})." in result.log
 
 
 def test_old_holder_that_cannot_be_changed_is_warning(run_step: RunStep, clock: VirtualClock) -> None:
@@ -444,7 +444,7 @@ def test_run_without_room_is_not_promoted(run_step: RunStep, clock: VirtualClock
     world, run_id = world_with(clock, *(f"t{number}" for number in range(MOST_RUN_TAGS)))
     result, _ = promote(run_step, world=world, mode="wait", run_id=run_id)
     (warning,) = result.annotations("warning")
-    assert "it has as many tags as Coval allows.\nLaunch runs with fewer tags." in warning.data
+    assert "it already has as many tags as Coval allows.\nLaunch runs with fewer tags." in warning.data
     assert len(tags(world, run_id)) == MOST_RUN_TAGS
 
 
@@ -516,5 +516,5 @@ def test_run_that_was_not_compared_does_not_take_the_tag_of_a_baseline(run_step:
     compared = {"baseline": "tag:stable", "thresholds": "Resolved: rate(YES) >= baseline"}
     result, _ = promote(run_step, *['GET /runs #1-12 -> json {"runs": []}'], world=world, **compared)
     assert (result.outputs["verdict"], holders(world)) == ("inconclusive", [old])
-    text = f"Not promoted to `stable`: it was compared with no baseline, and run `{old}` has the tag."
-    assert text in result.summary
+    told = f"Not promoted to `stable`: it was not compared with a baseline, and run `{old}` has the tag."
+    assert told in result.summary

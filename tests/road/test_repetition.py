@@ -66,7 +66,7 @@ def without_identity(body: Any) -> Any:
 def test_consistent_failure_is_repeated_as_often_as_allowed(most: int, run_step: RunStep) -> None:
     result, server = run_step(test_set_id="failing1", thresholds=SLOW, repeat_on_failure=str(most))
     assert (result.outputs["verdict"], len(server.world.runs)) == ("failed", 1 + most)
-    assert result.log.count("It runs again") == most
+    assert result.log.count("Repeating it") == most
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_consistent_failure_is_repeated_as_often_as_allowed(most: int, run_step:
 def test_no_repetition_that_cannot_change_verdict(given: dict[str, str], why: str, run_step: RunStep) -> None:
     result, server = run_step(**given | {"repeat_on_failure": "5"})
     assert (result.outputs["verdict"], len(server.world.runs), launch_count(server)) == ("failed", 1, 1)
-    assert f"does not run again, because no repetition can change this: {why}" in result.log
+    assert f"is not repeated, because a repetition cannot change this: {why}" in result.log
 
 
 def test_input_without_effect_on_criteria_is_warned_about(run_step: RunStep) -> None:
@@ -165,7 +165,7 @@ def test_repetition_with_other_test_cases_does_not_count(run_step: RunStep, cloc
     clock.at(clock.now() + 30, lambda: setattr(world, "scenario", replace(PASSING, test_cases=8)))
     result, _ = run_step(**FLAKY, world=world)
     assert (result.outputs["verdict"], len(world.runs)) == ("failed", 2)
-    why = "so the first run decides. Its test cases are not those of the first run (0 new, 2 missing)."
+    why = "so the first run decides. Its test cases differ from the first run's (0 new, 2 missing)."
     assert f"Repetition {world.runs[1].run_id} does not count, {why}" in result.log
 
 
@@ -214,7 +214,7 @@ def test_simulations_without_result_are_replaced(run_step: RunStep, clock: Virtu
     clock.at(30, lambda: setattr(world, "scenario", PASSING))
     result, _ = run_step(world=world, repeat_on_failure="3")
     assert (result.outputs["verdict"], len(world.runs)) == ("passed", 2)
-    assert "3 simulations without a result were replaced by one of a later run." in result.log
+    assert "3 simulations without a result were replaced from a later run." in result.log
     assert (result.outputs["total_simulations"], result.outputs["completed_simulations"]) == ("17", "17")
 
 

@@ -352,7 +352,7 @@ def test_wait_without_run_sets_no_status(fault: str, run_step: RunStep, github: 
     result, _ = run_step(fault, mode="wait", run_id="r1", event={"schedule": "0 * * * *"}, env=env, **inputs)
     assert result.outputs["verdict"] == "error"
     assert not github.statuses
-    assert "the tested commit is not known" in result.annotations("notice")[0].data
+    assert "the tested commit is unknown" in result.annotations("notice")[0].data
 
 
 def test_issue_comment_without_known_head_sets_no_status(run_step: RunStep, github: FakeGitHub) -> None:
@@ -743,7 +743,7 @@ def test_misspelt_secret_is_error_in_own_pull_request_whatever_on_missing_api_ke
 
 
 UNJUDGED = "No threshold is set: the agent's quality was not judged."
-ONLY_ADVISORY = "All thresholds are advisory: the agent's quality did not decide."
+ONLY_ADVISORY = "All thresholds are advisory: the agent's quality did not decide the verdict."
 
 
 def test_pass_with_advisory_thresholds_only_says_that_they_do_not_decide(run_step: RunStep) -> None:
@@ -884,7 +884,7 @@ def test_log_of_failing_step_ends_with_worst_simulation_and_verdict(
     assert f"({leg['simulations'][0]['id']})" in end
     assert leg["reasons"][0].rstrip(".") in end
     assert f"Run: {result.outputs['run_url']}" in end
-    assert "To repeat just " in end
+    assert "To repeat only " in end
 
 
 def assert_annotations_tell_nothing_twice(result: StepResult) -> None:

@@ -228,7 +228,7 @@ def test_interrupt_keeps_run_without_cancel_on_interrupt(run_step: RunStep, cloc
     clock.at(10, clock.interrupt)
     result, server = run_step(cancel_on_interrupt="false")
     assert run_statuses(server.world) == ["IN PROGRESS"]
-    assert result.outputs["reason"] == "The step was interrupted; the run goes on in Coval."
+    assert result.outputs["reason"] == "The step was interrupted; the run continues in Coval."
     assert not result.post_step_cancels
 
 

@@ -290,7 +290,7 @@ def test_run_that_the_list_lacks_is_not_promoted(run_step: RunStep, clock: Virtu
     nights = Nights(run_step, clock, list_lag=10_000.0)
     result = nights.night("passing", promote="stable", thresholds="Latency: avg < 9", baseline="")
     assert (result.outputs["verdict"], nights.holders()) == ("passed", [])
-    assert "Coval's list of runs lacks it, so it may lack the run that has the tag, too." in result.log
+    assert "Coval's list of runs does not include it, so it may not include the run with the tag, either." in result.log
 
 
 def test_holder_far_behind_in_the_list_is_found_before_the_first_promotion(nights: Nights, clock: VirtualClock) -> None:
@@ -319,7 +319,7 @@ def test_accepted_run_begins_the_comparisons(nights: Nights) -> None:
     assert (accepted.outputs["verdict"], accepted.outputs["baseline_run_id"]) == ("passed", "")
     assert nights.marked(ACCEPTED) == [accepted.outputs["run_id"]]
     assert "| ⚪ | `Resolved: rate(YES) >= baseline - 25pp` | accepted |" in accepted.summary
-    assert accepted.summary.endswith("\nAccepted: comparisons begin with this run.\n")
+    assert accepted.summary.endswith("\nAccepted: later runs are compared with this one.\n")
     after = nights.night("failing", baseline="branch:main last 3")
     assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", accepted.outputs["run_id"])
 
@@ -397,14 +397,14 @@ def test_run_that_a_step_failed_before_is_not_promoted(nights: Nights) -> None:
     again = nights.night("failing", **looser)
     assert (again.outputs["verdict"], nights.holders()) == ("passed", [good])
     (warning,) = [annotation for annotation in again.annotations("warning") if "not promoted" in annotation.data]
-    assert "a step failed it before" in warning.data
-    assert nights.night("failing", **inputs).outputs["verdict"] == "failed"
+    assert "an earlier step failed it" in warning.data
+    assert nights.night("failing", **given).outputs["verdict"] == "failed"
 
 
 def test_red_comparison_says_what_to_do(nights: Nights) -> None:
     nights.night("passing")
     red = nights.night("failing")
-    what = "Fix the agent, or accept the change: run the workflow by hand with accept: true."
+    what = "Fix the agent, or accept the change: run the workflow manually with accept: true."
     (error,) = red.annotations("error")
     assert what in error.data
     assert what in red.summary

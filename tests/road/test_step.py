@@ -83,7 +83,7 @@ def test_log_of_failing_step_ends_unfolded_with_what_failed(name: str, annotatio
     reason = result.outputs["reason"].partition(" (and ")[0].removesuffix(".")
     ids = re.findall(r"\((\w{22})\)", "\n".join(end))
     assert 3 <= len(ids) == len(set(ids)) <= (9 if annotations == "true" else 3)
-    assert re.fullmatch(r'To repeat just .*, set test_case_ids: "[\w, ]+"', end[-1])
+    assert re.fullmatch(r'To repeat only .*, set test_case_ids: "[\w, ]+"', end[-1])
     assert f"Run: {url}" in end[-3:-1]
     assert any(reason in line.replace("%25", "%") for line in end[-8:])
     if annotations == "false":

@@ -39,19 +39,19 @@ def definitions_read(server: Server) -> int:
     ("inputs", "expected"),
     [
         ({"thresholds": "Resolved: count(NOO) == 0"},
-         'No value of Resolved can be "NOO" (did you mean NO?): they are YES, NO or UNKNOWN (seen: YES), so count(NOO) '
-         "is not known."),
+         'Resolved cannot be "NOO" (did you mean NO?): its values are YES, NO or UNKNOWN (seen: YES), so count(NOO) '
+         "cannot be judged."),
         ({"thresholds": "Compliance: count(FALSE) == 0"},
-         'No value of Compliance can be "FALSE": they are YES, NO or UNKNOWN (seen: YES), so count(FALSE) is not '
-         "known."),
+         'Compliance cannot be "FALSE": its values are YES, NO or UNKNOWN (seen: YES), so count(FALSE) cannot '
+         "be judged."),
         ({"thresholds": "Resolved: rate(FAIL) <= 5%"},
-         'No value of Resolved can be "FAIL": they are YES, NO or UNKNOWN (seen: YES), so rate(FAIL) is not known.'),
+         'Resolved cannot be "FAIL": its values are YES, NO or UNKNOWN (seen: YES), so rate(FAIL) cannot be judged.'),
         ({"fail_on_metric_id": "Resolved", "fail_on_metric_value": "false"},
-         'No value of Resolved can be "false": they are YES, NO or UNKNOWN (seen: YES), so fail_on_metric_value cannot '
+         'Resolved cannot be "false": its values are YES, NO or UNKNOWN (seen: YES), so fail_on_metric_value cannot '
          "be judged."),
         ({"thresholds": "Topics: count(lawsuit) == 0"},
-         'No value of Topics can be "lawsuit": they are billing, booking, identity, legal, opening hours or refund '
-         "(seen: billing, booking, identity, opening hours, refund), so count(lawsuit) is not known."),
+         'Topics cannot be "lawsuit": its values are billing, booking, identity, legal, opening hours or refund '
+         "(seen: billing, booking, identity, opening hours, refund), so count(lawsuit) cannot be judged."),
     ],
 )  # fmt: skip
 def test_impossible_value_is_error_in_mode_wait(inputs: dict[str, str], expected: str, follow_run: RunStep) -> None:
@@ -77,7 +77,7 @@ def test_unseen_value_is_questioned_where_definition_is_unreadable(fault: str, f
     assert result.outputs["verdict"] == "passed"
     (warning,) = result.annotations("warning")
     assert "no simulation has the value" in result.summary
-    assert 'no simulation has the value "legal" of Topics' in warning.data
+    assert 'no simulation has the value "legal" for Topics' in warning.data
     misspelt, _ = follow_run(fault, thresholds="Topics: count(refunds) == 0")
     assert misspelt.outputs["verdict"] == "error"
 

@@ -135,7 +135,7 @@ def test_demo_keeps_files_and_says_where_they_are() -> None:
 def test_demo_begins_with_earlier_runs_and_may_promote() -> None:
     shown = demo("--speed", "200", entries="test_set_id=unchang1 promote=stable thresholds=Latency: avg < 1.5")
     assert shown.returncode == 0, shown.stdout
-    assert re.search(r"Promoted run \w{22} to tag stable \(run \w{22} had it\)\.", shown.stdout)
+    assert re.search(r"Promoted run \w{22} to tag stable \(previously run \w{22}\)\.", shown.stdout)
     assert "none" in shown.stdout.partition("\nAnnotations\n")[2].splitlines()[0]
 
 

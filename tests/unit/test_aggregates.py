@@ -71,7 +71,7 @@ def test_one_value_has_no_spread_and_never_passes() -> None:
     judgement = judge_values([3.0], "M: stdev < 1")
     check = only(judgement)
     assert (judgement.verdict, check.problem) == (Verdict.ERROR, OneValue(metric="M"))
-    assert check_reason(check) == "M has only one value, so stdev is not known."
+    assert check_reason(check) == "M has only one value, so stdev is unknown."
     assert judge_values([3.0, 3.0], "M: stdev < 1").verdict is Verdict.PASSED
 
 

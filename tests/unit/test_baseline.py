@@ -203,7 +203,7 @@ def test_summary_without_values_cannot_be_compared() -> None:
     summed = now._replace(metrics=(Metric(id="m", name="Resolved", summary=Summary(mean=1.0)),))
     for one, other, kind, named in (
         (now, summed, "unusable_baseline", "for the baseline"),
-        (summed, now, "only_summary", "so rate(YES) is not known"),
+        (summed, now, "only_summary", "so rate(YES) is unknown"),
     ):
         check = only(
             judged(one, baseline_of(other._replace(run_id="old")), "Resolved: rate(YES) >= baseline", confidence=None)

@@ -1,4 +1,4 @@
-"""Charts of how a metric's values are spread out: bars on both sides of a bound, and none where there are no values."""
+"""Charts of a metric's distribution: bars on both sides of a bound, and none without values."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_values_beyond_bound_have_other_colour(operator: str, beyond: int) -> No
 
 @pytest.mark.parametrize(("operator", "colour"), [("<", BLUE), (">", ORANGE)])
 def test_values_on_one_side_of_bound_have_one_colour(operator: str, colour: str) -> None:
-    (found,) = plots(histogram([each / 4 for each in EVEN], BOUNDS[operator]))
+    (found,) = plots(histogram([value / 4 for value in EVEN], BOUNDS[operator]))
     assert found[:2] == (colour, "bar")
 
 
@@ -59,7 +59,7 @@ def test_ranges_meet_at_bound() -> None:
 
 
 def test_baseline_is_line_over_both_colours() -> None:
-    chart = compared_histogram(EVEN, [each - 0.5 for each in EVEN], BOUNDS["<"])
+    chart = compared_histogram(EVEN, [value - 0.5 for value in EVEN], BOUNDS["<"])
     assert [found[:2] for found in plots(chart)] == [(BLUE, "bar"), (ORANGE, "bar"), (GREY, "line")]
 
 
@@ -74,7 +74,7 @@ def test_ranges_without_values_have_no_bar() -> None:
 
 def test_ends_of_chart_hold_values() -> None:
     for bound in (None, *BOUNDS.values(), Bound(99.0, upper=True, exclusive=True)):
-        shares = [sum(each) for each in zip(*(found[2] for found in plots(histogram(EVEN, bound))), strict=True)]
+        shares = [sum(column) for column in zip(*(found[2] for found in plots(histogram(EVEN, bound))), strict=True)]
         assert shares[0] > 0
         assert shares[-1] > 0
 

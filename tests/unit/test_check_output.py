@@ -77,8 +77,10 @@ def test_short_check_runs_match_golden_file(golden: Callable[[str, str], None]) 
     for name, example in example_reports().items():
         if example.judgement.verdict is Verdict.SKIPPED:  # has no check run
             continue
-        found = brief(example)
-        texts.append(f"# {name}\n{conclusion_of(found) or 'in progress'}\n{found.title}\n    {found.summary}\n")
+        page_text = brief(example)
+        texts.append(
+            f"# {name}\n{conclusion_of(page_text) or 'in progress'}\n{page_text.title}\n    {page_text.summary}\n"
+        )
     golden("check_runs.txt", "\n".join(texts))
 
 
@@ -91,30 +93,30 @@ LARGE: dict[str, Callable[[], Report]] = {
 
 @pytest.mark.parametrize("shape", LARGE)
 def test_large_report_fits_and_uses_the_room(shape: str) -> None:
-    found = render(named(LARGE[shape](), annotate_file="prompts/agent.md"))
-    assert LIMIT * 0.9 < len(found.summary.encode()) <= LIMIT
-    assert len(found.title) <= TITLE_LIMIT
-    assert 0 < len(found.annotations) <= MOST_ANNOTATIONS
-    for annotation in found.annotations:
+    page_text = render(named(LARGE[shape](), annotate_file="prompts/agent.md"))
+    assert LIMIT * 0.9 < len(page_text.summary.encode()) <= LIMIT
+    assert len(page_text.title) <= TITLE_LIMIT
+    assert 0 < len(page_text.annotations) <= MOST_ANNOTATIONS
+    for annotation in page_text.annotations:
         assert len(annotation.title) <= LONGEST_TITLE
         assert len(annotation.message.encode()) <= LONGEST_MESSAGE
-    assert RenderedPage(f"{found.summary}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # all blocks are closed
+    assert RenderedPage(f"{page_text.summary}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # all blocks are closed
 
 
 def test_hostile_text_stays_text_and_fits(subtests: pytest.Subtests) -> None:
     for name, text in NAMED.items():
         with subtests.test(name):
-            for each in (report_of(text), *(ended_with(verdict, text) for verdict in Verdict)):
-                for found in (render(named(each, annotate_file="a.md")), brief(each)):
-                    assert_safe(found)
+            for shown in (report_of(text), *(ended_with(verdict, text) for verdict in Verdict)):
+                for page_text in (render(named(shown, annotate_file="a.md")), brief(shown)):
+                    assert_safe(page_text)
 
 
-def assert_safe(found: PageText) -> None:
-    assert 0 < len(found.title) <= TITLE_LIMIT
-    assert found.title.isprintable()
-    assert len(found.summary.encode("utf-8", "replace")) <= LIMIT
-    assert not {"script", "img", "input"} & {tag.strip("/ ") for tag in RenderedPage(found.summary).tags}
-    assert all(line.isprintable() for note in found.annotations for line in note.message.split("\n"))
+def assert_safe(page_text: PageText) -> None:
+    assert 0 < len(page_text.title) <= TITLE_LIMIT
+    assert page_text.title.isprintable()
+    assert len(page_text.summary.encode("utf-8", "replace")) <= LIMIT
+    assert not {"script", "img", "input"} & {tag.strip("/ ") for tag in RenderedPage(page_text.summary).tags}
+    assert all(line.isprintable() for note in page_text.annotations for line in note.message.split("\n"))
 
 
 def test_name_fits_github_and_tells_the_jobs_of_a_matrix_apart() -> None:

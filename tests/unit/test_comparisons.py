@@ -187,11 +187,10 @@ def test_flips_are_named_and_cut() -> None:
 
 def test_commonest_ways_of_leaving_out_are_worded() -> None:
     least, most = LeftOut(new=1), LeftOut(new=1, valueless=3)
-    comparisons = [Comparison(value=0.5, count=9, cases=9 - n, left_out=left) for n, left in enumerate((least, most))]
-    assert shared_text(comparisons[:1]) == "9 shared test cases; left out: 1 that the baseline does not have"
-    assert shared_text(comparisons) == (
-        "8 to 9 shared test cases; left out at most: 1 that the baseline does not have and 3 without a value in one of "
-        "the two"
+    found = [Comparison(value=0.5, count=9, cases=9 - n, left_out=left) for n, left in enumerate((least, most))]
+    assert shared_text(found[:1]) == "9 shared test cases; left out: 1 not in the baseline"
+    assert shared_text(found) == (
+        "8 to 9 shared test cases; left out at most: 1 not in the baseline and 3 without a value on one side"
     )
 
 

@@ -58,8 +58,8 @@ def with_everything() -> Report:
         )
         for day in (3, 2, 1)
     )
-    transcripts = {each.id: TURNS for each in leg.result.simulations[:3]}
-    return with_leg(report, details=leg.details._replace(transcripts=transcripts), trend=trend)
+    transcripts = {member.id: TURNS for member in leg.result.simulations[:3]}
+    return with_leg(report, details=replace(leg.details, transcripts=transcripts), trend=trend)
 
 
 GOLDEN: dict[str, Callable[[], Report]] = {
@@ -120,11 +120,11 @@ def test_text_from_outside_is_quoted_only(subtests: pytest.Subtests) -> None:
 def assert_quoted(text: str, harmless: list[list[str]]) -> None:
     """Assert that the pages have no other lines than the harmless ones."""
     for page, wanted in zip(shown(quoting(text)), harmless, strict=True):
-        found = unquoted(page)
+        data = unquoted(page)
         assert len(page.encode("utf-8", "replace")) <= LIMIT
         # An empty text has no code span, and where a page is full, cases are left out.
         strange = [
-            line for line in found if line not in wanted and not re.fullmatch(r"<p>Showing \d+ of \d+.</p>", line)
+            line for line in data if line not in wanted and not re.fullmatch(r"<p>Showing \d+ of \d+.</p>", line)
         ]
         assert not strange or not text.strip(" \t\n\u2003\u200b\u2060\ufeff"), strange
 
@@ -142,7 +142,7 @@ def test_large_digest_is_cut_by_whole_cases(shape: str) -> None:
     assert len(page.encode()) <= LIMIT
     (leg,) = report.legs
     total = len([row for row in leg.rows if row.fails])
-    cases = [int(each.replace(",", "")) for each in re.findall(r"^### Case ([\d,]+):", page, re.MULTILINE)]
+    cases = [int(match.replace(",", "")) for match in re.findall(r"^### Case ([\d,]+):", page, re.MULTILINE)]
     assert cases == [*range(1, len(cases) + 1)]
     assert len(cases) >= 3
     assert f"Showing {len(cases):,} of {total:,}." in page
@@ -153,7 +153,7 @@ def test_large_digest_is_cut_by_whole_cases(shape: str) -> None:
 
 def test_worst_case_comes_first_and_turns_are_the_last() -> None:
     page = render(with_everything())
-    assert f"The last {MOST_TURNS} turns of {len(TURNS)}, as quoted data:" in page
+    assert f"The last {MOST_TURNS} of {len(TURNS)} turns, as quoted data:" in page
     assert "[0:17] agent (after 3.4 s): There is no Friday." in page
     assert "this is the clinic" not in page
 
@@ -216,9 +216,15 @@ def test_command_repeats_with_the_same_inputs(given: dict[str, str]) -> None:
     inputs, problems = parse_inputs(environ)
     assert not problems
     assert report.inputs
-    wanted = report.inputs._replace(api_key=None, test_case_ids=("case-s4",), persona_id="p1")
-    assert {each.name: getattr(inputs, each.name) for each in declared() if each.name != "github_token"} == {
-        each.name: getattr(wanted, each.name) for each in declared() if each.name != "github_token"
+    expected = replace(report.inputs, api_key=None, test_case_ids=("case-s4",), persona_id="p1")
+    assert {
+        declaration.name: getattr(inputs, declaration.name)
+        for declaration in declared()
+        if declaration.name != "github_token"
+    } == {
+        declaration.name: getattr(expected, declaration.name)
+        for declaration in declared()
+        if declaration.name != "github_token"
     }
     assert KEY not in render(report)
 

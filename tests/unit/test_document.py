@@ -81,8 +81,8 @@ def parsed_document(report: Report) -> dict[str, Any]:
 def object_schemas(part: Any) -> list[dict[str, Any]]:
     """Return every part of a schema that describes an object with known properties."""
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
-    found = [object_schema for value in inner for object_schema in object_schemas(value)]
-    return [*([part] if isinstance(part, dict) and isinstance(part.get("properties"), dict) else []), *found]
+    schemas = [object_schema for value in inner for object_schema in object_schemas(value)]
+    return [*([part] if isinstance(part, dict) and isinstance(part.get("properties"), dict) else []), *schemas]
 
 
 def test_schema_is_valid_and_requires_all_properties() -> None:
@@ -105,7 +105,7 @@ def with_added_fields(part: Any) -> Any:
             name: value if name in maps and isinstance(value, dict) else with_added_fields(value)
             for name, value in part.items()
         } | {"added_by_a_later_version": {"any": [1]}}
-    return [with_added_fields(each) for each in part] if isinstance(part, list) else part
+    return [with_added_fields(item) for item in part] if isinstance(part, list) else part
 
 
 def test_document_of_later_minor_version_matches_schema() -> None:
@@ -130,20 +130,20 @@ def properties_of(part: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_words_may_be_added_only_where_the_description_says_so() -> None:
-    found = properties_of(schema())
-    growing = {name for name, each in found if '"examples"' in json.dumps(each)}
+    definitions = properties_of(schema())
+    growing = {name for name, definition in definitions if '"examples"' in json.dumps(definition)}
     assert growing == {"kind", "obstacle", "unchecked"}
-    for name, each in found:
-        told = "more words may follow" in each.get("description", "").lower()
-        assert told is (name in growing or name == "problem"), name
-        assert not (told and '"enum"' in json.dumps(each)), name
+    for name, definition in definitions:
+        promises_more = "more words may follow" in definition.get("description", "").lower()
+        assert promises_more is (name in growing or name == "problem"), name
+        assert not (promises_more and '"enum"' in json.dumps(definition)), name
 
 
 def test_titles_are_names_of_types() -> None:
     """Generators of code make a type of every title, and number those that are not unique."""
-    found = titles(schema())
-    assert len(found) == len(set(found)) == len(object_schemas(schema()))
-    assert [each for each in found if not re.fullmatch("[A-Z][a-z]+(?:[A-Z][a-z]+)*", each)] == []
+    names = titles(schema())
+    assert len(names) == len(set(names)) == len(object_schemas(schema()))
+    assert [title for title in names if not re.fullmatch("[A-Z][a-z]+(?:[A-Z][a-z]+)*", title)] == []
     assert schema()["title"] == "CovalGateReport"
 
 
@@ -151,7 +151,7 @@ def titles(part: Any) -> list[str]:
     """Return every title of a schema; a property may have the name title, but then it is no text."""
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
     own = [part["title"]] if isinstance(part, dict) and isinstance(part.get("title"), str) else []
-    return [*own, *(title for each in inner for title in titles(each))]
+    return [*own, *(title for item in inner for title in titles(item))]
 
 
 @pytest.mark.parametrize("file", sorted(SCHEMAS.glob("report-*.json")), ids=lambda file: file.stem)
@@ -160,11 +160,11 @@ def test_documents_of_today_match_schemas_of_earlier_versions(file: Path) -> Non
     earlier = json.loads(file.read_text(encoding="utf-8"))
     assert earlier["$id"] == f"urn:coval-gate:report:{file.stem.removeprefix('report-')}"
     reader = Draft202012Validator(earlier)
-    golden = [json.loads(each.read_text(encoding="utf-8")) for each in GOLDEN.glob("reports/*/result.json")]
+    golden = [json.loads(path.read_text(encoding="utf-8")) for path in GOLDEN.glob("reports/*/result.json")]
     assert len(golden) > 2
     examples = [json.loads(document(report)) for report in (*reports().values(), *comparison_reports().values())]
-    for each in (*golden, *examples):
-        reader.validate(each)
+    for report in (*golden, *examples):
+        reader.validate(report)
 
 
 def test_schema_of_today_is_among_those_kept() -> None:
@@ -174,65 +174,65 @@ def test_schema_of_today_is_among_those_kept() -> None:
 
 def test_schema_describes_formats_and_null_values() -> None:
     text = json.dumps(schema())
-    for phrase in ("ISO 8601", "null with mode launch", "No secrets", "As Coval reported it last"):
+    for phrase in ("ISO 8601", "null with mode launch", "No secrets", "The last status that Coval reported"):
         assert phrase in text
 
 
 @pytest.mark.parametrize("kind", example_reports())
 def test_document_matches_schema_and_judgement(kind: str) -> None:
-    found = parsed_document(reports()[kind])
+    parsed = parsed_document(reports()[kind])
     judgement = reports()[kind].judgement
-    assert found["schema_version"] == SCHEMA_VERSION
-    assert found["verdict"] == (str(judgement.verdict) if judgement.verdict else None)
-    assert found["passed"] is (judgement.verdict is Verdict.PASSED)
-    assert found["status"] == judgement.status
-    assert found["reasons"] == list(reasons(judgement))
-    assert found["reason"] == reason(judgement)
-    assert [len(leg["criteria"]) for leg in found["legs"]] == [
+    assert parsed["schema_version"] == SCHEMA_VERSION
+    assert parsed["verdict"] == (str(judgement.verdict) if judgement.verdict else None)
+    assert parsed["passed"] is (judgement.verdict is Verdict.PASSED)
+    assert parsed["status"] == judgement.status
+    assert parsed["reasons"] == list(reasons(judgement))
+    assert parsed["reason"] == reason(judgement)
+    assert [len(leg["criteria"]) for leg in parsed["legs"]] == [
         len(leg.judgement.checks) for leg in reports()[kind].legs
     ]
 
 
 @pytest.mark.parametrize("kind", example_reports())
 def test_outputs_and_document_agree(kind: str) -> None:
-    found, step_outputs = parsed_document(reports()[kind]), outputs(reports()[kind])
-    assert step_outputs["passed"] == str(found["passed"]).lower()
+    parsed, step_outputs = parsed_document(reports()[kind]), outputs(reports()[kind])
+    assert step_outputs["passed"] == str(parsed["passed"]).lower()
     assert (step_outputs["verdict"], step_outputs["status"], step_outputs["reason"]) == (
-        found["verdict"] or "",
-        found["status"],
-        found["reason"],
+        parsed["verdict"] or "",
+        parsed["status"],
+        parsed["reason"],
     )
-    if not found["legs"]:
+    if not parsed["legs"]:
         assert (step_outputs["run_id"], step_outputs["run_url"], step_outputs["pass_rate"]) == ("", "", "")
         return
-    (leg,) = found["legs"]
+    (leg,) = parsed["legs"]
     assert (step_outputs["run_id"], step_outputs["run_url"]) == (leg["run"]["id"], leg["run"]["url"])
     if leg["pass_rate"] is None:
         assert step_outputs["pass_rate"] == ""
     else:
         assert float(step_outputs["pass_rate"]) == pytest.approx(leg["pass_rate"])
-        not_passed = {each["id"] for each in leg["simulations"] if each["verdict"] != "passed"}
+        not_passed = {row["id"] for row in leg["simulations"] if row["verdict"] != "passed"}
         assert not_passed >= set(json.loads(step_outputs["failed_simulations"]))
 
 
 @pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=3))
 def test_document_with_hostile_text_matches_schema(entries: list[tuple[str, str]]) -> None:
     for name, text in entries:
-        found = parsed_document(report_of(text[:1000]))
-        assert (found["verdict"], found["legs"][0]["verdict"]) == ("error", "error"), name
-        assert found["passed"] is False, name
+        parsed = parsed_document(report_of(text[:1000]))
+        assert (parsed["verdict"], parsed["legs"][0]["verdict"]) == ("error", "error"), name
+        assert parsed["passed"] is False, name
         (leg,) = parsed_document(repeated(report_of(text[:1000])))["legs"]
-        assert {each["stability"] for each in leg["failing_cases"]} == {"flaky", "consistent"}, name
+        assert {case["stability"] for case in leg["failing_cases"]} == {"flaky", "consistent"}, name
 
 
 @given(ANY)
 @settings(max_examples=fewer(3))
 def test_any_text_is_kept_except_lone_surrogates(text: str) -> None:
-    (found,) = parsed_document(report_of(text))["legs"]
-    criterion = found["criteria"][0]["criterion"]
+    (leg,) = parsed_document(report_of(text))["legs"]
+    criterion = leg["criteria"][0]["criterion"]
     assert len(criterion) == len(text)
     assert all(ours == theirs or "\ud800" <= theirs <= "\udfff" for ours, theirs in zip(criterion, text, strict=True))
-    assert found["metrics"][0]["name"] == criterion
+    assert leg["metrics"][0]["name"] == criterion
 
 
 @pytest.mark.parametrize(
@@ -289,8 +289,8 @@ def test_report_cannot_have_fields_that_the_schema_does_not_describe() -> None:
 
 
 def test_document_has_run_and_step() -> None:
-    found = parsed_document(reports()["failed"])
-    (leg,) = found["legs"]
+    parsed = parsed_document(reports()["failed"])
+    (leg,) = parsed["legs"]
     assert leg["run"] == {
         "id": RUN_ID,
         "url": RUN_URL,
@@ -300,7 +300,7 @@ def test_document_has_run_and_step() -> None:
         "test_set_id": "",
     }
     assert set(LAUNCH_IDS) < set(leg["run"])
-    assert found["step"] == {
+    assert parsed["step"] == {
         "repository": "acme/voice-agent",
         "commit": "",
         "pull_request": None,
@@ -317,8 +317,8 @@ def test_document_has_run_and_step() -> None:
 
 
 def test_criterion_has_numbers_texts_and_failing_simulations() -> None:
-    found = parsed_document(reports()["failed"])["legs"][0]["criteria"]
-    assert found[1] == {
+    criteria = parsed_document(reports()["failed"])["legs"][0]["criteria"]
+    assert criteria[1] == {
         "kind": "threshold",
         "criterion": "Latency: max < 1.5",
         "verdict": "failed",
@@ -355,33 +355,42 @@ def test_criterion_has_numbers_texts_and_failing_simulations() -> None:
         "newly_passing": [],
         "newly_passing_left_out": 0,
     }
-    assert found[2]["verdict"] == "passed"
-    assert (found[2]["reason"], found[2]["simulation_ids"], found[2]["margin_text"]) == ("", [], "")
-    assert (found[2]["actual"], found[2]["bound"], found[2]["margin"], found[2]["unit"]) == (0.75, 0.75, 0.0, "share")
+    assert criteria[2]["verdict"] == "passed"
+    assert (criteria[2]["reason"], criteria[2]["simulation_ids"], criteria[2]["margin_text"]) == ("", [], "")
+    assert (criteria[2]["actual"], criteria[2]["bound"], criteria[2]["margin"], criteria[2]["unit"]) == (
+        0.75,
+        0.75,
+        0.0,
+        "share",
+    )
 
 
 def test_criterion_without_measure_has_problem_and_no_numbers() -> None:
-    found = parsed_document(reports()["error, no such metric"])["legs"][0]["criteria"][-1]
+    criterion = parsed_document(reports()["error, no such metric"])["legs"][0]["criteria"][-1]
     numbers = ("actual", "operator", "bound", "unit", "margin", "count", "missing")
-    assert [found[name] for name in numbers] == [None] * 7
-    assert (found["kind"], found["problem"]) == ("metric_present", "no_such_metric")
-    assert found["reason"].startswith('The run has no metric "Latncy"')
+    assert [criterion[name] for name in numbers] == [None] * 7
+    assert (criterion["kind"], criterion["problem"]) == ("metric_present", "no_such_metric")
+    assert criterion["reason"].startswith('The run has no metric "Latncy"')
 
 
 @pytest.mark.parametrize("kind", example_reports())
 def test_margins_in_document_match_verdicts(kind: str) -> None:
     for leg in parsed_document(reports()[kind])["legs"]:
-        for each in leg["criteria"]:
-            assert (each["actual"] is None) is (each["problem"] != "")
-            assert each["margin"] is None or each["margin"] >= 0 or each["verdict"] != "passed"
-            assert each["margin"] is None or each["margin"] <= 0 or each["verdict"] in ("passed", "inconclusive")
-            assert (each["reason"] == "") is (each["verdict"] == "passed")
+        for criterion in leg["criteria"]:
+            assert (criterion["actual"] is None) is (criterion["problem"] != "")
+            assert criterion["margin"] is None or criterion["margin"] >= 0 or criterion["verdict"] != "passed"
+            assert (
+                criterion["margin"] is None
+                or criterion["margin"] <= 0
+                or criterion["verdict"] in ("passed", "inconclusive")
+            )
+            assert (criterion["reason"] == "") is (criterion["verdict"] == "passed")
 
 
 def test_simulations_have_values_and_worst_is_first() -> None:
-    found = parsed_document(reports()["failed, two criteria"])["legs"][0]["simulations"]
-    assert [each["id"] for each in found] == ["s4", "s1", "s2", "s3"]
-    assert found[0] == {
+    simulations = parsed_document(reports()["failed, two criteria"])["legs"][0]["simulations"]
+    assert [row["id"] for row in simulations] == ["s4", "s1", "s2", "s3"]
+    assert simulations[0] == {
         "id": "s4",
         "run_id": "run00000000000000000001",
         "status": "COMPLETED",
@@ -400,46 +409,46 @@ def test_simulations_have_values_and_worst_is_first() -> None:
         "explanations": {"m1": "The agent was slow."},
         "explanations_left_out": 0,
     }
-    assert found[2]["test_case"] == ""
-    assert found[2]["verdict"] == "passed"
+    assert simulations[2]["test_case"] == ""
+    assert simulations[2]["verdict"] == "passed"
 
 
 def test_failed_simulation_has_error_and_no_values() -> None:
-    found = {
-        each["id"]: each
-        for each in parsed_document(reports()["failed, simulation did not complete"])["legs"][0]["simulations"]
+    simulations = {
+        row["id"]: row
+        for row in parsed_document(reports()["failed, simulation did not complete"])["legs"][0]["simulations"]
     }
-    assert (found["s4"]["verdict"], found["s4"]["status"]) == ("error", "FAILED")
-    assert (found["s4"]["error"], found["s4"]["values"]) == ("The line was busy.", {})
-    assert found["s4"]["explanations"] == {"m1": "The agent was slow."}
+    assert (simulations["s4"]["verdict"], simulations["s4"]["status"]) == ("error", "FAILED")
+    assert (simulations["s4"]["error"], simulations["s4"]["values"]) == ("The line was busy.", {})
+    assert simulations["s4"]["explanations"] == {"m1": "The agent was slow."}
 
 
 def test_tolerated_simulation_is_skipped() -> None:
     for kind in ("passed, tolerated failed simulation", "passed, tolerated missed target"):
-        found = parsed_document(reports()[kind])
-        assert found["passed"] is True
-        (leg,) = found["legs"]
-        assert {each["id"]: each["verdict"] for each in leg["simulations"]}["s4"] == "skipped"
-        assert not any(each["simulation_ids"] for each in leg["criteria"] if each["verdict"] == "passed")
+        parsed = parsed_document(reports()[kind])
+        assert parsed["passed"] is True
+        (leg,) = parsed["legs"]
+        assert {row["id"]: row["verdict"] for row in leg["simulations"]}["s4"] == "skipped"
+        assert not any(criterion["simulation_ids"] for criterion in leg["criteria"] if criterion["verdict"] == "passed")
 
 
 def test_iterations_are_numbered() -> None:
-    found = parsed_document(reports()["failed, iteration"])["legs"][0]["simulations"]
-    assert {each["id"]: each["iteration"] for each in found} == {"s1": 1, "s2": 2, "s3": 3, "s4": 4}
+    simulations = parsed_document(reports()["failed, iteration"])["legs"][0]["simulations"]
+    assert {row["id"]: row["iteration"] for row in simulations} == {"s1": 1, "s2": 2, "s3": 3, "s4": 4}
 
 
 def test_metrics_have_statistics_per_variant() -> None:
-    found = {each["id"]: each for each in parsed_document(reports()["failed, mutation"])["legs"][0]["metrics"]}
-    assert found["m1"]["name"] == "Latency"
-    assert list(found["m1"]["variants"]) == ["agent", "Calmer"]
-    agent = found["m1"]["variants"]["agent"]
+    metrics = {metric["id"]: metric for metric in parsed_document(reports()["failed, mutation"])["legs"][0]["metrics"]}
+    assert metrics["m1"]["name"] == "Latency"
+    assert list(metrics["m1"]["variants"]) == ["agent", "Calmer"]
+    agent = metrics["m1"]["variants"]["agent"]
     assert agent["count"] == 4
     assert agent["missing"] == 0
     assert (agent["mean"], agent["min"], agent["median"], agent["max"]) == (1.375, 1.0, 1.0, 2.5)
-    assert found["m1"]["variants"]["Calmer"]["max"] == 3.5
-    assert found["m2"]["variants"]["agent"] == {"count": 4, "missing": 0, "values": {"YES": 3, "NO": 1}}
-    assert found["m3"]["variants"]["agent"]["values"] == {"time": 4, "way": 4}
-    assert found["m4"]["variants"]["agent"] == {"count": 0, "missing": 4}
+    assert metrics["m1"]["variants"]["Calmer"]["max"] == 3.5
+    assert metrics["m2"]["variants"]["agent"] == {"count": 4, "missing": 0, "values": {"YES": 3, "NO": 1}}
+    assert metrics["m3"]["variants"]["agent"]["values"] == {"time": 4, "way": 4}
+    assert metrics["m4"]["variants"]["agent"] == {"count": 0, "missing": 4}
 
 
 def test_variants_with_colliding_names_stay_distinct() -> None:
@@ -447,24 +456,24 @@ def test_variants_with_colliding_names_stay_distinct() -> None:
     members = tuple(simulation(f"s{number}", mutation=name) for number, name in enumerate(names))
     metric = Metric(id="m1", name="Latency", values={member.id: 1.0 for member in members})
     report = with_leg(reports()["passed"], result=RunResult(run_id="r1", simulations=members, metrics=(metric,)))
-    (found,) = parsed_document(report)["legs"]
-    assert len(found["metrics"][0]["variants"]) == len(names)
-    assert len({each["variant"] for each in found["simulations"]}) == len(names)
+    (leg,) = parsed_document(report)["legs"]
+    assert len(leg["metrics"][0]["variants"]) == len(names)
+    assert len({row["variant"] for row in leg["simulations"]}) == len(names)
 
 
 def test_document_without_result_has_nulls_and_empty_lists() -> None:
-    found = parsed_document(reports()["no legs"])
-    assert (found["legs"], found["inputs"]) == ([], {})
-    assert found["verdict"] == "error"
+    parsed = parsed_document(reports()["no legs"])
+    assert (parsed["legs"], parsed["inputs"]) == ([], {})
+    assert parsed["verdict"] == "error"
     (leg,) = parsed_document(reports()["run error"])["legs"]
     assert (leg["total_simulations"], leg["completed_simulations"], leg["pass_rate"]) == (None, None, None)
     assert (leg["criteria"], leg["metrics"], leg["simulations"]) == ([], [], [])
 
 
 def test_launched_run_has_no_verdict_and_has_not_passed() -> None:
-    found = parsed_document(reports()["launched"])
-    assert found["verdict"] is None
-    assert found["passed"] is False
+    parsed = parsed_document(reports()["launched"])
+    assert parsed["verdict"] is None
+    assert parsed["passed"] is False
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 0.1 + 0.2, 1e-300, 5e-324, 12345678.9, LARGEST, -LARGEST])
@@ -472,8 +481,8 @@ def test_numbers_are_exact(value: float) -> None:
     members = (simulation("s1"), simulation("s2"))
     metric = Metric(id="m1", name="m", values={"s1": value, "s2": -value}, summary=Summary(mean=1.0))
     result = RunResult(run_id="r1", simulations=members, metrics=(metric,))
-    (found,) = parsed_document(with_leg(reports()["passed"], result=result))["legs"]
-    assert [each["values"]["m1"] for each in found["simulations"]] == [value, -value]
+    (leg,) = parsed_document(with_leg(reports()["passed"], result=result))["legs"]
+    assert [row["values"]["m1"] for row in leg["simulations"]] == [value, -value]
 
 
 def test_document_has_inputs_without_secrets() -> None:
@@ -490,8 +499,8 @@ def test_document_has_inputs_without_secrets() -> None:
     }
     inputs, problems = parse_inputs(given)
     assert problems == []
-    found = parsed_document(reports()["passed"]._replace(inputs=inputs))
-    assert found["inputs"] == {
+    parsed = parsed_document(replace(reports()["passed"], inputs=inputs))
+    assert parsed["inputs"] == {
         "tags": "nightly\nvoice",
         "thresholds": "Latency: avg < 2\nResolved: rate(YES) >= 90%",
         "metadata": "{team, since}",
@@ -506,8 +515,10 @@ def test_document_has_inputs_without_secrets() -> None:
 
 def test_document_can_have_every_input_except_secrets() -> None:
     """Give each input a value that differs from its default."""
-    inputs, problems = parse_inputs({f"INPUT_{each.name.upper()}": other_value(each) for each in declared()})
+    inputs, problems = parse_inputs(
+        {f"INPUT_{declaration.name.upper()}": other_value(declaration) for declaration in declared()}
+    )
     assert problems == []
-    found = parsed_document(reports()["passed"]._replace(inputs=inputs))["inputs"]
-    assert set(found) == {each.name for each in declared() if each.field.name != "secret"}
-    assert not [name for name, text in found.items() if not text or "(" in text]
+    written = parsed_document(replace(reports()["passed"], inputs=inputs))["inputs"]
+    assert set(written) == {declaration.name for declaration in declared() if declaration.field.name != "secret"}
+    assert not [name for name, text in written.items() if not text or "(" in text]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from coval_gate.model.results import Value
 
 SECONDS = (0.9, 1.2, 1.8)
-FAR = "the bound is more than 100 times every value of M, of which the largest {}. Is it in the metric's unit?"
-UNSEEN = "no simulation has the value {} of M; the values seen are billing, refund. Is it spelt right?"
+FAR = "the bound is more than 100 times every value of M (the largest {}). Is it in the metric's unit?"
+UNSEEN = "no simulation has the value {} for M; the values seen are billing, refund. Is it spelt correctly?"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_value_that_definition_allows_is_not_questioned() -> None:
 def test_definition_that_does_not_fit_the_values_allows_nothing(values: Sequence[Value]) -> None:
     judgement = judge_values(values, "M: count(NO) == 0", defined=BINARY)
     (doubt,) = doubt_lines(judgement)
-    assert doubt.startswith('M: count(NO) == 0 (thresholds, line 1): no simulation has the value "NO" of M')
+    assert doubt.startswith('M: count(NO) == 0 (thresholds, line 1): no simulation has the value "NO" for M')
     assert judge_values(values, "M: count(NOO) == 0", defined=BINARY).verdict is Verdict.ERROR
     assert not doubts(judge_values((*values, "NO"), "M: count(NO) <= 9", defined=BINARY))
 

@@ -38,5 +38,5 @@ def test_extreme_numbers_are_in_every_report(now: list[float], confidence: float
     for then in NUMBERS:
         baseline = baseline_of(run_of("then", cases(then)))
         report = report_on(run_of("now", cases(now)), baseline, THRESHOLDS, confidence=confidence)
-        for each in FORMATS:
-            assert each.render(report)
+        for output_format in FORMATS:
+            assert output_format.render(report)

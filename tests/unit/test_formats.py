@@ -75,7 +75,7 @@ DESCRIPTION_LIMIT = 140
 
 MARKER = re.compile(r"<!-- coval-gate [0-9a-f]{24} -->")
 summary, junit, document, outputs, commit_status, closing = (
-    next(each.render for each in FORMATS if each.name == name)
+    next(output_format.render for output_format in FORMATS if output_format.name == name)
     for name in ("summary", "junit", "json", "outputs", "status", "log")
 )
 EXPECTED_URLS = re.compile(
@@ -143,7 +143,7 @@ class Step:
 
     def commands(self, name: str = "") -> list[tuple[str, list[str]]]:
         """Return the names of commands, and of their properties. Only some texts make the step stop commands."""
-        commands = (each for each in read_log(self.log) if each.name != "stop-commands")
+        commands = (line for line in read_log(self.log) if line.name != "stop-commands")
         return [(command.name, sorted(command.properties)) for command in commands if name in ("", command.name)]
 
     def file(self, name: str) -> str:
@@ -160,32 +160,32 @@ def shape_of(value: Any, *, foreign: bool = False) -> Any:
     if isinstance(value, dict):
         keyed_by_others = {"variants", "values", "explanations"} if not foreign else set()
         return [
-            ("?" if foreign else key, shape_of(each, foreign=key in keyed_by_others)) for key, each in value.items()
+            ("?" if foreign else key, shape_of(part, foreign=key in keyed_by_others)) for key, part in value.items()
         ]
     if isinstance(value, list):
-        return [shape_of(each) for each in value]
+        return [shape_of(item) for item in value]
     return type(value).__name__
 
 
 def xml_tags(xml: str) -> list[str]:
     """Return all tags with the names of their attributes in order, and all comments and instructions."""
-    found: list[str] = []
+    tags: list[str] = []
 
     class Target:
         def start(self, tag: str, attributes: dict[str, str]) -> None:
-            found.append(" ".join([tag, *attributes]))
+            tags.append(" ".join([tag, *attributes]))
 
         def end(self, tag: str) -> None:
-            found.append(f"/{tag}")
+            tags.append(f"/{tag}")
 
         def comment(self, data: str) -> None:
-            found.append(f"comment {data}")
+            tags.append(f"comment {data}")
 
         def pi(self, target: str, data: str | None = None) -> None:
-            found.append(f"instruction {target} {data}")
+            tags.append(f"instruction {target} {data}")
 
     ET.XMLParser(target=Target()).feed(xml)
-    return found
+    return tags
 
 
 @dataclass(frozen=True)
@@ -228,27 +228,27 @@ def assert_same_page(page: RenderedPage, reference: RenderedPage, text: str) -> 
 
 def assert_same_files(xml: str, whole: str, reference: ReferenceParts, text: str) -> None:
     """Assert that the JUnit and JSON reports have the reference's elements, or fewer if the text is empty."""
-    tags, found = xml_tags(xml), shape_of(json.loads(whole))
+    tags, shape = xml_tags(xml), shape_of(json.loads(whole))
     if one_line(text):
         assert tags == reference.junit
-        assert found == reference.document
+        assert shape == reference.document
     else:
         assert set(tags) <= {*reference.junit, "failure type", "error type"}
-        assert [*dict(found)] == [*dict(reference.document)]
+        assert [*dict(shape)] == [*dict(reference.document)]
 
 
 def assert_same_step(step: Step, reference: ReferenceParts, text: str) -> None:
     """Assert that a step has the reference's commands, outputs and files."""
     assert step.commands() == reference.commands
-    found, free = step.local.outputs, {"reason", "metrics", "failed_criteria"}
-    assert list(found) == list(OUTPUTS)
-    assert {each: found[each] for each in found if each not in free} == {
-        each: reference.outputs[each] for each in found if each not in free
+    outputs_now, free = step.local.outputs, {"reason", "metrics", "failed_criteria"}
+    assert list(outputs_now) == list(OUTPUTS)
+    assert {output: outputs_now[output] for output in outputs_now if output not in free} == {
+        output: reference.outputs[output] for output in outputs_now if output not in free
     }
-    assert len(json.loads(found["metrics"])) <= len(json.loads(reference.outputs["metrics"]))
-    failed, reference_failed = (json.loads(each["failed_criteria"]) for each in (found, reference.outputs))
+    assert len(json.loads(outputs_now["metrics"])) <= len(json.loads(reference.outputs["metrics"]))
+    failed, reference_failed = (json.loads(outputs["failed_criteria"]) for outputs in (outputs_now, reference.outputs))
     assert len(failed) <= len(reference_failed)
-    assert {tuple(each) for each in [*failed, *reference_failed]} == {CRITERION_FIELDS}
+    assert {tuple(criterion) for criterion in [*failed, *reference_failed]} == {CRITERION_FIELDS}
     assert step.local.state == reference.state
     assert_same_page(RenderedPage(step.local.summary), reference.summary, text)
     assert unprintable_characters(step.local.summary) == set()
@@ -268,13 +268,13 @@ def assert_same_comment(body: str, reference: ReferenceParts, text: str) -> None
 
 def assert_safe_log(log: str) -> None:
     """Assert that a log is safe without stop-commands, which other CI systems do not know and which has gaps."""
-    tokens = [each.data for each in read_log(log) if each.name == "stop-commands"]
+    tokens = [command.data for command in read_log(log) if command.name == "stop-commands"]
     ours = {f"::stop-commands::{token}" for token in tokens} | {f"::{token}::" for token in tokens}
     rest = "\n".join(line for line in log.split("\n") if line not in ours)
-    assert read_log(rest) == [each for each in read_log(log) if each.name != "stop-commands"]
+    assert read_log(rest) == [command for command in read_log(log) if command.name != "stop-commands"]
     assert not re.search(r"##[\[a-zA-Z]", "\n".join(line for line in rest.split("\n") if not line.startswith("::")))
-    texts = [text for each in read_log(log) for text in (each.data, *each.properties.values())]
-    notes = [each.data for each in read_log(log) if each.name in ("notice", "warning", "error")]
+    texts = [text for command in read_log(log) for text in (command.data, *command.properties.values())]
+    notes = [command.data for command in read_log(log) if command.name in ("notice", "warning", "error")]
     assert all(len(text) <= ANNOTATION_LIMIT for text in notes)
     assert unprintable_characters(log) == unprintable_characters("".join(texts)) == set()
     log.encode()  # some streams do not replace lone surrogates
@@ -319,20 +319,22 @@ def test_hostile_text_does_not_change_parts_without_error_or_legs(
         tags = xml_tags(junit(reference))
         for name, text in entries:
             with subtests.test(f"{name}, {report.__name__}"):
-                found = report(text)
-                assert_same_page(RenderedPage(summary(found)), summary_of_it, text)
-                assert_same_page(RenderedPage(comment(found)), comment_of_it, text)
-                assert xml_tags(junit(found)) == tags or not one_line(text)
+                variation = report(text)
+                assert_same_page(RenderedPage(summary(variation)), summary_of_it, text)
+                assert_same_page(RenderedPage(comment(variation)), comment_of_it, text)
+                assert xml_tags(junit(variation)) == tags or not one_line(text)
 
 
 def test_every_format_module_is_registered() -> None:
     """The input that enables a format exists."""
     modules = {module.name for module in pkgutil.iter_modules(formats.__path__)}
-    assert modules == {each.name for each in FORMATS}
-    assert {each.surface for each in FORMATS} == set(formats.Surface)
-    assert {each.input for each in FORMATS if each.input} <= {each.name for each in declared()}
-    for each in FORMATS:
-        assert each.render(harmless())
+    assert modules == {output_format.name for output_format in FORMATS}
+    assert {output_format.surface for output_format in FORMATS} == set(formats.Surface)
+    assert {output_format.input for output_format in FORMATS if output_format.input} <= {
+        declaration.name for declaration in declared()
+    }
+    for output_format in FORMATS:
+        assert output_format.render(harmless())
 
 
 def test_legs_are_distinct_in_every_format() -> None:
@@ -341,7 +343,7 @@ def test_legs_are_distinct_in_every_format() -> None:
     legs = tuple(report.legs[0]._replace(name=name) for name in ("one", "two"))
     twice = report._replace(legs=legs)
     assert [leg["name"] for leg in json.loads(document(twice))["legs"]] == ["one", "two"]
-    cases = [(each.get("classname"), each.get("name")) for each in ET.fromstring(junit(twice)).iter("testcase")]
+    cases = [(case.get("classname"), case.get("name")) for case in ET.fromstring(junit(twice)).iter("testcase")]
     assert len(cases) == 2 * len([*ET.fromstring(junit(report)).iter("testcase")])
     gate = [name for group, name in cases if str(group).startswith("Coval.criteria of the gate")]
     assert {str(name).partition(": ")[0] for name in gate} == {"one", "two"}
@@ -368,7 +370,7 @@ def test_hostile_response_does_not_change_parts_of_any_format(
 
 
 @pytest.mark.parametrize(
-    "name", [each for each, text in NAMED.items() if "::" in text or "##" in text or set("\x1b\r\x85") & set(text)]
+    "name", [label for label, text in NAMED.items() if "::" in text or "##" in text or set("\x1b\r\x85") & set(text)]
 )
 def test_log_outside_github_has_no_commands(name: str, tmp_path: Path) -> None:
     report = report_of(NAMED[name])._replace(inputs=None)
@@ -390,8 +392,8 @@ def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name
     text = NAMED[name]
     report = report_of(text)
     assert report.inputs
-    step = Step(tmp_path).publish(report._replace(inputs=report.inputs._replace(annotations=False)))
-    tokens = [each.data for each in read_log(step.log) if each.name == "stop-commands"]
+    step = Step(tmp_path).publish(replace(report, inputs=replace(report.inputs, annotations=False)))
+    tokens = [command.data for command in read_log(step.log) if command.name == "stop-commands"]
     assert len(tokens) == len(set(tokens)) == 4
     assert all(re.fullmatch(r"[0-9a-f]{32}", token) for token in tokens)
     quoted = "\n".join(
@@ -423,7 +425,7 @@ def test_hostile_text_does_not_change_summary_without_mutations(name: str) -> No
 def test_unsafe_run_url_is_not_linked(url: str) -> None:
     report = with_leg(harmless(), run_url=url)
     for page in (RenderedPage(summary(report)), RenderedPage(comment(report))):
-        assert all(EXPECTED_URLS.fullmatch(each) for each in page.urls)
+        assert all(EXPECTED_URLS.fullmatch(address) for address in page.urls)
         assert "img" not in page.tags
 
 
@@ -438,16 +440,16 @@ def assert_no_link_to_earlier_run(run_id: str) -> None:
     report = harmless()
     (leg,) = report.legs
     assert leg.judgement.baseline
-    runs = tuple(replace(each, run=each.run._replace(run_id=run_id)) for each in leg.judgement.baseline.runs)
-    judgement = leg.judgement._replace(baseline=replace(leg.judgement.baseline, runs=runs))
-    found = with_leg(report, judgement=judgement)
-    for page in (RenderedPage(summary(found)), RenderedPage(comment(found))):
+    runs = tuple(replace(earlier, run=replace(earlier.run, run_id=run_id)) for earlier in leg.judgement.baseline.runs)
+    judgement = replace(leg.judgement, baseline=replace(leg.judgement.baseline, runs=runs))
+    changed = with_leg(report, judgement=judgement)
+    for page in (RenderedPage(summary(changed)), RenderedPage(comment(changed))):
         assert all(EXPECTED_URLS.fullmatch(url) for url in page.urls)
         assert EARLIER_URL not in page.urls
         assert not ACTIVE_MARKUP.search(page.text)
         assert not {"img", "strong img", "em"} & set(page.tags)
-    assert len(comment(found)) <= COMMENT_LIMIT
-    assert json.loads(document(found))["legs"][0]["baseline"]["runs"][0]["url"] == ""
+    assert len(comment(changed)) <= COMMENT_LIMIT
+    assert json.loads(document(changed))["legs"][0]["baseline"]["runs"][0]["url"] == ""
 
 
 def test_id_is_percent_encoded_in_url() -> None:
@@ -500,9 +502,9 @@ def test_escaped_text_at_start_of_line_is_plain_text(text: str) -> None:
 @example("`" * 80, "<img src=x> **b**")
 @example("`" * 199, "*x*")
 def test_code_span_with_backticks_is_one_code_span(backticks: str, text: str) -> None:
-    for each in (backticks + text, text + backticks, f"x{backticks}{text}{backticks}"):
-        assert RenderedPage(f"| | |\n|---|---|\n| a | {code(each)} |\n").tags.count("code") == 1
-        assert not {"img", "strong", "em", "a"} & set(RenderedPage(f"Commit {code(each)} of mine").tags)
+    for variation in (backticks + text, text + backticks, f"x{backticks}{text}{backticks}"):
+        assert RenderedPage(f"| | |\n|---|---|\n| a | {code(variation)} |\n").tags.count("code") == 1
+        assert not {"img", "strong", "em", "a"} & set(RenderedPage(f"Commit {code(variation)} of mine").tags)
 
 
 def test_unescaped_hostile_texts_are_active() -> None:
@@ -530,7 +532,7 @@ def marker_of(context: Context, **inputs: str) -> str:
 
 def test_comment_marker_has_fixed_form() -> None:
     markers = {marker_of(report_of(text).context) for text in HOSTILE}
-    assert all(re.fullmatch(r"<!-- coval-gate [0-9a-f]{24} -->", each) for each in markers)
+    assert all(re.fullmatch(r"<!-- coval-gate [0-9a-f]{24} -->", text) for text in markers)
     assert len(markers) == len(set(HOSTILE))
 
 
@@ -568,7 +570,9 @@ def large_report(count: int = LARGE_COUNT) -> Report:
     )
     result = RunResult(
         run_id="run1",
-        simulations=tuple(Simulation(id=each, status="COMPLETED", test_case_id=f"c{each}") for each in ids),
+        simulations=tuple(
+            Simulation(id=simulation_id, status="COMPLETED", test_case_id=f"c{simulation_id}") for simulation_id in ids
+        ),
         metrics=(Metric(id="m1", name=label, values=dict.fromkeys(ids, 2.0)),),
     )
     judgement = conclude(Completed(result=result), (check,), Totals(total=count, completed=count, unpassed=failed))
@@ -579,7 +583,8 @@ def large_report(count: int = LARGE_COUNT) -> Report:
         dashboard_url="https://app.coval.dev/acme",
         result=result,
         details=Details(
-            labels={f"c{each}": f"{label} {each[-5:]}" for each in ids}, texts={each: {"m1": label} for each in ids}
+            labels={f"c{simulation_id}": f"{label} {simulation_id[-5:]}" for simulation_id in ids},
+            texts={simulation_id: {"m1": label} for simulation_id in ids},
         ),
     )
     return Report(
@@ -609,8 +614,8 @@ UNFOLDED = 10  # rows of a table that is folded where it is longer
 
 
 def shown_counts(markdown: str) -> list[tuple[int, int]]:
-    found = re.findall(r"^Showing ([\d,]+) of ([\d,]+)\.$", markdown, re.MULTILINE)
-    return [(int(shown.replace(",", "")), int(total.replace(",", ""))) for shown, total in found]
+    notes = re.findall(r"^Showing ([\d,]+) of ([\d,]+)\.$", markdown, re.MULTILINE)
+    return [(int(shown.replace(",", "")), int(total.replace(",", ""))) for shown, total in notes]
 
 
 def test_markdown_with_30000_simulations_fits_in_complete_rows() -> None:
@@ -639,8 +644,8 @@ def test_annotations_of_3000_simulations_are_nine_warnings_and_one_error(tmp_pat
     warnings = [command for command in read_log(step.log) if command.name == "warning"]
     assert len(warnings) == 9
     (error,) = (command for command in read_log(step.log) if command.name == "error")
-    told = "The worst 9 of 1,000 simulations to look at are annotated; the others are in the log and the summary."
-    assert error.data.splitlines()[-1] == told
+    note = "The worst 9 of 1,000 simulations to look at are annotated; the others are in the log and the summary."
+    assert error.data.splitlines()[-1] == note
     assert all(len(command.data) <= ANNOTATION_LIMIT for command in read_log(step.log))
 
 
@@ -673,10 +678,10 @@ def test_file_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
     host = GitHubHost(environ, io.StringIO(), random.Random(0))
     with pytest.raises(RunnerError) as caught:
         host.set_outputs({"passed": "false"})
-    for error, told in ((caught.value, []), (GateError("Title", "What happened."), [caught.value.what])):
+    for error, warnings in ((caught.value, []), (GateError("Title", "What happened."), [caught.value.what])):
         step = Step(tmp_path, environ).publish(Report(judgement=errored(error)))
-        assert error.what in next(each.data for each in read_log(step.log) if each.name == "error")
-        assert [each.data for each in read_log(step.log) if each.name == "warning"] == told
+        assert error.what in next(command.data for command in read_log(step.log) if command.name == "error")
+        assert [command.data for command in read_log(step.log) if command.name == "warning"] == warnings
 
 
 def test_output_metrics_fits_limit_with_500_metrics() -> None:
@@ -684,19 +689,19 @@ def test_output_metrics_fits_limit_with_500_metrics() -> None:
     metrics = tuple(
         Metric(id=f"m{number}", name=f"{number} {PARROT * 90}", values={"s1": PARROT * 300}) for number in range(500)
     )
-    found = aggregates(metrics, variants_of(RunResult(run_id="r1", simulations=simulations, metrics=metrics)))
-    assert METRICS_LIMIT - 4000 < len(found.encode()) <= METRICS_LIMIT
-    shown = {text for entry in json.loads(found).values() for text in entry["variants"]["agent"]["values"]}
+    rendered = aggregates(metrics, variants_of(RunResult(run_id="r1", simulations=simulations, metrics=metrics)))
+    assert METRICS_LIMIT - 4000 < len(rendered.encode()) <= METRICS_LIMIT
+    shown = {text for entry in json.loads(rendered).values() for text in entry["variants"]["agent"]["values"]}
     assert {len(text) for text in shown} == {100}
-    assert [entry["id"] for entry in json.loads(found).values()] == [
-        f"m{number}" for number in range(len(json.loads(found)))
+    assert [entry["id"] for entry in json.loads(rendered).values()] == [
+        f"m{number}" for number in range(len(json.loads(rendered)))
     ]
 
 
 def test_lists_of_ids_in_outputs_are_limited() -> None:
-    found = outputs(large_report(9000))
-    assert len(json.loads(found["failed_simulations"])) == 2000
-    assert sum(len(each) for each in found.values()) < 300_000
+    rendered = outputs(large_report(9000))
+    assert len(json.loads(rendered["failed_simulations"])) == 2000
+    assert sum(len(rendering) for rendering in rendered.values()) < 300_000
 
 
 def test_long_advice_fits_into_markdown() -> None:
@@ -762,7 +767,7 @@ def render_all(text: str) -> Iterator[str]:
 
 
 def digest() -> str:
-    whole = "\n".join(each for text in (HARMLESS, "a | b", "agent", PARROT) for each in render_all(text))
+    whole = "\n".join(rendering for text in (HARMLESS, "a | b", "agent", PARROT) for rendering in render_all(text))
     return hashlib.sha256(whole.encode()).hexdigest()
 
 

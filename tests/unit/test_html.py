@@ -107,19 +107,19 @@ def test_any_text_adds_no_element_and_no_address(text: str) -> None:
 
 
 def check(text: str, *, parsed: bool) -> None:
-    found = Read(render(with_talk(repeated(report_of(text, parsed=parsed)), text)))
-    known = harmless()
+    hostile = Read(render(with_talk(repeated(report_of(text, parsed=parsed)), text)))
+    reference = harmless()
     # Which of its attributes an element has depends on what is known of a simulation.
-    assert _attributes(found) <= _attributes(known)
-    assert not [names for _, names in found.tags if any(name.startswith("on") or name == "style" for name in names)]
-    assert [tag for tag, _ in found.tags].count("script") == 1
-    assert [tag for tag, _ in found.tags].count("style") == 1
-    assert all(ALLOWED_SCHEMES.match(address) for address in found.addresses)
-    assert {address for address in found.addresses if address.startswith("http")} <= {
-        address for address in known.addresses if address.startswith("http")
+    assert _attributes(hostile) <= _attributes(reference)
+    assert not [names for _, names in hostile.tags if any(name.startswith("on") or name == "style" for name in names)]
+    assert [tag for tag, _ in hostile.tags].count("script") == 1
+    assert [tag for tag, _ in hostile.tags].count("style") == 1
+    assert all(ALLOWED_SCHEMES.match(address) for address in hostile.addresses)
+    assert {address for address in hostile.addresses if address.startswith("http")} <= {
+        address for address in reference.addresses if address.startswith("http")
     }
-    assert found.open == []
-    ids = found.attributes["id"]
+    assert hostile.open == []
+    ids = hostile.attributes["id"]
     assert len(ids) == len({*ids})
 
 
@@ -132,14 +132,14 @@ def test_hostile_names_of_legs_add_no_element_and_no_address(
     def with_legs_named(text: str) -> Read:
         return Read(render(with_talk(report, HARMLESS, legs=(f"{text} one", f"{text} two"))))
 
-    known = with_legs_named(HARMLESS)
+    reference = with_legs_named(HARMLESS)
     for name, text in entries:
         with subtests.test(name):
-            found = with_legs_named(text)
-            assert Counter(found.tags) == Counter(known.tags)
-            assert Counter(found.addresses) == Counter(known.addresses)
-            assert found.open == []
-            ids = found.attributes["id"]
+            hostile = with_legs_named(text)
+            assert Counter(hostile.tags) == Counter(reference.tags)
+            assert Counter(hostile.addresses) == Counter(reference.addresses)
+            assert hostile.open == []
+            ids = hostile.attributes["id"]
             assert len(ids) == len({*ids})
 
 
@@ -155,7 +155,7 @@ def harmless() -> Read:
 
 def test_policy_allows_nothing_but_own_style_and_script() -> None:
     document = render(report_of(HARMLESS))
-    (policy,) = [each for each in Read(document).attributes["content"] if "default-src" in each]
+    (policy,) = [content for content in Read(document).attributes["content"] if "default-src" in content]
     for kind in ("style", "script"):
         (text,) = re.findall(f"<{kind}>(.*?)</{kind}>", document, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -168,9 +168,9 @@ def test_policy_allows_nothing_but_own_style_and_script() -> None:
 def test_every_report_renders(subtests: pytest.Subtests) -> None:
     for name, report in (example_reports() | comparison_reports()).items():
         with subtests.test(name):
-            found = Read(render(report))
-            assert found.open == []
-            assert page(report).reason in "".join(found.texts["p"])
+            document = Read(render(report))
+            assert document.open == []
+            assert page(report).reason in "".join(document.texts["p"])
 
 
 def test_table_shows_every_simulation_once_and_worst_first() -> None:
@@ -189,19 +189,19 @@ def test_every_leg_is_on_the_first_screen_with_its_verdict_reason_and_run() -> N
         (row,) = re.findall(f"<tr><td>[^\n]*{leg.name}</a>.*?</tr>", first)
         for text in (shown.word, escape(shown.reason), f'href="{leg.run_url}"', shown.figures):
             assert text in row
-    assert [each.word for each in page(report).legs] == ["Passed", "Failed", "Inconclusive"]
+    assert [view.word for view in page(report).legs] == ["Passed", "Failed", "Inconclusive"]
 
 
 def test_rows_stand_under_their_leg_the_one_with_the_worst_first() -> None:
     report = suite_report()
     sections = table(report).sections
-    assert [(each.name, each.count) for each in sections] == [(LEGS[1], 20), (LEGS[2], 20), (LEGS[0], 40)]
-    assert [each.token for each in sections] == [f'l:"{each.name}"' for each in sections]
+    assert [(part.name, part.count) for part in sections] == [(LEGS[1], 20), (LEGS[2], 20), (LEGS[0], 40)]
+    assert [part.token for part in sections] == [f'l:"{part.name}"' for part in sections]
     for section in sections:
         assert {row.leg for rows in section.cases.values() for row in rows} == {section.name}
-    assert sum(each.count for each in sections) == table(report).total == 80
+    assert sum(part.count for part in sections) == table(report).total == 80
     anchors = re.findall(r'<tr class="(?:row|leg-head)[^>]*? (?:id="id=([^"]*)|data-leg="(\d))', render(report))
-    assert [leg for _, leg in anchors if leg] == [each.key for each in sections]
+    assert [leg for _, leg in anchors if leg] == [part.key for part in sections]
     assert [anchor for anchor, _ in anchors if anchor] == [
         row.anchor for section in sections for rows in section.cases.values() for row in rows
     ]
@@ -225,16 +225,18 @@ def test_every_leg_has_charts_of_its_own() -> None:
 def test_provenance_tells_legs_apart_and_says_once_what_they_share() -> None:
     facts = page(suite_report()).facts
     assert len({name for name, _ in facts}) == len(facts)
-    known = dict(facts)
-    assert [known[f"{name}: run"] for name in LEGS] == ["run1", "run2", "run3"]
-    assert [name for name in known if "workflow" in name] == ["workflow"]
-    assert "run" not in known
+    facts_by_name = dict(facts)
+    assert [facts_by_name[f"{name}: run"] for name in LEGS] == ["run1", "run2", "run3"]
+    assert [name for name in facts_by_name if "workflow" in name] == ["workflow"]
+    assert "run" not in facts_by_name
 
 
 @pytest.mark.parametrize(("name", "token"), [('the "best" line', 'l:" line"'), ("", 'l:""'), ("a b", 'l:"a b"')])
 def test_filter_of_a_leg_is_one_that_can_be_written(name: str, token: str) -> None:
-    legs = tuple(leg._replace(name=each) for leg, each in zip(suite_report().legs, (name, "x", "y"), strict=True))
-    assert {section.name: section.token for section in table(suite_report()._replace(legs=legs)).sections}[
+    legs = tuple(
+        replace(leg, name=leg_name) for leg, leg_name in zip(suite_report().legs, (name, "x", "y"), strict=True)
+    )
+    assert {section.name: section.token for section in table(replace(suite_report(), legs=legs)).sections}[
         name
     ] == token
 
@@ -312,19 +314,19 @@ def test_conversation_measures_how_long_the_agent_took() -> None:
         Turn(role="persona", text="No times"),
         Turn(role="agent", text="No times", start=9.0),
     )
-    found = conversation(turns, room=1_000)
-    assert found
-    assert [turn.latency for turn in found.turns] == ["", "", "2.5 s", "", ""]
-    assert found.left_out == ""
+    talk = conversation(turns, room=1_000)
+    assert talk
+    assert [turn.latency for turn in talk.turns] == ["", "", "2.5 s", "", ""]
+    assert talk.left_out == ""
     assert conversation((), room=10) is None
 
 
 def test_conversation_keeps_its_end_within_its_room() -> None:
     turns = [Turn(role="agent", text=f"turn {place}") for place in range(10)]
-    found = conversation(turns, room=20)
-    assert found
-    assert [turn.text for turn in found.turns] == ["turn 7", "turn 8", "turn 9"]
-    assert found.left_out == "7 earlier turns"
+    talk = conversation(turns, room=20)
+    assert talk
+    assert [turn.text for turn in talk.turns] == ["turn 7", "turn 8", "turn 9"]
+    assert talk.left_out == "7 earlier turns"
 
 
 @pytest.mark.parametrize(
@@ -357,10 +359,10 @@ def test_heading_tells_evaluations_of_a_matrix_apart() -> None:
     report = named_report(test_set_id="smoke123", persona_id="patient")
     assert page(report).subtitle.startswith("test set smoke123 · persona patient · ")
     matrix = matrix_of({"region": "eu", "test_set": "smoke123"})
-    found = page(report._replace(context=report.context._replace(matrix=matrix)))
-    assert found.title == "Coval evaluation (eu, smoke123)"
-    assert found.subtitle.startswith("persona patient · ")
-    assert "eu" not in found.subtitle.split(" · ")
+    shown = page(replace(report, context=replace(report.context, matrix=matrix)))
+    assert shown.title == "Coval evaluation (eu, smoke123)"
+    assert shown.subtitle.startswith("persona patient · ")
+    assert "eu" not in shown.subtitle.split(" · ")
 
 
 @pytest.mark.parametrize(
@@ -380,16 +382,16 @@ def test_column_of_margins_is_left_out_where_it_is_empty(name: str, last: str) -
 
 
 def test_what_ran_is_told_once() -> None:
-    found = page(named_report(agent_id="desk", test_set_id="smoke123", persona_id="patient", max_wait_time="60"))
-    assert dict(found.facts).items() >= {"agent": "desk", "test set": "smoke123", "persona": "patient"}.items()
-    assert found.inputs == (("max_wait_time", "60"),)
+    shown = page(named_report(agent_id="desk", test_set_id="smoke123", persona_id="patient", max_wait_time="60"))
+    assert dict(shown.facts).items() >= {"agent": "desk", "test set": "smoke123", "persona": "patient"}.items()
+    assert shown.inputs == (("max_wait_time", "60"),)
 
 
 def named_report(**inputs: str) -> Report:
     """Return a report of a step with these inputs, whose run does not tell what it evaluated."""
     report = comparison_reports()["worse"]
-    given = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})[0]
-    return report._replace(inputs=given, legs=tuple(leg._replace(run=None) for leg in report.legs))
+    parsed_inputs = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})[0]
+    return replace(report, inputs=parsed_inputs, legs=tuple(replace(leg, run=None) for leg in report.legs))
 
 
 def test_documentation_of_the_filter_has_all_that_the_script_reads() -> None:
@@ -397,7 +399,7 @@ def test_documentation_of_the_filter_has_all_that_the_script_reads() -> None:
     script = (root / "src/coval_gate/report/html/report.js").read_text(encoding="utf-8")
     text = (root / "docs/reports.md").read_text(encoding="utf-8").partition("## HTML\n")[2].partition("\n## ")[0]
     (keys,) = re.findall(r"\(!\?\)\(\?:\(([a-z|]+)\):\)", script)
-    assert {each.partition(":")[0] for each in re.findall(r"^\| `(\w+:)", text, re.MULTILINE)} == {*keys.split("|")}
+    assert {match.partition(":")[0] for match in re.findall(r"^\| `(\w+:)", text, re.MULTILINE)} == {*keys.split("|")}
     (help_text,) = re.findall('id="syntax">(.*?)</details>', render(suite_report()))
     assert {*re.findall(r"<code>(\w+):", help_text)} == {*keys.split("|")} - {"v"}  # these runs have no variants
     (parts,) = re.findall(r"return \{ (q:.*) \};", script)

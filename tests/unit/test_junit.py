@@ -95,8 +95,8 @@ def root_of(report: Report) -> ET.Element:
 
 def count_results(root: ET.Element) -> Counts:
     """Count the cases and their results, independently of the attributes."""
-    found = Counter(node.tag for node in root.iter())
-    return Counts(found["testcase"], found["failure"], found["error"], found["skipped"])
+    tags = Counter(node.tag for node in root.iter())
+    return Counts(tags["testcase"], tags["failure"], tags["error"], tags["skipped"])
 
 
 def count_attributes(suites: list[ET.Element]) -> Counts:
@@ -113,13 +113,13 @@ def parsed_by_codecov(text: str) -> list[Any]:
 
 
 def cases_by_name(root: ET.Element) -> dict[str, ET.Element]:
-    return {each.attrib["name"]: each for each in root.iter("testcase")}
+    return {case.attrib["name"]: case for case in root.iter("testcase")}
 
 
 def result_of(case: ET.Element) -> tuple[str, str, str]:
     """Return the kind, message and text of a case's only result."""
-    (found,) = (node for node in case if node.tag in RESULTS)
-    return found.tag, found.attrib["message"], found.text or ""
+    (result,) = (node for node in case if node.tag in RESULTS)
+    return result.tag, result.attrib["message"], result.text or ""
 
 
 def test_expected_counts_cover_all_reports() -> None:
@@ -140,31 +140,34 @@ def test_report_is_valid_and_has_expected_counts(kind: str) -> None:
 def test_failures_and_errors_match_verdict() -> None:
     """The report of a step that passes has no failures or errors; that of a step that fails has some."""
     for kind, report in reports().items():
-        verdict, found = report.judgement.verdict, count_results(root_of(report))
+        verdict, counts = report.judgement.verdict, count_results(root_of(report))
         if report.judgement.lets_pass:
-            assert (found.failures, found.errors) == (0, 0), kind
+            assert (counts.failures, counts.errors) == (0, 0), kind
         elif verdict is not Verdict.INCONCLUSIVE:
-            assert found.failures + found.errors > 0, kind
-        assert found.failures > 0 or verdict is not Verdict.FAILED, kind
-        assert found.errors > 0 or verdict is not Verdict.ERROR, kind
+            assert counts.failures + counts.errors > 0, kind
+        assert counts.failures > 0 or verdict is not Verdict.FAILED, kind
+        assert counts.errors > 0 or verdict is not Verdict.ERROR, kind
 
 
 def test_case_names_are_unique() -> None:
     for kind, report in reports().items():
-        found = [(each.attrib["classname"], each.attrib["name"]) for each in root_of(report).iter("testcase")]
-        assert len(found) == len(set(found)), kind
+        names = [(case.attrib["classname"], case.attrib["name"]) for case in root_of(report).iter("testcase")]
+        assert len(names) == len(set(names)), kind
 
 
 @pytest.mark.parametrize("kind", EXPECTED)
 def test_codecov_parser_reads_same_results(kind: str) -> None:
     text = junit(reports()[kind])
-    found = parsed_by_codecov(text)
-    assert [tuple(map(html.unescape, (each.testsuite, each.classname, each.name))) for each in found] == [
+    read_cases = parsed_by_codecov(text)
+    assert [
+        tuple(map(html.unescape, (read_case.testsuite, read_case.classname, read_case.name)))
+        for read_case in read_cases
+    ] == [
         (suite.attrib["name"], case.attrib["classname"], case.attrib["name"])
         for suite in ET.fromstring(text)
         for case in suite.iter("testcase")
     ]
-    outcomes = Counter(str(each.outcome).rpartition(".")[2].lower() for each in found)
+    outcomes = Counter(str(read_case.outcome).rpartition(".")[2].lower() for read_case in read_cases)
     expected = EXPECTED[kind]
     passed = expected.tests - expected.failures - expected.errors - expected.skipped
     names = {"pass": passed, "failure": expected.failures, "error": expected.errors, "skip": expected.skipped}
@@ -188,8 +191,8 @@ def test_schema_rejects_invalid_reports() -> None:
         text.replace('failures="1"', 'failures="-1"', 1),
         text.replace("<testcase ", "<testcase><testcase ", 1).replace("</testcase>", "</testcase></testcase>", 1),
     ]
-    assert all(each != text for each in invalid)
-    assert [schema().is_valid(each) for each in invalid] == [False] * len(invalid)
+    assert all(document != text for document in invalid)
+    assert [schema().is_valid(document) for document in invalid] == [False] * len(invalid)
 
 
 def test_report_with_hostile_text_is_valid(subtests: pytest.Subtests) -> None:
@@ -207,7 +210,7 @@ def assert_has_all_cases(text: str) -> None:
     assert [name.partition(" (")[0] for name in names] == ["Coval.simulations of agent", GATE]
     assert count_results(root) == Counts(tests=17 + 10 + 4, failures=2 + 4 + 3, errors=1 + 6, skipped=2 + 1 + 1)
     read = parsed_by_codecov(text)
-    assert [html.unescape(each.name) for each in read] == [each.attrib["name"] for each in root.iter("testcase")]
+    assert [html.unescape(case.name) for case in read] == [case.attrib["name"] for case in root.iter("testcase")]
 
 
 def test_case_has_simulation_and_missed_criteria() -> None:
@@ -258,7 +261,7 @@ def test_evaluation_has_reasons_and_advice() -> None:
 
 def test_mutations_are_suites_and_iterations_are_numbered() -> None:
     root = root_of(reports()["failed, mutation"])
-    assert [(each.attrib["name"], each.attrib["tests"]) for each in root] == [
+    assert [(suite.attrib["name"], suite.attrib["tests"]) for suite in root] == [
         ("Coval.simulations of agent", "4"),
         ("Coval.simulations of Calmer", "4"),
         (GATE, "4"),
@@ -274,7 +277,7 @@ def test_mutations_named_like_our_suites_stay_distinct() -> None:
     )
     report = with_leg(reports()["passed"], result=RunResult(run_id="r1", simulations=members))
     root = root_of(report)
-    assert [(each.attrib["name"], each.attrib["tests"]) for each in root][:-1] == [
+    assert [(suite.attrib["name"], suite.attrib["tests"]) for suite in root][:-1] == [
         ("Coval.simulations of agent", "1"),
         ("Coval.simulations of Calm", "1"),
         ("Coval.simulations of agent (mutation)", "1"),
@@ -286,11 +289,11 @@ def test_mutations_named_like_our_suites_stay_distinct() -> None:
 
 def test_suite_of_gate_has_properties_and_every_suite_has_timestamp() -> None:
     root = root_of(reports()["passed"])
-    known = {each.attrib["name"]: each.attrib["value"] for each in root[-1].iter("property")}
-    assert known["url"] == RUN_URL
-    assert known["workflow"] == "Voice gate"
-    assert known["persona"] == "p1"
-    assert "s" * 22 not in str(known)
+    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in root[-1].iter("property")}
+    assert properties["url"] == RUN_URL
+    assert properties["workflow"] == "Voice gate"
+    assert properties["persona"] == "p1"
+    assert "s" * 22 not in str(properties)
     assert {suite.attrib["timestamp"] for suite in root} == {"2026-01-01T00:00:00Z"}
     assert [*root[0].iter("property")] == []
 
@@ -298,20 +301,22 @@ def test_suite_of_gate_has_properties_and_every_suite_has_timestamp() -> None:
 def test_properties_of_legs_are_told_apart() -> None:
     """What the legs share stands there once."""
     report = reports()["passed"]
-    legs = tuple(report.legs[0]._replace(name=name, run_id=f"run {name}") for name in ("one", "two"))
-    known = {each.attrib["name"]: each.attrib["value"] for each in root_of(report._replace(legs=legs)).iter("property")}
-    assert (known["one: run"], known["two: run"]) == ("run one", "run two")
-    assert (known["one: url"], known["two: url"]) == (RUN_URL, RUN_URL)
-    assert known["one: persona"] == "p1"
-    assert [name for name in known if name.endswith("workflow")] == ["workflow"]
+    legs = tuple(replace(report.legs[0], name=name, run_id=f"run {name}") for name in ("one", "two"))
+    properties = {
+        entry.attrib["name"]: entry.attrib["value"] for entry in root_of(replace(report, legs=legs)).iter("property")
+    }
+    assert (properties["one: run"], properties["two: run"]) == ("run one", "run two")
+    assert (properties["one: url"], properties["two: url"]) == (RUN_URL, RUN_URL)
+    assert properties["one: persona"] == "p1"
+    assert [name for name in properties if name.endswith("workflow")] == ["workflow"]
 
 
 def test_numbers_of_criteria_are_properties_of_suite() -> None:
     """The schema allows no properties on cases, so the suite of the criteria has them."""
     gate = [*root_of(reports()["failed, mutation"])][-1]
-    known = {each.attrib["name"]: each.attrib["value"] for each in gate.iter("property")}
+    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in gate.iter("property")}
     name = "Latency: max < 3 [Calmer]"
-    assert {key.removeprefix(f"{name}: "): value for key, value in known.items() if key.startswith(name)} == {
+    assert {key.removeprefix(f"{name}: "): value for key, value in properties.items() if key.startswith(name)} == {
         "actual": "3.5",
         "required": "< 3",
         "margin": "-0.5",
@@ -320,13 +325,13 @@ def test_numbers_of_criteria_are_properties_of_suite() -> None:
         "missing": "0",
     }
     unknown = [*root_of(reports()["error, no such metric"])][-1]
-    assert not [each for each in unknown.iter("property") if each.attrib["name"].startswith("Latncy")]
+    assert not [entry for entry in unknown.iter("property") if entry.attrib["name"].startswith("Latncy")]
 
 
 def test_time_of_step_is_counted_once() -> None:
     root = root_of(reports()["passed"]._replace(seconds=62.50049))
     assert root.attrib["time"] == "62.5"
-    assert sum(float(each.attrib["time"]) for each in root) == 62.5
+    assert sum(float(suite.attrib["time"]) for suite in root) == 62.5
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.00001, 1e-7, 59.9994, 123456.789, 432000.0])
@@ -338,7 +343,7 @@ def test_url_with_invalid_characters_is_cleaned() -> None:
     """The value of dashboard_url is in every link."""
     report = with_leg(reports()["passed"], run_url="https://a.example/\x01\ud800<&'\"/runs/r1")
     root = root_of(report)
-    assert {each.attrib["value"] for each in root.iter("property") if each.attrib["name"] == "url"} == {
+    assert {entry.attrib["value"] for entry in root.iter("property") if entry.attrib["name"] == "url"} == {
         "https://a.example/<&'\"/runs/r1"
     }
 
@@ -351,7 +356,9 @@ def test_report_has_all_of_3000_simulations() -> None:
         measure=Measure(value=2.0, unit="metric", count=3000),
         simulations=tuple(ids[:1000]),
     )
-    result = RunResult(run_id="r1", simulations=tuple(simulation(each, test_case_id="one") for each in ids))
+    result = RunResult(
+        run_id="r1", simulations=tuple(simulation(simulation_id, test_case_id="one") for simulation_id in ids)
+    )
     judgement = conclude(Completed(result=result), (check,), Totals(total=3000, completed=3000))
     leg = LegReport(judgement=judgement, result=result, details=Details(labels={"one": "🦜" * 100}))
     report = Report(judgement=judgement, legs=(leg,))
@@ -363,7 +370,7 @@ def test_test_cases_with_same_name_get_distinct_names() -> None:
     report = reports()["passed"]
     result = report.legs[0].result
     assert result
-    labels = dict.fromkeys((each.test_case_id for each in result.simulations), "Same name")
+    labels = dict.fromkeys((member.test_case_id for member in result.simulations), "Same name")
     twins = with_leg(report, details=Details(labels=labels))
     members = root_of(twins).iter("testcase")
     names = [case.attrib["name"] for case in members if case.attrib["classname"] != GATE]

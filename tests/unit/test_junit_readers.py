@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from coval_gate.report.model import Report
 
 GOLDEN: Final = Path(__file__).parents[1] / "golden"
-FILES: Final = sorted(each.relative_to(GOLDEN).as_posix() for each in GOLDEN.rglob("*.xml"))
+FILES: Final = sorted(path.relative_to(GOLDEN).as_posix() for path in GOLDEN.rglob("*.xml"))
 KINDS: Final = ("passed", "failure", "error", "skipped")
 
 Read = list[tuple[str, str, str]]  # class name, name and kind of each case
@@ -45,7 +45,11 @@ def by_junitparser(text: str) -> Read:
     kinds = {Failure: "failure", Error: "error", Skipped: "skipped"}
     root: Any = JUnitXml.fromstring(text)  # or a suite
     return [
-        (case.classname, case.name, next((kinds[type(each)] for each in case.result if type(each) in kinds), "passed"))
+        (
+            case.classname,
+            case.name,
+            next((kinds[type(result)] for result in case.result if type(result) in kinds), "passed"),
+        )
         for suite in (root if isinstance(root, JUnitXml) else [root])
         for case in suite
     ]
@@ -55,7 +59,7 @@ def by_xunitparser(text: str) -> Read:
     """Read as tools around unittest do. The parser itself compares the totals with what it finds."""
     parser: Any = import_module("xunitparser")
     suite, _ = parser.parse(StringIO(text))
-    return [(each.classname, each.methodname, each.result.replace("success", "passed")) for each in suite]
+    return [(case.classname, case.methodname, case.result.replace("success", "passed")) for case in suite]
 
 
 def by_codecov(text: str) -> Read:
@@ -97,10 +101,10 @@ def test_readers_agree_on_golden_files(reader: str, subtests: pytest.Subtests) -
     for file in FILES:
         with subtests.test(file):
             text = (GOLDEN / file).read_text(encoding="utf-8")
-            found, root = READERS[reader](text), ET.fromstring(text)
-            assert found == by_standard_library(text)
-            counts = Counter(kind for _, _, kind in found)
-            assert [len(found), counts["failure"], counts["error"]] == [
+            read_cases, root = READERS[reader](text), ET.fromstring(text)
+            assert read_cases == by_standard_library(text)
+            counts = Counter(kind for _, _, kind in read_cases)
+            assert [len(read_cases), counts["failure"], counts["error"]] == [
                 int(root.attrib[name]) for name in ("tests", "failures", "errors")
             ]
 
@@ -118,7 +122,7 @@ def test_readers_agree_on_hostile_text(subtests: pytest.Subtests) -> None:
 def test_properties_have_one_value_each() -> None:
     """Readers such as xunitparser put the properties of all suites together."""
     for kind, report in reports().items():
-        names = [each.attrib["name"] for each in ET.fromstring(junit(report)).iter("property")]
+        names = [entry.attrib["name"] for entry in ET.fromstring(junit(report)).iter("property")]
         assert len(names) == len(set(names)), kind
 
 
@@ -126,7 +130,7 @@ def test_result_comes_before_the_output() -> None:
     """A reader that replaces its case at the result loses an output that it has read before."""
     parser: Any = import_module("xunitparser")
     suite, _ = parser.parse(StringIO(junit(reports()["failed"])))
-    (failed,) = (each for each in suite if each.failed and "simulations" in each.classname)
+    (failed,) = (case for case in suite if case.failed and "simulations" in case.classname)
     assert failed.stdout.startswith("simulation s4")
 
 
@@ -161,7 +165,7 @@ def case_name(case: ET.Element) -> str:
 
 
 def matching(pattern: str) -> Iterator[str]:
-    return (each for each in WORKSPACE if fnmatchcase(each, pattern) or fnmatchcase(each, f"*/{pattern}"))
+    return (path for path in WORKSPACE if fnmatchcase(path, pattern) or fnmatchcase(path, f"*/{pattern}"))
 
 
 def of_many_names() -> Report:
@@ -179,12 +183,12 @@ def test_no_class_name_is_taken_for_a_file(rule: Callable[[ET.Element], str]) ->
 
 def test_class_name_has_one_dot_so_that_readers_agree_on_its_package() -> None:
     """Jenkins shows what stands before the last dot as the package, and what follows as the class."""
-    for report in (of_many_names(), reports()["passed"]._replace(context=in_matrix(reports()["passed"]))):
-        groups = {each.attrib["classname"] for each in ET.fromstring(junit(report)).iter("testcase")}
+    for report in (of_many_names(), replace(reports()["passed"], context=in_matrix(reports()["passed"]))):
+        groups = {case.attrib["classname"] for case in ET.fromstring(junit(report)).iter("testcase")}
         assert {group.partition(".")[0] for group in groups} == {"Coval"}
         assert {group.count(".") for group in groups} == {1}
     assert "Coval.simulations of GPT-4·1 mini" in {
-        each.attrib["classname"] for each in ET.fromstring(junit(of_many_names())).iter("testcase")
+        case.attrib["classname"] for case in ET.fromstring(junit(of_many_names())).iter("testcase")
     }
 
 
@@ -195,7 +199,7 @@ def in_matrix(report: Report) -> Any:
 def test_suite_and_class_have_one_name_so_that_no_reader_shows_both() -> None:
     """dorny/test-reporter puts the cases of a suite under their class, unless both have the same name."""
     for suite in ET.fromstring(junit(reports()["failed, mutation"])):
-        assert {each.attrib["classname"] for each in suite.iter("testcase")} == {suite.attrib["name"]}
+        assert {case.attrib["classname"] for case in suite.iter("testcase")} == {suite.attrib["name"]}
 
 
 def test_case_has_the_time_of_its_conversation_where_it_is_known() -> None:
@@ -204,13 +208,13 @@ def test_case_has_the_time_of_its_conversation_where_it_is_known() -> None:
     talk = (Turn(role="agent", text="Hello", start=0.0, end=2.5), Turn(role="persona", text="Bye", start=3.0, end=4.25))
     chat = (Turn(role="agent", text="Hello"), Turn(role="persona", text="Bye"))
     endless = (Turn(role="agent", text="Hello", start=0.0),)
-    details = leg.details._replace(transcripts={"s4": talk, "s1": chat, "s2": endless})
-    root = ET.fromstring(junit(report._replace(legs=(leg._replace(details=details),))))
-    times = {re.findall(r"simulation (\S+)", each.findtext("system-out") or "")[0]: each.get("time") for each in root[0]
-             if each.tag == "testcase"}  # fmt: skip
+    details = replace(leg.details, transcripts={"s4": talk, "s1": chat, "s2": endless})
+    root = ET.fromstring(junit(replace(report, legs=(replace(leg, details=details),))))
+    times = {re.findall(r"simulation (\S+)", case.findtext("system-out") or "")[0]: case.get("time") for case in root[0]
+             if case.tag == "testcase"}  # fmt: skip
     assert times == {"s4": "4.25", "s1": None, "s2": None, "s3": None}
     assert root[0].attrib["time"] == "4.25"
-    assert [each.get("time") for each in root[-1].iter("testcase")] == [None] * 3
+    assert [case.get("time") for case in root[-1].iter("testcase")] == [None] * 3
 
 
 def test_times_of_suite_add_up_without_the_errors_of_binary_fractions() -> None:

@@ -57,7 +57,7 @@ def test_aggregates_have_statistics_per_variant() -> None:
 
 
 def test_metrics_with_same_name_get_distinct_names() -> None:
-    metrics = tuple(Metric(id=each, name="Latency", values={"s1": 1.0}) for each in ("m1", "m2"))
+    metrics = tuple(Metric(id=metric_id, name="Latency", values={"s1": 1.0}) for metric_id in ("m1", "m2"))
     result = RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics)
     assert list(json.loads(aggregates(result.metrics, variants_of(result)))) == ["Latency", "Latency (m2)"]
 

@@ -184,7 +184,7 @@ def test_page_of_unknown_commit_waits_for_post_step_of_mode_wait() -> None:
     step = Process(notebook, given, unknown)
     step.conclude()
     assert notebook.lines == []
-    assert step.log == ["Notice: Coval Gate", "Skipping commit status: the tested commit is not known."]
+    assert step.log == ["Notice: Coval Gate", "Skipping commit status: the tested commit is unknown."]
     post = Process(notebook, given)
     assert post.is_open
     assert post.pages.are_saved is False
@@ -225,5 +225,5 @@ def test_host_with_only_a_log_says_what_it_leaves_out() -> None:
     step.pages = PagePublisher(PlainHost(stream), runtime(step.clock))
     step.announce()
     step.conclude()
-    told = "Skipping comment, commit status and check run: the job has no GitHub repository."
-    assert stream.getvalue().splitlines() == ["Notice: Coval Gate", told]
+    note = "Skipping comment, commit status and check run: the job has no GitHub repository."
+    assert stream.getvalue().splitlines() == ["Notice: Coval Gate", note]

@@ -40,8 +40,10 @@ def report_on(
     """Return the report on a simulation for each pair of values; the last `failed` did not complete."""
     ids = [f"s{place}" for place in range(len(latency))]
     simulations = tuple(
-        Simulation(id=each, status="FAILED" if place >= len(ids) - failed else "COMPLETED", test_case_id=each)
-        for place, each in enumerate(ids)
+        Simulation(
+            id=simulation_id, status="FAILED" if place >= len(ids) - failed else "COMPLETED", test_case_id=simulation_id
+        )
+        for place, simulation_id in enumerate(ids)
     )
     metrics = tuple(
         Metric(
@@ -122,5 +124,5 @@ def test_each_simulation_to_look_at_says_why(
             assert row.verdict is not Verdict.PASSED
     if report.judgement.lets_pass:
         assert not any(row.verdict in (Verdict.FAILED, Verdict.ERROR) for row in rows_of(report))
-    for each in FORMATS:
-        assert each.render(report)
+    for output_format in FORMATS:
+        assert output_format.render(report)

@@ -68,7 +68,7 @@ def report_of(*, metrics: int, variants: int = 1, simulations: int = SIMULATIONS
         Metric(
             id=ID("metr", number),
             name=f"Seconds until the answer, {number}",
-            values={each.id: 2.0 + place / 7 for place, each in enumerate(members)},
+            values={listed.id: 2.0 + place / 7 for place, listed in enumerate(members)},
         )
         for number in range(metrics)
     )
@@ -152,22 +152,24 @@ def parsed(shape: str) -> dict[str, Any]:
 def test_files_are_small_and_count_what_they_leave_out(shape: str) -> None:
     assert len(document_of(shape).encode()) < MOST_BYTES
     assert len(junit(report(shape)).encode()) < MOST_BYTES
-    judgement, found = report(shape).legs[0].judgement, parsed(shape)
+    judgement, parsed_leg = report(shape).legs[0].judgement, parsed(shape)
     metrics, variants = SHAPES[shape]["metrics"], SHAPES[shape].get("variants", 1)
-    assert len(found["simulations"]) == SIMULATIONS
-    assert len(found["criteria"]) + found["criteria_left_out"] == len(judgement.checks) > THRESHOLDS
-    assert len(found["reasons"]) + found["reasons_left_out"] == THRESHOLDS * variants
-    assert len(found["metrics"]) + found["metrics_left_out"] == metrics
-    for each, check in zip(found["criteria"], report(shape).legs[0].findings.checks.first(MOST_CRITERIA), strict=True):
+    assert len(parsed_leg["simulations"]) == SIMULATIONS
+    assert len(parsed_leg["criteria"]) + parsed_leg["criteria_left_out"] == len(judgement.checks) > THRESHOLDS
+    assert len(parsed_leg["reasons"]) + parsed_leg["reasons_left_out"] == THRESHOLDS * variants
+    assert len(parsed_leg["metrics"]) + parsed_leg["metrics_left_out"] == metrics
+    for criterion, check in zip(
+        parsed_leg["criteria"], report(shape).legs[0].findings.checks.first(MOST_CRITERIA), strict=True
+    ):
         blamed = 0 if check.passed else len(check.simulations)
-        assert len(each["simulation_ids"]) == min(MOST_IDS, blamed)
-        assert each["simulation_ids_left_out"] == blamed - len(each["simulation_ids"])
-    for each in found["simulations"]:
-        assert len(each["missed_criteria"]) == MOST_MISSES
-        assert each["missed_criteria_left_out"] == THRESHOLDS - MOST_MISSES
-        assert len(each["values"]) == min(MOST_VALUES, metrics)
-        assert each["values_left_out"] == metrics - len(each["values"])
-    explained = found["simulations"][0]
+        assert len(criterion["simulation_ids"]) == min(MOST_IDS, blamed)
+        assert criterion["simulation_ids_left_out"] == blamed - len(criterion["simulation_ids"])
+    for row in parsed_leg["simulations"]:
+        assert len(row["missed_criteria"]) == MOST_MISSES
+        assert row["missed_criteria_left_out"] == THRESHOLDS - MOST_MISSES
+        assert len(row["values"]) == min(MOST_VALUES, metrics)
+        assert row["values_left_out"] == metrics - len(row["values"])
+    explained = parsed_leg["simulations"][0]
     assert len(explained["explanations"]) + explained["explanations_left_out"] == metrics
 
 
@@ -180,13 +182,13 @@ def test_reports_with_thousands_of_flips_are_small_and_count_what_they_leave_out
     assert len(summary(large).encode()) <= SUMMARY_LIMIT
     assert len(comment(large)) <= COMMENT_LIMIT
     assert sum(map(len, closing(large).flips)) < 100_000
-    (found,) = json.loads(text)["legs"]
+    (leg,) = json.loads(text)["legs"]
     checks = large.legs[0].findings.checks.first(MOST_CRITERIA)
-    for each, check in zip(found["criteria"], checks, strict=True):
+    for criterion, check in zip(leg["criteria"], checks, strict=True):
         flipped = check.measure.comparison.newly_failing if check.measure and check.measure.comparison else ()
-        assert len(each["newly_failing"]) == min(MOST_FLIPS, len(flipped))
-        assert each["newly_failing_left_out"] == len(flipped) - len(each["newly_failing"])
-    assert any(each["newly_failing"] for each in found["criteria"])
+        assert len(criterion["newly_failing"]) == min(MOST_FLIPS, len(flipped))
+        assert criterion["newly_failing_left_out"] == len(flipped) - len(criterion["newly_failing"])
+    assert any(criterion["newly_failing"] for criterion in leg["criteria"])
 
 
 @pytest.mark.long
@@ -200,21 +202,21 @@ def test_files_of_a_thousand_simulations_and_two_hundred_thresholds_are_small(va
 
 
 def test_criteria_beyond_limit_are_counted_and_gravest_remain() -> None:
-    found = parsed("101 variants")
-    assert len(found["criteria"]) == MOST_CRITERIA
-    assert {each["verdict"] for each in found["criteria"]} == {"failed"}
+    parsed_leg = parsed("101 variants")
+    assert len(parsed_leg["criteria"]) == MOST_CRITERIA
+    assert {criterion["verdict"] for criterion in parsed_leg["criteria"]} == {"failed"}
     gate = [*ET.fromstring(junit(report("101 variants")))][-1]
     assert len(gate.findall("testcase")) == MOST_CRITERIA + 1
     last = gate.findall("testcase")[-1]
-    left_out = found["criteria_left_out"]
+    left_out = parsed_leg["criteria_left_out"]
     assert last.attrib["name"] == f"… and {left_out:,} more criteria"
     assert [node.tag for node in last] == ["skipped"]
     assert f"{left_out:,} more are left out" in last[0].attrib["message"]
 
 
 def test_figures_beyond_limit_are_counted() -> None:
-    found = parsed("101 variants, a metric for each threshold")
-    assert len(found["metrics"]) == MOST_FIGURES // 101
+    parsed_leg = parsed("101 variants, a metric for each threshold")
+    assert len(parsed_leg["metrics"]) == MOST_FIGURES // 101
     assert parsed("a metric for each threshold")["metrics_left_out"] == 0
 
 
@@ -222,11 +224,11 @@ def test_values_and_explanations_of_missed_criteria_come_first() -> None:
     large = report_of(metrics=THRESHOLDS, simulations=1)
     (leg,) = large.legs
     last = leg.judgement.checks[-1]
-    judgement = leg.judgement._replace(checks=(last,))
-    (found,) = json.loads(document(large._replace(legs=(leg._replace(judgement=judgement),))))["legs"]
-    (each,) = found["simulations"]
-    assert next(iter(each["values"])) == next(iter(each["explanations"])) == last.metric
-    assert len(each["values"]) == len(each["explanations"]) == MOST_VALUES
+    judgement = replace(leg.judgement, checks=(last,))
+    (found,) = json.loads(document(replace(large, legs=(replace(leg, judgement=judgement),))))["legs"]
+    (row,) = found["simulations"]
+    assert next(iter(row["values"])) == next(iter(row["explanations"])) == last.metric
+    assert len(row["values"]) == len(row["explanations"]) == MOST_VALUES
 
 
 def test_long_criteria_are_cut_where_simulations_name_them() -> None:
@@ -238,12 +240,12 @@ def test_long_criteria_are_cut_where_simulations_name_them() -> None:
     checks = tuple(replace(check, criterion=ThresholdHolds(threshold=long)) for check in leg.judgement.checks[-20:])
     report = large._replace(legs=(leg._replace(judgement=leg.judgement._replace(checks=checks)),))
     (found,) = json.loads(document(report))["legs"]
-    assert {len(text) for each in found["simulations"] for text in each["missed_criteria"]} == {LONGEST_MENTION}
-    assert {each["criterion"] for each in found["criteria"]} == {text}
+    assert {len(text) for row in found["simulations"] for text in row["missed_criteria"]} == {LONGEST_MENTION}
+    assert {criterion["criterion"] for criterion in found["criteria"]} == {text}
     simulations, gate = ET.fromstring(junit(report))
     assert len(ET.tostring(simulations)) < 200 * (MOST_MISSES + 2) * (LONGEST_MENTION + 100)
     assert len(ET.tostring(gate)) < 20 * (len(text) + 6 * (LONGEST_MENTION + 100) + 1_000)
-    names = [each.attrib["name"] for each in gate.iter("property")]
+    names = [entry.attrib["name"] for entry in gate.iter("property")]
     assert len(names) == len(set(names)) > 20 * 6
 
 
@@ -264,8 +266,8 @@ def test_texts_for_people_count_what_they_leave_out() -> None:
 
 
 def test_small_report_leaves_nothing_out() -> None:
-    found = json.dumps(json.loads(document(example_reports()["failed, two criteria"])))
-    assert set(re.findall(r'_left_out": (\d+)', found)) == {"0"}
+    text = json.dumps(json.loads(document(example_reports()["failed, two criteria"])))
+    assert set(re.findall(r'_left_out": (\d+)', text)) == {"0"}
 
 
 def calls_of(work: Callable[[], object]) -> int:
@@ -292,7 +294,7 @@ def of_two_sizes() -> tuple[Report, Report]:
     return small, large
 
 
-@pytest.mark.parametrize("form", FORMATS, ids=lambda each: each.name)
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 def test_work_of_a_format_grows_no_faster_than_the_run(form: Format, of_two_sizes: tuple[Report, Report]) -> None:
     small, large = of_two_sizes
     for size in of_two_sizes:

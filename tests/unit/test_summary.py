@@ -32,7 +32,7 @@ def heading(text: str) -> str:
 
 def test_simulations_stand_before_metrics_and_charts() -> None:
     text = summary(slow_report())
-    places = [text.index(each) for each in (" to look at\n", "#### Metrics", "```mermaid", "Configuration and")]
+    places = [text.index(phrase) for phrase in (" to look at\n", "#### Metrics", "```mermaid", "Configuration and")]
     assert places == sorted(places)
 
 
@@ -52,8 +52,8 @@ def test_heading_names_what_matrix_names_once() -> None:
 
 def test_comments_of_different_evaluations_have_different_headings() -> None:
     plain = {"test_set_id": "smoke123", "persona_id": "patient"}
-    given = [plain, plain | {"test_set_id": "long0001"}, plain | {"persona_id": "doctor"}]
-    assert len({heading(comment(slow_report(**each))) for each in given}) == len(given)
+    variations = [plain, plain | {"test_set_id": "long0001"}, plain | {"persona_id": "doctor"}]
+    assert len({heading(comment(slow_report(**options))) for options in variations}) == len(variations)
 
 
 @pytest.mark.parametrize("hostile", ["`<b>` | x", "# @octocat", "--> <script>"])
@@ -130,13 +130,13 @@ def test_criteria_after_the_gravest_ten_are_folded() -> None:
 @pytest.mark.parametrize(
     ("lines", "title"),
     [
-        ("Latency: avg < 2", "How Latency is spread out (orange: 2 or more):"),
-        ("Latency: avg <= 2", "How Latency is spread out (orange: above 2):"),
-        ("Latency: avg > 4", "How Latency is spread out (orange: 4 or less):"),
-        ("Latency: p(90) >= 90", "How Latency is spread out (all below 90):"),
-        ("Latency: max < 99", "How Latency is spread out (all below 99):"),
-        ("Latency: avg == 1", "How Latency is spread out:"),
-        ("Latency: max < 99\nLatency: avg < 2", "How Latency is spread out (orange: 2 or more):"),
+        ("Latency: avg < 2", "How Latency is distributed (orange: 2 or more):"),
+        ("Latency: avg <= 2", "How Latency is distributed (orange: above 2):"),
+        ("Latency: avg > 4", "How Latency is distributed (orange: 4 or less):"),
+        ("Latency: p(90) >= 90", "How Latency is distributed (all below 90):"),
+        ("Latency: max < 99", "How Latency is distributed (all below 99):"),
+        ("Latency: avg == 1", "How Latency is distributed:"),
+        ("Latency: max < 99\nLatency: avg < 2", "How Latency is distributed (orange: 2 or more):"),
     ],
 )
 def test_chart_says_where_bound_is(lines: str, title: str) -> None:

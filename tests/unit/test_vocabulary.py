@@ -26,34 +26,36 @@ if TYPE_CHECKING:
     ("values", "defined", "threshold", "expected"),
     [
         (WORDS, (), "M: count(NOO) == 0",
-         '"NOO" (did you mean NO?): they are YES, NO or UNKNOWN (seen: NO, YES), so count(NOO) is not known.'),
+         '"NOO" (did you mean NO?): its values are YES, NO or UNKNOWN (seen: NO, YES), so count(NOO) cannot '
+         "be judged."),
         (WORDS, (), "M: count(FALSE) == 0",
-         '"FALSE": they are YES, NO or UNKNOWN (seen: NO, YES), so count(FALSE) is not known.'),
+         '"FALSE": its values are YES, NO or UNKNOWN (seen: NO, YES), so count(FALSE) cannot be judged.'),
         (("YES", "yes"), (), "M: rate(FAIL) <= 5%",
-         '"FAIL": they are YES, NO or UNKNOWN (seen: YES), so rate(FAIL) is not known.'),
+         '"FAIL": its values are YES, NO or UNKNOWN (seen: YES), so rate(FAIL) cannot be judged.'),
         (("UNKNOWN",), (), "M: rate(TRUE) <= 5%",
-         '"TRUE": they are YES, NO or UNKNOWN (seen: UNKNOWN), so rate(TRUE) is not known.'),
+         '"TRUE": its values are YES, NO or UNKNOWN (seen: UNKNOWN), so rate(TRUE) cannot be judged.'),
         (WORDS, (), "M: rate(YES, RESOLVED) >= 50%",
-         '"RESOLVED": they are YES, NO or UNKNOWN (seen: NO, YES), so rate(YES, RESOLVED) is not known.'),
+         '"RESOLVED": its values are YES, NO or UNKNOWN (seen: NO, YES), so rate(YES, RESOLVED) cannot be judged.'),
         (CATEGORIES, (), "M: count(refnd) == 0",
-         '"refnd" (did you mean refund?): the values seen are billing, refund, so count(refnd) is not known.'),
+         '"refnd" (did you mean refund?): the values seen are billing, refund, so count(refnd) cannot be judged.'),
         (TOPICS, (), "M: count(bilings) == 0",
-         '"bilings" (did you mean billing?): the values seen are billing, refund, so count(bilings) is not known.'),
+         '"bilings" (did you mean billing?): the values seen are billing, refund, so count(bilings) cannot be judged.'),
         (("needs human", "none"), (), "M: count(needs_human) == 0",
-         '"needs_human" (did you mean needs human?): the values seen are needs human, none, so count(needs_human) is '
-         "not known."),
+         '"needs_human" (did you mean needs human?): the values seen are needs human, none, so count(needs_human) '
+         "cannot be judged."),
         (CATEGORIES, ("billing", "refund", "legal"), "M: count(lawsuit) == 0",
-         '"lawsuit": they are billing, refund or legal (seen: billing, refund), so count(lawsuit) is not known.'),
+         '"lawsuit": its values are billing, refund or legal (seen: billing, refund), so count(lawsuit) cannot '
+         "be judged."),
         (("YES", "NO"), BINARY, "M: count(FAIL) == 0",
-         '"FAIL": they are YES, NO or UNKNOWN (seen: NO, YES), so count(FAIL) is not known.'),
+         '"FAIL": its values are YES, NO or UNKNOWN (seen: NO, YES), so count(FAIL) cannot be judged.'),
     ],
 )  # fmt: skip
 def test_impossible_value_is_error_that_shows_values(
     values: Sequence[Value], defined: tuple[str, ...], threshold: str, expected: str
 ) -> None:
     judgement = judge_values(values, threshold, defined=defined)
-    verb = "can be" if "they are" in expected else "is"
-    assert (judgement.verdict, reason(judgement)) == (Verdict.ERROR, f"No value of M {verb} {expected}")
+    verb = "cannot be" if "its values are" in expected else "is never"
+    assert (judgement.verdict, reason(judgement)) == (Verdict.ERROR, f"M {verb} {expected}")
     assert [check.problem.kind for check in judgement.missed if check.problem] == ["no_such_value"]
     assert actual_text(judgement.missed[0])
 
@@ -88,8 +90,8 @@ def test_rare_value_passes(values: Sequence[Value], defined: tuple[str, ...], th
 def test_impossible_forbidden_value_is_error(value: str) -> None:
     judgement = judge_values(WORDS, forbidden=value)
     assert judgement.verdict is Verdict.ERROR
-    assert f'No value of M can be "{value}"' in reason(judgement)
-    assert "they are YES, NO or UNKNOWN (seen: NO, YES)" in reason(judgement)
+    assert f'M cannot be "{value}"' in reason(judgement)
+    assert "its values are YES, NO or UNKNOWN (seen: NO, YES)" in reason(judgement)
     assert "so fail_on_metric_value cannot be judged" in reason(judgement)
 
 

@@ -1,4 +1,4 @@
-"""Turns the record of a leg into what reports show of it."""
+"""Turns the record of a leg into its report."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def leg_report(
 ) -> LegReport:
     """Return the report of a leg that has a run.
 
-    `judgement` is the step's; `is_of_leg`: it is the judgement of this leg or another one. `page` returns the URL of a
-    run by its id, `redact` hides secrets in a text, and `home` is the address of the dashboard.
+    `judgement` is about the step, `page` returns the URL of a run by its id, `redact` hides secrets in a text, and
+    `home` is the URL of the dashboard.
     """
     trials = [trial for trial in leg.trials if trial.run_id]
     first = trials[0]

@@ -1,7 +1,6 @@
 """Keeps the host's pages: owed to the post step, announced at the launch, concluded with the verdict, closed in post.
 
-All pages take this way, whatever they are and on whatever host. Pages only inform: nothing that goes wrong here changes
-the verdict.
+This holds for all pages on all hosts. Pages only inform: no problem with them changes the verdict.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ if TYPE_CHECKING:
     from coval_gate.times import Times
     from coval_gate.waiting import Procedure
 
-STATE: Final = "pages"  # the name of the state that holds the list of the commit's pages, for the post step
+STATE: Final = "pages"  # the name of the state with the commit's pages, for the post step
 
 
 class KeptPage:
-    """A page, and what is known of it.
+    """A page and its state.
 
-    `owed` is what the post step has to show on it if this step cannot, and `is_done` says that nothing is left to do.
+    `owed`: what the post step must show if this step cannot. `is_done`: nothing is left to do. `shown`: what it shows.
     """
 
     def __init__(self, page: Page) -> None:
@@ -43,20 +42,20 @@ class KeptPage:
         self.shown: PageText | None = None
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Take on what the main step saved. What cannot be read was not saved."""
+        """Restore what the main step saved, as far as it can be read."""
         made = saved.get("made")
         self.page.made = made if isinstance(made, str) else ""
         self.is_done = saved.get("is_done") is True
         self.owed = read_owed(saved.get("owed"))
 
     def saved(self) -> dict[str, Any]:
-        """Return what the post step has to know."""
+        """Return what the post step needs."""
         owed = self.owed and self.owed._asdict()
         return {"input": self.page.input, "made": self.page.made, "is_done": self.is_done, "owed": owed}
 
 
 class PagePublisher:
-    """Shows on the host's pages how it is with a step."""
+    """Shows the state of a step on the host's pages."""
 
     def __init__(self, host: Host, runtime: Runtime) -> None:
         self._host = host
@@ -65,15 +64,15 @@ class PagePublisher:
         self._kept: list[KeptPage] | None = None
         self._saved = ""
         self._references: tuple[str, ...] = ()
-        self._skipped: set[str] = set()  # reasons that were given
+        self._skipped: set[str] = set()  # reasons that were logged
 
     def problems(self, inputs: Inputs, context: Context) -> list[Problem]:
-        """Return what is wrong with the inputs where the step runs."""
+        """Return the problems of the inputs on this host."""
         pages = [kept.page for kept in self._pages(inputs, context)]
         return [Problem(page.input, page.problem) for page in pages if page.problem]
 
     def locate(self, context: Context, inputs: Inputs, *, until: float) -> Procedure[Context]:
-        """Return `context` with the tested commit, where the event does not tell it and a page needs it."""
+        """Return `context` with the tested commit, if the event does not name it and a page needs it."""
         pages = self._pages(inputs, context)
         if not pages or context.sha_is_known or self._is_unreachable(pages[0].page):
             return context
@@ -82,9 +81,9 @@ class PagePublisher:
         return context
 
     def owe(self, report: Report) -> None:
-        """Hand the end of the commit's pages to the post step, in case this step cannot show it.
+        """Save the final state of the commit's pages for the post step, in case this step cannot show it.
 
-        Where the run is only launched, a later step shows it, perhaps before the post step runs.
+        If the run is only launched, a later step shows it, perhaps before the post step runs.
         """
         for kept in self._pages_of_commit(report):
             if report.judgement.verdict is None:
@@ -102,7 +101,7 @@ class PagePublisher:
             yield from self._set(kept, report, brief=True, until=until)
 
     def conclude(self, report: Report, times: Times) -> Procedure[str]:
-        """Show the verdict on every page. Returns the address of the one that tells it, empty if there is none."""
+        """Show the verdict on every page. Return the URL of the first page that has one; empty if none has."""
         first = self._clock.now()
         kept_pages = [*self._pages_of_commit(report), *self._other_pages(report)]
         for kept in kept_pages:
@@ -117,16 +116,16 @@ class PagePublisher:
         return sum(_takes(page, report) and not page.obstacle for page in pages)
 
     def is_open(self, inputs: Inputs, context: Context) -> bool:
-        """Tell the post step whether one of the commit's pages still needs its end."""
+        """Return whether one of the commit's pages still lacks its final state."""
         return any(not kept.is_done for kept in self._pages(inputs, context) if kept.page.of_commit)
 
     @property
     def are_saved(self) -> bool:
-        """Whether the main step saved the end of every page that still needs it, and for which commit."""
+        """Whether the main step saved the final state, with the commit, of every page that still lacks it."""
         return all(kept.is_done or (kept.owed and kept.owed.sha) for kept in self._kept or () if kept.page.of_commit)
 
     def close(self, report: Report, times: Times) -> Procedure[None]:
-        """Show on the commit's pages what the main step saved; if it saved nothing, what `report` says."""
+        """Show on the commit's pages what the main step saved or, if it saved nothing, the `report`."""
         first = self._clock.now()
         for kept in self._pages_of_commit(report):
             if kept.is_done:
@@ -159,7 +158,7 @@ class PagePublisher:
     def _set(
         self, kept: KeptPage, report: Report, *, until: float, brief: bool = False, owed: PageText | None = None
     ) -> Procedure[bool]:
-        """Show the report, or what is `owed`, on a page. Returns False if a later attempt may succeed."""
+        """Show the report, or what is `owed`, on a page. Return False if a later attempt may succeed."""
         page = kept.page
         if owed is None and not _takes(page, report):
             return True
@@ -182,36 +181,34 @@ class PagePublisher:
         return forbidden and page.certain
 
     def _has_place(self, page: Page, context: Context) -> bool:
-        """Return whether there is a commit or pull request that the page is about; if there is none, say so."""
+        """Return whether the page has its commit or pull request; log if it has none."""
         if not page.of_commit:
             is_known = context.pull_request is not None or context.head is not None
             if not is_known:
                 self._host.log("There is no pull request to comment on.")
             return is_known
         if not context.sha_is_known:
-            self._skip(
-                "the tested commit is not known", (kept.page for kept in self._kept or () if kept.page.of_commit)
-            )
+            self._skip("the tested commit is unknown", (kept.page for kept in self._kept or () if kept.page.of_commit))
         return context.sha_is_known
 
     def _is_unreachable(self, page: Page) -> bool:
-        """Return whether the host cannot show the page; if it cannot, say so."""
+        """Return whether the host cannot show the page; log if it cannot."""
         if page.obstacle:
             self._skip(page.obstacle, (kept.page for kept in self._kept or () if kept.page.obstacle == page.obstacle))
         return bool(page.obstacle)
 
     def _skip(self, why: str, pages: Iterable[Page]) -> None:
-        """Say once why pages are left out."""
+        """Log once why pages are skipped."""
         if why not in self._skipped:
             self._skipped.add(why)
             names = [page.input.replace("_", " ") for page in pages]
             self._host.annotate("notice", NAME, f"Skipping {in_words(names)}: {why}.")
 
     def _text(self, page: Page, report: Report, *, brief: bool) -> PageText:
-        """Return what the page is to show of a report, without secrets, and with all references so far."""
-        (shown,) = (each for each in formats(Surface.PAGE) if each.input == page.input)
+        """Return the report for the page, without secrets, and with all references so far."""
+        (of_page,) = (candidate for candidate in formats(Surface.PAGE) if candidate.input == page.input)
         redact = self._host.redact
-        text: PageText = shown.brief(report) if brief else shown.render(report)
+        text: PageText = of_page.brief(report) if brief else of_page.render(report)
         if text.references:
             new = tuple(map(redact, text.references))
             self._references = (*(reference for reference in self._references if reference not in new), *new)
@@ -225,7 +222,7 @@ class PagePublisher:
         )
 
     def _save(self) -> None:
-        """Hand what has changed to the post step."""
+        """Save the pages' state for the post step, if it changed."""
         saved = json.dumps([kept.saved() for kept in self._kept or () if kept.page.of_commit])
         if saved not in (self._saved, "[]"):
             self._saved = saved
@@ -234,20 +231,20 @@ class PagePublisher:
 
 
 def read_saved(text: str) -> dict[str, dict[str, Any]]:
-    """Read what the main step saved, by the input of each page; empty if it saved nothing, or it cannot be read."""
-    given = json_in(text)
-    entries = [each for each in given if isinstance(each, dict)] if isinstance(given, list) else []
+    """Return what the main step saved, by input; empty if it saved nothing, or nothing readable."""
+    saved = json_in(text)
+    entries = [item for item in saved if isinstance(item, dict)] if isinstance(saved, list) else []
     return {entry["input"]: entry for entry in entries if isinstance(entry.get("input"), str)}
 
 
-def read_owed(given: Any) -> PageText | None:
-    """Read what a page is to show; None if it cannot be read."""
+def read_owed(saved: Any) -> PageText | None:
+    """Return what a page must show; None if it cannot be read."""
     try:
-        text = PageText(**given | {"annotations": (), "references": tuple(given["references"])})
+        text = PageText(**saved | {"annotations": (), "references": tuple(saved["references"])})
     except (TypeError, KeyError):
         return None
     texts = (text.state, text.name, text.title, text.summary, text.link, text.sha, *text.references)
-    return text if all(isinstance(each, str) for each in texts) and isinstance(text.passes, bool) else None
+    return text if all(isinstance(part, str) for part in texts) and isinstance(text.passes, bool) else None
 
 
 def _takes(page: Page, report: Report) -> bool:
@@ -255,5 +252,5 @@ def _takes(page: Page, report: Report) -> bool:
 
 
 def _may_be_located(report: Report) -> bool:
-    """Return whether the commit is known, or the post step may find it out: the run that is waited for names it."""
+    """Return whether the commit is known, or the post step may learn it from the run that the step waits for."""
     return report.context.sha_is_known or (report.inputs is not None and report.inputs.mode == "wait")

@@ -1,7 +1,7 @@
 """Publishes a report: outputs, files, summary and log, and then the host's pages.
 
-What a workflow relies on comes first. An output or a requested file that cannot be written changes the verdict, because
-a later step waits for it; nothing else does.
+What a workflow relies on comes first. If an output or a requested file cannot be written, the verdict becomes an error,
+because a later step may need it; nothing else changes the verdict.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from coval_gate.times import Times
     from coval_gate.waiting import Procedure
 
-LEFT_OUT: Final = "The step was told to end, so it leaves out the reports that are not ready."
+LEFT_OUT: Final = "The step was interrupted: reports that are not ready are left out."
 
 
 class Publisher:
-    """Renders a report in every format, and puts each where it belongs."""
+    """Renders a report in every format, and writes or shows each in its place."""
 
     def __init__(self, host: Host, runtime: Runtime) -> None:
         self._host = host
@@ -46,21 +46,21 @@ class Publisher:
         self.pages = PagePublisher(host, runtime)
 
     def prepare(self, inputs: Inputs) -> tuple[Inputs, list[Problem]]:
-        """Check before anything costs that every file can be written, and that the one to annotate exists.
+        """Check, before anything costs money, that every file can be written, and that the one to annotate exists.
 
-        Remove the reports that an earlier step left there: if this one is killed, they must not pass for its own.
-        Return the inputs, in which the path of that file is relative to the workspace, and what is wrong with paths.
+        Remove the reports of an earlier step: if this one is killed, they must not pass for its own. Return the inputs,
+        with `annotate_file` relative to the workspace, and the problems with paths.
         """
         problems = []
-        for name in (each.input for each in formats(Surface.FILE)):
+        for name in (file.input for file in formats(Surface.FILE)):
             if path := getattr(inputs, name):
                 try:
                     place = self._workspace.prepare(path)
                 except ValueError as problem:
                     problems.append(Problem(name, str(problem)))
                     continue
-                if other := next((each for each, taken in self._places.items() if taken == place), ""):
-                    problems.append(Problem(name, f"is the same as {other}; give each its own file."))
+                if namesake := next((other for other, taken in self._places.items() if taken == place), ""):
+                    problems.append(Problem(name, f"is the same as {namesake}; give each its own file."))
                 self._places[name] = place
         if inputs.annotate_file:
             try:
@@ -70,7 +70,7 @@ class Publisher:
                 problems.append(Problem("annotate_file", str(problem)))
         for name, place in list(self._places.items()):
             if place == inputs.annotate_file:
-                problems.append(Problem(name, "is the same as annotate_file, which the report would replace."))
+                problems.append(Problem(name, "is the same as annotate_file, which the report would overwrite."))
                 del self._places[name]
             else:
                 self._workspace.remove(place)
@@ -85,24 +85,24 @@ class Publisher:
         self._host.set_outputs(rendered(Surface.OUTPUTS, report))
 
     def write_verdict(self, report: Report) -> None:
-        """Set every output, and owe the same to the host's pages if this step is killed. Raises RunnerError.
+        """Set every output, and save the same for the host's pages, in case this step is killed. Raises RunnerError.
 
-        Nothing waits in between, so that a kill leaves both or neither.
+        Nothing waits in between, so a kill leaves both or neither.
         """
         outputs = rendered(Surface.OUTPUTS, report)
         self.pages.owe(report)
         self._host.set_outputs(outputs)
 
     def publish(self, report: Report, times: Times) -> Procedure[Report]:
-        """Publish the report everywhere, as far as `times` allow, and return it with what came of that."""
+        """Publish the report everywhere, as far as `times` allow. Return it with files, comment and errors."""
         self._rendering.end_at(times.rendering_ends)
         report = yield from self._write(report)
         try:
             yield from self._summarize(report)
             yield from self._log(report)
         except TooLate:
-            self._tell_briefly(report)
-        # An interrupt takes nothing away from a step that has come this far.
+            self._log_briefly(report)
+        # Even after an interrupt, the pages get the verdict.
         with suppress(Interrupted, RunnerError):
             self._rendering.check()
             if url := (yield from self.pages.conclude(report, times)):
@@ -111,9 +111,9 @@ class Publisher:
         return report
 
     def _write(self, report: Report) -> Procedure[Report]:
-        """Write outputs and files. A verdict that no later step can read is no verdict; the first error counts."""
+        """Write outputs and files. If any cannot be written, the verdict is an error; the first error counts."""
         written = report
-        files = [partial(self._write_file, each) for each in formats(Surface.FILE)]
+        files = [partial(self._write_file, file) for file in formats(Surface.FILE)]
         writers: list[Callable[[Report], Procedure[Report]]] = [self._write_first, *files]
         for write in writers:
             try:
@@ -131,9 +131,7 @@ class Publisher:
         return written
 
     def _with_error(self, report: Report, error: GateError) -> Report:
-        """Return the report as an error, unless it is red already: then a warning is enough, if it is red otherwise."""
-        from coval_gate.judge.judgement import errored
-
+        """Return the report as an error. One that is red already stays, with a warning about another cause."""
         judgement = errored(error)
         if report.judgement.lets_pass:
             return report._replace(judgement=judgement)
@@ -160,10 +158,8 @@ class Publisher:
         with tolerant(self._host):
             self._host.add_summary((yield from self._rendering.of(partial(rendered, Surface.SUMMARY, report))))
 
-    def _tell_briefly(self, report: Report) -> None:
-        """Log the verdict where there is no time for more."""
-        from coval_gate.report.wording.judgements import LONGEST_REASON, headline, reason, title
-
+    def _log_briefly(self, report: Report) -> None:
+        """Log only the verdict, where there is no time for more."""
         self._host.log(LEFT_OUT)
         judgement = report.judgement
         if self._annotates(report) and not judgement.lets_pass:
@@ -175,9 +171,9 @@ class Publisher:
         return self._host.annotates and (report.inputs is None or report.inputs.annotations)
 
     def _log(self, report: Report) -> Procedure[None]:
-        """Log what there is to look at, as annotations or as lines; the worst simulations and the verdict come last.
+        """Log what to look at, as annotations or as lines; the worst simulations and the verdict come last.
 
-        The end of a failing step's log is short and unfolded, because that is what is read of a long log.
+        The end of a failing step's log is short and unfolded, because readers of a long log start there.
         """
         judgement = report.judgement
         closing = yield from self._rendering.of(partial(rendered, Surface.LOG, report))
@@ -193,8 +189,8 @@ class Publisher:
                 self._host.fold(lines[0], lines[1:])
         with tolerant(self._host):
             self._host.show_outputs(rendered(Surface.OUTPUTS, report))
-        for each in reversed(first):  # the worst stands last, where a log is read first
-            self._host.annotate("warning", *each)
+        for annotation in reversed(first):  # the worst comes last, where readers of a log start
+            self._host.annotate("warning", *annotation)
         self._host.quote(*worst)
         if annotates and fails:
             self._host.annotate("error", *closing.verdict_beside(len(first)))

@@ -1,6 +1,6 @@
-"""Renders beside the thread that notices signals, because a large report takes longer than the runner waits.
+"""Renders reports in another thread than signals, because a large one takes longer than the runner waits.
 
-A signal takes nothing away from a report that is ready a moment later. What is not ready then is left out.
+After a signal, a report that is ready within a moment is still written; the others are left out.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AFTER_SIGNAL: Final = 0.75  # s for all that is still to be rendered when a signal arrives
+AFTER_SIGNAL: Final = 0.75  # s for everything not yet rendered when a signal arrives
 
 
 class TooLate(Interrupted):
-    """The step was told to end, and this was not rendered in time."""
+    """The step is ending, and this was not rendered in time."""
 
 
 class Rendering:
-    """Renders formats, until a signal says that the step has to end."""
+    """Renders formats until shortly after a signal ends the step."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -35,16 +35,16 @@ class Rendering:
         self._signalled = False
 
     def check(self) -> None:
-        """Raise Interrupted if a signal arrived while something was rendered."""
+        """Raise Interrupted if a signal arrived during rendering."""
         if self._signalled:
             raise Interrupted
 
     def end_at(self, until: float) -> None:
-        """Render only what is ready by then."""
+        """Render only what is ready by `until`, a time of the clock."""
         self._until = min(self._until, until)
 
     def of(self, work: Callable[[], T]) -> Procedure[T]:
-        """Return what the work returns, or raise what it raises. Raises TooLate where that takes too long."""
+        """Return the result of `work`, or raise its exception. Raises TooLate if it takes too long."""
         if self._clock.now() >= self._until:
             raise TooLate
         call = BackgroundCall(work)

@@ -1,7 +1,7 @@
-"""How a metric's values are spread out, as a chart in Mermaid, which GitHub draws in the reader's theme.
+"""The distribution of a metric's values as a Mermaid chart, which GitHub draws in the reader's theme.
 
-Nothing but numbers goes into it: no text from outside can become a part of the drawing. Mermaid draws no line at a
-bound, so the ranges meet there, and those beyond it have another colour.
+Only numbers go into it, so text from outside cannot become part of the drawing. Mermaid draws no line at a bound, so
+two ranges meet there, and those beyond it have another colour.
 """
 
 from __future__ import annotations
@@ -9,28 +9,32 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.report.bins import bins, bins_from
 from coval_gate.text import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.measure import Requirement
+
 Side = Literal["within", "beyond", "both"]
 
-# Both themes show these well: the bars' own colour is next to invisible on white.
+# Visible in both themes; the default colour of bars is nearly invisible on white.
 BLUE, ORANGE, GREY = "#3b82d0", "#d9822b", "#8b949e"
-LARGEST, CLOSEST = 1e12, 1e-3  # of a value, and of the distance between the least and the most
+LARGEST, SMALLEST = 1e12, 1e-3  # a value, and the distance between the smallest and the largest
 LEAST_VALUES: Final = 10  # with fewer, the table says it all
-LEAST_BARS: Final = 3  # that hold values; below that, so does the table
+LEAST_BARS: Final = 3  # with values; with fewer, the table says it all, too
 WIDTH: Final = 640  # pixels
-SMALLEST_TEXT, LARGEST_TEXT = 9, 14  # pixels; so small that the labels of all ranges fit side by side
-TEXT_WIDTH: Final = 0.6  # of a character and its part of the gap to the next label, in heights
-# Mermaid draws a bar from below the axis's lowest value: with 0 there, ranges without values would have bars, too.
-HIDDEN: Final = 0.05  # of the axis; with this share as its lowest value, 0 is where bars begin
+SMALLEST_TEXT, LARGEST_TEXT = 9, 14  # pixels; the labels of all ranges must fit side by side
+TEXT_WIDTH: Final = 0.6  # of a character with its share of the gap between labels, in heights
+# Mermaid draws bars from below the axis's lowest value: if that were 0, ranges without values would have bars, too.
+HIDDEN: Final = 0.05  # of the axis; with this share as its lowest value, bars begin at 0
 
 
 class Bound(NamedTuple):
-    """A bound on the scale of the values: `upper` if they must not be above it; `exclusive` if not at it either."""
+    """A bound on the values: `upper` if they must not be above it; `exclusive` if they must not equal it, either."""
 
     value: float
     upper: bool
@@ -43,7 +47,7 @@ class Bound(NamedTuple):
         return (value < self.value) is self.upper
 
     def is_below(self, value: float) -> bool:
-        """Return whether a value is below the bound, or at it and on the side of those below it."""
+        """Return whether a value is below the bound, or equal to it and on the same side as those below."""
         return self.meets(value) is self.upper
 
     def side(self, values: Sequence[float]) -> Side:
@@ -53,11 +57,19 @@ class Bound(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A range of values: how many of each sample it holds, and whether it is beyond the bound."""
+    """A range of values: how many of each sample it contains, and whether it is beyond the bound."""
 
     label: str
     counts: list[int]
     beyond: bool
+
+
+def threshold_on_scale(check: Check) -> Requirement | None:
+    """Return the requirement of a threshold whose bound is on the scale of the metric's values; None for any other."""
+    criterion = check.criterion
+    if not isinstance(criterion, ThresholdHolds) or not criterion.threshold.aggregate.kind.is_on_scale:
+        return None
+    return check.requirement
 
 
 def histogram(values: Sequence[float], bound: Bound | None = None) -> str:
@@ -78,14 +90,14 @@ def compared_histogram(now: Sequence[float], earlier: Sequence[float], bound: Bo
 
 
 def path_chart(sums: Sequence[float], level: float) -> str:
-    """Return a fenced chart of sums from run to run, which begin at 0, and a line at the level of an alarm."""
+    """Return a fenced chart of sums from run to run, beginning at 0, with a line at the alarm level."""
     runs = [str(run) for run in range(len(sums) + 1)]
     lines = [(ORANGE, "line", [0.0, *sums]), (GREY, "line", [level] * len(runs))]
     return _drawn(runs, f'"sum of shortfalls" 0 --> {math.ceil(1.1 * max(level, *sums))}', lines, 3 * len(runs))
 
 
 def _can_draw(values: Sequence[float]) -> bool:
-    """Tell whether there are enough values, of a size that labels of four decimals and the width of a bar can show."""
+    """Return whether there are enough values, and of a size that labels with four decimals and bars can show."""
     low, high = min(values, default=0.0), max(values, default=0.0)
     usual = max(-low, high) < LARGEST and high - low > CLOSEST * max(1.0, -low, high)
     return usual and len(values) >= LEAST_VALUES
@@ -111,7 +123,7 @@ def _chart(samples: Sequence[Sequence[float]], bound: Bound | None) -> str:
 
 
 def _drawn(labels: Sequence[str], scale: str, plots: Sequence[tuple[str, str, Sequence[float]]], width: int) -> str:
-    """Return the chart of bars and lines, each with its colour, on a scale; the labels are `width` characters wide."""
+    """Return a chart of plots (colour, kind, values) over labels that have `width` characters together."""
     size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * width))))
     colours = ", ".join(colour for colour, _, _ in plots)
     return "\n".join(
@@ -129,35 +141,33 @@ def _drawn(labels: Sequence[str], scale: str, plots: Sequence[tuple[str, str, Se
 
 
 def _bars(samples: Sequence[Sequence[float]], bound: Bound | None) -> list[Bar]:
-    """Return ranges of equal width, and how many values of each sample they hold.
+    """Return ranges of equal width, and how many values of each sample they contain.
 
-    Their ends are round numbers or, where the bound divides the first sample, whole ranges away from it. A value at the
-    bound is on its own side of it.
+    Their ends are round numbers or, where the bound divides the first sample, whole widths from the bound. A value
+    equal to the bound counts on its own side.
     """
     low, high, most = min(map(min, samples)), max(map(max, samples)), max(map(len, samples))
     side = bound.side(samples[0]) if bound else "within"
     middle = bound if side == "both" else None
-    found = bins_from(middle.value, low, high, most) if middle else bins(low, high, most)
+    ranges = bins_from(middle.value, low, high, most) if middle else bins(low, high, most)
 
     def place(value: float) -> int:
         if middle is None:
-            return found.place(value)
-        return (
-            min(found.place(value), -found.first - 1)
-            if middle.is_below(value)
-            else max(found.place(value), -found.first)
-        )
+            return ranges.place(value)
+        if middle.is_below(value):
+            return min(ranges.place(value), -ranges.first - 1)
+        return max(ranges.place(value), -ranges.first)
 
-    counts = zip(*(found.counts(values, place) for values in samples), strict=True)
-    ends = found.ends
+    counts = zip(*(ranges.counts(values, place) for values in samples), strict=True)
+    ends = ranges.ends
     if low >= 0.0:
         ends[0] = max(0.0, ends[0])  # a range with negative numbers would look like an error
-    digits = 1 - math.floor(math.log10(found.width))  # a bound may have many more, which would not fit
+    digits = 1 - math.floor(math.log10(ranges.width))  # a bound may have many more, which would not fit
     return [
         Bar(
             label=f"{number(round(lower, digits))} – {number(round(upper, digits))}",
-            counts=list(each),
-            beyond=(found.first + nth >= 0) is middle.upper if middle else side == "beyond",
+            counts=list(bar_counts),
+            beyond=(ranges.first + nth >= 0) is middle.upper if middle else side == "beyond",
         )
-        for nth, (lower, upper, each) in enumerate(zip(ends, ends[1:], counts, strict=False))
+        for nth, (lower, upper, bar_counts) in enumerate(zip(ends, ends[1:], counts, strict=False))
     ]

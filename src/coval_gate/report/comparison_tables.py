@@ -1,4 +1,4 @@
-"""Comparisons in Markdown: what was compared with, a table of the criteria that compare, and one of flipped cases."""
+"""Comparisons in Markdown: the reference, a table of the criteria that compare, and one of flipped test cases."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LONGEST_NAME: Final = 200  # characters of a test case's name
 
 
 def comparison_parts(leg: LegReport) -> Iterator[str | Listing]:
-    """Yield what was compared with, each check that compares, and the test cases that flipped."""
+    """Yield each reference with the checks that compare with it, and the test cases that flipped."""
     first = next(iter(leg.findings.checks.missed), None)  # its reason stands above
     for group in leg.findings.compared:
         yield reference_text(
@@ -57,12 +57,12 @@ def comparison_parts(leg: LegReport) -> Iterator[str | Listing]:
         head = ("", "criterion", *values, shows_text(group.checks))
         yield from check_tables(group, head, partial(_row, len(values)))
         if any(_noticeable(check) for check in group.checks):
-            yield f"Noticeable: the smallest change for the worse that would show in {CHANCE} of such runs."
+            yield f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."
     yield from _flips(leg)
 
 
 def check_tables(group: CheckGroup, head: tuple[str, ...], to_row: Callable[[Check], str]) -> Iterator[Table]:
-    """Yield a table of all checks or, where they are many, one of the gravest and a folded one of the others."""
+    """Yield a table of all checks or, if there are many, one of the gravest and a folded one of the others."""
     first = group.first(MOST_UNFOLDED)
     taken = set(map(id, first))
     others = [check for check in group.first(MOST_CHECKS) if id(check) not in taken]
@@ -96,7 +96,7 @@ def _shown(check: Check) -> str:
 
 
 def _noticeable(check: Check) -> str:
-    """Return which change would have shown, where none did."""
+    """Return which change would show, where none did."""
     compared = comparison_of(check)
     if compared is None or compared.trend not in ("inconclusive", "unchanged"):
         return ""
@@ -131,5 +131,5 @@ def _cases(leg: LegReport, cases: Sequence[str]) -> str:
 
 
 def criterion_cell(check: Check) -> str:
-    """Return the criterion, and the mutation that it is applied to in brackets."""
+    """Return the criterion, with the mutation that it applies to in brackets."""
     return code(criterion_text(check.criterion)) + (f" ({escape(check.variant)})" if check.variant else "")

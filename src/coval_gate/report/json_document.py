@@ -1,7 +1,7 @@
 """The models of the JSON report, from which its JSON Schema is generated.
 
-A minor version may add fields, and words to a field whose description says so. The schema of a version allows what a
-later minor version may add, so that readers that validate with an older one stay valid.
+A minor version may add fields, and words to a field whose description says so. Each schema allows what a later minor
+version may add, so readers may validate with an older schema.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Stability = Literal["flaky", "consistent"]
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 SCHEMA_VERSION: Final = "3.3"
-VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # that the schema is for
+VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the schema covers
 
 
 def _encodable(value: object) -> object:
-    """Half a surrogate, which an answer may hold, has no place in UTF-8."""
+    """Return a text without lone surrogates, which a response may contain, but UTF-8 cannot encode."""
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
 
 
@@ -36,13 +36,13 @@ Text = Annotated[str, BeforeValidator(_encodable)]
 
 
 class Model(BaseModel):
-    """A part of the report, described by the docstrings of its fields. The report itself has no other fields."""
+    """A part of the report, described by the docstrings of its fields. A report has no other fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class MayGrow:
-    """Marks words to which a minor version may add: the schema gives them as examples."""
+    """Marks words to which a minor version may add: the schema lists them as examples."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the schema of any text."""
@@ -50,10 +50,10 @@ class MayGrow:
 
 
 class OpenSchema(GenerateJsonSchema):
-    """Allows fields that are not known, and names types only: code generators make a type of every title."""
+    """Allows unknown fields, and gives titles to types only: code generators make a type of every title."""
 
     def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
-        """Return the schema of a model, whose own `extra` is about what this version writes."""
+        """Return the schema of a model, without its `extra`, which is only about what this version writes."""
         return {name: value for name, value in super().model_schema(schema).items() if name != "additionalProperties"}
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
@@ -69,93 +69,92 @@ class LeftOutFacts(Model):
     gone: int
     """Test cases that only the reference has."""
     changed: int
-    """Test cases whose contents changed since."""
+    """Test cases whose contents have changed."""
     valueless: int
-    """Test cases that both have, without a value in one of the two."""
+    """Test cases that lack a value on one side."""
     runs: int
     """Runs of the baseline with another persona, without the metric, or with another version of it."""
 
 
 class ComparedCriterion(Model):
-    """The fields of a criterion that compares; null or empty where it compares with nothing, or could not."""
+    """The fields of a comparison; null or empty where the criterion does not, or could not, compare."""
 
     reference: Reference
     """baseline: earlier runs; base: the agent itself in the same run; empty: a number. With a reference, `actual`,
-    `count` and `missing` are over the test cases that both sides have, and `bound` is the number that the reference
-    makes."""
+    `count` and `missing` are over the test cases that both sides have, and `bound` is computed from the reference."""
     advisory: bool
-    """Whether it is shown only, and can never fail."""
+    """Whether it only informs, and can never fail."""
     baseline_value: float | None
-    """That of the reference, in `unit`."""
+    """The reference's value, in `unit`."""
     actual_pooled: float | None
-    """`actual` weighs each test case the same, however many simulations it has. This is the value over all simulations
-    alike; null where it does not differ."""
+    """`actual` weighs each test case the same, however many simulations it has. This value weighs each simulation the
+    same; null where it does not differ."""
     baseline_count: int | None
     """How many simulations of the reference have a value."""
     baseline_missing: int | None
-    """How many simulations of the reference have none. A rate counts them as misses on both sides."""
+    """How many simulations of the reference have no value. A rate counts them as misses on both sides."""
     baseline_pooled: float | None
     """As `actual_pooled`, for `baseline_value`."""
     change: float | None
     """`actual` minus `baseline_value`."""
     change_lower: float | None
-    """With a confidence: the change is at least so much; null where nothing is claimed."""
+    """With a confidence: the change is at least this; null where nothing is claimed."""
     change_upper: float | None
-    """With a confidence: the change is at most so much. Each bound has the whole `change_confidence` by itself."""
+    """With a confidence: the change is at most this. Each bound has the whole `change_confidence` by itself."""
     change_confidence: float | None
     """A share; null where the change was decided as counted."""
     trend: Trend | None
-    """What the change amounts to: with a confidence, only what is evident among so many thresholds."""
+    """What the change amounts to: with a confidence, only what is evident given the number of thresholds."""
     by_chance: int
-    """0; or, where the change alone would be evident, how many thresholds there are: one of so many may show it by
-    chance."""
+    """The number of thresholds, if the change would be evident alone, but one of so many thresholds may show it by
+    chance; otherwise 0."""
     noticeable_change: float | None
-    """The smallest change for the worse, in `unit`, that 80% of such runs would show, beyond the margin and among so
-    many thresholds; null where it is not known."""
+    """The smallest change for the worse, in `unit`, that 80% of such runs would show, beyond the margin and given the
+    number of thresholds; null where it is unknown."""
     shared_test_cases: int | None
     """How many test cases both sides have."""
     left_out: LeftOutFacts | None
     newly_failing: list[Text]
-    """The first ids of test cases most of whose simulations pass in the reference, and most fail now."""
+    """The first ids of test cases whose simulations mostly passed in the reference, and mostly fail now."""
     newly_failing_left_out: int
     """How many more there are."""
     newly_passing: list[Text]
-    """The first ids of test cases of which the reverse is true."""
+    """The first ids of test cases whose simulations mostly failed in the reference, and mostly pass now."""
     newly_passing_left_out: int
     """How many more there are."""
 
 
 class BaselineRunFacts(Model):
-    """A run of the baseline, and what distinguishes it from this one."""
+    """A run of the baseline, and how it differs from this run."""
 
     id: Text
     url: Text
     created: Text
     """As Coval reports it; empty where it does not."""
     changed_test_cases: int
-    """How many test cases have other contents since."""
+    """How many test cases have changed contents."""
     changed_metrics: list[Text]
-    """Ids of the metrics that another version judged."""
+    """Ids of metrics of which it used another version."""
     changed_persona: bool
-    """Whether it had another persona, or another version of it, so that it is not compared with."""
+    """Whether it used another persona, or another version of it; then it is not compared."""
     changed_options: list[Text]
-    """Other options of its launch that may matter, by the names of inputs."""
+    """Launch options that differ and may matter, by the names of inputs."""
     unchecked: list[Annotated[Unchecked, MayGrow()]]
-    """What Coval does not tell: whether these have changed since. More words may follow."""
+    """Coval does not say whether these have changed. More words may follow."""
 
 
 class NoBaselineFacts(Model):
     """Why there is no baseline."""
 
     kind: Annotated[NotFoundKind, MayGrow()]
-    """In a word. More words may follow."""
+    """The reason in a word. More words may follow."""
     run_id: Text
-    """The run that may not be used; empty where there is none."""
+    """The unusable run; empty where there is none."""
     text: Text
 
 
 class BaselineFacts(Model):
-    """What was found of the input `baseline`."""
+    """The runs behind the input `baseline`."""
 
     source: Text
     """As the input spells it."""
@@ -164,7 +163,7 @@ class BaselineFacts(Model):
     runs_left_out: int
     """How many more there are."""
     fewer_than_asked: int
-    """How many of the runs that the input asks for there are not."""
+    """How many of the requested runs do not exist."""
     missing: NoBaselineFacts | None
     """Why there is no run; null where there is one."""
 
@@ -178,36 +177,36 @@ class NightFacts(Model):
     value: float
     """Over the shared test cases, in the unit of the criterion."""
     sum: float
-    """The sum of the shortfalls, with this run."""
+    """The sum of the shortfalls, including this run."""
 
 
 class DriftFacts(Model):
-    """How runs developed beside a reference."""
+    """How runs moved away from a reference."""
 
     reference_value: float
     """The mean of the reference, in the unit of the criterion."""
     reference_run_ids: list[Text]
-    """The oldest first, which has the tag of the input `drift`."""
+    """The oldest first, which has the tag in the input `drift`."""
     shared_test_cases: int
     sum: float
-    """That of the shortfalls, with this run."""
+    """The sum of the shortfalls, including this run."""
     level: float
-    """Above it, the sum is an alarm."""
+    """The alarm level of the sum."""
     since_run_id: Text
-    """The run with which the sum began to rise; `actual` is the mean since then."""
+    """The run in which the sum began to rise; `actual` is the mean since then."""
     nights: list[NightFacts]
-    """The runs after the reference, the oldest first and this one last."""
+    """The runs after the reference, from the oldest to this one."""
     left_out_runs: int
-    """How many later runs do not count: their data are not complete, or they cannot be compared."""
+    """How many later runs do not count, because their data are incomplete or cannot be compared."""
 
 
 class RunFacts(Model):
-    """The run in Coval; empty where the step did not come so far."""
+    """The run in Coval; empty where the step did not get that far."""
 
     id: Text
     url: Text
     status: Text
-    """As Coval reported it last: COMPLETED, FAILED and so on."""
+    """The last status that Coval reported: COMPLETED, FAILED and so on."""
     agent_id: Text
     persona_id: Text
     test_set_id: Text
@@ -219,7 +218,7 @@ class SingleRunFacts(Model):
     id: Text
     url: Text
     status: Text
-    """As Coval reported it last."""
+    """The last status that Coval reported."""
     verdict: Outcome | None
 
 
@@ -228,14 +227,14 @@ class CaseFacts(Model):
 
     test_case_id: Text
     test_case: Text
-    """The test case in words, where the API key may read them."""
+    """The test case in words, if the API key may read them."""
     variant: Text
     stability: Stability
     """consistent: each of its conversations failed; flaky: only some of them."""
     failed: int
     """How many of its conversations failed, over all runs."""
     total: int
-    """How many it had."""
+    """How many conversations it had."""
 
 
 class StepFacts(Model):
@@ -247,7 +246,7 @@ class StepFacts(Model):
     workflow: Text
     job: Text
     matrix: Text
-    """What distinguishes the job from others of its name; empty without a matrix."""
+    """What distinguishes the job from others with the same name; empty without a matrix."""
     url: Text
     attempt: Text
     actor: Text
@@ -259,46 +258,46 @@ class StepFacts(Model):
 
 
 class PlainCriterion(Model):
-    """A criterion without what a comparison adds to it."""
+    """A criterion without the fields of a comparison."""
 
     kind: Text
     """threshold, max_failed_simulations, target_met and so on; more words may follow."""
     criterion: Text
     """A threshold as the user wrote it; otherwise a statement that is true where the criterion is met."""
     verdict: Outcome
-    """skipped: it only informs, because it is advisory, or because nothing that is measured can make it fail."""
+    """skipped: it only informs, because it is advisory, or because no measured value can make it fail."""
     actual: float | None
     """The measured value, in `unit`."""
     operator: Operator | None
     bound: float | None
-    """In `unit`. `actual operator bound` is what is required."""
+    """In `unit`. The requirement is `actual operator bound`."""
     unit: Unit | None
     """share: from 0 to 1; simulations: how many; metric: the metric's own unit."""
     margin: float | None
-    """How far `actual` is from `bound`, in `unit`: positive on the side that is required, negative on the other."""
+    """How far `actual` is from `bound`, in `unit`: positive on the required side, negative on the other."""
     runs: int
     """How many runs of the leg decided it."""
     run_id: Text
-    """Where each of several runs has to meet it alone: the one that breaks it or comes closest; otherwise empty."""
+    """Where each of several runs must meet it alone: the run that misses it or comes closest; otherwise empty."""
     first_actual: float | None
-    """Where several runs decided, and the first one did not meet it: what that had alone, in `unit`."""
+    """Where several runs decided, and the first one alone did not meet it: its value, in `unit`."""
     count: int | None
-    """How many simulations were looked at and have a value."""
+    """How many of the simulations that it is about have a value."""
     missing: int | None
-    """How many simulations should have a value, and have none."""
+    """How many simulations should have a value, but have none."""
     lower: float | None
-    """With a confidence: the agent has at least so much, in `unit`; null where nothing is claimed."""
+    """With a confidence: the agent's value is at least this, in `unit`; null where nothing is claimed."""
     upper: float | None
-    """With a confidence: the agent has at most so much."""
+    """With a confidence: the agent's value is at most this."""
     confidence: float | None
-    """That of each bound by itself, a share; null where the criterion was decided as counted."""
+    """The confidence of each bound by itself, a share; null where the criterion was decided as counted."""
     sides: Literal["one"] | None
     """one: each bound has the whole confidence, and they do not share the error."""
     problem: Text
-    """What stood in the way of measuring, such as no_such_metric; empty where nothing did. More words may follow."""
+    """Why nothing could be measured, such as no_such_metric; otherwise empty. More words may follow."""
     actual_text: Text
     claim_text: Text
-    """With a confidence: what is claimed of the agent, such as "at least 91.2%"."""
+    """With a confidence: the claim about the agent, such as "at least 91.2%"."""
     margin_text: Text
     """By how much the criterion is missed; empty where it is met."""
     reason: Text
@@ -312,22 +311,22 @@ class PlainCriterion(Model):
 
 
 class Criterion(ComparedCriterion, PlainCriterion):
-    """One thing that is required of the agent or one of its mutations, and what was measured: numbers, then words.
+    """One requirement on the agent or a mutation, and what was measured: numbers, then words.
 
     The numbers are null where nothing was measured.
     """
 
     drift: DriftFacts | None
-    """Of a criterion of the kind `drift`: how the runs developed; null where nothing was compared yet."""
+    """For a criterion of the kind `drift`; null where nothing was compared yet."""
 
 
 class VariantFacts(Model):
-    """The agent itself or one of its mutations, as it is called in `variant` and `variants` everywhere else."""
+    """The agent itself or a mutation, as named in `variant` and `variants` everywhere else."""
 
     variant: Text
     """The mutation's name, with its id if several have that name. `agent` is the agent itself."""
     mutation_id: Text
-    """Empty for the agent itself, and if Coval does not give it."""
+    """Empty for the agent itself, and if Coval does not report it."""
 
 
 class SimulationFacts(Model):
@@ -339,13 +338,13 @@ class SimulationFacts(Model):
     variant: Text
     test_case_id: Text
     test_case: Text
-    """The test case in words, where the API key may read them."""
+    """The test case in words, if the API key may read them."""
     iteration: int
     stability: Stability | None
-    """That of its test case, if that failed in any of several runs."""
+    """The stability of its test case, if that failed in any of several runs."""
     verdict: Outcome
-    """passed; failed: it is to blame for a missed criterion; error: it did not complete; skipped: it did not do well,
-    but that is tolerated."""
+    """passed; failed: it violates a missed criterion; error: it did not complete; skipped: it fell short, but that is
+    tolerated."""
     missed_criteria: list[Text]
     """The first criteria that it misses; long ones are cut. In place of pass_rate, the targets that it misses."""
     missed_criteria_left_out: int
@@ -353,9 +352,9 @@ class SimulationFacts(Model):
     error: Text
     url: Text
     values: dict[Text, float | Text | list[Text]]
-    """By metric id; if there are too many, those of the missed criteria take precedence."""
+    """By metric id; if there are too many, those of missed criteria take precedence."""
     values_left_out: int
-    """How many more it has."""
+    """How many more values it has."""
     explanations: dict[Text, Text]
     """By metric id, for the first simulations to look at."""
     explanations_left_out: int
@@ -372,13 +371,13 @@ class MetricFacts(Model):
 
 
 class PromotionFacts(Model):
-    """What is to become of the promotion of a run. It is promoted once the reports are written."""
+    """The promotion of a run, which takes place after the reports are written."""
 
     tag: Text
     promoted: bool
     """Whether the run has the tag; not before the reports are written."""
     obstacle: Annotated[Obstacle, MayGrow()]
-    """Why it does not have it, in a word: `pending`, or why it will not get it. More words may follow."""
+    """Why it does not have the tag, in a word: `pending`, or why it will not get it. More words may follow."""
     previous_run_ids: list[Text]
     """The runs that had the tag, and lost it."""
     remaining_run_ids: list[Text]
@@ -388,10 +387,10 @@ class PromotionFacts(Model):
 
 
 class Leg(Model):
-    """One run that the step launched or waited for, and what became of it."""
+    """A run that the step launched or waited for, and its result."""
 
     name: Text
-    """What tells it from the other legs; empty where there is one only."""
+    """What distinguishes it from other legs; empty where there is only one."""
     verdict: Outcome | None
     status: Text
     reasons: list[Text]
@@ -399,20 +398,20 @@ class Leg(Model):
     """How many more there are."""
     run: RunFacts
     runs: list[SingleRunFacts]
-    """The run and its repetitions (`repeat_on_failure`); everything else is about those of them that count."""
+    """The run and its repetitions (`repeat_on_failure`); everything else is about the runs that count."""
     failing_cases: list[CaseFacts]
     """Where there are several runs: the test cases that failed in any of them, consistent ones first."""
     replaced_simulation_ids: list[Text]
-    """Simulations without a result that one of a later run replaces; they count nowhere else."""
+    """Simulations without a result that later runs replace; they count nowhere else."""
     baseline: BaselineFacts | None
     """The earlier runs that thresholds refer to; null where none do."""
     total_simulations: int | None
     completed_simulations: int | None
     pass_rate: float | None = Field(ge=0, le=1)
     promotion: PromotionFacts | None
-    """Null where the run was not to be promoted, or the step does not pass."""
+    """Null where the run is not to be promoted, or the step does not pass."""
     variants: list[VariantFacts]
-    """Those that have simulations."""
+    """The variants that have simulations."""
     criteria: list[Criterion]
     """All, in their order; if there are too many, only the gravest."""
     criteria_left_out: int
@@ -422,24 +421,24 @@ class Leg(Model):
     metrics_left_out: int
     """How many more there are."""
     simulations: list[SimulationFacts]
-    """Those to look at first: those that fail the gate, then tolerated ones; of each kind, the worst first."""
+    """In this order: those that fail the gate, tolerated ones, others; within each kind, the worst first."""
 
 
 class Document(Model):
     """The result of one step of Coval Gate.
 
     A later minor version may have fields that are not described here, and other words where a description says that
-    more words may follow. What is described here stays as it is until the first number of `schema_version` changes.
+    more words may follow. What is described here holds until the major number of `schema_version` changes.
     """
 
     model_config = ConfigDict(title="CovalGateReport")
 
     schema_version: Text = Field(pattern=VERSIONS)
     verdict: Outcome | None
-    """That of the step as a whole; null with mode launch, where no verdict is asked for."""
+    """The verdict of the step as a whole; null with mode launch, which asks for none."""
     passed: bool
     status: Text
-    """As the output of that name."""
+    """As in the output `status`."""
     reason: Text
     reasons: list[Text]
     """The reasons, the gravest first; if there are too many, only the first."""
@@ -449,6 +448,6 @@ class Document(Model):
     link: Text
     step: StepFacts
     inputs: dict[Text, Text]
-    """Those that differ from their defaults, as they were given; of JSON objects the keys. No secrets."""
+    """The inputs that differ from their defaults, as given; of JSON objects only the keys. No secrets."""
     legs: list[Leg]
     """One for each run; empty where the step ended before it had one."""

@@ -1,6 +1,6 @@
-"""The most that a report lists. It counts what is beyond a limit, so that nothing is left out silently.
+"""The limits of a report, which counts what is beyond them, so nothing is left out silently.
 
-Without limits, a report would grow with the number of criteria times that of simulations, which may be millions.
+Without limits, a report would grow with the product of criteria and simulations, which may be millions.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 MOST_CRITERIA: Final = 1_000  # of a leg, and as many reasons
-MOST_IDS: Final = 100  # simulations that are to blame for a criterion
+MOST_IDS: Final = 100  # simulations that miss a criterion
 MOST_FLIPS: Final = 50  # test cases that flipped, of a criterion and in each direction
 MOST_RUNS: Final = 100  # of a baseline
 MOST_VALUES: Final = 100  # values of a simulation, and as many explanations
@@ -20,12 +20,12 @@ LONGEST_MENTION: Final = 200  # characters of a criterion where a simulation nam
 MOST_TABLE_ROWS: Final = 2_000  # simulations in the table
 MOST_FIRST_ROWS: Final = 10  # simulations to look at, above the table
 MOST_TABLE_CRITERIA: Final = 200  # of a leg
-MOST_COLUMNS: Final = 6  # metrics that have a column of the table; a row opens to all
-MOST_CARDS: Final = 24  # metrics of a leg that are drawn
-MOST_PROMPTS: Final = 50  # simulations that have one, the worst
+MOST_COLUMNS: Final = 6  # metrics with a column in the table; an opened row shows all
+MOST_CARDS: Final = 24  # metrics of a leg with charts
+MOST_PROMPTS: Final = 50  # the worst simulations have one
 LONGEST_PROMPT: Final = 6_000  # bytes
-TEXTS_ROOM: Final = 200_000  # characters of all explanations together; each simulation has the same room
-MISSES_ROOM: Final = 2_000  # missed criteria that rows name together; each simulation has the same room
+TEXTS_ROOM: Final = 200_000  # characters of all explanations together, shared equally by the simulations
+MISSES_ROOM: Final = 2_000  # missed criteria of all rows together, shared equally by the simulations
 LONGEST_TEXT: Final = 2_000  # characters of one explanation
 TRANSCRIPTS_ROOM: Final = 400_000  # characters of all transcripts together
 LONGEST_TURN: Final = 1_000  # characters

@@ -1,4 +1,4 @@
-"""Markdown as GitHub renders it: foreign text that stays text, and pages that keep within a limit. Pure."""
+"""Markdown as GitHub renders it: foreign text that stays text, and pages that keep to a limit. Pure."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 # Backslash, code, emphasis, strikethrough, links, table cells, formulas; an underscore inside a word means nothing.
 ACTIVE: Final = re.compile(r"[\\`*~\[\]|$]|(?<![^\W_])_|_(?![^\W_])")
 HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-# GitHub acts on these in the finished text, where neither a backslash nor an entity shows any more: mentions, issue
-# numbers, bare addresses, emoji codes. A zero-width space in the middle keeps them text.
+# GitHub acts on these in the rendered text, where backslashes and entities are gone: mentions, issue numbers, bare
+# URLs, emoji codes. A zero-width space in the middle keeps them text.
 LINKED: Final = re.compile(r"[@#]|:(?=//|[a-z0-9_+-]+:)|www(?=\.)|GH-(?=\d)", re.IGNORECASE)
-# What comes first on its line may begin a list, or be a rule, the underline of a heading, a table's second row.
+# At the start of a line, these begin a list, or are a rule, the underline of a heading, or a table's second row.
 BLOCK: Final = re.compile(r"(?:[-+*]|\d+[.)])(?=\s|$)|[-=:\s]+$")
 LONGEST_FENCE: Final = 40  # backticks; GitHub's parser looks for no more than 80
 SHORT: Final = 60  # rows
 
 
 def escape(text: object, limit: int = 500) -> str:
-    """Return `text` on one line, shown as it is: no markup, link, mention or HTML comes of it.
+    """Return `text` on one line, which renders as it is: without markup, links, mentions or HTML.
 
-    Nothing of it begins a list or a heading either, should it come first on its line.
+    At the start of a line, it begins no list or heading, either.
     """
     plain = LINKED.sub(lambda match: match[0] + "\u200b", one_line(text, limit)).translate(HTML)
     escaped = ACTIVE.sub(lambda match: "\\" + match[0], plain)
@@ -35,7 +35,7 @@ def escape(text: object, limit: int = 500) -> str:
 
 
 def code(text: object, limit: int = 200) -> str:
-    """Return `text` on one line in a code span, or nothing. In a table a pipe would end the cell even there."""
+    """Return `text` on one line in a code span; empty without text. A pipe would end a table's cell even there."""
     plain = one_line(text, limit).replace("|", "¦")
     plain = re.sub(rf"`{{{LONGEST_FENCE},}}", lambda run: "'" * len(run[0]), plain)
     fence = "`" * (max((len(run) for run in re.findall(r"`+", plain)), default=0) + 1)
@@ -44,9 +44,9 @@ def code(text: object, limit: int = 200) -> str:
 
 
 def fenced(lines: Iterable[str], language: str = "text") -> str:
-    """Return lines as a block of code whose fence is longer than any run of backticks in them, or nothing.
+    """Return lines as a fenced block, whose fence is longer than any run of backticks in them; empty without text.
 
-    Lines keep their indentation; what is not printable becomes a space.
+    Lines keep their indentation; unprintable characters become spaces.
     """
     text = "\n".join(map(visible, lines))
     text = re.sub(rf"`{{{LONGEST_FENCE},}}", lambda run: "'" * len(run[0]), text)
@@ -55,30 +55,30 @@ def fenced(lines: Iterable[str], language: str = "text") -> str:
 
 
 def link(label: str, url: str) -> str:
-    """Return a link around Markdown that is already safe; the plain label where `url` would break out of it."""
+    """Return a link around a label that is safe Markdown; only the label where `url` would break out of the link."""
     return f"[{label}]({url})" if re.fullmatch(r"https?://[^\s()<>\[\]\"'`|\\]+", url) else label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A list of `total` rows, each of which is Markdown that stands by itself; made only as far as they fit."""
+    """A list of `total` rows of Markdown; `rows` is only iterated as far as they fit."""
 
     rows: Iterable[str]
     total: int
 
     @property
     def before(self) -> str:
-        """What stands above the rows."""
+        """The text above the rows."""
         return ""
 
     def after(self, shown: int) -> str:
-        """Return what stands below the rows."""
+        """Return the text below the rows, of which `shown` fit."""
         return f"\nShowing {shown:,} of {self.total:,}.\n" if shown < self.total else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table(Listing):
-    """A table, whose rows are one line each. With `folded` it is behind that text, to be opened by a click."""
+    """A table, with one line for each row. With `folded`, a click on that text opens it."""
 
     head: tuple[str, ...]
     folded: str = ""
@@ -97,9 +97,9 @@ class Table(Listing):
 def folding(
     head: tuple[str, ...], rows: Iterable[str], total: int, *, most: int, rest: Callable[[int], str]
 ) -> Iterator[Table]:
-    """Yield a table of the first `most` rows and, where there are more, one of the others, folded behind `rest`.
+    """Yield a table of the first `most` rows and, if there are more, a folded one of the others.
 
-    `rest` says what they are, with their number.
+    `rest` returns the title of the folded one for its number of rows.
     """
     first, others = tee(rows)
     yield Table(head=head, rows=islice(first, most), total=min(total, most))
@@ -109,15 +109,15 @@ def folding(
 
 
 def row(*cells: str) -> str:
-    """Return a table's row; cells are Markdown that is safe in one."""
+    """Return a table's row; the cells must be Markdown that is safe in a table."""
     return f"| {' | '.join(cells)} |"
 
 
 def page(parts: Sequence[str | Listing], *, limit: int, size: Callable[[str], int] = len) -> str:
-    """Return the parts one below the other, without empty ones, in at most `limit` of whatever `size` counts.
+    """Return the parts one below the other, without empty ones, in at most `limit` units of `size`.
 
-    Texts and the frames of tables are always there, and must be short. Rows take the room that is left: first those of
-    short tables, then all others from above.
+    Texts and the frames of tables always appear, and must be short. Rows take the remaining room: first those of short
+    tables, then all others from the top.
     """
     parts = [part for part in parts if part]
     frames = [part if isinstance(part, str) else part.before + part.after(0) for part in parts]
@@ -126,9 +126,14 @@ def page(parts: Sequence[str | Listing], *, limit: int, size: Callable[[str], in
     for place, part in sorted(shown.items(), key=lambda item: not _is_short(item[1])):
         if not isinstance(part, str):
             rows = list(_fitting(part.rows, room, size))
-            room -= sum(size(each) + 1 for each in rows)
-            shown[place] = part.before + "".join(f"{each}\n" for each in rows) + part.after(len(rows))
-    return "\n\n".join(str(each).rstrip("\n") for each in shown.values()) + "\n"
+            room -= sum(size(line) + 1 for line in rows)
+            shown[place] = part.before + "".join(f"{line}\n" for line in rows) + part.after(len(rows))
+    return "\n\n".join(str(text).rstrip("\n") for text in shown.values()) + "\n"
+
+
+def utf8_size(text: str) -> int:
+    """Return the number of bytes of a text in UTF-8."""
+    return len(text.encode("utf-8", "replace"))
 
 
 def _is_short(part: str | Listing) -> bool:
@@ -136,8 +141,8 @@ def _is_short(part: str | Listing) -> bool:
 
 
 def _fitting(rows: Iterable[str], room: int, size: Callable[[str], int]) -> Iterator[str]:
-    for each in rows:
-        room -= size(each) + 1
+    for line in rows:
+        room -= size(line) + 1
         if room < 0:
             return
-        yield each
+        yield line

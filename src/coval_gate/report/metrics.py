@@ -1,4 +1,4 @@
-"""A metric on the simulations of one variant in a few numbers, as tables and JSON show them."""
+"""A metric on the simulations of a variant in a few numbers, as tables and JSON show them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from coval_gate.model.results import Metric, RunResult
     from coval_gate.report.model import LegReport
 
-AGENT: Final = "agent"  # what stands for the agent itself among its mutations
-MUTATION: Final = " (mutation)"  # what tells a mutation of that name from it
+AGENT: Final = "agent"  # the name of the agent itself among its mutations
+MUTATION: Final = " (mutation)"  # distinguishes a mutation of that name
 MOST_TEXTS: Final = 20  # different texts of one metric
+LIMIT: Final = 64 * 1024  # characters of an output; all outputs of a job may have about half a million
 
 
 def variant_key(variant: str) -> str:
-    """Return a variant's name where the agent itself needs one, too; no two variants have the same."""
+    """Return a unique name for a variant, also for the agent itself."""
     taken = variant.startswith(AGENT) and not variant.removeprefix(AGENT).replace(MUTATION, "")
     return f"{variant}{MUTATION}" if taken else variant or AGENT
 
@@ -30,7 +31,7 @@ def variant_key(variant: str) -> str:
 def figures(sample: Sample) -> dict[str, float]:
     """Return `mean`, `stdev`, `min`, `median`, `p95`, `max` in the metric's unit; empty where there are no numbers.
 
-    Where Coval reports no single values, they are those that it reports of all variants together.
+    Where Coval reports no individual values, they are its own figures for all variants together.
     """
     if sample.numbers:
         return {
@@ -42,15 +43,14 @@ def figures(sample: Sample) -> dict[str, float]:
             "max": sample.max,
         }
     summary = sample.metric.summary
-    known = {"mean": summary.mean, "min": summary.min, "max": summary.max} if summary else {}
-    return {name: value for name, value in known.items() if value is not None}
+    reported = {"mean": summary.mean, "min": summary.min, "max": summary.max} if summary else {}
+    return {name: value for name, value in reported.items() if value is not None}
 
 
 def entry_of(sample: Sample) -> dict[str, Any]:
-    """Return the figures as JSON-ready values, with six significant digits: `count`, `missing`, what is known.
+    """Return the figures as JSON-ready values with six significant digits.
 
-    `count` simulations have a value, `missing` ones have none; texts and members of sets have `values`: how often
-    each occurs.
+    `count` simulations have a value, `missing` ones have none. For texts and members of sets, `values` counts each.
     """
     entry: dict[str, Any] = {"count": sample.count, "missing": sample.missing}
     entry |= {name: float(f"{value:.6g}") for name, value in figures(sample).items()}
@@ -60,22 +60,22 @@ def entry_of(sample: Sample) -> dict[str, Any]:
 
 
 def aggregates(metrics: Sequence[Metric], variants: Sequence[Variant]) -> str:
-    """Return a run's metrics as JSON that fits into a step output: as many of them, in their order, as fit.
+    """Return a run's metrics as JSON, as many of them as fit into a step output.
 
     The JSON is `{name: {"id": …, "variants": {variant: entry}}}`.
     """
-    whole: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     size = 2
     for metric in metrics:
         name = metric.name
-        while name in whole:
+        while name in entries:
             name = f"{name} ({metric.id})"
         entry = {"id": metric.id, "variants": entries_of(metric, variants)}
         more = len(json.dumps({name: entry}))
         if size + more <= MOST_OUTPUT:
             size += more
-            whole[name] = entry
-    return json.dumps(whole)
+            entries[name] = entry
+    return json.dumps(entries)
 
 
 def entries_of(metric: Metric, variants: Sequence[Variant]) -> dict[str, dict[str, Any]]:
@@ -84,7 +84,7 @@ def entries_of(metric: Metric, variants: Sequence[Variant]) -> dict[str, dict[st
 
 
 def paired_numbers(leg: LegReport, metric: Metric) -> tuple[list[float], list[float]]:
-    """Return a metric's numbers now and in the baseline, of the agent itself and over the test cases of both."""
+    """Return a metric's numbers of the agent itself, now and in the baseline, on the test cases of both."""
     baseline = leg.judgement.baseline
     if baseline is None or leg.result is None:
         return [], []
@@ -105,4 +105,4 @@ def _numbers(result: RunResult, metric: Metric) -> list[tuple[str, float]]:
         for simulation in result.simulations
         if simulation.mutation == BASE
     )
-    return [(each.test_case_id, value) for each, value in values if isinstance(value, float)]
+    return [(member.test_case_id, value) for member, value in values if isinstance(value, float)]

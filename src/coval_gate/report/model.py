@@ -1,4 +1,4 @@
-"""What every format shows of a step: its judgement, its legs, and where it ran."""
+"""What all formats show: a step's judgement, its legs, and where it ran."""
 
 from __future__ import annotations
 
@@ -34,29 +34,15 @@ class RunReport(NamedTuple):
     verdict: Verdict | None
 
 
-class _LegFields(NamedTuple):
-    judgement: Judgement
-    name: str = ""
-    run_id: str = ""
-    run_url: str = ""
-    run: Run | None = None
-    result: RunResult | None = None
-    details: Details = Details()
-    promotion: Promotion | None = None
-    trend: tuple[TrendRun, ...] = ()
-    single_runs: tuple[RunReport, ...] = ()
-    dashboard_url: str = ""
-    known: Findings | None = None
+@dataclass(frozen=True, kw_only=True)
+class LegReport:
+    """A leg of the step: the last known state of its first run, the result of its runs, and their judgement.
 
-
-class LegReport(_LegFields):
-    """A leg of the step: what was last seen of its first run, what its runs produced, and the judgement of them.
-
-    `name` tells legs apart, empty where there is one only; `details` is what is known of the simulations beyond their
-    values. `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` are those of all that
-    count. `promotion`: what became of it, if the run was to be promoted. `trend`: the last runs, the newest first,
-    where a report shows them. `dashboard_url`: below it are the pages of runs; empty where it is not known. `known`:
-    the findings of this very judgement, if they were made already.
+    `name` distinguishes legs; empty for the only one. `details`: labels, explanations and transcripts of simulations.
+    `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` cover all runs that count.
+    `promotion`: its state, if the run was to be promoted. `trend`: the last runs, newest first, where a report shows
+    them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `known`: the findings of this very
+    judgement, if they exist already.
     """
 
     @property
@@ -68,7 +54,7 @@ class LegReport(_LegFields):
 
     @cached_property
     def findings(self) -> Findings:
-        """What the judgement shows, which every format reads."""
+        """The findings of the judgement, which every format reads."""
         from coval_gate.judge.findings import findings_of  # not needed before the launch, whose start is measured
 
         return self.known or findings_of(self.judgement, self.result)
@@ -82,22 +68,22 @@ class LegReport(_LegFields):
 
     @cached_property
     def case_name(self) -> Callable[[str], str]:
-        """What names a test case by its id: in words where these are known, with the id where several share them."""
+        """The name of a test case by its id: its label if it has one, with the id if several share the label."""
         from coval_gate.report.simulations import case_names
 
         return case_names(self.details.labels)
 
     def _simulation_pages(self) -> dict[str, str]:
-        """Return what the pages of each run's simulations begin with; nothing where that is not known.
+        """Return the base URL of the simulations' pages by run id; empty where it is unknown.
 
-        Such pages are only known below an organization's own address, which `dashboard_url` may have.
+        They are only known below an organization's own address, which `dashboard_url` may have.
         """
         urls = {"": self.run_url, self.run_id: self.run_url} | {run.run_id: run.run_url for run in self.runs}
         return {run_id: f"{url}/results/" for run_id, url in urls.items() if url and urlsplit(self.dashboard_url).path}
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
-        """The agent and its mutations with their statistics, which are there as soon as there is a result."""
+        """The agent and its mutations with their statistics; empty without a result."""
         if self.judgement.variants or self.result is None:
             return self.judgement.variants
         # The step was interrupted between collecting and judging.
@@ -109,10 +95,9 @@ class LegReport(_LegFields):
 class Report(NamedTuple):
     """The end of a step.
 
-    `judgement` is that of the step as a whole: it decides the check. With one leg it is that leg's, unless something
-    went wrong afterwards; where the step ended before it had a run, there are no legs. The step began at `began`
-    (ISO 8601, UTC) and took `seconds`. `files`: the paths of those that were written, relative to the workspace, by the
-    input that asked for each.
+    `judgement` is about the step as a whole: it decides the check. With one leg it is that leg's, unless something went
+    wrong afterwards. There are no legs if the step ended before it had a run. The step began at `began` (ISO 8601, UTC)
+    and took `seconds`. `files`: the paths of written files, relative to the workspace, by input.
     """
 
     judgement: Judgement
@@ -126,7 +111,7 @@ class Report(NamedTuple):
 
     @property
     def rows(self) -> tuple[SimulationRow, ...]:
-        """Every simulation of every leg: within each, those to look at first, the worst at the head."""
+        """Every simulation of every leg; within each, those to look at first, the worst at the top."""
         return tuple(row for leg in self.legs for row in leg.rows)
 
     @property
@@ -146,5 +131,5 @@ class Report(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """0 where the check may be green, 1 otherwise."""
+        """0 if the check may be green, else 1."""
         return 0 if self.judgement.lets_pass else 1

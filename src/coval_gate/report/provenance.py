@@ -1,4 +1,4 @@
-"""What a run was made of and where it comes from, as names and texts: configuration and provenance."""
+"""The configuration and provenance of a run, as names and texts."""
 
 from __future__ import annotations
 
@@ -29,45 +29,45 @@ NAMED: Final = {"test_set_id": "test set", "persona_id": "persona"}  # in a head
 def configuration(inputs: Inputs) -> dict[str, str]:
     """Return every input that differs from its default, as a user would write it.
 
-    Secrets are left out, and so are the values of JSON objects, which may hold some.
+    Secrets are left out, and so are the values of JSON objects, which may contain some.
     """
-    found = {}
-    for each in declared():
-        value = getattr(inputs, each.name)
-        if value != each.default_value and not isinstance(value, Secret):
-            found[each.name] = each.field.write(value) if each.field.write else _written(value)
-    return found
+    written = {}
+    for declaration in declared():
+        value = getattr(inputs, declaration.name)
+        if value != declaration.default_value and not isinstance(value, Secret):
+            written[declaration.name] = declaration.field.write(value) if declaration.field.write else _written(value)
+    return written
 
 
 def other_inputs(report: Report) -> dict[str, str]:
-    """Return the inputs that differ from their defaults and that `provenance` does not tell."""
+    """Return the inputs that differ from their defaults and are not in `provenance`."""
     given = configuration(report.inputs) if report.inputs else {}
     return {name: value for name, value in given.items() if name not in (*LAUNCH_IDS, "matrix")}
 
 
 def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
-    """Return the ids of agent, persona and test set: those of the leg's run, else those of the inputs."""
-    sources = [each for each in (leg.run if leg else None, report.inputs) if each]
-    return {name: next((found for source in sources if (found := getattr(source, name))), "") for name in LAUNCH_IDS}
+    """Return the ids of agent, persona and test set, from the leg's run or else from the inputs."""
+    sources = [candidate for candidate in (leg.run if leg else None, report.inputs) if candidate]
+    return {name: next((id_ for source in sources if (id_ := getattr(source, name))), "") for name in LAUNCH_IDS}
 
 
 def named_in_heading(report: Report) -> dict[str, str]:
-    """Return the test set and the persona of the only run, as names and ids, unless the matrix tells them."""
+    """Return the ids of the only run's test set and persona by name, unless the matrix shows them."""
     if len(report.legs) > 1:
         return {}
-    told = report.context.matrix.label.split(", ")
+    in_matrix = report.context.matrix.label.split(", ")
     ran = what_ran(report, report.legs[0] if report.legs else None)
-    return {word: ran[name] for name, word in NAMED.items() if ran[name] and ran[name] not in told}
+    return {word: ran[name] for name, word in NAMED.items() if ran[name] and ran[name] not in in_matrix}
 
 
 def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
-    """Return where the step ran, and which run the leg is about, as names and texts; only what is known."""
+    """Return where the step ran, and the leg's run, as names and texts; only what is known."""
     context, run = report.context, leg.run if leg else None
-    known = {
+    facts = {
         "run": leg.run_id if leg else "",
         "status in Coval": run.status if run else "",
         "baseline": _baseline_text(leg.judgement.baseline) if leg else "",
-        **{name.removesuffix("_id").replace("_", " "): each for name, each in what_ran(report, leg).items()},
+        **{name.removesuffix("_id").replace("_", " "): text for name, text in what_ran(report, leg).items()},
         "repository": context.repository,
         "commit": context.sha,
         "pull request": f"#{context.pull_request}" if context.pull_request else "",
@@ -80,11 +80,11 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
         "took": duration(report.seconds),
         "Coval Gate": __version__,
     }
-    return {name: value for name, value in known.items() if value}
+    return {name: value for name, value in facts.items() if value}
 
 
 def all_provenance(report: Report) -> Iterator[tuple[LegReport | None, str, str]]:
-    """Yield the provenance of the step and of each leg, as leg, name and text; what all legs share has no leg."""
+    """Yield the provenance of the step and of each leg, as leg, name and text; the leg is None for shared facts."""
     match report.legs:
         case [only] if not only.name:
             yield from ((only, name, text) for name, text in provenance(report, only).items())
@@ -93,11 +93,11 @@ def all_provenance(report: Report) -> Iterator[tuple[LegReport | None, str, str]
             yield from ((None, name, text) for name, text in shared.items())
             for leg in legs:
                 own = provenance(report, leg).items() - shared.items()
-                yield from ((leg, *each) for each in provenance(report, leg).items() if each in own)
+                yield from ((leg, *fact) for fact in provenance(report, leg).items() if fact in own)
 
 
 def links(report: Report, *, with_runs: bool = True) -> dict[str, str]:
-    """Return where to read on: addresses by what they are called."""
+    """Return the links of a report: URLs by their texts."""
     runs = [run for leg in report.legs for run in leg.runs] if with_runs else []
     pages = {"Open the run in Coval" if len(runs) == 1 else f"Open run {run.run_id}": run.run_url for run in runs}
     pages |= {"Workflow run": report.context.run_url, "Read more": read_more(report.judgement)}
@@ -105,13 +105,13 @@ def links(report: Report, *, with_runs: bool = True) -> dict[str, str]:
 
 
 def run_page(leg: LegReport, run: Run) -> str:
-    """Return the page of another run in Coval's dashboard; empty where that is not known, or the id is no usual one."""
+    """Return the page of another run in Coval's dashboard; empty where it is unknown, or the id is unusual."""
     usual = USUAL_ID.fullmatch(run.run_id)
     return f"{leg.dashboard_url}/runs/{run.run_id}" if leg.dashboard_url and usual else ""
 
 
 def of_leg(leg: LegReport | None, name: str) -> str:
-    """Return what a fact about a leg is called: with the leg's name where it has one."""
+    """Return the name of a fact about a leg, with the leg's name if it has one."""
     return f"{leg.name}: {name}" if leg and leg.name else name
 
 
@@ -123,7 +123,7 @@ def _baseline_text(baseline: Baseline | None) -> str:
 
 
 def _written(value: Any) -> str:
-    """As in a workflow file; several lines for a list."""
+    """Return a value as in a workflow file; a list takes several lines."""
     match value:
         case bool():
             return str(value).lower()

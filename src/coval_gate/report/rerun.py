@@ -1,4 +1,4 @@
-"""How to run just some test cases of a leg again: as inputs of the workflow's step, and as a command."""
+"""How to repeat some test cases of a leg: as inputs of the workflow's step, and as a command."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ if TYPE_CHECKING:
 
 IMAGE: Final = "coval-gate"  # as README builds it
 LONGEST_COMMAND: Final = 2_000  # characters
-UNSET: Final = {  # inputs that test_case_ids excludes, or that would judge a part of the test set as the whole
+UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
     "sub_sample_size": "0",
     "sub_sample_seed": "",
     "min_simulations": "1",
     "promote": "",
 }
 OF_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_key")
-WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may hold secrets
+WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets
 
 
 def case_ids(rows: Iterable[SimulationRow]) -> tuple[str, ...]:
-    """Return the ids of the rows' test cases, each once, as far as `test_case_ids` takes them and how many."""
-    known = dict.fromkeys(row.simulation.test_case_id for row in rows)
-    return tuple(each for each in known if IDENTIFIER.fullmatch(each))[:MOST_TEST_CASES]
+    """Return the distinct ids of the rows' test cases, as far as `test_case_ids` accepts them."""
+    ids = dict.fromkeys(row.simulation.test_case_id for row in rows)
+    return tuple(case_id for case_id in ids if IDENTIFIER.fullmatch(case_id))[:MOST_TEST_CASES]
 
 
 def ids_line(ids: Iterable[str]) -> str:
-    """Return the input that names test cases, as a line of a workflow file."""
+    """Return the input for these test cases, as a line of a workflow file."""
     return f"test_case_ids: {json.dumps(', '.join(ids))}"
 
 
 def workflow_lines(report: Report, ids: Iterable[str]) -> list[str]:
-    """Return the inputs to set in the step, as lines of a workflow file; its other inputs stay as they are."""
+    """Return the inputs to change in the step, as lines of a workflow file."""
     given = configuration(report.inputs) if report.inputs else {}
     return [ids_line(ids), *(f"{name}: {json.dumps(value)}" for name, value in UNSET.items() if name in given)]
 
 
 def docker_command(report: Report, leg: LegReport, ids: Iterable[str]) -> str:
-    """Return a command that runs the test cases with README's image.
+    """Return a command that repeats the test cases with README's image.
 
-    Empty where an input is not known, may hold a secret, or makes the command too long to be read.
+    Empty where an input is unknown, may contain a secret, or makes the command too long to be read.
     """
     given, ran = configuration(report.inputs) if report.inputs else {}, _ran(report, leg)
     if len(ran) < len(LAUNCH_IDS) or any(name in given for name in WITHHELD):
         return ""
     repeated = {
-        each.name: given[each.name]
-        for each in declared()
-        if each.group in (CONNECTION, WHAT, GATE)
-        and each.name in given
-        and each.name not in (*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids")
+        declaration.name: given[declaration.name]
+        for declaration in declared()
+        if declaration.group in (CONNECTION, WHAT, GATE)
+        and declaration.name in given
+        and declaration.name not in (*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids")
     }
     inputs = ran | {"test_case_ids": ",".join(ids)} | repeated
     options = [f"--env {shlex.quote(f'INPUT_{name.upper()}={value}')}" for name, value in inputs.items()]

@@ -1,4 +1,4 @@
-"""Simulations and test cases in Markdown: those to look at first, the others folded, each with the way to its page."""
+"""Simulations and test cases in Markdown: those to look at first, the others folded, each with a link to its page."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ WORDS: Final = 200  # characters of an explanation
 
 
 def troubled(report: Report) -> Iterator[str | Listing]:
-    """Yield the simulations to look at; only the worst are not folded."""
-    if ill := [each for each in report.rows if each.is_to_look_at]:
+    """Yield the simulations to look at; all but the worst are folded."""
+    if ill := [simulation for simulation in report.rows if simulation.is_to_look_at]:
         yield f"#### {plural(len(ill), 'simulation')} to look at"
         explained = any(map(_reasons, ill))
         yield from folding(
@@ -40,7 +40,7 @@ def troubled(report: Report) -> Iterator[str | Listing]:
 
 
 def unstable(report: Report) -> Iterator[str | Listing]:
-    """Yield the test cases that failed in any of several runs, and whether they fail always or only at times."""
+    """Yield the test cases that failed in any of several runs, and whether they always fail or only sometimes."""
     for leg in report.legs:
         cases = leg.judgement.repetition.cases if leg.judgement.repetition else ()
         if not cases:
@@ -65,37 +65,40 @@ def unstable(report: Report) -> Iterator[str | Listing]:
 
 def passed(report: Report) -> Iterator[Table]:
     """Yield the simulations that passed, folded."""
-    well = [each for each in report.rows if not each.is_to_look_at]
+    well = [simulation for simulation in report.rows if not simulation.is_to_look_at]
     if well:
-        rows = (row(_which(each)) for each in well)
+        rows = (row(_which(simulation)) for simulation in well)
         yield Table(
             head=("simulation",), rows=rows, total=len(well), folded=f"{plural(len(well), 'simulation')} passed"
         )
 
 
-def _simulation(explained: bool, found: SimulationRow) -> str:
-    criteria = ((code(criterion_text(miss.check.criterion)), escape(here_text(miss))) for miss in found.misses)
+def _simulation(explained: bool, simulation: SimulationRow) -> str:
+    criteria = ((code(criterion_text(miss.check.criterion)), escape(here_text(miss))) for miss in simulation.misses)
     misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
-    if found.more_misses:
-        misses.append(f"… and {plural(found.more_misses, 'more criterion', 'more criteria')}")
-    if not found.simulation.completed:
+    if simulation.more_misses:
+        misses.append(f"… and {plural(simulation.more_misses, 'more criterion', 'more criteria')}")
+    if not simulation.simulation.completed:
         misses.append("did not complete")
-    why = ("<br>".join(escape(text, WORDS) for text in _reasons(found)),) if explained else ()
-    return row(MARKS[found.verdict], _which(found), "<br>".join(misses) or "a target", *why)
+    why = ("<br>".join(escape(text, WORDS) for text in _reasons(simulation)),) if explained else ()
+    return row(MARKS[simulation.verdict], _which(simulation), "<br>".join(misses) or "a target", *why)
 
 
-def _reasons(found: SimulationRow) -> list[str]:
-    """Return why a simulation did not do well, in the words of Coval and of the judges."""
-    texts = [found.simulation.error, *(found.texts.get(miss.check.metric, "") for miss in found.misses)]
+def _reasons(simulation: SimulationRow) -> list[str]:
+    """Return why a simulation missed criteria, in the words of Coval and of the judges."""
+    texts = [simulation.simulation.error, *(simulation.texts.get(miss.check.metric, "") for miss in simulation.misses)]
     return [text for text in dict.fromkeys(texts) if text]
 
 
-def _which(found: SimulationRow) -> str:
-    """Return a simulation's title with a link to its page or, where that is not known, with its id."""
-    title, url = escape(found.title), found.url
+def _which(simulation: SimulationRow) -> str:
+    """Return a simulation's title with a link to its page or, if that is unknown, with its id."""
+    title, url = escape(simulation.title), simulation.url
     linked = link(title, url) if url else title
-    variant = f" ({escape(found.simulation.mutation)})" if found.simulation.mutation != BASE else ""
-    unlinked = linked == title and found.title != found.simulation.id
-    # How often the test case failed is told once, in its own table.
-    more = [code(found.simulation.id) if unlinked else "", stability_word(found.stability) if found.stability else ""]
+    variant = f" ({escape(simulation.simulation.mutation)})" if simulation.simulation.mutation != BASE else ""
+    unlinked = linked == title and simulation.title != simulation.simulation.id
+    # How often the test case failed is in its own table.
+    more = [
+        code(simulation.simulation.id) if unlinked else "",
+        stability_word(simulation.stability) if simulation.stability else "",
+    ]
     return "<br>".join(filter(None, [f"{linked}{variant}", *more]))

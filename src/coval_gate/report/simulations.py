@@ -1,4 +1,4 @@
-"""Each simulation in words: which conversation it was, what it missed, its values, and what was said last."""
+"""Each simulation in words: its test case, what it missed, its values, and its last turns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAME: Final = 60  # characters of a metric's name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationRow(SimulationFinding):
-    """A simulation with the name of its test case, what the metrics' judges say by metric id, and its page."""
+    """A simulation with the name of its test case, the judges' explanations by metric id, and its page."""
 
     name: str
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -37,42 +37,42 @@ class SimulationRow(SimulationFinding):
 
     @property
     def title(self) -> str:
-        """The test case's name, with the iteration where there are several."""
+        """The test case's name, with the iteration if there are several."""
         return f"{self.name} ({self.iteration} of {self.of})" if self.of > 1 else self.name
 
     @property
     def trouble(self) -> str:
-        """Why the simulation did not complete, in words; empty where it did."""
+        """Why the simulation did not complete; empty if it did."""
         if self.simulation.completed:
             return ""
         return self.simulation.error or f"did not complete: {self.simulation.status}"
 
 
-FOUND: Final = tuple(each.name for each in fields(SimulationFinding))
+INHERITED: Final = tuple(attribute.name for attribute in fields(SimulationFinding))
 
 
 def rows_of(
     findings: Findings, details: Details, case_name: Callable[[str], str], pages: Mapping[str, str]
 ) -> tuple[SimulationRow, ...]:
-    """Return what was found of each simulation in words, in the same order.
+    """Return the finding on each simulation in words, in the same order.
 
-    `case_name` names test cases. `pages`: what the pages of a run's simulations begin with, by the run's id, which is
-    empty for the only run; nothing where that is not known.
+    `case_name` names test cases. `pages`: the base URL of the simulations' pages, by the id of the run, which is empty
+    for the only run; a missing one is unknown.
     """
     return tuple(
         SimulationRow(
-            **{name: getattr(found, name) for name in FOUND},
-            name=case_name(each.test_case_id) or each.id,
-            texts=details.texts.get(each.id, {}),
-            url=f"{page}{quote(each.id, safe='')}" if (page := pages.get(each.run_id)) else "",
+            **{name: getattr(finding, name) for name in INHERITED},
+            name=case_name(simulation.test_case_id) or simulation.id,
+            texts=details.texts.get(simulation.id, {}),
+            url=f"{page}{quote(simulation.id, safe='')}" if (page := pages.get(simulation.run_id)) else "",
         )
-        for found in findings.simulations
-        for each in (found.simulation,)
+        for finding in findings.simulations
+        for simulation in (finding.simulation,)
     )
 
 
 def case_names(labels: Mapping[str, str]) -> Callable[[str], str]:
-    """Return what names a test case by its id: in words where these are known, with the id where several share them."""
+    """Return a function that names a test case: its label if it has one, with the id if several share the label."""
     shared = {label for label, count in Counter(labels.values()).items() if count > 1}
 
     def name(case: str) -> str:
@@ -83,7 +83,7 @@ def case_names(labels: Mapping[str, str]) -> Callable[[str], str]:
 
 
 def miss_lines(row: SimulationRow, *, most: int = MOST_LINES) -> Iterator[str]:
-    """Yield what a simulation missed, each with its own value and the judge's words; how many more there are."""
+    """Yield the criteria that a simulation missed, with its values and the judges' words; at last, how many more."""
     if row.trouble:
         yield _line(f"Did not complete: {row.simulation.error or row.simulation.status}")
     for miss in row.misses[:most]:
@@ -99,35 +99,35 @@ def case_lines(metrics: Sequence[Metric], row: SimulationRow) -> list[str]:
 
 
 def turn_lines(turns: Sequence[Turn]) -> list[str]:
-    """Return the last turns of a conversation, each with its time and, of the agent's, how long it let wait."""
+    """Return the last turns of a conversation, each with its time; the agent's also with the pause before it."""
     pairs = list(zip([None, *turns], turns, strict=False))
     return [_line(_turn_text(earlier, turn)) for earlier, turn in pairs[-MOST_TURNS:]]
 
 
 def _miss_text(miss: Miss, row: SimulationRow) -> str:
-    what = " – ".join(filter(None, (one_line(check_text(miss.check), LINE // 2), here_text(miss))))
-    return f"Missed {what}{f'. Judge: {words}' if (words := row.texts.get(miss.check.metric)) else ''}"
+    criterion = " – ".join(filter(None, (one_line(check_text(miss.check), LINE // 2), here_text(miss))))
+    return f"Missed {criterion}{f'. Judge: {words}' if (words := row.texts.get(miss.check.metric)) else ''}"
 
 
 def _values(metrics: Sequence[Metric], row: SimulationRow) -> Iterator[str]:
-    found = [
+    values = [
         (metric.name, metric.values[row.simulation.id]) for metric in metrics if row.simulation.id in metric.values
     ]
-    for name, value in found[:MOST_VALUES]:
+    for name, value in values[:MOST_VALUES]:
         yield f"{one_line(name, NAME)} = {value_text(value)}"
-    if (more := len(found) - MOST_VALUES) > 0:
+    if (more := len(values) - MOST_VALUES) > 0:
         yield f"… and {more:,} more"
 
 
 def _turn_text(earlier: Turn | None, turn: Turn) -> str:
     at = "" if turn.start is None else f"[{stopwatch(turn.start)}] "
-    waited = ""
+    pause = ""
     if turn.role == "agent" and earlier and turn.start is not None and earlier.end is not None:
-        waited = f" (after {number(round(max(0.0, turn.start - earlier.end), 1))} s)"
-    return f"{at}{turn.role}{waited}: {turn.text}"
+        pause = f" (after {number(round(max(0.0, turn.start - earlier.end), 1))} s)"
+    return f"{at}{turn.role}{pause}: {turn.text}"
 
 
 def _line(text: str, limit: int = LINE) -> str:
-    """Return `text` on one line of at most `limit` characters, and of twice as many bytes."""
+    """Return `text` on one line of at most `limit` characters and twice as many bytes."""
     shown = one_line(text, limit)
     return shown if len(shown.encode("utf-8", "replace")) <= 2 * limit else shortened(shown, limit // 2)

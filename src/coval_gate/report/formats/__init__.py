@@ -1,7 +1,6 @@
-"""One module for each format of a report, and the table of them.
+"""The formats of a report: a module for each, and a table of them.
 
-Each module has one function `render(report)`; what it returns is what its surface takes. A new format is a module and
-a row.
+Each module has a function `render(report)` that returns what its surface takes. A new format is a module and a row.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ class Surface(Enum):
     """Where a rendered report goes."""
 
     OUTPUTS = auto()  # the step's outputs: dict[str, str]
-    FILE = auto()  # a file in the workspace, at the path that the input gives: str
+    FILE = auto()  # a file in the workspace, at the path in the input: str
     SUMMARY = auto()  # the step's summary: str
     LOG = auto()  # the step's log and its annotations: log.Closing
-    PAGE = auto()  # a page of the host that the same input asks for: ci.host.PageText
+    PAGE = auto()  # a page of the host with the same input: ci.host.PageText
 
 
 class Format(NamedTuple):
     """One way to show a report.
 
-    `input` is the input that asks for it, empty where it is always there. `output`: of a file, the description of the
-    output that gives its path; the output has the name of the input.
+    `input`: the input that turns it on; empty for a format that is always on. `output`: the description of the output
+    with the path of a file, which has the name of the input.
     """
 
     name: str
@@ -37,11 +36,11 @@ class Format(NamedTuple):
     output: str = ""
 
     def render(self, report: Report) -> Any:
-        """Return the report in this format; what that takes is imported here, where it is needed."""
+        """Return the report in this format, whose module is imported only here."""
         return import_module(f"{__name__}.{self.name}").render(report)
 
     def brief(self, report: Report) -> Any:
-        """Return the report so short that the state of the step can hold it, where the format is longer."""
+        """Return a version of the report that is short enough for the state of the step."""
         module = import_module(f"{__name__}.{self.name}")
         return getattr(module, "brief", module.render)(report)
 
@@ -52,25 +51,25 @@ FORMATS: Final = (
         name="junit",
         input="junit_path",
         surface=Surface.FILE,
-        output="The path of the JUnit report in the workspace, if `junit_path` asked for it.",
+        output="The path of the JUnit report in the workspace, if `junit_path` is set.",
     ),
     Format(
         name="json",
         input="json_path",
         surface=Surface.FILE,
-        output="The path of the result as JSON in the workspace, if `json_path` asked for it.",
+        output="The path of the JSON report in the workspace, if `json_path` is set.",
     ),
     Format(
         name="html",
         input="html_path",
         surface=Surface.FILE,
-        output="The path of the HTML report in the workspace, if `html_path` asked for it.",
+        output="The path of the HTML report in the workspace, if `html_path` is set.",
     ),
     Format(
         name="digest",
         input="digest_path",
         surface=Surface.FILE,
-        output="The path of the digest for coding agents in the workspace, if `digest_path` asked for it.",
+        output="The path of the digest for coding agents in the workspace, if `digest_path` is set.",
     ),
     Format(name="summary", input="summary", surface=Surface.SUMMARY),
     Format(name="log", input="annotations", surface=Surface.LOG),
@@ -82,10 +81,10 @@ FORMATS: Final = (
 
 def formats(surface: Surface) -> tuple[Format, ...]:
     """Return the formats that go to a surface."""
-    return tuple(each for each in FORMATS if each.surface is surface)
+    return tuple(candidate for candidate in FORMATS if candidate.surface is surface)
 
 
 def rendered(surface: Surface, report: Report) -> Any:
-    """Return the report in the one format that goes to a surface."""
+    """Return the report in the only format that goes to a surface."""
     (only,) = formats(surface)
     return only.render(report)

@@ -1,4 +1,4 @@
-"""The check run: the verdict and its reason as the title, and the step's summary as far as GitHub takes it."""
+"""The check run: verdict and reason as the title, and as much of the step's summary as GitHub takes."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ MESSAGE_LIMIT: Final = 16_000  # characters of an annotation; GitHub takes 64 Ki
 
 
 def render(report: Report) -> PageText:
-    """Return what the check run says at the end; while there is no verdict, what it says until then."""
+    """Return the check run with the verdict; without a verdict, as it is until then."""
     if report.judgement.verdict is None:
         return brief(report)
     return brief(report)._replace(summary=summary.render(report, LIMIT), annotations=tuple(_annotations(report)))
 
 
 def brief(report: Report) -> PageText:
-    """Return what the check run says while there is no verdict, and what is short enough for the post step."""
+    """Return the check run without details: until there is a verdict, and for the post step."""
     judgement = report.judgement
     title = one_line(headline(judgement, TITLE_LIMIT) if judgement.verdict else RUNNING, TITLE_LIMIT)
-    is_cut = bool(judgement.verdict) and not title.endswith(reason(judgement))
-    parts = (escape(reason(judgement)) if is_cut else "", summary.links(report))
+    whole = reason(judgement) if judgement.verdict else ""
+    parts = (escape(whole) if not title.endswith(whole) else "", summary.links(report))
     return page_text(
         report,
         name=page_name(report, "check_run"),
@@ -45,14 +45,14 @@ def brief(report: Report) -> PageText:
 
 
 def _reference(report: Report) -> str:
-    """Return the id of the run in Coval; without a run, what tells this step and attempt from all others."""
+    """Return the id of the run in Coval; without a run, what distinguishes this step and attempt from all others."""
     inputs, context = report.inputs, report.context
     waits_for = inputs.run_id[0] if inputs and inputs.mode == "wait" and inputs.run_id else ""
     return report.run_id or waits_for or f"{context.run_id}.{context.run_attempt}/{context.job}/{context.step}"
 
 
 def _annotations(report: Report) -> Iterator[Annotation]:
-    """Yield those of a failing step's log, if there is a file to show them on: GitHub takes no other."""
+    """Yield the annotations of a failing step's log, if there is a file for them: GitHub takes no other."""
     file = log.annotated_file(report)
     if file and not report.judgement.lets_pass:
         for title, message, _ in log.render(report).annotations(MOST_WARNINGS):

@@ -1,4 +1,4 @@
-"""The comment on a pull request, which is kept up to date from one run of the workflow to the next."""
+"""The comment on a pull request, which each run of the workflow updates."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def render(report: Report) -> PageText:
 def body(report: Report) -> str:
     """Return the comment's Markdown: what needs attention; the summary has the rest."""
     context = report.context
-    what = f"Commit {code(context.sha[:7])}" if context.sha else ""
-    where = escape(" / ".join(each for each in (context.workflow, context.matrix.after(context.job)) if each))
+    commit = f"Commit {code(context.sha[:7])}" if context.sha else ""
+    where = escape(" / ".join(name for name in (context.workflow, context.matrix.after(context.job)) if name))
     attempt = f"attempt {context.run_attempt}" if context.run_attempt not in ("", "1") else ""
-    footer = " · ".join(each for each in (what, where, escape(attempt), links(report)) if each)
+    footer = " · ".join(part for part in (commit, where, escape(attempt), links(report)) if part)
     parts = [
         marker(report),
         *opening(report),
@@ -42,10 +42,10 @@ def body(report: Report) -> str:
 
 
 def marker(report: Report) -> str:
-    """Return what tells the step's comment from every other: an HTML comment, which GitHub does not show.
+    """Return what identifies the step's comment: an HTML comment, which GitHub does not show.
 
-    It stays the same from one run of the workflow to the next, and differs between workflows, jobs (also those of one
-    matrix), steps and what they evaluate. Names may hold anything, even the end of an HTML comment, hence the digest.
+    It stays the same from one run of the workflow to the next, and differs between workflows, jobs (also within a
+    matrix), steps and what they evaluate. Names may contain even the end of an HTML comment, hence the digest.
     """
     context, inputs = report.context, report.inputs
     mutations = [inputs.mutation_id, *inputs.mutation_ids] if inputs else [""]

@@ -1,7 +1,7 @@
-"""The result as one HTML file that needs nothing else: no network, no other file, and no JavaScript to be read.
+"""The report as a self-contained HTML file, which needs no network, no other file and no JavaScript to be read.
 
-Its own Content-Security-Policy allows nothing but its style and its script, each by its hash. The template escapes all
-text; neither handlers nor styles stand in attributes.
+Its Content-Security-Policy allows only its own style and script, each by its hash. The template escapes all text, and
+attributes contain neither handlers nor styles.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The whole result as JSON, for programs. `report.json_document` has its models.
+"""The whole report as JSON, for programs. `report.json_document` has its models.
 
-`schema_version` changes its first number when something is removed or means something else, its second when something
-is added.
+The major number of `schema_version` changes when something is removed or changes its meaning, the minor one when
+something is added.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ T = TypeVar("T")
 
 
 def render(report: Report) -> str:
-    """Return the report as a JSON document that its schema allows."""
+    """Return the report as a JSON document that is valid against its schema."""
     return _document(report).model_dump_json(indent=2) + "\n"
 
 
@@ -119,26 +119,26 @@ def criterion_facts(check: Check) -> Criterion:
 
 def _comparison_fields(check: Check) -> dict[str, Any]:
     """Return the fields of ComparedCriterion."""
-    found, measure = comparison_of(check), check.measure
-    change = found.change if found else None
-    failing, passing = (found.newly_failing, found.newly_passing) if found else ((), ())
+    compared, measure = comparison_of(check), check.measure
+    change = compared.change if compared else None
+    failing, passing = (compared.newly_failing, compared.newly_passing) if compared else ((), ())
     return {
         "reference": reference_of(check),
         "advisory": not check.decides,
-        "baseline_value": found.value if found else None,
+        "baseline_value": compared.value if compared else None,
         "actual_pooled": measure.pooled if measure else None,
-        "baseline_count": found.count if found else None,
-        "baseline_missing": found.missing if found else None,
-        "baseline_pooled": found.pooled if found else None,
-        "change": float(f"{measure.value - found.value:.12g}") if found and measure else None,
+        "baseline_count": compared.count if compared else None,
+        "baseline_missing": compared.missing if compared else None,
+        "baseline_pooled": compared.pooled if compared else None,
+        "change": float(f"{measure.value - compared.value:.12g}") if compared and measure else None,
         "change_lower": _finite(change.lower) if change else None,
         "change_upper": _finite(change.upper) if change else None,
         "change_confidence": change.confidence if change else None,
-        "trend": found.trend if found else None,
-        "by_chance": found.by_chance if found else 0,
-        "noticeable_change": found.noticeable if found else None,
-        "shared_test_cases": found.cases if found else None,
-        "left_out": LeftOutFacts(**found.left_out._asdict()) if found else None,
+        "trend": compared.trend if compared else None,
+        "by_chance": compared.by_chance if compared else 0,
+        "noticeable_change": compared.noticeable if compared else None,
+        "shared_test_cases": compared.cases if compared else None,
+        "left_out": LeftOutFacts(**compared.left_out._asdict()) if compared else None,
         "newly_failing": list(failing[:MOST_FLIPS]),
         "newly_failing_left_out": max(0, len(failing) - MOST_FLIPS),
         "newly_passing": list(passing[:MOST_FLIPS]),
@@ -147,7 +147,7 @@ def _comparison_fields(check: Check) -> dict[str, Any]:
 
 
 def _baseline(leg: LegReport) -> BaselineFacts | None:
-    """Return what was found of a leg's baseline; None where none was asked for."""
+    """Return the baseline of a leg; None where no threshold refers to one."""
     baseline = leg.judgement.baseline
     if baseline is None:
         return None
@@ -160,16 +160,16 @@ def _baseline(leg: LegReport) -> BaselineFacts | None:
     )
 
 
-def _baseline_run(leg: LegReport, found: BaselineRun) -> BaselineRunFacts:
+def _baseline_run(leg: LegReport, run: BaselineRun) -> BaselineRunFacts:
     return BaselineRunFacts(
-        id=found.run.run_id,
-        url=run_page(leg, found.run),
-        created=found.run.create_time,
-        changed_test_cases=len(found.changed_cases),
-        changed_metrics=sorted(found.changed_metrics),
-        changed_persona=found.changed_persona,
-        changed_options=list(found.changed_options),
-        unchecked=list(found.unchecked),
+        id=run.run.run_id,
+        url=run_page(leg, run.run),
+        created=run.run.create_time,
+        changed_test_cases=len(run.changed_cases),
+        changed_metrics=sorted(run.changed_metrics),
+        changed_persona=run.changed_persona,
+        changed_options=list(run.changed_options),
+        unchecked=list(run.unchecked),
     )
 
 
@@ -179,7 +179,7 @@ def _no_baseline(baseline: Baseline, reason: NotFoundReason) -> NoBaselineFacts:
 
 
 def _drift(path: DriftPath | None) -> DriftFacts | None:
-    """Return the path of a criterion about drift; None of any other."""
+    """Return the path of a criterion about drift; None for any other."""
     if path is None:
         return None
     return DriftFacts(
@@ -199,7 +199,7 @@ def _finite(bound: float) -> float | None:
 
 
 def _bound(check: Check, requirement: Requirement | None) -> float | None:
-    """Return the bound as the user wrote it; one that a reference makes without its rounding errors."""
+    """Return the bound as the user wrote it; one from a reference without its rounding errors."""
     if requirement is None:
         return None
     return float(f"{requirement.bound:.12g}") if comparison_of(check) else requirement.bound
@@ -266,14 +266,15 @@ def _promotion(promotion: Promotion) -> PromotionFacts:
 
 
 def _reasons(judgement: Judgement) -> dict[str, Any]:
-    found = judgements.reasons(judgement)
-    return {"reasons": list(found[:MOST_CRITERIA]), "reasons_left_out": max(0, len(found) - MOST_CRITERIA)}
+    reasons = judgements.reasons(judgement)
+    return {"reasons": list(reasons[:MOST_CRITERIA]), "reasons_left_out": max(0, len(reasons) - MOST_CRITERIA)}
 
 
 def _variants(leg: LegReport) -> list[VariantFacts]:
-    dealt = leg.result.variants if leg.result else {}
+    variants = leg.result.variants if leg.result else {}
     return [
-        VariantFacts(variant=variant_key(name), mutation_id=members[0].mutation_id) for name, members in dealt.items()
+        VariantFacts(variant=variant_key(name), mutation_id=members[0].mutation_id)
+        for name, members in variants.items()
     ]
 
 
@@ -316,8 +317,8 @@ def _stability(case: CaseStability) -> Stability:
 
 def _simulation(row: SimulationRow, metrics: tuple[Metric, ...], leg: LegReport) -> SimulationFacts:
     simulation = row.simulation
-    known = {metric.id: metric.values[simulation.id] for metric in metrics if simulation.id in metric.values}
-    values, explanations = _first(known, row), _first(row.texts, row)
+    all_values = {metric.id: metric.values[simulation.id] for metric in metrics if simulation.id in metric.values}
+    values, explanations = _first(all_values, row), _first(row.texts, row)
     return SimulationFacts(
         id=simulation.id,
         run_id=simulation.run_id or leg.run_id,
@@ -332,19 +333,22 @@ def _simulation(row: SimulationRow, metrics: tuple[Metric, ...], leg: LegReport)
         missed_criteria_left_out=row.more_misses,
         error=simulation.error,
         url=row.url,
-        values={each: sorted(value) if isinstance(value, frozenset) else value for each, value in values.items()},
-        values_left_out=len(known) - len(values),
+        values={
+            metric_id: sorted(value) if isinstance(value, frozenset) else value for metric_id, value in values.items()
+        },
+        values_left_out=len(all_values) - len(values),
         explanations=explanations,
         explanations_left_out=len(row.texts) - len(explanations),
     )
 
 
-def _first(found: Mapping[str, T], row: SimulationRow) -> dict[str, T]:
-    """Return at most MOST_VALUES of what is known by metric id; those of missed criteria take precedence."""
-    if len(found) <= MOST_VALUES:
-        return dict(found)
+def _first(by_metric: Mapping[str, T], row: SimulationRow) -> dict[str, T]:
+    """Return at most MOST_VALUES entries; those of missed criteria take precedence."""
+    if len(by_metric) <= MOST_VALUES:
+        return dict(by_metric)
     missed = {miss.check.metric for miss in row.misses}
-    return {each: found[each] for each in sorted(found, key=lambda each: each not in missed)[:MOST_VALUES]}
+    first = sorted(by_metric, key=lambda metric_id: metric_id not in missed)[:MOST_VALUES]
+    return {metric_id: by_metric[metric_id] for metric_id in first}
 
 
 def _outcome(verdict: Verdict | None) -> Outcome | None:

@@ -1,15 +1,15 @@
 """The step as a JUnit report, which most tools that show test results can read.
 
-The agent and each of its mutations are a suite with a case for each simulation; a suite of its own holds the gate's
-criteria, with their numbers as properties, and there is always at least one case, whatever became of the step. What a
-case says keeps to the words of the format: a `failure` is about the agent, an `error` about anything else, `skipped` is
-what does not count. A case has a `time` only where Coval tells how long the conversation was.
+The agent and each of its mutations have a suite with a case for each simulation. Another suite has the gate's criteria,
+with their numbers as properties, and always at least one case, even if the step failed early. A `failure` is about the
+agent, an `error` about anything else, and `skipped` does not count. A case has a `time` only where Coval reports how
+long the conversation was.
 
-Readers take a class name for a package and a class (Jenkins), for a heading unless the suite has the same name
-(dorny/test-reporter), or search the workspace for a file of its last part (mikepenz/action-junit-report). So it has one
-dot, is the name of the suite, and is a phrase that is no file's name.
+Readers split a class name into package and class (Jenkins), show it as a heading unless it equals the suite's name
+(dorny/test-reporter), or search the workspace for a file named like its last part (mikepenz/action-junit-report). So
+it has one dot, equals the suite's name, and is a phrase that is no file's name.
 
-Source: the schema of Jenkins' xUnit plugin (junit-10.xsd), the strictest of those in use.
+Source: the schema of Jenkins' xUnit plugin (junit-10.xsd), the strictest one in use.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 NAME: Final = "Coval Gate"
 PACKAGE: Final = "Coval"
 DOT: Final = "·"  # in place of a dot that would split a class name again
-TARGET: Final = "missed: a target"  # one with which nothing can be compared
-# All that XML 1.0 allows (its production 2, Char); anything else makes the whole file unreadable.
+TARGET: Final = "missed: a target"  # an unusable one
+# All but what XML 1.0 allows (its production 2, Char), which would make the whole file unreadable.
 FORBIDDEN: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 KINDS: Final[dict[Verdict | None, type[Failure | Error | Skipped]]] = {
     Verdict.FAILED: Failure,
@@ -79,7 +79,7 @@ def render(report: Report) -> str:
     document.time = gate.time = round(report.seconds, 3)
     for suite in suites:
         suite.time = round(suite.time, 3)
-    # The schema knows this attribute of a suite, but not of all of them together.
+    # The schema has this attribute for a suite, but not for the root.
     document._elem.attrib.pop("skipped", None)  # noqa: SLF001
     text = document.tostring()  # type: ignore[no-untyped-call]
     return (text.decode("utf-8") if isinstance(text, bytes) else str(text)) + "\n"
@@ -109,10 +109,10 @@ def _suite(report: Report, name: str, members: Iterable[TestCase]) -> TestSuite:
     return suite
 
 
-def _distinct(found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield properties as XML may have them, with a number behind a name that was there before."""
+def _distinct(properties: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield properties as XML allows them, with a number after a name that occurred before."""
     seen: Counter[str] = Counter()
-    for name, value in ((_xml(name), _xml(value)) for name, value in found):
+    for name, value in ((_xml(name), _xml(value)) for name, value in properties):
         own = name
         while seen[own]:
             seen[name] += 1
@@ -122,7 +122,7 @@ def _distinct(found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _simulation(row: SimulationRow, leg: LegReport) -> TestCase:
-    """Return the case of a simulation: its test case's name, and its id, which tells two of one name apart."""
+    """Return the case of a simulation, named after its test case; the id in its text distinguishes namesakes."""
     seconds = length(leg.details.transcripts.get(row.simulation.id, ()))
     member = TestCase(_xml(row.title), time=None if seconds is None else round(seconds, 3))
     if row.verdict is not Verdict.PASSED:
@@ -131,7 +131,7 @@ def _simulation(row: SimulationRow, leg: LegReport) -> TestCase:
         stability = f"the test case is {stability_text(row.stability)}" if row.stability else ""
         lines = [row.trouble, *misses, stability, f"simulation {row.simulation.id}"]
         note = " (tolerated)" if row.verdict is Verdict.SKIPPED else ""
-        # A simulation may have missed a threshold, but the threshold itself is in doubt: its own case tells of that.
+        # The simulation missed a threshold that is inconclusive itself: the threshold's own case reports that.
         tolerated = row.verdict is Verdict.INCONCLUSIVE
         member.result = [_result(row.verdict, f"{what}{note}", "\n".join(filter(None, lines)), tolerated=tolerated)]
     elif row.failed_alone and row.stability:
@@ -139,8 +139,8 @@ def _simulation(row: SimulationRow, leg: LegReport) -> TestCase:
         flaky = FlakyFailure(_xml(stability_text(row.stability)), "failed")
         flaky.text = f"simulation {row.simulation.id}"
         member.append(flaky)  # type: ignore[no-untyped-call]
-    # Behind the result: some readers forget what stands before it.
-    member.system_out = _xml("\n".join(each for each in (f"simulation {row.simulation.id}", row.url) if each))
+    # After the result: some readers drop what precedes it.
+    member.system_out = _xml("\n".join(line for line in (f"simulation {row.simulation.id}", row.url) if line))
     return member
 
 
@@ -154,7 +154,7 @@ def _misses(row: SimulationRow) -> Iterator[str]:
 
 
 def _gate(report: Report) -> Iterator[TestCase]:
-    """Yield a case for each criterion, and one for the step as a whole unless a criterion has its verdict."""
+    """Yield a case for each criterion, and one for the step unless a criterion has the same verdict."""
     judgement, checks = report.judgement, _shown_checks(report)
     for name, check in checks:
         member = TestCase(_xml(name))
@@ -167,26 +167,26 @@ def _gate(report: Report) -> Iterator[TestCase]:
         yield member
     if more := sum(len(leg.judgement.checks) for leg in report.legs) - len(checks):
         member = TestCase(f"… and {plural(more, 'more criterion', 'more criteria')}")
-        left_out = f"This report has the gravest criteria; {more:,} more are left out."
+        left_out = f"This report shows the gravest criteria; {more:,} more are left out."
         member.result = [_result(Verdict.SKIPPED, left_out, "")]
         yield member
     if any(check.decides and check.verdict is judgement.verdict is not Verdict.PASSED for _, check in checks):
         return
     member = TestCase("evaluation")
     if judgement.verdict is not Verdict.PASSED:
-        told = (
+        lines = (
             *judgements.reasons(judgement)[:MOST_CRITERIA],
             judgements.advice(judgement),
             judgements.link(judgement),
         )
-        result = _result(judgement.verdict, judgements.reason(judgement), "\n".join(filter(None, told)))
+        result = _result(judgement.verdict, judgements.reason(judgement), "\n".join(filter(None, lines)))
         result.type = judgement.verdict or judgement.status.lower()
         member.result = [result]
     yield member
 
 
 def _compared(check: Check) -> str:
-    """Return what a criterion compares, in lines; empty where it compares nothing."""
+    """Return a criterion's comparison, in lines; empty without one."""
     if comparison_of(check) is None:
         return ""
     reference = NAMES[reference_of(check)]
@@ -197,17 +197,17 @@ def _compared(check: Check) -> str:
 
 
 def _result(verdict: Verdict | None, message: str, text: str, *, tolerated: bool = False) -> Failure | Error | Skipped:
-    """Return the result of a case that did not pass. `tolerated`: it does not make the check red."""
+    """Return the result of a case that did not pass; a `tolerated` one does not make the check red."""
     kind = Skipped if tolerated else KINDS[verdict]
     result: Failure | Error | Skipped = kind(_xml(one_line(message)), verdict or "none")
-    result.text = _xml(text or message)  # some readers overlook an element that is empty
+    result.text = _xml(text or message)  # some readers ignore an empty element
     return result
 
 
 def _properties(report: Report) -> Iterator[tuple[str, str]]:
-    """Yield the names and values of all properties, whose names may repeat: where the step ran, the criteria's numbers.
+    """Yield all properties, whose names may repeat: where the step ran, and the criteria's numbers.
 
-    One suite has them all: some readers put the properties of all suites together, and the schema knows none of cases.
+    One suite has them all: some readers merge the properties of all suites, and the schema has none for cases.
     """
     yield from ((of_leg(leg, name), value) for leg, name, value in all_provenance(report))
     for leg in report.legs:
@@ -216,7 +216,7 @@ def _properties(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _shown_checks(report: Report) -> list[tuple[str, Check]]:
-    """Return the checks that have a case, the gravest of too many, with the name of the case."""
+    """Return the checks that have a case, with its name; the gravest where there are too many."""
     return [
         (of_leg(leg, check_text(check)), check)
         for leg in report.legs
@@ -241,7 +241,7 @@ def _facts(leg: LegReport) -> Iterator[tuple[str, str]]:
 def _numbers(report: Report) -> Iterator[tuple[str, str]]:
     """Yield the numbers of each criterion that was measured."""
     for place, (whole, check) in enumerate(_shown_checks(report), start=1):
-        # Up to nine properties repeat it.
+        # Up to nine properties repeat the name.
         name = whole if len(whole) <= LONGEST_MENTION else f"{shortened(whole, LONGEST_MENTION)} ({place})"
         if measure := check.measure:
             yield f"{name}: actual", _shown(measure.value)
@@ -260,16 +260,16 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
 
 def _comparison_numbers(measure: Measure) -> Iterator[tuple[str, str]]:
     """Yield the numbers of a comparison with a baseline."""
-    if (found := measure.comparison) is None:
+    if (compared := measure.comparison) is None:
         return
-    yield "baseline", _shown(found.value)
-    yield "change", _shown(measure.value - found.value)
-    if found.change:
-        yield "change, lower", _shown(found.change.lower) if math.isfinite(found.change.lower) else ""
-        yield "change, upper", _shown(found.change.upper) if math.isfinite(found.change.upper) else ""
-        yield "change, confidence", _shown(found.change.confidence)
-    yield "trend", found.trend
-    yield "shared test cases", str(found.cases)
+    yield "baseline", _shown(compared.value)
+    yield "change", _shown(measure.value - compared.value)
+    if change := compared.change:
+        yield "change, lower", _shown(change.lower) if math.isfinite(change.lower) else ""
+        yield "change, upper", _shown(change.upper) if math.isfinite(change.upper) else ""
+        yield "change, confidence", _shown(change.confidence)
+    yield "trend", compared.trend
+    yield "shared test cases", str(compared.cases)
 
 
 def _shown(value: float) -> str:

@@ -1,4 +1,4 @@
-"""What the log says at the end: every check, the simulations to look at, and the annotations of a step that fails."""
+"""The end of the log: every check, the simulations to look at, and the annotations of a failing step."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ MARKS: Final = {
     Verdict.SKIPPED: "○",
 }
 WIDEST: Final = 60  # characters of a column
-END_SHOWN: Final = 30  # characters of a criterion with a mutation: as many as its id takes
+END_SHOWN: Final = 30  # characters at the end of a criterion with a mutation: room for the mutation's id
 MOST_REASONS: Final = 10  # in an annotation
-REASON_SHOWN: Final = 300  # characters of one, so that they all fit in an annotation
+REASON_SHOWN: Final = 300  # characters of a reason; all of them fit in an annotation
 MOST_CHECKS: Final = 100  # lines
 MOST_ROWS: Final = 20  # simulations
 MOST_FLIPS: Final = 5  # test cases of a criterion, in each direction
-MOST_WORST: Final = 3  # simulations in the last lines, of which a reader sees about fifteen
+MOST_WORST: Final = 3  # simulations in the last lines; a reader sees about fifteen lines
 MOST_WORST_MISSES: Final = 2  # criteria of each
 MOST_REPEATED: Final = 10  # test cases
 
@@ -62,9 +62,9 @@ MOST_REPEATED: Final = 10  # test cases
 class Closing(NamedTuple):
     """The end of the log: the simulations to look at, the worst first, and the verdict; lines or annotations.
 
-    `flips` are a title, and lines on the test cases that flipped since the baseline; empty where none did. `repeat`:
-    the input that repeats just the test cases of these simulations; empty where there are none. `is_doubtful`: a
-    criterion that was judged looks like a mistake.
+    `flips`: a title, and lines on the test cases that flipped since the baseline; empty where none did. `repeat`: the
+    input that repeats only the test cases of these simulations; empty where there are none. `is_doubtful`: a criterion
+    that was judged looks like a mistake.
     """
 
     rows: tuple[SimulationRow, ...]
@@ -78,12 +78,12 @@ class Closing(NamedTuple):
     def annotations(self, most: int) -> list[Annotation]:
         """Return annotations of at most `most` simulations."""
         return [
-            Annotation(f"Coval: {one_line(row.title, WIDEST)}", "\n".join(_told(row)), self.verdict.file)
+            Annotation(f"Coval: {one_line(row.title, WIDEST)}", "\n".join(_annotation_lines(row)), self.verdict.file)
             for row in self.rows[:most]
         ]
 
     def verdict_beside(self, annotated: int) -> Annotation:
-        """Return the annotation of the verdict. It says where all simulations are if only some are annotated."""
+        """Return the annotation of the verdict, which says where the simulations without an annotation are."""
         if not 0 < annotated < len(self.rows):
             return self.verdict
         worst = f"The worst {annotated:,} of {plural(len(self.rows), 'simulation')} to look at are annotated"
@@ -92,7 +92,7 @@ class Closing(NamedTuple):
         return self.verdict._replace(message=f"{self.verdict.message}\n{note}")
 
     def simulation_lines(self, *, after: int = 0) -> list[str]:
-        """Return a title, and lines on each simulation `after` the first ones; empty where there are none."""
+        """Return a title, and lines on each simulation but the first `after` ones; empty where there are none."""
         rows = self.rows[after:]
         lines = [f"{'Other simulations' if after else 'Simulations'} to look at: {len(rows):,}"] if rows else []
         for row in rows[:MOST_ROWS]:
@@ -108,7 +108,7 @@ class Closing(NamedTuple):
         return self.rows[:MOST_WORST]
 
     def worst_lines(self) -> list[str]:
-        """Return a few lines on each of the worst simulations, for the end of a log without annotations."""
+        """Return a few lines on each of the worst simulations."""
         of = "" if len(self.worst) == len(self.rows) else f", the worst of {len(self.rows):,}"
         lines = [f"{plural(len(self.worst), 'simulation')} to look at{of}:"] if self.worst else []
         for row in self.worst:
@@ -120,7 +120,7 @@ def render(report: Report) -> Closing:
     """Return what to log at the end of the step."""
     judgement = report.judgement
     rows = [row for row in report.rows if row.fails]
-    # The check run shows its annotations there, and the same ones would be there twice.
+    # The check run has the same annotations, which would show twice.
     file = "" if report.inputs and report.inputs.check_run else annotated_file(report)
     return Closing(
         rows=tuple(rows),
@@ -134,7 +134,7 @@ def render(report: Report) -> Closing:
 
 
 def annotated_file(report: Report) -> str:
-    """Return the file that annotations are shown on; empty where they are not about the agent."""
+    """Return the file to annotate; empty where the annotations are not about the agent."""
     of_agent = report.judgement.verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE) or report.judgement.passed_flaky
     return report.inputs.annotate_file if report.inputs and of_agent else ""
 
@@ -147,11 +147,11 @@ def _repeat_text(ids: Sequence[str]) -> str:
     which = "this test case" if len(ids) == 1 else f"these {plural(len(ids), 'test case')}"
     if len(first) < len(ids):
         which = f"the worst {plural(len(first), 'test case')}"
-    return f"To repeat just {which}, set {ids_line(first)}"
+    return f"To repeat only {which}, set {ids_line(first)}"
 
 
 def _closing_lines(report: Report) -> Iterator[str]:
-    """Yield the verdict with its reason, what to do, and where to look; the log has the criteria already."""
+    """Yield the verdict with its reason, what to do, and where to look; the log already has the criteria."""
     judgement = report.judgement
     yield f"{heading(judgement)}: {reason(judgement)}"
     yield from filter(None, advice(judgement).split("\n"))
@@ -162,9 +162,9 @@ def _closing_lines(report: Report) -> Iterator[str]:
 
 
 def check_lines(findings: Findings) -> Iterator[str]:
-    """Yield a line for each check: a mark, the criterion, what was measured, the margin by which it is missed.
+    """Yield a line for each check: a mark, the criterion, what was measured, and the margin of a miss.
 
-    Checks that compare come last: with the reference's value, the change, and what that shows.
+    Checks that compare come last, with the reference's value, the change, and what it shows.
     """
     yield from _lines(findings.absolute)
     for group in findings.compared:
@@ -173,7 +173,7 @@ def check_lines(findings: Findings) -> Iterator[str]:
 
 
 def _lines(group: CheckGroup) -> Iterator[str]:
-    """Yield aligned lines; the last cell is as wide as it wants to be."""
+    """Yield aligned lines; only the last cell may have any width."""
     shown = group.first(MOST_CHECKS)
     cells = [check_cells(check) for check in shown]
     widths = [min(WIDEST, max(map(len, column))) for column in list(zip(*cells, strict=True))[:-1]]
@@ -192,12 +192,12 @@ def check_cells(check: Check) -> tuple[str, ...]:
 
 
 def _cells(check: Check) -> tuple[str, ...]:
-    told = ", ".join(filter(None, (actual_text(check), note_text(check))))
-    return _check_text(check), f"{told}{first_text(check)}"
+    result = ", ".join(filter(None, (actual_text(check), note_text(check))))
+    return _check_text(check), f"{result}{first_text(check)}"
 
 
 def _compared_cells(check: Check) -> tuple[str, ...]:
-    """Return a criterion, both values, the change and what it shows; or else why there is no comparison."""
+    """Return a criterion, both values, the change and what it shows, or why there is no comparison."""
     if check.problem:
         return _check_text(check), actual_text(check), "", informs_text(check)
     values = f"{earlier_text(check)} → {actual_text(check)}"
@@ -206,13 +206,13 @@ def _compared_cells(check: Check) -> tuple[str, ...]:
 
 
 def _noticeable(check: Check) -> str:
-    """Return which change would have shown, where a check is inconclusive."""
+    """Return which change would show, where a check is inconclusive."""
     change = noticeable_text(check, short=True) if check.verdict is Verdict.INCONCLUSIVE else ""
     return f"{change} would show in {CHANCE} of such runs" if change else ""
 
 
 def compared_text(group: CheckGroup) -> str:
-    """Return what the checks of a group compare with, where the reasons are told as well."""
+    """Return what the checks of a group compare with, unless their own reasons say why there is no baseline."""
     return reference_text(group, why=not any(map(lacks_baseline, group.missed)))
 
 
@@ -222,7 +222,7 @@ def _flip_lines(report: Report) -> Iterator[str]:
     passing = sum(leg.findings.passing for leg in report.legs)
     if not (failing or passing):
         return
-    yield f"{flips_title(failing, passing)}"
+    yield flips_title(failing, passing)
     for leg in report.legs:
         for flip in leg.findings.first_flips(MOST_CHECKS):
             yield of_leg(leg, check_text(flip.check))
@@ -233,7 +233,7 @@ def _flip_lines(report: Report) -> Iterator[str]:
 
 
 def _row_lines(row: SimulationRow) -> Iterator[str]:
-    """Yield a line for a simulation, and below it what is known of it."""
+    """Yield a line for a simulation, and below it what is known about it."""
     yield _name(row)
     if row.stability:
         yield f"    {stability_text(row.stability)}"
@@ -250,10 +250,10 @@ def _row_lines(row: SimulationRow) -> Iterator[str]:
 def _message(report: Report) -> Iterator[str]:
     """Yield the reasons, what to do about them, and where to look."""
     judgement = report.judgement
-    found = reasons(judgement)
-    yield from (shortened_at_word(each, REASON_SHOWN) for each in found[:MOST_REASONS])
-    if len(found) > MOST_REASONS:
-        yield f"… and {plural(len(found) - MOST_REASONS, 'more reason')}."
+    sentences = reasons(judgement)
+    yield from (shortened_at_word(sentence, REASON_SHOWN) for sentence in sentences[:MOST_REASONS])
+    if len(sentences) > MOST_REASONS:
+        yield f"… and {plural(len(sentences) - MOST_REASONS, 'more reason')}."
     yield advice(judgement)
     yield from _pages(report)
     if page := link(judgement):
@@ -267,8 +267,8 @@ def _pages(report: Report) -> Iterator[str]:
             yield f"Run: {run.run_url}"
 
 
-def _told(row: SimulationRow) -> Iterator[str]:
-    """Yield what an annotation says of a simulation: what went wrong, and what judges say of it."""
+def _annotation_lines(row: SimulationRow) -> Iterator[str]:
+    """Yield the lines of a simulation's annotation: what went wrong, and the judges' explanations."""
     yield from miss_lines(row)
     if row.stability:
         yield f"The test case is {stability_text(row.stability)}."
@@ -277,17 +277,17 @@ def _told(row: SimulationRow) -> Iterator[str]:
 
 def _name(row: SimulationRow) -> str:
     """Return the simulation's title, id and page. An annotation needs all: GitHub's log does not show its title."""
-    known = () if row.title == row.simulation.id else (f"({row.simulation.id})",)
-    return " ".join(filter(None, (one_line(row.title, WIDEST), *known, row.url)))
+    ids = () if row.title == row.simulation.id else (f"({row.simulation.id})",)
+    return " ".join(filter(None, (one_line(row.title, WIDEST), *ids, row.url)))
 
 
 def _verdict(miss: Miss) -> Verdict:
-    """Return the verdict on a criterion for one simulation, which may miss a target that the run meets."""
+    """Return the verdict on a criterion for one simulation, which may miss what the run as a whole meets."""
     return Verdict.FAILED if miss.check.passed else miss.check.verdict
 
 
 def _check_text(check: Check) -> str:
-    """Return the check as it fits in a column. The end of a mutation's name may be all that tells it from another."""
+    """Return the check cut to a column. Its end stays, because mutations may differ only at the end of their names."""
     text = one_line(check_text(check))
     if not check.variant or len(text) <= WIDEST:
         return one_line(text, WIDEST)

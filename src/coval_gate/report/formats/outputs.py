@@ -1,4 +1,4 @@
-"""The step's outputs: the one place where an output's name and description live."""
+"""The step's outputs: the only place that names and describes them."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ OUTPUTS: Final = {
     "A simulation that Coval does not list counts as not passed. Thresholds do not count here: see `failed_criteria`.",
     "failed_criteria": "The criteria that are not met, the gravest first, as a JSON list of objects with "
     f"{', '.join(f'`{field}`' for field in CRITERION_FIELDS[:-1])} and `{CRITERION_FIELDS[-1]}`, as in the JSON "
-    f"report. As many as fit in {MOST_OUTPUT // 1024} KiB.",
-    "metric_failures": "Ids of the simulations that have the value `fail_on_metric_value`, as a JSON list of at most "
+    f"report. As many as fit in {LIMIT // 1024} KiB.",
+    "metric_failures": "Ids of the simulations with the value `fail_on_metric_value`, as a JSON list of at most "
     f"{LIST_LIMIT:,}.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON.",
     "baseline_run_id": "The id of the newest run that thresholds were compared with; empty where there was none.",
-    "comment_url": "The address of the comment on the pull request, if `comment` asked for one.",
-    **{each.input: each.output for each in formats(Surface.FILE)},
+    "comment_url": "The URL of the comment on the pull request, if `comment` is set.",
+    **{file.input: file.output for file in formats(Surface.FILE)},
     "duration_seconds": "How long the step took, in whole seconds.",
 }
 
@@ -66,9 +66,7 @@ def unfinished() -> dict[str, str]:
 
 
 def render(report: Report) -> dict[str, str]:
-    """Return every output; empty where the step does not know."""
-    from coval_gate.report.wording.judgements import reason
-
+    """Return every output; empty where its value is unknown."""
     judgement, legs = report.judgement, report.legs
     totals = legs[0].judgement.totals if legs else None
     total, completed = _counts(legs)
@@ -89,13 +87,13 @@ def render(report: Report) -> dict[str, str]:
         "metrics": _metrics(legs),
         "baseline_run_id": _baseline_run_id(legs),
         "comment_url": report.comment_url,
-        **{each.input: report.files.get(each.input, "") for each in formats(Surface.FILE)},
+        **{file.input: report.files.get(file.input, "") for file in formats(Surface.FILE)},
         "duration_seconds": str(round(report.seconds)),
     }
 
 
 def _counts(legs: Sequence[LegReport]) -> tuple[str, str]:
-    """Return how many simulations there are and how many completed, by the results or else by the last poll."""
+    """Return how many simulations there are and how many completed, from the results or else from the last poll."""
     if not legs:
         return "", ""
     if totals := legs[0].judgement.totals:
@@ -105,7 +103,7 @@ def _counts(legs: Sequence[LegReport]) -> tuple[str, str]:
 
 
 def _baseline_run_id(legs: Sequence[LegReport]) -> str:
-    """Return the id of the newest run that was compared with; empty where none was."""
+    """Return the id of the newest run of the comparison; empty without one."""
     judgement = legs[0].judgement if legs else None
     if judgement is None or judgement.baseline is None:
         return ""
@@ -127,7 +125,7 @@ def _metrics(legs: Sequence[LegReport]) -> str:
 def _failed_criteria(legs: Sequence[LegReport]) -> str:
     """Return the criteria that are not met as a JSON list of at most MOST_OUTPUT characters."""
     missed = [check for leg in legs for check in leg.judgement.missed]
-    if not missed:  # then nothing heavy need be imported, as before the launch
+    if not missed:  # as before the launch, when the imports below would take time
         return "[]"
     from coval_gate.report.formats.json import criterion_facts
     from coval_gate.report.wording.criteria import mention

@@ -1,4 +1,4 @@
-"""The commit's status: the verdict and its reason on one line; and what all pages of the host have in common."""
+"""The commit status, which is the verdict with its reason on one line, and what all pages of the host share."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ LIMIT: Final = 140  # characters; GitHub refuses a longer description
 
 
 def render(report: Report) -> PageText:
-    """Return the commit's status."""
+    """Return the commit status."""
     judgement = report.judgement
-    told = headline(judgement, LIMIT) if judgement.verdict else RUNNING
+    text = headline(judgement, LIMIT) if judgement.verdict else RUNNING
     return page_text(
         report,
         name=page_name(report, "commit_status"),
-        title=one_line(told, LIMIT),
+        title=one_line(text, LIMIT),
         link=report.run_url or report.context.run_url,
     )
 
 
 def page_text(report: Report, **texts: Any) -> PageText:
-    """Return what a page shows: these texts, and the state of the step."""
+    """Return what a page shows: `texts`, and the state of the step."""
     judgement, context = report.judgement, report.context
     return PageText(
         state=judgement.verdict or IN_PROGRESS,
@@ -39,7 +39,7 @@ def page_text(report: Report, **texts: Any) -> PageText:
     )
 
 
-def page_name(report: Report, asked_by: str) -> str:
-    """Return the name that an input gives to a page, which tells the jobs of a matrix apart; empty where it is."""
-    name = getattr(report.inputs, asked_by, "")
+def page_name(report: Report, input_name: str) -> str:
+    """Return the name that an input gives to a page, distinct for each job of a matrix; empty where it is off."""
+    name = getattr(report.inputs, input_name, "")
     return report.context.matrix.after(name, CONTEXT_LIMIT) if name else ""

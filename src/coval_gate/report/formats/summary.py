@@ -9,7 +9,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.report import provenance
 from coval_gate.report.charts import path_chart
 from coval_gate.report.comparison_tables import MOST_CHECKS, check_tables, comparison_parts, criterion_cell
-from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row
+from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row, utf8_size
 from coval_gate.report.metric_tables import metric_parts
 from coval_gate.report.simulation_tables import passed, troubled, unstable
 from coval_gate.report.wording import judgements
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from coval_gate.judge.findings import CheckGroup
     from coval_gate.report.model import LegReport, Report
 
-LIMIT: Final = 1024 * 1024  # bytes of UTF-8; the runner drops a larger summary whole
+LIMIT: Final = 1024 * 1024  # bytes of UTF-8; the runner drops a larger summary
 MOST_REASONS: Final = 20
 MOST_PATHS: Final = 3  # criteria whose drift is drawn
 
 
 def render(report: Report, limit: int = LIMIT) -> str:
-    """Return the summary's Markdown: the verdict first, what needs attention next, figures, and the rest folded.
+    """Return the summary's Markdown in at most `limit` bytes of UTF-8.
 
-    It has at most `limit` bytes of UTF-8.
+    The verdict comes first, then what needs attention, figures, and the rest folded.
     """
     parts = [
         *opening(report),
@@ -45,17 +45,17 @@ def render(report: Report, limit: int = LIMIT) -> str:
         *_background(report),
         links(report),
     ]
-    return page(parts, limit=limit, size=lambda text: len(text.encode("utf-8", "replace")))
+    return page(parts, limit=limit, size=utf8_size)
 
 
 def opening(report: Report) -> Iterator[str | Listing]:
-    """Yield the verdict, what the criteria do not tell of its reasons, advice, and the criteria."""
+    """Yield the verdict, the reasons that the criteria do not show, advice, and the criteria."""
     judgement = report.judgement
     yield _heading(report)
     shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_CHECKS)]
-    is_untold, others = judgements.untold_reasons(judgement, shown)
-    # A miss, or that all is well, is in the tables; why there is no verdict is more than they have room for.
-    if is_untold or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE):
+    is_missing, others = judgements.untold_reasons(judgement, shown)
+    # The tables show misses, and that all is well; they have no room for why there is no verdict.
+    if is_missing or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE):
         yield escape(judgements.reason(judgement))
     if text := judgements.advice(judgement):
         advice = list(_advice(text))
@@ -75,14 +75,14 @@ def opening(report: Report) -> Iterator[str | Listing]:
 
 
 def _heading(report: Report) -> str:
-    """Return the verdict, and what tells the evaluation from others of the same pull request."""
+    """Return the verdict, and what distinguishes the evaluation from others of the same pull request."""
     named = (f"{name} {code(value)}" for name, value in provenance.named_in_heading(report).items())
-    what = " · ".join([escape(report.context.matrix.after("Coval evaluation")), *named])
-    return f"### {judgements.heading(report.judgement)}: {what}"
+    title = " · ".join([escape(report.context.matrix.after("Coval evaluation")), *named])
+    return f"### {judgements.heading(report.judgement)}: {title}"
 
 
 def links(report: Report) -> str:
-    """Return where to read on."""
+    """Return links to the runs and pages, on one line."""
     return " · ".join(link(escape(label), url) for label, url in provenance.links(report).items())
 
 
@@ -110,7 +110,7 @@ def _check_row(noted: bool, check: Check) -> str:
 
 
 def _drift(leg: LegReport) -> Iterator[str]:
-    """Yield the chart of each criterion whose sum of shortfalls is an alarm, the gravest first."""
+    """Yield the chart of each criterion whose sum of shortfalls raises an alarm, the gravest first."""
     alarming = [check for check in leg.findings.checks.missed if check.measure and check.measure.path]
     for check in alarming[:MOST_PATHS]:
         if check.measure and (path := check.measure.path):
@@ -119,8 +119,8 @@ def _drift(leg: LegReport) -> Iterator[str]:
 
 
 def _background(report: Report) -> Iterator[Table]:
-    known = provenance.provenance(report, report.legs[0] if report.legs else None)
-    rows = [row(escape(name), code(value)) for name, value in known.items()]
+    facts = provenance.provenance(report, report.legs[0] if report.legs else None)
+    rows = [row(escape(name), code(value)) for name, value in facts.items()]
     rows += [
         row(code(name), "<br>".join(code(line) for line in value.split("\n")[:MOST_REASONS]))
         for name, value in provenance.other_inputs(report).items()

@@ -1,1 +1,1 @@
-"""What the HTML report shows, as data; `report.html.j2` with its style and its script is the page around it."""
+"""The HTML report's contents as data; `report.html.j2`, with its style and script, is the page around them."""

@@ -1,19 +1,19 @@
-"""The metrics of the HTML report: how the values of each are spread out, and how they developed. Pure."""
+"""The metrics of the HTML report: the distribution of each, and its average over the last runs. Pure."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge import targets
-from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
+from coval_gate.report.charts import threshold_on_scale
 from coval_gate.report.html.plots import WIDTH, Bar, histogram, trend
 from coval_gate.report.limits import MOST_CARDS
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
+from coval_gate.report.wording.baselines import day_text
 from coval_gate.report.wording.targets import target_text
 from coval_gate.text import number, one_line, percent, plural
 
@@ -28,13 +28,12 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport
 
 NAME: Final = 200  # characters
-DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 FIGURES: Final = ("mean", "median", "p95", "min", "max")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A text, how many simulations have it, and a bar of that length."""
+    """A text, how many simulations have it, and a bar for their share."""
 
     text: str
     count: str
@@ -55,7 +54,7 @@ class SampleView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardView:
-    """A metric: what its criteria say, its values by variant, and its average over the last runs."""
+    """A metric: its verdict, its values by variant, and its average over the last runs."""
 
     name: str
     target: str
@@ -67,7 +66,7 @@ class CardView:
 
     @property
     def promoted(self) -> bool:
-        """Whether the trend has a run that was promoted."""
+        """Whether a run of the trend was promoted."""
         return self.trend is not None and any(dot.kind == "promoted" for dot in self.trend.dots)
 
 
@@ -78,7 +77,7 @@ def cards(leg: LegReport) -> tuple[CardView, ...]:
     by_metric: dict[str, list[Check]] = {}
     for check in leg.judgement.checks:
         by_metric.setdefault(check.metric, []).append(check)
-    metrics = sorted(leg.result.metrics, key=lambda each: _order(by_metric.get(each.id, [])))
+    metrics = sorted(leg.result.metrics, key=lambda metric: _order(by_metric.get(metric.id, [])))
     return tuple(_card(leg, metric, by_metric.get(metric.id, [])) for metric in metrics[:MOST_CARDS])
 
 
@@ -92,8 +91,8 @@ def _missed(checks: Sequence[Check]) -> bool:
 
 def _verdict(checks: Sequence[Check]) -> str:
     """Return the gravest verdict of the criteria that decide; empty where all are met."""
-    found = {check.verdict for check in checks if check.decides}
-    return next((each.value for each in (Verdict.FAILED, Verdict.INCONCLUSIVE) if each in found), "")
+    verdicts = {check.verdict for check in checks if check.decides}
+    return next((verdict.value for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE) if verdict in verdicts), "")
 
 
 def _card(leg: LegReport, metric: Metric, checks: Sequence[Check]) -> CardView:
@@ -120,12 +119,12 @@ def _sample(
     marks: Sequence[tuple[str, float]],
     several: bool,
 ) -> SampleView:
-    known = figures(sample)
+    values = figures(sample)
     compared = variant.name == BASE and pair[0] and pair[1]
     chart = histogram(*pair, marks) if compared else histogram(sample.numbers, (), marks)
     return SampleView(
         variant=one_line(variant_key(variant.name), NAME) if several else "",
-        figures=(("count", f"{sample.count:,}"), *((name, number(known[name])) for name in FIGURES if name in known)),
+        figures=(("count", f"{sample.count:,}"), *((name, number(values[name])) for name in FIGURES if name in values)),
         histogram=chart,
         shares=tuple(_shares(sample)),
         more_texts=max(0, len(sample.texts) - MOST_TEXTS),
@@ -134,7 +133,7 @@ def _sample(
 
 
 def _shares(sample: Sample) -> Iterator[Share]:
-    """Yield the most frequent texts, with bars whose whole length stands for all simulations that have a value."""
+    """Yield the most frequent texts; a full bar stands for all simulations with a value."""
     for text, count in sample.texts[:MOST_TEXTS]:
         share = count / max(1, sample.count)
         bar = Bar(x=0, width=round(max(1.0, WIDTH * min(1.0, share)), 1), y=0, height=0, text="")
@@ -142,12 +141,9 @@ def _shares(sample: Sample) -> Iterator[Share]:
 
 
 def _marks(metric: Metric, checks: Sequence[Check]) -> Iterator[tuple[str, float]]:
-    """Yield the bounds of thresholds and of the target that lie on the scale of the values."""
+    """Yield the bounds of thresholds and of the target on the scale of the values."""
     for check in checks:
-        criterion, measure, requirement = check.criterion, check.measure, check.requirement
-        if not (isinstance(criterion, ThresholdHolds) and measure and requirement):
-            continue
-        if criterion.threshold.aggregate.kind.is_on_scale:
+        if requirement := threshold_on_scale(check):
             yield "threshold", requirement.bound
     if metric.target and not targets.problem(metric.target):
         for bound in _bounds(metric.target):
@@ -161,7 +157,7 @@ def _bounds(target: Target) -> tuple[float, ...]:
 
 
 def _trend(leg: LegReport, metric: Metric) -> Line | None:
-    """Return the metric's averages over the last runs, and the average of the agent itself in this one at the end."""
+    """Return the metric's averages over the last runs, ending with the agent's own average in this one."""
     earlier = [
         (run.averages[metric.id], "promoted" if run.promoted else "", _run_text(run.created, run.promoted))
         for run in reversed(leg.trend)
@@ -174,6 +170,10 @@ def _trend(leg: LegReport, metric: Metric) -> Line | None:
 
 
 def _run_text(created: str, promoted: Sequence[str]) -> str:
-    day = DAY.match(created)
     tags = f" (promoted to {one_line(', '.join(promoted), NAME)})" if promoted else ""
-    return f"run of {day[0] if day else 'an unknown day'}{tags}"
+    return f"{dated_run(created)}{tags}"
+
+
+def dated_run(created: str) -> str:
+    """Return what a run is called in a chart."""
+    return f"run of {day_text(created) or 'an unknown day'}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.comparison_tables import FEW_FLIPS
-from coval_gate.report.html.cards import cards
+from coval_gate.report.html.cards import cards, dated_run
 from coval_gate.report.html.plots import scale, trend
 from coval_gate.report.html.rows import web_address
 from coval_gate.report.html.table import table
@@ -28,17 +28,16 @@ from coval_gate.report.wording.comparisons import (
     trend_text,
 )
 from coval_gate.report.wording.criteria import criterion_text
-from coval_gate.report.wording.drift import day_of, path_text, value_text
+from coval_gate.report.wording.drift import path_text, value_text
 from coval_gate.report.wording.promotion import report_text
 from coval_gate.report.wording.repetition import in_figures, stability_word
-from coval_gate.text import number, one_line, percent
+from coval_gate.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.findings import Flips
-    from coval_gate.judge.measure import Night
     from coval_gate.report.html.cards import CardView
     from coval_gate.report.html.plots import Line, Scale
     from coval_gate.report.html.table import TableView
@@ -52,7 +51,7 @@ WORDS: Final = {Verdict.SKIPPED: "informs"}  # of a criterion; others have the v
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CriterionView:
-    """A criterion as a row of a table. `trend` and what follows are empty unless it compares."""
+    """A criterion as a row of a table. `trend` and later fields are empty unless it compares."""
 
     verdict: str
     word: str
@@ -90,7 +89,7 @@ class UnstableView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathView:
-    """A criterion about drift: the sums of its shortfalls from run to run, and what they mean."""
+    """A criterion about drift: the sums of its shortfalls from run to run, and a summary of them."""
 
     criterion: str
     variant: str
@@ -101,7 +100,7 @@ class PathView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A text with an address; the address is empty where there is none that can be trusted."""
+    """A text with a URL, which is empty where there is no safe one."""
 
     text: str
     url: str
@@ -109,7 +108,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LegView:
-    """A run: what it was judged by, what it was compared with, and its metrics. `notes` is a column's title."""
+    """A run: its criteria, what it was compared with, and its metrics. `notes` is the title of the last column."""
 
     name: str
     verdict: str
@@ -135,13 +134,13 @@ class LegView:
 
     @property
     def has_body(self) -> bool:
-        """Whether there is more to show than the verdict and its reason."""
+        """Whether the run has more to show than the verdict and its reason."""
         return bool(self.criteria or self.promotion)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdviceView:
-    """A sentence of advice, an item of a list, or lines whose characters keep their places."""
+    """A part of the advice: a sentence, a list item, or preformatted lines."""
 
     kind: str
     text: str
@@ -171,11 +170,11 @@ def page(report: Report) -> PageView:
     shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_TABLE_CRITERIA)]
     _, more_reasons = judgements.untold_reasons(judgement, shown)
     _, _, word = judgements.heading(judgement).partition(" ")
-    what = (f"{name} {value}" for name, value in named_in_heading(report).items())
-    where = (*what, context.repository, context.workflow, context.job, report.began[:10])
+    named = (f"{name} {value}" for name, value in named_in_heading(report).items())
+    subtitle = (*named, context.repository, context.workflow, context.job, report.began[:10])
     return PageView(
         title=one_line(context.matrix.after("Coval evaluation"), NAME),
-        subtitle=" · ".join(one_line(each, NAME) for each in where if each),
+        subtitle=" · ".join(one_line(text, NAME) for text in subtitle if text),
         verdict=judgement.verdict.value if judgement.verdict else "none",
         word=word,
         reason=judgements.reason(judgement),
@@ -201,15 +200,15 @@ def _advice(text: str) -> Iterator[AdviceView]:
 
 
 def _links(report: Report) -> Iterator[Link]:
-    for text, url in links(report, with_runs=len(report.legs) == 1).items():  # of several, the table of runs has them
+    for text, url in links(report, with_runs=len(report.legs) == 1).items():  # the table of several runs has theirs
         if web_address(url):
             yield Link(text=one_line(text, NAME), url=url)
 
 
 def _leg(leg: LegReport) -> LegView:
     judgement, totals, repetition = leg.judgement, leg.judgement.totals, leg.judgement.repetition
-    found = leg.findings
-    checks = found.checks.first(MOST_TABLE_CRITERIA)
+    findings = leg.findings
+    checks = findings.checks.first(MOST_TABLE_CRITERIA)
     criteria = tuple(_criterion(check) for check in checks)
     cases = repetition.cases if repetition else ()
     figures = f"{totals.completed:,} of {totals.total:,} completed" if totals else ""
@@ -227,11 +226,11 @@ def _leg(leg: LegReport) -> LegView:
         compares=any(criterion.trend for criterion in criteria),
         scales=any(criterion.scale for criterion in criteria),
         notes=notes_title(checks) if any(criterion.note for criterion in criteria) else "",
-        references=tuple(reference_text(group, why=True) for group in found.compared),
+        references=tuple(reference_text(group, why=True) for group in findings.compared),
         paths=tuple(_paths(checks)),
-        flips=tuple(_flips(leg, flip) for flip in found.flips[:MOST_TABLE_CRITERIA]),
-        flips_title=flips_title(found.failing, found.passing),
-        few_flips=found.failing + found.passing <= FEW_FLIPS,
+        flips=tuple(_flips(leg, flip) for flip in findings.flips[:MOST_TABLE_CRITERIA]),
+        flips_title=flips_title(findings.failing, findings.passing),
+        few_flips=findings.failing + findings.passing <= FEW_FLIPS,
         unstable=tuple(
             UnstableView(
                 name=one_line(leg.case_name(case.test_case_id), NAME),
@@ -267,16 +266,15 @@ def _criterion(check: Check) -> CriterionView:
 
 
 def _required(check: Check) -> str:
-    """Return what a value must be: "≤ 1.5", "≥ 90%"."""
+    """Return what a value must be: "<= 1.5", ">= 90%"."""
     requirement = check.requirement
     if requirement is None or check.measure is None:
         return ""
-    bound = percent(requirement.bound) if check.measure.unit == "share" else number(requirement.bound)
-    return f"{requirement.operator} {bound}"
+    return f"{requirement.operator} {value_text(requirement.bound, check.measure.unit)}"
 
 
 def _scale(check: Check) -> Scale | None:
-    """Return the value beside its bound; None where there is no such pair."""
+    """Return the value beside its bound; None if either is missing."""
     measure, requirement = check.measure, check.requirement
     if measure is None or requirement is None or not check.metric:
         return None
@@ -293,20 +291,20 @@ def _scale(check: Check) -> Scale | None:
 
 
 def _paths(checks: Sequence[Check]) -> Iterator[PathView]:
-    """Yield how the runs since a reference developed, by criterion."""
+    """Yield the drift of each criterion since the reference."""
     for check in checks:
         path = check.measure.path if check.measure else None
         if path is None:
             continue
         unit = check.measure.unit if check.measure else "metric"
         nights = [
-            (night.sum, "", f"{_night_text(night)}: {value_text(night.value, unit)}, sum {night.sum:.2f}")
+            (night.sum, "", f"{dated_run(night.created)}: {value_text(night.value, unit)}, sum {night.sum:.2f}")
             for night in path.nights[:-1]
         ]
         last = path.nights[-1]
         now = (last.sum, "now", f"this run: {value_text(last.value, unit)}, sum {last.sum:.2f}")
-        begin = (0.0, "", f"reference: {value_text(path.reference, unit)}")
-        if line := trend([begin, *nights, now], path.level):
+        start = (0.0, "", f"reference: {value_text(path.reference, unit)}")
+        if line := trend([start, *nights, now], path.level):
             yield PathView(
                 criterion=one_line(criterion_text(check.criterion), NAME),
                 variant=one_line(check.variant, NAME),
@@ -314,10 +312,6 @@ def _paths(checks: Sequence[Check]) -> Iterator[PathView]:
                 line=line,
                 alarms=path.alarms,
             )
-
-
-def _night_text(night: Night) -> str:
-    return f"run of {day_of(night) or 'an unknown day'}"
 
 
 def _flips(leg: LegReport, flips: Flips) -> FlipView:

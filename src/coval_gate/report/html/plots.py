@@ -1,4 +1,4 @@
-"""The shapes of the HTML report's charts: where bars, lines and marks are, in the units of an SVG. Pure."""
+"""The shapes of the HTML report's charts: bars, lines and marks in the units of an SVG. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 320  # of every chart
 HEIGHT: Final = 72  # of a histogram's bars, and of a trend
-STRETCH: Final = 1.0  # of the values' range, which the scale may grow by on each side to show a mark
+STRETCH: Final = 1.0  # of the values' range; how far the scale may grow on each side to show a mark
 EDGE: Final = 6  # between a chart's side and its first point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A bar with its place and what it stands for."""
+    """A bar, with the text of what it stands for."""
 
     x: float
     width: float
@@ -40,7 +40,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
-    """How numbers are spread out: bars, the outline of earlier numbers, marks, and the ends of the scale."""
+    """A distribution: bars, the outline of earlier numbers, marks, and the ends of the scale."""
 
     bars: tuple[Bar, ...]
     outline: str
@@ -62,7 +62,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A trend: its dots from the oldest to the newest, the line through them, and where a level is, if it has one."""
+    """A trend: its dots from the oldest to the newest, the line through them, and the height of a level, if any."""
 
     dots: tuple[Dot, ...]
     points: str
@@ -73,7 +73,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """A measured value beside its bound, with what is claimed of it as a bar; `allowed` is the side that passes."""
+    """A measured value beside its bound, with its confidence bounds as a bar; `allowed` is the side that passes."""
 
     value: float
     bound: float
@@ -93,7 +93,7 @@ class Axis:
     width: float = WIDTH
 
     def place(self, value: float) -> float:
-        """Return where a value is; at the nearer end where it is beyond the scale."""
+        """Return the place of a value; the nearer end where it is beyond the scale."""
         span = self.high / 2 - self.low / 2 or 1.0  # halves, because the difference may be infinite
         share = (value / 2 - self.low / 2) / span
         return round(self.left + self.width * min(1.0, max(0.0, share)), 1)
@@ -102,9 +102,9 @@ class Axis:
 def histogram(
     now: Sequence[float], earlier: Sequence[float] = (), marks: Sequence[tuple[str, float]] = ()
 ) -> Histogram | None:
-    """Return the shares of `now` in ranges of equal width, and those of `earlier`; None without numbers.
+    """Return the shares of `now` and of `earlier` in ranges of equal width; None without numbers now.
 
-    `marks` are kinds and bounds; one that is far from all numbers does not belong to the scale.
+    `marks` are kinds and bounds; the scale does not grow for a bound far from all numbers.
     """
     if not now:
         return None
@@ -113,7 +113,7 @@ def histogram(
     bounds = ranges.ends
     axis = Axis(bounds[0], bounds[-1])
     counts, before = map(ranges.counts, (now, earlier))
-    shares, shares_before = ([count / max(1, sum(found)) for count in found] for found in (counts, before))
+    shares, shares_before = ([count / max(1, sum(sample)) for count in sample] for sample in (counts, before))
     highest = max(*shares, *shares_before)
     bars = tuple(
         _bar(axis, bounds[place], bounds[place + 1], share / highest, counts[place])
@@ -123,7 +123,7 @@ def histogram(
     return Histogram(
         bars=bars,
         outline=_outline(axis, bounds, [share / highest for share in shares_before]) if earlier else "",
-        marks=tuple(Mark(x=axis.place(each), kind=kind, text=f"{kind} {number(each)}") for kind, each in marks),
+        marks=tuple(Mark(x=axis.place(value), kind=kind, text=f"{kind} {number(value)}") for kind, value in marks),
         low=number(bounds[0]),
         high=number(bounds[-1]),
         text=f"{plural(len(now), 'value')} from {number(min(now))} to {number(max(now))}",
@@ -131,9 +131,9 @@ def histogram(
 
 
 def trend(values: Sequence[tuple[float, str, str]], level: float | None = None) -> Line | None:
-    """Return the line through values, each with a kind and a text, the oldest first; None of fewer than two.
+    """Return the line through values (with kind and text, the oldest first); None for fewer than two.
 
-    The scale shows the `level`, too.
+    The scale includes the `level`.
     """
     if len(values) < 2:
         return None
@@ -165,9 +165,9 @@ def scale(
     whole: tuple[float, float] | None = None,
     text: str,
 ) -> Scale:
-    """Return a value beside its bound on the `whole` scale, or on one that shows both."""
+    """Return a value beside its bound, on the `whole` scale or one that fits."""
     shown = [value, bound, *([] if reference is None else [reference])]
-    shown += [each for each in interval or () if math.isfinite(each)]
+    shown += [end for end in interval or () if math.isfinite(end)]
     low, high = whole or _padded(min(shown), max(shown))
     axis = Axis(low, high, EDGE, WIDTH / 2 - 2 * EDGE)
     allowed = {"<": (low, bound), "<=": (low, bound), ">": (bound, high), ">=": (bound, high)}.get(operator)
@@ -192,7 +192,7 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 
 
 def _ends(values: Sequence[float], bounds: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of a scale that holds all values, and the bounds that are not far from them."""
+    """Return the ends of a scale that includes all values, and those bounds that are not far from them."""
     low, high = min(values), max(values)
     room = (high - low) * STRETCH or abs(high) or 1.0
     near = [bound for bound in bounds if low - room <= bound <= high + room]
@@ -208,7 +208,7 @@ def _bar(axis: Axis, low: float, high: float, share: float, count: int) -> Bar:
 
 
 def _outline(axis: Axis, bounds: Sequence[float], shares: Sequence[float]) -> str:
-    """Return the path of a line over the tops of bars that are not drawn."""
+    """Return the path over the tops of bars that are not drawn."""
     parts = [f"M{axis.place(bounds[0]):g},{HEIGHT}"]
     for low, high, share in zip(bounds, bounds[1:], shares, strict=False):
         top = round(HEIGHT - share * HEIGHT, 1)

@@ -1,4 +1,4 @@
-"""A simulation in the HTML report: a row of the table, and what it opens to. Pure."""
+"""A simulation in the HTML report: a row of the table, and its details. Pure."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 
-WEB: Final = re.compile(r"https?://[!-~]+")  # without spaces, controls and characters that look like others
+WEB: Final = re.compile(r"https?://[!-~]+")  # without spaces, control characters and lookalikes
 NAME: Final = 200  # characters of a name
 BAR: Final = 100  # width of the longest latency
-WORDS: Final = {Verdict.SKIPPED: "tolerated"}  # what a row is called; others have the verdict's own word
+WORDS: Final = {Verdict.SKIPPED: "tolerated"}  # of a row; others have the verdict's own word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissView:
-    """A missed criterion, with the simulation's value and what the metric's judge says."""
+    """A missed criterion, with the simulation's value and the judge's explanation."""
 
     criterion: str
     here: str
@@ -51,7 +51,7 @@ class MissView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueView:
-    """A metric's value on a simulation, whether it misses any criterion, the first of these, what its judge says."""
+    """A metric's value on a simulation, the judge's explanation, and the first criteria that it misses."""
 
     name: str
     value: str
@@ -73,7 +73,7 @@ class TurnView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """The last turns of a conversation, and what is left out of it."""
+    """The last turns of a conversation, and how many are left out."""
 
     turns: tuple[TurnView, ...]
     left_out: str
@@ -81,10 +81,9 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowView:
-    """A simulation. `anchor` is its address on the page, `change` how its test case differs from the baseline.
+    """A simulation. `anchor` is its address on the page, `change` how its test case changed since the baseline.
 
-    `place` counts from the worst. `misses` are the first criteria that it misses; `general` are those of them that are
-    not on a metric.
+    `place` counts from the worst. `misses` are the first criteria that it misses; `general` are those without a metric.
     """
 
     place: int
@@ -113,13 +112,13 @@ class RowView:
 
     @property
     def explained(self) -> bool:
-        """Whether there is more to say of any value."""
+        """Whether any value has an explanation or a missed criterion."""
         return any(value.text or value.criteria for value in self.values)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A row with the leg that it is from, and its place among the leg's rows."""
+    """A row with its leg, and its place among the leg's rows."""
 
     row: SimulationRow
     leg: LegReport
@@ -127,7 +126,7 @@ class Source:
 
 
 class Room(NamedTuple):
-    """What each row may hold: characters of explanations, missed criteria, characters of a transcript."""
+    """The room of each row: characters of explanations, missed criteria, characters of a transcript."""
 
     texts: int
     misses: int
@@ -146,31 +145,31 @@ def row_view(
 ) -> RowView:
     """Return what the page shows of a simulation."""
     row, leg = source.row, source.leg
-    each = row.simulation
+    simulation = row.simulation
     metrics = leg.result.metrics if leg.result else ()
-    known = {metric.id: metric.values[each.id] for metric in metrics if each.id in metric.values}
+    values = {metric.id: metric.values[simulation.id] for metric in metrics if simulation.id in metric.values}
     misses = row.misses[: room.misses]
     missed = _missed(misses)
     blamed = {miss.check.metric for miss in row.misses}
     ids = {metric.id for metric in metrics}
-    turns = leg.details.transcripts.get(each.id, ())
+    turns = leg.details.transcripts.get(simulation.id, ())
     texts = dict(_texts(row, blamed, room.texts))
     return RowView(
         place=place,
         anchor=anchor,
-        id=one_line(each.id, NAME),
+        id=one_line(simulation.id, NAME),
         verdict=row.verdict.value,
         word=WORDS.get(row.verdict, row.verdict.value),
         name=one_line(row.name, NAME),
         iteration=f"{row.iteration} of {row.of}" if row.of > 1 else "",
-        case=f"{leg_key} {one_line(each.test_case_id or each.id, NAME)}",
-        variant=one_line(variant_key(each.mutation), NAME),
+        case=f"{leg_key} {one_line(simulation.test_case_id or simulation.id, NAME)}",
+        variant=one_line(variant_key(simulation.mutation), NAME),
         leg=one_line(leg.name, NAME),
         trouble=one_line(row.trouble),
         url=web_address(row.url),
         stability=stability_text(row.stability) if row.stability else "",
         flaky=bool(row.stability and row.stability.is_flaky),
-        change=changes.get((each.mutation, each.test_case_id), ""),
+        change=changes.get((simulation.mutation, simulation.test_case_id), ""),
         misses=tuple(
             MissView(
                 criterion=one_line(mention(miss.check.criterion), NAME),
@@ -181,11 +180,11 @@ def row_view(
         ),
         general=tuple(criterion for metric, criteria in missed.items() if metric not in ids for criterion in criteria),
         more_misses=row.more_misses + len(row.misses) - len(misses),
-        cells=tuple(_cell(known.get(column.id)) for column in columns),
-        values=tuple(_values(metrics, known, texts, missed, blamed)),
+        cells=tuple(_cell(values.get(column.id)) for column in columns),
+        values=tuple(_values(metrics, values, texts, missed, blamed)),
         conversation=conversation(turns, room.transcript),
         prompt=prompt_of(report, leg, row) if place < MOST_PROMPTS and row.verdict is not Verdict.PASSED else "",
-        status=one_line(each.status, NAME),
+        status=one_line(simulation.status, NAME),
     )
 
 
@@ -195,15 +194,15 @@ def _cell(value: Value | None) -> str:
 
 def _missed(misses: Sequence[Miss]) -> dict[str, tuple[str, ...]]:
     """Return the missed criteria by the id of their metric, which is empty without one."""
-    found: dict[str, list[str]] = {}
+    by_metric: dict[str, list[str]] = {}
     for miss in misses:
-        found.setdefault(miss.check.metric, []).append(one_line(mention(miss.check.criterion), NAME))
-    return {metric: tuple(criteria) for metric, criteria in found.items()}
+        by_metric.setdefault(miss.check.metric, []).append(one_line(mention(miss.check.criterion), NAME))
+    return {metric: tuple(criteria) for metric, criteria in by_metric.items()}
 
 
 def _texts(row: SimulationRow, missed: Container[str], room: int) -> Iterator[tuple[str, str]]:
-    """Yield what judges say, by metric id, until the room is taken up; of missed criteria first."""
-    for metric in sorted(row.texts, key=lambda each: each not in missed):
+    """Yield explanations by metric id, those of missed criteria first, until the room is used up."""
+    for metric in sorted(row.texts, key=lambda metric: metric not in missed):
         if room <= 1:
             return
         text = one_line(row.texts[metric], min(LONGEST_TEXT, room))
@@ -214,20 +213,24 @@ def _texts(row: SimulationRow, missed: Container[str], room: int) -> Iterator[tu
 
 def _values(
     metrics: Sequence[Metric],
-    known: Mapping[str, Value],
+    values: Mapping[str, Value],
     texts: Mapping[str, str],
     missed: Mapping[str, tuple[str, ...]],
     blamed: Container[str],
 ) -> Iterator[ValueView]:
     """Yield at most MOST_VALUES values; those of missed criteria come first."""
-    wanted = sorted(
-        (each for each in metrics if each.id in known or each.id in texts or each.id in blamed),
-        key=lambda each: each.id not in blamed,
+    shown = sorted(
+        (
+            candidate
+            for candidate in metrics
+            if candidate.id in values or candidate.id in texts or candidate.id in blamed
+        ),
+        key=lambda candidate: candidate.id not in blamed,
     )
-    for metric in wanted[:MOST_VALUES]:
+    for metric in shown[:MOST_VALUES]:
         yield ValueView(
             name=one_line(metric.name, NAME),
-            value=_cell(known.get(metric.id)) or "no value",
+            value=_cell(values.get(metric.id)) or "no value",
             text=texts.get(metric.id, ""),
             missed=metric.id in blamed,
             criteria=missed.get(metric.id, ()),
@@ -235,12 +238,12 @@ def _values(
 
 
 def conversation(turns: Sequence[Turn], room: int) -> Conversation | None:
-    """Return as many of the last turns as the room (characters) allows; None without any."""
+    """Return as many of the last turns as the room (in characters) allows; None without turns."""
     if not turns:
         return None
     latencies = list(_latencies(turns))
-    longest = max((each for each in latencies if each is not None), default=0.0)
-    shown = [_turn(each, latency, longest) for each, latency in zip(turns, latencies, strict=True)]
+    longest = max((seconds for seconds in latencies if seconds is not None), default=0.0)
+    shown = [_turn(turn, latency, longest) for turn, latency in zip(turns, latencies, strict=True)]
     first = len(shown)
     while first and (first == len(shown) or len(shown[first - 1].text) <= room):
         first -= 1
@@ -249,12 +252,12 @@ def conversation(turns: Sequence[Turn], room: int) -> Conversation | None:
 
 
 def _latencies(turns: Sequence[Turn]) -> Iterator[float | None]:
-    """Yield how many seconds the agent took to answer; None where the persona speaks, or the times are not known."""
+    """Yield how many seconds the agent took to answer; None where it does not answer, or the times are unknown."""
     before: Turn | None = None
     for turn in turns:
         answers = before is not None and before.role == "persona" and turn.role == "agent"
-        known = answers and turn.start is not None and before is not None and before.end is not None
-        yield max(0.0, (turn.start or 0.0) - (before.end or 0.0)) if known and before else None
+        is_timed = answers and turn.start is not None and before is not None and before.end is not None
+        yield max(0.0, (turn.start or 0.0) - (before.end or 0.0)) if is_timed and before else None
         before = turn
 
 
@@ -269,5 +272,5 @@ def _turn(turn: Turn, latency: float | None, longest: float) -> TurnView:
 
 
 def web_address(url: str) -> str:
-    """Return an address of the web as it is; empty for anything else, such as a script."""
+    """Return a web address unchanged; empty for anything else, such as a script."""
     return url if WEB.fullmatch(url) else ""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """The rows of one leg, by test case, in the order of the worst of each. `token` filters for the leg."""
+    """The rows of a leg by test case, those with the worst row first. `token` filters for the leg."""
 
     key: str
     name: str
@@ -37,9 +37,9 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableView:
-    """All simulations that are shown, the worst first, and how many there are of each word.
+    """The simulations that are shown, the worst first, and how many have each word.
 
-    `sections` has the same rows by leg, the leg with the worst first. `groups`: whether a test case has several rows.
+    `sections`: the same rows by leg, the leg with the worst row first. `groups`: whether a test case has several rows.
     """
 
     columns: tuple[Column, ...]
@@ -54,10 +54,10 @@ class TableView:
 
 
 def table(report: Report) -> TableView:
-    """Return the table of all simulations; those to look at first, and of several legs in turn."""
-    found = [Source(row, leg, place) for leg in report.legs for place, row in enumerate(leg.rows)]
-    found.sort(key=lambda each: (each.row.group, each.place))
-    shown = found[:MOST_TABLE_ROWS]
+    """Return the table of all simulations, those to look at first; several legs take turns."""
+    sources = [Source(row, leg, place) for leg in report.legs for place, row in enumerate(leg.rows)]
+    sources.sort(key=lambda source: (source.row.group, source.place))
+    shown = sources[:MOST_TABLE_ROWS]
     columns = _columns(report.legs)
     changes = {id(leg): _changes(leg) for leg in report.legs}
     talks = sum(bool(leg.details.transcripts.get(row.simulation.id)) for row, leg in ((s.row, s.leg) for s in shown))
@@ -67,19 +67,19 @@ def table(report: Report) -> TableView:
         transcript=TRANSCRIPTS_ROOM // max(1, talks),
     )
     legs = {id(leg): str(place) for place, leg in enumerate(report.legs)}
-    anchors = _anchors([each.row.simulation.id for each in shown])
+    anchors = _anchors([source.row.simulation.id for source in shown])
     rows = tuple(
-        row_view(report, each, columns, changes[id(each.leg)], place, anchors[place], legs[id(each.leg)], room)
-        for place, each in enumerate(shown)
+        row_view(report, source, columns, changes[id(source.leg)], place, anchors[place], legs[id(source.leg)], room)
+        for place, source in enumerate(shown)
     )
     sections = tuple(_sections(report.legs, rows))
-    words = [WORDS.get(each.row.verdict, each.row.verdict.value) for each in found]
+    words = [WORDS.get(source.row.verdict, source.row.verdict.value) for source in sources]
     return TableView(
         columns=columns,
         rows=rows,
-        total=len(found),
+        total=len(sources),
         counts={word: words.count(word) for word in dict.fromkeys(words)},
-        variants=any(each.row.simulation.mutation != BASE for each in found),
+        variants=any(source.row.simulation.mutation != BASE for source in sources),
         legs=len(report.legs) > 1,
         groups=sum(len(section.cases) for section in sections) < len(rows),
         compared=any(changes.values()),
@@ -88,22 +88,22 @@ def table(report: Report) -> TableView:
 
 
 def _anchors(ids: Sequence[str]) -> list[str]:
-    """Return the address of each simulation on the page: its id or, where that will not do, its place."""
-    unusual = {each for each, count in Counter(ids).items() if count > 1 or not USUAL_ID.fullmatch(each)}
-    return [f"row-{place}" if each in unusual else each for place, each in enumerate(ids)]
+    """Return the address of each simulation on the page: its id or, if that is unusable or not unique, its place."""
+    unusual = {anchor for anchor, count in Counter(ids).items() if count > 1 or not USUAL_ID.fullmatch(anchor)}
+    return [f"row-{place}" if anchor in unusual else anchor for place, anchor in enumerate(ids)]
 
 
 def _sections(legs: Sequence[LegReport], rows: Sequence[RowView]) -> Iterator[Section]:
-    """Yield the rows by leg and test case, both in the order of the worst of each."""
-    found: dict[str, dict[str, list[RowView]]] = {}
+    """Yield the rows by leg and test case, those with the worst row first."""
+    by_leg: dict[str, dict[str, list[RowView]]] = {}
     for row in rows:
         key, _, _ = row.case.partition(" ")
-        found.setdefault(key, {}).setdefault(row.case, []).append(row)
-    for key, cases in found.items():
+        by_leg.setdefault(key, {}).setdefault(row.case, []).append(row)
+    for key, cases in by_leg.items():
         name = one_line(legs[int(key)].name, NAME)
-        # A filter has no way to write a quote.
+        # A filter cannot contain a quote.
         token = f'l:"{max(name.split(chr(34)), key=len)}"'
-        yield Section(key=key, name=name, token=token, cases={case: tuple(found) for case, found in cases.items()})
+        yield Section(key=key, name=name, token=token, cases={case: tuple(of_case) for case, of_case in cases.items()})
 
 
 def _columns(legs: Sequence[LegReport]) -> tuple[Column, ...]:
@@ -111,13 +111,14 @@ def _columns(legs: Sequence[LegReport]) -> tuple[Column, ...]:
     checks = [check for leg in legs for check in leg.judgement.checks if check.metric]
     missed = [check.metric for check in checks if check.decides and not check.passed]
     metrics: dict[str, Metric] = {}
-    for metric in (each for leg in legs if leg.result for each in leg.result.metrics):
+    for metric in (candidate for leg in legs if leg.result for candidate in leg.result.metrics):
         if metric.values or metric.id not in metrics:
             metrics[metric.id] = metric
-    wanted = dict.fromkeys([*missed, *(check.metric for check in checks), *metrics])
-    known = [metrics[each] for each in wanted if each in metrics and metrics[each].values]
+    ids = dict.fromkeys([*missed, *(check.metric for check in checks), *metrics])
+    ordered = [metrics[metric_id] for metric_id in ids if metric_id in metrics and metrics[metric_id].values]
     return tuple(
-        Column(id=each.id, name=one_line(each.name, NAME), numeric=_is_numeric(each)) for each in known[:MOST_COLUMNS]
+        Column(id=metric.id, name=one_line(metric.name, NAME), numeric=_is_numeric(metric))
+        for metric in ordered[:MOST_COLUMNS]
     )
 
 
@@ -126,11 +127,11 @@ def _is_numeric(metric: Metric) -> bool:
 
 
 def _changes(leg: LegReport) -> dict[tuple[str, str], str]:
-    """Return how test cases changed since the baseline, by variant and id; one that is worse by any check is worse."""
-    found: dict[tuple[str, str], str] = {}
+    """Return how test cases changed since the baseline, by variant and id: worse, if any check is worse, or better."""
+    changes: dict[tuple[str, str], str] = {}
     for check, failing, passing in leg.findings.flips:
         if reference_of(check) == "baseline":
             for case in passing:
-                found.setdefault((check.variant, case), "better")
-            found |= {(check.variant, case): "worse" for case in failing}
-    return found
+                changes.setdefault((check.variant, case), "better")
+            changes |= {(check.variant, case): "worse" for case in failing}
+    return changes

@@ -1,4 +1,4 @@
-"""Numbers that bound something, rounded so that they claim no more."""
+"""Measured values and bounds as people read them; bounds are rounded outwards, so that they claim no more."""
 
 from __future__ import annotations
 
@@ -10,26 +10,33 @@ from coval_gate.text import number, percent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.judge.measure import Comparison, Measure, Unit
+    from coval_gate.judge.measure import Comparison, Interval, Measure, Unit
 
 DIGITS: Final = 4  # of a bound
 
 
-def measured(found: Measure | Comparison, unit: Unit) -> str:
+def measured(measure: Measure | Comparison, unit: Unit) -> str:
     """Return a value with its total: "40% (4 of 10)", "4 of 10", "1.25".
 
-    One in which each test case weighs the same is told beside that of all simulations, where these differ.
+    Where weighing each test case the same makes a difference, the value over all simulations stands beside it.
     """
     if unit == "simulations":
-        return f"{found.value:,.0f} of {found.total:,}"
-    by_case = "" if found.pooled is None else " by test case"
+        return f"{measure.value:,.0f} of {measure.total:,}"
+    by_case = "" if measure.pooled is None else " by test case"
     if unit == "share":
-        return f"{percent(found.value)}{by_case} ({found.hits:,} of {found.total:,})"
-    return number(found.value) + (f"{by_case} ({number(found.pooled)} over all)" if found.pooled is not None else "")
+        return f"{percent(measure.value)}{by_case} ({measure.hits:,} of {measure.total:,})"
+    return number(measure.value) + (
+        f"{by_case} ({number(measure.pooled)} over all)" if measure.pooled is not None else ""
+    )
+
+
+def confidence_text(interval: Interval, *, both: bool) -> str:
+    """Return the confidence of a bound or, with `both`, of each of two bounds."""
+    return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"
 
 
 def rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:
-    """Return a bound as people read it; `outwards` rounds it away from the measured value, with floor or ceil."""
+    """Return a bound as people read it; `outwards` (floor or ceil) rounds it away from the measured value."""
     if unit == "share":
         return percent(outwards(bound * 1000) / 1000)
     if not bound:

@@ -1,4 +1,4 @@
-"""A baseline in English: which runs it is, what a comparison leaves out, and why there is none."""
+"""A baseline in English: its runs, what a comparison leaves out, and why there is no baseline."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 RUNS_SHOWN: Final = 3
 # What to do where a baseline is in the way. The README says how a workflow gets the input.
-START_ANEW: Final = "to start anew, run the workflow by hand with accept: true"
+START_OVER: Final = "run the workflow manually with accept: true to start over"
 FIX_OR_ACCEPT: Final = (
-    "Fix the agent, or accept the change: run the workflow by hand with accept: true. Later runs are then compared "
+    "Fix the agent, or accept the change: run the workflow manually with accept: true. Later runs are then compared "
     "with that run."
 )
-DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
+DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 UNCHECKED: Final[dict[Unchecked, str]] = {
     "test_cases": "the contents of test cases",
     "persona": "the persona",
@@ -39,10 +39,10 @@ def baseline_text(
     foreign: Callable[[object], str] = one_line,
     run_text: Callable[[Run], str] = lambda run: one_line(run.run_id),
 ) -> str:
-    """Return what a baseline is: its runs, how many test cases are shared, and what is left out or not known.
+    """Return a baseline's runs, how many test cases are shared, and what is left out or unknown.
 
-    `foreign` makes text from outside safe where the text goes, and `run_text` shows a run. `why`: also say why there
-    is no baseline.
+    `foreign` escapes text from outside for the target format, `run_text` shows a run, and `why` adds why there is no
+    baseline.
     """
     if not baseline.runs:
         reason = no_baseline_text(baseline.source, baseline.missing) if why and baseline.missing else ""
@@ -53,20 +53,20 @@ def baseline_text(
     options = sorted({option for run in baseline.runs for option in run.changed_options})
     if options:
         parts.append(f"launched with other {foreign(in_words(options))}")
-    unchecked = [text for each, text in UNCHECKED.items() if any(each in run.unchecked for run in baseline.runs)]
+    unchecked = [text for what, text in UNCHECKED.items() if any(what in run.unchecked for run in baseline.runs)]
     if unchecked:
-        parts.append(f"not known: whether {in_words(unchecked, 'or')} changed since")
+        parts.append(f"unknown: whether {in_words(unchecked, 'or')} changed since")
     return "; ".join(parts)
 
 
 def shared_text(comparisons: Sequence[Comparison], reference: str = "baseline") -> str:
-    """Return over how many test cases the comparisons are, and which ones they leave out.
+    """Return how many test cases the comparisons share, and how many they leave out.
 
-    Where the comparisons differ, as metrics may lack values, it is a range, and the most that is left out.
+    Comparisons differ where metrics lack values: then return the range, and the most that any of them leaves out.
     """
     least, most = (kind(comparison.cases for comparison in comparisons) for kind in (min, max))
     cases = plural(most, "shared test case")
-    uneven = "" if all(comparison.even for comparison in comparisons) else ", each of which weighs the same"
+    uneven = "" if all(comparison.even for comparison in comparisons) else ", equally weighted"
     parts = [f"{cases if least == most else f'{least:,} to {cases}'}{uneven}"]
     if left := left_out_text(
         LeftOut(*map(max, zip(*(comparison.left_out for comparison in comparisons), strict=True))), reference
@@ -77,16 +77,16 @@ def shared_text(comparisons: Sequence[Comparison], reference: str = "baseline") 
 
 
 def left_out_text(left_out: LeftOut, reference: str) -> str:
-    """Return what a comparison with the `reference` leaves out, and why; empty where that is nothing."""
-    told = [
-        (left_out.new, f"that the {reference} does not have"),
-        (left_out.gone, f"that only the {reference} has"),
-        (left_out.changed, "whose contents changed"),
-        (left_out.valueless, "without a value in one of the two"),
+    """Return what a comparison with the `reference` leaves out, and why; empty where it leaves out nothing."""
+    counts = [
+        (left_out.new, f"not in the {reference}"),
+        (left_out.gone, f"only in the {reference}"),
+        (left_out.changed, "with changed contents"),
+        (left_out.valueless, "without a value on one side"),
     ]
-    parts = [f"{count:,} {why}" for count, why in told if count]
+    parts = [f"{count:,} {why}" for count, why in counts if count]
     if left_out.runs:
-        parts.append(f"{plural(left_out.runs, 'run')} of the baseline with another persona, metric or judge")
+        parts.append(f"{plural(left_out.runs, 'baseline run')} with another persona, metric or judge")
     return in_words(parts)
 
 
@@ -95,41 +95,41 @@ def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> s
     match reason.kind:
         case "too_old":
             return (
-                f"the newest run of {source}, {reason.run_id}, is {age(reason.age)} old, which is more than "
-                f"baseline_max_age; raise it, or, {START_ANEW}"
+                f"the newest run of {source}, {reason.run_id}, is {age(reason.age)} old, more than baseline_max_age "
+                f"allows; raise it, or {START_OVER}"
             )
         case "failed":
             return (
-                f"the gate failed every run that fits {source}, {reason.run_id} last, and no failed run becomes the "
-                f"baseline; fix the agent, or, {START_ANEW}"
+                f"the gate failed every run that matches {source}, most recently {reason.run_id}, and a failed run "
+                f"never becomes the baseline; fix the agent, or {START_OVER}"
             )
         case "not_over":
             return (
-                f"run {reason.run_id} was not over when max_wait_time was, its status is {reason.status}; raise "
+                f"run {reason.run_id} had not ended when max_wait_time was over (status {reason.status}); raise "
                 "max_wait_time, or name another run"
             )
         case "not_completed":
-            return f"run {reason.run_id} did not complete, its status is {reason.status}; name another one"
+            return f"run {reason.run_id} did not complete (status {reason.status}); name another run"
         case "gone":
-            return f"Coval does not have the run {reason.run_id}; name another one"
+            return f"Coval has no run {reason.run_id}; name another run"
         case "itself":
-            return f"run {reason.run_id} is this run itself; name an earlier one"
+            return f"run {reason.run_id} is this very run; name an earlier one"
         case "pull_request":
             return (
-                f"only runs of pull requests fit {source}, and they never become the baseline; to use one, name it by "
-                "its id"
+                f"only runs of pull requests match {source}, and those never become the baseline; to use one, name it "
+                "by its id"
             )
         case "unreadable":
-            named = f"run {source.name} cannot" if source and source.kind == "run" else f"no run of {source} can"
-            return f"{named} be used: {reason.text.rstrip('.')}"
+            unusable = f"run {source.name} cannot" if source and source.kind == "run" else f"no run of {source} can"
+            return f"{unusable} be used: {reason.text.rstrip('.')}"
     if source is None:
         return "there are no earlier runs"
     same = "of this agent, persona and test set"
     if source.kind == "tag":
-        gives = "promote gives it to a run whose check passes"
-        return f"no earlier run {same} has the tag {source.name}; {gives}, or, {START_ANEW}"
+        use = "use promote to tag a run whose check passes"
+        return f"no earlier run {same} has the tag {source.name}; {use}, or {START_OVER}"
     if source.kind == "branch":
-        return f"no earlier run {same} is from the branch {source.name}; its next run will be the baseline"
+        return f"no earlier run {same} is from branch {source.name}; the next run of that branch will be the baseline"
     return f"no earlier run {same} is {source}"
 
 
@@ -141,13 +141,18 @@ def _runs_text(baseline: Baseline, run_text: Callable[[Run], str]) -> str:
     return f"{'run' if len(baseline.runs) == 1 else 'runs'} {runs}{fewer}"
 
 
-def _run_text(found: BaselineRun, run_text: Callable[[Run], str]) -> str:
-    """Return a run with the day of its launch, which stays true however late a report is read."""
-    failed = ", which the gate failed" if found.failed else ""
-    return dated_text(found.run, run_text) + failed
+def _run_text(baseline_run: BaselineRun, run_text: Callable[[Run], str]) -> str:
+    failed = ", which the gate failed" if baseline_run.failed else ""
+    return dated_text(baseline_run.run, run_text) + failed
 
 
 def dated_text(run: Run, run_text: Callable[[Run], str] = lambda run: one_line(run.run_id)) -> str:
-    """Return a run with the day of its launch."""
-    day = DATE.match(run.create_time)
-    return run_text(run) + (f" of {day[0]}" if day else "")
+    """Return a run with the day of its launch: unlike an age, it stays true however late a report is read."""
+    day = day_text(run.create_time)
+    return run_text(run) + (f" of {day}" if day else "")
+
+
+def day_text(time: str) -> str:
+    """Return the day of a time that Coval reports; empty if it reports none."""
+    day = DAY.match(time)
+    return day[0] if day else ""

@@ -1,4 +1,4 @@
-"""A check in English: the criterion, what was measured, the margin, and the reason why it did not pass."""
+"""A check in English: the criterion, what was measured, the margin, and why it did not pass."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
     from coval_gate.judge.measure import Measure
 
 INFORMS: Final = "informs only"
-ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": in doubt"}
+ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}
 
 
 def shown_verdict(check: Check) -> Verdict:
-    """Return the verdict that reports show: `skipped` for a check that only informs, as it is neither good nor bad."""
+    """Return the verdict that reports show: `skipped` for a check that only informs, which is neither good nor bad."""
     return Verdict.SKIPPED if check.informs else check.verdict
 
 
 def check_text(check: Check) -> str:
-    """Return the criterion, and the mutation that it is applied to in brackets."""
+    """Return the criterion, with the mutation that it applies to in brackets."""
     text = criterion_text(check.criterion)
     return f"{text} [{check.variant}]" if check.variant else text
 
 
 def actual_text(check: Check) -> str:
-    """Return what was measured, or in a few words why nothing was."""
+    """Return what was measured or, in a few words, why nothing was."""
     if check.problem:
         return problem_text(check.problem)
     return f"{_measured_text(check, check.measure)}{runs_text(check)}" if check.measure else ""
 
 
 def first_text(check: Check) -> str:
-    """Return what the first of several runs had alone, after a semicolon; empty if it met the criterion."""
+    """Return the value of the first of several runs alone, after a semicolon; empty if it met the criterion."""
     return f"; the first run alone {_measured_text(check, check.first)}" if check.first else ""
 
 
@@ -55,38 +55,39 @@ def measure_text(measure: Measure) -> str:
 
 
 def margin_text(check: Check) -> str:
-    """Return by how much, and in which direction, a criterion is missed; empty where it is met or nothing is known."""
+    """Return by how much, and in which direction, a criterion is missed; empty where it is met or unknown."""
     if not check.measure or not (requirement := check.requirement) or (check.margin or 0.0) >= 0.0:
         return ""
-    many = check.measure.value > requirement.bound
+    above = check.measure.value > requirement.bound
     gap = abs(check.margin or 0.0)
     match check.measure.unit:
         case "share":
-            return f"{number(gap * 100)} percentage points too {'high' if many else 'low'}"
+            return f"{number(gap * 100)} percentage points too {'high' if above else 'low'}"
         case "simulations":
-            return f"{gap:,.10g} too {'many' if many else 'few'}"
-    return f"{number(gap)} too {'high' if many else 'low'}"
+            return f"{gap:,.10g} too {'many' if above else 'few'}"
+    return f"{number(gap)} too {'high' if above else 'low'}"
 
 
 def note_text(check: Check) -> str:
-    """Return what to add to a measured value: that the check only informs, what is claimed, and the margin."""
+    """Return the note beside a measured value: that the check only informs, what it claims, and the margin."""
     informs = informs_text(check)
-    told = ("" if informs and check.decides else claim_text(check), margin_text(check))
-    return ", ".join(filter(None, (informs, *told)))
+    claim = "" if informs and check.decides else claim_text(check)
+    return ", ".join(filter(None, (informs, claim, margin_text(check))))
 
 
 def informs_text(check: Check) -> str:
-    """Return that a check only informs; of an advisory one, also what it found. Empty for a check that decides."""
+    """Return that a check only informs, and the result of an advisory one; empty for a check that decides."""
     if check.accepted:
         return ""
     if not check.decides:
-        doubtful = check.verdict is Verdict.INCONCLUSIVE and check.measure and check.measure.comparison  # told as such
-        return INFORMS if doubtful else f"{INFORMS}{ADVISORY.get(check.verdict, '')}"
+        # Its comparison shows the same word.
+        repeats = check.verdict is Verdict.INCONCLUSIVE and check.measure and check.measure.comparison
+        return INFORMS if repeats else f"{INFORMS}{ADVISORY.get(check.verdict, '')}"
     return INFORMS if check.informs else ""
 
 
 def check_reason(check: Check) -> str:
-    """Return the reason why a check did not pass, or only informs, as a sentence; empty where it is met."""
+    """Return why a check did not pass, or only informs, as a sentence; empty where it is met."""
     if not check.decides:
         return _advisory_reason(check)
     if check.informs:
@@ -103,14 +104,14 @@ def _miss_reason(check: Check, measure: Measure) -> str:
 
 
 def here_text(miss: Miss) -> str:
-    """Return the value that a simulation has where it misses a criterion; empty without a metric."""
+    """Return the value of a simulation that misses a criterion; empty without a metric."""
     if not miss.check.metric:
         return ""
     return "here " + ("no value" if miss.value is None else value_text(miss.value))
 
 
 def miss_text(miss: Miss) -> str:
-    """Return the criterion that a simulation misses, cut if it is long, with the simulation's own value."""
+    """Return the criterion that a simulation misses, cut if it is long, with the simulation's value."""
     return " – ".join(filter(None, (mention(miss.check.criterion), here_text(miss))))
 
 

@@ -1,6 +1,6 @@
-"""What a check with a confidence claims of the agent, in English.
+"""What a check with a confidence claims about the agent, in English.
 
-Claims, no brackets: readers take a pair of numbers in brackets for an interval that holds with the whole confidence.
+Each bound reads as a claim: readers would take "[a, b]" for a two-sided interval.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from coval_gate.judge.confidence import FEWEST_CASES
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.foresight import cases_needed
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.amounts import rounded
+from coval_gate.report.wording.amounts import confidence_text, rounded
 from coval_gate.report.wording.comparisons import change_text
 from coval_gate.text import percent, plural
 
@@ -29,7 +29,7 @@ MARGIN: Final = "margin"
 
 
 def claim_text(check: Check) -> str:
-    """Return what is claimed, such as "at least 86.4%"; empty without a confidence."""
+    """Return the claim, such as "at least 86.4%"; empty without a confidence."""
     criterion, measure = check.criterion, check.measure
     if measure is None or not isinstance(criterion, ThresholdHolds) or criterion.confidence is None:
         return ""
@@ -47,17 +47,17 @@ def claim_text(check: Check) -> str:
 
 
 def shows_text(checks: Iterable[Check]) -> str:
-    """Return the title of the column that says what checks show, with the confidence of the claims in it, if any."""
+    """Return the title of the column of claims, with their confidence if they share one."""
     measures = [check.measure for check in checks if check.measure]
-    found = [measure.comparison.change if measure.comparison else measure.interval for measure in measures]
-    confidences = {interval.confidence for interval in found if interval}
+    intervals = [measure.comparison.change if measure.comparison else measure.interval for measure in measures]
+    confidences = {interval.confidence for interval in intervals if interval}
     if len(confidences) != 1:
         return SHOWS
     return f"{SHOWS} (each bound with {percent(*confidences)} confidence)"
 
 
 def notes_title(checks: Sequence[Check]) -> str:
-    """Return the title of the column that has the margins and, where there are any, claims and comparisons."""
+    """Return the title of the column of margins, claims and comparisons."""
     measures = [check.measure for check in checks if check.measure]
     return shows_text(checks) if any(measure.interval or measure.comparison for measure in measures) else MARGIN
 
@@ -65,11 +65,11 @@ def notes_title(checks: Sequence[Check]) -> str:
 def shown_bound_text(check: Check) -> str:
     """Return what a failed check claims, after a comma; empty if it was decided as counted."""
     interval = check.measure.interval if check.measure else None
-    return f", {claim_text(check)} ({_interval_text(interval)})" if interval else ""
+    return f", {claim_text(check)} ({confidence_text(interval, both=False)})" if interval else ""
 
 
 def doubt_text(check: Check) -> str:
-    """Return why a check is inconclusive, and what would decide it, after a colon or a semicolon."""
+    """Return why a check is inconclusive and what would decide it, after a colon."""
     interval = check.measure.interval if check.measure else None
     if interval is None:
         return ""
@@ -80,16 +80,16 @@ def doubt_text(check: Check) -> str:
     ends = math.isfinite(interval.lower) + math.isfinite(interval.upper)
     if not ends:
         return f": {interval.cases:,} test cases are too few to show anything"
-    told = f": it is {claim_text(check)} ({_interval_text(interval, both=ends > 1)})"
+    claim = f": it is {claim_text(check)} ({confidence_text(interval, both=ends > 1)})"
     needed = cases_needed(check.criterion) if isinstance(check.criterion, ThresholdHolds) else 0
-    return (
-        f"{told}; {interval.cases:,} test cases can never show it, {needed:,} can" if needed > interval.cases else told
-    )
+    if needed <= interval.cases:
+        return claim
+    return f"{claim}; {interval.cases:,} test cases can never show it, {needed:,} can"
 
 
-def undecidable_text(found: Undecidable, cases: int) -> str:
+def undecidable_text(undecidable: Undecidable, cases: int) -> str:
     """Return that a run is too small for a threshold to pass or, if it guards against a regression, to fail."""
-    criterion, needed = found.criterion, found.needed
+    criterion, needed = undecidable.criterion, undecidable.needed
     threshold, few = criterion.threshold, plural(cases, "test case")
     line = f"thresholds, line {threshold.line}:"
     confidence = f"with {percent(criterion.confidence or 0.0)} confidence"
@@ -102,13 +102,9 @@ def undecidable_text(found: Undecidable, cases: int) -> str:
 
 
 def _bounds_text(interval: Interval, unit: Unit, *, lower: bool, upper: bool) -> str:
-    """Return the bounds that are asked for and known, rounded so that they claim no more."""
+    """Return those bounds that are wanted and known, rounded outwards so that they claim no more."""
     least = rounded(interval.lower, unit, math.floor) if lower and math.isfinite(interval.lower) else ""
     most = rounded(interval.upper, unit, math.ceil) if upper and math.isfinite(interval.upper) else ""
     if least and most:
         return f"between {least} and {most}"
     return f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
-
-
-def _interval_text(interval: Interval, *, both: bool = False) -> str:
-    return f"{'each end with ' if both else ''}{percent(interval.confidence)} confidence"

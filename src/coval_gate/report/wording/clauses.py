@@ -19,12 +19,18 @@ VALUE_SHOWN: Final = 40  # characters of a value, or of an aggregate
 
 
 def threshold_text(threshold: Threshold) -> str:
-    """Return a threshold as the user wrote it; of a rate, also that a percentage of the reference is no points."""
+    """Return a threshold as the user wrote it, marked where a rate's percentage is relative, not points."""
     return f"{threshold.text} (relative)" if threshold.is_relative_rate else threshold.text
 
 
+def required_text(threshold: Threshold, bound: str) -> str:
+    """Return the requirement as the user wrote it, with the `bound` that it amounts to: ">= baseline - 5pp (90%)"."""
+    written = threshold.text.rpartition(threshold.operator)[2].strip()
+    return f"{threshold.operator} {written}" + (f" ({bound})" if bound else "")
+
+
 def runs_text(check: Check) -> str:
-    """Return which of several runs decided a criterion, with a space before it; empty where there is one."""
+    """Return which of several runs decided a criterion, with a space before; empty where there is only one run."""
     if check.runs == 1:
         return ""
     if not check.run_id:
@@ -33,14 +39,14 @@ def runs_text(check: Check) -> str:
 
 
 def whom(check: Check) -> str:
-    """Return which variant a sentence is about; empty where there is only one."""
+    """Return which variant a sentence is about, with a space before; empty where there is only one."""
     if not check.several:
         return ""
     return f" for the mutation {check.variant}" if check.variant != BASE else " for the agent itself"
 
 
 def aggregate_text(criterion: Criterion) -> str:
-    """Return what a threshold computes from a metric: "p(95)"."""
+    """Return a threshold's aggregate, such as "p(95)"; "it" for other criteria."""
     return one_line(criterion.threshold.aggregate, VALUE_SHOWN) if isinstance(criterion, ThresholdHolds) else "it"
 
 
@@ -52,5 +58,5 @@ def value_text(value: Value) -> str:
 
 
 def forbidden_text(value: str) -> str:
-    """Return a value that a user wrote: a text in quotation marks, since it may be a word such as "no"."""
+    """Return a value that a user wrote: text in quotation marks, since it may be a word such as "no"."""
     return one_line(value, VALUE_SHOWN) if isinstance(comparable(value), float) else quoted(value, VALUE_SHOWN)

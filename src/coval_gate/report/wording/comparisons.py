@@ -1,4 +1,4 @@
-"""A comparison with a baseline in English: the change, what is claimed of it, and why there is none."""
+"""A comparison with a baseline in English: the change, and what is claimed about it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.foresight import cases_to_compare
 from coval_gate.judge.planning import POWER
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.amounts import measured, rounded
+from coval_gate.report.wording.amounts import confidence_text, measured, rounded
 from coval_gate.report.wording.baselines import baseline_text, shared_text
-from coval_gate.text import number, one_line, percent
+from coval_gate.text import number, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
 
 NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent"}
-BEYOND: Final = "beyond the margin as counted"
-CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs in which a noticeable change shows
+BEYOND: Final = "the measured change exceeds the margin"
+CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs that show a noticeable change
 
 
 def reference_text(
@@ -37,16 +37,17 @@ def reference_text(
     foreign: Callable[[object], str] = one_line,
     run_text: Callable[[Run], str] = lambda run: one_line(run.run_id),
 ) -> str:
-    """Return what a group of checks compares with: its title, and over how many test cases.
+    """Return what a group of checks compares with, and over how many test cases.
 
-    `title` and `source` mark up these two; `why`, `foreign` and `run_text` are as of `baseline_text`.
+    `title` and `source` mark up the title and the baseline's source; `why`, `foreign` and `run_text` go to
+    `baseline_text`.
     """
     if group.baseline is None:
         name = NAMES[group.reference]
         shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
         return f"{title(f'Compared with the {name}')}{shared}"
-    told = baseline_text(group.baseline, group.comparisons, why=why, foreign=foreign, run_text=run_text)
-    return f"{title(f'Baseline {source(group.baseline.source)}')}: {told}"
+    text = baseline_text(group.baseline, group.comparisons, why=why, foreign=foreign, run_text=run_text)
+    return f"{title(f'Baseline {source(group.baseline.source)}')}: {text}"
 
 
 def earlier_text(check: Check) -> str:
@@ -67,18 +68,18 @@ def difference_text(check: Check) -> str:
     if measure.unit == "share":
         return f"{_signed(round(100 * difference, 2))}pp"
     relative = difference / compared.value if compared.value > 0.0 and measure.unit == "metric" else 0.0
-    # From ten times as much on, the values themselves say more.
-    told = 0.0005 <= abs(relative) < 10.0
-    return _signed(difference) + (f" ({_signed(float(f'{100 * relative:.2g}'))}%)" if told else "")
+    # Beyond a factor of ten, the values themselves say more.
+    is_telling = 0.0005 <= abs(relative) < 10.0
+    return _signed(difference) + (f" ({_signed(float(f'{100 * relative:.2g}'))}%)" if is_telling else "")
 
 
 def shown_text(check: Check) -> str:
-    """Return what a comparison shows in a few words: "worse: at least 23pp lower", "unchanged"."""
+    """Return in a few words what a comparison shows: "worse: at least 23pp lower", "unchanged"."""
     return ": ".join(filter(None, (trend_text(check), claimed_text(check))))
 
 
 def trend_text(check: Check) -> str:
-    """Return what a change amounts to in a word or, of one that fails, what is beyond its margin; else empty."""
+    """Return what a change amounts to, and whether it fails by its margin; empty without a comparison."""
     compared = comparison_of(check)
     if compared is None:
         return ""
@@ -86,7 +87,7 @@ def trend_text(check: Check) -> str:
 
 
 def claimed_text(check: Check) -> str:
-    """Return what is claimed of a change in a few words, and what it leaves open; empty where nothing is claimed."""
+    """Return in a few words what is claimed about a change, and what stays open; empty without a claim."""
     compared, claim = comparison_of(check), change_text(check, short=True)
     if compared is None:
         return ""
@@ -97,10 +98,9 @@ def claimed_text(check: Check) -> str:
 
 
 def change_text(check: Check, *, short: bool = False) -> str:
-    """Return what is claimed of a change, such as "at least 3.1 percentage points lower".
+    """Return the claim about a change, such as "at least 3.1 percentage points lower"; empty without a confidence.
 
-    A check that is inconclusive at its bound names both ends. Without a confidence, nothing is claimed, and the text
-    is empty. With `short`, percentage points are pp.
+    A check that is inconclusive at its bound names both bounds. With `short`, percentage points are pp.
     """
     compared = comparison_of(check)
     if check.measure is None or compared is None or compared.change is None:
@@ -110,9 +110,9 @@ def change_text(check: Check, *, short: bool = False) -> str:
 
 
 def noticeable_text(check: Check, *, short: bool = False) -> str:
-    """Return the smallest change for the worse that such a run shows in most cases: "a drop of 13 percentage points".
+    """Return the smallest change for the worse that most such runs would show: "a drop of 13 percentage points".
 
-    Empty where it is not known.
+    Empty where it is unknown.
     """
     compared = comparison_of(check)
     if check.measure is None or compared is None or compared.noticeable is None:
@@ -123,20 +123,22 @@ def noticeable_text(check: Check, *, short: bool = False) -> str:
 
 
 def change_clause(check: Check) -> str:
-    """Return what is claimed of a change, as a part of a sentence after a colon; empty where nothing is."""
+    """Return what is claimed about a change, to follow a colon in a sentence; empty without a claim."""
     compared = comparison_of(check)
     if compared is None or compared.change is None:
         return ""
     beyond = f", and {BEYOND}" if _fails_by_margin(check, compared) else ""
-    told = f"{change_text(check)} ({_confidence_text(compared.change)}){beyond}"
+    lower, upper = compared.change.lower, compared.change.upper
+    both = math.isfinite(lower) and math.isfinite(upper) and lower <= 0.0 <= upper
+    claim = f"{change_text(check)} ({confidence_text(compared.change, both=both)}){beyond}"
     if compared.by_chance:
-        return f"{told}, but of {compared.by_chance:,} thresholds, one may well show that by chance"
+        return f"{claim}, but one of {compared.by_chance:,} thresholds may well show that by chance"
     enough = _enough(check, compared)
-    return f"{told}; this few test cases can never show more; {enough:,} can" if enough else told
+    return f"{claim}; this few test cases can never show more, {enough:,} can" if enough else claim
 
 
 def _fails_by_margin(check: Check, compared: Comparison) -> bool:
-    """Tell whether a change that is shown fails a check because it is beyond a margin, which is not shown."""
+    """Return whether a check fails by its margin: only that the change is for the worse is evident, not how much."""
     if (
         check.verdict is not Verdict.FAILED
         or compared.change is None
@@ -149,7 +151,7 @@ def _fails_by_margin(check: Check, compared: Comparison) -> bool:
 
 
 def _enough(check: Check, compared: Comparison) -> int:
-    """Return how many test cases can show the greatest change at all; 0 if these can, or that is not known."""
+    """Return how many test cases can show the greatest possible change; 0 if these can, or if that is unknown."""
     if check.verdict is not Verdict.INCONCLUSIVE or not isinstance(check.criterion, ThresholdHolds):
         return 0
     iterations = max(1, compared.count // compared.cases)
@@ -159,22 +161,22 @@ def _enough(check: Check, compared: Comparison) -> int:
 
 def flips_title(failing: int, passing: int) -> str:
     """Return how many test cases flipped, and how: "Test cases that flipped: 2 fail now, 1 passes now"."""
-    told = []
+    counts = []
     if failing:
-        told.append(f"{failing:,} {'fails' if failing == 1 else 'fail'} now")
+        counts.append(f"{failing:,} {'fails' if failing == 1 else 'fail'} now")
     if passing:
-        told.append(f"{passing:,} {'passes' if passing == 1 else 'pass'} now")
-    return f"Test cases that flipped: {', '.join(told)}"
+        counts.append(f"{passing:,} {'passes' if passing == 1 else 'pass'} now")
+    return f"Test cases that flipped: {', '.join(counts)}"
 
 
 def has_bounds(check: Check) -> bool:
-    """Tell whether anything is claimed of a change."""
+    """Return whether anything is claimed about a change."""
     compared = comparison_of(check)
     return bool(compared and compared.change and any(map(math.isfinite, compared.change[:2])))
 
 
 def _change_text(change: Interval, unit: Unit, *, both: bool, short: bool) -> str:
-    """Return the bounds of a change, rounded so that they claim no more."""
+    """Return the bounds of a change, rounded outwards so that they claim no more."""
     lower, upper = change.lower, change.upper
     if not (math.isfinite(lower) or math.isfinite(upper)):
         return "too few test cases to tell"
@@ -195,20 +197,15 @@ def _change_text(change: Interval, unit: Unit, *, both: bool, short: bool) -> st
 
 
 def _one_direction(least: float, most: float, word: str, unit: Unit, *, both: bool, short: bool) -> str:
-    """Return a change whose direction is certain; `both`: also how large it is at most, where that is known."""
+    """Return a change whose direction is certain; with `both`, also its upper bound, where it has one."""
     small = _amount(least, unit, math.floor, short=short)
     if both and math.isfinite(most):
         return f"between {small} and {_amount(most, unit, math.ceil, short=short)} {word}"
     return f"at least {small} {word}" if float(small.split()[0].removesuffix("pp").replace(",", "")) else word
 
 
-def _confidence_text(change: Interval) -> str:
-    ends = math.isfinite(change.lower) and math.isfinite(change.upper) and change.lower <= 0.0 <= change.upper
-    return f"{'each end with ' if ends else ''}{percent(change.confidence)} confidence"
-
-
 def _amount(value: float, unit: Unit, outwards: Callable[[float], int], *, short: bool) -> str:
-    """Return a change as people read it, in percentage points for a share."""
+    """Return the size of a change as people read it, in percentage points for a share."""
     shown = rounded(max(0.0, value), unit, outwards)
     if unit != "share":
         return shown

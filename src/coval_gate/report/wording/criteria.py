@@ -1,6 +1,6 @@
 """Each kind of criterion in English: what it requires, what was measured, and why it is missed.
 
-A kind has one entry in WORDS. Where it is met, its sentence is true; a threshold is as the user wrote it.
+Each kind has one entry in WORDS. Its sentence is true where the criterion is met; a threshold is as the user wrote it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ from coval_gate.report.wording.clauses import (
     VALUE_SHOWN,
     aggregate_text,
     forbidden_text,
+    required_text,
     runs_text,
     threshold_text,
     whom,
 )
 from coval_gate.report.wording.comparisons import NAMES, change_clause, earlier_text, has_bounds
-from coval_gate.report.wording.drift import drift_miss_reason, path_text
+from coval_gate.report.wording.drift import drift_miss_reason, path_text, value_text
 from coval_gate.report.wording.targets import exact_text, target_text
 from coval_gate.text import number, one_line, percent, plural, quoted, shortened
 
@@ -56,25 +57,25 @@ C = TypeVar("C")
 
 
 def criterion_text(criterion: Criterion) -> str:
-    """Return the criterion as a sentence that is true where it is met; a threshold as the user wrote it."""
+    """Return a sentence that is true where the criterion is met; a threshold as the user wrote it."""
     return words_of(criterion).sentence(criterion)
 
 
 def mention(criterion: Criterion) -> str:
-    """Return the criterion as listed for a simulation that misses it: a long one is cut."""
+    """Return the criterion as listed for a simulation that misses it: cut where it is long."""
     return shortened(criterion_text(criterion), LONGEST_MENTION)
 
 
 def words_of(criterion: Criterion) -> Words[Any]:
-    """Return what people read of a kind of criterion."""
+    """Return how this kind of criterion reads."""
     return WORDS[type(criterion)]
 
 
 class Words(Generic[C]):
-    """What people read of one kind of criterion."""
+    """How one kind of criterion reads."""
 
     def sentence(self, criterion: C) -> str:
-        """Return what is true where it is met."""
+        """Return a sentence that is true where the criterion is met."""
         raise NotImplementedError
 
     def measured(self, check: Check, criterion: C, measure: Measure) -> str:
@@ -83,20 +84,20 @@ class Words(Generic[C]):
         return measured(measure, measure.unit)
 
     def missed(self, check: Check, criterion: C, measure: Measure) -> str:
-        """Return why a value that was measured does not do, without a full stop."""
+        """Return why the measured value misses the criterion, without a full stop."""
         return f"{self.sentence(criterion)}: {self._actual(check, criterion, measure)}"
 
     def left_open(self, criterion: C) -> str:
-        """Return what is not known without values, as a clause."""
+        """Return what cannot be judged without values, as a clause."""
         del criterion
-        return "it is not known"
+        return "it cannot be judged"
 
     def _actual(self, check: Check, criterion: C, measure: Measure) -> str:
         return f"{self.measured(check, criterion, measure)}{runs_text(check)}"
 
 
 class Sentence(Words[Any]):
-    """A kind with one sentence, of which nothing is measured, or nothing that needs words of its own."""
+    """A kind with a fixed sentence, whose measure needs no words of its own."""
 
     def __init__(self, sentence: str) -> None:
         self._sentence = sentence
@@ -118,13 +119,13 @@ class OfThreshold(Words[ThresholdHolds]):
         if measure.comparison:
             return _compared_reason(check, threshold, actual, measure.comparison)
         required = f"{threshold.operator} {_bound_text(threshold.bound.number, measure.unit)}"
-        is_found = f"{_subject(threshold)} is {actual}{whom(check)}"
+        value = f"{_subject(threshold)} is {actual}{whom(check)}"
         if check.verdict is Verdict.INCONCLUSIVE:
-            return f"{is_found}, which neither shows nor rules out {required}{doubt_text(check)}"
-        return f"{is_found}{shown_bound_text(check)}, must be {required}"
+            return f"{value}, which neither shows nor rules out {required}{doubt_text(check)}"
+        return f"{value}{shown_bound_text(check)}, must be {required}"
 
     def left_open(self, criterion: ThresholdHolds) -> str:
-        return f"{aggregate_text(criterion)} is not known"
+        return f"{aggregate_text(criterion)} cannot be judged"
 
 
 class OfFewFailed(Words[FewFailed]):
@@ -248,13 +249,13 @@ WORDS: Final[Mapping[type[Criterion], Words[Any]]] = {
     DataSettled: Sentence("Coval's lists of simulations and metrics are complete"),
     AllEnded: OfAllEnded("every simulation ended"),
     VariantsPresent: OfVariantsPresent(),
-    NoErrorReported: Sentence("Coval reports no error of the run"),
+    NoErrorReported: Sentence("Coval reports no error for the run"),
     MetricPresent: OfMetricPresent(),
     MetricHasValues: OfMetricHasValues(),
     MetricsHaveTargets: Sentence("at least one metric has a target in Coval"),
     TargetMet: OfTarget(),
     ValueAbsent: OfValueAbsent(),
-    SameCases: Sentence("the test cases are those of the first run"),
+    SameCases: Sentence("the test cases are the same as in the first run"),
     NotFlaky: Sentence("the run is not flaky"),
     NoDrift: OfDrift(),
 }
@@ -284,37 +285,34 @@ def _threshold_text(threshold: Threshold, measure: Measure, requirement: Require
 
 
 def _compared_reason(check: Check, threshold: Threshold, actual: str, compared: Comparison) -> str:
-    """Return the reason of a check that compares and is not met, without a full stop."""
+    """Return why a check that compares is not met, without a full stop."""
     required = _required_text(check, threshold)
     now = f"{_subject(threshold)} is {actual}{whom(check)}"
-    found = f"{now}, {NAMES[threshold.bound.reference]} {earlier_text(check)}"
+    values = f"{now}, {NAMES[threshold.bound.reference]} {earlier_text(check)}"
     clause = f": {change_clause(check)}" if has_bounds(check) else ""
     if check.verdict is not Verdict.INCONCLUSIVE:
-        return f"{found}{clause}, must be {required}"
+        return f"{values}{clause}{';' if clause else ','} must be {required}"
     if compared.by_chance:
-        return f"{found}{clause}; required is {required}"
+        return f"{values}{clause}; must be {required}"
     few = "" if clause else f": {plural(compared.cases, 'shared test case')}"
-    neither = "which neither shows nor rules out" if clause else "are too few to show or to rule out"
-    return f"{found}{clause or few}{', ' if clause else ' '}{neither} {required}"
+    neither = "which neither shows nor rules out" if clause else "are too few to show or rule out"
+    return f"{values}{clause or few}{', ' if clause else ' '}{neither} {required}"
 
 
 def _required_text(check: Check, threshold: Threshold) -> str:
-    """Return what a value must be against a reference: the user's words, and the number that they make."""
-    written = threshold.text.rpartition(threshold.operator)[2].strip()
-    if check.measure is None or check.requirement is None:
-        return f"{threshold.operator} {written}"
-    bound = check.requirement.bound
-    shown = percent(bound) if check.measure.unit == "share" else number(bound)
-    plain = threshold.bound.factor == 1.0 and not threshold.bound.number
-    return f"{threshold.operator} {written}" + ("" if plain else f" ({shown})")
+    """Return the requirement against a reference: the user's words, and the number that they amount to."""
+    is_plain = threshold.bound.factor == 1.0 and not threshold.bound.number
+    if is_plain or check.measure is None or check.requirement is None:
+        return required_text(threshold, "")
+    return required_text(threshold, value_text(check.requirement.bound, check.measure.unit))
 
 
 def _not_listed(measure: Measure) -> str:
-    """Return why a run without all of its simulations is not judged, without a full stop."""
+    """Return why a run is not judged while simulations are missing from its list, without a full stop."""
     if not measure.total:
         return (
             "The run has no simulations, so nothing was evaluated; check that its test set has active test cases, and "
-            "that sub_sample_size or test_case_ids leave some of them"
+            "that sub_sample_size or test_case_ids selects some of them"
         )
     listed = f"{measure.value:,.0f} of {plural(measure.total, 'simulation')}"
     return f"Coval lists {listed} of the run; the rest are unaccounted for"

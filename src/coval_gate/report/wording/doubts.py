@@ -1,4 +1,4 @@
-"""What is doubtful about criteria that were judged, in English."""
+"""Doubts about criteria that were judged, in English."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def doubt_text(doubt: Doubt) -> str:
     """Return a doubt as a sentence, and what to look at."""
     match doubt:
         case Unseen(metric=metric, wanted=wanted, seen=seen, different=different):
-            named = " or ".join(quoted(each, VALUE_SHOWN) for each in wanted)
+            values = " or ".join(quoted(value, VALUE_SHOWN) for value in wanted)
             others = f"; the values seen are {seen_text(seen, different)}" if seen else ""
             where = _where(doubt.criterion)
-            return f"{where}: no simulation has the value {named} of {metric}{others}. Is it spelt right?"
+            return f"{where}: no simulation has the value {values} for {metric}{others}. Is it spelt correctly?"
         case FarBound(criterion=criterion, metric=metric, farthest=farthest):
-            largest = f"the largest {'' if farthest > 0 else 'in size '}is {number(farthest)}"
+            largest = f"the largest{'' if farthest > 0 else ' in size'} is {number(farthest)}"
             return (
-                f"{_where(criterion)}: the bound is more than {FAR} times every value of {metric}, of which {largest}. "
+                f"{_where(criterion)}: the bound is more than {FAR} times every value of {metric} ({largest}). "
                 "Is it in the metric's unit?"
             )
     assert_never(doubt)

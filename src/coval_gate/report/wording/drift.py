@@ -1,4 +1,4 @@
-"""Drift in English: how runs developed beside their reference, and why there is nothing to compare with yet."""
+"""Drift in English: how runs moved away from their reference, and why there is nothing to compare yet."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
 from coval_gate.model.drift import REFERENCE_RUNS
-from coval_gate.report.wording.baselines import DATE, START_ANEW, dated_text
-from coval_gate.report.wording.problem_words import Words
+from coval_gate.report.wording.baselines import START_OVER, dated_text, day_text
+from coval_gate.report.wording.clauses import required_text
+from coval_gate.report.wording.problem_words import (
+    OTHER_METRIC_TEXT,
+    OTHER_PERSONA,
+    OTHER_PERSONA_TEXT,
+    Words,
+    no_simulations_text,
+)
 from coval_gate.text import number, one_line, percent, plural
 
 if TYPE_CHECKING:
@@ -15,7 +22,10 @@ if TYPE_CHECKING:
 
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.measure import DriftPath, Measure, Night, Unit
+    from coval_gate.judge.measure import DriftPath, Measure, Unit
+
+
+TOO_FEW_CASES: Final = "too few test cases are the same"
 
 
 def path_text(measure: Measure, path: DriftPath) -> str:
@@ -27,25 +37,19 @@ def path_text(measure: Measure, path: DriftPath) -> str:
 
 
 def sum_text(path: DriftPath) -> str:
-    """Return the sum of the shortfalls, and the level of an alarm."""
+    """Return the sum of the shortfalls, and the alarm level."""
     return f"sum {path.sum:.2f}, alarm above {path.level:.2f}"
 
 
 def path_title(path: DriftPath) -> str:
-    """Return what a chart of the sums shows."""
+    """Return the title of a chart of the sums."""
     count = plural(len(path.nights), "run")
-    return f"sum of the shortfalls over the {count} since the reference; grey: the level of an alarm, {path.level:.2f}"
+    return f"sum of shortfalls over the {count} since the reference (grey: alarm level {path.level:.2f})"
 
 
 def value_text(value: float, unit: Unit) -> str:
-    """Return a mean as people read it."""
+    """Return a value or a bound as people read it."""
     return percent(value) if unit == "share" else number(value)
-
-
-def day_of(night: Night) -> str:
-    """Return the day on which a run was launched; empty where Coval does not tell it, and for the judged run."""
-    day = DATE.match(night.created)
-    return day[0] if day else ""
 
 
 def drift_miss_reason(check: Check, threshold: Threshold, subject: str, about: str) -> str:
@@ -53,57 +57,53 @@ def drift_miss_reason(check: Check, threshold: Threshold, subject: str, about: s
     measure = check.measure
     if measure is None or (path := measure.path) is None:
         return f"{threshold.text} drifts"
-    written = threshold.text.rpartition(threshold.operator)[2].strip()
-    required = f"{threshold.operator} {written}"
-    if check.requirement and check.requirement.bound != path.reference:
-        required += f" ({value_text(check.requirement.bound, measure.unit)})"
+    differs = check.requirement and check.requirement.bound != path.reference
+    bound = value_text(check.requirement.bound, measure.unit) if check.requirement and differs else ""
     return (
         f"{subject} drifts{about}: {value_text(measure.value, measure.unit)} on average in the "
-        f"{plural(len(path.risen), 'run')} {_since_text(path)}, where the reference has "
-        f"{value_text(path.reference, measure.unit)}, must be {required}; {sum_text(path)}"
+        f"{plural(len(path.risen), 'run')} {_since_text(path)} (reference: "
+        f"{value_text(path.reference, measure.unit)}), must be {required_text(threshold, bound)}; {sum_text(path)}"
     )
 
 
 class OfReferenceGrows(Words[ReferenceGrows]):
-    def text(self, found: ReferenceGrows) -> str:
-        return f"the reference has {found.known} of {REFERENCE_RUNS} runs"
+    def text(self, problem: ReferenceGrows) -> str:
+        return f"the reference has {problem.known} of {REFERENCE_RUNS} runs"
 
-    def reason(self, check: Check, found: ReferenceGrows, about: str) -> str:
+    def reason(self, check: Check, problem: ReferenceGrows, about: str) -> str:
         del check, about
-        tag, known = found.tag, found.known
-        if found.begun:
-            return (
-                f"The reference of drift, tag:{tag}, has {known} of {REFERENCE_RUNS} runs, so nothing is compared yet"
-            )
+        tag, known = problem.tag, problem.known
+        if problem.begun:
+            return f"The drift reference tag:{tag} has {known} of {REFERENCE_RUNS} runs, so nothing is compared yet"
         first = "the first run whose check is green gets it"
-        return f"No run has the tag {tag} yet, so drift is compared with nothing; {first}"
+        return f"No run has the tag {tag} yet, so drift has no reference; {first}"
 
 
 class OfReferenceUnreadable(Words[ReferenceUnreadable]):
-    def text(self, found: ReferenceUnreadable) -> str:
-        del found
-        return "the reference is not known"
+    def text(self, problem: ReferenceUnreadable) -> str:
+        del problem
+        return "the reference is unknown"
 
-    def reason(self, check: Check, found: ReferenceUnreadable, about: str) -> str:
+    def reason(self, check: Check, problem: ReferenceUnreadable, about: str) -> str:
         del check, about
-        return f"Drift is not known: Coval did not tell which runs the reference has: {found.text.rstrip('.')}"
+        return f"Drift cannot be judged: Coval did not return the runs of the reference: {problem.text.rstrip('.')}"
 
 
 class OfReferenceDiffers(Words[ReferenceDiffers]):
-    def text(self, found: ReferenceDiffers) -> str:
-        match found.what:
+    def text(self, problem: ReferenceDiffers) -> str:
+        match problem.what:
             case "persona":
-                return "another persona"
+                return OTHER_PERSONA_TEXT
             case "metric":
-                return "another version of the metric"
+                return OTHER_METRIC_TEXT
             case "cases":
-                return "too few test cases are the same"
-        return "the reference cannot be compared with"
+                return TOO_FEW_CASES
+        return "the reference cannot be compared"
 
-    def reason(self, check: Check, found: ReferenceDiffers, about: str) -> str:
+    def reason(self, check: Check, problem: ReferenceDiffers, about: str) -> str:
         del check
-        since = f"since the reference, run {dated_text(found.since)}"
-        return f"Drift is not known{about} {since}: {_difference_text(found)}; {START_ANEW}"
+        reference = f"the reference, run {dated_text(problem.since)}"
+        return f"Drift cannot be judged{about} against {reference}: {_difference_text(problem)}; {START_OVER}"
 
 
 DRIFT_WORDS: Final[Mapping[type[Any], Words[Any]]] = {
@@ -113,23 +113,23 @@ DRIFT_WORDS: Final[Mapping[type[Any], Words[Any]]] = {
 }
 
 
-def _difference_text(found: ReferenceDiffers) -> str:
-    match found.what:
+def _difference_text(problem: ReferenceDiffers) -> str:
+    match problem.what:
         case "persona":
-            return "another persona called then, or another version of it"
+            return OTHER_PERSONA
         case "metric":
-            return f"another version of {found.name} judged it, or none did"
+            return f"it used another version of {problem.name}, or none"
         case "mutation":
-            return f"it has no simulations of {found.name or 'the agent itself'}"
+            return f"it {no_simulations_text(problem.name)}"
         case "cases":
-            return "too few test cases are the same"
+            return TOO_FEW_CASES
         case "values":
-            return f"it has no values of {found.name or 'it'} that can be compared"
-    assert_never(found.what)
+            return f"it has no comparable values of {problem.name or 'it'}"
+    assert_never(problem.what)
 
 
 def _since_text(path: DriftPath) -> str:
     first = path.risen[0]
     if len(path.risen) == 1:
         return "in this run"
-    return f"since {day_of(first) or f'run {one_line(first.run_id)}'}"
+    return f"since {day_text(first.created) or f'run {one_line(first.run_id)}'}"

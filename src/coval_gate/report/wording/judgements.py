@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from coval_gate.model.outcomes import Cancellation, Limit
     from coval_gate.model.run import Run
 
-# Each has a mark that is seen before it is read; GitHub's light and dark themes show all of them well.
+# Each has a mark that stands out; all show well in GitHub's light and dark themes.
 HEADINGS: Final = {
     Verdict.PASSED: "✅ Passed",
     Verdict.FAILED: "❌ Failed",
@@ -48,13 +48,13 @@ TITLES: Final = {
     Verdict.TIMED_OUT: "Timed out",
 }  # of a run that completed
 TITLES_NOT_COMPLETED: Final = {
-    Verdict.ERROR: "Run broke down",
+    Verdict.ERROR: "Run ended with an error",
     Verdict.FAILED: "Run failed",
     Verdict.CANCELLED: "Run cancelled",
 }
 UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
-ACCEPTED_UNJUDGED: Final = "The run was accepted: no threshold that decides is absolute, so nothing judged its quality."
-ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not decide."
+ACCEPTED_UNJUDGED: Final = "The run was accepted, and no deciding threshold is absolute: its quality was not judged."
+ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not decide the verdict."
 DOUBTFUL: Final = "Doubtful criterion"
 LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
 NOTHING_LEFT: Final = ("cancelled", "over", "gone", "not_launched")  # no later step can wait for such a run
@@ -62,7 +62,7 @@ NOTHING_DONE: Final = ("gone", "not_launched")
 
 
 def heading(judgement: Judgement) -> str:
-    """Return the verdict with a mark; where no verdict was asked for, what was done."""
+    """Return the verdict with a mark; without a verdict, what the step did."""
     return HEADINGS[judgement.verdict] if judgement.verdict else WITHOUT_VERDICT[judgement.status]
 
 
@@ -91,14 +91,14 @@ def title(judgement: Judgement) -> str:
 
 
 def headline(judgement: Judgement, limit: int) -> str:
-    """Return heading and reason on one line of at most `limit` characters, for where there is nothing else."""
+    """Return heading and reason on one line of at most `limit` characters."""
     tolerated = judgement.verdict is Verdict.INCONCLUSIVE and judgement.lets_pass
     beginning = f"{heading(judgement)}{' (passes)' if tolerated else ''}: "
     return f"{beginning}{reason(judgement, limit - len(beginning))}"
 
 
 def reason(judgement: Judgement, limit: int = LONGEST_REASON) -> str:
-    """Return the gravest reason, and how many more there are, in a sentence of at most `limit` characters."""
+    """Return the gravest reason, and the number of others, in a sentence of at most `limit` characters."""
     first, count, noun, nouns = _first_reason(judgement)
     more = f" (and {plural(count, noun, nouns)})." if count else ""
     first = one_line(first, 2 * limit)
@@ -106,7 +106,7 @@ def reason(judgement: Judgement, limit: int = LONGEST_REASON) -> str:
 
 
 def _first_reason(judgement: Judgement) -> tuple[str, int, str, str]:
-    """Return the gravest reason, how many more there are, and what they are: a noun and its plural."""
+    """Return the gravest reason, the number of others, and a noun for them with its plural."""
     first, *more = reasons(judgement)
     match judgement.cause:
         case RunsCancelled():
@@ -117,7 +117,7 @@ def _first_reason(judgement: Judgement) -> tuple[str, int, str, str]:
 
 
 def reasons(judgement: Judgement) -> tuple[str, ...]:
-    """Return every reason as a sentence, the gravest first; there is always one."""
+    """Return every reason as a sentence, the gravest first; there is always at least one."""
     match judgement.cause:
         case Completed(late=late):
             return _completed_reasons(judgement, late)
@@ -142,12 +142,12 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
 
 
 def advice(judgement: Judgement) -> str:
-    """Return what to do about the verdict, and what became of the run; lines, empty where there is nothing to do."""
+    """Return what became of the run, and what to do about the verdict, in lines; empty where there is nothing to do."""
     if judgement.verdict is Verdict.TIMED_OUT:
         return " ".join(filter(None, (_left_text(judgement), _time_out_advice(judgement))))
     if judgement.verdict is Verdict.ERROR:
-        told = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
-        return "\n".join(filter(None, (_left_text(judgement), told, *doubt_lines(judgement))))
+        own = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
+        return "\n".join(filter(None, (_left_text(judgement), own, *doubt_lines(judgement))))
     lines = [*_repetition_lines(judgement.repetition)] if judgement.repetition else []
     if judgement.passed_unjudged:
         lines.append(_unjudged_text(judgement))
@@ -159,7 +159,7 @@ def advice(judgement: Judgement) -> str:
 
 
 def advice_parts(text: str) -> Iterator[tuple[Literal["text", "item", "code"], str]]:
-    """Yield the parts of advice: sentences, items of a list, and lines whose characters keep their places."""
+    """Yield the parts of advice: sentences, list items, and preformatted lines."""
     for indented, lines in groupby(text.split("\n") if text else (), key=lambda line: line.startswith("    ")):
         if indented:
             yield "code", "\n".join(visible(line).removeprefix("    ") for line in lines)
@@ -168,19 +168,19 @@ def advice_parts(text: str) -> Iterator[tuple[Literal["text", "item", "code"], s
 
 
 def untold_reasons(judgement: Judgement, shown: Sequence[Check]) -> tuple[bool, list[str]]:
-    """Return whether the first reason is more than a table of these checks tells, and which of the others are."""
+    """Return whether a table of these checks lacks the first reason, and which of the other reasons it lacks."""
     from coval_gate.judge.findings import lacks_baseline  # neither is needed before the launch, whose start is measured
     from coval_gate.report.wording.checks import check_reason
 
     first, *others = reasons(judgement)
     if shown and judgement.verdict is Verdict.PASSED and not judgement.passed_flaky:
         return False, []
-    told = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
-    return first not in told, [other for other in others if other not in told]
+    in_table = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
+    return first not in in_table, [other for other in others if other not in in_table]
 
 
 def doubt_lines(judgement: Judgement) -> list[str]:
-    """Return a sentence on each criterion that was judged, but looks like a mistake."""
+    """Return a sentence on each judged criterion that looks like a mistake."""
     if not judgement.checks:
         return []
     from coval_gate.judge.doubts import doubts  # not needed before the launch, whose start is measured
@@ -196,12 +196,12 @@ def _unjudged_text(judgement: Judgement) -> str:
 
 
 def link(judgement: Judgement) -> str:
-    """Return the address of a page that explains more; empty where there is none."""
+    """Return the URL of a page that explains more; empty where there is none."""
     return judgement.cause.link if isinstance(judgement.cause, Errored) else ""
 
 
 def cancellation_text(cancellation: Cancellation) -> str:
-    """Return what became of a run, as a part of a sentence."""
+    """Return what became of a run, as a clause."""
     match cancellation.outcome:
         case "cancelled":
             return "the run was cancelled"
@@ -212,16 +212,16 @@ def cancellation_text(cancellation: Cancellation) -> str:
         case "not_launched":
             return "no run was launched"
         case "left":
-            return "the run goes on in Coval"
+            return "the run continues in Coval"
         case "maybe_left":
-            return "a run may go on in Coval"
+            return "a run may continue in Coval"
         case "failed":
             return f"the run could not be cancelled ({cancellation.reason.rstrip('.')})"
     assert_never(cancellation.outcome)
 
 
 def run_cancellation_text(cancellation: Cancellation) -> str:
-    """Return what became of a run that is named by its id, as a sentence."""
+    """Return what became of a run, with its id, as a sentence."""
     return f"Run {cancellation.run_id}: {cancellation_text(cancellation)}."
 
 
@@ -230,13 +230,13 @@ def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, .
 
     missed = dict.fromkeys(check_reason(check) for check in judgement.missed)
     if judgement.verdict is Verdict.TIMED_OUT and late:
-        what = "The run had completed, but Coval did not have all of its simulations and values yet"
+        what = "The run completed, but Coval did not yet have all of its simulations and values"
         return (f"{what} after {_limit_text(late)}.", *missed)
     return tuple(missed) or (_all_well(judgement),)
 
 
 def _repetition_lines(repetition: Repetition) -> Iterator[str]:
-    """Yield sentences on what came of each run, and on what the verdict rests on."""
+    """Yield sentences on the verdict of each run, and on what the common verdict rests."""
     if len(repetition.runs) > 1:
         yield ran_text(repetition)
     if unusable := repetition.unusable:
@@ -250,11 +250,11 @@ def _repetition_lines(repetition: Repetition) -> Iterator[str]:
         )
     if count := len(repetition.replaced):
         were = "was" if count == 1 else "were"
-        yield f"{plural(count, 'simulation')} without a result {were} replaced by one of a later run."
+        yield f"{plural(count, 'simulation')} without a result {were} replaced from a later run."
 
 
 def _all_well(judgement: Judgement) -> str:
-    """Return how many simulations completed; where the user set criteria, also how many rows of the table are met."""
+    """Return how many simulations completed and, where the user set criteria, how many are met."""
     if judgement.passed_flaky and judgement.repetition:
         both = all_runs_text(len(judgement.repetition.runs))
         return f"The first run failed, but {both} together meet every criterion (flaky)."
@@ -271,9 +271,9 @@ def _all_of(criteria: int) -> str:
 
 def _not_completed_reason(run: Run) -> str:
     why = one_line(run.error or ("" if run.is_clean else run.error_status)).rstrip(".")
-    ended = {DELETED: "was deleted in Coval", CANCELLED: "was cancelled in Coval"}
-    said = ended.get(run.status, f"ended with the status {run.status}")
-    return f"The run {said}{f': {why}' if why else ''}."
+    words = {DELETED: "was deleted in Coval", CANCELLED: "was cancelled in Coval"}
+    ended = words.get(run.status, f"ended with the status {run.status}")
+    return f"The run {ended}{f': {why}' if why else ''}."
 
 
 def _timed_out_reason(run: Run, limit: Limit, *, reopened: bool) -> str:
@@ -302,12 +302,12 @@ def _time_out_advice(judgement: Judgement) -> str:
     if limit is None:
         return ""
     cancellation = judgement.cancellation
-    goes_on = cancellation is None or cancellation.outcome not in NOTHING_LEFT
-    return f"Raise {limit.name}{', or wait in a later step with mode wait and its run_id' if goes_on else ''}."
+    continues = cancellation is None or cancellation.outcome not in NOTHING_LEFT
+    return f"Raise {limit.name}{', or wait in a later step with mode wait and its run_id' if continues else ''}."
 
 
 def _left_text(judgement: Judgement) -> str:
-    """Return what became of the run as a sentence; empty where there was nothing to do about it."""
+    """Return what became of the run, as a sentence; empty where it needed nothing."""
     cancellation = judgement.cancellation
     if cancellation is None or cancellation.outcome in NOTHING_DONE:
         return ""

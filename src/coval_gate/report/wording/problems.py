@@ -1,6 +1,6 @@
-"""Each kind of problem in English: what stands in the way of a criterion, in a few words or as a sentence.
+"""Each kind of problem in English: why a criterion could not be measured, in a few words or as a sentence.
 
-A kind has one entry in WORDS.
+Each kind has one entry in WORDS.
 """
 
 from __future__ import annotations
@@ -37,128 +37,128 @@ if TYPE_CHECKING:
     from coval_gate.judge.criteria import Criterion
     from coval_gate.judge.problems import Problem
 
-NAMES_SHOWN: Final = 8  # metrics that a run has, where it lacks the one that was named
+NAMES_SHOWN: Final = 8  # metrics of a run that lacks the one that was named, in a sentence
 FEW_NAMES: Final = 3  # the same, in a few words
 
 
-def problem_text(found: Problem) -> str:
-    """Return in a few words what was found in place of a value."""
-    return WORDS[type(found)].text(found)
+def problem_text(problem: Problem) -> str:
+    """Return in a few words what to show in place of a value."""
+    return WORDS[type(problem)].text(problem)
 
 
-def problem_reason(check: Check, found: Problem) -> str:
+def problem_reason(check: Check, problem: Problem) -> str:
     """Return the reason of a check that has no measure, without a full stop."""
     where = runs_text(check) if check.run_id and check.verdict is Verdict.FAILED else ""
-    return WORDS[type(found)].reason(check, found, f"{whom(check)}{where}")
+    return WORDS[type(problem)].reason(check, problem, f"{whom(check)}{where}")
 
 
 class OfNoSuchMetric(Words[NoSuchMetric]):
-    def text(self, found: NoSuchMetric) -> str:
-        if found.similar:
-            return f"did you mean {found.similar}?"
-        return f"it has only {in_words(found.known, most=FEW_NAMES)}" if found.known else "it has no metrics at all"
+    def text(self, problem: NoSuchMetric) -> str:
+        if problem.similar:
+            return f"did you mean {problem.similar}?"
+        return f"it has only {in_words(problem.known, most=FEW_NAMES)}" if problem.known else "it has no metrics at all"
 
-    def reason(self, check: Check, found: NoSuchMetric, about: str) -> str:
+    def reason(self, check: Check, problem: NoSuchMetric, about: str) -> str:
         del about
-        named = _metric_named(check.criterion)
-        if not found.known:
-            return f"The run has no metric {named}; it has no metrics at all"
-        meant = f"did you mean {found.similar}? It has" if found.similar else "it has"
-        return f"The run has no metric {named}; {meant} {in_words(found.known, most=NAMES_SHOWN)}"
+        metric = _metric_named(check.criterion)
+        if not problem.known:
+            return f"The run has no metric {metric}; it has no metrics at all"
+        meant = f"did you mean {problem.similar}? It has" if problem.similar else "it has"
+        return f"The run has no metric {metric}; {meant} {in_words(problem.known, most=NAMES_SHOWN)}"
 
 
 class OfNotListed(Words[NotListed]):
-    def text(self, found: NotListed) -> str:
-        del found
+    def text(self, problem: NotListed) -> str:
+        del problem
         return "Coval does not list it"
 
-    def reason(self, check: Check, found: NotListed, about: str) -> str:
-        del found, about
+    def reason(self, check: Check, problem: NotListed, about: str) -> str:
+        del problem, about
         metric = check.criterion.reference if isinstance(check.criterion, MetricPresent) else ""
         return (
-            f"Coval announced the metric {metric} for the run, but does not list it; to do without it, set metric_ids "
+            f"Coval announced the metric {metric} for the run, but does not list it; to run without it, set metric_ids "
             "to the other metrics"
         )
 
 
 class OfNotSettled(Words[NotSettled]):
-    def text(self, found: NotSettled) -> str:
-        del found
-        return "its lists still changed at the deadline"
+    def text(self, problem: NotSettled) -> str:
+        del problem
+        return "its lists were still changing at the deadline"
 
-    def reason(self, check: Check, found: NotSettled, about: str) -> str:
+    def reason(self, check: Check, problem: NotSettled, about: str) -> str:
         del check, about
         unknown = "Coval does not say how many simulations and metrics the run has"
-        return f"{unknown}, and {self.text(found)}"
+        return f"{unknown}, and {self.text(problem)}"
 
 
 class OfSeveralMetrics(Words[SeveralMetrics]):
-    def text(self, found: SeveralMetrics) -> str:
-        return f"{plural(len(found.ids), 'metric')} of this name"
+    def text(self, problem: SeveralMetrics) -> str:
+        return f"{plural(len(problem.ids), 'metric')} of this name"
 
-    def reason(self, check: Check, found: SeveralMetrics, about: str) -> str:
+    def reason(self, check: Check, problem: SeveralMetrics, about: str) -> str:
         del about
-        named, ids = _metric_named(check.criterion), " or ".join(found.ids)
-        return f"The run has {len(found.ids)} metrics named {named}; use the id of one of them: {ids}"
+        metric, ids = _metric_named(check.criterion), " or ".join(problem.ids)
+        return f"The run has {len(problem.ids)} metrics named {metric}; use the id of one: {ids}"
 
 
 class OfNoTargets(Words[NoTargets]):
-    def text(self, found: NoTargets) -> str:
-        del found
+    def text(self, problem: NoTargets) -> str:
+        del problem
         return "no metric has a target"
 
-    def reason(self, check: Check, found: NoTargets, about: str) -> str:
-        del check, found, about
+    def reason(self, check: Check, problem: NoTargets, about: str) -> str:
+        del check, problem, about
         return "No metric of the run has a target in Coval, so use_metric_targets and pass_rate have nothing to check"
 
 
 class OfUnusableTarget(Words[UnusableTarget]):
-    def text(self, found: UnusableTarget) -> str:
-        return f"its target {target_problem_text(found.target)}"
+    def text(self, problem: UnusableTarget) -> str:
+        return f"its target {target_problem_text(problem.target)}"
 
-    def reason(self, check: Check, found: UnusableTarget, about: str) -> str:
+    def reason(self, check: Check, problem: UnusableTarget, about: str) -> str:
         del about
         metric = check.criterion.metric if isinstance(check.criterion, TargetMet) else ""
-        return f"The target of {metric} {target_problem_text(found.target)}"
+        return f"The target of {metric} {target_problem_text(problem.target)}"
 
 
 class OfVariantsMissing(Words[VariantsMissing]):
-    def text(self, found: VariantsMissing) -> str:
-        return f"of {plural(found.mutations, 'mutation')}{'' if found.agent else ', none of the agent itself'}"
+    def text(self, problem: VariantsMissing) -> str:
+        return f"of {plural(problem.mutations, 'mutation')}{'' if problem.agent else ', none of the agent itself'}"
 
-    def reason(self, check: Check, found: VariantsMissing, about: str) -> str:
+    def reason(self, check: Check, problem: VariantsMissing, about: str) -> str:
         del about
         criterion = check.criterion
         launched = plural(criterion.mutations, "mutation") if isinstance(criterion, VariantsPresent) else ""
-        listed = plural(found.mutations, "mutation") + ("" if found.agent else " and none of the agent itself")
+        listed = plural(problem.mutations, "mutation") + ("" if problem.agent else " and none of the agent itself")
         return f"The run was launched with {launched}, but Coval lists simulations of {listed}"
 
 
 class OfErrorReported(Words[ErrorReported]):
-    def text(self, found: ErrorReported) -> str:
-        return f"it reports {found.text}"
+    def text(self, problem: ErrorReported) -> str:
+        return f"it reports {problem.text}"
 
-    def reason(self, check: Check, found: ErrorReported, about: str) -> str:
+    def reason(self, check: Check, problem: ErrorReported, about: str) -> str:
         del check, about
-        return f"The run completed, but Coval reports an error: {found.text.rstrip('.')}"
+        return f"The run completed, but Coval reports an error: {problem.text.rstrip('.')}"
 
 
 class OfOtherCases(Words[OtherCases]):
-    def text(self, found: OtherCases) -> str:
-        return f"{found.new:,} new, {found.gone:,} missing"
+    def text(self, problem: OtherCases) -> str:
+        return f"{problem.new:,} new, {problem.gone:,} missing"
 
-    def reason(self, check: Check, found: OtherCases, about: str) -> str:
+    def reason(self, check: Check, problem: OtherCases, about: str) -> str:
         del check, about
-        return f"Its test cases are not those of the first run ({self.text(found)})"
+        return f"Its test cases differ from the first run's ({self.text(problem)})"
 
 
 class OfFlaky(Words[Flaky]):
-    def text(self, found: Flaky) -> str:
-        return f"the first run failed, but {all_runs_text(found.runs)} together did not"
+    def text(self, problem: Flaky) -> str:
+        return f"the first run failed, but {all_runs_text(problem.runs)} together did not"
 
-    def reason(self, check: Check, found: Flaky, about: str) -> str:
+    def reason(self, check: Check, problem: Flaky, about: str) -> str:
         del check, about
-        together = f"{all_runs_text(found.runs)} together did not (flaky)"
+        together = f"{all_runs_text(problem.runs)} together did not (flaky)"
         return f"The first run failed, but {together}, and on_flaky is fail"
 
 
@@ -180,7 +180,7 @@ WORDS: Final[Mapping[type[Any], Words[Any]]] = {
 
 
 def _metric_named(criterion: Criterion) -> str:
-    """Return the metric as the user named it; an advisory threshold has no criterion of its own for that."""
+    """Return the metric as the user named it; an advisory threshold has no separate criterion for its metric."""
     if isinstance(criterion, ThresholdHolds):
         return quoted(criterion.threshold.metric)
     return quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""

@@ -1,4 +1,4 @@
-"""A repeated run in English: what came of each run, and how often each test case failed."""
+"""A repeated run in English: the verdict on each run, and how often each test case failed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def all_runs_text(runs: int) -> str:
 
 
 def ran_text(repetition: Repetition) -> str:
-    """Return the verdict on each run that counts, and on all of them together, as a sentence."""
+    """Return the verdict on each run that counts, and on all together, as a sentence."""
     alone = ", ".join(f"run {run.run_id} {_verdict_text(run.judgement.verdict)}" for run in repetition.runs)
     return f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[repetition.together]}."
 
 
 def stability_word(case: CaseStability) -> str:
-    """Return whether a test case fails always, or only at times."""
+    """Return whether a test case always fails, or only sometimes."""
     return FLAKY if case.is_flaky else CONSISTENT
 
 
@@ -43,18 +43,18 @@ def in_figures(cases: Sequence[CaseStability]) -> str:
 
 
 def stability_text(case: CaseStability) -> str:
-    """Return the word with its figures: "flaky, failed 2 of 3"."""
+    """Return the stability with its figures: "flaky, failed 2 of 3"."""
     return f"{stability_word(case)}, failed {case.failed:,} of {case.total:,}"
 
 
 def again_text(why: str, number: int, most: int) -> str:
-    """Return that a run is launched again, and why, as a sentence."""
-    return f"The run failed: {why.rstrip('.')}. It runs again, {number} of at most {most}."
+    """Return that a run is repeated, and why."""
+    return f"The run failed: {why.rstrip('.')}. Repeating it, {number} of at most {most}."
 
 
 def in_vain_text(why: str) -> str:
-    """Return that a run that failed is not launched again, because no repetition can change what failed."""
-    return f"The run failed, and does not run again, because no repetition can change this: {why}"
+    """Return that a failed run is not repeated, because a repetition could not change the result."""
+    return f"The run failed, and is not repeated, because a repetition cannot change this: {why}"
 
 
 def _verdict_text(verdict: Verdict | None) -> str:

@@ -1,4 +1,4 @@
-"""A metric's target in Coval in English: what a value must be, or why nothing can be compared with it."""
+"""A metric's target in Coval in English: what a value must be, or why the target is unusable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.targets import TargetProblem
     from coval_gate.model.results import Target
 
-OPERATOR_SHOWN: Final = 40  # characters of an operator that is not known
+OPERATOR_SHOWN: Final = 40  # characters of an unknown operator
 TARGET_VALUES: Final = 5  # values that a target names
 TARGET_VALUE_SHOWN: Final = 60  # characters of one
 PHRASES: Final = {
@@ -27,7 +27,7 @@ PHRASES: Final = {
 
 
 def target_text(target: Target) -> str:
-    """Return what a value must be to meet a sound target: "at most 1.5", "one of YES, MAYBE"."""
+    """Return what meets a sound target: "at most 1.5", "one of YES, MAYBE"."""
     operator = effective_operator(target)
     if operator in MEMBERSHIPS:
         values = list(dict.fromkeys(one_line(value, TARGET_VALUE_SHOWN) for value in target.values))
@@ -37,21 +37,21 @@ def target_text(target: Target) -> str:
     return PHRASES[operator].format(exact_text(target.upper or 0.0))
 
 
-def target_problem_text(found: TargetProblem) -> str:
-    """Return why nothing can be compared with a target, as the end of a sentence."""
-    needed = "bounds" if found.operator in RANGES else "number"
-    match found.kind:
+def target_problem_text(problem: TargetProblem) -> str:
+    """Return why a target is unusable, as the end of a sentence."""
+    needed = "bounds" if problem.operator in RANGES else "number"
+    match problem.kind:
         case "no_operator":
             return "has no operator"
         case "unknown_operator":
-            return f"has the operator {quoted(found.operator, OPERATOR_SHOWN)}, which is not known"
+            return f"has the unknown operator {quoted(problem.operator, OPERATOR_SHOWN)}"
         case "no_value":
-            return f"names no value for its operator {found.operator}"
+            return f"has no value for its operator {problem.operator}"
         case "no_number":
-            return f"lacks the {needed} that its operator {found.operator} needs"
+            return f"lacks the {needed} that its operator {problem.operator} needs"
         case "not_a_number":
-            return f"has something else in place of the {needed} that its operator {found.operator} needs"
-    assert_never(found.kind)
+            return f"has something other than the {needed} that its operator {problem.operator} needs"
+    assert_never(problem.kind)
 
 
 def exact_text(bound: float) -> str:

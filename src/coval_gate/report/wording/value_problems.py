@@ -1,4 +1,4 @@
-"""Problems with the values of a metric in English: there are none, or none of the kind that is needed."""
+"""Problems with the values of a metric in English: there are none, or they are of the wrong kind."""
 
 from __future__ import annotations
 
@@ -22,92 +22,92 @@ VALUES_SHOWN: Final = 8  # that a metric can have
 
 
 class ValueWords(Words[P]):
-    """What people read of one kind of problem with values."""
+    """How one kind of problem with values reads."""
 
-    def in_reference(self, found: P, reference: str) -> str:
-        """Return the same of the values that a run is compared with, as a clause."""
-        return f"the {reference} has values of {found.metric} of another kind"
+    def in_reference(self, problem: P, reference: str) -> str:
+        """Return the same about the values of the reference, as a clause."""
+        return f"the {reference}'s values of {problem.metric} are of another kind"
 
 
 class OfNoValues(ValueWords[NoValues]):
-    def text(self, found: NoValues) -> str:
-        del found
+    def text(self, problem: NoValues) -> str:
+        del problem
         return "no simulation has a value"
 
-    def reason(self, check: Check, found: NoValues, about: str) -> str:
+    def reason(self, check: Check, problem: NoValues, about: str) -> str:
         if isinstance(check.criterion, ValueAbsent):
-            return (
-                f"{found.metric} has no single value{about}, so {words_of(check.criterion).left_open(check.criterion)}"
-            )
-        return f"{found.metric} has no value at all{about}"
+            left_open = words_of(check.criterion).left_open(check.criterion)
+            return f"{problem.metric} has no individual values{about}, so {left_open}"
+        return f"{problem.metric} has no values{about}"
 
-    def in_reference(self, found: NoValues, reference: str) -> str:
-        return f"the {reference} has no value of {found.metric}"
+    def in_reference(self, problem: NoValues, reference: str) -> str:
+        return f"the {reference} has no values of {problem.metric}"
 
 
 class OfOneValue(ValueWords[OneValue]):
-    def text(self, found: OneValue) -> str:
-        del found
+    def text(self, problem: OneValue) -> str:
+        del problem
         return "only one simulation has a value"
 
-    def reason(self, check: Check, found: OneValue, about: str) -> str:
-        return f"{found.metric} has only one value{about}, so {aggregate_text(check.criterion)} is not known"
+    def reason(self, check: Check, problem: OneValue, about: str) -> str:
+        return f"{problem.metric} has only one value{about}, so {aggregate_text(check.criterion)} is unknown"
 
-    def in_reference(self, found: OneValue, reference: str) -> str:
-        return f"the {reference} has only one value of {found.metric}"
+    def in_reference(self, problem: OneValue, reference: str) -> str:
+        return f"the {reference} has only one value of {problem.metric}"
 
 
 class OfNoNumbers(ValueWords[NoNumbers]):
-    def text(self, found: NoNumbers) -> str:
-        return f"some values are not numbers: {_samples_text(found.samples)}"
+    def text(self, problem: NoNumbers) -> str:
+        return f"some values are not numbers: {_samples_text(problem.samples)}"
 
-    def reason(self, check: Check, found: NoNumbers, about: str) -> str:
-        unknown = f"{aggregate_text(check.criterion)} is not known{about}"
-        return f"{found.metric} has values that are not numbers ({_samples_text(found.samples)}), so {unknown}"
+    def reason(self, check: Check, problem: NoNumbers, about: str) -> str:
+        unknown = f"{aggregate_text(check.criterion)} is unknown{about}"
+        return f"{problem.metric} has values that are not numbers ({_samples_text(problem.samples)}), so {unknown}"
 
-    def in_reference(self, found: NoNumbers, reference: str) -> str:
-        return f"the {reference} has values of {found.metric} that are not numbers"
+    def in_reference(self, problem: NoNumbers, reference: str) -> str:
+        return f"the {reference} has values of {problem.metric} that are not numbers"
 
 
 class OfCannotOccur(ValueWords[CannotOccur]):
-    def text(self, found: CannotOccur) -> str:
-        return f"its values are {_kind(found)}: {_different_text(found)}"
+    def text(self, problem: CannotOccur) -> str:
+        return f"its values are {_kind(problem)}: {_different_text(problem)}"
 
-    def reason(self, check: Check, found: CannotOccur, about: str) -> str:
-        named = " or ".join(quoted(each, VALUE_SHOWN) for each in found.wanted)
-        why = f"they are {_kind(found)} ({_different_text(found)})"
+    def reason(self, check: Check, problem: CannotOccur, about: str) -> str:
+        named = " or ".join(quoted(value, VALUE_SHOWN) for value in problem.wanted)
+        why = f"its values are {_kind(problem)} ({_different_text(problem)})"
         left_open = words_of(check.criterion).left_open(check.criterion)
-        return f"No value of {found.metric}{about} can be {named}: {why}, so {left_open}"
+        return f"{problem.metric} cannot be {named}{about}: {why}, so {left_open}"
 
 
 class OfNoSuchValue(ValueWords[NoSuchValue]):
-    def text(self, found: NoSuchValue) -> str:
-        if found.similar:
-            return f"did you mean {value_text(found.similar)}?"
-        return f"its values are {_values_text(found)}"
+    def text(self, problem: NoSuchValue) -> str:
+        if problem.similar:
+            return f"did you mean {value_text(problem.similar)}?"
+        return f"its values are {_values_text(problem)}"
 
-    def reason(self, check: Check, found: NoSuchValue, about: str) -> str:
+    def reason(self, check: Check, problem: NoSuchValue, about: str) -> str:
         del about
-        named = " or ".join(quoted(each, VALUE_SHOWN) for each in found.wanted)
-        verb = "can be" if found.allowed else "is"
-        meant = f" (did you mean {value_text(found.similar)}?)" if found.similar else ""
+        named = " or ".join(quoted(value, VALUE_SHOWN) for value in problem.wanted)
+        verb = "cannot be" if problem.allowed else "is never"
+        meant = f" (did you mean {value_text(problem.similar)}?)" if problem.similar else ""
         left_open = words_of(check.criterion).left_open(check.criterion)
-        return f"No value of {found.metric} {verb} {named}{meant}: {_known_values(found)}, so {left_open}"
+        return f"{problem.metric} {verb} {named}{meant}: {_known_values(problem)}, so {left_open}"
 
 
 class OfOnlySummary(ValueWords[OnlySummary]):
-    def text(self, found: OnlySummary) -> str:
-        del found
-        return "Coval reports no single values of the metric"
+    def text(self, problem: OnlySummary) -> str:
+        del problem
+        return "Coval reports no individual values"
 
-    def reason(self, check: Check, found: OnlySummary, about: str) -> str:
-        metric = found.metric
+    def reason(self, check: Check, problem: OnlySummary, about: str) -> str:
+        metric = problem.metric
         if isinstance(check.criterion, MetricsHaveTargets):
-            return f"Coval reports neither the id nor the single values of {metric}, so its target cannot be judged"
-        return f"Coval reports no single values of {metric}, so {aggregate_text(check.criterion)} is not known{about}"
+            return f"Coval reports neither the id nor individual values of {metric}, so its target cannot be judged"
+        unknown = f"{aggregate_text(check.criterion)} is unknown{about}"
+        return f"Coval reports no individual values of {metric}, so {unknown}"
 
-    def in_reference(self, found: OnlySummary, reference: str) -> str:
-        return f"Coval reports no single values of {found.metric} for the {reference}"
+    def in_reference(self, problem: OnlySummary, reference: str) -> str:
+        return f"Coval reports no individual values of {problem.metric} for the {reference}"
 
 
 VALUE_WORDS: Final[Mapping[type[Any], ValueWords[Any]]] = {
@@ -121,36 +121,36 @@ VALUE_WORDS: Final[Mapping[type[Any], ValueWords[Any]]] = {
 
 
 def seen_text(seen: Sequence[str], different: int) -> str:
-    """Return some of the texts that a metric has, and how many more there are."""
+    """Return some of a metric's texts, and how many more there are."""
     more = f" and {different - len(seen):,} more" if different > len(seen) else ""
-    return ", ".join(value_text(each) for each in seen) + more
+    return ", ".join(value_text(value) for value in seen) + more
 
 
-def _known_values(found: NoSuchValue) -> str:
-    """Return which values the metric can have, and which were seen, as a part of a sentence."""
-    if not found.allowed:
-        return f"the values seen are {_values_text(found)}"
-    return f"they are {_values_text(found)}" + (
-        f" (seen: {seen_text(found.seen, found.different)})" if found.seen else ""
+def _known_values(problem: NoSuchValue) -> str:
+    """Return which values the metric can have, and which were seen, as a clause."""
+    if not problem.allowed:
+        return f"the values seen are {_values_text(problem)}"
+    return f"its values are {_values_text(problem)}" + (
+        f" (seen: {seen_text(problem.seen, problem.different)})" if problem.seen else ""
     )
 
 
-def _values_text(found: NoSuchValue) -> str:
-    if found.allowed:
-        return in_words([value_text(each) for each in found.allowed], "or", VALUES_SHOWN)
-    return seen_text(found.seen, found.different)
+def _values_text(problem: NoSuchValue) -> str:
+    if problem.allowed:
+        return in_words([value_text(value) for value in problem.allowed], "or", VALUES_SHOWN)
+    return seen_text(problem.seen, problem.different)
 
 
 def _samples_text(samples: Sequence[Value]) -> str:
     return ", ".join(sorted({value_text(sample) for sample in samples}))
 
 
-def _kind(found: CannotOccur) -> str:
-    return "numbers" if isinstance(found.samples[0], float) else "texts"
+def _kind(problem: CannotOccur) -> str:
+    return "numbers" if isinstance(problem.samples[0], float) else "text"
 
 
-def _different_text(found: CannotOccur) -> str:
-    """Return samples of the values. Numbers have no commas, because users must write them so."""
-    shown = [f"{sample:.10g}" if isinstance(sample, float) else value_text(sample) for sample in found.samples]
-    more = found.different - len(shown)
+def _different_text(problem: CannotOccur) -> str:
+    """Return samples of the values; numbers without commas, as users must write them."""
+    shown = [f"{sample:.10g}" if isinstance(sample, float) else value_text(sample) for sample in problem.samples]
+    more = problem.different - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
