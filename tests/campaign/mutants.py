@@ -188,7 +188,7 @@ def launch_all_the_same(
 def transcripts_or_error(_: object, session: Session, spoken: Sequence[Simulation]) -> Procedure[Details]:
     """Fetch transcripts, and raise the first error."""
     fetched = yield from schedule.together(
-        (client.get_transcript(simulation.id, until=until) for simulation in spoken), clock
+        (session.client.get_transcript(simulation.id, until=session.deadline) for simulation in spoken), session.clock
     )
     turns = schedule.all_or_first_error(fetched)
     return Details(transcripts={simulation.id: said for simulation, said in zip(spoken, turns, strict=True)})

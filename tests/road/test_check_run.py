@@ -167,7 +167,7 @@ def test_unknown_commit_is_told_once(mode: str, run_step: RunStep, clock: Virtua
         pages = [
             annotation.data for annotation in result.annotations("notice") if annotation.data.startswith("Skipping")
         ]
-        assert told == ["Skipping commit status and check run: the tested commit is unknown."]
+        assert pages == ["Skipping commit status and check run: the tested commit is unknown."]
 
 
 @pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])

@@ -398,7 +398,7 @@ def test_run_that_a_step_failed_before_is_not_promoted(nights: Nights) -> None:
     assert (again.outputs["verdict"], nights.holders()) == ("passed", [good])
     (warning,) = [annotation for annotation in again.annotations("warning") if "not promoted" in annotation.data]
     assert "an earlier step failed it" in warning.data
-    assert nights.night("failing", **given).outputs["verdict"] == "failed"
+    assert nights.night("failing", **inputs).outputs["verdict"] == "failed"
 
 
 def test_red_comparison_says_what_to_do(nights: Nights) -> None:

@@ -59,7 +59,7 @@ def with_everything() -> Report:
         for day in (3, 2, 1)
     )
     transcripts = {member.id: TURNS for member in leg.result.simulations[:3]}
-    return with_leg(report, details=replace(leg.details, transcripts=transcripts), trend=trend)
+    return with_leg(report, details=leg.details._replace(transcripts=transcripts), trend=trend)
 
 
 GOLDEN: dict[str, Callable[[], Report]] = {
@@ -216,7 +216,7 @@ def test_command_repeats_with_the_same_inputs(given: dict[str, str]) -> None:
     inputs, problems = parse_inputs(environ)
     assert not problems
     assert report.inputs
-    expected = replace(report.inputs, api_key=None, test_case_ids=("case-s4",), persona_id="p1")
+    expected = report.inputs._replace(api_key=None, test_case_ids=("case-s4",), persona_id="p1")
     assert {
         declaration.name: getattr(inputs, declaration.name)
         for declaration in declared()

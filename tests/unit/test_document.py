@@ -499,7 +499,7 @@ def test_document_has_inputs_without_secrets() -> None:
     }
     inputs, problems = parse_inputs(given)
     assert problems == []
-    parsed = parsed_document(replace(reports()["passed"], inputs=inputs))
+    parsed = parsed_document(reports()["passed"]._replace(inputs=inputs))
     assert parsed["inputs"] == {
         "tags": "nightly\nvoice",
         "thresholds": "Latency: avg < 2\nResolved: rate(YES) >= 90%",
@@ -519,6 +519,6 @@ def test_document_can_have_every_input_except_secrets() -> None:
         {f"INPUT_{declaration.name.upper()}": other_value(declaration) for declaration in declared()}
     )
     assert problems == []
-    written = parsed_document(replace(reports()["passed"], inputs=inputs))["inputs"]
+    written = parsed_document(reports()["passed"]._replace(inputs=inputs))["inputs"]
     assert set(written) == {declaration.name for declaration in declared() if declaration.field.name != "secret"}
     assert not [name for name, text in written.items() if not text or "(" in text]

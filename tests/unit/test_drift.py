@@ -127,7 +127,7 @@ def test_reference_that_differs_is_inconclusive(differences: dict[str, Any], rea
     (check,) = checks(latency(), Drift(tag="golden", known=7, holder="night1", reference=reference, later=drift.later))
     assert check.verdict is Verdict.INCONCLUSIVE
     assert "against the reference, run night1 of 2026-01-01" in check_reason(check)
-    assert told in check_reason(check)
+    assert reason in check_reason(check)
     assert "accept: true" in check_reason(check)
 
 

@@ -392,7 +392,7 @@ def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name
     text = NAMED[name]
     report = report_of(text)
     assert report.inputs
-    step = Step(tmp_path).publish(replace(report, inputs=replace(report.inputs, annotations=False)))
+    step = Step(tmp_path).publish(report._replace(inputs=report.inputs._replace(annotations=False)))
     tokens = [command.data for command in read_log(step.log) if command.name == "stop-commands"]
     assert len(tokens) == len(set(tokens)) == 4
     assert all(re.fullmatch(r"[0-9a-f]{32}", token) for token in tokens)
@@ -440,8 +440,8 @@ def assert_no_link_to_earlier_run(run_id: str) -> None:
     report = harmless()
     (leg,) = report.legs
     assert leg.judgement.baseline
-    runs = tuple(replace(earlier, run=replace(earlier.run, run_id=run_id)) for earlier in leg.judgement.baseline.runs)
-    judgement = replace(leg.judgement, baseline=replace(leg.judgement.baseline, runs=runs))
+    runs = tuple(replace(earlier, run=earlier.run._replace(run_id=run_id)) for earlier in leg.judgement.baseline.runs)
+    judgement = leg.judgement._replace(baseline=replace(leg.judgement.baseline, runs=runs))
     changed = with_leg(report, judgement=judgement)
     for page in (RenderedPage(summary(changed)), RenderedPage(comment(changed))):
         assert all(EXPECTED_URLS.fullmatch(url) for url in page.urls)

@@ -234,9 +234,9 @@ def test_provenance_tells_legs_apart_and_says_once_what_they_share() -> None:
 @pytest.mark.parametrize(("name", "token"), [('the "best" line', 'l:" line"'), ("", 'l:""'), ("a b", 'l:"a b"')])
 def test_filter_of_a_leg_is_one_that_can_be_written(name: str, token: str) -> None:
     legs = tuple(
-        replace(leg, name=leg_name) for leg, leg_name in zip(suite_report().legs, (name, "x", "y"), strict=True)
+        leg._replace(name=leg_name) for leg, leg_name in zip(suite_report().legs, (name, "x", "y"), strict=True)
     )
-    assert {section.name: section.token for section in table(replace(suite_report(), legs=legs)).sections}[
+    assert {section.name: section.token for section in table(suite_report()._replace(legs=legs)).sections}[
         name
     ] == token
 
@@ -359,7 +359,7 @@ def test_heading_tells_evaluations_of_a_matrix_apart() -> None:
     report = named_report(test_set_id="smoke123", persona_id="patient")
     assert page(report).subtitle.startswith("test set smoke123 · persona patient · ")
     matrix = matrix_of({"region": "eu", "test_set": "smoke123"})
-    shown = page(replace(report, context=replace(report.context, matrix=matrix)))
+    shown = page(report._replace(context=report.context._replace(matrix=matrix)))
     assert shown.title == "Coval evaluation (eu, smoke123)"
     assert shown.subtitle.startswith("persona patient · ")
     assert "eu" not in shown.subtitle.split(" · ")
@@ -391,7 +391,7 @@ def named_report(**inputs: str) -> Report:
     """Return a report of a step with these inputs, whose run does not tell what it evaluated."""
     report = comparison_reports()["worse"]
     parsed_inputs = parse_inputs({f"INPUT_{name.upper()}": value for name, value in inputs.items()})[0]
-    return replace(report, inputs=parsed_inputs, legs=tuple(replace(leg, run=None) for leg in report.legs))
+    return report._replace(inputs=parsed_inputs, legs=tuple(leg._replace(run=None) for leg in report.legs))
 
 
 def test_documentation_of_the_filter_has_all_that_the_script_reads() -> None:

@@ -301,9 +301,9 @@ def test_suite_of_gate_has_properties_and_every_suite_has_timestamp() -> None:
 def test_properties_of_legs_are_told_apart() -> None:
     """What the legs share stands there once."""
     report = reports()["passed"]
-    legs = tuple(replace(report.legs[0], name=name, run_id=f"run {name}") for name in ("one", "two"))
+    legs = tuple(report.legs[0]._replace(name=name, run_id=f"run {name}") for name in ("one", "two"))
     properties = {
-        entry.attrib["name"]: entry.attrib["value"] for entry in root_of(replace(report, legs=legs)).iter("property")
+        entry.attrib["name"]: entry.attrib["value"] for entry in root_of(report._replace(legs=legs)).iter("property")
     }
     assert (properties["one: run"], properties["two: run"]) == ("run one", "run two")
     assert (properties["one: url"], properties["two: url"]) == (RUN_URL, RUN_URL)

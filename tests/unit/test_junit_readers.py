@@ -183,7 +183,7 @@ def test_no_class_name_is_taken_for_a_file(rule: Callable[[ET.Element], str]) ->
 
 def test_class_name_has_one_dot_so_that_readers_agree_on_its_package() -> None:
     """Jenkins shows what stands before the last dot as the package, and what follows as the class."""
-    for report in (of_many_names(), replace(reports()["passed"], context=in_matrix(reports()["passed"]))):
+    for report in (of_many_names(), reports()["passed"]._replace(context=in_matrix(reports()["passed"]))):
         groups = {case.attrib["classname"] for case in ET.fromstring(junit(report)).iter("testcase")}
         assert {group.partition(".")[0] for group in groups} == {"Coval"}
         assert {group.count(".") for group in groups} == {1}
@@ -208,8 +208,8 @@ def test_case_has_the_time_of_its_conversation_where_it_is_known() -> None:
     talk = (Turn(role="agent", text="Hello", start=0.0, end=2.5), Turn(role="persona", text="Bye", start=3.0, end=4.25))
     chat = (Turn(role="agent", text="Hello"), Turn(role="persona", text="Bye"))
     endless = (Turn(role="agent", text="Hello", start=0.0),)
-    details = replace(leg.details, transcripts={"s4": talk, "s1": chat, "s2": endless})
-    root = ET.fromstring(junit(replace(report, legs=(replace(leg, details=details),))))
+    details = leg.details._replace(transcripts={"s4": talk, "s1": chat, "s2": endless})
+    root = ET.fromstring(junit(report._replace(legs=(leg._replace(details=details),))))
     times = {re.findall(r"simulation (\S+)", case.findtext("system-out") or "")[0]: case.get("time") for case in root[0]
              if case.tag == "testcase"}  # fmt: skip
     assert times == {"s4": "4.25", "s1": None, "s2": None, "s3": None}

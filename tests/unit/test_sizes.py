@@ -224,8 +224,8 @@ def test_values_and_explanations_of_missed_criteria_come_first() -> None:
     large = report_of(metrics=THRESHOLDS, simulations=1)
     (leg,) = large.legs
     last = leg.judgement.checks[-1]
-    judgement = replace(leg.judgement, checks=(last,))
-    (found,) = json.loads(document(replace(large, legs=(replace(leg, judgement=judgement),))))["legs"]
+    judgement = leg.judgement._replace(checks=(last,))
+    (found,) = json.loads(document(large._replace(legs=(leg._replace(judgement=judgement),))))["legs"]
     (row,) = found["simulations"]
     assert next(iter(row["values"])) == next(iter(row["explanations"])) == last.metric
     assert len(row["values"]) == len(row["explanations"]) == MOST_VALUES

@@ -132,6 +132,8 @@ class Publisher:
 
     def _with_error(self, report: Report, error: GateError) -> Report:
         """Return the report as an error. One that is red already stays, with a warning about another cause."""
+        from coval_gate.judge.judgement import errored
+
         judgement = errored(error)
         if report.judgement.lets_pass:
             return report._replace(judgement=judgement)
@@ -160,6 +162,8 @@ class Publisher:
 
     def _log_briefly(self, report: Report) -> None:
         """Log only the verdict, where there is no time for more."""
+        from coval_gate.report.wording.judgements import LONGEST_REASON, headline, reason, title
+
         self._host.log(LEFT_OUT)
         judgement = report.judgement
         if self._annotates(report) and not judgement.lets_pass:

@@ -23,7 +23,7 @@ Side = Literal["within", "beyond", "both"]
 
 # Visible in both themes; the default colour of bars is nearly invisible on white.
 BLUE, ORANGE, GREY = "#3b82d0", "#d9822b", "#8b949e"
-LARGEST, SMALLEST = 1e12, 1e-3  # a value, and the distance between the smallest and the largest
+LARGEST, CLOSEST = 1e12, 1e-3  # a value, and the distance between the smallest and the largest
 LEAST_VALUES: Final = 10  # with fewer, the table says it all
 LEAST_BARS: Final = 3  # with values; with fewer, the table says it all, too
 WIDTH: Final = 640  # pixels

@@ -34,8 +34,22 @@ class RunReport(NamedTuple):
     verdict: Verdict | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class LegReport:
+class _LegFields(NamedTuple):
+    judgement: Judgement
+    name: str = ""
+    run_id: str = ""
+    run_url: str = ""
+    run: Run | None = None
+    result: RunResult | None = None
+    details: Details = Details()
+    promotion: Promotion | None = None
+    trend: tuple[TrendRun, ...] = ()
+    single_runs: tuple[RunReport, ...] = ()
+    dashboard_url: str = ""
+    known: Findings | None = None
+
+
+class LegReport(_LegFields):
     """A leg of the step: the last known state of its first run, the result of its runs, and their judgement.
 
     `name` distinguishes legs; empty for the only one. `details`: labels, explanations and transcripts of simulations.

@@ -141,6 +141,8 @@ class Launcher(NamedTuple):
             )
 
     def _earlier_runs(self) -> EarlierRuns:
+        from coval_gate.runs.earlier import EarlierRuns  # most launches need none, and the start is measured
+
         return EarlierRuns(session=self.session, tags=self.tags, ids=self.trial.ids)
 
     def _what_to_check(self) -> str:

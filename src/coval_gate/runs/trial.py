@@ -1,7 +1,7 @@
 """A trial: the record of one run that a step launches, waits for or cancels.
 
-The post step reads from it what to do if this process is killed, so every change of that is saved at once. The state that it
-reads is a JSON list with an entry for each trial.
+The post step reads from it what to do if this process is killed, so every change of that is saved at once. The state is
+a JSON list with an entry for each trial.
 """
 
 from __future__ import annotations

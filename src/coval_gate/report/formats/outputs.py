@@ -48,7 +48,7 @@ OUTPUTS: Final = {
     "A simulation that Coval does not list counts as not passed. Thresholds do not count here: see `failed_criteria`.",
     "failed_criteria": "The criteria that are not met, the gravest first, as a JSON list of objects with "
     f"{', '.join(f'`{field}`' for field in CRITERION_FIELDS[:-1])} and `{CRITERION_FIELDS[-1]}`, as in the JSON "
-    f"report. As many as fit in {LIMIT // 1024} KiB.",
+    f"report. As many as fit in {MOST_OUTPUT // 1024} KiB.",
     "metric_failures": "Ids of the simulations with the value `fail_on_metric_value`, as a JSON list of at most "
     f"{LIST_LIMIT:,}.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON.",
@@ -67,6 +67,8 @@ def unfinished() -> dict[str, str]:
 
 def render(report: Report) -> dict[str, str]:
     """Return every output; empty where its value is unknown."""
+    from coval_gate.report.wording.judgements import reason
+
     judgement, legs = report.judgement, report.legs
     totals = legs[0].judgement.totals if legs else None
     total, completed = _counts(legs)
