@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrendRun:
+class TrendRun(NamedTuple):
     """An earlier run that completed, with the averages of its metrics by id, as Coval computes them.
 
     `created` is ISO 8601. `promoted`: the tags that it was promoted to.
@@ -18,5 +17,5 @@ class TrendRun:
 
     run_id: str
     created: str
-    averages: Mapping[str, float] = field(default_factory=dict)
+    averages: Mapping[str, float] = MappingProxyType({})
     promoted: tuple[str, ...] = ()
