@@ -480,7 +480,7 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
     """A step whose verdict is timed_out has polled the run at the deadline."""
     for result in _main_results(history):
         record = history.runs.get(result.run_id)
-        timed_out = result.verdict == "timed_out" and "had completed" not in result.outputs["reason"]
+        timed_out = result.verdict == "timed_out" and "run completed" not in result.outputs["reason"]
         if record is None or not timed_out or result.run_id in history.deleted:
             continue
         repeated = any(
@@ -512,7 +512,7 @@ def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
         reason = result.outputs.get("reason", "") if result.verdict else ""
         lasting = any(poll.status not in (0, HTTPStatus.OK, *TRANSIENT) for poll in polls)
         unanswered = result.verdict == "error" and reason.startswith(f"GET {path} ") and not lasting
-        timed_out = result.verdict == "timed_out" and "had completed" not in reason and "max_wait_time" in reason
+        timed_out = result.verdict == "timed_out" and "run completed" not in reason and "max_wait_time" in reason
         deadline = result.began + float(result.step.given["max_wait_time"])
         over = any(
             ended < poll.sent_at <= deadline + CLOSE

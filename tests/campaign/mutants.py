@@ -39,7 +39,7 @@ from coval_gate.flow import promote as promote_flow
 from coval_gate.flow import repeat
 from coval_gate.flow.finish import _Work
 from coval_gate.flow.progress import Progress
-from coval_gate.judge import aggregates, gate, over_runs, population, promotion, repetition
+from coval_gate.judge import aggregates, gate, judgement, over_runs, population, promotion, repetition
 from coval_gate.judge import baseline as judge_baseline
 from coval_gate.judge.checks import Check
 from coval_gate.judge.comparison import Kinds
@@ -52,7 +52,6 @@ from coval_gate.model.drift import Drift
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.run import Run
 from coval_gate.post import finish, post
-from coval_gate.publish import pages
 from coval_gate.publish.pages import KeptPage, PagePublisher
 from coval_gate.publish.publisher import Publisher
 from coval_gate.report.formats import check, digest, html, outputs
@@ -724,7 +723,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "owe the commit a success before there is a verdict",
-        SetConstant(pages, "UNFINISHED", UNFINISHED._replace(verdict=Verdict.PASSED)),
+        SetConstant(judgement, "UNFINISHED", UNFINISHED._replace(verdict=Verdict.PASSED)),
         caught_by="status_is_final check_run_is_final",
     ),
     mutant(

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.confidence import (
     FEWEST_CASES,
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
     from coval_gate.judge.confidence import Rate, Values
 
+OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse
+UNEVEN: Final = 0.1  # of a case more, for each case with another number of conversations
+MOST_UNEVEN: Final = 1.0
+
 
 class HitPair(NamedTuple):
     """One test case in both runs."""
@@ -55,7 +60,9 @@ def rate_difference(pairs: Sequence[HitPair], confidence: float, *, factor: floa
 
     The bounds of both rates, squared and added (Newcombe, Statistics in Medicine 17, 1998, method 10; Zou and Donner,
     Statistics in Medicine 27, 2008). In few cases, agents that always behave alike look perfectly correlated. So half a
-    case that is perfect now and hopeless before is added to the correlation, and half a case of the reverse.
+    case that is perfect now and hopeless before is added to the correlation, and half a case of the reverse: more of
+    both if cases have different numbers of conversations, as in a test set that grew while the baseline's runs were
+    made. Such cases also differ in how certain they are, which looks like correlation.
     """
     return PairedRates.of(pairs).difference(confidence, factor=factor) if len(pairs) >= FEWEST_CASES else NOTHING
 
@@ -198,10 +205,17 @@ def _above(ascending: Values, limit: float) -> Hits:
     return Hits(len(ascending) - bisect_right(ascending, limit), len(ascending))
 
 
+def _uneven(pairs: Sequence[HitPair]) -> int:
+    """Return how many cases have other numbers of conversations than most."""
+    ((_, most),) = Counter((pair.now.size, pair.base.size) for pair in pairs).most_common(1)
+    return len(pairs) - most
+
+
 def _correlation(pairs: Sequence[HitPair]) -> float:
-    """Return the correlation of the cases' rates, including the two half cases; never below 0."""
+    """Return the correlation of the cases' rates, including the two opposite cases; never below 0."""
     weighted = [(1.0, pair.now.hits / pair.now.size, pair.base.hits / pair.base.size) for pair in pairs]
-    weighted += [(0.5, 1.0, 0.0), (0.5, 0.0, 1.0)]
+    opposite = OPPOSITE + min(MOST_UNEVEN, UNEVEN * _uneven(pairs))
+    weighted += [(opposite, 1.0, 0.0), (opposite, 0.0, 1.0)]
     total = math.fsum(weight for weight, _, _ in weighted)
     x = math.fsum(weight * now for weight, now, _ in weighted) / total
     y = math.fsum(weight * base for weight, _, base in weighted) / total
