@@ -7,6 +7,7 @@ import json
 import random
 import time
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from coval_gate.clock import Interrupted
@@ -35,6 +36,19 @@ IDS = {
     "test_set_id": "passing1",
 }
 DEFAULTS = {each.name: each.default for each in declared()}
+
+
+class LateModule:
+    """A module that Python imports when a test first uses it.
+
+    All of pytest's processes import all test modules, and Coval's SDK alone would take half of that time.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(import_module(self._name), attribute)
 
 
 def other_value(given: Input) -> str:

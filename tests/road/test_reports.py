@@ -6,19 +6,15 @@ import json
 import re
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree as ET
 
-import jsonschema
 import pytest
-import xmlschema
 from markupsafe import escape
 
 from counting import calls_of
 from coval_gate.judge.findings import findings_of
-from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
 from coval_gate.report.simulations import rows_of
 from coval_sandbox import catalogue
@@ -32,6 +28,7 @@ from leaks import DISGUISES, holds, in_json
 from road.steps import ALL_REPORTS, FORK_EVENT, STATUS, STEPS, THRESHOLDS, inputs_of
 from selection import shares
 from support import DEFAULTS, IDS, KEY, StepResult
+from validation import junit_schema, report_validator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,11 +86,6 @@ def reports_of(result: StepResult, github: FakeGitHub) -> dict[str, str]:
     return {name: re.sub(r"http://127\.0\.0\.1:\d+", "http://127.0.0.1", text) for name, text in reports.items()}
 
 
-@cache
-def junit_schema() -> xmlschema.XMLSchema:
-    return xmlschema.XMLSchema(str(Path(__file__).parents[1] / "junit.xsd"))
-
-
 def indented(text: str) -> ET.Element:
     root = ET.fromstring(text)
     ET.indent(root)
@@ -115,7 +107,7 @@ def test_all_reports_are_valid_and_consistent(name: str, reported_step: Reported
     assert_annotations_tell_nothing_twice(result)
     verdict = result.outputs["verdict"]
     document = json.loads(result.json)
-    jsonschema.validate(document, schema(), jsonschema.Draft202012Validator)
+    report_validator().validate(document)
     assert (document["verdict"] or "") == verdict
     assert document["reason"] == result.outputs["reason"]
     for leg in document["legs"]:
