@@ -371,8 +371,12 @@ def test_long_summary_is_cut_to_what_github_takes(run_step: RunStep, clock: Virt
 
 @pytest.mark.parametrize(
     "hangs",
-    ["POST /runs", "POST check-runs", "", "PATCH check-runs"],
-    ids=["during-launch", "while-created", "while-waiting", "before-final"],
+    [
+        pytest.param("POST /runs", id="during-launch", marks=pytest.mark.long),
+        pytest.param("POST check-runs", id="while-created"),
+        pytest.param("", id="while-waiting", marks=pytest.mark.long),
+        pytest.param("PATCH check-runs", id="before-final"),
+    ],
 )
 def test_killed_process_leaves_no_check_run_in_progress(hangs: str, tmp_path: Path) -> None:
     """kill -9 at each stage; it succeeds only if the verdict was reached and saved."""

@@ -251,12 +251,17 @@ class Processes:
 @pytest.mark.parametrize(
     ("hangs", "launched", "final"),
     [
-        ("POST /runs", False, ("error", UNFINISHED)),
-        ("statuses #1", True, ("error", UNFINISHED)),
-        ("", True, ("error", UNFINISHED)),
-        ("statuses #2", True, ("success", "✅ Passed: All 10 simulations completed.")),
+        pytest.param("POST /runs", False, ("error", UNFINISHED), id="during-launch"),
+        pytest.param("statuses #1", True, ("error", UNFINISHED), id="before-pending", marks=pytest.mark.long),
+        pytest.param("", True, ("error", UNFINISHED), id="while-waiting"),
+        pytest.param(
+            "statuses #2",
+            True,
+            ("success", "✅ Passed: All 10 simulations completed."),
+            id="before-final",
+            marks=pytest.mark.long,
+        ),
     ],
-    ids=["during-launch", "before-pending", "while-waiting", "before-final"],
 )
 def test_killed_process_leaves_no_pending_status(
     hangs: str, launched: bool, final: tuple[str, str], cancel: str, tmp_path: Path

@@ -453,8 +453,8 @@ def test_report_modules_are_imported_only_when_needed(tmp_path: Path) -> None:
     ("name", "faults", "judgements"),
     [
         ("gate-passed", [], 1),
-        ("gate-failed", [], 1),
-        ("repeated-failed", [], 3),
+        pytest.param("gate-failed", [], 1, marks=pytest.mark.long),
+        pytest.param("repeated-failed", [], 3, marks=pytest.mark.long),
         ("repeated-failed", ["POST /runs #2 -> 400"], 2),  # the repetition does not count, but is reported
         ("launched", [], 0),
     ],
