@@ -35,7 +35,7 @@ IDS = {
     "persona_id": "persona000000000000001",
     "test_set_id": "passing1",
 }
-DEFAULTS = {each.name: each.default for each in declared()}
+DEFAULTS = {entry.name: entry.default for entry in declared()}
 
 
 class LateModule:

@@ -48,11 +48,11 @@ def test_absurd_number_of_the_workflow_run_changes_no_verdict(
 @pytest.mark.parametrize(("name", "state"), crossed(["legs", "pages"], [*STATES, NESTED]))
 def test_absurd_state_ends_in_no_traceback(name: str, state: str, run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(now=clock.time) as github:
-        given = {"check_run": NAME, "commit_status": NAME, "github_token": "ghs_the-token-of-the-workflow"}
-        result, server = run_step(mode="launch", env={"GITHUB_API_URL": github.url}, **given)
+        inputs = {"check_run": NAME, "commit_status": NAME, "github_token": "ghs_the-token-of-the-workflow"}
+        result, server = run_step(mode="launch", env={"GITHUB_API_URL": github.url}, **inputs)
         result = known_state(result, "owed", "made")
         result.state[name] = state
-        env = {f"INPUT_{key.upper()}": value for key, value in given.items()}
+        env = {f"INPUT_{key.upper()}": value for key, value in inputs.items()}
         log = run_post_step(result, server.world, GITHUB_API_URL=github.url, **env)
         assert "Traceback" not in log
 

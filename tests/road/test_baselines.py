@@ -92,9 +92,9 @@ class Past:
                 clock=clock,
                 until=clock.now() + patience,
             )
-            found = run(finding, clock)
-            self.requests = [f"{each.method} {each.path.removeprefix('/v1')}" for each in server.requests_seen]
-        return found
+            baseline = run(finding, clock)
+            self.requests = [f"{request.method} {request.path.removeprefix('/v1')}" for request in server.requests_seen]
+        return baseline
 
 
 def _subject(client: Client, run_id: str, thresholds: str, context: Context) -> Procedure[Subject]:
@@ -112,7 +112,7 @@ def source_of(text: str) -> BaselineSource:
 
 
 def ids_of(baseline: Baseline) -> list[str]:
-    return [each.run.run_id for each in baseline.runs]
+    return [earlier.run.run_id for earlier in baseline.runs]
 
 
 @pytest.fixture
@@ -122,18 +122,18 @@ def past(run_step: RunStep, clock: VirtualClock) -> Past:
 
 def test_branch_stands_for_its_newest_run(past: Past) -> None:
     _, newer, own = past.launch(), past.launch(), past.launch(pull_request=True)
-    found = past.find("branch:main")
-    assert (ids_of(found), found.missing, found.fewer_than_asked) == ([newer], None, 0)
-    assert found.runs[0].result.run_id == newer != own
-    assert len(found.runs[0].result.simulations) == 10
-    assert len(found.runs[0].result.find_metrics("Latency")[0].values) == 10
+    baseline = past.find("branch:main")
+    assert (ids_of(baseline), baseline.missing, baseline.fewer_than_asked) == ([newer], None, 0)
+    assert baseline.runs[0].result.run_id == newer != own
+    assert len(baseline.runs[0].result.simulations) == 10
+    assert len(baseline.runs[0].result.find_metrics("Latency")[0].values) == 10
 
 
 def test_last_runs_are_pooled_newest_first(past: Past) -> None:
     first, second, third, _ = (past.launch() for _ in range(4))
     assert ids_of(past.find("branch:main last 2")) == [third, second]
-    found = past.find("branch:main last 5")
-    assert (ids_of(found), found.fewer_than_asked) == ([third, second, first], 2)
+    baseline = past.find("branch:main last 5")
+    assert (ids_of(baseline), baseline.fewer_than_asked) == ([third, second, first], 2)
 
 
 def test_baseline_of_run_needs_few_calls(past: Past) -> None:
@@ -142,9 +142,9 @@ def test_baseline_of_run_needs_few_calls(past: Past) -> None:
     past.find("branch:main last 3")
     asked = past.requests
     assert asked.count("GET /runs") == 1
-    assert len([each for each in asked if each.startswith("GET /runs/")]) == 3
+    assert len([path for path in asked if path.startswith("GET /runs/")]) == 3
     assert asked.count("GET /conversations/simulated") == 3
-    assert len([each for each in asked if each.endswith("/metrics")]) == 4
+    assert len([path for path in asked if path.endswith("/metrics")]) == 4
     assert len(asked) == 1 + 3 + 3 + 4
 
 
@@ -171,17 +171,17 @@ def test_run_that_does_not_fit_is_no_baseline(given: dict[str, Any], source: str
 def test_run_of_other_repository_is_no_baseline_of_branch(past: Past) -> None:
     past.launch()
     past.launch()
-    found = past.find("branch:main", context=replace(HERE, repository="acme/other"))
-    assert found.missing == NotFoundReason(kind="none")
+    baseline = past.find("branch:main", context=replace(HERE, repository="acme/other"))
+    assert baseline.missing == NotFoundReason(kind="none")
 
 
 def test_branch_without_known_repository_says_so(past: Past) -> None:
     past.launch()
     past.launch()
-    found = past.find("branch:main", context=Context())
-    assert found.missing is not None
-    assert (found.missing.kind, past.requests) == ("unreadable", [])
-    assert "repository of the branch is not known" in found.missing.text
+    baseline = past.find("branch:main", context=Context())
+    assert baseline.missing is not None
+    assert (baseline.missing.kind, past.requests) == ("unreadable", [])
+    assert "repository of the branch is not known" in baseline.missing.text
 
 
 def test_later_run_and_run_itself_are_no_baseline(past: Past) -> None:
@@ -214,8 +214,8 @@ def test_only_runs_of_pull_requests_have_the_tag(past: Past) -> None:
 def test_old_runs_are_no_baseline(past: Past) -> None:
     old = past.launch(days=8)
     past.launch()
-    found = past.find("branch:main", days=7)
-    assert found.missing == NotFoundReason(kind="too_old", run_id=old, age=8 * DAY)
+    baseline = past.find("branch:main", days=7)
+    assert baseline.missing == NotFoundReason(kind="too_old", run_id=old, age=8 * DAY)
     assert ids_of(past.find("branch:main", days=8)) == [old]
     assert ids_of(past.find(f"run:{old}", days=1)) == [old]
 
@@ -240,16 +240,16 @@ def test_named_run_that_cannot_be_baseline_says_why(past: Past) -> None:
 
 def test_next_run_is_taken_where_newest_cannot_be_used(past: Past) -> None:
     first, second, third, _ = (past.launch() for _ in range(4))
-    found = past.find("branch:main last 2", f"GET /runs/{third} -> 404")
-    assert ids_of(found) == [second, first]
-    found = past.find("branch:main", f"GET /runs/{third} -> 404", f"GET /runs/{second} -> 403")
-    assert ids_of(found) == [first]
+    baseline = past.find("branch:main last 2", f"GET /runs/{third} -> 404")
+    assert ids_of(baseline) == [second, first]
+    baseline = past.find("branch:main", f"GET /runs/{third} -> 404", f"GET /runs/{second} -> 403")
+    assert ids_of(baseline) == [first]
 
 
 def test_runs_that_were_deleted_meanwhile_are_gone(past: Past) -> None:
     first, second, _ = (past.launch() for _ in range(3))
-    found = past.find("branch:main", f"GET /runs/{first} -> 404", f"GET /runs/{second} -> 404")
-    assert found.missing == NotFoundReason(kind="gone", run_id=second)
+    baseline = past.find("branch:main", f"GET /runs/{first} -> 404", f"GET /runs/{second} -> 404")
+    assert baseline.missing == NotFoundReason(kind="gone", run_id=second)
 
 
 LISTS = [
@@ -258,8 +258,8 @@ LISTS = [
     {"refuse_tag_filter": True},
     {"lower_case_tags": True},
     {"page_token_end": "empty"},
-    *({"list_identity": each} for each in ("tags", "metadata", "neither")),
-    *({"run_identity": each} for each in ("tags", "metadata", "neither")),
+    *({"list_identity": place} for place in ("tags", "metadata", "neither")),
+    *({"run_identity": place} for place in ("tags", "metadata", "neither")),
     {"blind_tag_filter": True, "list_identity": "neither"},
     {"simulations_api": "legacy-only", "superseded_outputs": True},
 ]
@@ -318,24 +318,24 @@ def test_branch_of_run_without_room_for_its_tag_is_found(run_step: RunStep, cloc
 
 @pytest.mark.parametrize(
     "quirks",
-    [{}, *(pytest.param({each: True}, marks=pytest.mark.long) for each in ("blind_tag_filter", "ignore_tag_filter"))],
+    [{}, *(pytest.param({quirk: True}, marks=pytest.mark.long) for quirk in ("blind_tag_filter", "ignore_tag_filter"))],
     ids=str,
 )
 def test_search_reads_on_where_other_branches_are_busy(
     quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
 ) -> None:
     past = Past(run_step, clock, **quirks)
-    wanted = past.launch(days=0.1)
+    run_id = past.launch(days=0.1)
     body = past.world.runs[0].body
     others = body | {"metadata": {"tags": ["other"], "customer": {"a": "b"}}}
     for _ in range(250):
         past.world.launch(others)
         clock.sleep(60)
     past.launch()
-    assert ids_of(past.find("branch:main")) == [wanted]
-    found = past.find("branch:main", days=0.05)
-    assert found.missing is not None
-    assert found.missing.kind == ("none" if quirks else "too_old")
+    assert ids_of(past.find("branch:main")) == [run_id]
+    baseline = past.find("branch:main", days=0.05)
+    assert baseline.missing is not None
+    assert baseline.missing.kind == ("none" if quirks else "too_old")
     assert past.requests.count("GET /runs") <= 2 * (1 + len(PAUSES))
 
 
@@ -348,10 +348,10 @@ def test_search_reads_on_where_other_branches_are_busy(
     ),
 )
 def test_hiccup_does_not_cost_the_baseline(source: str, path: str, fault: str, past: Past) -> None:
-    wanted = past.launch()
+    run_id = past.launch()
     past.launch()
-    source = f"run:{wanted}" if source == "run" else source
-    assert ids_of(past.find(source, f"GET {path} #1-2 -> {fault}")) == [wanted]
+    source = f"run:{run_id}" if source == "run" else source
+    assert ids_of(past.find(source, f"GET {path} #1-2 -> {fault}")) == [run_id]
 
 
 @pytest.mark.parametrize(
@@ -366,35 +366,35 @@ def test_hiccup_does_not_cost_the_baseline(source: str, path: str, fault: str, p
 )
 @pytest.mark.parametrize("source", ["branch:main", "run"])
 def test_odd_response_does_not_cost_the_baseline(source: str, path: str, damage: str, past: Past) -> None:
-    wanted = past.launch()
+    run_id = past.launch()
     past.launch()
-    source = f"run:{wanted}" if source == "run" else source
-    found = past.find(source, f"GET {path} #1-3 -> json {damage}")
-    assert (ids_of(found), found.missing) == ([wanted], None)
-    assert len(found.runs[0].result.simulations) == 10
+    source = f"run:{run_id}" if source == "run" else source
+    baseline = past.find(source, f"GET {path} #1-3 -> json {damage}")
+    assert (ids_of(baseline), baseline.missing) == ([run_id], None)
+    assert len(baseline.runs[0].result.simulations) == 10
 
 
 def test_list_that_lacks_simulations_with_values_is_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
     """The list names a part of what the metrics have values of, and Coval does not say how many there are."""
     past = Past(run_step, clock, output_ids="absent", null_progress=True)
-    wanted = past.launch()
+    run_id = past.launch()
     past.launch()
     whole = past.find("branch:main").runs[0].result
     rows = [
         {"simulation_id": simulation.id, "status": "COMPLETED", "test_case_id": simulation.test_case_id}
         for simulation in whole.simulations[:4]
     ]
-    found = past.find("branch:main", f"GET /conversations/simulated -> json {json.dumps({'simulations': rows})}")
-    assert found.missing is not None
-    assert found.missing.text == f"Coval lists 4 of the 10 simulations of run {wanted}."
+    baseline = past.find("branch:main", f"GET /conversations/simulated -> json {json.dumps({'simulations': rows})}")
+    assert baseline.missing is not None
+    assert baseline.missing.text == f"Coval lists 4 of the 10 simulations of run {run_id}."
 
 
 def test_values_that_are_missing_once_do_not_cost_the_baseline(past: Past) -> None:
-    wanted = past.launch()
+    run_id = past.launch()
     past.launch()
-    found = past.find("branch:main", "GET /runs/* #1 -> damage 2")
-    assert ids_of(found) == [wanted]
-    assert len(found.runs[0].result.find_metrics("Latency")[0].values) == 10
+    baseline = past.find("branch:main", "GET /runs/* #1 -> damage 2")
+    assert ids_of(baseline) == [run_id]
+    assert len(baseline.runs[0].result.find_metrics("Latency")[0].values) == 10
 
 
 @pytest.mark.parametrize("path", ["/runs", "/runs/*", "/conversations/simulated"])
@@ -405,10 +405,10 @@ def test_lasting_failure_leaves_no_baseline_at_the_deadline(
     past.launch()
     past.launch()
     began = clock.now()
-    found = past.find("branch:main", f"GET {path} -> {fault}", patience=60)
-    assert found.missing is not None
-    assert (found.missing.kind, found.runs) == ("unreadable", ())
-    assert found.missing.text.endswith(".")
+    baseline = past.find("branch:main", f"GET {path} -> {fault}", patience=60)
+    assert baseline.missing is not None
+    assert (baseline.missing.kind, baseline.runs) == ("unreadable", ())
+    assert baseline.missing.text.endswith(".")
     assert clock.now() - began == 60
 
 
@@ -417,34 +417,36 @@ def test_missing_permission_is_named(past: Past, clock: VirtualClock) -> None:
     past.launch()
     began = clock.now()
     for path, permission in (("/runs", "runs:read"), ("/runs/*", "runs:read")):
-        found = past.find("branch:main", f"GET {path} -> 403")
-        assert found.missing is not None
-        assert (found.missing.kind, permission in found.missing.text) == ("unreadable", True), found.missing.text
-    found = past.find("branch:main", "GET /conversations/* -> 403", "GET /simulations -> 403")
-    assert found.missing is not None
-    assert "simulated-conversations:read" in found.missing.text
+        baseline = past.find("branch:main", f"GET {path} -> 403")
+        assert baseline.missing is not None
+        assert (baseline.missing.kind, permission in baseline.missing.text) == ("unreadable", True), (
+            baseline.missing.text
+        )
+    baseline = past.find("branch:main", "GET /conversations/* -> 403", "GET /simulations -> 403")
+    assert baseline.missing is not None
+    assert "simulated-conversations:read" in baseline.missing.text
     assert clock.now() == began
 
 
 @pytest.mark.parametrize("source", ["run", "branch:main"])
 def test_list_of_simulations_that_is_not_found_is_no_run_that_is_gone(source: str, past: Past) -> None:
-    wanted = past.launch()
+    run_id = past.launch()
     past.launch()
-    source = f"run:{wanted}" if source == "run" else source
-    found = past.find(source, "GET /conversations/* -> 404", "GET /simulations -> 404")
-    assert found.missing is not None
-    assert found.missing.kind == "unreadable"
-    assert "/simulations returned 404" in found.missing.text
+    source = f"run:{run_id}" if source == "run" else source
+    baseline = past.find(source, "GET /conversations/* -> 404", "GET /simulations -> 404")
+    assert baseline.missing is not None
+    assert baseline.missing.kind == "unreadable"
+    assert "/simulations returned 404" in baseline.missing.text
 
 
 def test_incomplete_list_of_simulations_is_no_baseline(past: Past) -> None:
-    wanted = past.launch()
+    run_id = past.launch()
     past.launch()
-    listed = past.world.list_simulations({"filter": f'run_id="{wanted}"'})["simulated_conversations"]
+    listed = past.world.list_simulations({"filter": f'run_id="{run_id}"'})["simulated_conversations"]
     for shown, text in ((listed[:7], "7 of the 10 simulations"), ([], "no simulation")):
         answer = json.dumps({"simulated_conversations": shown})
-        found = past.find("branch:main", f"GET /conversations/simulated -> json {answer}")
-        assert found.missing == NotFoundReason(kind="unreadable", text=f"Coval lists {text} of run {wanted}.")
+        baseline = past.find("branch:main", f"GET /conversations/simulated -> json {answer}")
+        assert baseline.missing == NotFoundReason(kind="unreadable", text=f"Coval lists {text} of run {run_id}.")
 
 
 # What distinguishes the runs
@@ -453,9 +455,13 @@ def test_incomplete_list_of_simulations_is_no_baseline(past: Past) -> None:
 def test_nothing_distinguishes_runs_of_the_same(past: Past) -> None:
     past.launch()
     past.launch(iteration_count="3", concurrency="2")
-    (found,) = past.find("branch:main").runs
-    assert (found.changed_cases, found.changed_metrics, found.changed_persona) == (frozenset(), frozenset(), False)
-    assert (found.changed_options, found.unchecked) == ((), ())
+    (earlier,) = past.find("branch:main").runs
+    assert (earlier.changed_cases, earlier.changed_metrics, earlier.changed_persona) == (
+        frozenset(),
+        frozenset(),
+        False,
+    )
+    assert (earlier.changed_options, earlier.unchecked) == ((), ())
 
 
 def test_changes_since_the_baseline_are_found(past: Past) -> None:
@@ -466,10 +472,10 @@ def test_changes_since_the_baseline_are_found(past: Past) -> None:
     past.world.edits.revise(catalogue.LATENCY.id)
     past.world.edits.revise(catalogue.TONE.id)
     past.launch(config_overrides='{"simulation_timeout_seconds": 60}')
-    (found,) = past.find("branch:main").runs
-    assert (found.changed_cases, found.changed_persona) == (frozenset({CASES[2]}), False)
-    assert found.changed_metrics == frozenset({catalogue.LATENCY.id})
-    assert (found.changed_options, found.unchecked) == (("config_overrides",), ())
+    (earlier,) = past.find("branch:main").runs
+    assert (earlier.changed_cases, earlier.changed_persona) == (frozenset({CASES[2]}), False)
+    assert earlier.changed_metrics == frozenset({catalogue.LATENCY.id})
+    assert (earlier.changed_options, earlier.unchecked) == (("config_overrides",), ())
 
 
 @pytest.mark.parametrize(
@@ -484,15 +490,15 @@ def test_only_metrics_that_are_compared_matter(thresholds: str, expected: set[st
     past.launch()
     past.world.edits.revise(catalogue.LATENCY.id)
     past.launch()
-    (found,) = past.find("branch:main", thresholds=thresholds).runs
-    assert found.changed_metrics == expected
+    (earlier,) = past.find("branch:main", thresholds=thresholds).runs
+    assert earlier.changed_metrics == expected
 
 
 def test_metrics_need_no_calls_where_none_is_compared(past: Past) -> None:
     past.launch()
     past.launch()
-    (found,) = past.find("branch:main", thresholds="completed_rate >= baseline").runs
-    assert (found.unchecked, [request for request in past.requests if request.endswith("/metrics")]) == ((), [])
+    (earlier,) = past.find("branch:main", thresholds="completed_rate >= baseline").runs
+    assert (earlier.unchecked, [request for request in past.requests if request.endswith("/metrics")]) == ((), [])
 
 
 def test_persona_that_the_launch_read_damaged_has_not_changed(past: Past, run_step: RunStep) -> None:
@@ -509,7 +515,7 @@ def test_persona_that_the_launch_of_the_baseline_read_damaged_has_not_changed(pa
     run_step(fault, world=past.world, event=PUSH, env={"GITHUB_RUN_ID": "2000"} | ON_MAIN, **inputs)
     past.launch(days=0.5)
     past.launch()
-    assert not any(each.changed_persona for each in past.find("branch:main last 2").runs)
+    assert not any(earlier.changed_persona for earlier in past.find("branch:main last 2").runs)
 
 
 def test_changed_persona_is_found(past: Past) -> None:
@@ -526,21 +532,23 @@ def test_without_fingerprint_changes_of_test_cases_show_in_their_times(past: Pas
     past.launch(baseline="")
     past.world.edits.change(CASES[2], description="Only another label")
     past.launch()
-    (found,) = past.find("branch:main").runs
-    assert (found.changed_cases, found.unchecked) == (frozenset({CASES[2]}), ("persona",))
-    (found,) = past.find("branch:main", "GET /test-cases -> 403").runs
-    assert (found.changed_cases, found.unchecked) == (frozenset(), ("test_cases", "persona"))
+    (earlier,) = past.find("branch:main").runs
+    assert (earlier.changed_cases, earlier.unchecked) == (frozenset({CASES[2]}), ("persona",))
+    (earlier,) = past.find("branch:main", "GET /test-cases -> 403").runs
+    assert (earlier.changed_cases, earlier.unchecked) == (frozenset(), ("test_cases", "persona"))
 
 
 def test_what_coval_does_not_tell_is_unchecked(run_step: RunStep, clock: VirtualClock) -> None:
     past = Past(run_step, clock, metric_versions="null", run_identity="tags", list_identity="tags")
     past.launch()
     past.launch()
-    (found,) = past.find("branch:main").runs
-    assert found.unchecked == ("persona", "metrics")
+    (earlier,) = past.find("branch:main").runs
+    assert earlier.unchecked == ("persona", "metrics")
     began = clock.now()
-    (found,) = past.find("branch:main", "GET /test-cases -> 503", "GET /conversations/simulated/*/metrics -> 503").runs
-    assert found.unchecked == ("test_cases", "persona", "metrics")
+    (earlier,) = past.find(
+        "branch:main", "GET /test-cases -> 503", "GET /conversations/simulated/*/metrics -> 503"
+    ).runs
+    assert earlier.unchecked == ("test_cases", "persona", "metrics")
     assert clock.now() - began <= 20
 
 
@@ -548,7 +556,7 @@ def test_what_coval_does_not_tell_is_unchecked(run_step: RunStep, clock: Virtual
 
 
 def requests_before_launch(server: Server) -> list[str]:
-    seen = [f"{each.method} {each.path.removeprefix('/v1')}" for each in server.requests_seen]
+    seen = [f"{request.method} {request.path.removeprefix('/v1')}" for request in server.requests_seen]
     return sorted(seen[: seen.index("POST /runs")])
 
 
@@ -565,7 +573,7 @@ def requests_before_launch(server: Server) -> list[str]:
 def test_launch_reads_more_only_for_comparisons(inputs: dict[str, str], calls: bool, run_step: RunStep) -> None:
     env = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}
     _, server = run_step(bare=True, event={"ref": "refs/heads/main"}, env=env, **inputs)
-    asked = [each for each in requests_before_launch(server) if "/personas/" in each or "/test-cases" in each]
+    asked = [call for call in requests_before_launch(server) if "/personas/" in call or "/test-cases" in call]
     assert bool(asked) is calls
     customer = server.world.runs[0].request.metadata.customer
     assert (NAME in customer) is calls
@@ -589,7 +597,7 @@ def test_launch_does_not_wait_long_for_what_cannot_be_read(fault: str, run_step:
 
 def test_lost_and_repeated_launch_sends_same_fingerprint(run_step: RunStep) -> None:
     _, server = run_step("POST /runs #1 -> reset-before", mode="launch", baseline="branch:main")
-    sent = [each.json["metadata"]["customer"] for each in server.requests_seen if each.method == "POST"]
+    sent = [request.json["metadata"]["customer"] for request in server.requests_seen if request.method == "POST"]
     assert len(sent) == 2
     assert sent[0] == sent[1]
     assert NAME in sent[0]
@@ -624,7 +632,7 @@ def test_step_in_mode_wait_compares_with_its_baseline(run_step: RunStep, clock: 
 
 def test_step_without_comparison_looks_for_no_baseline(run_step: RunStep) -> None:
     _, server = run_step(baseline="branch:main", thresholds="Latency: avg < 9")
-    assert not [each for each in server.requests_seen if each.method == "GET" and each.path == "/v1/runs"]
+    assert not [request for request in server.requests_seen if request.method == "GET" and request.path == "/v1/runs"]
 
 
 def test_run_that_completes_at_the_deadline_leaves_a_moment_for_its_baseline(
@@ -660,8 +668,8 @@ def test_named_run_that_does_not_exist_costs_no_run(run_step: RunStep) -> None:
 @pytest.mark.parametrize("mode", ["run", "launch"])
 def test_named_run_that_failed_in_coval_costs_no_run(mode: str, past: Past, run_step: RunStep) -> None:
     broken = past.launch(test_set_id="runFails")
-    given = {"thresholds": COMPARED} if mode == "run" else {}
-    result, _ = run_step(world=past.world, baseline=f"run:{broken}", mode=mode, **given)
+    inputs = {"thresholds": COMPARED} if mode == "run" else {}
+    result, _ = run_step(world=past.world, baseline=f"run:{broken}", mode=mode, **inputs)
     assert (result.outputs["verdict"], len(past.world.runs)) == ("error", 1)
     assert result.outputs["reason"].endswith(f"{broken}, which did not complete: its status is FAILED.")
 
@@ -676,8 +684,8 @@ def test_odd_response_before_the_launch_is_no_error(fault: str, past: Past, run_
 
 def test_named_run_that_is_not_over_is_waited_for(past: Past, run_step: RunStep) -> None:
     named = past.launch(test_set_id="slow0001", days=0.0)
-    given = {"baseline": f"run:{named}", "thresholds": COMPARED, "max_wait_time": "9000"}
-    result, _ = run_step(world=past.world, **given, bare=True)
+    inputs = {"baseline": f"run:{named}", "thresholds": COMPARED, "max_wait_time": "9000"}
+    result, _ = run_step(world=past.world, **inputs, bare=True)
     assert f"Waiting for the baseline: run {named} is IN QUEUE.\n" in result.log
     assert f"Baseline run:{named}: run {named} of 2026-01-01\n" in result.log
 
@@ -694,8 +702,8 @@ def test_named_run_that_is_not_over_by_the_deadline_is_an_error(
 
 def test_run_cannot_be_its_own_baseline(past: Past, run_step: RunStep) -> None:
     own = past.launch()
-    given = {"mode": "wait", "run_id": own, "baseline": f"run:{own}", "thresholds": COMPARED}
-    result, server = run_step(world=past.world, **given)
+    inputs = {"mode": "wait", "run_id": own, "baseline": f"run:{own}", "thresholds": COMPARED}
+    result, server = run_step(world=past.world, **inputs)
     assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
     assert result.outputs["reason"].startswith("baseline names the run that the step waits for")
 
@@ -730,8 +738,8 @@ def test_name_that_no_run_has_is_a_warning_before_the_launch(
     (warning,) = [annotation for annotation in result.annotations("warning") if "No earlier run" in annotation.data]
     assert warning.data == f"No earlier run of this agent, persona and test set {told}"
     assert len(past.world.runs) == 3
-    before = [each.method for each in server.requests_seen].index("POST")
-    assert any(each.path == "/v1/runs" for each in server.requests_seen[:before])
+    before = [request.method for request in server.requests_seen].index("POST")
+    assert any(request.path == "/v1/runs" for request in server.requests_seen[:before])
 
 
 @pytest.mark.parametrize("source", ["tag:nightly", "branch:main"])
@@ -780,14 +788,14 @@ def test_reason_says_first_that_nothing_can_be_compared_and_since_when(
         case _:
             for case in CASES:
                 past.world.edits.change(case, input_str="Another question")
-    given = {"baseline": "tag:stable", "thresholds": COMPARED, "promote": "stable"}
-    result, _ = run_step(world=past.world, event=PUSH, env=ON_MAIN, **given)
+    inputs = {"baseline": "tag:stable", "thresholds": COMPARED, "promote": "stable"}
+    result, _ = run_step(world=past.world, event=PUSH, env=ON_MAIN, **inputs)
     start = f"Nothing can be compared since the baseline, run {earlier} of 2026-01-01{why}; to start anew, "
     assert (result.outputs["verdict"], result.outputs["reason"]) == (
         "inconclusive",
         f"{start}run the workflow by hand with accept: true.",
     )
-    assert [each.run_id for each in past.world.runs if "stable" in each.tags] == [earlier]
+    assert [record.run_id for record in past.world.runs if "stable" in record.tags] == [earlier]
     assert "nothing in its baseline could be compared" in result.log
 
 
@@ -796,7 +804,7 @@ def test_reason_says_first_that_nothing_can_be_compared_and_since_when(
 
 def marked(past: Past, run_id: str, *marks: str) -> str:
     """Give a run marks, as a step does."""
-    (record,) = (each for each in past.world.runs if each.run_id == run_id)
+    (record,) = (launched for launched in past.world.runs if launched.run_id == run_id)
     past.world.update_run(run_id, {"tags": [*record.tags, *marks]})
     return run_id
 
@@ -832,8 +840,8 @@ def test_search_ends_at_the_newest_accepted_run(quirks: dict[str, Any], run_step
     accepted = marked(past, past.launch(), ACCEPTED)
     assert ids_of(past.find("branch:main last 5", of=past.launch())) == [accepted]
     newer = past.launch()
-    found = past.find("branch:main last 5")
-    assert (ids_of(found)[-1], newer in ids_of(found), found.fewer_than_asked) == (accepted, False, 3)
+    baseline = past.find("branch:main last 5")
+    assert (ids_of(baseline)[-1], newer in ids_of(baseline), baseline.fewer_than_asked) == (accepted, False, 3)
 
 
 def test_age_of_a_baseline_ends_with_the_first_failure_since(past: Past) -> None:

@@ -34,7 +34,7 @@ def waited(result: StepResult, server: Server) -> float:
 
 
 def outputs_fetched(server: Server) -> int:
-    return sum(each.path.endswith("/metrics") and "/simulat" in each.path for each in server.requests_seen)
+    return sum(request.path.endswith("/metrics") and "/simulat" in request.path for request in server.requests_seen)
 
 
 @pytest.fixture
@@ -221,6 +221,8 @@ def test_name_of_older_shape_is_not_asked_for_as_id(gate: dict[str, str], reason
     result, server = run_step("GET /agents/* -> 403", quirks=Quirks(metric_shape="summary"), **gate)
     assert (result.outputs["verdict"], result.outputs["reason"]) == ("error", reason)
     ids = {metric.id for metric in DEFAULT_METRICS}
-    paths = (each.path.removeprefix("/v1/metrics/") for each in server.requests_seen if "/v1/metrics/" in each.path)
+    paths = (
+        request.path.removeprefix("/v1/metrics/") for request in server.requests_seen if "/v1/metrics/" in request.path
+    )
     assert set(paths) <= ids
     assert waited(result, server) < SETTLING + 15

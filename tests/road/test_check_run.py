@@ -90,7 +90,7 @@ def test_inconclusive_verdict_satisfies_a_branch_only_where_it_passes(
     with github_with(now=clock.time) as github:
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK, **doubt)
         assert result.outputs["verdict"] == "inconclusive"
-        assert [each for *_, each in checks(github)] == [conclusion]
+        assert [actual for *_, actual in checks(github)] == [conclusion]
 
 
 def test_step_without_run_completes_check_run(run_step: RunStep, clock: VirtualClock) -> None:
@@ -106,8 +106,8 @@ def test_skipped_step_has_no_check_run(run_step: RunStep, clock: VirtualClock) -
     """GitHub's conclusion "skipped" would satisfy a branch that requires the check."""
     with github_with(now=clock.time) as github:
         env = {"GITHUB_API_URL": github.url, "GITHUB_ACTOR": "dependabot[bot]"}
-        given = {"api_key": "", "on_missing_api_key": "skip"}
-        result, server = run_step(env=env, **CHECK | given)
+        inputs = {"api_key": "", "on_missing_api_key": "skip"}
+        result, server = run_step(env=env, **CHECK | inputs)
         assert result.outputs["verdict"] == "skipped"
         run_post(result, server, github, INPUT_API_KEY="", INPUT_ON_MISSING_API_KEY="skip")
         assert github.check_runs == []
@@ -115,22 +115,22 @@ def test_skipped_step_has_no_check_run(run_step: RunStep, clock: VirtualClock) -
 
 def test_check_run_stands_beside_commit_status_and_comment(run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(f"{DOWN} -> 403 Resource not accessible by integration", now=clock.time) as github:
-        given = {"commit_status": NAME, "comment": "always"}
-        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | given)
-        assert [each["state"] for each in github.statuses[HEAD]] == ["pending", "success"]
+        inputs = {"commit_status": NAME, "comment": "always"}
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | inputs)
+        assert [status["state"] for status in github.statuses[HEAD]] == ["pending", "success"]
         assert github.comments[42]
         (notice,) = [annotation for annotation in result.annotations("notice") if "check-runs" in annotation.data]
         assert "`checks: write`" in notice.data
         assert run_post(result, server, github, INPUT_COMMIT_STATUS=NAME) == ""
         github.faults.clear()
-        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | given)
-        assert [each for *_, each in checks(github)] == ["success"]
+        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | inputs)
+        assert [conclusion for *_, conclusion in checks(github)] == ["success"]
 
 
 def test_forbidden_check_run_is_not_tried_again(run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(now=clock.time) as github:
-        given = CHECK | {"github_token": READ_ONLY_TOKEN}
-        result, server = run_step(env={"GITHUB_API_URL": github.url}, **given)
+        inputs = CHECK | {"github_token": READ_ONLY_TOKEN}
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **inputs)
         assert (result.exit_code, result.outputs["verdict"]) == (0, "passed")
         assert len(result.annotations("notice")) == 2, "one of them says that no threshold is set"
         assert result.annotations("warning") == []
@@ -160,14 +160,14 @@ def test_unknown_commit_is_told_once(mode: str, run_step: RunStep, clock: Virtua
     with github_with(now=clock.time) as github:
         github.commits.add("f" * 40)
         github.pull_requests.clear()
-        given = CHECK | {"mode": mode, "commit_status": NAME}
-        result, server = run_step(event=EVENTS["issue_comment"], env={"GITHUB_API_URL": github.url}, **given)
+        inputs = CHECK | {"mode": mode, "commit_status": NAME}
+        result, server = run_step(event=EVENTS["issue_comment"], env={"GITHUB_API_URL": github.url}, **inputs)
         run_post(result, server, github, INPUT_MODE=mode, INPUT_COMMIT_STATUS=NAME)
         assert (github.check_runs, github.statuses) == ([], {})
-        told = [
+        lines = [
             annotation.data for annotation in result.annotations("notice") if annotation.data.startswith("Skipping")
         ]
-        assert told == ["Skipping commit status and check run: the tested commit is not known."]
+        assert lines == ["Skipping commit status and check run: the tested commit is not known."]
 
 
 @pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
@@ -194,15 +194,15 @@ def test_later_workflow_completes_check_run_of_launch(
 def test_rerun_gets_check_run_of_its_own(mode: str, run_step: RunStep, clock: VirtualClock) -> None:
     """GitHub cannot put a completed one back in progress. The second attempt resumes the run of the first."""
     with github_with(now=clock.time) as github:
-        given = {"test_set_id": "slow0001", "max_wait_time": "60", "mode": mode}
+        inputs = {"test_set_id": "slow0001", "max_wait_time": "60", "mode": mode}
         env = {"GITHUB_API_URL": github.url}
         prepared, server = run_step(env=env, **CHECK | {"mode": "launch", "test_set_id": "slow0001"})
-        given |= {"run_id": prepared.outputs["run_id"]} if mode == "wait" else {}
-        first, _ = run_step(world=server.world, env=env, **CHECK | given)
-        assert [each for *_, each in checks(github)][-1] == "timed_out"
+        inputs |= {"run_id": prepared.outputs["run_id"]} if mode == "wait" else {}
+        first, _ = run_step(world=server.world, env=env, **CHECK | inputs)
+        assert [conclusion for *_, conclusion in checks(github)][-1] == "timed_out"
         before = len(github.check_runs)
         again = {"max_wait_time": "3600"}
-        second, _ = run_step(world=server.world, env=env | {"GITHUB_RUN_ATTEMPT": "2"}, **CHECK | given | again)
+        second, _ = run_step(world=server.world, env=env | {"GITHUB_RUN_ATTEMPT": "2"}, **CHECK | inputs | again)
         assert second.outputs["run_id"] == first.outputs["run_id"]
         assert checks(github)[before:] == [(NAME, first.outputs["run_id"], "success")]
 
@@ -232,7 +232,7 @@ def test_post_step_completes_what_step_could_not(
 ) -> None:
     with github_with(f"{down} -> 502", now=clock.time) as github:
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK, **given)
-        assert [each for *_, each in checks(github)] == ([None] if down == COMPLETING else [])
+        assert [actual for *_, actual in checks(github)] == ([None] if down == COMPLETING else [])
         assert done_pages(result) == []
         github.faults.clear()
         run_post(result, server, github)
@@ -262,7 +262,7 @@ def test_interrupted_step_leaves_no_check_run_in_progress(
         assert clock.now() - at <= 6
         github.faults.clear()
         run_post(result, server, github, INPUT_CANCEL_ON_INTERRUPT=cancel)
-        assert [each for *_, each in checks(github)] == ["cancelled"]
+        assert [conclusion for *_, conclusion in checks(github)] == ["cancelled"]
         outcome = "the run was cancelled" if cancel == "true" else "the run goes on in Coval"
         assert github.check_runs[0].title == f"🚫 Cancelled: The step was interrupted; {outcome}."
 
@@ -286,7 +286,7 @@ def test_check_run_of_killed_step_is_completed(
         sha = HEAD if event in EVENTS else "f" * 40
         env = {"GITHUB_EVENT_PATH": str(tmp_path / "event.json"), "GITHUB_SHA": "f" * 40}
         run_post(known_state(result, *saved), server, github, **env)
-        assert [each for *_, each in checks(github, sha)] == ["failure"]
+        assert [conclusion for *_, conclusion in checks(github, sha)] == ["failure"]
         assert [check_run.title for check_run in github.check_runs] == [UNFINISHED]
 
 
@@ -300,8 +300,8 @@ def test_killed_mode_wait_completes_check_run_of_launch(
         launch, server = run_step(mode="launch", test_set_id="stuck001", matrix=matrix, env=env, **CHECK)
         cron: dict[str, Any] = {"schedule": "*/10 * * * *"}
         run_id = launch.outputs["run_id"]
-        given = {"mode": "wait", "run_id": run_id, "max_wait_time": "60", "test_set_id": ""}
-        result, _ = run_step(world=server.world, event=cron, env=env, **given, **CHECK)
+        inputs = {"mode": "wait", "run_id": run_id, "max_wait_time": "60", "test_set_id": ""}
+        result, _ = run_step(world=server.world, event=cron, env=env, **inputs, **CHECK)
         github.faults.clear()
         env = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}
         run_post(known_state(result, *saved), server, github, **env)
@@ -321,7 +321,7 @@ def test_damaged_state_completes_check_run_all_the_same(
         github.faults.clear()
         result.state["pages"] = json.dumps([1, {"input": []}, {"input": "check_run", "owed": owed, "made": made}])
         run_post(result, server, github)
-        assert "failure" in [each for *_, each in checks(github)]
+        assert "failure" in [conclusion for *_, conclusion in checks(github)]
 
 
 @pytest.mark.parametrize("annotations", ["true", "false"])
@@ -330,15 +330,15 @@ def test_annotations_are_on_the_file_once(
 ) -> None:
     """They are those of the log, which names no file then: the pull request would show each twice."""
     prompt_in(tmp_path / "workspace")
-    given = {"test_set_id": "allFail1", "annotations": annotations, "annotate_file": "prompts/agent.md"}
+    inputs = {"test_set_id": "allFail1", "annotations": annotations, "annotate_file": "prompts/agent.md"}
     with github_with(now=clock.time) as github:
-        result, _ = run_step(env={"GITHUB_API_URL": github.url}, silent=annotations == "false", **CHECK | given)
+        result, _ = run_step(env={"GITHUB_API_URL": github.url}, silent=annotations == "false", **CHECK | inputs)
         (check,) = github.check_runs
     assert len(check.annotations) == 9
     assert {
         (annotation["path"], annotation["start_line"], annotation["end_line"]) for annotation in check.annotations
     } == {("prompts/agent.md", 1, 1)}
-    assert all("file" not in each.properties for each in annotations_of(result))
+    assert all("file" not in note.properties for note in annotations_of(result))
     warnings = [(annotation.properties["title"], annotation.data) for annotation in result.annotations("warning")]
     shown = [(annotation["title"], annotation["message"]) for annotation in check.annotations]
     # A log ends with the worst simulation, a check run begins with it.
@@ -361,8 +361,8 @@ def test_check_run_without_failures_of_the_agent_or_file_has_no_annotations(
 def test_long_summary_is_cut_to_what_github_takes(run_step: RunStep, clock: VirtualClock) -> None:
     """Five hundred simulations fail."""
     with github_with(now=clock.time) as github:
-        given = {"test_set_id": "allFail1", "iteration_count": "50", "concurrency": "100"}
-        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | given)
+        inputs = {"test_set_id": "allFail1", "iteration_count": "50", "concurrency": "100"}
+        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | inputs)
         (check,) = github.check_runs
     assert check.status == "completed"
     assert LIMIT // 2 < len(check.summary.encode()) <= LIMIT
@@ -390,14 +390,14 @@ def test_killed_process_leaves_no_check_run_in_progress(hangs: str, tmp_path: Pa
         def reached() -> bool:
             if path == "/runs":
                 return any(request.method == "POST" for request in server.requests_seen)
-            seen = [each for each in github.requests_seen if each.method == verb and "check-runs" in each.path]
+            seen = [sent for sent in github.requests_seen if sent.method == verb and "check-runs" in sent.path]
             polled = any(request.path.startswith("/v1/runs/") for request in server.requests_seen)
             return bool(seen) if path else polled
 
         steps.kill_main_step_when(reached)
         log = steps.run_post_step()
         expected = "success" if verb == "PATCH" else "failure"
-        assert [each for *_, each in checks(github)] == [expected]
+        assert [conclusion for *_, conclusion in checks(github)] == [expected]
         before = len(github.check_runs)
         steps.run_post_step()
         assert len(github.check_runs) == before
@@ -414,8 +414,8 @@ def test_check_run_of_replaced_run_is_that_of_the_new_one(
     faults = [f"POST /repos/{REPOSITORY}/check-runs #1 -> drop-after"] if lost else []
     with github_with(*faults, now=clock.time) as github:
         env = {"GITHUB_API_URL": github.url} | RERUN
-        given = {"test_set_id": "slow0001", "mode": mode, "max_wait_time": "9000"}
-        second, _ = run_step(world=server.world, env=env, **CHECK | given)
+        inputs = {"test_set_id": "slow0001", "mode": mode, "max_wait_time": "9000"}
+        second, _ = run_step(world=server.world, env=env, **CHECK | inputs)
         old, new = server.world.runs
         assert second.outputs["run_id"] == new.run_id != old.run_id
         assert checks(github) == [(NAME, new.run_id, "success" if mode == "run" else None)]
@@ -427,7 +427,7 @@ def test_commit_status_that_fails_leaves_time_for_check_run(run_step: RunStep, c
     with github_with(*faults, now=clock.time) as github:
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"commit_status": NAME})
         run_post(result, server, github, INPUT_COMMIT_STATUS=NAME)
-        assert [each for *_, each in checks(github)] == ["success"]
+        assert [conclusion for *_, conclusion in checks(github)] == ["success"]
 
 
 @pytest.mark.parametrize("launched_in", ["", '{"region": "eu"}'])
@@ -445,13 +445,13 @@ def test_waiting_job_of_another_matrix_completes_check_run_of_launch(
         before = [(name, external_id) for name, external_id, _ in checks(github)]
         if kills:
             github.faults.append(Fault(f"{COMPLETING} -> 502"))
-        given = {"mode": "wait", "run_id": run_id, "matrix": f'{{"run": "{run_id}"}}'}
-        result, _ = run_step(world=server.world, event={"schedule": "*/10 * * * *"}, env=env, **given, **CHECK)
+        inputs = {"mode": "wait", "run_id": run_id, "matrix": f'{{"run": "{run_id}"}}'}
+        result, _ = run_step(world=server.world, event={"schedule": "*/10 * * * *"}, env=env, **inputs, **CHECK)
         github.faults.clear()
         if kills:
-            run_post(result, server, github, INPUT_MODE="wait", INPUT_RUN_ID=run_id, INPUT_MATRIX=given["matrix"])
+            run_post(result, server, github, INPUT_MODE="wait", INPUT_RUN_ID=run_id, INPUT_MATRIX=inputs["matrix"])
         assert [(name, external_id) for name, external_id, _ in checks(github)] == before
-        assert [each for *_, each in checks(github)] == ["success", None, None]
+        assert [conclusion for *_, conclusion in checks(github)] == ["success", None, None]
 
 
 @pytest.mark.parametrize("pages", [CHECK, {"commit_status": NAME, "github_token": TOKEN}], ids=["check", "status"])
@@ -471,9 +471,9 @@ def test_post_step_completes_what_waits_for_commit(
         result, _ = run_step("GET /runs/* -> 503", world=server.world, event=cron, env=env, **given)
         inputs = {f"INPUT_{name.upper()}": value for name, value in given.items()}
         run_post_step(result, server.world, GITHUB_API_URL=github.url, GITHUB_SHA="f" * 40, **inputs)
-        told = [(check_run.conclusion, check_run.title) for check_run in github.check_runs]
-        told += [(each["state"], each["description"]) for each in github.statuses.get(HEAD, [])[1:]]
-        ((ended, text),) = told
+        shown = [(check_run.conclusion, check_run.title) for check_run in github.check_runs]
+        shown += [(status["state"], status["description"]) for status in github.statuses.get(HEAD, [])[1:]]
+        ((ended, text),) = shown
         assert ended in ("cancelled", "timed_out", "failure", "error")
         assert result.outputs["reason"].removesuffix(".")[:80] in text
 
@@ -518,7 +518,7 @@ def test_late_effect_of_lost_creation_is_completed_too(
         if not late:
             take_effect()
         run_post(result, server, github)
-        assert [each for *_, each in checks(github)] == ["success", "success"]
+        assert [conclusion for *_, conclusion in checks(github)] == ["success", "success"]
 
 
 def test_check_run_that_is_not_listed_yet_is_updated_by_its_id(run_step: RunStep, clock: VirtualClock) -> None:

@@ -118,7 +118,7 @@ def test_test_cases_are_waited_for_where_they_matter(
     world = World(clock.time)
     run_step(mode="launch", world=world)
     clock.sleep(600)
-    rows = [each | {"test_case_id": None} for each in world.list_simulations({})["simulated_conversations"]]
+    rows = [row | {"test_case_id": None} for row in world.list_simulations({})["simulated_conversations"]]
     began = clock.now()
     result, _ = run_step(
         f"GET /conversations/simulated {looks} -> json {json.dumps({'simulated_conversations': rows})}",
@@ -139,8 +139,8 @@ def test_test_cases_are_waited_for_where_they_matter(
 def test_entries_that_are_no_objects_are_not_ignored(run_step: RunStep) -> None:
     _, server = run_step(mode="launch")
     world = server.world
-    ids = [each["simulation_id"] for each in world.list_simulations({})["simulated_conversations"]]
-    rows = [{"simulation_id": each, "status": "COMPLETED"} for each in ids[:4]]
+    ids = [simulation["simulation_id"] for simulation in world.list_simulations({})["simulated_conversations"]]
+    rows = [{"simulation_id": simulation_id, "status": "COMPLETED"} for simulation_id in ids[:4]]
     run = completed_run(world, ids[:4])
     page = json.dumps({"simulated_conversations": [*rows, 7, None]})
     result, _ = run_step(
@@ -199,7 +199,7 @@ def test_judges_look_from_after_outage(fault: str, path: str, run_step: RunStep,
 def count_polls_until_end(run_step: RunStep, clock: VirtualClock) -> int:
     """Return how many polls it takes until the run has ended; the polls of another step are the same."""
     _, server = run_step(world=World(clock.time))
-    return sum(each.method == "GET" and each.path.startswith("/v1/runs/") for each in server.requests_seen) - 1
+    return sum(request.method == "GET" and request.path.startswith("/v1/runs/") for request in server.requests_seen) - 1
 
 
 def test_long_retry_after_does_not_hide_end_of_run(run_step: RunStep) -> None:
@@ -229,7 +229,7 @@ def test_data_from_after_outage_have_not_settled(run_step: RunStep) -> None:
     """The look that ends with the outage shows other data than the one before: it began with a poll long ago."""
     quirks = Quirks(simulations_trickle=100.0, output_ids="absent", null_progress=True)
     _, server = run_step(quirks=quirks)
-    paths = [each.path for each in server.requests_seen if each.method == "GET"]
+    paths = [request.path for request in server.requests_seen if request.method == "GET"]
     polls = paths.index("/v1/conversations/simulated")
     result, _ = run_step(f"GET /runs/* #{polls + 2}-{polls + 7} -> 503", quirks=quirks)
     assert (result.outputs["verdict"], result.outputs["total_simulations"]) == ("passed", "10"), result.log
@@ -246,10 +246,10 @@ def test_skipped_simulation_is_over_and_did_not_complete(allowed: str, verdict: 
 
 
 def test_run_with_skipped_simulations_is_a_baseline(run_step: RunStep, clock: VirtualClock) -> None:
-    given = {"thresholds": "Latency: avg <= baseline * 5", "baseline": "tag:nightly", "max_failed_simulations": "50%"}
+    inputs = {"thresholds": "Latency: avg <= baseline * 5", "baseline": "tag:nightly", "max_failed_simulations": "50%"}
     push = {"event": {"ref": "refs/heads/main"}}
     earlier, server = run_step(mode="launch", tags="nightly", **push, **SKIPPING)
     clock.sleep(120)
     env = {"GITHUB_RUN_ID": "1234567899"}
-    result, _ = run_step(world=server.world, test_set_id="someFail", env=env, **push, **given)
+    result, _ = run_step(world=server.world, test_set_id="someFail", env=env, **push, **inputs)
     assert result.outputs["baseline_run_id"] == earlier.outputs["run_id"], result.log

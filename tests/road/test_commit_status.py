@@ -47,7 +47,7 @@ def github_with(*faults: str, now: Callable[[], float] = time.time) -> Iterator[
 
 def states(github: FakeGitHub, sha: str = HEAD) -> list[tuple[str, str]]:
     """Return each status of the commit with its description."""
-    return [(each["state"], each.get("description", "")) for each in github.statuses.get(sha, [])]
+    return [(status["state"], status.get("description", "")) for status in github.statuses.get(sha, [])]
 
 
 def run_post(result: StepResult, server: Server, github: FakeGitHub, **env: str) -> str:
@@ -65,7 +65,7 @@ def test_final_status_is_retried_for_as_long_as_there_is_patience(
 ) -> None:
     with github_with("POST /repos/*/statuses/* #2-7 -> 502", now=clock.time) as github:
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, comment="always", **STATUS, **given)
-        assert [each for each, _ in states(github)] == ["pending", state]
+        assert [actual for actual, _ in states(github)] == ["pending", state]
     assert done_pages(result) == ["commit_status"]
     assert result.outputs["comment_url"], "the comment has time of its own"
 
@@ -86,7 +86,7 @@ def test_post_step_sets_status_that_step_could_not(
         run_step(env={"GITHUB_API_URL": healthy.url}, **STATUS, **given)
     with github_with(f"{FINAL} -> 502", now=clock.time) as github:
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **STATUS, **given)
-        assert [each for each, _ in states(github)] == ["pending"]
+        assert [actual for actual, _ in states(github)] == ["pending"]
         assert done_pages(result) == []
         github.faults.clear()
         run_post(result, server, github)
@@ -203,8 +203,8 @@ def test_killed_mode_wait_reports_on_launched_commit_and_job(
         env = {"GITHUB_API_URL": github.url}
         launch, server = run_step(mode="launch", test_set_id="stuck001", matrix=matrix, env=env, **STATUS)
         cron: dict[str, Any] = {"schedule": "*/10 * * * *"}
-        given = {"mode": "wait", "run_id": launch.outputs["run_id"], "max_wait_time": "60"}
-        result, _ = run_step(world=server.world, event=cron, env=env, **given, **STATUS)
+        inputs = {"mode": "wait", "run_id": launch.outputs["run_id"], "max_wait_time": "60"}
+        result, _ = run_step(world=server.world, event=cron, env=env, **inputs, **STATUS)
         github.faults.clear()
         run_post(
             known_state(result, *saved),
@@ -215,7 +215,7 @@ def test_killed_mode_wait_reports_on_launched_commit_and_job(
             GITHUB_SHA="f" * 40,
         )
         assert [state for state, _ in states(github)] == ["pending", "error"]
-        assert {each["context"] for each in github.statuses[HEAD]} == {"Coval (eu)" if matrix else "Coval"}
+        assert {status["context"] for status in github.statuses[HEAD]} == {"Coval (eu)" if matrix else "Coval"}
 
 
 class Processes:

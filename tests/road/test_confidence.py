@@ -86,12 +86,12 @@ def test_junit_has_red_case_only_if_check_is_red(
 
     assert len(document.findall(".//failure")) == failures
     assert document.findall(".//error") == []
-    properties = {each.get("name"): each.get("value") for each in document.iter("property")}
+    properties = {node.get("name"): node.get("value") for node in document.iter("property")}
     assert properties["Resolved: rate(YES) >= 90%: confidence"] == "0.95"
     assert properties["Resolved: rate(YES) >= 90%: upper"] == "1"
     (written,) = tmp_path.rglob("report.json")
     (criterion,) = (
-        each for each in json.loads(written.read_text())["legs"][0]["criteria"] if each["kind"] == "threshold"
+        entry for entry in json.loads(written.read_text())["legs"][0]["criteria"] if entry["kind"] == "threshold"
     )
     assert criterion["lower"] == pytest.approx(0.7411, abs=1e-4)
     assert (criterion["upper"], criterion["confidence"], criterion["sides"]) == (1.0, 0.95, "one")
@@ -134,8 +134,8 @@ def test_input_without_effect_is_told(inputs: dict[str, str], warning: str, run_
 def test_confidence_is_percentage_or_share(given: str, share: float, run_step: RunStep, tmp_path: Path) -> None:
     run_step(json_path="report.json", confidence=given, thresholds="Resolved: rate(YES) >= 10%")
     (written,) = tmp_path.rglob("report.json")
-    found = [each["confidence"] for each in json.loads(written.read_text())["legs"][0]["criteria"]]
-    assert found[-1] == pytest.approx(share)
+    levels = [criterion["confidence"] for criterion in json.loads(written.read_text())["legs"][0]["criteria"]]
+    assert levels[-1] == pytest.approx(share)
 
 
 @pytest.mark.parametrize("given", ["95", "1.5", "50%", "100%", "0", "high", "-95%", "nan"])

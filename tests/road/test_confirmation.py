@@ -71,7 +71,7 @@ class Nights:
 
     def having(self, tag: str) -> list[int]:
         """The numbers of the runs that have a tag, from 0."""
-        return [number for number, each in enumerate(self.world.runs) if tag in each.tags]
+        return [number for number, run in enumerate(self.world.runs) if tag in run.tags]
 
     @property
     def holders(self) -> list[int]:
@@ -293,9 +293,9 @@ def test_passing_fault_does_not_hinder_the_mark(fault: str, nights: Nights) -> N
 
 
 def test_mark_and_tag_find_room_among_many_tags_of_the_user(nights: Nights) -> None:
-    given = {"tags": ",".join(f"t{number}" for number in range(MOST_RUN_TAGS - OURS - 2)), "drift": "tag:golden"}
+    inputs = {"tags": ",".join(f"t{number}" for number in range(MOST_RUN_TAGS - OURS - 2)), "drift": "tag:golden"}
     nights.night(SLOW)
-    run_id = nights.night(USUAL, **given).outputs["run_id"]
+    run_id = nights.night(USUAL, **inputs).outputs["run_id"]
     assert (nights.having(BETTER), nights.having("golden")) == ([1], [1])
     nights.night(USUAL, drift="tag:golden", env=BY_HAND, accept="true", mode="wait", run_id=run_id)
     assert nights.holders == nights.having(ACCEPTED) == [1]

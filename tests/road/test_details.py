@@ -53,7 +53,7 @@ def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport
 
 def transcripts_read(server: Server) -> list[str]:
     """Return the ids of simulations whose transcript was asked for."""
-    paths = [each.path.removeprefix("/v1/").split("/") for each in server.requests_seen]
+    paths = [request.path.removeprefix("/v1/").split("/") for request in server.requests_seen]
     return [parts[-1] for parts in paths if parts[:2] == ["conversations", "simulated"] and len(parts) == 3]
 
 
@@ -73,7 +73,9 @@ def test_simulation_that_did_not_complete_has_transcript(leg_of: Callable[..., t
     leg, _ = leg_of(include_transcripts="failures", test_set_id="someFail")
     assert leg.result is not None
     failed = {simulation.id for simulation in leg.result.simulations if not simulation.completed}
-    assert {each: len(turns) for each, turns in leg.details.transcripts.items()} == dict.fromkeys(failed, 2)
+    assert {simulation_id: len(turns) for simulation_id, turns in leg.details.transcripts.items()} == dict.fromkeys(
+        failed, 2
+    )
 
 
 def test_no_more_transcripts_are_read_than_are_shown(leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
@@ -132,8 +134,8 @@ def test_junit_has_times_of_conversations_that_were_fetched_and_of_no_others(
     shape: Any, run_step: RunStep, tmp_path: Path
 ) -> None:
     """Each conversation has four turns, which begin 1 s apart and last 0.8 s; a chat has no times."""
-    given = BAD | {"test_set_id": "flaky001", "include_transcripts": "failures", "junit_path": "junit.xml"}
-    run_step(quirks=Quirks(transcript=shape), **given)
+    inputs = BAD | {"test_set_id": "flaky001", "include_transcripts": "failures", "junit_path": "junit.xml"}
+    run_step(quirks=Quirks(transcript=shape), **inputs)
     (written,) = tmp_path.rglob("junit.xml")
     suite, _ = ET.parse(written).getroot()
     times = {case.get("time") for case in suite if case.find("failure") is not None}

@@ -62,12 +62,12 @@ class Nights:
     @property
     def holders(self) -> list[int]:
         """The numbers of the runs that have the tag, from 0."""
-        return [number for number, each in enumerate(self.world.runs) if "golden" in each.tags]
+        return [number for number, run in enumerate(self.world.runs) if "golden" in run.tags]
 
     @property
     def failed(self) -> list[int]:
         """The numbers of the runs that are marked as failed."""
-        return [number for number, each in enumerate(self.world.runs) if "coval-gate/failed" in each.tags]
+        return [number for number, run in enumerate(self.world.runs) if "coval-gate/failed" in run.tags]
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_slow_decline_fails_although_no_night_is_worse_than_the_one_before(night
     assert past.failed == [len(past.world.runs) - 1]
     assert "accept: true" in result.log
     (leg,) = json.loads(result.json)["legs"]
-    (found,) = [each for each in leg["criteria"] if each["kind"] == "drift"]
+    (found,) = [criterion for criterion in leg["criteria"] if criterion["kind"] == "drift"]
     path = found["drift"]
     assert len(path["nights"]) == len(verdicts)
     assert path["sum"] > path["level"]

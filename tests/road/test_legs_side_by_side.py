@@ -112,14 +112,14 @@ def test_legs_take_as_long_as_the_longest(fault: str, tmp_path: Path, clock: Vir
     """The response to a launch is lost, with its effect or without, and its leg alone takes longer."""
     steps = Steps(tmp_path, clock, fault)
     ended = steps.run(LEGS, thresholds=example_thresholds())
-    verdicts = {name: [each["verdict"] for each in leg["runs"]] for name, leg in ended.legs.items()}
+    verdicts = {name: [trial["verdict"] for trial in leg["runs"]] for name, leg in ended.legs.items()}
     assert verdicts == {name: EXPECTED[name] for name in LEGS}, ended.log
     assert [ended.legs[name]["verdict"] for name in LEGS] == ["passed", "passed", "passed", "failed", "passed"]
     assert (ended.outputs["verdict"], ended.document["verdict"]) == ("failed", "failed")
-    launched = Counter(json.dumps({**each.body, "metadata": None}) for each in steps.world.runs)
+    launched = Counter(json.dumps({**record.body, "metadata": None}) for record in steps.world.runs)
     assert sorted(launched.values()) == [1, 1, 1, 2, 2], "each trial is launched once"
     assert json.loads(ended.outputs["run_ids"]) == [run["id"] for leg in ended.legs.values() for run in leg["runs"]]
-    ends = [each.end_time - each.create_time for each in steps.world.runs]
+    ends = [record.end_time - record.create_time for record in steps.world.runs]
     assert clock.now() < 2 * max(ends) + SLACK < sum(ends)
 
 

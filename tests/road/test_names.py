@@ -31,16 +31,16 @@ INTERRUPTIONS = ",".join(metric.id for metric in BUILTIN_METRICS)
 def requests_before_launch(server: Server) -> list[str]:
     """Return the requests up to the launch, without the ids of metrics."""
     lines = []
-    for each in server.requests_seen:
-        if each.method == "POST":
+    for request in server.requests_seen:
+        if request.method == "POST":
             break
-        path = each.path.removeprefix("/v1")
-        lines.append("GET /metrics/*" if path.startswith("/metrics/") else f"{each.method} {path}")
+        path = request.path.removeprefix("/v1")
+        lines.append("GET /metrics/*" if path.startswith("/metrics/") else f"{request.method} {path}")
     return lines
 
 
 def launches(server: Server) -> int:
-    return sum(each.method == "POST" for each in server.requests_seen)
+    return sum(request.method == "POST" for request in server.requests_seen)
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,8 @@ def undisturbed_seconds(finished_step: RunStep) -> int:
         [{}, {"metric_ids": f"{LATENCY.id},{RESOLVED.id},{COMPLIANCE.id}"}],
         [
             *[f"GET /metrics -> {failure}" for failure in FAILURES],
-            *[f"GET /metrics -> json {each}" for each in UNSURE],
-            *[f"GET /metrics/* #1 -> {each}" for each in ("403", "503", "body {}")],
+            *[f"GET /metrics -> json {body}" for body in UNSURE],
+            *[f"GET /metrics/* #1 -> {fault}" for fault in ("403", "503", "body {}")],
             *[f"GET /agents/* #1 -> {failure}" for failure in FAILURES],
             "GET /metrics -> slow 20",
             'GET /agents/* #1 -> json {"agent": {"id": "agent00000000000000001", "metric_ids": [null]}}',
@@ -267,7 +267,7 @@ def test_renamed_in_list_only_is_no_problem(name: str, run_step: RunStep) -> Non
 
 
 def test_list_of_several_pages_is_read_until_all_names_are_found(run_step: RunStep) -> None:
-    first = {"metrics": [{"id": f"other{each}", "metric_name": f"Other {each}"} for each in range(100)]}
+    first = {"metrics": [{"id": f"other{number}", "metric_name": f"Other {number}"} for number in range(100)]}
     page = json.dumps(first | {"next_page_token": "eyJvZmZzZXQiOiAwfQ=="})
     result, server = run_step(f"GET /metrics #1 -> json {page}", thresholds="Latency: avg < 2", metric_ids=TWO_METRICS)
     assert result.outputs["verdict"] == "passed"

@@ -32,11 +32,11 @@ def test_step_outside_github_has_log_and_files_and_no_pages(
         result, _ = run_step(env=env, bare=True, json_path="coval.json", junit_path="reports/junit.xml", **PAGES)
         assert github.requests_seen == []
     assert result.exit_code == 0
-    told = [line for line in result.log.splitlines() if "Skipping" in line or "pull request" in line]
-    assert told == [
+    lines = [line for line in result.log.splitlines() if "Skipping" in line or "pull request" in line]
+    assert lines == [
         "Skipping comment, commit status and check run: the job has no GitHub repository.",
         "There is no pull request to comment on.",
     ]
     assert "verdict=passed" in result.log
     assert (result.outputs, result.state, result.summary) == ({}, {}, "")
-    assert sorted(str(each.relative_to(here)) for each in here.rglob("*.*")) == ["coval.json", "reports/junit.xml"]
+    assert sorted(str(path.relative_to(here)) for path in here.rglob("*.*")) == ["coval.json", "reports/junit.xml"]

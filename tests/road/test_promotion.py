@@ -62,7 +62,7 @@ def world_with(clock: VirtualClock, *own: str, quirks: Quirks | None = None, **b
 
 
 def requests(server: Server, method: str) -> list[str]:
-    return [each.path for each in server.requests_seen if each.method == method]
+    return [request.path for request in server.requests_seen if request.method == method]
 
 
 def test_first_promotion_adds_tag_and_keeps_others(run_step: RunStep) -> None:
@@ -183,7 +183,9 @@ def test_only_passed_run_is_promoted(given: dict[str, str], run_step: RunStep, c
     result, server = promote(run_step, world=world, json_path="reports/coval.json", **given)
     assert result.outputs["verdict"] != "passed"
     assert holders(world) == [old]
-    assert not [each for each in server.requests_seen if each.method == "PATCH" and "stable" in each.json["tags"]]
+    assert not [
+        request for request in server.requests_seen if request.method == "PATCH" and "stable" in request.json["tags"]
+    ]
     promotion = json.loads(result.json)["legs"][0]["promotion"]
     assert promotion is None or promotion["obstacle"] == "in_doubt"
     assert bool(promotion) is ("Not promoted to `stable`: a threshold" in result.summary)
@@ -409,8 +411,8 @@ def test_interrupted_promotion_leaves_newer_holder(run_step: RunStep, clock: Vir
 def test_interrupted_promotion_begins_no_reference(run_step: RunStep, clock: VirtualClock) -> None:
     world, old = world_with(clock, "stable")
     clock.at(clock.now() + 75, clock.interrupt)
-    given = {"baseline": "tag:stable", "thresholds": "Latency: avg <= baseline * 9", "drift": "tag:golden"}
-    result, server = promote(run_step, f"PATCH /runs/{old} -> 503", world=world, **given)
+    inputs = {"baseline": "tag:stable", "thresholds": "Latency: avg <= baseline * 9", "drift": "tag:golden"}
+    result, server = promote(run_step, f"PATCH /runs/{old} -> 503", world=world, **inputs)
     new = result.outputs["run_id"]
     assert (result.outputs["verdict"], tags(world, new)) == ("passed", ("stable",)), "the step ends, for it is killed"
     assert requests(server, "PATCH").count(f"/v1/runs/{new}") == 1
@@ -514,5 +516,5 @@ def test_run_that_was_not_compared_does_not_take_the_tag_of_a_baseline(run_step:
     compared = {"baseline": "tag:stable", "thresholds": "Resolved: rate(YES) >= baseline"}
     result, _ = promote(run_step, *['GET /runs #1-12 -> json {"runs": []}'], world=world, **compared)
     assert (result.outputs["verdict"], holders(world)) == ("inconclusive", [old])
-    told = f"Not promoted to `stable`: it was compared with no baseline, and run `{old}` has the tag."
-    assert told in result.summary
+    message = f"Not promoted to `stable`: it was compared with no baseline, and run `{old}` has the tag."
+    assert message in result.summary

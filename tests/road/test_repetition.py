@@ -138,23 +138,23 @@ def test_what_a_later_run_breaks_fails(
 def test_repetition_that_breaks_what_is_counted_is_the_last(run_step: RunStep, clock: VirtualClock) -> None:
     world = World(clock.time)
     clock.at(clock.now() + 30, lambda: setattr(world, "scenario", replace(PASSING, values=BROKEN)))
-    given = FLAKY | {"thresholds": f"{RATE}\nCompliance: count(NO) == 0", "repeat_on_failure": "5"}
-    result, _ = run_step(**given, world=world)
+    inputs = FLAKY | {"thresholds": f"{RATE}\nCompliance: count(NO) == 0", "repeat_on_failure": "5"}
+    result, _ = run_step(**inputs, world=world)
     assert (result.outputs["verdict"], len(world.runs)) == ("failed", 2)
 
 
 def test_repetitions_draw_the_same_test_cases(run_step: RunStep, clock: VirtualClock) -> None:
     """So do those of a later attempt, but not those of another workflow run."""
-    given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1", "sub_sample_size": "4"}
-    result, server = run_step(**given)
+    inputs = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1", "sub_sample_size": "4"}
+    result, server = run_step(**inputs)
     clock.rearm()
     for env in ({"GITHUB_RUN_ATTEMPT": "2"}, {"GITHUB_RUN_ID": "9999999999"}):
-        run_step(world=server.world, env=env, **given)
+        run_step(world=server.world, env=env, **inputs)
     drawn = [
         sorted({simulation.test_case_id for simulation in record.plan.simulations}) for record in server.world.runs
     ]
     seeds = [record.body["options"]["sub_sample_seed"] for record in server.world.runs]
-    assert [drawn.index(each) for each in drawn] == [0, 0, 0, 0, 4, 4]
+    assert [drawn.index(sample) for sample in drawn] == [0, 0, 0, 0, 4, 4]
     assert [seeds.index(seed) for seed in seeds] == [0, 0, 0, 0, 4, 4]
     assert f"All runs of this step draw their test cases with sub_sample_seed {seeds[0]}." in result.log
 
@@ -301,12 +301,12 @@ def test_post_step_cancels_repetition_of_killed_step(run_step: RunStep, clock: V
 
 def test_later_attempt_resumes_repetition_in_its_turn(run_step: RunStep, clock: VirtualClock) -> None:
     """The first run is launched anew; the unfinished repetition of the earlier attempt waits until that has failed."""
-    given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1"}
+    inputs = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1"}
     clock.at(SECOND, clock.interrupt)
-    _, server = run_step(**given, cancel_on_interrupt="false")
+    _, server = run_step(**inputs, cancel_on_interrupt="false")
     prolong(server.world, seconds=600)
     clock.rearm()
-    again, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given)
+    again, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **inputs)
     first, repetition, anew = server.world.runs
     assert json.loads(again.outputs["run_ids"]) == [anew.run_id, repetition.run_id]
     assert f"Taking over the run of an earlier attempt, {repetition.run_id}" in again.log
@@ -326,16 +326,18 @@ def test_later_attempt_ends_repetition_that_it_does_not_need(
     faults: list[str], later: dict[str, str], statuses: list[str], run_step: RunStep, clock: VirtualClock
 ) -> None:
     """Its own first run passes, or cannot be judged, and another step's repetitions are not its own."""
-    given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "2"}
+    inputs = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "2"}
     clock.at(SECOND, clock.interrupt)
-    _, server = run_step(**given, cancel_on_interrupt="false")
+    _, server = run_step(**inputs, cancel_on_interrupt="false")
     prolong(server.world, seconds=600)
     clock.rearm()
-    passing = given | {"thresholds": "Resolved: rate(YES) >= 1%"}
+    passing = inputs | {"thresholds": "Resolved: rate(YES) >= 1%"}
     again, _ = run_step(*faults, world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **passing | later)
     assert run_statuses(server.world) == statuses, again.log
-    told = f"Cancelled run {server.world.runs[1].run_id}: a repetition of an earlier attempt, which nothing needs now."
-    assert (told in again.log) is ("CANCELLED" in statuses)
+    message = (
+        f"Cancelled run {server.world.runs[1].run_id}: a repetition of an earlier attempt, which nothing needs now."
+    )
+    assert (message in again.log) is ("CANCELLED" in statuses)
 
 
 @pytest.mark.parametrize(
@@ -400,26 +402,26 @@ def test_invalid_input_sends_nothing(run_step: RunStep, clock: VirtualClock) -> 
 
 def left_repetition(run_step: RunStep, clock: VirtualClock) -> tuple[Server, dict[str, str]]:
     """Let an attempt leave its repetition unfinished; return the server and the inputs."""
-    given = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1"}
+    inputs = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1"}
     clock.at(SECOND, clock.interrupt)
-    _, server = run_step(**given, cancel_on_interrupt="false")
+    _, server = run_step(**inputs, cancel_on_interrupt="false")
     prolong(server.world, seconds=600)
     clock.rearm()
     assert run_statuses(server.world) == ["COMPLETED", "IN PROGRESS"]
-    return server, given
+    return server, inputs
 
 
 def test_repetition_that_cannot_be_looked_for_is_warned_about(run_step: RunStep, clock: VirtualClock) -> None:
-    given = {"test_set_id": "failing1", "repeat_on_failure": "1"}
+    inputs = {"test_set_id": "failing1", "repeat_on_failure": "1"}
     clock.at(SECOND, clock.interrupt)
-    _, server = run_step(**given, thresholds=SLOW, cancel_on_interrupt="false")
+    _, server = run_step(**inputs, thresholds=SLOW, cancel_on_interrupt="false")
     clock.rearm()
     again, _ = run_step(
         "GET /runs #2-999 -> 503",
         world=server.world,
         env={"GITHUB_RUN_ATTEMPT": "2"},
         thresholds="Resolved: rate(YES) >= 1%",
-        **given,
+        **inputs,
     )
     assert again.outputs["verdict"] == "passed", again.log
     (warning,) = (annotation.data for annotation in again.annotations("warning"))
@@ -463,11 +465,11 @@ def test_reports_tell_runs_apart(run_step: RunStep) -> None:
     result, server = run_step(**FLAKY, dashboard_url=url, json_path="reports/coval.json")
     first, second = (record.run_id for record in server.world.runs)
     (leg,) = json.loads(result.json)["legs"]
-    assert [(each["id"], each["verdict"], each["status"]) for each in leg["runs"]] == [
+    assert [(run["id"], run["verdict"], run["status"]) for run in leg["runs"]] == [
         (first, "failed", "COMPLETED"),
         (second, "passed", "COMPLETED"),
     ]
-    for each in leg["simulations"]:
-        assert each["run_id"] in (first, second)
-        assert each["url"] == f"{url}/runs/{each['run_id']}/results/{each['id']}"
-    assert {(each["stability"], each["failed"], each["total"]) for each in leg["failing_cases"]} == {("flaky", 1, 2)}
+    for simulation in leg["simulations"]:
+        assert simulation["run_id"] in (first, second)
+        assert simulation["url"] == f"{url}/runs/{simulation['run_id']}/results/{simulation['id']}"
+    assert {(case["stability"], case["failed"], case["total"]) for case in leg["failing_cases"]} == {("flaky", 1, 2)}

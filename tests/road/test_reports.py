@@ -74,8 +74,8 @@ def run_step_with_reports(run_step: RunStep, github: FakeGitHub) -> Callable[...
 
 def reports_of(result: StepResult, github: FakeGitHub) -> dict[str, str]:
     """Return all reports by file name."""
-    statuses = [f"{each['state']:<8} {each.get('description', '')}" for each in github.statuses.get(HEAD, [])]
-    comments = [each.body for each in github.comments.get(42, [])]
+    statuses = [f"{entry['state']:<8} {entry.get('description', '')}" for entry in github.statuses.get(HEAD, [])]
+    comments = [comment.body for comment in github.comments.get(42, [])]
     reports = {
         "status.txt": "".join(f"{status}\n" for status in statuses),
         "comment.md": "\n".join(comments),
@@ -113,13 +113,13 @@ def test_all_reports_are_valid_and_consistent(name: str, reported_step: Reported
     for leg in document["legs"]:
         assert leg["verdict"] == document["verdict"]
         assert len(leg["simulations"]) == (leg["total_simulations"] or 0) or name == "empty"
-        missed = [each for each in leg["criteria"] if each["verdict"] not in ("passed", "skipped")]
+        missed = [criterion for criterion in leg["criteria"] if criterion["verdict"] not in ("passed", "skipped")]
         assert (missed == []) == (verdict in ("passed", "") or leg["total_simulations"] is None)
-        assert {each["reason"] for each in missed} <= set(document["reasons"])
-        for each in missed:
-            assert (each["margin"] or 0.0) <= 0 or each["verdict"] == "inconclusive"
-            assert each["problem"] or each["actual"] is not None
-    assert [leg["run"]["id"] for leg in document["legs"]] == [each for each in [result.outputs["run_id"]] if each]
+        assert {criterion["reason"] for criterion in missed} <= set(document["reasons"])
+        for criterion in missed:
+            assert (criterion["margin"] or 0.0) <= 0 or criterion["verdict"] == "inconclusive"
+            assert criterion["problem"] or criterion["actual"] is not None
+    assert [leg["run"]["id"] for leg in document["legs"]] == [run_id for run_id in [result.outputs["run_id"]] if run_id]
 
     junit_schema().validate(result.junit)
     suites = ET.fromstring(result.junit)
@@ -132,7 +132,7 @@ def test_all_reports_are_valid_and_consistent(name: str, reported_step: Reported
     assert escape(result.outputs["reason"]) in html
     assert html.count('<tr class="row ') == sum(len(leg["simulations"]) for leg in document["legs"])
 
-    states = [each["state"] for each in github.statuses[HEAD]] if github.statuses else []
+    states = [status["state"] for status in github.statuses[HEAD]] if github.statuses else []
     final = {"passed": "success", "failed": "failure", "skipped": "pending", "": "pending"}.get(verdict, "error")
     if verdict == "inconclusive":
         final = "failure" if result.exit_code else "success"
@@ -145,7 +145,7 @@ def test_all_reports_are_valid_and_consistent(name: str, reported_step: Reported
     for comment in comments:
         assert comment.body.startswith("<!-- coval-gate ")
         assert result.outputs["run_url"] in comment.body
-    assert KEY not in f"{result.json}{result.junit}{[each.body for each in comments]}{github.statuses}"
+    assert KEY not in f"{result.json}{result.junit}{[shown.body for shown in comments]}{github.statuses}"
 
 
 def test_mutations_of_one_name_are_told_apart_in_all_reports(
@@ -158,24 +158,25 @@ def test_mutations_of_one_name_are_told_apart_in_all_reports(
         mutation_ids=",".join(ids),
         thresholds="Latency: p(95) < 1.5\nResolved: rate(YES) >= 90%",
     )
-    labels = [f"{catalogue.MUTATIONS[0].name} [{each}]" for each in sorted(ids)]
+    labels = [f"{catalogue.MUTATIONS[0].name} [{mutation_id}]" for mutation_id in sorted(ids)]
     assert result.outputs["verdict"] == "failed"
     latency = json.loads(result.outputs["metrics"])["Latency"]["variants"]
     assert {name: entry["count"] for name, entry in latency.items()} == dict.fromkeys(["agent", *labels], 10)
     assert len({entry["mean"] for entry in latency.values()}) == 3
 
     (leg,) = json.loads(result.json)["legs"]
-    assert [(each["variant"], each["mutation_id"]) for each in leg["variants"]] == [
+    assert [(variant["variant"], variant["mutation_id"]) for variant in leg["variants"]] == [
         ("agent", ""), *zip(labels, sorted(ids), strict=True)
     ]  # fmt: skip
-    judged = [(each["variant"], each["criterion"]) for each in leg["criteria"]]
+    judged = [(criterion["variant"], criterion["criterion"]) for criterion in leg["criteria"]]
     assert len(set(judged)) == len(judged) == 9
-    assert {each["variant"] for each in leg["simulations"]} == {"agent", *labels}
+    assert {simulation["variant"] for simulation in leg["simulations"]} == {"agent", *labels}
 
     suites = ET.fromstring(result.junit)
     assert [(suite.attrib["name"], suite.attrib["tests"]) for suite in suites] == [
-        *((f"Coval.simulations of {each}", "10") for each in ("agent", *labels)), ("Coval.criteria of the gate", "9")
-    ]  # fmt: skip
+        *((f"Coval.simulations of {variant}", "10") for variant in ("agent", *labels)),
+        ("Coval.criteria of the gate", "9"),
+    ]
     names = [case.attrib["name"] for case in suites[-1].iter("testcase")]
     assert len(set(names)) == len(names)
 
@@ -187,7 +188,7 @@ def test_mutations_of_one_name_are_told_apart_in_all_reports(
         rows = [line for line in text.splitlines() if "`Latency: p(95) < 1.5` (" in line]
         assert len(set(rows)) == len(rows) == 2
     lines = [line for line in result.log.splitlines() if line.startswith("  ✗ Latency: p(95) < 1.5 [")]
-    assert [each for line in lines for each in sorted(ids) if each in line] == sorted(ids)
+    assert [mutation_id for line in lines for mutation_id in sorted(ids) if mutation_id in line] == sorted(ids)
 
 
 @pytest.mark.parametrize("fields", ["both", "id-only", "name-only"])
@@ -286,7 +287,7 @@ def test_event_with_pull_request_gets_comment_and_status(
     github.add_pull_request(42, HEAD, owner="mallory", branch="better-greeting")
     result = run_step_with_reports(event=EVENTS[event])
     assert result.outputs["comment_url"] == github.comments[42][0].html_url
-    assert [each["state"] for each in github.statuses[HEAD]] == ["pending", "success"]
+    assert [status["state"] for status in github.statuses[HEAD]] == ["pending", "success"]
     assert f"`{HEAD[:7]}`" in github.comments[42][0].body
 
 
@@ -302,7 +303,7 @@ def test_event_without_pull_request_gets_status_only(
     result = run_step_with_reports(event=event)
     assert result.outputs["comment_url"] == ""
     assert "There is no pull request to comment on." in result.log
-    assert [each["state"] for each in github.statuses[sha]] == ["pending", "success"]
+    assert [status["state"] for status in github.statuses[sha]] == ["pending", "success"]
 
 
 @pytest.mark.parametrize("shown", ["both", "tags", "metadata"])
@@ -313,11 +314,11 @@ def test_wait_in_other_workflow_reports_on_launched_commit(
     inputs = {"commit_status": STATUS, "comment": "always", "github_token": TOKEN}
     env = {"GITHUB_API_URL": github.url}
     launch, server = run_step(mode="launch", env=env, quirks=Quirks(run_identity=shown), **inputs)
-    assert [each["state"] for each in github.statuses[HEAD]] == ["pending"]
+    assert [status["state"] for status in github.statuses[HEAD]] == ["pending"]
     run_id, cron = launch.outputs["run_id"], {"schedule": "*/10 * * * *"}
     result, _ = run_step(mode="wait", run_id=run_id, world=server.world, event=cron, env=env, **inputs)
     assert result.outputs["verdict"] == "passed"
-    assert [each["state"] for each in github.statuses[HEAD]] == ["pending", "success"]
+    assert [status["state"] for status in github.statuses[HEAD]] == ["pending", "success"]
     assert github.statuses[HEAD][-1]["target_url"] == result.outputs["run_url"]
     assert f"`{HEAD[:7]}`" in github.comments[42][0].body
 
@@ -330,7 +331,7 @@ def test_wait_in_other_workflow_concludes_status_of_matrix_job(run_step: RunStep
     run_id, cron = launch.outputs["run_id"], {"schedule": "*/10 * * * *"}
     run_step(mode="wait", run_id=run_id, world=server.world, event=cron, env=env, **inputs)
     name = f"{STATUS} (eu)"
-    assert [(each["context"], each["state"]) for each in github.statuses[HEAD]] == [
+    assert [(status["context"], status["state"]) for status in github.statuses[HEAD]] == [
         (name, "pending"),
         (name, "success"),
     ]
@@ -380,12 +381,12 @@ def test_report_of_earlier_step_does_not_survive_a_killed_one(
 ) -> None:
     first, _ = run_step(mode=mode, **FILES)
     written = [first.workspace / path for path in FILES.values()]
-    assert all(each.is_file() for each in written)
+    assert all(file.is_file() for file in written)
     (first.workspace / "reports" / "other").touch()
     clock.at(clock.now(), kill)
     with pytest.raises(Killed):
         run_step("POST /runs -> 429", mode=mode, **FILES)
-    assert not any(each.exists() for each in written)
+    assert not any(file.exists() for file in written)
     assert (first.workspace / "reports" / "other").exists()
 
 
@@ -510,7 +511,7 @@ def test_error_says_how_many_simulations_have_no_annotation(summary: str, where:
 
 def test_annotations_begin_with_least_bad_simulation(run_step_with_reports: Callable[..., StepResult]) -> None:
     result = run_step_with_reports(test_set_id="failing1", thresholds=THRESHOLDS)
-    worst = [each["id"] for each in json.loads(result.json)["legs"][0]["simulations"]]
+    worst = [simulation["id"] for simulation in json.loads(result.json)["legs"][0]["simulations"]]
     annotated = [re.findall(r"\((\w+)\)$", annotation.data)[0] for annotation in result.annotations("warning")]
     assert annotated == worst[:9][::-1]
 
@@ -525,13 +526,15 @@ def prompt_in(workspace: Path) -> None:
 def test_annotations_of_failed_run_name_annotate_file(path: str, run_step: RunStep, tmp_path: Path) -> None:
     prompt_in(tmp_path / "workspace")
     result, _ = run_step(test_set_id="failing1", thresholds=THRESHOLDS, annotate_file=path)
-    places = {(each.properties.get("file"), each.properties.get("line")) for each in annotations_of(result)}
+    places = {
+        (annotation.properties.get("file"), annotation.properties.get("line")) for annotation in annotations_of(result)
+    }
     assert places == {("prompts/agent.md", "1")}
 
 
 def test_annotations_name_no_file_by_default(run_step: RunStep) -> None:
     result, _ = run_step(test_set_id="failing1", thresholds=THRESHOLDS)
-    assert all(set(each.properties) == {"title"} for each in annotations_of(result))
+    assert all(set(annotation.properties) == {"title"} for annotation in annotations_of(result))
 
 
 @pytest.mark.parametrize("given", [{"api_key": "coval_sk_wrong_0000000000"}, {"test_set_id": "errors01"}], ids=str)
@@ -590,7 +593,7 @@ def test_unwritable_report_is_error(run_step: RunStep, tmp_path: Path, clock: Vi
 def test_reports_without_single_values_have_mean(run_step_with_reports: Callable[..., StepResult]) -> None:
     """The older API has only summaries of metrics, and no names of test cases."""
     result = run_step_with_reports(quirks=Quirks(metric_shape="summary"))
-    (latency,) = [each for each in json.loads(result.json)["legs"][0]["metrics"] if each["name"] == "Latency"]
+    (latency,) = [metric for metric in json.loads(result.json)["legs"][0]["metrics"] if metric["name"] == "Latency"]
     assert latency["variants"]["agent"]["count"] == 0
     assert latency["variants"]["agent"]["mean"] > 0
 
@@ -624,7 +627,8 @@ def written_by(result: StepResult, github: FakeGitHub) -> dict[str, str]:
         "JSON": result.json,
         "JUnit": result.junit,
         "GitHub": "\n".join(
-            f"{each.path} {each.query} {json.dumps(each.json, ensure_ascii=False)}" for each in github.requests_seen
+            f"{request.path} {request.query} {json.dumps(request.json, ensure_ascii=False)}"
+            for request in github.requests_seen
         ),
     }
 
@@ -632,7 +636,7 @@ def written_by(result: StepResult, github: FakeGitHub) -> dict[str, str]:
 @pytest.mark.parametrize(
     "cases",
     shares(
-        [*((each, True) for each in DISGUISES), *((each, False) for each in DISGUISES if "\\" in DISGUISES[each]("_"))],
+        [*((name, True) for name in DISGUISES), *((name, False) for name in DISGUISES if "\\" in DISGUISES[name]("_"))],
         one_of=15,
     ),
 )
@@ -728,7 +732,7 @@ def test_misspelt_secret_is_error_in_own_pull_request_whatever_on_missing_api_ke
 ) -> None:
     result = run_step_with_reports(api_key="", on_missing_api_key="skip")
     assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
-    assert [each["state"] for each in github.statuses[HEAD]] == ["error"]
+    assert [status["state"] for status in github.statuses[HEAD]] == ["error"]
 
 
 UNJUDGED = "No threshold is set: the agent's quality was not judged."
@@ -810,29 +814,29 @@ def test_missed_targets_are_named_where_pass_rate_decides(
         assert all(line.startswith("| ⚪ |") and line.endswith("| informs only |") for line in targets)
     cases = {str(case.get("name")): case for case in ET.fromstring(result.junit).iter("testcase")}
     for name, missed in MISSED_TARGETS.items():
-        (found,) = (each for each in cases[name] if each.tag == ("failure" if failed else "skipped"))
+        (found,) = (node for node in cases[name] if node.tag == ("failure" if failed else "skipped"))
         assert in_order(found.text or "", missed)
     assert sum(name.startswith("Latency meets its target") for name in cases) == 1
     assert cases["Latency meets its target: at most 1.5"].find("skipped") is not None
     (leg,) = json.loads(result.json)["legs"]
-    assert {each["verdict"] for each in leg["criteria"] if each["kind"] == "target_met"} == {"skipped"}
-    assert [len(each["missed_criteria"]) for each in leg["simulations"]] == [2, 2, 1] + 7 * [0]
+    assert {criterion["verdict"] for criterion in leg["criteria"] if criterion["kind"] == "target_met"} == {"skipped"}
+    assert [len(simulation["missed_criteria"]) for simulation in leg["simulations"]] == [2, 2, 1] + 7 * [0]
     assert len([line for line in result.log.splitlines() if line.startswith("  ○ ")]) == 4
     warnings = result.annotations("warning")[::-1]
     assert [warning.properties["title"] for warning in warnings] == [
         f"Coval: {target}" for target in MISSED_TARGETS if failed
     ]
-    for each, missed in zip(warnings, MISSED_TARGETS.values(), strict=False):
-        assert in_order(each.data, missed)
+    for note, missed in zip(warnings, MISSED_TARGETS.values(), strict=False):
+        assert in_order(note.data, missed)
 
 
 def test_failed_criteria_are_those_of_json_report(run_step_with_reports: Callable[..., StepResult]) -> None:
     result = run_step_with_reports(test_set_id="failing1", thresholds=THRESHOLDS, use_metric_targets="true")
-    found = json.loads(result.outputs["failed_criteria"])
+    criteria = json.loads(result.outputs["failed_criteria"])
     (leg,) = json.loads(result.json)["legs"]
-    missed = [each for each in leg["criteria"] if each["verdict"] == "failed"]
-    assert len(found) == len(missed) == 8
-    assert [{name: each[name] for name in CRITERION_FIELDS} for each in missed] == found
+    missed = [criterion for criterion in leg["criteria"] if criterion["verdict"] == "failed"]
+    assert len(criteria) == len(missed) == 8
+    assert [{name: criterion[name] for name in CRITERION_FIELDS} for criterion in missed] == criteria
 
 
 @pytest.mark.parametrize(
@@ -849,12 +853,14 @@ def test_log_tells_nothing_twice(name: str, annotations: str, run_step_with_repo
     """Each criterion has a line, and its reason another one; each simulation is told once."""
     result = run_step_with_reports(**inputs_of(name), annotations=annotations, silent=annotations == "false")
     (leg,) = json.loads(result.json)["legs"]
-    for each in leg["criteria"]:
-        lines = [line for line in result.log.splitlines() if re.match(rf"  \S {re.escape(each['criterion'])} ", line)]
+    for criterion in leg["criteria"]:
+        lines = [
+            line for line in result.log.splitlines() if re.match(rf"  \S {re.escape(criterion['criterion'])} ", line)
+        ]
         assert len(lines) == 1
-        assert result.log.replace("%25", "%").count(each["reason"] or "\n\n\n") <= 1
-    for each in leg["simulations"]:
-        assert result.log.count(each["id"]) == (each["verdict"] != "passed")
+        assert result.log.replace("%25", "%").count(criterion["reason"] or "\n\n\n") <= 1
+    for simulation in leg["simulations"]:
+        assert result.log.count(simulation["id"]) == (simulation["verdict"] != "passed")
 
 
 END = 17  # lines of a log that its readers see first
@@ -878,8 +884,8 @@ def assert_annotations_tell_nothing_twice(result: StepResult) -> None:
     """Assert that a failing step has one error, and that no line of an annotation is in another."""
     errors, others = result.annotations("error"), [*result.annotations("warning"), *result.annotations("notice")]
     assert len(errors) == (result.exit_code != 0)
-    told = {line for error in errors for line in error.data.split("\n")}
-    assert not told & {line for other in others for line in other.data.split("\n")}
+    lines = {line for error in errors for line in error.data.split("\n")}
+    assert not lines & {line for other in others for line in other.data.split("\n")}
     assert len({other.data for other in others}) == len(others)
 
 
@@ -890,7 +896,7 @@ def test_row_links_to_simulation_or_has_its_id_where_organization_is_unknown(
     result = run_step_with_reports(**inputs_of("gate-flaky") | {"dashboard_url": f"https://app.coval.dev{path}"})
     (comment,) = github.comments[42]
     (leg,) = json.loads(result.json)["legs"]
-    missed = [each["id"] for each in leg["simulations"] if each["verdict"] != "passed"]
+    missed = [row["id"] for row in leg["simulations"] if row["verdict"] != "passed"]
     assert missed
     for simulation in missed:
         link = f"{result.outputs['run_url']}/results/{simulation}"

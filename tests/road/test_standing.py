@@ -79,7 +79,7 @@ def nights(run_step: RunStep, clock: VirtualClock) -> Nights:
 def test_same_commit_is_red_again_beside_the_run_before_it_got_worse(nights: Nights) -> None:
     good = nights.night("passing").outputs["run_id"]
     first, again = nights.night("failing"), nights.night("failing")
-    assert [each.outputs["verdict"] for each in (first, again)] == ["failed", "failed"]
+    assert [night.outputs["verdict"] for night in (first, again)] == ["failed", "failed"]
     assert again.outputs["baseline_run_id"] == good
     assert nights.marked(FAILED) == [first.outputs["run_id"], again.outputs["run_id"]]
     assert f"Marked run {first.outputs['run_id']} as failed: it will not be a baseline." in first.log
@@ -112,7 +112,7 @@ def test_mark_finds_room_among_many_tags_of_the_user(nights: Nights) -> None:
 def test_run_of_pull_request_needs_no_mark(run_step: RunStep) -> None:
     result, server = run_step(**FAILING)
     assert result.outputs["verdict"] == "failed"
-    assert not [each for each in server.requests_seen if each.method == "PATCH"]
+    assert not [request for request in server.requests_seen if request.method == "PATCH"]
 
 
 def test_missing_permission_for_the_mark_is_told_once(nights: Nights) -> None:
@@ -133,8 +133,8 @@ def test_all_runs_of_a_failed_step_are_marked(nights: Nights) -> None:
 
 
 def test_run_that_passed_with_its_repetitions_has_no_mark(run_step: RunStep) -> None:
-    given = {"test_set_id": "flaky002", "thresholds": "Resolved: rate(YES) >= 90%", "repeat_on_failure": "1"}
-    result, server = run_step(event=PUSH, env=ON_MAIN, **given)
+    inputs = {"test_set_id": "flaky002", "thresholds": "Resolved: rate(YES) >= 90%", "repeat_on_failure": "1"}
+    result, server = run_step(event=PUSH, env=ON_MAIN, **inputs)
     assert result.outputs["verdict"] == "passed"
     assert not any(FAILED in run.tags for run in server.world.runs)
     assert not any(leg["failed"] for leg in json.loads(result.state["legs"]))
@@ -232,10 +232,10 @@ def test_baseline_does_not_get_older_while_the_gate_fails(nights: Nights) -> Non
 
 def test_run_whose_baseline_is_too_old_is_not_promoted(nights: Nights) -> None:
     """Red at 29 days, at 31 days green: the tag stays where it is."""
-    given = OF_TAG | {"promote": "stable"}
-    first = nights.night("passing", days=29, **given).outputs["run_id"]
-    assert nights.night("failing", days=2, **given).outputs["verdict"] == "failed"
-    result = nights.night("failing", **given)
+    inputs = OF_TAG | {"promote": "stable"}
+    first = nights.night("passing", days=29, **inputs).outputs["run_id"]
+    assert nights.night("failing", days=2, **inputs).outputs["verdict"] == "failed"
+    result = nights.night("failing", **inputs)
     assert (result.outputs["verdict"], nights.holders()) == ("inconclusive", [first])
     assert "too old" in result.log
     assert "accept: true" in result.outputs["reason"]
@@ -245,10 +245,10 @@ def test_run_whose_baseline_is_too_old_is_not_promoted(nights: Nights) -> None:
 
 
 def test_run_that_comparisons_are_too_small_to_judge_is_promoted(nights: Nights) -> None:
-    given = OF_TAG | {"promote": "stable", "confidence": "95%"}
-    nights.night("passing", **given | {"thresholds": "Latency: avg < 9"})
-    given |= {"thresholds": "Resolved: rate(YES) >= baseline - 5pp"}
-    second = nights.night("passing", **given)
+    inputs = OF_TAG | {"promote": "stable", "confidence": "95%"}
+    nights.night("passing", **inputs | {"thresholds": "Latency: avg < 9"})
+    inputs |= {"thresholds": "Resolved: rate(YES) >= baseline - 5pp"}
+    second = nights.night("passing", **inputs)
     assert second.outputs["verdict"] == "inconclusive"
     assert nights.holders() == [second.outputs["run_id"]]
 
@@ -325,11 +325,11 @@ def test_accepted_run_begins_the_comparisons(nights: Nights) -> None:
 
 
 def test_accepted_run_takes_the_tag_of_promote(nights: Nights) -> None:
-    given = OF_TAG | {"promote": "stable"}
-    old = nights.night("passing", **given)
-    assert nights.night("failing", **given).outputs["verdict"] == "failed"
+    inputs = OF_TAG | {"promote": "stable"}
+    old = nights.night("passing", **inputs)
+    assert nights.night("failing", **inputs).outputs["verdict"] == "failed"
     assert nights.holders() == [old.outputs["run_id"]]
-    accepted = accept(nights, **given)
+    accepted = accept(nights, **inputs)
     assert nights.holders() == nights.marked(ACCEPTED) == [accepted.outputs["run_id"]]
     assert "To be accepted and promoted to `stable` once all reports are written" in accepted.summary
     assert accepted.log.index("Accepted run") < accepted.log.index("Promoted run")
@@ -346,9 +346,9 @@ def test_absolute_thresholds_judge_an_accepted_run(nights: Nights) -> None:
 @pytest.mark.parametrize("event", ["push", "schedule", "repository_dispatch", "pull_request", "workflow_run"])
 @pytest.mark.parametrize("mode", ["run", "wait"])
 def test_only_a_person_accepts(event: str, mode: str, run_step: RunStep) -> None:
-    given = {"run_id": "BGvffsneXVocAfhtfe4adw"} if mode == "wait" else {}
+    inputs = {"run_id": "BGvffsneXVocAfhtfe4adw"} if mode == "wait" else {}
     result, server = run_step(
-        event=PUSH, env=ON_MAIN | {"GITHUB_EVENT_NAME": event}, accept="true", mode=mode, **COMPARED, **given
+        event=PUSH, env=ON_MAIN | {"GITHUB_EVENT_NAME": event}, accept="true", mode=mode, **COMPARED, **inputs
     )
     assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
     assert result.outputs["reason"].startswith("accept must be false here: a person accepts a run by starting")
@@ -357,8 +357,8 @@ def test_only_a_person_accepts(event: str, mode: str, run_step: RunStep) -> None
 
 @pytest.mark.parametrize("mode", ["launch", "cancel"])
 def test_accept_has_no_effect_where_nothing_is_judged(mode: str, run_step: RunStep) -> None:
-    given = {"run_id": "BGvffsneXVocAfhtfe4adw"} if mode == "cancel" else {}
-    result, server = run_step(event=PUSH, env=BY_HAND, accept="true", mode=mode, **given)
+    inputs = {"run_id": "BGvffsneXVocAfhtfe4adw"} if mode == "cancel" else {}
+    result, server = run_step(event=PUSH, env=BY_HAND, accept="true", mode=mode, **inputs)
     assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
     assert f"accept has no effect in mode {mode}" in result.log
 
@@ -374,8 +374,8 @@ def test_acceptance_that_fails_is_a_warning(nights: Nights) -> None:
 
 def test_run_of_pull_request_is_not_accepted_elsewhere(nights: Nights) -> None:
     launched = nights.night("passing", mode="launch", thresholds="", event=PULL_REQUEST, env=OF_PULL_REQUEST)
-    given = {"mode": "wait", "run_id": launched.outputs["run_id"], "thresholds": "Latency: avg < 9", "baseline": ""}
-    result = accept(nights, "passing", **given)
+    inputs = {"mode": "wait", "run_id": launched.outputs["run_id"], "thresholds": "Latency: avg < 9", "baseline": ""}
+    result = accept(nights, "passing", **inputs)
     assert nights.marked(ACCEPTED) == []
     assert "it evaluates pull request #42, and pull requests must not move the baseline." in result.log
 
@@ -390,15 +390,15 @@ def test_accepted_run_that_a_step_failed_before_begins_the_comparisons(nights: N
 
 
 def test_run_that_a_step_failed_before_is_not_promoted(nights: Nights) -> None:
-    given = OF_TAG | {"promote": "stable"}
-    good = nights.night("passing", **given).outputs["run_id"]
-    failed = nights.night("failing", **given).outputs["run_id"]
+    inputs = OF_TAG | {"promote": "stable"}
+    good = nights.night("passing", **inputs).outputs["run_id"]
+    failed = nights.night("failing", **inputs).outputs["run_id"]
     looser = {"mode": "wait", "run_id": failed, "thresholds": "Latency: avg < 9", "baseline": "", "promote": "stable"}
     again = nights.night("failing", **looser)
     assert (again.outputs["verdict"], nights.holders()) == ("passed", [good])
     (warning,) = [annotation for annotation in again.annotations("warning") if "not promoted" in annotation.data]
     assert "a step failed it before" in warning.data
-    assert nights.night("failing", **given).outputs["verdict"] == "failed"
+    assert nights.night("failing", **inputs).outputs["verdict"] == "failed"
 
 
 def test_red_comparison_says_what_to_do(nights: Nights) -> None:

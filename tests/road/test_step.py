@@ -88,8 +88,8 @@ def test_log_of_failing_step_ends_unfolded_with_what_failed(name: str, annotatio
     assert any(reason in line.replace("%25", "%") for line in end[-8:])
     if annotations == "false":
         assert len(end) <= 16
-    for each in ids:
-        assert result.log.count(f"({each})") == 1, "nothing is told twice"
+    for simulation_id in ids:
+        assert result.log.count(f"({simulation_id})") == 1, "nothing is told twice"
 
 
 QUIRKS = {
@@ -269,7 +269,7 @@ def test_simulations_of_other_runs_are_ignored(
 ) -> None:
     _, server = run_step(mode="launch")
     listed = server.world.list_simulations({})["simulated_conversations"]
-    own = [each | {"status": "COMPLETED"} for each in listed]
+    own = [simulation | {"status": "COMPLETED"} for simulation in listed]
     foreign = [{"simulation_id": f"t{n}", "run_id": "other", "status": "FAILED"} for n in range(10)]
     answer = json.dumps({"simulated_conversations": foreign + own})
     result, _ = run_step(f"GET /conversations/simulated -> json {answer}")
@@ -278,8 +278,8 @@ def test_simulations_of_other_runs_are_ignored(
 
 def completed_run(world: World, **changes: Any) -> str:
     """Return the world's only run as a completed run with the values of two simulations, and `changes`."""
-    ids = [each["simulation_id"] for each in world.list_simulations({})["simulated_conversations"]][:2]
-    values = [{"simulation_output_id": each, "value": 1.0} for each in ids]
+    ids = [simulation["simulation_id"] for simulation in world.list_simulations({})["simulated_conversations"]][:2]
+    values = [{"simulation_output_id": simulation_id, "value": 1.0} for simulation_id in ids]
     results = {"output_ids": ids, "metrics": {"m": {"metric_id": "m", "metric_name": "Latency", "values": values}}}
     run = {"run_id": world.runs[0].run_id, "status": "COMPLETED", "results": results}
     return json.dumps({"run": run | changes})
@@ -288,7 +288,7 @@ def completed_run(world: World, **changes: Any) -> str:
 def simulation_page(world: World, count: int) -> str:
     """Return a page of the first `count` simulations, all completed."""
     listed = world.list_simulations({})["simulated_conversations"][:count]
-    return json.dumps({"simulated_conversations": [each | {"status": "COMPLETED"} for each in listed]})
+    return json.dumps({"simulated_conversations": [simulation | {"status": "COMPLETED"} for simulation in listed]})
 
 
 @pytest.mark.parametrize(
@@ -346,7 +346,7 @@ def test_only_failed_page_is_retried(run_step: RunStep) -> None:
         iteration_count="9",
         max_wait_time="7200",
     )
-    pages = [each.query.get("page_token") for each in server.requests_seen if each.path.endswith("/simulated")]
+    pages = [request.query.get("page_token") for request in server.requests_seen if request.path.endswith("/simulated")]
     assert result.outputs["total_simulations"] == "2250"
     assert len(pages) == 5
     assert pages[1] == pages[2] == pages[3]

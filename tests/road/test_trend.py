@@ -62,11 +62,11 @@ class Past:
                 server.faults.add(fault)
             until = clock.now() + TREND
             fetching = fetch_trend(client, newest, metrics={LATENCY}, promotions=promotions, until=until)
-            found = run(fetching, clock)
+            runs = run(fetching, clock)
             client.close()
-        self.calls = [dict(each.query) for each in server.requests_seen]
-        assert {each.path for each in server.requests_seen} <= {"/v1/runs"}
-        return found
+        self.calls = [dict(request.query) for request in server.requests_seen]
+        assert {request.path for request in server.requests_seen} <= {"/v1/runs"}
+        return runs
 
 
 @pytest.fixture
@@ -75,19 +75,19 @@ def past(run_step: RunStep, clock: VirtualClock) -> Callable[..., Past]:
 
 
 def ids(found: tuple[TrendRun, ...]) -> list[str]:
-    return [each.run_id for each in found]
+    return [earlier.run_id for earlier in found]
 
 
 def test_trend_has_averages_of_earlier_runs_newest_first(past: Callable[..., Past]) -> None:
     branch = past()
     earlier = [branch.launch() for _ in range(3)]
     branch.launch()
-    found = branch.trend()
-    assert ids(found) == earlier[::-1]
-    for each, record in zip(found, branch.world.runs[2::-1], strict=True):
-        assert each.created == timestamp(record.create_time)
+    runs = branch.trend()
+    assert ids(runs) == earlier[::-1]
+    for shown, record in zip(runs, branch.world.runs[2::-1], strict=True):
+        assert shown.created == timestamp(record.create_time)
         values = [planned.values[LATENCY] for planned in record.plan.simulations]
-        assert each.averages == {LATENCY: pytest.approx(fmean(map(float, values)))}  # type: ignore[arg-type]
+        assert shown.averages == {LATENCY: pytest.approx(fmean(map(float, values)))}  # type: ignore[arg-type]
     assert len(branch.calls) == 1
 
 
@@ -104,7 +104,7 @@ def test_trend_is_of_branch(identity: str, past: Callable[..., Past]) -> None:
 
 def test_trend_of_pull_request_is_of_all_runs_alike(past: Callable[..., Past]) -> None:
     runs = past()
-    expected = [runs.launch(each) for each in ("main", "other", "")]
+    expected = [runs.launch(name) for name in ("main", "other", "")]
     runs.launch("")
     assert ids(runs.trend()) == expected[::-1]
     assert len(runs.calls) == 1
@@ -142,10 +142,10 @@ def test_trend_marks_promoted_runs(identity: str, past: Callable[..., Past]) -> 
     """A list that hides tags hides promotions, too."""
     branch = past(list_identity=identity)
     promoted, *_ = [branch.launch() for _ in range(3)]
-    record = next(each for each in branch.world.runs if each.run_id == promoted)
+    record = next(launched for launched in branch.world.runs if launched.run_id == promoted)
     branch.world.update_run(promoted, {"tags": [*record.tags, "stable"]})
-    found = branch.trend(promotions=("Stable", "other"))
-    assert [each.promoted for each in found] == [(), ("Stable",) if identity == "both" else ()]
+    runs = branch.trend(promotions=("Stable", "other"))
+    assert [shown.promoted for shown in runs] == [(), ("Stable",) if identity == "both" else ()]
 
 
 @pytest.mark.parametrize("quirks", [{"averages": "absent"}, {"averages": "refused"}])
@@ -182,8 +182,8 @@ def test_damaged_response_raises_nothing(seeds: list[int], past: Callable[..., P
     for seed in seeds:
         branch = past()
         expected = [branch.launch() for _ in range(3)]
-        found = branch.trend(f"GET /runs -> damage {seed}")
-        assert set(ids(found)) <= set(expected[:2]), seed
+        runs = branch.trend(f"GET /runs -> damage {seed}")
+        assert set(ids(runs)) <= set(expected[:2]), seed
 
 
 @pytest.mark.parametrize(
@@ -201,11 +201,11 @@ def test_odd_times_raise_nothing(create_time: str | None, past: Callable[..., Pa
 def test_trend_is_read_for_html_report_and_changes_no_verdict(fault: str, run_step: RunStep) -> None:
     faults = [f"GET /runs -> {fault}"] if fault else []
     plain, server = run_step(test_set_id="failing1", resume="false")
-    assert not [each for each in server.requests_seen if "include" in each.query]
+    assert not [request for request in server.requests_seen if "include" in request.query]
     shown, server = run_step(
         *faults, world=server.world, test_set_id="failing1", resume="false", html_path="report.html"
     )
-    assert len([each for each in server.requests_seen if "include" in each.query]) >= 1
+    assert len([request for request in server.requests_seen if "include" in request.query]) >= 1
     assert [shown.outputs[name] for name in ("verdict", "reason")] == [
         plain.outputs[name] for name in ("verdict", "reason")
     ]

@@ -32,7 +32,7 @@ def follow_run(run_step: RunStep, clock: VirtualClock) -> RunStep:
 
 
 def definitions_read(server: Server) -> int:
-    return sum(each.method == "GET" and "/metrics/" in each.path for each in server.requests_seen)
+    return sum(request.method == "GET" and "/metrics/" in request.path for request in server.requests_seen)
 
 
 @pytest.mark.parametrize(
