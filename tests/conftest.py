@@ -5,12 +5,16 @@ from __future__ import annotations
 import gc
 import os
 from difflib import unified_diff
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
+import coval_gate
+import coval_sandbox
 from support import TALLY, VirtualClock
 
 if TYPE_CHECKING:
@@ -56,13 +60,19 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 
 @pytest.hookimpl(trylast=True)  # after the cases that are not selected are gone
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Measure the coverage of the first case of each test: the others reach few lines more, and tracing takes long."""
+    if not config.pluginmanager.has_plugin("_cov"):
+        return
     measured = set()
     for item in items:
         if (test := item.nodeid.partition("[")[0]) in measured:
             item.add_marker(pytest.mark.no_cover)
         measured.add(test)
+    for package in (coval_gate, coval_sandbox):  # a case that is not measured may be the first to import a module
+        for module in walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith(".__main__"):
+                import_module(module.name)
 
 
 def pytest_collection_finish() -> None:
