@@ -26,7 +26,7 @@ from coval_sandbox.world import World
 from fake_github import READ_ONLY_TOKEN, TOKEN, FakeGitHub, Fault, pull_request_on_github
 from leaks import DISGUISES, holds, in_json
 from road.steps import ALL_REPORTS, FORK_EVENT, STATUS, STEPS, THRESHOLDS, inputs_of
-from selection import shares
+from selection import crossed, shares
 from support import DEFAULTS, IDS, KEY, StepResult
 from validation import junit_schema, report_validator
 
@@ -866,8 +866,10 @@ def test_log_tells_nothing_twice(name: str, annotations: str, run_step_with_repo
 END = 17  # lines of a log that its readers see first
 
 
-@pytest.mark.parametrize("annotations", ["true", "false"])
-@pytest.mark.parametrize("name", ["readme", "gate-failed", "gate-targets", "gate-mutations", "all-failed", "failed"])
+@pytest.mark.parametrize(
+    ("name", "annotations"),
+    crossed(["readme", "gate-failed", "gate-targets", "gate-mutations", "all-failed", "failed"], ["true", "false"]),
+)
 def test_log_of_failing_step_ends_with_worst_simulation_and_verdict(
     name: str, annotations: str, run_step_with_reports: Callable[..., StepResult]
 ) -> None:
