@@ -44,10 +44,10 @@ def run_of(
     simulations, values = [], {}
     for case, found in cases.items():
         for place, value in enumerate(found):
-            each = f"{run_id}.{mutation}.{case}.{place}"
-            simulations.append(Simulation(id=each, status="COMPLETED", test_case_id=case, mutation=mutation))
+            simulation_id = f"{run_id}.{mutation}.{case}.{place}"
+            simulations.append(Simulation(id=simulation_id, status="COMPLETED", test_case_id=case, mutation=mutation))
             if value is not None:
-                values[each] = value
+                values[simulation_id] = value
     metric = Metric(id=metric_id, name=name, values=values, target=target)
     return RunResult(run_id=run_id, expected=len(simulations), simulations=tuple(simulations), metrics=(metric,))
 

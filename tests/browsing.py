@@ -97,8 +97,12 @@ def picture_report() -> Report:
 def enriched(report: Report) -> Report:
     """Return the report with explanations, transcripts and a trend."""
     (leg,) = report.legs
-    ill = [each.simulation.id for each in leg.findings.to_look_at]
-    details = leg.details._replace(texts={each: {"m": WHY} for each in ill}, transcripts=dict.fromkeys(ill[:5], TALK))
+    ill = [row.simulation.id for row in leg.findings.to_look_at]
+    details = replace(
+        leg.details,
+        texts={simulation_id: {"m": WHY} for simulation_id in ill},
+        transcripts=dict.fromkeys(ill[:5], TALK),
+    )
     trend = tuple(
         TrendRun(
             run_id=f"old{place}",
@@ -121,7 +125,7 @@ def large_report(count: int, *, failing: bool = False) -> Report:
         Metric(
             id=f"metric{number}",
             name=f"Metric number {number}",
-            values={each.id: (place * 7919 % 1000) / 100 for place, each in enumerate(simulations)},
+            values={conversation.id: (place * 7919 % 1000) / 100 for place, conversation in enumerate(simulations)},
         )
         for number in range(10)
     )
@@ -151,7 +155,7 @@ def suite_report() -> Report:
         report_on(pair("two", 17, 9), baseline_of(earlier("old1", 2, pair("old1", 19, 1))), TWO, labels=LABELS),
     )
     legs = tuple(
-        enriched(each).legs[0]._replace(name=name, run_id=f"run{place}", run_url=f"{DASHBOARD}/runs/run{place}")
-        for place, (name, each) in enumerate(zip(LEGS, reports, strict=True), start=1)
+        replace(enriched(report).legs[0], name=name, run_id=f"run{place}", run_url=f"{DASHBOARD}/runs/run{place}")
+        for place, (name, report) in enumerate(zip(LEGS, reports, strict=True), start=1)
     )
     return reports[1]._replace(legs=legs)

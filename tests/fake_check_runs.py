@@ -82,7 +82,7 @@ class CheckRun:
 
 def latest(runs: list[CheckRun]) -> list[CheckRun]:
     """Return the newest check run of each name, which is what GitHub lists unless it is asked for all."""
-    return list({run.name: run for run in sorted(runs, key=lambda each: each.id)}.values())
+    return list({run.name: run for run in sorted(runs, key=lambda run: run.id)}.values())
 
 
 def _problems(body: dict[str, Any]) -> Iterator[str]:

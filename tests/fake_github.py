@@ -210,7 +210,7 @@ class FakeGitHub:
         with self.lock:
             self.requests_seen.append(request)
             path = "/graphql" if request.path == self.graphql else request.path.removeprefix(self.base)
-            fault = next((each for each in self.faults if each.applies_to(request.method, path)), None)
+            fault = next((planned for planned in self.faults if planned.applies_to(request.method, path)), None)
             if fault is None or fault.action == "drop-after":
                 response = self._perform(request, path)
                 return None if fault else response
@@ -259,7 +259,7 @@ class FakeGitHub:
             case "GET", ["pulls", number] if pull := self._pull(number):
                 return Response(200, _pull_json(int(number), pull))
             case "GET", ["issues", number, "comments"] if self._pull(number):
-                return self._page(request, [each.json for each in self.comments.get(int(number), [])])
+                return self._page(request, [note.json for note in self.comments.get(int(number), [])])
             case "POST", ["issues", number, "comments"] if self._pull(number) or self._issue(number):
                 body = request.json.get("body")
                 return _bad_body(body) or Response(201, self.add_comment(int(number), body, self.author).json)
@@ -279,9 +279,9 @@ class FakeGitHub:
                 if sha not in self.commits:
                     return _message(422, f"No commit found for SHA: {sha}")
                 found = [check_run for check_run in self.check_runs if check_run.head_sha == sha]
-                found = [each for each in found if each.name == request.query.get("check_name", each.name)]
+                found = [check for check in found if check.name == request.query.get("check_name", check.name)]
                 found = found if request.query.get("filter") == "all" else latest(found)
-                page = self._page(request, [each.json for each in found])
+                page = self._page(request, [check.json for check in found])
                 return page._replace(body={"total_count": len(found), "check_runs": page.body})
             case "POST", ["check-runs"]:
                 if request.json.get("head_sha") not in self.commits:
@@ -327,8 +327,8 @@ class FakeGitHub:
             for number, pull in self.pull_requests.items()
         ]
         issues = [issue.json(number) for number, issue in self.issues.items()]
-        listed = sorted([*pulls, *issues], key=lambda each: each["number"], reverse=True)
-        return [each for each in listed if state in ("all", each["state"])]
+        listed = sorted([*pulls, *issues], key=lambda issue: issue["number"], reverse=True)
+        return [entry for entry in listed if state in ("all", entry["state"])]
 
     def _pulls(self, query: dict[str, str]) -> list[dict[str, Any]]:
         head, state = query.get("head", ""), query.get("state", "open")

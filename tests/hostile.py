@@ -205,7 +205,9 @@ def report_of(text: str, *, parsed: bool = False) -> Report:
         result=result,
         details=Details(
             labels={text: text, simulations[0].test_case_id: text},
-            texts={each: {metric.id: text for metric in metrics} for each in ("ill", "mutant", "broken")},
+            texts={
+                simulation_id: {metric.id: text for metric in metrics} for simulation_id in ("ill", "mutant", "broken")
+            },
         ),
     )
     return Report(
@@ -233,8 +235,8 @@ def repeated(report: Report) -> Report:
     """Return the report as that of a run that was repeated twice, the second time without a verdict."""
     (leg,) = report.legs
     simulations = leg.result.simulations if leg.result else ()
-    alone = leg.judgement._replace(verdict=Verdict.FAILED)
-    cases = dict.fromkeys((each.test_case_id, each.mutation) for each in simulations)
+    alone = replace(leg.judgement, verdict=Verdict.FAILED)
+    cases = dict.fromkeys((member.test_case_id, member.mutation) for member in simulations)
     unusable = SingleRun(run_id="run3", judgement=report.judgement)
     repetition = Repetition(
         runs=(SingleRun(run_id=RUN_ID, judgement=alone), SingleRun(run_id="run2", judgement=alone)),
@@ -244,7 +246,7 @@ def repeated(report: Report) -> Report:
             CaseStability(test_case_id=case, variant=variant, failed=1 + number % 2, total=2)
             for number, (case, variant) in enumerate(cases)
         ),
-        failing=frozenset(each.id for each in simulations),
+        failing=frozenset(member.id for member in simulations),
         replaced=frozenset({"lost"}),
     )
     judgement = leg.judgement._replace(verdict=Verdict.FAILED, repetition=repetition)
@@ -275,7 +277,7 @@ def _simulations(text: str) -> tuple[Simulation, ...]:
         simulation("broken", test_case_id=text, status=text, error=text),
         simulation("tolerated", status="FAILED"),
         simulation("below", test_case_id=text),
-        *(simulation(each) for each in WELL),
+        *(simulation(simulation_id) for simulation_id in WELL),
         simulation("mutant", test_case_id=text, mutation=mutation),
         simulation("mutant-well", mutation=mutation),
     )
@@ -286,17 +288,17 @@ def _read_simulations(text: str) -> tuple[Simulation, ...]:
     found = (
         read_simulation(
             {
-                "simulation_id": each.id,
-                "status": each.status,
-                "test_case_id": each.test_case_id,
-                "mutation_id": "mutation" if each.mutation else None,
-                "mutation_name": each.mutation,
-                "error_message": each.error,
+                "simulation_id": member.id,
+                "status": member.status,
+                "test_case_id": member.test_case_id,
+                "mutation_id": "mutation" if member.mutation else None,
+                "mutation_name": member.mutation,
+                "error_message": member.error,
             }
         )
-        for each in _simulations(text)
+        for member in _simulations(text)
     )
-    return tuple(each for each in found if each)
+    return tuple(member for member in found if member)
 
 
 def _values(text: str) -> dict[str, dict[str, Any]]:
@@ -315,7 +317,7 @@ def _values(text: str) -> dict[str, dict[str, Any]]:
 
 def _metrics(text: str) -> tuple[Metric, ...]:
     values = _values(text)
-    sets = {each: frozenset(members) for each, members in values["sets"].items()}
+    sets = {simulation_id: frozenset(members) for simulation_id, members in values["sets"].items()}
     return (
         Metric(id=text or "texts", name=text, values=values["texts"]),
         Metric(id=f"2 {text}", name=text, values=values["numbers"]),
@@ -330,7 +332,9 @@ def _read_metrics(text: str) -> tuple[Metric, ...]:
         name: {
             "metric_id": f"{place} {text}" if place > 1 else text or name,
             "metric_name": text,
-            "values": [{"simulation_output_id": each, "value": value} for each, value in values.items()],
+            "values": [
+                {"simulation_output_id": simulation_id, "value": value} for simulation_id, value in values.items()
+            ],
         }
         for place, (name, values) in enumerate(_values(text).items(), start=1)
     }
@@ -351,7 +355,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
         metric=first.id,
         simulations=("ill", "mutant"),
     )
-    mutation = next((each.mutation for each in result.simulations if each.mutation), text or "mutation")
+    mutation = next((member.mutation for member in result.simulations if member.mutation), text or "mutation")
     target = TargetMet(metric=text, target=Target(operator="in", values=(text, "x")))
     unknown = TargetProblem(kind="unknown_operator", operator=text)
     present = MetricPresent(reference=text)
@@ -488,7 +492,10 @@ def example_reports() -> dict[str, Report]:
     """Return a report for each verdict and each reason for it, mostly on four simulations."""
     well = (simulation("s1"), simulation("s2"), simulation("s3"), simulation("s4"))
     one_failed = (*well[:3], simulation("s4", status="FAILED", error="The line was busy."))
-    mutated = (*well, *(simulation(f"m{each.id}", test_case_id=each.test_case_id, mutation="Calmer") for each in well))
+    mutated = (
+        *well,
+        *(simulation(f"m{member.id}", test_case_id=member.test_case_id, mutation="Calmer") for member in well),
+    )
     judged = {
         "passed": _judged(well, "Latency: avg < 2\nResolved: rate(YES) >= 75%"),
         "passed, no criteria": _judged(well),
@@ -502,7 +509,9 @@ def example_reports() -> dict[str, Report]:
         "passed, tolerated failed simulation": _judged(one_failed, "completed_rate >= 50%", max_failed=Allowance(1)),
         "passed, tolerated missed target": _judged(well, "pass_rate >= 75%"),
         "failed, mutation": _judged(mutated, "Latency: max < 3"),
-        "failed, iteration": _judged(tuple(each._replace(test_case_id="case") for each in well), "Latency: max < 1.5"),
+        "failed, iteration": _judged(
+            tuple(replace(member, test_case_id="case") for member in well), "Latency: max < 1.5"
+        ),
         "error, no such metric": _judged(well, "Latncy: avg < 2"),
         "error, no values": _judged(well, "Empty: avg < 2"),
         "error and failed": _judged(well, "Empty: avg < 2\nLatency: max < 1.5"),
@@ -579,22 +588,26 @@ def _judged(
     **criteria: Any,
 ) -> Report:
     """Return a report on these simulations: every fourth is slow (2.5 s) and not resolved (NO)."""
-    slow = {each.id: each.id.endswith("4") for each in simulations if each.completed}
-    latency = {each: 2.5 if is_slow else 1.0 for each, is_slow in slow.items()}
-    latency |= {each: value + 1 for each, value in latency.items() if each.startswith("m")}
-    wanted = Criteria(max_failed=max_failed, thresholds=parse_thresholds(thresholds), **criteria)
+    slow = {member.id: member.id.endswith("4") for member in simulations if member.completed}
+    latency = {simulation_id: 2.5 if is_slow else 1.0 for simulation_id, is_slow in slow.items()}
+    latency |= {simulation_id: value + 1 for simulation_id, value in latency.items() if simulation_id.startswith("m")}
+    all_criteria = Criteria(max_failed=max_failed, thresholds=parse_thresholds(thresholds), **criteria)
     # The step fetches targets only if a criterion needs them.
-    target = Target(operator="lt", upper=2.0) if wanted.needs_targets else None
+    target = Target(operator="lt", upper=2.0) if all_criteria.needs_targets else None
     metrics = (
         Metric(id="m1", name="Latency", values=latency, target=target),
-        Metric(id="m2", name="Resolved", values={each: "NO" if is_slow else "YES" for each, is_slow in slow.items()}),
-        Metric(id="m3", name="Topics", values={each: frozenset({"way", "time"}) for each in slow}),
+        Metric(
+            id="m2",
+            name="Resolved",
+            values={simulation_id: "NO" if is_slow else "YES" for simulation_id, is_slow in slow.items()},
+        ),
+        Metric(id="m3", name="Topics", values={simulation_id: frozenset({"way", "time"}) for simulation_id in slow}),
         Metric(id="m4", name="Empty"),
     )
     result = RunResult(
         run_id=RUN_ID, reported_error=reported_error, expected=expected, simulations=simulations, metrics=metrics
     )
-    return _reported(judge(result, wanted, late=late), result)
+    return _reported(judge(result, all_criteria, late=late), result)
 
 
 def _ended(status: str, **fields: Any) -> Run:

@@ -63,7 +63,7 @@ def holds(text: str, secret: str) -> bool:
     for _ in range(ROUNDS):
         before, text = text, _decoded(text)
         visible = re.sub(r"[^!-~]+", "", text)
-        if secret in visible or any(secret.encode() in each for each in _from_base64(visible)):
+        if secret in visible or any(secret.encode() in decoded for decoded in _from_base64(visible)):
             return True
         if text == before:
             break

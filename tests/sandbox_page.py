@@ -16,8 +16,8 @@ def commands(section: str) -> str:
 
 def sample(section: str) -> str:
     """Return the only sample of output in a section."""
-    (found,) = _blocks(section, "text")
-    return found
+    (block,) = _blocks(section, "text")
+    return block
 
 
 def closing_lines(log: str) -> list[str]:
@@ -28,12 +28,12 @@ def closing_lines(log: str) -> list[str]:
 
 def step_line(section: str) -> str:
     """Return the only line of YAML in a section."""
-    (found,) = _blocks(section, "yaml")
-    return found
+    (block,) = _blocks(section, "yaml")
+    return block
 
 
 def _blocks(section: str, language: str) -> list[str]:
     text = PAGE.read_text(encoding="utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert found, f"{section} has no {language}"
-    return [str(each) for each in found]
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert blocks, f"{section} has no {language}"
+    return [str(block) for block in blocks]

@@ -1,4 +1,4 @@
-"""What of a long test `make test` runs; `make long` and `make fuzz` run the whole."""
+"""What of a long test `make test` runs; `make long` runs the rest, and `make fuzz` searches further."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def shares(entries: Iterable[Any], *, one_of: int) -> list[Any]:
-    """Return two parameters: every n-th entry, for `make test`, and all entries, for `make long`."""
+    """Return two parameters: every n-th entry, for `make test`, and the others, for `make long`."""
     whole = [*entries]
-    return [pytest.param(whole[::one_of], id="some"), pytest.param(whole, id="all", marks=pytest.mark.long)]
+    others = [entry for place, entry in enumerate(whole) if place % one_of]
+    return [pytest.param(whole[::one_of], id="some"), pytest.param(others, id="others", marks=pytest.mark.long)]
 
 
 def crossed(*axes: Iterable[Any]) -> list[Any]:
@@ -32,6 +33,11 @@ def crossed(*axes: Iterable[Any]) -> list[Any]:
         )
         for places in product(*(range(len(axis)) for axis in values))
     ]
+
+
+def some_of(entries: Iterable[Any], *chosen: Any) -> list[Any]:
+    """Return all entries as parameters: `make test` has those that are chosen, and `make long` the others."""
+    return [pytest.param(entry, marks=[] if entry in chosen else pytest.mark.long) for entry in entries]
 
 
 def fewer(share: int) -> int:

@@ -6,7 +6,8 @@ import io
 import json
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from coval_gate.ci.plain import PlainHost
@@ -38,8 +39,20 @@ IDS = {
     "persona_id": "persona000000000000001",
     "test_set_id": "passing1",
 }
-REQUEST = LaunchRequest(IDS["agent_id"], IDS["persona_id"], IDS["test_set_id"])
-DEFAULTS = {each.name: each.default for each in declared()}
+DEFAULTS = {entry.name: entry.default for entry in declared()}
+
+
+class LateModule:
+    """A module that Python imports when a test first uses it.
+
+    All of pytest's processes import all test modules, and Coval's SDK alone would take half of that time.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(import_module(self._name), attribute)
 
 
 def other_value(given: Input) -> str:

@@ -37,7 +37,7 @@ def run_with(
         Simulation(id=f"{run_id}s{n}", status="COMPLETED", test_case_id=f"t{n}", mutation=mutations[n % len(mutations)])
         for n, _ in enumerate(values)
     )
-    by_id = {each.id: value for each, value in zip(simulations, values, strict=True)}
+    by_id = {simulation.id: value for simulation, value in zip(simulations, values, strict=True)}
     metric = Metric(id="m", name="M", values=by_id, defined=defined, target=target)
     return RunResult(run_id=run_id, expected=len(values), simulations=simulations, metrics=(metric,))
 

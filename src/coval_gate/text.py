@@ -37,8 +37,10 @@ def one_line(text: object, limit: int = 500) -> str:
     so neither a line break, a terminal escape nor a text-direction override survives.
     """
     whole = str(text).strip()
-    beginning = whole[: 10 * limit].translate(SEPARATORS)  # a response may contain megabytes of text
-    plain = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in beginning)
+    plain = whole[: 10 * limit]  # a response may contain megabytes of text
+    if not plain.isprintable():
+        spaced = plain.translate(SEPARATORS)
+        plain = "".join(char if char.isprintable() else " " if char.isspace() else "" for char in spaced)
     words = " ".join(plain.split())
     # The redactor masks a cut secret before an ellipsis.
     is_whole = len(whole) <= 10 * limit and len(words) <= limit

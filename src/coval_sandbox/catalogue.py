@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from .ids import readable_id, rng, short_id, ulid
@@ -121,6 +122,7 @@ _CASES = (
 )
 
 
+@lru_cache(maxsize=100)
 def test_cases(test_set_id: str, count: int) -> tuple[TestCase, ...]:
     """Return the first `count` test cases of a test set, always the same."""
     return tuple(_test_case(test_set_id, number) for number in range(1, count + 1))

@@ -81,6 +81,11 @@ class Filter:
         """Return whether a row matches."""
         return not self.groups or any(all(term.matches(row) for term in group) for group in self.groups)
 
+    def allows(self, field: str, value: Any) -> bool:
+        """Tell whether a row with this value of a field can match."""
+        groups = [[term for term in group if term.field == field] for group in self.groups]
+        return not groups or any(all(term.matches({field: value}) for term in group) for group in groups)
+
     @property
     def terms(self) -> tuple[Term, ...]:
         """Every term, in order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +24,33 @@ if TYPE_CHECKING:
     from .world import World
 
 BASE = "/v1"
+WORLD, OPERATIONS = "coval.world", "coval.operations"  # in the scope of a request
 Operation = Callable[[Request, Any], dict[str, Any]]
 """Maps a request and its parsed JSON body to the body of the response."""
 
 
 def create_app(world: World, faults: FaultScript | None = None) -> ASGIApp:
-    """Return an ASGI application that serves `world` under /v1 and injects `faults`."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    for method, path, scope, operation in routes(world):
-        app.add_api_route(f"{BASE}{path}", _endpoint(world, scope, operation), methods=[method], response_model=None)
-    app.add_exception_handler(HTTPException, _gateway_error)
+    """Return an ASGI application that serves `world` under /v1, with `faults` injected."""
+    operations = {(method, path): operation for method, path, _, operation in routes(world)}
+    shared = _app(tuple((method, path, needed) for method, path, needed, _ in routes(world)))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await shared({**scope, WORLD: world, OPERATIONS: operations}, receive, send)
+
     return RequestIds(FaultInjector(app, faults or FaultScript(), BASE))
+
+
+@cache
+def _app(endpoints: tuple[tuple[str, str, str], ...]) -> ASGIApp:
+    """Return the application of all worlds: FastAPI takes milliseconds to make one, and tests make thousands of worlds.
+
+    Each request's scope holds its world.
+    """
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    for method, path, scope in endpoints:
+        app.add_api_route(f"{BASE}{path}", _endpoint(method, path, scope), methods=[method], response_model=None)
+    app.add_exception_handler(HTTPException, _gateway_error)
+    return app
 
 
 def routes(world: World) -> list[tuple[str, str, str, Operation]]:
@@ -108,8 +125,10 @@ def _canonical_gate(world: World) -> None:
             raise forbidden("simulated-conversations:read")
 
 
-def _endpoint(world: World, scope: str, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(method: str, path: str, scope: str) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
+        world: World = request.scope[WORLD]
+        operation: Operation = request.scope[OPERATIONS][method, path]
         body = await request.body()
         try:
             refusal = why_refused(world, request.headers.get("x-api-key"), scope)

@@ -55,15 +55,15 @@ def open_report(chromium: Browser, tmp_path: Path) -> Open:
         file.write_text(render(report), encoding="utf-8")
         context = chromium.new_context(**options)
         page = context.new_page()
-        found = Opened(page=page, address=file.as_uri())
-        page.on("console", lambda message: found.messages.append(message.text))
-        page.on("pageerror", lambda error: found.messages.append(str(error)))
-        page.on("dialog", lambda dialog: found.messages.append(dialog.message))
-        page.on("request", lambda request: found.requests.append(request.url))
-        page.goto(found.address + fragment)
-        yield found
-        assert found.messages == []
-        assert [url for url in found.requests if not url.startswith((found.address, "data:"))] == []
+        opened = Opened(page=page, address=file.as_uri())
+        page.on("console", lambda message: opened.messages.append(message.text))
+        page.on("pageerror", lambda error: opened.messages.append(str(error)))
+        page.on("dialog", lambda dialog: opened.messages.append(dialog.message))
+        page.on("request", lambda request: opened.requests.append(request.url))
+        page.goto(opened.address + fragment)
+        yield opened
+        assert opened.messages == []
+        assert [url for url in opened.requests if not url.startswith((opened.address, "data:"))] == []
         context.close()
 
     return opened

@@ -317,7 +317,8 @@ def test_page_fits_a_narrow_window(open_report: Open, report: Report) -> None:
     with open_report(report, viewport={"width": 390, "height": 800}) as found:
         assert found.page.evaluate("document.documentElement.scrollWidth") <= 390
         criteria = found.page.locator(".criteria td:nth-child(2):visible")
-        assert min(cell["width"] for each in criteria.all() if (cell := each.bounding_box())) >= 200  # words stay whole
+        widths = [cell["width"] for criterion in criteria.all() if (cell := criterion.bounding_box())]
+        assert min(widths) >= 200  # words stay whole
 
 
 def test_print_leaves_the_tools_out(open_report: Open) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import coval_sdk
 import pytest
-from coval_sdk import exceptions
-from coval_sdk.pagination import paginate
 
 from coval_sandbox import catalogue
 from coval_sandbox.clock import ManualClock
@@ -16,12 +13,14 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, READ_ONLY_KEY, World
+from support import LateModule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:coval_sdk")
-models: Any = coval_sdk.models  # its names are made at run time
+coval_sdk, exceptions = LateModule("coval_sdk"), LateModule("coval_sdk.exceptions")
+models, pagination = LateModule("coval_sdk.models"), LateModule("coval_sdk.pagination")
 MUTATION = catalogue.MUTATIONS[0]
 
 
@@ -52,7 +51,7 @@ def launch_request(test_set_id: str = "passing1", **fields: Any) -> Any:
 
 def listed(operation: Callable[..., Any], envelope: str, **query: Any) -> list[Any]:
     """Return all entries that an operation lists, with the client's own pagination."""
-    return list(paginate(operation, items_field=envelope, **query))
+    return list(pagination.paginate(operation, items_field=envelope, **query))
 
 
 @pytest.fixture
@@ -288,37 +287,37 @@ def test_get_mutations(setup: Setup) -> None:
     assert (shown.display_name, shown.status) == (MUTATION.name, "ACTIVE")
 
 
-CALLS: list[tuple[Callable[[Any], object], type[Exception], str | None]] = [
-    (lambda client: client.runs.get_run("x" * 22), exceptions.NotFoundException, "NOT_FOUND"),
-    (lambda client: client.runs.delete_run("x" * 22), exceptions.NotFoundException, "NOT_FOUND"),
+CALLS: list[tuple[Callable[[Any], object], str, str]] = [
+    (lambda client: client.runs.get_run("x" * 22), "NotFoundException", "NOT_FOUND"),
+    (lambda client: client.runs.delete_run("x" * 22), "NotFoundException", "NOT_FOUND"),
     (
         lambda client: client.runs.list_runs(filter="status=COMPLETED"),
-        exceptions.BadRequestException,
+        "BadRequestException",
         "INVALID_ARGUMENT",
     ),
     (
         lambda client: client.runs.launch_run(launch_request(mutation_id=MUTATION.id, mutation_ids=[MUTATION.id])),
-        exceptions.BadRequestException,
+        "BadRequestException",
         "INVALID_ARGUMENT",
     ),
-    (lambda client: client.runs.launch_run(launch_request("missing1")), exceptions.NotFoundException, "NOT_FOUND"),
+    (lambda client: client.runs.launch_run(launch_request("missing1")), "NotFoundException", "NOT_FOUND"),
     (
         lambda client: client.simulated_conversations.get_simulated_conversation("x" * 22),
-        exceptions.NotFoundException,
+        "NotFoundException",
         "NOT_FOUND",
     ),
-    (lambda client: client.test_sets.get_test_set("missing1"), exceptions.NotFoundException, "NOT_FOUND"),
-    (lambda client: client.agents.get_agent("short"), exceptions.BadRequestException, "INVALID_ARGUMENT"),
+    (lambda client: client.test_sets.get_test_set("missing1"), "NotFoundException", "NOT_FOUND"),
+    (lambda client: client.agents.get_agent("short"), "BadRequestException", "INVALID_ARGUMENT"),
     (
         lambda client: client.runs.list_runs(order_by="colour"),
-        exceptions.BadRequestException,
+        "BadRequestException",
         "INVALID_ARGUMENT",
     ),
     (
         lambda client: client.runs.launch_run(
             launch_request(metadata=models.CovalRunsAPILaunchMetadata(display_name=None))
         ),
-        exceptions.BadRequestException,
+        "BadRequestException",
         "INVALID_ARGUMENT",
     ),
 ]
@@ -326,11 +325,11 @@ CALLS: list[tuple[Callable[[Any], object], type[Exception], str | None]] = [
 
 @pytest.mark.parametrize(("call", "exception", "code"), CALLS)
 def test_error_response_raises_typed_exception(
-    setup: Setup, call: Callable[[Any], object], exception: type[Exception], code: str
+    setup: Setup, call: Callable[[Any], object], exception: str, code: str
 ) -> None:
-    with pytest.raises(exception) as caught:
+    with pytest.raises(getattr(exceptions, exception)) as caught:
         call(setup.client)
-    error = caught.value.data.error  # type: ignore[attr-defined]
+    error = caught.value.data.error
     assert error.code == code
     assert error.details[0].var_field
 

@@ -152,8 +152,8 @@ class Step:
         """
         assert process.stdout
         began = time.monotonic()
-        for each, seconds_to_end in signals:
-            process.send_signal(each)  # docker forwards it to the container's first process
+        for number, seconds_to_end in signals:
+            process.send_signal(number)  # docker forwards it to the container's first process
             with suppress(subprocess.TimeoutExpired):
                 process.wait(seconds_to_end)
                 break
@@ -222,7 +222,7 @@ class Step:
         The sandbox is in the host's network: the action allows http only on the loopback interface.
         """
         # Docker reads values from its environment, so that no secret is on a command line.
-        variables = [f"{each}={value}" if each in DOCKER_VARIABLES else each for each, value in environ.items()]
+        variables = [f"{key}={value}" if key in DOCKER_VARIABLES else key for key, value in environ.items()]
         named = [part for variable in variables for part in ("--env", variable)]
         volumes = [
             part for below, there in MOUNTS.items() for part in ("--volume", f"{self.directory / below}:{there}")
@@ -244,9 +244,9 @@ def docker(*arguments: str) -> str:
 
 def inspect(name: str) -> dict[str, Any]:
     """Return the details of an image or a container."""
-    (found,) = json.loads(docker("inspect", name))
-    assert isinstance(found, dict)
-    return found
+    (details,) = json.loads(docker("inspect", name))
+    assert isinstance(details, dict)
+    return details
 
 
 def leaks(directory: Path) -> list[Path]:

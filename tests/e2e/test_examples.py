@@ -136,7 +136,7 @@ def gh_runner() -> Iterator[str]:
 
 def states(github: FakeGitHub, context: str = "Voice gate") -> list[str]:
     """Return the states of a commit status on the head, oldest first."""
-    return [each["state"] for each in github.statuses.get(HEAD, []) if each["context"] == context]
+    return [status["state"] for status in github.statuses.get(HEAD, []) if status["context"] == context]
 
 
 def thresholds(name: str) -> list[str]:
@@ -214,9 +214,9 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
             result = example("nightly", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
             assert result.outcome("Open, update or close the issue") == "success", result.log("2")
             assert result.log("1", "0").split() == ["coval.json"]
-            ((number, issue),) = [each for each in github.issues.items() if each[1].author == BOT]
+            ((number, issue),) = [entry for entry in github.issues.items() if entry[1].author == BOT]
             assert issue.title == title
-            comments = [each.body for each in github.comments.get(number, [])]
+            comments = [note.body for note in github.comments.get(number, [])]
             gate = result.outputs("gate")
             holder = gate["run_id"] if gate["verdict"] == "passed" else holder
             assert [run["run_id"] for run in sandbox.runs if "stable" in run["tags"]] == [holder]
@@ -255,10 +255,10 @@ def test_mend_keeps_one_issue_per_branch(example: Example, github: FakeGitHub, g
             result = example("mend", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
             assert result.outcome("Open, update or close the issue") == "success", result.log("2")
             assert result.log("1", "0").split() == ["digest.md"]
-            ours = {number: each for number, each in github.issues.items() if each.author == BOT}
-            found = [(our.state, our.body) for our in ours.values() if our.title == title]
-            comments = [each.body for number in ours for each in github.comments.get(number, [])]
-            pushes.append((result.outputs("gate")["verdict"], found, comments))
+            ours = {number: issue for number, issue in github.issues.items() if issue.author == BOT}
+            shown = [(our.state, our.body) for our in ours.values() if our.title == title]
+            comments = [note.body for number in ours for note in github.comments.get(number, [])]
+            pushes.append((result.outputs("gate")["verdict"], shown, comments))
     failed, error, failed_again, passed, passed_again = pushes
     ((state, digest),) = failed[1]
     assert (failed[0], state, failed[2]) == ("failed", "open", [])

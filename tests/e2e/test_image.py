@@ -49,7 +49,7 @@ def test_image_runs_as_root(image: str) -> None:
 
 def test_image_has_no_development_tools(image: str) -> None:
     """Python finds the packages that the action needs, but no sandbox, test tools, pip or compilers."""
-    found = run_python(
+    output = run_python(
         image,
         f"""
 import importlib.util, json, shutil
@@ -58,12 +58,12 @@ programs = [name for name in {COMPILERS} if shutil.which(name, path="/opt/venv/b
 print(json.dumps([modules, programs]))
 """,
     )
-    assert found == [NEEDED, []]
+    assert output == [NEEDED, []]
 
 
 def test_all_modules_can_be_imported(image: str) -> None:
     """Exceptions are modules of other packages that integrate a package which the action does not use."""
-    found = run_python(
+    output = run_python(
         image,
         f"""
 import importlib, json, pkgutil, warnings
@@ -80,14 +80,14 @@ for module in pkgutil.walk_packages([{SITE_PACKAGES!r}], onerror=lambda name: No
 print(json.dumps(counts))
 """,
     )
-    assert found["missing"] == MISSING_IMPORTS
-    assert found["ours"] > 50
-    assert found["others"] > 150
+    assert output["missing"] == MISSING_IMPORTS
+    assert output["ours"] > 50
+    assert output["others"] > 150
 
 
 def test_image_has_no_tests_or_caches(image: str) -> None:
     """This includes the tests of installed packages, but not the directories of the base image."""
-    found = run_python(
+    output = run_python(
         image,
         """
 import json, pathlib
@@ -97,7 +97,7 @@ caches = [path for path in every if path.name in ("pip", ".cache") or path.suffi
 print(json.dumps([str(path) for path in tests + caches]))
 """,
     )
-    assert found == []
+    assert output == []
 
 
 def test_app_directory_has_only_entrypoints(image: str) -> None:

@@ -115,19 +115,19 @@ def test_reports_on_pull_request(workflow: Workflow) -> None:
             for bound in ("1.5", "9.5")
         ]
         (comment,) = github.comments[42]
-        states = [each["state"] for each in github.statuses[HEAD]]
-    for each, verdict, junit in zip(result, ("failed", "passed"), ((10, 1), (0, 0)), strict=True):
-        outputs = each.steps["gate"]["outputs"]
+        states = [status["state"] for status in github.statuses[HEAD]]
+    for gate, verdict, junit in zip(result, ("failed", "passed"), ((10, 1), (0, 0)), strict=True):
+        outputs = gate.steps["gate"]["outputs"]
         assert outputs["verdict"] == verdict
         assert outputs["comment_url"] == comment.html_url
         assert (outputs["junit_path"], outputs["json_path"]) == ("reports/junit.xml", "reports/coval.json")
-        suites = ET.fromstring(each.log("junit"))
+        suites = ET.fromstring(gate.log("junit"))
         assert tuple(int(suite.attrib["failures"]) for suite in suites) == junit
-        assert json.loads(each.log("json"))["verdict"] == verdict
-        (summary,) = each.commands("gate", "summary")
+        assert json.loads(gate.log("json"))["verdict"] == verdict
+        (summary,) = gate.commands("gate", "summary")
         assert summary["content"].startswith("### ")
-        assert TOKEN not in str([entry for entry in each.entries if entry.get("command") != "add-mask"])
-        assert each.leaks == []
+        assert TOKEN not in str([entry for entry in gate.entries if entry.get("command") != "add-mask"])
+        assert gate.leaks == []
     assert "### ✅ Passed" in comment.body
     assert states == ["pending", "failure", "pending", "success"]
 
@@ -139,10 +139,10 @@ def test_jobs_of_matrix_that_are_alike_are_told_apart(workflow: Workflow, sandbo
         payload = {**PULL_REQUEST, "number": 42}
         environment = Environment(event="pull_request", payload=payload, api_url=github.url, token=TOKEN)
         result = workflow("matrix.yml", environment)
-        comments = [each.body for each in github.comments[42]]
-        statuses = Counter((each["context"], each["state"]) for each in github.statuses[HEAD])
+        comments = [note.body for note in github.comments[42]]
+        statuses = Counter((status["context"], status["state"]) for status in github.statuses[HEAD])
     jobs = {region: result.of_job(region=region) for region in ("eu", "us")}
-    assert {each.steps["gate"]["outputs"]["verdict"] for each in jobs.values()} == {"passed"}
+    assert {job_result.steps["gate"]["outputs"]["verdict"] for job_result in jobs.values()} == {"passed"}
     runs = {run["metadata"]["github_matrix"]: run for run in sandbox.runs}
     assert sorted(runs) == ["eu, 1", "us, 1"]
     groups = {tag for run in runs.values() for tag in run["tags"] if "/line/" in tag}

@@ -48,7 +48,7 @@ class WorkflowResult:
     def log(self, *step: str) -> str:
         """Return the log of a step, without its workflow commands. A step of a composite action has two ids."""
         own = [entry for entry in self.entries if entry.get("raw_output") and entry["stepID"] == list(step)]
-        return "".join(each["msg"] for each in own)
+        return "".join(line["msg"] for line in own)
 
     def commands(self, step: str, name: str) -> list[dict[str, Any]]:
         """Return the commands of one kind that act read from a step's log and files."""
@@ -57,7 +57,7 @@ class WorkflowResult:
     def outcome(self, name: str) -> str:
         """Return the result of the step of this name."""
         own = [entry for entry in self.entries if (entry.get("step"), entry.get("stage")) == (name, "Main")]
-        (result,) = [each["stepResult"] for each in own if "stepResult" in each]
+        (result,) = [line["stepResult"] for line in own if "stepResult" in line]
         return str(result)
 
     def outputs(self, step: str) -> dict[str, str]:
@@ -68,7 +68,9 @@ class WorkflowResult:
     def jobs(self) -> dict[str, set[str]]:
         """Return the results of all jobs that ran, by job id; several if it has a matrix."""
         ended = [entry for entry in self.entries if "jobResult" in entry]
-        return {job["jobID"]: {each["jobResult"] for each in ended if each["jobID"] == job["jobID"]} for job in ended}
+        return {
+            job["jobID"]: {other["jobResult"] for other in ended if other["jobID"] == job["jobID"]} for job in ended
+        }
 
     @property
     def job(self) -> str:

@@ -83,8 +83,14 @@ class Past:
             server.requests_seen.clear()
             for fault in faults:
                 server.faults.add(fault)
-            session = new_session(client, clock, deadline=clock.now(), baseline_max_age=f"{days}d")
-            finding = find_baseline(session, source_of(source), subject, until=clock.now() + patience)
+            finding = find_baseline(
+                client,
+                source_of(source),
+                subject,
+                max_age=days * DAY,
+                clock=clock,
+                until=clock.now() + patience,
+            )
             baseline = run(finding, clock)
             self.requests = [f"{request.method} {request.path.removeprefix('/v1')}" for request in server.requests_seen]
         return baseline
@@ -135,9 +141,9 @@ def test_baseline_of_run_needs_few_calls(past: Past) -> None:
     past.find("branch:main last 3")
     asked = past.requests
     assert asked.count("GET /runs") == 1
-    assert len([request for request in asked if request.startswith("GET /runs/")]) == 3
+    assert len([path for path in asked if path.startswith("GET /runs/")]) == 3
     assert asked.count("GET /conversations/simulated") == 3
-    assert len([request for request in asked if request.endswith("/metrics")]) == 4
+    assert len([path for path in asked if path.endswith("/metrics")]) == 4
     assert len(asked) == 1 + 3 + 3 + 4
 
 
@@ -164,7 +170,7 @@ def test_run_that_does_not_fit_is_no_baseline(given: dict[str, Any], source: str
 def test_run_of_other_repository_is_no_baseline_of_branch(past: Past) -> None:
     past.launch()
     past.launch()
-    baseline = past.find("branch:main", context=HERE._replace(repository="acme/other"))
+    baseline = past.find("branch:main", context=replace(HERE, repository="acme/other"))
     assert baseline.missing == NotFoundReason(kind="none")
 
 
@@ -318,14 +324,14 @@ def test_search_reads_on_where_other_branches_are_busy(
     quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
 ) -> None:
     past = Past(run_step, clock, **quirks)
-    expected = past.launch(days=0.1)
+    run_id = past.launch(days=0.1)
     body = past.world.runs[0].body
     others = body | {"metadata": {"tags": ["other"], "customer": {"a": "b"}}}
     for _ in range(250):
         past.world.launch(others)
         clock.sleep(60)
     past.launch()
-    assert ids_of(past.find("branch:main")) == [expected]
+    assert ids_of(past.find("branch:main")) == [run_id]
     baseline = past.find("branch:main", days=0.05)
     assert baseline.missing is not None
     assert baseline.missing.kind == ("none" if quirks else "too_old")
@@ -341,10 +347,10 @@ def test_search_reads_on_where_other_branches_are_busy(
     ),
 )
 def test_hiccup_does_not_cost_the_baseline(source: str, path: str, fault: str, past: Past) -> None:
-    expected = past.launch()
+    run_id = past.launch()
     past.launch()
-    source = f"run:{expected}" if source == "run" else source
-    assert ids_of(past.find(source, f"GET {path} #1-2 -> {fault}")) == [expected]
+    source = f"run:{run_id}" if source == "run" else source
+    assert ids_of(past.find(source, f"GET {path} #1-2 -> {fault}")) == [run_id]
 
 
 @pytest.mark.parametrize(
@@ -359,18 +365,18 @@ def test_hiccup_does_not_cost_the_baseline(source: str, path: str, fault: str, p
 )
 @pytest.mark.parametrize("source", ["branch:main", "run"])
 def test_odd_response_does_not_cost_the_baseline(source: str, path: str, damage: str, past: Past) -> None:
-    expected = past.launch()
+    run_id = past.launch()
     past.launch()
-    source = f"run:{expected}" if source == "run" else source
+    source = f"run:{run_id}" if source == "run" else source
     baseline = past.find(source, f"GET {path} #1-3 -> json {damage}")
-    assert (ids_of(baseline), baseline.missing) == ([expected], None)
+    assert (ids_of(baseline), baseline.missing) == ([run_id], None)
     assert len(baseline.runs[0].result.simulations) == 10
 
 
 def test_list_that_lacks_simulations_with_values_is_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
     """The list names a part of what the metrics have values of, and Coval does not say how many there are."""
     past = Past(run_step, clock, output_ids="absent", null_progress=True)
-    expected = past.launch()
+    run_id = past.launch()
     past.launch()
     whole = past.find("branch:main").runs[0].result
     rows = [
@@ -379,14 +385,14 @@ def test_list_that_lacks_simulations_with_values_is_no_baseline(run_step: RunSte
     ]
     baseline = past.find("branch:main", f"GET /conversations/simulated -> json {json.dumps({'simulations': rows})}")
     assert baseline.missing is not None
-    assert baseline.missing.text == f"Coval lists 4 of the 10 simulations of run {expected}."
+    assert baseline.missing.text == f"Coval lists 4 of the 10 simulations of run {run_id}."
 
 
 def test_values_that_are_missing_once_do_not_cost_the_baseline(past: Past) -> None:
-    expected = past.launch()
+    run_id = past.launch()
     past.launch()
     baseline = past.find("branch:main", "GET /runs/* #1 -> damage 2")
-    assert ids_of(baseline) == [expected]
+    assert ids_of(baseline) == [run_id]
     assert len(baseline.runs[0].result.find_metrics("Latency")[0].values) == 10
 
 
@@ -423,9 +429,9 @@ def test_missing_permission_is_named(past: Past, clock: VirtualClock) -> None:
 
 @pytest.mark.parametrize("source", ["run", "branch:main"])
 def test_list_of_simulations_that_is_not_found_is_no_run_that_is_gone(source: str, past: Past) -> None:
-    expected = past.launch()
+    run_id = past.launch()
     past.launch()
-    source = f"run:{expected}" if source == "run" else source
+    source = f"run:{run_id}" if source == "run" else source
     baseline = past.find(source, "GET /conversations/* -> 404", "GET /simulations -> 404")
     assert baseline.missing is not None
     assert baseline.missing.kind == "unreadable"
@@ -433,13 +439,13 @@ def test_list_of_simulations_that_is_not_found_is_no_run_that_is_gone(source: st
 
 
 def test_incomplete_list_of_simulations_is_no_baseline(past: Past) -> None:
-    expected = past.launch()
+    run_id = past.launch()
     past.launch()
-    listed = past.world.list_simulations({"filter": f'run_id="{expected}"'})["simulated_conversations"]
+    listed = past.world.list_simulations({"filter": f'run_id="{run_id}"'})["simulated_conversations"]
     for shown, text in ((listed[:7], "7 of the 10 simulations"), ([], "no simulation")):
         answer = json.dumps({"simulated_conversations": shown})
         baseline = past.find("branch:main", f"GET /conversations/simulated -> json {answer}")
-        assert baseline.missing == NotFoundReason(kind="unreadable", text=f"Coval lists {text} of run {expected}.")
+        assert baseline.missing == NotFoundReason(kind="unreadable", text=f"Coval lists {text} of run {run_id}.")
 
 
 # What distinguishes the runs
@@ -448,13 +454,13 @@ def test_incomplete_list_of_simulations_is_no_baseline(past: Past) -> None:
 def test_nothing_distinguishes_runs_of_the_same(past: Past) -> None:
     past.launch()
     past.launch(iteration_count="3", concurrency="2")
-    (baseline,) = past.find("branch:main").runs
-    assert (baseline.changed_cases, baseline.changed_metrics, baseline.changed_persona) == (
+    (earlier,) = past.find("branch:main").runs
+    assert (earlier.changed_cases, earlier.changed_metrics, earlier.changed_persona) == (
         frozenset(),
         frozenset(),
         False,
     )
-    assert (baseline.changed_options, baseline.unchecked) == ((), ())
+    assert (earlier.changed_options, earlier.unchecked) == ((), ())
 
 
 def test_changes_since_the_baseline_are_found(past: Past) -> None:
@@ -465,10 +471,10 @@ def test_changes_since_the_baseline_are_found(past: Past) -> None:
     past.world.edits.revise(catalogue.LATENCY.id)
     past.world.edits.revise(catalogue.TONE.id)
     past.launch(config_overrides='{"simulation_timeout_seconds": 60}')
-    (baseline,) = past.find("branch:main").runs
-    assert (baseline.changed_cases, baseline.changed_persona) == (frozenset({CASES[2]}), False)
-    assert baseline.changed_metrics == frozenset({catalogue.LATENCY.id})
-    assert (baseline.changed_options, baseline.unchecked) == (("config_overrides",), ())
+    (earlier,) = past.find("branch:main").runs
+    assert (earlier.changed_cases, earlier.changed_persona) == (frozenset({CASES[2]}), False)
+    assert earlier.changed_metrics == frozenset({catalogue.LATENCY.id})
+    assert (earlier.changed_options, earlier.unchecked) == (("config_overrides",), ())
 
 
 @pytest.mark.parametrize(
@@ -483,15 +489,15 @@ def test_only_metrics_that_are_compared_matter(thresholds: str, expected: set[st
     past.launch()
     past.world.edits.revise(catalogue.LATENCY.id)
     past.launch()
-    (baseline,) = past.find("branch:main", thresholds=thresholds).runs
-    assert baseline.changed_metrics == expected
+    (earlier,) = past.find("branch:main", thresholds=thresholds).runs
+    assert earlier.changed_metrics == expected
 
 
 def test_metrics_need_no_calls_where_none_is_compared(past: Past) -> None:
     past.launch()
     past.launch()
-    (baseline,) = past.find("branch:main", thresholds="completed_rate >= baseline").runs
-    assert (baseline.unchecked, [request for request in past.requests if request.endswith("/metrics")]) == ((), [])
+    (earlier,) = past.find("branch:main", thresholds="completed_rate >= baseline").runs
+    assert (earlier.unchecked, [request for request in past.requests if request.endswith("/metrics")]) == ((), [])
 
 
 def test_persona_that_the_launch_read_damaged_has_not_changed(past: Past, run_step: RunStep) -> None:
@@ -508,7 +514,7 @@ def test_persona_that_the_launch_of_the_baseline_read_damaged_has_not_changed(pa
     run_step(fault, world=past.world, event=PUSH, env={"GITHUB_RUN_ID": "2000"} | ON_MAIN, **inputs)
     past.launch(days=0.5)
     past.launch()
-    assert not any(baseline_run.changed_persona for baseline_run in past.find("branch:main last 2").runs)
+    assert not any(earlier.changed_persona for earlier in past.find("branch:main last 2").runs)
 
 
 def test_changed_persona_is_found(past: Past) -> None:
@@ -525,23 +531,23 @@ def test_without_fingerprint_changes_of_test_cases_show_in_their_times(past: Pas
     past.launch(baseline="")
     past.world.edits.change(CASES[2], description="Only another label")
     past.launch()
-    (baseline,) = past.find("branch:main").runs
-    assert (baseline.changed_cases, baseline.unchecked) == (frozenset({CASES[2]}), ("persona",))
-    (baseline,) = past.find("branch:main", "GET /test-cases -> 403").runs
-    assert (baseline.changed_cases, baseline.unchecked) == (frozenset(), ("test_cases", "persona"))
+    (earlier,) = past.find("branch:main").runs
+    assert (earlier.changed_cases, earlier.unchecked) == (frozenset({CASES[2]}), ("persona",))
+    (earlier,) = past.find("branch:main", "GET /test-cases -> 403").runs
+    assert (earlier.changed_cases, earlier.unchecked) == (frozenset(), ("test_cases", "persona"))
 
 
 def test_what_coval_does_not_tell_is_unchecked(run_step: RunStep, clock: VirtualClock) -> None:
     past = Past(run_step, clock, metric_versions="null", run_identity="tags", list_identity="tags")
     past.launch()
     past.launch()
-    (baseline,) = past.find("branch:main").runs
-    assert baseline.unchecked == ("persona", "metrics")
+    (earlier,) = past.find("branch:main").runs
+    assert earlier.unchecked == ("persona", "metrics")
     began = clock.now()
-    (baseline,) = past.find(
+    (earlier,) = past.find(
         "branch:main", "GET /test-cases -> 503", "GET /conversations/simulated/*/metrics -> 503"
     ).runs
-    assert baseline.unchecked == ("test_cases", "persona", "metrics")
+    assert earlier.unchecked == ("test_cases", "persona", "metrics")
     assert clock.now() - began <= 20
 
 
@@ -566,9 +572,7 @@ def requests_before_launch(server: Server) -> list[str]:
 def test_launch_reads_more_only_for_comparisons(inputs: dict[str, str], calls: bool, run_step: RunStep) -> None:
     env = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}
     _, server = run_step(bare=True, event={"ref": "refs/heads/main"}, env=env, **inputs)
-    asked = [
-        request for request in requests_before_launch(server) if "/personas/" in request or "/test-cases" in request
-    ]
+    asked = [call for call in requests_before_launch(server) if "/personas/" in call or "/test-cases" in call]
     assert bool(asked) is calls
     customer = server.world.runs[0].request.metadata.customer
     assert (NAME in customer) is calls
@@ -789,9 +793,9 @@ def test_reason_says_first_with_which_run_nothing_can_be_compared(
         case _:
             for case in CASES:
                 past.world.edits.change(case, input_str="Another question")
-    given = {"baseline": "tag:stable", "thresholds": COMPARED, "promote": "stable"}
-    result, _ = run_step(world=past.world, event=PUSH, env=ON_MAIN, **given)
-    start = f"Nothing can be compared with the baseline, run {earlier} of 2026-01-01{why}; "
+    inputs = {"baseline": "tag:stable", "thresholds": COMPARED, "promote": "stable"}
+    result, _ = run_step(world=past.world, event=PUSH, env=ON_MAIN, **inputs)
+    start = f"Nothing can be compared since the baseline, run {earlier} of 2026-01-01{why}; to start anew, "
     assert (result.outputs["verdict"], result.outputs["reason"]) == (
         "inconclusive",
         f"{start}run the workflow manually with accept: true to start over.",

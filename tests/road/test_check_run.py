@@ -90,7 +90,7 @@ def test_inconclusive_verdict_satisfies_a_branch_only_where_it_passes(
     with github_with(now=clock.time) as github:
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK, **doubt)
         assert result.outputs["verdict"] == "inconclusive"
-        assert [shown for *_, shown in checks(github)] == [conclusion]
+        assert [actual for *_, actual in checks(github)] == [conclusion]
 
 
 def test_step_without_run_completes_check_run(run_step: RunStep, clock: VirtualClock) -> None:
@@ -164,10 +164,10 @@ def test_unknown_commit_is_told_once(mode: str, run_step: RunStep, clock: Virtua
         result, server = run_step(event=EVENTS["issue_comment"], env={"GITHUB_API_URL": github.url}, **inputs)
         run_post(result, server, github, INPUT_MODE=mode, INPUT_COMMIT_STATUS=NAME)
         assert (github.check_runs, github.statuses) == ([], {})
-        pages = [
+        lines = [
             annotation.data for annotation in result.annotations("notice") if annotation.data.startswith("Skipping")
         ]
-        assert pages == ["Skipping commit status and check run: the tested commit is unknown."]
+        assert lines == ["Skipping commit status and check run: the tested commit is not known."]
 
 
 @pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
@@ -232,7 +232,7 @@ def test_post_step_completes_what_step_could_not(
 ) -> None:
     with github_with(f"{down} -> 502", now=clock.time) as github:
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK, **given)
-        assert [conclusion for *_, conclusion in checks(github)] == ([None] if down == COMPLETING else [])
+        assert [actual for *_, actual in checks(github)] == ([None] if down == COMPLETING else [])
         assert done_pages(result) == []
         github.faults.clear()
         run_post(result, server, github)
@@ -262,8 +262,8 @@ def test_interrupted_step_leaves_no_check_run_in_progress(
         assert clock.now() - at <= 6
         github.faults.clear()
         run_post(result, server, github, INPUT_CANCEL_ON_INTERRUPT=cancel)
-        assert [each for *_, each in checks(github)] == ["cancelled"]
-        outcome = "the run was cancelled" if cancel == "true" else "the run continues in Coval"
+        assert [conclusion for *_, conclusion in checks(github)] == ["cancelled"]
+        outcome = "the run was cancelled" if cancel == "true" else "the run goes on in Coval"
         assert github.check_runs[0].title == f"🚫 Cancelled: The step was interrupted; {outcome}."
 
 
@@ -338,7 +338,7 @@ def test_annotations_are_on_the_file_once(
     assert {
         (annotation["path"], annotation["start_line"], annotation["end_line"]) for annotation in check.annotations
     } == {("prompts/agent.md", 1, 1)}
-    assert all("file" not in shown.properties for shown in annotations_of(result))
+    assert all("file" not in note.properties for note in annotations_of(result))
     warnings = [(annotation.properties["title"], annotation.data) for annotation in result.annotations("warning")]
     shown = [(annotation["title"], annotation["message"]) for annotation in check.annotations]
     # A log ends with the worst simulation, a check run begins with it.
@@ -371,8 +371,12 @@ def test_long_summary_is_cut_to_what_github_takes(run_step: RunStep, clock: Virt
 
 @pytest.mark.parametrize(
     "hangs",
-    ["POST /runs", "POST check-runs", "", "PATCH check-runs"],
-    ids=["during-launch", "while-created", "while-waiting", "before-final"],
+    [
+        pytest.param("POST /runs", id="during-launch", marks=pytest.mark.long),
+        pytest.param("POST check-runs", id="while-created"),
+        pytest.param("", id="while-waiting", marks=pytest.mark.long),
+        pytest.param("PATCH check-runs", id="before-final"),
+    ],
 )
 def test_killed_process_leaves_no_check_run_in_progress(hangs: str, tmp_path: Path) -> None:
     """kill -9 at each stage; it succeeds only if the verdict was reached and saved."""
@@ -386,7 +390,7 @@ def test_killed_process_leaves_no_check_run_in_progress(hangs: str, tmp_path: Pa
         def reached() -> bool:
             if path == "/runs":
                 return any(request.method == "POST" for request in server.requests_seen)
-            seen = [call for call in github.requests_seen if call.method == verb and "check-runs" in call.path]
+            seen = [sent for sent in github.requests_seen if sent.method == verb and "check-runs" in sent.path]
             polled = any(request.path.startswith("/v1/runs/") for request in server.requests_seen)
             return bool(seen) if path else polled
 
@@ -467,9 +471,9 @@ def test_post_step_completes_what_waits_for_commit(
         result, _ = run_step("GET /runs/* -> 503", world=server.world, event=cron, env=env, **given)
         inputs = {f"INPUT_{name.upper()}": value for name, value in given.items()}
         run_post_step(result, server.world, GITHUB_API_URL=github.url, GITHUB_SHA="f" * 40, **inputs)
-        told = [(check_run.conclusion, check_run.title) for check_run in github.check_runs]
-        told += [(status["state"], status["description"]) for status in github.statuses.get(HEAD, [])[1:]]
-        ((ended, text),) = told
+        shown = [(check_run.conclusion, check_run.title) for check_run in github.check_runs]
+        shown += [(status["state"], status["description"]) for status in github.statuses.get(HEAD, [])[1:]]
+        ((ended, text),) = shown
         assert ended in ("cancelled", "timed_out", "failure", "error")
         assert result.outputs["reason"].removesuffix(".")[:80] in text
 

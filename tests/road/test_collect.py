@@ -118,7 +118,7 @@ def test_test_cases_are_waited_for_where_they_matter(
     world = World(clock.time)
     run_step(mode="launch", world=world)
     clock.sleep(600)
-    rows = [listed | {"test_case_id": None} for listed in world.list_simulations({})["simulated_conversations"]]
+    rows = [row | {"test_case_id": None} for row in world.list_simulations({})["simulated_conversations"]]
     began = clock.now()
     result, _ = run_step(
         f"GET /conversations/simulated {looks} -> json {json.dumps({'simulated_conversations': rows})}",

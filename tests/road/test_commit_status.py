@@ -65,7 +65,7 @@ def test_final_status_is_retried_for_as_long_as_there_is_patience(
 ) -> None:
     with github_with("POST /repos/*/statuses/* #2-7 -> 502", now=clock.time) as github:
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, comment="always", **STATUS, **given)
-        assert [shown for shown, _ in states(github)] == ["pending", state]
+        assert [actual for actual, _ in states(github)] == ["pending", state]
     assert done_pages(result) == ["commit_status"]
     assert result.outputs["comment_url"], "the comment has time of its own"
 
@@ -86,7 +86,7 @@ def test_post_step_sets_status_that_step_could_not(
         run_step(env={"GITHUB_API_URL": healthy.url}, **STATUS, **given)
     with github_with(f"{FINAL} -> 502", now=clock.time) as github:
         result, server = run_step(env={"GITHUB_API_URL": github.url}, **STATUS, **given)
-        assert [shown for shown, _ in states(github)] == ["pending"]
+        assert [actual for actual, _ in states(github)] == ["pending"]
         assert done_pages(result) == []
         github.faults.clear()
         run_post(result, server, github)
@@ -251,12 +251,17 @@ class Processes:
 @pytest.mark.parametrize(
     ("hangs", "launched", "final"),
     [
-        ("POST /runs", False, ("error", UNFINISHED)),
-        ("statuses #1", True, ("error", UNFINISHED)),
-        ("", True, ("error", UNFINISHED)),
-        ("statuses #2", True, ("success", "✅ Passed: All 10 simulations completed.")),
+        pytest.param("POST /runs", False, ("error", UNFINISHED), id="during-launch"),
+        pytest.param("statuses #1", True, ("error", UNFINISHED), id="before-pending", marks=pytest.mark.long),
+        pytest.param("", True, ("error", UNFINISHED), id="while-waiting"),
+        pytest.param(
+            "statuses #2",
+            True,
+            ("success", "✅ Passed: All 10 simulations completed."),
+            id="before-final",
+            marks=pytest.mark.long,
+        ),
     ],
-    ids=["during-launch", "before-pending", "while-waiting", "before-final"],
 )
 def test_killed_process_leaves_no_pending_status(
     hangs: str, launched: bool, final: tuple[str, str], cancel: str, tmp_path: Path

@@ -86,7 +86,7 @@ def test_junit_has_red_case_only_if_check_is_red(
 
     assert len(document.findall(".//failure")) == failures
     assert document.findall(".//error") == []
-    properties = {element.get("name"): element.get("value") for element in document.iter("property")}
+    properties = {node.get("name"): node.get("value") for node in document.iter("property")}
     assert properties["Resolved: rate(YES) >= 90%: confidence"] == "0.95"
     assert properties["Resolved: rate(YES) >= 90%: upper"] == "1"
     (written,) = tmp_path.rglob("report.json")
@@ -134,8 +134,8 @@ def test_input_without_effect_is_told(inputs: dict[str, str], warning: str, run_
 def test_confidence_is_percentage_or_share(given: str, share: float, run_step: RunStep, tmp_path: Path) -> None:
     run_step(json_path="report.json", confidence=given, thresholds="Resolved: rate(YES) >= 10%")
     (written,) = tmp_path.rglob("report.json")
-    confidences = [criterion["confidence"] for criterion in json.loads(written.read_text())["legs"][0]["criteria"]]
-    assert confidences[-1] == pytest.approx(share)
+    levels = [criterion["confidence"] for criterion in json.loads(written.read_text())["legs"][0]["criteria"]]
+    assert levels[-1] == pytest.approx(share)
 
 
 @pytest.mark.parametrize("given", ["95", "1.5", "50%", "100%", "0", "high", "-95%", "nan"])

@@ -71,7 +71,7 @@ class Nights:
 
     def having(self, tag: str) -> list[int]:
         """The numbers of the runs that have a tag, from 0."""
-        return [number for number, record in enumerate(self.world.runs) if tag in record.tags]
+        return [number for number, run in enumerate(self.world.runs) if tag in run.tags]
 
     @property
     def holders(self) -> list[int]:

@@ -62,12 +62,12 @@ class Nights:
     @property
     def holders(self) -> list[int]:
         """The numbers of the runs that have the tag, from 0."""
-        return [number for number, record in enumerate(self.world.runs) if "golden" in record.tags]
+        return [number for number, run in enumerate(self.world.runs) if "golden" in run.tags]
 
     @property
     def failed(self) -> list[int]:
         """The numbers of the runs that are marked as failed."""
-        return [number for number, record in enumerate(self.world.runs) if "coval-gate/failed" in record.tags]
+        return [number for number, run in enumerate(self.world.runs) if "coval-gate/failed" in run.tags]
 
 
 @pytest.fixture

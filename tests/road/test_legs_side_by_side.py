@@ -118,7 +118,7 @@ def test_legs_take_as_long_as_the_longest(fault: str, tmp_path: Path, clock: Vir
     """The response to a launch is lost, with its effect or without, and its leg alone takes longer."""
     steps = Steps(tmp_path, clock, fault)
     ended = steps.run(LEGS, thresholds=example_thresholds())
-    verdicts = {name: [single_run["verdict"] for single_run in leg["runs"]] for name, leg in ended.legs.items()}
+    verdicts = {name: [trial["verdict"] for trial in leg["runs"]] for name, leg in ended.legs.items()}
     assert verdicts == {name: EXPECTED[name] for name in LEGS}, ended.log
     assert [ended.legs[name]["verdict"] for name in LEGS] == ["passed", "passed", "passed", "failed", "passed"]
     assert (ended.outputs["verdict"], ended.document["verdict"]) == ("failed", "failed")

@@ -217,8 +217,8 @@ def undisturbed_seconds(finished_step: RunStep) -> int:
         [{}, {"metric_ids": f"{LATENCY.id},{RESOLVED.id},{COMPLIANCE.id}"}],
         [
             *[f"GET /metrics -> {failure}" for failure in FAILURES],
-            *[f"GET /metrics -> json {metrics}" for metrics in UNSURE],
-            *[f"GET /metrics/* #1 -> {failure}" for failure in ("403", "503", "body {}")],
+            *[f"GET /metrics -> json {body}" for body in UNSURE],
+            *[f"GET /metrics/* #1 -> {fault}" for fault in ("403", "503", "body {}")],
             *[f"GET /agents/* #1 -> {failure}" for failure in FAILURES],
             "GET /metrics -> slow 20",
             'GET /agents/* #1 -> json {"agent": {"id": "agent00000000000000001", "metric_ids": [null]}}',

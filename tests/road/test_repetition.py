@@ -144,7 +144,7 @@ def test_repetition_that_breaks_what_is_counted_is_the_last(run_step: RunStep, c
 
 
 def test_repetitions_draw_the_same_test_cases(run_step: RunStep, clock: VirtualClock) -> None:
-    """Runs of a later attempt do so too, but not runs of another workflow run."""
+    """So do those of a later attempt, but not those of another workflow run."""
     inputs = {"test_set_id": "failing1", "thresholds": SLOW, "repeat_on_failure": "1", "sub_sample_size": "4"}
     result, server = run_step(**inputs)
     clock.rearm()
@@ -154,7 +154,7 @@ def test_repetitions_draw_the_same_test_cases(run_step: RunStep, clock: VirtualC
         sorted({simulation.test_case_id for simulation in record.plan.simulations}) for record in server.world.runs
     ]
     seeds = [record.body["options"]["sub_sample_seed"] for record in server.world.runs]
-    assert [drawn.index(case_ids) for case_ids in drawn] == [0, 0, 0, 0, 4, 4]
+    assert [drawn.index(sample) for sample in drawn] == [0, 0, 0, 0, 4, 4]
     assert [seeds.index(seed) for seed in seeds] == [0, 0, 0, 0, 4, 4]
     assert f"All runs of this step draw their test cases with sub_sample_seed {seeds[0]}." in result.log
 
@@ -334,8 +334,10 @@ def test_later_attempt_ends_repetition_that_it_does_not_need(
     passing = inputs | {"thresholds": "Resolved: rate(YES) >= 1%"}
     again, _ = run_step(*faults, world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **passing | later)
     assert run_statuses(server.world) == statuses, again.log
-    line = f"Cancelled run {server.world.runs[1].run_id}: a repetition of an earlier attempt, which nothing needs now."
-    assert (line in again.log) is ("CANCELLED" in statuses)
+    message = (
+        f"Cancelled run {server.world.runs[1].run_id}: a repetition of an earlier attempt, which nothing needs now."
+    )
+    assert (message in again.log) is ("CANCELLED" in statuses)
 
 
 @pytest.mark.parametrize(
@@ -463,7 +465,7 @@ def test_reports_tell_runs_apart(run_step: RunStep) -> None:
     result, server = run_step(**FLAKY, dashboard_url=url, json_path="reports/coval.json")
     first, second = (record.run_id for record in server.world.runs)
     (leg,) = json.loads(result.json)["legs"]
-    assert [(single_run["id"], single_run["verdict"], single_run["status"]) for single_run in leg["runs"]] == [
+    assert [(run["id"], run["verdict"], run["status"]) for run in leg["runs"]] == [
         (first, "failed", "COMPLETED"),
         (second, "passed", "COMPLETED"),
     ]

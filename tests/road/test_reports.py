@@ -6,19 +6,15 @@ import json
 import re
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree as ET
 
-import jsonschema
 import pytest
-import xmlschema
 from markupsafe import escape
 
 from counting import calls_of
 from coval_gate.judge.findings import findings_of
-from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
 from coval_gate.report.simulations import rows_of
 from coval_sandbox import catalogue
@@ -30,8 +26,9 @@ from coval_sandbox.world import World
 from fake_github import READ_ONLY_TOKEN, TOKEN, FakeGitHub, Fault, pull_request_on_github
 from leaks import DISGUISES, holds, in_json
 from road.steps import ALL_REPORTS, FORK_EVENT, STATUS, STEPS, THRESHOLDS, inputs_of
-from selection import shares
+from selection import crossed, shares
 from support import DEFAULTS, IDS, KEY, StepResult
+from validation import junit_schema, report_validator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,7 +74,7 @@ def run_step_with_reports(run_step: RunStep, github: FakeGitHub) -> Callable[...
 
 def reports_of(result: StepResult, github: FakeGitHub) -> dict[str, str]:
     """Return all reports by file name."""
-    statuses = [f"{shown['state']:<8} {shown.get('description', '')}" for shown in github.statuses.get(HEAD, [])]
+    statuses = [f"{entry['state']:<8} {entry.get('description', '')}" for entry in github.statuses.get(HEAD, [])]
     comments = [comment.body for comment in github.comments.get(42, [])]
     reports = {
         "status.txt": "".join(f"{status}\n" for status in statuses),
@@ -87,11 +84,6 @@ def reports_of(result: StepResult, github: FakeGitHub) -> dict[str, str]:
         "digest.md": (result.workspace / "reports" / "digest.md").read_text(encoding="utf-8"),
     }
     return {name: re.sub(r"http://127\.0\.0\.1:\d+", "http://127.0.0.1", text) for name, text in reports.items()}
-
-
-@cache
-def junit_schema() -> xmlschema.XMLSchema:
-    return xmlschema.XMLSchema(str(Path(__file__).parents[1] / "junit.xsd"))
 
 
 def indented(text: str) -> ET.Element:
@@ -115,7 +107,7 @@ def test_all_reports_are_valid_and_consistent(name: str, reported_step: Reported
     assert_annotations_tell_nothing_twice(result)
     verdict = result.outputs["verdict"]
     document = json.loads(result.json)
-    jsonschema.validate(document, schema(), jsonschema.Draft202012Validator)
+    report_validator().validate(document)
     assert (document["verdict"] or "") == verdict
     assert document["reason"] == result.outputs["reason"]
     for leg in document["legs"]:
@@ -153,7 +145,7 @@ def test_all_reports_are_valid_and_consistent(name: str, reported_step: Reported
     for comment in comments:
         assert comment.body.startswith("<!-- coval-gate ")
         assert result.outputs["run_url"] in comment.body
-    assert KEY not in f"{result.json}{result.junit}{[posted.body for posted in comments]}{github.statuses}"
+    assert KEY not in f"{result.json}{result.junit}{[shown.body for shown in comments]}{github.statuses}"
 
 
 def test_mutations_of_one_name_are_told_apart_in_all_reports(
@@ -182,8 +174,9 @@ def test_mutations_of_one_name_are_told_apart_in_all_reports(
 
     suites = ET.fromstring(result.junit)
     assert [(suite.attrib["name"], suite.attrib["tests"]) for suite in suites] == [
-        *((f"Coval.simulations of {label}", "10") for label in ("agent", *labels)), ("Coval.criteria of the gate", "9")
-    ]  # fmt: skip
+        *((f"Coval.simulations of {variant}", "10") for variant in ("agent", *labels)),
+        ("Coval.criteria of the gate", "9"),
+    ]
     names = [case.attrib["name"] for case in suites[-1].iter("testcase")]
     assert len(set(names)) == len(names)
 
@@ -461,8 +454,8 @@ def test_report_modules_are_imported_only_when_needed(tmp_path: Path) -> None:
     ("name", "faults", "judgements"),
     [
         ("gate-passed", [], 1),
-        ("gate-failed", [], 1),
-        ("repeated-failed", [], 3),
+        pytest.param("gate-failed", [], 1, marks=pytest.mark.long),
+        pytest.param("repeated-failed", [], 3, marks=pytest.mark.long),
         ("repeated-failed", ["POST /runs #2 -> 400"], 2),  # the repetition does not count, but is reported
         ("launched", [], 0),
     ],
@@ -821,8 +814,8 @@ def test_missed_targets_are_named_where_pass_rate_decides(
         assert all(line.startswith("| ⚪ |") and line.endswith("| informs only |") for line in targets)
     cases = {str(case.get("name")): case for case in ET.fromstring(result.junit).iter("testcase")}
     for name, missed in MISSED_TARGETS.items():
-        (failed_criteria,) = (element for element in cases[name] if element.tag == ("failure" if failed else "skipped"))
-        assert in_order(failed_criteria.text or "", missed)
+        (found,) = (node for node in cases[name] if node.tag == ("failure" if failed else "skipped"))
+        assert in_order(found.text or "", missed)
     assert sum(name.startswith("Latency meets its target") for name in cases) == 1
     assert cases["Latency meets its target: at most 1.5"].find("skipped") is not None
     (leg,) = json.loads(result.json)["legs"]
@@ -833,17 +826,17 @@ def test_missed_targets_are_named_where_pass_rate_decides(
     assert [warning.properties["title"] for warning in warnings] == [
         f"Coval: {target}" for target in MISSED_TARGETS if failed
     ]
-    for annotation, missed in zip(warnings, MISSED_TARGETS.values(), strict=False):
-        assert in_order(annotation.data, missed)
+    for note, missed in zip(warnings, MISSED_TARGETS.values(), strict=False):
+        assert in_order(note.data, missed)
 
 
 def test_failed_criteria_are_those_of_json_report(run_step_with_reports: Callable[..., StepResult]) -> None:
     result = run_step_with_reports(test_set_id="failing1", thresholds=THRESHOLDS, use_metric_targets="true")
-    failed_criteria = json.loads(result.outputs["failed_criteria"])
+    criteria = json.loads(result.outputs["failed_criteria"])
     (leg,) = json.loads(result.json)["legs"]
     missed = [criterion for criterion in leg["criteria"] if criterion["verdict"] == "failed"]
-    assert len(failed_criteria) == len(missed) == 8
-    assert [{name: criterion[name] for name in CRITERION_FIELDS} for criterion in missed] == failed_criteria
+    assert len(criteria) == len(missed) == 8
+    assert [{name: criterion[name] for name in CRITERION_FIELDS} for criterion in missed] == criteria
 
 
 @pytest.mark.parametrize(
@@ -873,8 +866,10 @@ def test_log_tells_nothing_twice(name: str, annotations: str, run_step_with_repo
 END = 17  # lines of a log that its readers see first
 
 
-@pytest.mark.parametrize("annotations", ["true", "false"])
-@pytest.mark.parametrize("name", ["readme", "gate-failed", "gate-targets", "gate-mutations", "all-failed", "failed"])
+@pytest.mark.parametrize(
+    ("name", "annotations"),
+    crossed(["readme", "gate-failed", "gate-targets", "gate-mutations", "all-failed", "failed"], ["true", "false"]),
+)
 def test_log_of_failing_step_ends_with_worst_simulation_and_verdict(
     name: str, annotations: str, run_step_with_reports: Callable[..., StepResult]
 ) -> None:
@@ -903,7 +898,7 @@ def test_row_links_to_simulation_or_has_its_id_where_organization_is_unknown(
     result = run_step_with_reports(**inputs_of("gate-flaky") | {"dashboard_url": f"https://app.coval.dev{path}"})
     (comment,) = github.comments[42]
     (leg,) = json.loads(result.json)["legs"]
-    missed = [listed["id"] for listed in leg["simulations"] if listed["verdict"] != "passed"]
+    missed = [row["id"] for row in leg["simulations"] if row["verdict"] != "passed"]
     assert missed
     for simulation in missed:
         link = f"{result.outputs['run_url']}/results/{simulation}"

@@ -79,7 +79,7 @@ def nights(run_step: RunStep, clock: VirtualClock) -> Nights:
 def test_same_commit_is_red_again_beside_the_run_before_it_got_worse(nights: Nights) -> None:
     good = nights.night("passing").outputs["run_id"]
     first, again = nights.night("failing"), nights.night("failing")
-    assert [result.outputs["verdict"] for result in (first, again)] == ["failed", "failed"]
+    assert [night.outputs["verdict"] for night in (first, again)] == ["failed", "failed"]
     assert again.outputs["baseline_run_id"] == good
     assert nights.marked(FAILED) == [first.outputs["run_id"], again.outputs["run_id"]]
     assert f"Marked run {first.outputs['run_id']} as failed: it will not be a baseline." in first.log
@@ -397,7 +397,7 @@ def test_run_that_a_step_failed_before_is_not_promoted(nights: Nights) -> None:
     again = nights.night("failing", **looser)
     assert (again.outputs["verdict"], nights.holders()) == ("passed", [good])
     (warning,) = [annotation for annotation in again.annotations("warning") if "not promoted" in annotation.data]
-    assert "an earlier step failed it" in warning.data
+    assert "a step failed it before" in warning.data
     assert nights.night("failing", **inputs).outputs["verdict"] == "failed"
 
 

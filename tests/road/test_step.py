@@ -89,7 +89,7 @@ def test_log_of_failing_step_ends_unfolded_with_what_failed(name: str, annotatio
     if annotations == "false":
         assert len(end) <= 16
     for simulation_id in ids:
-        assert result.log.count(f"({simulation_id})") == 1, "nothing appears twice"
+        assert result.log.count(f"({simulation_id})") == 1, "nothing is told twice"
 
 
 QUIRKS = {

@@ -67,7 +67,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def server(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecureServer]:
     """Serve while the environment names no certificates, and proxies that lead nowhere."""
-    for name in VARIABLES:
+    for name in (*VARIABLES, "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     for name in PROXIES:
         monkeypatch.setenv(name, "http://127.0.0.1:1")

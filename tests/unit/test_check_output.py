@@ -18,6 +18,7 @@ from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT, brief, render
 from coval_gate.report.model import LegReport, Report
 from fake_check_runs import CONCLUSIONS, LONGEST_MESSAGE, LONGEST_OUTPUT, LONGEST_TITLE, MOST_ANNOTATIONS
 from hostile import NAMED, RUN_URL, example_reports, report_of
+from selection import shares, some_of
 from unit.test_formats import RenderedPage, large_report
 from unit.test_sizes import COMPARED_SHAPES, SHAPES, compared_report, report
 
@@ -91,7 +92,7 @@ LARGE: dict[str, Callable[[], Report]] = {
 }
 
 
-@pytest.mark.parametrize("shape", LARGE)
+@pytest.mark.parametrize("shape", some_of(LARGE, "20,000 simulations", "101 variants", "compared, one metric"))
 def test_large_report_fits_and_uses_the_room(shape: str) -> None:
     page_text = render(named(LARGE[shape](), annotate_file="prompts/agent.md"))
     assert LIMIT * 0.9 < len(page_text.summary.encode()) <= LIMIT
@@ -103,8 +104,9 @@ def test_large_report_fits_and_uses_the_room(shape: str) -> None:
     assert RenderedPage(f"{page_text.summary}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # all blocks are closed
 
 
-def test_hostile_text_stays_text_and_fits(subtests: pytest.Subtests) -> None:
-    for name, text in NAMED.items():
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=3))
+def test_hostile_text_stays_text_and_fits(entries: list[tuple[str, str]], subtests: pytest.Subtests) -> None:
+    for name, text in entries:
         with subtests.test(name):
             for shown in (report_of(text), *(ended_with(verdict, text) for verdict in Verdict)):
                 for page_text in (render(named(shown, annotate_file="a.md")), brief(shown)):

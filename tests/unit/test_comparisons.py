@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
-import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 
 from baselines import LABELS, NO_BASELINE, RATE, baseline_of, comparison_reports, earlier, report_on, run_of, yes
 from coval_gate.ci.github.pages import state_of
@@ -31,7 +29,6 @@ from coval_gate.report.charts import compared_histogram
 from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
 from coval_gate.report.formats.json import render as document
-from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.formats.log import render as closing
@@ -41,6 +38,7 @@ from coval_gate.report.formats.summary import render as summary
 from coval_gate.report.wording.baselines import shared_text
 from coval_gate.report.wording.comparisons import change_text, shown_text
 from coval_gate.report.wording.judgements import reasons
+from validation import junit_schema, report_validator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,8 +102,8 @@ def test_documentation_shows_a_real_report() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_files_match_their_schemas(name: str) -> None:
-    Draft202012Validator(schema()).validate(json.loads(document(reports()[name])))
-    xmlschema.XMLSchema(str(Path(__file__).parents[1] / "junit.xsd")).validate(junit(reports()[name]))
+    report_validator().validate(json.loads(document(reports()[name])))
+    junit_schema().validate(junit(reports()[name]))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -27,6 +27,7 @@ from coval_gate.report.wording.judgements import reason, reasons
 from hostile import NAMED, RUN_ID, RUN_URL, WORKFLOW_RUN, example_reports, repeated, report_of, simulation, with_leg
 from selection import fewer, shares
 from support import other_value
+from validation import report_validator
 
 if TYPE_CHECKING:
     from coval_gate.report.model import Report
@@ -64,17 +65,12 @@ def reports() -> dict[str, Report]:
     return example_reports()
 
 
-@cache
-def validator() -> Draft202012Validator:
-    return Draft202012Validator(schema())
-
-
 def parsed_document(report: Report) -> dict[str, Any]:
     """Return the document, after validation against its schema; a strict parser must accept it."""
     text = document(report)
     text.encode()
     found: dict[str, Any] = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
-    validator().validate(found)
+    report_validator().validate(found)
     return found
 
 
@@ -116,13 +112,13 @@ def test_document_of_later_minor_version_matches_schema() -> None:
     leg["promotion"] = with_added_fields(PROMOTION) | {"obstacle": "a word of a later version"}
     leg["baseline"]["runs"][0]["unchecked"] = ["a word of a later version"]
     leg["criteria"][0]["kind"] = "a word of a later version"
-    validator().validate(whole | {"schema_version": f"{major}.{int(minor) + 1}"})
-    validator().validate(whole | {"schema_version": f"{major}.{int(minor) + 10}"})
+    report_validator().validate(whole | {"schema_version": f"{major}.{int(minor) + 1}"})
+    report_validator().validate(whole | {"schema_version": f"{major}.{int(minor) + 10}"})
 
 
 @pytest.mark.parametrize("version", ["2.9", "4.0", "3", "3.", "3.1.2", "3.x", "13.1", "3.٢"])
 def test_schema_is_for_its_major_version_only(version: str) -> None:
-    assert not validator().is_valid(parsed_document(reports()["failed"]) | {"schema_version": version})
+    assert not report_validator().is_valid(parsed_document(reports()["failed"]) | {"schema_version": version})
 
 
 def properties_of(part: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -249,7 +245,7 @@ def test_any_text_is_kept_except_lone_surrogates(text: str) -> None:
 )
 def test_schema_rejects_invalid_document(change: dict[str, Any]) -> None:
     whole = parsed_document(reports()["failed"])
-    assert not validator().is_valid(whole | change)
+    assert not report_validator().is_valid(whole | change)
 
 
 @pytest.mark.parametrize(
@@ -265,21 +261,21 @@ def test_schema_rejects_invalid_document(change: dict[str, Any]) -> None:
 def test_schema_rejects_invalid_leg(change: dict[str, Any]) -> None:
     whole = parsed_document(reports()["failed"])
     (leg,) = whole["legs"]
-    assert not validator().is_valid(whole | {"legs": [leg | change]})
+    assert not report_validator().is_valid(whole | {"legs": [leg | change]})
 
 
 @pytest.mark.parametrize("change", [{"operator": "="}, {"unit": "seconds"}, {"actual": "1.5"}, {"count": 1.5}])
 def test_schema_rejects_invalid_criterion(change: dict[str, Any]) -> None:
     whole = parsed_document(reports()["failed"])
     (leg,) = whole["legs"]
-    assert not validator().is_valid(whole | {"legs": [leg | {"criteria": [leg["criteria"][0] | change]}]})
+    assert not report_validator().is_valid(whole | {"legs": [leg | {"criteria": [leg["criteria"][0] | change]}]})
 
 
 @pytest.mark.parametrize("part", ["run", "step"])
 def test_schema_rejects_missing_fields(part: str) -> None:
     whole = parsed_document(reports()["failed"])
     del (whole if part == "step" else whole["legs"][0])[part]["url"]
-    assert not validator().is_valid(whole)
+    assert not report_validator().is_valid(whole)
 
 
 def test_report_cannot_have_fields_that_the_schema_does_not_describe() -> None:

@@ -284,10 +284,11 @@ def unprintable_characters(text: str) -> set[str]:
     return {char for char in set(NOT_PLAIN_ASCII.findall(text)) if not char.isprintable()} - {"\u200b"}
 
 
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=3))
 def test_hostile_text_does_not_change_parts_of_any_format(
-    reference: ReferenceParts, tmp_path: Path, subtests: pytest.Subtests
+    entries: list[tuple[str, str]], reference: ReferenceParts, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    for place, (name, text) in enumerate(NAMED.items()):
+    for place, (name, text) in enumerate(entries):
         with subtests.test(name):
             report, directory = report_of(text), tmp_path / str(place)
             directory.mkdir()
@@ -359,10 +360,11 @@ def test_result_is_shown_without_judgement() -> None:
     assert outputs(report)["pass_rate"] == ""
 
 
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=3))
 def test_hostile_response_does_not_change_parts_of_any_format(
-    reference: ReferenceParts, subtests: pytest.Subtests
+    entries: list[tuple[str, str]], reference: ReferenceParts, subtests: pytest.Subtests
 ) -> None:
-    for name, text in NAMED.items():
+    for name, text in entries:
         with subtests.test(name):
             report = report_of(text, parsed=True)
             assert_same_page(RenderedPage(summary(report)), reference.summary, text)
@@ -429,8 +431,11 @@ def test_unsafe_run_url_is_not_linked(url: str) -> None:
         assert "img" not in page.tags
 
 
-def test_unusual_id_of_earlier_run_is_text_without_link(subtests: pytest.Subtests) -> None:
-    for name, text in NAMED.items():
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=3))
+def test_unusual_id_of_earlier_run_is_text_without_link(
+    entries: list[tuple[str, str]], subtests: pytest.Subtests
+) -> None:
+    for name, text in entries:
         if not re.fullmatch(r"[\w-]*", text):
             with subtests.test(name):
                 assert_no_link_to_earlier_run(text)

@@ -110,9 +110,9 @@ def test_pause_is_no_longer_than_age_of_run(history: list[Observation]) -> None:
     "show",
     [
         pytest.param(lambda at: Observation(at, running=False), id="in queue"),
-        pytest.param(lambda at: Observation(at, running=True), id="without progress"),
+        pytest.param(lambda at: Observation(at, running=True), id="without progress", marks=pytest.mark.long),
         pytest.param(lambda at: Observation(at, True, min(int(at / 60), 19), 20, 1), id="last conversation"),
-        pytest.param(lambda at: Observation(at, True, 0, 1, 1), id="only conversation"),
+        pytest.param(lambda at: Observation(at, True, 0, 1, 1), id="only conversation", marks=pytest.mark.long),
         pytest.param(lambda at: Observation(at, True, min(int(at / 60), 20), 20, 0), id="after last conversation"),
     ],
 )
