@@ -98,8 +98,7 @@ def enriched(report: Report) -> Report:
     """Return the report with explanations, transcripts and a trend."""
     (leg,) = report.legs
     ill = [row.simulation.id for row in leg.findings.to_look_at]
-    details = replace(
-        leg.details,
+    details = leg.details._replace(
         texts={simulation_id: {"m": WHY} for simulation_id in ill},
         transcripts=dict.fromkeys(ill[:5], TALK),
     )
@@ -155,7 +154,7 @@ def suite_report() -> Report:
         report_on(pair("two", 17, 9), baseline_of(earlier("old1", 2, pair("old1", 19, 1))), TWO, labels=LABELS),
     )
     legs = tuple(
-        replace(enriched(report).legs[0], name=name, run_id=f"run{place}", run_url=f"{DASHBOARD}/runs/run{place}")
+        enriched(report).legs[0]._replace(name=name, run_id=f"run{place}", run_url=f"{DASHBOARD}/runs/run{place}")
         for place, (name, report) in enumerate(zip(LEGS, reports, strict=True), start=1)
     )
     return reports[1]._replace(legs=legs)

@@ -235,7 +235,7 @@ def repeated(report: Report) -> Report:
     """Return the report as that of a run that was repeated twice, the second time without a verdict."""
     (leg,) = report.legs
     simulations = leg.result.simulations if leg.result else ()
-    alone = replace(leg.judgement, verdict=Verdict.FAILED)
+    alone = leg.judgement._replace(verdict=Verdict.FAILED)
     cases = dict.fromkeys((member.test_case_id, member.mutation) for member in simulations)
     unusable = SingleRun(run_id="run3", judgement=report.judgement)
     repetition = Repetition(
@@ -510,7 +510,7 @@ def example_reports() -> dict[str, Report]:
         "passed, tolerated missed target": _judged(well, "pass_rate >= 75%"),
         "failed, mutation": _judged(mutated, "Latency: max < 3"),
         "failed, iteration": _judged(
-            tuple(replace(member, test_case_id="case") for member in well), "Latency: max < 1.5"
+            tuple(member._replace(test_case_id="case") for member in well), "Latency: max < 1.5"
         ),
         "error, no such metric": _judged(well, "Latncy: avg < 2"),
         "error, no values": _judged(well, "Empty: avg < 2"),

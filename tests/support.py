@@ -6,7 +6,7 @@ import io
 import json
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ IDS = {
     "persona_id": "persona000000000000001",
     "test_set_id": "passing1",
 }
+REQUEST = LaunchRequest(IDS["agent_id"], IDS["persona_id"], IDS["test_set_id"])
 DEFAULTS = {entry.name: entry.default for entry in declared()}
 
 

@@ -102,7 +102,7 @@ class CatalogueApi:
         rows = [
             self._shown_case(case)
             for test_set_id in sorted(named | KNOWN["Test set"])
-            if found.allows("test_set_id", test_set_id)
+            if query_filter.allows("test_set_id", test_set_id)
             for case in catalogue.test_cases(test_set_id, self._scenario_for(test_set_id).test_cases)
         ]
         rows = [row for row in rows if query_filter.matches(row)]

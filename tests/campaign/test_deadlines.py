@@ -142,8 +142,8 @@ RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": "", "baseline_max
 
 
 @pytest.mark.parametrize("numbers", shares(range(25), one_of=3))
-@pytest.mark.parametrize(("github", "given"), crossed(["", SLOW], [{}, RED, {"mode": "launch"}]))
-def test_killed_step_tells_the_same_everywhere(github: str, given: dict[str, str], numbers: list[int]) -> None:
+@pytest.mark.parametrize(("github", "inputs"), crossed(["", SLOW], [{}, RED, {"mode": "launch"}]))
+def test_killed_step_tells_the_same_everywhere(github: str, inputs: dict[str, str], numbers: list[int]) -> None:
     seen = set()
     launches = "mode" in inputs
     for number in numbers:

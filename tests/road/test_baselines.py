@@ -83,14 +83,8 @@ class Past:
             server.requests_seen.clear()
             for fault in faults:
                 server.faults.add(fault)
-            finding = find_baseline(
-                client,
-                source_of(source),
-                subject,
-                max_age=days * DAY,
-                clock=clock,
-                until=clock.now() + patience,
-            )
+            session = new_session(client, clock, deadline=clock.now(), baseline_max_age=f"{days}d")
+            finding = find_baseline(session, source_of(source), subject, until=clock.now() + patience)
             baseline = run(finding, clock)
             self.requests = [f"{request.method} {request.path.removeprefix('/v1')}" for request in server.requests_seen]
         return baseline
@@ -170,7 +164,7 @@ def test_run_that_does_not_fit_is_no_baseline(given: dict[str, Any], source: str
 def test_run_of_other_repository_is_no_baseline_of_branch(past: Past) -> None:
     past.launch()
     past.launch()
-    baseline = past.find("branch:main", context=replace(HERE, repository="acme/other"))
+    baseline = past.find("branch:main", context=HERE._replace(repository="acme/other"))
     assert baseline.missing == NotFoundReason(kind="none")
 
 

@@ -60,13 +60,13 @@ class Past:
             server.requests_seen.clear()
             for fault in faults:
                 server.faults.add(fault)
-            until = clock.now() + TREND
-            fetching = fetch_trend(client, newest, metrics={LATENCY}, promotions=promotions, until=until)
-            runs = run(fetching, clock)
+            session = new_session(client, clock, deadline=clock.now() + TREND)
+            fetching = fetch_trend(session, newest, metrics={LATENCY}, promotions=promotions)
+            trend = run(fetching, clock)
             client.close()
         self.calls = [dict(request.query) for request in server.requests_seen]
         assert {request.path for request in server.requests_seen} <= {"/v1/runs"}
-        return runs
+        return trend
 
 
 @pytest.fixture
@@ -75,19 +75,19 @@ def past(run_step: RunStep, clock: VirtualClock) -> Callable[..., Past]:
 
 
 def ids(found: tuple[TrendRun, ...]) -> list[str]:
-    return [earlier.run_id for earlier in found]
+    return [trend_run.run_id for trend_run in found]
 
 
 def test_trend_has_averages_of_earlier_runs_newest_first(past: Callable[..., Past]) -> None:
     branch = past()
     earlier = [branch.launch() for _ in range(3)]
     branch.launch()
-    runs = branch.trend()
-    assert ids(runs) == earlier[::-1]
-    for shown, record in zip(runs, branch.world.runs[2::-1], strict=True):
-        assert shown.created == timestamp(record.create_time)
+    trend = branch.trend()
+    assert ids(trend) == earlier[::-1]
+    for trend_run, record in zip(trend, branch.world.runs[2::-1], strict=True):
+        assert trend_run.created == timestamp(record.create_time)
         values = [planned.values[LATENCY] for planned in record.plan.simulations]
-        assert shown.averages == {LATENCY: pytest.approx(fmean(map(float, values)))}  # type: ignore[arg-type]
+        assert trend_run.averages == {LATENCY: pytest.approx(fmean(map(float, values)))}  # type: ignore[arg-type]
     assert len(branch.calls) == 1
 
 
@@ -144,8 +144,8 @@ def test_trend_marks_promoted_runs(identity: str, past: Callable[..., Past]) -> 
     promoted, *_ = [branch.launch() for _ in range(3)]
     record = next(launched for launched in branch.world.runs if launched.run_id == promoted)
     branch.world.update_run(promoted, {"tags": [*record.tags, "stable"]})
-    runs = branch.trend(promotions=("Stable", "other"))
-    assert [shown.promoted for shown in runs] == [(), ("Stable",) if identity == "both" else ()]
+    trend = branch.trend(promotions=("Stable", "other"))
+    assert [trend_run.promoted for trend_run in trend] == [(), ("Stable",) if identity == "both" else ()]
 
 
 @pytest.mark.parametrize("quirks", [{"averages": "absent"}, {"averages": "refused"}])
@@ -182,8 +182,8 @@ def test_damaged_response_raises_nothing(seeds: list[int], past: Callable[..., P
     for seed in seeds:
         branch = past()
         expected = [branch.launch() for _ in range(3)]
-        runs = branch.trend(f"GET /runs -> damage {seed}")
-        assert set(ids(runs)) <= set(expected[:2]), seed
+        trend = branch.trend(f"GET /runs -> damage {seed}")
+        assert set(ids(trend)) <= set(expected[:2]), seed
 
 
 @pytest.mark.parametrize(
