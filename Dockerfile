@@ -23,7 +23,7 @@ LABEL org.opencontainers.image.title="Coval Gate" \
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 # The official base has no bytecode of the standard library: loading once without -B makes it for the part in use.
-RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.post, coval_gate.runs.follow, \
+RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.post, coval_gate.runs.collect, \
 coval_gate.coval.runs, coval_gate.ci.github.api, coval_gate.report.formats.json, coval_gate.report.formats.junit, \
 coval_gate.report.formats.html"]
 

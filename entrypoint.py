@@ -8,13 +8,13 @@ import sys
 # A short life with little garbage: collecting while modules load only delays the launch.
 gc.disable()
 
-from coval_gate.clock import SystemClock  # noqa: E402
+from coval_gate.base.clock import SystemClock  # noqa: E402
 
 clock = SystemClock()
 clock.listen()  # a signal may come while the rest loads
 
+from coval_gate.base.runtime import Runtime, leave  # noqa: E402
 from coval_gate.main import main  # noqa: E402
-from coval_gate.runtime import Runtime, leave  # noqa: E402
 
 gc.freeze()
 gc.enable()

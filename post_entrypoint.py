@@ -5,13 +5,13 @@ import io
 import os
 import sys
 
-from coval_gate.clock import SystemClock
+from coval_gate.base.clock import SystemClock
 
 clock = SystemClock()
 clock.listen()
 
+from coval_gate.base.runtime import Runtime, leave  # noqa: E402
 from coval_gate.post import post  # noqa: E402 - a signal may come while it loads
-from coval_gate.runtime import Runtime, leave  # noqa: E402
 
 if __name__ == "__main__":
     if sys.stdout:  # the runner reads UTF-8, whatever the container's locale says

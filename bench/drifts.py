@@ -14,7 +14,7 @@ from bench.experiments import Experiment, Limit
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.chart import level_for
-from coval_gate.model.drift import REFERENCE_RUNS
+from coval_gate.model.baseline import REFERENCE_RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from bench.agents import Size, latencies, mean_score, rates, scores
 from coval_gate.judge.confidence import Hits, mean_bounds, percentile_bounds, rate_bounds
 from coval_gate.judge.contrast import Exceedances, PairedMeans, PairedRates, mean_difference, rate_difference
-from coval_gate.judge.distributions import normal_quantile
+from coval_gate.judge.statistics import normal_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,14 +13,14 @@ import sys
 from math import sqrt
 from pathlib import Path
 
+from coval_gate.base.text import percent
 from coval_gate.config.inputs import ALL_MODES, MODES, Input, declared
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import ThresholdHolds
-from coval_gate.judge.foresight import cases_to_compare
+from coval_gate.judge.doubts import cases_to_compare
 from coval_gate.judge.planning import MISSES, fewest_misses, needed, noticeable
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import OUTPUTS
-from coval_gate.text import percent
 
 # For the tables in docs/statistics.md
 BOUNDS = (0.5, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)  # of thresholds

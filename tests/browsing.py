@@ -20,9 +20,7 @@ from baselines import (
     run_of,
     yes,
 )
-from coval_gate.model.details import Details, Turn
-from coval_gate.model.results import Metric, RunResult, Simulation
-from coval_gate.model.trend import TrendRun
+from coval_gate.model.results import Details, Metric, RunResult, Simulation, TrendRun, Turn
 from coval_gate.report.model import LegReport
 
 if TYPE_CHECKING:

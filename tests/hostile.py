@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.base.errors import GateError
+from coval_gate.base.text import one_line
 from coval_gate.ci.context import Context
 from coval_gate.config.aggregates import Aggregate
 from coval_gate.config.fields import Allowance
@@ -13,7 +15,6 @@ from coval_gate.config.inputs import parse_inputs
 from coval_gate.config.thresholds import Bound, Threshold, parse_thresholds
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
 from coval_gate.coval.runs import parse_run
-from coval_gate.errors import GateError
 from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import (
     Criteria,
@@ -53,15 +54,11 @@ from coval_gate.judge.problems import (
 )
 from coval_gate.judge.targets import TargetProblem
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
-from coval_gate.model.baseline_source import BaselineSource
-from coval_gate.model.details import Details
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
 from coval_gate.model.matrix import matrix_of
-from coval_gate.model.outcomes import Cancellation, Completed, Limit, NotCompleted, TimedOut
-from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target
-from coval_gate.model.run import Run
+from coval_gate.model.results import Details, Metric, RunResult, Simulation, Summary, Target
+from coval_gate.model.run import Cancellation, Completed, Limit, NotCompleted, Run, TimedOut
 from coval_gate.report.model import LegReport, Report, RunReport
-from coval_gate.text import one_line
 
 if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from coval_gate.base.clock import Interrupted
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.times import Times
 from coval_gate.ci.plain import PlainHost
-from coval_gate.clock import Interrupted
 from coval_gate.config.checks import check_inputs
 from coval_gate.config.inputs import Input, Inputs, declared, parse_inputs
 from coval_gate.coval.client import Client, server_of
 from coval_gate.coval.launch import LaunchRequest
 from coval_gate.main import main
-from coval_gate.runs.session import Session
-from coval_gate.runtime import Runtime
-from coval_gate.times import Times
+from coval_gate.runs.legs import Session
 from coval_sandbox.runner import PULL_REQUEST, Command, LocalRunner, read_log
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from coval_gate.base.clock import Clock
     from coval_gate.ci.context import Context
-    from coval_gate.clock import Clock
 
 KEY = "coval_sk_test_sandbox"
 REAL_SLICE = 0.05  # s of real time between two checks of an outstanding request

@@ -7,24 +7,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.clock import Interrupted
+from coval_gate.base.errors import GateError, InternalError
+from coval_gate.base.schedule import all_or_first_error, run, together
 from coval_gate.ci.host import tolerant
-from coval_gate.clock import Interrupted
-from coval_gate.errors import GateError, InternalError
 from coval_gate.flow.launch import announce, launch, take_over
 from coval_gate.flow.opening import foresee, locate, one_leg, read_inputs
 from coval_gate.flow.progress import Progress
-from coval_gate.runs.schedule import all_or_first_error, run, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
     from coval_gate.flow.opening import Plan
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
-    from coval_gate.runs.leg import Leg
-    from coval_gate.runs.session import Session
-    from coval_gate.runtime import Runtime
-    from coval_gate.waiting import Procedure
+    from coval_gate.runs.legs import Leg, Session
 
     Work = Callable[[Session, Progress, Leg], Procedure[object]]
 
@@ -89,7 +88,7 @@ def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement
     for leg in progress.legs:
         foresee(progress.session_of(leg, session), leg)
     if launched := (yield from _launch_all(session, progress)):
-        from coval_gate.flow.repeat import judge_and_repeat
+        from coval_gate.flow.judge import judge_and_repeat
 
         yield from _side_by_side(session, progress, launched, judge_and_repeat)
     return _gravest(progress)

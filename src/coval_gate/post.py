@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from coval_gate.base.clock import Interrupted
+from coval_gate.base.errors import CovalError
+from coval_gate.base.schedule import run
+from coval_gate.base.times import POST_LOCATING, Times
 from coval_gate.ci.context import with_run_metadata, with_unknown_commit
-from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
-from coval_gate.errors import CovalError
-from coval_gate.flow.finish import finish_trials
+from coval_gate.flow.cancel import finish_trials
 from coval_gate.flow.progress import Progress
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.report.model import Report
-from coval_gate.runs.schedule import run
+from coval_gate.runs.legs import LEGS
 from coval_gate.runs.tags import provenance_of
-from coval_gate.runs.trial import LEGS
-from coval_gate.times import POST_LOCATING, Times
 
 if TYPE_CHECKING:
-    from coval_gate.runtime import Runtime
-    from coval_gate.waiting import Procedure
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
 
 
 def post(runtime: Runtime) -> int:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from coval_gate.judge.confidence import FEWEST_CASES, Hits
 from coval_gate.judge.contrast import HitPair, PairedRates
-from coval_gate.judge.distributions import normal_quantile, t_quantile
-from coval_gate.judge.foresight import MOST_CASES
+from coval_gate.judge.doubts import MOST_CASES
 from coval_gate.judge.planning import POWER, strictest
+from coval_gate.judge.statistics import normal_quantile, t_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

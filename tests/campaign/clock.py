@@ -13,7 +13,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.clock import Interrupted
+from coval_gate.base.clock import Interrupted
 from support import EPOCH
 
 if TYPE_CHECKING:

@@ -21,35 +21,36 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
-from coval_gate import main, network, secret, times
-from coval_gate.ci.console import Console
+from coval_gate import main
+from coval_gate.base import network, schedule, secret, times
+from coval_gate.base.clock import Interrupted
+from coval_gate.base.errors import CovalError
+from coval_gate.base.transport import Server
 from coval_gate.ci.github import pages as github_pages
-from coval_gate.clock import Interrupted
+from coval_gate.ci.host import Console
+from coval_gate.config import aggregates as config_values
 from coval_gate.config import checks as input_checks
 from coval_gate.config import thresholds
-from coval_gate.config import values as config_values
 from coval_gate.coval import calls, client, errors
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
 from coval_gate.coval.results import read_simulation, told_apart
-from coval_gate.errors import CovalError
 from coval_gate.flow import cancel as flow_cancel
+from coval_gate.flow import judge
 from coval_gate.flow import promote as promote_flow
-from coval_gate.flow import repeat
-from coval_gate.flow.finish import _Work
+from coval_gate.flow.cancel import _Work
 from coval_gate.flow.progress import Progress
-from coval_gate.judge import aggregates, gate, judgement, over_runs, population, promotion, repetition
+from coval_gate.judge import aggregates, evaluate, gate, judgement, over_runs, promotion, repetition
 from coval_gate.judge import baseline as judge_baseline
 from coval_gate.judge.checks import Check
-from coval_gate.judge.comparison import Kinds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
+from coval_gate.judge.values import Kinds, Vocabulary
 from coval_gate.judge.verdict import Verdict
-from coval_gate.judge.vocabulary import Vocabulary
 from coval_gate.model import results, statuses
-from coval_gate.model.details import Details
-from coval_gate.model.drift import Drift
+from coval_gate.model.baseline import Drift
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
+from coval_gate.model.results import Details
 from coval_gate.model.run import Run
 from coval_gate.post import finish, post
 from coval_gate.publish.pages import KeptPage, PagePublisher
@@ -57,44 +58,36 @@ from coval_gate.publish.publisher import Publisher
 from coval_gate.report.formats import check, digest, html, outputs
 from coval_gate.report.formats.log import Closing
 from coval_gate.runs import (
-    announced,
     baseline,
     cancel,
-    cleanup,
     collect,
+    definitions,
     details,
     earlier,
     find,
-    guard,
     launch,
-    names,
-    never,
+    lookups,
     promote,
-    promotion_checks,
     retag,
-    schedule,
-    takeover,
     watch,
 )
-from coval_gate.runs.cancel import cancel_run
-from coval_gate.runs.cleanup import Cleanup
+from coval_gate.runs.cancel import Cleanup, cancel_run
 from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.find import Found, has_tag, runs_with
 from coval_gate.runs.launch import Launcher
 from coval_gate.runs.promote import _Promoter
 from coval_gate.runs.tags import BETTER, tags_of
-from coval_gate.transport import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from campaign.sabotage import Break
-    from coval_gate.clock import Clock
+    from coval_gate.base.clock import Clock
+    from coval_gate.base.schedule import Procedure, Wait
     from coval_gate.judge.judgement import SingleRun
     from coval_gate.model.results import Simulation
     from coval_gate.report.model import Report
-    from coval_gate.runs.session import Session
-    from coval_gate.waiting import Procedure, Wait
+    from coval_gate.runs.legs import Session
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make long` runs
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
@@ -285,7 +278,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "stay with a run that an earlier attempt cancelled",
-        SetConstant(takeover, "DOUBT", -1.0),
+        SetConstant(earlier, "DOUBT", -1.0),
         caught_by="run_belongs_to_step",
     ),
     mutant(
@@ -350,7 +343,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave the run of a launch that was given up for lost",
-        ReplaceFunction(guard.end_other_launches, lambda *_, **__: iter(())),
+        ReplaceFunction(cancel.end_other_launches, lambda *_, **__: iter(())),
         caught_by="second_runs_are_ended",
     ),
     mutant(
@@ -410,7 +403,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "take a 404 for the end of a new run",
-        SetConstant(guard, "FRESH_TIME", -1.0),
+        SetConstant(cancel, "FRESH_TIME", -1.0),
         caught_by="no_orphaned_run",
     ),
     mutant(
@@ -529,32 +522,32 @@ MUTANTS: Final = (
     ),
     mutant(
         "launch without a check of names",
-        ReplaceFunction(names.check_names, returns(None)),
+        ReplaceFunction(lookups.check_names, returns(None)),
         caught_by="misnamed_gate_costs_nothing",
     ),
     mutant(
         "launch nothing where names cannot be checked",
-        SetConstant(names, "CovalError", ()),
+        SetConstant(lookups, "CovalError", ()),
         caught_by="verdict_matches_run",
     ),
     mutant(
         "believe a list of names that no definition confirms",
-        ReplaceFunction(names._Check._is_confirmed, returns(value=True)),
+        ReplaceFunction(lookups._Check._is_confirmed, returns(value=True)),
         caught_by="verdict_matches_run",
     ),
     mutant(
         "take metrics that are announced for ones that never come",
-        ReplaceFunction(never.find_never, returns(never.Never(no_more_metrics=True))),
+        ReplaceFunction(definitions.find_never, returns(definitions.Never(no_more_metrics=True))),
         caught_by="verdict_matches_run",
     ),
     mutant(
         "take values in progress for ones that never come",
-        ReplaceFunction(never._ended_without_value, returns(value=True)),
+        ReplaceFunction(definitions._ended_without_value, returns(value=True)),
         caught_by="late_values_are_waited_for",
     ),
     mutant(
         "wait the whole time for what never comes",
-        ReplaceFunction(never.find_never, returns(never.Never())),
+        ReplaceFunction(definitions.find_never, returns(definitions.Never())),
         caught_by="certain_ends_come_soon",
     ),
     mutant(
@@ -580,7 +573,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "launch a run for a value that its metric never has",
-        ReplaceFunction(names._Check._impossible, returns(())),
+        ReplaceFunction(lookups._Check._impossible, returns(())),
         caught_by="misnamed_gate_costs_nothing",
     ),
     mutant(
@@ -642,19 +635,19 @@ MUTANTS: Final = (
     mutant(
         "take the listed simulations for all",
         ReplaceFunction(
-            population.population,
-            lambda original, run, simulations, criteria: population.Population(len(simulations), certain=True),  # noqa: ARG005
+            evaluate.population,
+            lambda original, run, simulations, criteria: evaluate.Population(len(simulations), certain=True),  # noqa: ARG005
         ),
         caught_by="pass_rests_on_everything verdict_matches_run",
     ),
     mutant(
         "take progress for the number of simulations",
-        SetValue(population.population, "counts_cases", value=False, which=1),
+        SetValue(evaluate.population, "counts_cases", value=False, which=1),
         caught_by="pass_rests_on_everything",
     ),
     mutant(
         "take the listed metrics for all",
-        ReplaceFunction(announced.Announced.certain, lambda _, self: True),  # noqa: ARG005
+        ReplaceFunction(definitions.Announced.certain, lambda _, self: True),  # noqa: ARG005
         caught_by="pass_rests_on_everything",
     ),
     mutant(
@@ -677,7 +670,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "believe the first definition of a metric",
-        ReplaceFunction(announced.Targets.are_usable, returns(value=True)),
+        ReplaceFunction(definitions.Targets.are_usable, returns(value=True)),
         caught_by="verdict_matches_run",
     ),
     mutant(
@@ -769,7 +762,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "promote in workflows of pull requests",
-        ReplaceFunction(promotion_checks.promotion_problems, returns(value=[])),
+        ReplaceFunction(promote.promotion_problems, returns(value=[])),
         caught_by="promotion_of_pull_request_costs_nothing only_good_runs_are_promoted verdict_matches_run",
     ),
     mutant(
@@ -851,7 +844,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "accept runs in workflows that no person started",
-        SetCondition(promotion_checks.promotion_problems, mentions="started_by_person", value=False),
+        SetCondition(promote.promotion_problems, mentions="started_by_person", value=False),
         caught_by="acceptance_without_person_costs_nothing run_is_accepted_by_person verdict_matches_run",
     ),
     mutant(
@@ -872,7 +865,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "let an accepted run move no reference",
-        ReplaceFunction(promotion_checks.tags_to_give, lambda original, inputs: original(inputs)[:1]),
+        ReplaceFunction(promote.tags_to_give, lambda original, inputs: original(inputs)[:1]),
         caught_by="accepted_run_has_all_tags",
     ),
     mutant(
@@ -1000,7 +993,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "launch each repetition twice",
-        ReplaceFunction(repeat._run_again, do_twice),
+        ReplaceFunction(judge._run_again, do_twice),
         caught_by="one_launch_per_step",
     ),
     mutant(
@@ -1010,7 +1003,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave a repetition that the step gave up",
-        SetCondition(cleanup.Cleanup._is_left, mentions="repetition", value=False),
+        SetCondition(cancel.Cleanup._is_left, mentions="repetition", value=False),
         caught_by="no_orphaned_run",
     ),
 )

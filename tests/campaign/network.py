@@ -20,7 +20,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from campaign.schedule import CONNECTION_FAULTS, ECHO, INTERIM, INVALID, REFUSED, UNRESOLVED
-from coval_gate.transport import Session
+from coval_gate.base.transport import Session
 from coval_sandbox.damage import damaged
 from coval_sandbox.direct import Direct, Reply
 from coval_sandbox.fault_injection import HTML, LATE

@@ -19,10 +19,10 @@ from campaign.clock import Killed, SimulatedClock, Stuck
 from campaign.github import HOST, GitHub
 from campaign.network import Connection, Network, SentRequest
 from campaign.schedule import ACCEPTED, BETTER, FAILED, STABLE
+from coval_gate.base.runtime import Runtime
 from coval_gate.config.inputs import declared
 from coval_gate.main import main
 from coval_gate.post import post
-from coval_gate.runtime import Runtime
 from coval_sandbox import catalogue
 from coval_sandbox.problems import Problem
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries

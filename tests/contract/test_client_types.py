@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coval_gate.coval import client, filters, launch, resources
-from coval_gate.coval.filters import RunFilter
-from coval_gate.model import details, results, run
+from coval_gate.coval import client, launch, resources, runs
+from coval_gate.coval.runs import RunFilter
+from coval_gate.model import results, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ EXCEPTIONS = {
 FACE = {  # what other packages may import from coval/: no reader of JSON
     "coval_gate.coval.client": {"Client", "Launch", "connect"},
     "coval_gate.coval.errors": {"unavailable"},
-    "coval_gate.coval.filters": {"RunFilter"},
+    "coval_gate.coval.runs": {"RunFilter"},
     "coval_gate.coval.launch": {"LaunchRequest"},
     "coval_gate.coval.resources": {"Agent", "MetricDefinition", "MetricOutput", "Persona", "TestCase"},
 }
@@ -48,9 +48,10 @@ def annotations_of_methods() -> Iterator[tuple[str, str]]:
 
 def annotations_of_records() -> Iterator[tuple[str, str]]:
     """Yield the fields of the records that the client takes or returns."""
-    for module in (filters, launch, resources, details, results, run):
+    for module in (runs, launch, resources, results, run):
         for record in vars(module).values():
-            if isinstance(record, type) and record.__module__ == module.__name__:
+            is_ours = isinstance(record, type) and record.__module__ == module.__name__
+            if is_ours and not record.__name__.startswith("_"):
                 for name, annotation in inspect.get_annotations(record).items():
                     yield f"{record.__name__}.{name}", str(getattr(annotation, "__forward_arg__", annotation))
 

@@ -26,21 +26,9 @@ PACKAGES = [
     "ci",
     "config",
     "model",
+    "base",
 ]
-GROUND = {
-    "",
-    "address",
-    "clock",
-    "errors",
-    "network",
-    "runtime",
-    "secret",
-    "text",
-    "times",
-    "transport",
-    "waiting",
-}  # below all packages; its modules may import each other
-PURE = ["judge", "report", "model", "text", "config"]  # neither environment, clock, network nor randomness
+PURE = ["judge", "report", "model", "config"]  # neither environment, clock, network nor randomness
 OF_GITHUB = re.compile(r"github|check_?run$|commit_?status", re.IGNORECASE)  # in identifiers
 GITHUB_API = re.compile(r"(?<!INPUT_)GITHUB_|api\.github|/repos/|check-runs|/statuses|external_id|head_sha")
 IO_MODULES = {"os", "time", "random", "secrets", "socket", "requests", "pathlib", "subprocess", "datetime", "io", "sys"}
@@ -81,18 +69,18 @@ def imports(path: Path) -> set[str]:
 
 
 def test_every_module_is_in_known_package() -> None:
-    assert {package_of(module) for module in GATE} == {*PACKAGES, *GROUND}
+    assert {package_of(module) for module in GATE} == {*PACKAGES, ""}
 
 
 def test_modules_import_only_from_lower_packages() -> None:
     climbing = []
     for module, path in GATE.items():
         package = package_of(module)
-        below = set() if package in GROUND else set(PACKAGES[PACKAGES.index(package) :])
+        below = {"", *(PACKAGES[PACKAGES.index(package) :] if package else ())}
         climbing += [
             f"{module} imports {imported}"
             for imported in sorted(imports(path) & set(GATE))
-            if package_of(imported) not in GROUND | below
+            if package_of(imported) not in below
         ]
     assert not climbing, "\n".join(climbing)
 
@@ -128,14 +116,14 @@ def test_gate_and_sandbox_do_not_import_each_other(package: str, other: str) -> 
 
 def test_only_transport_imports_requests_and_only_host_imports_toolkit() -> None:
     users = {name for name, path in GATE.items() if "requests" in imports(path)}
-    assert users == {"coval_gate.transport", "coval_gate.network"}
+    assert users == {"coval_gate.base.transport", "coval_gate.base.network"}
     users = {name for name, path in GATE.items() if "actions_toolkit.command" in imports(path)}
     assert users == {"coval_gate.ci.github.host"}
 
 
 def test_only_main_and_post_run_the_schedule() -> None:
     """All others are procedures, so that any number of legs can run side by side."""
-    users = {name for name, path in GATE.items() if "coval_gate.runs.schedule.run" in imports(path)}
+    users = {name for name, path in GATE.items() if "coval_gate.base.schedule.run" in imports(path)}
     assert users == {"coval_gate.main", "coval_gate.post"}
 
 
@@ -144,7 +132,7 @@ def test_only_its_package_knows_github() -> None:
     inputs = {declaration.name for declaration in declared()}
     outside = {name: path for name, path in GATE.items() if not name.startswith("coval_gate.ci.github")}
     users = {name for name, path in outside.items() if any("ci.github" in imported for imported in imports(path))}
-    assert users == {"coval_gate.ci.detect"}
+    assert users == {"coval_gate.ci.plain"}
     for path in (path for name, path in outside.items() if name not in users):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = {

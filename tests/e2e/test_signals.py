@@ -268,7 +268,8 @@ def test_post_container_cancels_run_of_killed_container(step: Step, sandbox: San
     assert result.summary == ""
     assert sandbox.run["status"] not in FINISHED
     write_files(
-        step, TRAPS | {f"{place}coval_gate/{name}.py": TRAP for place in ("", "src/") for name in ("clock", "post")}
+        step,
+        TRAPS | {f"{place}coval_gate/{name}.py": TRAP for place in ("", "src/") for name in ("base/clock", "post")},
     )
     post = step.post(env=HOSTILE_ENV)
     assert TRAP_MESSAGE not in post.log

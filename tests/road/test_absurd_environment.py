@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.text import json_in, whole_number
 from coval_gate.post import post
-from coval_gate.runtime import Runtime
-from coval_gate.text import json_in, whole_number
 from road.test_check_run import NAME
 from road.test_commit_status import github_with, known_state
 from road.test_run_lifecycle import run_post_step

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from coval_gate.base.schedule import run
+from coval_gate.base.times import COLLECTING, PREPARING
 from coval_gate.ci.context import Context
-from coval_gate.config.baseline_fields import baseline as baseline_field
+from coval_gate.config.baselines import baseline as baseline_field
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.model.baseline import Baseline, NotFoundReason
 from coval_gate.model.results import RunResult
 from coval_gate.runs.baseline import PAUSES, find_baseline
-from coval_gate.runs.comparable import Subject
-from coval_gate.runs.fingerprint import NAME
-from coval_gate.runs.schedule import run
+from coval_gate.runs.comparable import NAME, Subject
 from coval_gate.runs.tags import ACCEPTED, FAILED
-from coval_gate.times import COLLECTING, PREPARING
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -28,9 +27,9 @@ from support import KEY, VirtualClock, new_client, new_session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coval_gate.base.schedule import Procedure
     from coval_gate.coval.client import Client
-    from coval_gate.model.baseline_source import BaselineSource
-    from coval_gate.waiting import Procedure
+    from coval_gate.model.baseline import BaselineSource
     from support import StepResult
 
     RunStep = Callable[..., tuple[StepResult, Server]]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.config.metadata import MOST_RUN_TAGS, MOST_TAGS
-from coval_gate.runs.promotion_checks import OURS
+from coval_gate.config.parsing import MOST_RUN_TAGS, MOST_TAGS
+from coval_gate.runs.promote import OURS
 from coval_gate.runs.tags import ACCEPTED, BETTER, FAILED
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import run as run_through
+from coval_gate.base.times import DETAILS
 from coval_gate.flow.progress import Progress
 from coval_gate.main import evaluate
 from coval_gate.runs.details import EXPLAINED
-from coval_gate.runs.schedule import run as run_through
-from coval_gate.runtime import Runtime
-from coval_gate.times import DETAILS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.model.drift import REFERENCE_RUNS
+from coval_gate.model.baseline import REFERENCE_RUNS
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import BY_NAME, Numbers

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.coval.filters import RunFilter
-from coval_gate.errors import Unavailable
-from coval_gate.runs.schedule import run
+from coval_gate.base.errors import Unavailable
+from coval_gate.base.schedule import run
+from coval_gate.coval.runs import RunFilter
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import VirtualClock, new_client, run_main_step
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from coval_gate.base.schedule import Procedure
     from coval_gate.coval.client import Client
-    from coval_gate.waiting import Procedure
 
 TOO_LATE = "was not sent"
 CALLS: dict[str, Callable[[Client, float], Procedure[object]]] = {

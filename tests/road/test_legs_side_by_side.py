@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import run
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.flow.progress import Progress
 from coval_gate.main import evaluate
 from coval_gate.post import post
-from coval_gate.runs.leg import Leg
-from coval_gate.runs.schedule import run
-from coval_gate.runtime import Runtime
+from coval_gate.runs.legs import Leg
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coval_gate.base.times import CANCELLING
 from coval_gate.runs.earlier import LOOKUP_PATIENCE
-from coval_gate.times import CANCELLING
 from coval_sandbox.world import World
 
 if TYPE_CHECKING:

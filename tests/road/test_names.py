@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.times import PREPARING
+from coval_gate.base.times import PREPARING
 from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED, TOPICS
 from coval_sandbox.quirks import Quirks
 from selection import crossed

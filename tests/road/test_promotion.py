@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.config.metadata import MOST_RUN_TAGS
-from coval_gate.runs.promotion_checks import OURS
-from coval_gate.times import PROMOTING
+from coval_gate.base.times import PROMOTING
+from coval_gate.config.parsing import MOST_RUN_TAGS
+from coval_gate.runs.promote import OURS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.scenarios import BY_NAME

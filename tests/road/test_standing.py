@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.config.metadata import MOST_TAGS
+from coval_gate.base.runtime import Runtime
+from coval_gate.config.parsing import MOST_TAGS
 from coval_gate.post import post
 from coval_gate.runs.tags import ACCEPTED, FAILED
-from coval_gate.runtime import Runtime
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.scenarios import BY_NAME

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from coval_gate.base.runtime import Runtime
 from coval_gate.main import main
-from coval_gate.runtime import Runtime
 from coval_sandbox.catalogue import DEFAULT_METRICS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner, read_log

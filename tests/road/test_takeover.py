@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.runs.takeover import DOUBT
+from coval_gate.runs.earlier import DOUBT
 from coval_sandbox.quirks import Quirks
 from selection import crossed
 

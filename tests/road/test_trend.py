@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.runs.schedule import run
-from coval_gate.runs.trend import MOST_EARLIER, fetch_trend
-from coval_gate.times import TREND
+from coval_gate.base.schedule import run
+from coval_gate.base.times import TREND
+from coval_gate.runs.details import MOST_EARLIER, fetch_trend
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -22,7 +22,7 @@ from support import new_client, new_session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.model.trend import TrendRun
+    from coval_gate.model.results import TrendRun
     from support import StepResult, VirtualClock
 
     RunStep = Callable[..., tuple[StepResult, Server]]

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
+from coval_gate.base.transport import Session
 from coval_gate.config.fields import url
-from coval_gate.transport import Session
 
 ODD = [
     "http://HOST\\[::1]",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,8 +25,7 @@ from baselines import (
 )
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
-from coval_gate.model.baseline_source import BaselineSource
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
 from coval_gate.model.results import Metric, Summary, Target
 from coval_gate.model.run import Run
 from coval_gate.report.formats.log import check_lines
@@ -159,7 +157,7 @@ def test_nothing_to_compare_with_is_inconclusive_and_passes_by_policy(
 )
 def test_run_that_cannot_be_compared_is_reported(difference: dict[str, object], kind: str) -> None:
     old = BaselineRun(run=Run(run_id="old", status="COMPLETED"), result=run_of("old", yes(3, 4)))
-    other = replace(old, **difference)  # type: ignore[arg-type]
+    other = old._replace(**difference)  # type: ignore[arg-type]
 
     alone = only(judged(run_of("now", yes(3, 4)), baseline_of(other), RATE, confidence=None))
     assert alone.problem

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.errors import NotFound, Rejected, Unavailable
+from coval_gate.base.errors import NotFound, Rejected, Unavailable
+from coval_gate.base.schedule import run
 from coval_gate.runs.cancel import MAX_POLL_AGE, cancel_run
-from coval_gate.runs.schedule import run
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -17,7 +17,7 @@ from support import IDS, VirtualClock, new_client, new_session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.model.outcomes import Cancellation
+    from coval_gate.model.run import Cancellation
 
 STUCK = IDS | {"test_set_id": "stuck001"}
 

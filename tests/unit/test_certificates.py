@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.errors import CovalError
-from coval_gate.runs.schedule import run
+from coval_gate.base.errors import CovalError
+from coval_gate.base.schedule import run
 from support import KEY, new_client
 
 if TYPE_CHECKING:

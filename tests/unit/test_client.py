@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.clock import SystemClock
+from coval_gate.base.clock import SystemClock
+from coval_gate.base.errors import LaunchUncertain, Rejected, TooLarge, Unavailable
+from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.schedule import run as run_through
+from coval_gate.base.transport import Timeouts
 from coval_gate.coval.calls import LONGEST_BACKOFF, UNREACHED_TIME
 from coval_gate.coval.client import BODY_LIMIT, MOST_RUNS, RUN_LIMIT
-from coval_gate.coval.filters import RunFilter
-from coval_gate.errors import LaunchUncertain, Rejected, TooLarge, Unavailable
-from coval_gate.runs.schedule import all_or_first_error, together
-from coval_gate.runs.schedule import run as run_through
-from coval_gate.transport import Timeouts
+from coval_gate.coval.runs import RunFilter
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, KEY, REQUEST, VirtualClock, new_client
@@ -25,7 +25,7 @@ from support import IDS, KEY, REQUEST, VirtualClock, new_client
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from coval_gate.clock import Clock
+    from coval_gate.base.clock import Clock
     from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
 

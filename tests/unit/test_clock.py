@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.clock import SIGNALS, Interrupted, SystemClock
+from coval_gate.base.clock import SIGNALS, Interrupted, SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCRIPT = """
 import sys
-from coval_gate.clock import Interrupted, SystemClock
-from coval_gate.runs.schedule import run
-from coval_gate.waiting import BackgroundCall, Wait
+from coval_gate.base.clock import Interrupted, SystemClock
+from coval_gate.base.schedule import run
+from coval_gate.base.schedule import BackgroundCall, Wait
 clock = SystemClock()
 clock.listen()
 print("listening", flush=True)

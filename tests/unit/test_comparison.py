@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.config.aggregates import parse_value
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.config.values import parse_value
-from coval_gate.judge.comparison import Kinds, equals
 from coval_gate.judge.criteria import Criteria, Forbidden
 from coval_gate.judge.gate import judge
+from coval_gate.judge.values import Kinds, equals
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Metric, RunResult, Simulation, Target, Value
 from coval_gate.report.wording.judgements import reason

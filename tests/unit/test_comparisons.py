@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines import LABELS, NO_BASELINE, RATE, baseline_of, comparison_reports, earlier, report_on, run_of, yes
+from coval_gate.base.errors import GateError
 from coval_gate.ci.github.pages import state_of
 from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.errors import GateError
 from coval_gate.judge.checks import Check
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.judgement import errored

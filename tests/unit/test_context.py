@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from coval_gate.ci.context import Context
-from coval_gate.ci.github.context import read_context
+from coval_gate.ci.github.host import read_context
 
 ENVIRON = {
     "GITHUB_REPOSITORY": "acme/voice-agent",

@@ -15,11 +15,9 @@ from baselines import comparison_reports
 from coval_gate.config.checks import check_inputs
 from coval_gate.config.inputs import MOST_TEST_CASES, declared, parse_inputs
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.details import Turn
-from coval_gate.model.results import RunResult
-from coval_gate.model.trend import TrendRun
+from coval_gate.model.results import RunResult, TrendRun, Turn
 from coval_gate.report.formats.digest import LIMIT, prompt_of, render
-from coval_gate.report.rerun import case_ids
+from coval_gate.report.provenance import case_ids
 from coval_gate.report.simulations import MOST_TURNS
 from hostile import HARMLESS, NAMED, example_reports, repeated, report_of, simulation, with_leg
 from support import KEY

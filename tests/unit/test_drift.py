@@ -16,8 +16,7 @@ from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import BaselineRun
-from coval_gate.model.drift import REFERENCE_RUNS, Drift
+from coval_gate.model.baseline import REFERENCE_RUNS, BaselineRun, Drift
 from coval_gate.model.run import Run
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason

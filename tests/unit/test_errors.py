@@ -9,10 +9,10 @@ import pytest
 import requests
 import requests_mock
 
+from coval_gate.base.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
+from coval_gate.base.schedule import run
 from coval_gate.coval.errors import inputs_of, seconds_to_wait
-from coval_gate.coval.filters import RunFilter
-from coval_gate.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
-from coval_gate.runs.schedule import run
+from coval_gate.coval.runs import RunFilter
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -21,8 +21,8 @@ from support import EPOCH, KEY, REQUEST, VirtualClock, new_client
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coval_gate.base.schedule import Procedure
     from coval_gate.coval.client import Client
-    from coval_gate.waiting import Procedure
 
 ROOT = "https://api.coval.dev/v1"
 

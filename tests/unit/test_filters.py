@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coval_gate.coval.filters import RunFilter
+from coval_gate.coval.runs import RunFilter
 from coval_gate.model.run import Run
 
 RUN = Run(run_id="r1", status="COMPLETED", agent_id="a1", persona_id="p1", test_set_id="t1")

@@ -12,7 +12,7 @@ import random
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +24,15 @@ from cmarkgfm.cmark import Options
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from coval_gate.ci.detect import detect_host
+from coval_gate.base.errors import GateError, InputError, RunnerError
+from coval_gate.base.schedule import run
+from coval_gate.base.text import one_line
+from coval_gate.base.times import Times
 from coval_gate.ci.github.host import GitHubHost
 from coval_gate.ci.github.pages import state_of
+from coval_gate.ci.plain import detect_host
 from coval_gate.config.inputs import Problem, declared, parse_inputs
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
-from coval_gate.errors import GateError, InputError, RunnerError
 from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.judgement import UNFINISHED, Judgement, conclude, errored, interrupted
@@ -37,9 +40,8 @@ from coval_gate.judge.measure import Measure
 from coval_gate.judge.problems import NoValues
 from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.details import Details
-from coval_gate.model.outcomes import Completed
-from coval_gate.model.results import LARGEST, Metric, RunResult, Simulation
+from coval_gate.model.results import LARGEST, Details, Metric, RunResult, Simulation
+from coval_gate.model.run import Completed
 from coval_gate.publish.publisher import Publisher
 from coval_gate.report import formats
 from coval_gate.report.charts import histogram
@@ -52,10 +54,7 @@ from coval_gate.report.markdown import code, escape
 from coval_gate.report.metrics import aggregates
 from coval_gate.report.model import LegReport, Report
 from coval_gate.report.wording.judgements import reason
-from coval_gate.runs.progress import progress_line
-from coval_gate.runs.schedule import run
-from coval_gate.text import one_line
-from coval_gate.times import Times
+from coval_gate.runs.watch import progress_line
 from coval_sandbox.runner import LocalRunner, read_log
 from hostile import EARLIER_URL, GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, repeated, report_of, with_leg
 from selection import fewer, shares
@@ -445,8 +444,8 @@ def assert_no_link_to_earlier_run(run_id: str) -> None:
     report = harmless()
     (leg,) = report.legs
     assert leg.judgement.baseline
-    runs = tuple(replace(earlier, run=earlier.run._replace(run_id=run_id)) for earlier in leg.judgement.baseline.runs)
-    judgement = leg.judgement._replace(baseline=replace(leg.judgement.baseline, runs=runs))
+    runs = tuple(earlier._replace(run=earlier.run._replace(run_id=run_id)) for earlier in leg.judgement.baseline.runs)
+    judgement = leg.judgement._replace(baseline=leg.judgement.baseline._replace(runs=runs))
     changed = with_leg(report, judgement=judgement)
     for page in (RenderedPage(summary(changed)), RenderedPage(comment(changed))):
         assert all(EXPECTED_URLS.fullmatch(url) for url in page.urls)

@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from coval_gate.base.errors import HostError
+from coval_gate.base.schedule import run
+from coval_gate.base.secret import Secret
 from coval_gate.ci.context import Context
-from coval_gate.ci.github.api import GitHub
-from coval_gate.ci.github.calls import BACKOFFS
+from coval_gate.ci.github.api import BACKOFFS, GitHub
 from coval_gate.ci.github.pages import CheckRun, Comment, CommitStatus, GitHubPage
 from coval_gate.ci.host import Annotation, PageText
 from coval_gate.ci.plain import PlainHost
 from coval_gate.config.inputs import parse_inputs
-from coval_gate.errors import HostError
-from coval_gate.runs.schedule import run
-from coval_gate.secret import Secret
 from fake_github import BOT, LONGEST_BODY, PERSONAL_TOKEN, READ_ONLY_TOKEN, REPOSITORY, TOKEN, FakeGitHub
 from support import runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.waiting import Procedure
+    from coval_gate.base.schedule import Procedure
     from support import VirtualClock
 
 T = TypeVar("T")

@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 from baselines import comparison_reports
 from browsing import LEGS, large_report, suite_report
 from coval_gate.config.inputs import parse_inputs
-from coval_gate.model.details import Details, Turn
 from coval_gate.model.matrix import matrix_of
-from coval_gate.model.trend import TrendRun
+from coval_gate.model.results import Details, TrendRun, Turn
 from coval_gate.report.formats.html import render
 from coval_gate.report.html.cards import cards
 from coval_gate.report.html.page import page

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.base.errors import InputError
 from coval_gate.ci.context import Context, Withheld
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, parse_inputs
-from coval_gate.errors import InputError
 from coval_gate.report.provenance import configuration
 from support import DEFAULTS, IDS, KEY, other_value, read_inputs
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.errors import LaunchUncertain
-from coval_gate.runs.schedule import run as run_through
+from coval_gate.base.errors import LaunchUncertain
+from coval_gate.base.schedule import run as run_through
 from support import REQUEST, new_client
 
 if TYPE_CHECKING:

@@ -17,9 +17,8 @@ from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.judgement import conclude
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.details import Details
-from coval_gate.model.outcomes import Completed
-from coval_gate.model.results import RunResult
+from coval_gate.model.results import Details, RunResult
+from coval_gate.model.run import Completed
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.model import LegReport, Report
 from hostile import NAMED, RUN_URL, example_reports, repeated, report_of, simulation, with_leg

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
 
-from coval_gate.model.details import Turn
 from coval_gate.model.matrix import matrix_of
-from coval_gate.model.results import RunResult
+from coval_gate.model.results import RunResult, Turn
 from coval_gate.report.formats.junit import render as junit
 from hostile import NAMED, example_reports, repeated, report_of, simulation, with_leg
 from selection import shares

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.base.text import one_line
 from coval_gate.report.markdown import code, escape, link
-from coval_gate.text import one_line
 
 HOSTILE = [
     "**b** _i_ __u__ a_b_c `c` ~~s~~ \\`x\\` a `` b ``",

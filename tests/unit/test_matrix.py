@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from coval_gate.base.text import one_line
 from coval_gate.ci.context import Context, with_run_metadata
 from coval_gate.config.inputs import CONTEXT_LIMIT, declared, parse_inputs
 from coval_gate.coval.launch import LaunchRequest
@@ -22,7 +23,6 @@ from coval_gate.report.formats.status import page_name
 from coval_gate.report.formats.summary import render as summary
 from coval_gate.runs.request import launch_request
 from coval_gate.runs.tags import tags_for
-from coval_gate.text import one_line
 from hostile import HOSTILE, example_reports
 
 if TYPE_CHECKING:

@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coval_gate.base.errors import HostError
+from coval_gate.base.schedule import run
+from coval_gate.base.times import Times
 from coval_gate.ci.context import Context, Head
 from coval_gate.ci.host import Page
 from coval_gate.ci.plain import PlainHost
 from coval_gate.config.checks import wanted_pages
 from coval_gate.config.inputs import parse_inputs
-from coval_gate.errors import HostError
 from coval_gate.judge.judgement import LAUNCH, UNFINISHED, interrupted
 from coval_gate.publish.pages import PagePublisher
 from coval_gate.report.model import Report
-from coval_gate.runs.schedule import run
-from coval_gate.times import Times
 from support import VirtualClock, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import PageText
     from coval_gate.config.inputs import Inputs
-    from coval_gate.runtime import Runtime
-    from coval_gate.waiting import Procedure
 
 ALL = {"commit_status": "Voice", "check_run": "Voice gate", "comment": "always"}
 COMMENT = {"comment": "always"}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from baselines import Cases, baseline_of, both, checks_of, comparison, judged, numbers, only, run_of, yes
 from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.paired import Pairs
+from coval_gate.judge.family import Pairs
 from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Metric, Value

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import get_args
 
 import pytest
 
-from coval_gate.model.promotion import Obstacle, Promotion
+from coval_gate.model.baseline import Obstacle, Promotion
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.wording.promotion import log_text, report_text, warning_text
 
@@ -29,21 +28,21 @@ def sentences(promotion: Promotion) -> str:
 def test_texts_match_golden_file(golden: object) -> None:
     cases = {
         "promoted": DONE,
-        "one had it": replace(DONE, previous=("old",)),
-        "several had it": replace(DONE, previous=("a", "b", "c", "d", "e")),
-        "one still has it": replace(DONE, remaining=("old",), text=FOREIGN),
-        "several still have it": replace(DONE, previous=("a",), remaining=("b", "c"), text=FOREIGN),
+        "one had it": DONE._replace(previous=("old",)),
+        "several had it": DONE._replace(previous=("a", "b", "c", "d", "e")),
+        "one still has it": DONE._replace(remaining=("old",), text=FOREIGN),
+        "several still have it": DONE._replace(previous=("a",), remaining=("b", "c"), text=FOREIGN),
         **{
-            obstacle: replace(
-                DONE, obstacle=obstacle, text=FOREIGN, advice="Retry later." if obstacle == "failed" else ""
+            obstacle: DONE._replace(
+                obstacle=obstacle, text=FOREIGN, advice="Retry later." if obstacle == "failed" else ""
             )
             for obstacle in get_args(Obstacle)
             if obstacle not in ("", "newer", "not_first", "pull_request")
         },
-        "newer": replace(DONE, obstacle="newer", other="newest"),
-        "not first": replace(DONE, obstacle="not_first", other="older"),
-        "pull request": replace(DONE, obstacle="pull_request", other="42"),
-        "pull request without a number": replace(DONE, obstacle="pull_request"),
+        "newer": DONE._replace(obstacle="newer", other="newest"),
+        "not first": DONE._replace(obstacle="not_first", other="older"),
+        "pull request": DONE._replace(obstacle="pull_request", other="42"),
+        "pull request without a number": DONE._replace(obstacle="pull_request"),
     }
     text = "\n\n".join(f"# {name}\n{sentences(each)}" for name, each in cases.items())
     golden("promotion.txt", f"{text}\n")  # type: ignore[operator]
@@ -51,18 +50,18 @@ def test_texts_match_golden_file(golden: object) -> None:
 
 @pytest.mark.parametrize("obstacle", [problem for problem in get_args(Obstacle) if problem not in ("", "pending")])
 def test_every_obstacle_is_told_as_one(obstacle: Obstacle) -> None:
-    promotion = replace(DONE, obstacle=obstacle, text=FOREIGN)
+    promotion = DONE._replace(obstacle=obstacle, text=FOREIGN)
     assert not promotion.promoted
     assert report_text(promotion).startswith("Not promoted to stable: ")
 
 
 def test_foreign_text_is_escaped() -> None:
-    shown = report_text(replace(DONE, obstacle="failed", text=FOREIGN), code=code, escape=escape)
+    shown = report_text(DONE._replace(obstacle="failed", text=FOREIGN), code=code, escape=escape)
     assert "<b>" not in shown
     assert escape(FOREIGN) in shown
 
 
 def test_secret_in_error_is_redacted() -> None:
-    promotion = replace(DONE, obstacle="failed", text="key123", advice="key123")
+    promotion = DONE._replace(obstacle="failed", text="key123", advice="key123")
     redacted = promotion.redacted(lambda text: text.replace("key123", "***"))
     assert (redacted.text, redacted.advice, redacted.tag) == ("***", "***", "stable")

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from coval_gate.base.clock import Interrupted
+from coval_gate.base.schedule import run
+from coval_gate.base.times import Times
 from coval_gate.ci.github.host import GitHubHost
-from coval_gate.clock import Interrupted
 from coval_gate.judge.judgement import interrupted
-from coval_gate.publish.publisher import Publisher
-from coval_gate.publish.rendering import AFTER_SIGNAL, Rendering, TooLate
+from coval_gate.publish.publisher import AFTER_SIGNAL, Publisher, Rendering, TooLate
 from coval_gate.report.model import Report
-from coval_gate.runs.schedule import run
-from coval_gate.times import Times
 from support import VirtualClock, runtime
 
 if TYPE_CHECKING:

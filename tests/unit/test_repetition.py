@@ -9,18 +9,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from baselines import checks_of, only
+from coval_gate.base.errors import CovalError
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.errors import CovalError
 from coval_gate.judge.criteria import Criteria, Forbidden, ThresholdHolds
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import CaseStability, SingleRun, errored, not_completed, redacted
 from coval_gate.judge.over_runs import unchangeable
 from coval_gate.judge.repetition import is_usable, judge_together, pooled, repeats
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.outcomes import NotCompleted
 from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target
-from coval_gate.model.run import Run
+from coval_gate.model.run import NotCompleted, Run
 from coval_gate.report.wording.checks import actual_text, check_reason
 from coval_gate.report.wording.judgements import advice
 

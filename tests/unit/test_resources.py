@@ -20,7 +20,7 @@ from coval_gate.coval.resources import (
 )
 from coval_gate.judge.targets import meets, problem
 from coval_gate.model.results import Target
-from coval_gate.report.wording.targets import target_problem_text
+from coval_gate.report.wording.clauses import target_problem_text
 from coval_sandbox import catalogue, catalogue_views
 
 JSON = st.recursive(

@@ -14,7 +14,7 @@ RENDERING = """
 import sys, threading
 from itertools import count
 from pydantic import BaseModel
-from coval_gate.runtime import leave
+from coval_gate.base.runtime import leave
 
 class Row(BaseModel):
     number: int

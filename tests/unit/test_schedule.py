@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.clock import Interrupted, SystemClock
+from coval_gate.base.clock import Interrupted, SystemClock
+from coval_gate.base.schedule import BackgroundCall, Wait, repeat, run, together
 from coval_gate.model.run import Run
 from coval_gate.runs.cancel import cancel_run
-from coval_gate.runs.progress import ProgressLog
-from coval_gate.runs.schedule import run, together
-from coval_gate.runs.watch import watch
-from coval_gate.waiting import BackgroundCall, Wait, repeat
+from coval_gate.runs.watch import ProgressLog, watch
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, VirtualClock, new_client, new_session
@@ -22,8 +20,8 @@ from support import IDS, VirtualClock, new_client, new_session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.model.outcomes import NotCompleted, TimedOut
-    from coval_gate.waiting import Procedure
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.model.run import NotCompleted, TimedOut
 
 MANY = 100
 WATCHES = 20

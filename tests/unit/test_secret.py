@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from coval_gate.base.secret import Redactor
+from coval_gate.base.text import one_line
 from coval_gate.ci.github.host import GitHubHost
 from coval_gate.ci.plain import PlainHost
 from coval_gate.report.formats import FORMATS
-from coval_gate.secret import Redactor
-from coval_gate.text import one_line
 from coval_sandbox.runner import LocalRunner
 from hostile import report_of
 from leaks import DISGUISES, holds

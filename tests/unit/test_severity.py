@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.checks import Check
+from coval_gate.judge.checks import Check, misses, severity
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds, ValueAbsent
-from coval_gate.judge.severity import misses, severity
 from coval_gate.judge.targets import meets
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST, Target

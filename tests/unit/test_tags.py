@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.ci.context import Context, Head
-from coval_gate.config.metadata import RunMetadata
+from coval_gate.config.parsing import RunMetadata
 from coval_gate.coval.launch import LaunchRequest
 from coval_gate.model.run import Run
 from coval_gate.runs.tags import (

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.text import duration, in_words, most_similar, one_line, plural, shortened_at_word, stopwatch
+from coval_gate.base.text import duration, in_words, most_similar, one_line, plural, shortened_at_word, stopwatch
 
 
 @pytest.mark.parametrize(

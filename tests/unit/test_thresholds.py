@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coval_gate.config.aggregates import Aggregate
+from coval_gate.config.aggregates import Aggregate, is_blank
 from coval_gate.config.slips import LONGEST, explained
 from coval_gate.config.thresholds import (
     OPERATORS,
@@ -18,7 +18,6 @@ from coval_gate.config.thresholds import (
     ThresholdSyntaxError,
     parse_thresholds,
 )
-from coval_gate.config.values import is_blank
 from coval_gate.report.wording.clauses import threshold_text
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.config.fields import Allowance
-from coval_gate.errors import GateError, InputError, InternalError
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge_outcome
 from coval_gate.judge.judgement import (
@@ -21,9 +21,8 @@ from coval_gate.judge.judgement import (
     skipped,
 )
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.outcomes import Cancellation, Completed, Limit, NotCompleted, TimedOut
 from coval_gate.model.results import RunResult, Simulation
-from coval_gate.model.run import Progress, Run
+from coval_gate.model.run import Cancellation, Completed, Limit, NotCompleted, Progress, Run, TimedOut
 from coval_gate.report.wording.judgements import advice, headline, reason, reasons, title
 
 if TYPE_CHECKING:

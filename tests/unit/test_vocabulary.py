@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.base.text import within_letters
+from coval_gate.judge.values import Vocabulary
 from coval_gate.judge.verdict import Verdict
-from coval_gate.judge.vocabulary import Vocabulary
 from coval_gate.model.results import Target
 from coval_gate.report.wording.checks import actual_text
 from coval_gate.report.wording.judgements import reason
-from coval_gate.text import within_letters
 from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values, run_with
 
 if TYPE_CHECKING:

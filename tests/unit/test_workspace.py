@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coval_gate.base.errors import RunnerError
 from coval_gate.ci.github.host import GitHubHost
 from coval_gate.ci.plain import PlainHost
 from coval_gate.ci.workspace import Workspace
-from coval_gate.errors import RunnerError
 from hostile import NAMED
 
 if TYPE_CHECKING:

@@ -1,26 +1,30 @@
-"""The interface to a CI system: its host, and its pages, such as a pull-request comment or a commit status.
+"""The interface of a CI system to a step: its log, and its pages, such as a comment or the status of a commit.
 
-To support another CI system, add a host, and a page class for each kind of page.
+A new CI system is a host, and a page for each kind that it has. Nothing else knows how it shows them. Its log masks
+secrets, and shows no CI commands in foreign text.
 """
 
 from __future__ import annotations
 
+import re
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
+from coval_gate.base.errors import GateError, HostError
+from coval_gate.base.secret import SHORTEST_SECRET, redactor
 from coval_gate.config.checks import OF_COMMIT
-from coval_gate.errors import GateError, HostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from typing import TextIO
 
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
     from coval_gate.ci.context import Context
     from coval_gate.ci.workspace import Workspace
     from coval_gate.config.inputs import Inputs
-    from coval_gate.runtime import Runtime
-    from coval_gate.waiting import Procedure
 
 Level = Literal["error", "warning", "notice"]
 
@@ -29,6 +33,58 @@ BUG: Final = "Details for a bug report"
 MOST_WARNINGS: Final = 9  # GitHub's runner shows ten for a step; one is reserved for a late problem
 NO_REPOSITORY: Final = "the job has no GitHub repository"
 IN_PROGRESS: Final = "in_progress"  # the state of a step without a verdict
+
+
+class Console:
+    """A log that masks secrets."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._secrets: list[str] = []
+
+    def mask(self, secret: str) -> None:
+        """Keep `secret` out of everything written from now on."""
+        if len(secret) >= SHORTEST_SECRET:  # a shorter one is not a valid key, and may be an ordinary word
+            self._secrets.append(secret)
+
+    def redact(self, text: str) -> str:
+        """Return `text` with every secret masked, including the beginning of a truncated one."""
+        return redactor(*self._secrets).redact(text)
+
+    def redact_together(self, lines: Iterable[str]) -> list[str]:
+        """Return lines with every secret masked, even across a line break."""
+        return self.redact("\n".join(lines)).split("\n")
+
+    def log(self, text: str = "") -> None:
+        """Write one line."""
+        self._emit(self._clean(text))
+
+    def _clean(self, text: str) -> str:
+        return "\n".join(inert(line) for line in self.redact(text).split("\n"))
+
+    def _emit(self, text: str) -> None:
+        # The outputs and files must be written even if the log cannot be.
+        with suppress(OSError, ValueError):
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+
+def resembles_command(text: str) -> bool:
+    """Return whether a text contains a marker of runner commands."""
+    return "::" in text or "##" in text
+
+
+def inert(line: str) -> str:
+    """Return `line` in a form that no CI system reads as a command.
+
+    GitHub's runner also ends a line at a lone carriage return. It looks for `::` after leading white space, and for
+    the older `##[` anywhere. Other CI systems have commands such as `##vso[`. A zero-width space breaks them all, and
+    they stay readable.
+    """
+    line = "".join(char if char.isprintable() or char == "\t" else " " for char in line)
+    if line.lstrip().startswith("::"):
+        line = line.replace("::", ":\u200b:", 1)
+    return re.sub(r"##(?=[\[a-zA-Z])", "##\u200b", line)
 
 
 class Annotation(NamedTuple):

@@ -1,22 +1,22 @@
-"""A terminal or an unknown CI system: everything goes to the log."""
+"""Detects the host of a step. A terminal or an unknown CI system is a host, too: everything goes to its log."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from coval_gate.ci.console import Console
 from coval_gate.ci.context import Context
-from coval_gate.ci.host import NO_REPOSITORY, Page
+from coval_gate.ci.github.host import GitHubHost
+from coval_gate.ci.host import NO_REPOSITORY, Console, Page
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.checks import wanted_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from coval_gate.ci.host import Level
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.ci.host import Host, Level
     from coval_gate.config.inputs import Inputs
-    from coval_gate.runtime import Runtime
 
 
 class PlainHost(Console):
@@ -62,3 +62,10 @@ class PlainHost(Console):
 
     def add_summary(self, markdown: str) -> None:
         pass
+
+
+def detect_host(runtime: Runtime) -> Host:
+    """Return GitHub's runner, also on Gitea, Forgejo and act, or else a plain terminal."""
+    if runtime.environ.get("GITHUB_ACTIONS") == "true":
+        return GitHubHost(runtime.environ, runtime.stdout, runtime.randomness)
+    return PlainHost(runtime.stdout)

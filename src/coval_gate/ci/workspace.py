@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.errors import RunnerError
-from coval_gate.text import quoted
+from coval_gate.base.errors import RunnerError
+from coval_gate.base.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,14 +11,12 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from coval_gate.address import is_loopback, parse_address
+from coval_gate.base.network import is_loopback, parse_address
+from coval_gate.base.secret import SHORTEST_SECRET, Secret
+from coval_gate.base.text import one_line, quoted
 from coval_gate.config import hints
-from coval_gate.config.json_text import NULL, read_object
-from coval_gate.config.lists import entries
-from coval_gate.config.metadata import read_metadata
+from coval_gate.config.parsing import NULL, entries, read_metadata, read_object
 from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_of
-from coval_gate.secret import SHORTEST_SECRET, Secret
-from coval_gate.text import one_line, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,12 +72,12 @@ def metric_value(longest: int) -> Field[str]:
     """Return a field for a value of a metric, of at most `longest` characters."""
 
     def parse(raw: str) -> str:
-        from coval_gate.config.values import parse_value  # most steps do not need it; it delays the start
+        from coval_gate.config.aggregates import parse_value  # most steps do not need it; it delays the start
 
         return text(longest).parse(parse_value(raw))
 
     def write(value: str) -> str:
-        from coval_gate.config.values import written_value
+        from coval_gate.config.aggregates import written_value
 
         return written_value(value)
 

@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.base.text import shortened
 from coval_gate.config.aggregates import KIND, KINDS, NAMES, OF_METRIC, OF_RUN
 from coval_gate.config.thresholds import MEANT, ONE_PER_LINE, ThresholdSyntaxError, parse_thresholds
-from coval_gate.text import shortened
 
 if TYPE_CHECKING:
-    from coval_gate.config.wrong_line import WrongLine
+    from coval_gate.config.thresholds import WrongLine
 
 LONGEST: Final = 300  # characters of a line to correct
 MOST: Final = 6  # slips in one line

@@ -15,12 +15,23 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from typing import Final, Literal, NamedTuple, NoReturn
+from unicodedata import east_asian_width
 
-from coval_gate.config.aggregates import CURLY, KIND, KINDS, NAMES, OF_METRIC, OF_RUN, Aggregate
-from coval_gate.config.values import QUOTED, is_blank, unquoted
-from coval_gate.config.wrong_line import WrongLine
-from coval_gate.text import one_line
+from coval_gate.base.text import one_line, visible
+from coval_gate.config.aggregates import (
+    CURLY,
+    KIND,
+    KINDS,
+    NAMES,
+    OF_METRIC,
+    OF_RUN,
+    QUOTED,
+    Aggregate,
+    is_blank,
+    unquoted,
+)
 
+WINDOW: Final = 100  # characters of an invalid line that a message shows
 TOLERANCE: Final = 1e-9  # share of the bound: above float error, below any real difference
 LARGEST: Final = 1e300  # number in a bound; arithmetic on it must not overflow
 ONE_PER_LINE: Final = "write one threshold per line, below `thresholds: |`"
@@ -58,6 +69,44 @@ A_THRESHOLD: Final = re.compile(
 )
 SWITCHED_OFF: Final = re.compile(r"\A[#\s]++")
 AFTER_VALUE, END = re.compile("[,)]"), re.compile(r"(?=#)|\Z")
+
+
+class WrongLine(NamedTuple):
+    """An invalid line: its number and the column of the error (from 1), its text, and what the grammar expected.
+
+    `advice` replaces `expected` where there is a better explanation. `correction`: the corrected line, if certain.
+    """
+
+    line: int
+    column: int
+    text: str
+    expected: str
+    advice: str = ""
+    correction: str = ""
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, as the end of a sentence about the line."""
+        return self.advice or f"expected {self.expected}"
+
+    @property
+    def shown(self) -> str:
+        """The line or a window of it, a caret below the error, and the correction: indented, printable lines."""
+        shown = [char if char.isprintable() else " " if char.isspace() else "" for char in self.text]
+        whole, before = "".join(shown), "".join(shown[: self.column - 1])
+        line = whole.strip()
+        caret = max(0, min(len(before) - whole.find(line), len(line)))
+        start = max(0, min(caret - WINDOW // 2, len(line) - WINDOW))
+        end = start + WINDOW
+        head, tail = "…" if start else line[:1], "…" if end < len(line) else line[end - 1 :]
+        window = head + line[start + 1 : end - 1] + tail
+        # East Asian characters are two columns wide.
+        indent = 4 + sum(1 + (east_asian_width(char) in "WF") for char in window[: caret - start])
+        correction = "".join(f"\n    {visible(splitline)}" for splitline in self.correction.splitlines())
+        return f"    {window}\n{' ' * indent}^" + (f"\nWrite instead:{correction}" if correction else "")
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.problem}\n{self.shown}"
 
 
 class ThresholdSyntaxError(ValueError):

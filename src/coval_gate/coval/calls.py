@@ -9,20 +9,20 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
+from coval_gate.base.errors import Rejected, TooLarge, Unavailable
+from coval_gate.base.network import NetworkError
+from coval_gate.base.schedule import repeat
+from coval_gate.base.text import duration, json_in
+from coval_gate.base.transport import TOO_LATE, Request, Transport
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
-from coval_gate.errors import Rejected, TooLarge, Unavailable
-from coval_gate.network import NetworkError
-from coval_gate.text import duration, json_in
-from coval_gate.transport import TOO_LATE, Request, Transport
-from coval_gate.waiting import repeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from coval_gate.errors import CovalError
-    from coval_gate.runtime import Runtime
-    from coval_gate.transport import Exchange, Response, Server
-    from coval_gate.waiting import Procedure
+    from coval_gate.base.errors import CovalError
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.base.transport import Exchange, Response, Server
 
 T = TypeVar("T")
 

@@ -14,27 +14,26 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from coval_gate.base.errors import LaunchUncertain, Rejected, Unavailable
+from coval_gate.base.network import NetworkError
+from coval_gate.base.schedule import repeat
+from coval_gate.base.transport import Request, Server, Timeouts
 from coval_gate.config.inputs import api_root
 from coval_gate.coval.calls import Calls, enveloped, parse_object
 from coval_gate.coval.errors import network_problem, unavailable
-from coval_gate.errors import LaunchUncertain, Rejected, Unavailable
-from coval_gate.network import NetworkError
-from coval_gate.transport import Request, Server, Timeouts
-from coval_gate.waiting import repeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import BackgroundCall, Procedure
+    from coval_gate.base.transport import Exchange, Response
     from coval_gate.config.inputs import Inputs
-    from coval_gate.coval.filters import RunFilter
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import Agent, MetricDefinition, MetricOutput, Persona, TestCase
-    from coval_gate.model.details import Turn
-    from coval_gate.model.results import Simulation
+    from coval_gate.coval.runs import RunFilter
+    from coval_gate.model.results import Simulation, Turn
     from coval_gate.model.run import Run
-    from coval_gate.runtime import Runtime
-    from coval_gate.transport import Exchange, Response
-    from coval_gate.waiting import BackgroundCall, Procedure
 
 LAUNCH_OPEN: Final = 300.0  # s; how long the connection of a launch stays open for its response
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes of a page
@@ -291,7 +290,7 @@ class Client:
 
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
         """Return a simulation's transcript; empty if Coval has none. Raises as `get_run`."""
-        from coval_gate.coval.transcripts import read_transcript
+        from coval_gate.coval.resources import read_transcript
 
         request = Request("GET", f"{self._simulation_path}/{quote(simulation_id, safe='')}")
         self._calls.check_time(request, until)

@@ -10,15 +10,15 @@ import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.base.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
+from coval_gate.base.text import in_words, json_in, one_line
 from coval_gate.config.inputs import declared
-from coval_gate.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
-from coval_gate.text import in_words, json_in, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from coval_gate.network import NetworkError
-    from coval_gate.transport import Request, Response
+    from coval_gate.base.network import NetworkError
+    from coval_gate.base.transport import Request, Response
 
 API_GUIDE: Final = "https://docs.coval.dev"
 LONGEST_WAIT: Final = 60.0  # s, even if Retry-After asks for more; a longer pause could hide the end of the run

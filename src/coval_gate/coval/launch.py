@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from coval_gate.config.metadata import RunMetadata
+from coval_gate.config.parsing import RunMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,10 +10,10 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.base.text import one_line
 from coval_gate.config.fields import IDENTIFIER
 from coval_gate.model.results import BASE, LARGEST, SMALLEST, Metric, Simulation, Summary, Value
 from coval_gate.model.statuses import normalize_status
-from coval_gate.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -1,13 +1,14 @@
-"""Parses runs from Coval's JSON. Sources disagree on spellings and fields, and responses can be damaged. Pure.
+"""Builds the filters of Coval's lists of runs, and reads runs from its JSON. Pure.
 
-Only the fields that decisions depend on are required. Other fields are dropped if they have the wrong type. Error
-messages do not quote a response, which is foreign text.
+Sources disagree on spellings and fields, and responses can be damaged. Only the fields that decisions depend on are
+required. Other fields are dropped if they have the wrong shape. An error message does not quote a response, which is
+foreign text.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from coval_gate.config.fields import IDENTIFIER
 from coval_gate.coval.calls import enveloped, parse_object
@@ -16,6 +17,36 @@ from coval_gate.model.run import Progress, Run
 from coval_gate.model.statuses import PENDING, normalize_status
 
 MOST: Final = 10**9  # simulations
+
+
+class RunFilter(NamedTuple):
+    """The runs to list: those with all of the values that are not empty.
+
+    `created_until`: the latest time of creation, in ISO 8601.
+    """
+
+    tag: str = ""
+    agent_id: str = ""
+    persona_id: str = ""
+    test_set_id: str = ""
+    status: str = ""
+    created_until: str = ""
+
+    @classmethod
+    def like(cls, run: Run) -> RunFilter:
+        """Return the filter for runs of the same agent, persona and test set."""
+        return cls(agent_id=run.agent_id, persona_id=run.persona_id, test_set_id=run.test_set_id)
+
+    @property
+    def can_be_sent(self) -> bool:
+        """Whether all values can be written without escapes, because Coval documents none."""
+        return all(value.isprintable() and not set('"\\') & set(value) for value in self)
+
+    def __str__(self) -> str:
+        """Return the filter as Coval's parameter `filter`."""
+        equal = self._replace(created_until="")._asdict().items()
+        terms = [f'{name}="{value}"' for name, value in equal if value]
+        return " AND ".join([*terms, *([f'create_time<="{self.created_until}"'] if self.created_until else [])])
 
 
 def parse_run(body: bytes, *, launched: bool = False) -> Run:

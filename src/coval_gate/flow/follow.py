@@ -5,25 +5,22 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from coval_gate.base.errors import InputError, NotFound, Unavailable
 from coval_gate.ci.context import with_run_metadata
-from coval_gate.errors import InputError, NotFound, Unavailable
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.judge.judgement import UNFINISHED
-from coval_gate.runs import takeover
-from coval_gate.runs.follow import follow
-from coval_gate.runs.progress import ProgressLog, waiting_title
-from coval_gate.runs.selection import differences, not_shown
+from coval_gate.runs import earlier
+from coval_gate.runs.collect import follow
+from coval_gate.runs.request import differences, not_shown
 from coval_gate.runs.tags import provenance_of
+from coval_gate.runs.watch import ProgressLog, waiting_title
 
 if TYPE_CHECKING:
+    from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
     from coval_gate.judge.criteria import Criteria
-    from coval_gate.model.outcomes import Outcome
-    from coval_gate.model.run import Run
-    from coval_gate.runs.leg import Leg
-    from coval_gate.runs.session import Session
-    from coval_gate.runs.trial import Trial
-    from coval_gate.waiting import Procedure
+    from coval_gate.model.run import Outcome, Run
+    from coval_gate.runs.legs import Leg, Session, Trial
 
 T = TypeVar("T")
 CALL_TIME: Final = 10.0  # s after the deadline for a call that the verdict needs
@@ -52,7 +49,7 @@ def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: C
 def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     """Briefly watch a run that was taken over, and replace it if it is being cancelled. Raises as `launch`."""
     trial = leg.first
-    watching = takeover.confirm(
+    watching = earlier.confirm(
         session,
         trial.run_id,
         progress=ProgressLog(session),
@@ -81,7 +78,7 @@ def _unless_cancelled(
         return (yield from watching)
     launcher = launcher_of(session, progress, trial, trial.tags)
     replace_run = partial(launcher.launch_instead, cancel=session.inputs.cancel_on_interrupt)
-    ended = yield from takeover.unless_cancelled(session, trial, watching, replace_run)
+    ended = yield from earlier.unless_cancelled(session, trial, watching, replace_run)
     if ended is None:
         session.log(f"Launched run {trial.run_id}: {progress.run_url(trial.run_id)}")
         yield from announce(progress)

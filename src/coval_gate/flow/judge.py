@@ -1,6 +1,9 @@
-"""Decides what a run shows: follows it to its end, judges it, and explains the judgement.
+"""Decides what a leg's runs show: judges the first run, explains the judgement, and repeats a run that failed.
 
-Its imports take longer than the rest of the start, so they come after the launch.
+A repetition is the same request in a new run, and a trial of its own, so it is launched once, cancelled, resumed and
+left to the post step like the first run.
+
+The modules that this needs take longer to import than the rest of the start, so they are imported after the launch.
 """
 
 from __future__ import annotations
@@ -8,35 +11,37 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from coval_gate.base.errors import GateError
+from coval_gate.base.schedule import beside
+from coval_gate.base.text import duration
+from coval_gate.base.times import DETAILS, TREND
 from coval_gate.flow.follow import follow_trial
+from coval_gate.flow.launch import launch
 from coval_gate.flow.promote import owe_mark
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
-from coval_gate.judge.judgement import gravest
-from coval_gate.model.outcomes import Completed
+from coval_gate.judge.judgement import SingleRun, errored, gravest
+from coval_gate.judge.over_runs import unchangeable
+from coval_gate.judge.repetition import has_failed, judge_together, repeats
+from coval_gate.model.run import Completed
 from coval_gate.report.formats.log import check_lines
-from coval_gate.report.wording.repetition import all_runs_text
+from coval_gate.report.wording.checks import check_reason
+from coval_gate.report.wording.clauses import again_text, all_runs_text, in_vain_text
+from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.baseline import baseline_of
-from coval_gate.runs.details import fetch_details
+from coval_gate.runs.details import fetch_details, fetch_trend
 from coval_gate.runs.drift import drift_of
-from coval_gate.runs.trend import fetch_trend
-from coval_gate.times import DETAILS, TREND
-from coval_gate.waiting import beside
 
 if TYPE_CHECKING:
+    from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.repetition import Together
     from coval_gate.model.baseline import Baseline
-    from coval_gate.model.outcomes import Outcome
-    from coval_gate.model.results import RunResult
-    from coval_gate.model.run import Run
-    from coval_gate.model.trend import TrendRun
-    from coval_gate.runs.leg import Leg
-    from coval_gate.runs.session import Session
-    from coval_gate.runs.trial import Trial
-    from coval_gate.waiting import Procedure
+    from coval_gate.model.results import RunResult, TrendRun
+    from coval_gate.model.run import Outcome, Run
+    from coval_gate.runs.legs import Leg, Session, Trial
 
 
 def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
@@ -119,3 +124,50 @@ def _trend(session: Session, leg: Leg, run: Run, result: RunResult) -> Procedure
             promotions=tuple(filter(None, (inputs.promote, tag))),
         )
     )
+
+
+def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
+    """Judge the leg's first run, repeat it while it fails, and return the judgement of all runs together.
+
+    Stop at a repetition without data: the earlier runs decide. Stop if no repetition can change the verdict.
+    Raises CovalError, RunnerError.
+    """
+    inputs, criteria = leg.inputs, Criteria.from_inputs(leg.inputs)
+    judgement = first = yield from judge_first(session, progress, leg)
+    took = session.clock.now() - progress.began
+    runs = [SingleRun(run_id=leg.first.run_id, judgement=first)]
+    for number in range(1, inputs.repeat_on_failure + 1):
+        if not has_failed(judgement):
+            break
+        if broken := unchangeable(judgement, left=inputs.repeat_on_failure - number + 1):
+            session.log(in_vain_text(check_reason(broken[0])))
+            break
+        left = session.deadline - session.clock.now()
+        if left < took:
+            session.log(
+                f"The run failed and took {duration(took)}, but max_wait_time leaves {duration(max(0.0, left))}, "
+                "so it does not run again."
+            )
+            break
+        session.log(again_text(reason(judgement), number, inputs.repeat_on_failure))
+        runs.append((yield from _run_again(session, progress, leg, number, first)))
+        judging = partial(judge_together, tuple(runs), criteria, flaky_fails=inputs.on_flaky == "fail")
+        together = yield from beside(judging)
+        judgement = together.judgement
+        yield from take_together(session, progress, leg, together)
+        repetition = judgement.repetition
+        if repetition is None or repetition.unusable or repetition.is_flaky:
+            break
+    return judgement
+
+
+def _run_again(session: Session, progress: Progress, leg: Leg, number: int, first: Judgement) -> Procedure[SingleRun]:
+    """Launch, follow and judge a repetition of the `first` run; an error is its judgement, too. Raises Interrupted."""
+    try:
+        trial = yield from launch(session, progress, leg, repetition=number)
+        judgement = repeats((yield from judge_repetition(session, progress, leg, trial)), first)
+    except GateError as error:
+        judgement = errored(error)
+    trial = leg.trials[-1]  # there is one, even if the launch failed
+    trial.judgement = judgement
+    return SingleRun(run_id=trial.run_id, judgement=judgement)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from coval_gate.times import announcing
+from coval_gate.base.times import announcing
 
 if TYPE_CHECKING:
+    from coval_gate.base.schedule import Procedure
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.flow.progress import Progress
     from coval_gate.runs.launch import Launcher
-    from coval_gate.runs.leg import Leg
-    from coval_gate.runs.session import Session
+    from coval_gate.runs.legs import Leg, Session, Trial
     from coval_gate.runs.tags import Tags
-    from coval_gate.runs.trial import Trial
-    from coval_gate.waiting import Procedure
 
 
 def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 0) -> Procedure[Trial]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coval_gate import __version__
+from coval_gate.base.times import announcing
 from coval_gate.ci.context import with_unknown_commit
 from coval_gate.ci.host import NAME
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
-from coval_gate.runs.leg import Leg
-from coval_gate.times import announcing
+from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coval_gate.base.schedule import Procedure
     from coval_gate.config.inputs import Inputs
     from coval_gate.flow.progress import Progress
-    from coval_gate.runs.session import Session
-    from coval_gate.waiting import Procedure
+    from coval_gate.runs.legs import Session
 
     Plan = Callable[[Inputs], list[Leg]]
 
@@ -41,7 +41,7 @@ def read_inputs(progress: Progress) -> Inputs:
     progress.save()
     inputs, context = progress.inputs, progress.context
     if inputs.promote or inputs.accept or inputs.drift:
-        from coval_gate.runs.promotion_checks import promotion_problems
+        from coval_gate.runs.promote import promotion_problems
 
         problems += promotion_problems(inputs, context)
     problems += publisher.pages.problems(inputs, context)
@@ -72,8 +72,8 @@ def foresee(session: Session, leg: Leg) -> None:
     if inputs.confidence is None or not cases:  # how many a test set has is known only after the launch
         return
     from coval_gate.judge.criteria import Criteria
-    from coval_gate.judge.foresight import undecidable
-    from coval_gate.report.wording.claims import undecidable_text
+    from coval_gate.judge.doubts import undecidable
+    from coval_gate.report.wording.comparisons import undecidable_text
 
     for criterion in undecidable(Criteria.from_inputs(inputs), cases):
         session.warn(undecidable_text(criterion, cases))

@@ -10,23 +10,21 @@ import time
 import traceback
 from typing import TYPE_CHECKING
 
+from coval_gate.base.times import Times
 from coval_gate.ci.context import Context
-from coval_gate.ci.detect import detect_host
 from coval_gate.ci.host import BUG, NAME
+from coval_gate.ci.plain import detect_host
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.coval.client import connect
 from coval_gate.publish.publisher import Publisher
-from coval_gate.runs.leg import Leg
-from coval_gate.runs.session import Session
-from coval_gate.runs.trial import LEGS, Trial, read_state, write_state
-from coval_gate.times import Times
+from coval_gate.runs.legs import LEGS, Leg, Session, Trial, read_state, write_state
 
 if TYPE_CHECKING:
+    from coval_gate.base.runtime import Runtime
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
     from coval_gate.runs.tags import Tags
-    from coval_gate.runtime import Runtime
 
 
 class Progress:

@@ -9,30 +9,27 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from coval_gate.clock import Interrupted
-from coval_gate.errors import CovalError, RunnerError, Unavailable
+from coval_gate.base.clock import Interrupted
+from coval_gate.base.errors import CovalError, RunnerError, Unavailable
+from coval_gate.base.schedule import together
+from coval_gate.base.times import MARKING
 from coval_gate.judge.promotion import acceptance_refusal, has_failed_check, may_begin_reference, refusal
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.promotion import Promotion
+from coval_gate.model.baseline import Promotion
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.wording.promotion import log_text, not_marked_text, report_text, unjudged_text, warning_text
 from coval_gate.runs.prepare import is_compared
-from coval_gate.runs.promote import promote
-from coval_gate.runs.promotion_checks import tags_to_give
+from coval_gate.runs.promote import promote, tags_to_give
 from coval_gate.runs.retag import mark
-from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import ACCEPTED, FAILED, pull_request_of
-from coval_gate.times import MARKING
 
 if TYPE_CHECKING:
+    from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
-    from coval_gate.runs.leg import Leg
-    from coval_gate.runs.session import Session
-    from coval_gate.runs.trial import Trial
-    from coval_gate.waiting import Procedure
+    from coval_gate.runs.legs import Leg, Session, Trial
 
 
 def owe_mark(progress: Progress, trial: Trial) -> None:

@@ -20,8 +20,15 @@ from coval_gate.judge.aggregation import (
 )
 from coval_gate.judge.changes import MeanChange, PercentileChange, RateChange, value_pairs
 from coval_gate.judge.chart import mean_chart, percentile_chart, rate_chart
-from coval_gate.judge.claims import number_interval, rate_interval, unknown_interval
-from coval_gate.judge.confidence import NOTHING, Hits, mean_bounds, percentile_bounds
+from coval_gate.judge.confidence import (
+    NOTHING,
+    Hits,
+    mean_bounds,
+    number_interval,
+    percentile_bounds,
+    rate_interval,
+    unknown_interval,
+)
 from coval_gate.judge.contrast import Exceedances, HitPair, ValuePair, rate_difference
 from coval_gate.judge.measure import Requirement, Weighed, margin
 from coval_gate.judge.problems import OneValue
@@ -36,8 +43,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.confidence import Bounds
     from coval_gate.judge.measure import Interval, Measure
     from coval_gate.judge.problems import ValueProblem
-    from coval_gate.judge.sample import Sample
-    from coval_gate.judge.variants import Variant
+    from coval_gate.judge.variants import Sample, Variant
     from coval_gate.model.results import Metric, Summary
 
 BINARY: Final = {False: 0.0, True: 1.0}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from coval_gate.judge.claims import unknown_interval
+from coval_gate.judge.confidence import unknown_interval
 from coval_gate.judge.measure import Measure, Weighed
 from coval_gate.judge.problems import NoValues, OnlySummary
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.chart import Cases, Chart
     from coval_gate.judge.measure import Interval, Unit
     from coval_gate.judge.problems import Problem, ValueProblem
-    from coval_gate.judge.sample import Sample
-    from coval_gate.judge.variants import Variant
+    from coval_gate.judge.variants import Sample, Variant
     from coval_gate.model.results import Metric, Summary
 
 

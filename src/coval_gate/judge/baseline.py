@@ -1,7 +1,8 @@
-"""Check thresholds against a baseline: earlier runs, or the agent itself in the same run. Pure and total.
+"""Thresholds that refer to a baseline: earlier runs, or the agent itself in the same run. Pure and total.
 
-Only test cases that both sides have are compared; each weighs the same. A threshold fails if its bound is exceeded as
-counted and, with a confidence, the change is larger than chance explains, given the number of thresholds.
+Only test cases that both sides have, with the same contents, are compared: paired by test case, and each weighs the
+same. A threshold fails if its bound is exceeded as counted and, with a confidence, the change is larger than chance
+explains, given the number of thresholds.
 """
 
 from __future__ import annotations
@@ -12,12 +13,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.thresholds import TOLERANCE
 from coval_gate.judge.aggregates import aggregation_of
-from coval_gate.judge.alike import comparable_result, metrics_about, same_metric
 from coval_gate.judge.checks import check_on
 from coval_gate.judge.evaluate import check_variant, subjects
-from coval_gate.judge.family import Compared, ruled
+from coval_gate.judge.family import Compared, Pairs, ruled
 from coval_gate.judge.measure import Comparison, LeftOut
-from coval_gate.judge.paired import Pairs
 from coval_gate.judge.problems import (
     CasesUnknown,
     JudgeChanged,
@@ -38,19 +37,57 @@ from coval_gate.model.results import BASE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from coval_gate.config.aggregates import Aggregate
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criteria, ThresholdHolds
     from coval_gate.judge.measure import Trend
     from coval_gate.judge.problems import Problem
-    from coval_gate.judge.sample import Sample
-    from coval_gate.judge.variants import Variant
+    from coval_gate.judge.variants import Sample, Variant
     from coval_gate.model.baseline import Baseline, BaselineRun
     from coval_gate.model.results import Metric, RunResult
     from coval_gate.model.run import Run
 
 FEWEST_SHARED: Final = 2  # test cases; one cannot show how test cases differ
 NEVER_LOOKED: Final = NotFoundReason(kind="none")
+
+
+def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
+    """Return a result without the changed cases, and with the metrics and targets of the judged run."""
+    metrics = tuple(
+        same._replace(
+            id=metric.id,
+            name=metric.name,
+            target=metric.target,
+            defined=metric.defined,
+            elsewhere=metric.texts,
+        )
+        for metric in own.metrics
+        if (same := same_metric(own, run.result, metric))
+    )
+    simulations = tuple(
+        simulation for simulation in run.result.simulations if simulation.test_case_id not in run.changed_cases
+    )
+    return run.result._replace(expected=len(simulations), simulations=simulations, metrics=metrics)
+
+
+def metrics_about(aggregate: Aggregate, metric: Metric | None, own: RunResult) -> Sequence[Metric]:
+    """Return the metrics that a threshold depends on: its own, or all with a target if its aggregate uses targets."""
+    if metric:
+        return (metric,)
+    return [other for other in own.metrics if other.target is not None] if aggregate.kind.uses_targets else ()
+
+
+def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | None:
+    """Return a metric of the judged run as an earlier run has it: by its id, otherwise by its name.
+
+    A name must mean one metric in both runs, and not one that the judged run has under another name.
+    """
+    matches = earlier.find_metrics(metric.id)
+    if not matches and len(own.find_metrics(metric.name)) == 1:
+        own_ids = {own_metric.id for own_metric in own.metrics}
+        matches = tuple(other for other in earlier.find_metrics(metric.name) if other.id not in own_ids)
+    return matches[0] if len(matches) == 1 else None
 
 
 class Reference(NamedTuple):

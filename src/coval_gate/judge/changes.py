@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 from coval_gate.judge.confidence import NOTHING, Bounds, hits_of
 from coval_gate.judge.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
-from coval_gate.judge.distributions import normal_quantile
-from coval_gate.judge.noticing import bisected, noticeable_mean, noticeable_rate, noticeable_shift
+from coval_gate.judge.planning import bisected, noticeable_mean, noticeable_rate, noticeable_shift
+from coval_gate.judge.statistics import normal_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from coval_gate.judge.confidence import Hits
     from coval_gate.judge.measure import Interval
-    from coval_gate.judge.noticing import Rule
+    from coval_gate.judge.planning import Rule
     from coval_gate.judge.variants import Variant
     from coval_gate.model.results import Metric
 

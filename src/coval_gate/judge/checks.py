@@ -1,21 +1,26 @@
-"""A criterion applied to a variant of a run, and the totals of the run's simulations."""
+"""A criterion applied to a variant of a run, how far simulations miss it, and totals of simulations. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.criteria import NoDrift, ThresholdHolds
 from coval_gate.judge.measure import margin
+from coval_gate.judge.values import comparable
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from coval_gate.judge.criteria import Criterion
     from coval_gate.judge.measure import Measure, Requirement
     from coval_gate.judge.problems import Problem
     from coval_gate.judge.variants import Variant
-    from coval_gate.model.results import Metric
+    from coval_gate.model.results import Metric, Value
+
+WHOLE: Final = 1.0  # the distance of a wrong text, and of a missing value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,3 +143,30 @@ class Totals:
         """The share of all simulations that completed and met every known target."""
         passed = max(0, self.total - self.unlisted - len(self.unpassed))
         return passed / self.total if self.total else 0.0
+
+
+def severity(*, completed: bool, distance: float, misses: int) -> tuple[bool, float, int]:
+    """Return a key that sorts the worst simulation first.
+
+    Simulations that did not complete come first, then those with the largest `distance`, which is the sum over the
+    criteria that a simulation misses. Then the number of these criteria decides.
+    """
+    return completed, -distance, -misses
+
+
+def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, float]]:
+    """Yield the ids of the simulations that a check blames, and how far each misses the criterion.
+
+    The distance of a number from its bound is relative to the bound: 0.2 is 20 % off. If the bound is 0, it is relative
+    to the largest of the `values` of the check's metric, which are by simulation id. A wrong text and a missing value
+    count as 1, as far off as twice an upper bound.
+    """
+    largest = max((abs(value) for value in values.values() if isinstance(value, float)), default=0.0) or WHOLE
+    for simulation in check.simulations:
+        value = values.get(simulation)
+        number = comparable(value) if isinstance(value, str) else value
+        bound = check.criterion.closest_bound(number, check.measure) if isinstance(number, float) else None
+        if bound is None or not isinstance(number, float):
+            yield simulation, WHOLE
+        else:
+            yield simulation, abs(number - bound) / (abs(bound) or largest)

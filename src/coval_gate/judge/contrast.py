@@ -28,8 +28,7 @@ from coval_gate.judge.confidence import (
     largest_of,
     standard_error,
 )
-from coval_gate.judge.distributions import t_quantile
-from coval_gate.judge.statistics import percentile, weighted_percentile
+from coval_gate.judge.statistics import percentile, t_quantile, weighted_percentile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from coval_gate.config.fields import Allowance
     from coval_gate.config.inputs import Inputs
     from coval_gate.config.thresholds import Threshold
-    from coval_gate.judge.sample import Sample
-    from coval_gate.judge.variants import Variant
-    from coval_gate.model.baseline_source import BaselineSource
+    from coval_gate.judge.variants import Sample, Variant
+    from coval_gate.model.baseline import BaselineSource
     from coval_gate.model.results import Target
 
 OverRuns = Literal["together", "population", "each"]  # how several runs decide a criterion, see `over_runs`

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.thresholds import Bound
 from coval_gate.judge.aggregates import aggregation_of
-from coval_gate.judge.alike import comparable_result, metrics_about, same_metric
-from coval_gate.judge.baseline import FEWEST_SHARED
+from coval_gate.judge.baseline import FEWEST_SHARED, comparable_result, metrics_about, same_metric
 from coval_gate.judge.chart import level_for
 from coval_gate.judge.checks import check_on
 from coval_gate.judge.evaluate import subjects
@@ -19,7 +18,7 @@ from coval_gate.judge.measure import DriftPath, Measure, Night
 from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
 from coval_gate.judge.variants import same_variant, variants_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.drift import REFERENCE_RUNS
+from coval_gate.model.baseline import REFERENCE_RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.criteria import Criteria, NoDrift
     from coval_gate.judge.problems import Difference, Problem
     from coval_gate.judge.variants import Variant
-    from coval_gate.model.baseline import BaselineRun
-    from coval_gate.model.drift import Drift
+    from coval_gate.model.baseline import BaselineRun, Drift
     from coval_gate.model.results import Metric, RunResult
 
 ENOUGH: Final = 0.5  # share of the test cases that a run must have, and of the reference's runs that must have a case

@@ -9,9 +9,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.judge.checks import misses, severity
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds
 from coval_gate.judge.problems import NoBaseline
-from coval_gate.judge.severity import misses, severity
 from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import GRAVITY, Verdict
 

@@ -11,6 +11,7 @@ import difflib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from coval_gate.base.text import most_similar
 from coval_gate.judge import targets
 from coval_gate.judge.baseline import compare
 from coval_gate.judge.checks import Check, Totals, check_on
@@ -47,9 +48,8 @@ from coval_gate.judge.problems import (
 )
 from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.outcomes import Completed, NotCompleted
 from coval_gate.model.results import BASE
-from coval_gate.text import most_similar
+from coval_gate.model.run import Completed, NotCompleted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -60,10 +60,9 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.problems import Problem
     from coval_gate.judge.variants import Variant
-    from coval_gate.model.baseline import Baseline
-    from coval_gate.model.drift import Drift
-    from coval_gate.model.outcomes import Limit, Outcome
+    from coval_gate.model.baseline import Baseline, Drift
     from coval_gate.model.results import Metric, RunResult, Target
+    from coval_gate.model.run import Limit, Outcome
 
 
 def judge_outcome(

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import COMPLETED_WITH_FAILURES, GRAVITY, LAUNCHED, OF_LEGS, SKIPPED, TIMEOUT, Verdict
-from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
+from coval_gate.model.run import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, COMPLETED, ERROR, FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from coval_gate.errors import GateError
+    from coval_gate.base.errors import GateError
     from coval_gate.judge.checks import Check, Totals
     from coval_gate.judge.variants import Variant
     from coval_gate.model.baseline import Baseline
-    from coval_gate.model.outcomes import Cancellation
+    from coval_gate.model.run import Cancellation
 
 
 class Launched:

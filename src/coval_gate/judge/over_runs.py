@@ -1,22 +1,27 @@
-"""Decide each criterion of a step by its several runs. Pure and total.
+"""How several runs of a step decide each of its criteria, and which test cases fail always or only at times. Pure.
 
-Each kind of criterion has one of three rules (`OverRuns` in `criteria`):
+A criterion says itself which of three rules is its own (`OverRuns` in `criteria`):
 
-- together: all conversations decide a statistic, as one sample;
-- population: all runs together decide how many simulations completed, with replacements for those that did not. A limit
-  that every run keeps alone is kept, and one that no run keeps alone is broken;
-- each: a criterion that is decided as counted must hold in every run.
+- together: a statistic is decided by all conversations as one sample;
+- population: so is how many simulations completed, where those that did not are replaced. A limit that every run keeps
+  alone is kept, and one that no run keeps alone is not;
+- each: what is decided as counted must hold in every run. A rule that was broken once was broken.
+
+A conversation fails if it misses a criterion that any of the runs failed. So every run is held to the same standard: a
+test case that fails each time is consistent, even if one of the runs passed as a whole.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.criteria import EnoughCompleted, NoErrorReported
+from coval_gate.judge.judgement import CaseStability
 from coval_gate.judge.measure import margin
 from coval_gate.judge.verdict import GRAVITY, Verdict
-from coval_gate.model.outcomes import Completed
+from coval_gate.model.run import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence, Set
@@ -27,9 +32,48 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement, SingleRun
     from coval_gate.judge.variants import Variant
 
-
 WANTS_HITS: Final[Mapping[Operator, bool]] = {">": True, ">=": True, "<": False, "<=": False}  # of a rate, or misses
 ROUNDING: Final = 1e-9
+
+
+def failing_simulations(judgements: Sequence[Judgement], together: Sequence[Check]) -> frozenset[str]:
+    """Return the ids of the simulations that miss a criterion that any of these runs, or all of them together, failed.
+
+    `together`: the checks of all runs together.
+    """
+    failed = {
+        (check.criterion, check.variant): check
+        for check in (*(check for judgement in judgements for check in judgement.checks), *together)
+        if check.decides and check.verdict is Verdict.FAILED
+    }
+    variants = [variant for judgement in judgements for variant in judgement.variants]
+    return frozenset(
+        simulation
+        for variant in variants
+        for check in failed.values()
+        if check.variant == variant.name
+        for simulation in check.criterion.missing_it(variant, variant.find_sample(check.metric), check.measure)
+    )
+
+
+def stability_of(judgements: Sequence[Judgement], failing: frozenset[str]) -> tuple[CaseStability, ...]:
+    """Return how often each test case failed, on each variant: consistent failures first.
+
+    Simulations with an unknown test case are left out.
+    """
+    total: Counter[tuple[str, str]] = Counter()
+    failed: Counter[tuple[str, str]] = Counter()
+    for variant in (variant for judgement in judgements for variant in judgement.variants):
+        for simulation in variant.simulations:
+            place = (simulation.test_case_id, variant.name)
+            total[place] += 1
+            failed[place] += simulation.id in failing
+    cases = (
+        CaseStability(test_case_id=case, variant=variant, failed=failed[case, variant], total=count)
+        for (case, variant), count in total.items()
+        if case and failed[case, variant]
+    )
+    return tuple(sorted(cases, key=lambda case: -case.failed / case.total))
 
 
 class Place(NamedTuple):

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 if TYPE_CHECKING:
     from coval_gate.judge.measure import LeftOut
     from coval_gate.judge.targets import TargetProblem
-    from coval_gate.model.baseline import NotFoundReason
-    from coval_gate.model.baseline_source import BaselineSource
+    from coval_gate.model.baseline import BaselineSource, NotFoundReason
     from coval_gate.model.results import Value
     from coval_gate.model.run import Run
 

@@ -18,7 +18,7 @@ from coval_gate.judge.verdict import Verdict
 if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.promotion import Refusal
+    from coval_gate.model.baseline import Refusal
 
 
 FIRST: Final = ("none", "pull_request")  # why there is no baseline: no run has its tag yet

@@ -16,11 +16,10 @@ from coval_gate.judge.checks import Check
 from coval_gate.judge.criteria import NoErrorReported, NotFlaky, SameCases
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import Repetition, SingleRun, with_checks
-from coval_gate.judge.over_runs import decide
+from coval_gate.judge.over_runs import decide, failing_simulations, stability_of
 from coval_gate.judge.problems import Flaky, OtherCases
-from coval_gate.judge.stability import failing_simulations, stability_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.outcomes import Completed
+from coval_gate.model.run import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

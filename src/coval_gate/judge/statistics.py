@@ -1,19 +1,112 @@
-"""Statistics of many numbers. Pure; the order of the numbers never matters.
+"""The normal, beta and t distributions, and sums of many numbers. Pure; the order of the numbers never matters.
 
-Every function takes one or more numbers, in ascending order unless it says otherwise, of a magnitude up to LARGEST. The
-result is in the unit of the numbers.
+The standard library has only the normal distribution. NumPy and SciPy would triple the image and the start. The
+distributions are accurate to a billionth or better. The other functions take one or more numbers, in ascending order
+unless they say otherwise, each at most LARGEST either way; the result has the unit of the numbers.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from functools import lru_cache
 from itertools import accumulate, chain
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_NORMAL: Final = NormalDist()
+_TINY: Final = 1e-300  # replaces a zero divisor in a continued fraction
+_ROUNDS: Final = 10_000  # of a continued fraction, which takes about sqrt(max(a, b)) of them
+_PRECISION: Final = 1e-15  # relative; a series or a search stops there
+
+
+def normal_quantile(p: float) -> float:
+    """Return the value below which a standard normal variable lies with probability `p`, 0 < p < 1."""
+    return _NORMAL.inv_cdf(p)
+
+
+def beta_cdf(x: float, a: float, b: float) -> float:
+    """Return the probability that a beta variable with the shapes `a` and `b`, both above 0, is at most `x`.
+
+    This is the regularized incomplete beta function I_x(a, b), from its continued fraction (NIST Digital Library of
+    Mathematical Functions, 8.17.22) by Lentz's method (Applied Optics 15, 1976).
+    """
+    if x <= 0.0:
+        return 0.0
+    if x >= 1.0:
+        return 1.0
+    if x > (a + 1.0) / (a + b + 2.0):  # the fraction converges fast below this point; above it, mirror the variable
+        return 1.0 - _lower_tail(1.0 - x, b, a)
+    return _lower_tail(x, a, b)
+
+
+def beta_quantile(p: float, a: float, b: float) -> float:
+    """Return the `p`-quantile, 0 <= p <= 1, of a beta variable with the shapes `a` and `b`, both above 0.
+
+    Newton's method, kept inside a bracket that each step narrows.
+    """
+    low, high = 0.0, 1.0
+    if p <= 0.0 or p >= 1.0:
+        return high if p >= 1.0 else low
+    x = a / (a + b)
+    for _ in range(200):
+        error = beta_cdf(x, a, b) - p
+        low, high = (x, high) if error < 0.0 else (low, x)
+        density = _front(x, a, b) / (x * (1.0 - x)) if 0.0 < x < 1.0 else 0.0
+        step = error / density if density > 0.0 else math.inf
+        following = x - step
+        if not low < following < high:
+            following = (low + high) / 2.0
+        if abs(following - x) <= _PRECISION * x:
+            return following
+        x = following
+    return x
+
+
+@lru_cache(maxsize=256)  # the thresholds of a step need the same few again and again
+def t_quantile(p: float, degrees: float) -> float:
+    """Return the `p`-quantile, 0 < p < 1, of Student's t distribution with `degrees` of freedom, at least 1.
+
+    degrees / (degrees + t²) is a beta variable with the shapes degrees/2 and 1/2.
+    """
+    rest = beta_quantile(2.0 * min(p, 1.0 - p), degrees / 2.0, 0.5)
+    return math.copysign(math.sqrt(degrees * (1.0 - rest) / rest), p - 0.5)
+
+
+def _lower_tail(x: float, a: float, b: float) -> float:
+    return min(1.0, _front(x, a, b) / a * _fraction(x, a, b))
+
+
+def _front(x: float, a: float, b: float) -> float:
+    """Return x^a (1 - x)^b / B(a, b)."""
+    logarithm = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    return math.exp(logarithm)
+
+
+def _fraction(x: float, a: float, b: float) -> float:
+    """Return the continued fraction of the incomplete beta function."""
+    c, d = 1.0, 1.0 / _not_zero(1.0 - (a + b) * x / (a + 1.0))
+    value = d
+    for m in range(1, _ROUNDS):
+        before = value
+        for numerator in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1.0 / _not_zero(1.0 + numerator * d)
+            c = _not_zero(1.0 + numerator / c)
+            value *= c * d
+        if abs(value - before) <= _PRECISION * abs(value):
+            break
+    return value
+
+
+def _not_zero(value: float) -> float:
+    return value if abs(value) > _TINY else _TINY
 
 
 def mean(ordered: Sequence[float]) -> float:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
-from coval_gate.judge.comparison import comparable
+from coval_gate.judge.values import comparable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

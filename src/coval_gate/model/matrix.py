@@ -10,7 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from coval_gate.text import one_line
+from coval_gate.base.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

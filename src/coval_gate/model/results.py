@@ -1,14 +1,19 @@
-"""The results of a run that the gate needs: simulations, and their metric values. Frozen."""
+"""The results of a run: simulations and their metric values, what only informs about them, and earlier runs in short.
+
+All is frozen.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from coval_gate.base.text import folded
 from coval_gate.model.statuses import COMPLETED, ENDED
-from coval_gate.text import folded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 LARGEST: Final = 1e100  # magnitude of a number; sums and squares of many stay finite
 SMALLEST: Final = 1e-100  # magnitude of a number, for the same reason; anything closer to 0 counts as 0
@@ -125,3 +130,41 @@ class RunResult(NamedTuple):
         for simulation in self.simulations:
             members[simulation.mutation].append(simulation)
         return {name: tuple(members[name]) for name in sorted(members)}
+
+
+class Turn(NamedTuple):
+    """One turn of a conversation; `start` and `end` in seconds from the conversation's start, None if unknown."""
+
+    role: Literal["persona", "agent"]
+    text: str
+    start: float | None = None
+    end: float | None = None
+
+
+def length(turns: Sequence[Turn]) -> float | None:
+    """Return a conversation's length in seconds, up to the end of its last turn; None if unknown."""
+    return turns[-1].end if turns else None
+
+
+class Details(NamedTuple):
+    """Texts for the report that do not affect the verdict.
+
+    `labels`: test cases in words, by id. `texts`: explanations of metric values, by simulation id and metric id.
+    `transcripts`: conversations by simulation id, if `include_transcripts` requests them.
+    """
+
+    labels: Mapping[str, str] = MappingProxyType({})
+    texts: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    transcripts: Mapping[str, tuple[Turn, ...]] = MappingProxyType({})
+
+
+class TrendRun(NamedTuple):
+    """An earlier run that completed, with the averages of its metrics by id, as Coval computes them.
+
+    `created` is ISO 8601. `promoted`: the tags that it was promoted to.
+    """
+
+    run_id: str
+    created: str
+    averages: Mapping[str, float] = MappingProxyType({})
+    promoted: tuple[str, ...] = ()

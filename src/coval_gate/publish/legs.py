@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from coval_gate.judge.judgement import redacted
-from coval_gate.model.details import Details
+from coval_gate.model.results import Details
 from coval_gate.report.model import LegReport, RunReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.runs.leg import Leg
-    from coval_gate.runs.trial import Trial
+    from coval_gate.runs.legs import Leg, Trial
 
 
 def leg_report(

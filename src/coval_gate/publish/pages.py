@@ -9,22 +9,22 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.base.errors import HostError, RunnerError
+from coval_gate.base.text import in_words, json_in
 from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, PageText, tolerant
 from coval_gate.config.inputs import Problem
-from coval_gate.errors import HostError, RunnerError
 from coval_gate.report.formats import Surface, formats
-from coval_gate.text import in_words, json_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.base.times import Times
     from coval_gate.ci.context import Context
     from coval_gate.ci.host import Host, Page
     from coval_gate.config.inputs import Inputs
     from coval_gate.report.model import Report
-    from coval_gate.runtime import Runtime
-    from coval_gate.times import Times
-    from coval_gate.waiting import Procedure
 
 STATE: Final = "pages"  # the name of the state with the commit's pages, for the post step
 

@@ -1,38 +1,83 @@
 """Publishes a report: outputs, files, summary and log, and then the host's pages.
 
-What a workflow relies on comes first. If an output or a requested file cannot be written, the verdict becomes an error,
-because a later step may need it; nothing else changes the verdict.
+What a workflow relies on comes first. An output or a requested file that cannot be written changes the verdict, because
+a later step waits for it; nothing else does. It is rendered beside the thread that notices signals, because a large
+report takes longer than the runner waits. A signal takes nothing away from a report that is ready a moment later.
 """
 
 from __future__ import annotations
 
+import math
 import traceback
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from coval_gate.base.clock import Interrupted
+from coval_gate.base.errors import GateError, InternalError, RunnerError
+from coval_gate.base.schedule import BackgroundCall, Wait
 from coval_gate.ci.host import BUG, NAME, tolerant
-from coval_gate.clock import Interrupted
 from coval_gate.config.inputs import Problem
-from coval_gate.errors import GateError, InternalError, RunnerError
 from coval_gate.judge.verdict import Verdict
 from coval_gate.publish.pages import PagePublisher
-from coval_gate.publish.rendering import Rendering, TooLate
 from coval_gate.report.formats import Surface, formats, rendered
 from coval_gate.report.formats.outputs import unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coval_gate.base.clock import Clock
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.base.times import Times
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs
     from coval_gate.report.formats import Format
     from coval_gate.report.model import Report
-    from coval_gate.runtime import Runtime
-    from coval_gate.times import Times
-    from coval_gate.waiting import Procedure
 
+T = TypeVar("T")
+
+AFTER_SIGNAL: Final = 0.75  # s for everything not yet rendered when a signal arrives
 LEFT_OUT: Final = "The step was interrupted: reports that are not ready are left out."
+
+
+class TooLate(Interrupted):
+    """The step is ending, and this was not rendered in time."""
+
+
+class Rendering:
+    """Renders formats until shortly after a signal ends the step."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until = math.inf
+        self._signalled = False
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal arrived during rendering."""
+        if self._signalled:
+            raise Interrupted
+
+    def end_at(self, until: float) -> None:
+        """Render only what is ready by `until`, a time of the clock."""
+        self._until = min(self._until, until)
+
+    def of(self, work: Callable[[], T]) -> Procedure[T]:
+        """Return the result of `work`, or raise its exception. Raises TooLate if it takes too long."""
+        if self._clock.now() >= self._until:
+            raise TooLate
+        call = BackgroundCall(work)
+        while not call.ended:
+            try:
+                yield Wait(max(0.0, self._until - self._clock.now()), (call,))
+            except Interrupted:
+                self._signalled = True
+                self.end_at(self._clock.now() + AFTER_SIGNAL)
+                continue
+            if not call.ended:
+                self._signalled = True
+                raise TooLate
+        return call.result
 
 
 class Publisher:

@@ -1,7 +1,7 @@
-"""The distribution of a metric's values as a Mermaid chart, which GitHub draws in the reader's theme.
+"""How a metric's values are spread out: ranges that people like to read, and a chart of them in Mermaid. Pure.
 
-Only numbers go into it, so text from outside cannot become part of the drawing. Mermaid draws no line at a bound, so
-two ranges meet there, and those beyond it have another colour.
+GitHub draws it in the reader's theme. Nothing but numbers goes into it: no text from outside can become a part of the
+drawing. Mermaid draws no line at a bound, so the ranges meet there, and those beyond it have another colour.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from coval_gate.base.text import number
 from coval_gate.judge.criteria import ThresholdHolds
-from coval_gate.report.bins import bins, bins_from
-from coval_gate.text import number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.measure import Requirement
 
+STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)  # widths, times a power of ten
+MOST_BINS: Final = 12
+ROUNDING: Final = 1e-9
+SMALLEST: Final = 1e-300  # width of a range; closer numbers cannot be divided
 Side = Literal["within", "beyond", "both"]
 
 # Visible in both themes; the default colour of bars is nearly invisible on white.
@@ -31,6 +34,65 @@ SMALLEST_TEXT, LARGEST_TEXT = 9, 14  # pixels; the labels of all ranges must fit
 TEXT_WIDTH: Final = 0.6  # of a character with its share of the gap between labels, in heights
 # Mermaid draws bars from below the axis's lowest value: if that were 0, ranges without values would have bars, too.
 HIDDEN: Final = 0.05  # of the axis; with this share as its lowest value, bars begin at 0
+
+
+class Bins(NamedTuple):
+    """`number` ranges from left to right, of which the first begins `first` widths from the origin.
+
+    Each range includes its lower end; the last one also includes everything above.
+    """
+
+    origin: float
+    width: float
+    first: int
+    number: int
+
+    @property
+    def ends(self) -> list[float]:
+        """The `number` + 1 ends of the ranges."""
+        return [self.origin + (self.first + place) * self.width for place in range(self.number + 1)]
+
+    def place(self, value: float) -> int:
+        """Return the index of a value's range."""
+        place = math.floor((value - self.origin - self.first * self.width) / self.width + ROUNDING)
+        return min(self.number - 1, max(0, place))
+
+    def counts(self, values: Iterable[float], place: Callable[[float], int] | None = None) -> list[int]:
+        """Return how many values are in each range."""
+        counts = [0] * self.number
+        for value in values:
+            counts[(place or self.place)(value)] += 1
+        return counts
+
+
+def bins(low: float, high: float, values: int, *, finer: int = 1, closed: bool = False) -> Bins:
+    """Return ranges with round ends that hold all numbers from `low` to `high`.
+
+    Their number is about what Sturges proposes for that many `values`, "The Choice of a Class Interval" (Journal of the
+    American Statistical Association 21, 1926), times `finer`. With `closed`, none begins at `high`.
+    """
+    width = _width((high - low) / (finer * min(MOST_BINS, math.ceil(math.log2(max(2, values))) + 1)))
+    if width is None:
+        half = 0.5 if low < high else abs(low) / 10 or 0.5
+        return Bins(origin=low - half, width=2 * half, first=0, number=1)
+    first = math.floor(low / width + ROUNDING)
+    end = math.ceil(high / width - ROUNDING) if closed else math.floor(high / width + ROUNDING) + 1
+    return Bins(origin=0.0, width=width, first=first, number=max(1, end - first))
+
+
+def bins_from(origin: float, low: float, high: float, values: int) -> Bins:
+    """Return ranges on both sides of the origin that hold all numbers from `low` to `high`."""
+    ranges = bins(low - origin, high - origin, values)
+    first, end = min(-1, ranges.first), max(1, ranges.first + ranges.number)
+    return ranges._replace(origin=origin, first=first, number=end - first)
+
+
+def _width(rough: float) -> float | None:
+    """Return the smallest round width of at least `rough`; None where that is too small."""
+    if rough < SMALLEST:
+        return None
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next((step * power for step in STEPS if step * power >= rough * (1 - ROUNDING)), rough)
 
 
 class Bound(NamedTuple):

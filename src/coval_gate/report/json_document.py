@@ -13,8 +13,11 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from coval_gate.config.thresholds import Operator, Reference  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.judge.measure import Trend, Unit  # noqa: TC001
-from coval_gate.model.baseline import NotFoundKind, Unchecked  # noqa: TC001
-from coval_gate.model.promotion import Obstacle  # noqa: TC001
+from coval_gate.model.baseline import (  # noqa: TC001
+    NotFoundKind,
+    Obstacle,
+    Unchecked,
+)
 
 if TYPE_CHECKING:
     from pydantic import GetJsonSchemaHandler

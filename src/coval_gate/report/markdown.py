@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice, tee
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.text import one_line, visible
+from coval_gate.base.text import one_line, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -11,8 +11,7 @@ from coval_gate.report.limits import MOST_OUTPUT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.judge.sample import Sample
-    from coval_gate.judge.variants import Variant
+    from coval_gate.judge.variants import Sample, Variant
     from coval_gate.model.results import Metric, RunResult
     from coval_gate.report.model import LegReport
 

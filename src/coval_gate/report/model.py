@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from coval_gate.ci.context import Context
-from coval_gate.model.details import Details
+from coval_gate.model.results import Details
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
     from coval_gate.judge.verdict import Verdict
-    from coval_gate.model.promotion import Promotion
-    from coval_gate.model.results import RunResult
+    from coval_gate.model.baseline import Promotion
+    from coval_gate.model.results import RunResult, TrendRun
     from coval_gate.model.run import Run
-    from coval_gate.model.trend import TrendRun
     from coval_gate.report.simulations import SimulationRow
 
 

@@ -7,17 +7,16 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from coval_gate.base.text import number, one_line, plural, shortened, stopwatch
 from coval_gate.judge.findings import SimulationFinding
 from coval_gate.report.wording.checks import check_text, here_text
 from coval_gate.report.wording.clauses import value_text
-from coval_gate.text import number, one_line, plural, shortened, stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from coval_gate.judge.findings import Findings, Miss
-    from coval_gate.model.details import Details, Turn
-    from coval_gate.model.results import Metric
+    from coval_gate.model.results import Details, Metric, Turn
 
 MOST_LINES: Final = 5  # criteria of a simulation
 MOST_VALUES: Final = 12

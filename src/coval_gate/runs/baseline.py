@@ -10,32 +10,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from coval_gate.config.metadata import MOST_RUN_TAGS
-from coval_gate.coval.filters import RunFilter
-from coval_gate.errors import CovalError, NotFound, Rejected
+from coval_gate.base.errors import CovalError, NotFound, Rejected
+from coval_gate.base.schedule import Wait, together
+from coval_gate.base.text import in_words, whole_number
+from coval_gate.base.times import COLLECTING
+from coval_gate.config.parsing import MOST_RUN_TAGS
+from coval_gate.coval.runs import RunFilter
 from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
-from coval_gate.model.outcomes import Completed
+from coval_gate.model.run import Completed
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.baseline_runs import end_of_named, load_run
 from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
-from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import ACCEPTED, FAILED, branch_tag, is_marked, origins, pull_request_of, tags_of
-from coval_gate.text import in_words, whole_number
-from coval_gate.times import COLLECTING
-from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from coval_gate.base.schedule import Procedure
     from coval_gate.ci.context import Context
-    from coval_gate.model.baseline import NotFoundKind
-    from coval_gate.model.baseline_source import BaselineSource
-    from coval_gate.model.outcomes import Outcome
-    from coval_gate.model.run import Run
-    from coval_gate.runs.session import Session
-    from coval_gate.runs.trial import Trial
-    from coval_gate.waiting import Procedure
+    from coval_gate.model.baseline import BaselineSource, NotFoundKind
+    from coval_gate.model.run import Outcome, Run
+    from coval_gate.runs.legs import Session, Trial
 
 PATIENCE: Final = 300.0  # s during which an outage does not end the search
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches, if a response may be damaged or a list late

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.errors import CovalError
+from coval_gate.base.schedule import Wait
 from coval_gate.config.fields import Allowance
-from coval_gate.errors import CovalError
 from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.population import population
+from coval_gate.judge.evaluate import population
 from coval_gate.model.baseline import BaselineRun
 from coval_gate.model.results import RunResult
 from coval_gate.runs.tags import FAILED, is_marked
-from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
+    from coval_gate.base.schedule import Procedure
     from coval_gate.model.run import Run
-    from coval_gate.runs.session import Session
-    from coval_gate.waiting import Procedure
+    from coval_gate.runs.legs import Session
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 WATCHING: Final = 15.0  # s between two looks at a named run that is not over

@@ -1,32 +1,38 @@
-"""Cancels runs, and never deletes a finished one.
+"""Cancels runs, and never deletes a finished one; guards the runs that a step owns, and cleans up after a trial.
 
 Coval has one call for both, `DELETE /runs/{id}`: it ends a run that is not finished and deletes one that is. So the run
-is polled before each try, a repeated one included.
+is polled before each try, a repeated one included. A lost launch may have begun a second run, which is cancelled, too.
 """
 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.errors import CovalError, GateError, InternalError, NotFound, RunnerError, Unavailable
+from coval_gate.base.schedule import Wait, together
 from coval_gate.coval.errors import unavailable
-from coval_gate.errors import CovalError, NotFound, Unavailable
-from coval_gate.model.outcomes import Cancellation
+from coval_gate.judge.judgement import with_end_of_repetition
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.run import Cancellation
 from coval_gate.model.statuses import CANCELLED, DELETED
-from coval_gate.runs.schedule import together
-from coval_gate.waiting import Wait
+from coval_gate.runs.find import find_launched, runs_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.model.run import Run
-    from coval_gate.runs.session import Session
-    from coval_gate.waiting import Procedure
+    from coval_gate.runs.legs import Session, Trial
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
 MOST_AT_ONCE: Final = 20  # runs that are cancelled side by side; each takes a connection of its own
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
+FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
 
 
 def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Procedure[Cancellation]:
@@ -93,3 +99,117 @@ def cancel_runs(
 
 def _ended(run: Run, *, by_us: bool) -> Cancellation:
     return Cancellation(outcome="cancelled" if by_us else "over", run_id=run.run_id, status=run.status)
+
+
+def cancel_trial(session: Session, trial: Trial) -> Procedure[Cancellation]:
+    """Find the run if its id is not known, and cancel it unless it is over.
+
+    Raises CovalError if it cannot be found or cancelled by the deadline.
+    """
+    trial.is_cancelling = True
+    if not trial.run_id:
+        run = yield from find_launched(session, trial)
+        if run is None:
+            return Cancellation(outcome="not_launched")
+        trial.identify(run.run_id, at=session.clock.now())
+    fresh_until = trial.known_since + FRESH_TIME
+    return (yield from cancel_run(session, trial.run_id, fresh_until=fresh_until))
+
+
+def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = False) -> Procedure[None]:
+    """Cancel the runs of launches that were given up for lost and had an effect after all. Raises CovalError.
+
+    `keep_newest`: if the id of the run is unknown, the newest one is that run.
+    """
+    if not (trial.launched_again and trial.tags):
+        return
+    runs = (yield from runs_with(session, trial.key, trial.ids)).runs
+    if runs and keep_newest and not trial.run_id:
+        trial.identify(runs[0].run_id, at=session.clock.now())
+    for run in runs:
+        if run.run_id != trial.run_id and not run.is_over:
+            # It is listed, so a 404 means that Coval does not know it yet.
+            yield from cancel_run(session, run.run_id, fresh_until=session.deadline)
+            session.log(f"Cancelled run {run.run_id}: the step launched another in its place.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleanup:
+    """What decides about a run that is guarded. `late`: max_wait_time has passed.
+
+    The session's deadline is when to give up.
+    """
+
+    session: Session
+    trial: Trial
+    late: bool
+
+    def clean_up(self, verdict: Verdict | None) -> Procedure[None]:
+        """Cancel the run or leave it, as the verdict and the inputs say, and end any second run.
+
+        The post step tries again if this fails.
+        """
+        trial = self.trial
+        is_left = trial.is_active and self._is_left(verdict)
+        if trial.is_active and not is_left:
+            trial.ended = yield from self._cancel()
+        if trial.launched_again:
+            yield from self._end_other_launches(keep_newest=is_left)
+        if is_left:  # not before: a signal until now may ask to cancel the run
+            trial.ended = Cancellation(outcome="left" if trial.run_id else "maybe_left", run_id=trial.run_id)
+            trial.release()
+
+    def _cancel(self) -> Procedure[Cancellation]:
+        trial = self.trial
+        try:
+            ended = yield from cancel_trial(self.session, trial)
+        except Exception as error:  # noqa: BLE001 - the step must reach its verdict all the same
+            with suppress(RunnerError):
+                trial.arm(cancel=True)
+            what = (error if isinstance(error, GateError) else InternalError(error)).what
+            return Cancellation(outcome="failed", run_id=trial.run_id, reason=what.rstrip("."))
+        trial.release()
+        return ended
+
+    def _end_other_launches(self, *, keep_newest: bool) -> Procedure[None]:
+        try:
+            yield from end_other_launches(self.session, self.trial, keep_newest=keep_newest)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.session.log(f"Could not check for a second run, so the post step checks again: {error}")
+            return
+        if (
+            self.session.inputs.mode != "launch"
+        ):  # that step ends too soon, so its post step checks again at the end of the job
+            self.trial.expect_no_other()
+
+    def _is_left(self, verdict: Verdict | None) -> bool:
+        trial, inputs = self.trial, self.session.inputs
+        if trial.is_cancelling:
+            return False  # a signal came while the run was being cancelled, and how far that got is not known
+        if trial.repetition and verdict is not Verdict.CANCELLED:
+            return False  # the step has decided without it, and no later step can use it
+        match verdict:
+            case Verdict.CANCELLED:
+                return not inputs.cancel_on_interrupt
+            case Verdict.TIMED_OUT:
+                return not inputs.cancel_on_timeout
+            case Verdict.ERROR:
+                # A later step cannot wait for a run whose id is not known.
+                gave_up = self.late and trial.run_id
+                return not (inputs.cancel_on_timeout if gave_up else inputs.cancel_on_interrupt)
+        return True
+
+
+def with_cancellations(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:
+    """Return the judgement of a leg, or of the whole step, with what became of the leg's runs."""
+    for trial in trials:
+        if trial.ended and _is_judged_apart(trial, judgement):
+            judgement = with_end_of_repetition(judgement, trial.ended)
+        elif trial.ended:
+            judgement = trial.judgement = judgement._replace(cancellation=trial.ended)
+    return judgement
+
+
+def _is_judged_apart(trial: Trial, judgement: Judgement) -> bool:
+    """Return whether a trial is a repetition that was judged alone, in a step that was not cancelled."""
+    return bool(trial.repetition and trial.judgement) and judgement.verdict is not Verdict.CANCELLED

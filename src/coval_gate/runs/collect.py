@@ -1,8 +1,9 @@
-"""Collects what the gate needs of a run that completed, in the fewest calls.
+"""Follows a run to its end, and collects what the gate needs of it in the fewest calls.
 
-The final poll has all values already; they are checked against the list of simulations. Either may lag behind the run's
-status, and Coval may not say how many simulations and metrics there are. So the step looks again while something that
-the gate needs is missing, or may be, unless it certainly will not come. It judges only what the last look showed.
+The final poll has all values already; the list of simulations is what they are checked against. Either may lag behind
+the run's status, and Coval may not say how many simulations and metrics there are. So the step looks again while
+something that the gate needs is missing, or may be, unless it certainly will not come. It judges only what the last
+look showed.
 """
 
 from __future__ import annotations
@@ -11,27 +12,34 @@ import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.errors import NotFound
-from coval_gate.judge.population import population
-from coval_gate.model.outcomes import Completed, NotCompleted
+from coval_gate.base.errors import NotFound
+from coval_gate.base.schedule import Wait
+from coval_gate.base.text import one_line
+from coval_gate.base.times import COLLECTING
+from coval_gate.judge.evaluate import population
 from coval_gate.model.results import RunResult
+from coval_gate.model.run import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import COMPLETED
-from coval_gate.runs.announced import OPTIONAL_TIME, Announced, Targets, absent_metrics
-from coval_gate.runs.never import Never, find_never
-from coval_gate.runs.progress import MissingData, missing_text
-from coval_gate.runs.watch import overall_limit
-from coval_gate.text import one_line
-from coval_gate.times import COLLECTING
-from coval_gate.waiting import Wait
+from coval_gate.runs.definitions import (
+    OPTIONAL_TIME,
+    Announced,
+    Never,
+    Targets,
+    absent_metrics,
+    find_never,
+    with_definitions,
+)
+from coval_gate.runs.watch import MissingData, missing_text, overall_limit, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coval_gate.base.schedule import Procedure
     from coval_gate.judge.criteria import Criteria
     from coval_gate.model.results import Metric, Simulation
-    from coval_gate.model.run import Run
-    from coval_gate.runs.session import Session
-    from coval_gate.waiting import Procedure
+    from coval_gate.model.run import Outcome, Run
+    from coval_gate.runs.legs import Session
+    from coval_gate.runs.watch import ProgressLog
 
 FIRST_PAUSE: Final = 2.0  # s between two looks
 LONGEST_PAUSE: Final = 15.0  # s
@@ -207,3 +215,32 @@ def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
     )
     texts = ("" if run.is_clean or restated else run.error_status, run.error)
     return one_line(": ".join(filter(None, texts)))
+
+
+def follow(
+    session: Session, run_id: str, *, criteria: Criteria, progress: ProgressLog, record: Callable[[Run], None]
+) -> Procedure[Outcome]:
+    """Watch a run to its end and, if it completed, collect what the criteria need.
+
+    `record` takes what each poll showed. Raises CovalError as `watch` and `collect`.
+    """
+    reopened = False
+    while True:
+        ended = yield from watch(session, run_id, progress=progress, record=record)
+        if isinstance(ended, TimedOut):
+            return ended._replace(reopened=reopened)
+        if isinstance(ended, NotCompleted):
+            return ended
+        collected = yield from collect(session, ended, criteria, record=record)
+        if isinstance(collected, Completed):
+            now = session.clock.now()
+            until = min(max(session.deadline, now), now + OPTIONAL_TIME)
+            result = yield from with_definitions(session._replace(deadline=until), collected.result, criteria)
+            return collected._replace(result=result)
+        if isinstance(collected, NotCompleted):
+            return collected
+        if not reopened:
+            session.log(
+                f"The run had completed, but Coval reports it as {collected.status} again; the step keeps waiting."
+            )
+        reopened = True

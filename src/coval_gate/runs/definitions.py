@@ -1,24 +1,40 @@
-"""Reads which values metrics can have if the criteria name one that no simulation of the run has.
+"""Finds out which metrics a run must have, which values they can have, and what of a completed run will never come.
 
-Nearly every run shows the values that matter, so this costs a call only if a value may be misspelt, or is rare.
+A run shows none of this. A run that completed may list its metrics one after another: if each counts, the step must
+know that the list is complete. A run that was launched without metrics has those of its agent. If the agent names none,
+or the run was launched elsewhere, a simulation lists the metrics that are computed for it. A value that is not there
+may be late; the metric outputs of its simulation say whether it ended without one. Definitions cost a call only where a
+criterion names a value that no simulation has.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.errors import CovalError
+from coval_gate.base.errors import CovalError, NotFound
+from coval_gate.base.schedule import together
+from coval_gate.judge import targets
 from coval_gate.judge.targets import named_values
-from coval_gate.judge.vocabulary import Vocabulary
+from coval_gate.judge.values import Vocabulary
+from coval_gate.model.statuses import CANCELLED, COMPLETED, FAILED, SKIPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.resources import MetricDefinition, MetricOutput
     from coval_gate.judge.criteria import Criteria
-    from coval_gate.model.results import Metric, RunResult
-    from coval_gate.runs.session import Session
-    from coval_gate.waiting import Procedure
+    from coval_gate.model.results import Metric, RunResult, Simulation, Target
+    from coval_gate.model.run import Run
+    from coval_gate.runs.legs import Session
+
+OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without
+UNUSED: Final = (CANCELLED, SKIPPED)  # the status of a metric that is not computed for a simulation
+ASKED: Final = 5  # simulations whose outputs are fetched, at most
+ENDED: Final = (COMPLETED, FAILED, SKIPPED, CANCELLED)  # statuses of an output that does not change any more
+
+Outputs = dict[str, "MetricOutput"]  # of one simulation, by the id of their metric
 
 
 def with_definitions(session: Session, result: RunResult, criteria: Criteria) -> Procedure[RunResult]:
@@ -55,3 +71,158 @@ def _texts(session: Session, metric_id: str, values: tuple[str, ...]) -> Procedu
         again = (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
         return texts if texts == again else ()
     return ()
+
+
+class Targets:
+    """The targets of metrics, from their definitions.
+
+    Each definition is fetched once, except for unusable ones: those may be damaged responses.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._definitions: dict[str, MetricDefinition] = {}
+
+    @property
+    def are_usable(self) -> bool:
+        """Whether all fetched targets make sense."""
+        return all(map(_is_usable, self._definitions.values()))
+
+    def fetch(self, metric_id: str) -> Procedure[Target | None]:
+        """Return a metric's target; None if it has none. Raises CovalError."""
+        definition = self._definitions.get(metric_id)
+        if definition is None or not _is_usable(definition):
+            client, until = self._session.client, self._session.deadline
+            definition = self._definitions[metric_id] = yield from client.get_metric(metric_id, until=until)
+        return definition.target
+
+    def name(self, metric_id: str) -> str:
+        """Return the metric's name by its last definition; the id if it has none."""
+        return self._definitions[metric_id].name or metric_id
+
+    def add_to(self, metrics: Sequence[Metric]) -> Procedure[tuple[Metric, ...]]:
+        """Return the metrics with their targets. Raises CovalError."""
+        with_targets = []
+        for metric in metrics:
+            target = (yield from self.fetch(metric.id)) if metric.is_identified else None
+            with_targets.append(metric._replace(target=target))
+        return tuple(with_targets)
+
+
+class Announced:
+    """The ids of the metrics that Coval announces for a run."""
+
+    def __init__(self, criteria: Criteria) -> None:
+        self._launched_here = criteria.iterations is not None
+        self._ids: frozenset[str] = frozenset(criteria.metric_ids)
+
+    @property
+    def certain(self) -> bool:
+        """Whether the launch or the agent names all metrics of the run."""
+        return bool(self._ids)
+
+    def fetch(self, session: Session, run: Run, simulations: Sequence[Simulation]) -> Procedure[frozenset[str]]:
+        """Return the ids that Coval announces by now. A call that fails announces nothing."""
+        yield from self.of_launch(session, run)
+        completed = [simulation for simulation in simulations if simulation.completed]
+        if self._ids or not completed:
+            return self._ids
+        outputs: tuple[MetricOutput, ...] = ()
+        with suppress(CovalError):
+            outputs = yield from session.client.list_metric_outputs(completed[-1].id, until=_soon(session))
+        return frozenset(output.metric_id for output in outputs if output.status not in UNUSED)
+
+    def of_launch(self, session: Session, run: Run) -> Procedure[frozenset[str]]:
+        """Return the ids that the launch or the agent names; none if they do not say."""
+        if not self._ids and self._launched_here and run.agent_id:
+            with suppress(CovalError):
+                agent = yield from session.client.get_agent(run.agent_id, until=_soon(session))
+                self._ids = frozenset(agent.metric_ids)
+        return self._ids
+
+
+def absent_metrics(announced: frozenset[str], result: RunResult, known_targets: Targets) -> Procedure[tuple[str, ...]]:
+    """Return the names of the metrics that have a target and are announced, but not listed. Raises CovalError."""
+    absent = []
+    for metric_id in sorted(announced):
+        if result.find_metrics(metric_id):
+            continue
+        with suppress(NotFound):  # a metric that was deleted gets no values
+            target = yield from known_targets.fetch(metric_id)
+            name = known_targets.name(metric_id)
+            if target is not None and not result.find_metrics(name):
+                absent.append(name)
+    return tuple(absent)
+
+
+def _soon(session: Session) -> float:
+    return min(session.deadline, session.clock.now() + OPTIONAL_TIME)
+
+
+def _is_usable(definition: MetricDefinition) -> bool:
+    return definition.target is None or targets.problem(definition.target) is None
+
+
+class Never(NamedTuple):
+    """What will not come: further metrics, or missing values of the metrics with these ids."""
+
+    no_more_metrics: bool = False
+    values_of: frozenset[str] = frozenset()
+
+
+def find_never(
+    session: Session, result: RunResult, named: frozenset[str], needed: Sequence[Metric]
+) -> Procedure[Never]:
+    """Find out from a few simulations of a run what will not come; nothing is certain if a call fails.
+
+    `named`: ids of metrics that the launch or the agent names. `needed`: the metrics whose values are needed.
+    """
+    completed = [simulation.id for simulation in result.simulations if simulation.completed]
+    if not completed:
+        return Never(no_more_metrics=True)  # metrics are computed for simulations that completed
+    lacking = {metric.id: _without_value(metric, completed) for metric in needed if not metric.summary}
+    sample = _sample(completed, [simulation_ids for simulation_ids in lacking.values() if simulation_ids])
+    calls = (session.client.list_metric_outputs(simulation_id, until=session.deadline) for simulation_id in sample)
+    responses = yield from together(calls, session.clock, at_once=ASKED)
+    outputs: dict[str, Outputs] = {}
+    for simulation_id, response in zip(sample, responses, strict=True):
+        if isinstance(response, CovalError):
+            return Never()
+        if isinstance(response, Exception):
+            raise response
+        outputs[simulation_id] = {output.metric_id: output for output in response}
+    computed = {metric_id for by_metric in outputs.values() for metric_id in by_metric}
+    listed = {metric.id for metric in result.metrics}
+    return Never(
+        no_more_metrics=bool(computed) and named | computed <= listed,
+        values_of=frozenset(
+            metric_id for metric_id, ids in lacking.items() if _has_ended(metric_id, ids, completed, outputs)
+        ),
+    )
+
+
+def _without_value(metric: Metric, completed: Sequence[str]) -> list[str]:
+    return [simulation_id for simulation_id in completed if simulation_id not in metric.values]
+
+
+def _sample(completed: Sequence[str], lacking: Sequence[Sequence[str]]) -> list[str]:
+    """Return simulations that lack a value of some metric, the smallest gap first; any if none lacks one."""
+    ranked = [simulation_id for gap in sorted(lacking, key=len) for simulation_id in gap] or completed
+    return list(dict.fromkeys(ranked))[:ASKED]
+
+
+def _has_ended(
+    metric_id: str, lacking: Sequence[str], completed: Sequence[str], outputs: Mapping[str, Outputs]
+) -> bool:
+    """Return whether a metric has ended without a value wherever it lacks one.
+
+    All that lack one must show it. If all of the run's simulations lack one, the sample stands for the others.
+    """
+    shown = [outputs[simulation_id].get(metric_id) for simulation_id in lacking if simulation_id in outputs]
+    is_known = len(shown) == len(lacking) or (len(lacking) == len(completed) and len(shown) > 0)
+    return is_known and all(output is not None and _ended_without_value(output) for output in shown)
+
+
+def _ended_without_value(output: MetricOutput) -> bool:
+    """Return whether an output is final and has no value. If it has a value, the run will show it later."""
+    return output.status in ENDED and output.value is None

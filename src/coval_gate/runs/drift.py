@@ -10,30 +10,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.coval.filters import RunFilter
-from coval_gate.errors import CovalError, NotFound, Rejected
-from coval_gate.model.baseline import BaselineRun
-from coval_gate.model.drift import LATER_RUNS, REFERENCE_RUNS, Drift
-from coval_gate.model.outcomes import Completed
+from coval_gate.base.errors import CovalError, NotFound, Rejected
+from coval_gate.base.schedule import Wait, together
+from coval_gate.base.times import COLLECTING
+from coval_gate.coval.runs import RunFilter
+from coval_gate.model.baseline import LATER_RUNS, REFERENCE_RUNS, BaselineRun, Drift
+from coval_gate.model.run import Completed
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.baseline import PATIENCE, PAUSES
 from coval_gate.runs.baseline_runs import load_run
 from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import created_at, fetched
-from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import FAILED, branch_tag_of, is_marked, origins, pull_request_of, tags_of
-from coval_gate.times import COLLECTING
-from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from coval_gate.base.schedule import Procedure
     from coval_gate.ci.context import Context
-    from coval_gate.model.outcomes import Outcome
-    from coval_gate.model.run import Run
-    from coval_gate.runs.session import Session
-    from coval_gate.runs.trial import Trial
-    from coval_gate.waiting import Procedure
+    from coval_gate.model.run import Outcome, Run
+    from coval_gate.runs.legs import Session, Trial
 
 MOST_LISTED: Final = 1000  # runs that a search considers
 AT_ONCE: Final = 8  # runs that are read side by side
@@ -66,7 +62,7 @@ def find_drift(session: Session, tag: str, subject: Subject, branch: str) -> Pro
         runs = (*best.reference, *best.later)
         runs = yield from distinguish(session, runs, whole)
         count = len(best.reference)
-        best = replace(best, reference=runs[:count], later=runs[count:])
+        best = best._replace(reference=runs[:count], later=runs[count:])
     return best
 
 

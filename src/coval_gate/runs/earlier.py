@@ -1,30 +1,39 @@
 """Finds the runs that earlier attempts and older workflow runs left unfinished, before a step launches its own.
 
-A step that cannot look for them does not launch. A step leaves a run alone if Coval does not show which step launched
-it. If that run could be from its own earlier attempt, the step does not launch another beside it.
+A step that cannot look for them does not launch. A step that cannot tell who launched a run leaves it alone. If that
+run could be from its own earlier attempt, the step does not launch another beside it. Coval may show a run as in
+progress for a while after its cancellation. So the step watches a run that it took over, and replaces it if the earlier
+attempt was still cancelling it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
-from coval_gate.errors import CovalError
-from coval_gate.runs.cancel import MOST_AT_ONCE, cancel_run
+from coval_gate.base.errors import CovalError, NotFound
+from coval_gate.base.schedule import together
+from coval_gate.base.times import CANCELLING
+from coval_gate.model.run import NotCompleted
+from coval_gate.model.statuses import CANCELLED
+from coval_gate.runs.cancel import ENDED, MOST_AT_ONCE, cancel_run
 from coval_gate.runs.find import Found, runs_with
-from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import tags_of
-from coval_gate.times import CANCELLING
+from coval_gate.runs.watch import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from coval_gate.model.run import Run
-    from coval_gate.runs.session import Session
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.model.run import Run, TimedOut
+    from coval_gate.runs.legs import Session, Trial
     from coval_gate.runs.tags import Tags
-    from coval_gate.runs.trial import Trial
-    from coval_gate.waiting import Procedure
+    from coval_gate.runs.watch import ProgressLog
 
 LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
+T = TypeVar("T")
+
+DOUBT: Final = 180.0  # s after a takeover; a run that is cancelled later was cancelled while the step waited for it
+CONFIRMING: Final = 30.0  # s for which a step that does not wait for its run watches one that it took over
 
 
 class EarlierRuns(NamedTuple):
@@ -156,3 +165,37 @@ class EarlierRuns(NamedTuple):
 def _unknown(unfinished: Found) -> str:
     """Name the runs that may belong to the group; empty if Coval shows tags, because those would have its tag."""
     return "" if unfinished.named else " or ".join(f"run {run.run_id}" for run in unfinished.bare)
+
+
+class ReplaceRun(Protocol):
+    """Launches a run in place of the one that was taken over, as `Launcher.launch_instead`."""
+
+    def __call__(self, *, gone: bool) -> Procedure[bool]: ...
+
+
+def unless_cancelled(
+    session: Session, trial: Trial, watching: Procedure[T], replace_run: ReplaceRun
+) -> Procedure[T | None]:
+    """Return what `watching` the run returns; None if the run was being cancelled and another one replaces it."""
+    clock, doubtful_until = session.clock, trial.known_since + DOUBT
+    try:
+        ended = yield from watching
+    except NotFound:
+        if clock.now() <= doubtful_until and (yield from replace_run(gone=True)):
+            return None
+        raise
+    if not isinstance(ended, NotCompleted) or ended.run.status not in ENDED or clock.now() > doubtful_until:
+        return ended
+    replaced = yield from replace_run(gone=ended.run.status != CANCELLED)
+    return None if replaced else ended
+
+
+def confirm(
+    session: Session, run_id: str, *, progress: ProgressLog, record: Callable[[Run], None]
+) -> Procedure[Run | NotCompleted | TimedOut]:
+    """Watch a run for a moment, which shows whether it is being cancelled. Raises CovalError."""
+    limits = session.inputs._replace(
+        max_wait_time=CONFIRMING, max_queue_time=None, stall_timeout=None, check_interval=None
+    )
+    deadline = min(session.deadline, session.clock.now() + CONFIRMING)
+    return watch(session._replace(inputs=limits, deadline=deadline), run_id, progress=progress, record=record)

@@ -11,20 +11,18 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from coval_gate.base.errors import CovalError, LaunchUncertain, Rejected, Unavailable
+from coval_gate.base.schedule import Wait, together
+from coval_gate.base.text import duration
 from coval_gate.config.inputs import LAUNCH_IDS
-from coval_gate.errors import CovalError, LaunchUncertain, Rejected, Unavailable
 from coval_gate.model.run import Run
-from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import tags_of
-from coval_gate.text import duration
-from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from coval_gate.runs.session import Session
-    from coval_gate.runs.trial import Trial
-    from coval_gate.waiting import Procedure
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.runs.legs import Session, Trial
 
 SKEW: Final = 120.0  # s by which Coval's clock may be behind ours
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
@@ -59,7 +57,7 @@ def runs_with(
     Unavailable if there is no response by the deadline.
     """
 
-    from coval_gate.coval.filters import RunFilter
+    from coval_gate.coval.runs import RunFilter
 
     def is_bare(run: Run) -> bool:
         return not _is_named(run) and _is_of(run, ids) and may_be(run)

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.errors import CovalError, InputError, LaunchUncertain, RunnerError
-from coval_gate.text import duration
+from coval_gate.base.errors import CovalError, InputError, LaunchUncertain, RunnerError
+from coval_gate.base.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coval_gate.base.schedule import Procedure
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.model.run import Run
     from coval_gate.runs.earlier import EarlierRuns
-    from coval_gate.runs.session import Session
+    from coval_gate.runs.legs import Session, Trial
     from coval_gate.runs.tags import Tags
-    from coval_gate.runs.trial import Trial
-    from coval_gate.waiting import Procedure
 
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
@@ -129,7 +128,7 @@ class Launcher(NamedTuple):
             raise
 
     def _end_other_launches(self) -> Procedure[None]:
-        from coval_gate.runs.guard import end_other_launches
+        from coval_gate.runs.cancel import end_other_launches
 
         session = self.session
         try:

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coval_gate.errors import CovalError
-from coval_gate.runs.schedule import all_or_first_error, together
-from coval_gate.times import preparing
+from coval_gate.base.errors import CovalError
+from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.times import preparing
 
 if TYPE_CHECKING:
+    from coval_gate.base.schedule import Procedure
     from coval_gate.ci.context import Context
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import TestCase
-    from coval_gate.runs.session import Session
-    from coval_gate.runs.trial import Trial
-    from coval_gate.waiting import Procedure
+    from coval_gate.runs.legs import Session, Trial
 
 
 def is_compared(inputs: Inputs) -> bool:
@@ -42,12 +41,12 @@ def prepare(session: Session, trial: Trial, context: Context) -> Procedure[None]
     session = session._replace(deadline=preparing(clock.now(), session.deadline))
     work: list[Procedure[None]] = []
     if inputs.fail_on_metric_id or any(threshold.metric for threshold in inputs.thresholds):
-        from coval_gate.runs.names import check_names
+        from coval_gate.runs.lookups import check_names
 
         work.append(check_names(session))
     source = inputs.baseline
     if source and source.kind != "base" and _looks_up(inputs):
-        from coval_gate.runs.baseline_check import check_baseline
+        from coval_gate.runs.lookups import check_baseline
 
         work.append(check_baseline(session, source, trial.ids, context))
     if is_compared(inputs):
@@ -64,7 +63,7 @@ def _looks_up(inputs: Inputs) -> bool:
 def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
     """Add a fingerprint of all that can be read in time."""
     from coval_gate.coval.resources import Persona
-    from coval_gate.runs.fingerprint import fingerprint_of
+    from coval_gate.runs.comparable import fingerprint_of
 
     if trial.request is None:
         return

@@ -1,46 +1,99 @@
 """Promotes a run: gives it a tag, and then takes the tag away from the runs that had it.
 
-A run that is better than its baseline, beyond the margin, is promoted only if an earlier one has a mark that it was so
-much better, too. Otherwise it gets that mark itself.
+Before the launch, `promotion_problems` checks whether the step may. A run that is better than its baseline, beyond the
+margin, is promoted only if an earlier one has a mark that it was so much better, too. Otherwise it gets that mark
+itself.
 
-Only one run of an agent, persona and test set should have the tag. A step that is killed between the two changes leaves
-two runs with the tag. Then the newer one counts, and the next promotion takes the tag away from the older one.
+Only one run of an agent, persona and test set is to have the tag. A step that is killed between the two changes leaves
+two runs with the tag. The newer one counts then, and the next promotion takes the tag away from the older one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.config.inputs import LAUNCH_IDS
-from coval_gate.config.metadata import MOST_RUN_TAGS
-from coval_gate.coval.filters import RunFilter
-from coval_gate.errors import CovalError, NotFound, Rejected
+from coval_gate.base.errors import CovalError, NotFound, Rejected
+from coval_gate.base.schedule import Wait, together
+from coval_gate.base.times import PROMOTING
+from coval_gate.config.inputs import LAUNCH_IDS, Problem
+from coval_gate.config.parsing import MOST_RUN_TAGS, read_metadata
+from coval_gate.coval.runs import RunFilter
 from coval_gate.judge.promotion import lacks_baseline, refusal
-from coval_gate.model.promotion import Promotion
+from coval_gate.model.baseline import Promotion
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
 from coval_gate.runs.retag import hides_tags, lowered, mark, retag, with_room
-from coval_gate.runs.schedule import together
 from coval_gate.runs.tags import BETTER, FAILED, is_marked, pull_request_of
-from coval_gate.times import PROMOTING
-from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from coval_gate.model.promotion import Obstacle
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.ci.context import Context
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.model.baseline import Obstacle
     from coval_gate.model.run import Run
-    from coval_gate.runs.session import Session
-    from coval_gate.runs.trial import Trial
-    from coval_gate.waiting import Procedure
+    from coval_gate.runs.legs import Session, Trial
 
+HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
+    on:
+      workflow_dispatch:
+        inputs:
+          accept:
+            type: boolean
+    ...
+        accept: ${{ inputs.accept }}"""
+PULL_REQUEST: Final = "pull_request"
+OURS: Final = 3  # tags that the step itself may give to a run: its key, its group and its branch
 # The ends of its parts, as shares of the time for a promotion: one that meets an outage leaves time for the next.
 LOOK, TAG, LOOK_AGAIN, TAKE_AWAY = 0.4, 0.6, 0.8, 1.0
 MOST_AT_ONCE: Final = 20  # runs that lose the tag side by side
 MOST_LISTED: Final = 1000  # runs of a list that is searched for the run itself
 LIST_PAUSE: Final = 2.0  # s until a list that lacks the run is read again
+
+
+def tags_to_give(inputs: Inputs) -> tuple[str, ...]:
+    """Return the tags that the run gets if it is promoted, or accepted."""
+    accepted = inputs.drift.name if inputs.drift and inputs.accept else ""
+    return tuple(filter(None, (inputs.promote, accepted)))
+
+
+def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
+    """Return the problems that rule out a promotion or an acceptance, before anything is launched."""
+    if inputs.accept and not context.started_by_person:
+        return [Problem("accept", f"must be false here: {_not_by_hand(context)}.\n{HOW_TO_ACCEPT}")]
+    tags = {"promote": (inputs.promote, inputs.promote)} if inputs.promote else {}
+    if inputs.drift:
+        tags["drift"] = (inputs.drift.name, str(inputs.drift))
+    own = tuple(map(str.lower, inputs.tags or read_metadata(inputs.metadata).tags))
+    most = MOST_RUN_TAGS - OURS - len(tags)
+    problems = []
+    for name, (tag, written) in tags.items():
+        if context.of_pull_request:
+            condition = f"${{{{ github.event_name != '{context.event or PULL_REQUEST}' && '{written}' || '' }}}}"
+            what = "the baseline" if name == "promote" else "the reference"
+            text = (
+                f"must be empty if a pull request or a merge queue started the workflow: neither may move {what}."
+                f"\nIf other events start the workflow too, write:\n    {name}: {condition}"
+            )
+        elif tag in own:
+            text = f"must not be one of tags: the run would have the tag {tag} before its verdict."
+        elif len(own) > most:
+            text = f"adds a tag, so there may be at most {most} other tags; got {len(own)}."
+        else:
+            continue
+        problems.append(Problem(name, text))
+    return problems
+
+
+def _not_by_hand(context: Context) -> str:
+    if not context.event:
+        return "only a person who starts a workflow by hand (workflow_dispatch) accepts a run"
+    return (
+        f"a person accepts a run by starting the workflow by hand (workflow_dispatch), but {context.event} started it"
+    )
 
 
 def promote(session: Session, trial: Trial, tag: str, *, first: bool = False) -> Procedure[Promotion]:
@@ -52,14 +105,14 @@ def promote(session: Session, trial: Trial, tag: str, *, first: bool = False) ->
     time = min(PROMOTING, session.deadline - began)
     promotion = Promotion(run_id=trial.run_id, tag=tag)
     if time <= 0:
-        return replace(promotion, obstacle="late")
+        return promotion._replace(obstacle="late")
     promoter = _Promoter(session, trial, promotion, began=began, time=time, first=first)
     try:
         return (yield from promoter.promote())
     except _Refused as refused:
         return refused.promotion
     except CovalError as error:
-        return replace(promotion, obstacle="failed", text=error.what, advice=error.advice)
+        return promotion._replace(obstacle="failed", text=error.what, advice=error.advice)
 
 
 class _Refused(Exception):
@@ -110,7 +163,7 @@ class _Promoter:
         return self.session._replace(deadline=self._end(share))
 
     def _refused(self, obstacle: Obstacle, other: str = "") -> _Refused:
-        return _Refused(replace(self.promotion, obstacle=obstacle, other=other))
+        return _Refused(self.promotion._replace(obstacle=obstacle, other=other))
 
     def _check(self, run: Run) -> None:
         """Check that the run may be promoted, and that its tags can be kept. Raises CovalError, _Refused."""
@@ -252,8 +305,7 @@ def _with_results(promotion: Promotion, results: Mapping[str, Run | Exception]) 
         if not isinstance(problem, CovalError):
             raise problem
     remaining = {run_id: error for run_id, error in problems.items() if not isinstance(error, NotFound)}
-    return replace(
-        promotion,
+    return promotion._replace(
         previous=tuple(run_id for run_id in results if run_id not in problems),
         remaining=tuple(remaining),
         text=next((error.what for error in remaining.values() if isinstance(error, CovalError)), ""),

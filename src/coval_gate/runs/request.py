@@ -1,11 +1,13 @@
-"""Builds the request that launches a run, from inputs and context. Pure."""
+"""Builds the request that launches a run, and compares the run of another step with the inputs. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.base.text import in_words, quoted
 from coval_gate.ci.context import COMMIT, MATRIX, PULL_REQUEST, REPOSITORY
-from coval_gate.config.metadata import MOST_RUN_TAGS, RunMetadata, read_metadata
+from coval_gate.config.inputs import LAUNCH_IDS, Problem
+from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.coval.launch import LaunchRequest
 from coval_gate.runs.tags import as_metadata
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from coval_gate.ci.context import Context
     from coval_gate.config.inputs import Inputs
+    from coval_gate.model.run import Run
 
 DISPLAY_NAME_LIMIT: Final = 200  # characters
 FALLBACK_CREATOR: Final = "coval-gate"
@@ -81,3 +84,28 @@ def _provenance(context: Context) -> dict[str, Any]:
         "github_actor": context.actor,
     }
     return {name: value for name, value in provenance.items() if value}
+
+
+def differences(inputs: Inputs, run: Run) -> tuple[Problem, ...]:
+    """Return a problem for each input that names another agent, persona or test set than the run has."""
+    pairs = ((name, getattr(inputs, name), getattr(run, name)) for name in LAUNCH_IDS)
+    return tuple(
+        Problem(
+            name,
+            f"is {quoted(expected)}, but run {run.run_id} has {quoted(actual)}; wait for a run with this "
+            f"{_noun(name)}, or leave {name} empty.",
+        )
+        for name, expected, actual in pairs
+        if expected and actual and expected != actual
+    )
+
+
+def not_shown(inputs: Inputs, run: Run) -> str:
+    """Return a sentence on the inputs that cannot be compared; empty if Coval shows all of them."""
+    names = [name for name in LAUNCH_IDS if getattr(inputs, name) and not getattr(run, name)]
+    nouns = in_words([_noun(name) for name in names])
+    return f"{in_words(names)} cannot be checked: Coval does not show the {nouns} of run {run.run_id}." if names else ""
+
+
+def _noun(name: str) -> str:
+    return name.removesuffix("_id").replace("_", " ")

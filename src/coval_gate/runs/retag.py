@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.config.metadata import MOST_RUN_TAGS
+from coval_gate.base.errors import CovalError, Unavailable
+from coval_gate.base.schedule import Wait
+from coval_gate.config.parsing import MOST_RUN_TAGS
 from coval_gate.coval.errors import unavailable
-from coval_gate.errors import CovalError, Unavailable
 from coval_gate.runs.tags import ACCEPTED, BETTER, FAILED, LINE, PREFIX, is_marked, tags_of
-from coval_gate.waiting import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from coval_gate.base.schedule import Procedure
     from coval_gate.model.run import Run
-    from coval_gate.runs.session import Session
-    from coval_gate.waiting import Procedure
+    from coval_gate.runs.legs import Session
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 OVERRULED: Final = {ACCEPTED: (FAILED, BETTER), FAILED: (BETTER,)}  # marks that a run loses with one

@@ -17,8 +17,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from coval_gate.base.text import whole_number
 from coval_gate.ci.context import COMMIT, PULL_REQUEST, REPOSITORY
-from coval_gate.text import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,26 +1,224 @@
-"""GitHub's API with the step's token, and lookups that several pages need."""
+"""The way to GitHub's APIs with the step's token: repetition, pages, rate limits, and errors that say what to do.
+
+A call reads only the fields that it needs, and follows no link or redirect in a response.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote, urlsplit
 
-from coval_gate.ci.github.calls import Operation
-from coval_gate.errors import HostError
-from coval_gate.transport import Server, Timeouts, Transport
+from coval_gate.base.errors import HostError
+from coval_gate.base.network import NetworkError
+from coval_gate.base.schedule import repeat
+from coval_gate.base.text import duration, json_in, quoted
+from coval_gate.base.transport import TOO_LATE, Request, Server, Timeouts, Transport
 
 if TYPE_CHECKING:
-    from coval_gate.ci.github.calls import Payload
-    from coval_gate.runtime import Runtime
-    from coval_gate.secret import Secret
-    from coval_gate.waiting import Procedure
+    from collections.abc import Callable, Mapping
 
+    from coval_gate.base.clock import Clock
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.base.secret import Secret
+
+T = TypeVar("T")
+
+BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation; the last one repeats
+LIMIT_PAUSE: Final = 60.0  # s after a rate limit without a stated pause
+LONGEST_WAIT: Final = 10.0**7  # s; keeps an absurd date from a server within the calendar
+PAGE_SIZE: Final = 100  # GitHub's maximum
+MOST_PAGES: Final = 30  # GitHub allows at most 2,500 comments
+ADVICE: Final = {
+    401: "GitHub does not accept the token: remove github_token, or set a current one. ",
+    403: "",
+    404: "Either it does not exist, or the token cannot read it: GitHub returns 404 for both. ",
+}
+PERMISSION: Final = (
+    "The job needs `permissions:` with `{}`. Workflows of pull requests from forks always get a read-only token; "
+    "those that Dependabot starts get one unless `permissions` grants more."
+)
+NOT_GITHUB: Final = "Check GITHUB_API_URL, the network and any proxies."
+LEFT: Final = "The post step sets the commit status and completes the check run."
+STATUS_PAGE: Final = "https://www.githubstatus.com"
 API_VERSION: Final = "2022-11-28"  # the only one on every Enterprise Server; github.com supports it until 2028
 TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, final=1.0)  # GitHub itself gives up after 10 s
 BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and their envelope
 AUTHOR: Final = "github-actions"  # the login of the workflow's own token
 BOT: Final = "[bot]"  # suffix of an App's login, impossible in a person's; GraphQL may omit it
 INSTALLATION: Final = "ghs_"  # prefix of an App's token
+
+
+class _Transient(Exception):
+    """A transient failure. `wait` is the pause that GitHub asks for, in seconds; 0 if none."""
+
+    def __init__(self, error: HostError, wait: float = 0.0) -> None:
+        super().__init__(error.what)
+        self.error = error
+        self.wait = wait
+
+
+class _TooLate(_Transient):
+    """A request was not sent, because its deadline had passed."""
+
+
+class Payload(NamedTuple):
+    """The JSON of a response, or an entry of its list. `text` and `number` raise HostError for a missing value."""
+
+    call: str
+    headers: Mapping[str, str]
+    data: Any
+
+    def get(self, *keys: str) -> Any:
+        """Return the value at a path of keys; None if there is none."""
+        value = self.data
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def text(self, *keys: str) -> str:
+        return value if isinstance(value := self.get(*keys), str) else self.lacks(".".join(keys))
+
+    def number(self, key: str) -> int:
+        return value if isinstance(value := self.get(key), int) else self.lacks(key)
+
+    def lacks(self, what: str) -> NoReturn:
+        raise unexpected(f"{self.call} returned a response without {what}.")
+
+
+class Operation(NamedTuple):
+    """One or more calls for one purpose, which need `permission` and must begin by `until`."""
+
+    transport: Transport
+    clock: Clock
+    permission: str
+    until: float
+
+    def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
+        """Repeat `attempt` until it succeeds, fails permanently, or has no time left.
+
+        An attempt that a deadline cuts off raises the error of the attempt before it.
+        """
+        last: _Transient | None = None
+
+        def pause_after(failure: _Transient, tries: int) -> float | None:
+            nonlocal last
+            last = failure if last is None or not isinstance(failure, _TooLate) else last
+            pause = max(failure.wait, BACKOFFS[min(tries, len(BACKOFFS) - 1)])
+            return pause if pause < self.until - self.clock.now() else None
+
+        try:
+            return (yield from repeat(attempt, _Transient, pause_after))
+        except _Transient as failure:
+            raise (last or failure).error from None
+
+    def find(self, path: str, matches: Callable[[Payload], bool], **query: str) -> Procedure[Payload | None]:
+        """Return the first entry of a list for which `matches` returns True; None if there is none."""
+        first = yield from self.find_all(path, matches, most=1, exists=False, **query)
+        return first[0] if first else None
+
+    def find_all(
+        self,
+        path: str,
+        matches: Callable[[Payload], bool],
+        *,
+        under: str = "",
+        most: int | None = None,
+        exists: bool = False,
+        **query: str,
+    ) -> Procedure[list[Payload]]:
+        """Return the entries of a list for which `matches` returns True, at most the first `most`.
+
+        `under`: the key of the list if the response is an object. `exists`: as in `send`.
+        """
+        selected = list[Payload]()
+        for page in range(1, MOST_PAGES + 1):
+            page_query = {"per_page": str(PAGE_SIZE), **query, "page": str(page)}
+            payload = yield from self.send("GET", path, query=page_query, exists=exists)
+            entries = payload.get(under) if under else payload.data
+            entries = entries if isinstance(entries, list) else payload.lacks(under or "a list")
+            selected += (item for item in (payload._replace(data=entry) for entry in entries) if matches(item))
+            if 'rel="next"' not in payload.headers.get("link", "") or (most and len(selected) >= most):
+                return selected[:most]
+        raise unexpected(f"GET {path} has more than {MOST_PAGES} pages.")
+
+    def send(
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        exists: bool = False,
+    ) -> Procedure[Payload]:
+        """Send a request once. Raises _Transient if another attempt may help, else HostError.
+
+        `exists`: a similar call has succeeded, so a 404 does not mean a missing permission.
+        """
+        call = f"{verb} {path}"
+        if self.until - self.clock.now() < 0:
+            raise _TooLate(HostError("Too late for GitHub", f"{call} {TOO_LATE}", advice=LEFT))
+        try:
+            response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
+        except NetworkError as error:
+            problem = HostError("GitHub unavailable", f"{call} {error.what}", advice=NOT_GITHUB, link=STATUS_PAGE)
+            raise (_Transient(problem) if error.cause == "transient" else problem) from None
+        payload = Payload(call, response.headers, json_in(response.body))
+        if not response.ok or payload.get("errors"):  # GraphQL fails with 200
+            raise self._problem(payload, response.status, exists=exists)
+        return payload
+
+    def _problem(self, payload: Payload, status: int, *, exists: bool) -> HostError | _Transient:
+        """Return the error for an unsuccessful response."""
+        message = _messages(payload)
+        what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
+        wait = _rate_limit_pause(payload.headers, message, self.clock.time())
+        limited = status in (200, 403, 429) and wait is not None
+        if limited or status == 429 or status >= 500 or (status == 404 and exists):
+            title = "GitHub rate limit" if limited else "GitHub unavailable"
+            advice = "Check whether GitHub has an incident, and re-run the job later."
+            if wait:
+                again = datetime.fromtimestamp(self.clock.time() + wait, UTC)
+                advice = f"Retry in {duration(wait)}, at {again:%Y-%m-%d %H:%M:%S} UTC."
+            return _Transient(HostError(title, what, advice=advice, link=STATUS_PAGE), wait or 0.0)
+        if status in ADVICE:
+            advice = ADVICE[status] + PERMISSION.format(self.permission)
+        elif 300 <= status < 400:
+            advice = "If the repository was renamed after the job began, start a new workflow run."
+        else:
+            advice = "A retry would be rejected, too."
+        return HostError("GitHub rejected the call", what, forbidden=status in ADVICE, advice=advice)
+
+
+def _rate_limit_pause(headers: Mapping[str, str], message: str, now: float) -> float | None:
+    """Return the pause that a rate limit requires, in seconds; None if the response reports no rate limit.
+
+    `now`: seconds since the epoch. Source: "Rate limits for the REST API" in GitHub's documentation, "Exceeding the
+    rate limit".
+    """
+    after, reset = headers.get("retry-after", ""), headers.get("x-ratelimit-reset", "")
+    if re.fullmatch(r"\d+", after, re.ASCII):
+        return min(float(after), LONGEST_WAIT)
+    if headers.get("x-ratelimit-remaining") == "0" and re.fullmatch(r"\d+", reset, re.ASCII):
+        return min(max(0.0, float(reset) - now), LONGEST_WAIT)
+    return LIMIT_PAUSE if "rate limit" in message.lower() else None
+
+
+def _messages(payload: Payload) -> str:
+    """Return the messages of an error response, also from its `errors`, which are objects or texts."""
+    errors = payload.get("errors")
+    listed = errors if isinstance(errors, list) else ()
+    messages = [
+        payload.get("message"),
+        *(error.get("message") if isinstance(error, dict) else error for error in listed),
+    ]
+    return "; ".join(message for message in messages if isinstance(message, str) and message)
+
+
+def unexpected(what: str) -> HostError:
+    return HostError("Unexpected response", what, advice=NOT_GITHUB)
 
 
 class GitHub:

@@ -6,22 +6,22 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from coval_gate.base.errors import HostError
+from coval_gate.base.secret import Secret
+from coval_gate.base.text import folded, quoted, whole_number
 from coval_gate.ci.github.api import GitHub
 from coval_gate.ci.host import IN_PROGRESS, NO_REPOSITORY, Page
 from coval_gate.config.checks import wanted_pages
-from coval_gate.errors import HostError
-from coval_gate.secret import Secret
-from coval_gate.text import folded, quoted, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
     from coval_gate.ci.context import Context
-    from coval_gate.ci.github.calls import Operation, Payload
+    from coval_gate.ci.github.api import Operation, Payload
     from coval_gate.ci.host import Host, PageText
     from coval_gate.config.inputs import Inputs
-    from coval_gate.runtime import Runtime
-    from coval_gate.waiting import Procedure
 
 TOLERATED: Final = "tolerated"  # an inconclusive verdict that lets the step pass
 STATES: Final = {

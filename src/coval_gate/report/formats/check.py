@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.text import one_line, shortened, visible
 from coval_gate.ci.host import MOST_WARNINGS, Annotation
 from coval_gate.report.formats import log, summary
 from coval_gate.report.formats.status import RUNNING, page_name, page_text
 from coval_gate.report.markdown import escape
 from coval_gate.report.wording.judgements import headline, reason
-from coval_gate.text import one_line, shortened, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

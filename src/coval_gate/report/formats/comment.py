@@ -10,7 +10,7 @@ from coval_gate.report.formats.status import page_text
 from coval_gate.report.formats.summary import links, opening
 from coval_gate.report.markdown import code, escape, page
 from coval_gate.report.provenance import what_ran
-from coval_gate.report.simulation_tables import troubled, unstable
+from coval_gate.report.tables import troubled, unstable
 
 if TYPE_CHECKING:
     from coval_gate.ci.host import PageText

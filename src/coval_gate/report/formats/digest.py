@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.text import in_words, number, plural
 from coval_gate.judge.judgement import CaseStability
 from coval_gate.report.formats.log import MARKS, check_cells, compared_text
 from coval_gate.report.limits import LONGEST_PROMPT
 from coval_gate.report.markdown import Listing, code, fenced, link, page, utf8_size
 from coval_gate.report.metrics import variant_key
-from coval_gate.report.provenance import what_ran
-from coval_gate.report.rerun import IMAGE, case_ids, docker_command, workflow_lines
+from coval_gate.report.provenance import IMAGE, case_ids, docker_command, what_ran, workflow_lines
 from coval_gate.report.simulations import MOST_TURNS, case_lines, turn_lines
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import check_text, shown_verdict
+from coval_gate.report.wording.clauses import stability_text
 from coval_gate.report.wording.comparisons import flips_title
-from coval_gate.report.wording.repetition import stability_text
-from coval_gate.text import in_words, number, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -46,7 +46,7 @@ from coval_gate.report.provenance import configuration, run_page, what_ran
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.baselines import no_baseline_text
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, shown_verdict
-from coval_gate.report.wording.claims import claim_text
+from coval_gate.report.wording.comparisons import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention
 from coval_gate.report.wording.promotion import report_text
 
@@ -56,8 +56,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import CaseStability, Judgement
     from coval_gate.judge.measure import DriftPath, Requirement
-    from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
-    from coval_gate.model.promotion import Promotion
+    from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason, Promotion
     from coval_gate.model.results import Metric
     from coval_gate.report.json_document import Outcome, Stability
     from coval_gate.report.model import LegReport, Report

@@ -22,14 +22,16 @@ from typing import TYPE_CHECKING, Final
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.xunit2 import FlakyFailure
 
+from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.details import length
+from coval_gate.model.results import length
 from coval_gate.report.limits import LONGEST_MENTION, MOST_CRITERIA
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import all_provenance, of_leg
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import actual_text, check_reason, check_text, miss_text, shown_verdict
+from coval_gate.report.wording.clauses import stability_text
 from coval_gate.report.wording.comparisons import (
     CHANCE,
     NAMES,
@@ -38,8 +40,6 @@ from coval_gate.report.wording.comparisons import (
     noticeable_text,
     shown_text,
 )
-from coval_gate.report.wording.repetition import stability_text
-from coval_gate.text import one_line, plural, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

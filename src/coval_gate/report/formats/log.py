@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.base.text import in_words, one_line, plural, shortened_at_word
 from coval_gate.ci.host import Annotation
 from coval_gate.judge.findings import lacks_baseline, reference_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.provenance import of_leg
-from coval_gate.report.rerun import case_ids, ids_line
+from coval_gate.report.provenance import case_ids, ids_line, of_leg
 from coval_gate.report.simulations import miss_lines
 from coval_gate.report.wording.checks import (
     actual_text,
@@ -19,6 +19,7 @@ from coval_gate.report.wording.checks import (
     note_text,
     shown_verdict,
 )
+from coval_gate.report.wording.clauses import stability_text
 from coval_gate.report.wording.comparisons import (
     CHANCE,
     difference_text,
@@ -29,8 +30,6 @@ from coval_gate.report.wording.comparisons import (
     shown_text,
 )
 from coval_gate.report.wording.judgements import advice, doubt_lines, heading, link, reason, reasons, title
-from coval_gate.report.wording.repetition import stability_text
-from coval_gate.text import in_words, one_line, plural, shortened_at_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

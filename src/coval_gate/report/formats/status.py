@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.base.text import one_line
 from coval_gate.ci.host import IN_PROGRESS, PageText
 from coval_gate.config.inputs import CONTEXT_LIMIT
 from coval_gate.report.wording.judgements import headline
-from coval_gate.text import one_line
 
 if TYPE_CHECKING:
     from coval_gate.report.model import Report

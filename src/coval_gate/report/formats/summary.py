@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report import provenance
 from coval_gate.report.charts import path_chart
-from coval_gate.report.comparison_tables import MOST_CHECKS, check_tables, comparison_parts, criterion_cell
 from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row, utf8_size
-from coval_gate.report.metric_tables import metric_parts
-from coval_gate.report.simulation_tables import passed, troubled, unstable
+from coval_gate.report.tables import (
+    MOST_CHECKS,
+    check_tables,
+    comparison_parts,
+    criterion_cell,
+    metric_parts,
+    passed,
+    troubled,
+    unstable,
+)
 from coval_gate.report.wording import judgements
+from coval_gate.report.wording.baselines import path_title
 from coval_gate.report.wording.checks import actual_text, first_text, note_text, shown_verdict
-from coval_gate.report.wording.claims import notes_title
-from coval_gate.report.wording.drift import path_title
+from coval_gate.report.wording.comparisons import notes_title
 from coval_gate.report.wording.judgements import MARKS
 from coval_gate.report.wording.promotion import report_text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.text import number, one_line, percent, plural
 from coval_gate.judge import targets
 from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
@@ -14,15 +15,13 @@ from coval_gate.report.html.plots import WIDTH, Bar, histogram, trend
 from coval_gate.report.limits import MOST_CARDS
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
 from coval_gate.report.wording.baselines import day_text
-from coval_gate.report.wording.targets import target_text
-from coval_gate.text import number, one_line, percent, plural
+from coval_gate.report.wording.clauses import target_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.sample import Sample
-    from coval_gate.judge.variants import Variant
+    from coval_gate.judge.variants import Sample, Variant
     from coval_gate.model.results import Metric, Target
     from coval_gate.report.html.plots import Histogram, Line
     from coval_gate.report.model import LegReport

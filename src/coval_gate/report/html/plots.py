@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.report.bins import bins
-from coval_gate.text import number, plural
+from coval_gate.base.text import number, plural
+from coval_gate.report.charts import bins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,22 +6,20 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.base.text import number, one_line, plural, stopwatch
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.limits import LONGEST_TEXT, LONGEST_TURN, MOST_PROMPTS, MOST_VALUES
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.wording.checks import here_text
-from coval_gate.report.wording.clauses import value_text
+from coval_gate.report.wording.clauses import stability_text, value_text
 from coval_gate.report.wording.criteria import mention
-from coval_gate.report.wording.repetition import stability_text
-from coval_gate.text import number, one_line, plural, stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
 
     from coval_gate.judge.findings import Miss
-    from coval_gate.model.details import Turn
-    from coval_gate.model.results import Metric, Value
+    from coval_gate.model.results import Metric, Turn, Value
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 

@@ -6,12 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from coval_gate.base.text import one_line
 from coval_gate.judge.findings import reference_of
 from coval_gate.model.results import BASE
 from coval_gate.report.html.rows import NAME, WORDS, Column, Room, RowView, Source, row_view
 from coval_gate.report.limits import MISSES_ROOM, MOST_COLUMNS, MOST_TABLE_ROWS, TEXTS_ROOM, TRANSCRIPTS_ROOM
 from coval_gate.report.provenance import USUAL_ID
-from coval_gate.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

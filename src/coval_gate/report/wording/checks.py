@@ -1,25 +1,52 @@
-"""A check in English: the criterion, what was measured, the margin, and why it did not pass."""
+"""A check in English: the criterion, what was measured, the margin, why it did not pass, and doubts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
-from coval_gate.judge.criteria import TargetMet
+from coval_gate.base.text import number, quoted
+from coval_gate.judge.criteria import TargetMet, ThresholdHolds
+from coval_gate.judge.doubts import FAR, FarBound, Unseen
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.amounts import measured
-from coval_gate.report.wording.claims import claim_text
-from coval_gate.report.wording.clauses import runs_text, value_text
+from coval_gate.report.wording.clauses import VALUE_SHOWN, measured, runs_text, value_text
+from coval_gate.report.wording.comparisons import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention, words_of
+from coval_gate.report.wording.problem_texts import seen_text
 from coval_gate.report.wording.problems import problem_reason, problem_text
-from coval_gate.text import number
 
 if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
+    from coval_gate.judge.criteria import ValueAbsent
+    from coval_gate.judge.doubts import Doubt
     from coval_gate.judge.findings import Miss
     from coval_gate.judge.measure import Measure
 
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}
+
+
+def doubt_text(doubt: Doubt) -> str:
+    """Return a doubt as a sentence, and what to look at."""
+    match doubt:
+        case Unseen(metric=metric, wanted=wanted, seen=seen, different=different):
+            values = " or ".join(quoted(value, VALUE_SHOWN) for value in wanted)
+            others = f"; the values seen are {seen_text(seen, different)}" if seen else ""
+            where = _where(doubt.criterion)
+            return f"{where}: no simulation has the value {values} for {metric}{others}. Is it spelt correctly?"
+        case FarBound(criterion=criterion, metric=metric, farthest=farthest):
+            largest = f"the largest{'' if farthest > 0 else ' in size'} is {number(farthest)}"
+            return (
+                f"{_where(criterion)}: the bound is more than {FAR} times every value of {metric} ({largest}). "
+                "Is it in the metric's unit?"
+            )
+    assert_never(doubt)
+
+
+def _where(criterion: ThresholdHolds | ValueAbsent) -> str:
+    """Return what the user wrote."""
+    if isinstance(criterion, ThresholdHolds):
+        return f"{criterion.threshold.text} (thresholds, line {criterion.threshold.line})"
+    return "fail_on_metric_value"
 
 
 def shown_verdict(check: Check) -> Verdict:

@@ -1,21 +1,123 @@
-"""Clauses that sentences about criteria and problems share."""
+"""Clauses that sentences about criteria share: rounded amounts, targets, and what came of repetitions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+from typing import TYPE_CHECKING, Final, assert_never
 
-from coval_gate.judge.comparison import comparable
+from coval_gate.base.text import number, one_line, percent, quoted
 from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.targets import MEMBERSHIPS, RANGES, bounds, effective_operator
+from coval_gate.judge.values import comparable
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
-from coval_gate.text import number, one_line, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criterion
-    from coval_gate.model.results import Value
+    from coval_gate.judge.judgement import CaseStability, Repetition
+    from coval_gate.judge.measure import Comparison, Interval, Measure, Unit
+    from coval_gate.judge.targets import TargetProblem
+    from coval_gate.model.results import Target, Value
 
+DIGITS: Final = 4  # of a bound
+FLAKY, CONSISTENT = "flaky", "consistent"
+TOGETHER: Final = {
+    Verdict.PASSED: "they pass",
+    Verdict.FAILED: "they fail",
+    Verdict.INCONCLUSIVE: "they are inconclusive",
+}
 VALUE_SHOWN: Final = 40  # characters of a value, or of an aggregate
+OPERATOR_SHOWN: Final = 40  # characters of an unknown operator
+TARGET_VALUES: Final = 5  # values that a target names
+TARGET_VALUE_SHOWN: Final = 60  # characters of one
+PHRASES: Final = {
+    "eq": "exactly {}",
+    "neq": "not {}",
+    "gt": "more than {}",
+    "gte": "at least {}",
+    "lt": "less than {}",
+    "lte": "at most {}",
+    "bt": "between {} and {}",
+    "nbt": "less than {} or more than {}",
+}
+
+
+def measured(measure: Measure | Comparison, unit: Unit) -> str:
+    """Return a value with its total: "40% (4 of 10)", "4 of 10", "1.25".
+
+    Where weighing each test case the same makes a difference, the value over all simulations stands beside it.
+    """
+    if unit == "simulations":
+        return f"{measure.value:,.0f} of {measure.total:,}"
+    by_case = "" if measure.pooled is None else " by test case"
+    if unit == "share":
+        return f"{percent(measure.value)}{by_case} ({measure.hits:,} of {measure.total:,})"
+    return number(measure.value) + (
+        f"{by_case} ({number(measure.pooled)} over all)" if measure.pooled is not None else ""
+    )
+
+
+def confidence_text(interval: Interval, *, both: bool) -> str:
+    """Return the confidence of a bound or, with `both`, of each of two bounds."""
+    return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"
+
+
+def rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:
+    """Return a bound as people read it; `outwards` (floor or ceil) rounds it away from the measured value."""
+    if unit == "share":
+        return percent(outwards(bound * 1000) / 1000)
+    if not bound:
+        return number(bound)
+    decimals = DIGITS - 1 - math.floor(math.log10(abs(bound)))
+    if decimals < 0:
+        return number(outwards(bound / 10**-decimals) * 10**-decimals)
+    return number(outwards(bound * 10**decimals) / 10**decimals)
+
+
+def all_runs_text(runs: int) -> str:
+    """Return "both runs" or "all 3 runs"."""
+    return "both runs" if runs == 2 else f"all {runs} runs"
+
+
+def ran_text(repetition: Repetition) -> str:
+    """Return the verdict on each run that counts, and on all together, as a sentence."""
+    alone = ", ".join(f"run {run.run_id} {_verdict_text(run.judgement.verdict)}" for run in repetition.runs)
+    return f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[repetition.together]}."
+
+
+def stability_word(case: CaseStability) -> str:
+    """Return whether a test case always fails, or only sometimes."""
+    return FLAKY if case.is_flaky else CONSISTENT
+
+
+def in_figures(cases: Sequence[CaseStability]) -> str:
+    """Return how many test cases are consistent and how many flaky: "1 consistent, 2 flaky"."""
+    flaky = sum(case.is_flaky for case in cases)
+    counts = {CONSISTENT: len(cases) - flaky, FLAKY: flaky}
+    return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+
+
+def stability_text(case: CaseStability) -> str:
+    """Return the stability with its figures: "flaky, failed 2 of 3"."""
+    return f"{stability_word(case)}, failed {case.failed:,} of {case.total:,}"
+
+
+def again_text(why: str, number: int, most: int) -> str:
+    """Return that a run is repeated, and why."""
+    return f"The run failed: {why.rstrip('.')}. Repeating it, {number} of at most {most}."
+
+
+def in_vain_text(why: str) -> str:
+    """Return that a failed run is not repeated, because a repetition could not change the result."""
+    return f"The run failed, and is not repeated, because a repetition cannot change this: {why}"
+
+
+def _verdict_text(verdict: Verdict | None) -> str:
+    return "was inconclusive" if verdict is Verdict.INCONCLUSIVE else str(verdict)
 
 
 def threshold_text(threshold: Threshold) -> str:
@@ -60,3 +162,44 @@ def value_text(value: Value) -> str:
 def forbidden_text(value: str) -> str:
     """Return a value that a user wrote: text in quotation marks, since it may be a word such as "no"."""
     return one_line(value, VALUE_SHOWN) if isinstance(comparable(value), float) else quoted(value, VALUE_SHOWN)
+
+
+def target_text(target: Target) -> str:
+    """Return what meets a sound target: "at most 1.5", "one of YES, MAYBE"."""
+    operator = effective_operator(target)
+    if operator in MEMBERSHIPS:
+        values = list(dict.fromkeys(one_line(value, TARGET_VALUE_SHOWN) for value in target.values))
+        return _membership_text(operator, values)
+    if operator in RANGES:
+        return PHRASES[operator].format(*map(exact_text, bounds(target)))
+    return PHRASES[operator].format(exact_text(target.upper or 0.0))
+
+
+def target_problem_text(problem: TargetProblem) -> str:
+    """Return why a target is unusable, as the end of a sentence."""
+    needed = "bounds" if problem.operator in RANGES else "number"
+    match problem.kind:
+        case "no_operator":
+            return "has no operator"
+        case "unknown_operator":
+            return f"has the unknown operator {quoted(problem.operator, OPERATOR_SHOWN)}"
+        case "no_value":
+            return f"has no value for its operator {problem.operator}"
+        case "no_number":
+            return f"lacks the {needed} that its operator {problem.operator} needs"
+        case "not_a_number":
+            return f"has something other than the {needed} that its operator {problem.operator} needs"
+    assert_never(problem.kind)
+
+
+def exact_text(bound: float) -> str:
+    """Return a bound to its last digit: 1,500 and 0.00015, but 1e+20."""
+    return f"{bound + 0.0:,.0f}" if abs(bound) < 1e15 and bound == round(bound) else repr(bound)
+
+
+def _membership_text(operator: str, values: list[str]) -> str:
+    named = [quoted(value, TARGET_VALUE_SHOWN) if "," in value or not value else value for value in values]
+    if len(named) == 1:
+        return named[0] if operator == "in" else f"not {named[0]}"
+    more = f" and {len(named) - TARGET_VALUES} more" if len(named) > TARGET_VALUES else ""
+    return f"{'one' if operator == 'in' else 'none'} of {', '.join(named[:TARGET_VALUES])}{more}"

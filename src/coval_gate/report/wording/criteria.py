@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from coval_gate.base.text import number, one_line, percent, plural, quoted, shortened
 from coval_gate.judge.criteria import (
     AllEnded,
     AllListed,
@@ -28,21 +29,27 @@ from coval_gate.judge.criteria import (
 from coval_gate.judge.targets import problem
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION
-from coval_gate.report.wording.amounts import measured
-from coval_gate.report.wording.claims import doubt_text, shown_bound_text
+from coval_gate.report.wording.baselines import drift_miss_reason, path_text, value_text
 from coval_gate.report.wording.clauses import (
     VALUE_SHOWN,
     aggregate_text,
+    exact_text,
     forbidden_text,
+    measured,
     required_text,
     runs_text,
+    target_text,
     threshold_text,
     whom,
 )
-from coval_gate.report.wording.comparisons import NAMES, change_clause, earlier_text, has_bounds
-from coval_gate.report.wording.drift import drift_miss_reason, path_text, value_text
-from coval_gate.report.wording.targets import exact_text, target_text
-from coval_gate.text import number, one_line, percent, plural, quoted, shortened
+from coval_gate.report.wording.comparisons import (
+    NAMES,
+    change_clause,
+    doubt_text,
+    earlier_text,
+    has_bounds,
+    shown_bound_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,22 +5,21 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, Literal, assert_never
 
+from coval_gate.base.text import duration, one_line, plural, shortened_at_word, visible
 from coval_gate.config.checks import missing_key_reason
 from coval_gate.judge.judgement import Errored, Interrupted, Launched, RunsCancelled, Skipped, Unfinished
 from coval_gate.judge.verdict import LAUNCHED, Verdict
-from coval_gate.model.outcomes import Completed, NotCompleted, TimedOut
+from coval_gate.model.run import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, DELETED
 from coval_gate.report.wording import UNFINISHED
-from coval_gate.report.wording.repetition import all_runs_text, ran_text
-from coval_gate.text import duration, one_line, plural, shortened_at_word, visible
+from coval_gate.report.wording.clauses import all_runs_text, ran_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import Judgement, Repetition
-    from coval_gate.model.outcomes import Cancellation, Limit
-    from coval_gate.model.run import Run
+    from coval_gate.model.run import Cancellation, Limit, Run
 
 # Each has a mark that stands out; all show well in GitHub's light and dark themes.
 HEADINGS: Final = {
@@ -184,7 +183,7 @@ def doubt_lines(judgement: Judgement) -> list[str]:
     if not judgement.checks:
         return []
     from coval_gate.judge.doubts import doubts  # not needed before the launch, whose start is measured
-    from coval_gate.report.wording.doubts import doubt_text
+    from coval_gate.report.wording.checks import doubt_text
 
     return [doubt_text(doubt) for doubt in doubts(judgement)]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.base.text import in_words, plural, quoted
 from coval_gate.judge.criteria import MetricPresent, TargetMet, ThresholdHolds, VariantsPresent
 from coval_gate.judge.problems import (
     ErrorReported,
@@ -21,14 +22,9 @@ from coval_gate.judge.problems import (
     VariantsMissing,
 )
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.clauses import runs_text, whom
-from coval_gate.report.wording.comparison_problems import COMPARISON_WORDS
-from coval_gate.report.wording.drift import DRIFT_WORDS
-from coval_gate.report.wording.problem_words import Words
-from coval_gate.report.wording.repetition import all_runs_text
-from coval_gate.report.wording.targets import target_problem_text
-from coval_gate.report.wording.value_problems import VALUE_WORDS
-from coval_gate.text import in_words, plural, quoted
+from coval_gate.report.wording.baselines import DRIFT_WORDS, Words
+from coval_gate.report.wording.clauses import all_runs_text, runs_text, target_problem_text, whom
+from coval_gate.report.wording.problem_texts import COMPARISON_WORDS, VALUE_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

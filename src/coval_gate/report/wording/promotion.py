@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
-from coval_gate.text import in_words
+from coval_gate.base.text import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from coval_gate.model.promotion import Promotion
+    from coval_gate.model.baseline import Promotion
 
     Mark = Callable[[str], str]
 

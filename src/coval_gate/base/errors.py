@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coval_gate.text import in_words, plural
+from coval_gate.base.text import in_words, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

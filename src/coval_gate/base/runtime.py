@@ -9,13 +9,13 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TextIO
 
-from coval_gate.transport import Session
+from coval_gate.base.transport import Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from coval_gate.clock import Clock
-    from coval_gate.transport import SessionFactory
+    from coval_gate.base.clock import Clock
+    from coval_gate.base.transport import SessionFactory
 
 PARTING: Final = 0.05  # s for a finished thread to end
 

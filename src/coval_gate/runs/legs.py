@@ -1,31 +1,40 @@
-"""A trial: the record of one run that a step launches, waits for or cancels.
+"""Legs: what a step evaluates. A leg has trials, the records of runs; a session is what all work on them shares.
 
-The post step reads from it what to do if this process is killed, so every change of that is saved at once. The state is
-a JSON list with an entry for each trial.
+The post step learns from a trial what it must do if this process cannot: whatever changes that is saved at once. The
+state that it reads is a JSON list with an entry for each trial.
 """
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+import traceback
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from coval_gate.errors import RunnerError
+from coval_gate.base.errors import RunnerError
+from coval_gate.base.text import json_in, one_line
+from coval_gate.ci.host import BUG, NAME
 from coval_gate.runs.tags import Tags
-from coval_gate.text import json_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from random import Random
 
-    from coval_gate.config.inputs import Problem
-    from coval_gate.coval.client import Launch
+    from coval_gate.base.clock import Clock
+    from coval_gate.base.schedule import BackgroundCall
+    from coval_gate.base.times import Times
+    from coval_gate.ci.host import Host
+    from coval_gate.config.inputs import Inputs, Problem
+    from coval_gate.coval.client import Client, Launch
     from coval_gate.coval.launch import LaunchRequest
+    from coval_gate.judge.findings import Findings
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.outcomes import Cancellation
-    from coval_gate.model.run import Run
-    from coval_gate.waiting import BackgroundCall
+    from coval_gate.model.baseline import Drift, Promotion
+    from coval_gate.model.results import Details, RunResult, TrendRun
+    from coval_gate.model.run import Cancellation, Run
 
 LEGS: Final = "legs"  # the name of the state
+LONGEST_NAME: Final = 60  # characters of a leg's name before its lines
 
 
 class TrialState(NamedTuple):
@@ -200,3 +209,96 @@ def _restored(state: TrialState, now: float) -> Trial:
     trial.launched_again, trial.post_cancels, trial.owes_mark = state.launched_again, state.cancel, state.failed
     trial.identify(state.run_id, at=now)
     return trial
+
+
+class Leg:
+    """An agent, a persona and a test set with their criteria, and what its trials show.
+
+    `inputs` are the step's, with the leg's own values. `name` distinguishes the legs of a step; it is empty if there is
+    only one. `trials`: the first run, and its repetitions. `result` and `judgement` are about all trials together.
+    `error`: the judgement of a leg that ended in an error, perhaps after its runs were judged. `findings`: what the
+    judgement shows, once a report needs it. `leftovers`: repetitions of earlier attempts that nothing needs, by their
+    ids. `details`: what is known of the simulations beyond their values. `trend`: the last runs before the first one.
+    `drift`: what shows whether the agent drifts, if the user asks for it. `promotion`: what became of the first run, if
+    it was to be promoted. `begins`: the tag that the first run gets because no run has it: the reference of drift
+    begins with this run.
+    """
+
+    def __init__(self, inputs: Inputs, name: str = "") -> None:
+        self.inputs = inputs
+        self.name = name
+        self.trials: list[Trial] = []
+        self.leftovers: dict[str, Trial] = {}
+        self.result: RunResult | None = None
+        self.judgement: Judgement | None = None
+        self.error: Judgement | None = None
+        self.findings: Findings | None = None
+        self.details: Details | None = None
+        self.trend: tuple[TrendRun, ...] = ()
+        self.drift: Drift | None = None
+        self.promotion: Promotion | None = None
+        self.begins = ""
+
+    @property
+    def outcome(self) -> Judgement | None:
+        """The judgement that counts for the step; None before there is one."""
+        return self.error or self.judgement
+
+    def conclude(self, judgement: Judgement) -> None:
+        """Replace the judgement that counts for the step."""
+        if self.error:
+            self.error = judgement
+        else:
+            self.judgement = judgement
+
+    @property
+    def first(self) -> Trial:
+        """The trial of the first run. Raises IndexError before its launch."""
+        return self.trials[0]
+
+
+class Session(NamedTuple):
+    """Coval, the CI system, the clock, chance, and what the user asks for.
+
+    Calls and waiting end at the `deadline` of the step, or of a part of it. `times` is how long each part may take.
+    `label` stands before each line of a leg if the step has several.
+    """
+
+    client: Client
+    host: Host
+    clock: Clock
+    randomness: Random
+    inputs: Inputs
+    deadline: float
+    times: Times
+    label: str = ""
+
+    def of_leg(self, leg: Leg, *, several: bool) -> Session:
+        """Return the session of a leg, with its inputs. With `several` legs, its lines carry its name."""
+        session = self._replace(inputs=leg.inputs)
+        if not several:
+            return session
+        session = session._replace(label=f"[{one_line(leg.name, LONGEST_NAME)}] ")
+        return session._replace(client=self.client.logging_to(session.log))
+
+    def log(self, *lines: str) -> None:
+        """Write lines to the log; they may contain foreign text."""
+        self.host.quote(*(f"{self.label}{line}" for line in lines))
+
+    def warn(self, message: str) -> None:
+        """Show a warning."""
+        self.host.annotate("warning", NAME, f"{self.label}{message}")
+
+    @contextmanager
+    def group(self, title: str) -> Iterator[None]:
+        """Fold the lines written inside under `title`. With several legs, their lines mix and cannot be folded."""
+        if self.label:
+            self.log(title)
+            yield
+            return
+        with self.host.group(title):
+            yield
+
+    def report_bug(self) -> None:
+        """Log the exception that is being handled."""
+        self.host.fold(f"{self.label}{BUG}", traceback.format_exc().splitlines())

@@ -12,18 +12,17 @@ import requests
 import urllib3
 
 from coval_gate import __version__
-from coval_gate.address import is_loopback, parse_address
-from coval_gate.network import NetworkError, network_error
-from coval_gate.secret import redactor
-from coval_gate.text import duration
-from coval_gate.waiting import BackgroundCall, Wait
+from coval_gate.base.network import NetworkError, is_loopback, network_error, parse_address
+from coval_gate.base.schedule import BackgroundCall, Wait
+from coval_gate.base.secret import redactor
+from coval_gate.base.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from coval_gate.clock import Clock
-    from coval_gate.secret import Secret
-    from coval_gate.waiting import Procedure
+    from coval_gate.base.clock import Clock
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.base.secret import Secret
 
 IDLE_LIMIT: Final = 5.0  # s; some networks drop an idle connection silently, and the next request hangs
 ERROR_LIMIT: Final = 1024 * 1024  # bytes of an error response

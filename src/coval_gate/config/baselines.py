@@ -1,13 +1,15 @@
-"""Fields for inputs about baselines: a baseline, an age and a tag. `fields` has the others."""
+"""Fields of inputs about baselines: a baseline, an age and a tag.
+
+`fields` has the other fields."""
 
 from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
 
+from coval_gate.base.text import quoted
 from coval_gate.config.fields import Field, invalid, parse_identifier
-from coval_gate.model.baseline_source import BaselineSource
-from coval_gate.text import quoted
+from coval_gate.model.baseline import BaselineSource
 
 AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
 AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s

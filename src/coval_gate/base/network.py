@@ -1,14 +1,20 @@
-"""Translates errors of requests and urllib3."""
+"""The address of a server, parsed as the requests will parse it, and network errors, read from those of requests."""
 
 from __future__ import annotations
 
 import re
 import zlib
 from http.client import HTTPException, IncompleteRead
-from typing import Any, Final, Literal
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import requests
 import urllib3
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
+if TYPE_CHECKING:
+    from urllib3.util import Url
 
 Cause = Literal["transient", "deadline", "size", "certificate", "bundle", "address"]
 
@@ -30,6 +36,7 @@ DAMAGED: Final = (
     urllib3.exceptions.InvalidHeader,
     urllib3.exceptions.ProtocolError,
 )
+HOST: Final = re.compile(r"[a-z0-9_][a-z0-9._-]*|\[[0-9a-f:.]+\]")
 
 
 class NetworkError(Exception):
@@ -98,3 +105,26 @@ def _in_words(error: BaseException) -> str:
         return "the connection was refused"
     other = "the response is not valid HTTP" if isinstance(error, DAMAGED) else type(error).__name__
     return next((text for error_type, text in words.items() if isinstance(error, error_type)), other)
+
+
+def parse_address(text: str) -> Url | None:
+    r"""Return the parts of an absolute http(s) URL; None if it is not one, or if urllib3 would rewrite it.
+
+    Parsers disagree on odd URLs: for Python, the host of `http://evil.example\[::1]` is the loopback interface, but
+    urllib3 connects to evil.example. Only changes of case are accepted.
+    """
+    try:
+        url = parse_url(text)
+    except LocationParseError:
+        return None
+    is_plain = text.isascii() and url.url.lower() == text.lower()
+    return url if is_plain and url.scheme in ("http", "https") and HOST.fullmatch(url.host or "") else None
+
+
+def is_loopback(url: Url) -> bool:
+    """Return whether requests to the URL stay on this machine."""
+    host = (url.host or "").strip("[]")
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # not an IP address
+        return False

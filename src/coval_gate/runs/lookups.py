@@ -1,27 +1,36 @@
-"""Checks before the launch that the run will have the metrics, and these the values, that the criteria name.
+"""Looks up before the launch what the criteria name: metrics, their values, and the baseline.
 
-A misspelt name would cost the whole run. But the check must not stop a good run: it reports only what is certain. If
-Coval does not say in time, or not for certain, which metrics the run will have, the step launches it without the check.
-The same holds if a metric's definition does not list its values.
+A misspelt name would cost the whole run. But a look-up is short, and must not stop a good run: it reports only what is
+certain. Where Coval does not say in time, or not for certain, which metrics the run will have, it is launched without a
+check; likewise where a metric's definition does not list its values.
+
+Of baselines, only a named run that Coval certainly does not have, or that is over without having completed, is an
+error. A tag or a branch that no run has yet is a warning, as on the first night.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.config.inputs import Problem
-from coval_gate.errors import CovalError, InputError, Rejected
-from coval_gate.judge.vocabulary import Vocabulary
-from coval_gate.runs.schedule import all_or_first_error, together
-from coval_gate.text import folded, in_words, most_similar, quoted
+from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
+from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.text import folded, in_words, most_similar, quoted
+from coval_gate.config.inputs import LAUNCH_IDS, Problem
+from coval_gate.coval.runs import RunFilter
+from coval_gate.judge.values import Vocabulary
+from coval_gate.model.statuses import COMPLETED
+from coval_gate.runs.tags import BRANCH, FAILED, PREFIX, branch_tag, is_marked, pull_request_of, tags_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.ci.context import Context
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.resources import MetricDefinition
-    from coval_gate.runs.session import Session
-    from coval_gate.waiting import Procedure
+    from coval_gate.model.baseline import BaselineSource
+    from coval_gate.model.run import Run
+    from coval_gate.runs.legs import Session
 
 AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar
@@ -30,6 +39,7 @@ VALUES_SHOWN: Final = 12  # that a metric can have
 ALSO_ENDS_LAUNCH: Final = (401, 404)  # the key or the agent is wrong, which the launch reports with advice
 
 Names = dict[str, str]  # of metrics, by id
+TAGS_SHOWN: Final = 5  # tags or branches that runs have, if none is similar
 
 
 class Reference(NamedTuple):
@@ -215,3 +225,92 @@ class _Check:
         if self._inputs.metric_ids:
             return f"add {which} to metric_ids"
         return f"add it to the agent's metrics in Coval, or set metric_ids to all that the run needs, with {which}"
+
+
+def check_baseline(
+    session: Session, source: BaselineSource, ids: Mapping[str, str], context: Context
+) -> Procedure[None]:
+    """Check that there is something to compare a run of this agent, persona and test set (`ids`) with.
+
+    Raises InputError for a named run that can be no baseline.
+    """
+    try:
+        if source.kind == "run":
+            yield from _check_named(session, source.name)
+        else:
+            yield from _check_listed(session, source, ids, context)
+    except CovalError as error:
+        session.log(f"Could not look up the baseline before the launch: {error.what}")
+
+
+def _check_named(session: Session, run_id: str) -> Procedure[None]:
+    problem = ""
+    for _ in range(2):  # a response may be damaged
+        problem, failed = yield from _problem_of(session, run_id)
+        if not problem:
+            if failed:
+                session.warn(
+                    f"The gate failed the run {run_id}, which baseline names; this run is compared with it anyway."
+                )
+            return
+    raise InputError([Problem("baseline", f"names the run {run_id}, {problem}.")])
+
+
+def _problem_of(session: Session, run_id: str) -> Procedure[tuple[str, bool]]:
+    """Return why a run can be no baseline, empty if it can, and whether the gate failed it. Raises CovalError."""
+    try:
+        run = yield from session.client.get_run(run_id, until=session.deadline, once=True)
+    except NotFound as error:
+        if not error.by_coval:
+            raise
+        return "which Coval does not have", False
+    if run.is_over and run.status != COMPLETED:
+        return f"which did not complete: its status is {run.status}", False
+    return "", is_marked(run, FAILED)
+
+
+def _check_listed(
+    session: Session, source: BaselineSource, ids: Mapping[str, str], context: Context
+) -> Procedure[None]:
+    """Warn if no run has the tag, or is from the branch, as far as Coval's lists show. Raises CovalError."""
+    tag = branch_tag(context, source.name) if source.kind == "branch" else source.name.lower()
+    if not tag:
+        return
+    client, until = session.client, session.deadline
+    alike = RunFilter(**{name: ids[name] for name in LAUNCH_IDS}, status=COMPLETED)
+    listed = yield from client.list_runs(alike, until=until)
+    if _may_have(listed, tag):
+        return
+    try:
+        if _may_have((yield from client.list_runs(alike._replace(tag=tag), until=until)), tag):
+            return
+    except Rejected:
+        if len(listed) > TAGS_SHOWN:  # older runs may have it
+            return
+    session.warn(_nothing_text(source, _names(listed, source)))
+
+
+def _may_have(runs: Iterable[Run], tag: str) -> bool:
+    """Return whether a run has the tag, or may have it because it hides its tags."""
+    return any(not run.tags or (tag in map(str.lower, tags_of(run)) and pull_request_of(run) is None) for run in runs)
+
+
+def _names(runs: Iterable[Run], source: BaselineSource) -> list[str]:
+    """Return the tags or branches of runs, without runs of pull requests."""
+    tags = [tag.lower() for run in runs if pull_request_of(run) is None for tag in tags_of(run)]
+    if source.kind == "branch":
+        names = [tag.split("/")[2] for tag in tags if BRANCH.fullmatch(tag)]
+    else:
+        names = [tag for tag in tags if not tag.startswith(PREFIX)]
+    return [name for name in dict.fromkeys(names) if name != source.name]
+
+
+def _nothing_text(source: BaselineSource, names: list[str]) -> str:
+    what = f"is from the branch {source.name}" if source.kind == "branch" else f"has the tag {source.name}"
+    text = (
+        f"No earlier run of this agent, persona and test set {what}, so there is nothing to compare this run with yet"
+    )
+    if similar := most_similar(source.name, names):
+        return f"{text}; did you mean {similar}?"
+    kind = "branches" if source.kind == "branch" else "tags"
+    return f"{text}; {kind} that runs have: {in_words(names, most=TAGS_SHOWN)}." if names else f"{text}."

@@ -1,0 +1,1 @@
+"""What everything stands on: time, waiting, the network, secrets, errors."""

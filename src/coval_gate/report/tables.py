@@ -1,0 +1,353 @@
+"""Comparisons, metrics, simulations and test cases as tables in Markdown, with links to their pages.
+
+Of metrics that matter, the tables show how the values are spread out; of simulations, those to look at first, and the
+others folded.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.text import number, plural
+from coval_gate.judge.criteria import TargetMet
+from coval_gate.judge.findings import comparison_of, lacks_baseline, reference_of
+from coval_gate.judge.measure import Requirement
+from coval_gate.model.results import BASE
+from coval_gate.report.charts import Bound, compared_histogram, histogram, threshold_on_scale
+from coval_gate.report.markdown import Table, code, escape, folding, link, row
+from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
+from coval_gate.report.provenance import run_page
+from coval_gate.report.wording.checks import actual_text, here_text, informs_text, shown_verdict
+from coval_gate.report.wording.clauses import in_figures, stability_word
+from coval_gate.report.wording.comparisons import (
+    CHANCE,
+    NAMES,
+    claimed_text,
+    difference_text,
+    earlier_text,
+    flips_title,
+    noticeable_text,
+    reference_text,
+    shows_text,
+    trend_text,
+)
+from coval_gate.report.wording.criteria import criterion_text
+from coval_gate.report.wording.judgements import MARKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from coval_gate.config.thresholds import Operator
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.findings import CheckGroup
+    from coval_gate.judge.variants import Sample, Variant
+    from coval_gate.model.results import Target
+    from coval_gate.report.markdown import Listing
+    from coval_gate.report.model import LegReport, Report
+    from coval_gate.report.simulations import SimulationRow
+
+MOST_CHECKS: Final = 100  # of a table
+MOST_UNFOLDED: Final = 10  # rows of a table; the others are folded
+FEW_FLIPS: Final = 6  # test cases that flipped; more are folded
+MOST_FLIPS: Final = 20  # of a criterion, in each direction
+LONGEST_NAME: Final = 200  # characters of a test case's name
+MOST_CHARTS: Final = 2
+TEXTS_SHOWN: Final = 8  # different texts of a metric
+KINDS: Final[Mapping[Operator, tuple[bool, bool]]] = {  # whether a bound is upper, and whether it is exclusive
+    "<": (True, True),
+    "<=": (True, False),
+    ">": (False, True),
+    ">=": (False, False),
+}
+SIDES: Final[Mapping[Operator, tuple[str, str]]] = {  # within and beyond a bound
+    "<": ("below {}", "{} or more"),
+    "<=": ("{} or less", "above {}"),
+    ">": ("above {}", "{} or less"),
+    ">=": ("{} or more", "below {}"),
+}
+OF_TARGET: Final[Mapping[str, Operator]] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+WORDS: Final = 200  # characters of an explanation
+
+
+def comparison_parts(leg: LegReport) -> Iterator[str | Listing]:
+    """Yield each reference with the checks that compare with it, and the test cases that flipped."""
+    first = next(iter(leg.findings.checks.missed), None)  # its reason stands above
+    for group in leg.findings.compared:
+        yield reference_text(
+            group,
+            why=first is None or not lacks_baseline(first),
+            title=lambda text: f"**{text}**",
+            source=code,
+            foreign=escape,
+            run_text=lambda run: link(code(run.run_id), run_page(leg, run)),
+        )
+        now = "now" if group.reference == "baseline" else "mutation"
+        values = (NAMES[group.reference], now, "change") if group.comparisons else ()
+        head = ("", "criterion", *values, shows_text(group.checks))
+        yield from check_tables(group, head, partial(_row, len(values)))
+        if any(_noticeable(check) for check in group.checks):
+            yield f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."
+    yield from _flips(leg)
+
+
+def check_tables(group: CheckGroup, head: tuple[str, ...], to_row: Callable[[Check], str]) -> Iterator[Table]:
+    """Yield a table of all checks or, if there are many, one of the gravest and a folded one of the others."""
+    first = group.first(MOST_UNFOLDED)
+    taken = set(map(id, first))
+    others = [check for check in group.first(MOST_CHECKS) if id(check) not in taken]
+    met = ", all met" if all(check.passed for check in group.checks if id(check) not in taken) else ""
+    yield from folding(
+        head,
+        map(to_row, [*first, *others]),
+        len(group.checks),
+        most=MOST_UNFOLDED,
+        rest=lambda more: f"{plural(more, 'more criterion', 'more criteria')}{met}",
+    )
+
+
+def _row(columns: int, check: Check) -> str:
+    return row(MARKS[shown_verdict(check)], criterion_cell(check), *_values(check, columns), _shown(check))
+
+
+def _values(check: Check, columns: int) -> Iterator[str]:
+    if check.problem:
+        yield from [""] * columns
+    else:
+        yield from map(escape, (earlier_text(check), actual_text(check), difference_text(check)))
+
+
+def _shown(check: Check) -> str:
+    """Return what a comparison shows, or why there is none."""
+    if check.problem:
+        return "<br>".join(map(escape, filter(None, (actual_text(check), informs_text(check)))))
+    lines = (escape(claimed_text(check)), escape(informs_text(check)), _noticeable(check))
+    return "<br>".join([f"**{trend_text(check)}**", *filter(None, lines)])
+
+
+def _noticeable(check: Check) -> str:
+    """Return which change would show, where none did."""
+    compared = comparison_of(check)
+    if compared is None or compared.trend not in ("inconclusive", "unchanged"):
+        return ""
+    change = noticeable_text(check, short=True)
+    return f"noticeable: {escape(change)}" if change else ""
+
+
+def _flips(leg: LegReport) -> Iterator[str | Listing]:
+    """Yield the test cases that flipped, by criterion; folded where there are many."""
+    failing, passing = leg.findings.failing, leg.findings.passing
+    if not leg.findings.flips:
+        return
+    title, many = flips_title(failing, passing), failing + passing > FEW_FLIPS
+    if not many:
+        yield f"**{title}**"
+    columns = [("fails now", failing), ("passes now", passing)]
+    rows = (
+        row(
+            criterion_cell(flip.check),
+            *(_cases(leg, cases) for cases, (_, some) in zip(flip[1:], columns, strict=True) if some),
+        )
+        for flip in leg.findings.first_flips(MOST_CHECKS)
+    )
+    head = ("criterion", *(word for word, some in columns if some))
+    yield Table(head=head, rows=rows, total=len(leg.findings.flips), folded=title if many else "")
+
+
+def _cases(leg: LegReport, cases: Sequence[str]) -> str:
+    more = len(cases) - MOST_FLIPS
+    shown = [escape(leg.case_name(case), LONGEST_NAME) for case in cases[:MOST_FLIPS]]
+    return "<br>".join([*shown, *([f"… and {more:,} more"] if more > 0 else [])])
+
+
+def criterion_cell(check: Check) -> str:
+    """Return the criterion, with the mutation that it applies to in brackets."""
+    return code(criterion_text(check.criterion)) + (f" ({escape(check.variant)})" if check.variant else "")
+
+
+def metric_parts(leg: LegReport) -> Iterator[str | Listing]:
+    """Yield the figures of numeric metrics, charts of those that matter, and the values of other metrics."""
+    if leg.result is None or not leg.result.metrics:
+        return
+    several = len(leg.variants) > 1
+    samples = [(variant.sample(metric), variant) for metric in leg.result.metrics for variant in leg.variants]
+    yield "#### Metrics"
+    variant_head = ("variant",) if several else ()
+    numeric = [pair for pair in samples if figures(pair[0])]
+    if numeric:
+        rows = (
+            row(*_named(sample, variant, several), f"{sample.count:,}", *_cells(sample)) for sample, variant in numeric
+        )
+        head = ("metric", *variant_head, "count", "mean", "spread (SD)", "min", "median", "p95", "max")
+        yield from folding(head, rows, len(numeric), most=MOST_UNFOLDED, rest=_more_rows)
+    yield from _charts(leg)
+    other = [pair for pair in samples if not figures(pair[0]) or pair[0].texts]
+    if other:
+        rows = (
+            row(*_named(sample, variant, several), f"{sample.count:,}", _texts(sample.texts) or "no values")
+            for sample, variant in other
+        )
+        head = ("metric", *variant_head, "count", "values")
+        yield from folding(head, rows, len(other), most=MOST_UNFOLDED, rest=_more_rows)
+
+
+def _more_rows(more: int) -> str:
+    return plural(more, "more row")
+
+
+def _named(sample: Sample, variant: Variant, several: bool) -> tuple[str, ...]:
+    name = escape(sample.metric.name)
+    return (name, escape(variant_key(variant.name))) if several else (name,)
+
+
+def _cells(sample: Sample) -> Iterator[str]:
+    values = figures(sample)
+    for name in ("mean", "stdev", "min", "median", "p95", "max"):
+        yield number(values[name]) if name in values else ""
+
+
+def _texts(texts: Sequence[tuple[str, int]]) -> str:
+    texts = texts[:MOST_TEXTS]
+    more = len(texts) - TEXTS_SHOWN
+    shown = [f"{escape(text, 40)} × {count:,}" for text, count in texts[:TEXTS_SHOWN]]
+    return " · ".join(shown) + (f" · … {more} more" if more > 0 else "")
+
+
+def _charts(leg: LegReport) -> Iterator[str]:
+    """Yield charts of the agent's values: of metrics with missed criteria or, if there are none, with any criteria."""
+    checks = [check for check in leg.judgement.checks if check.metric]
+    charted = [check for check in checks if check.decides and not check.passed] or checks
+    agent = next((variant for variant in leg.variants if variant.name == BASE), None)
+    samples = {sample.metric.id: sample for sample in agent.samples} if agent else {}
+    metrics = dict.fromkeys(check.metric for check in charted)
+    compared = {check.metric for check in checks if reference_of(check) == "baseline" and comparison_of(check)}
+    own = [check for check in checks if check.variant == BASE]
+    charts = (
+        chart
+        for sample in (samples[metric] for metric in metrics if metric in samples)
+        for of_metric in [[check for check in own if check.metric == sample.metric.id]]
+        for chart in [_chart(leg, sample, _requirement(of_metric), pair=sample.metric.id in compared)]
+        if chart
+    )
+    yield from (part for chart in islice(charts, MOST_CHARTS) for part in chart)
+
+
+def _chart(leg: LegReport, sample: Sample, required: Requirement | None, *, pair: bool) -> tuple[str, ...]:
+    """Return a title and a chart, with `pair` beside the baseline; empty where a table says as much."""
+    name = escape(sample.metric.name)
+    bound = Bound(required.bound, *KINDS[required.operator]) if required else None
+    if pair:
+        now, earlier = paired_numbers(leg, sample.metric)
+        if chart := compared_histogram(now, earlier, bound):
+            bars = "; ".join(filter(None, ("bars", _sides(required, bound, now))))
+            return f"How {name} is distributed now ({bars}) and in the baseline (line):", chart
+    if chart := histogram(sample.numbers, bound):
+        sides = _sides(required, bound, sample.numbers)
+        return f"How {name} is distributed{f' ({sides})' if sides else ''}:", chart
+    return ()
+
+
+def _requirement(checks: Sequence[Check]) -> Requirement | None:
+    """Return a one-sided bound on the scale of the values: that of the first missed criterion, else of the first."""
+    for check in sorted(checks, key=lambda check: check.passed or not check.decides):
+        requirement = threshold_on_scale(check)
+        if isinstance(check.criterion, TargetMet):
+            requirement = _of_target(check.criterion.target)
+        if requirement and requirement.operator in KINDS:
+            return requirement
+    return None
+
+
+def _of_target(target: Target) -> Requirement | None:
+    """Return the bound of a one-sided target; None for any other."""
+    if target.operator not in OF_TARGET or target.upper is None:
+        return None
+    return Requirement(OF_TARGET[target.operator], target.upper)
+
+
+def _sides(required: Requirement | None, bound: Bound | None, values: Sequence[float]) -> str:
+    """Return on which side of the bound the values are, and which of them are orange."""
+    if required is None or bound is None:
+        return ""
+    within, beyond = (words.format(number(required.bound)) for words in SIDES[required.operator])
+    return {"within": f"all {within}", "beyond": f"all {beyond}", "both": f"orange: {beyond}"}[bound.side(values)]
+
+
+def troubled(report: Report) -> Iterator[str | Listing]:
+    """Yield the simulations to look at; all but the worst are folded."""
+    if ill := [simulation for simulation in report.rows if simulation.is_to_look_at]:
+        yield f"#### {plural(len(ill), 'simulation')} to look at"
+        explained = any(map(_reasons, ill))
+        yield from folding(
+            ("", "simulation", "missed criteria", *(("why",) if explained else ())),
+            map(partial(_simulation, explained), ill),
+            len(ill),
+            most=MOST_UNFOLDED,
+            rest=lambda more: f"{plural(more, 'more simulation')} to look at",
+        )
+
+
+def unstable(report: Report) -> Iterator[str | Listing]:
+    """Yield the test cases that failed in any of several runs, and whether they always fail or only sometimes."""
+    for leg in report.legs:
+        cases = leg.judgement.repetition.cases if leg.judgement.repetition else ()
+        if not cases:
+            continue
+        several = len(leg.variants) > 1
+        rows = (
+            row(
+                escape(leg.case_name(case.test_case_id)),
+                *((escape(variant_key(case.variant)),) if several else ()),
+                stability_word(case),
+                f"{case.failed:,} of {case.total:,}",
+            )
+            for case in cases
+        )
+        head = ("test case", *(("variant",) if several else ()), "stability", "failed")
+        heading = f"Test cases that failed: {in_figures(cases)}"
+        long = len(cases) > MOST_UNFOLDED
+        if not long:
+            yield f"#### {heading}"
+        yield Table(head=head, rows=rows, total=len(cases), folded=heading if long else "")
+
+
+def passed(report: Report) -> Iterator[Table]:
+    """Yield the simulations that passed, folded."""
+    well = [simulation for simulation in report.rows if not simulation.is_to_look_at]
+    if well:
+        rows = (row(_which(simulation)) for simulation in well)
+        yield Table(
+            head=("simulation",), rows=rows, total=len(well), folded=f"{plural(len(well), 'simulation')} passed"
+        )
+
+
+def _simulation(explained: bool, simulation: SimulationRow) -> str:
+    criteria = ((code(criterion_text(miss.check.criterion)), escape(here_text(miss))) for miss in simulation.misses)
+    misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
+    if simulation.more_misses:
+        misses.append(f"… and {plural(simulation.more_misses, 'more criterion', 'more criteria')}")
+    if not simulation.simulation.completed:
+        misses.append("did not complete")
+    why = ("<br>".join(escape(text, WORDS) for text in _reasons(simulation)),) if explained else ()
+    return row(MARKS[simulation.verdict], _which(simulation), "<br>".join(misses) or "a target", *why)
+
+
+def _reasons(simulation: SimulationRow) -> list[str]:
+    """Return why a simulation missed criteria, in the words of Coval and of the judges."""
+    texts = [simulation.simulation.error, *(simulation.texts.get(miss.check.metric, "") for miss in simulation.misses)]
+    return [text for text in dict.fromkeys(texts) if text]
+
+
+def _which(simulation: SimulationRow) -> str:
+    """Return a simulation's title with a link to its page or, if that is unknown, with its id."""
+    title, url = escape(simulation.title), simulation.url
+    linked = link(title, url) if url else title
+    variant = f" ({escape(simulation.simulation.mutation)})" if simulation.simulation.mutation != BASE else ""
+    unlinked = linked == title and simulation.title != simulation.simulation.id
+    # How often the test case failed is in its own table.
+    more = [
+        code(simulation.simulation.id) if unlinked else "",
+        stability_word(simulation.stability) if simulation.stability else "",
+    ]
+    return "<br>".join(filter(None, [f"{linked}{variant}", *more]))
