@@ -788,7 +788,7 @@ def test_reason_says_first_with_which_run_nothing_can_be_compared(
                 past.world.edits.change(case, input_str="Another question")
     inputs = {"baseline": "tag:stable", "thresholds": COMPARED, "promote": "stable"}
     result, _ = run_step(world=past.world, event=PUSH, env=ON_MAIN, **inputs)
-    start = f"Nothing can be compared since the baseline, run {earlier} of 2026-01-01{why}; to start anew, "
+    start = f"Nothing can be compared with the baseline, run {earlier} of 2026-01-01{why}; "
     assert (result.outputs["verdict"], result.outputs["reason"]) == (
         "inconclusive",
         f"{start}run the workflow manually with accept: true to start over.",

@@ -167,7 +167,7 @@ def test_unknown_commit_is_told_once(mode: str, run_step: RunStep, clock: Virtua
         lines = [
             annotation.data for annotation in result.annotations("notice") if annotation.data.startswith("Skipping")
         ]
-        assert lines == ["Skipping commit status and check run: the tested commit is not known."]
+        assert lines == ["Skipping commit status and check run: the tested commit is unknown."]
 
 
 @pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
@@ -263,7 +263,7 @@ def test_interrupted_step_leaves_no_check_run_in_progress(
         github.faults.clear()
         run_post(result, server, github, INPUT_CANCEL_ON_INTERRUPT=cancel)
         assert [conclusion for *_, conclusion in checks(github)] == ["cancelled"]
-        outcome = "the run was cancelled" if cancel == "true" else "the run goes on in Coval"
+        outcome = "the run was cancelled" if cancel == "true" else "the run continues in Coval"
         assert github.check_runs[0].title == f"🚫 Cancelled: The step was interrupted; {outcome}."
 
 

@@ -516,5 +516,5 @@ def test_run_that_was_not_compared_does_not_take_the_tag_of_a_baseline(run_step:
     compared = {"baseline": "tag:stable", "thresholds": "Resolved: rate(YES) >= baseline"}
     result, _ = promote(run_step, *['GET /runs #1-12 -> json {"runs": []}'], world=world, **compared)
     assert (result.outputs["verdict"], holders(world)) == ("inconclusive", [old])
-    message = f"Not promoted to `stable`: it was compared with no baseline, and run `{old}` has the tag."
+    message = f"Not promoted to `stable`: it was not compared with a baseline, and run `{old}` has the tag."
     assert message in result.summary

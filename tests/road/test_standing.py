@@ -397,7 +397,7 @@ def test_run_that_a_step_failed_before_is_not_promoted(nights: Nights) -> None:
     again = nights.night("failing", **looser)
     assert (again.outputs["verdict"], nights.holders()) == ("passed", [good])
     (warning,) = [annotation for annotation in again.annotations("warning") if "not promoted" in annotation.data]
-    assert "a step failed it before" in warning.data
+    assert "an earlier step failed it" in warning.data
     assert nights.night("failing", **inputs).outputs["verdict"] == "failed"
 
 
