@@ -73,7 +73,7 @@ from coval_gate.runs import (
 )
 from coval_gate.runs.cancel import Cleanup, cancel_run
 from coval_gate.runs.earlier import EarlierRuns
-from coval_gate.runs.find import Found, has_tag, runs_with
+from coval_gate.runs.find import FoundRuns, has_tag, runs_with
 from coval_gate.runs.launch import Launcher
 from coval_gate.runs.promote import _Promoter
 from coval_gate.runs.tags import BETTER, tags_of
@@ -168,13 +168,13 @@ def wait_without_signal_checks(original: Callable[[Wait, Clock], None], wait: Wa
 
 
 def launch_all_the_same(
-    original: Callable[..., Procedure[Found]], self: EarlierRuns, trouble: str, *, way_out: str
-) -> Procedure[Found]:
+    original: Callable[..., Procedure[FoundRuns]], self: EarlierRuns, trouble: str, *, way_out: str
+) -> Procedure[FoundRuns]:
     """Take a failed look-up for one that found nothing."""
     try:
         return (yield from original(self, trouble, way_out=way_out))
     except CovalError:
-        return Found(())
+        return FoundRuns(())
 
 
 def transcripts_or_error(_: object, session: Session, spoken: Sequence[Simulation]) -> Procedure[Details]:

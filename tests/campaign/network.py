@@ -20,7 +20,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from campaign.schedule import CONNECTION_FAULTS, ECHO, INTERIM, INVALID, REFUSED, UNRESOLVED
-from coval_gate.base.transport import Session
+from coval_gate.base.transport import HttpSession
 from coval_sandbox.damage import damaged
 from coval_sandbox.direct import Direct, Reply
 from coval_sandbox.fault_injection import HTML, LATE
@@ -140,7 +140,7 @@ class Network:
 
     def new_session(self) -> requests.Session:
         """Return a session that sends all requests through this network."""
-        session = Session()
+        session = HttpSession()
         session.mount("http://", _Adapter(self._send))
         return session
 

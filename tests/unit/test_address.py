@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
-from coval_gate.base.transport import Session
+from coval_gate.base.transport import HttpSession
 from coval_gate.config.fields import url
 
 ODD = [
@@ -113,7 +113,7 @@ def accepted(text: str, *, encrypted: bool = True) -> str:
 
 def destination(root: str) -> tuple[str, str]:
     """Return the scheme and the host that `requests` connects to for a path below `root`."""
-    session = Session()
+    session = HttpSession()
     prepared = session.prepare_request(requests.Request("GET", f"{root}/runs", params={"page_size": "1"}))
     adapter = session.get_adapter(prepared.url or "")
     assert isinstance(adapter, HTTPAdapter)

@@ -11,7 +11,7 @@ import pytest
 from baselines import Cases, numbers, run_of, yes
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.chart import CAP, LEVELS, LONGEST_STEP, Spread, Within, chart_of, level_for
+from coval_gate.judge.chart import CAP, LEVELS, LONGEST_STEP, SpreadRule, Within, chart_of, level_for
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from coval_gate.model.results import RunResult
 
 LATENCY = "Latency: avg <= baseline * 1.1"
-PLAIN = Spread(factor=3.0)
+PLAIN = SpreadRule(factor=3.0)
 
 
 def night(number: int, cases: Cases, *, name: str = "Latency", **differences: Any) -> BaselineRun:
@@ -234,7 +234,7 @@ def test_size_of_the_values_does_not_matter(scale: float) -> None:
 
 def test_cases_explain_the_spread_only_where_it_is_not_far_larger() -> None:
     within = Within(variance=0.01, weight=9.0, factor=2.0)
-    spread = Spread(factor=3.0, within=within)
+    spread = SpreadRule(factor=3.0, within=within)
     assert spread.variance(0.06, 6) == pytest.approx(0.02)
     assert spread.variance(0.6, 6) == pytest.approx(0.3)
 

@@ -185,8 +185,8 @@ def test_schema_rejects_invalid_reports() -> None:
         text.replace('failures="1"', 'failures="-1"', 1),
         text.replace("<testcase ", "<testcase><testcase ", 1).replace("</testcase>", "</testcase></testcase>", 1),
     ]
-    assert all(each != text for each in invalid)
-    assert [junit_schema().is_valid(each) for each in invalid] == [False] * len(invalid)
+    assert all(other != text for other in invalid)
+    assert [junit_schema().is_valid(document) for document in invalid] == [False] * len(invalid)
 
 
 @pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=3))

@@ -117,9 +117,9 @@ def test_labels_that_would_look_the_same_differ(first: dict[str, Any], second: d
 
 def test_tags_of_jobs_differ_and_neither_resumes_nor_supersedes_other() -> None:
     request = LaunchRequest("a1", "p1", "t1")
-    eu, us = (CONTEXT._replace(matrix=matrix_of(each)) for each in (EU, US))
+    eu, us = (CONTEXT._replace(matrix=matrix_of(values)) for values in (EU, US))
     ours = tags_for(eu, request, "1")
-    assert len({tags_for(each, request, "1").group for each in (CONTEXT, eu, us)}) == 3
+    assert len({tags_for(context, request, "1").group for context in (CONTEXT, eu, us)}) == 3
     assert ours.continues(tags_for(eu._replace(run_attempt="1"), request, "2").to_send)
     assert not ours.continues(tags_for(us._replace(run_attempt="1"), request, "2").to_send)
     earlier = {"run_id": "0", "run_attempt": "1"}

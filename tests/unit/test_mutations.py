@@ -20,7 +20,7 @@ def listed(*rows: tuple[str | None, str | None]) -> tuple[Simulation, ...]:
         )
         for number, (mutation_id, name) in enumerate(rows)
     ]
-    return told_apart([each for each in found if each])
+    return told_apart([simulation for simulation in found if simulation])
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def listed(*rows: tuple[str | None, str | None]) -> tuple[Simulation, ...]:
 def test_simulations_have_label_and_id_of_their_mutation(
     rows: list[tuple[str | None, str | None]], variants: list[tuple[str, str]]
 ) -> None:
-    assert [(each.mutation, each.mutation_id) for each in listed(*rows)] == variants
+    assert [(simulation.mutation, simulation.mutation_id) for simulation in listed(*rows)] == variants
 
 
 IDS = st.sampled_from(["a", "A", "b", "a] [b", "a [b]", "X"])
@@ -54,8 +54,8 @@ NAMES = st.sampled_from(["X", "x", "X [a]", "X [a] [a]", "X [b] [a]", "a", "agen
 @given(st.lists(st.tuples(IDS, st.none() | NAMES), max_size=10))
 def test_labels_are_as_different_as_ids(rows: list[tuple[str | None, str | None]]) -> None:
     found = listed(*rows)
-    assert [each.mutation_id for each in found] == [mutation_id for mutation_id, _ in rows]
-    assert len({each.mutation for each in found}) == len({each.mutation_id for each in found})
+    assert [simulation.mutation_id for simulation in found] == [mutation_id for mutation_id, _ in rows]
+    assert len({simulation.mutation for simulation in found}) == len({simulation.mutation_id for simulation in found})
 
 
 @given(st.lists(st.tuples(st.none() | IDS, st.none() | NAMES), max_size=10))

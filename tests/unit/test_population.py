@@ -13,7 +13,7 @@ from coval_gate.config.fields import Allowance
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.evaluate import Population, population
 from coval_gate.model.results import Metric, Simulation
-from coval_gate.model.run import Progress, Run
+from coval_gate.model.run import Run, RunProgress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def criteria(*, iterations: int | None = 1, mutations: int = 0, cases: int = 0) 
 
 
 def run(progress: int | None = None, **changes: Any) -> Run:
-    counted = None if progress is None else Progress(total=progress, completed=progress)
+    counted = None if progress is None else RunProgress(total=progress, completed=progress)
     return Run(run_id="r1", status="COMPLETED", progress=counted, **changes)
 
 

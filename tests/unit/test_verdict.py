@@ -22,13 +22,13 @@ from coval_gate.judge.judgement import (
 )
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import RunResult, Simulation
-from coval_gate.model.run import Cancellation, Completed, Limit, NotCompleted, Progress, Run, TimedOut
+from coval_gate.model.run import Cancellation, Completed, Limit, NotCompleted, Run, RunProgress, TimedOut
 from coval_gate.report.wording.judgements import advice, headline, reason, reasons, title
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SEVEN_OF_TEN = Progress(total=10, completed=6, failed=1)
+SEVEN_OF_TEN = RunProgress(total=10, completed=6, failed=1)
 
 
 def run(status: str, **fields: Any) -> Run:

@@ -9,7 +9,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TextIO
 
-from coval_gate.base.transport import Session
+from coval_gate.base.transport import HttpSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Runtime(NamedTuple):
     environ: Mapping[str, str]
     stdout: TextIO
     clock: Clock
-    new_session: SessionFactory = Session
+    new_session: SessionFactory = HttpSession
     randomness: random.Random = random.SystemRandom()
 
 

@@ -30,7 +30,7 @@ TOO_LATE: Final = "was not sent: the deadline has passed."
 NETWORK_ERRORS: Final = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
-class Session(requests.Session):
+class HttpSession(requests.Session):
     """A session that follows no redirects, does not read their bodies, and uses no proxy for loopback addresses."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
@@ -120,7 +120,7 @@ class Transport:
     """A client of one server, for concurrent requests. At `ends`, it stops waiting for every response."""
 
     def __init__(
-        self, server: Server, *, clock: Clock, new_session: SessionFactory = Session, ends: float = math.inf
+        self, server: Server, *, clock: Clock, new_session: SessionFactory = HttpSession, ends: float = math.inf
     ) -> None:
         self._server = server
         self._clock = clock

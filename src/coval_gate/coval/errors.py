@@ -60,7 +60,7 @@ NOT_COVAL: Final = "The response is not from Coval: check api_base_url and any p
 OTHER_NAMES: Final = {"customer": "metadata", "template_name": "metadata"}  # fields set by an input of another name
 
 
-class Operation(NamedTuple):
+class CallRights(NamedTuple):
     """The `permission` that a call needs, and the `inputs` that may name a missing resource."""
 
     permission: str = ""
@@ -68,12 +68,12 @@ class Operation(NamedTuple):
 
 
 RESOURCES: Final = {  # reads of single resources, by the first part of the path
-    "runs": Operation("runs:read", ("run_id",)),
-    "metrics": Operation("metrics:read", ("metric_ids", "thresholds", "fail_on_metric_id")),
-    "agents": Operation("agents:read", ("agent_id",)),
-    "personas": Operation("personas:read", ("persona_id",)),
+    "runs": CallRights("runs:read", ("run_id",)),
+    "metrics": CallRights("metrics:read", ("metric_ids", "thresholds", "fail_on_metric_id")),
+    "agents": CallRights("agents:read", ("agent_id",)),
+    "personas": CallRights("personas:read", ("persona_id",)),
 }
-LAUNCH: Final = Operation("runs:write", ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids"))
+LAUNCH: Final = CallRights("runs:write", ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids"))
 
 
 class ErrorBody(NamedTuple):
@@ -220,24 +220,24 @@ def unavailable(request: Request | str, what: str, *, arrived: bool, sent: bool 
     )
 
 
-def operation_of(request: Request) -> Operation:
+def operation_of(request: Request) -> CallRights:
     """Return the operation of a request."""
     match request.method, request.path.strip("/").split("/"):
         case "POST", ["runs"]:
             return LAUNCH
         case "GET", ["runs"]:
-            return Operation("runs:read")
+            return CallRights("runs:read")
         case "DELETE" | "PATCH", ["runs", _]:
-            return Operation("runs:write", ("run_id",))
+            return CallRights("runs:write", ("run_id",))
         case "GET", [kind, _] if kind in RESOURCES:
             return RESOURCES[kind]
         case "GET", ["test-cases", *more]:
-            return Operation("test-cases:read", ("test_case_ids",) if more else ())
+            return CallRights("test-cases:read", ("test_case_ids",) if more else ())
         case "GET", ["conversations", "simulated", *_]:
-            return Operation("simulated-conversations:read")
+            return CallRights("simulated-conversations:read")
         case "GET", ["simulations", *_]:
-            return Operation("simulations:read")
-    return Operation()
+            return CallRights("simulations:read")
+    return CallRights()
 
 
 def shown(field: str) -> str:

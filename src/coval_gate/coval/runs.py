@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from coval_gate.config.fields import IDENTIFIER
 from coval_gate.coval.calls import enveloped, parse_object
 from coval_gate.coval.results import read_averages, read_metrics, read_status, read_text
-from coval_gate.model.run import Progress, Run
+from coval_gate.model.run import Run, RunProgress
 from coval_gate.model.statuses import PENDING, normalize_status
 
 MOST: Final = 10**9  # simulations
@@ -115,14 +115,14 @@ def _as_text(value: object) -> str:
     return json.dumps(value) if value else ""
 
 
-def _progress(value: object) -> Progress | None:
+def _progress(value: object) -> RunProgress | None:
     fields = value if isinstance(value, dict) else {}
     total, completed = _count(fields.get("total_test_cases")), _count(fields.get("completed_test_cases"))
     failed = _count(fields.get("failed_test_cases"), missing=0)
     active = _count(fields.get("in_progress_test_cases"), missing=0)
     if total is None or completed is None or failed is None or active is None:
         return None
-    return Progress(total=total, completed=completed, failed=failed, active=active)
+    return RunProgress(total=total, completed=completed, failed=failed, active=active)
 
 
 def _count(value: object, *, missing: int | None = None) -> int | None:

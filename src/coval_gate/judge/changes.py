@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
     error: float
 
 
-class Values(NamedTuple):
+class ComparedValues(NamedTuple):
     """The value now and the reference's, with the bounds of the first minus the second."""
 
     now: float
@@ -63,7 +63,7 @@ class Change:
         """The change, with the sign of the value's change; None if the runs are too small."""
         raise NotImplementedError
 
-    def noticeable(self, values: Values, rule: Rule, *, rises: bool) -> float | None:
+    def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
         """Return the smallest fall or rise that runs of this size detect; None if they detect none."""
         raise NotImplementedError
 
@@ -99,7 +99,7 @@ class RateChange(Change):
     def estimate(self) -> Estimate:
         return _estimate(self._rates)
 
-    def noticeable(self, values: Values, rule: Rule, *, rises: bool) -> float | None:
+    def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
         del values
         return noticeable_rate(self._rates, rule, rises=rises)
 
@@ -127,7 +127,7 @@ class MeanChange(Change):
         is_bounded = math.isfinite(self.excess(ONE_SIGMA).lower)
         return Estimate(self._means.change, self._means.error()) if is_bounded else None
 
-    def noticeable(self, values: Values, rule: Rule, *, rises: bool) -> float | None:
+    def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
         del values
         return noticeable_mean(self._means, rule, rises=rises)
 
@@ -167,7 +167,7 @@ class PercentileChange(Change):
         rates = self._exceedances.rates(self._n)
         return _estimate(rates) if rates else None
 
-    def noticeable(self, values: Values, rule: Rule, *, rises: bool) -> float | None:
+    def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
         difference = values.now - values.before
         reach = difference - values.change.lower if rises else values.change.upper - difference
         if not math.isfinite(reach):

@@ -61,7 +61,7 @@ class Within(NamedTuple):
         return observed <= EXPLAINED * self.variance
 
 
-class Spread(NamedTuple):
+class SpreadRule(NamedTuple):
     """How to compute the spread between runs from their values.
 
     The variance is multiplied by `factor` minus `early` divided by the number of differences between runs. Before that,
@@ -111,7 +111,9 @@ class Chart:
         return math.fsum(self.risen) / len(self.risen)
 
 
-def chart_of(reference: Sequence[float], later: Sequence[float], *, falls: bool, spread: Spread, level: float) -> Chart:
+def chart_of(
+    reference: Sequence[float], later: Sequence[float], *, falls: bool, spread: SpreadRule, level: float
+) -> Chart:
     """Return the chart of `later` runs, the oldest first, compared with the runs of the `reference`.
 
     `falls`: lower values are worse. There is at least one later value, and at least two of the reference.
@@ -137,7 +139,7 @@ def rate_chart(
     """Return the chart of a rate over test cases; each run has most of them."""
     before, after, within = _means(cases, reference, later)
     conversations = sum(len(run[case]) for run in reference for case in cases if case in run) / len(reference)
-    spread = Spread(MEAN, RATE_LEAST / conversations**2, Within(within, RATE_WEIGHT, RATE))
+    spread = SpreadRule(MEAN, RATE_LEAST / conversations**2, Within(within, RATE_WEIGHT, RATE))
     return chart_of(before, after, falls=falls, spread=spread, level=level)
 
 
@@ -146,7 +148,7 @@ def mean_chart(
 ) -> Chart:
     """Return the chart of a mean over test cases; each run has most of them."""
     before, after, within = _means(cases, reference, later)
-    spread = Spread(MEAN, within=Within(within, MEAN_WEIGHT, MEAN), early=MEAN_EARLY)
+    spread = SpreadRule(MEAN, within=Within(within, MEAN_WEIGHT, MEAN), early=MEAN_EARLY)
     return chart_of(before, after, falls=falls, spread=spread, level=level)
 
 
@@ -158,7 +160,7 @@ def percentile_chart(
         [statistics.even_percentile([run[case] for case in cases if case in run], n) for run in runs]
         for runs in (reference, later)
     )
-    return chart_of(before, after, falls=falls, spread=Spread(PERCENTILE), level=level)
+    return chart_of(before, after, falls=falls, spread=SpreadRule(PERCENTILE), level=level)
 
 
 def level_for(charts: int) -> float:

@@ -58,7 +58,7 @@ class Hits(NamedTuple):
 NOTHING: Final = Bounds(-math.inf, math.inf)
 
 
-class Rate(NamedTuple):
+class CaseRate(NamedTuple):
     """A share of conversations over so many test `cases`, and its `variance` between them.
 
     It is worth `least` to `most` independent conversations: the least if each case always behaves alike, the most if
@@ -77,7 +77,7 @@ def rate_bounds(cases: Sequence[Hits], confidence: float) -> Bounds:
     return bounds_of(pooled_rate(cases), confidence) if len(cases) >= FEWEST_CASES else NOTHING
 
 
-def bounds_of(rate: Rate, confidence: float) -> Bounds:
+def bounds_of(rate: CaseRate, confidence: float) -> Bounds:
     """Return bounds on a share, from 0 to 1, of at least two test cases.
 
     Clopper and Pearson's exact interval (Biometrika 26, 1934) on the effective sample size of Korn and Graubard
@@ -109,7 +109,7 @@ def share(cases: Sequence[Hits]) -> float:
     return sum(case.hits for case in cases) / sum(case.size for case in cases)
 
 
-def pooled_rate(cases: Sequence[Hits]) -> Rate:
+def pooled_rate(cases: Sequence[Hits]) -> CaseRate:
     """Return the rate of at least two cases, in which each conversation weighs the same.
 
     If each case always behaves alike, it is worth as many conversations as there are cases or, if cases have different
@@ -120,10 +120,10 @@ def pooled_rate(cases: Sequence[Hits]) -> Rate:
     squares = math.fsum((case.hits - rate * case.size) ** 2 for case in cases)  # exact: the order must not matter
     variance = squares / conversations**2 * count / (count - 1)
     least = conversations**2 / sum(case.size**2 for case in cases)
-    return Rate(rate, variance, count, least, float(conversations))
+    return CaseRate(rate, variance, count, least, float(conversations))
 
 
-def even_rate(cases: Sequence[Hits]) -> Rate:
+def even_rate(cases: Sequence[Hits]) -> CaseRate:
     """Return the rate of at least two cases, in which each case weighs the same: the mean of their rates."""
     if len({case.size for case in cases}) == 1:
         return pooled_rate(cases)
@@ -131,10 +131,10 @@ def even_rate(cases: Sequence[Hits]) -> Rate:
     rates = [case.hits / case.size for case in cases]
     rate = math.fsum(rates) / count
     variance = math.fsum((case_rate - rate) ** 2 for case_rate in rates) / (count * (count - 1))
-    return Rate(rate, variance, count, float(count), count**2 / math.fsum(1.0 / case.size for case in cases))
+    return CaseRate(rate, variance, count, float(count), count**2 / math.fsum(1.0 / case.size for case in cases))
 
 
-def effective_size(rate: Rate, confidence: float) -> float:
+def effective_size(rate: CaseRate, confidence: float) -> float:
     """Return how many independent conversations a rate's cases are worth."""
     if not 0.0 < rate.share < 1.0 or rate.variance <= ROUNDING**2:  # the cases are equal, except for rounding
         return float(rate.cases)

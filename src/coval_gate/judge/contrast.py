@@ -33,7 +33,7 @@ from coval_gate.judge.statistics import percentile, t_quantile, weighted_percent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.judge.confidence import Rate, Values
+    from coval_gate.judge.confidence import CaseRate, Values
 
 OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse
 UNEVEN: Final = 0.1  # of a case more, for each case with another number of conversations
@@ -69,8 +69,8 @@ def rate_difference(pairs: Sequence[HitPair], confidence: float, *, factor: floa
 class PairedRates(NamedTuple):
     """The rates of at least two cases, now and in the baseline, and the correlation of the cases' own rates."""
 
-    now: Rate
-    base: Rate
+    now: CaseRate
+    base: CaseRate
     correlation: float
 
     @classmethod

@@ -43,7 +43,7 @@ class Watched(NamedTuple):
     metric: Metric | None
 
 
-class Values(NamedTuple):
+class NightValues(NamedTuple):
     """The values of one run of the chart; `run` is None for the judged run itself."""
 
     run: BaselineRun | None
@@ -120,11 +120,11 @@ class _History:
         if len(cases) < FEWEST_SHARED or not all(_has_enough(values, cases) for values in reference):
             return self._differs("cases")
         later = [
-            Values(run, values)
+            NightValues(run, values)
             for run in self._drift.later
             if not isinstance(values := self._values(run, watched), ReferenceDiffers) and _has_enough(values, cases)
         ]
-        nights = [*later, Values(None, own)]
+        nights = [*later, NightValues(None, own)]
         chart = aggregation_of(threshold).chart(cases, reference, [night.cases for night in nights], level)
         path = DriftPath(
             reference=chart.reference,
@@ -138,7 +138,7 @@ class _History:
         unit = threshold.aggregate.kind.unit
         return Measure(value=chart.mean, unit=unit, count=sum(len(own[case]) for case in cases), path=path)
 
-    def _night(self, night: Values, chart: Chart, place: int) -> Night:
+    def _night(self, night: NightValues, chart: Chart, place: int) -> Night:
         run_id = night.run.run.run_id if night.run else self._result.run_id
         created = night.run.run.create_time if night.run else ""
         return Night(run_id, created, chart.values[place], chart.sums[place])

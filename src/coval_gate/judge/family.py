@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from coval_gate.config.thresholds import TOLERANCE
 from coval_gate.judge.aggregates import aggregation_of
-from coval_gate.judge.changes import Values
+from coval_gate.judge.changes import ComparedValues
 from coval_gate.judge.confidence import NOTHING
 from coval_gate.judge.measure import Interval
 from coval_gate.judge.planning import Rule
@@ -115,7 +115,7 @@ class Pairs:
             return None
         margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
         rule = Rule.among(family, change.confidence, 0.0 if self.asks_for_improvement else margin)
-        values = Values(self.value.value, self.earlier, change)
+        values = ComparedValues(self.value.value, self.earlier, change)
         return self._change.noticeable(values, rule, rises=self.threshold.wants_less)
 
     @property

@@ -22,7 +22,7 @@ class Launched:
     """The step only had to launch the run, and did."""
 
 
-class Interrupted:
+class StepInterrupted:
     """The step was interrupted by a signal."""
 
 
@@ -51,7 +51,9 @@ class Errored(NamedTuple):
     link: str = ""
 
 
-Cause = Completed | NotCompleted | TimedOut | Launched | Interrupted | Unfinished | Skipped | RunsCancelled | Errored
+Cause = (
+    Completed | NotCompleted | TimedOut | Launched | StepInterrupted | Unfinished | Skipped | RunsCancelled | Errored
+)
 
 
 class Judgement(NamedTuple):
@@ -235,7 +237,7 @@ def errored(error: GateError) -> Judgement:
 
 def interrupted(cancellation: Cancellation | None = None) -> Judgement:
     """Return the judgement of an interrupted step; `cancellation`: what became of its run."""
-    return Judgement(verdict=Verdict.CANCELLED, status=CANCELLED, cause=Interrupted(), cancellation=cancellation)
+    return Judgement(verdict=Verdict.CANCELLED, status=CANCELLED, cause=StepInterrupted(), cancellation=cancellation)
 
 
 def runs_cancelled(cancellations: Sequence[Cancellation]) -> Judgement:

@@ -21,7 +21,7 @@ from coval_gate.judge.statistics import beta_cdf, normal_quantile, t_quantile
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.judge.confidence import Bounds, Rate
+    from coval_gate.judge.confidence import Bounds, CaseRate
     from coval_gate.judge.contrast import PairedMeans, PairedRates
 
 POWER: Final = 0.8  # the usual chance with which an experiment should detect its effect
@@ -216,11 +216,11 @@ def _moved(rates: PairedRates, share: float) -> PairedRates:
     return rates._replace(now=moved, correlation=min(rates.correlation, correlation))
 
 
-def _spread(rate: Rate, confidence: float) -> float:
+def _spread(rate: CaseRate, confidence: float) -> float:
     """Return the standard deviation of a rate, for the number of conversations that it is worth."""
     return math.sqrt(rate.share * (1.0 - rate.share) / effective_size(rate, confidence))
 
 
-def _reverse(rate: Rate) -> Rate:
+def _reverse(rate: CaseRate) -> CaseRate:
     """Return the rate of misses."""
     return rate._replace(share=1.0 - rate.share)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CLEAN: Final = frozenset({"", "SUCCESS"})
 
 
-class Progress(NamedTuple):
+class RunProgress(NamedTuple):
     """A run's progress. Coval does not document whether it counts test cases or simulations."""
 
     total: int
@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
     run_id: str
     status: str
-    progress: Progress | None = None
+    progress: RunProgress | None = None
     error: str = ""
     error_status: str = ""
     agent_id: str = ""

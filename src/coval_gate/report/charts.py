@@ -95,7 +95,7 @@ def _width(rough: float) -> float | None:
     return next((step * power for step in STEPS if step * power >= rough * (1 - ROUNDING)), rough)
 
 
-class Bound(NamedTuple):
+class DrawnBound(NamedTuple):
     """A bound on the values: `upper` if they must not be above it; `exclusive` if they must not equal it, either."""
 
     value: float
@@ -118,7 +118,7 @@ class Bound(NamedTuple):
         return "both" if len(met) > 1 else "beyond" if False in met else "within"
 
 
-class Bar(NamedTuple):
+class BinBar(NamedTuple):
     """A range of values: how many of each sample it contains, and whether it is beyond the bound."""
 
     label: str
@@ -134,7 +134,7 @@ def threshold_on_scale(check: Check) -> Requirement | None:
     return check.requirement
 
 
-def histogram(values: Sequence[float], bound: Bound | None = None) -> str:
+def histogram(values: Sequence[float], bound: DrawnBound | None = None) -> str:
     """Return a fenced bar chart of the share of values in each range; empty where a table says as much.
 
     Source of the notation: Mermaid's documentation of xychart.
@@ -142,7 +142,7 @@ def histogram(values: Sequence[float], bound: Bound | None = None) -> str:
     return _chart([values], bound) if _can_draw(values) else ""
 
 
-def compared_histogram(now: Sequence[float], earlier: Sequence[float], bound: Bound | None = None) -> str:
+def compared_histogram(now: Sequence[float], earlier: Sequence[float], bound: DrawnBound | None = None) -> str:
     """Return a fenced chart of two histograms over the same ranges: bars for `now`, a line for `earlier`.
 
     Empty where a table says as much.
@@ -165,7 +165,7 @@ def _can_draw(values: Sequence[float]) -> bool:
     return usual and len(values) >= LEAST_VALUES
 
 
-def _chart(samples: Sequence[Sequence[float]], bound: Bound | None) -> str:
+def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None) -> str:
     """Return bars of the first sample, in two colours if the bound divides it, and a line of the second."""
     bars = _bars(samples, bound)
     if sum(any(bar.counts) for bar in bars) < LEAST_BARS:
@@ -202,7 +202,7 @@ def _drawn(labels: Sequence[str], scale: str, plots: Sequence[tuple[str, str, Se
     )
 
 
-def _bars(samples: Sequence[Sequence[float]], bound: Bound | None) -> list[Bar]:
+def _bars(samples: Sequence[Sequence[float]], bound: DrawnBound | None) -> list[BinBar]:
     """Return ranges of equal width, and how many values of each sample they contain.
 
     Their ends are round numbers or, where the bound divides the first sample, whole widths from the bound. A value
@@ -226,7 +226,7 @@ def _bars(samples: Sequence[Sequence[float]], bound: Bound | None) -> list[Bar]:
         ends[0] = max(0.0, ends[0])  # a range with negative numbers would look like an error
     digits = 1 - math.floor(math.log10(ranges.width))  # a bound may have many more, which would not fit
     return [
-        Bar(
+        BinBar(
             label=f"{number(round(lower, digits))} – {number(round(upper, digits))}",
             counts=list(bar_counts),
             beyond=(ranges.first + nth >= 0) is middle.upper if middle else side == "beyond",

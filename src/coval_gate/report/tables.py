@@ -15,7 +15,7 @@ from coval_gate.judge.criteria import TargetMet
 from coval_gate.judge.findings import comparison_of, lacks_baseline, reference_of
 from coval_gate.judge.measure import Requirement
 from coval_gate.model.results import BASE
-from coval_gate.report.charts import Bound, compared_histogram, histogram, threshold_on_scale
+from coval_gate.report.charts import DrawnBound, compared_histogram, histogram, threshold_on_scale
 from coval_gate.report.markdown import Table, code, escape, folding, link, row
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
 from coval_gate.report.provenance import run_page
@@ -236,7 +236,7 @@ def _charts(leg: LegReport) -> Iterator[str]:
 def _chart(leg: LegReport, sample: Sample, required: Requirement | None, *, pair: bool) -> tuple[str, ...]:
     """Return a title and a chart, with `pair` beside the baseline; empty where a table says as much."""
     name = escape(sample.metric.name)
-    bound = Bound(required.bound, *KINDS[required.operator]) if required else None
+    bound = DrawnBound(required.bound, *KINDS[required.operator]) if required else None
     if pair:
         now, earlier = paired_numbers(leg, sample.metric)
         if chart := compared_histogram(now, earlier, bound):
@@ -266,7 +266,7 @@ def _of_target(target: Target) -> Requirement | None:
     return Requirement(OF_TARGET[target.operator], target.upper)
 
 
-def _sides(required: Requirement | None, bound: Bound | None, values: Sequence[float]) -> str:
+def _sides(required: Requirement | None, bound: DrawnBound | None, values: Sequence[float]) -> str:
     """Return on which side of the bound the values are, and which of them are orange."""
     if required is None or bound is None:
         return ""

@@ -41,7 +41,7 @@ MOST_LISTED: Final = 1000  # runs that a search considers
 Fit = Literal["fits", "failed", "pull_request", "unknown", "other"]
 
 
-class Found(NamedTuple):
+class BaselineRuns(NamedTuple):
     """The runs that a source stands for, newest first, or the reason why there is none.
 
     `refused`: Coval refused a call, and would refuse it again.
@@ -82,7 +82,7 @@ def find_baseline(session: Session, source: BaselineSource, subject: Subject, *,
     )
 
 
-def _found(session: Session, source: BaselineSource, subject: Subject) -> Procedure[Found]:
+def _found(session: Session, source: BaselineSource, subject: Subject) -> Procedure[BaselineRuns]:
     """Search once. An error is the reason why there is no baseline."""
     try:
         if created_at(subject.run) is None or not all(subject.ids.values()):  # the last poll may have been damaged
@@ -91,10 +91,10 @@ def _found(session: Session, source: BaselineSource, subject: Subject) -> Proced
         search = _Search(session, source, subject)
         return (yield from (search.named() if source.kind == "run" else search.newest()))
     except CovalError as error:
-        return Found(missing=_unreadable(error), refused=isinstance(error, Rejected))
+        return BaselineRuns(missing=_unreadable(error), refused=isinstance(error, Rejected))
 
 
-def _may_be_damaged(baseline: Found, subject: Subject) -> bool:
+def _may_be_damaged(baseline: BaselineRuns, subject: Subject) -> bool:
     """Return whether another search may find more: a single odd response must not leave a run without its baseline."""
     if baseline.missing:
         return baseline.missing.kind in ("none", "not_completed", "unreadable") and not baseline.refused
@@ -122,27 +122,27 @@ class _Search:
             self._own_origins.add(run_id)
         self._tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
 
-    def named(self) -> Procedure[Found]:
+    def named(self) -> Procedure[BaselineRuns]:
         """Return the run that the source names, of any age, agent, persona and test set."""
         run_id = self._source.name
         if run_id == self._subject.run.run_id:
-            return Found(missing=NotFoundReason(kind="itself", run_id=run_id))
+            return BaselineRuns(missing=NotFoundReason(kind="itself", run_id=run_id))
         try:
             run = yield from self._session.client.get_run(run_id, until=self._session.deadline)
             if run.status != COMPLETED:
                 kind: NotFoundKind = "not_completed" if run.is_over else "not_over"
-                return Found(missing=NotFoundReason(kind=kind, run_id=run_id, status=run.status))
+                return BaselineRuns(missing=NotFoundReason(kind=kind, run_id=run_id, status=run.status))
             loaded = yield from load_run(self._session, run)
         except NotFound:
-            return Found(missing=NotFoundReason(kind="gone", run_id=run_id))
+            return BaselineRuns(missing=NotFoundReason(kind="gone", run_id=run_id))
         if isinstance(loaded, str):
-            return Found(missing=NotFoundReason(kind="unreadable", run_id=run_id, text=loaded))
-        return Found((loaded,))
+            return BaselineRuns(missing=NotFoundReason(kind="unreadable", run_id=run_id, text=loaded))
+        return BaselineRuns((loaded,))
 
-    def newest(self) -> Procedure[Found]:
+    def newest(self) -> Procedure[BaselineRuns]:
         """Return the newest runs with a tag or of a branch that fit."""
         if unknown := self._unknown():
-            return Found(missing=NotFoundReason(kind="unreadable", text=unknown))
+            return BaselineRuns(missing=NotFoundReason(kind="unreadable", text=unknown))
         listed = yield from self._listed()
         candidates = self._fitting(listed)[: self._source.last + MOST_FETCHED]
         loaded: list[BaselineRun] = []
@@ -159,8 +159,8 @@ class _Search:
                     case Exception():
                         raise result
         if loaded:
-            return Found(_since_accepted(loaded))
-        return Found(
+            return BaselineRuns(_since_accepted(loaded))
+        return BaselineRuns(
             missing=self._reason(listed, failures), refused=any(isinstance(failure, Rejected) for failure in failures)
         )
 

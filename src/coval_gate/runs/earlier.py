@@ -16,7 +16,7 @@ from coval_gate.base.times import CANCELLING
 from coval_gate.model.run import NotCompleted
 from coval_gate.model.statuses import CANCELLED
 from coval_gate.runs.cancel import ENDED, MOST_AT_ONCE, cancel_run
-from coval_gate.runs.find import Found, runs_with
+from coval_gate.runs.find import FoundRuns, runs_with
 from coval_gate.runs.tags import tags_of
 from coval_gate.runs.watch import watch
 
@@ -138,7 +138,7 @@ class EarlierRuns(NamedTuple):
             return False
         return True
 
-    def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
+    def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[FoundRuns]:
         """Return the runs of the concurrency group, and unfinished runs that may belong to it.
 
         Raises CovalError with the `way_out` if Coval does not list them for LOOKUP_PATIENCE.
@@ -149,10 +149,10 @@ class EarlierRuns(NamedTuple):
             advice = "\n".join(text for text in (error.advice, way_out) if text)
             raise CovalError("Not launched", f"{trouble}: {error.what}", advice=advice, link=error.link) from None
 
-    def _listed(self, patience: float) -> Procedure[Found]:
+    def _listed(self, patience: float) -> Procedure[FoundRuns]:
         """Return the same as `_unfinished`. Raises CovalError if Coval does not list them for `patience` seconds."""
         if not self.tags.group:
-            return Found(())
+            return FoundRuns(())
         session = self._with_patience(patience)
         return (yield from runs_with(session, self.tags.group, self.ids, may_be=lambda run: not run.is_over))
 
@@ -162,7 +162,7 @@ class EarlierRuns(NamedTuple):
         return session._replace(deadline=min(session.deadline, session.clock.now() + seconds))
 
 
-def _unknown(unfinished: Found) -> str:
+def _unknown(unfinished: FoundRuns) -> str:
     """Name the runs that may belong to the group; empty if Coval shows tags, because those would have its tag."""
     return "" if unfinished.named else " or ".join(f"run {run.run_id}" for run in unfinished.bare)
 

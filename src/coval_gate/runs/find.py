@@ -37,7 +37,7 @@ Unknown = Literal["unknown"]
 UNKNOWN: Final[Unknown] = "unknown"  # whether a launch had an effect
 
 
-class Found(NamedTuple):
+class FoundRuns(NamedTuple):
     """The runs with a tag, newest first; `bare` ones show neither tags nor metadata, so they could be such a run.
 
     `named`: another run shows tags or metadata, so Coval does show them.
@@ -50,7 +50,7 @@ class Found(NamedTuple):
 
 def runs_with(
     session: Session, tag: str, ids: Mapping[str, str], *, may_be: Callable[[Run], bool] = lambda _: True
-) -> Procedure[Found]:
+) -> Procedure[FoundRuns]:
     """Return the runs of this agent, persona and test set (`ids`) that have a tag, and bare ones.
 
     `may_be`: whether a run whose tags are unknown matters. Raises Rejected if Coval refuses both ways to ask,
@@ -76,10 +76,10 @@ def runs_with(
         bare = [run for run in listed.values() if is_bare(run)][:MOST_FETCHED]
         listed |= {run.run_id: run for run in (yield from fetched(session, bare))}
         if tagged := tuple(run for run in listed.values() if has_tag(run, tag)):
-            return Found(tagged)
+            return FoundRuns(tagged)
     if len(refused) == len(filters):
         raise refused[0]
-    return Found((), tuple(filter(is_bare, listed.values())), named=any(map(_is_named, listed.values())))
+    return FoundRuns((), tuple(filter(is_bare, listed.values())), named=any(map(_is_named, listed.values())))
 
 
 def find_launched(
@@ -95,7 +95,7 @@ def find_launched(
     began = last_open = clock.now()
     within = min(LATE, max(0.0, until - began))
     pause = FIRST_PAUSE
-    outcome: Found | LaunchUncertain | None = None
+    outcome: FoundRuns | LaunchUncertain | None = None
     while True:
         late = yield from _late_response(trial, within)
         if not isinstance(late, str):
@@ -106,7 +106,7 @@ def find_launched(
         now = clock.now()
         last_open = now if open_calls else last_open
         settled = last_open + settling
-        if isinstance(outcome, Found) and outcome.runs:
+        if isinstance(outcome, FoundRuns) and outcome.runs:
             return outcome.runs[0]
         failed = (
             isinstance(outcome, LaunchUncertain) and not open_calls and not _may_pass(outcome, began_search - last_open)
@@ -190,8 +190,8 @@ def _late_response(trial: Trial, within: float) -> Procedure[Run | Unknown | Non
 
 
 def _search(
-    session: Session, trial: Trial, *, since: float, before: Found | LaunchUncertain | None
-) -> Procedure[Found | LaunchUncertain]:
+    session: Session, trial: Trial, *, since: float, before: FoundRuns | LaunchUncertain | None
+) -> Procedure[FoundRuns | LaunchUncertain]:
     """Return the runs with the trial's key, and bare ones; an error if Coval does not say.
 
     If there is no time for a call, return the error of the search `before`.

@@ -42,7 +42,7 @@ Names = dict[str, str]  # of metrics, by id
 TAGS_SHOWN: Final = 5  # tags or branches that runs have, if none is similar
 
 
-class Reference(NamedTuple):
+class MetricReference(NamedTuple):
     """A name or an id of a metric, the input that has it, its place there, and the values named with it."""
 
     text: str
@@ -58,16 +58,16 @@ class Reference(NamedTuple):
         return sorted(metric_id for metric_id, name in names.items() if folded(name) == text)
 
 
-def references_in(inputs: Inputs) -> list[Reference]:
+def references_in(inputs: Inputs) -> list[MetricReference]:
     """Return every mention of a metric by the criteria, in their order."""
     references = [
-        Reference(threshold.metric, "thresholds", f" in line {threshold.line}", threshold.aggregate.values)
+        MetricReference(threshold.metric, "thresholds", f" in line {threshold.line}", threshold.aggregate.values)
         for threshold in inputs.thresholds
         if threshold.metric and not threshold.advisory
     ]
     if inputs.fail_on_metric_id:
         references.append(
-            Reference(inputs.fail_on_metric_id, "fail_on_metric_id", values=(inputs.fail_on_metric_value,))
+            MetricReference(inputs.fail_on_metric_id, "fail_on_metric_id", values=(inputs.fail_on_metric_value,))
         )
     return references
 
@@ -99,7 +99,7 @@ class _Check:
         self._inputs = session.inputs
         self._texts: dict[str, tuple[str, ...]] = {}  # values that metrics can have, by id; none if unknown
 
-    def problems(self, references: list[Reference]) -> Procedure[list[Problem]]:
+    def problems(self, references: list[MetricReference]) -> Procedure[list[Problem]]:
         """Return a problem for each metric and each value that is certainly wrong."""
         ids = yield from self._ids()
         if not ids:
@@ -115,7 +115,7 @@ class _Check:
             return problems
 
     def _wrong_names(
-        self, references: list[Reference], listed: Names, ids: tuple[str, ...]
+        self, references: list[MetricReference], listed: Names, ids: tuple[str, ...]
     ) -> Procedure[list[Problem]]:
         wrong = self._wrong(references, listed, ids)
         if not wrong or not (yield from self._is_confirmed(ids, listed)):
@@ -130,7 +130,7 @@ class _Check:
         ]
 
     def _wrong_values(
-        self, references: list[Reference], listed: Names, ids: tuple[str, ...]
+        self, references: list[MetricReference], listed: Names, ids: tuple[str, ...]
     ) -> Procedure[list[Problem]]:
         """Return a problem for each mention of a value that its metric cannot have, by its definition."""
         own = {metric_id: listed.get(metric_id, "") for metric_id in ids}
@@ -156,10 +156,10 @@ class _Check:
         calls = (self._client.get_metric(metric_id, until=self._session.deadline, once=True) for metric_id in ids)
         return all_or_first_error((yield from together(calls, self._session.clock, at_once=AT_ONCE)))
 
-    def _impossible(self, reference: Reference, metric_id: str) -> tuple[str, ...]:
+    def _impossible(self, reference: MetricReference, metric_id: str) -> tuple[str, ...]:
         return Vocabulary(seen=(), allowed=self._texts[metric_id]).impossible(reference.values)
 
-    def _value_trouble(self, reference: Reference, metric_id: str) -> str:
+    def _value_trouble(self, reference: MetricReference, metric_id: str) -> str:
         """Return what is wrong with the values of a reference, as the end of a sentence."""
         wrong, texts = self._impossible(reference, metric_id), self._texts[metric_id]
         similar = most_similar(wrong[0], texts)
@@ -186,7 +186,7 @@ class _Check:
         agent = yield from self._client.get_agent(self._inputs.agent_id, until=self._session.deadline, once=True)
         return agent.metric_ids
 
-    def _list_names(self, references: list[Reference], ids: Collection[str]) -> Procedure[Names]:
+    def _list_names(self, references: list[MetricReference], ids: Collection[str]) -> Procedure[Names]:
         """List the names of metrics until they include all of the run's, and each reference means one of these."""
         listed: Names = {}
 
@@ -199,12 +199,12 @@ class _Check:
             yield from self._client.list_metrics(until=self._session.deadline, go_on=go_on)
         return listed
 
-    def _wrong(self, references: list[Reference], listed: Names, ids: Collection[str]) -> list[Reference]:
+    def _wrong(self, references: list[MetricReference], listed: Names, ids: Collection[str]) -> list[MetricReference]:
         """Return the references that do not mean exactly one of the run's metrics, as far as names are known."""
         own = {metric_id: listed.get(metric_id, "") for metric_id in ids}
         return [reference for reference in references if len(reference.means(own)) != 1]
 
-    def _trouble(self, reference: Reference, own: Names, listed: Names) -> str:
+    def _trouble(self, reference: MetricReference, own: Names, listed: Names) -> str:
         """Return what is wrong with a reference, as the end of a sentence."""
         if several := reference.means(own):
             ids = in_words(several, "or", NAMES_SHOWN)

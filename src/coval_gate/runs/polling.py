@@ -60,7 +60,7 @@ class Talk(NamedTuple):
     quiet: float  # s since the last of them ended, or else since the launch
 
 
-class Kind(NamedTuple):
+class RunKind(NamedTuple):
     """A kind of run, by the usual length of its parts until the run provides data."""
 
     share: float  # of all runs
@@ -73,8 +73,8 @@ class Kind(NamedTuple):
         return self.share * seen * _survival(talk.quiet, WHOLE * self.usual, KNOWN)
 
 
-CHAT: Final = Kind(share=1 / 3, usual=4.0)
-CALL: Final = Kind(share=2 / 3, usual=60.0)
+CHAT: Final = RunKind(share=1 / 3, usual=4.0)
+CALL: Final = RunKind(share=2 / 3, usual=60.0)
 WHOLE: Final = 1.5  # parts; the usual length of a run that has one conversation
 TELLING: Final = 8  # conversations that show the kind beyond doubt
 

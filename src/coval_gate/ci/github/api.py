@@ -88,7 +88,7 @@ class Payload(NamedTuple):
         raise unexpected(f"{self.call} returned a response without {what}.")
 
 
-class Operation(NamedTuple):
+class GitHubCalls(NamedTuple):
     """One or more calls for one purpose, which need `permission` and must begin by `until`."""
 
     transport: Transport
@@ -273,11 +273,11 @@ class GitHub:
 
         return operation.repeat(attempt)
 
-    def operation(self, permission: str, until: float) -> Operation:
+    def operation(self, permission: str, until: float) -> GitHubCalls:
         """Return an operation that needs a permission, and whose requests begin by `until`."""
-        return Operation(self._transport, self._clock, permission, until)
+        return GitHubCalls(self._transport, self._clock, permission, until)
 
-    def find_author(self, operation: Operation) -> Procedure[Author]:
+    def find_author(self, operation: GitHubCalls) -> Procedure[Author]:
         """Return the owner of the token. Unlike `GET /user`, GraphQL also works with installation tokens."""
         if not self._author:
             try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.context import Context
-    from coval_gate.ci.github.api import Operation, Payload
+    from coval_gate.ci.github.api import GitHubCalls, Payload
     from coval_gate.ci.host import Host, PageText
     from coval_gate.config.inputs import Inputs
 
@@ -258,7 +258,7 @@ def check_run_body(text: PageText) -> dict[str, Any]:
 
 
 def _find(
-    operation: Operation, repository: str, text: PageText, stem: str, *, exists: bool
+    operation: GitHubCalls, repository: str, text: PageText, stem: str, *, exists: bool
 ) -> Procedure[list[Payload]]:
     """Return the commit's check runs with the name and a reference of `text`.
 

@@ -11,7 +11,7 @@ from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.charts import threshold_on_scale
-from coval_gate.report.html.plots import WIDTH, Bar, histogram, trend
+from coval_gate.report.html.plots import WIDTH, PlottedBar, histogram, trend
 from coval_gate.report.limits import MOST_CARDS
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
 from coval_gate.report.wording.baselines import day_text
@@ -36,7 +36,7 @@ class Share:
 
     text: str
     count: str
-    bar: Bar
+    bar: PlottedBar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ def _shares(sample: Sample) -> Iterator[Share]:
     """Yield the most frequent texts; a full bar stands for all simulations with a value."""
     for text, count in sample.texts[:MOST_TEXTS]:
         share = count / max(1, sample.count)
-        bar = Bar(x=0, width=round(max(1.0, WIDTH * min(1.0, share)), 1), y=0, height=0, text="")
+        bar = PlottedBar(x=0, width=round(max(1.0, WIDTH * min(1.0, share)), 1), y=0, height=0, text="")
         yield Share(text=text, count=f"{count:,} ({percent(share)})", bar=bar)
 
 

@@ -19,7 +19,7 @@ EDGE: Final = 6  # between a chart's side and its first point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
+class PlottedBar:
     """A bar, with the text of what it stands for."""
 
     x: float
@@ -42,7 +42,7 @@ class Mark:
 class Histogram:
     """A distribution: bars, the outline of earlier numbers, marks, and the ends of the scale."""
 
-    bars: tuple[Bar, ...]
+    bars: tuple[PlottedBar, ...]
     outline: str
     marks: tuple[Mark, ...]
     low: str
@@ -77,8 +77,8 @@ class Scale:
 
     value: float
     bound: float
-    allowed: Bar | None
-    claimed: Bar | None
+    allowed: PlottedBar | None
+    claimed: PlottedBar | None
     reference: float | None
     text: str
 
@@ -181,9 +181,9 @@ def scale(
     )
 
 
-def _band(axis: Axis, low: float, high: float) -> Bar:
+def _band(axis: Axis, low: float, high: float) -> PlottedBar:
     left, right = axis.place(low), axis.place(high)
-    return Bar(x=left, width=round(max(0.0, right - left), 1), y=0, height=0, text="")
+    return PlottedBar(x=left, width=round(max(0.0, right - left), 1), y=0, height=0, text="")
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
@@ -199,10 +199,10 @@ def _ends(values: Sequence[float], bounds: Sequence[float]) -> tuple[float, floa
     return min([low, *near]), max([high, *near])
 
 
-def _bar(axis: Axis, low: float, high: float, share: float, count: int) -> Bar:
+def _bar(axis: Axis, low: float, high: float, share: float, count: int) -> PlottedBar:
     left, right, height = axis.place(low), axis.place(high), max(1.5, round(share * HEIGHT, 1))
     text = f"{number(low)} to {number(high)}: {plural(count, 'simulation')}"
-    return Bar(
+    return PlottedBar(
         x=left + 0.5, width=round(max(1.0, right - left - 1), 1), y=round(HEIGHT - height, 1), height=height, text=text
     )
 

@@ -42,7 +42,7 @@ UNCHECKED: Final[dict[Unchecked, str]] = {
 TOO_FEW_CASES: Final = "too few test cases are the same"
 
 
-class Words(Generic[P]):
+class ProblemWords(Generic[P]):
     """How one kind of problem reads."""
 
     def text(self, problem: P) -> str:
@@ -227,7 +227,7 @@ def drift_miss_reason(check: Check, threshold: Threshold, subject: str, about: s
     )
 
 
-class OfReferenceGrows(Words[ReferenceGrows]):
+class OfReferenceGrows(ProblemWords[ReferenceGrows]):
     def text(self, problem: ReferenceGrows) -> str:
         return f"the reference has {problem.known} of {REFERENCE_RUNS} runs"
 
@@ -240,7 +240,7 @@ class OfReferenceGrows(Words[ReferenceGrows]):
         return f"No run has the tag {tag} yet, so drift has no reference; {first}"
 
 
-class OfReferenceUnreadable(Words[ReferenceUnreadable]):
+class OfReferenceUnreadable(ProblemWords[ReferenceUnreadable]):
     def text(self, problem: ReferenceUnreadable) -> str:
         del problem
         return "the reference is unknown"
@@ -250,7 +250,7 @@ class OfReferenceUnreadable(Words[ReferenceUnreadable]):
         return f"Drift cannot be judged: Coval did not return the runs of the reference: {problem.text.rstrip('.')}"
 
 
-class OfReferenceDiffers(Words[ReferenceDiffers]):
+class OfReferenceDiffers(ProblemWords[ReferenceDiffers]):
     def text(self, problem: ReferenceDiffers) -> str:
         match problem.what:
             case "persona":
@@ -267,7 +267,7 @@ class OfReferenceDiffers(Words[ReferenceDiffers]):
         return f"Drift cannot be judged{about} against {reference}: {_difference_text(problem)}; {START_OVER}"
 
 
-DRIFT_WORDS: Final[Mapping[type[Any], Words[Any]]] = {
+DRIFT_WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
     ReferenceGrows: OfReferenceGrows(),
     ReferenceUnreadable: OfReferenceUnreadable(),
     ReferenceDiffers: OfReferenceDiffers(),

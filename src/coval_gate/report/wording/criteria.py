@@ -73,12 +73,12 @@ def mention(criterion: Criterion) -> str:
     return shortened(criterion_text(criterion), LONGEST_MENTION)
 
 
-def words_of(criterion: Criterion) -> Words[Any]:
+def words_of(criterion: Criterion) -> CriterionWords[Any]:
     """Return how this kind of criterion reads."""
     return WORDS[type(criterion)]
 
 
-class Words(Generic[C]):
+class CriterionWords(Generic[C]):
     """How one kind of criterion reads."""
 
     def sentence(self, criterion: C) -> str:
@@ -103,7 +103,7 @@ class Words(Generic[C]):
         return f"{self.measured(check, criterion, measure)}{runs_text(check)}"
 
 
-class Sentence(Words[Any]):
+class Sentence(CriterionWords[Any]):
     """A kind with a fixed sentence, whose measure needs no words of its own."""
 
     def __init__(self, sentence: str) -> None:
@@ -114,7 +114,7 @@ class Sentence(Words[Any]):
         return self._sentence
 
 
-class OfThreshold(Words[ThresholdHolds]):
+class OfThreshold(CriterionWords[ThresholdHolds]):
     def sentence(self, criterion: ThresholdHolds) -> str:
         return threshold_text(criterion.threshold)
 
@@ -135,7 +135,7 @@ class OfThreshold(Words[ThresholdHolds]):
         return f"{aggregate_text(criterion)} cannot be judged"
 
 
-class OfFewFailed(Words[FewFailed]):
+class OfFewFailed(CriterionWords[FewFailed]):
     def sentence(self, criterion: FewFailed) -> str:
         return f"{_allowance_text(criterion.allowance)} failed"
 
@@ -148,7 +148,7 @@ class OfFewFailed(Words[FewFailed]):
         return f"{failed} did not complete{where}; max_failed_simulations allows {criterion.allowance}"
 
 
-class OfEnoughCompleted(Words[EnoughCompleted]):
+class OfEnoughCompleted(CriterionWords[EnoughCompleted]):
     def sentence(self, criterion: EnoughCompleted) -> str:
         return f"at least {plural(criterion.least, 'simulation')} completed"
 
@@ -179,17 +179,17 @@ class OfAllEnded(Sentence):
         return f"The run completed, but {running} had not ended when metrics_grace_time was over"
 
 
-class OfVariantsPresent(Words[VariantsPresent]):
+class OfVariantsPresent(CriterionWords[VariantsPresent]):
     def sentence(self, criterion: VariantsPresent) -> str:
         return f"Coval lists simulations of the agent and {plural(criterion.mutations, 'mutation')}"
 
 
-class OfMetricPresent(Words[MetricPresent]):
+class OfMetricPresent(CriterionWords[MetricPresent]):
     def sentence(self, criterion: MetricPresent) -> str:
         return f"the run has the metric {quoted(criterion.reference)}"
 
 
-class OfMetricHasValues(Words[MetricHasValues]):
+class OfMetricHasValues(CriterionWords[MetricHasValues]):
     def sentence(self, criterion: MetricHasValues) -> str:
         most = criterion.most
         where = f"all but {plural(most, 'completed simulation')}" if most else "every completed simulation"
@@ -203,7 +203,7 @@ class OfMetricHasValues(Words[MetricHasValues]):
         return f"{criterion.metric} has no value on {lacking}; max_failed_simulations allows {criterion.allowance}"
 
 
-class OfTarget(Words[TargetMet]):
+class OfTarget(CriterionWords[TargetMet]):
     def sentence(self, criterion: TargetMet) -> str:
         target = criterion.target
         return f"{criterion.metric} meets its target" + ("" if problem(target) else f": {target_text(target)}")
@@ -220,7 +220,7 @@ class OfTarget(Words[TargetMet]):
         return f"its target ({target_text(criterion.target)}) cannot be judged"
 
 
-class OfValueAbsent(Words[ValueAbsent]):
+class OfValueAbsent(CriterionWords[ValueAbsent]):
     def sentence(self, criterion: ValueAbsent) -> str:
         return f"{criterion.metric} is never {forbidden_text(criterion.value)}"
 
@@ -236,7 +236,7 @@ class OfValueAbsent(Words[ValueAbsent]):
         return "fail_on_metric_value cannot be judged"
 
 
-class OfDrift(Words[NoDrift]):
+class OfDrift(CriterionWords[NoDrift]):
     def sentence(self, criterion: NoDrift) -> str:
         return f"no drift: {criterion.threshold.text}"
 
@@ -248,7 +248,7 @@ class OfDrift(Words[NoDrift]):
         return drift_miss_reason(check, criterion.threshold, _subject(criterion.threshold), whom(check))
 
 
-WORDS: Final[Mapping[type[Criterion], Words[Any]]] = {
+WORDS: Final[Mapping[type[Criterion], CriterionWords[Any]]] = {
     ThresholdHolds: OfThreshold(),
     FewFailed: OfFewFailed(),
     EnoughCompleted: OfEnoughCompleted(),

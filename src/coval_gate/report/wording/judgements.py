@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word, visible
 from coval_gate.config.checks import missing_key_reason
-from coval_gate.judge.judgement import Errored, Interrupted, Launched, RunsCancelled, Skipped, Unfinished
+from coval_gate.judge.judgement import Errored, Launched, RunsCancelled, Skipped, StepInterrupted, Unfinished
 from coval_gate.judge.verdict import LAUNCHED, Verdict
 from coval_gate.model.run import Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, DELETED
@@ -78,7 +78,7 @@ def title(judgement: Judgement) -> str:
             return TITLES_NOT_COMPLETED[judgement.verdict or Verdict.ERROR]
         case TimedOut():
             return "Timed out"
-        case Interrupted():
+        case StepInterrupted():
             return "Cancelled"
         case Unfinished():
             return "Unfinished"
@@ -126,7 +126,7 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
             return (_timed_out_reason(run, limit, reopened=reopened),)
         case Launched():
             return ("The run was launched. This step does not wait for it.",)
-        case Interrupted():
+        case StepInterrupted():
             outcome = cancellation_text(judgement.cancellation) if judgement.cancellation else ""
             return (f"The step was interrupted{f'; {outcome}' if outcome else ''}.",)
         case Unfinished():

@@ -33,7 +33,7 @@ from coval_gate.report.wording.baselines import (
     OTHER_PERSONA,
     OTHER_PERSONA_TEXT,
     START_OVER,
-    Words,
+    ProblemWords,
     dated_text,
     left_out_text,
     no_baseline_text,
@@ -54,7 +54,7 @@ P = TypeVar("P", NoValues, OneValue, NoNumbers, CannotOccur, NoSuchValue, OnlySu
 VALUES_SHOWN: Final = 8  # that a metric can have
 
 
-class ValueWords(Words[P]):
+class ValueWords(ProblemWords[P]):
     """How one kind of problem with values reads."""
 
     def in_reference(self, problem: P, reference: str) -> str:
@@ -189,7 +189,7 @@ def _different_text(problem: CannotOccur) -> str:
     return ", ".join(shown) + (f" and {more:,} more" if more else "")
 
 
-class OfNoMutations(Words[NoMutations]):
+class OfNoMutations(ProblemWords[NoMutations]):
     def text(self, problem: NoMutations) -> str:
         del problem
         return "the run has no mutations"
@@ -199,7 +199,7 @@ class OfNoMutations(Words[NoMutations]):
         return f"{_threshold(check)} compares mutations with the agent itself, but the run has no mutations"
 
 
-class OfNoBaseline(Words[NoBaseline]):
+class OfNoBaseline(ProblemWords[NoBaseline]):
     def text(self, problem: NoBaseline) -> str:
         del problem
         return "no baseline"
@@ -209,7 +209,7 @@ class OfNoBaseline(Words[NoBaseline]):
         return f"There is no baseline: {no_baseline_text(problem.source, problem.reason)}"
 
 
-class OfNotInBaseline(Words[NotInBaseline]):
+class OfNotInBaseline(ProblemWords[NotInBaseline]):
     def text(self, problem: NotInBaseline) -> str:
         return f"the baseline does not have the {problem.what}"
 
@@ -220,7 +220,7 @@ class OfNotInBaseline(Words[NotInBaseline]):
         return _incomparable(check, about, f"no baseline run has the metric {problem.name}; {START_OVER}")
 
 
-class OfUnusableBaseline(Words[UnusableBaseline]):
+class OfUnusableBaseline(ProblemWords[UnusableBaseline]):
     def text(self, problem: UnusableBaseline) -> str:
         del problem
         return "the baseline's values cannot be compared"
@@ -230,7 +230,7 @@ class OfUnusableBaseline(Words[UnusableBaseline]):
         return _incomparable(check, about, words.in_reference(problem.problem, NAMES[reference_of(check)]))
 
 
-class OfAccepted(Words[Accepted]):
+class OfAccepted(ProblemWords[Accepted]):
     def text(self, problem: Accepted) -> str:
         del problem
         return "accepted"
@@ -240,7 +240,7 @@ class OfAccepted(Words[Accepted]):
         return f"{_threshold(check)} is not compared: a person accepted this run"
 
 
-class OfPersonaChanged(Words[PersonaChanged]):
+class OfPersonaChanged(ProblemWords[PersonaChanged]):
     def text(self, problem: PersonaChanged) -> str:
         del problem
         return OTHER_PERSONA_TEXT
@@ -250,7 +250,7 @@ class OfPersonaChanged(Words[PersonaChanged]):
         return f"{_nothing_like(problem.since)}: {OTHER_PERSONA}; {START_OVER}"
 
 
-class OfJudgeChanged(Words[JudgeChanged]):
+class OfJudgeChanged(ProblemWords[JudgeChanged]):
     def text(self, problem: JudgeChanged) -> str:
         del problem
         return OTHER_METRIC_TEXT
@@ -260,7 +260,7 @@ class OfJudgeChanged(Words[JudgeChanged]):
         return f"{_nothing_like(problem.since)}{about}: it used another version of {problem.metric}; {START_OVER}"
 
 
-class OfCasesUnknown(Words[CasesUnknown]):
+class OfCasesUnknown(ProblemWords[CasesUnknown]):
     def text(self, problem: CasesUnknown) -> str:
         del problem
         return "the test cases are unknown"
@@ -270,7 +270,7 @@ class OfCasesUnknown(Words[CasesUnknown]):
         return "Nothing can be compared: Coval does not say which test case each simulation belongs to"
 
 
-class OfTooFewShared(Words[TooFewShared]):
+class OfTooFewShared(ProblemWords[TooFewShared]):
     def text(self, problem: TooFewShared) -> str:
         return plural(problem.shared, "shared test case")
 
@@ -284,7 +284,7 @@ class OfTooFewShared(Words[TooFewShared]):
         return _incomparable(check, about, few)
 
 
-class OfUnequalCounts(Words[UnequalCounts]):
+class OfUnequalCounts(ProblemWords[UnequalCounts]):
     def text(self, problem: UnequalCounts) -> str:
         return f"{problem.now:,} simulations, not {problem.earlier:,}"
 
@@ -294,7 +294,7 @@ class OfUnequalCounts(Words[UnequalCounts]):
         return _incomparable(check, about, f"it counts simulations, of which {counts}; {use}")
 
 
-COMPARISON_WORDS: Final[Mapping[type[Any], Words[Any]]] = {
+COMPARISON_WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
     NoMutations: OfNoMutations(),
     NoBaseline: OfNoBaseline(),
     NotInBaseline: OfNotInBaseline(),

@@ -22,7 +22,7 @@ from coval_gate.judge.problems import (
     VariantsMissing,
 )
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.baselines import DRIFT_WORDS, Words
+from coval_gate.report.wording.baselines import DRIFT_WORDS, ProblemWords
 from coval_gate.report.wording.clauses import all_runs_text, runs_text, target_problem_text, whom
 from coval_gate.report.wording.problem_texts import COMPARISON_WORDS, VALUE_WORDS
 
@@ -48,7 +48,7 @@ def problem_reason(check: Check, problem: Problem) -> str:
     return WORDS[type(problem)].reason(check, problem, f"{whom(check)}{where}")
 
 
-class OfNoSuchMetric(Words[NoSuchMetric]):
+class OfNoSuchMetric(ProblemWords[NoSuchMetric]):
     def text(self, problem: NoSuchMetric) -> str:
         if problem.similar:
             return f"did you mean {problem.similar}?"
@@ -63,7 +63,7 @@ class OfNoSuchMetric(Words[NoSuchMetric]):
         return f"The run has no metric {metric}; {meant} {in_words(problem.known, most=NAMES_SHOWN)}"
 
 
-class OfNotListed(Words[NotListed]):
+class OfNotListed(ProblemWords[NotListed]):
     def text(self, problem: NotListed) -> str:
         del problem
         return "Coval does not list it"
@@ -77,7 +77,7 @@ class OfNotListed(Words[NotListed]):
         )
 
 
-class OfNotSettled(Words[NotSettled]):
+class OfNotSettled(ProblemWords[NotSettled]):
     def text(self, problem: NotSettled) -> str:
         del problem
         return "its lists were still changing at the deadline"
@@ -88,7 +88,7 @@ class OfNotSettled(Words[NotSettled]):
         return f"{unknown}, and {self.text(problem)}"
 
 
-class OfSeveralMetrics(Words[SeveralMetrics]):
+class OfSeveralMetrics(ProblemWords[SeveralMetrics]):
     def text(self, problem: SeveralMetrics) -> str:
         return f"{plural(len(problem.ids), 'metric')} of this name"
 
@@ -98,7 +98,7 @@ class OfSeveralMetrics(Words[SeveralMetrics]):
         return f"The run has {len(problem.ids)} metrics named {metric}; use the id of one: {ids}"
 
 
-class OfNoTargets(Words[NoTargets]):
+class OfNoTargets(ProblemWords[NoTargets]):
     def text(self, problem: NoTargets) -> str:
         del problem
         return "no metric has a target"
@@ -108,7 +108,7 @@ class OfNoTargets(Words[NoTargets]):
         return "No metric of the run has a target in Coval, so use_metric_targets and pass_rate have nothing to check"
 
 
-class OfUnusableTarget(Words[UnusableTarget]):
+class OfUnusableTarget(ProblemWords[UnusableTarget]):
     def text(self, problem: UnusableTarget) -> str:
         return f"its target {target_problem_text(problem.target)}"
 
@@ -118,7 +118,7 @@ class OfUnusableTarget(Words[UnusableTarget]):
         return f"The target of {metric} {target_problem_text(problem.target)}"
 
 
-class OfVariantsMissing(Words[VariantsMissing]):
+class OfVariantsMissing(ProblemWords[VariantsMissing]):
     def text(self, problem: VariantsMissing) -> str:
         return f"of {plural(problem.mutations, 'mutation')}{'' if problem.agent else ', none of the agent itself'}"
 
@@ -130,7 +130,7 @@ class OfVariantsMissing(Words[VariantsMissing]):
         return f"The run was launched with {launched}, but Coval lists simulations of {listed}"
 
 
-class OfErrorReported(Words[ErrorReported]):
+class OfErrorReported(ProblemWords[ErrorReported]):
     def text(self, problem: ErrorReported) -> str:
         return f"it reports {problem.text}"
 
@@ -139,7 +139,7 @@ class OfErrorReported(Words[ErrorReported]):
         return f"The run completed, but Coval reports an error: {problem.text.rstrip('.')}"
 
 
-class OfOtherCases(Words[OtherCases]):
+class OfOtherCases(ProblemWords[OtherCases]):
     def text(self, problem: OtherCases) -> str:
         return f"{problem.new:,} new, {problem.gone:,} missing"
 
@@ -148,7 +148,7 @@ class OfOtherCases(Words[OtherCases]):
         return f"Its test cases differ from the first run's ({self.text(problem)})"
 
 
-class OfFlaky(Words[Flaky]):
+class OfFlaky(ProblemWords[Flaky]):
     def text(self, problem: Flaky) -> str:
         return f"the first run failed, but {all_runs_text(problem.runs)} together did not"
 
@@ -158,7 +158,7 @@ class OfFlaky(Words[Flaky]):
         return f"The first run failed, but {together}, and on_flaky is fail"
 
 
-WORDS: Final[Mapping[type[Any], Words[Any]]] = {
+WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
     NoSuchMetric: OfNoSuchMetric(),
     NotListed: OfNotListed(),
     NotSettled: OfNotSettled(),
