@@ -104,7 +104,7 @@ def test_launch_is_not_retried_when_search_fails(run_step: RunStep) -> None:
             "hang 4",
             "3",
             "Coval did not list the run, and the connection was still open, when max_wait_time was over.",
-            "To leave it that time, raise max_wait_time by at least 1 min.",
+            "To give it that time, raise max_wait_time by at least 1 min.",
             marks=pytest.mark.long,  # waits in real time
         ),
     ],

@@ -102,7 +102,7 @@ def test_help_shows_examples(arguments: list[str], entries: str) -> None:
     [
         (["test_st_id=a"], "", "scripts/demo.py: there is no input 'test_st_id'; did you mean test_set_id?"),
         pytest.param(
-            *(["someFail"], "", "scripts/demo.py: must be of the form INPUT=VALUE; got 'someFail'."),
+            *(["someFail"], "", "scripts/demo.py: must have the form INPUT=VALUE; got 'someFail'."),
             marks=pytest.mark.long,
         ),
         ([], "nonsense", "scripts/demo.py: must begin with INPUT=VALUE; got 'nonsense'."),
