@@ -17,7 +17,7 @@ from coval_sandbox.runner import LocalRunner
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = 25
-MOST = 1.4
+MOST = 1.2
 INPUTS = {
     "api_key": "coval_sk_test_sandbox",
     "agent_id": "a" * 22,

@@ -17,7 +17,7 @@ from support import DEFAULTS, IDS, KEY, VirtualClock
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_MODULES = 57  # of ours, packages among them
-SLOW = {"dataclasses", "inspect", "difflib", "jinja2", "junitparser", "markupsafe", "pydantic", "statistics"}
+SLOW = {"dataclasses", "inspect", "difflib", "html", "jinja2", "junitparser", "markupsafe", "pydantic", "statistics"}
 AFTERWARDS = {"coval_gate.judge.judgement", "coval_gate.report.model", "coval_gate.model.results"}
 # Python calls the hook with every request that the process sends. The first POST is the launch.
 HOOKED = """

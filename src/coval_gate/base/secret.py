@@ -6,13 +6,13 @@ import json
 import re
 from base64 import b64encode
 from functools import cached_property, lru_cache
-from html import escape, unescape
 from typing import Final
 
 SHORTEST_SECRET: Final = 8  # characters
 MASK: Final = "***"
 LARGEST_DISGUISE: Final = 4 * 1024 * 1024  # bytes; larger responses are not searched for disguised secrets
 VISIBLE: Final = re.compile(r"[!-~]+")
+NAMED: Final = frozenset("&<>\"'")  # characters that HTML has names for
 # After a backslash: a character that is not visible ASCII, or an escaped line break.
 HIDDEN: Final = (
     r"(?:u(?!00(?:2[1-9A-Fa-f]|[3-7])|2026)[0-9A-Fa-f]{4}|x(?:[0189A-Fa-f][0-9A-Fa-f]|20|7[fF])|[abfnrtv \t\r\n])"
@@ -67,7 +67,7 @@ class Redactor:
         for secret in secrets:
             codes = [_base64(secret, offset) for offset in range(3)] if VISIBLE.fullmatch(secret) else []
             safe = [code.replace("+", "-").replace("/", "_") for code in codes]
-            written = (secret, json.dumps(secret)[1:-1], escape(secret), escape(secret, quote=False))
+            written = (secret, json.dumps(secret)[1:-1], _as_html(secret), _as_html(secret, quote=False))
             self._plain += [spelling for spelling in dict.fromkeys((*written, *codes, *safe)) if spelling]
             self._disguised += [_Disguised(spelling) for spelling in dict.fromkeys((secret, *codes, *safe)) if codes]
 
@@ -135,11 +135,20 @@ def _base64(secret: str, offset: int) -> str:
     return code[(0, 2, 3)[offset] : shared]
 
 
+def _as_html(text: str, *, quote: bool = True) -> str:
+    """Return a text as HTML spells it. Keys rarely need that, and the launch would wait for the import."""
+    if not NAMED.intersection(text):
+        return text
+    from html import escape
+
+    return escape(text, quote=quote)
+
+
 def _in_any_form(char: str) -> str:
     """Return a pattern for a visible ASCII character, plain or escaped."""
     code = f"{ord(char):02x}"
     digits = "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in code)
-    plain, named = re.escape(char), re.escape(escape(char).removeprefix("&"))
+    plain, named = re.escape(char), re.escape(_as_html(char).removeprefix("&"))
     after_backslash = f"u00{digits}|x{digits}" + ("" if char.isalnum() else f"|{plain}")
     entities = f"#0*{ord(char)};|#[xX]0*{digits};" + ("" if named == plain else f"|{named}")
     return rf"(?:{plain}|(?<!\\)\\+(?:{after_backslash})|%(?:25)*{digits}|&(?:amp;)*(?:{entities}))"
@@ -165,5 +174,7 @@ def _unescaped(escaped: str) -> str:
     unicode, byte, char, percent, entity = match.groups() if match else [None] * 5
     if char:
         return str(char)
+    from html import unescape
+
     text = unescape(f"&{entity}") if entity else chr(int(unicode or byte or percent or "0", 16))
     return text if VISIBLE.fullmatch(text) else ""
