@@ -374,7 +374,7 @@ MUTANTS: Final = (
     mutant(
         "take the jobs of a matrix for one",
         ReplaceFunction(matrix_of, returns(NO_MATRIX)),
-        caught_by="run_belongs_to_step rerun_resumes only_own_runs_are_cancelled",
+        caught_by="run_belongs_to_step rerun_resumes only_own_runs_are_cancelled check_run_is_final",
     ),
     mutant(
         "never supersede",
