@@ -352,10 +352,11 @@ def test_post_entrypoint_is_isolated_executable(image: str, checkout: Path) -> N
     assert YAML(typ="safe").load(checkout / "action.yml")["runs"]["post-entrypoint"] == POST
 
 
-@pytest.mark.parametrize("module", ["coval_gate/clock", "sitecustomize"])
+@pytest.mark.parametrize("module", ["coval_gate/base/clock", "sitecustomize"])
 def test_trap_works_in_post_step_without_isolation(step: Step, module: str) -> None:
     """Control, as for the main step."""
-    write_files(step, {"src/coval_gate/__init__.py": "", f"src/{module}.py": TRAP})
+    packages = {f"src/coval_gate/{package}__init__.py": "" for package in ("", "base/")}
+    write_files(step, packages | {f"src/{module}.py": TRAP})
     post = step.post(env={"PYTHONPATH": "src"}, entrypoint=[PYTHON, "-u", "-B", POST])
     assert f"{TRAP_MESSAGE}: {module.replace('/', '.')}" in post.log
 
