@@ -193,6 +193,7 @@ def generate(seed: int) -> Schedule:
     schedule = with_drift(schedule, Random(f"drift/{seed}"))
     schedule = with_nights(schedule, Random(f"nights/{seed}"))
     schedule = _with_rare_case(schedule, Random(f"rare/{seed}"))
+    schedule = _with_unreadable_gate(schedule, Random(f"unreadable/{seed}"))
     schedule = _with_skipped(schedule, Random(f"skipped/{seed}"))
     schedule = _with_invalid_responses(schedule, Random(f"invalid/{seed}"))
     schedule = _with_commit_status(schedule, Random(f"github/{seed}"))
@@ -377,12 +378,20 @@ def _damaged_targets(schedule: Schedule, rng: Random) -> Schedule:
     return replace(_with_gate(schedule, "targets"), quirks=quirks, faults=(fault, *schedule.faults))
 
 
+def _with_unreadable_gate(schedule: Schedule, rng: Random) -> Schedule:
+    """Let some of the steps that a rough network awaits have criteria that cannot be read."""
+    is_plain = schedule.workflow == "run" and schedule.severity == "rough" and schedule.gate in GATES
+    if not is_plain or rng.random() > 0.25:
+        return schedule
+    return _with_gate(schedule, _choose(rng, tuple(UNREADABLE_GATES)))
+
+
 def _with_gate(schedule: Schedule, gate: str) -> Schedule:
     """Replace the gate of a schedule."""
     steps = []
     for step in schedule.steps:
         inputs = {name: value for name, value in step.inputs if name not in GATES[schedule.gate]}
-        steps.append(replace(step, inputs=tuple((inputs | GATES[gate]).items())))
+        steps.append(replace(step, inputs=tuple((inputs | ALL_GATES[gate]).items())))
     return replace(schedule, gate=gate, steps=tuple(steps))
 
 
