@@ -87,6 +87,25 @@ def test_same_commit_is_red_again_beside_the_run_before_it_got_worse(nights: Nig
     assert (fixed.outputs["verdict"], fixed.outputs["baseline_run_id"]) == ("passed", good)
 
 
+def test_rerun_is_compared_with_the_run_that_the_first_attempt_promoted(nights: Nights) -> None:
+    inputs = OF_TAG | {"promote": "stable"}
+    nights.night("passing", **inputs)
+    first = nights.night("passing", env={"GITHUB_RUN_ID": "2000"}, **inputs).outputs["run_id"]
+    assert nights.holders() == [first]
+    again = nights.night("failing", env={"GITHUB_RUN_ID": "2000", "GITHUB_RUN_ATTEMPT": "2"}, **inputs)
+    assert (again.outputs["verdict"], again.outputs["baseline_run_id"]) == ("failed", first)
+    assert nights.holders() == [first]
+
+
+def test_rerun_is_not_compared_with_a_run_that_the_first_attempt_launched_with_the_tag(nights: Nights) -> None:
+    tagged = {"tags": "nightly", "baseline": "tag:nightly"}
+    good = nights.night("passing", **tagged).outputs["run_id"]
+    unjudged = {"tags": "nightly", "baseline": "", "baseline_max_age": "", "thresholds": "Latency: avg < 99"}
+    nights.night("failing", env={"GITHUB_RUN_ID": "2000"}, **unjudged)
+    again = nights.night("failing", env={"GITHUB_RUN_ID": "2000", "GITHUB_RUN_ATTEMPT": "2"}, **tagged)
+    assert (again.outputs["verdict"], again.outputs["baseline_run_id"]) == ("failed", good)
+
+
 def test_failed_run_is_no_baseline_of_its_tag(nights: Nights) -> None:
     tagged = {"tags": "nightly", "baseline": "tag:nightly"}
     good = nights.night("passing", **tagged).outputs["run_id"]

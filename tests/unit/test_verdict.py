@@ -15,6 +15,7 @@ from coval_gate.judge.judgement import (
     UNFINISHED,
     Judgement,
     errored,
+    gravest,
     interrupted,
     redacted,
     runs_cancelled,
@@ -164,3 +165,12 @@ def test_secret_in_problem_is_redacted() -> None:
 
 def hide_secret(text: str) -> str:
     return text.replace("secret", "***")
+
+
+def test_leg_that_fails_the_step_is_graver_than_a_tolerated_one_with_its_verdict() -> None:
+    tolerated, strict = (
+        Judgement(verdict=Verdict.INCONCLUSIVE, status="COMPLETED", cause=UNFINISHED.cause, inconclusive_passes=passes)
+        for passes in (True, False)
+    )
+    assert gravest([tolerated, strict]) is strict
+    assert gravest([strict, tolerated]) is strict

@@ -261,10 +261,14 @@ def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgeme
 
 
 def gravest(judgements: Sequence[Judgement]) -> Judgement:
-    """Return the judgement that decides a step: the gravest of its legs' judgements, the first of several."""
+    """Return the judgement that decides a step: the gravest of its legs' judgements, the first of several.
 
-    def gravity(judgement: Judgement) -> int:
-        return OF_LEGS.index(judgement.verdict) if judgement.verdict in OF_LEGS else len(OF_LEGS)
+    Of two with the same verdict, one that fails the step is graver than one that lets it pass.
+    """
+
+    def gravity(judgement: Judgement) -> tuple[int, bool]:
+        verdict = OF_LEGS.index(judgement.verdict) if judgement.verdict in OF_LEGS else len(OF_LEGS)
+        return verdict, judgement.lets_pass
 
     return min(judgements, key=gravity)
 

@@ -117,10 +117,23 @@ class _Search:
         self._subject = subject
         self._max_age = session.inputs.baseline_max_age.seconds
         self._created = created_at(subject.run)
-        self._own_origins = {origin.workflow_run for origin in origins(tags_of(subject.run))}
-        if (run_id := whole_number(subject.context.run_id)) is not None:
-            self._own_origins.add(run_id)
         self._tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
+        self._own_origins = set[int]() if self._is_promoted else self._origins()
+
+    @property
+    def _is_promoted(self) -> bool:
+        """Whether runs get the tag of the source by promotion only, not by the launch of this step."""
+        return self._source.kind == "tag" and self._tag.lower() not in map(str.lower, tags_of(self._subject.run))
+
+    def _origins(self) -> set[int]:
+        """Return the workflow runs whose runs are no baseline: two steps of one could let the same regression pass.
+
+        That does not hold for promoted runs, which have passed. If a step left them out, the tag would seem lost once
+        an earlier attempt, or another step, has promoted its run.
+        """
+        own = {origin.workflow_run for origin in origins(tags_of(self._subject.run))}
+        run_id = whole_number(self._subject.context.run_id)
+        return own if run_id is None else {*own, run_id}
 
     def named(self) -> Procedure[BaselineRuns]:
         """Return the run that the source names, of any age, agent, persona and test set."""
