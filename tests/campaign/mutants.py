@@ -753,7 +753,7 @@ MUTANTS: Final = (
         "promote a run whatever its verdict",
         ReplaceFunction(promotion.refusal, returns(value="")),
         SetCondition(promote_flow.promote_runs, mentions="lets_pass", value=False),
-        caught_by="only_good_runs_are_promoted tag_moves_last",
+        caught_by="only_good_runs_are_promoted tag_moves_last better_run_is_confirmed",
     ),
     mutant(
         "promote runs of pull requests",
@@ -763,7 +763,7 @@ MUTANTS: Final = (
     mutant(
         "promote in workflows of pull requests",
         ReplaceFunction(promote.promotion_problems, returns(value=[])),
-        caught_by="promotion_of_pull_request_costs_nothing only_good_runs_are_promoted verdict_matches_run",
+        caught_by="promotion_of_pull_request_costs_nothing acceptance_without_person_costs_nothing only_good_runs_are_promoted",
     ),
     mutant(
         "leave the tag with the run that had it",
@@ -778,7 +778,7 @@ MUTANTS: Final = (
     mutant(
         "drop the other tags of a promoted run",
         ReplaceFunction(_Promoter._with_tag, lambda _, *args: (args[0].promotion.tag,)),
-        caught_by="other_tags_are_kept",
+        caught_by="other_tags_are_kept accepted_run_has_all_tags",
     ),
     mutant(
         "lose the tags that Coval does not show",
