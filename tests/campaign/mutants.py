@@ -763,7 +763,8 @@ MUTANTS: Final = (
     mutant(
         "promote in workflows of pull requests",
         ReplaceFunction(promote.promotion_problems, returns(value=[])),
-        caught_by="promotion_of_pull_request_costs_nothing acceptance_without_person_costs_nothing only_good_runs_are_promoted",
+        caught_by="promotion_of_pull_request_costs_nothing only_good_runs_are_promoted verdict_matches_run "
+        "acceptance_without_person_costs_nothing",
     ),
     mutant(
         "leave the tag with the run that had it",
