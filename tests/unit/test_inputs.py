@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.base.errors import InputError
@@ -381,6 +381,7 @@ def test_valid_inputs_give_no_warning() -> None:
 
 
 @given(st.dictionaries(st.sampled_from([declaration.name for declaration in declared()]), st.text(max_size=40)))
+@example({"thresholds": "\x1b!0"})
 def test_any_text_is_parsed_or_input_error(inputs: Mapping[str, str]) -> None:
     try:
         inputs_with(**inputs)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.base.text import shortened
+from coval_gate.base.text import shortened, visible
 from coval_gate.config.aggregates import KIND, KINDS, NAMES, OF_METRIC, OF_RUN
 from coval_gate.config.thresholds import MEANT, ONE_PER_LINE, ThresholdSyntaxError, parse_thresholds
 
@@ -101,7 +101,7 @@ class Slip(NamedTuple):
         match = self.wrong.search(line)
         if not match:
             return ""
-        return self.advice(match) if callable(self.advice) else match.expand(self.advice)
+        return visible(self.advice(match) if callable(self.advice) else match.expand(self.advice))
 
 
 class Corrected(NamedTuple):
