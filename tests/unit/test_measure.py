@@ -15,7 +15,8 @@ from coval_gate.judge.criteria import FewFailed, TargetMet, ThresholdHolds
 from coval_gate.judge.measure import Measure, Requirement, margin
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST, Target
-from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, measure_text
+from coval_gate.report.wording.checks import actual_text, check_reason, margin_text
+from coval_gate.report.wording.clauses import measured
 
 NUMBERS = st.floats(-LARGEST, LARGEST)
 
@@ -131,4 +132,4 @@ def test_share_as_text_has_hits_and_total(hits: int, count: int, missing: int) -
     hits = min(hits, total)
     measure = Measure(value=hits / total, unit="share", count=count, missing=missing)
     assert (measure.hits, measure.total) == (hits, total)
-    assert measure_text(measure).endswith(f"({hits:,} of {total:,})")
+    assert measured(measure, measure.unit).endswith(f"({hits:,} of {total:,})")

@@ -26,15 +26,14 @@ def leg_report(
 ) -> LegReport:
     """Return the report of a leg that has a run.
 
-    `judgement` is about the step, `page` returns the URL of a run by its id, `redact` hides secrets in a text, and
-    `home` is the URL of the dashboard.
+    `judgement` is the step's; `is_of_leg`: it is the judgement of this leg or of another one. `page` returns the URL of
+    a run by its id, `redact` hides secrets in a text, and `home` is the URL of the dashboard.
     """
     trials = [trial for trial in leg.trials if trial.run_id]
     first = trials[0]
+    went_wrong_afterwards = judgement.is_of_step and not is_of_leg
     own = leg.outcome
-    if (
-        own and own.verdict is not judgement.verdict and judgement.is_of_step and not is_of_leg
-    ):  # something went wrong afterwards
+    if own and went_wrong_afterwards and own.verdict is not judgement.verdict:
         own = None
     return LegReport(
         judgement=redacted(own, redact) if own else judgement,

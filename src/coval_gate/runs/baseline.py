@@ -122,7 +122,7 @@ class _Search:
 
     @property
     def _is_promoted(self) -> bool:
-        """Whether runs get the tag of the source by promotion only, not by the launch of this step."""
+        """Whether this step does not launch runs with the tag of the source: then they get it later, by promotion."""
         return self._source.kind == "tag" and self._tag.lower() not in map(str.lower, tags_of(self._subject.run))
 
     def _origins(self) -> set[int]:

@@ -8,7 +8,7 @@ from coval_gate.base.text import number, quoted
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds
 from coval_gate.judge.doubts import FAR, FarBound, Unseen
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.clauses import VALUE_SHOWN, measured, runs_text, value_text
+from coval_gate.report.wording.clauses import VALUE_SHOWN, runs_text, value_text
 from coval_gate.report.wording.comparisons import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention, words_of
 from coval_gate.report.wording.problem_texts import seen_text
@@ -74,11 +74,6 @@ def first_text(check: Check) -> str:
 
 def _measured_text(check: Check, measure: Measure) -> str:
     return words_of(check.criterion).measured(check, check.criterion, measure)
-
-
-def measure_text(measure: Measure) -> str:
-    """Return a measure with its total, such as "40% (4 of 10)"."""
-    return measured(measure, measure.unit)
 
 
 def margin_text(check: Check) -> str:
