@@ -190,6 +190,7 @@ def generate(seed: int) -> Schedule:
         schedule = _with_hang_near_deadline(schedule, Random(f"deadline/{seed}"))
     repeated = _with_repetition(schedule, Random(f"repeat/{seed}"))
     schedule = with_baseline(schedule, Random(f"baseline/{seed}")) if repeated is schedule else repeated
+    schedule = _with_open_repetition(schedule, Random(f"open repetition/{seed}"))
     schedule = with_drift(schedule, Random(f"drift/{seed}"))
     schedule = with_nights(schedule, Random(f"nights/{seed}"))
     schedule = _with_rare_case(schedule, Random(f"rare/{seed}"))
@@ -303,7 +304,7 @@ def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
         faults = (Fault(method="POST", path="/runs", first=number, last=number, action=action),)
     kinds = (_choose(rng, ("recover", "break")),) if rng.random() < 0.6 else ()
     events = tuple(Event(kind=kind, at=_choose(rng, (3.0, 30.0))) for kind in kinds)
-    schedule = replace(
+    return replace(
         schedule,
         test_set=_choose(rng, FAILING_SETS),
         gate=gate,
@@ -312,24 +313,49 @@ def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
         events=(*schedule.events, *events),
         foreign_run="",
     )
-    is_left = schedule.workflow == "rerun" and schedule.severity == "rough" and rng.random() < 0.5
-    return _with_left_repetition(schedule, rng) if is_left else schedule
+
+
+def _with_open_repetition(schedule: Schedule, rng: Random) -> Schedule:
+    """Let a repetition certainly be under way in some rough schedules when its step is killed or runs out of time."""
+    repeats = any(step.repetitions for step in schedule.steps)
+    if not repeats or schedule.severity != "rough" or rng.random() > 0.6:
+        return schedule
+    schedule = replace(
+        _with_gate(schedule, "rate"),
+        test_set="flaky002",
+        quirks=replace(_quirks(rng, max_lag=3.0), **AT_ONCE),
+        faults=(),
+        outages=(),
+        events=(),
+        latency=0.1,
+    )
+    if schedule.workflow == "rerun":
+        return _with_left_repetition(schedule, rng)
+    steps = tuple(
+        _waiting_step(replace(step, signal=None), max_wait_time=_choose(rng, ("130", "180"))) for step in schedule.steps
+    )
+    lost = Fault(method="POST", path="/runs", first=2, last=2, action=_choose_action(rng, LOST_RESPONSES))
+    stall = Event(kind="stall", at=3.0)
+    return replace(schedule, steps=steps, faults=(lost,) if rng.random() < 0.3 else (), events=(stall,))
 
 
 def _with_left_repetition(schedule: Schedule, rng: Random) -> Schedule:
     """Let the first attempt be killed while its repetition is under way, and the second one soon end."""
-    first, second = schedule.steps
-    kill = Signal(kill=True, at=round(rng.uniform(66, 90), 3))
-    first = replace(
-        first, signal=kill, file_fault=None, post=False, inputs=with_inputs(first.inputs, max_wait_time="3600")
-    )
+    kill = Signal(kill=True, method="POST", path="/runs", request=2, phase="after")
+    if rng.random() < 0.5:
+        kill = Signal(kill=True, at=round(rng.uniform(95, 110), 3))
     rejected = Fault(method="POST", path="/runs", first=3, last=3, action=_choose(rng, ("400", "403")))
     faults = (rejected,) if rng.random() < 0.5 else ()
     soon = None if faults else Signal(kill=False, at=round(rng.uniform(2, 12), 3))
-    second = replace(second, signal=soon, file_fault=None)
-    return replace(
-        schedule, test_set="failing1", steps=(first, second), faults=faults, outages=(), events=(), latency=0.1
-    )
+    first, second = (_waiting_step(step, max_wait_time="3600", resume="true") for step in schedule.steps)
+    steps = (replace(first, signal=kill, post=False), replace(second, signal=soon, pause=_choose(rng, (1.0, 5.0))))
+    return replace(schedule, steps=steps, faults=faults)
+
+
+def _waiting_step(step: Step, **inputs: str) -> Step:
+    """Return a step that waits for its run, however long Coval queues that, and whose files have no fault."""
+    given = {name: value for name, value in step.inputs if name != "max_queue_time"}
+    return replace(step, mode="run", inputs=tuple((given | inputs).items()), file_fault=None)
 
 
 def _disturb_repetition(step: Step, rng: Random) -> Step:
@@ -390,7 +416,7 @@ def _with_gate(schedule: Schedule, gate: str) -> Schedule:
     """Replace the gate of a schedule."""
     steps = []
     for step in schedule.steps:
-        inputs = {name: value for name, value in step.inputs if name not in GATES[schedule.gate]}
+        inputs = {name: value for name, value in step.inputs if name not in ALL_GATES[schedule.gate]}
         steps.append(replace(step, inputs=tuple((inputs | ALL_GATES[gate]).items())))
     return replace(schedule, gate=gate, steps=tuple(steps))
 

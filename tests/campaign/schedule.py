@@ -181,9 +181,9 @@ class Event:
     """An outside event.
 
     "revoke" the API key, "delete" the step's run, "delete all" runs that have ended, "jump" the wall clock by `amount`
-    s. Of later runs, "recover": they pass; "regress": they are bad; "break": they break Compliance. "fail newest",
-    "confirm newest", "accept newest": another step gives its mark to the newest run that has ended. "promote newer":
-    a new run has the tag of promoted runs.
+    s. Of later runs, "recover": they pass; "regress": they are bad; "break": they break Compliance; "stall":
+    they never end. "fail newest", "confirm newest", "accept newest": another step gives its mark to the newest run that
+    has ended. "promote newer": a new run has the tag of promoted runs.
     """
 
     kind: str

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 LATER: Final = {
     "recover": PASSING,
     "regress": BY_NAME["failing"],
+    "stall": BY_NAME["stuck"],
     "break": replace(PASSING, values={**GOOD, catalogue.COMPLIANCE.id: yes_no(1, 1)}),
 }  # the scenario of later runs, after an event
 MARKED: Final = {"fail newest": FAILED, "confirm newest": BETTER, "accept newest": ACCEPTED}  # by an event
@@ -321,7 +322,7 @@ class Simulator:
         match event.kind:
             case "revoke":
                 self.world.api_keys.pop(KEY, None)
-            case "recover" | "regress" | "break":
+            case "recover" | "regress" | "stall" | "break":
                 self.world.scenario = LATER[event.kind]
             case "jump":
                 self.clock.wall_offset += event.amount
