@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from coval_gate.ci.context import Context
+from coval_gate.ci.host import Context
 from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.config.thresholds import parse_thresholds

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.errors import GateError
 from coval_gate.base.text import one_line
-from coval_gate.ci.context import Context
+from coval_gate.ci.host import Context
 from coval_gate.config.aggregates import Aggregate
 from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import parse_inputs

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from coval_gate.base.clock import Clock
-    from coval_gate.ci.context import Context
+    from coval_gate.ci.host import Context
 
 KEY = "coval_sk_test_sandbox"
 REAL_SLICE = 0.05  # s of real time between two checks of an outstanding request

@@ -12,7 +12,7 @@ from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import run
 from coval_gate.base.times import POST_LOCATING, Times
-from coval_gate.ci.context import with_run_metadata, with_unknown_commit
+from coval_gate.ci.host import with_run_metadata, with_unknown_commit
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.flow.cancel import finish_trials
 from coval_gate.flow.progress import Progress

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
 from coval_gate import main
-from coval_gate.base import network, schedule, secret, times
+from coval_gate.base import schedule, secret, times, transport
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError
 from coval_gate.base.transport import Server
@@ -41,7 +41,7 @@ from coval_gate.flow import judge
 from coval_gate.flow import promote as promote_flow
 from coval_gate.flow.cancel import _Work
 from coval_gate.flow.progress import Progress
-from coval_gate.judge import aggregates, evaluate, gate, judgement, over_runs, promotion, repetition
+from coval_gate.judge import aggregates, evaluate, gate, judgement, promotion, repetition
 from coval_gate.judge import baseline as judge_baseline
 from coval_gate.judge.checks import Check
 from coval_gate.judge.judgement import UNFINISHED, Judgement
@@ -470,7 +470,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "take a response that is not valid HTTP for an invalid address",
-        SetConstant(network, "DAMAGED", ()),
+        SetConstant(transport, "DAMAGED", ()),
         caught_by="verdict_matches_run no_orphaned_run one_launch_per_step hanging_poll_is_not_the_last",
     ),
     mutant(
@@ -964,17 +964,17 @@ MUTANTS: Final = (
     ),
     mutant(
         "soften a threshold that is decided as counted",
-        SetConstant(over_runs, "RULES", {**over_runs.RULES, "each": over_runs._together}),
+        SetConstant(repetition, "RULES", {**repetition.RULES, "each": repetition._together}),
         caught_by="no_pass_without_data verdict_matches_run",
     ),
     mutant(
         "keep the first run's ✓",
-        ReplaceFunction(over_runs.decide, keep_what_first_run_met),
+        ReplaceFunction(repetition.decide, keep_what_first_run_met),
         caught_by="no_pass_without_data verdict_matches_run",
     ),
     mutant(
         "repeat a run that nothing can make up for",
-        ReplaceFunction(over_runs.unchangeable, returns(())),
+        ReplaceFunction(repetition.unchangeable, returns(())),
         caught_by="no_repetition_in_vain",
     ),
     mutant(

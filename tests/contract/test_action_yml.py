@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from coval_gate import __version__
-from coval_gate.ci.context import Context
+from coval_gate.ci.host import Context
 from coval_gate.config.inputs import ALL_MODES, declared
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.server import Server

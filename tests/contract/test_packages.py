@@ -116,7 +116,7 @@ def test_gate_and_sandbox_do_not_import_each_other(package: str, other: str) -> 
 
 def test_only_transport_imports_requests_and_only_host_imports_toolkit() -> None:
     users = {name for name, path in GATE.items() if "requests" in imports(path)}
-    assert users == {"coval_gate.base.transport", "coval_gate.base.network"}
+    assert users == {"coval_gate.base.transport"}
     users = {name for name, path in GATE.items() if "actions_toolkit.command" in imports(path)}
     assert users == {"coval_gate.ci.github.host"}
 

@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from coval_gate.base.errors import InputError
-from coval_gate.ci.context import Context
+from coval_gate.ci.host import Context
 from coval_gate.config.inputs import declared
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.coval.client import LAUNCH_OPEN

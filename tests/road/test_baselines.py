@@ -9,8 +9,8 @@ import pytest
 
 from coval_gate.base.schedule import run
 from coval_gate.base.times import COLLECTING, PREPARING
-from coval_gate.ci.context import Context
-from coval_gate.config.baselines import baseline as baseline_field
+from coval_gate.ci.host import Context
+from coval_gate.config.fields import baseline as baseline_field
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.model.baseline import Baseline, NotFoundReason
 from coval_gate.model.results import RunResult

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.base.errors import GateError
-from coval_gate.ci.context import Context
 from coval_gate.ci.github.pages import conclusion_of
+from coval_gate.ci.host import Context
 from coval_gate.config.inputs import CONTEXT_LIMIT, parse_inputs
 from coval_gate.judge.judgement import LAUNCH, errored
 from coval_gate.judge.verdict import Verdict

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from coval_gate.ci.context import Context
 from coval_gate.ci.github.host import read_context
+from coval_gate.ci.host import Context
 
 ENVIRON = {
     "GITHUB_REPOSITORY": "acme/voice-agent",

@@ -63,7 +63,7 @@ from support import VirtualClock, runtime
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coval_gate.ci.context import Context
+    from coval_gate.ci.host import Context
 
 # GitHub's limits, from its documentation and its runner.
 SUMMARY_LIMIT = 1024 * 1024  # bytes

@@ -12,10 +12,9 @@ import pytest
 from coval_gate.base.errors import HostError
 from coval_gate.base.schedule import run
 from coval_gate.base.secret import Secret
-from coval_gate.ci.context import Context
 from coval_gate.ci.github.api import BACKOFFS, GitHub
 from coval_gate.ci.github.pages import CheckRun, Comment, CommitStatus, GitHubPage
-from coval_gate.ci.host import Annotation, PageText
+from coval_gate.ci.host import Annotation, Context, PageText
 from coval_gate.ci.plain import PlainHost
 from coval_gate.config.inputs import parse_inputs
 from fake_github import BOT, LONGEST_BODY, PERSONAL_TOKEN, READ_ONLY_TOKEN, REPOSITORY, TOKEN, FakeGitHub

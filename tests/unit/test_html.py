@@ -27,8 +27,7 @@ from coval_gate.report.formats.html import render
 from coval_gate.report.html.cards import cards
 from coval_gate.report.html.page import page
 from coval_gate.report.html.plots import WIDTH, histogram, scale, trend
-from coval_gate.report.html.rows import conversation, web_address
-from coval_gate.report.html.table import table
+from coval_gate.report.html.table import conversation, table, web_address
 from coval_gate.report.limits import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
 from hostile import HARMLESS, NAMED, PAYLOAD, example_reports, repeated, report_of, with_leg
 from selection import fewer, shares

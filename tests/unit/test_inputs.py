@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.base.errors import InputError
-from coval_gate.ci.context import Context, Withheld
+from coval_gate.ci.host import Context, Withheld
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, parse_inputs

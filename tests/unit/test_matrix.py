@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.base.text import one_line
-from coval_gate.ci.context import Context, with_run_metadata
+from coval_gate.ci.host import Context, with_run_metadata
 from coval_gate.config.inputs import CONTEXT_LIMIT, declared, parse_inputs
 from coval_gate.coval.launch import LaunchRequest
 from coval_gate.model.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
@@ -21,7 +21,7 @@ from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.formats.status import page_name
 from coval_gate.report.formats.summary import render as summary
-from coval_gate.runs.request import launch_request
+from coval_gate.runs.launch import launch_request
 from coval_gate.runs.tags import tags_for
 from hostile import HOSTILE, example_reports
 

@@ -11,8 +11,7 @@ import pytest
 from coval_gate.base.errors import HostError
 from coval_gate.base.schedule import run
 from coval_gate.base.times import Times
-from coval_gate.ci.context import Context, Head
-from coval_gate.ci.host import Page
+from coval_gate.ci.host import Context, Head, Page
 from coval_gate.ci.plain import PlainHost
 from coval_gate.config.checks import wanted_pages
 from coval_gate.config.inputs import parse_inputs

@@ -8,7 +8,7 @@ import pytest
 
 from coval_gate.model.baseline import Obstacle, Promotion
 from coval_gate.report.markdown import code, escape
-from coval_gate.report.wording.promotion import log_text, report_text, warning_text
+from coval_gate.report.wording.baselines import log_text, report_text, warning_text
 
 DONE = Promotion(run_id="new", tag="stable")
 FOREIGN = "PATCH /runs/x returned 500 (<b>*oops*</b> | `x`)."

@@ -15,8 +15,7 @@ from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria, Forbidden, ThresholdHolds
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import CaseStability, SingleRun, errored, not_completed, redacted
-from coval_gate.judge.over_runs import unchangeable
-from coval_gate.judge.repetition import is_usable, judge_together, pooled, repeats
+from coval_gate.judge.repetition import is_usable, judge_together, pooled, repeats, unchangeable
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target
 from coval_gate.model.run import NotCompleted, Run

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from coval_gate.ci.context import Context
+from coval_gate.ci.host import Context
 from coval_gate.config.parsing import MOST_TAGS
-from coval_gate.runs.request import launch_request, with_tags
+from coval_gate.runs.launch import launch_request, with_tags
 from support import DEFAULTS, IDS, KEY, read_inputs
 
 CONTEXT = Context(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.ci.context import Context, Head
+from coval_gate.ci.host import Context, Head
 from coval_gate.config.parsing import RunMetadata
 from coval_gate.coval.launch import LaunchRequest
 from coval_gate.model.run import Run

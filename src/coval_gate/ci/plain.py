@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from coval_gate.ci.context import Context
 from coval_gate.ci.github.host import GitHubHost
-from coval_gate.ci.host import NO_REPOSITORY, Console, Page
+from coval_gate.ci.host import NO_REPOSITORY, Console, Context, Page
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.checks import wanted_pages
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import InputError
 from coval_gate.base.text import one_line, plural, quoted
-from coval_gate.config.baselines import OWN_TAGS
+from coval_gate.config.fields import OWN_TAGS
 from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, Problem, declared, default_of
 from coval_gate.config.parsing import read_metadata
 

@@ -11,16 +11,23 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from coval_gate.base.network import is_loopback, parse_address
 from coval_gate.base.secret import SHORTEST_SECRET, Secret
 from coval_gate.base.text import one_line, quoted
-from coval_gate.config import hints
+from coval_gate.base.transport import is_loopback, parse_address
+from coval_gate.config import parsing
 from coval_gate.config.parsing import NULL, entries, read_metadata, read_object
+from coval_gate.model.baseline import BaselineSource
 from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
+AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
+LAST: Final = re.compile(r"(.*\S)\s+last\s+(\d{1,4})", re.ASCII | re.IGNORECASE)
+MOST_BASELINE_RUNS: Final = 20  # to pool; each costs API calls
+TAG: Final = re.compile("[a-z0-9._:/-]+")
+OWN_TAGS: Final = "coval-gate/"  # prefix of the tags that identify runs
 T = TypeVar("T")
 
 UNFILLED: Final = "${{"  # the start of an expression that the runner did not evaluate
@@ -172,7 +179,7 @@ def whole(least: int, most: int | None = None) -> Field[int]:
     def parse(raw: str) -> int:
         number = read(raw)
         if number is None:
-            meant = re.sub(r"\.0+$", "", hints.number_meant(raw))
+            meant = re.sub(r"\.0+$", "", parsing.number_meant(raw))
             raise ValueError(invalid(f"a whole number {allowed}", raw, meant, read))
         return number
 
@@ -190,7 +197,7 @@ def seconds(least: float, most: float) -> Field[float]:
         number = read(raw)
         if number is None:
             allowed = f"a number of seconds from {least:g} to {most:,.0f}"
-            raise ValueError(invalid(allowed, raw, hints.seconds_meant(raw), read))
+            raise ValueError(invalid(allowed, raw, parsing.seconds_meant(raw), read))
         return number
 
     return Field("seconds", 0.0, parse)
@@ -226,7 +233,7 @@ def allowance() -> Field[Allowance]:
     def parse(raw: str) -> Allowance:
         if (allowed := read(raw)) is None:
             kinds = "a whole number such as 2 or a percentage such as 5%"
-            raise ValueError(invalid(kinds, raw, hints.percentage_meant(raw), read))
+            raise ValueError(invalid(kinds, raw, parsing.percentage_meant(raw), read))
         return allowed
 
     return Field("number or %", Allowance(0), parse)
@@ -258,7 +265,7 @@ def choice(*words: str, meant: Mapping[str, str] = NOTHING_MEANT) -> Field[str]:
     def parse(raw: str) -> str:
         word = raw.lower()
         if word not in words:
-            right = meant.get(word) or hints.word_meant(raw, words)
+            right = meant.get(word) or parsing.word_meant(raw, words)
             question = f" Did you mean {right}?" if right in words else ""
             raise ValueError(f"must be one of: {', '.join(words)}; got {quoted(raw)}.{question}")
         return word
@@ -275,7 +282,7 @@ def flag() -> Field[bool]:
     def parse(raw: str) -> bool:
         flag = read(raw)
         if flag is None:
-            raise ValueError(invalid("true or false", raw, hints.flag_meant(raw), read))
+            raise ValueError(invalid("true or false", raw, parsing.flag_meant(raw), read))
         return flag
 
     return Field("true or false", False, parse)
@@ -309,11 +316,90 @@ def matrix() -> Field[Matrix]:
     return Field("JSON object", NO_MATRIX, parse)
 
 
+class Age(NamedTuple):
+    """A length of time, in hours, days or weeks."""
+
+    number: float
+    unit: str
+
+    @property
+    def seconds(self) -> float:
+        return self.number * AGE_UNITS[self.unit]
+
+    def __str__(self) -> str:
+        return f"{self.number:g}{self.unit}"
+
+
+def age() -> Field[Age]:
+    """Return a field for an age such as `30d`."""
+
+    def read(raw: str) -> Age | None:
+        match = AGE.fullmatch(raw)
+        number = float(match[1]) if match else 0.0
+        return Age(number, match[2].lower()) if match and number > 0 else None
+
+    def parse(raw: str) -> Age:
+        if (match := read(raw)) is None:
+            allowed = "a number of hours, days or weeks such as 36h, 30d or 2w"
+            raise ValueError(invalid(allowed, raw, f"{raw}d", read))
+        return match
+
+    return Field("age", Age(0.0, "d"), parse)
+
+
+def baseline() -> Field[BaselineSource | None]:
+    """Return a field for a baseline: `run:<id>`; `tag:<tag>` or `branch:<name>`, also with `last N`; or `base`."""
+
+    def parse(raw: str) -> BaselineSource:
+        if raw.lower() == "base":
+            return BaselineSource(kind="base")
+        kind, colon, rest = (part.strip() for part in raw.partition(":"))
+        match = LAST.fullmatch(rest)
+        name, last = (match[1], int(match[2])) if match else (rest, 1)
+        match kind.lower():
+            case "run" if colon and not match:
+                return BaselineSource(kind="run", name=parse_identifier(name))
+            case "tag" | "branch" as several if colon and name:
+                if not 1 <= last <= MOST_BASELINE_RUNS:
+                    raise ValueError(f"must pool the last 1 to {MOST_BASELINE_RUNS} runs; got {last}.")
+                return BaselineSource(kind="tag" if several == "tag" else "branch", name=name, last=last)
+        ways = "run:<id>, tag:<tag>, branch:<name>, branch:<name> last <N> or base"
+        meant = f" Write branch:{raw}." if not colon and raw.lower() in ("main", "master") else ""
+        raise ValueError(f"must be {ways}; got {quoted(raw)}.{meant}")
+
+    return Field("baseline", None, parse)
+
+
+def tagged(longest: int) -> Field[BaselineSource | None]:
+    """Return a field for `tag:<tag>`, with a tag that the step may set on a run."""
+
+    def parse(raw: str) -> BaselineSource:
+        kind, colon, name = (part.strip() for part in raw.partition(":"))
+        if kind.lower() != "tag" or not colon or not name:
+            meant = f" Write tag:{raw}." if not colon and TAG.fullmatch(raw.lower()) else ""
+            raise ValueError(f"must be tag:<tag>; got {quoted(raw)}.{meant}")
+        return BaselineSource(kind="tag", name=tag(longest).parse(name))
+
+    return Field("reference", None, parse)
+
+
+def tag(longest: int) -> Field[str]:
+    """Return a field for one tag of a run, in lower case, because Coval may return it so."""
+
+    def parse(raw: str) -> str:
+        if len(raw) > longest or not TAG.fullmatch(raw.lower()) or raw.lower().startswith(OWN_TAGS):
+            kinds = f"a tag of at most {longest} letters, digits and . _ : / -, which does not begin with {OWN_TAGS}"
+            raise ValueError(f"must be {kinds}; got {quoted(raw)}.")
+        return raw.lower()
+
+    return Field("tag", "", parse)
+
+
 def parse_identifier(raw: str) -> str:
     """Return `raw` if it is a Coval id. Raises ValueError."""
     if not IDENTIFIER.fullmatch(raw):
-        meant = hints.id_meant(raw)
-        write = f" Write {meant}." if meant != raw and IDENTIFIER.fullmatch(meant) else hints.about_id(raw)
+        meant = parsing.id_meant(raw)
+        write = f" Write {meant}." if meant != raw and IDENTIFIER.fullmatch(meant) else parsing.about_id(raw)
         raise ValueError(f"must have 1 to 64 letters, digits, hyphens or underscores; got {quoted(raw)}.{write}")
     return raw
 

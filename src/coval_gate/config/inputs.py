@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 from coval_gate.base.text import plural
-from coval_gate.config import baselines, fields
+from coval_gate.config import fields
 from coval_gate.config.fields import UNFILLED, Field
 from coval_gate.config.parsing import LONGEST_TEXT, MOST_TAGS
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from coval_gate.base.secret import Secret
-    from coval_gate.config.baselines import Age
-    from coval_gate.config.fields import Allowance
+    from coval_gate.config.fields import Age, Allowance
     from coval_gate.config.thresholds import Threshold
     from coval_gate.model.baseline import BaselineSource
     from coval_gate.model.matrix import Matrix
@@ -313,7 +312,7 @@ class Inputs(NamedTuple):
     )
     baseline: BaselineSource | None = declare(
         GATE,
-        baselines.baseline(),
+        fields.baseline(),
         "Earlier runs that thresholds may compare with, as in `Latency: avg <= baseline * 1.1`: `run:<id>`; "
         "`tag:<tag>` or `branch:<name>`, the newest run with that tag or of that branch; `branch:<name> last 3`, the "
         "newest three together; `base`, the agent itself in the same run, for mutations.",
@@ -321,18 +320,18 @@ class Inputs(NamedTuple):
     )
     baseline_max_age: Age = declare(
         GATE,
-        baselines.age(),
+        fields.age(),
         "Maximum age of a baseline run that a tag or a branch stands for, such as `36h`, `30d` or `2w`.",
         "30d",
     )
     promote: str = declare(
         GATE,
-        baselines.tag(LONGEST_TEXT),
+        fields.tag(LONGEST_TEXT),
         "If the run qualifies as a baseline, move this tag to it from the run that had it. Not for pull requests.",
     )
     drift: BaselineSource | None = declare(
         GATE,
-        baselines.tagged(LONGEST_TEXT),
+        fields.tagged(LONGEST_TEXT),
         "Fail the check if the agent slowly gets worse. With `tag:reference`, for example, the run with this tag and "
         "the six runs after it are compared with all later runs of the branch, for each threshold that compares with "
         "`baseline`. If no run has the tag, this run takes it if the check is green; after that, only `accept` moves "

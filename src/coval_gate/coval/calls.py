@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base.errors import Rejected, TooLarge, Unavailable
-from coval_gate.base.network import NetworkError
 from coval_gate.base.schedule import repeat
 from coval_gate.base.text import duration, json_in
-from coval_gate.base.transport import TOO_LATE, Request, Transport
+from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Transport
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from coval_gate.base.errors import LaunchUncertain, Rejected, Unavailable
-from coval_gate.base.network import NetworkError
 from coval_gate.base.schedule import repeat
-from coval_gate.base.transport import Request, Server, Timeouts
+from coval_gate.base.transport import NetworkError, Request, Server, Timeouts
 from coval_gate.config.inputs import api_root
 from coval_gate.coval.calls import Calls, enveloped, parse_object
 from coval_gate.coval.errors import network_problem, unavailable

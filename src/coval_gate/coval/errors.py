@@ -17,8 +17,7 @@ from coval_gate.config.inputs import declared
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from coval_gate.base.network import NetworkError
-    from coval_gate.base.transport import Request, Response
+    from coval_gate.base.transport import NetworkError, Request, Response
 
 API_GUIDE: Final = "https://docs.coval.dev"
 LONGEST_WAIT: Final = 60.0  # s, even if Retry-After asks for more; a longer pause could hide the end of the run

@@ -13,8 +13,8 @@ from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.times import POST_CANCELLING, Times
 from coval_gate.flow.launch import request_of
 from coval_gate.model.run import Cancellation
+from coval_gate.report.wording.baselines import not_marked_text
 from coval_gate.report.wording.judgements import cancellation_text
-from coval_gate.report.wording.promotion import not_marked_text
 from coval_gate.runs.cancel import cancel_trial, end_other_launches
 from coval_gate.runs.retag import mark
 from coval_gate.runs.tags import FAILED

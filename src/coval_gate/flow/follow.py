@@ -6,12 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate.base.errors import InputError, NotFound, Unavailable
-from coval_gate.ci.context import with_run_metadata
+from coval_gate.ci.host import with_run_metadata
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.runs import earlier
 from coval_gate.runs.collect import follow
-from coval_gate.runs.request import differences, not_shown
+from coval_gate.runs.launch import differences, not_shown
 from coval_gate.runs.tags import provenance_of
 from coval_gate.runs.watch import ProgressLog, waiting_title
 

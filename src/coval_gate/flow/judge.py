@@ -22,8 +22,7 @@ from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
 from coval_gate.judge.judgement import SingleRun, errored, gravest
-from coval_gate.judge.over_runs import unchangeable
-from coval_gate.judge.repetition import has_failed, judge_together, repeats
+from coval_gate.judge.repetition import has_failed, judge_together, repeats, unchangeable
 from coval_gate.model.run import Completed
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason

@@ -36,8 +36,7 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
 
 def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) -> Launcher:
     """Return what launches a trial of the session's leg."""
-    from coval_gate.runs.launch import Launcher
-    from coval_gate.runs.prepare import prepare
+    from coval_gate.runs.launch import Launcher, prepare
 
     return Launcher(
         session=session,
@@ -50,7 +49,7 @@ def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) 
 
 def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) -> tuple[LaunchRequest, Tags]:
     """Return the request of the leg's first run, or of a repetition, and the tags in it."""
-    from coval_gate.runs.request import launch_request, with_tags
+    from coval_gate.runs.launch import launch_request, with_tags
     from coval_gate.runs.tags import tags_for
 
     inputs = leg.inputs

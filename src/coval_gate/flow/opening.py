@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from coval_gate import __version__
 from coval_gate.base.times import announcing
-from coval_gate.ci.context import with_unknown_commit
-from coval_gate.ci.host import NAME
+from coval_gate.ci.host import NAME, with_unknown_commit
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.runs.legs import Leg

@@ -11,8 +11,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from coval_gate.base.times import Times
-from coval_gate.ci.context import Context
-from coval_gate.ci.host import BUG, NAME
+from coval_gate.ci.host import BUG, NAME, Context
 from coval_gate.ci.plain import detect_host
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.coval.client import connect

@@ -18,8 +18,8 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import Promotion
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.report.markdown import code, escape
-from coval_gate.report.wording.promotion import log_text, not_marked_text, report_text, unjudged_text, warning_text
-from coval_gate.runs.prepare import is_compared
+from coval_gate.report.wording.baselines import log_text, not_marked_text, report_text, unjudged_text, warning_text
+from coval_gate.runs.launch import is_compared
 from coval_gate.runs.promote import promote, tags_to_give
 from coval_gate.runs.retag import mark
 from coval_gate.runs.tags import ACCEPTED, FAILED, pull_request_of

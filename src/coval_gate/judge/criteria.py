@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from coval_gate.model.baseline import BaselineSource
     from coval_gate.model.results import Target
 
-OverRuns = Literal["together", "population", "each"]  # how several runs decide a criterion, see `over_runs`
+OverRuns = Literal["together", "population", "each"]  # how several runs decide a criterion, see `repetition`
 
 
 class _Kind:

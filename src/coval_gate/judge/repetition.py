@@ -1,34 +1,234 @@
-"""Judge several runs of the same selection together. Pure and total.
+"""Judges several runs of the same selection together. Pure and total.
 
 If the first run fails, more runs follow, and all their conversations count as iterations. All runs decide every
-criterion again; `over_runs` has the rules. The step fails only if the first run fails and all runs together fail, so
-repeating a run never makes a good agent fail more often. Repeating only failed test cases would hide most regressions:
-an agent that fails in one of five conversations fails twice in one of 25.
+criterion again. The step fails only if the first run fails and all runs together fail, so repeating a run never makes a
+good agent fail more often. Repeating only failed test cases would hide most regressions: an agent that fails in one of
+five conversations fails twice in one of 25.
+
+A criterion says itself which of three rules is its own (`OverRuns` in `criteria`):
+
+- together: a statistic is decided by all conversations as one sample;
+- population: so is how many simulations completed, where those that did not are replaced. A limit that every run keeps
+  alone is kept, and one that no run keeps alone is not;
+- each: what is decided as counted must hold in every run. A rule that was broken once was broken.
+
+A conversation fails if it misses a criterion that any of the runs failed. So every run is held to the same standard: a
+test case that fails each time is consistent, even if one of the runs passed as a whole.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge import variants
 from coval_gate.judge.checks import Check
-from coval_gate.judge.criteria import NoErrorReported, NotFlaky, SameCases
+from coval_gate.judge.criteria import EnoughCompleted, NoErrorReported, NotFlaky, SameCases
 from coval_gate.judge.gate import judge
-from coval_gate.judge.judgement import Repetition, SingleRun, with_checks
-from coval_gate.judge.over_runs import decide, failing_simulations, stability_of
+from coval_gate.judge.judgement import CaseStability, Repetition, SingleRun, with_checks
+from coval_gate.judge.measure import margin
 from coval_gate.judge.problems import Flaky, OtherCases
-from coval_gate.judge.verdict import Verdict
+from coval_gate.judge.verdict import GRAVITY, Verdict
 from coval_gate.model.run import Completed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence, Set
 
-    from coval_gate.judge.criteria import Criteria
+    from coval_gate.config.thresholds import Operator
+    from coval_gate.judge.criteria import Criteria, Criterion, OverRuns
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.variants import Variant
     from coval_gate.model.results import RunResult, Simulation
 
+WANTS_HITS: Final[Mapping[Operator, bool]] = {">": True, ">=": True, "<": False, "<=": False}  # of a rate, or misses
+ROUNDING: Final = 1e-9
 USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
+
+
+def failing_simulations(judgements: Sequence[Judgement], together: Sequence[Check]) -> frozenset[str]:
+    """Return the ids of the simulations that miss a criterion that any of these runs, or all of them together, failed.
+
+    `together`: the checks of all runs together.
+    """
+    failed = {
+        (check.criterion, check.variant): check
+        for check in (*(check for judgement in judgements for check in judgement.checks), *together)
+        if check.decides and check.verdict is Verdict.FAILED
+    }
+    variants = [variant for judgement in judgements for variant in judgement.variants]
+    return frozenset(
+        simulation
+        for variant in variants
+        for check in failed.values()
+        if check.variant == variant.name
+        for simulation in check.criterion.missing_it(variant, variant.find_sample(check.metric), check.measure)
+    )
+
+
+def stability_of(judgements: Sequence[Judgement], failing: frozenset[str]) -> tuple[CaseStability, ...]:
+    """Return how often each test case failed, on each variant: consistent failures first.
+
+    Simulations with an unknown test case are left out.
+    """
+    total: Counter[tuple[str, str]] = Counter()
+    failed: Counter[tuple[str, str]] = Counter()
+    for variant in (variant for judgement in judgements for variant in judgement.variants):
+        for simulation in variant.simulations:
+            place = (simulation.test_case_id, variant.name)
+            total[place] += 1
+            failed[place] += simulation.id in failing
+    cases = (
+        CaseStability(test_case_id=case, variant=variant, failed=failed[case, variant], total=count)
+        for (case, variant), count in total.items()
+        if case and failed[case, variant]
+    )
+    return tuple(sorted(cases, key=lambda case: -case.failed / case.total))
+
+
+class Place(NamedTuple):
+    """A criterion and the variant that it is applied to: checks of several runs with the same place correspond."""
+
+    criterion: Criterion
+    variant: str
+
+
+class OwnCheck(NamedTuple):
+    """The check of one run; None if the run has nothing to check, and so breaks nothing."""
+
+    run_id: str
+    check: Check | None
+
+
+class Seen(NamedTuple):
+    """The checks of one criterion: of each run `alone`, in their order, and of all runs `together`."""
+
+    alone: tuple[OwnCheck, ...]
+    together: Check | None
+
+
+def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -> tuple[Check, ...]:
+    """Return the checks of several runs, each of which counts. `together`: the judgement of their pooled results.
+
+    `replaced`: the ids of simulations that the pooled results leave out.
+    """
+    alone = [(run.run_id, _by_place(_with_replaced(run.judgement, replaced))) for run in runs]
+    pool = _by_place(together.checks)
+    places = dict.fromkeys(place for checks in (*(own for _, own in alone), pool) for place in checks)
+    decided = (
+        RULES[place.criterion.over_runs](
+            Seen(tuple(OwnCheck(run_id, checks.get(place)) for run_id, checks in alone), pool.get(place))
+        )
+        for place in places
+    )
+    return tuple(check for check in decided if check)
+
+
+def unchangeable(judgement: Judgement, *, left: int = 1) -> tuple[Check, ...]:
+    """Return the failed checks of a judgement that `left` further runs cannot change."""
+    metrics = judgement.cause.result.metrics if isinstance(judgement.cause, Completed) else ()
+    summaries = {metric.id for metric in metrics if metric.summary is not None}  # they cannot be pooled
+    return tuple(
+        check
+        for check in judgement.missed
+        if check.verdict is Verdict.FAILED
+        and not _is_silent(check)
+        and (
+            check.criterion.over_runs == "each" or check.metric in summaries or _is_out_of_reach(check, judgement, left)
+        )
+    )
+
+
+def _is_out_of_reach(check: Check, judgement: Judgement, left: int) -> bool:
+    """Return whether a check fails even if every conversation of the `left` repetitions meets it.
+
+    Each repetition has as many conversations as the first run, and replaces all that did not complete so far.
+    """
+    first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
+    measure, requirement = check.measure, check.requirement
+    if measure is None or requirement is None:
+        return False
+    if isinstance(check.criterion, EnoughCompleted):
+        return sum(variant.total for variant in first.variants) < requirement.bound
+    if measure.unit != "share" or measure.interval or check.reference or requirement.operator not in WANTS_HITS:
+        return False
+    alone, variant = _variant(first, check.variant), _variant(judgement, check.variant)
+    wants_hits = WANTS_HITS[requirement.operator]
+    missed = (1.0 - measure.value if wants_hits else measure.value) * variant.total
+    unmet = max(0.0, missed - variant.failed) / (variant.total - variant.failed + left * alone.total)
+    best = 1.0 - unmet if wants_hits else unmet
+    return margin(best, requirement) < -ROUNDING
+
+
+def _variant(judgement: Judgement, name: str) -> Variant:
+    return next(variant for variant in judgement.variants if variant.name == name)
+
+
+def _together(seen: Seen) -> Check | None:
+    """Return the check of all runs together; if they cannot be pooled, every run must meet the criterion."""
+    if seen.together is None or seen.together.verdict is Verdict.ERROR:
+        return _each(seen)
+    first = seen.alone[0].check
+    missed = first.measure if first and not first.passed else None
+    return replace(seen.together, runs=len(seen.alone), first=missed)
+
+
+def _population(seen: Seen) -> Check | None:
+    """Return the check of all runs together, unless all of them agree alone."""
+    alone = {check.verdict if check else Verdict.PASSED for _, check in seen.alone}
+    together = seen.together.verdict if seen.together else None
+    agree = len(alone) == 1 and alone <= {Verdict.PASSED, Verdict.FAILED}
+    return _each(seen) if agree and together not in alone else _together(seen)
+
+
+def _each(seen: Seen) -> Check | None:
+    """Return the check of the run that breaks the criterion or, if none does, of the one that comes closest to it."""
+    counted = [
+        replace(check, runs=len(seen.alone), run_id=run_id)
+        for place, (run_id, check) in enumerate(seen.alone)
+        if check and not (_is_silent(check) and any(not _is_silent(later) for _, later in seen.alone[place + 1 :]))
+    ]
+    return min(counted, key=_closeness, default=None)  # None: a later run has what only a silent one lacked
+
+
+RULES: Final[Mapping[OverRuns, Callable[[Seen], Check | None]]] = {
+    "together": _together,
+    "population": _population,
+    "each": _each,
+}
+
+
+def _by_place(checks: Sequence[Check]) -> dict[Place, Check]:
+    return {Place(check.criterion, check.variant): check for check in checks}
+
+
+def _closeness(check: Check) -> tuple[int, float]:
+    """Return a key that sorts the gravest verdict first, then the smallest margin."""
+    return GRAVITY.index(check.verdict), check.margin or 0.0
+
+
+def _is_silent(check: Check | None) -> bool:
+    """Return whether a check failed only because no simulation completed, so nothing was measured.
+
+    The agent is to blame for that, but a later run with results provides the measure.
+    """
+    if check is None or check.verdict is not Verdict.FAILED:
+        return False
+    return check.measure is None and not isinstance(check.criterion, NoErrorReported)
+
+
+def _with_replaced(judgement: Judgement, replaced: Set[str]) -> tuple[Check, ...]:
+    """Return the checks of a run, counting simulations that a later run replaces as completed."""
+    own = sum(simulation.id in replaced for variant in judgement.variants for simulation in variant.simulations)
+    return tuple(_completed_more(check, own) for check in judgement.checks)
+
+
+def _completed_more(check: Check, more: int) -> Check:
+    if not isinstance(check.criterion, EnoughCompleted) or check.measure is None:
+        return check
+    measure = replace(check.measure, value=check.measure.value + more)
+    verdict = Verdict.PASSED if measure.value >= check.criterion.least else Verdict.FAILED
+    return replace(check, verdict=verdict, measure=measure)
 
 
 class Pool(NamedTuple):

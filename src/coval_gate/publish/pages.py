@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.times import Times
-    from coval_gate.ci.context import Context
-    from coval_gate.ci.host import Host, Page
+    from coval_gate.ci.host import Context, Host, Page
     from coval_gate.config.inputs import Inputs
     from coval_gate.report.model import Report
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from coval_gate.ci.context import Context
+from coval_gate.ci.host import Context
 from coval_gate.model.results import Details
 
 if TYPE_CHECKING:

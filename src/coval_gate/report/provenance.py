@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate import __version__
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import duration
-from coval_gate.config.baselines import Age
-from coval_gate.config.fields import IDENTIFIER, Allowance
+from coval_gate.config.fields import IDENTIFIER, Age, Allowance
 from coval_gate.config.inputs import CONNECTION, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, WHAT, declared
 from coval_gate.model.baseline import BaselineSource
 from coval_gate.report.wording.judgements import link as read_more

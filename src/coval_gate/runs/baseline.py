@@ -14,12 +14,15 @@ from coval_gate.base.errors import CovalError, NotFound, Rejected
 from coval_gate.base.schedule import Wait, together
 from coval_gate.base.text import in_words, whole_number
 from coval_gate.base.times import COLLECTING
+from coval_gate.config.fields import Allowance
 from coval_gate.config.parsing import MOST_RUN_TAGS
 from coval_gate.coval.runs import RunFilter
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.evaluate import population
 from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
+from coval_gate.model.results import RunResult
 from coval_gate.model.run import Completed
 from coval_gate.model.statuses import COMPLETED
-from coval_gate.runs.baseline_runs import end_of_named, load_run
 from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
 from coval_gate.runs.tags import ACCEPTED, FAILED, branch_tag, is_marked, origins, pull_request_of, tags_of
@@ -28,17 +31,58 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.context import Context
+    from coval_gate.ci.host import Context
     from coval_gate.model.baseline import BaselineSource, NotFoundKind
     from coval_gate.model.run import Outcome, Run
     from coval_gate.runs.legs import Session, Trial
 
+UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
+WATCHING: Final = 15.0  # s between two looks at a named run that is not over
 PATIENCE: Final = 300.0  # s during which an outage does not end the search
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches, if a response may be damaged or a list late
 MOST_LISTED: Final = 1000  # runs that a search considers
 
 
 Fit = Literal["fits", "failed", "pull_request", "unknown", "other"]
+
+
+def load_run(session: Session, run: Run) -> Procedure[BaselineRun | str]:
+    """Return a run with its result; a sentence if that is incomplete. Raises CovalError."""
+    simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
+    listed, announced = {simulation.id for simulation in simulations}, set(run.output_ids or ())
+    if not simulations:
+        return f"Coval lists no simulation of run {run.run_id}."
+    total = max(len(announced | listed), population(run, simulations, UNKNOWN_LAUNCH).expected)
+    if len(listed) < total:
+        return f"Coval lists {len(listed)} of the {total} simulations of run {run.run_id}."
+    if not all(simulation.ended for simulation in simulations):
+        return f"Simulations of run {run.run_id} have not ended."
+    if not run.metrics:
+        return f"Coval lists no metric of run {run.run_id}."
+    result = RunResult(run_id=run.run_id, expected=len(simulations), simulations=simulations, metrics=run.metrics)
+    return BaselineRun(run=run, result=result, failed=is_marked(run, FAILED))
+
+
+def end_of_named(session: Session, run_id: str, *, until: float) -> Procedure[float]:
+    """Wait for the end of a named run until the `deadline`, and return until when the search for it may last.
+
+    A poll that fails ends the waiting: the search says why.
+    """
+    client, clock, deadline = session.client, session.clock, session.deadline
+    patience, is_logged = until - clock.now(), False
+    while clock.now() < deadline:
+        try:
+            run = yield from client.get_run(run_id, until=until)
+        except CovalError:
+            break
+        if run.is_over:
+            break
+        if not is_logged:
+            session.log(f"Waiting for the baseline: run {run_id} is {run.status}.")
+            is_logged = True
+        yield Wait(max(0.0, min(WATCHING, deadline - clock.now())))
+        until = max(until, min(deadline, clock.now() + patience))
+    return until
 
 
 class BaselineRuns(NamedTuple):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.context import Context
+    from coval_gate.ci.host import Context
     from coval_gate.config.thresholds import Threshold
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import Persona, TestCase

@@ -17,8 +17,7 @@ from coval_gate.coval.runs import RunFilter
 from coval_gate.model.baseline import LATER_RUNS, REFERENCE_RUNS, BaselineRun, Drift
 from coval_gate.model.run import Completed
 from coval_gate.model.statuses import COMPLETED
-from coval_gate.runs.baseline import PATIENCE, PAUSES
-from coval_gate.runs.baseline_runs import load_run
+from coval_gate.runs.baseline import PATIENCE, PAUSES, load_run
 from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import created_at, fetched
 from coval_gate.runs.tags import FAILED, branch_tag_of, is_marked, origins, pull_request_of, tags_of
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.context import Context
+    from coval_gate.ci.host import Context
     from coval_gate.model.run import Outcome, Run
     from coval_gate.runs.legs import Session, Trial
 

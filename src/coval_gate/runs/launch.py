@@ -1,4 +1,8 @@
-"""Launches a run exactly once: adopts a run whose response was lost, or resumes the run of an earlier attempt.
+"""Prepares a launch, and launches a run exactly once.
+
+A run whose response was lost is adopted, and the run of an earlier attempt is resumed. Checking names and noting what
+later comparisons need costs calls that delay the launch, so a step makes them only if its inputs need them, and side by
+side.
 
 A launch starts phone calls that cost money, so it is sent again only if it surely had no effect: if it never left, if
 Coval itself said so, or if Coval has not listed the run for a while after the connection was closed without a response.
@@ -6,24 +10,200 @@ Coval itself said so, or if Coval has not listed the run for a while after the c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, InputError, LaunchUncertain, RunnerError
-from coval_gate.base.text import duration
+from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.text import duration, in_words, quoted
+from coval_gate.base.times import preparing
+from coval_gate.ci.host import COMMIT, MATRIX, PULL_REQUEST, REPOSITORY
+from coval_gate.config.inputs import LAUNCH_IDS, Problem
+from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
+from coval_gate.coval.launch import LaunchRequest
+from coval_gate.runs.tags import as_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.launch import LaunchRequest
+    from coval_gate.ci.host import Context
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.resources import TestCase
     from coval_gate.model.run import Run
     from coval_gate.runs.earlier import EarlierRuns
     from coval_gate.runs.legs import Session, Trial
     from coval_gate.runs.tags import Tags
 
+DISPLAY_NAME_LIMIT: Final = 200  # characters
+FALLBACK_CREATOR: Final = "coval-gate"
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
 MOST_LAUNCHES: Final = 3  # of one run, each of which was lost without a trace
+
+
+def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
+    """Return the request for `inputs`, with the provenance in `context` as metadata."""
+    return LaunchRequest(
+        agent_id=inputs.agent_id,
+        persona_id=inputs.persona_id,
+        test_set_id=inputs.test_set_id,
+        metric_ids=inputs.metric_ids,
+        persona_metrics=inputs.persona_metrics,
+        mutation_id=inputs.mutation_id,
+        mutation_ids=inputs.mutation_ids,
+        iteration_count=inputs.iteration_count,
+        concurrency=inputs.concurrency,
+        sub_sample_size=inputs.sub_sample_size,
+        sub_sample_seed=inputs.sub_sample_seed,
+        test_case_ids=inputs.test_case_ids,
+        config_overrides=inputs.config_overrides,
+        metadata=_metadata(inputs, context),
+    )
+
+
+def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:
+    """Return the request with tags beside the user's own, the most important first.
+
+    If there is no room for a tag, only the customer's metadata contain it.
+    """
+    metadata = request.metadata
+    own = (*metadata.tags, *tags)[:MOST_RUN_TAGS]
+    customer = {**metadata.customer, **as_metadata(tags)}
+    return request._replace(metadata=metadata._replace(tags=own, customer=customer))
+
+
+def _metadata(inputs: Inputs, context: Context) -> RunMetadata:
+    metadata = read_metadata(inputs.metadata)
+    return RunMetadata(
+        display_name=inputs.display_name or metadata.display_name or _display_name(context),
+        created_by=inputs.created_by or metadata.created_by or context.actor or FALLBACK_CREATOR,
+        template_name=metadata.template_name,
+        tags=inputs.tags or metadata.tags,
+        customer={**_provenance(context), **metadata.customer},  # the user's override the provenance
+    )
+
+
+def _display_name(context: Context) -> str:
+    pull_request = f"#{context.pull_request}" if context.pull_request else ""
+    where = " ".join(part for part in (context.repository, pull_request) if part)
+    sha = context.sha[:7] if context.sha_is_known else ""
+    workflow = context.matrix.after(context.workflow)
+    return " · ".join(part for part in (where, sha, workflow) if part)[:DISPLAY_NAME_LIMIT]
+
+
+def _provenance(context: Context) -> dict[str, Any]:
+    """Return the provenance as flat metadata, with a prefix that distinguishes it from the user's own."""
+    provenance = {
+        REPOSITORY: context.repository,
+        COMMIT: context.sha if context.sha_is_known else "",
+        PULL_REQUEST: context.pull_request,
+        MATRIX: context.matrix.label,
+        "github_run_url": context.run_url,
+        "github_run_attempt": context.run_attempt,
+        "github_actor": context.actor,
+    }
+    return {name: value for name, value in provenance.items() if value}
+
+
+def differences(inputs: Inputs, run: Run) -> tuple[Problem, ...]:
+    """Return a problem for each input that names another agent, persona or test set than the run has."""
+    pairs = ((name, getattr(inputs, name), getattr(run, name)) for name in LAUNCH_IDS)
+    return tuple(
+        Problem(
+            name,
+            f"is {quoted(expected)}, but run {run.run_id} has {quoted(actual)}; wait for a run with this "
+            f"{_noun(name)}, or leave {name} empty.",
+        )
+        for name, expected, actual in pairs
+        if expected and actual and expected != actual
+    )
+
+
+def not_shown(inputs: Inputs, run: Run) -> str:
+    """Return a sentence on the inputs that cannot be compared; empty if Coval shows all of them."""
+    names = [name for name in LAUNCH_IDS if getattr(inputs, name) and not getattr(run, name)]
+    nouns = in_words([_noun(name) for name in names])
+    return f"{in_words(names)} cannot be checked: Coval does not show the {nouns} of run {run.run_id}." if names else ""
+
+
+def _noun(name: str) -> str:
+    return name.removesuffix("_id").replace("_", " ")
+
+
+def is_compared(inputs: Inputs) -> bool:
+    """Return whether the run is compared with earlier runs, or later runs with it."""
+    return (
+        bool(inputs.promote or inputs.drift)
+        or inputs.accept
+        or (inputs.baseline is not None and inputs.baseline.kind != "base")
+    )
+
+
+def prepare(session: Session, trial: Trial, context: Context) -> Procedure[None]:
+    """Check the metrics and the baseline that the criteria name, and add the fingerprint to the request of the trial.
+
+    A repetition needs neither: its first run was checked, and a repetition is never a
+    baseline. Raises InputError if the launch would certainly be useless.
+    """
+    if trial.repetition:
+        return
+    inputs, clock = session.inputs, session.clock
+    session = session._replace(deadline=preparing(clock.now(), session.deadline))
+    work: list[Procedure[None]] = []
+    if inputs.fail_on_metric_id or any(threshold.metric for threshold in inputs.thresholds):
+        from coval_gate.runs.lookups import check_names
+
+        work.append(check_names(session))
+    source = inputs.baseline
+    if source and source.kind != "base" and _looks_up(inputs):
+        from coval_gate.runs.lookups import check_baseline
+
+        work.append(check_baseline(session, source, trial.ids, context))
+    if is_compared(inputs):
+        work.append(_add_fingerprint(session, trial))
+    all_or_first_error((yield from together(work, clock)))
+
+
+def _looks_up(inputs: Inputs) -> bool:
+    """Return whether a threshold compares the run with its baseline; in mode launch, a later step may do so."""
+    compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
+    return inputs.mode == "launch" or (compares and not inputs.accept)
+
+
+def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
+    """Add a fingerprint of all that can be read in time."""
+    from coval_gate.coval.resources import Persona
+    from coval_gate.runs.comparable import fingerprint_of
+
+    if trial.request is None:
+        return
+    request = trial.request
+    reading_persona = session.client.get_persona(request.persona_id, until=session.deadline)
+    cases, persona = yield from together([_cases(session, request), reading_persona], session.clock)
+    unread: dict[str, CovalError] = {}
+    for what, result in (("test cases", cases), ("persona", persona)):
+        if isinstance(result, CovalError):
+            unread[what] = result
+        elif isinstance(result, Exception):
+            raise result
+    if unread:
+        why = next(iter(unread.values())).what
+        session.log(
+            f"The {' and the '.join(unread)} could not be read, so later comparisons cannot see changes there: {why}"
+        )
+    fingerprint = fingerprint_of(
+        request.parameters,
+        cases if isinstance(cases, list) else (),
+        persona if isinstance(persona, Persona) else None,
+    )
+    customer = {**request.metadata.customer, **fingerprint.as_metadata()}
+    trial.request = request._replace(metadata=request.metadata._replace(customer=customer))
+
+
+def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]]:
+    """Return the test cases that the run may have. Raises CovalError."""
+    cases = yield from session.client.list_test_cases(request.test_set_id, until=session.deadline)
+    return [case for case in cases if not request.test_case_ids or case.id in request.test_case_ids]
 
 
 class Launcher(NamedTuple):

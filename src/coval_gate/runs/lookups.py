@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.context import Context
+    from coval_gate.ci.host import Context
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.resources import MetricDefinition
     from coval_gate.model.baseline import BaselineSource

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.context import Context
+    from coval_gate.ci.host import Context
     from coval_gate.config.inputs import Inputs
     from coval_gate.model.baseline import Obstacle
     from coval_gate.model.run import Run

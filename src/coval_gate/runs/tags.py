@@ -18,12 +18,12 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.base.text import whole_number
-from coval_gate.ci.context import COMMIT, PULL_REQUEST, REPOSITORY
+from coval_gate.ci.host import COMMIT, PULL_REQUEST, REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from coval_gate.ci.context import Context
+    from coval_gate.ci.host import Context
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.model.run import Run
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base.errors import HostError
-from coval_gate.base.network import NetworkError
 from coval_gate.base.schedule import repeat
 from coval_gate.base.text import duration, json_in, quoted
-from coval_gate.base.transport import TOO_LATE, Request, Server, Timeouts, Transport
+from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Server, Timeouts, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

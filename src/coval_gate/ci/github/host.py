@@ -16,8 +16,7 @@ from actions_toolkit.file_command import prepare_key_value_message
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, visible
-from coval_gate.ci.context import Context, Head
-from coval_gate.ci.host import MOST_WARNINGS, Console, resembles_command
+from coval_gate.ci.host import MOST_WARNINGS, Console, Context, Head, resembles_command
 from coval_gate.ci.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from coval_gate.base.runtime import Runtime
-    from coval_gate.ci.context import Withheld
-    from coval_gate.ci.host import Level, Page
+    from coval_gate.ci.host import Level, Page, Withheld
     from coval_gate.config.inputs import Inputs
 
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"

@@ -44,11 +44,10 @@ from coval_gate.report.limits import (
 from coval_gate.report.metrics import entries_of, variant_key
 from coval_gate.report.provenance import configuration, run_page, what_ran
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import no_baseline_text
+from coval_gate.report.wording.baselines import no_baseline_text, report_text
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, shown_verdict
 from coval_gate.report.wording.comparisons import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention
-from coval_gate.report.wording.promotion import report_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,11 +20,10 @@ from coval_gate.report.tables import (
     unstable,
 )
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import path_title
+from coval_gate.report.wording.baselines import path_title, report_text
 from coval_gate.report.wording.checks import actual_text, first_text, note_text, shown_verdict
 from coval_gate.report.wording.comparisons import notes_title
 from coval_gate.report.wording.judgements import MARKS
-from coval_gate.report.wording.promotion import report_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,14 +10,13 @@ from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.html.cards import cards, dated_run
 from coval_gate.report.html.plots import scale, trend
-from coval_gate.report.html.rows import web_address
-from coval_gate.report.html.table import table
+from coval_gate.report.html.table import table, web_address
 from coval_gate.report.limits import MOST_FLIPS, MOST_TABLE_CRITERIA
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import all_provenance, links, named_in_heading, of_leg, other_inputs
 from coval_gate.report.tables import FEW_FLIPS
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import path_text, value_text
+from coval_gate.report.wording.baselines import path_text, report_text, value_text
 from coval_gate.report.wording.checks import actual_text, check_text, first_text, note_text, shown_verdict
 from coval_gate.report.wording.clauses import in_figures, stability_word
 from coval_gate.report.wording.comparisons import (
@@ -31,7 +30,6 @@ from coval_gate.report.wording.comparisons import (
     trend_text,
 )
 from coval_gate.report.wording.criteria import criterion_text
-from coval_gate.report.wording.promotion import report_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

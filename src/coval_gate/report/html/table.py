@@ -1,23 +1,291 @@
-"""The table of all simulations in the HTML report, by leg and test case. Pure."""
+"""The table of all simulations in the HTML report: by leg and test case, a row and the details of each. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.base.text import one_line
+from coval_gate.base.text import number, one_line, plural, stopwatch
 from coval_gate.judge.findings import reference_of
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
-from coval_gate.report.html.rows import NAME, WORDS, Column, Room, RowView, Source, row_view
-from coval_gate.report.limits import MISSES_ROOM, MOST_COLUMNS, MOST_TABLE_ROWS, TEXTS_ROOM, TRANSCRIPTS_ROOM
+from coval_gate.report.formats.digest import prompt_of
+from coval_gate.report.limits import (
+    LONGEST_TEXT,
+    LONGEST_TURN,
+    MISSES_ROOM,
+    MOST_COLUMNS,
+    MOST_PROMPTS,
+    MOST_TABLE_ROWS,
+    MOST_VALUES,
+    TEXTS_ROOM,
+    TRANSCRIPTS_ROOM,
+)
+from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import USUAL_ID
+from coval_gate.report.wording.checks import here_text
+from coval_gate.report.wording.clauses import stability_text, value_text
+from coval_gate.report.wording.criteria import mention
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
-    from coval_gate.model.results import Metric
+    from coval_gate.judge.findings import Miss
+    from coval_gate.model.results import Metric, Turn, Value
     from coval_gate.report.model import LegReport, Report
+    from coval_gate.report.simulations import SimulationRow
+
+WEB: Final = re.compile(r"https?://[!-~]+")  # without spaces, control characters and lookalikes
+NAME: Final = 200  # characters of a name
+BAR: Final = 100  # width of the longest latency
+WORDS: Final = {Verdict.SKIPPED: "tolerated"}  # of a row; others have the verdict's own word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A metric that has a column."""
+
+    id: str
+    name: str
+    numeric: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissView:
+    """A missed criterion, with the simulation's value and the judge's explanation."""
+
+    criterion: str
+    here: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueView:
+    """A metric's value on a simulation, the judge's explanation, and the first criteria that it misses."""
+
+    name: str
+    value: str
+    text: str
+    missed: bool
+    criteria: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnView:
+    """A turn, its time in the conversation, and the pause before it where the agent answers."""
+
+    role: str
+    text: str
+    at: str
+    latency: str
+    bar: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """The last turns of a conversation, and how many are left out."""
+
+    turns: tuple[TurnView, ...]
+    left_out: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowView:
+    """A simulation. `anchor` is its address on the page, `change` how its test case changed since the baseline.
+
+    `place` counts from the worst. `misses` are the first criteria that it misses; `general` are those without a metric.
+    """
+
+    place: int
+    anchor: str
+    id: str
+    verdict: str
+    word: str
+    name: str
+    iteration: str
+    case: str
+    variant: str
+    leg: str
+    trouble: str
+    url: str
+    stability: str
+    flaky: bool
+    change: str
+    misses: tuple[MissView, ...] = ()
+    general: tuple[str, ...] = ()
+    more_misses: int = 0
+    cells: tuple[str, ...] = ()
+    values: tuple[ValueView, ...] = ()
+    conversation: Conversation | None = None
+    prompt: str = ""
+    status: str = ""
+
+    @property
+    def explained(self) -> bool:
+        """Whether any value has an explanation or a missed criterion."""
+        return any(value.text or value.criteria for value in self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A row with its leg, and its place among the leg's rows."""
+
+    row: SimulationRow
+    leg: LegReport
+    place: int
+
+
+class Room(NamedTuple):
+    """The room of each row: characters of explanations, missed criteria, characters of a transcript."""
+
+    texts: int
+    misses: int
+    transcript: int
+
+
+def row_view(
+    report: Report,
+    source: Source,
+    columns: Sequence[Column],
+    changes: Mapping[tuple[str, str], str],
+    place: int,
+    anchor: str,
+    leg_key: str,
+    room: Room,
+) -> RowView:
+    """Return what the page shows of a simulation."""
+    row, leg = source.row, source.leg
+    simulation = row.simulation
+    metrics = leg.result.metrics if leg.result else ()
+    values = {metric.id: metric.values[simulation.id] for metric in metrics if simulation.id in metric.values}
+    misses = row.misses[: room.misses]
+    missed = _missed(misses)
+    blamed = {miss.check.metric for miss in row.misses}
+    ids = {metric.id for metric in metrics}
+    turns = leg.details.transcripts.get(simulation.id, ())
+    texts = dict(_texts(row, blamed, room.texts))
+    return RowView(
+        place=place,
+        anchor=anchor,
+        id=one_line(simulation.id, NAME),
+        verdict=row.verdict.value,
+        word=WORDS.get(row.verdict, row.verdict.value),
+        name=one_line(row.name, NAME),
+        iteration=f"{row.iteration} of {row.of}" if row.of > 1 else "",
+        case=f"{leg_key} {one_line(simulation.test_case_id or simulation.id, NAME)}",
+        variant=one_line(variant_key(simulation.mutation), NAME),
+        leg=one_line(leg.name, NAME),
+        trouble=one_line(row.trouble),
+        url=web_address(row.url),
+        stability=stability_text(row.stability) if row.stability else "",
+        flaky=bool(row.stability and row.stability.is_flaky),
+        change=changes.get((simulation.mutation, simulation.test_case_id), ""),
+        misses=tuple(
+            MissView(
+                criterion=one_line(mention(miss.check.criterion), NAME),
+                here=here_text(miss),
+                why=texts.get(miss.check.metric, ""),
+            )
+            for miss in misses
+        ),
+        general=tuple(criterion for metric, criteria in missed.items() if metric not in ids for criterion in criteria),
+        more_misses=row.more_misses + len(row.misses) - len(misses),
+        cells=tuple(_cell(values.get(column.id)) for column in columns),
+        values=tuple(_values(metrics, values, texts, missed, blamed)),
+        conversation=conversation(turns, room.transcript),
+        prompt=prompt_of(report, leg, row) if place < MOST_PROMPTS and row.verdict is not Verdict.PASSED else "",
+        status=one_line(simulation.status, NAME),
+    )
+
+
+def _cell(value: Value | None) -> str:
+    return "" if value is None else value_text(value)
+
+
+def _missed(misses: Sequence[Miss]) -> dict[str, tuple[str, ...]]:
+    """Return the missed criteria by the id of their metric, which is empty without one."""
+    by_metric: dict[str, list[str]] = {}
+    for miss in misses:
+        by_metric.setdefault(miss.check.metric, []).append(one_line(mention(miss.check.criterion), NAME))
+    return {metric: tuple(criteria) for metric, criteria in by_metric.items()}
+
+
+def _texts(row: SimulationRow, missed: Container[str], room: int) -> Iterator[tuple[str, str]]:
+    """Yield explanations by metric id, those of missed criteria first, until the room is used up."""
+    for metric in sorted(row.texts, key=lambda metric: metric not in missed):
+        if room <= 1:
+            return
+        text = one_line(row.texts[metric], min(LONGEST_TEXT, room))
+        room -= len(text)
+        if text:
+            yield metric, text
+
+
+def _values(
+    metrics: Sequence[Metric],
+    values: Mapping[str, Value],
+    texts: Mapping[str, str],
+    missed: Mapping[str, tuple[str, ...]],
+    blamed: Container[str],
+) -> Iterator[ValueView]:
+    """Yield at most MOST_VALUES values; those of missed criteria come first."""
+    shown = sorted(
+        (
+            candidate
+            for candidate in metrics
+            if candidate.id in values or candidate.id in texts or candidate.id in blamed
+        ),
+        key=lambda candidate: candidate.id not in blamed,
+    )
+    for metric in shown[:MOST_VALUES]:
+        yield ValueView(
+            name=one_line(metric.name, NAME),
+            value=_cell(values.get(metric.id)) or "no value",
+            text=texts.get(metric.id, ""),
+            missed=metric.id in blamed,
+            criteria=missed.get(metric.id, ()),
+        )
+
+
+def conversation(turns: Sequence[Turn], room: int) -> Conversation | None:
+    """Return as many of the last turns as the room (in characters) allows; None without turns."""
+    if not turns:
+        return None
+    latencies = list(_latencies(turns))
+    longest = max((seconds for seconds in latencies if seconds is not None), default=0.0)
+    shown = [_turn(turn, latency, longest) for turn, latency in zip(turns, latencies, strict=True)]
+    first = len(shown)
+    while first and (first == len(shown) or len(shown[first - 1].text) <= room):
+        first -= 1
+        room -= len(shown[first].text)
+    return Conversation(turns=tuple(shown[first:]), left_out=plural(first, "earlier turn") if first else "")
+
+
+def _latencies(turns: Sequence[Turn]) -> Iterator[float | None]:
+    """Yield how many seconds the agent took to answer; None where it does not answer, or the times are unknown."""
+    before: Turn | None = None
+    for turn in turns:
+        answers = before is not None and before.role == "persona" and turn.role == "agent"
+        is_timed = answers and turn.start is not None and before is not None and before.end is not None
+        yield max(0.0, (turn.start or 0.0) - (before.end or 0.0)) if is_timed and before else None
+        before = turn
+
+
+def _turn(turn: Turn, latency: float | None, longest: float) -> TurnView:
+    return TurnView(
+        role=turn.role,
+        text=one_line(turn.text, LONGEST_TURN),
+        at="" if turn.start is None else stopwatch(turn.start),
+        latency="" if latency is None else f"{number(round(latency, 2))} s",
+        bar=round(BAR * latency / longest, 1) if latency and longest else 0.0,
+    )
+
+
+def web_address(url: str) -> str:
+    """Return a web address unchanged; empty for anything else, such as a script."""
+    return url if WEB.fullmatch(url) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.clauses import VALUE_SHOWN, runs_text, value_text
 from coval_gate.report.wording.comparisons import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention, words_of
-from coval_gate.report.wording.problem_texts import seen_text
-from coval_gate.report.wording.problems import problem_reason, problem_text
+from coval_gate.report.wording.problems import problem_reason, problem_text, seen_text
 
 if TYPE_CHECKING:
     from coval_gate.judge.checks import Check

@@ -1,40 +1,355 @@
 """Each kind of problem in English: why a criterion could not be measured, in a few words or as a sentence.
 
-Each kind has one entry in WORDS.
+Each kind has one entry in WORDS. What is so for every threshold does not name one, so that it is said once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from coval_gate.base.text import in_words, plural, quoted
-from coval_gate.judge.criteria import MetricPresent, TargetMet, ThresholdHolds, VariantsPresent
+from coval_gate.judge.criteria import (
+    MetricPresent,
+    MetricsHaveTargets,
+    TargetMet,
+    ThresholdHolds,
+    ValueAbsent,
+    VariantsPresent,
+)
+from coval_gate.judge.findings import reference_of
 from coval_gate.judge.problems import (
+    Accepted,
+    CannotOccur,
+    CasesUnknown,
     ErrorReported,
     Flaky,
+    JudgeChanged,
+    NoBaseline,
+    NoMutations,
+    NoNumbers,
     NoSuchMetric,
+    NoSuchValue,
     NoTargets,
+    NotInBaseline,
     NotListed,
     NotSettled,
+    NoValues,
+    OneValue,
+    OnlySummary,
     OtherCases,
+    PersonaChanged,
     SeveralMetrics,
+    TooFewShared,
+    UnequalCounts,
+    UnusableBaseline,
     UnusableTarget,
     VariantsMissing,
 )
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.baselines import DRIFT_WORDS, ProblemWords
-from coval_gate.report.wording.clauses import all_runs_text, runs_text, target_problem_text, whom
-from coval_gate.report.wording.problem_texts import COMPARISON_WORDS, VALUE_WORDS
+from coval_gate.report.wording.baselines import (
+    DRIFT_WORDS,
+    OTHER_METRIC_TEXT,
+    OTHER_PERSONA,
+    OTHER_PERSONA_TEXT,
+    START_OVER,
+    ProblemWords,
+    dated_text,
+    left_out_text,
+    no_baseline_text,
+    no_simulations_text,
+)
+from coval_gate.report.wording.clauses import (
+    VALUE_SHOWN,
+    aggregate_text,
+    all_runs_text,
+    runs_text,
+    target_problem_text,
+    threshold_text,
+    value_text,
+    whom,
+)
+from coval_gate.report.wording.comparisons import NAMES
+from coval_gate.report.wording.criteria import words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criterion
     from coval_gate.judge.problems import Problem
+    from coval_gate.model.results import Value
+    from coval_gate.model.run import Run
 
+P = TypeVar("P", NoValues, OneValue, NoNumbers, CannotOccur, NoSuchValue, OnlySummary)
+VALUES_SHOWN: Final = 8  # that a metric can have
 NAMES_SHOWN: Final = 8  # metrics of a run that lacks the one that was named, in a sentence
 FEW_NAMES: Final = 3  # the same, in a few words
+
+
+class ValueWords(ProblemWords[P]):
+    """How one kind of problem with values reads."""
+
+    def in_reference(self, problem: P, reference: str) -> str:
+        """Return the same about the values of the reference, as a clause."""
+        return f"the {reference}'s values of {problem.metric} are of another kind"
+
+
+class OfNoValues(ValueWords[NoValues]):
+    def text(self, problem: NoValues) -> str:
+        del problem
+        return "no simulation has a value"
+
+    def reason(self, check: Check, problem: NoValues, about: str) -> str:
+        if isinstance(check.criterion, ValueAbsent):
+            left_open = words_of(check.criterion).left_open(check.criterion)
+            return f"{problem.metric} has no individual values{about}, so {left_open}"
+        return f"{problem.metric} has no values{about}"
+
+    def in_reference(self, problem: NoValues, reference: str) -> str:
+        return f"the {reference} has no values of {problem.metric}"
+
+
+class OfOneValue(ValueWords[OneValue]):
+    def text(self, problem: OneValue) -> str:
+        del problem
+        return "only one simulation has a value"
+
+    def reason(self, check: Check, problem: OneValue, about: str) -> str:
+        return f"{problem.metric} has only one value{about}, so {aggregate_text(check.criterion)} is unknown"
+
+    def in_reference(self, problem: OneValue, reference: str) -> str:
+        return f"the {reference} has only one value of {problem.metric}"
+
+
+class OfNoNumbers(ValueWords[NoNumbers]):
+    def text(self, problem: NoNumbers) -> str:
+        return f"some values are not numbers: {_samples_text(problem.samples)}"
+
+    def reason(self, check: Check, problem: NoNumbers, about: str) -> str:
+        unknown = f"{aggregate_text(check.criterion)} is unknown{about}"
+        return f"{problem.metric} has values that are not numbers ({_samples_text(problem.samples)}), so {unknown}"
+
+    def in_reference(self, problem: NoNumbers, reference: str) -> str:
+        return f"the {reference} has values of {problem.metric} that are not numbers"
+
+
+class OfCannotOccur(ValueWords[CannotOccur]):
+    def text(self, problem: CannotOccur) -> str:
+        return f"its values are {_kind(problem)}: {_different_text(problem)}"
+
+    def reason(self, check: Check, problem: CannotOccur, about: str) -> str:
+        named = " or ".join(quoted(value, VALUE_SHOWN) for value in problem.wanted)
+        why = f"its values are {_kind(problem)} ({_different_text(problem)})"
+        left_open = words_of(check.criterion).left_open(check.criterion)
+        return f"{problem.metric} cannot be {named}{about}: {why}, so {left_open}"
+
+
+class OfNoSuchValue(ValueWords[NoSuchValue]):
+    def text(self, problem: NoSuchValue) -> str:
+        if problem.similar:
+            return f"did you mean {value_text(problem.similar)}?"
+        return f"its values are {_values_text(problem)}"
+
+    def reason(self, check: Check, problem: NoSuchValue, about: str) -> str:
+        del about
+        named = " or ".join(quoted(value, VALUE_SHOWN) for value in problem.wanted)
+        verb = "cannot be" if problem.allowed else "is never"
+        meant = f" (did you mean {value_text(problem.similar)}?)" if problem.similar else ""
+        left_open = words_of(check.criterion).left_open(check.criterion)
+        return f"{problem.metric} {verb} {named}{meant}: {_known_values(problem)}, so {left_open}"
+
+
+class OfOnlySummary(ValueWords[OnlySummary]):
+    def text(self, problem: OnlySummary) -> str:
+        del problem
+        return "Coval reports no individual values"
+
+    def reason(self, check: Check, problem: OnlySummary, about: str) -> str:
+        metric = problem.metric
+        if isinstance(check.criterion, MetricsHaveTargets):
+            return f"Coval reports neither the id nor individual values of {metric}, so its target cannot be judged"
+        unknown = f"{aggregate_text(check.criterion)} is unknown{about}"
+        return f"Coval reports no individual values of {metric}, so {unknown}"
+
+    def in_reference(self, problem: OnlySummary, reference: str) -> str:
+        return f"Coval reports no individual values of {problem.metric} for the {reference}"
+
+
+VALUE_WORDS: Final[Mapping[type[Any], ValueWords[Any]]] = {
+    NoValues: OfNoValues(),
+    OneValue: OfOneValue(),
+    NoNumbers: OfNoNumbers(),
+    CannotOccur: OfCannotOccur(),
+    NoSuchValue: OfNoSuchValue(),
+    OnlySummary: OfOnlySummary(),
+}
+
+
+def seen_text(seen: Sequence[str], different: int) -> str:
+    """Return some of a metric's texts, and how many more there are."""
+    more = f" and {different - len(seen):,} more" if different > len(seen) else ""
+    return ", ".join(value_text(value) for value in seen) + more
+
+
+def _known_values(problem: NoSuchValue) -> str:
+    """Return which values the metric can have, and which were seen, as a clause."""
+    if not problem.allowed:
+        return f"the values seen are {_values_text(problem)}"
+    return f"its values are {_values_text(problem)}" + (
+        f" (seen: {seen_text(problem.seen, problem.different)})" if problem.seen else ""
+    )
+
+
+def _values_text(problem: NoSuchValue) -> str:
+    if problem.allowed:
+        return in_words([value_text(value) for value in problem.allowed], "or", VALUES_SHOWN)
+    return seen_text(problem.seen, problem.different)
+
+
+def _samples_text(samples: Sequence[Value]) -> str:
+    return ", ".join(sorted({value_text(sample) for sample in samples}))
+
+
+def _kind(problem: CannotOccur) -> str:
+    return "numbers" if isinstance(problem.samples[0], float) else "text"
+
+
+def _different_text(problem: CannotOccur) -> str:
+    """Return samples of the values; numbers without commas, as users must write them."""
+    shown = [f"{sample:.10g}" if isinstance(sample, float) else value_text(sample) for sample in problem.samples]
+    more = problem.different - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")
+
+
+class OfNoMutations(ProblemWords[NoMutations]):
+    def text(self, problem: NoMutations) -> str:
+        del problem
+        return "the run has no mutations"
+
+    def reason(self, check: Check, problem: NoMutations, about: str) -> str:
+        del problem, about
+        return f"{_threshold(check)} compares mutations with the agent itself, but the run has no mutations"
+
+
+class OfNoBaseline(ProblemWords[NoBaseline]):
+    def text(self, problem: NoBaseline) -> str:
+        del problem
+        return "no baseline"
+
+    def reason(self, check: Check, problem: NoBaseline, about: str) -> str:
+        del check, about
+        return f"There is no baseline: {no_baseline_text(problem.source, problem.reason)}"
+
+
+class OfNotInBaseline(ProblemWords[NotInBaseline]):
+    def text(self, problem: NotInBaseline) -> str:
+        return f"the baseline does not have the {problem.what}"
+
+    def reason(self, check: Check, problem: NotInBaseline, about: str) -> str:
+        if problem.what == "mutation":
+            reference = NAMES[reference_of(check)]
+            return _incomparable(check, about, f"the {reference} {no_simulations_text(problem.name)}")
+        return _incomparable(check, about, f"no baseline run has the metric {problem.name}; {START_OVER}")
+
+
+class OfUnusableBaseline(ProblemWords[UnusableBaseline]):
+    def text(self, problem: UnusableBaseline) -> str:
+        del problem
+        return "the baseline's values cannot be compared"
+
+    def reason(self, check: Check, problem: UnusableBaseline, about: str) -> str:
+        words = VALUE_WORDS[type(problem.problem)]
+        return _incomparable(check, about, words.in_reference(problem.problem, NAMES[reference_of(check)]))
+
+
+class OfAccepted(ProblemWords[Accepted]):
+    def text(self, problem: Accepted) -> str:
+        del problem
+        return "accepted"
+
+    def reason(self, check: Check, problem: Accepted, about: str) -> str:
+        del problem, about
+        return f"{_threshold(check)} is not compared: a person accepted this run"
+
+
+class OfPersonaChanged(ProblemWords[PersonaChanged]):
+    def text(self, problem: PersonaChanged) -> str:
+        del problem
+        return OTHER_PERSONA_TEXT
+
+    def reason(self, check: Check, problem: PersonaChanged, about: str) -> str:
+        del check, about
+        return f"{_nothing_like(problem.since)}: {OTHER_PERSONA}; {START_OVER}"
+
+
+class OfJudgeChanged(ProblemWords[JudgeChanged]):
+    def text(self, problem: JudgeChanged) -> str:
+        del problem
+        return OTHER_METRIC_TEXT
+
+    def reason(self, check: Check, problem: JudgeChanged, about: str) -> str:
+        del check
+        return f"{_nothing_like(problem.since)}{about}: it used another version of {problem.metric}; {START_OVER}"
+
+
+class OfCasesUnknown(ProblemWords[CasesUnknown]):
+    def text(self, problem: CasesUnknown) -> str:
+        del problem
+        return "the test cases are unknown"
+
+    def reason(self, check: Check, problem: CasesUnknown, about: str) -> str:
+        del check, problem, about
+        return "Nothing can be compared: Coval does not say which test case each simulation belongs to"
+
+
+class OfTooFewShared(ProblemWords[TooFewShared]):
+    def text(self, problem: TooFewShared) -> str:
+        return plural(problem.shared, "shared test case")
+
+    def reason(self, check: Check, problem: TooFewShared, about: str) -> str:
+        left = left_out_text(problem.left_out, NAMES[reference_of(check)])
+        if not problem.shared and problem.since and problem.left_out.changed:
+            nothing = f"{_nothing_like(problem.since)}{about}"
+            return f"{nothing}: no test case is still the same (left out: {left}); {START_OVER}"
+        why = f"; left out: {left}" if left else ""
+        few = f"{plural(problem.shared, 'shared test case')}, but a comparison needs at least two{why}"
+        return _incomparable(check, about, few)
+
+
+class OfUnequalCounts(ProblemWords[UnequalCounts]):
+    def text(self, problem: UnequalCounts) -> str:
+        return f"{problem.now:,} simulations, not {problem.earlier:,}"
+
+    def reason(self, check: Check, problem: UnequalCounts, about: str) -> str:
+        counts = f"this run has {problem.now:,} and the {NAMES[reference_of(check)]} {problem.earlier:,}"
+        use = "use a rate, or launch both with the same iteration_count"
+        return _incomparable(check, about, f"it counts simulations, of which {counts}; {use}")
+
+
+COMPARISON_WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
+    NoMutations: OfNoMutations(),
+    NoBaseline: OfNoBaseline(),
+    NotInBaseline: OfNotInBaseline(),
+    UnusableBaseline: OfUnusableBaseline(),
+    Accepted: OfAccepted(),
+    PersonaChanged: OfPersonaChanged(),
+    JudgeChanged: OfJudgeChanged(),
+    CasesUnknown: OfCasesUnknown(),
+    TooFewShared: OfTooFewShared(),
+    UnequalCounts: OfUnequalCounts(),
+}
+
+
+def _threshold(check: Check) -> str:
+    return threshold_text(check.criterion.threshold) if isinstance(check.criterion, ThresholdHolds) else ""
+
+
+def _incomparable(check: Check, about: str, why: str) -> str:
+    return f"{_threshold(check)} cannot be compared{about}: {why}"
+
+
+def _nothing_like(run: Run) -> str:
+    return f"Nothing can be compared with the baseline, run {dated_text(run)}"
 
 
 def problem_text(problem: Problem) -> str:
