@@ -32,6 +32,11 @@ settings.load_profile("same")
 os.environ["no_proxy"] = "127.0.0.1"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Let three workers share two cores: many tests wait for a socket or another process now and then."""
+    return (os.cpu_count() or 2) * 3 // 2
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write golden files instead of comparing with them")
 

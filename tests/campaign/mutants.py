@@ -264,7 +264,8 @@ MUTANTS: Final = (
     mutant(
         "trust the tag filter alone",
         SetCondition(runs_with, mentions="same", value=False),
-        caught_by="one_launch_per_step no_orphaned_run rerun_resumes run_belongs_to_step verdict_matches_run",
+        caught_by="one_launch_per_step no_orphaned_run rerun_resumes run_belongs_to_step verdict_matches_run "
+        "left_repetitions_are_ended",
     ),
     mutant(
         "launch although the look-up failed",
