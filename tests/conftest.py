@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+import threading
 from difflib import unified_diff
 from importlib import import_module
 from pathlib import Path
@@ -18,9 +20,10 @@ import coval_sandbox
 from support import TALLY, VirtualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 GOLDEN = Path(__file__).parent / "golden"
+IS_MEASURED = pytest.StashKey[bool]()  # whether the case counts for coverage
 
 # No deadlines: the speed of the machine does not matter. `make test` tries the same examples in every run, so that a
 # change fails only because of its own bugs. `make fuzz` searches at random; what it finds becomes an @example.
@@ -71,13 +74,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     measured = set()
     for item in items:
-        if (test := item.nodeid.partition("[")[0]) in measured:
-            item.add_marker(pytest.mark.no_cover)
+        test = item.nodeid.partition("[")[0]
+        item.stash[IS_MEASURED] = test not in measured and not item.get_closest_marker("untraced")
         measured.add(test)
     for package in (coval_gate, coval_sandbox):  # a case that is not measured may be the first to import a module
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith(".__main__"):
                 import_module(module.name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Trace no case that is not measured. In a worker, the marker no_cover of pytest-cov leaves a second trace on."""
+    if item.stash.get(IS_MEASURED, True):
+        return (yield)
+    tracer, tracer_of_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracer)
+        threading.settrace(tracer_of_threads)
 
 
 def pytest_collection_finish() -> None:

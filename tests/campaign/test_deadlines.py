@@ -21,6 +21,8 @@ from selection import crossed, shares
 if TYPE_CHECKING:
     from campaign.simulate import History
 
+pytestmark = pytest.mark.untraced
+
 MORE: Final = 10.0  # s after max_wait_time
 INTERRUPT_TIME: Final = 6.0  # s from a signal to the end
 POST_TIME: Final = 200.0  # s for a post step, of the five minutes that the runner gives all of them

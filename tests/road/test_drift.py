@@ -94,6 +94,7 @@ def test_first_run_takes_tag_and_keeps_it(nights: Callable[..., Nights]) -> None
     assert past.holders == [0]
 
 
+@pytest.mark.untraced
 def test_slow_decline_fails_although_no_night_is_worse_than_the_one_before(nights: Callable[..., Nights]) -> None:
     past = nights()
     past.begin()

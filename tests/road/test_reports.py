@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree as ET
@@ -633,30 +634,29 @@ def written_by(result: StepResult, github: FakeGitHub) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(
-    "cases",
-    shares(
-        [*((name, True) for name in DISGUISES), *((name, False) for name in DISGUISES if "\\" in DISGUISES[name]("_"))],
-        one_of=15,
-    ),
-)
+PLACES = ("test case", "error", "run")  # where a server repeats the key
+ESCAPED = [(name, True) for name in DISGUISES]
+UNESCAPED = [(name, False) for name in DISGUISES if "\\" in DISGUISES[name]("_")]
+
+
+@pytest.mark.parametrize("cases", shares(zip(ESCAPED + UNESCAPED, cycle(PLACES)), one_of=16))
 def test_disguised_secrets_in_responses_are_in_no_report(
-    cases: list[tuple[str, bool]],
+    cases: list[tuple[tuple[str, bool], str]],
     run_step_with_reports: Callable[..., StepResult],
     github: FakeGitHub,
     tmp_path: Path,
     subtests: pytest.Subtests,
 ) -> None:
     prompt_in(tmp_path / "workspace")
-    for disguise, escaped in cases:
-        with subtests.test(f"{disguise} {escaped}"):
+    for (disguise, escaped), place in cases:
+        with subtests.test(f"{disguise} {escaped} {place}"):
             github.faults.clear()
             github.requests_seen.clear()
-            assert_no_secret_in_reports(disguise, escaped, run_step_with_reports, github)
+            assert_no_secret_in_reports(disguise, escaped, place, run_step_with_reports, github)
 
 
 def assert_no_secret_in_reports(
-    disguise: str, escaped: bool, run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
+    disguise: str, escaped: bool, place: str, run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
 ) -> None:
     """A server repeats the key in its texts. If it is not `escaped`, the JSON itself is written that way."""
     key, token = DISGUISES[disguise](KEY), DISGUISES[disguise](TOKEN)
@@ -664,17 +664,17 @@ def assert_no_secret_in_reports(
     cases = f'{{"test_cases": [{{"id": "echo", "description": "{inside}"}}]}}'
     error = f'{{"error": {{"message": "no such key {inside}", "details": [{{"description": "{inside}"}}]}}}}'
     run = f'{{"run": {{"status": "FAILED", "error": "{"x" * 300} {inside}", "error_status": "{inside}"}}}}'
+    fault, given = {
+        "test case": (f"GET /test-cases -> json {cases}", {"test_set_id": "failing1", "thresholds": THRESHOLDS}),
+        "error": (f"GET /runs/* #2- -> body {error}", {"max_wait_time": "60"}),
+        "run": (f"GET /runs/* #2- -> body {run}", {}),
+    }[place]
     github.faults.append(Fault(f"POST */statuses/* -> 422 {token} and {key}"))
     github.faults.append(Fault(f"POST */check-runs #1 -> 422 {token} and {key}"))
-    for fault, given in (
-        (f"GET /test-cases -> json {cases}", {"test_set_id": "failing1", "thresholds": THRESHOLDS}),
-        (f"GET /runs/* #2- -> body {error}", {"max_wait_time": "60"}),
-        (f"GET /runs/* #2- -> body {run}", {}),
-    ):
-        result = run_step_with_reports(fault, check_run="Check", annotate_file="prompts/agent.md", **given)
-        for place, text in written_by(result, github).items():
-            assert not holds(text, KEY), (fault, place)
-            assert not holds(text, TOKEN), (fault, place)
+    result = run_step_with_reports(fault, check_run="Check", annotate_file="prompts/agent.md", **given)
+    for face, text in written_by(result, github).items():
+        assert not holds(text, KEY), (fault, face)
+        assert not holds(text, TOKEN), (fault, face)
 
 
 @pytest.mark.parametrize(

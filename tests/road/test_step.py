@@ -369,6 +369,7 @@ def test_results_that_do_not_match_launch_are_error(run_step: RunStep) -> None:
     assert metrics.outputs["verdict"] == "error"
 
 
+@pytest.mark.untraced
 def test_repeated_page_token_is_error(run_step: RunStep) -> None:
     result, _ = run_step(
         quirks=Quirks(repeat_page_token=True),

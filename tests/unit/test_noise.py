@@ -32,6 +32,8 @@ from bench.steps import contradictions, repeated, unchanged
 if TYPE_CHECKING:
     from bench.experiments import Cell
 
+pytestmark = pytest.mark.untraced
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 SURE: Final = 1e-6  # the chance that a share within its limit looks too large
 

@@ -9,6 +9,8 @@ import pytest
 from coval_gate.config.thresholds import Threshold, parse_thresholds
 from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
 
+pytestmark = pytest.mark.untraced
+
 
 def parsed(threshold: str) -> Threshold:
     (found,) = parse_thresholds(threshold)

@@ -127,6 +127,7 @@ def test_key_that_is_wrapped_anywhere_is_redacted(text: str, how: str) -> None:
     assert not holds(Redactor(KEY).redact_body(shown.encode()).decode(), KEY)
 
 
+@pytest.mark.untraced
 @given(text=wrapped())
 @settings(max_examples=fewer(3))
 def test_wrapped_key_is_in_no_format(text: str) -> None:

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.report.formats import Format
 
+pytestmark = pytest.mark.untraced
+
 SIMULATIONS, THRESHOLDS = 210, 120
 MOST_BYTES = 4_000_000 + 15_000 * SIMULATIONS  # of a file
 ID = "{}{:0>18}".format  # as long as Coval's
