@@ -86,7 +86,11 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
     ],
     "combinations": [
         {**WAIT, "run_id": ""},
-        {**WAIT, "run_id": "run0000000000000000001,run0000000000000000002"},
+        {"agent_id": "agent00000000000000001, agent00000000000000002, agent00000000000000001"},
+        {
+            "agent_id": ",".join(f"agent{number:017d}" for number in range(11)),
+            "test_set_id": ",".join(f"passing{number}" for number in range(10)),
+        },
         {"run_id": "run0000000000000000001"},
         {"mode": "launch", "thresholds": "pass_rate >= 95%"},
         {"fail_on_metric_id": "Resolved"},

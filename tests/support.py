@@ -58,7 +58,15 @@ class LateModule:
 
 def other_value(given: Input) -> str:
     """Return a valid value of an input that differs from its default."""
-    samples = {"text": "text", "id": "id1", "list of ids": "a,b", "list": "a,b", "whole number": "5", "seconds": "77"}
+    samples = {
+        "text": "text",
+        "id": "id1",
+        "list of ids": "a,b",
+        "id or list of ids": "a,b",
+        "list": "a,b",
+        "whole number": "5",
+        "seconds": "77",
+    }
     samples |= {
         "true or false": "",
         "JSON object": '{"a": 1}',

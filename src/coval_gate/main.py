@@ -12,7 +12,7 @@ from coval_gate.base.errors import GateError, InternalError
 from coval_gate.base.schedule import all_or_first_error, run, together
 from coval_gate.ci.host import tolerant
 from coval_gate.flow.launch import announce, launch, take_over
-from coval_gate.flow.opening import foresee, locate, one_leg, read_inputs
+from coval_gate.flow.opening import foresee, legs_of, locate, read_inputs
 from coval_gate.flow.progress import Progress
 
 if TYPE_CHECKING:
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 
     Work = Callable[[Session, Progress, Leg], Procedure[object]]
 
+MOST_LAUNCHES: Final = 20  # legs that are launched side by side; each takes a connection of its own
+
 
 def main(runtime: Runtime) -> int:
     """Run the action, and return the exit code."""
     return run(evaluate(Progress(runtime)), runtime.clock).exit_code
 
 
-def evaluate(progress: Progress, plan: Plan = one_leg) -> Procedure[Report]:
+def evaluate(progress: Progress, plan: Plan = legs_of) -> Procedure[Report]:
     """Take a step from its inputs to what it publishes, through every error and interruption."""
     try:
         judgement = yield from reach_judgement(progress, plan)
@@ -110,11 +112,14 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
 
 def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode wait."""
-    (leg,), (run_id,) = progress.legs, session.inputs.run_id
-    take_over(session, progress, leg, run_id)
+    for leg in progress.legs:
+        take_over(progress.session_of(leg, session), progress, leg, leg.inputs.run_id[0])
+    from coval_gate.flow.follow import name_legs
     from coval_gate.flow.judge import judge_first
 
-    return (yield from judge_first(session, progress, leg))
+    yield from name_legs(session, progress)
+    yield from _side_by_side(session, progress, progress.legs, judge_first)
+    return _gravest(progress)
 
 
 def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
@@ -140,17 +145,19 @@ def _clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
 
 def _launch_all(session: Session, progress: Progress) -> Procedure[list[Leg]]:
     """Launch the first run of each leg side by side, show that on the commit's pages, and return the launched legs."""
-    yield from _side_by_side(session, progress, progress.legs, launch)
+    yield from _side_by_side(session, progress, progress.legs, launch, at_once=MOST_LAUNCHES)
     launched = [leg for leg in progress.legs if not leg.error]
     if launched:
         yield from announce(progress)
     return launched
 
 
-def _side_by_side(session: Session, progress: Progress, legs: Sequence[Leg], work: Work) -> Procedure[None]:
+def _side_by_side(
+    session: Session, progress: Progress, legs: Sequence[Leg], work: Work, *, at_once: int | None = None
+) -> Procedure[None]:
     """Do the work for each leg in its own session. An error is the judgement of its leg, and the others go on."""
-    works = [_with_own_error(progress.session_of(leg, session), progress, leg, work) for leg in legs]
-    all_or_first_error((yield from together(works, session.clock)))
+    works = (_with_own_error(progress.session_of(leg, session), progress, leg, work) for leg in legs)
+    all_or_first_error((yield from together(works, session.clock, at_once=at_once)))
 
 
 def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) -> Procedure[None]:
@@ -164,12 +171,11 @@ def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) 
 
 
 def _fail(session: Session, leg: Leg, error: GateError) -> None:
-    """Make an error the judgement of its leg. If the step has several legs, the reason names the leg."""
+    """Make an error the judgement of its leg."""
     from coval_gate.judge.judgement import errored
 
     if session.label:
         session.log(f"This leg ended in an error: {error.what}", *error.advice.splitlines())
-        error = GateError(error.title, f"{session.label}{error.what}", advice=error.advice, link=error.link)
     leg.error = errored(error)
 
 

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 AGAIN: dict[str, Any] = {"repeat_on_failure": 1}
 LEGS: dict[str, dict[str, Any]] = {
-    "good": {"test_set_id": "passing1"},
-    "better at the second try": {"test_set_id": "flaky002", **AGAIN},
-    "other persona": {"test_set_id": "passing1", "persona_id": "persona000000000000002"},
-    "bad": {"test_set_id": "failing1", "thresholds": parse_thresholds("Latency: avg < 1.5"), **AGAIN},
-    "more conversations": {"test_set_id": "passing1", "iteration_count": 2},
+    "good": {"test_set_id": ("passing1",)},
+    "better at the second try": {"test_set_id": ("flaky002",), **AGAIN},
+    "other persona": {"test_set_id": ("passing1",), "persona_id": ("persona000000000000002",)},
+    "bad": {"test_set_id": ("failing1",), "thresholds": parse_thresholds("Latency: avg < 1.5"), **AGAIN},
+    "more conversations": {"test_set_id": ("passing1",), "iteration_count": 2},
 }
 EXPECTED = {
     "good": ["passed"],
@@ -49,10 +49,10 @@ EXPECTED = {
     "more conversations": ["passed"],
 }
 REJECTED: dict[str, dict[str, Any]] = {
-    "unknown agent": {"agent_id": "missing000000000000001"},
+    "unknown agent": {"agent_id": ("missing000000000000001",)},
     "misspelt metric": {"thresholds": parse_thresholds("Latncy: avg < 2")},
 }
-STUCK = {name: {"test_set_id": "stuck001", "iteration_count": number + 1} for number, name in enumerate(LEGS)}
+STUCK = {name: {"test_set_id": ("stuck001",), "iteration_count": number + 1} for number, name in enumerate(LEGS)}
 SLACK = 60.0  # s to find the run of a launch whose response was lost
 
 
@@ -124,7 +124,9 @@ def test_legs_take_as_long_as_the_longest(fault: str, tmp_path: Path, clock: Vir
     assert (ended.outputs["verdict"], ended.document["verdict"]) == ("failed", "failed")
     launched = Counter(json.dumps({**record.body, "metadata": None}) for record in steps.world.runs)
     assert sorted(launched.values()) == [1, 1, 1, 2, 2], "each trial is launched once"
-    assert json.loads(ended.outputs["run_ids"]) == [run["id"] for leg in ended.legs.values() for run in leg["runs"]]
+    ids = [[run["id"] for run in leg["runs"]] for leg in ended.legs.values()]
+    assert json.loads(ended.outputs["run_ids"]) == [own[0] for own in ids] + [again for own in ids for again in own[1:]]
+    assert [leg["name"] for leg in json.loads(ended.outputs["legs"])] == list(LEGS)
     ends = [record.end_time - record.create_time for record in steps.world.runs]
     assert clock.now() < 2 * max(ends) + SLACK < sum(ends)
 
@@ -136,10 +138,15 @@ def test_leg_that_cannot_be_launched_leaves_the_others_alone(
     steps = Steps(tmp_path, clock)
     ended = steps.run({name: REJECTED[name] for name in rejected} | LEGS, thresholds=example_thresholds())
     verdicts = {name: leg["verdict"] for name, leg in ended.legs.items()}
-    assert verdicts == {name: EXPECTED[name][-1] for name in LEGS}, ended.log
+    assert verdicts == dict.fromkeys(rejected, "error") | {name: EXPECTED[name][-1] for name in LEGS}, ended.log
     assert set(run_statuses(steps.world)) == {"COMPLETED"}
     assert (ended.outputs["verdict"], ended.document["verdict"]) == ("error", "error")
-    assert ended.outputs["reason"].startswith(f"[{rejected[0]}] ")
+    assert ended.outputs["reason"].startswith(f"{rejected[0]}: ")
+    assert {leg["name"]: leg["run_id"] for leg in json.loads(ended.outputs["legs"])} == {
+        name: leg["run"]["id"] for name, leg in ended.legs.items()
+    }
+    assert ended.outputs["run_id"] == ""
+    assert all(ended.legs[name]["runs"] == [] for name in rejected)
     for name in rejected:
         assert f"\n[{name}] This leg ended in an error: " in ended.log
     assert not any(entry["cancel"] or entry["failed"] for entry in json.loads(ended.state["legs"]))
@@ -159,20 +166,21 @@ def test_error_of_one_leg_is_its_own_verdict(tmp_path: Path, clock: VirtualClock
     assert verdicts == {"refused": "error"} | {name: EXPECTED[name][-1] for name in LEGS}, ended.log
     assert Counter(run_statuses(steps.world)) == {"CANCELLED": 1, "COMPLETED": 7}
     assert (ended.outputs["verdict"], ended.outputs["status"]) == ("error", "ERROR")
-    assert ended.outputs["reason"].startswith("[refused] ")
+    assert ended.outputs["reason"].startswith("refused: ")
 
 
 def test_bug_in_one_leg_leaves_the_others_alone(tmp_path: Path, clock: VirtualClock) -> None:
     ended = Steps(tmp_path, clock).run({"broken": {"thresholds": None}, "good": LEGS["good"]})
-    assert {name: leg["verdict"] for name, leg in ended.legs.items()} == {"good": "passed"}
-    assert ended.outputs["reason"] == "[broken] Coval Gate has a bug: TypeError."
+    assert {name: leg["verdict"] for name, leg in ended.legs.items()} == {"broken": "error", "good": "passed"}
+    assert ended.outputs["reason"] == "broken: Coval Gate has a bug: TypeError."
     assert "::group::[broken] Details for a bug report" in ended.log
 
 
 def test_leg_that_cannot_be_launched_leaves_the_launches_of_others(tmp_path: Path, clock: VirtualClock) -> None:
     steps = Steps(tmp_path, clock)
     ended = steps.run(REJECTED | LEGS, mode="launch")
-    assert {name: leg["verdict"] for name, leg in ended.legs.items()} == dict.fromkeys(LEGS)
+    verdicts = {name: leg["verdict"] for name, leg in ended.legs.items()}
+    assert verdicts == dict.fromkeys(REJECTED, "error") | dict.fromkeys(LEGS)
     assert len(steps.world.unfinished) == len(LEGS)
     assert ended.outputs["verdict"] == "error"
     assert len(json.loads(ended.outputs["run_ids"])) == len(LEGS)

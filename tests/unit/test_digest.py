@@ -214,7 +214,7 @@ def test_command_repeats_with_the_same_inputs(given: dict[str, str]) -> None:
     inputs, problems = parse_inputs(environ)
     assert not problems
     assert report.inputs
-    expected = report.inputs._replace(api_key=None, test_case_ids=("case-s4",), persona_id="p1")
+    expected = report.inputs._replace(api_key=None, test_case_ids=("case-s4",), persona_id=("p1",))
     assert {
         declaration.name: getattr(inputs, declaration.name)
         for declaration in declared()

@@ -49,7 +49,7 @@ from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
 from coval_gate.report.formats.log import check_lines
-from coval_gate.report.formats.outputs import CRITERION_FIELDS, OUTPUTS
+from coval_gate.report.formats.outputs import CRITERION_FIELDS, OUTPUTS, LegFacts
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.metrics import aggregates
 from coval_gate.report.model import LegReport, Report
@@ -239,7 +239,7 @@ def assert_same_files(xml: str, whole: str, reference: ReferenceParts, text: str
 def assert_same_step(step: Step, reference: ReferenceParts, text: str) -> None:
     """Assert that a step has the reference's commands, outputs and files."""
     assert step.commands() == reference.commands
-    outputs_now, free = step.local.outputs, {"reason", "metrics", "failed_criteria"}
+    outputs_now, free = step.local.outputs, {"reason", "metrics", "failed_criteria", "legs"}
     assert list(outputs_now) == list(OUTPUTS)
     assert {output: outputs_now[output] for output in outputs_now if output not in free} == {
         output: reference.outputs[output] for output in outputs_now if output not in free
@@ -247,7 +247,9 @@ def assert_same_step(step: Step, reference: ReferenceParts, text: str) -> None:
     assert len(json.loads(outputs_now["metrics"])) <= len(json.loads(reference.outputs["metrics"]))
     failed, reference_failed = (json.loads(outputs["failed_criteria"]) for outputs in (outputs_now, reference.outputs))
     assert len(failed) <= len(reference_failed)
-    assert {tuple(criterion) for criterion in [*failed, *reference_failed]} == {CRITERION_FIELDS}
+    assert {tuple(criterion) for criterion in [*failed, *reference_failed]} == {(*CRITERION_FIELDS, "leg")}
+    legs, reference_legs = (json.loads(outputs["legs"]) for outputs in (outputs_now, reference.outputs))
+    assert [tuple(leg) for leg in legs] == [tuple(leg) for leg in reference_legs] == [LegFacts._fields] * len(legs)
     assert step.local.state == reference.state
     assert_same_page(RenderedPage(step.local.summary), reference.summary, text)
     assert unprintable_characters(step.local.summary) == set()

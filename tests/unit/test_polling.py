@@ -48,6 +48,11 @@ def test_pause_is_longest_while_many_conversations_remain() -> None:
     assert next_pause(one_minute_conversations(10)) == LONGEST_PAUSE
 
 
+def test_pause_grows_with_square_root_of_runs_that_are_polled_side_by_side() -> None:
+    history = [*one_minute_conversations(19), Observation(19 * 60 + 60, True, 19, 20, 1)]
+    assert next_pause(history, runs=16) == pytest.approx(4 * next_pause(history), rel=0.2)
+
+
 def test_pause_shrinks_during_last_conversation_and_grows_when_overdue() -> None:
     ages = [0, 30, 60, 120, 600, HOUR]
     pauses = [next_pause([*one_minute_conversations(19), Observation(19 * 60 + age, True, 19, 20, 1)]) for age in ages]

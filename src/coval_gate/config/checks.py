@@ -5,12 +5,13 @@ The first half is about thresholds, and how they are compared, with which confid
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import InputError
 from coval_gate.base.text import one_line, plural, quoted
 from coval_gate.config.fields import OWN_TAGS
-from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, Problem, declared, default_of
+from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, MOST_LEGS, Problem, declared, default_of
 from coval_gate.config.parsing import read_metadata
 
 if TYPE_CHECKING:
@@ -308,12 +309,16 @@ def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
             yield Problem(
                 "run_id", f"is required in mode {inputs.mode}: the output run_id of the step that launched it."
             )
-        if inputs.mode == "wait" and len(inputs.run_id) > 1:
-            yield Problem("run_id", f"must name one run in mode wait; got {len(inputs.run_id)}.")
         return
     for name in LAUNCH_IDS:
         if not getattr(inputs, name):
             yield Problem(name, f"is required in mode {inputs.mode}.")
+    if (legs := math.prod(len(getattr(inputs, name)) for name in LAUNCH_IDS)) > MOST_LEGS:
+        most = max(LAUNCH_IDS, key=lambda name: len(getattr(inputs, name)))
+        yield Problem(
+            most,
+            f"makes {legs:,} combinations of agents, personas and test sets; a step launches at most {MOST_LEGS}.",
+        )
     if inputs.run_id:
         yield Problem("run_id", f"must be empty in mode {inputs.mode}, which launches a run; mode wait waits for one.")
 

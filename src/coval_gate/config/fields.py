@@ -163,6 +163,20 @@ def identifiers(most: int) -> Field[tuple[str, ...]]:
     return _list("list of ids", most, entry)
 
 
+def selection(most: int) -> Field[tuple[str, ...]]:
+    """Return a field for one id or several, each of which must be named once."""
+    several = _list("id or list of ids", most, parse_identifier)
+
+    def parse(raw: str) -> tuple[str, ...]:
+        ids = several.parse(raw)
+        named = entries(raw) if ids else []
+        if twice := next((id_ for id_ in ids if named.count(id_) > 1), ""):
+            raise ValueError(f"must name each id once; got {quoted(twice)} twice.")
+        return ids
+
+    return several._replace(parse=parse)
+
+
 def texts(most: int, longest: int) -> Field[tuple[str, ...]]:
     """Return a field for a list of at most `most` texts, in order, without duplicates."""
     return _list("list", most, text(longest).parse)

@@ -45,6 +45,7 @@ MODES: Final = {  # the modes in which a group's inputs have an effect; an input
 
 KEY_VARIABLE: Final = "COVAL_API_KEY"
 LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
+MOST_LEGS: Final = 100  # of a step
 LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest possible GitHub job
 MOST_EXPLAINED: Final = 20  # invalid lines of thresholds with a correction
 MOST_REPETITIONS: Final = 5
@@ -144,11 +145,24 @@ class Inputs(NamedTuple):
         "${{ github.token }}",
     )
 
-    agent_id: str = declare(WHAT, fields.identifier(), "The agent to test.", usual_length=22, modes=RUNNING_MODES)
-    persona_id: str = declare(
-        WHAT, fields.identifier(), "The persona that talks to the agent.", usual_length=22, modes=RUNNING_MODES
+    agent_id: tuple[str, ...] = declare(
+        WHAT,
+        fields.selection(MOST_LEGS),
+        "The agent to test. With several agents, personas or test sets, the step launches a run of each combination, "
+        "and the gravest of their verdicts decides.",
+        usual_length=22,
+        modes=RUNNING_MODES,
     )
-    test_set_id: str = declare(WHAT, fields.identifier(), "The test set to run.", usual_length=8, modes=RUNNING_MODES)
+    persona_id: tuple[str, ...] = declare(
+        WHAT,
+        fields.selection(MOST_LEGS),
+        "The persona that talks to the agent, or several.",
+        usual_length=22,
+        modes=RUNNING_MODES,
+    )
+    test_set_id: tuple[str, ...] = declare(
+        WHAT, fields.selection(MOST_LEGS), "The test set to run, or several.", usual_length=8, modes=RUNNING_MODES
+    )
     metric_ids: tuple[str, ...] = declare(
         WHAT, fields.identifiers(500), "Metrics to evaluate. Empty: the agent's default metrics.", usual_length=22
     )
@@ -213,7 +227,7 @@ class Inputs(NamedTuple):
     run_id: tuple[str, ...] = declare(
         MODE,
         fields.identifiers(100),
-        "The run to wait for with `mode: wait`; one or more runs to cancel with `mode: cancel`.",
+        "One or more runs to wait for with `mode: wait`, or to cancel with `mode: cancel`.",
         usual_length=22,
         modes=TAKING_MODES,
     )
@@ -449,6 +463,11 @@ class Inputs(NamedTuple):
         "Write a short digest of what failed, in Markdown, for developers and coding agents, to this file in the "
         "workspace.",
     )
+
+
+def ids_of(inputs: Inputs) -> dict[str, str]:
+    """Return the agent, persona and test set of a leg; the first ones of a step with several, empty where unset."""
+    return {name: next(iter(getattr(inputs, name)), "") for name in LAUNCH_IDS}
 
 
 def declared() -> Iterator[Input]:

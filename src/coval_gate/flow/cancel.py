@@ -86,6 +86,9 @@ def _with_cancellations(progress: Progress, judgement: Judgement) -> Judgement:
     from coval_gate.runs.cancel import with_cancellations
 
     is_of_leg, concluded = progress.is_of_leg(judgement), judgement
+    if len(progress.legs) > 1 and not is_of_leg:
+        _conclude_interrupted(progress, judgement)
+        return judgement
     for leg, own in [(leg, progress.judgement_of(leg, judgement)) for leg in progress.legs]:
         if own is judgement:
             own = concluded = with_cancellations(concluded, leg.trials)
@@ -94,6 +97,16 @@ def _with_cancellations(progress: Progress, judgement: Judgement) -> Judgement:
         if is_of_leg:
             leg.conclude(own)
     return concluded
+
+
+def _conclude_interrupted(progress: Progress, judgement: Judgement) -> None:
+    """Give each of several legs its own end: one that was done keeps its verdict, and the others get the step's."""
+    from coval_gate.runs.cancel import with_cancellations
+
+    for leg in progress.legs:
+        if leg.outcome is None or any(trial.ended for trial in leg.trials):
+            leg.error = None
+            leg.judgement = with_cancellations(judgement, leg.trials)
 
 
 def _may_have_leftovers(progress: Progress, leg: Leg) -> bool:

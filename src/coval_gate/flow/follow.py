@@ -6,9 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate.base.errors import InputError, NotFound, Unavailable
-from coval_gate.ci.host import with_run_metadata
+from coval_gate.base.schedule import together
+from coval_gate.base.times import announcing
+from coval_gate.ci.host import LEG, with_run_metadata
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.judge.judgement import UNFINISHED
+from coval_gate.model.run import Run
 from coval_gate.runs import earlier
 from coval_gate.runs.collect import follow
 from coval_gate.runs.launch import differences, not_shown
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
     from coval_gate.judge.criteria import Criteria
-    from coval_gate.model.run import Outcome, Run
+    from coval_gate.model.run import Outcome
     from coval_gate.runs.legs import Leg, Session, Trial
 
 T = TypeVar("T")
@@ -44,6 +47,20 @@ def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: C
         outcome = (yield from watching) or (yield from follow_run())
     yield from _check_selection(session, progress, trial)
     return outcome
+
+
+def name_legs(session: Session, progress: Progress) -> Procedure[None]:
+    """Give legs in mode wait the names with which their runs were launched. A leg keeps its id if Coval shows none."""
+    if len(progress.legs) == 1:
+        return
+    until = announcing(session.clock.now(), session.deadline)
+    runs = yield from together(
+        (session.client.get_run(leg.first.run_id, until=until, once=True) for leg in progress.legs), session.clock
+    )
+    shown = [run.metadata.get(LEG) if isinstance(run, Run) else None for run in runs]
+    for leg, name in zip(progress.legs, shown, strict=True):
+        if isinstance(name, str) and name and shown.count(name) == 1:
+            leg.name = name
 
 
 def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:

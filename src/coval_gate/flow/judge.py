@@ -15,6 +15,7 @@ from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import beside
 from coval_gate.base.text import duration
 from coval_gate.base.times import DETAILS, TREND
+from coval_gate.config.inputs import ids_of
 from coval_gate.flow.follow import follow_trial
 from coval_gate.flow.launch import launch
 from coval_gate.flow.promote import owe_mark
@@ -105,7 +106,7 @@ def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgemen
             session._replace(deadline=session.times.informing(session.clock.now(), DETAILS)),
             leg.result,
             [row.simulation.id for row in leg.findings.to_look_at],
-            test_set_id=run.test_set_id or leg.inputs.test_set_id,
+            test_set_id=run.test_set_id or ids_of(leg.inputs)["test_set_id"],
         )
 
 

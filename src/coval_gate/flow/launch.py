@@ -49,17 +49,17 @@ def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) 
 
 def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) -> tuple[LaunchRequest, Tags]:
     """Return the request of the leg's first run, or of a repetition, and the tags in it."""
-    from coval_gate.runs.launch import launch_request, with_tags
+    from coval_gate.runs.launch import launch_request, with_leg, with_tags
     from coval_gate.runs.tags import tags_for
 
     inputs = leg.inputs
     # Repetitions follow failed runs only, so they would bias the branch's baseline.
     context = progress.context._replace(branch="") if repetition else progress.context
     request = launch_request(inputs, context)
-    own = (inputs.display_name, inputs.tags, inputs.metadata, *([repetition] if repetition else []))
+    own = (inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, leg.name)))
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
-    return with_tags(request, tags.to_send), tags
+    return with_tags(with_leg(request, leg.name), tags.to_send), tags
 
 
 def take_over(session: Session, progress: Progress, leg: Leg, run_id: str) -> Trial:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import compress, product
 from typing import TYPE_CHECKING
 
 from coval_gate import __version__
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import NAME, with_unknown_commit
 from coval_gate.config.checks import check_inputs, warnings_about
-from coval_gate.config.inputs import key_in, parse_inputs, token_in
+from coval_gate.config.inputs import LAUNCH_IDS, key_in, parse_inputs, token_in
 from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
@@ -52,9 +53,24 @@ def read_inputs(progress: Progress) -> Inputs:
     return progress.inputs
 
 
-def one_leg(inputs: Inputs) -> list[Leg]:
-    """Plan the only leg of a step."""
-    return [Leg(inputs=inputs)]
+def legs_of(inputs: Inputs) -> list[Leg]:
+    """Plan the legs of a step: every combination of agents, personas and test sets, the last changing fastest.
+
+    What differs is the leg's name. In mode wait, each run is a leg, named by its id until a poll shows its name.
+    """
+    if inputs.mode == "cancel":
+        return [Leg(inputs=inputs)]
+    if inputs.mode == "wait":
+        several = len(inputs.run_id) > 1
+        return [Leg(inputs=inputs._replace(run_id=(id_,)), name=id_ if several else "") for id_ in inputs.run_id]
+    differing = [len(getattr(inputs, name)) > 1 for name in LAUNCH_IDS]
+    return [
+        Leg(
+            inputs=inputs._replace(agent_id=(ids[0],), persona_id=(ids[1],), test_set_id=(ids[2],)),
+            name=" · ".join(compress(ids, differing)),
+        )
+        for ids in product(inputs.agent_id, inputs.persona_id, inputs.test_set_id)
+    ]
 
 
 def locate(progress: Progress) -> Procedure[None]:

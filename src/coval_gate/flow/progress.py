@@ -78,7 +78,7 @@ class Progress:
 
     def session_of(self, leg: Leg, session: Session) -> Session:
         """Return the leg's own session."""
-        return session.of_leg(leg, several=len(self.legs) > 1)
+        return session.of_leg(leg, legs=len(self.legs))
 
     def is_of_leg(self, judgement: Judgement) -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""
@@ -116,26 +116,40 @@ class Progress:
 
     def record_id(self, run_id: str) -> None:
         """Write the ids of all runs, this one included, to the outputs. Raises RunnerError."""
-        ids = [trial.run_id for trial in self.trials if trial.run_id] or [run_id]
+        first = [trial.run_id for leg in self.legs for trial in leg.trials[:1]]
+        again = [trial.run_id for leg in self.legs for trial in leg.trials[1:]]
+        ids = [id_ for id_ in first + again if id_] or [run_id]
         self.host.set_outputs({"run_id": ids[0], "run_url": self.run_url(ids[0]), "run_ids": json.dumps(ids)})
         self.save()
 
     def report(self, judgement: Judgement) -> Report:
         """Return the report of what is known by now."""
         # None of this is needed before the launch, whose start is measured.
-        from coval_gate.judge.judgement import redacted
+        from coval_gate.judge.judgement import OfLegs, redacted
         from coval_gate.publish.legs import leg_report
         from coval_gate.report.model import Report
 
         redact, home, is_of_leg = self.host.redact, self.inputs.dashboard_url, self.is_of_leg(judgement)
+        several = len(self.legs) > 1
+        shown = [leg for leg in self.legs if several or any(trial.run_id for trial in leg.trials)]
+        decisive = next((leg.name for leg in self.legs if leg.outcome is judgement), "")
         judgement = redacted(judgement, redact)  # a secret in a text can be recognised only before a format escapes it
-        launched = [leg for leg in self.legs if any(trial.run_id for trial in leg.trials)]
+        legs = tuple(
+            leg_report(
+                leg,
+                judgement,
+                keeps_own=is_of_leg or several,
+                page=self.run_url,
+                redact=redact,
+                home=home,
+            )
+            for leg in shown
+        )
+        if several:
+            judgement = judgement._replace(of_legs=OfLegs(len(legs), decisive))
         return Report(
             judgement=judgement,
-            legs=tuple(
-                leg_report(leg, judgement, is_of_leg=is_of_leg, page=self.run_url, redact=redact, home=home)
-                for leg in launched
-            ),
+            legs=legs,
             context=self.context,
             inputs=self.inputs,
             began=self.began_at,

@@ -12,7 +12,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.judge.criteria import Criterion
     from coval_gate.judge.measure import Measure, Requirement
@@ -143,6 +143,18 @@ class Totals:
         """The share of all simulations that completed and met every known target."""
         passed = max(0, self.total - self.unlisted - len(self.unpassed))
         return passed / self.total if self.total else 0.0
+
+
+def together(totals: Sequence[Totals]) -> Totals | None:
+    """Return the totals of several legs together; None where there are none."""
+    if not totals:
+        return None
+    return Totals(
+        total=sum(one.total for one in totals),
+        completed=sum(one.completed for one in totals),
+        unpassed=tuple(id_ for one in totals for id_ in one.unpassed),
+        unlisted=sum(one.unlisted for one in totals),
+    )
 
 
 def severity(*, completed: bool, distance: float, misses: int) -> tuple[bool, float, int]:

@@ -56,13 +56,23 @@ Cause = (
 )
 
 
+class OfLegs(NamedTuple):
+    """The number of legs of a step that has several. `decisive`: the name of the leg whose judgement decides.
+
+    That is empty where something else decides, such as a signal.
+    """
+
+    total: int
+    decisive: str
+
+
 class Judgement(NamedTuple):
     """The result of judging a run or a whole step.
 
     `verdict` is None in mode launch and mode cancel, which judge nothing. `cause`: why there is this verdict. `checks`:
     those of a completed run. `totals` and `variants` are set if there are results. `cancellation`: what became of the
     run that the step stopped waiting for. `baseline`: the earlier runs that thresholds refer to. `repetition` is set
-    if the run failed and was repeated.
+    if the run failed and was repeated. `of_legs` is set if it is about a step with several legs.
     """
 
     verdict: Verdict | None
@@ -75,6 +85,7 @@ class Judgement(NamedTuple):
     inconclusive_passes: bool = False
     baseline: Baseline | None = None
     repetition: Repetition | None = None
+    of_legs: OfLegs | None = None
 
     @property
     def lets_pass(self) -> bool:
@@ -261,16 +272,17 @@ def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgeme
 
 
 def gravest(judgements: Sequence[Judgement]) -> Judgement:
-    """Return the judgement that decides a step: the gravest of its legs' judgements, the first of several.
+    """Return the judgement that decides a step: the gravest of its legs' judgements, the first of several."""
+    return min(judgements, key=gravity)
+
+
+def gravity(judgement: Judgement) -> tuple[int, bool]:
+    """Return a key that sorts the gravest judgement first.
 
     Of two with the same verdict, one that fails the step is graver than one that lets it pass.
     """
-
-    def gravity(judgement: Judgement) -> tuple[int, bool]:
-        verdict = OF_LEGS.index(judgement.verdict) if judgement.verdict in OF_LEGS else len(OF_LEGS)
-        return verdict, judgement.lets_pass
-
-    return min(judgements, key=gravity)
+    verdict = OF_LEGS.index(judgement.verdict) if judgement.verdict in OF_LEGS else len(OF_LEGS)
+    return verdict, judgement.lets_pass
 
 
 def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:

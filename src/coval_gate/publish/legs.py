@@ -4,42 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from coval_gate.config.inputs import ids_of
 from coval_gate.judge.judgement import redacted
 from coval_gate.model.results import Details
 from coval_gate.report.model import LegReport, RunReport
+from coval_gate.runs.legs import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.runs.legs import Leg, Trial
+    from coval_gate.runs.legs import Leg
 
 
 def leg_report(
     leg: Leg,
     judgement: Judgement,
     *,
-    is_of_leg: bool,
+    keeps_own: bool,
     page: Callable[[str], str],
     redact: Callable[[str], str],
     home: str,
 ) -> LegReport:
-    """Return the report of a leg that has a run.
+    """Return the report of a leg, which may have no run if the step has several.
 
-    `judgement` is the step's; `is_of_leg`: it is the judgement of this leg or of another one. `page` returns the URL of
-    a run by its id, `redact` hides secrets in a text, and `home` is the URL of the dashboard.
+    `judgement` is the step's. `keeps_own`: it replaces no other judgement of the leg, as it does where the only leg's
+    step went wrong afterwards. `page` returns the URL of a run by its id, `redact` hides secrets in a text, and `home`
+    is the URL of the dashboard.
     """
     trials = [trial for trial in leg.trials if trial.run_id]
-    first = trials[0]
-    went_wrong_afterwards = judgement.is_of_step and not is_of_leg
+    first = trials[0] if trials else Trial()
     own = leg.outcome
-    if own and went_wrong_afterwards and own.verdict is not judgement.verdict:
+    if own and judgement.is_of_step and not keeps_own and own.verdict is not judgement.verdict:
         own = None
     return LegReport(
         judgement=redacted(own, redact) if own else judgement,
         known=leg.findings if own and not leg.error else None,
         dashboard_url=home,
         name=leg.name,
+        ids=ids_of(leg.inputs),
         run_id=first.run_id,
         run_url=page(first.run_id),
         run=first.run,

@@ -240,7 +240,7 @@ class Publisher:
             self._host.show_outputs(rendered(Surface.OUTPUTS, report))
         for annotation in reversed(first):  # the worst comes last, where readers of a log start
             self._host.annotate("warning", *annotation)
-        self._host.quote(*worst)
+        self._host.quote(*worst, *closing.legs)
         if annotates and fails:
             self._host.annotate("error", *closing.verdict_beside(len(first)))
         elif annotates and (judgement.verdict is Verdict.INCONCLUSIVE or judgement.passed_flaky or closing.is_doubtful):

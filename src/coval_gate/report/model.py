@@ -36,6 +36,7 @@ class RunReport(NamedTuple):
 class _LegFields(NamedTuple):
     judgement: Judgement
     name: str = ""
+    ids: Mapping[str, str] = MappingProxyType({})
     run_id: str = ""
     run_url: str = ""
     run: Run | None = None
@@ -51,7 +52,8 @@ class _LegFields(NamedTuple):
 class LegReport(_LegFields):
     """A leg of the step: the last known state of its first run, the result of its runs, and their judgement.
 
-    `name` distinguishes legs; empty for the only one. `details`: labels, explanations and transcripts of simulations.
+    `name` distinguishes legs; empty for the only one. `ids`: the agent, persona and test set that the step asked for.
+    A leg of several may have no run: its launch was refused. `details`: labels, explanations, transcripts.
     `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` cover all runs that count.
     `promotion`: its state, if the run was to be promoted. `trend`: the last runs, newest first, where a report shows
     them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `known`: the findings of this very
@@ -60,10 +62,10 @@ class LegReport(_LegFields):
 
     @property
     def runs(self) -> tuple[RunReport, ...]:
-        """The run, and its repetitions."""
+        """The run, and its repetitions; none of a leg whose launch was refused."""
         status = self.run.status if self.run else ""
         alone = RunReport(run_id=self.run_id, run_url=self.run_url, status=status, verdict=self.judgement.verdict)
-        return self.single_runs or (alone,)
+        return self.single_runs or ((alone,) if self.run_id else ())
 
     @cached_property
     def findings(self) -> Findings:
@@ -123,6 +125,13 @@ class Report(NamedTuple):
     files: Mapping[str, str] = MappingProxyType({})
 
     @property
+    def gravest_first(self) -> tuple[LegReport, ...]:
+        """The legs in the order of their verdicts."""
+        from coval_gate.judge.judgement import gravity  # not needed before the launch, whose start is measured
+
+        return tuple(sorted(self.legs, key=lambda leg: gravity(leg.judgement)))
+
+    @property
     def rows(self) -> tuple[SimulationRow, ...]:
         """Every simulation of every leg; within each, those to look at first, the worst at the top."""
         return tuple(row for leg in self.legs for row in leg.rows)
@@ -139,8 +148,10 @@ class Report(NamedTuple):
 
     @property
     def run_ids(self) -> list[str]:
-        """The ids of all runs, also those of repetitions."""
-        return [run.run_id for leg in self.legs for run in leg.runs]
+        """The ids of all runs: the first ones of all legs, and then their repetitions."""
+        first = [leg.run_id for leg in self.legs]
+        again = [run.run_id for leg in self.legs for run in leg.runs[1:]]
+        return [run_id for run_id in first + again if run_id]
 
     @property
     def exit_code(self) -> int:

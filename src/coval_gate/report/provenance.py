@@ -59,8 +59,11 @@ def other_inputs(report: Report) -> dict[str, str]:
 
 def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     """Return the ids of agent, persona and test set, from the leg's run or else from the inputs."""
-    sources = [candidate for candidate in (leg.run if leg else None, report.inputs) if candidate]
-    return {name: next((id_ for source in sources if (id_ := getattr(source, name))), "") for name in LAUNCH_IDS}
+    if leg is None or not any(leg.ids.values()):
+        asked = {name: ", ".join(getattr(report.inputs, name, ())) for name in LAUNCH_IDS}
+    else:
+        asked = {**leg.ids}
+    return {name: getattr(leg and leg.run, name, "") or asked[name] for name in LAUNCH_IDS}
 
 
 def named_in_heading(report: Report) -> dict[str, str]:

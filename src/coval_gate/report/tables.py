@@ -18,7 +18,7 @@ from coval_gate.model.results import BASE
 from coval_gate.report.charts import DrawnBound, compared_histogram, histogram, threshold_on_scale
 from coval_gate.report.markdown import Table, code, escape, folding, link, row
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
-from coval_gate.report.provenance import run_page
+from coval_gate.report.provenance import of_leg, run_page
 from coval_gate.report.wording.checks import actual_text, here_text, informs_text, shown_verdict
 from coval_gate.report.wording.clauses import in_figures, stability_word
 from coval_gate.report.wording.comparisons import (
@@ -34,7 +34,7 @@ from coval_gate.report.wording.comparisons import (
     trend_text,
 )
 from coval_gate.report.wording.criteria import criterion_text
-from coval_gate.report.wording.judgements import MARKS
+from coval_gate.report.wording.judgements import MARKS, heading, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,6 +69,21 @@ SIDES: Final[Mapping[Operator, tuple[str, str]]] = {  # within and beyond a boun
 }
 OF_TARGET: Final[Mapping[str, Operator]] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 WORDS: Final = 200  # characters of an explanation
+
+
+def leg_table(report: Report) -> Iterator[Table]:
+    """Yield the verdict on each leg, the gravest on top, if the step has several."""
+    if len(report.legs) > 1:
+        rows = (
+            row(
+                heading(leg.judgement),
+                escape(leg.name, LONGEST_NAME),
+                link(code(leg.run_id), leg.run_url),
+                escape(reason(leg.judgement)),
+            )
+            for leg in report.gravest_first
+        )
+        yield Table(head=("", "leg", "run", "reason"), rows=rows, total=len(report.legs))
 
 
 def comparison_parts(leg: LegReport) -> Iterator[str | Listing]:
@@ -276,12 +291,12 @@ def _sides(required: Requirement | None, bound: DrawnBound | None, values: Seque
 
 def troubled(report: Report) -> Iterator[str | Listing]:
     """Yield the simulations to look at; all but the worst are folded."""
-    if ill := [simulation for simulation in report.rows if simulation.is_to_look_at]:
+    if ill := [(simulation, leg) for leg in report.legs for simulation in leg.rows if simulation.is_to_look_at]:
         yield f"#### {plural(len(ill), 'simulation')} to look at"
-        explained = any(map(_reasons, ill))
+        explained = any(_reasons(simulation) for simulation, _ in ill)
         yield from folding(
             ("", "simulation", "missed criteria", *(("why",) if explained else ())),
-            map(partial(_simulation, explained), ill),
+            (_simulation(explained, simulation, leg) for simulation, leg in ill),
             len(ill),
             most=MOST_UNFOLDED,
             rest=lambda more: f"{plural(more, 'more simulation')} to look at",
@@ -305,24 +320,24 @@ def unstable(report: Report) -> Iterator[str | Listing]:
             for case in cases
         )
         head = ("test case", *(("variant",) if several else ()), "stability", "failed")
-        heading = f"Test cases that failed: {in_figures(cases)}"
+        title = of_leg(leg, f"Test cases that failed: {in_figures(cases)}")
         long = len(cases) > MOST_UNFOLDED
         if not long:
-            yield f"#### {heading}"
-        yield Table(head=head, rows=rows, total=len(cases), folded=heading if long else "")
+            yield f"#### {escape(title)}"
+        yield Table(head=head, rows=rows, total=len(cases), folded=title if long else "")
 
 
 def passed(report: Report) -> Iterator[Table]:
     """Yield the simulations that passed, folded."""
-    well = [simulation for simulation in report.rows if not simulation.is_to_look_at]
+    well = [(simulation, leg) for leg in report.legs for simulation in leg.rows if not simulation.is_to_look_at]
     if well:
-        rows = (row(_which(simulation)) for simulation in well)
+        rows = (row(_which(simulation, leg)) for simulation, leg in well)
         yield Table(
             head=("simulation",), rows=rows, total=len(well), folded=f"{plural(len(well), 'simulation')} passed"
         )
 
 
-def _simulation(explained: bool, simulation: SimulationRow) -> str:
+def _simulation(explained: bool, simulation: SimulationRow, leg: LegReport) -> str:
     criteria = ((code(criterion_text(miss.check.criterion)), escape(here_text(miss))) for miss in simulation.misses)
     misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
     if simulation.more_misses:
@@ -330,7 +345,7 @@ def _simulation(explained: bool, simulation: SimulationRow) -> str:
     if not simulation.simulation.completed:
         misses.append("did not complete")
     why = ("<br>".join(escape(text, WORDS) for text in _reasons(simulation)),) if explained else ()
-    return row(MARKS[simulation.verdict], _which(simulation), "<br>".join(misses) or "a target", *why)
+    return row(MARKS[simulation.verdict], _which(simulation, leg), "<br>".join(misses) or "a target", *why)
 
 
 def _reasons(simulation: SimulationRow) -> list[str]:
@@ -339,8 +354,8 @@ def _reasons(simulation: SimulationRow) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text]
 
 
-def _which(simulation: SimulationRow) -> str:
-    """Return a simulation's title with a link to its page or, if that is unknown, with its id."""
+def _which(simulation: SimulationRow, leg: LegReport) -> str:
+    """Return a simulation's title with a link to its page or, if that is unknown, with its id; below it, its leg."""
     title, url = escape(simulation.title), simulation.url
     linked = link(title, url) if url else title
     variant = f" ({escape(simulation.simulation.mutation)})" if simulation.simulation.mutation != BASE else ""
@@ -349,5 +364,6 @@ def _which(simulation: SimulationRow) -> str:
     more = [
         code(simulation.simulation.id) if unlinked else "",
         stability_word(simulation.stability) if simulation.stability else "",
+        escape(leg.name, LONGEST_NAME),
     ]
     return "<br>".join(filter(None, [f"{linked}{variant}", *more]))

@@ -16,8 +16,8 @@ from coval_gate.base.errors import CovalError, InputError, LaunchUncertain, Runn
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import duration, in_words, quoted
 from coval_gate.base.times import preparing
-from coval_gate.ci.host import COMMIT, MATRIX, PULL_REQUEST, REPOSITORY
-from coval_gate.config.inputs import LAUNCH_IDS, Problem
+from coval_gate.ci.host import COMMIT, LEG, MATRIX, PULL_REQUEST, REPOSITORY
+from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.coval.launch import LaunchRequest
 from coval_gate.runs.tags import as_metadata
@@ -44,9 +44,7 @@ MOST_LAUNCHES: Final = 3  # of one run, each of which was lost without a trace
 def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
     """Return the request for `inputs`, with the provenance in `context` as metadata."""
     return LaunchRequest(
-        agent_id=inputs.agent_id,
-        persona_id=inputs.persona_id,
-        test_set_id=inputs.test_set_id,
+        **ids_of(inputs),
         metric_ids=inputs.metric_ids,
         persona_metrics=inputs.persona_metrics,
         mutation_id=inputs.mutation_id,
@@ -59,6 +57,12 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
         config_overrides=inputs.config_overrides,
         metadata=_metadata(inputs, context),
     )
+
+
+def with_leg(request: LaunchRequest, name: str) -> LaunchRequest:
+    """Return the request with the name of its leg, for the step that waits for the run; the only leg has none."""
+    customer = {**request.metadata.customer, **({LEG: name} if name else {})}
+    return request._replace(metadata=request.metadata._replace(customer=customer))
 
 
 def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:
@@ -106,16 +110,16 @@ def _provenance(context: Context) -> dict[str, Any]:
 
 
 def differences(inputs: Inputs, run: Run) -> tuple[Problem, ...]:
-    """Return a problem for each input that names another agent, persona or test set than the run has."""
+    """Return a problem for each input that names other agents, personas or test sets than the run has."""
     pairs = ((name, getattr(inputs, name), getattr(run, name)) for name in LAUNCH_IDS)
     return tuple(
         Problem(
             name,
-            f"is {quoted(expected)}, but run {run.run_id} has {quoted(actual)}; wait for a run with this "
-            f"{_noun(name)}, or leave {name} empty.",
+            f"is {in_words([quoted(id_) for id_ in expected], 'or')}, but run {run.run_id} has {quoted(actual)}; wait "
+            f"for a run with this {_noun(name)}, or leave {name} empty.",
         )
         for name, expected, actual in pairs
-        if expected and actual and expected != actual
+        if expected and actual and actual not in expected
     )
 
 

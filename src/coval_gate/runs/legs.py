@@ -261,7 +261,7 @@ class Session(NamedTuple):
     """Coval, the CI system, the clock, chance, and what the user asks for.
 
     Calls and waiting end at the `deadline` of the step, or of a part of it. `times` is how long each part may take.
-    `label` stands before each line of a leg if the step has several.
+    `legs`: how many the step has. `label` stands before each line of a leg if there are several.
     """
 
     client: Client
@@ -271,12 +271,13 @@ class Session(NamedTuple):
     inputs: Inputs
     deadline: float
     times: Times
+    legs: int = 1
     label: str = ""
 
-    def of_leg(self, leg: Leg, *, several: bool) -> Session:
-        """Return the session of a leg, with its inputs. With `several` legs, its lines carry its name."""
-        session = self._replace(inputs=leg.inputs)
-        if not several:
+    def of_leg(self, leg: Leg, *, legs: int) -> Session:
+        """Return the session of one of so many legs, with its inputs. Of several, its lines carry its name."""
+        session = self._replace(inputs=leg.inputs, legs=legs)
+        if legs == 1:
             return session
         session = session._replace(label=f"[{one_line(leg.name, LONGEST_NAME)}] ")
         return session._replace(client=self.client.logging_to(session.log))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
-from coval_gate.config.inputs import LAUNCH_IDS, Problem
+from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.coval.runs import RunFilter
 from coval_gate.judge.values import Vocabulary
 from coval_gate.model.statuses import COMPLETED
@@ -183,7 +183,9 @@ class _Check:
             return tuple(dict.fromkeys(self._inputs.metric_ids))
         if self._inputs.config_overrides:  # they may concern the agent's metrics
             return ()
-        agent = yield from self._client.get_agent(self._inputs.agent_id, until=self._session.deadline, once=True)
+        agent = yield from self._client.get_agent(
+            ids_of(self._inputs)["agent_id"], until=self._session.deadline, once=True
+        )
         return agent.metric_ids
 
     def _list_names(self, references: list[MetricReference], ids: Collection[str]) -> Procedure[Names]:

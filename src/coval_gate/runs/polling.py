@@ -104,17 +104,18 @@ class Counts(NamedTuple):
     talking: int  # at least 1 unless none is left: if the API reports none, one is about to begin
 
 
-def next_pause(history: Sequence[Observation], *, longest: float = LONGEST_PAUSE) -> float:
+def next_pause(history: Sequence[Observation], *, longest: float = LONGEST_PAUSE, runs: int = 1) -> float:
     """Return the pause until the next poll, in seconds.
 
     `history`: every poll, oldest first, not empty. `longest`: the longest pause that the user allows, in seconds.
+    `runs`: how many runs are polled side by side. A poll costs as much more, so pauses grow with their square root.
     """
     if longest <= SHORTEST_PAUSE:
         return longest
     over_within = _over_within(history, early=1.0)  # an early poll costs one request, a late one delays the step
     age = _between(history[0].at, history[-1].at)
     longest = min(longest, max(age, CHAT.usual))
-    return _least(lambda t: over_within(t) * t / 2 >= POLL_COST, SHORTEST_PAUSE, min(longest, _EVER))
+    return _least(lambda t: over_within(t) * t / 2 >= POLL_COST * runs, SHORTEST_PAUSE, min(longest, _EVER))
 
 
 def expected_end(history: Sequence[Observation]) -> float | None:

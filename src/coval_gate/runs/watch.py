@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import NotFound, Unavailable
@@ -124,7 +125,7 @@ def watch(
     client, clock, inputs = session.client, session.clock, session.inputs
     patience = _Patience(session)
     passes_at = session.deadline
-    longest = LONGEST_PAUSE if inputs.check_interval is None else inputs.check_interval
+    longest = LONGEST_PAUSE * math.sqrt(session.legs) if inputs.check_interval is None else inputs.check_interval
     history: list[Observation] = []
     run: Run | None = None
     while True:
@@ -139,7 +140,7 @@ def watch(
         if now + client.lead >= passes_at:
             return TimedOut(run=run, limit=limit)
         last_poll = max(passes_at - LEAD * client.lead, now)
-        yield Wait(min(next_pause(history, longest=longest), last_poll - now))
+        yield Wait(min(next_pause(history, longest=longest, runs=session.legs), last_poll - now))
 
 
 def overall_limit(session: Session) -> Limit:

@@ -49,7 +49,8 @@ def marker(report: Report) -> str:
     """
     context, inputs = report.context, report.inputs
     mutations = [inputs.mutation_id, *inputs.mutation_ids] if inputs else [""]
-    evaluated = [*what_ran(report, report.legs[0] if report.legs else None).values(), *mutations]
+    only = report.legs[0] if len(report.legs) == 1 else None  # what several legs evaluate is in the inputs
+    evaluated = [*what_ran(report, only).values(), *mutations]
     matrix = [context.matrix.digest] if context.matrix else []
     key = json.dumps([context.workflow, context.job, context.step, evaluated, *matrix])
     return f"<!-- coval-gate {hashlib.sha256(key.encode()).hexdigest()[:24]} -->"

@@ -52,7 +52,7 @@ def render(report: Report) -> str:
     ]
     if advice := [line for line in judgements.advice(judgement).split("\n") if line.strip()]:
         parts.append(_list([code(line.removeprefix("- "), 2 * LINE) for line in advice[:MOST_ADVICE]], len(advice)))
-    for leg in report.legs:
+    for leg in report.gravest_first:
         parts += _leg(report, leg)
     return page(parts, limit=LIMIT, size=utf8_size)
 
@@ -85,6 +85,8 @@ def _leg(report: Report, leg: LegReport) -> Iterator[str | Listing]:
     if leg.judgement.checks:
         yield "## Criteria"
         yield from _criteria(leg, ill)
+    elif leg.name:
+        yield code(judgements.reason(leg.judgement), 2 * LINE)
     yield from _changes(leg)
     if ill:
         stability = _stability(leg.rows, ill)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from coval_gate.judge.checks import Check
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.measure import Measure
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
@@ -154,7 +155,7 @@ def _misses(row: SimulationRow) -> Iterator[str]:
 
 
 def _gate(report: Report) -> Iterator[TestCase]:
-    """Yield a case for each criterion, and one for the step unless a criterion has the same verdict."""
+    """Yield a case for each criterion, and one for the step, or each leg, unless a criterion has the same verdict."""
     judgement, checks = report.judgement, _shown_checks(report)
     for name, check in checks:
         member = TestCase(_xml(name))
@@ -170,9 +171,19 @@ def _gate(report: Report) -> Iterator[TestCase]:
         left_out = f"This report shows the gravest criteria; {more:,} more are left out."
         member.result = [_result(Verdict.SKIPPED, left_out, "")]
         yield member
-    if any(check.decides and check.verdict is judgement.verdict is not Verdict.PASSED for _, check in checks):
-        return
-    member = TestCase("evaluation")
+    judged = [
+        (of_leg(leg, "evaluation"), leg.judgement, leg.findings.checks.first(MOST_CRITERIA)) for leg in report.legs
+    ]
+    if len(judged) == 1 or not (judgement.of_legs and judgement.of_legs.decisive):
+        judged = [("evaluation", judgement, tuple(check for _, check in checks))]
+    for name, own, shown in judged:
+        if not any(check.decides and check.verdict is own.verdict is not Verdict.PASSED for check in shown):
+            yield _evaluation(name, own)
+
+
+def _evaluation(name: str, judgement: Judgement) -> TestCase:
+    """Return a case with a verdict that no criterion has."""
+    member = TestCase(_xml(name))
     if judgement.verdict is not Verdict.PASSED:
         lines = (
             *judgements.reasons(judgement)[:MOST_CRITERIA],
@@ -182,7 +193,7 @@ def _gate(report: Report) -> Iterator[TestCase]:
         result = _result(judgement.verdict, judgements.reason(judgement), "\n".join(filter(None, lines)))
         result.type = judgement.verdict or judgement.status.lower()
         member.result = [result]
-    yield member
+    return member
 
 
 def _compared(check: Check) -> str:

@@ -61,6 +61,7 @@ MOST_REPEATED: Final = 10  # test cases
 class Closing(NamedTuple):
     """The end of the log: the simulations to look at, the worst first, and the verdict; lines or annotations.
 
+    `legs`: a line on each leg of a step that has several.
     `flips`: a title, and lines on the test cases that flipped since the baseline; empty where none did. `repeat`: the
     input that repeats only the test cases of these simulations; empty where there are none. `is_doubtful`: a criterion
     that was judged looks like a mistake.
@@ -69,6 +70,7 @@ class Closing(NamedTuple):
     rows: tuple[SimulationRow, ...]
     lines: tuple[str, ...]
     verdict: Annotation
+    legs: tuple[str, ...] = ()
     flips: tuple[str, ...] = ()
     repeat: str = ""
     has_summary: bool = True
@@ -124,9 +126,10 @@ def render(report: Report) -> Closing:
     return Closing(
         rows=tuple(rows),
         lines=tuple(_closing_lines(report)),
+        legs=tuple(_leg_lines(report)),
         verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report))), file),
         flips=tuple(_flip_lines(report)),
-        repeat="" if judgement.lets_pass else _repeat_text(case_ids(rows)),
+        repeat="" if judgement.lets_pass or len(report.legs) > 1 else _repeat_text(case_ids(rows)),
         has_summary=report.inputs is None or report.inputs.summary,
         is_doubtful=bool(doubt_lines(judgement)),
     )
@@ -158,6 +161,18 @@ def _closing_lines(report: Report) -> Iterator[str]:
         yield from _pages(report)
     if page := link(judgement):
         yield f"More: {page}"
+
+
+def _leg_lines(report: Report) -> Iterator[str]:
+    """Yield a line for each leg of a step that has several, the gravest first."""
+    if len(report.legs) <= 1:
+        return
+    yield f"{plural(len(report.legs), 'leg')}:"
+    names = [one_line(leg.name, WIDEST) for leg in report.gravest_first]
+    headings = [heading(leg.judgement) for leg in report.gravest_first]
+    for leg, name, verdict in zip(report.gravest_first, names, headings, strict=True):
+        why = reason(leg.judgement, REASON_SHOWN)
+        yield f"  {verdict:<{max(map(len, headings))}}  {name:<{max(map(len, names))}}  {why}"
 
 
 def check_lines(findings: Findings) -> Iterator[str]:
@@ -260,10 +275,10 @@ def _message(report: Report) -> Iterator[str]:
 
 
 def _pages(report: Report) -> Iterator[str]:
-    """Yield the page of each run."""
-    for run in (run for leg in report.legs for run in leg.runs):
-        if run.run_url:
-            yield f"Run: {run.run_url}"
+    """Yield the page of each run; of several legs, only the pages of those that do not pass."""
+    for leg in report.gravest_first:
+        if len(report.legs) == 1 or not leg.judgement.lets_pass:
+            yield from (of_leg(leg, f"Run: {run.run_url}") for run in leg.runs if run.run_url)
 
 
 def _annotation_lines(row: SimulationRow) -> Iterator[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.base.text import in_words
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.statuses import ERROR
 from coval_gate.report.formats import Surface, formats
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport, Report
 
 LIST_LIMIT: Final = 2000  # ids in a list
+LONGEST_LEG_REASON: Final = 300  # characters
 CRITERION_FIELDS: Final = (
     "criterion",
     "verdict",
@@ -29,30 +31,50 @@ CRITERION_FIELDS: Final = (
     "variant",
     "metric_id",
 )
+
+
+class LegFacts(NamedTuple):
+    """An entry of the output `legs`; a number is None where it is unknown."""
+
+    name: str
+    run_id: str
+    run_url: str
+    status: str
+    verdict: str
+    reason: str
+    simulations: int | None
+    pass_rate: float | None
+
+
 OUTPUTS: Final = {
-    "run_id": "The run's id in Coval, set as soon as the run is launched; with `mode: cancel` the first of `run_id`.",
-    "run_ids": "The ids of the run and of its repetitions (`repeat_on_failure`), as a JSON list; with `mode: cancel` "
-    "all of `run_id`.",
-    "run_url": "The run's page in Coval, set as soon as the run is launched.",
+    "run_id": "The run's id in Coval, set as soon as the run is launched; of several legs, the first one's; with "
+    "`mode: cancel` the first of `run_id`.",
+    "run_ids": "The ids of the run of each leg, and then of their repetitions (`repeat_on_failure`), as a JSON list, "
+    "which `mode: wait` takes as its `run_id`; with `mode: cancel` all of `run_id`.",
+    "run_url": "The run's page in Coval, set as soon as the run is launched; of several legs, the first one's.",
+    "legs": "The legs of the step, of which there are several where an input names several agents, personas or test "
+    f"sets: a JSON list of objects with {in_words([f'`{field}`' for field in LegFacts._fields])}.",
     "status": "How the run ended: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
     "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED` or `SKIPPED`.",
     "verdict": "The step's verdict: `passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or "
     "`skipped`; empty with `mode: launch` and `mode: cancel`.",
     "passed": "`true` if the verdict is `passed`, otherwise `false`.",
     "reason": "The verdict's reason in one sentence.",
-    "total_simulations": "How many simulations the run had.",
+    "total_simulations": "How many simulations the runs of all legs had.",
     "completed_simulations": "How many of them completed.",
     "failed_simulations": "Ids of the simulations that did not complete or, where targets count, missed one, as a JSON "
     f"list of at most {LIST_LIMIT:,}. Thresholds do not count here: see `failed_criteria`.",
     "pass_rate": "Share of the simulations that completed and, where targets count, met them all: between 0 and 1. "
     "A simulation that Coval does not list counts as not passed. Thresholds do not count here: see `failed_criteria`.",
     "failed_criteria": "The criteria that are not met, the gravest first, as a JSON list of objects with "
-    f"{', '.join(f'`{field}`' for field in CRITERION_FIELDS[:-1])} and `{CRITERION_FIELDS[-1]}`, as in the JSON "
-    f"report. As many as fit in {MOST_OUTPUT // 1024} KiB.",
+    f"{', '.join(f'`{field}`' for field in CRITERION_FIELDS)}, as in the JSON report, and `leg`, the name of "
+    f"their leg. As many as fit in {MOST_OUTPUT // 1024} KiB.",
     "metric_failures": "Ids of the simulations with the value `fail_on_metric_value`, as a JSON list of at most "
     f"{LIST_LIMIT:,}.",
-    "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON.",
-    "baseline_run_id": "The id of the newest run that thresholds were compared with; empty where there was none.",
+    "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON; of several legs, the first "
+    "one's.",
+    "baseline_run_id": "The id of the newest run that the thresholds of the first leg were compared with; empty where "
+    "there was none.",
     "comment_url": "The URL of the comment on the pull request, if `comment` is set.",
     **{file.input: file.output for file in formats(Surface.FILE)},
     "duration_seconds": "How long the step took, in whole seconds.",
@@ -67,15 +89,17 @@ def unfinished() -> dict[str, str]:
 
 def render(report: Report) -> dict[str, str]:
     """Return every output; empty where its value is unknown."""
+    from coval_gate.judge.checks import together
     from coval_gate.report.wording.judgements import reason
 
     judgement, legs = report.judgement, report.legs
-    totals = legs[0].judgement.totals if legs else None
+    totals = together([totals for leg in legs if (totals := leg.judgement.totals)])
     total, completed = _counts(legs)
     return {
         "run_id": report.run_id,
         "run_ids": json.dumps(report.run_ids) if report.run_ids else "",
         "run_url": report.run_url,
+        "legs": json.dumps([_leg(leg)._asdict() for leg in legs]),
         "status": judgement.status,
         "verdict": judgement.verdict or "",
         "passed": "true" if judgement.verdict == "passed" else "false",
@@ -96,12 +120,31 @@ def render(report: Report) -> dict[str, str]:
 
 def _counts(legs: Sequence[LegReport]) -> tuple[str, str]:
     """Return how many simulations there are and how many completed, from the results or else from the last poll."""
-    if not legs:
+    counted = [(totals.total, totals.completed) for leg in legs if (totals := leg.judgement.totals)]
+    counted += [
+        (progress.total, progress.completed)
+        for leg in legs
+        if not leg.judgement.totals and (progress := leg.run.progress if leg.run else None)
+    ]
+    if not counted:
         return "", ""
-    if totals := legs[0].judgement.totals:
-        return str(totals.total), str(totals.completed)
-    progress = legs[0].run.progress if legs[0].run else None
-    return (str(progress.total), str(progress.completed)) if progress else ("", "")
+    return str(sum(total for total, _ in counted)), str(sum(completed for _, completed in counted))
+
+
+def _leg(leg: LegReport) -> LegFacts:
+    from coval_gate.report.wording.judgements import reason
+
+    judgement, totals = leg.judgement, leg.judgement.totals
+    return LegFacts(
+        name=leg.name,
+        run_id=leg.run_id,
+        run_url=leg.run_url,
+        status=judgement.status,
+        verdict=judgement.verdict or "",
+        reason=reason(judgement, LONGEST_LEG_REASON),
+        simulations=totals.total if totals else None,
+        pass_rate=totals.pass_rate if totals else None,
+    )
 
 
 def _baseline_run_id(legs: Sequence[LegReport]) -> str:
@@ -126,7 +169,7 @@ def _metrics(legs: Sequence[LegReport]) -> str:
 
 def _failed_criteria(legs: Sequence[LegReport]) -> str:
     """Return the criteria that are not met as a JSON list of at most MOST_OUTPUT characters."""
-    missed = [check for leg in legs for check in leg.judgement.missed]
+    missed = [(check, leg.name) for leg in legs for check in leg.judgement.missed]
     if not missed:  # as before the launch, when the imports below would take time
         return "[]"
     from coval_gate.report.formats.json import criterion_facts
@@ -134,9 +177,9 @@ def _failed_criteria(legs: Sequence[LegReport]) -> str:
 
     shown = list[str]()
     room = MOST_OUTPUT
-    for check in missed:
+    for check, leg in missed:
         facts = criterion_facts(check).model_dump(include=set(CRITERION_FIELDS))
-        text = json.dumps(facts | {"criterion": mention(check.criterion)})
+        text = json.dumps(facts | {"criterion": mention(check.criterion), "leg": leg})
         if len(text) + len(", ") <= room:
             room -= len(text) + len(", ")
             shown.append(text)

@@ -14,6 +14,7 @@ from coval_gate.report.tables import (
     check_tables,
     comparison_parts,
     criterion_cell,
+    leg_table,
     metric_parts,
     passed,
     troubled,
@@ -46,7 +47,7 @@ def render(report: Report, limit: int = LIMIT) -> str:
         *opening(report),
         *unstable(report),
         *troubled(report),
-        *(part for leg in report.legs for part in metric_parts(leg)),
+        *(part for leg in report.gravest_first for part in _metrics(leg)),
         *passed(report),
         *_background(report),
         links(report),
@@ -54,14 +55,20 @@ def render(report: Report, limit: int = LIMIT) -> str:
     return page(parts, limit=limit, size=utf8_size)
 
 
+def _metrics(leg: LegReport) -> Iterator[str | Listing]:
+    """Yield the figures of a leg, folded if the step has several legs."""
+    parts = [*metric_parts(leg)]
+    if leg.name and parts:
+        parts = [f"<details><summary>{escape(leg.name)}: metrics</summary>", *parts[1:], "</details>"]
+    yield from parts
+
+
 def opening(report: Report) -> Iterator[str | Listing]:
     """Yield the verdict, the reasons that the criteria do not show, advice, and the criteria."""
     judgement = report.judgement
     yield _heading(report)
-    shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_CHECKS)]
-    is_missing, others = judgements.untold_reasons(judgement, shown)
-    # The tables show misses, and that all is well; they have no room for why there is no verdict.
-    if is_missing or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE):
+    is_missing, others = _untold_reasons(report)
+    if is_missing:
         yield escape(judgements.reason(judgement))
     if text := judgements.advice(judgement):
         advice = list(_advice(text))
@@ -71,13 +78,33 @@ def opening(report: Report) -> Iterator[str | Listing]:
             yield report_text(leg.promotion, code=code, escape=escape)
     if others:
         yield Listing(rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]), total=len(others))
-    for leg in report.legs:
-        if leg.name:
-            yield f"#### {escape(leg.name)}"
-        if leg.findings.absolute.checks:
-            yield from _checks(leg.findings.absolute)
-        yield from comparison_parts(leg)
-        yield from _drift(leg)
+    yield from leg_table(report)
+    for leg in report.gravest_first:
+        yield from _criteria(leg)
+
+
+def _criteria(leg: LegReport) -> Iterator[str | Listing]:
+    """Yield the criteria of a leg. If the step has several, they have a title, and are folded where they are met."""
+    parts = [*(_checks(leg.findings.absolute) if leg.findings.absolute.checks else ()), *comparison_parts(leg)]
+    parts += _drift(leg)
+    if leg.name and parts:
+        is_folded = leg.judgement.verdict is Verdict.PASSED
+        name = escape(leg.name)
+        parts = [f"<details><summary>{name}</summary>", *parts, "</details>"] if is_folded else [f"#### {name}", *parts]
+    yield from parts
+
+
+def _untold_reasons(report: Report) -> tuple[bool, list[str]]:
+    """Return whether the tables lack the first reason, and which of the others they lack.
+
+    They show misses, and that all is well; they have no room for why there is no verdict.
+    """
+    judgement = report.judgement
+    if judgement.of_legs and judgement.of_legs.decisive:  # the table of legs has each one's reason
+        return False, []
+    shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_CHECKS)]
+    is_missing, others = judgements.untold_reasons(judgement, shown)
+    return is_missing or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE), others
 
 
 def _heading(report: Report) -> str:

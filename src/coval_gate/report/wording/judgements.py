@@ -116,7 +116,23 @@ def _first_reason(judgement: Judgement) -> tuple[str, int, str, str]:
 
 
 def reasons(judgement: Judgement) -> tuple[str, ...]:
-    """Return every reason as a sentence, the gravest first; there is always at least one."""
+    """Return every reason as a sentence, the gravest first; there is always at least one.
+
+    Of a step with several legs, the first reason names the leg that decides.
+    """
+    own = _own_reasons(judgement)
+    if (legs := judgement.of_legs) is None or not legs.decisive:
+        return own
+    match judgement.verdict:
+        case Verdict.PASSED:
+            return (f"All {legs.total:,} legs passed.",)
+        case None:
+            return (f"{legs.total:,} runs were launched. This step does not wait for them.",)
+    first, *more = own
+    return (f"{legs.decisive}: {first}", *more)
+
+
+def _own_reasons(judgement: Judgement) -> tuple[str, ...]:
     match judgement.cause:
         case Completed(late=late):
             return _completed_reasons(judgement, late)

@@ -1,0 +1,111 @@
+"""A step with several agents, personas or test sets launches, follows and judges a run of each combination."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from support import IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_sandbox.server import Server
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+PERSONAS = f"{IDS['persona_id']}, persona000000000000002"
+SETS = "passing1, failing1"
+THRESHOLDS = "Latency: avg < 1.5\nResolved: rate(YES) >= 90%"
+NAMES = [f"{persona} · {test_set}" for persona in PERSONAS.split(", ") for test_set in SETS.split(", ")]
+WAIT = {"mode": "wait", "agent_id": "", "persona_id": "", "test_set_id": ""}
+
+
+def legs_of(result: StepResult) -> dict[str, dict[str, Any]]:
+    """Return the entries of the output `legs` by their names."""
+    return {leg["name"]: leg for leg in json.loads(result.outputs["legs"])}
+
+
+def test_each_combination_is_a_leg_named_by_what_differs(run_step: RunStep) -> None:
+    result, server = run_step(persona_id=PERSONAS, test_set_id=SETS, thresholds=THRESHOLDS)
+    launched = Counter((record.body["persona_id"], record.body["test_set_id"]) for record in server.world.runs)
+    assert launched == Counter((persona, test_set) for persona in PERSONAS.split(", ") for test_set in SETS.split(", "))
+    legs = legs_of(result)
+    assert list(legs) == NAMES
+    assert [leg["verdict"] for leg in legs.values()] == ["passed", "failed", "passed", "failed"]
+    assert json.loads(result.outputs["run_ids"]) == [leg["run_id"] for leg in legs.values()]
+    assert (result.outputs["run_id"], result.outputs["run_url"]) == (
+        legs[NAMES[0]]["run_id"],
+        legs[NAMES[0]]["run_url"],
+    )
+    assert result.outputs["reason"].startswith(f"{NAMES[1]}: avg of Latency is ")
+    assert (result.outputs["verdict"], result.exit_code) == ("failed", 1)
+    assert (result.outputs["total_simulations"], result.outputs["completed_simulations"]) == ("40", "40")
+    missed = json.loads(result.outputs["failed_criteria"])
+    assert Counter(criterion["leg"] for criterion in missed) == {NAMES[1]: 2, NAMES[3]: 2}
+
+
+def test_step_passes_if_all_legs_do(run_step: RunStep) -> None:
+    result, _ = run_step(persona_id=PERSONAS)
+    assert (result.outputs["verdict"], result.outputs["reason"]) == ("passed", "All 2 legs passed.")
+    assert "2 legs:\n  ✅ Passed  " in result.log
+
+
+def test_refused_leg_is_an_error_beside_the_others(run_step: RunStep) -> None:
+    result, server = run_step(agent_id=f"missing000000000000001, {IDS['agent_id']}", junit_path="reports/junit.xml")
+    refused, judged = json.loads(result.outputs["legs"])
+    assert (refused["verdict"], refused["run_id"], refused["simulations"]) == ("error", "", None)
+    assert (judged["verdict"], judged["simulations"]) == ("passed", 10)
+    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
+    assert json.loads(result.outputs["run_ids"]) == [run.run_id for run in server.world.runs] == [judged["run_id"]]
+    cases = ET.fromstring(result.junit).iter("testcase")
+    errors = [case.get("name") for case in cases if case.find("error") is not None]
+    assert errors == ["missing000000000000001: evaluation"]
+    assert "| ⚠️ Error | missing000000000000001 |" in result.summary
+
+
+def test_later_step_judges_the_runs_under_their_names(run_step: RunStep) -> None:
+    launch, server = run_step(mode="launch", test_set_id=SETS)
+    assert launch.outputs["reason"] == "2 runs were launched. This step does not wait for them."
+    assert launch.exit_code == 0
+    judged, _ = run_step(world=server.world, **WAIT, run_id=launch.outputs["run_ids"], thresholds=THRESHOLDS)
+    verdicts = {name: leg["verdict"] for name, leg in legs_of(judged).items()}
+    assert verdicts == {"passing1": "passed", "failing1": "failed"}
+    assert judged.outputs["run_ids"] == launch.outputs["run_ids"]
+    assert len(server.world.runs) == 2
+
+
+@pytest.mark.parametrize(("ids", "verdict"), [(IDS["agent_id"], "passed"), ("missing000000000000001", "error")])
+def test_later_step_checks_every_run_against_the_inputs(ids: str, verdict: str, run_step: RunStep) -> None:
+    launch, server = run_step(mode="launch", persona_id=PERSONAS)
+    inputs = WAIT | {"agent_id": ids, "persona_id": PERSONAS, "run_id": launch.outputs["run_ids"]}
+    judged, _ = run_step(world=server.world, **inputs)
+    assert {leg["verdict"] for leg in legs_of(judged).values()} == {verdict}
+
+
+def test_signal_leaves_the_verdict_of_a_leg_that_is_done(run_step: RunStep, clock: VirtualClock) -> None:
+    clock.at(90, clock.interrupt)
+    result, server = run_step(test_set_id="passing1, stuck001")
+    assert {name: leg["verdict"] for name, leg in legs_of(result).items()} == {
+        "passing1": "passed",
+        "stuck001": "cancelled",
+    }
+    assert result.outputs["verdict"] == "cancelled"
+    assert "stuck001  The step was interrupted; the run was cancelled." in result.log
+    assert not server.world.unfinished
+
+
+def test_later_attempt_launches_only_what_is_missing(run_step: RunStep) -> None:
+    first, server = run_step("POST /runs #2 -> 403", mode="launch", persona_id=PERSONAS, test_set_id=SETS)
+    assert (first.outputs["verdict"], len(server.world.runs)) == ("error", 3)
+    again, _ = run_step(
+        world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, mode="launch", persona_id=PERSONAS, test_set_id=SETS
+    )
+    assert (again.outputs["verdict"], len(server.world.runs)) == ("", 4)
+    resumed = [leg["run_id"] for leg in json.loads(first.outputs["legs"]) if leg["run_id"]]
+    assert set(resumed) < {leg["run_id"] for leg in json.loads(again.outputs["legs"])}
