@@ -280,6 +280,13 @@ class Inputs(NamedTuple):
         fields.optional(fields.seconds(1, LONGEST_WAIT)),
         "Stop waiting if a started run makes no progress for this many seconds: verdict `timed_out`.",
     )
+    on_timeout: str = declare(
+        WAITING,
+        fields.choice("fail", "pass"),
+        "What to do if the step times out (`max_wait_time`, `max_queue_time`, `stall_timeout`) before any criterion "
+        "failed: `fail` or `pass` the check. The verdict is `timed_out` either way.",
+        "fail",
+    )
     cancel_on_timeout: bool = declare(
         WAITING,
         fields.flag(),

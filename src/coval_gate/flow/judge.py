@@ -51,6 +51,7 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
     baseline = yield from _baseline(session, progress, leg, outcome)
     leg.drift = yield from drift_of(session, trial, outcome, progress.context)
     judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, leg.drift))
+    judgement = judgement._replace(timeout_passes=leg.inputs.on_timeout == "pass")
     leg.judgement = trial.judgement = judgement
     owe_mark(progress, trial)
     if isinstance(outcome, Completed):

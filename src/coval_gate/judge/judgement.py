@@ -72,7 +72,8 @@ class Judgement(NamedTuple):
     `verdict` is None in mode launch and mode cancel, which judge nothing. `cause`: why there is this verdict. `checks`:
     those of a completed run. `totals` and `variants` are set if there are results. `cancellation`: what became of the
     run that the step stopped waiting for. `baseline`: the earlier runs that thresholds refer to. `repetition` is set
-    if the run failed and was repeated. `of_legs` is set if it is about a step with several legs.
+    if the run failed and was repeated. `inconclusive_passes` and `timeout_passes`: such a verdict lets the step pass.
+    `of_legs` is set if it is about a step with several legs.
     """
 
     verdict: Verdict | None
@@ -83,6 +84,7 @@ class Judgement(NamedTuple):
     variants: tuple[Variant, ...] = ()
     cancellation: Cancellation | None = None
     inconclusive_passes: bool = False
+    timeout_passes: bool = False
     baseline: Baseline | None = None
     repetition: Repetition | None = None
     of_legs: OfLegs | None = None
@@ -90,8 +92,14 @@ class Judgement(NamedTuple):
     @property
     def lets_pass(self) -> bool:
         """Whether the step succeeds."""
-        tolerated = self.verdict is Verdict.INCONCLUSIVE and self.inconclusive_passes
-        return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED) or tolerated
+        return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED) or self.is_tolerated
+
+    @property
+    def is_tolerated(self) -> bool:
+        """Whether the step succeeds although its verdict is inconclusive, or it timed out before any check failed."""
+        if self.verdict is Verdict.TIMED_OUT:
+            return self.timeout_passes and all(check.verdict is not Verdict.FAILED for check in self.missed)
+        return self.verdict is Verdict.INCONCLUSIVE and self.inconclusive_passes
 
     @property
     def is_of_step(self) -> bool:
@@ -276,13 +284,13 @@ def gravest(judgements: Sequence[Judgement]) -> Judgement:
     return min(judgements, key=gravity)
 
 
-def gravity(judgement: Judgement) -> tuple[int, bool]:
+def gravity(judgement: Judgement) -> tuple[bool, int]:
     """Return a key that sorts the gravest judgement first.
 
-    Of two with the same verdict, one that fails the step is graver than one that lets it pass.
+    One that fails the step is graver than any that lets it pass.
     """
     verdict = OF_LEGS.index(judgement.verdict) if judgement.verdict in OF_LEGS else len(OF_LEGS)
-    return verdict, judgement.lets_pass
+    return judgement.lets_pass, verdict
 
 
 def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:

@@ -56,7 +56,8 @@ def acceptance_refusal(judgement: Judgement) -> Refusal | Literal[""]:
     """
     if judgement.repetition is not None and judgement.verdict is not Verdict.FAILED:
         return "repeated"
-    return "" if judgement.lets_pass and judgement.checks else "not_passed"
+    ended = judgement.verdict in (Verdict.PASSED, Verdict.INCONCLUSIVE)
+    return "" if ended and judgement.lets_pass and judgement.checks else "not_passed"
 
 
 def lacks_baseline(judgement: Judgement) -> bool:

@@ -25,4 +25,5 @@ class Verdict(StrEnum):
 
 # The gravest first: data in doubt allow no verdict on the agent.
 GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
-OF_LEGS: Final = (Verdict.ERROR, Verdict.TIMED_OUT, Verdict.CANCELLED, *GRAVITY[1:])  # the gravest one decides a step
+# The gravest leg decides a step.
+OF_LEGS: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.CANCELLED, Verdict.TIMED_OUT, *GRAVITY[2:])

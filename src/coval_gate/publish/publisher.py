@@ -243,7 +243,7 @@ class Publisher:
         self._host.quote(*worst, *closing.legs)
         if annotates and fails:
             self._host.annotate("error", *closing.verdict_beside(len(first)))
-        elif annotates and (judgement.verdict is Verdict.INCONCLUSIVE or judgement.passed_flaky or closing.is_doubtful):
+        elif annotates and (judgement.is_tolerated or judgement.passed_flaky or closing.is_doubtful):
             self._host.annotate("warning", *closing.verdict)
         elif annotates and (judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged):
             self._host.annotate("notice", *closing.verdict)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from coval_gate.ci.host import Context, Host, PageText
     from coval_gate.config.inputs import Inputs
 
-TOLERATED: Final = "tolerated"  # an inconclusive verdict that lets the step pass
+TOLERATED: Final = "tolerated"  # an inconclusive verdict or a time-out that lets the step pass
 STATES: Final = {
     "passed": "success",
     TOLERATED: "success",
@@ -234,7 +234,7 @@ def conclusion_of(text: PageText) -> str:
 
 
 def _outcome(text: PageText) -> str:
-    return TOLERATED if text.state == "inconclusive" and text.passes else text.state
+    return TOLERATED if text.state in ("inconclusive", "timed_out") and text.passes else text.state
 
 
 def check_run_body(text: PageText) -> dict[str, Any]:

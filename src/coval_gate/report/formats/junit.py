@@ -161,7 +161,7 @@ def _gate(report: Report) -> Iterator[TestCase]:
         member = TestCase(_xml(name))
         if reason := check_reason(check):
             text = f"{reason}\nActual: {actual_text(check)}"
-            tolerated = check.verdict is Verdict.INCONCLUSIVE and judgement.lets_pass
+            tolerated = judgement.lets_pass and check.verdict is not Verdict.FAILED
             member.result = [_result(shown_verdict(check), reason, text, tolerated=tolerated)]
         if compared := _compared(check):
             member.system_out = _xml(compared)
@@ -190,7 +190,8 @@ def _evaluation(name: str, judgement: Judgement) -> TestCase:
             judgements.advice(judgement),
             judgements.link(judgement),
         )
-        result = _result(judgement.verdict, judgements.reason(judgement), "\n".join(filter(None, lines)))
+        text = "\n".join(filter(None, lines))
+        result = _result(judgement.verdict, judgements.reason(judgement), text, tolerated=judgement.is_tolerated)
         result.type = judgement.verdict or judgement.status.lower()
         member.result = [result]
     return member

@@ -91,8 +91,7 @@ def title(judgement: Judgement) -> str:
 
 def headline(judgement: Judgement, limit: int) -> str:
     """Return heading and reason on one line of at most `limit` characters."""
-    tolerated = judgement.verdict is Verdict.INCONCLUSIVE and judgement.lets_pass
-    beginning = f"{heading(judgement)}{' (passes)' if tolerated else ''}: "
+    beginning = f"{heading(judgement)}{' (passes)' if judgement.is_tolerated else ''}: "
     return f"{beginning}{reason(judgement, limit - len(beginning))}"
 
 

@@ -1,0 +1,69 @@
+"""With on_timeout: pass, slowness does not block a merge, but it is told everywhere, and a failure still does."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from coval_sandbox.quirks import Quirks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_sandbox.server import Server
+    from support import StepResult
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+LATE = Quirks(metrics_lag=600.0)
+PATIENT = {"max_wait_time": "120", "junit_path": "reports/junit.xml", "json_path": "reports/coval.json"}
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"test_set_id": "stuck001"},
+        {"test_set_id": "queued01", "max_queue_time": "60"},
+        {"thresholds": "Latency: avg < 9"},
+    ],
+)
+def test_timeout_passes_and_is_told(inputs: dict[str, str], run_step: RunStep) -> None:
+    result, _ = run_step(quirks=LATE, on_timeout="pass", bare=True, **(PATIENT | inputs))
+    assert (result.exit_code, result.outputs["verdict"], result.outputs["passed"]) == (0, "timed_out", "false")
+    assert result.outputs["status"] == "TIMEOUT"
+    assert result.summary.startswith("### ⌛ Timed out")
+    assert len(result.annotations("warning")) == 1
+    assert not result.annotations("error")
+    root = ET.fromstring(result.junit)
+    assert not [*root.iter("failure"), *root.iter("error")]
+    assert [*root.iter("skipped")]
+    assert json.loads(result.json)["verdict"] == "timed_out"
+
+
+@pytest.mark.parametrize("on_timeout", ["", "fail"])
+def test_timeout_fails_by_default(on_timeout: str, run_step: RunStep) -> None:
+    result, _ = run_step(on_timeout=on_timeout, test_set_id="stuck001", **PATIENT)
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
+
+
+def test_late_run_that_failed_does_not_pass(run_step: RunStep) -> None:
+    """Some values are late, but what is there fails the gate already."""
+    result, _ = run_step(
+        quirks=LATE, on_timeout="pass", bare=True, test_set_id="someFail", thresholds="Latency: avg < 9", **PATIENT
+    )
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
+
+
+def test_timeout_of_one_leg_does_not_hide_that_another_is_inconclusive(run_step: RunStep) -> None:
+    result, _ = run_step(
+        on_timeout="pass",
+        bare=True,
+        test_set_id="stuck001, passing1",
+        thresholds="Resolved: rate(YES) >= 90%",
+        confidence="95%",
+        **PATIENT,
+    )
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "inconclusive")
