@@ -144,7 +144,14 @@ def _clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
 
 
 def _launch_all(session: Session, progress: Progress) -> Procedure[list[Leg]]:
-    """Launch the first run of each leg side by side, show that on the commit's pages, and return the launched legs."""
+    """Launch the first run of each leg side by side, show that on the commit's pages, and return the launched legs.
+
+    Raises InputError if these would have more simulations than the inputs allow.
+    """
+    if session.inputs.max_simulations:
+        from coval_gate.flow.size import plan_sizes
+
+        yield from plan_sizes(session, progress)
     yield from _side_by_side(session, progress, progress.legs, launch, at_once=MOST_LAUNCHES)
     launched = [leg for leg in progress.legs if not leg.error]
     if launched:

@@ -27,7 +27,7 @@ FACE = {  # what other packages may import from coval/: no reader of JSON
     "coval_gate.coval.errors": {"unavailable"},
     "coval_gate.coval.runs": {"RunFilter"},
     "coval_gate.coval.launch": {"LaunchRequest"},
-    "coval_gate.coval.resources": {"Agent", "MetricDefinition", "MetricOutput", "Persona", "TestCase"},
+    "coval_gate.coval.resources": {"Agent", "MetricDefinition", "MetricOutput", "Persona", "TestCase", "TestSet"},
 }
 FIELDS = "|".join([*RunFilter._fields, "run_id", "create_time"])
 QUERY = re.compile(rf'\b({FIELDS})(<=|>=|!=|=|<|>)"|\bAND\b|^(order_by|page_size|page_token|next_page_token)$')

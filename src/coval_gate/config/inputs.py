@@ -178,6 +178,13 @@ class Inputs(NamedTuple):
         WHAT, fields.identifiers(100), "Up to 100 mutations. Cannot be combined with `mutation_id`.", usual_length=26
     )
     iteration_count: int = declare(WHAT, fields.whole(1), "Number of times that each test case runs.", "1")
+    max_simulations: int | None = declare(
+        WHAT,
+        fields.optional(fields.whole(1)),
+        "Launch nothing if this step would launch more simulations than this, over all agents, personas and test sets. "
+        "A repetition that would exceed it is not launched. The API key needs the scope `test-sets:read`.",
+        modes=RUNNING_MODES,
+    )
     concurrency: int = declare(WHAT, fields.whole(1), "Number of simulations that run at the same time.", "1")
     sub_sample_size: int | None = declare(
         WHAT, fields.optional(fields.whole(0)), "Number of test cases to run, drawn at random. Empty or 0: all of them."

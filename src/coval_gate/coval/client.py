@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from coval_gate.base.transport import Exchange, Response
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.launch import LaunchRequest
-    from coval_gate.coval.resources import Agent, MetricDefinition, MetricOutput, Persona, TestCase
+    from coval_gate.coval.resources import Agent, MetricDefinition, MetricOutput, Persona, TestCase, TestSet
     from coval_gate.coval.runs import RunFilter
     from coval_gate.model.results import Simulation, Turn
     from coval_gate.model.run import Run
@@ -265,6 +265,12 @@ class Client:
         from coval_gate.coval.resources import read_agent
 
         return self._calls.get("/agents", agent_id, "agent", read_agent, until, once=once)
+
+    def get_test_set(self, test_set_id: str, *, until: float) -> Procedure[TestSet]:
+        """Return a test set. Raises as `get_run`."""
+        from coval_gate.coval.resources import read_test_set
+
+        return self._calls.get("/test-sets", test_set_id, "test_set", read_test_set, until)
 
     def get_persona(self, persona_id: str, *, until: float) -> Procedure[Persona]:
         """Return a persona. Raises as `get_run`."""

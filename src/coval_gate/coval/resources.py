@@ -60,6 +60,16 @@ class Agent(NamedTuple):
     metric_ids: tuple[str, ...] = ()
 
 
+class TestSet(NamedTuple):
+    """A test set. `cases`: how many active test cases it has; None if Coval does not say.
+
+    `has_parameters`: Coval may run each test case with several values of its parameters.
+    """
+
+    cases: int | None = None
+    has_parameters: bool = False
+
+
 class Persona(NamedTuple):
     """A persona. `content`: everything that conversations depend on, as canonical JSON."""
 
@@ -99,6 +109,13 @@ class MetricOutput(NamedTuple):
 def read_agent(fields: Mapping[str, Any]) -> Agent:
     """Parse the `agent` object of `GET /agents/{id}`."""
     return Agent(_all_texts(fields.get("metric_ids")))
+
+
+def read_test_set(fields: Mapping[str, Any]) -> TestSet:
+    """Parse the `test_set` object of `GET /test-sets/{id}`."""
+    count = fields.get("test_case_count")
+    is_count = isinstance(count, int) and not isinstance(count, bool) and count >= 0
+    return TestSet(count if is_count else None, bool(fields.get("parameters")))
 
 
 def read_persona(fields: Mapping[str, Any]) -> Persona:

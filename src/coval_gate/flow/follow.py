@@ -10,6 +10,7 @@ from coval_gate.base.schedule import together
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import LEG, with_run_metadata
 from coval_gate.flow.launch import announce, launcher_of
+from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.model.run import Run
 from coval_gate.runs import earlier
@@ -80,8 +81,15 @@ def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
 
 
 def see(progress: Progress, trial: Trial, run: Run) -> None:
-    """Record what a poll showed. Raises InputError if the inputs of mode wait name another run."""
+    """Record what a poll showed.
+
+    Raises InputError if the inputs of mode wait name another run, and GateError if it is larger than planned.
+    """
+    last = trial.run
     trial.see(run, at=progress.clock.now())
+    for leg in progress.legs:
+        if trial in leg.trials:
+            check_size(leg, run, last)
     if progress.inputs.mode == "wait" and _is_meant(progress, trial, run):
         progress.context = with_run_metadata(progress.context, provenance_of(run, progress.context.repository))
         progress.publisher.pages.owe(progress.report(UNFINISHED))

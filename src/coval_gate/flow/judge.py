@@ -19,6 +19,7 @@ from coval_gate.config.inputs import ids_of
 from coval_gate.flow.follow import follow_trial
 from coval_gate.flow.launch import launch
 from coval_gate.flow.promote import owe_mark
+from coval_gate.flow.size import fits
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
@@ -149,6 +150,8 @@ def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedur
                 f"The run failed and took {duration(took)}, but max_wait_time leaves {duration(max(0.0, left))}, "
                 "so it does not run again."
             )
+            break
+        if not fits(session, progress, leg):
             break
         session.log(again_text(reason(judgement), number, inputs.repeat_on_failure))
         runs.append((yield from _run_again(session, progress, leg, number, first)))

@@ -43,6 +43,7 @@ def leg_report(
         dashboard_url=home,
         name=leg.name,
         ids=ids_of(leg.inputs),
+        planned=leg.planned,
         run_id=first.run_id,
         run_url=page(first.run_id),
         run=first.run,

@@ -37,6 +37,7 @@ class _LegFields(NamedTuple):
     judgement: Judgement
     name: str = ""
     ids: Mapping[str, str] = MappingProxyType({})
+    planned: int | None = None
     run_id: str = ""
     run_url: str = ""
     run: Run | None = None
@@ -53,7 +54,8 @@ class LegReport(_LegFields):
     """A leg of the step: the last known state of its first run, the result of its runs, and their judgement.
 
     `name` distinguishes legs; empty for the only one. `ids`: the agent, persona and test set that the step asked for.
-    A leg of several may have no run: its launch was refused. `details`: labels, explanations, transcripts.
+    `planned`: how many simulations its first run was to have, if that is known. A leg of several may have no run: its
+    launch was refused. `details`: labels, explanations, transcripts.
     `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` cover all runs that count.
     `promotion`: its state, if the run was to be promoted. `trend`: the last runs, newest first, where a report shows
     them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `known`: the findings of this very

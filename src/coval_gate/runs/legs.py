@@ -221,7 +221,7 @@ class Leg:
     ids. `details`: what is known of the simulations beyond their values. `trend`: the last runs before the first one.
     `drift`: what shows whether the agent drifts, if the user asks for it. `promotion`: what became of the first run, if
     it was to be promoted. `begins`: the tag that the first run gets because no run has it: the reference of drift
-    begins with this run.
+    begins with this run. `planned`: how many simulations each of its runs has, where the inputs limit them.
     """
 
     def __init__(self, inputs: Inputs, name: str = "") -> None:
@@ -238,6 +238,7 @@ class Leg:
         self.drift: Drift | None = None
         self.promotion: Promotion | None = None
         self.begins = ""
+        self.planned: int | None = None
 
     @property
     def outcome(self) -> Judgement | None:

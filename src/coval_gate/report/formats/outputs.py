@@ -54,6 +54,8 @@ OUTPUTS: Final = {
     "run_url": "The run's page in Coval, set as soon as the run is launched; of several legs, the first one's.",
     "legs": "The legs of the step, of which there are several where an input names several agents, personas or test "
     f"sets: a JSON list of objects with {in_words([f'`{field}`' for field in LegFacts._fields])}.",
+    "planned_simulations": "How many simulations the step meant to launch, without repetitions; set where "
+    "`max_simulations` is.",
     "status": "How the run ended: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
     "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED` or `SKIPPED`.",
     "verdict": "The step's verdict: `passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or "
@@ -99,6 +101,7 @@ def render(report: Report) -> dict[str, str]:
         "run_id": report.run_id,
         "run_ids": json.dumps(report.run_ids) if report.run_ids else "",
         "run_url": report.run_url,
+        "planned_simulations": _planned(legs),
         "legs": json.dumps([_leg(leg)._asdict() for leg in legs]),
         "status": judgement.status,
         "verdict": judgement.verdict or "",
@@ -129,6 +132,12 @@ def _counts(legs: Sequence[LegReport]) -> tuple[str, str]:
     if not counted:
         return "", ""
     return str(sum(total for total, _ in counted)), str(sum(completed for _, completed in counted))
+
+
+def _planned(legs: Sequence[LegReport]) -> str:
+    """Return how many simulations the runs of all legs were to have; empty where that is not known."""
+    sizes = [leg.planned for leg in legs if leg.planned is not None]
+    return str(sum(sizes)) if sizes else ""
 
 
 def _leg(leg: LegReport) -> LegFacts:

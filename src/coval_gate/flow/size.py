@@ -1,0 +1,113 @@
+"""The size of a step: how many simulations it launches, before it spends anything, and a limit to that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.errors import CovalError, GateError, InputError
+from coval_gate.base.schedule import together
+from coval_gate.base.text import plural
+from coval_gate.base.times import preparing
+from coval_gate.config.inputs import Problem, ids_of
+
+if TYPE_CHECKING:
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.flow.progress import Progress
+    from coval_gate.model.run import Run
+    from coval_gate.runs.legs import Leg, Session
+
+SCOPE: Final = "test-sets:read"
+
+
+def plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
+    """Record how many simulations each leg launches, if the inputs limit them. Raises InputError above the limit.
+
+    Raises InputError, too, if the size of a test set is not known: then nobody can tell.
+    """
+    most = session.inputs.max_simulations
+    if most is None:
+        return
+    cases = yield from _cases(session, progress)
+    for leg in progress.legs:
+        leg.planned = cases[ids_of(leg.inputs)["test_set_id"]] * _for_each_case(leg.inputs)
+    total = sum(leg.planned or 0 for leg in progress.legs)
+    session.log(f"This step launches {plural(total, 'simulation')}, and at most {most:,} are allowed.")
+    if total > most:
+        raise InputError([Problem("max_simulations", _exceeded_text(progress, total, most))])
+
+
+def fits(session: Session, progress: Progress, leg: Leg) -> bool:
+    """Return whether another run of the leg keeps to the limit. If not, say so in the log."""
+    most = session.inputs.max_simulations
+    if most is None or leg.planned is None:
+        return True
+    launched = sum((leg.planned or 0) * len(leg.trials) for leg in progress.legs)
+    if launched + leg.planned <= most:
+        return True
+    session.log(
+        f"The run failed, but running it again would take the step to {launched + leg.planned:,} simulations, more "
+        f"than max_simulations ({most:,}), so it does not run again."
+    )
+    return False
+
+
+def check_size(leg: Leg, run: Run, last: Run | None) -> None:
+    """Raise GateError if a run has more simulations than were planned, where the inputs limit them.
+
+    The `last` poll must show the same: one response may be damaged.
+    """
+    if leg.planned is None or run.progress is None or run.progress.total <= leg.planned:
+        return
+    if last is None or last.progress is None or last.progress.total <= leg.planned:
+        return
+    raise GateError(
+        "Too many simulations",
+        f"Run {run.run_id} has {run.progress.total:,} simulations, but {leg.planned:,} were planned, and "
+        "max_simulations limits them.",
+        advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",
+    )
+
+
+def _for_each_case(inputs: Inputs) -> int:
+    """Return how many simulations each test case has: those of the agent and of its mutations."""
+    mutations = {inputs.mutation_id, *inputs.mutation_ids} - {""}
+    return inputs.iteration_count * (1 + len(mutations))
+
+
+def _cases(session: Session, progress: Progress) -> Procedure[dict[str, int]]:
+    """Return how many test cases each run on a test set has, by the test set's id. Raises InputError."""
+    ids = list(dict.fromkeys(ids_of(leg.inputs)["test_set_id"] for leg in progress.legs))
+    inputs = session.inputs
+    if inputs.test_case_ids:
+        return dict.fromkeys(ids, len(inputs.test_case_ids))
+    until = preparing(session.clock.now(), session.deadline)
+    found = yield from together((session.client.get_test_set(id_, until=until) for id_ in ids), session.clock)
+    counts = {}
+    for id_, test_set in zip(ids, found, strict=True):
+        if isinstance(test_set, CovalError):
+            raise InputError([Problem("max_simulations", _unknown_text(id_, test_set.what))], advice=test_set.advice)
+        if isinstance(test_set, Exception):
+            raise test_set
+        if test_set.cases is None:
+            raise InputError([Problem("max_simulations", _unknown_text(id_, "Coval does not count its test cases."))])
+        if test_set.has_parameters:
+            text = "It has parameters, which may multiply its test cases."
+            raise InputError([Problem("max_simulations", _unknown_text(id_, text))])
+        counts[id_] = min(test_set.cases, inputs.sub_sample_size or test_set.cases)
+    return counts
+
+
+def _unknown_text(test_set_id: str, why: str) -> str:
+    return (
+        f"cannot be kept: it is not known how many test cases test set {test_set_id} has. {why} The API key needs the "
+        f"scope {SCOPE}; or set test_case_ids."
+    )
+
+
+def _exceeded_text(progress: Progress, total: int, most: int) -> str:
+    legs = f" in {plural(len(progress.legs), 'run')}" if len(progress.legs) > 1 else ""
+    return (
+        f"allows {plural(most, 'simulation')}, but this step would launch {total:,}{legs}. Nothing was launched: raise "
+        "it, or reduce them with sub_sample_size, test_case_ids or iteration_count."
+    )

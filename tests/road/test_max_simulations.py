@@ -1,0 +1,79 @@
+"""max_simulations says no before anything is spent, and keeps a step to what it planned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support import IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_sandbox.server import Server
+    from support import StepResult
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+TWO = f"{IDS['persona_id']}, persona000000000000002"
+SHOWN = '{"test_set": {"id": "passing1"%s}}'
+AGAIN = {"test_set_id": "flaky002", "repeat_on_failure": "1", "thresholds": "Resolved: rate(YES) >= 90%"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "planned"),
+    [
+        ({}, 10),
+        ({"iteration_count": "3"}, 30),
+        ({"sub_sample_size": "4"}, 4),
+        ({"sub_sample_size": "40"}, 10),
+        ({"persona_id": TWO, "test_set_id": "passing1, flaky002"}, 40),
+        ({"mutation_ids": "mutation000000000000000001, mutation000000000000000002"}, 30),
+        ({"test_case_ids": "casepassing10000000001, casepassing10000000002"}, 2),
+    ],
+)
+def test_plan_is_counted_before_anything_is_launched(inputs: dict[str, str], planned: int, run_step: RunStep) -> None:
+    refused, server = run_step(max_simulations=str(planned - 1), **inputs)
+    assert (refused.outputs["verdict"], len(server.world.runs)) == ("error", 0)
+    assert f"this step would launch {planned}" in refused.outputs["reason"]
+    launched, server = run_step(mode="launch", max_simulations=str(planned), **inputs)
+    assert (launched.outputs["planned_simulations"], launched.exit_code) == (str(planned), 0)
+    assert server.world.runs
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ("GET /test-sets/* -> 403", "test-sets:read"),
+        ("GET /test-sets/* -> 503", "returned 503"),
+        ("GET /test-sets/* -> json " + SHOWN % "", "Coval does not count"),
+        ("GET /test-sets/* -> json " + SHOWN % ', "test_case_count": 3, "parameters": {"a": ["b"]}', "has parameters"),
+    ],
+)
+def test_unknown_size_is_an_error_that_says_what_to_do(fault: str, why: str, run_step: RunStep) -> None:
+    result, server = run_step(fault, max_simulations="100")
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("error", 0)
+    assert why in result.log
+    assert "test_case_ids" in result.outputs["reason"]
+
+
+def test_size_is_not_asked_for_without_a_limit(run_step: RunStep) -> None:
+    result, server = run_step()
+    assert result.outputs["planned_simulations"] == ""
+    assert not [request for request in server.requests_seen if "/test-sets" in request.path]
+
+
+@pytest.mark.parametrize(("most", "runs", "verdict"), [("20", 2, "passed"), ("19", 1, "failed")])
+def test_repetition_keeps_to_the_limit(most: str, runs: int, verdict: str, run_step: RunStep) -> None:
+    result, server = run_step(max_simulations=most, **AGAIN)
+    assert (len(server.world.runs), result.outputs["verdict"]) == (runs, verdict)
+    assert ("max_simulations (19)" in result.log) is (runs == 1)
+
+
+def test_run_that_is_larger_than_planned_is_cancelled(run_step: RunStep) -> None:
+    counted = "GET /test-sets/* -> json " + SHOWN % ', "test_case_count": 5'
+    result, server = run_step(counted, max_simulations="5")
+    assert result.outputs["verdict"] == "error"
+    assert "has 10 simulations, but 5 were planned" in result.outputs["reason"]
+    assert not server.world.unfinished
