@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from coval_gate.flow.opening import Plan
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
-    from coval_gate.runs.legs import Leg, Session
+    from coval_gate.runs.legs import Leg, Session, Trial
 
     Work = Callable[[Session, Progress, Leg], Procedure[object]]
 
@@ -87,8 +87,6 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
 
 def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode run."""
-    for leg in progress.legs:
-        foresee(progress.session_of(leg, session), leg)
     if launched := (yield from _launch_all(session, progress)):
         from coval_gate.flow.judge import judge_and_repeat
 
@@ -152,11 +150,18 @@ def _launch_all(session: Session, progress: Progress) -> Procedure[list[Leg]]:
         from coval_gate.flow.size import plan_sizes
 
         yield from plan_sizes(session, progress)
-    yield from _side_by_side(session, progress, progress.legs, launch, at_once=MOST_LAUNCHES)
+    yield from _side_by_side(session, progress, progress.legs, _launch, at_once=MOST_LAUNCHES)
     launched = [leg for leg in progress.legs if not leg.error]
     if launched:
         yield from announce(progress)
     return launched
+
+
+def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[Trial]:
+    """Launch the first run of a leg."""
+    if session.inputs.mode == "run":
+        foresee(session, leg)
+    return launch(session, progress, leg)
 
 
 def _side_by_side(

@@ -182,8 +182,8 @@ class Inputs(NamedTuple):
         WHAT,
         fields.optional(fields.whole(1)),
         "Launch nothing if this step would launch more simulations than this, over all agents, personas and test sets. "
-        "A repetition that would exceed it is not launched. The API key needs the scope `test-sets:read`.",
-        modes=RUNNING_MODES,
+        "A repetition that would exceed it is not launched. The API key needs the permission `test-sets:read`, unless "
+        "`test_case_ids` is set.",
     )
     concurrency: int = declare(WHAT, fields.whole(1), "Number of simulations that run at the same time.", "1")
     sub_sample_size: int | None = declare(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
     from coval_gate.runs.legs import Leg, Session
 
-SCOPE: Final = "test-sets:read"
+PERMISSION: Final = "test-sets:read"
 
 
 def plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
@@ -101,7 +101,7 @@ def _cases(session: Session, progress: Progress) -> Procedure[dict[str, int]]:
 def _unknown_text(test_set_id: str, why: str) -> str:
     return (
         f"cannot be kept: it is not known how many test cases test set {test_set_id} has. {why} The API key needs the "
-        f"scope {SCOPE}; or set test_case_ids."
+        f"permission {PERMISSION}; or set test_case_ids."
     )
 
 
