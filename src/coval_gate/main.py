@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InternalError
-from coval_gate.base.schedule import all_or_first_error, run, together
+from coval_gate.base.schedule import Wait, all_or_first_error, run, together
 from coval_gate.ci.host import tolerant
 from coval_gate.flow.launch import announce, launch, take_over
 from coval_gate.flow.opening import foresee, legs_of, locate, read_inputs
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from coval_gate.flow.opening import Plan
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
-    from coval_gate.runs.legs import Leg, Session, Trial
+    from coval_gate.runs.legs import Leg, Session
 
     Work = Callable[[Session, Progress, Leg], Procedure[object]]
 
 MOST_LAUNCHES: Final = 20  # legs that are launched side by side; each takes a connection of its own
+TURN: Final = 0.2  # s between two looks whether it is a leg's turn
 
 
 def main(runtime: Runtime) -> int:
@@ -87,16 +88,16 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
 
 def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode run."""
-    if launched := (yield from _launch_all(session, progress)):
-        from coval_gate.flow.judge import judge_and_repeat
-
-        yield from _side_by_side(session, progress, launched, judge_and_repeat)
+    yield from _plan_sizes(session, progress)
+    yield from _side_by_side(session, progress, progress.legs, _launch_and_judge)
     return _gravest(progress)
 
 
 def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode launch."""
-    launched = yield from _launch_all(session, progress)
+    yield from _plan_sizes(session, progress)
+    yield from _side_by_side(session, progress, progress.legs, _launch)
+    launched = [leg for leg in progress.legs if not leg.error]
     if resumed := [leg for leg in launched if leg.first.resumed]:
         from coval_gate.flow.follow import confirm
 
@@ -112,11 +113,12 @@ def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode wait."""
     for leg in progress.legs:
         take_over(progress.session_of(leg, session), progress, leg, leg.inputs.run_id[0])
-    from coval_gate.flow.follow import name_legs
+    from coval_gate.flow.follow import name_legs, warn_of_other_legs
     from coval_gate.flow.judge import judge_first
 
     yield from name_legs(session, progress)
     yield from _side_by_side(session, progress, progress.legs, judge_first)
+    warn_of_other_legs(session, progress)
     return _gravest(progress)
 
 
@@ -141,35 +143,43 @@ def _clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
     return clean_up(progress, judgement)
 
 
-def _launch_all(session: Session, progress: Progress) -> Procedure[list[Leg]]:
-    """Launch the first run of each leg side by side, show that on the commit's pages, and return the launched legs.
-
-    Raises InputError if these would have more simulations than the inputs allow.
-    """
+def _plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
+    """Raise InputError if the step would launch more simulations than the inputs allow."""
     if session.inputs.max_simulations:
         from coval_gate.flow.size import plan_sizes
 
         yield from plan_sizes(session, progress)
-    yield from _side_by_side(session, progress, progress.legs, _launch, at_once=MOST_LAUNCHES)
-    launched = [leg for leg in progress.legs if not leg.error]
-    if launched:
+
+
+def _launch_and_judge(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
+    """Launch the first run of a leg, and judge it, with its repetitions."""
+    yield from _launch(session, progress, leg)
+    from coval_gate.flow.judge import judge_and_repeat
+
+    yield from judge_and_repeat(session, progress, leg)
+
+
+def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
+    """Launch the first run of a leg in its turn. The step's first launch shows on the commit's pages."""
+    while progress.launching >= MOST_LAUNCHES:
+        yield Wait(TURN)
+    progress.launching += 1
+    try:
+        leg.began = session.clock.now()
+        if session.inputs.mode == "run":
+            foresee(session, leg)
+        yield from launch(session, progress, leg)
+    finally:
+        progress.launching -= 1
+    if not progress.is_announced:
+        progress.is_announced = True
         yield from announce(progress)
-    return launched
 
 
-def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[Trial]:
-    """Launch the first run of a leg."""
-    if session.inputs.mode == "run":
-        foresee(session, leg)
-    return launch(session, progress, leg)
-
-
-def _side_by_side(
-    session: Session, progress: Progress, legs: Sequence[Leg], work: Work, *, at_once: int | None = None
-) -> Procedure[None]:
+def _side_by_side(session: Session, progress: Progress, legs: Sequence[Leg], work: Work) -> Procedure[None]:
     """Do the work for each leg in its own session. An error is the judgement of its leg, and the others go on."""
-    works = (_with_own_error(progress.session_of(leg, session), progress, leg, work) for leg in legs)
-    all_or_first_error((yield from together(works, session.clock, at_once=at_once)))
+    works = [_with_own_error(progress.session_of(leg, session), progress, leg, work) for leg in legs]
+    all_or_first_error((yield from together(works, session.clock)))
 
 
 def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) -> Procedure[None]:
@@ -180,6 +190,10 @@ def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) 
     except Exception as error:  # noqa: BLE001 - as in reach_judgement
         session.report_bug()
         _fail(session, leg, InternalError(error))
+    if len(progress.legs) > 1:
+        from coval_gate.flow.cancel import clean_up_leg
+
+        yield from clean_up_leg(session, leg)
 
 
 def _fail(session: Session, leg: Leg, error: GateError) -> None:

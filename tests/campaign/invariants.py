@@ -10,7 +10,6 @@ import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from http import HTTPStatus
-from itertools import pairwise
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -118,7 +117,7 @@ def one_launch_per_step(history: History) -> Iterator[str]:
     With `repeat_on_failure`, it launches no more than that many others.
     """
     for result in history.results:
-        launched = sum(_was_prompt(history, request) for request in result.requests if request.launched_run)
+        launched = sum(was_prompt(history, request) for request in result.requests if request.launched_run)
         may_launch = not result.is_post and result.step.mode in ("run", "launch")
         if launched > (1 + result.step.repetitions if may_launch else 0):
             yield f"{_name(result)} launched {launched} runs"
@@ -131,7 +130,7 @@ def one_launch_per_step(history: History) -> Iterator[str]:
 
 def no_repetition_in_vain(history: History) -> Iterator[str]:
     """A step repeats no run that breaks a count, or of which Coval reports an error: the verdict could not change."""
-    for result in _main_results(history):
+    for result in main_results(history):
         if not result.step.repetitions:
             continue
         for run_id in result.run_ids[:-1]:
@@ -145,7 +144,7 @@ def left_repetitions_are_ended(history: History) -> Iterator[str]:
 
     An interrupt that may not cancel the step's own run leaves them alone, too.
     """
-    for result in _main_results(history):
+    for result in main_results(history):
         step = result.step
         if not step.repetitions or step.attempt < 2 or not step.flag("resume") or result.killed is not None:
             continue
@@ -169,7 +168,7 @@ def left_repetitions_are_ended(history: History) -> Iterator[str]:
 
 def second_runs_are_ended(history: History) -> Iterator[str]:
     """A run that a launch began after it was given up for lost is cancelled."""
-    for result in _main_results(history):
+    for result in main_results(history):
         if len(result.launched_runs) < 2 or not result.run_id:
             continue
         for run_id in result.launched_runs:
@@ -189,7 +188,7 @@ def second_runs_are_ended(history: History) -> Iterator[str]:
 
 def run_belongs_to_step(history: History) -> Iterator[str]:
     """The run_id output names a run that the step launched, or one that it may resume."""
-    for result in _main_results(history):
+    for result in main_results(history):
         if not result.run_id or result.step.mode not in ("run", "launch"):
             continue
         if result.run_id in result.launched_runs:
@@ -209,7 +208,7 @@ def run_belongs_to_step(history: History) -> Iterator[str]:
 
 def rerun_resumes(history: History) -> Iterator[str]:
     """A later attempt launches no run while the run of the earlier attempt is unfinished."""
-    for result in _main_results(history):
+    for result in main_results(history):
         if result.step.attempt < 2 or not result.step.flag("resume") or not result.launched_runs:
             continue
         launched_at = history.runs[result.launched_runs[0]].create_time
@@ -227,7 +226,7 @@ def rerun_resumes(history: History) -> Iterator[str]:
 
 def look_ups_are_patient(history: History) -> Iterator[str]:
     """A step that has to look for earlier runs gives up only after five minutes, or if Coval rejects the question."""
-    for result in _main_results(history):
+    for result in main_results(history):
         last = result.requests[-1] if result.requests else None
         if result.verdict != "error" or last is None or (last.method, last.path) != ("GET", "/runs"):
             continue
@@ -241,7 +240,7 @@ def look_ups_are_patient(history: History) -> Iterator[str]:
 
 def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
     """With `supersede`, earlier runs of the same concurrency group are cancelled."""
-    for result in _main_results(history):
+    for result in main_results(history):
         if history.schedule.workflow != "supersede" or result.number == 0 or not _knows_events(history):
             continue
         for earlier in (process for process in history.results if process.number == 0 and not process.is_post):
@@ -273,7 +272,7 @@ def only_own_runs_are_cancelled(history: History) -> Iterator[str]:
 def no_orphaned_run(history: History) -> Iterator[str]:
     """No run stays unfinished if the inputs say to cancel it, unless cancelling was impossible."""
     now = history.coval_time(history.ended)
-    for result in _main_results(history):
+    for result in main_results(history):
         if result.step.mode not in ("run", "wait") or not _must_cancel(result):
             continue
         for run_id in {*result.launched_runs, *(own_id for own_id in result.run_ids if own_id in history.runs)}:
@@ -305,7 +304,7 @@ def no_cancel_without_reason(history: History) -> Iterator[str]:
 
 def unreadable_gate_costs_nothing(history: History) -> Iterator[str]:
     """A step whose criteria are syntax errors sends no request."""
-    for result in _main_results(history):
+    for result in main_results(history):
         if history.schedule.gate in UNREADABLE_GATES and result.step.mode == "run" and result.requests:
             yield f"{_name(result)} sent {len(result.requests)} requests with an unreadable gate"
 
@@ -315,7 +314,7 @@ def misnamed_gate_costs_nothing(history: History) -> Iterator[str]:
     schedule = history.schedule
     if schedule.severity != "benign" or schedule.gate not in MISNAMED_GATES or schedule.latency > CHECK_TIME / 20:
         return
-    for result in _main_results(history):
+    for result in main_results(history):
         if result.step.mode != "run" or schedule.quirks.agent_metrics != "shown":
             continue
         if result.launched_runs:
@@ -331,7 +330,7 @@ def certain_ends_come_soon(history: History) -> Iterator[str]:
     if schedule.severity != "benign" or not hopeless or quirks.reopens or quirks.missing_values:
         return
     lag = max(quirks.metrics_lag, quirks.metrics_trickle, quirks.simulations_trickle)
-    for result in _main_results(history):
+    for result in main_results(history):
         record = history.runs.get(result.run_id)
         if record is None or result.step.mode not in ("run", "wait") or result.verdict == "cancelled":
             continue
@@ -348,7 +347,7 @@ def certain_ends_come_soon(history: History) -> Iterator[str]:
 def late_values_are_waited_for(history: History) -> Iterator[str]:
     """A step does not give up values that are in progress before metrics_grace_time is over."""
     schedule = history.schedule
-    for result in _main_results(history) if schedule.recoverable else ():
+    for result in main_results(history) if schedule.recoverable else ():
         record, now = history.runs.get(result.run_id), history.coval_time(result.ended)
         if record is None or result.verdict != "error" or is_good(record, schedule.gate, schedule.quirks, now):
             continue
@@ -363,7 +362,7 @@ def no_pass_without_data(history: History) -> Iterator[str]:
 
     With repetitions, all runs together must meet what a sample can show, and each of them what is counted.
     """
-    for result in _main_results(history):
+    for result in main_results(history):
         if result.verdict != "passed":
             continue
         record = history.runs.get(result.run_id)
@@ -375,7 +374,7 @@ def no_pass_without_data(history: History) -> Iterator[str]:
 
 def pass_rests_on_everything(history: History) -> Iterator[str]:
     """A step that passes has counted every simulation of its run, and seen every metric that matters."""
-    for result in _main_results(history):
+    for result in main_results(history):
         record = history.runs.get(result.run_id)
         if result.verdict != "passed" or record is None:
             continue
@@ -390,7 +389,7 @@ def pass_rests_on_everything(history: History) -> Iterator[str]:
 
 def pass_rate_counts_everything(history: History) -> Iterator[str]:
     """No more simulations pass than completed, of all that the run must have."""
-    for result in _main_results(history):
+    for result in main_results(history):
         if share := result.outputs.get("pass_rate"):
             total, completed = (int(result.outputs[f"{group}_simulations"]) for group in ("total", "completed"))
             if float(share) * total > completed + ROUNDING * total:
@@ -401,7 +400,7 @@ def baseline_decides_nothing_alone(history: History) -> Iterator[str]:
     """A step that compares its run with a baseline passes only with one, and is not in error for want of one."""
     if history.schedule.gate not in BASELINE_GATES:
         return
-    for result in _main_results(history):
+    for result in main_results(history):
         if result.step.mode == "launch" or result.step.accepts:
             continue
         if result.verdict == "passed" and not possible_baselines(history, result):
@@ -412,7 +411,7 @@ def baseline_decides_nothing_alone(history: History) -> Iterator[str]:
 
 def failed_run_is_no_baseline(history: History) -> Iterator[str]:
     """No run is compared with one that the gate failed."""
-    for result in _main_results(history):
+    for result in main_results(history):
         compared = result.outputs.get("baseline_run_id", "") if result.verdict else ""
         for record in history.runs.values():
             if FAILED in record.tags and record.run_id in compared:
@@ -424,7 +423,7 @@ def failed_run_is_marked(history: History) -> Iterator[str]:
     for result, _, marked in _given(history, FAILED):
         if result.verdict == "passed":
             yield f"{_name(result)} passed, but it marked the run {marked.run_id} as failed"
-    for result in _main_results(history):
+    for result in main_results(history):
         record = history.runs.get(result.run_id)
         if result.verdict != "failed" or record is None or result.run_id in history.deleted:
             continue
@@ -447,7 +446,7 @@ def _is_of_pull_request(history: History, result: ProcessResult) -> bool:
 
 def mutations_are_told_apart(history: History) -> Iterator[str]:
     """A step that judged its run counts the simulations of the agent and of each mutation apart, and all of them."""
-    for result in _main_results(history):
+    for result in main_results(history):
         record = history.runs.get(result.run_id)
         if result.verdict not in ("passed", "failed") or record is None or not result.outputs["metrics"]:
             continue
@@ -465,7 +464,7 @@ def verdict_matches_run(history: History) -> Iterator[str]:
     schedule = history.schedule
     if not schedule.recoverable:
         return
-    for result in _main_results(history):
+    for result in main_results(history):
         records = [history.runs[run_id] for run_id in result.given_runs if run_id in history.runs]
         may_cancel = records and result.step.mode == "cancel" and not _cancel_failed(result)
         ended = all(_is_ended(history, record, history.coval_time(result.ended)) for record in records)
@@ -478,7 +477,7 @@ def verdict_matches_run(history: History) -> Iterator[str]:
 
 def last_poll_at_deadline(history: History) -> Iterator[str]:
     """A step whose verdict is timed_out has polled the run at the deadline."""
-    for result in _main_results(history):
+    for result in main_results(history):
         record = history.runs.get(result.run_id)
         timed_out = result.verdict == "timed_out" and "run completed" not in result.outputs["reason"]
         if record is None or not timed_out or result.run_id in history.deleted:
@@ -500,7 +499,7 @@ def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
     Polls that cancel the run count, too, if they are sent by max_wait_time and answered soon enough: what they show, a
     last poll would have shown. After another limit, they may be sent long after that poll.
     """
-    for result in _main_results(history):
+    for result in main_results(history):
         path, record = f"/runs/{result.run_id}", history.runs.get(result.run_id)
         if result.step.mode not in ("run", "wait") or record is None or result.interrupted is not None:
             continue
@@ -531,7 +530,7 @@ def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
 
 def reason_matches_verdict(history: History) -> Iterator[str]:
     """A timeout names its limit; a step is cancelled only if it was interrupted or its run was cancelled."""
-    for result in _main_results(history):
+    for result in main_results(history):
         reason = result.outputs.get("reason", "") if result.verdict else ""
         if result.verdict == "timed_out" and not LIMITS.search(reason):
             yield f"{_name(result)} timed out, but its reason names no limit: {reason}"
@@ -579,7 +578,7 @@ def failed_run_is_not_promoted(history: History) -> Iterator[str]:
     """A run that the gate of any step failed gets neither the tag of promoted runs nor the tag of drift."""
     for tag in (STABLE, GOLDEN):
         for result, request, record in _given(history, tag):
-            owners = [main_result for main_result in _main_results(history) if main_result.run_id == record.run_id]
+            owners = [main_result for main_result in main_results(history) if main_result.run_id == record.run_id]
             if any(_reported_verdict(owner) == "failed" for owner in owners) and tag in record.tags:
                 yield f"{_name(result)} gave its failed run {record.run_id} the tag {tag}"
             if FAILED in json.loads(request.body)["tags"]:
@@ -591,7 +590,7 @@ def better_run_is_confirmed(history: History) -> Iterator[str]:
 
     Where nothing hinders it, a run that waits for another one has a mark.
     """
-    for result in _main_results(history):
+    for result in main_results(history):
         record = history.runs.get(result.run_id)
         if record is None or not is_unconfirmed(history, result):
             continue
@@ -613,7 +612,7 @@ def run_is_accepted_by_person(history: History) -> Iterator[str]:
 
 def accepted_run_has_all_tags(history: History) -> Iterator[str]:
     """After an acceptance that met no faults, the run has the mark and the tag of drift."""
-    for result in _main_results(history):
+    for result in main_results(history):
         record = history.runs.get(result.run_id)
         if record is None or not result.step.accepts or not _is_free_to_promote(history, result):
             continue
@@ -624,7 +623,7 @@ def accepted_run_has_all_tags(history: History) -> Iterator[str]:
 
 def acceptance_without_person_costs_nothing(history: History) -> Iterator[str]:
     """A step that is to accept a run in a workflow that no person started sends no request."""
-    for result in _main_results(history):
+    for result in main_results(history):
         if _may_not_accept(result) and result.requests:
             yield f"{_name(result)} sent {len(result.requests)} requests, but no person started it"
 
@@ -657,14 +656,14 @@ def tags_move_forward(history: History) -> Iterator[str]:
 
 def promotion_of_pull_request_costs_nothing(history: History) -> Iterator[str]:
     """A step that a pull request started, and that is to promote its run, sends no request."""
-    for result in _main_results(history):
+    for result in main_results(history):
         if _may_not_promote(result) and result.requests:
             yield f"{_name(result)} sent {len(result.requests)} requests, but it may not promote its run"
 
 
 def promotion_leaves_one_holder(history: History) -> Iterator[str]:
     """After a promotion that met no faults, its run has the tag, and no older run has it."""
-    for result in _main_results(history):
+    for result in main_results(history):
         if not _has_promoted(history, result) or result.run_id in history.deleted:
             continue
         holders = [run for run in history.runs.values() if STABLE in run.tags]
@@ -709,7 +708,7 @@ def reference_begins(history: History) -> Iterator[str]:
     calm = history.schedule.severity == "benign" and not (quirks.list_lag or quirks.not_found_after_launch)
     if not calm or quirks.run_identity not in ("both", "tags"):
         return
-    for result in _main_results(history):
+    for result in main_results(history):
         watches = result.step.mode == "run" and result.step.given.get("drift")
         failed = (result.run_id, FAILED) in history.marked
         if (
@@ -743,7 +742,7 @@ def other_tags_are_kept(history: History) -> Iterator[str]:
 
 def outputs_are_complete(history: History) -> Iterator[str]:
     """Outputs, summary and reports exist and are well-formed; the exit code matches the verdict."""
-    for result in _main_results(history):
+    for result in main_results(history):
         name, file_fault = _name(result), result.step.file_fault
         try:
             outputs = result.outputs
@@ -767,7 +766,7 @@ def outputs_are_complete(history: History) -> Iterator[str]:
 
 def annotations_tell_once(history: History) -> Iterator[str]:
     """A failing step has one error, others have none; no annotation repeats it, and GitHub drops none."""
-    for result in _main_results(history):
+    for result in main_results(history):
         if result.killed is not None or result.step.given.get("annotations") == "false":
             continue
         annotations = [command for command in read_log(result.log) if command.name in ANNOTATIONS]
@@ -807,13 +806,13 @@ def api_key_does_not_leak(history: History) -> Iterator[str]:
 
 def status_is_final(history: History) -> Iterator[str]:
     """A commit status ends with the step's verdict, and is a success for no other step than one that passed."""
-    for result in _main_results(history):
+    for result in main_results(history):
         name = _status_name(result)
         if not name or result.step.mode == "cancel":
             continue
         states = [status["state"] for status in history.statuses if status["context"] == name]
         state = states[-1] if states else ""
-        users = [main_result for main_result in _main_results(history) if _status_name(main_result) == name]
+        users = [main_result for main_result in main_results(history) if _status_name(main_result) == name]
         # Without its output file, a step reports its verdict in the log.
         readable = not any(_has_file_fault(user, "output") for user in users)
         if state == "success" and readable and not any(_reported_verdict(user) == "passed" for user in users):
@@ -831,7 +830,7 @@ def status_is_final(history: History) -> Iterator[str]:
 
 def check_run_is_final(history: History) -> Iterator[str]:
     """A check run ends with the step's verdict, and satisfies a branch only after a step that passed."""
-    for result in _main_results(history):
+    for result in main_results(history):
         users, check_runs = _users_of_check_run(history, result), _check_runs(history, result)
         if not users or result.step.mode == "cancel":
             continue
@@ -852,7 +851,7 @@ def check_run_is_final(history: History) -> Iterator[str]:
 def check_runs_are_completed(history: History) -> Iterator[str]:
     """No check run is left in progress, unless it waits for a later step, or no process could complete it."""
     for check in (check_run for check_run in history.check_runs if check_run.status != "completed"):
-        users = [main_result for main_result in _main_results(history) if _check_name(main_result) == check.name]
+        users = [main_result for main_result in main_results(history) if _check_name(main_result) == check.name]
         concerned = [user for user in users if check.external_id in (user.run_id, user.given_run)] or users
         waits = concerned[-1].step.mode == "launch"
         if not waits and all(_could_set_status(history, user) for user in users):
@@ -861,7 +860,7 @@ def check_runs_are_completed(history: History) -> Iterator[str]:
 
 def one_check_run_per_launch(history: History) -> Iterator[str]:
     """A step makes at most one check run, and a step that waits makes none if the launch made one."""
-    for result in _main_results(history):
+    for result in main_results(history):
         users, check_runs = _users_of_check_run(history, result), _check_runs(history, result)
         if not users or result is not users[-1]:
             continue
@@ -970,7 +969,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
 )
 
 
-def _was_prompt(history: History, request: SentRequest) -> bool:
+def was_prompt(history: History, request: SentRequest) -> bool:
     """Return whether the request launched a run so soon that the step must not have launched it again."""
     record = history.runs[request.launched_run]
     in_time = record.create_time - history.coval_time(request.sent_at) <= MAX_OPEN_TIME
@@ -981,12 +980,13 @@ def _name(result: ProcessResult) -> str:
     return f"{'post step of ' if result.is_post else ''}step {result.number} ({result.step.mode})"
 
 
-def _main_results(history: History) -> Iterator[ProcessResult]:
+def main_results(history: History) -> Iterator[ProcessResult]:
+    """Return the processes of main steps."""
     return (result for result in history.results if not result.is_post)
 
 
 def _main_result(history: History, post: ProcessResult) -> ProcessResult:
-    return next(main_result for main_result in _main_results(history) if main_result.number == post.number)
+    return next(main_result for main_result in main_results(history) if main_result.number == post.number)
 
 
 def _post_result(history: History, main: ProcessResult) -> ProcessResult | None:
@@ -995,7 +995,7 @@ def _post_result(history: History, main: ProcessResult) -> ProcessResult | None:
 
 def _earlier_runs(history: History, result: ProcessResult) -> list[str]:
     """Return the runs that earlier steps launched, in the same job of a matrix."""
-    earlier = (main_result for main_result in _main_results(history) if main_result.number < result.number)
+    earlier = (main_result for main_result in main_results(history) if main_result.number < result.number)
     return [run_id for main in earlier if main.step.matrix == result.step.matrix for run_id in main.launched_runs]
 
 
@@ -1006,7 +1006,7 @@ def _runs_of_step(history: History, result: ProcessResult) -> tuple[str, ...]:
 
 def _knows_events(history: History) -> bool:
     """Return whether the steps can know that they test the same pull request, which the event file says."""
-    return not any(_has_file_fault(main_result, "event") for main_result in _main_results(history))
+    return not any(_has_file_fault(main_result, "event") for main_result in main_results(history))
 
 
 def _is_asking_coval(result: ProcessResult) -> bool:
@@ -1029,7 +1029,7 @@ def _check_name(result: ProcessResult) -> str:
 def _users_of_check_run(history: History, result: ProcessResult) -> list[ProcessResult]:
     """Return the steps that have a check run of that name, in their order; none if the step has no check run."""
     name = _check_name(result)
-    return [main_result for main_result in _main_results(history) if _check_name(main_result) == name] if name else []
+    return [main_result for main_result in main_results(history) if _check_name(main_result) == name] if name else []
 
 
 def _check_runs(history: History, result: ProcessResult) -> list[CheckRun]:
@@ -1157,7 +1157,7 @@ def _is_good(history: History, result: ProcessResult, now: float) -> bool:
 
 def _is_first_run(history: History, run_id: str) -> bool:
     """Return whether a step launched the run as its first one, and not as a repetition."""
-    return any(result.run_id == run_id for result in _main_results(history))
+    return any(result.run_id == run_id for result in main_results(history))
 
 
 def _is_attempt(earlier: ProcessResult, result: ProcessResult) -> bool:
@@ -1270,10 +1270,12 @@ def _met_fault(requests: tuple[SentRequest, ...]) -> bool:
 def _ended_before_delete(history: History, result: ProcessResult, record: RunRecord) -> bool:
     """Return whether the run ended between the last poll and the DELETE."""
     end = record.end_time - history.coval_time(0.0)
-    for poll, delete in pairwise(result.requests):
-        is_delete = delete.method == "DELETE" and delete.path.endswith(record.run_id) and delete.took_effect
-        if is_delete and poll.method == "GET":
-            return poll.answered and poll.sent_at <= end and delete.sent_at - poll.sent_at < RACE_TIME
+    poll: SentRequest | None = None  # others may be between them, about other runs
+    for request in result.requests:
+        if request.method == "GET" and request.path.endswith(record.run_id):
+            poll = request
+        if request.method == "DELETE" and request.path.endswith(record.run_id) and request.took_effect and poll:
+            return poll.answered and poll.sent_at <= end and request.sent_at - poll.sent_at < RACE_TIME
     return False
 
 

@@ -11,6 +11,7 @@ import pytest
 from campaign.fuzz import KINDS
 from campaign.generate import generate
 from campaign.invariants import INVARIANTS
+from campaign.legs import SEVERAL_LEGS
 from campaign.mutants import MUTANTS
 from campaign.pool import run_campaign
 from campaign.simulate import simulate
@@ -47,6 +48,12 @@ def test_all_invariants_hold_in_a_thousand_schedules(print_tally: Callable[[obje
     assert tally.repeated >= LEAST
     for verdict in ("passed", "failed", "error", "timed_out", "cancelled", "killed"):
         assert tally.verdicts[verdict] >= LEAST, tally.verdicts
+
+
+@pytest.mark.parametrize("seeds", [range(6), pytest.param(range(6, 150), marks=pytest.mark.long)])
+def test_invariants_hold_for_each_of_several_legs(seeds: range) -> None:
+    tally = run_campaign(seeds, jobs=JOBS, rules=SEVERAL_LEGS)
+    assert_no_failures(tally)
 
 
 @pytest.mark.parametrize("one_of", [20, pytest.param(1, marks=pytest.mark.long)])

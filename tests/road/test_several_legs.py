@@ -109,3 +109,60 @@ def test_later_attempt_launches_only_what_is_missing(run_step: RunStep) -> None:
     assert (again.outputs["verdict"], len(server.world.runs)) == ("", 4)
     resumed = [leg["run_id"] for leg in json.loads(first.outputs["legs"]) if leg["run_id"]]
     assert set(resumed) < {leg["run_id"] for leg in json.loads(again.outputs["legs"])}
+
+
+def test_two_launches_that_coval_answers_with_one_run_are_not_judged_twice(run_step: RunStep) -> None:
+    _, before = run_step(mode="launch", test_set_id="passing1")
+    first = before.world.runs[0].run_id  # the sandbox gives ids in the same order each time
+    answer = json.dumps({"run": {"run_id": first, "status": "PENDING"}})
+    result, server = run_step(f"POST /runs #2 -> json {answer}", test_set_id=SETS)
+    assert first in {run.run_id for run in server.world.runs}
+    assert sorted(leg["verdict"] for leg in legs_of(result).values()) == ["error", "passed"]
+    assert f"Coval answered two launches with the same run, {first}." in result.outputs["reason"]
+    assert not server.world.unfinished
+
+
+def test_waiting_for_some_of_the_legs_is_told(run_step: RunStep) -> None:
+    launch, server = run_step(mode="launch", test_set_id=SETS)
+    some, _ = run_step(world=server.world, **WAIT, run_id=launch.outputs["run_id"])
+    (warning,) = some.annotations("warning")
+    assert "legs of a step that has 2, and this step judges 1 of them" in warning.data
+
+
+def test_run_of_a_leg_that_gave_up_is_cancelled_at_once(run_step: RunStep, clock: VirtualClock) -> None:
+    _, server = run_step(test_set_id="stuck001, slow0001", stall_timeout="60", cancel_on_timeout="true")
+    stuck = next(run for run in server.world.runs if run.body["test_set_id"] == "stuck001")
+    assert stuck.cancel_time is not None
+    assert stuck.cancel_time - stuck.create_time < 120 < clock.now()
+
+
+def test_leg_does_not_wait_for_the_launch_of_another(run_step: RunStep) -> None:
+    """One launch is refused for five minutes; the other leg has the time to run again."""
+    result, server = run_step(
+        "POST /runs #2-12 -> 429 retry-after=30",
+        test_set_id="flaky002, passing1",
+        thresholds="Resolved: rate(YES) >= 90%",
+        repeat_on_failure="1",
+        max_wait_time="600",
+    )
+    assert "does not run again" not in result.log
+    assert [run.body["test_set_id"] for run in server.world.runs].count("flaky002") == 2
+
+
+def test_state_of_a_hundred_legs_fits_into_an_environment_variable(run_step: RunStep) -> None:
+    """Linux passes at most 128 KiB to a process in one variable."""
+    personas = ", ".join(f"persona{number:015d}" for number in range(100))
+    result, _ = run_step(mode="launch", persona_id=personas, bare=True)
+    states = (result.workspace.parent / "state").read_text(encoding="utf-8").splitlines()
+    assert 10_000 < max(map(len, states)) < 60_000
+
+
+def test_metadata_of_a_run_cannot_forge_names(run_step: RunStep) -> None:
+    launch, server = run_step(mode="launch", test_set_id="passing1, flaky002")
+    hostile = ["::error::x\ny" * 1000, launch.outputs["run_id"]]
+    for record, name in zip(server.world.runs, hostile, strict=True):
+        record.body["metadata"]["customer"]["coval_gate_leg"] = name
+    judged, _ = run_step(world=server.world, **WAIT, run_id=launch.outputs["run_ids"])
+    names = list(legs_of(judged))
+    assert len(set(names)) == 2
+    assert all(0 < len(name) <= 200 and "\n" not in name for name in names)

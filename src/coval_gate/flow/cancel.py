@@ -76,9 +76,30 @@ def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
         cleanups += [_end_leftovers(progress.session_of(leg, session), progress, leg) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
     judgement = _with_cancellations(progress, judgement)
-    if hurried and inputs.mode != "cancel" and not any(trial.run_id for trial in progress.trials):
+    if hurried and inputs.mode != "cancel" and all(_was_not_launched(trial) for trial in progress.trials):
         judgement = judgement._replace(cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
     return judgement
+
+
+def _was_not_launched(trial: Trial) -> bool:
+    """Return whether there is no run, as far as is known."""
+    return not trial.run_id and (trial.ended is None or trial.ended.outcome == "not_launched")
+
+
+def clean_up_leg(session: Session, leg: Leg) -> Procedure[None]:
+    """Cancel or leave the unfinished runs of a leg that has come to its verdict, while others go on."""
+    from coval_gate.runs.cancel import Cleanup
+
+    if leg.outcome is None:
+        return
+    now = session.clock.now()
+    late = now >= session.deadline
+    session = session._replace(deadline=session.times.cancelling(now))
+    for trial in leg.trials:
+        if trial.is_over:
+            trial.release()
+        if trial.is_active or trial.launched_again:
+            yield from Cleanup(session=session, trial=trial, late=late).clean_up(leg.outcome.verdict)
 
 
 def _with_cancellations(progress: Progress, judgement: Judgement) -> Judgement:
@@ -106,7 +127,7 @@ def _conclude_interrupted(progress: Progress, judgement: Judgement) -> None:
     for leg in progress.legs:
         if leg.outcome is None or any(trial.ended for trial in leg.trials):
             leg.error = None
-            leg.judgement = with_cancellations(judgement, leg.trials)
+            leg.judgement = with_cancellations(judgement._replace(), leg.trials)  # the step's is no leg's
 
 
 def _may_have_leftovers(progress: Progress, leg: Leg) -> bool:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate.base.errors import InputError, NotFound, Unavailable
 from coval_gate.base.schedule import together
+from coval_gate.base.text import one_line
 from coval_gate.base.times import announcing
-from coval_gate.ci.host import LEG, with_run_metadata
+from coval_gate.ci.host import LEG, LEGS, with_run_metadata
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from coval_gate.runs.legs import Leg, Session, Trial
 
 T = TypeVar("T")
+LONGEST_LEG_NAME: Final = 200  # characters
 CALL_TIME: Final = 10.0  # s after the deadline for a call that the verdict needs
 
 
@@ -58,10 +60,28 @@ def name_legs(session: Session, progress: Progress) -> Procedure[None]:
     runs = yield from together(
         (session.client.get_run(leg.first.run_id, until=until, once=True) for leg in progress.legs), session.clock
     )
-    shown = [run.metadata.get(LEG) if isinstance(run, Run) else None for run in runs]
-    for leg, name in zip(progress.legs, shown, strict=True):
-        if isinstance(name, str) and name and shown.count(name) == 1:
+    names = [_name_in(run) if isinstance(run, Run) else "" for run in runs]
+    taken = {*names, *(leg.name for leg in progress.legs)}
+    for leg, name in zip(progress.legs, names, strict=True):
+        if name and names.count(name) == 1 and len(taken) == 2 * len(names):
             leg.name = name
+
+
+def _name_in(run: Run) -> str:
+    """Return the name of the leg that a run was launched with; empty if it shows none."""
+    name = run.metadata.get(LEG)
+    return one_line(name, LONGEST_LEG_NAME).strip() if isinstance(name, str) else ""
+
+
+def warn_of_other_legs(session: Session, progress: Progress) -> None:
+    """Warn in mode wait if the step that launched the runs launched others, too, which this step does not judge."""
+    runs = [leg.first.run for leg in progress.legs if leg.first.run]
+    most = max((legs for run in runs if isinstance(legs := run.metadata.get(LEGS), int)), default=0)
+    if most > len(progress.legs):
+        session.warn(
+            f"These runs are legs of a step that has {most:,}, and this step judges {len(progress.legs):,} of them. To "
+            "judge all, pass the output run_ids of that step; a leg that is not in it was not launched."
+        )
 
 
 def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:

@@ -25,7 +25,7 @@ from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
 from coval_gate.judge.judgement import SingleRun, errored, gravest
 from coval_gate.judge.repetition import has_failed, judge_together, repeats, unchangeable
-from coval_gate.model.run import Completed
+from coval_gate.model.run import Completed, TimedOut
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.clauses import again_text, all_runs_text, in_vain_text
@@ -52,13 +52,20 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
     baseline = yield from _baseline(session, progress, leg, outcome)
     leg.drift = yield from drift_of(session, trial, outcome, progress.context)
     judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, leg.drift))
-    judgement = judgement._replace(timeout_passes=leg.inputs.on_timeout == "pass")
+    judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome))
     leg.judgement = trial.judgement = judgement
     owe_mark(progress, trial)
     if isinstance(outcome, Completed):
         leg.result = outcome.result
         yield from _explain(session, progress, leg, judgement)
     return judgement
+
+
+def _timeout_passes(leg: Leg, outcome: Outcome) -> bool:
+    """Return whether a time-out lets the step pass: the user says so, and not too many simulations have failed."""
+    progress = outcome.run.progress if isinstance(outcome, TimedOut) else None
+    too_many = progress is not None and progress.failed > leg.inputs.max_failed_simulations.of(progress.total)
+    return leg.inputs.on_timeout == "pass" and not too_many
 
 
 def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Trial) -> Procedure[Judgement]:
@@ -136,7 +143,7 @@ def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedur
     """
     inputs, criteria = leg.inputs, Criteria.from_inputs(leg.inputs)
     judgement = first = yield from judge_first(session, progress, leg)
-    took = session.clock.now() - progress.began
+    took = session.clock.now() - leg.began
     runs = [SingleRun(run_id=leg.first.run_id, judgement=first)]
     for number in range(1, inputs.repeat_on_failure + 1):
         if not has_failed(judgement):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from coval_gate.base.errors import GateError
 from coval_gate.base.times import announcing
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 0) -> Procedure[Trial]:
-    """Launch a trial of the leg, exactly once, and guard it from just before. Raises CovalError, RunnerError.
+    """Launch a trial of the leg, exactly once, and guard it from just before.
+
+    Raises CovalError, RunnerError, and GateError if Coval answers with the run of another trial.
 
     `repetition`: 0 for the leg's first run, 1 for its first repetition: by it, a later attempt resumes the right one.
     """
@@ -29,6 +32,15 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
     resumed = yield from launcher.launch_guarded(
         resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt
     )
+    if any(other.run_id == trial.run_id for other in progress.trials if other is not trial):
+        run_id = trial.run_id
+        trial.forget()
+        trial.launches.clear()  # no response names the run: it is looked for by its tag, and cancelled
+        raise GateError(
+            "Launch uncertain",
+            f"Coval answered two launches with the same run, {run_id}.",
+            advice="Check the runs in Coval: one that this step does not know may go on.",
+        )
     how_it_began = "Taking over the run of an earlier attempt," if resumed else "Launched run"
     session.log(f"{how_it_began} {trial.run_id}: {progress.run_url(trial.run_id)}")
     return trial
@@ -59,7 +71,7 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
     own = (inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, leg.name)))
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
-    return with_tags(with_leg(request, leg.name), tags.to_send), tags
+    return with_tags(with_leg(request, leg.name, len(progress.legs)), tags.to_send), tags
 
 
 def take_over(session: Session, progress: Progress, leg: Leg, run_id: str) -> Trial:

@@ -39,6 +39,9 @@ class Progress:
         self.context = Context()
         self.inputs, _ = parse_inputs({})
         self.legs: list[Leg] = []
+        self.launching = 0  # legs whose launch is under way
+        self.is_announced = False  # on the commit's pages
+        self._saved = ""
         self._interrupted: Times | None = None  # the times of a step that received a signal
 
     @property
@@ -103,9 +106,15 @@ class Progress:
         return trial
 
     def save(self) -> None:
-        """Save what the post step may need to do. Raises RunnerError."""
+        """Save what the post step may need to do, if that has changed. Raises RunnerError.
+
+        Only what is open is saved: the system passes no more than 128 KiB of it to the post step.
+        """
         leftovers = [trial for leg in self.legs for trial in leg.leftovers.values()]
-        self.host.save_state({LEGS: write_state([*self.trials, *leftovers])})
+        state = write_state(trial for trial in (*self.trials, *leftovers) if trial.needs_post_step)
+        if state != self._saved:
+            self.host.save_state({LEGS: state})
+            self._saved = state
 
     def restore(self, saved: str) -> None:
         """Take up the trials that the main step saved."""
@@ -116,10 +125,11 @@ class Progress:
 
     def record_id(self, run_id: str) -> None:
         """Write the ids of all runs, this one included, to the outputs. Raises RunnerError."""
-        first = [trial.run_id for leg in self.legs for trial in leg.trials[:1]]
+        first = [leg.trials[0].run_id if leg.trials else "" for leg in self.legs]
         again = [trial.run_id for leg in self.legs for trial in leg.trials[1:]]
         ids = [id_ for id_ in first + again if id_] or [run_id]
-        self.host.set_outputs({"run_id": ids[0], "run_url": self.run_url(ids[0]), "run_ids": json.dumps(ids)})
+        own = ids[0] if len(self.legs) == 1 else first[0]
+        self.host.set_outputs({"run_id": own, "run_url": self.run_url(own), "run_ids": json.dumps(ids)})
         self.save()
 
     def report(self, judgement: Judgement) -> Report:

@@ -98,7 +98,7 @@ class Judgement(NamedTuple):
     def is_tolerated(self) -> bool:
         """Whether the step succeeds although its verdict is inconclusive, or it timed out before any check failed."""
         if self.verdict is Verdict.TIMED_OUT:
-            return self.timeout_passes and all(check.verdict is not Verdict.FAILED for check in self.missed)
+            return self.timeout_passes and all(map(_may_be_late, self.missed))
         return self.verdict is Verdict.INCONCLUSIVE and self.inconclusive_passes
 
     @property
@@ -141,6 +141,15 @@ class Judgement(NamedTuple):
         """The checks that decide and did not pass, the gravest first."""
         missed = (check for check in self.checks if check.decides and not check.passed)
         return tuple(sorted(missed, key=lambda check: GRAVITY.index(check.verdict)))
+
+
+def _may_be_late(check: Check) -> bool:
+    """Return whether more time may decide a check that was not passed: its data are missing, or it is in doubt."""
+    if check.verdict is Verdict.ERROR:
+        from coval_gate.judge.problems import NotListed, NotSettled, NoValues  # not needed before the launch
+
+        return check.problem is None or isinstance(check.problem, NotListed | NotSettled | NoValues)
+    return check.verdict is not Verdict.FAILED
 
 
 class SingleRun(NamedTuple):

@@ -16,7 +16,7 @@ from coval_gate.base.errors import CovalError, InputError, LaunchUncertain, Runn
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import duration, in_words, quoted
 from coval_gate.base.times import preparing
-from coval_gate.ci.host import COMMIT, LEG, MATRIX, PULL_REQUEST, REPOSITORY
+from coval_gate.ci.host import COMMIT, LEG, LEGS, MATRIX, PULL_REQUEST, REPOSITORY
 from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.coval.launch import LaunchRequest
@@ -59,9 +59,9 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
     )
 
 
-def with_leg(request: LaunchRequest, name: str) -> LaunchRequest:
-    """Return the request with the name of its leg, for the step that waits for the run; the only leg has none."""
-    customer = {**request.metadata.customer, **({LEG: name} if name else {})}
+def with_leg(request: LaunchRequest, name: str, legs: int) -> LaunchRequest:
+    """Return the request with the name of its leg and how many there are, for the step that waits; nothing of one."""
+    customer = {**request.metadata.customer, **({LEG: name, LEGS: legs} if legs > 1 else {})}
     return request._replace(metadata=request.metadata._replace(customer=customer))
 
 

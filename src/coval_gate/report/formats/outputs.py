@@ -16,6 +16,7 @@ from coval_gate.report.wording import UNFINISHED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from coval_gate.judge.checks import Totals
     from coval_gate.report.model import LegReport, Report
 
 LIST_LIMIT: Final = 2000  # ids in a list
@@ -91,11 +92,10 @@ def unfinished() -> dict[str, str]:
 
 def render(report: Report) -> dict[str, str]:
     """Return every output; empty where its value is unknown."""
-    from coval_gate.judge.checks import together
     from coval_gate.report.wording.judgements import reason
 
     judgement, legs = report.judgement, report.legs
-    totals = together([totals for leg in legs if (totals := leg.judgement.totals)])
+    totals = _totals(legs)
     total, completed = _counts(legs)
     return {
         "run_id": report.run_id,
@@ -132,6 +132,19 @@ def _counts(legs: Sequence[LegReport]) -> tuple[str, str]:
     if not counted:
         return "", ""
     return str(sum(total for total, _ in counted)), str(sum(completed for _, completed in counted))
+
+
+def _totals(legs: Sequence[LegReport]) -> Totals | None:
+    """Return the totals of all legs together. What only a poll showed of a leg did not pass. None without a result."""
+    from coval_gate.judge.checks import Totals, together
+
+    totals = [totals for leg in legs if (totals := leg.judgement.totals)]
+    polled = [
+        Totals(total=progress.total, completed=progress.completed, unlisted=progress.total)
+        for leg in legs
+        if not leg.judgement.totals and (progress := leg.run.progress if leg.run else None)
+    ]
+    return together([*totals, *polled]) if totals else None
 
 
 def _planned(legs: Sequence[LegReport]) -> str:

@@ -100,8 +100,8 @@ def _untold_reasons(report: Report) -> tuple[bool, list[str]]:
     They show misses, and that all is well; they have no room for why there is no verdict.
     """
     judgement = report.judgement
-    if judgement.of_legs and judgement.of_legs.decisive:  # the table of legs has each one's reason
-        return False, []
+    if judgement.of_legs and judgement.of_legs.decisive:  # the table of legs has each one's reason, but no advice
+        return bool(judgements.advice(judgement)), []
     shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_CHECKS)]
     is_missing, others = judgements.untold_reasons(judgement, shown)
     return is_missing or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE), others
@@ -152,7 +152,7 @@ def _drift(leg: LegReport) -> Iterator[str]:
 
 
 def _background(report: Report) -> Iterator[Table]:
-    facts = provenance.provenance(report, report.legs[0] if report.legs else None)
+    facts = provenance.provenance(report, report.legs[0] if len(report.legs) == 1 else None)
     rows = [row(escape(name), code(value)) for name, value in facts.items()]
     rows += [
         row(code(name), "<br>".join(code(line) for line in value.split("\n")[:MOST_REASONS]))

@@ -317,7 +317,8 @@ def _time_out_advice(judgement: Judgement) -> str:
         return ""
     cancellation = judgement.cancellation
     continues = cancellation is None or cancellation.outcome not in NOTHING_LEFT
-    return f"Raise {limit.name}{', or wait in a later step with mode wait and its run_id' if continues else ''}."
+    run = "the output run_ids" if judgement.of_legs else "its run_id"
+    return f"Raise {limit.name}{f', or wait in a later step with mode wait and {run}' if continues else ''}."
 
 
 def _left_text(judgement: Judgement) -> str:

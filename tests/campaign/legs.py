@@ -1,0 +1,108 @@
+"""The campaign with several legs in a step: its schedules, and what must hold in addition for each leg.
+
+A leg is known by its persona and test set, which no two legs of a step share.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from campaign import invariants
+from campaign.generate import generate, with_inputs
+from campaign.invariants import INVARIANTS, Violation, main_results, was_prompt
+from campaign.oracle import is_good
+from campaign.pool import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from campaign.schedule import Schedule
+    from campaign.simulate import History
+    from coval_sandbox.state import RunRecord
+
+WORKFLOWS: Final = ("run", "launch", "rerun", "supersede", "twice")
+PERSONAS: Final = "persona000000000000001, persona000000000000002"
+OF_ONE_RUN: Final = (  # invariants that know only one run of a step; those below stand in their place
+    invariants.one_launch_per_step,
+    invariants.mutations_are_told_apart,
+    invariants.rerun_resumes,
+    invariants.pass_rate_counts_everything,
+    invariants.verdict_matches_run,
+)
+
+
+def several_legs(seed: int) -> Schedule:
+    """Return a schedule whose steps have four legs, and whose rest is that of the campaign's first fitting seed."""
+    place = 1000 * seed
+    while not _fits(schedule := generate(place)):
+        place += 1
+    test_sets = f"{schedule.test_set}, {'flaky001' if schedule.test_set == 'passing1' else 'passing1'}"
+    steps = tuple(
+        replace(step, inputs=with_inputs(step.inputs, persona_id=PERSONAS, test_set_id=test_sets))
+        for step in schedule.steps
+    )
+    # The simulated network sends one request after another, so responses are quick.
+    return replace(schedule, seed=seed, steps=steps, foreign_run="", latency=0.02)
+
+
+def _fits(schedule: Schedule) -> bool:
+    plain = not (schedule.fate or schedule.holder)
+    alone = not any(step.repetitions or step.branch or step.promotes for step in schedule.steps)
+    return schedule.workflow in WORKFLOWS and plain and alone
+
+
+def violations(history: History) -> list[Violation]:
+    """Return what does not hold."""
+    checked = [invariant for invariant in INVARIANTS if invariant not in OF_ONE_RUN]
+    own = (one_launch_per_leg, green_only_if_all_legs_are_good, legs_agree_with_outputs)
+    return [Violation(invariant.__name__, problem) for invariant in (*checked, *own) for problem in invariant(history)]
+
+
+def one_launch_per_leg(history: History) -> Iterator[str]:
+    """A step launches one run of each leg; launches that took effect too late do not count."""
+    for result in main_results(history):
+        launched = Counter(
+            _leg(history.runs[request.launched_run])
+            for request in result.requests
+            if request.launched_run and was_prompt(history, request)
+        )
+        for leg, count in launched.items():
+            if count > 1:
+                yield f"step {result.number} launched {count} runs of the leg {leg}"
+
+
+def green_only_if_all_legs_are_good(history: History) -> Iterator[str]:
+    """A step passes only if each of its four legs has a run of its own that meets the gate."""
+    schedule, now = history.schedule, history.coval_time(history.ended)
+    for result in main_results(history):
+        if result.verdict != "passed":
+            continue
+        runs = [history.runs.get(leg["run_id"]) for leg in json.loads(result.outputs["legs"])]
+        if None in runs or len({_leg(run) for run in runs if run}) != len(PERSONAS.split(",")) * 2:
+            yield f"step {result.number} passed without a run of each leg"
+        if not all(run and is_good(run, schedule.gate, schedule.quirks, now) for run in runs):
+            yield f"step {result.number} passed although a leg is bad"
+
+
+def legs_agree_with_outputs(history: History) -> Iterator[str]:
+    """The output legs names the runs of run_ids, and a step fails if a leg does."""
+    for result in main_results(history):
+        if result.killed is not None or not result.outputs.get("legs"):
+            continue
+        legs = json.loads(result.outputs["legs"])
+        ids = [leg["run_id"] for leg in legs if leg["run_id"]]
+        if json.dumps(ids) != (result.outputs["run_ids"] or "[]"):
+            yield f"step {result.number} has the runs {result.outputs['run_ids']}, but its legs have {ids}"
+        bad = [leg["name"] for leg in legs if leg["verdict"] not in ("passed", "", "inconclusive", "skipped")]
+        if bad and result.exit_code == 0:
+            yield f"step {result.number} is green, but not its legs {bad}"
+
+
+def _leg(record: RunRecord) -> tuple[str, str]:
+    return record.body["persona_id"], record.body["test_set_id"]
+
+
+SEVERAL_LEGS: Final = Rules(several_legs, violations, "see tests/campaign/legs.py, seed {}")
