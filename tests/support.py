@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.clock import Clock
     from coval_gate.ci.host import Context
+    from coval_sandbox.state import RunRecord
 
 KEY = "coval_sk_test_sandbox"
 REAL_SLICE = 0.05  # s of real time between two checks of an outstanding request
@@ -223,3 +224,15 @@ def run_main_step(
     log = io.StringIO()
     exit_code = main(Runtime(environ=environ | dict(env or {}), stdout=log, clock=clock))
     return StepResult(exit_code, log.getvalue(), runner.outputs, runner.state, runner.summary, runner.workspace)
+
+
+def state_of(record: RunRecord) -> dict[str, Any]:
+    """Return what a step saves of a run that it guards, so that its post step cancels it."""
+    metadata = record.body["metadata"]
+    return {
+        "leg": metadata["customer"].get("coval_gate_leg", ""),
+        "key": metadata["tags"][0],
+        "run_id": record.run_id,
+        "ids": {name: record.body[name] for name in IDS},
+        "cancel": True,
+    }

@@ -190,6 +190,7 @@ def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) 
     except Exception as error:  # noqa: BLE001 - as in reach_judgement
         session.report_bug()
         _fail(session, leg, InternalError(error))
+    leg.is_done = True
     if len(progress.legs) > 1:
         from coval_gate.flow.cancel import clean_up_leg
 

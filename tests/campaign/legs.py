@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
 WORKFLOWS: Final = ("run", "launch", "rerun", "supersede", "twice")
 PERSONAS: Final = "persona000000000000001, persona000000000000002"
-OF_ONE_RUN: Final = (  # invariants that know only one run of a step; those below stand in their place
+OF_ONE_RUN: Final = (  # invariants that take the step's verdict for its first run's; those below stand in their place
     invariants.one_launch_per_step,
     invariants.mutations_are_told_apart,
     invariants.rerun_resumes,
     invariants.pass_rate_counts_everything,
     invariants.verdict_matches_run,
+    invariants.last_poll_at_deadline,
+    invariants.hanging_poll_is_not_the_last,
+    invariants.failed_run_is_marked,
 )
 
 

@@ -415,21 +415,21 @@ MUTANTS: Final = (
     mutant(
         "do not cancel the run after an interrupt",
         ReplaceFunction(
-            Cleanup._is_left, lambda original, self, verdict: verdict == "cancelled" or original(self, verdict)
+            Cleanup.leaves, lambda original, self, verdict: verdict == "cancelled" or original(self, verdict)
         ),
         caught_by="no_orphaned_run",
     ),
     mutant(
         "do not cancel the run after a timeout",
         ReplaceFunction(
-            Cleanup._is_left, lambda original, self, verdict: verdict == "timed_out" or original(self, verdict)
+            Cleanup.leaves, lambda original, self, verdict: verdict == "timed_out" or original(self, verdict)
         ),
         caught_by="no_orphaned_run",
     ),
     mutant(
         "cancel the run after every timeout",
         ReplaceFunction(
-            Cleanup._is_left, lambda original, self, verdict: verdict != "timed_out" and original(self, verdict)
+            Cleanup.leaves, lambda original, self, verdict: verdict != "timed_out" and original(self, verdict)
         ),
         caught_by="no_cancel_without_reason",
     ),
@@ -1005,7 +1005,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave a repetition that the step gave up",
-        SetCondition(cancel.Cleanup._is_left, mentions="repetition", value=False),
+        SetCondition(cancel.Cleanup.leaves, mentions="repetition", value=False),
         caught_by="no_orphaned_run",
     ),
 )

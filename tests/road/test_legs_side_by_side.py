@@ -25,7 +25,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.steps import example_thresholds
 from road.test_run_lifecycle import run_statuses
-from support import DEFAULTS, IDS, KEY, VirtualClock
+from support import DEFAULTS, IDS, KEY, VirtualClock, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -248,16 +248,7 @@ def test_post_step_cancels_runs_of_all_legs(quirks: Quirks, tmp_path: Path, cloc
     ended = steps.run(STUCK, mode="launch")
     assert len(steps.world.unfinished) == len(STUCK)
     assert json.loads(ended.state["legs"]) == [], "only what is open is saved"
-    states = [
-        {
-            "leg": record.body["metadata"]["customer"]["coval_gate_leg"],
-            "key": record.body["metadata"]["tags"][0],
-            "run_id": "",
-            "ids": {name: record.body[name] for name in IDS},
-            "cancel": True,
-        }
-        for record in steps.world.runs
-    ]
+    states = [state_of(record) | {"run_id": ""} for record in steps.world.runs]
     assert {state["leg"] for state in states} == {*STUCK}
     log = steps.run_post(states)
     assert run_statuses(steps.world) == ["CANCELLED"] * 5, log

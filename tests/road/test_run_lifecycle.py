@@ -17,7 +17,7 @@ from coval_sandbox.runner import LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.test_reports import HEAD
-from support import DEFAULTS, EPOCH, IDS, KEY, StepResult, VirtualClock
+from support import DEFAULTS, EPOCH, IDS, KEY, StepResult, VirtualClock, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -286,10 +286,10 @@ def run_post_step(result: StepResult, world: World, *faults: str, **env: str) ->
     return log.getvalue()
 
 
-def as_if_killed(result: StepResult, **known: object) -> StepResult:
-    """Return the result as if the main step had been killed, with changes to its saved state."""
-    (leg,) = json.loads(result.state["legs"])
-    return replace(result, state={"legs": json.dumps([leg | {"cancel": True} | known])})
+def as_if_killed(result: StepResult, world: World, **known: object) -> StepResult:
+    """Return the result as if the main step had been killed, with changes to what it saved of its only run."""
+    (record,) = world.runs
+    return replace(result, state={"legs": json.dumps([state_of(record) | known])})
 
 
 def test_post_step_does_nothing_after_concluded_main_step(run_step: RunStep) -> None:
@@ -302,21 +302,23 @@ def test_post_step_does_nothing_after_concluded_main_step(run_step: RunStep) -> 
 
 def test_post_step_cancels_run_of_killed_step(run_step: RunStep) -> None:
     result, server = run_step(mode="launch", test_set_id="stuck001")
-    log = run_post_step(as_if_killed(result), server.world)
+    log = run_post_step(as_if_killed(result, server.world), server.world)
     assert f"The main step left a run behind: the run was cancelled ({result.outputs['run_id']})." in log
     assert run_statuses(server.world) == ["CANCELLED"]
-    assert "already ended" in run_post_step(as_if_killed(result), server.world), "a second post step is harmless"
+    assert "already ended" in run_post_step(as_if_killed(result, server.world), server.world), (
+        "a second post step is harmless"
+    )
 
 
 def test_post_step_finds_run_without_id(run_step: RunStep) -> None:
     result, server = run_step(mode="launch", test_set_id="stuck001")
-    assert "the run was cancelled" in run_post_step(as_if_killed(result, run_id=""), server.world)
+    assert "the run was cancelled" in run_post_step(as_if_killed(result, server.world, run_id=""), server.world)
     assert run_statuses(server.world) == ["CANCELLED"]
 
 
 def test_post_step_does_not_delete_finished_run(run_step: RunStep) -> None:
     result, server = run_step()
-    assert "already ended (COMPLETED)" in run_post_step(as_if_killed(result), server.world)
+    assert "already ended (COMPLETED)" in run_post_step(as_if_killed(result, server.world), server.world)
     assert server.world.runs[0].delete_time is None
 
 
@@ -324,9 +326,9 @@ def test_post_step_does_not_delete_finished_run(run_step: RunStep) -> None:
 def test_post_step_does_not_fail_job(fault: str, run_step: RunStep) -> None:
     result, server = run_step(mode="launch", test_set_id="stuck001")
     assert "::warning" in run_post_step(
-        as_if_killed(result), server.world, fault
-    ) or "no longer exists" in run_post_step(as_if_killed(result), server.world, fault)
-    assert "::warning" in run_post_step(as_if_killed(result), server.world, INPUT_API_KEY="")
+        as_if_killed(result, server.world), server.world, fault
+    ) or "no longer exists" in run_post_step(as_if_killed(result, server.world), server.world, fault)
+    assert "::warning" in run_post_step(as_if_killed(result, server.world), server.world, INPUT_API_KEY="")
 
 
 def test_timeout_cancels_run_only_with_cancel_on_timeout(run_step: RunStep) -> None:

@@ -290,8 +290,8 @@ class Inputs(NamedTuple):
     on_timeout: str = declare(
         WAITING,
         fields.choice("fail", "pass"),
-        "What to do if the step times out (`max_wait_time`, `max_queue_time`, `stall_timeout`) before any criterion "
-        "failed: `fail` or `pass` the check. The verdict is `timed_out` either way.",
+        "What to do if the step times out (`max_wait_time`, `max_queue_time`, `stall_timeout`): `fail` or `pass` the "
+        "check. It passes only if nothing had failed by then. The verdict is `timed_out` either way.",
         "fail",
     )
     cancel_on_timeout: bool = declare(

@@ -87,7 +87,10 @@ def _was_not_launched(trial: Trial) -> bool:
 
 
 def clean_up_leg(session: Session, leg: Leg) -> Procedure[None]:
-    """Cancel or leave the unfinished runs of a leg that has come to its verdict, while others go on."""
+    """Cancel the unfinished runs of a leg that has come to its verdict, while others go on.
+
+    A run that is to be left stays guarded: a signal may still ask to cancel it.
+    """
     from coval_gate.runs.cancel import Cleanup
 
     if leg.outcome is None:
@@ -98,8 +101,9 @@ def clean_up_leg(session: Session, leg: Leg) -> Procedure[None]:
     for trial in leg.trials:
         if trial.is_over:
             trial.release()
-        if trial.is_active or trial.launched_again:
-            yield from Cleanup(session=session, trial=trial, late=late).clean_up(leg.outcome.verdict)
+        cleanup = Cleanup(session=session, trial=trial, late=late)
+        if (trial.is_active or trial.launched_again) and not cleanup.leaves(leg.outcome.verdict):
+            yield from cleanup.clean_up(leg.outcome.verdict)
 
 
 def _with_cancellations(progress: Progress, judgement: Judgement) -> Judgement:
@@ -125,9 +129,10 @@ def _conclude_interrupted(progress: Progress, judgement: Judgement) -> None:
     from coval_gate.runs.cancel import with_cancellations
 
     for leg in progress.legs:
-        if leg.outcome is None or any(trial.ended for trial in leg.trials):
-            leg.error = None
-            leg.judgement = with_cancellations(judgement._replace(), leg.trials)  # the step's is no leg's
+        own = leg.outcome if leg.is_done else None
+        if own is None:
+            leg.error, own = None, judgement._replace()  # the step's own judgement is no leg's
+        leg.conclude(with_cancellations(own, leg.trials))
 
 
 def _may_have_leftovers(progress: Progress, leg: Leg) -> bool:

@@ -150,7 +150,7 @@ class Cleanup:
         The post step tries again if this fails.
         """
         trial = self.trial
-        is_left = trial.is_active and self._is_left(verdict)
+        is_left = trial.is_active and self.leaves(verdict)
         if trial.is_active and not is_left:
             trial.ended = yield from self._cancel()
         if trial.launched_again:
@@ -182,7 +182,8 @@ class Cleanup:
         ):  # that step ends too soon, so its post step checks again at the end of the job
             self.trial.expect_no_other()
 
-    def _is_left(self, verdict: Verdict | None) -> bool:
+    def leaves(self, verdict: Verdict | None) -> bool:
+        """Return whether the inputs say to leave the run of a leg with this verdict alone."""
         trial, inputs = self.trial, self.session.inputs
         if trial.is_cancelling:
             return False  # a signal came while the run was being cancelled, and how far that got is not known
