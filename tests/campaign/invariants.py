@@ -91,6 +91,9 @@ UNNAMED_SETTLED: Final = 85.0  # s; where nothing names the metrics of the run
 GRACE: Final = 180.0  # s, the default of metrics_grace_time
 EMPTY_TEST_SET: Final = "empty001"
 TRANSIENT: Final = (408, 429, *range(500, 600))
+LATE_FOR_GITHUB: Final = (
+    "Too late for GitHub"  # nothing was left of the time of the step, whose post step does the rest
+)
 HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot see which step launched a run
 TOO_LATE: Final = "was not sent: the deadline has passed"
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
@@ -1050,7 +1053,10 @@ def _reported_verdict(result: ProcessResult) -> str:
 
 def _could_set_status(history: History, main: ProcessResult) -> bool:
     """Return whether nothing kept the step's last process from setting the commit status."""
-    last = _post_result(history, main) or main
+    post = _post_result(history, main)
+    if post is None and LATE_FOR_GITHUB in main.log:
+        return False
+    last = post or main
     # A step that is not in a hurry tries for half a minute.
     down = any(
         outage.begin < last.ended and last.began + GITHUB_RETURNS < outage.end
@@ -1217,7 +1223,8 @@ def _may_have_left_repetition(history: History, main: ProcessResult) -> bool:
         return False
     lost = any(request.method == "POST" and not request.answered for request in main.requests)
     own = [history.runs[run_id] for run_id in {*main.launched_runs, *main.run_ids} if run_id in history.runs]
-    return lost or not all(record.finished(history.coval_time(main.ended)) for record in own)
+    ended = all(record.finished(history.coval_time(main.ended)) for record in own)
+    return lost or not ended or _met_fault(main.requests[-LAST_REQUESTS:])
 
 
 def _cancel_failed(result: ProcessResult) -> bool:

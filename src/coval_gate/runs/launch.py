@@ -213,7 +213,8 @@ def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]
 class Launcher(NamedTuple):
     """What the launch of a trial needs; the session's deadline bounds all of it.
 
-    `check` raises InputError if a launch would be useless. `record` writes the id of the run down, and may raise
+    `check` raises InputError if a launch would be useless. `since` is now, in seconds since the epoch: a lost run was
+    created after it. `record` writes the id of the run down, and may raise
     RunnerError.
     """
 
@@ -222,6 +223,7 @@ class Launcher(NamedTuple):
     tags: Tags
     check: Callable[[], Procedure[None]]
     record: Callable[[str], None]
+    since: float
 
     def launch_guarded(self, *, resume: bool, supersede: bool, cancel: bool) -> Procedure[bool]:
         """Launch the run, guarded from just before, and return whether it is one of an earlier attempt.
@@ -277,7 +279,6 @@ class Launcher(NamedTuple):
     def launch(self) -> Procedure[Run]:
         """Launch the run. Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
         session, trial = self.session, self.trial
-        since = session.clock.time()
         for left in reversed(range(MOST_LAUNCHES)):
             try:
                 return (
@@ -287,7 +288,7 @@ class Launcher(NamedTuple):
                 )
             except LaunchUncertain as lost:
                 session.log(f"{lost.what} {self._what_to_check()}")
-                if run := (yield from self._find_lost(lost, since)):
+                if run := (yield from self._find_lost(lost, self.since)):
                     session.log("The run began, so the step takes it over.")
                     return run
                 if lost.rejection:
