@@ -165,7 +165,6 @@ def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
         yield Wait(TURN)
     progress.launching += 1
     try:
-        leg.began = session.clock.now()
         if session.inputs.mode == "run":
             foresee(session, leg)
         yield from launch(session, progress, leg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from road.test_run_lifecycle import run_post_step
 from selection import crossed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from coval_sandbox.server import Server
     from support import StepResult, VirtualClock
@@ -28,6 +29,15 @@ DIGITS = "9" * 5_000
 DEEP = "[" * 100_000
 STATES = (DEEP, DIGITS, f"[{DIGITS}]", "{", "[1]", "null", '[{"name": 1}]', '{"references": []}')
 NESTED = json.dumps([{"name": {}, "key": [], "run_id": {"a": []}, "cancel": True}])
+
+
+@pytest.fixture(autouse=True)
+def without_collector() -> Iterator[None]:
+    """Keep the garbage collector out of deep recursion, where connections that it frees cannot be closed."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedur
     """
     inputs, criteria = leg.inputs, Criteria.from_inputs(leg.inputs)
     judgement = first = yield from judge_first(session, progress, leg)
-    took = session.clock.now() - leg.began
+    took = session.clock.now() - leg.first.known_since
     runs = [SingleRun(run_id=leg.first.run_id, judgement=first)]
     for number in range(1, inputs.repeat_on_failure + 1):
         if not has_failed(judgement):

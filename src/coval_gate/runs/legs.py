@@ -222,7 +222,7 @@ class Leg:
     `drift`: what shows whether the agent drifts, if the user asks for it. `promotion`: what became of the first run, if
     it was to be promoted. `begins`: the tag that the first run gets because no run has it: the reference of drift
     begins with this run. `planned`: how many simulations each of its runs has, where the inputs limit them.
-    `began`: when its launch began, on the clock. `is_done`: the step has done all that it does for the leg.
+    `is_done`: the step has done all that it does for the leg.
     """
 
     def __init__(self, inputs: Inputs, name: str = "") -> None:
@@ -240,7 +240,6 @@ class Leg:
         self.promotion: Promotion | None = None
         self.begins = ""
         self.planned: int | None = None
-        self.began = 0.0
         self.is_done = False
 
     @property
