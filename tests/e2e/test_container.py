@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
@@ -38,12 +37,7 @@ def test_passing_run_writes_runner_files(step: Step, sandbox: Sandbox) -> None:
     assert result.outputs.keys() == OUTPUTS.keys()
     assert result.outputs["verdict"] == "passed"
     assert result.outputs["run_id"] == sandbox.run["run_id"]
-    (trial,) = json.loads(result.state.pop("legs"))
-    assert trial.pop("key").startswith("coval-gate/")
-    ids = {name: sandbox.run[name] for name in ("agent_id", "persona_id", "test_set_id")}
-    nothing_owed = {"cancel": False, "launched_again": False, "failed": False}
-    assert trial == {"leg": "", "run_id": sandbox.run["run_id"], "ids": ids, **nothing_owed}
-    assert result.state == {}
+    assert result.state == {"legs": "[]"}, "nothing is left to do"
     assert result.summary.startswith("### ✅ Passed: Coval evaluation")
     assert result.annotations("error") == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -314,8 +315,11 @@ def test_post_container_does_not_delete_finished_run(state: dict[str, str], step
     assert result.outputs["verdict"] == "passed"
     quiet = step.post()
     assert (quiet.exit_code, quiet.log) == (0, "")
-    (leg,) = legs(result.state)
-    post = step.post(state={"legs": json.dumps([{**leg, "cancel": True, **state}])})
+    assert legs(result.state) == []
+    ids = {name: sandbox.run[name] for name in ("agent_id", "persona_id", "test_set_id")}
+    (key,) = [tag for tag in sandbox.run["tags"] if re.match(r"coval-gate/\d", tag)]
+    known = {"leg": "", "key": key, "run_id": sandbox.run["run_id"], "ids": ids, "cancel": True}
+    post = step.post(state={"legs": json.dumps([known | state])})
     assert post.exit_code == 0
     assert f"the run had already ended (COMPLETED) ({result.outputs['run_id']})" in post.log
     assert sandbox.run["status"] == "COMPLETED"
