@@ -145,10 +145,10 @@ def _clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
 
 def _plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
     """Raise InputError if the step would launch more simulations than the inputs allow."""
-    if session.inputs.max_simulations:
+    if most := session.inputs.max_simulations:
         from coval_gate.flow.size import plan_sizes
 
-        yield from plan_sizes(session, progress)
+        yield from plan_sizes(session, progress, most)
 
 
 def _launch_and_judge(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:

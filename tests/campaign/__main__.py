@@ -8,10 +8,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from campaign.generate import generate
-from campaign.invariants import violations
+from campaign.legs import SEVERAL_LEGS
 from campaign.mutants import MUTANTS
-from campaign.pool import describe, run_campaign
+from campaign.pool import CAMPAIGN, describe, run_campaign
 from campaign.simulate import simulate
 
 
@@ -22,6 +21,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed (0)")
     parser.add_argument("--jobs", type=int, default=0, help="processes (one for each core)")
     parser.add_argument("--stop", action="store_true", help="end at the first violation")
+    parser.add_argument("--legs", action="store_true", help="schedules whose steps have several legs")
     parser.add_argument("--seed", type=int, help="simulate this schedule only, and describe it in full")
     mutants = {mutant.name: mutant for mutant in MUTANTS}
     parser.add_argument("--mutant", choices=mutants, metavar="NAME", help="break the code first, as mutants.py does")
@@ -29,12 +29,13 @@ def run(arguments: list[str]) -> int:
     if options.mutant:
         mutants[options.mutant].apply()
         options.jobs = 1  # other processes would run the original code
+    rules = SEVERAL_LEGS if options.legs else CAMPAIGN
     if options.seed is not None:
-        history = simulate(generate(options.seed))
-        sys.stdout.write(describe(history) + "\n")
-        return 1 if violations(history) else 0
+        history = simulate(rules.generate(options.seed))
+        sys.stdout.write(describe(history, rules) + "\n")
+        return 1 if rules.violations(history) else 0
     seeds = range(options.first, options.first + options.schedules)
-    tally = run_campaign(seeds, jobs=options.jobs, stop=options.stop)
+    tally = run_campaign(seeds, jobs=options.jobs, stop=options.stop, rules=rules)
     for outcome in tally.failures[:5]:
         sys.stdout.write(f"{outcome.description}\n\n")
     for outcome in tally.failures:

@@ -108,4 +108,4 @@ def _leg(record: RunRecord) -> tuple[str, str]:
     return record.body["persona_id"], record.body["test_set_id"]
 
 
-SEVERAL_LEGS: Final = Rules(several_legs, violations, "see tests/campaign/legs.py, seed {}")
+SEVERAL_LEGS: Final = Rules(several_legs, violations, ".venv/bin/python tests/campaign --legs --seed {}")

@@ -9,6 +9,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from road.test_check_run import CHECK
+from road.test_commit_status import github_with
 from support import IDS
 
 if TYPE_CHECKING:
@@ -166,3 +168,16 @@ def test_metadata_of_a_run_cannot_forge_names(run_step: RunStep) -> None:
     names = list(legs_of(judged))
     assert len(set(names)) == 2
     assert all(0 < len(name) <= 200 and "\n" not in name for name in names)
+
+
+def test_launch_and_later_step_share_a_check_run_whichever_leg_is_launched_first(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    with github_with(now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        launch, server = run_step("POST /runs #1 -> slow 3", mode="launch", persona_id=PERSONAS, env=env, **CHECK)
+        assert [check.status for check in github.check_runs] == ["in_progress"]
+        run_step(world=server.world, env=env, **(WAIT | CHECK), run_id=launch.outputs["run_ids"])
+        assert [(check.external_id, check.conclusion) for check in github.check_runs] == [
+            (launch.outputs["run_id"], "success")
+        ]

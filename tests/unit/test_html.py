@@ -186,11 +186,11 @@ def test_every_leg_is_on_the_first_screen_with_its_verdict_reason_and_run() -> N
     report = suite_report()
     first, _, _ = render(report).partition('id="criteria"')
     assert first.count("<tr>") == 1 + len(LEGS)
-    for leg, shown in zip(report.legs, page(report).legs, strict=True):
+    for leg, shown in zip(report.gravest_first, page(report).legs, strict=True):
         (row,) = re.findall(f"<tr><td>[^\n]*{leg.name}</a>.*?</tr>", first)
         for text in (shown.word, escape(shown.reason), f'href="{leg.run_url}"', shown.figures):
             assert text in row
-    assert [view.word for view in page(report).legs] == ["Passed", "Failed", "Inconclusive"]
+    assert [view.word for view in page(report).legs] == ["Failed", "Inconclusive", "Passed"]
 
 
 def test_rows_stand_under_their_leg_the_one_with_the_worst_first() -> None:
@@ -216,8 +216,9 @@ def test_simulations_of_one_id_in_two_legs_have_addresses_of_their_own() -> None
 
 
 def test_every_leg_has_charts_of_its_own() -> None:
-    document = render(suite_report())
-    places = [document.index(f'<section aria-label="Metrics of {name}">') for name in LEGS]
+    report = suite_report()
+    document = render(report)
+    places = [document.index(f'<section aria-label="Metrics of {leg.name}">') for leg in report.gravest_first]
     assert places == sorted(places)
     for place, end in pairwise([*places, document.index('id="simulations"')]):
         assert document[place:end].count('class="card ') == 2

@@ -10,6 +10,7 @@ from coval_gate.base.schedule import together
 from coval_gate.base.text import one_line
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import LEG, LEGS, with_run_metadata
+from coval_gate.config.inputs import MOST_LEGS
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
@@ -76,7 +77,8 @@ def _name_in(run: Run) -> str:
 def warn_of_other_legs(session: Session, progress: Progress) -> None:
     """Warn in mode wait if the step that launched the runs launched others, too, which this step does not judge."""
     runs = [leg.first.run for leg in progress.legs if leg.first.run]
-    most = max((legs for run in runs if isinstance(legs := run.metadata.get(LEGS), int)), default=0)
+    told = [legs for run in runs if isinstance(legs := run.metadata.get(LEGS), int) and legs <= MOST_LEGS]
+    most = max(told, default=0)
     if most > len(progress.legs):
         session.warn(
             f"These runs are legs of a step that has {most:,}, and this step judges {len(progress.legs):,} of them. To "

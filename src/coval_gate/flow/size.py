@@ -20,14 +20,11 @@ if TYPE_CHECKING:
 PERMISSION: Final = "test-sets:read"
 
 
-def plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
-    """Record how many simulations each leg launches, if the inputs limit them. Raises InputError above the limit.
+def plan_sizes(session: Session, progress: Progress, most: int) -> Procedure[None]:
+    """Record how many simulations each leg launches.
 
-    Raises InputError, too, if the size of a test set is not known: then nobody can tell.
+    Raises InputError if they are more than `most`, or if the size of a test set is unknown.
     """
-    most = session.inputs.max_simulations
-    if most is None:
-        return
     cases = yield from _cases(session, progress)
     for leg in progress.legs:
         leg.planned = cases[ids_of(leg.inputs)["test_set_id"]] * _for_each_case(leg.inputs)
@@ -42,7 +39,8 @@ def fits(session: Session, progress: Progress, leg: Leg) -> bool:
     most = session.inputs.max_simulations
     if most is None or leg.planned is None:
         return True
-    launched = sum((leg.planned or 0) * len(leg.trials) for leg in progress.legs)
+    # A leg that waits for its turn has no trial yet.
+    launched = sum((leg.planned or 0) * max(1, len(leg.trials)) for leg in progress.legs)
     if launched + leg.planned <= most:
         return True
     session.log(
@@ -86,23 +84,22 @@ def _cases(session: Session, progress: Progress) -> Procedure[dict[str, int]]:
     counts = {}
     for id_, test_set in zip(ids, found, strict=True):
         if isinstance(test_set, CovalError):
-            raise InputError([Problem("max_simulations", _unknown_text(id_, test_set.what))], advice=test_set.advice)
+            why = f"{test_set.what} Give the API key the permission {PERMISSION}, or set test_case_ids."
+            raise InputError([Problem("max_simulations", _unknown_text(id_, why))])
         if isinstance(test_set, Exception):
             raise test_set
         if test_set.cases is None:
-            raise InputError([Problem("max_simulations", _unknown_text(id_, "Coval does not count its test cases."))])
+            why = "Coval does not count its test cases: set test_case_ids."
+            raise InputError([Problem("max_simulations", _unknown_text(id_, why))])
         if test_set.has_parameters:
-            text = "It has parameters, which may multiply its test cases."
-            raise InputError([Problem("max_simulations", _unknown_text(id_, text))])
+            why = "It has parameters, which may multiply its test cases: leave max_simulations empty."
+            raise InputError([Problem("max_simulations", _unknown_text(id_, why))])
         counts[id_] = min(test_set.cases, inputs.sub_sample_size or test_set.cases)
     return counts
 
 
 def _unknown_text(test_set_id: str, why: str) -> str:
-    return (
-        f"cannot be kept: it is not known how many test cases test set {test_set_id} has. {why} The API key needs the "
-        f"permission {PERMISSION}; or set test_case_ids."
-    )
+    return f"cannot be kept: it is not known how many simulations a run on test set {test_set_id} has. {why}"
 
 
 def _exceeded_text(progress: Progress, total: int, most: int) -> str:

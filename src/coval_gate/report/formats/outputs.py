@@ -50,8 +50,8 @@ class LegFacts(NamedTuple):
 OUTPUTS: Final = {
     "run_id": "The run's id in Coval, set as soon as the run is launched; of several legs, the first one's; with "
     "`mode: cancel` the first of `run_id`.",
-    "run_ids": "The ids of the run of each leg, and then of their repetitions (`repeat_on_failure`), as a JSON list, "
-    "which `mode: wait` takes as its `run_id`; with `mode: cancel` all of `run_id`.",
+    "run_ids": "The ids of the run of each leg, and then of their repetitions (`repeat_on_failure`), as a JSON list; "
+    "after `mode: launch`, what a step with `mode: wait` takes as its `run_id`; with `mode: cancel` all of `run_id`.",
     "run_url": "The run's page in Coval, set as soon as the run is launched; of several legs, the first one's.",
     "legs": "The legs of the step, of which there are several where an input names several agents, personas or test "
     f"sets: a JSON list of objects with {in_words([f'`{field}`' for field in LegFacts._fields])}.",
@@ -96,7 +96,7 @@ def render(report: Report) -> dict[str, str]:
 
     judgement, legs = report.judgement, report.legs
     totals = _totals(legs)
-    total, completed = _counts(legs)
+    judged = totals if any(leg.judgement.totals for leg in legs) else None
     return {
         "run_id": report.run_id,
         "run_ids": json.dumps(report.run_ids) if report.run_ids else "",
@@ -107,11 +107,11 @@ def render(report: Report) -> dict[str, str]:
         "verdict": judgement.verdict or "",
         "passed": "true" if judgement.verdict == "passed" else "false",
         "reason": reason(judgement),
-        "total_simulations": total,
-        "completed_simulations": completed,
-        "failed_simulations": _ids(totals.unpassed) if totals else "",
-        "pass_rate": f"{totals.pass_rate:.6g}" if totals else "",
-        "failed_criteria": _failed_criteria(legs) if totals else "",
+        "total_simulations": str(totals.total) if totals else "",
+        "completed_simulations": str(totals.completed) if totals else "",
+        "failed_simulations": _ids(judged.unpassed) if judged else "",
+        "pass_rate": f"{judged.pass_rate:.6g}" if judged else "",
+        "failed_criteria": _failed_criteria(legs) if judged else "",
         "metric_failures": _ids(metric_failure for leg in legs for metric_failure in leg.judgement.metric_failures),
         "metrics": _metrics(legs),
         "baseline_run_id": _baseline_run_id(legs),
@@ -121,21 +121,8 @@ def render(report: Report) -> dict[str, str]:
     }
 
 
-def _counts(legs: Sequence[LegReport]) -> tuple[str, str]:
-    """Return how many simulations there are and how many completed, from the results or else from the last poll."""
-    counted = [(totals.total, totals.completed) for leg in legs if (totals := leg.judgement.totals)]
-    counted += [
-        (progress.total, progress.completed)
-        for leg in legs
-        if not leg.judgement.totals and (progress := leg.run.progress if leg.run else None)
-    ]
-    if not counted:
-        return "", ""
-    return str(sum(total for total, _ in counted)), str(sum(completed for _, completed in counted))
-
-
 def _totals(legs: Sequence[LegReport]) -> Totals | None:
-    """Return the totals of all legs together. What only a poll showed of a leg did not pass. None without a result."""
+    """Return the totals of all legs together. A leg without a result has those of its last poll, with none passed."""
     from coval_gate.judge.checks import Totals, together
 
     totals = [totals for leg in legs if (totals := leg.judgement.totals)]
@@ -144,7 +131,7 @@ def _totals(legs: Sequence[LegReport]) -> Totals | None:
         for leg in legs
         if not leg.judgement.totals and (progress := leg.run.progress if leg.run else None)
     ]
-    return together([*totals, *polled]) if totals else None
+    return together([*totals, *polled])
 
 
 def _planned(legs: Sequence[LegReport]) -> str:

@@ -179,7 +179,7 @@ def page(report: Report) -> PageView:
         reasons=tuple(one_line(reason, LONG) for reason in more_reasons[:MOST_REASONS]),
         advice=tuple(_advice(judgements.advice(judgement))),
         links=tuple(_links(report)),
-        legs=tuple(_leg(leg) for leg in report.legs),
+        legs=tuple(_leg(leg) for leg in report.gravest_first),
         table=table(report),
         facts=tuple(
             (one_line(of_leg(leg, name), LONG), one_line(value, LONG)) for leg, name, value in all_provenance(report)
