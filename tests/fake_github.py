@@ -268,6 +268,8 @@ class FakeGitHub:
                     return problem
                 comment.body = body
                 return Response(200, comment.json)
+            case "GET", ["commits", sha, "statuses"] if sha in self.commits:
+                return self._page(request, self.statuses.get(sha, [])[::-1])
             case "POST", ["statuses", sha]:
                 return self._set_status(sha, request.json)
             case _:

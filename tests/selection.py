@@ -19,13 +19,13 @@ def shares(entries: Iterable[Any], *, one_of: int) -> list[Any]:
     return [pytest.param(whole[::one_of], id="some"), pytest.param(others, id="others", marks=pytest.mark.long)]
 
 
-def crossed(*axes: Iterable[Any]) -> list[Any]:
+def crossed(*axes: Iterable[Any], one_of: int = 1) -> list[Any]:
     """Return parameters: all combinations of the axes' values.
 
-    `make test` has so many that it has each value once, and `make long` has the others.
+    `make test` has so many that it has every n-th value once, and `make long` has the others.
     """
     values = [[*axis] for axis in axes]
-    diagonal = {tuple(place % len(axis) for axis in values) for place in range(max(map(len, values)))}
+    diagonal = {tuple(place % len(axis) for axis in values) for place in range(0, max(map(len, values)), one_of)}
     return [
         pytest.param(
             *(axis[place] for axis, place in zip(values, places, strict=True)),

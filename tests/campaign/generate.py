@@ -513,6 +513,7 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
     if refuses_long := rng.random() < 0.03:  # for longer than five minutes
         last, outages = rng.randint(22, 30), []
         faults = [Fault(method="POST", path="/runs", first=1, last=last, action="503")]
+    faults = list(map(_without_equal_damage, faults))
     events = (_jump(rng),) if rng.random() < 0.2 else ()
     definitions = rng.random() < 0.2
     if definitions:
@@ -534,6 +535,13 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
             Fault(method=method, path="/runs/*", first=1, last=_choose(rng, (1, 6, 8)) * count, action=action)
         )
     return replace(schedule, severity="mild", faults=tuple(faults), outages=tuple(outages), events=events)
+
+
+def _without_equal_damage(fault: Fault) -> Fault:
+    """Return the fault without a second damage of the same kind to the agent, which the step reads twice."""
+    if not fault.action.startswith(DAMAGE) or fault.path not in ("/agents/*", "*"):
+        return fault
+    return replace(fault, last=min(fault.last, fault.first + (fault.path == "*")))
 
 
 def undisturbed_schedule(seed: int, rng: Random, *, workflow: str = "", gate: str = "") -> Schedule:

@@ -753,7 +753,7 @@ MUTANTS: Final = (
     mutant(
         "promote a run whatever its verdict",
         ReplaceFunction(promotion.refusal, returns(value="")),
-        SetCondition(promote_flow.promote_runs, mentions="lets_pass", value=False),
+        SetCondition(promote_flow._promote, mentions="lets_pass", value=False),
         caught_by="only_good_runs_are_promoted tag_moves_last better_run_is_confirmed",
     ),
     mutant(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from campaign.simulate import History
 
 SCHEDULES = 1000
-FIRST = 50  # of them are part of `make test`, and one in twenty of those with damaged responses
+FIRST = 30  # of them are part of `make test`, and one in twenty of those with damaged responses
 JOBS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 0  # with pytest-xdist the other cores are busy
 LEAST = 10  # occurrences of each workflow and each verdict, so that the campaign covers them all
 
@@ -50,9 +50,13 @@ def test_all_invariants_hold_in_a_thousand_schedules(print_tally: Callable[[obje
         assert tally.verdicts[verdict] >= LEAST, tally.verdicts
 
 
-@pytest.mark.parametrize("seed", [4742, 5996, 6520, 9422])
+@pytest.mark.parametrize("seed", [4742, 5099, 5996, 6520, 7904, 8174, 9422])
 def test_invariants_hold_in_schedules_that_once_broke_them(seed: int) -> None:
-    """The first thousand do not reach what these showed: a clock that is set before a launch is lost, and late ends."""
+    """The first thousand do not reach what these showed.
+
+    A clock that is set before a launch is lost, late ends, a post step that undoes a later verdict, a poll that names
+    a metric that there is not, and a signal between the reports and the promotion.
+    """
     assert check_seed(seed).violations == ()
 
 

@@ -251,6 +251,24 @@ def test_post_step_leaves_completed_check_run_alone(run_step: RunStep, clock: Vi
             assert github.requests_seen == before
 
 
+def test_post_step_of_launch_leaves_check_run_of_the_step_that_judged_its_run(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    """The launch was interrupted while GitHub was down, and a later step of the job judged the run nevertheless."""
+    for judges in (True, False):
+        with github_with(f"{DOWN} -> 502", now=clock.time) as github:
+            env = {"GITHUB_API_URL": github.url}
+            clock.rearm()
+            clock.at(clock.now() + 0.5, clock.interrupt)
+            launched, server = run_step(mode="launch", cancel_on_interrupt="false", env=env, **CHECK)
+            assert launched.outputs["verdict"] == "cancelled"
+            github.faults.clear()
+            if judges:
+                run_step(mode="wait", run_id=launched.outputs["run_id"], world=server.world, env=env, **CHECK)
+            run_post(launched, server, github, INPUT_MODE="launch", INPUT_CANCEL_ON_INTERRUPT="false")
+            assert [actual for *_, actual in checks(github)] == ["success" if judges else "cancelled"]
+
+
 @pytest.mark.parametrize(("cancel", "at", "down"), crossed(["true", "false"], [0.5, 10, 59], [DOWN, "", COMPLETING]))
 def test_interrupted_step_leaves_no_check_run_in_progress(
     down: str, at: float, cancel: str, run_step: RunStep, clock: VirtualClock

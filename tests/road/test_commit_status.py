@@ -104,6 +104,27 @@ def test_post_step_adds_no_status_after_the_final_one(run_step: RunStep, clock: 
             assert github.requests_seen == before
 
 
+def test_post_step_of_launch_leaves_status_of_the_step_that_judged_its_run(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    """The launch was interrupted while GitHub was down, and a later step of the job judged the run nevertheless."""
+    launch = {"mode": "launch", "cancel_on_interrupt": "false", **STATUS}
+    for judges in (True, False):
+        with github_with("* /repos/*/statuses* -> 502", now=clock.time) as github:
+            env = {"GITHUB_API_URL": github.url}
+            clock.rearm()
+            clock.at(clock.now() + 0.5, clock.interrupt)
+            launched, server = run_step(env=env, **launch)
+            assert launched.outputs["verdict"] == "cancelled"
+            github.faults.clear()
+            if judges:
+                run_step(mode="wait", run_id=launched.outputs["run_id"], world=server.world, env=env, **STATUS)
+            before = states(github)
+            run_post(launched, server, github, INPUT_MODE="launch", INPUT_CANCEL_ON_INTERRUPT="false")
+            assert [state for state, _ in states(github)] == ["success" if judges else "error"]
+            assert states(github) == before or not judges
+
+
 def test_post_step_without_any_state_changes_nothing(run_step: RunStep, clock: VirtualClock) -> None:
     """`act` hands no state to post steps, so the post step cannot see whether the main step concluded."""
     with github_with(now=clock.time) as github:

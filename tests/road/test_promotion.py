@@ -14,6 +14,7 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.world import World
+from fake_github import TOKEN, FakeGitHub
 from support import IDS
 
 if TYPE_CHECKING:
@@ -416,6 +417,24 @@ def test_interrupted_promotion_begins_no_reference(run_step: RunStep, clock: Vir
     new = result.outputs["run_id"]
     assert (result.outputs["verdict"], tags(world, new)) == ("passed", ("stable",)), "the step ends, for it is killed"
     assert requests(server, "PATCH").count(f"/v1/runs/{new}") == 1
+
+
+def test_signal_while_pages_are_shown_begins_no_promotion(run_step: RunStep, clock: VirtualClock) -> None:
+    with FakeGitHub(faults=["* * -> 502"], now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        pages = {"commit_status": "Coval", "github_token": TOKEN}
+        world, old = world_with(clock, "stable")
+        clock.at(clock.now() + 75, clock.interrupt)
+        result, _ = promote(run_step, world=world, env=env, **pages)
+    assert result.outputs["verdict"] == "passed", "an interrupt takes nothing away from a step that has come this far"
+    assert holders(world) == [old]
+    assert any(
+        warning.data.endswith(
+            "was not promoted to tag stable: the step was interrupted first.\n"
+            "To promote it anyway, add the tag to the run in Coval."
+        )
+        for warning in result.annotations("warning")
+    ), result.log
 
 
 def test_run_that_has_tag_is_not_changed(run_step: RunStep) -> None:

@@ -67,7 +67,7 @@ class Progress:
     @property
     def is_hurried(self) -> bool:
         """Whether the step received a signal."""
-        return self._interrupted is not None
+        return self._interrupted is not None or self.publisher.is_interrupted
 
     def hurry(self) -> None:
         """Note that the step received a signal, and will be killed."""

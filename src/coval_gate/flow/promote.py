@@ -18,7 +18,14 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import Promotion
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.report.markdown import code, escape
-from coval_gate.report.wording.baselines import log_text, not_marked_text, report_text, unjudged_text, warning_text
+from coval_gate.report.wording.baselines import (
+    interrupted_text,
+    log_text,
+    not_marked_text,
+    report_text,
+    unjudged_text,
+    warning_text,
+)
 from coval_gate.runs.launch import is_compared
 from coval_gate.runs.promote import promote, tags_to_give
 from coval_gate.runs.retag import mark
@@ -65,18 +72,25 @@ def promote_runs(progress: Progress, report: Report) -> Procedure[None]:
 
     An interrupt takes nothing away from a step that has come this far, but nothing more begins after it.
     """
-    with suppress(Interrupted):
-        for leg in progress.legs:
+    if progress.is_hurried and not report.judgement.lets_pass:
+        return
+    for leg in progress.legs:
+        try:
             if leg.promotion:
                 yield from _promote(progress, leg, leg.promotion, report)
-            if leg.begins and report.judgement.lets_pass:
+            if leg.begins and report.judgement.lets_pass and not progress.is_hurried:
                 yield from _give(_session_of(progress, leg), leg, leg.begins, first=True)
+        except Interrupted:
+            progress.publisher.is_interrupted = True
+            _session_of(progress, leg).warn(interrupted_text(leg.first.run_id))
 
 
 def _promote(progress: Progress, leg: Leg, planned: Promotion, report: Report) -> Procedure[None]:
     """Promote the run of one leg as planned. Raises Interrupted."""
     if planned.obstacle == "pending" and not report.judgement.lets_pass:  # a report could not be written
         planned = planned.with_obstacle("not_passed")
+    elif planned.obstacle == "pending" and progress.is_hurried:
+        planned = planned.with_obstacle("interrupted")
     if planned.obstacle != "pending":
         _report(_session_of(progress, leg), planned)
         return

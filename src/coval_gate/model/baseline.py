@@ -30,6 +30,7 @@ Obstacle = Literal[
     "unlisted",
     "hidden_tags",
     "late",
+    "interrupted",
     "failed",
     "not_first",
     "marked",
@@ -145,8 +146,8 @@ class Promotion(NamedTuple):
     unknown_origin: Coval shows neither tags nor metadata, so the run may be a pull request's. unlisted: Coval's list
     lacks the run, so it may lack the run with the tag, too. hidden_tags: Coval does not show all tags, so they could
     not be kept. not_first: the run was compared with nothing, although the run `other` has the tag. marked: an earlier
-    step failed the run. late: the step's time was over. failed: a call failed, for the reason in `text`; `advice` says
-    what to do.
+    step failed the run. late: the step's time was over. interrupted: a signal ended the step. failed: a call failed,
+    for the reason in `text`; `advice` says what to do.
     """
 
     run_id: str

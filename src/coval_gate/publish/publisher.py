@@ -88,6 +88,7 @@ class Publisher:
         self._workspace = host.workspace
         self._rendering = Rendering(runtime.clock)
         self._places: dict[str, str] = {}  # paths of files, by the input that asks for them
+        self.is_interrupted = False  # by a signal while it published
         self.pages = PagePublisher(host, runtime)
 
     def prepare(self, inputs: Inputs) -> tuple[Inputs, list[Problem]]:
@@ -148,9 +149,14 @@ class Publisher:
         except TooLate:
             self._log_briefly(report)
         # Even after an interrupt, the pages get the verdict.
-        with suppress(Interrupted, RunnerError):
-            self._rendering.check()
-            if url := (yield from self.pages.conclude(report, times)):
+        with suppress(RunnerError):
+            try:
+                self._rendering.check()
+                url = yield from self.pages.conclude(report, times)
+            except Interrupted:
+                self.is_interrupted = True
+                return report
+            if url:
                 report = report._replace(comment_url=url)
                 self.write_outputs(report)
         return report

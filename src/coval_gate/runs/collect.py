@@ -77,7 +77,12 @@ def collect(
     collector = _Collector(session._replace(deadline=until), criteria)
     pause = FIRST_PAUSE
     while True:
-        look = yield from collector.look(run)
+        try:
+            look = yield from collector.look(run)
+        except NotFound:  # the poll may be damaged, and name a metric that there is not
+            run = yield from session.client.get_run(run.run_id, until=until)
+            record(run)
+            look = yield from collector.look(run)
         if not run.is_over:
             return run
         if run.status != COMPLETED:

@@ -67,6 +67,11 @@ class GitHubPage(Page):
         self._inputs = inputs
         self._job = context.job
 
+    @property
+    def _may_be_judged(self) -> bool:
+        """Whether a later step may have judged the run that this step, as it ends, was to report as not judged."""
+        return self._inputs.mode == "launch" and not self.certain
+
     def locate(self, context: Context, *, until: float) -> Procedure[Context]:
         """Return `context` with the pull request's head, if the event contains only its number."""
         if not context.pull_request:
@@ -85,12 +90,20 @@ class CommitStatus(GitHubPage):
         body = {name: value for name, value in status.items() if value}
 
         def attempt() -> Procedure[None]:
+            if self._may_be_judged and (yield from self._is_judged(operation, text)):
+                return
             path = f"{github.path}/statuses/{quote(text.sha, safe='')}"
             payload = yield from operation.send("POST", path, body=body, exists=bool(self.made))
             payload.text("state")
 
         yield from operation.repeat(attempt)
         self.made = "true"
+
+    def _is_judged(self, operation: GitHubCalls, text: PageText) -> Procedure[bool]:
+        """Return whether the newest status of this name has a verdict on the same run."""
+        path = f"{self._github().path}/commits/{quote(text.sha, safe='')}/statuses"
+        newest = yield from operation.find(path, lambda status: status.get("context") == text.name)
+        return newest is not None and newest.get("state") != "pending" and newest.get("target_url") == text.link
 
 
 class CheckRun(GitHubPage):
@@ -120,11 +133,11 @@ class CheckRun(GitHubPage):
 
         Another job or attempt may have created one. If this page is not `certain`, an earlier call may have completed
         the check run with this conclusion already, or created several. The same is true of an attempt whose response
-        was lost.
+        was lost. A later step may have completed it with another conclusion, which is left alone then.
         """
         if self._forbidden:
             return
-        id_, was_certain = whole_number(self.made), self.certain
+        id_, was_certain, may_be_judged = whole_number(self.made), self.certain, self._may_be_judged
         conclusion, body = conclusion_of(text), check_run_body(text)
         repository = self._github().path
         operation = self._github().operation("checks: write", until)
@@ -140,7 +153,7 @@ class CheckRun(GitHubPage):
                 done = [
                     check_run.number("id")
                     for check_run in check_runs
-                    if conclusion and check_run.get("conclusion") == conclusion
+                    if conclusion and (may_be_judged or check_run.get("conclusion") == conclusion)
                 ]
                 if done and tried and not running:
                     return max(done)

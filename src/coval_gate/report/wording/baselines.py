@@ -340,6 +340,14 @@ def report_text(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -
     return " ".join(filter(None, (done, remaining_text(promotion, code=code, escape=escape))))
 
 
+def interrupted_text(run_id: str) -> str:
+    """Return the warning about a promotion that a signal cut short, in lines."""
+    return (
+        f"The step was interrupted while it promoted run {one_line(run_id)}.\n"
+        "Check the tags of the run in Coval, and add the tag if it lacks it."
+    )
+
+
 def warning_text(promotion: Promotion) -> str:
     """Return the warning, and what to do about it, in lines; empty where there is nothing to do."""
     if promotion.promoted:
@@ -428,6 +436,8 @@ def _reason(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> st
             return "an earlier step failed it, and a failed run never becomes a baseline."
         case "late":
             return "max_wait_time had passed."
+        case "interrupted":
+            return "the step was interrupted first."
         case "failed" | "":
             return escape(promotion.text)
     assert_never(promotion.obstacle)
