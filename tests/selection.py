@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-def shares(entries: Iterable[Any], *, one_of: int) -> list[Any]:
-    """Return two parameters: every n-th entry, for `make test`, and the others, for `make long`."""
+def shares(entries: Iterable[Any], *, one_of: int, of_others: int = 1) -> list[Any]:
+    """Return two parameters: every n-th entry, for `make test`, and the others, for `make long`.
+
+    `of_others`: where there are very many combinations, so that every n-th of the others shows as much.
+    """
     whole = [*entries]
-    others = [entry for place, entry in enumerate(whole) if place % one_of]
+    others = [entry for place, entry in enumerate(whole) if place % one_of][::of_others]
     return [pytest.param(whole[::one_of], id="some"), pytest.param(others, id="others", marks=pytest.mark.long)]
 
 

@@ -639,7 +639,7 @@ ESCAPED = [(name, True) for name in DISGUISES]
 UNESCAPED = [(name, False) for name in DISGUISES if "\\" in DISGUISES[name]("_")]
 
 
-@pytest.mark.parametrize("cases", shares(zip(ESCAPED + UNESCAPED, cycle(PLACES)), one_of=16))
+@pytest.mark.parametrize("cases", shares(zip(ESCAPED + UNESCAPED, cycle(PLACES)), one_of=16, of_others=3))
 def test_disguised_secrets_in_responses_are_in_no_report(
     cases: list[tuple[tuple[str, bool], str]],
     run_step_with_reports: Callable[..., StepResult],
