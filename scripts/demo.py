@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from coval_gate.config.inputs import declared
 from coval_sandbox import guide
-from coval_sandbox.catalogue import AGENT_ID, PERSONA_ID
+from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID
 from coval_sandbox.history import TAG
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_log, shown_lines
 from coval_sandbox.world import DEFAULT_KEY
@@ -44,6 +44,21 @@ INPUTS = {
         Resolved: rate(YES) >= 90%
         Compliance: count(NO) == 0
     """,
+}
+BESIDE = {
+    "base_agent_id": AGENT_ID,
+    "iteration_count": "3",
+    "concurrency": "3",
+    "confidence": "95%",
+    "thresholds": "Latency: avg <= base * 1.1\nCompliance: count(NO) == 0",
+}
+STEPS = {  # by name: what it shows, and its inputs
+    "preview": ("a preview that is as good as the deployed agent", {"agent_id": PREVIEW_ID, **BESIDE}),
+    "slow-preview": ("a preview that is slower", {"agent_id": SLOW_PREVIEW_ID, **BESIDE}),
+    "legs": (
+        "two personas on two test sets, of which one fails",
+        {"persona_id": f"{PERSONA_ID}, {IMPATIENT_PERSONA_ID}", "test_set_id": "passing1, flaky001"},
+    ),
 }
 PUSH = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}  # may promote
 EXAMPLE = "test_set_id=someFail max_failed_simulations=50% thresholds=Latency: p(95) < 0.5"
@@ -200,15 +215,18 @@ is split as a shell would. README lists the inputs.
 def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.Namespace, dict[str, str] | None]:
     """Return the options and the inputs; None to list the scenarios. `entries` is the text of `make demo INPUTS`."""
     names = [declaration.name for declaration in declared()]
-    if entries.strip() == "list" or entries.strip().startswith("-"):
+    if entries.strip() in ("list", *STEPS) or entries.strip().startswith("-"):
         arguments, entries = [*arguments, *shlex.split(entries)], ""
     command_line = parser()
     options = command_line.parse_intermixed_args(arguments)
     if options.inputs == ["list"]:
         return options, None
+    step: dict[str, str] = {}
+    if options.inputs and options.inputs[0] in STEPS:
+        step, options.inputs = STEPS[options.inputs[0]][1], options.inputs[1:]
     try:
         overrides = split_entries(entries, names) if entries.strip() else {}
-        return options, overrides | read_arguments(options.inputs, names)
+        return options, step | overrides | read_arguments(options.inputs, names)
     except ValueError as error:
         command_line.exit(2, f"scripts/demo.py: {error}. --help shows examples.\n")
 
@@ -217,6 +235,9 @@ def main(arguments: Sequence[str], entries: str) -> int:
     """Show a run with these inputs; without inputs, a passing and a failing run. Return the exit code."""
     options, overrides = read_command_line(arguments, entries)
     if overrides is None:
+        width = max(map(len, STEPS))
+        steps = "\n".join(f"  {name:<{width}}  {what}" for name, (what, _) in STEPS.items())
+        print(f"Steps, selected by name, as in make demo INPUTS={next(iter(STEPS))}:\n{steps}\n")
         print(f"Scenarios, selected by test_set_id:\n{guide.scenarios()}\n")
         print(f"Earlier runs, which baseline=tag:{TAG} or baseline=run:ID names:\n{guide.nights()}\n")
         print(f"Variants of the API, selected by --quirk NAME=VALUE:\n{guide.quirks()}\n")

@@ -78,13 +78,15 @@ def judged(
     *,
     confidence: float | None = 0.95,
     on_inconclusive: str = "",
+    legs: int = 1,
 ) -> Judgement:
-    """Judge a run, any of whose simulations may fail."""
+    """Judge a run, any of whose simulations may fail, in a step with so many legs."""
     criteria = Criteria(
         max_failed=Allowance(100, percent=True),
         thresholds=parse_thresholds(thresholds),
         confidence=confidence,
         on_inconclusive=on_inconclusive,
+        legs=legs,
     )
     return judge(now, criteria, baseline=baseline)
 

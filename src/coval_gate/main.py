@@ -5,6 +5,7 @@ The start up to the launch is measured, so what is needed only afterwards is imp
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.clock import Interrupted
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from coval_gate.flow.opening import Plan
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
-    from coval_gate.runs.legs import Leg, Session
+    from coval_gate.runs.legs import Leg, Session, Trial
 
     Work = Callable[[Session, Progress, Leg], Procedure[object]]
 
@@ -89,7 +90,7 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
 def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode run."""
     yield from _plan_sizes(session, progress)
-    yield from _side_by_side(session, progress, progress.legs, _launch_and_judge)
+    yield from _side_by_side(session, progress, progress.all_legs, _launch_and_judge)
     return _gravest(progress)
 
 
@@ -97,6 +98,11 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode launch."""
     yield from _plan_sizes(session, progress)
     yield from _side_by_side(session, progress, progress.legs, _launch)
+    yield from _side_by_side(
+        session, progress, [base for base in progress.bases if _is_needed(progress, base)], _launch
+    )
+    for leg in progress.legs:
+        leg.error = leg.error or (leg.base.error if leg.base else None)
     launched = [leg for leg in progress.legs if not leg.error]
     if resumed := [leg for leg in launched if leg.first.resumed]:
         from coval_gate.flow.follow import confirm
@@ -113,11 +119,10 @@ def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode wait."""
     for leg in progress.legs:
         take_over(progress.session_of(leg, session), progress, leg, leg.inputs.run_id[0])
-    from coval_gate.flow.follow import name_legs, warn_of_other_legs
-    from coval_gate.flow.judge import judge_first
+    from coval_gate.flow.follow import recognize_legs, warn_of_other_legs
 
-    yield from name_legs(session, progress)
-    yield from _side_by_side(session, progress, progress.legs, judge_first)
+    yield from recognize_legs(session, progress)
+    yield from _side_by_side(session, progress, progress.all_legs, _judge_given)
     warn_of_other_legs(session, progress)
     return _gravest(progress)
 
@@ -151,12 +156,41 @@ def _plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
         yield from plan_sizes(session, progress, most)
 
 
+def _is_needed(progress: Progress, base: Leg) -> bool:
+    """Return whether a leg that was launched is compared with the base."""
+    return any(leg.base is base and not leg.error for leg in progress.legs)
+
+
+def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
+    """Judge a run that was launched elsewhere. A base is followed, and not judged."""
+    if leg.is_base:
+        from coval_gate.flow.base import accompany
+
+        yield from accompany(session, progress, leg, leg.given)
+        return
+    from coval_gate.flow.judge import judge_first
+
+    yield from judge_first(session, progress, leg)
+
+
 def _launch_and_judge(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
-    """Launch the first run of a leg, and judge it, with its repetitions."""
+    """Launch the first run of a leg, and judge it, with its repetitions. A base is run, and not judged."""
+    if leg.is_base:
+        from coval_gate.flow.base import accompany
+
+        yield from accompany(session, progress, leg, partial(_launch_base, session, progress, leg))
+        return
     yield from _launch(session, progress, leg)
     from coval_gate.flow.judge import judge_and_repeat
 
     yield from judge_and_repeat(session, progress, leg)
+
+
+def _launch_base(session: Session, progress: Progress, base: Leg, number: int) -> Procedure[Trial]:
+    if number:
+        return (yield from launch(session, progress, base, repetition=number))
+    yield from _launch(session, progress, base)
+    return base.first
 
 
 def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
@@ -165,12 +199,12 @@ def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
         yield Wait(TURN)
     progress.launching += 1
     try:
-        if session.inputs.mode == "run":
-            foresee(session, leg)
+        if session.inputs.mode == "run" and not leg.is_base:
+            foresee(session, leg, legs=progress.planned_legs)
         yield from launch(session, progress, leg)
     finally:
         progress.launching -= 1
-    if not progress.is_announced:
+    if not (progress.is_announced or leg.is_base):
         progress.is_announced = True
         yield from announce(progress)
 
@@ -190,7 +224,7 @@ def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) 
         session.report_bug()
         _fail(session, leg, InternalError(error))
     leg.is_done = True
-    if len(progress.legs) > 1:
+    if len(progress.all_legs) > 1:
         from coval_gate.flow.cancel import clean_up_leg
 
         yield from clean_up_leg(session, leg)

@@ -12,6 +12,8 @@ Json = dict[str, Any]
 OutputType = Literal["float", "string", "set"]
 
 AGENT_ID = readable_id("agentFrontDesk", 1)
+PREVIEW_ID = readable_id("agentPreview", 2)
+SLOW_PREVIEW_ID = readable_id("agentSlowPreview", 3)
 PERSONA_ID = readable_id("personaPatient", 1)
 IMPATIENT_PERSONA_ID = readable_id("personaHurried", 2)
 FOUNDED = 1_750_000_000.0
@@ -164,6 +166,26 @@ def persona_for(persona_id: str) -> Persona:
     """Return the persona with this id; for an unknown id, a plain caller."""
     persona = next((persona for persona in PERSONAS if persona.id == persona_id), None)
     return persona or Persona(persona_id, f"Persona {persona_id[:6]}", "You are a caller.")
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An agent. `shift` moves its values, in standard deviations (above 0: worse)."""
+
+    name: str
+    shift: float = 0.0
+
+
+AGENTS = {
+    AGENT_ID: Agent("Front desk"),
+    PREVIEW_ID: Agent("Front desk, preview"),
+    SLOW_PREVIEW_ID: Agent("Front desk, slow preview", 1.2),
+}
+
+
+def agent_for(agent_id: str) -> Agent:
+    """Return the agent with this id; an unknown one behaves like the front desk."""
+    return AGENTS.get(agent_id, AGENTS[AGENT_ID])
 
 
 @dataclass(frozen=True)

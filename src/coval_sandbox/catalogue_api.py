@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 KNOWN: Mapping[str, frozenset[str]] = {
-    "Agent": frozenset({catalogue.AGENT_ID}),
+    "Agent": frozenset(catalogue.AGENTS),
     "Persona": frozenset(persona.id for persona in catalogue.PERSONAS),
     "Test set": frozenset(scenario.test_set_id for scenario in SCENARIOS),
     "Metric": frozenset(metric.id for metric in catalogue.METRICS),

@@ -38,7 +38,7 @@ def nights(world: World | None = None) -> str:
 def resources() -> str:
     """Describe the ids of the catalogue, except test sets."""
     rows = [
-        ("agent", catalogue.AGENT_ID, ""),
+        *(("agent", agent_id, agent.name) for agent_id, agent in catalogue.AGENTS.items()),
         ("persona", catalogue.PERSONA_ID, ""),
         ("persona", catalogue.IMPATIENT_PERSONA_ID, ""),
         *(

@@ -66,6 +66,7 @@ def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
     cases = choose_cases(scenario, request.test_set_id, request.options, random) if scenario.simulated else ()
     metric_ids = tuple(dict.fromkeys(request.metric_ids or (m.id for m in catalogue.DEFAULT_METRICS)))
     variants = (None, *request.mutations)
+    agent_shift = catalogue.agent_for(request.agent_id).shift
     places = list(product(range(request.options.iteration_count), variants, cases))
     times = schedule(scenario, len(places), request.options.concurrency, random)
     failed = _chosen(scenario.failed_share, len(places), random)
@@ -83,7 +84,8 @@ def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
             error_message=ERRORS[number % len(ERRORS)] if number in failed else None,
             values={}
             if number in failed
-            else _values(scenario, metric_ids, case, mutation, random) | (UNRESOLVED if number in unresolved else {}),
+            else _values(scenario, metric_ids, case, agent_shift + _shift(mutation), random)
+            | (UNRESOLVED if number in unresolved else {}),
         )
         for number, ((iteration, mutation, case), (start, end)) in enumerate(zip(places, times, strict=True))
     )
@@ -134,10 +136,11 @@ def _chosen(share: float, count: int, random: Random) -> frozenset[int]:
     return frozenset(random.sample(range(count), max(1, round(share * count))))
 
 
-def _values(
-    scenario: Scenario, metric_ids: Sequence[str], case: str, mutation: str | None, random: Random
-) -> dict[str, Value]:
-    shift = catalogue.mutation_for(mutation).shift if mutation else 0.0
+def _shift(mutation: str | None) -> float:
+    return catalogue.mutation_for(mutation).shift if mutation else 0.0
+
+
+def _values(scenario: Scenario, metric_ids: Sequence[str], case: str, shift: float, random: Random) -> dict[str, Value]:
     values = {}
     for metric_id in metric_ids:
         difficulty = rng("difficulty", case, metric_id).gauss()

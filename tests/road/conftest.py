@@ -82,7 +82,7 @@ def step_runner(directory: Path, clock: VirtualClock) -> RunStep:
             return result, server
         assert list(result.outputs) == list(OUTPUTS), "a step must write all outputs"
         green = result.outputs["verdict"] in ("passed", "skipped", "")
-        policy = inputs.get("on_inconclusive") or ("pass" if "baseline" in inputs.get("thresholds", "") else "fail")
+        policy = inputs.get("on_inconclusive") or ("pass" if "base" in inputs.get("thresholds", "") else "fail")
         green |= result.outputs["verdict"] == "inconclusive" and policy == "pass"
         assert result.exit_code == (0 if green else 1)
         assert len(result.annotations("error")) == (0 if green or silent else 1), (

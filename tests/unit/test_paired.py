@@ -130,6 +130,20 @@ def test_words_are_ruled_by_the_family_too() -> None:
         assert first.noticeable >= (comparison(alone).noticeable or 0.0)
 
 
+def test_legs_are_one_family() -> None:
+    """Alone, a change is evident; in one of ten legs, it may be chance. A large one is evident among a hundred."""
+    threshold = "Resolved: rate(YES) >= baseline"
+    old, small, large = yes(48, 50), yes(41, 50), yes(5, 50)
+    for now, legs, verdict in (
+        (small, 1, Verdict.FAILED),
+        (small, 10, Verdict.INCONCLUSIVE),
+        (large, 100, Verdict.FAILED),
+    ):
+        judgement = judged(run_of("now", now), baseline_of(run_of("old", old)), threshold, legs=legs)
+        assert only(judgement).verdict is verdict
+        assert comparison(judgement).by_chance == (legs if verdict is Verdict.INCONCLUSIVE else 0)
+
+
 def test_advisory_thresholds_have_words_that_are_ruled_among_all() -> None:
     lines = "\n".join(["? Resolved: rate(YES) >= baseline"] + ["Resolved: rate(NO, YES) >= baseline - 90pp"] * 9)
     judgement = judged(run_of("now", yes(38, 50)), baseline_of(run_of("old", yes(44, 50))), lines)

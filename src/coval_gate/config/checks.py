@@ -163,12 +163,14 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
         for threshold in compared
         if threshold.bound.reference == "base" or (inputs.baseline is not None and inputs.baseline.kind == "base")
     ]
-    if with_itself and inputs.mode == "run" and not (inputs.mutation_id or inputs.mutation_ids):
+    if inputs.base_agent_id:
+        yield from _base_contradictions(inputs, bool(with_itself))
+    elif with_itself and inputs.mode == "run" and not (inputs.mutation_id or inputs.mutation_ids):
         (first, *_) = with_itself
         yield Problem(
             "thresholds",
             f", line {first.line}: {first.text} compares mutations with the agent itself, but there are no mutations; "
-            "set mutation_ids, or compare with baseline.",
+            "set mutation_ids, name another agent in base_agent_id, or compare with baseline.",
         )
     for threshold in compared:
         if inputs.confidence is not None and not threshold.takes_confidence:
@@ -177,6 +179,23 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
                 f", line {threshold.line}: {threshold.text} cannot be compared with confidence. "
                 f"{_alternative(threshold)}",
             )
+
+
+def _base_contradictions(inputs: Inputs, is_used: bool) -> Iterator[Problem]:
+    """Yield a problem for what does not go together with a base agent."""
+    if inputs.mode in ("wait", "cancel"):
+        yield Problem("base_agent_id", f"must be empty in mode {inputs.mode}: the launch knows the base.")
+    elif inputs.base_agent_id in inputs.agent_id:
+        yield Problem("base_agent_id", "is the tested agent, agent_id; name the one to compare it with.")
+    elif inputs.mutation_id or inputs.mutation_ids:
+        yield Problem(
+            "base_agent_id",
+            "cannot be combined with mutations, which are compared with the agent itself; leave one of the two out.",
+        )
+    elif not is_used and inputs.mode == "run":
+        yield Problem(
+            "base_agent_id", "requires a threshold that compares with base, such as `Latency: avg <= base * 1.1`."
+        )
 
 
 def _alternative(threshold: Threshold) -> str:

@@ -163,6 +163,14 @@ class Inputs(NamedTuple):
     test_set_id: tuple[str, ...] = declare(
         WHAT, fields.selection(MOST_LEGS), "The test set to run, or several.", usual_length=8, modes=RUNNING_MODES
     )
+    base_agent_id: str = declare(
+        WHAT,
+        fields.identifier(),
+        "Another agent, such as the deployed one, that runs the same beside the tested agent. Thresholds then compare "
+        "with it as `base`: `Latency: avg <= base * 1.1`.",
+        usual_length=22,
+        modes=("run", "launch"),
+    )
     metric_ids: tuple[str, ...] = declare(
         WHAT, fields.identifiers(500), "Metrics to evaluate. Empty: the agent's default metrics.", usual_length=22
     )

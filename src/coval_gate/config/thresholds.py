@@ -36,7 +36,7 @@ TOLERANCE: Final = 1e-9  # share of the bound: above float error, below any real
 LARGEST: Final = 1e300  # number in a bound; arithmetic on it must not overflow
 ONE_PER_LINE: Final = "write one threshold per line, below `thresholds: |`"
 
-Reference = Literal["", "baseline", "base"]
+Reference = Literal["", "baseline", "base", "base_agent"]
 Operator = Literal["<", "<=", ">", ">=", "==", "!="]
 OPERATORS: Final[tuple[Operator, ...]] = ("<", "<=", ">", ">=", "==", "!=")
 MEANT: Final = {
@@ -121,8 +121,8 @@ class ThresholdSyntaxError(ValueError):
 class Bound(NamedTuple):
     """The bound: `number` or, with a `reference`, `factor` times the reference's value plus `number`.
 
-    baseline: the runs that the input `baseline` names. base: the agent itself in the same run.
-    """
+    baseline: the runs that the input `baseline` names. base: the agent itself in the same run. base_agent: the run of
+    the agent that the input `base_agent_id` names, which thresholds write as `base`."""
 
     number: float
     reference: Reference = ""

@@ -55,11 +55,11 @@ def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
         if trial.is_over:
             trial.release()
     concerned = [
-        (leg, trial) for leg in progress.legs for trial in leg.trials if trial.is_active or trial.launched_again
+        (leg, trial) for leg in progress.all_legs for trial in leg.trials if trial.is_active or trial.launched_again
     ]
     # A job that may not cancel its runs leaves the runs of earlier attempts alone, too.
     ends_others = inputs.cancel_on_interrupt or not hurried
-    others = [leg for leg in progress.legs if ends_others and _may_have_leftovers(progress, leg)]
+    others = [leg for leg in progress.all_legs if ends_others and _may_have_leftovers(progress, leg)]
     if concerned and hurried:  # the step may be killed while it cancels the runs
         with suppress(RunnerError):
             progress.publisher.write_verdict(progress.report(judgement))
@@ -116,9 +116,9 @@ def _with_cancellations(progress: Progress, judgement: Judgement) -> Judgement:
         return judgement
     for leg, own in [(leg, progress.judgement_of(leg, judgement)) for leg in progress.legs]:
         if own is judgement:
-            own = concluded = with_cancellations(concluded, leg.trials)
+            own = concluded = with_cancellations(concluded, _told_trials(leg))
         else:
-            own = with_cancellations(own, leg.trials)
+            own = with_cancellations(own, _told_trials(leg))
         if is_of_leg:
             leg.conclude(own)
     return concluded
@@ -132,7 +132,13 @@ def _conclude_interrupted(progress: Progress, judgement: Judgement) -> None:
         own = leg.outcome if leg.is_done else None
         if own is None:
             leg.error, own = None, judgement._replace()  # the step's own judgement is no leg's
-        leg.conclude(with_cancellations(own, leg.trials))
+        leg.conclude(with_cancellations(own, _told_trials(leg)))
+
+
+def _told_trials(leg: Leg) -> list[Trial]:
+    """Return the trials whose end a judgement of the leg tells: its own, and those of its base that go on."""
+    ended = [(trial, trial.ended) for trial in (leg.base.trials if leg.base else ())]
+    return [*leg.trials, *(trial for trial, end in ended if end and end.outcome == "failed")]
 
 
 def _may_have_leftovers(progress: Progress, leg: Leg) -> bool:

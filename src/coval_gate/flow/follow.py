@@ -9,8 +9,7 @@ from coval_gate.base.errors import InputError, NotFound, Unavailable
 from coval_gate.base.schedule import together
 from coval_gate.base.text import one_line
 from coval_gate.base.times import announcing
-from coval_gate.ci.host import LEG, LEGS, with_run_metadata
-from coval_gate.config.inputs import MOST_LEGS
+from coval_gate.ci.host import BASE, LEG, ROLE, TESTED, with_run_metadata
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
@@ -22,6 +21,8 @@ from coval_gate.runs.tags import provenance_of
 from coval_gate.runs.watch import ProgressLog, waiting_title
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
     from coval_gate.judge.criteria import Criteria
@@ -53,19 +54,57 @@ def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: C
     return outcome
 
 
-def name_legs(session: Session, progress: Progress) -> Procedure[None]:
-    """Give legs in mode wait the names with which their runs were launched. A leg keeps its id if Coval shows none."""
-    if len(progress.legs) == 1:
+def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
+    """Find out in mode wait which leg each run is: its name, and whether it is the base of others.
+
+    What Coval does not show stays unknown: the leg keeps its id as its name, and a threshold that compares with the
+    base has none, so that it is an error."""
+    compares = any(threshold.bound.reference == "base" for threshold in progress.inputs.thresholds)
+    if len(progress.legs) == 1 and not compares:
         return
     until = announcing(session.clock.now(), session.deadline)
-    runs = yield from together(
-        (session.client.get_run(leg.first.run_id, until=until, once=True) for leg in progress.legs), session.clock
-    )
-    names = [_name_in(run) if isinstance(run, Run) else "" for run in runs]
-    taken = {*names, *(leg.name for leg in progress.legs)}
-    for leg, name in zip(progress.legs, names, strict=True):
+    polls = (session.client.get_run(leg.first.run_id, until=until) for leg in progress.legs)
+    results = yield from together(polls, session.clock)
+    runs = {id(leg): run for leg, run in zip(progress.legs, results, strict=True) if isinstance(run, Run)}
+    _name(progress.legs, runs)
+    _pair(progress, runs)
+
+
+def _name(legs: Sequence[Leg], runs: Mapping[int, Run]) -> None:
+    """Give the legs the names with which their runs were launched."""
+    names = [_name_in(runs[id(leg)]) if id(leg) in runs else "" for leg in legs]
+    taken = {*names, *(leg.name for leg in legs)}
+    for leg, name in zip(legs, names, strict=True):
         if name and names.count(name) == 1 and len(taken) == 2 * len(names):
             leg.name = name
+
+
+def _pair(progress: Progress, runs: Mapping[int, Run]) -> None:
+    """Give each tested leg its base, which has the same persona and test set."""
+
+    def have_role(role: str) -> list[Leg]:
+        return [leg for leg in progress.legs if (run := runs.get(id(leg))) and run.metadata.get(ROLE) == role]
+
+    bases, tested = have_role(BASE), have_role(TESTED)
+    if not tested:
+        return
+    for leg in bases:
+        leg.is_base = leg.first.is_base = True
+    progress.legs = [leg for leg in progress.legs if not leg.is_base]
+    for leg in tested:
+        leg.inputs = leg.inputs._replace(base_agent_id=BASE)  # thresholds on `base` are about it, even if it is missing
+        run = runs[id(leg)]
+        alike = [base for base in bases if _are_alike(runs[id(base)], run)]
+        leg.base = alike[0] if len(alike) == 1 else None
+    if len(progress.legs) == 1:
+        progress.legs[0].name = ""
+    for base in bases:
+        base.name = base.name if base.name.startswith(BASE) else BASE
+        base.inputs = base.inputs._replace(agent_id=(runs[id(base)].agent_id,), baseline=None, promote="", drift=None)
+
+
+def _are_alike(run: Run, other: Run) -> bool:
+    return (run.persona_id, run.test_set_id) == (other.persona_id, other.test_set_id)
 
 
 def _name_in(run: Run) -> str:
@@ -76,9 +115,7 @@ def _name_in(run: Run) -> str:
 
 def warn_of_other_legs(session: Session, progress: Progress) -> None:
     """Warn in mode wait if the step that launched the runs launched others, too, which this step does not judge."""
-    runs = [leg.first.run for leg in progress.legs if leg.first.run]
-    told = [legs for run in runs if isinstance(legs := run.metadata.get(LEGS), int) and legs <= MOST_LEGS]
-    most = max(told, default=0)
+    most = progress.planned_legs
     if most > len(progress.legs):
         session.warn(
             f"These runs are legs of a step that has {most:,}, and this step judges {len(progress.legs):,} of them. To "
@@ -109,7 +146,7 @@ def see(progress: Progress, trial: Trial, run: Run) -> None:
     """
     last = trial.run
     trial.see(run, at=progress.clock.now())
-    for leg in progress.legs:
+    for leg in progress.all_legs:
         if trial in leg.trials:
             check_size(leg, run, last)
     if progress.inputs.mode == "wait" and _is_meant(progress, trial, run):
@@ -151,7 +188,8 @@ def _is_meant(progress: Progress, trial: Trial, run: Run) -> bool:
 
     Leave a run alone that is not meant.
     """
-    last, trial.differences = trial.differences, differences(progress.inputs, run)
+    inputs = progress.inputs._replace(agent_id=()) if trial.is_base else progress.inputs
+    last, trial.differences = trial.differences, differences(inputs, run)
     if trial.differences and trial.differences == last:
         trial.release()
         raise InputError(trial.differences)

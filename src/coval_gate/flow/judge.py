@@ -16,6 +16,7 @@ from coval_gate.base.schedule import beside
 from coval_gate.base.text import duration
 from coval_gate.base.times import DETAILS, TREND
 from coval_gate.config.inputs import ids_of
+from coval_gate.flow.base import base_beside
 from coval_gate.flow.follow import follow_trial
 from coval_gate.flow.launch import launch
 from coval_gate.flow.promote import owe_mark
@@ -47,11 +48,13 @@ if TYPE_CHECKING:
 
 def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
     """Judge the first run of a leg, and explain the judgement. Raises CovalError, RunnerError."""
-    trial, criteria = leg.first, Criteria.from_inputs(leg.inputs)
+    trial, criteria = leg.first, _criteria(progress, leg)
     outcome = yield from follow_trial(session, progress, trial, criteria)
+    criteria = _criteria(progress, leg)  # by now, a run that was launched elsewhere has shown how many legs there are
     baseline = yield from _baseline(session, progress, leg, outcome)
     leg.drift = yield from drift_of(session, trial, outcome, progress.context)
-    judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, leg.drift))
+    base = (yield from base_beside(leg, 0)) if isinstance(outcome, Completed) else None
+    judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, leg.drift, base))
     judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome))
     leg.judgement = trial.judgement = judgement
     owe_mark(progress, trial)
@@ -59,6 +62,10 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
         leg.result = outcome.result
         yield from _explain(session, progress, leg, judgement)
     return judgement
+
+
+def _criteria(progress: Progress, leg: Leg) -> Criteria:
+    return Criteria.from_inputs(leg.inputs, legs=progress.planned_legs)
 
 
 def _timeout_passes(leg: Leg, outcome: Outcome) -> bool:
@@ -70,10 +77,11 @@ def _timeout_passes(leg: Leg, outcome: Outcome) -> bool:
 
 def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Trial) -> Procedure[Judgement]:
     """Judge a repetition alone. It is compared with the baseline of the first run. Raises CovalError, RunnerError."""
-    criteria, first = Criteria.from_inputs(leg.inputs), leg.first.judgement
+    criteria, first = _criteria(progress, leg), leg.first.judgement
     outcome = yield from follow_trial(session, progress, trial, criteria)
     baseline = first.baseline if first and not leg.inputs.accept else None
-    trial.judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, None))
+    base = (yield from base_beside(leg, trial.repetition)) if isinstance(outcome, Completed) else None
+    trial.judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, None, base))
     owe_mark(progress, trial)
     if isinstance(outcome, Completed):
         session.log(*check_lines((yield from beside(partial(findings_of, trial.judgement)))))
@@ -141,7 +149,7 @@ def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedur
     Stop at a repetition without data: the earlier runs decide. Stop if no repetition can change the verdict.
     Raises CovalError, RunnerError.
     """
-    inputs, criteria = leg.inputs, Criteria.from_inputs(leg.inputs)
+    inputs, criteria = leg.inputs, _criteria(progress, leg)
     judgement = first = yield from judge_first(session, progress, leg)
     took = session.clock.now() - leg.first.known_since
     runs = [SingleRun(run_id=leg.first.run_id, judgement=first)]
@@ -174,6 +182,8 @@ def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedur
 
 def _run_again(session: Session, progress: Progress, leg: Leg, number: int, first: Judgement) -> Procedure[SingleRun]:
     """Launch, follow and judge a repetition of the `first` run; an error is its judgement, too. Raises Interrupted."""
+    if leg.base:
+        leg.base.wanted = max(leg.base.wanted, number + 1)
     try:
         trial = yield from launch(session, progress, leg, repetition=number)
         judgement = repeats((yield from judge_repetition(session, progress, leg, trial)), first)

@@ -67,12 +67,13 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
 
     inputs = leg.inputs
     # Repetitions follow failed runs only, so they would bias the branch's baseline.
-    context = progress.context._replace(branch="") if repetition else progress.context
+    # Runs of the base agent are none of the branch's.
+    context = progress.context._replace(branch="") if repetition or leg.is_base else progress.context
     request = launch_request(inputs, context)
     own = (inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, leg.name)))
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
-    return with_tags(with_leg(request, leg.name, len(progress.legs)), tags.to_send), tags
+    return with_tags(with_leg(request, leg, len(progress.legs)), tags.to_send), tags
 
 
 def take_over(session: Session, progress: Progress, leg: Leg, run_id: str) -> Trial:

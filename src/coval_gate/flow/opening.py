@@ -13,7 +13,7 @@ from coval_gate.config.inputs import LAUNCH_IDS, key_in, parse_inputs, token_in
 from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.config.inputs import Inputs
@@ -48,7 +48,7 @@ def read_inputs(progress: Progress) -> Inputs:
     check_inputs(inputs, problems, environ, context.secrets_withheld_from)
     for warning in warnings_about(inputs, environ):
         progress.warn(warning)
-    if inputs.mode == "run" and inputs.repeat_on_failure and inputs.api_key:
+    if inputs.api_key and (inputs.base_agent_id or (inputs.mode == "run" and inputs.repeat_on_failure)):
         progress.inputs = _with_seed(progress, inputs)
     return progress.inputs
 
@@ -64,13 +64,34 @@ def legs_of(inputs: Inputs) -> list[Leg]:
         several = len(inputs.run_id) > 1
         return [Leg(inputs=inputs._replace(run_id=(id_,)), name=id_ if several else "") for id_ in inputs.run_id]
     differing = [len(getattr(inputs, name)) > 1 for name in LAUNCH_IDS]
-    return [
-        Leg(
-            inputs=inputs._replace(agent_id=(ids[0],), persona_id=(ids[1],), test_set_id=(ids[2],)),
-            name=" · ".join(compress(ids, differing)),
-        )
+    legs = [
+        Leg(inputs=_of_ids(inputs, ids), name=" · ".join(compress(ids, differing)))
         for ids in product(inputs.agent_id, inputs.persona_id, inputs.test_set_id)
     ]
+    if inputs.base_agent_id:
+        bases = {
+            ids: base_leg(_of_ids(inputs, (inputs.base_agent_id, *ids)), compress(ids, differing[1:]))
+            for ids in product(inputs.persona_id, inputs.test_set_id)
+        }
+        for leg in legs:
+            leg.base = bases[leg.inputs.persona_id[0], leg.inputs.test_set_id[0]]
+    return legs
+
+
+def base_leg(inputs: Inputs, differing: Iterable[str] = ()) -> Leg:
+    """Return the leg of the base agent. `differing`: the ids that distinguish it from other bases of the step.
+
+    Its run is compared with no other, and never becomes a baseline.
+    """
+    inputs = inputs._replace(base_agent_id="", baseline=None, promote="", drift=None, accept=False)
+    leg = Leg(inputs=inputs, name=" · ".join(("base", *differing)))
+    leg.is_base = True
+    return leg
+
+
+def _of_ids(inputs: Inputs, ids: tuple[str, ...]) -> Inputs:
+    agent_id, persona_id, test_set_id = ids
+    return inputs._replace(agent_id=(agent_id,), persona_id=(persona_id,), test_set_id=(test_set_id,))
 
 
 def locate(progress: Progress) -> Procedure[None]:
@@ -80,8 +101,8 @@ def locate(progress: Progress) -> Procedure[None]:
     progress.context = yield from pages.locate(progress.context, progress.inputs, until=until)
 
 
-def foresee(session: Session, leg: Leg) -> None:
-    """Warn of thresholds that a run of this size cannot decide with the confidence."""
+def foresee(session: Session, leg: Leg, *, legs: int) -> None:
+    """Warn of thresholds that a run of this size, in a step with so many legs, cannot decide with the confidence."""
     inputs = leg.inputs
     cases = len(inputs.test_case_ids) or inputs.sub_sample_size or 0
     if inputs.confidence is None or not cases:  # how many a test set has is known only after the launch
@@ -90,7 +111,7 @@ def foresee(session: Session, leg: Leg) -> None:
     from coval_gate.judge.doubts import undecidable
     from coval_gate.report.wording.comparisons import undecidable_text
 
-    for criterion in undecidable(Criteria.from_inputs(inputs), cases):
+    for criterion in undecidable(Criteria.from_inputs(inputs, legs=legs), cases):
         session.warn(undecidable_text(criterion, cases))
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from coval_gate.base.times import Times
 from coval_gate.ci.host import BUG, NAME, Context
+from coval_gate.ci.host import LEGS as LEG_COUNT
 from coval_gate.ci.plain import detect_host
-from coval_gate.config.inputs import parse_inputs
+from coval_gate.config.inputs import MOST_LEGS, parse_inputs
 from coval_gate.coval.client import connect
 from coval_gate.publish.publisher import Publisher
 from coval_gate.runs.legs import LEGS, Leg, Session, Trial, read_state, write_state
@@ -46,9 +47,26 @@ class Progress:
         self._interrupted: Times | None = None  # the times of a step that received a signal
 
     @property
+    def planned_legs(self) -> int:
+        """How many legs the step, or the one that launched its runs, was to have."""
+        runs = [leg.first.run for leg in self.legs if leg.trials and leg.first.run]
+        told = [legs for run in runs if isinstance(legs := run.metadata.get(LEG_COUNT), int) and legs <= MOST_LEGS]
+        return max(len(self.legs), *told, 1)
+
+    @property
+    def bases(self) -> list[Leg]:
+        """The legs of the base agent, in the order of the legs that are compared with them."""
+        return list({id(leg.base): leg.base for leg in self.legs if leg.base}.values())
+
+    @property
+    def all_legs(self) -> list[Leg]:
+        """The tested legs, and then the bases."""
+        return [*self.legs, *self.bases]
+
+    @property
     def trials(self) -> list[Trial]:
         """The trials of all legs."""
-        return [trial for leg in self.legs for trial in leg.trials]
+        return [trial for leg in self.all_legs for trial in leg.trials]
 
     def time(self) -> float:
         """Return seconds since the epoch, or less if the machine's clock was set meanwhile."""
@@ -86,7 +104,7 @@ class Progress:
 
     def session_of(self, leg: Leg, session: Session) -> Session:
         """Return the leg's own session."""
-        return session.of_leg(leg, legs=len(self.legs))
+        return session.of_leg(leg, legs=len(self.all_legs))
 
     def is_of_leg(self, judgement: Judgement) -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""
@@ -101,6 +119,7 @@ class Progress:
     ) -> Trial:
         """Add a trial to the leg. It is saved as soon as it is guarded."""
         trial = Trial(leg=leg.name, repetition=repetition, request=request, tags=tags, save=self.save)
+        trial.is_base = leg.is_base
         leg.trials.append(trial)
         return trial
 
@@ -115,7 +134,7 @@ class Progress:
 
         Only what is open is saved: the system passes no more than 128 KiB of it to the post step.
         """
-        leftovers = [trial for leg in self.legs for trial in leg.leftovers.values()]
+        leftovers = [trial for leg in self.all_legs for trial in leg.leftovers.values()]
         state = write_state(trial for trial in (*self.trials, *leftovers) if trial.needs_post_step)
         if state != self._saved:
             self.host.save_state({LEGS: state})
@@ -130,10 +149,10 @@ class Progress:
 
     def record_id(self, run_id: str) -> None:
         """Write the ids of all runs, this one included, to the outputs. Raises RunnerError."""
-        first = [leg.trials[0].run_id if leg.trials else "" for leg in self.legs]
-        again = [trial.run_id for leg in self.legs for trial in leg.trials[1:]]
+        first = [leg.trials[0].run_id if leg.trials else "" for leg in self.all_legs]
+        again = [trial.run_id for leg in self.all_legs for trial in leg.trials[1:]]
         ids = [id_ for id_ in first + again if id_] or [run_id]
-        own = ids[0] if len(self.legs) == 1 else first[0]
+        own = ids[0] if len(first) == 1 else first[0]
         self.host.set_outputs({"run_id": own, "run_url": self.run_url(own), "run_ids": json.dumps(ids)})
         self.save()
 

@@ -26,9 +26,9 @@ def plan_sizes(session: Session, progress: Progress, most: int) -> Procedure[Non
     Raises InputError if they are more than `most`, or if the size of a test set is unknown.
     """
     cases = yield from _cases(session, progress)
-    for leg in progress.legs:
+    for leg in progress.all_legs:
         leg.planned = cases[ids_of(leg.inputs)["test_set_id"]] * _for_each_case(leg.inputs)
-    total = sum(leg.planned or 0 for leg in progress.legs)
+    total = sum(leg.planned or 0 for leg in progress.all_legs)
     session.log(f"This step launches {plural(total, 'simulation')}, and at most {most:,} are allowed.")
     if total > most:
         raise InputError([Problem("max_simulations", _exceeded_text(progress, total, most))])
@@ -40,11 +40,13 @@ def fits(session: Session, progress: Progress, leg: Leg) -> bool:
     if most is None or leg.planned is None:
         return True
     # A leg that waits for its turn has no trial yet.
-    launched = sum((leg.planned or 0) * max(1, len(leg.trials)) for leg in progress.legs)
-    if launched + leg.planned <= most:
+    launched = sum((planned.planned or 0) * max(1, len(planned.trials)) for planned in progress.all_legs)
+    base = leg.base
+    more = leg.planned + (base.planned or 0 if base and len(base.trials) <= len(leg.trials) else 0)
+    if launched + more <= most:
         return True
     session.log(
-        f"The run failed, but running it again would take the step to {launched + leg.planned:,} simulations, more "
+        f"The run failed, but running it again would take the step to {launched + more:,} simulations, more "
         f"than max_simulations ({most:,}), so it does not run again."
     )
     return False
@@ -75,7 +77,7 @@ def _for_each_case(inputs: Inputs) -> int:
 
 def _cases(session: Session, progress: Progress) -> Procedure[dict[str, int]]:
     """Return how many test cases each run on a test set has, by the test set's id. Raises InputError."""
-    ids = list(dict.fromkeys(ids_of(leg.inputs)["test_set_id"] for leg in progress.legs))
+    ids = list(dict.fromkeys(ids_of(leg.inputs)["test_set_id"] for leg in progress.all_legs))
     inputs = session.inputs
     if inputs.test_case_ids:
         return dict.fromkeys(ids, len(inputs.test_case_ids))
@@ -103,7 +105,7 @@ def _unknown_text(test_set_id: str, why: str) -> str:
 
 
 def _exceeded_text(progress: Progress, total: int, most: int) -> str:
-    legs = f" in {plural(len(progress.legs), 'run')}" if len(progress.legs) > 1 else ""
+    legs = f" in {plural(len(progress.all_legs), 'run')}" if len(progress.all_legs) > 1 else ""
     return (
         f"allows {plural(most, 'simulation')}, but this step would launch {total:,}{legs}. Nothing was launched: raise "
         "it, or reduce them with sub_sample_size, test_case_ids or iteration_count."

@@ -1,4 +1,4 @@
-"""Thresholds that refer to a baseline: earlier runs, or the agent itself in the same run. Pure and total.
+"""Thresholds that refer to earlier runs, to another agent, or to the agent itself in the same run. Pure and total.
 
 Only test cases that both sides have, with the same contents, are compared: paired by test case, and each weighs the
 same. A threshold fails if its bound is exceeded as counted and, with a confidence, the change is larger than chance
@@ -31,7 +31,7 @@ from coval_gate.judge.problems import (
 )
 from coval_gate.judge.variants import pooled, same_variant, variants_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import NotFoundReason
+from coval_gate.model.baseline import BaselineSource, NotFoundReason
 from coval_gate.model.results import BASE
 
 if TYPE_CHECKING:
@@ -104,19 +104,23 @@ class Reference(NamedTuple):
 
 
 def compare(
-    criteria: Criteria, result: RunResult, variants: Sequence[Variant], baseline: Baseline | None
+    criteria: Criteria,
+    result: RunResult,
+    variants: Sequence[Variant],
+    baseline: Baseline | None,
+    base: Baseline | None = None,
 ) -> dict[Threshold, tuple[Check, ...]]:
     """Check every threshold that has a reference, on each variant.
 
     A threshold whose metric is in doubt has no check here; another check reports the doubt.
     """
-    references = _References(result, variants, baseline)
+    references = _References(result, variants, baseline, base)
     compared = {
         threshold: tuple(_of_threshold(criteria.of_threshold(threshold), result, variants, references))
         for threshold in criteria.thresholds
         if threshold.bound.reference
     }
-    checks = ruled([*chain.from_iterable(compared.values())], 1.0 - (criteria.confidence or 0.0))
+    checks = ruled([*chain.from_iterable(compared.values())], 1.0 - (criteria.confidence or 0.0), legs=criteria.legs)
     return {threshold: tuple(islice(checks, len(comparisons))) for threshold, comparisons in compared.items()}
 
 
@@ -141,11 +145,17 @@ def _of_variant(
     reference = references.of(criterion, variant, metric)
     if isinstance(reference, Reference):
         return _against(criterion, variant, metric, reference, references)
-    return _unknown(criterion, variant, metric, reference, _verdict_without(reference))
+    return _unknown(criterion, variant, metric, reference, _verdict_without(criterion, reference))
 
 
-def _verdict_without(problem: Problem) -> Verdict:
-    """Return the verdict without a reference. A named run that can never be a baseline is a mistake of the user."""
+def _verdict_without(criterion: ThresholdHolds, problem: Problem) -> Verdict:
+    """Return the verdict without a reference.
+
+    A named run that can never be a baseline is a mistake of the user. What a step launches itself, to compare with,
+    must be there: otherwise a base that does not work would let everything pass."""
+    if criterion.threshold.bound.reference == "base_agent":
+        is_small = isinstance(problem, TooFewShared) and not (problem.left_out.new or problem.left_out.valueless)
+        return Verdict.INCONCLUSIVE if is_small or isinstance(problem, UnequalCounts) else Verdict.ERROR
     if isinstance(problem, NoBaseline) and problem.source and problem.source.kind == "run":
         return Verdict.INCONCLUSIVE if problem.reason.kind == "unreadable" else Verdict.ERROR
     return Verdict.INCONCLUSIVE
@@ -161,10 +171,13 @@ def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | 
 class _References:
     """What a run's variants are compared with. Runs are pooled, and cases left out, once for all thresholds."""
 
-    def __init__(self, result: RunResult, variants: Sequence[Variant], baseline: Baseline | None) -> None:
+    def __init__(
+        self, result: RunResult, variants: Sequence[Variant], baseline: Baseline | None, base: Baseline | None
+    ) -> None:
         self._result = result
         self._own = {variant.name: variant for variant in variants}
         self._baseline = baseline
+        self._base = base
         self._pools: dict[tuple[str, ...], tuple[Variant, ...]] = {}
         self._restricted: dict[tuple[int, frozenset[str]], tuple[Variant, Variant]] = {}
 
@@ -183,10 +196,11 @@ class _References:
         return self._restricted[key][1]
 
     def _earlier(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
-        baseline = self._baseline
+        of_base = criterion.threshold.bound.reference == "base_agent"
+        baseline = self._base if of_base else self._baseline
         if baseline is None or not baseline.runs:
-            reason = baseline.missing if baseline else None
-            return NoBaseline(source=baseline.source if baseline else None, reason=reason or NEVER_LOOKED)
+            source = baseline.source if baseline else BaselineSource(kind="base_agent") if of_base else None
+            return NoBaseline(source=source, reason=(baseline and baseline.missing) or NEVER_LOOKED)
         alike = [run for run in baseline.runs if not run.changed_persona]
         if not alike:
             return PersonaChanged(since=baseline.runs[0].run)
@@ -224,7 +238,7 @@ def _against(
     earlier_sample = earlier.find_sample(metric.id) if metric else None
 
     def doubt(problem: Problem) -> Compared:
-        return _unknown(criterion, variant, metric, problem, Verdict.INCONCLUSIVE)
+        return _unknown(criterion, variant, metric, problem, _verdict_without(criterion, problem))
 
     if metric and earlier_sample is None:
         return doubt(NotInBaseline(what="metric", name=metric.name))

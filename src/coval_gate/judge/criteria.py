@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.variants import Sample, Variant
-    from coval_gate.model.baseline import BaselineSource
     from coval_gate.model.results import Target
 
 OverRuns = Literal["together", "population", "each"]  # how several runs decide a criterion, see `repetition`
@@ -356,7 +355,7 @@ class Criteria:
     run has further metrics with unknown ids. `confidence`: the share with which thresholds are decided; None: as
     counted. `on_inconclusive`: whether the step passes (pass) or fails (fail) if they are neither met nor missed;
     empty: it fails, except against a baseline. `accept`: a person accepts the run, so it is not compared with a
-    baseline.
+    baseline. `legs`: how many the step has, whose comparisons are one family.
     """
 
     max_failed: Allowance
@@ -372,15 +371,16 @@ class Criteria:
     confidence: float | None = None
     on_inconclusive: str = ""
     accept: bool = False
+    legs: int = 1
 
     @classmethod
-    def from_inputs(cls, inputs: Inputs) -> Criteria:
+    def from_inputs(cls, inputs: Inputs, *, legs: int = 1) -> Criteria:
         """Return the criteria of the inputs, which do not describe a run that was launched elsewhere."""
         launched_here = inputs.mode == "run"
         return cls(
             max_failed=inputs.max_failed_simulations,
             min_simulations=inputs.min_simulations,
-            thresholds=tuple(_resolved(threshold, inputs.baseline) for threshold in inputs.thresholds),
+            thresholds=tuple(_resolved(threshold, inputs) for threshold in inputs.thresholds),
             use_metric_targets=inputs.use_metric_targets,
             forbidden=Forbidden(metric=inputs.fail_on_metric_id, value=inputs.fail_on_metric_value)
             if inputs.fail_on_metric_id
@@ -393,6 +393,7 @@ class Criteria:
             confidence=inputs.confidence,
             on_inconclusive=inputs.on_inconclusive,
             accept=inputs.accept,
+            legs=legs,
         )
 
     def of_threshold(self, threshold: Threshold) -> ThresholdHolds:
@@ -456,8 +457,11 @@ class Criteria:
         return tuple(dict.fromkeys([*named, *([self.forbidden.metric] if self.forbidden else []), *launched]))
 
 
-def _resolved(threshold: Threshold, source: BaselineSource | None) -> Threshold:
-    """Return a threshold against the baseline `base` as one against `base`."""
-    if threshold.bound.reference == "baseline" and source and source.kind == "base":
-        return threshold._replace(bound=threshold.bound._replace(reference="base"))
-    return threshold
+def _resolved(threshold: Threshold, inputs: Inputs) -> Threshold:
+    """Return a threshold with what its reference means: `baseline: base` is `base`, and `base` may be another agent."""
+    reference, source = threshold.bound.reference, inputs.baseline
+    if reference == "baseline" and source and source.kind == "base":
+        reference = "base"
+    if reference == "base" and inputs.base_agent_id:
+        reference = "base_agent"
+    return threshold._replace(bound=threshold.bound._replace(reference=reference))

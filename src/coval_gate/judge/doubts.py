@@ -71,7 +71,7 @@ def cases_to_compare(criterion: ThresholdHolds, *, iterations: int = 1, family: 
 def undecidable(criteria: Criteria, cases: int) -> Iterator[Undecidable]:
     """Yield each threshold that no run with so many test cases can decide as it should with the confidence."""
     guards = [guard for guard in criteria.thresholds if _is_guard(guard) and not guard.advisory]
-    family = max(1, len(guards)) * (1 + criteria.mutations)
+    family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.legs
     for threshold in criteria.thresholds:
         criterion = criteria.of_threshold(threshold)
         if threshold.bound.reference:

@@ -160,34 +160,37 @@ class Compared(NamedTuple):
         return self.check.decides and self.pairs is not None and not self.pairs.asks_for_improvement
 
 
-def ruled(compared: Sequence[Compared], error: float) -> Iterator[Check]:
+def ruled(compared: Sequence[Compared], error: float, *, legs: int = 1) -> Iterator[Check]:
     """Yield the checks, which report and fail only changes that are significant among so many thresholds.
+
+    `legs`: how many legs the step was to have. Each has an equal share of the error (Bonferroni), so a leg decides by
+    itself, and one that could not be launched makes it no easier for the others.
 
     Thresholds that guard against regressions are a family: an unchanged agent fails one of them, or is called worse by
     one, in at most the share `error` of steps. Other thresholds must not dilute the family, so they are judged among
     all thresholds.
     """
-    guards = Family.of([member.pairs for member in compared if member.pairs and member.guards], error)
-    everything = Family.of([member.pairs for member in compared if member.pairs], error)
+    guards = Family.of([member.pairs for member in compared if member.pairs and member.guards], error, legs)
+    everything = Family.of([member.pairs for member in compared if member.pairs], error, legs)
     for member in compared:
         family = guards if member.guards else everything
         yield _with_trend(member.check, member.pairs, family, error) if member.pairs else member.check
 
 
 class Family(NamedTuple):
-    """A family of thresholds: how many they are, and the significant changes by the id of their pairs."""
+    """A family of thresholds: how many they are in all legs, and the significant changes by the id of their pairs."""
 
     members: int
     trends: dict[int, Trend]
 
     @classmethod
-    def of(cls, members: Sequence[Pairs], error: float) -> Family:
-        """Return the family of these thresholds; its claims are wrong in at most the share `error` of steps."""
-        worse = significant([pairs.is_worse for pairs in members], error)
-        better = significant([pairs.is_better for pairs in members], error)
+    def of(cls, members: Sequence[Pairs], error: float, legs: int) -> Family:
+        """Return the family of these thresholds; all legs' claims are wrong in at most the share `error` of steps."""
+        worse = significant([pairs.is_worse for pairs in members], error / legs)
+        better = significant([pairs.is_better for pairs in members], error / legs)
         trends: dict[int, Trend] = {id(pairs): "worse" for pairs in compress(members, worse)}
         trends |= {id(pairs): "improved" for pairs in compress(members, better)}
-        return cls(len(members), trends)
+        return cls(len(members) * legs, trends)
 
 
 def _with_trend(check: Check, pairs: Pairs, family: Family, error: float) -> Check:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from coval_gate.model.baseline import Baseline
     from coval_gate.model.results import RunResult, Simulation, Value
 
-REFERENCES: Final[tuple[Reference, ...]] = ("baseline", "base")
+REFERENCES: Final[tuple[Reference, ...]] = ("baseline", "base", "base_agent")
 MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more are counted
 
 
@@ -163,7 +163,8 @@ def lacks_baseline(check: Check) -> bool:
 
 def _group(judgement: Judgement, reference: Reference) -> CheckGroup:
     group = _grouped(tuple(check for check in judgement.checks if reference_of(check) == reference))
-    return replace(group, reference=reference, baseline=judgement.baseline if reference == "baseline" else None)
+    runs = {"baseline": judgement.baseline, "base_agent": judgement.base}
+    return replace(group, reference=reference, baseline=runs.get(reference))
 
 
 def _grouped(checks: tuple[Check, ...]) -> CheckGroup:

@@ -64,17 +64,24 @@ if TYPE_CHECKING:
     from coval_gate.model.results import Metric, RunResult, Target
     from coval_gate.model.run import Limit, Outcome
 
+    References = tuple[Baseline | None, Baseline | None]  # the baseline, and the base
+
 
 def judge_outcome(
-    outcome: Outcome, criteria: Criteria, baseline: Baseline | None = None, drift: Drift | None = None
+    outcome: Outcome,
+    criteria: Criteria,
+    baseline: Baseline | None = None,
+    drift: Drift | None = None,
+    base: Baseline | None = None,
 ) -> Judgement:
     """Judge a run by its outcome.
 
-    `baseline`: the earlier runs that thresholds refer to. `drift`: those that show whether the agent drifts.
+    `baseline`: the earlier runs that thresholds refer to; `base`: the run of the base agent. `drift`: those that show
+    whether the agent drifts.
     """
     match outcome:
         case Completed(result=result, late=late):
-            return judge(result, criteria, baseline=baseline, drift=drift, late=late)
+            return judge(result, criteria, baseline=baseline, base=base, drift=drift, late=late)
         case NotCompleted():
             return not_completed(outcome)
     return timed_out(outcome)
@@ -85,20 +92,21 @@ def judge(
     criteria: Criteria,
     *,
     baseline: Baseline | None = None,
+    base: Baseline | None = None,
     drift: Drift | None = None,
     late: Limit | None = None,
 ) -> Judgement:
     """Judge a run that completed.
 
-    `baseline`: the earlier runs that thresholds refer to. `drift`: those that show whether the agent drifts; None if
-    drift is not watched. `late`: the limit that passed before Coval had all of the run's data.
-    """
-    result = _with_texts_of(baseline, result)
+    `baseline`: the earlier runs that thresholds refer to; `base`: the run of the base agent. `drift`: those that show
+    whether the agent drifts; None if drift is not watched. `late`: the limit that passed before Coval had all of the
+    run's data."""
+    result = _with_texts_of(base, _with_texts_of(baseline, result))
     variants = variants_of(result, criteria.mutations)
     presence = tuple(_presence(result, variants, criteria))
     population = () if presence else tuple(_population(result, variants, criteria))
     values = (
-        *_values(result, variants, criteria, baseline),
+        *_values(result, variants, criteria, (baseline, base)),
         *drift_checks(criteria, result, variants, drift),
     )
     if any(not check.passed for check in population):
@@ -121,6 +129,7 @@ def judge(
         totals,
         variants,
         baseline=baseline,
+        base=base,
     )
 
 
@@ -184,24 +193,24 @@ def _population(result: RunResult, variants: Sequence[Variant], criteria: Criter
 
 
 def _values(
-    result: RunResult, variants: Sequence[Variant], criteria: Criteria, baseline: Baseline | None
+    result: RunResult, variants: Sequence[Variant], criteria: Criteria, references: References
 ) -> Iterator[Check]:
     """Check the metrics, targets, thresholds and forbidden values."""
     yield from _named_metrics(result, variants, criteria)
     yield from _absent_metrics(result)
     if criteria.judges_targets:
         yield from _targets(result, variants, criteria)
-    yield from _thresholds(result, variants, criteria, baseline)
+    yield from _thresholds(result, variants, criteria, references)
     if criteria.forbidden:
         yield from _forbidden(criteria.forbidden, result, variants)
 
 
 def _thresholds(
-    result: RunResult, variants: Sequence[Variant], criteria: Criteria, baseline: Baseline | None
+    result: RunResult, variants: Sequence[Variant], criteria: Criteria, references: References
 ) -> Iterator[Check]:
     """Check every threshold, in the order of the input."""
     judged = tuple(candidate for candidate in criteria.thresholds if not criteria.of_threshold(candidate).accepted)
-    compared = compare(replace(criteria, thresholds=judged), result, variants, baseline) if variants else {}
+    compared = compare(replace(criteria, thresholds=judged), result, variants, *references) if variants else {}
     for threshold in criteria.thresholds:
         criterion = criteria.of_threshold(threshold)
         if criterion.accepted:

@@ -71,10 +71,9 @@ class Judgement(NamedTuple):
 
     `verdict` is None in mode launch and mode cancel, which judge nothing. `cause`: why there is this verdict. `checks`:
     those of a completed run. `totals` and `variants` are set if there are results. `cancellation`: what became of the
-    run that the step stopped waiting for. `baseline`: the earlier runs that thresholds refer to. `repetition` is set
-    if the run failed and was repeated. `inconclusive_passes` and `timeout_passes`: such a verdict lets the step pass.
-    `of_legs` is set if it is about a step with several legs.
-    """
+    run that the step stopped waiting for. `baseline`: the earlier runs that thresholds refer to; `base`: the run of the
+    base agent. `repetition` is set if the run failed and was repeated. `inconclusive_passes` and `timeout_passes`: such
+    a verdict lets the step pass. `of_legs` is set if it is about a step with several legs."""
 
     verdict: Verdict | None
     status: str
@@ -86,6 +85,7 @@ class Judgement(NamedTuple):
     inconclusive_passes: bool = False
     timeout_passes: bool = False
     baseline: Baseline | None = None
+    base: Baseline | None = None
     repetition: Repetition | None = None
     of_legs: OfLegs | None = None
 
@@ -206,6 +206,7 @@ def conclude(
     variants: tuple[Variant, ...] = (),
     *,
     baseline: Baseline | None = None,
+    base: Baseline | None = None,
 ) -> Judgement:
     """Judge a run that completed by its checks: the gravest decides.
 
@@ -229,6 +230,7 @@ def conclude(
         variants=variants,
         inconclusive_passes=inconclusive_passes,
         baseline=baseline,
+        base=base,
     )
 
 
@@ -242,6 +244,7 @@ def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
         judgement.totals,
         judgement.variants,
         baseline=judgement.baseline,
+        base=judgement.base,
     )
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.criteria import Criteria, Criterion, OverRuns
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
+    from coval_gate.model.baseline import Baseline
     from coval_gate.model.results import RunResult, Simulation
 
 WANTS_HITS: Final[Mapping[Operator, bool]] = {">": True, ">=": True, "<": False, "<=": False}  # of a rate, or misses
@@ -290,7 +291,7 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
     if len(counted) == 1:
         repetition = Repetition(runs=counted, together=Verdict.FAILED, unusable=unusable)
         return Together(pool.result, judgements[0]._replace(repetition=repetition))
-    together = judge(pool.result, criteria, baseline=judgements[0].baseline)
+    together = judge(pool.result, criteria, baseline=judgements[0].baseline, base=_base_of(judgements))
     checks = decide(counted, together, pool.replaced)
     judgement = with_checks(together, checks)
     failing = failing_simulations(judgements, checks)
@@ -306,6 +307,12 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
         flaky = Check(criterion=NotFlaky(), verdict=Verdict.FAILED, problem=Flaky(runs=len(counted)))
         judgement = with_checks(together, (*checks, flaky))
     return Together(pool.result, judgement._replace(repetition=repetition))
+
+
+def _base_of(judgements: Sequence[Judgement]) -> Baseline | None:
+    """Return the runs of the base agent beside all of these runs, the newest first."""
+    bases = [judgement.base for judgement in judgements if judgement.base]
+    return bases[0]._replace(runs=tuple(run for base in reversed(bases) for run in base.runs)) if bases else None
 
 
 def pooled(results: Sequence[RunResult]) -> Pool:

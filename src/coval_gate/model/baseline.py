@@ -10,10 +10,19 @@ if TYPE_CHECKING:
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
 
-SourceKind = Literal["run", "tag", "branch", "base"]
+SourceKind = Literal["run", "tag", "branch", "base", "base_agent"]
 Unchecked = Literal["test_cases", "persona", "metrics"]
 NotFoundKind = Literal[
-    "none", "too_old", "failed", "not_completed", "not_over", "gone", "pull_request", "itself", "unreadable"
+    "none",
+    "too_old",
+    "failed",
+    "not_completed",
+    "not_over",
+    "gone",
+    "pull_request",
+    "itself",
+    "unreadable",
+    "unusable",
 ]
 REFERENCE_RUNS: Final = 7  # the run with the tag, and those that followed it
 LATER_RUNS: Final = 60  # that count after the reference: the newest, including the judged run
@@ -41,8 +50,8 @@ Obstacle = Literal[
 class BaselineSource(NamedTuple):
     """What the `baseline` input names: a run by its id, or the newest `last` runs with a tag or of a branch.
 
-    base: the agent itself in the same run, which needs no earlier run, so `name` is empty.
-    """
+    base: the agent itself in the same run, which needs no earlier run, so `name` is empty. base_agent: another agent,
+    which the input `base_agent_id` names, in a run beside this one."""
 
     kind: SourceKind
     name: str = ""
@@ -52,6 +61,8 @@ class BaselineSource(NamedTuple):
         """Return the source as the input spells it."""
         if self.kind == "base":
             return self.kind
+        if self.kind == "base_agent":
+            return f"base agent {self.name}"
         count = f" last {self.last}" if self.last > 1 else ""
         return f"{self.kind}:{self.name}{count}"
 
@@ -81,7 +92,8 @@ class NotFoundReason(NamedTuple):
     none: no run fits. too_old: `run_id` fits, but it is `age` seconds old. failed: the gate failed all runs that fit;
     the newest is `run_id`. not_completed: the run that the input names ended with `status`. not_over: it had not ended
     when the step's time was over. gone: Coval no longer has `run_id`. pull_request: only runs of pull requests fit.
-    itself: the input names the judged run. unreadable: Coval did not answer, for the reason in `text`.
+    itself: the input names the judged run. unreadable: Coval did not answer, for the reason in `text`. unusable: the
+    base's run completed, but its data do not do, as `text` says.
     """
 
     kind: NotFoundKind

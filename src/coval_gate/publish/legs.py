@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from coval_gate.config.inputs import ids_of
 from coval_gate.judge.judgement import redacted
 from coval_gate.model.results import Details
-from coval_gate.report.model import LegReport, RunReport
+from coval_gate.report.model import BaseReport, LegReport, RunReport
 from coval_gate.runs.legs import Trial
 
 if TYPE_CHECKING:
@@ -52,6 +52,19 @@ def leg_report(
         trend=leg.trend,
         single_runs=tuple(_run_report(trial, own or judgement, page) for trial in trials),
         promotion=leg.promotion and leg.promotion.redacted(redact),
+        base=_base_report(leg.base, page) if leg.base else None,
+    )
+
+
+def _base_report(base: Leg, page: Callable[[str], str]) -> BaseReport:
+    first, *again = [trial.run_id for trial in base.trials] or [""]
+    return BaseReport(
+        name=base.name,
+        agent_id=ids_of(base.inputs)["agent_id"],
+        planned=base.planned,
+        run_id=first,
+        run_url=page(first),
+        again=tuple(filter(None, again)),
     )
 
 

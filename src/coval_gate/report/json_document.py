@@ -83,8 +83,9 @@ class ComparedCriterion(Model):
     """The fields of a comparison; null or empty where the criterion does not, or could not, compare."""
 
     reference: Reference
-    """baseline: earlier runs; base: the agent itself in the same run; empty: a number. With a reference, `actual`,
-    `count` and `missing` are over the test cases that both sides have, and `bound` is computed from the reference."""
+    """baseline: earlier runs; base: the agent itself in the same run; base_agent: the run of the agent that
+    base_agent_id names; empty: a number. With a reference, `actual`, `count` and `missing` are over the test cases that
+    both sides have, and `bound` is computed from the reference."""
     advisory: bool
     """Whether it only informs, and can never fail."""
     baseline_value: float | None
@@ -408,6 +409,8 @@ class Leg(Model):
     """Simulations without a result that later runs replace; they count nowhere else."""
     baseline: BaselineFacts | None
     """The earlier runs that thresholds refer to; null where none do."""
+    base: BaselineFacts | None
+    """The run of the agent that base_agent_id names, beside which this one was tested; null without one."""
     total_simulations: int | None
     completed_simulations: int | None
     pass_rate: float | None = Field(ge=0, le=1)

@@ -83,8 +83,8 @@ def entries_of(metric: Metric, variants: Sequence[Variant]) -> dict[str, dict[st
 
 
 def paired_numbers(leg: LegReport, metric: Metric) -> tuple[list[float], list[float]]:
-    """Return a metric's numbers of the agent itself, now and in the baseline, on the test cases of both."""
-    baseline = leg.judgement.baseline
+    """Return a metric's numbers of the agent itself, and of its base or baseline, on the test cases of both."""
+    baseline = leg.judgement.base or leg.judgement.baseline
     if baseline is None or leg.result is None:
         return [], []
     now = _numbers(leg.result, metric)

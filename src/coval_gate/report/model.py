@@ -33,6 +33,18 @@ class RunReport(NamedTuple):
     verdict: Verdict | None
 
 
+class BaseReport(NamedTuple):
+    """The agent beside which the leg's agent is tested, and its first run, whose id is empty before its launch."""
+
+    name: str
+    agent_id: str
+    planned: int | None = None
+    run_id: str = ""
+    run_url: str = ""
+    again: tuple[str, ...] = ()
+    """The ids of its repetitions."""
+
+
 class _LegFields(NamedTuple):
     judgement: Judgement
     name: str = ""
@@ -48,6 +60,7 @@ class _LegFields(NamedTuple):
     single_runs: tuple[RunReport, ...] = ()
     dashboard_url: str = ""
     known: Findings | None = None
+    base: BaseReport | None = None
 
 
 class LegReport(_LegFields):
@@ -59,7 +72,7 @@ class LegReport(_LegFields):
     `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` cover all runs that count.
     `promotion`: its state, if the run was to be promoted. `trend`: the last runs, newest first, where a report shows
     them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `known`: the findings of this very
-    judgement, if they exist already.
+    judgement, if they exist already. `base`: the agent beside which this one is tested, if there is one.
     """
 
     @property
@@ -150,10 +163,13 @@ class Report(NamedTuple):
 
     @property
     def run_ids(self) -> list[str]:
-        """The ids of all runs: the first ones of all legs, and then their repetitions."""
-        first = [leg.run_id for leg in self.legs]
-        again = [run.run_id for leg in self.legs for run in leg.runs[1:]]
-        return [run_id for run_id in first + again if run_id]
+        """The ids of all runs: the first ones of all legs, those of their bases, and then the repetitions."""
+        bases = [leg.base for leg in self.legs if leg.base]
+        first = [leg.run_id for leg in self.legs] + [base.run_id for base in bases]
+        again = [run.run_id for leg in self.legs for run in leg.runs[1:]] + [
+            id_ for base in bases for id_ in base.again
+        ]
+        return list(dict.fromkeys(run_id for run_id in first + again if run_id))
 
     @property
     def exit_code(self) -> int:

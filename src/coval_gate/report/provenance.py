@@ -82,6 +82,8 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
         "run": leg.run_id if leg else "",
         "status in Coval": run.status if run else "",
         "baseline": _baseline_text(leg.judgement.baseline) if leg else "",
+        "base agent": leg.base.agent_id if leg and leg.base else "",
+        "base run": leg.base.run_id if leg and leg.base else "",
         **{name.removesuffix("_id").replace("_", " "): text for name, text in what_ran(report, leg).items()},
         "repository": context.repository,
         "commit": context.sha,

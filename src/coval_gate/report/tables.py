@@ -39,7 +39,7 @@ from coval_gate.report.wording.judgements import MARKS, heading, reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from coval_gate.config.thresholds import Operator
+    from coval_gate.config.thresholds import Operator, Reference
     from coval_gate.judge.checks import Check
     from coval_gate.judge.findings import CheckGroup
     from coval_gate.judge.variants import Sample, Variant
@@ -69,6 +69,7 @@ SIDES: Final[Mapping[Operator, tuple[str, str]]] = {  # within and beyond a boun
 }
 OF_TARGET: Final[Mapping[str, Operator]] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 WORDS: Final = 200  # characters of an explanation
+JUDGED: Final[Mapping[Reference, str]] = {"baseline": "now", "base": "mutation", "base_agent": "tested"}
 
 
 def leg_table(report: Report) -> Iterator[Table]:
@@ -98,7 +99,7 @@ def comparison_parts(leg: LegReport) -> Iterator[str | Listing]:
             foreign=escape,
             run_text=lambda run: link(code(run.run_id), run_page(leg, run)),
         )
-        now = "now" if group.reference == "baseline" else "mutation"
+        now = JUDGED[group.reference]
         values = (NAMES[group.reference], now, "change") if group.comparisons else ()
         head = ("", "criterion", *values, shows_text(group.checks))
         yield from check_tables(group, head, partial(_row, len(values)))
@@ -236,7 +237,9 @@ def _charts(leg: LegReport) -> Iterator[str]:
     agent = next((variant for variant in leg.variants if variant.name == BASE), None)
     samples = {sample.metric.id: sample for sample in agent.samples} if agent else {}
     metrics = dict.fromkeys(check.metric for check in charted)
-    compared = {check.metric for check in checks if reference_of(check) == "baseline" and comparison_of(check)}
+    compared = {
+        check.metric for check in checks if reference_of(check) in ("baseline", "base_agent") and comparison_of(check)
+    }
     own = [check for check in checks if check.variant == BASE]
     charts = (
         chart
@@ -256,7 +259,8 @@ def _chart(leg: LegReport, sample: Sample, required: Requirement | None, *, pair
         now, earlier = paired_numbers(leg, sample.metric)
         if chart := compared_histogram(now, earlier, bound):
             bars = "; ".join(filter(None, ("bars", _sides(required, bound, now))))
-            return f"How {name} is distributed now ({bars}) and in the baseline (line):", chart
+            reference = NAMES["base_agent" if leg.judgement.base else "baseline"]
+            return f"How {name} is distributed now ({bars}) and in the {reference} (line):", chart
     if chart := histogram(sample.numbers, bound):
         sides = _sides(required, bound, sample.numbers)
         return f"How {name} is distributed{f' ({sides})' if sides else ''}:", chart

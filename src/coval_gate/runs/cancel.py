@@ -189,6 +189,8 @@ class Cleanup:
             return False  # a signal came while the run was being cancelled, and how far that got is not known
         if trial.repetition and verdict is not Verdict.CANCELLED:
             return False  # the step has decided without it, and no later step can use it
+        if trial.is_base and verdict in (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE):
+            return False  # as above
         match verdict:
             case Verdict.CANCELLED:
                 return not inputs.cancel_on_interrupt

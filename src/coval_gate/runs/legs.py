@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from coval_gate.base.clock import Clock
-    from coval_gate.base.schedule import BackgroundCall
+    from coval_gate.base.errors import GateError
+    from coval_gate.base.schedule import BackgroundCall, Procedure
     from coval_gate.base.times import Times
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs, Problem
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.baseline import Drift, Promotion
     from coval_gate.model.results import Details, RunResult, TrendRun
-    from coval_gate.model.run import Cancellation, Run
+    from coval_gate.model.run import Cancellation, Outcome, Run
 
 LEGS: Final = "legs"  # the name of the state
 LONGEST_NAME: Final = 60  # characters of a leg's name before its lines
@@ -64,10 +65,10 @@ class Trial:
     `over_since` when a poll first showed that the run is over, None if it is not. `differences`: what that poll showed
     to differ from the inputs. `judgement` is about this run alone.
 
-    `is_active`: from just before the launch until the run needs no cancelling. `post_cancels`: the post step must
-    cancel it. `owes_mark`: the gate failed the run, which does not have the mark yet. `ended`: what became of a run
-    that the step stopped waiting for. `save` hands all of it to the post step, and may raise RunnerError.
-    """
+    `is_base`: it is a run of the base agent. `is_active`: from just before the launch until the run needs no
+    cancelling. `post_cancels`: the post step must cancel it. `owes_mark`: the gate failed the run, which does not have
+    the mark yet. `ended`: what became of a run that the step stopped waiting for. `save` hands all of it to the post
+    step, and may raise RunnerError."""
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class Trial:
     ) -> None:
         self.leg = leg
         self.repetition = repetition
+        self.is_base = False
         self.request = request
         self.ids = ids or (request.ids if request else {})
         self.tags = tags
@@ -223,6 +225,9 @@ class Leg:
     it was to be promoted. `begins`: the tag that the first run gets because no run has it: the reference of drift
     begins with this run. `planned`: how many simulations each of its runs has, where the inputs limit them.
     `is_done`: the step has done all that it does for the leg.
+
+    `base`: the leg of the agent that this one is compared with, which others may share. Of such a leg, which `is_base`,
+    `outcomes` are those of its trials, or what went wrong, and `wanted` is how many trials it is to have.
     """
 
     def __init__(self, inputs: Inputs, name: str = "") -> None:
@@ -241,6 +246,10 @@ class Leg:
         self.begins = ""
         self.planned: int | None = None
         self.is_done = False
+        self.base: Leg | None = None
+        self.is_base = False
+        self.outcomes: list[Outcome | GateError] = []
+        self.wanted = 1
 
     @property
     def outcome(self) -> Judgement | None:
@@ -253,6 +262,11 @@ class Leg:
             self.error = judgement
         else:
             self.judgement = judgement
+
+    def given(self, number: int) -> Procedure[Trial]:
+        """Return the trial of this number, which was launched elsewhere."""
+        yield from ()
+        return self.trials[number]
 
     @property
     def first(self) -> Trial:
@@ -280,7 +294,7 @@ class Session(NamedTuple):
     def of_leg(self, leg: Leg, *, legs: int) -> Session:
         """Return the session of one of so many legs, with its inputs. Of several, its lines carry its name."""
         session = self._replace(inputs=leg.inputs, legs=legs)
-        if legs == 1:
+        if legs == 1 or not leg.name:
             return session
         session = session._replace(label=f"[{one_line(leg.name, LONGEST_NAME)}] ")
         return session._replace(client=self.client.logging_to(session.log))

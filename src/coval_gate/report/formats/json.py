@@ -144,9 +144,8 @@ def _comparison_fields(check: Check) -> dict[str, Any]:
     }
 
 
-def _baseline(leg: LegReport) -> BaselineFacts | None:
-    """Return the baseline of a leg; None where no threshold refers to one."""
-    baseline = leg.judgement.baseline
+def _baseline(leg: LegReport, baseline: Baseline | None) -> BaselineFacts | None:
+    """Return the baseline of a leg, or its base; None where no threshold refers to one."""
     if baseline is None:
         return None
     return BaselineFacts(
@@ -236,7 +235,8 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         ],
         failing_cases=[_case(case, leg.details.labels) for case in repetition.cases] if repetition else [],
         replaced_simulation_ids=sorted(repetition.replaced) if repetition else [],
-        baseline=_baseline(leg),
+        baseline=_baseline(leg, leg.judgement.baseline),
+        base=_baseline(leg, leg.judgement.base),
         total_simulations=totals.total if totals else None,
         completed_simulations=totals.completed if totals else None,
         pass_rate=totals.pass_rate if totals else None,

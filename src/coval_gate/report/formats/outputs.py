@@ -39,6 +39,7 @@ class LegFacts(NamedTuple):
 
     name: str
     run_id: str
+    base_run_id: str
     run_url: str
     status: str
     verdict: str
@@ -50,7 +51,8 @@ class LegFacts(NamedTuple):
 OUTPUTS: Final = {
     "run_id": "The run's id in Coval, set as soon as the run is launched; of several legs, the first one's; with "
     "`mode: cancel` the first of `run_id`.",
-    "run_ids": "The ids of the run of each leg, and then of their repetitions (`repeat_on_failure`), as a JSON list; "
+    "run_ids": "The ids of the run of each leg, then of the runs of the base agent, and then of the repetitions "
+    "(`repeat_on_failure`), as a JSON list; "
     "after `mode: launch`, what a step with `mode: wait` takes as its `run_id`; with `mode: cancel` all of `run_id`.",
     "run_url": "The run's page in Coval, set as soon as the run is launched; of several legs, the first one's.",
     "legs": "The legs of the step, of which there are several where an input names several agents, personas or test "
@@ -136,7 +138,8 @@ def _totals(legs: Sequence[LegReport]) -> Totals | None:
 
 def _planned(legs: Sequence[LegReport]) -> str:
     """Return how many simulations the runs of all legs were to have; empty where that is not known."""
-    sizes = [leg.planned for leg in legs if leg.planned is not None]
+    bases = {leg.base.name: leg.base.planned for leg in legs if leg.base}
+    sizes = [size for size in (*(leg.planned for leg in legs), *bases.values()) if size is not None]
     return str(sum(sizes)) if sizes else ""
 
 
@@ -147,6 +150,7 @@ def _leg(leg: LegReport) -> LegFacts:
     return LegFacts(
         name=leg.name,
         run_id=leg.run_id,
+        base_run_id=leg.base.run_id if leg.base else "",
         run_url=leg.run_url,
         status=judgement.status,
         verdict=judgement.verdict or "",

@@ -95,7 +95,7 @@ def _verdict(checks: Sequence[Check]) -> str:
 
 
 def _card(leg: LegReport, metric: Metric, checks: Sequence[Check]) -> CardView:
-    paired = any(reference_of(check) == "baseline" and comparison_of(check) for check in checks)
+    paired = any(reference_of(check) in ("baseline", "base_agent") and comparison_of(check) for check in checks)
     pair = paired_numbers(leg, metric) if paired else ([], [])
     marks = list(_marks(metric, checks))
     several = len(leg.variants) > 1

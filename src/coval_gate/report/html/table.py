@@ -395,10 +395,13 @@ def _is_numeric(metric: Metric) -> bool:
 
 
 def _changes(leg: LegReport) -> dict[tuple[str, str], str]:
-    """Return how test cases changed since the baseline, by variant and id: worse, if any check is worse, or better."""
+    """Return how test cases changed since the baseline or the base, by variant and id: worse or better.
+
+    One that is worse in any check is worse.
+    """
     changes: dict[tuple[str, str], str] = {}
     for check, failing, passing in leg.findings.flips:
-        if reference_of(check) == "baseline":
+        if reference_of(check) in ("baseline", "base_agent"):
             for case in passing:
                 changes.setdefault((check.variant, case), "better")
             changes |= {(check.variant, case): "worse" for case in failing}

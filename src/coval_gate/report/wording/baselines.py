@@ -137,8 +137,25 @@ def left_out_text(left_out: LeftOut, reference: str) -> str:
     return in_words(parts)
 
 
+def _no_base_text(reason: NotFoundReason) -> str:
+    """Return why the base agent's run cannot be compared with, without a full stop."""
+    run = f"its run {reason.run_id}" if reason.run_id else "its run"
+    match reason.kind:
+        case "not_over":
+            return f"{run} had not ended when the time was over (status {reason.status}); raise max_wait_time"
+        case "not_completed":
+            return f"{run} did not complete (status {reason.status})"
+        case "unusable":
+            return f"{run} cannot be used: {reason.text.rstrip('.')}"
+        case "none":
+            return "the step was not given its run; pass on the output run_ids of the step that launched it"
+    return reason.text.rstrip(".") or "its run is unknown"
+
+
 def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> str:  # noqa: C901 - a case for each kind
     """Return why there is no baseline, and what to do about it, without a full stop."""
+    if source and source.kind == "base_agent":
+        return _no_base_text(reason)
     match reason.kind:
         case "too_old":
             return (

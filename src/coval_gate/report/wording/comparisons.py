@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.measure import Comparison, Interval, Unit
     from coval_gate.model.run import Run
 
-NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent"}
+NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
 BEYOND: Final = "the measured change exceeds the margin"
 CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs that show a noticeable change
 AS_COUNTED: Final = "as counted"
@@ -55,7 +55,9 @@ def reference_text(
         shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
         return f"{title(f'Compared with the {name}')}{shared}"
     text = baseline_text(group.baseline, group.comparisons, why=why, foreign=foreign, run_text=run_text)
-    return f"{title(f'Baseline {source(group.baseline.source)}')}: {text}"
+    named = group.baseline.source
+    heading = f"Base agent {source(named.name)}" if named.kind == "base_agent" else f"Baseline {source(named)}"
+    return f"{title(heading)}: {text}"
 
 
 def earlier_text(check: Check) -> str:

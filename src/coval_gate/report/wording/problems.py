@@ -233,12 +233,17 @@ class OfNoMutations(ProblemWords[NoMutations]):
 
 class OfNoBaseline(ProblemWords[NoBaseline]):
     def text(self, problem: NoBaseline) -> str:
-        del problem
-        return "no baseline"
+        return "no base" if _is_of_base(problem) else "no baseline"
 
     def reason(self, check: Check, problem: NoBaseline, about: str) -> str:
         del check, about
+        if _is_of_base(problem):
+            return f"Nothing can be compared with the base: {no_baseline_text(problem.source, problem.reason)}"
         return f"There is no baseline: {no_baseline_text(problem.source, problem.reason)}"
+
+
+def _is_of_base(problem: NoBaseline) -> bool:
+    return problem.source is not None and problem.source.kind == "base_agent"
 
 
 class OfNotInBaseline(ProblemWords[NotInBaseline]):
@@ -249,13 +254,15 @@ class OfNotInBaseline(ProblemWords[NotInBaseline]):
         if problem.what == "mutation":
             reference = NAMES[reference_of(check)]
             return _incomparable(check, about, f"the {reference} {no_simulations_text(problem.name)}")
+        if reference_of(check) == "base_agent":
+            return _incomparable(check, about, f"the base's run does not have the metric {problem.name}")
         return _incomparable(check, about, f"no baseline run has the metric {problem.name}; {START_OVER}")
 
 
 class OfUnusableBaseline(ProblemWords[UnusableBaseline]):
     def text(self, problem: UnusableBaseline) -> str:
         del problem
-        return "the baseline's values cannot be compared"
+        return "the other side's values cannot be compared"
 
     def reason(self, check: Check, problem: UnusableBaseline, about: str) -> str:
         words = VALUE_WORDS[type(problem.problem)]

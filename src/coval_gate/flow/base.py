@@ -1,0 +1,142 @@
+"""Runs the base agent beside the tested one, and hands over its runs to compare with.
+
+Legs that differ in their agent only share a base. It runs again as often as one of them does, and ends with the last.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from coval_gate.base.errors import GateError
+from coval_gate.base.schedule import Wait, beside
+from coval_gate.config.inputs import ids_of
+from coval_gate.flow.follow import follow_trial
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.findings import findings_of
+from coval_gate.judge.gate import judge_outcome
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
+from coval_gate.model.run import Completed, NotCompleted
+from coval_gate.report.formats.log import check_lines
+from coval_gate.report.wording.checks import check_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.flow.progress import Progress
+    from coval_gate.model.baseline import NotFoundKind
+    from coval_gate.model.run import Outcome
+    from coval_gate.runs.legs import Leg, Session, Trial
+
+T = TypeVar("T")
+PAUSE: Final = 1.0  # s between two looks at what the other side does
+
+
+def accompany(
+    session: Session, progress: Progress, base: Leg, launch: Callable[[int], Procedure[Trial]]
+) -> Procedure[None]:
+    """Run the base as often as the legs want that are compared with it, until they are done.
+
+    `launch` launches, or takes over, the trial of a number. What goes wrong is an outcome, too. Raises Interrupted.
+    """
+    tested = [leg for leg in progress.legs if leg.base is base]
+
+    def is_needed() -> bool:
+        return not all(leg.is_done for leg in tested)
+
+    def is_due() -> bool:
+        """Return whether a run is missing, beside one that was launched: what is wrong with that may cost nothing."""
+        number = len(base.outcomes)
+        return number < base.wanted and any(len(leg.trials) > number and leg.trials[number].run_id for leg in tested)
+
+    while is_needed():
+        if not is_due():
+            yield Wait(PAUSE)
+            continue
+        try:
+            trial = yield from launch(len(base.outcomes))
+            outcome = yield from _while(is_needed, follow_trial(session, progress, trial, _criteria(base)))
+        except GateError as error:
+            session.log(f"The base has no run to compare with: {error.what}")
+            base.outcomes.append(error)
+        else:
+            if outcome:
+                base.outcomes.append(outcome)
+                yield from _log_checks(session, base, outcome)
+
+
+def base_beside(leg: Leg, number: int) -> Procedure[Baseline | None]:
+    """Return the base's run beside the leg's first run, or beside a repetition of that number, once it is over.
+
+    None if the leg has no base.
+    """
+    base = leg.base
+    if base is None:
+        return None
+    base.wanted = max(base.wanted, number + 1)
+    while len(base.outcomes) <= number and not base.is_done:
+        yield Wait(PAUSE)
+    source = source_of(base)
+    if len(base.outcomes) <= number:  # it ended in an error of the step's own
+        return Baseline(
+            source=source, missing=NotFoundReason(kind="unreadable", text="The step could not follow its run")
+        )
+    outcome = base.outcomes[number]
+    if isinstance(outcome, GateError):
+        reason = " ".join([outcome.what, *outcome.advice.splitlines()[:1]])
+        return Baseline(source=source, missing=NotFoundReason(kind="unreadable", text=reason))
+    trial = base.trials[number]
+    if not isinstance(outcome, Completed):
+        kind: NotFoundKind = "not_completed" if isinstance(outcome, NotCompleted) else "not_over"
+        status = trial.run.status if trial.run else ""
+        return Baseline(source=source, missing=NotFoundReason(kind=kind, run_id=trial.run_id, status=status))
+    judgement = yield from beside(partial(judge_outcome, outcome, _of_data(_criteria(base))))
+    if judgement.verdict is not Verdict.PASSED or trial.run is None:
+        why = next((check_reason(check) for check in judgement.missed), "its data came too late")
+        return Baseline(source=source, missing=NotFoundReason(kind="unusable", run_id=trial.run_id, text=why))
+    return Baseline(source=source, runs=(BaselineRun(run=trial.run, result=outcome.result),))
+
+
+def source_of(base: Leg) -> BaselineSource:
+    """Return what names the base in reports."""
+    return BaselineSource(kind="base_agent", name=ids_of(base.inputs)["agent_id"])
+
+
+def _while(goes_on: Callable[[], bool], procedure: Procedure[T]) -> Procedure[T | None]:
+    """Run a procedure as long as `goes_on` returns True; return None if it is given up."""
+    try:
+        wait = next(procedure)
+        while goes_on():
+            yield Wait(min(wait.seconds, PAUSE), wait.calls)
+            wait = next(procedure)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        procedure.close()
+    return None
+
+
+def _criteria(base: Leg) -> Criteria:
+    return Criteria.from_inputs(base.inputs)
+
+
+def _of_data(criteria: Criteria) -> Criteria:
+    """Return what a run must be to be compared with: whole, and with no more failed simulations than may fail."""
+    return replace(criteria, thresholds=(), use_metric_targets=False, forbidden=None, confidence=None)
+
+
+def _log_checks(session: Session, base: Leg, outcome: Outcome) -> Procedure[None]:
+    """Log how the base does by itself, which only informs: what compares with nothing is all that it has."""
+    with suppress(GateError):
+        criteria = _criteria(base)
+        absolute = tuple(threshold for threshold in criteria.thresholds if not threshold.bound.reference)
+        judging = partial(judge_outcome, outcome, replace(criteria, thresholds=absolute))
+        judgement = yield from beside(judging)
+        session.log(
+            "By itself, which decides nothing:", *check_lines((yield from beside(partial(findings_of, judgement))))
+        )

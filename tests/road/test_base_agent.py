@@ -1,0 +1,329 @@
+"""`base_agent_id` runs another agent beside the tested one, and `base` in thresholds means that agent's run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
+from coval_sandbox.scenarios import for_test_set
+from coval_sandbox.world import World
+from road.test_run_lifecycle import run_post_step
+from support import state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_sandbox.server import Server
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+THRESHOLDS = "Latency: avg <= base * 1.3\nResolved: rate(YES) >= base - 5pp\nCompliance: count(NO) == 0"
+BESIDE = {
+    "agent_id": PREVIEW_ID,
+    "base_agent_id": AGENT_ID,
+    "thresholds": THRESHOLDS,
+    "confidence": "95%",
+    "iteration_count": "3",
+}
+WAIT = {"mode": "wait", "agent_id": "", "persona_id": "", "test_set_id": "", "base_agent_id": ""}
+
+
+class Agents(World):
+    """A world in which a run's scenario is that of its agent, if it has one; `test_sets` has those, by agent."""
+
+    def __init__(self, clock: Callable[[], float], test_sets: dict[str, str]) -> None:
+        super().__init__(clock)
+        self.test_sets = test_sets
+
+    def launch(self, body: object) -> dict[str, Any]:
+        """Launch a run in the scenario of its agent."""
+        assert isinstance(body, dict)
+        self.scenario = for_test_set(self.test_sets.get(body["agent_id"]) or body["test_set_id"])
+        return super().launch(body)
+
+
+def agents(clock: VirtualClock, **test_sets: str) -> World:
+    """Return a world with the test sets whose scenarios the `base` and the `tested` agent have."""
+    ids = {"base": AGENT_ID, "tested": PREVIEW_ID}
+    return Agents(clock.time, {ids[name]: test_set for name, test_set in test_sets.items()})
+
+
+def run_of(world: World, agent_id: str) -> str:
+    """Return the id of the only run of an agent."""
+    (run_id,) = [run.run_id for run in world.runs if run.request.agent_id == agent_id]
+    return run_id
+
+
+def running(world: World) -> list[str]:
+    """Return the agents whose runs go on."""
+    return [run.request.agent_id for run in world.unfinished]
+
+
+def only_leg(result: StepResult) -> dict[str, Any]:
+    """Return the only entry of the output `legs`."""
+    (leg,) = json.loads(result.outputs["legs"])
+    assert isinstance(leg, dict)
+    return leg
+
+
+@pytest.mark.parametrize(
+    ("agent", "verdicts"), [(PREVIEW_ID, ("passed", "inconclusive")), (SLOW_PREVIEW_ID, ("failed",))]
+)
+def test_agent_is_compared_with_the_other_one_case_by_case(
+    agent: str, verdicts: tuple[str, ...], run_step: RunStep
+) -> None:
+    thresholds = THRESHOLDS.replace("1.3", "1.1")
+    result, server = run_step(**BESIDE | {"agent_id": agent, "thresholds": thresholds}, json_path="reports/coval.json")
+    world = server.world
+    assert [run.request.agent_id for run in world.runs] == [agent, AGENT_ID]
+    first, second = (run.body | {"agent_id": "", "metadata": {}} for run in world.runs)
+    assert first == second, "both run the same"
+    assert result.outputs["verdict"] in verdicts
+    tested, base = run_of(world, agent), run_of(world, AGENT_ID)
+    assert (result.outputs["run_id"], json.loads(result.outputs["run_ids"])) == (tested, [tested, base])
+    assert (only_leg(result)["run_id"], only_leg(result)["base_run_id"]) == (tested, base)
+    assert result.outputs["total_simulations"] == "30", "the outputs are about the tested agent"
+    assert f"**Base agent `{AGENT_ID}`**: run [`{base}`]" in result.summary
+    assert "10 shared test cases" in result.summary
+    (leg,) = json.loads(result.json)["legs"]
+    assert [run["id"] for run in leg["base"]["runs"]] == [base]
+    compared = [criterion for criterion in leg["criteria"] if criterion["reference"] == "base_agent"]
+    assert [criterion["shared_test_cases"] for criterion in compared] == [10, 10]
+    if agent == SLOW_PREVIEW_ID:
+        assert ", base " in result.outputs["reason"]
+
+
+def test_criteria_that_compare_with_nothing_inform_about_the_base(run_step: RunStep, clock: VirtualClock) -> None:
+    """The base misses `Compliance: count(NO) == 0`, and the step passes."""
+    result, server = run_step(world=agents(clock, base="failing1"), **BESIDE)
+    assert result.outputs["verdict"] == "passed"
+    assert "[base] By itself, which decides nothing:" in result.log
+    assert "[base]   ✗ Compliance: count(NO) == 0" in result.log
+    assert not any("coval-gate/failed" in run.tags for run in server.world.runs)
+
+
+@pytest.mark.parametrize(
+    ("test_set", "why"),
+    [
+        ("errors01", "did not complete (status ERROR)"),
+        ("runFails", "did not complete (status FAILED)"),
+        ("cancels1", "did not complete (status CANCELLED)"),
+        ("stuck001", "had not ended when the time was over (status IN PROGRESS); raise max_wait_time"),
+        ("someFail", "cannot be used: "),
+    ],
+)
+@pytest.mark.parametrize("on_timeout", ["fail", "pass"])
+def test_base_without_data_is_an_error(
+    on_timeout: str, test_set: str, why: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    given = BESIDE | {"on_timeout": on_timeout, "on_inconclusive": "pass", "max_wait_time": "600"}
+    result, server = run_step(world=agents(clock, base=test_set), **given)
+    assert (result.outputs["verdict"], result.exit_code) == ("error", 1)
+    assert result.outputs["reason"].startswith("Nothing can be compared with the base: "), result.outputs["reason"]
+    assert f"its run {run_of(server.world, AGENT_ID)} {why}" in result.outputs["reason"] or test_set == "someFail"
+    assert running(server.world) == [] or test_set == "stuck001"
+
+
+def test_refused_base_is_an_error_and_hides_nothing(run_step: RunStep, clock: VirtualClock) -> None:
+    result, server = run_step("POST /runs #2 -> 403", world=agents(clock, tested="failing1"), **BESIDE)
+    assert [run.request.agent_id for run in server.world.runs] == [PREVIEW_ID]
+    assert result.outputs["verdict"] == "error"
+    missed = {
+        criterion["criterion"]: criterion["verdict"] for criterion in json.loads(result.outputs["failed_criteria"])
+    }
+    assert missed == {
+        "Latency: avg <= base * 1.3": "error",
+        "Resolved: rate(YES) >= base - 5pp": "error",
+        "Compliance: count(NO) == 0": "failed",
+    }
+    assert only_leg(result)["base_run_id"] == ""
+
+
+def test_base_that_nothing_needs_any_more_is_cancelled(run_step: RunStep, clock: VirtualClock) -> None:
+    result, server = run_step(world=agents(clock, tested="runFails", base="slow0001"), **BESIDE)
+    assert result.outputs["verdict"] == "failed"
+    (base,) = [run for run in server.world.runs if run.request.agent_id == AGENT_ID]
+    assert base.cancel_time is not None
+    assert clock.now() < 300
+
+
+@pytest.mark.parametrize("metric", ["Latencey", "Nothing"])
+def test_misnamed_metric_costs_nothing(metric: str, run_step: RunStep) -> None:
+    result, server = run_step(**BESIDE | {"thresholds": f"{metric}: avg <= base * 1.1"})
+    assert (result.outputs["verdict"], server.world.runs) == ("error", ())
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"agent_id": AGENT_ID}, "base_agent_id"),
+        ({"agent_id": f"{PREVIEW_ID}, {AGENT_ID}"}, "base_agent_id"),
+        ({"mutation_id": "01JXXXXXXXXXXXXXXXXXXXXXXX"}, "base_agent_id"),
+        ({"thresholds": "Latency: avg < 9"}, "base_agent_id"),
+        ({"mode": "wait", "run_id": "x" * 22}, "base_agent_id"),
+        ({"base_agent_id": ""}, "thresholds"),
+    ],
+    ids=str,
+)
+def test_contradictions_are_errors_before_anything_is_sent(given: dict[str, str], name: str, run_step: RunStep) -> None:
+    result, server = run_step(**BESIDE | given)
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"].startswith(f"{name}"), result.outputs["reason"]
+    assert server.requests_seen == []
+
+
+def test_launch_and_later_step_judge_the_same(run_step: RunStep) -> None:
+    launch = BESIDE | {"mode": "launch", "thresholds": "", "confidence": ""}
+    launched, server = run_step(**launch)
+    world = server.world
+    ids = json.loads(launched.outputs["run_ids"])
+    assert ids == [run_of(world, PREVIEW_ID), run_of(world, AGENT_ID)]
+    judging = {"thresholds": THRESHOLDS, "confidence": "95%"}
+    judged, _ = run_step(world=world, **WAIT, run_id=launched.outputs["run_ids"], **judging)
+    assert judged.outputs["verdict"] in ("passed", "inconclusive")
+    leg = only_leg(judged)
+    assert (leg["name"], leg["run_id"], leg["base_run_id"]) == ("", *ids)
+    assert json.loads(judged.outputs["run_ids"]) == ids
+    again, _ = run_step(world=world, **WAIT, run_id=", ".join(ids[::-1]), **judging)
+    assert only_leg(again) == leg, "the order of the ids means nothing"
+    alone, _ = run_step(world=world, **WAIT, run_id=ids[0], **judging)
+    assert alone.outputs["verdict"] == "error"
+    assert "the step was not given its run; pass on the output run_ids" in alone.outputs["reason"]
+
+
+def test_refused_base_fails_the_launch(run_step: RunStep) -> None:
+    launch = BESIDE | {"mode": "launch", "thresholds": "", "confidence": ""}
+    result, server = run_step("POST /runs #2 -> 403", **launch)
+    assert result.outputs["verdict"] == "error"
+    assert running(server.world) == [], "no later step can compare the run with anything"
+
+
+def test_repetition_repeats_both(run_step: RunStep) -> None:
+    given = BESIDE | {
+        "agent_id": SLOW_PREVIEW_ID,
+        "repeat_on_failure": "1",
+        "thresholds": THRESHOLDS.replace("1.3", "1.1"),
+    }
+    result, server = run_step(**given)
+    world = server.world
+    assert Counter(run.request.agent_id for run in world.runs) == {SLOW_PREVIEW_ID: 2, AGENT_ID: 2}
+    tested = [run.run_id for run in world.runs if run.request.agent_id == SLOW_PREVIEW_ID]
+    bases = [run.run_id for run in world.runs if run.request.agent_id == AGENT_ID]
+    assert json.loads(result.outputs["run_ids"]) == [tested[0], bases[0], tested[1], bases[1]]
+    assert result.outputs["verdict"] == "failed"
+    assert result.outputs["total_simulations"] == "60"
+    assert f"**Base agent `{AGENT_ID}`**: runs [`{bases[1]}`]" in result.summary
+    assert f"[`{bases[0]}`]" in result.summary
+    assert {run.tags.count("coval-gate/failed") for run in world.runs if run.request.agent_id == AGENT_ID} == {0}
+
+
+def test_agents_share_a_base(run_step: RunStep) -> None:
+    given = BESIDE | {"agent_id": f"{PREVIEW_ID}, {SLOW_PREVIEW_ID}", "test_set_id": "passing1, passing2"}
+    result, server = run_step(**given)
+    launched = Counter((run.request.agent_id, run.request.test_set_id) for run in server.world.runs)
+    assert len(launched) == len(server.world.runs) == 6
+    legs = json.loads(result.outputs["legs"])
+    assert [leg["base_run_id"] for leg in legs[:2]] == [leg["base_run_id"] for leg in legs[2:]]
+    ids = json.loads(result.outputs["run_ids"])
+    assert ids == [*(leg["run_id"] for leg in legs), *(leg["base_run_id"] for leg in legs[:2])]
+    waited, _ = run_step(
+        world=server.world, **WAIT, run_id=result.outputs["run_ids"], thresholds=THRESHOLDS, confidence="95%"
+    )
+    known = ("name", "run_id", "base_run_id", "verdict")
+    assert [[leg[name] for name in known] for leg in json.loads(waited.outputs["legs"])] == [
+        [leg[name] for name in known] for leg in legs
+    ]
+
+
+def test_both_draw_the_same_sample(run_step: RunStep) -> None:
+    _, server = run_step(**BESIDE | {"sub_sample_size": "4"})
+    seeds = {run.request.options.sub_sample_seed for run in server.world.runs}
+    assert len(seeds) == 1
+    assert seeds != {None}
+    cases = [{simulation.test_case_id for simulation in run.plan.simulations} for run in server.world.runs]
+    assert cases[0] == cases[1]
+
+
+def test_base_has_no_tag_of_the_branch_and_is_not_promoted(run_step: RunStep) -> None:
+    env = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}
+    given = BESIDE | {"promote": "stable", "thresholds": "Latency: avg <= base * 3\nLatency: avg < 3"}
+    _, server = run_step(event={"ref": "refs/heads/main"}, env=env, **given)
+    tested, base = server.world.runs
+    assert "stable" in tested.tags
+    assert any(tag.startswith("coval-gate/branch") for tag in tested.tags), tested.tags
+    assert "stable" not in base.tags
+    assert not any(tag.startswith("coval-gate/branch") for tag in base.tags), base.tags
+
+
+@pytest.mark.parametrize("at", [0.5, 5.0, 30.0])
+def test_signal_ends_both(at: float, run_step: RunStep, clock: VirtualClock) -> None:
+    clock.at(at, clock.interrupt)
+    result, server = run_step(test_set_id="slow0001", **BESIDE)
+    assert result.outputs["verdict"] == "cancelled"
+    assert running(server.world) == []
+    assert clock.now() - at <= 6
+
+
+def test_post_step_ends_both_runs_of_a_killed_step(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    launch = {"mode": "launch", "test_set_id": "slow0001", "thresholds": "", "confidence": ""}
+    result, _ = run_step(world=world, **BESIDE | launch)
+    assert running(world) == [PREVIEW_ID, AGENT_ID]
+    states = [state_of(run) | {"leg": leg} for run, leg in zip(world.runs, ("", "base"), strict=True)]
+    inputs = {f"INPUT_{name.upper()}": value for name, value in BESIDE.items()}
+    run_post_step(replace(result, state={"legs": json.dumps(states)}), world, **inputs)
+    assert running(world) == []
+
+
+def test_rerun_takes_over_both(run_step: RunStep, clock: VirtualClock) -> None:
+    def kill() -> None:
+        raise SystemExit
+
+    world = World(clock.time)
+    clock.at(20, kill)
+    with pytest.raises(SystemExit):
+        run_step(world=world, **BESIDE)
+    assert running(world) == [PREVIEW_ID, AGENT_ID]
+    result, _ = run_step(world=world, env={"GITHUB_RUN_ATTEMPT": "2"}, **BESIDE)
+    assert len(world.runs) == 2
+    assert result.outputs["verdict"] in ("passed", "inconclusive")
+
+
+def test_both_count_for_the_limit(run_step: RunStep) -> None:
+    result, server = run_step(**BESIDE | {"max_simulations": "59"})
+    assert (result.outputs["verdict"], server.world.runs) == ("error", ())
+    assert "would launch 60 in 2 runs" in result.outputs["reason"]
+    result, _ = run_step(**BESIDE | {"max_simulations": "60"})
+    assert result.outputs["planned_simulations"] == "60"
+
+
+def test_leg_that_is_not_launched_makes_it_no_easier_for_the_others(run_step: RunStep) -> None:
+    """The same run is judged among as many comparisons as were planned, here and in a later step."""
+    given = BESIDE | {
+        "agent_id": SLOW_PREVIEW_ID,
+        "persona_id": ", ".join(f"persona{number:015}" for number in range(3)),
+    }
+    refused = [f"POST /runs #{number} -> 403" for number in (2, 3)]
+    result, server = run_step(
+        *refused, **given | {"thresholds": "Latency: avg <= base"}, json_path="reports/coval.json"
+    )
+    legs = json.loads(result.json)["legs"]
+    (judged,) = [leg for leg in legs if leg["criteria"]]
+    assert [leg["verdict"] for leg in legs].count("error") == 2
+    wide = next(criterion for criterion in judged["criteria"] if criterion["reference"])
+    waited, _ = run_step(
+        world=server.world,
+        **WAIT,
+        run_id=result.outputs["run_ids"],
+        thresholds="Latency: avg <= base",
+        confidence="95%",
+        json_path="reports/coval.json",
+    )
+    (leg,) = json.loads(waited.json)["legs"]
+    assert next(criterion for criterion in leg["criteria"] if criterion["reference"]) == wide
