@@ -195,7 +195,7 @@ def _launch_base(session: Session, progress: Progress, base: Leg, number: int) -
 
 def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     """Launch the first run of a leg in its turn. The step's first launch shows on the commit's pages."""
-    while progress.launching >= MOST_LAUNCHES:
+    while not _has_turn(session, progress, leg):
         yield Wait(TURN)
     progress.launching += 1
     try:
@@ -207,6 +207,21 @@ def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     if not (progress.is_announced or leg.is_base):
         progress.is_announced = True
         yield from announce(progress)
+
+
+def _has_turn(session: Session, progress: Progress, leg: Leg) -> bool:
+    """Return whether a leg may be launched now. Raises GateError if no time is left for its turn."""
+    most = session.inputs.max_parallel_runs
+    if most is None or leg.is_base:
+        return progress.launching < MOST_LAUNCHES
+    if session.clock.now() >= session.deadline:
+        raise GateError(
+            "No time left",
+            f"max_wait_time was over before this leg's turn came (max_parallel_runs: {most:,}).",
+            advice="Raise max_wait_time, or max_parallel_runs.",
+        )
+    under_way = sum(bool(other.trials) and not other.is_done for other in progress.legs if other is not leg)
+    return under_way < most and progress.launching < MOST_LAUNCHES
 
 
 def _side_by_side(session: Session, progress: Progress, legs: Sequence[Leg], work: Work) -> Procedure[None]:

@@ -1,6 +1,6 @@
-"""The campaign with several legs in a step: its schedules, and what must hold in addition for each leg.
+"""The campaign with several runs in a step: its schedules, and what must hold in addition for each run.
 
-A leg is known by its persona and test set, which no two legs of a step share.
+They are legs that differ in persona and test set, or an agent and the one beside which it is tested.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING, Final
 
 from campaign import invariants
@@ -15,15 +16,18 @@ from campaign.generate import generate, with_inputs
 from campaign.invariants import INVARIANTS, Violation, main_results, was_prompt
 from campaign.oracle import is_good
 from campaign.pool import Rules
+from campaign.schedule import GATES, Fault
+from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from campaign.schedule import Schedule
+    from campaign.schedule import Schedule, Step
     from campaign.simulate import History
     from coval_sandbox.state import RunRecord
 
 WORKFLOWS: Final = ("run", "launch", "rerun", "supersede", "twice")
+OF_BASE: Final = "Latency: avg <= base * 9"  # which any two agents meet
 PERSONAS: Final = "persona000000000000001, persona000000000000002"
 OF_ONE_RUN: Final = (  # invariants that take the step's verdict for its first run's; those below stand in their place
     invariants.one_launch_per_step,
@@ -55,6 +59,64 @@ def _fits(schedule: Schedule) -> bool:
     plain = not (schedule.fate or schedule.holder)
     alone = not any(step.repetitions or step.branch or step.promotes for step in schedule.steps)
     return schedule.workflow in WORKFLOWS and plain and alone
+
+
+def beside(seed: int) -> Schedule:
+    """Return a schedule whose steps compare an agent with the one beside it, in addition to the schedule's own gate."""
+    place = 1000 * seed + 500
+    while not (_fits(schedule := generate(place)) and schedule.gate in GATES):
+        place += 1
+    steps = tuple(replace(step, inputs=_with_base(step)) for step in schedule.steps)
+    schedule = replace(schedule, seed=seed, steps=steps, foreign_run="", latency=0.02)
+    rng = Random(f"base/{seed}")
+    if rng.random() < 0.4:  # the second launch is usually the base's
+        of_base = Fault(method="POST", path="/runs", first=2, last=2, action=rng.choice(("403", "403", "slow 30")))
+        schedule = replace(schedule, severity="rough", faults=(of_base, *schedule.faults))
+    return schedule
+
+
+def _with_base(step: Step) -> tuple[tuple[str, str], ...]:
+    pair = {"agent_id": PREVIEW_ID, "base_agent_id": AGENT_ID}
+    if step.mode == "launch":
+        return with_inputs(step.inputs, **pair)
+    thresholds = "\n".join(filter(None, (step.given.get("thresholds"), OF_BASE)))
+    return with_inputs(step.inputs, **pair, thresholds=thresholds)
+
+
+def violations_beside(history: History) -> list[Violation]:
+    """Return what does not hold of an agent and its base."""
+    left_out = (*OF_ONE_RUN, invariants.pass_rests_on_everything)  # which counts the base's simulations, too
+    checked = [invariant for invariant in INVARIANTS if invariant not in left_out]
+    own = (one_launch_per_leg, green_only_with_base, base_ends_with_the_step, legs_agree_with_outputs)
+    return [Violation(invariant.__name__, problem) for invariant in (*checked, *own) for problem in invariant(history)]
+
+
+def green_only_with_base(history: History) -> Iterator[str]:
+    """A step that judges passes, or is inconclusive, only if its run is good and the base has one that completed."""
+    schedule, now = history.schedule, history.coval_time(history.ended)
+    for result in main_results(history):
+        if result.verdict not in ("passed", "inconclusive"):
+            continue
+        (leg,) = json.loads(result.outputs["legs"])
+        run, base = (history.runs.get(leg[name]) for name in ("run_id", "base_run_id"))
+        if not run or not base or (run.body["agent_id"], base.body["agent_id"]) != (PREVIEW_ID, AGENT_ID):
+            yield f"step {result.number} compared the runs of {leg}"
+        elif base.status(now) != "COMPLETED" or base.cancel_time is not None:
+            yield f"step {result.number} is {result.verdict}, but its base is {base.status(now)}"
+        elif not is_good(run, schedule.gate, schedule.quirks, now):
+            yield f"step {result.number} is {result.verdict}, but its run is bad"
+
+
+def base_ends_with_the_step(history: History) -> Iterator[str]:
+    """Once a step has judged its run, no run of the base goes on."""
+    for result in main_results(history):
+        if result.verdict not in ("passed", "failed", "inconclusive") or result.killed is not None:
+            continue
+        now = history.coval_time(result.ended)
+        started = [history.runs[sent.launched_run] for sent in result.requests if sent.launched_run]
+        for run in started:
+            if run.body["agent_id"] == AGENT_ID and not run.finished(now) and run.cancel_time is None:
+                yield f"step {result.number} left the base's run {run.run_id}"
 
 
 def violations(history: History) -> list[Violation]:
@@ -96,7 +158,8 @@ def legs_agree_with_outputs(history: History) -> Iterator[str]:
         if result.killed is not None or not result.outputs.get("legs"):
             continue
         legs = json.loads(result.outputs["legs"])
-        ids = [leg["run_id"] for leg in legs if leg["run_id"]]
+        runs = [leg["run_id"] for leg in legs] + [leg["base_run_id"] for leg in legs]
+        ids = list(filter(None, runs))
         if json.dumps(ids) != (result.outputs["run_ids"] or "[]"):
             yield f"step {result.number} has the runs {result.outputs['run_ids']}, but its legs have {ids}"
         bad = [leg["name"] for leg in legs if leg["verdict"] not in ("passed", "", "inconclusive", "skipped")]
@@ -104,8 +167,16 @@ def legs_agree_with_outputs(history: History) -> Iterator[str]:
             yield f"step {result.number} is green, but not its legs {bad}"
 
 
-def _leg(record: RunRecord) -> tuple[str, str]:
-    return record.body["persona_id"], record.body["test_set_id"]
+def _leg(record: RunRecord) -> tuple[str, ...]:
+    return tuple(record.body[name] for name in ("agent_id", "persona_id", "test_set_id"))
 
 
 SEVERAL_LEGS: Final = Rules(several_legs, violations, ".venv/bin/python tests/campaign --legs --seed {}")
+BESIDE: Final = Rules(beside, violations_beside, ".venv/bin/python tests/campaign --base --seed {}")
+OF_LEGS: Final = (
+    one_launch_per_leg,
+    green_only_if_all_legs_are_good,
+    green_only_with_base,
+    base_ends_with_the_step,
+    legs_agree_with_outputs,
+)

@@ -38,6 +38,7 @@ from coval_gate.coval.errors import response_problem
 from coval_gate.coval.results import read_simulation, told_apart
 from coval_gate.flow import cancel as flow_cancel
 from coval_gate.flow import judge
+from coval_gate.flow import launch as flow_launch
 from coval_gate.flow import promote as promote_flow
 from coval_gate.flow.cancel import _Work
 from coval_gate.flow.progress import Progress
@@ -75,6 +76,7 @@ from coval_gate.runs.cancel import Cleanup, cancel_run
 from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.find import FoundRuns, has_tag, runs_with
 from coval_gate.runs.launch import Launcher
+from coval_gate.runs.legs import Trial
 from coval_gate.runs.promote import _Promoter
 from coval_gate.runs.tags import BETTER, tags_of
 
@@ -98,12 +100,13 @@ SCHEDULES: Final = re.compile(r"^campaign: ([\d,]+) schedules", re.MULTILINE)
 class Mutant:
     """One way to break the code, and the invariants that are expected to catch it.
 
-    A mutant has two breaks if the code is protected twice.
+    A mutant has two breaks if the code is protected twice. `campaign` selects other schedules: "--legs" or "--base".
     """
 
     name: str
     invariants: tuple[str, ...]
     breaks: tuple[Break, ...]
+    campaign: str = ""
 
     def apply(self) -> None:
         """Break the code of this process. Raises LookupError if a break does not apply."""
@@ -132,9 +135,9 @@ class MutantOutcome:
         return f"{mark} {self.mutant.name:<58} {detail}"
 
 
-def mutant(name: str, *breaks: Break, caught_by: str) -> Mutant:
+def mutant(name: str, *breaks: Break, caught_by: str, campaign: str = "") -> Mutant:
     """Build a row of the table below; `caught_by` names invariants."""
-    return Mutant(name, tuple(caught_by.split()), breaks)
+    return Mutant(name, tuple(caught_by.split()), breaks, campaign)
 
 
 def pass_unlisted(original: Callable[..., Judgement], *args: object, **kwargs: object) -> Judgement:
@@ -209,6 +212,18 @@ def do_twice(original: Callable[..., Procedure[object]], *args: object) -> Proce
     """Do it, and do it again."""
     yield from original(*args)
     return (yield from original(*args))
+
+
+def do_twice_by_name(original: Callable[..., Procedure[object]], *args: object, **kwargs: object) -> Procedure[object]:
+    """Do it, and do it again."""
+    yield from original(*args, **kwargs)
+    return (yield from original(*args, **kwargs))
+
+
+def guard_tested(original: Callable[..., None], self: Trial, **kwargs: bool) -> None:
+    """Guard a run unless it is the base's."""
+    if not self.is_base:
+        original(self, **kwargs)
 
 
 def mark_nothing(*_: object, **__: object) -> Procedure[bool]:
@@ -1004,6 +1019,36 @@ MUTANTS: Final = (
         caught_by="verdict_matches_run",
     ),
     mutant(
+        "let the first leg decide",
+        ReplaceFunction(main._gravest, lambda original, progress: progress.legs[0].outcome or original(progress)),
+        caught_by="green_only_if_all_legs_are_good legs_agree_with_outputs",
+        campaign="--legs",
+    ),
+    mutant(
+        "launch each leg twice",
+        ReplaceFunction(flow_launch.launch, do_twice_by_name),
+        caught_by="one_launch_per_leg",
+        campaign="--legs",
+    ),
+    mutant(
+        "pass without the base",
+        ReplaceFunction(judge_baseline._verdict_without, returns(Verdict.INCONCLUSIVE)),
+        caught_by="green_only_with_base",
+        campaign="--base",
+    ),
+    mutant(
+        "leave a base that nothing needs any more",
+        SetCondition(Cleanup.leaves, mentions="is_base", value=False),
+        caught_by="base_ends_with_the_step",
+        campaign="--base",
+    ),
+    mutant(
+        "guard the runs of the tested agent only",
+        ReplaceFunction(Trial.arm, guard_tested),
+        caught_by="no_orphaned_run",
+        campaign="--base",
+    ),
+    mutant(
         "leave a repetition that the step gave up",
         SetCondition(cancel.Cleanup.leaves, mentions="repetition", value=False),
         caught_by="no_orphaned_run",
@@ -1042,6 +1087,7 @@ def run_mutant(mutant: Mutant, schedules: int) -> MutantOutcome:
         "--stop",
         "--schedules",
         str(schedules),
+        *filter(None, [mutant.campaign]),
     ]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     return _outcome(mutant, process)

@@ -11,7 +11,7 @@ import pytest
 from campaign.fuzz import KINDS
 from campaign.generate import generate
 from campaign.invariants import INVARIANTS
-from campaign.legs import SEVERAL_LEGS
+from campaign.legs import BESIDE, OF_LEGS, SEVERAL_LEGS
 from campaign.mutants import MUTANTS
 from campaign.pool import check_seed, run_campaign
 from campaign.simulate import simulate
@@ -20,7 +20,7 @@ from selection import shares
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from campaign.pool import Tally
+    from campaign.pool import Rules, Tally
     from campaign.simulate import History
 
 SCHEDULES = 1000
@@ -61,8 +61,9 @@ def test_invariants_hold_in_schedules_that_once_broke_them(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seeds", [range(4), pytest.param(range(4, 60), marks=pytest.mark.long)])
-def test_invariants_hold_for_each_of_several_legs(seeds: range) -> None:
-    tally = run_campaign(seeds, jobs=JOBS, rules=SEVERAL_LEGS)
+@pytest.mark.parametrize("rules", [SEVERAL_LEGS, BESIDE], ids=["legs", "base"])
+def test_invariants_hold_for_each_of_several_runs(rules: Rules, seeds: range) -> None:
+    tally = run_campaign(seeds, jobs=JOBS, rules=rules)
     assert_no_failures(tally)
 
 
@@ -83,7 +84,7 @@ def test_same_seed_gives_same_history(seeds: list[int]) -> None:
 
 
 def test_mutants_apply_and_name_known_invariants() -> None:
-    names = {invariant.__name__ for invariant in INVARIANTS}
+    names = {invariant.__name__ for invariant in (*INVARIANTS, *OF_LEGS)}
     for mutant in MUTANTS:
         assert set(mutant.invariants) <= names, mutant.name
         for sabotage in mutant.breaks:

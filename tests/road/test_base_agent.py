@@ -327,3 +327,19 @@ def test_leg_that_is_not_launched_makes_it_no_easier_for_the_others(run_step: Ru
     )
     (leg,) = json.loads(waited.json)["legs"]
     assert next(criterion for criterion in leg["criteria"] if criterion["reference"]) == wide
+
+
+def test_page_that_compares_both_is_linked_where_the_organization_is_known(run_step: RunStep) -> None:
+    for home, linked in (("https://app.coval.dev/acme", True), ("https://app.coval.dev", False)):
+        result, _ = run_step(**BESIDE, dashboard_url=home)
+        ids = ",".join(json.loads(result.outputs["run_ids"]))
+        assert (f"[Open the runs side by side]({home}/reports/new?run_ids={ids})" in result.summary) is linked
+        assert ("side by side" in result.summary) is linked
+
+
+def test_base_is_polled_no_more_often_than_the_tested_run(run_step: RunStep) -> None:
+    _, server = run_step(test_set_id="slow0001", **BESIDE)
+    polls = Counter(request.path for request in server.requests_seen if request.method == "GET")
+    tested, base = (polls[f"/v1/runs/{run.run_id}"] for run in server.world.runs)
+    assert base <= 1.2 * tested
+    assert base + tested < 300

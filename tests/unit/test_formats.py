@@ -78,7 +78,8 @@ summary, junit, document, outputs, commit_status, closing = (
     for name in ("summary", "junit", "json", "outputs", "status", "log")
 )
 EXPECTED_URLS = re.compile(
-    rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(EARLIER_URL)}|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)})"
+    rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(EARLIER_URL)}|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)}|"
+    rf"{re.escape(RUN_URL.rsplit('/runs/')[0])}/reports/new\?run_ids=[\w%,.~-]+)"
 )
 # Text that GitHub acts on after rendering: mentions, issues, URLs, emoji codes.
 ACTIVE_MARKUP = re.compile(r"@\w|#\d|\bGH-\d|\bwww\.|\w://|:[a-z0-9_+-]+:", re.IGNORECASE)

@@ -186,6 +186,12 @@ class Inputs(NamedTuple):
         WHAT, fields.identifiers(100), "Up to 100 mutations. Cannot be combined with `mutation_id`.", usual_length=26
     )
     iteration_count: int = declare(WHAT, fields.whole(1), "Number of times that each test case runs.", "1")
+    max_parallel_runs: int | None = declare(
+        WHAT,
+        fields.optional(fields.whole(1)),
+        "With several agents, personas or test sets: how many of their runs may be under way at a time. Empty: all. "
+        "A base agent's run does not count. With `mode: launch`, it limits how many are launched at a time.",
+    )
     max_simulations: int | None = declare(
         WHAT,
         fields.optional(fields.whole(1)),
@@ -294,6 +300,12 @@ class Inputs(NamedTuple):
         WAITING,
         fields.optional(fields.seconds(1, LONGEST_WAIT)),
         "Stop waiting if a started run makes no progress for this many seconds: verdict `timed_out`.",
+    )
+    abort_after_failures: int | None = declare(
+        WAITING,
+        fields.optional(fields.whole(1)),
+        "Cancel the run as soon as this many simulations have failed and none has completed: verdict `failed`. An "
+        "agent that cannot be reached then costs no more.",
     )
     on_timeout: str = declare(
         WAITING,

@@ -23,6 +23,11 @@ API_GUIDE: Final = "https://docs.coval.dev"
 LONGEST_WAIT: Final = 60.0  # s, even if Retry-After asks for more; a longer pause could hide the end of the run
 STATUS_PAGE: Final = "https://status.coval.dev"
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
+TRY_LATER: Final = "Check whether Coval has an incident, and re-run the job later."
+TOO_MANY: Final = (
+    "Coval limits how much runs at a time: lower concurrency, or max_parallel_runs if the step has several legs, and "
+    "re-run the job later."
+)
 TRANSIENT_STATUSES: Final = frozenset({408, 429})  # besides 500 and above
 INVALID_STATUSES: Final = frozenset({400, 413, 422})  # the request itself must change
 ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an existing resource
@@ -127,6 +132,7 @@ def response_problem(request: Request, response: Response, *, now: float, reache
     status = response.status
     body = read_error(response.body, response.headers)
     what = f"{request} returned {status}" + (f" ({body})." if str(body) else ".")
+    launches = request.method == "POST"
     if status in TRANSIENT_STATUSES or status >= 500:
         return Unavailable(
             "Coval unavailable",
@@ -135,10 +141,9 @@ def response_problem(request: Request, response: Response, *, now: float, reache
             arrived=not ((status == 429 and body.is_json) or (status == 503 and body.is_coval)),
             retry_after=seconds_to_wait(response.headers.get("Retry-After"), now),
             call=str(request),
-            advice="Check whether Coval has an incident, and re-run the job later.",
+            advice=TOO_MANY if launches and status == 429 else TRY_LATER,
             link=STATUS_PAGE,
         )
-    launches = request.method == "POST"
     interim = status < 200  # the final response would have followed, but the connection is closed
     if interim or (reached and not launches and (not body.is_json or status in ODD_STATUSES)):
         return Unavailable("Coval unavailable", what, arrived=True, call=str(request), advice=NOT_COVAL)

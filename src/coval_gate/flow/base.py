@@ -19,17 +19,17 @@ from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
-from coval_gate.model.run import Completed, NotCompleted
+from coval_gate.model.run import Completed, TimedOut
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coval_gate.base.clock import Clock
     from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
     from coval_gate.model.baseline import NotFoundKind
-    from coval_gate.model.run import Outcome
     from coval_gate.runs.legs import Leg, Session, Trial
 
 T = TypeVar("T")
@@ -59,13 +59,15 @@ def accompany(
             continue
         try:
             trial = yield from launch(len(base.outcomes))
-            outcome = yield from _while(is_needed, follow_trial(session, progress, trial, _criteria(base)))
+            following = follow_trial(session, progress, trial, _criteria(base))
+            outcome = yield from _while(is_needed, following, session.clock)
         except GateError as error:
             session.log(f"The base has no run to compare with: {error.what}")
             base.outcomes.append(error)
         else:
             if outcome:
                 base.outcomes.append(outcome)
+            if isinstance(outcome, Completed):
                 yield from _log_checks(session, base, outcome)
 
 
@@ -91,7 +93,7 @@ def base_beside(leg: Leg, number: int) -> Procedure[Baseline | None]:
         return Baseline(source=source, missing=NotFoundReason(kind="unreadable", text=reason))
     trial = base.trials[number]
     if not isinstance(outcome, Completed):
-        kind: NotFoundKind = "not_completed" if isinstance(outcome, NotCompleted) else "not_over"
+        kind: NotFoundKind = "not_over" if isinstance(outcome, TimedOut) else "not_completed"
         status = trial.run.status if trial.run else ""
         return Baseline(source=source, missing=NotFoundReason(kind=kind, run_id=trial.run_id, status=status))
     judgement = yield from beside(partial(judge_outcome, outcome, _of_data(_criteria(base))))
@@ -106,13 +108,18 @@ def source_of(base: Leg) -> BaselineSource:
     return BaselineSource(kind="base_agent", name=ids_of(base.inputs)["agent_id"])
 
 
-def _while(goes_on: Callable[[], bool], procedure: Procedure[T]) -> Procedure[T | None]:
-    """Run a procedure as long as `goes_on` returns True; return None if it is given up."""
+def _while(goes_on: Callable[[], bool], procedure: Procedure[T], clock: Clock) -> Procedure[T | None]:
+    """Run a procedure as long as `goes_on` returns True, which is looked at while it waits; None if it is given up."""
     try:
         wait = next(procedure)
+        due = clock.now() + wait.seconds
         while goes_on():
-            yield Wait(min(wait.seconds, PAUSE), wait.calls)
+            left = due - clock.now()
+            if left > 0 and not any(call.ended for call in wait.calls):
+                yield Wait(min(left, PAUSE), wait.calls)
+                continue
             wait = next(procedure)
+            due = clock.now() + wait.seconds
     except StopIteration as end:
         result: T = end.value
         return result
@@ -130,7 +137,7 @@ def _of_data(criteria: Criteria) -> Criteria:
     return replace(criteria, thresholds=(), use_metric_targets=False, forbidden=None, confidence=None)
 
 
-def _log_checks(session: Session, base: Leg, outcome: Outcome) -> Procedure[None]:
+def _log_checks(session: Session, base: Leg, outcome: Completed) -> Procedure[None]:
     """Log how the base does by itself, which only informs: what compares with nothing is all that it has."""
     with suppress(GateError):
         criteria = _criteria(base)

@@ -13,7 +13,7 @@ from coval_gate.ci.host import BASE, LEG, ROLE, TESTED, with_run_metadata
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
-from coval_gate.model.run import Run
+from coval_gate.model.run import Aborted, Run
 from coval_gate.runs import earlier
 from coval_gate.runs.collect import follow
 from coval_gate.runs.launch import differences, not_shown
@@ -50,6 +50,7 @@ def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: C
     with session.group(waiting_title(left)):
         watching = _unless_cancelled(session, progress, trial, follow_run())
         outcome = (yield from watching) or (yield from follow_run())
+    trial.is_hopeless = isinstance(outcome, Aborted)
     yield from _check_selection(session, progress, trial)
     return outcome
 

@@ -31,7 +31,7 @@ from coval_gate.judge.criteria import (
 )
 from coval_gate.judge.drift import drift_checks
 from coval_gate.judge.evaluate import evaluate
-from coval_gate.judge.judgement import conclude, not_completed, timed_out
+from coval_gate.judge.judgement import aborted, conclude, not_completed, timed_out
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.problems import (
     Accepted,
@@ -49,7 +49,7 @@ from coval_gate.judge.problems import (
 from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
-from coval_gate.model.run import Completed, NotCompleted
+from coval_gate.model.run import Aborted, Completed, NotCompleted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -84,6 +84,8 @@ def judge_outcome(
             return judge(result, criteria, baseline=baseline, base=base, drift=drift, late=late)
         case NotCompleted():
             return not_completed(outcome)
+        case Aborted():
+            return aborted(outcome)
     return timed_out(outcome)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import COMPLETED_WITH_FAILURES, GRAVITY, LAUNCHED, OF_LEGS, SKIPPED, TIMEOUT, Verdict
-from coval_gate.model.run import Completed, NotCompleted, TimedOut
+from coval_gate.model.run import Aborted, Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, COMPLETED, ERROR, FAILED
 
 if TYPE_CHECKING:
@@ -52,7 +52,16 @@ class Errored(NamedTuple):
 
 
 Cause = (
-    Completed | NotCompleted | TimedOut | Launched | StepInterrupted | Unfinished | Skipped | RunsCancelled | Errored
+    Completed
+    | NotCompleted
+    | TimedOut
+    | Aborted
+    | Launched
+    | StepInterrupted
+    | Unfinished
+    | Skipped
+    | RunsCancelled
+    | Errored
 )
 
 
@@ -104,7 +113,7 @@ class Judgement(NamedTuple):
     @property
     def is_of_step(self) -> bool:
         """Whether it is about the step, not about a run that ended."""
-        return not isinstance(self.cause, Completed | NotCompleted | TimedOut)
+        return not isinstance(self.cause, Completed | NotCompleted | TimedOut | Aborted)
 
     @property
     def passed_flaky(self) -> bool:
@@ -255,6 +264,11 @@ def not_completed(outcome: NotCompleted) -> Judgement:
     return Judgement(verdict=verdict, status=status, cause=outcome)
 
 
+def aborted(outcome: Aborted) -> Judgement:
+    """Judge a run that was given up because its simulations failed."""
+    return Judgement(verdict=Verdict.FAILED, status=FAILED, cause=outcome)
+
+
 def timed_out(outcome: TimedOut) -> Judgement:
     """Judge a run that had not ended when a limit passed."""
     return Judgement(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=outcome)
@@ -318,6 +332,8 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
     if isinstance(cause, NotCompleted):
         run = cause.run._replace(error=redact(cause.run.error), error_status=redact(cause.run.error_status))
         cause = NotCompleted(run=run)
+    if isinstance(cause, Aborted):
+        cause = cause._replace(error=redact(cause.error))
     if cancellation:
         cancellation = cancellation._replace(reason=redact(cancellation.reason))
     if repetition and (unusable := repetition.unusable):

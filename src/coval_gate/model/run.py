@@ -111,7 +111,18 @@ class TimedOut(NamedTuple):
     reopened: bool = False
 
 
-Outcome = Completed | NotCompleted | TimedOut
+class Aborted(NamedTuple):
+    """So many simulations of the run failed, and none completed, that the step gave it up; `run` is the last poll.
+
+    `error`: the most common error of its simulations; empty where Coval shows none.
+    """
+
+    run: Run
+    failed: int
+    error: str = ""
+
+
+Outcome = Completed | NotCompleted | TimedOut | Aborted
 
 
 class Cancellation(NamedTuple):

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlsplit
 
 from coval_gate import __version__
 from coval_gate.base.secret import Secret
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 
+MOST_COMPARED: Final = 50  # runs on the page that compares them
 USUAL_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 NAMED: Final = {"test_set_id": "test set", "persona_id": "persona"}  # in a heading
 IMAGE: Final = "coval-gate"  # as README builds it
@@ -117,8 +119,17 @@ def links(report: Report, *, with_runs: bool = True) -> dict[str, str]:
     """Return the links of a report: URLs by their texts."""
     runs = [run for leg in report.legs for run in leg.runs] if with_runs else []
     pages = {"Open the run in Coval" if len(runs) == 1 else f"Open run {run.run_id}": run.run_url for run in runs}
+    pages |= {"Open the runs side by side": _side_by_side(report)}
     pages |= {"Workflow run": report.context.run_url, "Read more": read_more(report.judgement)}
     return {name: url for name, url in pages.items() if url}
+
+
+def _side_by_side(report: Report) -> str:
+    """Return the page of Coval that compares the runs; empty for one run, and where the organization is unknown."""
+    ids, home = report.run_ids, report.legs[0].dashboard_url if report.legs else ""
+    if not 1 < len(ids) <= MOST_COMPARED or not urlsplit(home).path.strip("/"):
+        return ""
+    return f"{home}/reports/new?run_ids={','.join(quote(id_, safe='') for id_ in ids)}"
 
 
 def run_page(leg: LegReport, run: Run) -> str:

@@ -185,6 +185,8 @@ class Cleanup:
     def leaves(self, verdict: Verdict | None) -> bool:
         """Return whether the inputs say to leave the run of a leg with this verdict alone."""
         trial, inputs = self.trial, self.session.inputs
+        if trial.is_hopeless:
+            return False
         if trial.is_cancelling:
             return False  # a signal came while the run was being cancelled, and how far that got is not known
         if trial.repetition and verdict is not Verdict.CANCELLED:

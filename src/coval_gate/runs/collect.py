@@ -9,16 +9,17 @@ look showed.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.base.errors import NotFound
+from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import one_line
 from coval_gate.base.times import COLLECTING
 from coval_gate.judge.evaluate import population
 from coval_gate.model.results import RunResult
-from coval_gate.model.run import Completed, NotCompleted, TimedOut
+from coval_gate.model.run import Aborted, Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.definitions import (
     OPTIONAL_TIME,
@@ -222,6 +223,16 @@ def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
     return one_line(": ".join(filter(None, texts)))
 
 
+def _most_common_error(session: Session, run_id: str) -> Procedure[str]:
+    """Return the error that most of the run's simulations have, if Coval shows it in time."""
+    until = min(session.deadline, session.clock.now() + OPTIONAL_TIME)
+    with suppress(CovalError):
+        simulations = yield from session.client.list_simulations(run_id, until=until)
+        errors = Counter(one_line(simulation.error) for simulation in simulations if simulation.error)
+        return max(errors, key=lambda text: errors[text], default="")
+    return ""
+
+
 def follow(
     session: Session, run_id: str, *, criteria: Criteria, progress: ProgressLog, record: Callable[[Run], None]
 ) -> Procedure[Outcome]:
@@ -236,6 +247,8 @@ def follow(
             return ended._replace(reopened=reopened)
         if isinstance(ended, NotCompleted):
             return ended
+        if isinstance(ended, Aborted):
+            return ended._replace(error=(yield from _most_common_error(session, run_id)))
         collected = yield from collect(session, ended, criteria, record=record)
         if isinstance(collected, Completed):
             now = session.clock.now()

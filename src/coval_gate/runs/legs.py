@@ -66,9 +66,10 @@ class Trial:
     to differ from the inputs. `judgement` is about this run alone.
 
     `is_base`: it is a run of the base agent. `is_active`: from just before the launch until the run needs no
-    cancelling. `post_cancels`: the post step must cancel it. `owes_mark`: the gate failed the run, which does not have
-    the mark yet. `ended`: what became of a run that the step stopped waiting for. `save` hands all of it to the post
-    step, and may raise RunnerError."""
+    cancelling. `is_hopeless`: the step gave it up, because its simulations fail. `post_cancels`: the post step must
+    cancel it. `owes_mark`: the gate failed the run, which does not have the mark yet. `ended`: what became of a run
+    that the step stopped waiting for. `save` hands all of it to the post step, and may raise RunnerError.
+    """
 
     def __init__(
         self,
@@ -98,6 +99,7 @@ class Trial:
         self.judgement: Judgement | None = None
         self.is_active = False
         self.is_cancelling = False
+        self.is_hopeless = False
         self.post_cancels = False
         self.owes_mark = False
         self.ended: Cancellation | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.base.errors import NotFound, Unavailable
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import duration, one_line, plural, quoted, stopwatch
-from coval_gate.model.run import Limit, NotCompleted, TimedOut
+from coval_gate.model.run import Aborted, Limit, NotCompleted, TimedOut
 from coval_gate.model.statuses import COMPLETED, DELETED
 from coval_gate.runs.polling import LONGEST_PAUSE, Observation, expected_end, next_pause
 
@@ -116,8 +116,8 @@ def waiting_title(max_wait_time: float) -> str:
 
 def watch(
     session: Session, run_id: str, *, progress: ProgressLog, record: Callable[[Run], None]
-) -> Procedure[Run | NotCompleted | TimedOut]:
-    """Poll the run until it is over or a limit passes. Returns the run if it completed.
+) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
+    """Poll the run until it is over, a limit passes, or too many simulations fail. Returns the run if it completed.
 
     The last poll is when a limit passes, or earlier by the time that Coval takes to respond. `record` takes what each
     poll showed. Raises CovalError as `Client.get_run`.
@@ -127,6 +127,7 @@ def watch(
     passes_at = session.deadline
     longest = LONGEST_PAUSE * math.sqrt(session.legs) if inputs.check_interval is None else inputs.check_interval
     history: list[Observation] = []
+    failing = 0  # polls in a row that show a run to abort; one may be damaged
     run: Run | None = None
     while True:
         run = yield from _poll(session, run_id, limit=passes_at, last=run, progress=progress)
@@ -136,11 +137,20 @@ def watch(
         progress.add(run, expected_end(history))
         if run.is_over:
             return run if run.status == COMPLETED else NotCompleted(run=run)
+        failing = failing + 1 if _is_hopeless(run, inputs.abort_after_failures) else 0
+        if failing > 1 and run.progress:
+            return Aborted(run=run, failed=run.progress.failed)
         limit, passes_at = patience.next_limit(run, now)
         if now + client.lead >= passes_at:
             return TimedOut(run=run, limit=limit)
         last_poll = max(passes_at - LEAD * client.lead, now)
         yield Wait(min(next_pause(history, longest=longest, runs=session.legs), last_poll - now))
+
+
+def _is_hopeless(run: Run, most: int | None) -> bool:
+    """Return whether at least `most` simulations have failed, and none has completed; False where none may be."""
+    progress = run.progress
+    return most is not None and progress is not None and progress.failed >= most and not progress.completed
 
 
 def overall_limit(session: Session) -> Limit:

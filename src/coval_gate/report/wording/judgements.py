@@ -9,13 +9,13 @@ from coval_gate.base.text import duration, one_line, plural, shortened_at_word, 
 from coval_gate.config.checks import missing_key_reason
 from coval_gate.judge.judgement import Errored, Launched, RunsCancelled, Skipped, StepInterrupted, Unfinished
 from coval_gate.judge.verdict import LAUNCHED, Verdict
-from coval_gate.model.run import Completed, NotCompleted, TimedOut
+from coval_gate.model.run import Aborted, Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, DELETED
 from coval_gate.report.wording import UNFINISHED
 from coval_gate.report.wording.clauses import all_runs_text, ran_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import Judgement, Repetition
@@ -57,6 +57,13 @@ ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not
 DOUBTFUL: Final = "Doubtful criterion"
 LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
 NOTHING_LEFT: Final = ("cancelled", "over", "gone", "not_launched")  # no later step can wait for such a run
+TITLES_OF_CAUSES: Final[Mapping[type, str]] = {
+    TimedOut: "Timed out",
+    Aborted: "Run aborted",
+    StepInterrupted: "Cancelled",
+    Unfinished: "Unfinished",
+    Skipped: "Skipped",
+}
 NOTHING_DONE: Final = ("gone", "not_launched")
 
 
@@ -76,17 +83,9 @@ def title(judgement: Judgement) -> str:
             return TITLES.get(judgement.verdict, "") if judgement.verdict else ""
         case NotCompleted():
             return TITLES_NOT_COMPLETED[judgement.verdict or Verdict.ERROR]
-        case TimedOut():
-            return "Timed out"
-        case StepInterrupted():
-            return "Cancelled"
-        case Unfinished():
-            return "Unfinished"
-        case Skipped():
-            return "Skipped"
         case Errored(title=text):
             return text
-    return ""
+    return TITLES_OF_CAUSES.get(type(judgement.cause), "")
 
 
 def headline(judgement: Judgement, limit: int) -> str:
@@ -131,12 +130,14 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
     return (f"{legs.decisive}: {first}", *more)
 
 
-def _own_reasons(judgement: Judgement) -> tuple[str, ...]:
+def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a case for each cause
     match judgement.cause:
         case Completed(late=late):
             return _completed_reasons(judgement, late)
         case NotCompleted(run=run):
             return (_not_completed_reason(run),)
+        case Aborted(run=run, failed=failed, error=error):
+            return (_aborted_reason(run, failed, error),)
         case TimedOut(run=run, limit=limit, reopened=reopened):
             return (_timed_out_reason(run, limit, reopened=reopened),)
         case Launched():
@@ -155,6 +156,12 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:
     assert_never(judgement.cause)
 
 
+def _aborted_reason(run: Run, failed: int, error: str) -> str:
+    total = f" of {run.progress.total:,}" if run.progress else ""
+    most = f" Most failed with: {error}" if error else ""
+    return f"The first {failed:,}{total} simulations failed and none completed, as abort_after_failures forbids.{most}"
+
+
 def advice(judgement: Judgement) -> str:
     """Return what became of the run, and what to do about the verdict, in lines; empty where there is nothing to do."""
     if judgement.verdict is Verdict.TIMED_OUT:
@@ -163,6 +170,8 @@ def advice(judgement: Judgement) -> str:
         own = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
         return "\n".join(filter(None, (_left_text(judgement), own, *doubt_lines(judgement))))
     lines = [*_repetition_lines(judgement.repetition)] if judgement.repetition else []
+    if isinstance(judgement.cause, Aborted):
+        lines += [_left_text(judgement), "Check that the agent can be reached."]
     if judgement.passed_unjudged:
         lines.append(_unjudged_text(judgement))
     if judgement.is_red_against_baseline:

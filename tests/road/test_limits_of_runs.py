@@ -1,0 +1,121 @@
+"""How many runs are under way at a time, and when a run is given up because its simulations fail."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
+from coval_sandbox.world import World
+from road.test_several_legs import PERSONAS, SETS, legs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_sandbox.server import Server
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+
+class Counting(World):
+    """A world that notes how many runs were under way after each launch."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self.under_way: list[int] = []
+
+    def launch(self, body: object) -> dict[str, Any]:
+        """Launch a run."""
+        launched = super().launch(body)
+        self.under_way.append(len(self.unfinished))
+        return launched
+
+
+@pytest.mark.parametrize(("most", "expected"), [("", 4), ("1", 1), ("2", 2), ("9", 4)])
+def test_so_many_runs_are_under_way_at_a_time(most: str, expected: int, run_step: RunStep, clock: VirtualClock) -> None:
+    world = Counting(clock.time)
+    result, _ = run_step(world=world, persona_id=PERSONAS, test_set_id=SETS, max_parallel_runs=most)
+    assert (len(world.under_way), max(world.under_way)) == (4, expected)
+    assert {leg["status"] for leg in legs_of(result).values()} == {"COMPLETED"}
+
+
+def test_base_does_not_count(run_step: RunStep, clock: VirtualClock) -> None:
+    world = Counting(clock.time)
+    result, _ = run_step(
+        world=world,
+        agent_id=PREVIEW_ID,
+        base_agent_id=AGENT_ID,
+        test_set_id="passing1, passing2",
+        thresholds="Latency: avg <= base * 3",
+        max_parallel_runs="1",
+    )
+    assert (len(world.under_way), max(world.under_way)) == (4, 2)
+    assert result.outputs["verdict"] == "passed"
+
+
+def test_leg_whose_turn_does_not_come_is_an_error(run_step: RunStep) -> None:
+    result, server = run_step(test_set_id="stuck001, passing1", max_parallel_runs="1", max_wait_time="120")
+    assert len(server.world.runs) == 1
+    assert {name: leg["verdict"] for name, leg in legs_of(result).items()} == {
+        "stuck001": "timed_out",
+        "passing1": "error",
+    }
+    assert result.outputs["reason"] == (
+        "passing1: max_wait_time was over before this leg's turn came (max_parallel_runs: 1)."
+    )
+
+
+def test_interrupted_step_launches_no_leg_that_waits_for_its_turn(run_step: RunStep, clock: VirtualClock) -> None:
+    clock.at(20, clock.interrupt)
+    result, server = run_step(test_set_id="slow0001, passing1", max_parallel_runs="1")
+    assert (result.outputs["verdict"], len(server.world.runs), server.world.unfinished) == ("cancelled", 1, ())
+
+
+@pytest.mark.parametrize(("most", "aborts"), [("3", True), ("1", True), ("11", False), ("", False)])
+def test_run_whose_simulations_fail_is_aborted(
+    most: str,
+    aborts: bool,
+    run_step: RunStep,
+    clock: VirtualClock,
+) -> None:
+    result, server = run_step(test_set_id="allFail1", abort_after_failures=most, repeat_on_failure="1")
+    (run, *repetitions) = server.world.runs
+    assert result.outputs["verdict"] == "failed"
+    assert (run.cancel_time is not None) is aborts
+    assert bool(repetitions) is not aborts, "an aborted run is not repeated"
+    if aborts:
+        reason = result.outputs["reason"]
+        assert reason.startswith("The first "), reason
+        assert "simulations failed and none completed, as abort_after_failures forbids. Most failed with: " in reason
+        (error,) = result.annotations("error")
+        assert error.data.splitlines()[1:3] == ["The run was cancelled.", "Check that the agent can be reached."]
+        assert server.world.unfinished == ()
+        assert clock.now() < 60
+
+
+@pytest.mark.parametrize("test_set_id", ["someFail", "noProgrs", "passing1"])
+def test_run_that_completes_simulations_or_shows_no_progress_is_not_aborted(
+    test_set_id: str, run_step: RunStep
+) -> None:
+    result, server = run_step(test_set_id=test_set_id, abort_after_failures="1", max_failed_simulations="100%")
+    (run,) = server.world.runs
+    assert (run.cancel_time, result.outputs["status"].startswith("COMPLETED")) == (None, True)
+
+
+def test_one_damaged_poll_aborts_nothing(run_step: RunStep) -> None:
+    progress = {"total_test_cases": 10, "completed_test_cases": 0, "failed_test_cases": 9}
+    damaged = json.dumps({"run": {"run_id": "x", "status": "IN PROGRESS", "progress": progress}})
+    result, _ = run_step(f"GET /runs/* #4 -> json {damaged}", abort_after_failures="2")
+    assert result.outputs["verdict"] in ("passed", "error")
+
+
+def test_leg_is_aborted_by_itself(run_step: RunStep) -> None:
+    result, server = run_step(test_set_id="passing1, allFail1", abort_after_failures="2")
+    assert {name: leg["verdict"] for name, leg in legs_of(result).items()} == {
+        "passing1": "passed",
+        "allFail1": "failed",
+    }
+    assert [run.cancel_time is not None for run in server.world.runs] == [False, True]
