@@ -70,11 +70,22 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
     """Do what the inputs ask for; an error is a judgement, too. Raises Interrupted."""
     try:
         inputs = read_inputs(progress)
+        if inputs.run_template_id and inputs.api_key is not None:
+            from coval_gate.flow.template import expand
+
+            inputs = yield from expand(progress)
+        if inputs.mode == "plan":
+            from coval_gate.flow.plan import plan_step
+
+            progress.legs = plan(inputs)
+            yield from _own_parts(progress)
+            return (yield from plan_step(progress))
         if inputs.api_key is None:
             from coval_gate.judge.judgement import skipped
 
             return skipped(progress.context.secrets_withheld_from)
         progress.legs = plan(inputs)
+        yield from _own_parts(progress)
         yield from locate(progress)
         return (yield from MODES[inputs.mode](progress.session(), progress))
     except GateError as error:
@@ -85,6 +96,14 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
     from coval_gate.judge.judgement import errored
 
     return errored(problem)
+
+
+def _own_parts(progress: Progress) -> Procedure[None]:
+    """Leave each leg what is its own of a run template, if one is used."""
+    if progress.template:
+        from coval_gate.flow.template import with_own_parts
+
+        progress.legs = yield from with_own_parts(progress.session(), progress)
 
 
 def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:

@@ -21,13 +21,22 @@ EXCEPTIONS = {
     "Launch.open_call",  # callers wait for it, and do not read it
     "LaunchRequest.config_overrides",  # the users' own
     "Run.metadata",  # likewise
+    "RunTemplate.customer",  # likewise
 }
 FACE = {  # what other packages may import from coval/: no reader of JSON
     "coval_gate.coval.client": {"Client", "Launch", "connect"},
     "coval_gate.coval.errors": {"unavailable"},
     "coval_gate.coval.runs": {"RunFilter"},
     "coval_gate.coval.launch": {"LaunchRequest"},
-    "coval_gate.coval.resources": {"Agent", "MetricDefinition", "MetricOutput", "Persona", "TestCase", "TestSet"},
+    "coval_gate.coval.resources": {
+        "Agent",
+        "MetricDefinition",
+        "MetricOutput",
+        "Persona",
+        "RunTemplate",
+        "TestCase",
+        "TestSet",
+    },
 }
 FIELDS = "|".join([*RunFilter._fields, "run_id", "create_time"])
 QUERY = re.compile(rf'\b({FIELDS})(<=|>=|!=|=|<|>)"|\bAND\b|^(order_by|page_size|page_token|next_page_token)$')

@@ -40,10 +40,12 @@ class GateError(Exception):
 class InputError(GateError):
     """One or more invalid inputs. `problems` has a sentence for each, possibly with further lines.
 
-    `what` has the first sentence in full and names the other inputs, because some readers see nothing else.
+    `pairs` has the same apart: the input's name, and what is wrong. `what` has the first sentence in full and names the
+    other inputs, because some readers see nothing else.
     """
 
     def __init__(self, problems: Sequence[tuple[str, str]], *, advice: str = "", link: str = "") -> None:
+        self.pairs = tuple(problems)
         self.problems = tuple(f"{name}{'' if problem[:1] == ',' else ' '}{problem}" for name, problem in problems)
         first, _, more = self.problems[0].partition("\n")
         lines = [line for line in (more, advice) if line]

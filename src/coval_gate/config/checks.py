@@ -165,7 +165,7 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
     ]
     if inputs.base_agent_id:
         yield from _base_contradictions(inputs, bool(with_itself))
-    elif with_itself and inputs.mode == "run" and not (inputs.mutation_id or inputs.mutation_ids):
+    elif with_itself and acts_as(inputs) == "run" and not (inputs.mutation_id or inputs.mutation_ids):
         (first, *_) = with_itself
         yield Problem(
             "thresholds",
@@ -192,7 +192,7 @@ def _base_contradictions(inputs: Inputs, is_used: bool) -> Iterator[Problem]:
             "base_agent_id",
             "cannot be combined with mutations, which are compared with the agent itself; leave one of the two out.",
         )
-    elif not is_used and inputs.mode == "run":
+    elif not is_used and acts_as(inputs) == "run":
         yield Problem(
             "base_agent_id", "requires a threshold that compares with base, such as `Latency: avg <= base * 1.1`."
         )
@@ -259,6 +259,7 @@ def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[s
     ]
     skips = inputs.on_missing_api_key == "skip"
     key_is_missing = inputs.api_key is None and "api_key" not in wrong and not (skips and withheld)
+    key_is_missing &= inputs.mode != "plan"  # which checks what it can
     if key_is_missing:
         reason = missing_key_reason(withheld)
         reason += "; on_missing_api_key: skip is for pull requests from forks and from Dependabot" if skips else ""
@@ -285,7 +286,7 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
         warnings.append(f"iteration_count is {inputs.iteration_count}; Coval may reject more than {MOST_ITERATIONS}.")
     if inputs.concurrency > MOST_CONCURRENT:
         warnings.append(f"concurrency is {inputs.concurrency}; Coval may reject more than {MOST_CONCURRENT}.")
-    judges = inputs.mode in MODES[GATE]
+    judges = acts_as(inputs) in MODES[GATE]
     if judges and inputs.include_transcripts != "none" and not (inputs.html_path or inputs.digest_path):
         warnings.append("include_transcripts shows no transcripts without html_path or digest_path.")
     if judges and inputs.annotate_file and not (inputs.annotations or inputs.check_run):
@@ -330,7 +331,7 @@ def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
             )
         return
     for name in LAUNCH_IDS:
-        if not getattr(inputs, name):
+        if not getattr(inputs, name) and not inputs.run_template_id:
             yield Problem(name, f"is required in mode {inputs.mode}.")
     if (legs := math.prod(len(getattr(inputs, name)) for name in LAUNCH_IDS)) > MOST_LEGS:
         most = max(LAUNCH_IDS, key=lambda name: len(getattr(inputs, name)))
@@ -342,15 +343,20 @@ def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
         yield Problem("run_id", f"must be empty in mode {inputs.mode}, which launches a run; mode wait waits for one.")
 
 
+def acts_as(inputs: Inputs) -> str:
+    """Return the mode whose inputs count: a plan is about a step in mode run."""
+    return "run" if inputs.mode == "plan" else inputs.mode
+
+
 def _unused(inputs: Inputs) -> Iterator[Input]:
     """Yield the inputs that the user set, but that have no effect in the step's mode."""
     for declaration in declared():
-        if inputs.mode not in declaration.modes and getattr(inputs, declaration.name) != declaration.default_value:
+        if acts_as(inputs) not in declaration.modes and getattr(inputs, declaration.name) != declaration.default_value:
             yield declaration
 
 
 def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    judges = inputs.mode in MODES[GATE]
+    judges = acts_as(inputs) in MODES[GATE]
     for unused in _unused(inputs):
         if unused.group == GATE:  # the user would take the check for a verdict
             why = "launches" if judges else "judges"
@@ -387,7 +393,7 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 def wanted_pages(inputs: Inputs) -> list[str]:
     """Return the inputs that request a page of the CI system."""
     pages = [page for page in ("comment", *OF_COMMIT) if getattr(inputs, page) not in ("", "never")]
-    return pages if inputs.mode != "cancel" else []
+    return pages if inputs.mode not in ("cancel", "plan") else []
 
 
 def missing_key_reason(withheld: str) -> str:

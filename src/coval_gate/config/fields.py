@@ -49,6 +49,10 @@ class Field(NamedTuple, Generic[T]):
     write: Callable[[T], str] | None = None
 
 
+class Unset(int):
+    """A number that the user did not write, where that differs from writing the same number."""
+
+
 class Allowance(NamedTuple):
     """How many items of a total may be missing: `most`, or `most` percent of the total."""
 
@@ -180,6 +184,11 @@ def selection(most: int) -> Field[tuple[str, ...]]:
 def texts(most: int, longest: int) -> Field[tuple[str, ...]]:
     """Return a field for a list of at most `most` texts, in order, without duplicates."""
     return _list("list", most, text(longest).parse)
+
+
+def count() -> Field[int]:
+    """Return a field for a whole number above 0, which is 1 if it is not written."""
+    return whole(1)._replace(empty=Unset(1))
 
 
 def whole(least: int, most: int | None = None) -> Field[int]:

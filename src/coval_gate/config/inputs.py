@@ -31,7 +31,7 @@ WAITING: Final = "Waiting"
 GATE: Final = "Gate"
 REPORT: Final = "Report"
 
-ALL_MODES: Final = ("run", "launch", "wait", "cancel")
+ALL_MODES: Final = ("run", "launch", "wait", "cancel", "plan")
 LAUNCHING_MODES, WAITING_MODES, TAKING_MODES = ("run", "launch"), ("run", "wait"), ("wait", "cancel")
 RUNNING_MODES: Final = ("run", "launch", "wait")
 MODES: Final = {  # the modes in which a group's inputs have an effect; an input may declare its own
@@ -171,6 +171,13 @@ class Inputs(NamedTuple):
         usual_length=22,
         modes=("run", "launch"),
     )
+    run_template_id: str = declare(
+        WHAT,
+        fields.identifier(),
+        "A run template in Coval. Its agents, personas, test sets and options are used where the step's inputs are "
+        "empty. Tags add up. The API key needs the permission `run-templates:read`.",
+        usual_length=22,
+    )
     metric_ids: tuple[str, ...] = declare(
         WHAT, fields.identifiers(500), "Metrics to evaluate. Empty: the agent's default metrics.", usual_length=22
     )
@@ -185,7 +192,9 @@ class Inputs(NamedTuple):
     mutation_ids: tuple[str, ...] = declare(
         WHAT, fields.identifiers(100), "Up to 100 mutations. Cannot be combined with `mutation_id`.", usual_length=26
     )
-    iteration_count: int = declare(WHAT, fields.whole(1), "Number of times that each test case runs.", "1")
+    iteration_count: int = declare(
+        WHAT, fields.count(), "Number of times that each test case runs. Empty: 1, or as the template says."
+    )
     max_parallel_runs: int | None = declare(
         WHAT,
         fields.optional(fields.whole(1)),
@@ -199,7 +208,9 @@ class Inputs(NamedTuple):
         "A repetition that would exceed it is not launched. The API key needs the permission `test-sets:read`, unless "
         "`test_case_ids` is set.",
     )
-    concurrency: int = declare(WHAT, fields.whole(1), "Number of simulations that run at the same time.", "1")
+    concurrency: int = declare(
+        WHAT, fields.count(), "Number of simulations that run at the same time. Empty: 1, or as the template says."
+    )
     sub_sample_size: int | None = declare(
         WHAT, fields.optional(fields.whole(0)), "Number of test cases to run, drawn at random. Empty or 0: all of them."
     )
@@ -242,7 +253,8 @@ class Inputs(NamedTuple):
         MODE,
         fields.choice(*ALL_MODES),
         "`run` launches a run and waits for it. `launch` launches a run and ends. `wait` waits for the run in "
-        "`run_id`. `cancel` cancels the unfinished runs in `run_id`.",
+        "`run_id`. `cancel` cancels the unfinished runs in `run_id`. `plan` launches nothing: it looks "
+        "everything up that `run` would need, and shows what that would launch.",
         "run",
     )
     run_id: tuple[str, ...] = declare(

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from coval_gate.base.transport import Exchange, Response
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.launch import LaunchRequest
-    from coval_gate.coval.resources import Agent, MetricDefinition, MetricOutput, Persona, TestCase, TestSet
+    from coval_gate.coval.resources import (
+        Agent,
+        MetricDefinition,
+        MetricOutput,
+        Persona,
+        RunTemplate,
+        TestCase,
+        TestSet,
+    )
     from coval_gate.coval.runs import RunFilter
     from coval_gate.model.results import Simulation, Turn
     from coval_gate.model.run import Run
@@ -271,6 +279,19 @@ class Client:
         from coval_gate.coval.resources import read_test_set
 
         return self._calls.get("/test-sets", test_set_id, "test_set", read_test_set, until)
+
+    def get_run_template(self, template_id: str, *, until: float) -> Procedure[RunTemplate]:
+        """Return a run template. Raises as `get_run`."""
+        from coval_gate.coval.resources import read_template
+
+        return self._calls.get("/run-templates", template_id, "run_template", read_template, until)
+
+    def list_mutation_ids(self, agent_id: str, *, until: float) -> Procedure[tuple[str, ...]]:
+        """Return the ids of an agent's mutations. Raises as `get_run`."""
+        from coval_gate.coval.resources import read_mutation_id
+
+        path = f"/agents/{quote(agent_id, safe='')}/mutations"
+        return self._calls.entries(path, {}, "mutations", read_mutation_id, until)
 
     def get_persona(self, persona_id: str, *, until: float) -> Procedure[Persona]:
         """Return a persona. Raises as `get_run`."""

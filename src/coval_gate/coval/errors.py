@@ -76,6 +76,8 @@ RESOURCES: Final = {  # reads of single resources, by the first part of the path
     "metrics": CallRights("metrics:read", ("metric_ids", "thresholds", "fail_on_metric_id")),
     "agents": CallRights("agents:read", ("agent_id",)),
     "personas": CallRights("personas:read", ("persona_id",)),
+    "test-sets": CallRights("test-sets:read", ("test_set_id",)),
+    "run-templates": CallRights("run-templates:read", ("run_template_id",)),
 }
 LAUNCH: Final = CallRights("runs:write", ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids"))
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from itertools import islice, pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from coval_gate.base.text import json_in, one_line
@@ -55,9 +56,10 @@ Times = tuple[float | None, float | None]
 
 
 class Agent(NamedTuple):
-    """An agent. `metric_ids`: all metrics of its runs; empty if unknown."""
+    """An agent. `metric_ids`: all metrics of its runs; empty if unknown. `name`: empty if Coval shows none."""
 
     metric_ids: tuple[str, ...] = ()
+    name: str = ""
 
 
 class TestSet(NamedTuple):
@@ -68,6 +70,7 @@ class TestSet(NamedTuple):
 
     cases: int | None = None
     has_parameters: bool = False
+    name: str = ""
 
 
 class Persona(NamedTuple):
@@ -75,6 +78,25 @@ class Persona(NamedTuple):
 
     content: str
     update_time: str = ""
+    name: str = ""
+
+
+class RunTemplate(NamedTuple):
+    """A run template: what runs are launched with. What it does not set is empty or None."""
+
+    name: str = ""
+    agent_ids: tuple[str, ...] = ()
+    persona_ids: tuple[str, ...] = ()
+    test_set_ids: tuple[str, ...] = ()
+    metric_ids: tuple[str, ...] = ()
+    mutation_ids: tuple[str, ...] = ()
+    test_case_ids: tuple[str, ...] = ()
+    iteration_count: int | None = None
+    concurrency: int | None = None
+    sub_sample_size: int | None = None
+    sub_sample_seed: int | None = None
+    tags: tuple[str, ...] = ()
+    customer: Mapping[str, Any] = MappingProxyType({})
 
 
 class TestCase(NamedTuple):
@@ -108,19 +130,59 @@ class MetricOutput(NamedTuple):
 
 def read_agent(fields: Mapping[str, Any]) -> Agent:
     """Parse the `agent` object of `GET /agents/{id}`."""
-    return Agent(_all_texts(fields.get("metric_ids")))
+    return Agent(_all_texts(fields.get("metric_ids")), _own_name(fields))
+
+
+def _own_name(fields: Mapping[str, Any]) -> str:
+    return one_line(read_text(fields.get("display_name") or fields.get("name")), LABEL_LIMIT)
 
 
 def read_test_set(fields: Mapping[str, Any]) -> TestSet:
     """Parse the `test_set` object of `GET /test-sets/{id}`."""
     count = fields.get("test_case_count")
     is_count = isinstance(count, int) and not isinstance(count, bool) and count >= 0
-    return TestSet(count if is_count else None, bool(fields.get("parameters")))
+    return TestSet(count if is_count else None, bool(fields.get("parameters")), _own_name(fields))
+
+
+def read_template(fields: Mapping[str, Any]) -> RunTemplate:
+    """Parse the `run_template` object of `GET /run-templates/{id}`. Older ones have one id of each kind, not a list."""
+
+    def ids(name: str) -> tuple[str, ...]:
+        several = fields.get(f"{name}s")
+        return _all_texts(several if several is not None else [fields[name]] if fields.get(name) else [])
+
+    def number(name: str) -> int | None:
+        value = fields.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    metadata = fields.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    customer = metadata.get("customer", metadata)
+    return RunTemplate(
+        name=_own_name(fields),
+        agent_ids=ids("agent_id"),
+        persona_ids=ids("persona_id"),
+        test_set_ids=ids("test_set_id"),
+        metric_ids=ids("metric_id"),
+        mutation_ids=ids("mutation_id"),
+        test_case_ids=ids("test_case_id"),
+        iteration_count=number("iteration_count"),
+        concurrency=number("concurrency"),
+        sub_sample_size=number("sub_sample_size"),
+        sub_sample_seed=number("sub_sample_seed"),
+        tags=_all_texts(fields.get("tags")),
+        customer=customer if isinstance(customer, dict) else {},
+    )
+
+
+def read_mutation_id(fields: Mapping[str, Any]) -> str:
+    """Return the id of a mutation."""
+    return read_text(fields.get("id"))
 
 
 def read_persona(fields: Mapping[str, Any]) -> Persona:
     """Parse the `persona` object of `GET /personas/{id}`."""
-    return Persona(_content(fields), read_text(fields.get("update_time")))
+    return Persona(_content(fields), read_text(fields.get("update_time")), _own_name(fields))
 
 
 def read_test_case(fields: Mapping[str, Any]) -> TestCase:

@@ -22,6 +22,7 @@ from coval_gate.runs.legs import LEGS, Leg, Session, Trial, read_state, write_st
 if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.coval.launch import LaunchRequest
+    from coval_gate.coval.resources import RunTemplate
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
     from coval_gate.runs.tags import Tags
@@ -41,6 +42,7 @@ class Progress:
         self.context = Context()
         self.inputs, _ = parse_inputs({})
         self.legs: list[Leg] = []
+        self.template: RunTemplate | None = None
         self.launching = 0  # legs whose launch is under way
         self.is_announced = False  # on the commit's pages
         self._saved = ""

@@ -27,11 +27,11 @@ def plan_sizes(session: Session, progress: Progress, most: int) -> Procedure[Non
     """
     cases = yield from _cases(session, progress)
     for leg in progress.all_legs:
-        leg.planned = cases[ids_of(leg.inputs)["test_set_id"]] * _for_each_case(leg.inputs)
+        leg.planned = cases[ids_of(leg.inputs)["test_set_id"]] * for_each_case(leg.inputs)
     total = sum(leg.planned or 0 for leg in progress.all_legs)
     session.log(f"This step launches {plural(total, 'simulation')}, and at most {most:,} are allowed.")
     if total > most:
-        raise InputError([Problem("max_simulations", _exceeded_text(progress, total, most))])
+        raise InputError([Problem("max_simulations", exceeded_text(progress, total, most))])
 
 
 def fits(session: Session, progress: Progress, leg: Leg) -> bool:
@@ -69,7 +69,7 @@ def check_size(leg: Leg, run: Run, last: Run | None) -> None:
     )
 
 
-def _for_each_case(inputs: Inputs) -> int:
+def for_each_case(inputs: Inputs) -> int:
     """Return how many simulations each test case has: those of the agent and of its mutations."""
     mutations = {inputs.mutation_id, *inputs.mutation_ids} - {""}
     return inputs.iteration_count * (1 + len(mutations))
@@ -104,7 +104,7 @@ def _unknown_text(test_set_id: str, why: str) -> str:
     return f"cannot be kept: it is not known how many simulations a run on test set {test_set_id} has. {why}"
 
 
-def _exceeded_text(progress: Progress, total: int, most: int) -> str:
+def exceeded_text(progress: Progress, total: int, most: int) -> str:
     legs = f" in {plural(len(progress.all_legs), 'run')}" if len(progress.all_legs) > 1 else ""
     return (
         f"allows {plural(most, 'simulation')}, but this step would launch {total:,}{legs}. Nothing was launched: raise "

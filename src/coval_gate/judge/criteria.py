@@ -376,7 +376,7 @@ class Criteria:
     @classmethod
     def from_inputs(cls, inputs: Inputs, *, legs: int = 1) -> Criteria:
         """Return the criteria of the inputs, which do not describe a run that was launched elsewhere."""
-        launched_here = inputs.mode == "run"
+        launched_here = inputs.mode in ("run", "plan")
         return cls(
             max_failed=inputs.max_failed_simulations,
             min_simulations=inputs.min_simulations,

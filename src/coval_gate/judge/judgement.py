@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.judge.verdict import COMPLETED_WITH_FAILURES, GRAVITY, LAUNCHED, OF_LEGS, SKIPPED, TIMEOUT, Verdict
+from coval_gate.judge.verdict import (
+    COMPLETED_WITH_FAILURES,
+    GRAVITY,
+    LAUNCHED,
+    OF_LEGS,
+    PLANNED,
+    SKIPPED,
+    TIMEOUT,
+    Verdict,
+)
 from coval_gate.model.run import Aborted, Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, COMPLETED, ERROR, FAILED
 
@@ -20,6 +29,12 @@ if TYPE_CHECKING:
 
 class Launched:
     """The step only had to launch the run, and did."""
+
+
+class Planned(NamedTuple):
+    """The step only had to plan, and did: `what` it found, as a sentence."""
+
+    what: str
 
 
 class StepInterrupted:
@@ -57,6 +72,7 @@ Cause = (
     | TimedOut
     | Aborted
     | Launched
+    | Planned
     | StepInterrupted
     | Unfinished
     | Skipped
@@ -205,6 +221,13 @@ class Repetition(NamedTuple):
 
 
 UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
+
+
+def planned(what: str) -> Judgement:
+    """Return the judgement of a step that only planned, which says `what`, as a sentence."""
+    return Judgement(verdict=None, status=PLANNED, cause=Planned(what))
+
+
 LAUNCH: Final = Judgement(verdict=None, status=LAUNCHED, cause=Launched())
 
 

@@ -97,17 +97,7 @@ class Publisher:
         Remove the reports of an earlier step: if this one is killed, they must not pass for its own. Return the inputs,
         with `annotate_file` relative to the workspace, and the problems with paths.
         """
-        problems = []
-        for name in (file.input for file in formats(Surface.FILE)):
-            if path := getattr(inputs, name):
-                try:
-                    place = self._workspace.prepare(path)
-                except ValueError as problem:
-                    problems.append(Problem(name, str(problem)))
-                    continue
-                if namesake := next((other for other, taken in self._places.items() if taken == place), ""):
-                    problems.append(Problem(name, f"is the same as {namesake}; give each its own file."))
-                self._places[name] = place
+        problems = self._place_files(inputs)
         if inputs.annotate_file:
             try:
                 inputs = inputs._replace(annotate_file=self._workspace.find(inputs.annotate_file))
@@ -118,9 +108,26 @@ class Publisher:
             if place == inputs.annotate_file:
                 problems.append(Problem(name, "is the same as annotate_file, which the report would overwrite."))
                 del self._places[name]
-            else:
-                self._workspace.remove(place)
+        if inputs.mode == "plan":  # it has no run to report, and leaves the reports of other steps alone
+            self._places.clear()
+        for place in self._places.values():
+            self._workspace.remove(place)
         return inputs, problems
+
+    def _place_files(self, inputs: Inputs) -> list[Problem]:
+        """Find the place of each file that the inputs ask for, and return the problems with their paths."""
+        problems: list[Problem] = []
+        for name in (file.input for file in formats(Surface.FILE)):
+            if path := getattr(inputs, name):
+                try:
+                    place = self._workspace.prepare(path)
+                except ValueError as problem:
+                    problems.append(Problem(name, str(problem)))
+                    continue
+                if namesake := next((other for other, taken in self._places.items() if taken == place), ""):
+                    problems.append(Problem(name, f"is the same as {namesake}; give each its own file."))
+                self._places[name] = place
+        return problems
 
     def write_unfinished(self) -> None:
         """Set every output to what holds if this step is killed. Raises RunnerError."""

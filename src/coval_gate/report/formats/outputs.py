@@ -60,7 +60,7 @@ OUTPUTS: Final = {
     "planned_simulations": "How many simulations the step meant to launch, without repetitions; set where "
     "`max_simulations` is.",
     "status": "How the run ended: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
-    "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED` or `SKIPPED`.",
+    "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED`, `PLANNED` or `SKIPPED`.",
     "verdict": "The step's verdict: `passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or "
     "`skipped`; empty with `mode: launch` and `mode: cancel`.",
     "passed": "`true` if the verdict is `passed`, otherwise `false`.",

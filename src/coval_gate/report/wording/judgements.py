@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word, visible
 from coval_gate.config.checks import missing_key_reason
-from coval_gate.judge.judgement import Errored, Launched, RunsCancelled, Skipped, StepInterrupted, Unfinished
-from coval_gate.judge.verdict import LAUNCHED, Verdict
+from coval_gate.judge.judgement import Errored, Launched, Planned, RunsCancelled, Skipped, StepInterrupted, Unfinished
+from coval_gate.judge.verdict import LAUNCHED, PLANNED, Verdict
 from coval_gate.model.run import Aborted, Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, DELETED
 from coval_gate.report.wording import UNFINISHED
@@ -31,7 +31,7 @@ HEADINGS: Final = {
     Verdict.CANCELLED: "🚫 Cancelled",
     Verdict.SKIPPED: "⏭️ Skipped",
 }
-WITHOUT_VERDICT: Final = {LAUNCHED: "🚀 Launched", CANCELLED: "⏹️ Cancelled"}  # by status
+WITHOUT_VERDICT: Final = {LAUNCHED: "🚀 Launched", PLANNED: "📋 Planned", CANCELLED: "⏹️ Cancelled"}  # by status
 MARKS: Final = {
     Verdict.PASSED: "✅",
     Verdict.FAILED: "❌",
@@ -142,6 +142,8 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
             return (_timed_out_reason(run, limit, reopened=reopened),)
         case Launched():
             return ("The run was launched. This step does not wait for it.",)
+        case Planned(what=what):
+            return (what,)
         case StepInterrupted():
             outcome = cancellation_text(judgement.cancellation) if judgement.cancellation else ""
             return (f"The step was interrupted{f'; {outcome}' if outcome else ''}.",)

@@ -1,0 +1,211 @@
+"""Plans a step without launching anything: what it would launch, how it would be judged, and every mistake at once.
+
+It only reads. What Coval refuses to show is not checked, which is no mistake.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.base.errors import CovalError, InputError, Rejected
+from coval_gate.base.schedule import together
+from coval_gate.base.text import one_line, percent, plural
+from coval_gate.base.times import preparing
+from coval_gate.config.inputs import Problem, ids_of
+from coval_gate.coval.resources import TestSet
+from coval_gate.flow.size import exceeded_text, for_each_case
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.doubts import undecidable
+from coval_gate.judge.judgement import planned
+from coval_gate.report.wording.comparisons import undecidable_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.resources import Agent, MetricDefinition, Persona
+    from coval_gate.flow.progress import Progress
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.runs.legs import Leg, Session
+
+    Named = Agent | Persona | TestSet | MetricDefinition
+
+NOT_FOUND: Final = 404
+MOST_LINES: Final = 100
+MOST_METRICS: Final = 50  # of metric_ids that are looked up
+
+
+class Looked(NamedTuple):
+    """What was looked up: resources by input and id, problems with inputs, and why something was not checked."""
+
+    resources: dict[tuple[str, str], Named]
+    problems: list[Problem]
+    unchecked: list[str]
+
+
+def plan_step(progress: Progress) -> Procedure[Judgement]:
+    """Show the plan, and return a judgement without a verdict. Raises InputError with every mistake."""
+    inputs = progress.inputs
+    looked = Looked({}, [], ["Nothing in Coval was looked up, because there is no API key."])
+    if inputs.api_key is not None:
+        looked = yield from _look_up(progress.session(), progress)
+    for leg in progress.all_legs:
+        leg.planned = _size(leg, looked)
+    lines = [
+        *_leg_lines(progress, looked),
+        *_threshold_lines(progress),
+        *(f"Not checked: {why}" for why in looked.unchecked),
+    ]
+    progress.host.quote(*lines)
+    total = _total(progress)
+    problems = [*looked.problems, *_over_the_cap(progress, total)]
+    if problems:
+        raise InputError(list(dict.fromkeys(problems)))
+    for leg in progress.legs:
+        leg.judgement, leg.is_done = planned(_leg_summary(leg)), True
+    return planned(_summary(progress, total))
+
+
+def _look_up(session: Session, progress: Progress) -> Procedure[Looked]:
+    """Read everything that the step names. Each resource is read once."""
+    session = session._replace(deadline=preparing(session.clock.now(), session.deadline))
+    wanted = _wanted(progress)
+    client, until = session.client, session.deadline
+    calls: dict[str, Callable[..., Procedure[Named]]] = {
+        "agent_id": client.get_agent,
+        "base_agent_id": client.get_agent,
+        "persona_id": client.get_persona,
+        "test_set_id": client.get_test_set,
+        "metric_ids": client.get_metric,
+    }
+    results = yield from together((calls[name](id_, until=until) for name, id_ in wanted), session.clock)
+    looked = Looked({}, [], [])
+    for (name, id_), result in zip(wanted, results, strict=True):
+        if isinstance(result, Rejected) and result.status == NOT_FOUND:
+            looked.problems.append(Problem(name, f"names {id_}, which Coval does not have."))
+        elif isinstance(result, CovalError):
+            looked.unchecked.append(f"{name} {id_}: {one_line(result.what)}")
+        elif isinstance(result, Exception):
+            raise result
+        else:
+            looked.resources[name, id_] = result
+    legs = progress.all_legs
+    works = (_checks_of(progress.session_of(leg, session), progress, leg) for leg in legs)
+    checks = yield from together(works, session.clock)
+    for leg, problems in zip(legs, checks, strict=True):
+        if isinstance(problems, Exception):
+            raise problems
+        looked.problems.extend(problems if not leg.is_base else [_of_base(problem) for problem in problems])
+    return looked
+
+
+def _wanted(progress: Progress) -> list[tuple[str, str]]:
+    """Return what to look up, each by the input that names it."""
+    inputs = progress.inputs
+    tested = [(name, id_) for leg in progress.legs for name, id_ in ids_of(leg.inputs).items()]
+    base = [("base_agent_id", inputs.base_agent_id)] if inputs.base_agent_id else []
+    metrics = [("metric_ids", id_) for id_ in inputs.metric_ids[:MOST_METRICS]]
+    return list(dict.fromkeys([*tested, *base, *metrics]))
+
+
+def _checks_of(session: Session, progress: Progress, leg: Leg) -> Procedure[list[Problem]]:
+    """Return the mistakes that a launch of the leg would find: metrics that it will lack, a baseline that is none."""
+    from coval_gate.runs.lookups import check_baseline, check_names
+
+    inputs, works = leg.inputs, [check_names(session)]
+    if inputs.baseline and inputs.baseline.kind != "base":
+        works.append(check_baseline(session, inputs.baseline, ids_of(inputs), progress.context))
+    results = yield from together(works, session.clock)
+    for result in results:
+        if isinstance(result, Exception) and not isinstance(result, InputError):
+            raise result
+    return [Problem(*pair) for result in results if isinstance(result, InputError) for pair in result.pairs]
+
+
+def _of_base(problem: Problem) -> Problem:
+    return problem._replace(what=f"{problem.what.rstrip('.')} (the run of base_agent_id).")
+
+
+def _size(leg: Leg, looked: Looked) -> int | None:
+    """Return how many simulations a run of the leg has; None if Coval does not say."""
+    inputs = leg.inputs
+    if inputs.test_case_ids:
+        return len(inputs.test_case_ids) * for_each_case(inputs)
+    test_set = looked.resources.get(("test_set_id", ids_of(inputs)["test_set_id"]))
+    if not isinstance(test_set, TestSet) or test_set.cases is None or test_set.has_parameters:
+        return None
+    return min(test_set.cases, inputs.sub_sample_size or test_set.cases) * for_each_case(inputs)
+
+
+def _total(progress: Progress) -> int | None:
+    sizes = [leg.planned for leg in progress.all_legs]
+    return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+def _over_the_cap(progress: Progress, total: int | None) -> list[Problem]:
+    most = progress.inputs.max_simulations
+    if most is None:
+        return []
+    if total is None:
+        return [Problem("max_simulations", "cannot be kept: Coval does not say how many simulations this step has.")]
+    return [Problem("max_simulations", exceeded_text(progress, total, most))] if total > most else []
+
+
+def _leg_lines(progress: Progress, looked: Looked) -> list[str]:
+    """Return a line for each run: its size, and what it evaluates."""
+    legs = progress.all_legs
+    if not legs:
+        return ["Runs: unknown, because the run template was not looked up."]
+    sizes = [_size_text(leg.planned) for leg in legs]
+    width = max(map(len, sizes))
+    lines = [f"  {size:>{width}}  {_what(leg, looked)}" for leg, size in zip(legs, sizes, strict=True)]
+    more = len(lines) - MOST_LINES
+    return ["Runs:", *lines[:MOST_LINES], *([f"  … {more:,} more"] if more > 0 else [])]
+
+
+def _size_text(size: int | None) -> str:
+    return "unknown size" if size is None else plural(size, "simulation")
+
+
+def _what(leg: Leg, looked: Looked) -> str:
+    parts = []
+    for name, id_ in ids_of(leg.inputs).items():
+        key = "base_agent_id" if leg.is_base and name == "agent_id" else name
+        resource = looked.resources.get((key, id_))
+        shown = f"{resource.name} ({id_})" if resource and resource.name else id_
+        parts.append(f"{key.removesuffix('_id').replace('_', ' ')} {shown}")
+    return ", ".join(parts)
+
+
+def _threshold_lines(progress: Progress) -> list[str]:
+    """Return each threshold as understood, and what none can show at the size of the smallest run."""
+    thresholds, confidence = progress.inputs.thresholds, progress.inputs.confidence
+    if not progress.legs:
+        return []
+    if not thresholds:
+        return ["Thresholds: none. A run passes if enough simulations complete."]
+    how = f"with {percent(confidence)} confidence" if confidence is not None else "as counted"
+    smallest = min(progress.legs, key=lambda leg: leg.planned or 0)
+    cases = (smallest.planned or 0) // for_each_case(smallest.inputs)
+    criteria = Criteria.from_inputs(smallest.inputs, legs=len(progress.legs))
+    doubts = undecidable(criteria, cases) if cases and confidence is not None else ()
+    return [
+        f"Thresholds, decided {how}:",
+        *(f"  {'? ' if threshold.advisory else ''}{threshold.text}" for threshold in thresholds),
+        *(undecidable_text(doubt, cases) for doubt in doubts),
+    ]
+
+
+def _leg_summary(leg: Leg) -> str:
+    beside = ", and one of the base agent beside it" if leg.base else ""
+    return f"A run with {_size_text(leg.planned)}{beside} would be launched."
+
+
+def _summary(progress: Progress, total: int | None) -> str:
+    inputs = progress.inputs
+    runs, bases = plural(len(progress.legs), "run"), len(progress.bases)
+    beside = f" and {plural(bases, 'run')} of the base agent" if bases else ""
+    size = f"with {plural(total, 'simulation')}" if total is not None else "of unknown size"
+    most = inputs.repeat_on_failure
+    again = f", and as many again for each of at most {plural(most, 'repetition')}" if most else ""
+    return f"{runs}{beside} {size} would be launched{again}. Nothing was."

@@ -1,0 +1,121 @@
+"""Mode plan shows what mode run would launch, and every mistake at once; it sends nothing but GET."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
+from road.test_several_legs import PERSONAS, SETS, THRESHOLDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from coval_sandbox.server import Server
+    from support import StepResult
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+
+def is_harmless(server: Server) -> bool:
+    """Return whether nothing was launched, and nothing but GET was sent."""
+    return not server.world.runs and {request.method for request in server.requests_seen} <= {"GET"}
+
+
+def test_plan_shows_runs_sizes_and_thresholds(run_step: RunStep) -> None:
+    result, server = run_step(
+        mode="plan",
+        agent_id=PREVIEW_ID,
+        base_agent_id=AGENT_ID,
+        persona_id=PERSONAS,
+        iteration_count="3",
+        confidence="95%",
+        repeat_on_failure="1",
+        thresholds="Latency: avg <= base * 1.1\nResolved: rate(YES) >= 99%\n? Latency: avg < 3",
+    )
+    assert is_harmless(server)
+    assert (result.exit_code, result.outputs["verdict"], result.outputs["status"]) == (0, "", "PLANNED")
+    assert result.outputs["planned_simulations"] == "120"
+    assert result.outputs["reason"] == (
+        "2 runs and 2 runs of the base agent with 120 simulations would be launched, and as many again for each of at "
+        "most 1 repetition. Nothing was."
+    )
+    runs = [line for line in result.log.splitlines() if line.startswith("  30 simulations  ")]
+    assert [line.split()[2:4] for line in runs] == [["agent", "Front"]] * 2 + [["base", "agent"]] * 2
+    assert f"({PREVIEW_ID})" in runs[0]
+    shown = result.log.partition("Thresholds, decided with 95% confidence:\n")[2].splitlines()[:4]
+    assert shown[:3] == ["  Latency: avg <= base * 1.1", "  Resolved: rate(YES) >= 99%", "  ? Latency: avg < 3"]
+    assert shown[3].startswith("thresholds, line 2: 10 test cases can never show Resolved: rate(YES) >= 99%")
+    legs = json.loads(result.outputs["legs"])
+    assert {leg["reason"] for leg in legs} == {
+        "A run with 30 simulations, and one of the base agent beside it would be launched."
+    }
+
+
+def test_plan_reports_every_mistake_at_once(run_step: RunStep) -> None:
+    result, server = run_step(
+        mode="plan",
+        agent_id="missing000000000000001",
+        base_agent_id="missing000000000000002",
+        persona_id="missing000000000000003",
+        test_set_id="missing1",
+        metric_ids="missing000000000000004",
+        baseline="run:missing000000000000005",
+        thresholds="Latencey: avg < 3\nTone: avg <= base",
+        max_simulations="5",
+    )
+    assert is_harmless(server)
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
+    (error,) = result.annotations("error")
+    for wrong in (
+        "agent_id names missing",
+        "base_agent_id names",
+        "persona_id names",
+        "test_set_id names",
+        "metric_ids",
+    ):
+        assert wrong in error.data, error.data
+    assert "max_simulations cannot be kept" in error.data
+
+
+@pytest.mark.parametrize("status", ["403", "503", "reset-before"])
+def test_what_coval_does_not_show_is_not_checked(status: str, run_step: RunStep) -> None:
+    faults = [f"GET /{path}/* -> {status}" for path in ("agents", "personas", "test-sets", "metrics")]
+    result, server = run_step(*faults, f"GET /metrics -> {status}", mode="plan", thresholds=THRESHOLDS)
+    assert is_harmless(server)
+    assert result.exit_code == 0
+    for name in ("agent_id", "persona_id", "test_set_id"):
+        assert f"Not checked: {name} " in result.log
+    assert result.outputs["planned_simulations"] == ""
+    assert "of unknown size" in result.outputs["reason"]
+
+
+def test_plan_above_the_cap_is_red(run_step: RunStep) -> None:
+    for most, code in (("39", 1), ("40", 0)):
+        result, server = run_step(mode="plan", persona_id=PERSONAS, test_set_id=SETS, max_simulations=most)
+        assert (result.exit_code, is_harmless(server)) == (code, True)
+
+
+def test_plan_without_a_key_checks_the_inputs(run_step: RunStep) -> None:
+    result, server = run_step(mode="plan", api_key="", thresholds=THRESHOLDS)
+    assert (result.exit_code, server.requests_seen) == (0, [])
+    assert "Not checked: Nothing in Coval was looked up, because there is no API key." in result.log
+    result, _ = run_step(mode="plan", api_key="", thresholds="Latency: avg <", iteration_count="0")
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
+
+
+def test_plan_touches_no_page_and_no_report(run_step: RunStep, tmp_path: Path) -> None:
+    reports = {"json_path": "coval.json", "junit_path": "junit.xml"}
+    before, _ = run_step(**reports)
+    kept = {path: (before.workspace / path).read_bytes() for path in reports.values()}
+    result, _ = run_step(
+        mode="plan", commit_status="Coval", check_run="Gate", comment="always", github_token="x", **reports
+    )
+    assert result.exit_code == 0
+    assert {path: (before.workspace / path).read_bytes() for path in reports.values()} == kept
+    assert (result.outputs["json_path"], result.outputs["comment_url"]) == ("", "")
+    assert json.loads(result.state["legs"]) == []
+    assert tmp_path.exists()
