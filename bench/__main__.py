@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import faces, gate, html, image, judge, polling, startup
+from bench import faces, gate, html, image, judge, legs, polling, startup
 from bench.figures import table
 
 figures = [
@@ -15,6 +15,7 @@ figures = [
     *judge.measure(),
     *faces.measure(),
     *html.measure(),
+    *legs.measure(),
     *image.measure(),
 ]
 print(table(figures))

@@ -1,0 +1,166 @@
+"""Measures a step with many legs: minutes that are billed, requests, CPU and memory, and the end after a signal.
+
+A hundred runs take 10 to 20 minutes each, on a virtual clock, in one step; and, as a yardstick, in a job each, as a
+matrix has them. GitHub bills each job's minutes, rounded up. CPU and memory include those of the sandbox, which runs in
+the same process. Twenty legs are interrupted in real time, while each call takes 0.2 s.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import random
+import resource
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.figures import Figure, table
+from coval_gate.base.clock import SystemClock
+from coval_gate.base.runtime import Runtime
+from coval_gate.config.inputs import declared
+from coval_gate.main import main
+from coval_sandbox.clock import SpeedClock
+from coval_sandbox.runner import PULL_REQUEST, LocalRunner
+from coval_sandbox.scenarios import BY_NAME
+from coval_sandbox.server import Server
+from coval_sandbox.world import DEFAULT_KEY, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LEGS, FEW = 100, 20
+SHORTEST, LONGEST = 10 * 60.0, 20 * 60.0  # s of a run
+CASES = 20  # of a run, one after another
+ANSWER = 0.2  # s of each call, where legs are interrupted
+IDS = {"agent_id": "agent00000000000000001", "test_set_id": "passing1"}
+MOST_CPU, MOST_MB = 10.0, 200.0  # s, MB
+MOST_PER_MINUTE = 60.0  # requests of twenty legs
+MOST_TO_END = 6.0  # s after a signal
+
+
+class JumpingClock:
+    """A clock whose time passes only while a caller sleeps."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def now(self) -> float:
+        return self._now
+
+    def time(self) -> float:
+        return 1_750_000_000.0 + self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += seconds
+
+    def wait(self, event: threading.Event, until: float) -> None:
+        if not event.wait(0.5) and until < math.inf:
+            self._now = max(self._now, until)
+
+    def check(self) -> None:
+        """Do nothing: no signal comes."""
+
+
+class LongRuns(World):
+    """A Coval whose runs take between SHORTEST and LONGEST."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self._random = random.Random(0)  # noqa: S311 - no secret
+
+    def launch(self, body: object) -> dict[str, Any]:
+        """Launch a run."""
+        each = self._random.uniform(SHORTEST, LONGEST) / CASES
+        self.scenario = replace(BY_NAME["passing"], test_cases=CASES, conversation=(0.7 * each, 1.3 * each))
+        return super().launch(body)
+
+
+class Cost(NamedTuple):
+    """The cost of a step: s of its time and of CPU, and requests."""
+
+    seconds: float
+    cpu: float
+    requests: int
+
+
+def step(world: World, clock: Any, personas: range, *faults: str) -> Cost:
+    """Run a step with a leg for each persona."""
+    with tempfile.TemporaryDirectory() as directory, Server(world, faults=faults) as server:
+        runner = LocalRunner(Path(directory), PULL_REQUEST)
+        inputs = {declaration.name: declaration.default for declaration in declared()}
+        given = {"api_key": DEFAULT_KEY, "api_base_url": server.url, "thresholds": "Latency: avg < 1.5", **IDS}
+        given["persona_id"] = ", ".join(f"persona{number:015}" for number in personas)
+        began, cpu = clock.now(), time.process_time()
+        main(Runtime(environ=runner.environ(inputs | given), stdout=io.StringIO(), clock=clock))
+        return Cost(clock.now() - began, time.process_time() - cpu, len(server.requests_seen))
+
+
+def many(legs: int) -> Cost:
+    """Run so many legs in one step."""
+    clock = JumpingClock()
+    return step(LongRuns(clock.time), clock, range(legs))
+
+
+def matrix(legs: int) -> list[Cost]:
+    """Run each leg in a job of its own."""
+    clock = JumpingClock()
+    world = LongRuns(clock.time)
+    return [step(world, clock, range(number, number + 1)) for number in range(legs)]
+
+
+def interrupted(legs: int) -> float:
+    """Return how many seconds a step with so many legs takes to end after a signal, where each call takes ANSWER."""
+    clock = SystemClock()
+    world = World(SpeedClock(1.0), scenario="slow")
+    signalled: list[float] = []
+
+    def signal() -> None:
+        while len(world.unfinished) < legs:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        signalled.append(time.monotonic())
+        clock._note()  # noqa: SLF001 - what the handler of the signal calls
+
+    threading.Thread(target=signal, daemon=True).start()
+    step(world, clock, range(legs), f"* * -> slow {ANSWER}")
+    ended = time.monotonic() - signalled[0]
+    if world.unfinished:
+        raise AssertionError(f"{len(world.unfinished)} runs go on")
+    return ended
+
+
+def measure() -> list[Figure]:
+    """Return the figures."""
+    whole = many(LEGS)
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    few, jobs = many(FEW), matrix(LEGS)
+    billed = sum(math.ceil(job.seconds / 60) for job in jobs)
+    tens = sum(math.ceil(max(job.seconds for job in jobs[place : place + 10]) / 60) for place in range(0, LEGS, 10))
+    minutes, rate = math.ceil(whole.seconds / 60), 60 * few.requests / few.seconds
+    of_matrix = 60 * sum(job.requests for job in jobs) / max(job.seconds for job in jobs)
+    end = interrupted(FEW)
+    return [
+        Figure(f"minutes billed for {LEGS} runs", minutes, "min", "a matrix", billed, billed, minutes < billed),
+        Figure("  the same", minutes, "min", "ten at a time", tens, tens, minutes < tens),
+        Figure(f"requests a minute of {FEW} legs", rate, "", "bound", None, MOST_PER_MINUTE, rate <= MOST_PER_MINUTE),
+        Figure(
+            f"requests a minute of {LEGS} legs",
+            60 * whole.requests / whole.seconds,
+            "",
+            "a matrix",
+            of_matrix,
+            None,
+            ok=True,
+        ),
+        Figure(f"CPU of {LEGS} legs", whole.cpu, "s", "bound", None, MOST_CPU, whole.cpu <= MOST_CPU),
+        Figure(f"memory of {LEGS} legs", megabytes, "MB", "bound", None, MOST_MB, megabytes <= MOST_MB),
+        Figure(f"end of {FEW} legs after a signal", end, "s", "bound", None, MOST_TO_END, end <= MOST_TO_END),
+    ]
+
+
+if __name__ == "__main__":
+    print(table(measure()))
