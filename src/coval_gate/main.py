@@ -187,9 +187,9 @@ def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[No
 
         yield from accompany(session, progress, leg, leg.given)
         return
-    from coval_gate.flow.judge import judge_first
+    from coval_gate.flow.judge import judge_given
 
-    yield from judge_first(session, progress, leg)
+    yield from judge_given(session, progress, leg)
 
 
 def _launch_and_judge(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:

@@ -37,7 +37,6 @@ from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
 from coval_gate.coval.results import read_simulation, told_apart
 from coval_gate.flow import cancel as flow_cancel
-from coval_gate.flow import judge
 from coval_gate.flow import launch as flow_launch
 from coval_gate.flow import promote as promote_flow
 from coval_gate.flow.cancel import _Work
@@ -218,6 +217,14 @@ def do_twice_by_name(original: Callable[..., Procedure[object]], *args: object, 
     """Do it, and do it again."""
     yield from original(*args, **kwargs)
     return (yield from original(*args, **kwargs))
+
+
+def launch_repetitions_twice(
+    original: Callable[..., Procedure[object]], *args: object, repetition: int = 0
+) -> Procedure[object]:
+    """Launch a trial, and a repetition once more."""
+    trial = yield from original(*args, repetition=repetition)
+    return (yield from original(*args, repetition=repetition)) if repetition else trial
 
 
 def guard_tested(original: Callable[..., None], self: Trial, **kwargs: bool) -> None:
@@ -1010,7 +1017,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "launch each repetition twice",
-        ReplaceFunction(judge._run_again, do_twice),
+        ReplaceFunction(flow_launch.launch, launch_repetitions_twice),
         caught_by="one_launch_per_step",
     ),
     mutant(

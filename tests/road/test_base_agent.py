@@ -343,3 +343,23 @@ def test_base_is_polled_no_more_often_than_the_tested_run(run_step: RunStep) -> 
     tested, base = (polls[f"/v1/runs/{run.run_id}"] for run in server.world.runs)
     assert base <= 1.2 * tested
     assert base + tested < 300
+
+
+@pytest.mark.parametrize("base", [True, False], ids=["base", "alone"])
+def test_later_step_judges_repetitions_with_the_run_that_they_repeat(base: bool, run_step: RunStep) -> None:
+    thresholds = "Latency: avg <= base" if base else "Latency: avg < 0.5\nResolved: rate(YES) >= 50%"
+    given = {"agent_id": SLOW_PREVIEW_ID, "thresholds": thresholds} | ({"base_agent_id": AGENT_ID} if base else {})
+    result, server = run_step(**given, repeat_on_failure="1", json_path="reports/coval.json")
+    ids = json.loads(result.outputs["run_ids"])
+    assert len(ids) == (4 if base else 2)
+    waited, _ = run_step(
+        world=server.world,
+        **WAIT,
+        run_id=json.dumps(ids[::-1]),
+        thresholds=thresholds,
+        json_path="reports/again.json",
+    )
+    assert json.loads(waited.outputs["run_ids"]) == ids
+    same = ("verdict", "status", "reason", "total_simulations", "pass_rate", "failed_criteria")
+    assert {name: waited.outputs[name] for name in same} == {name: result.outputs[name] for name in same}
+    assert only_leg(waited) == only_leg(result)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 REPOSITORY, COMMIT, PULL_REQUEST = "github_repository", "github_commit", "github_pull_request"  # in a run's metadata
 MATRIX = "github_matrix"
 LEG, LEGS = "coval_gate_leg", "coval_gate_legs"  # the name of a leg, and how many its step has
+REPETITION = "coval_gate_repetition"  # its number, from 1
 ROLE, TESTED, BASE = "coval_gate_role", "tested", "base"  # of the runs of a step that has a base agent
 BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
 

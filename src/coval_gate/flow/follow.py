@@ -9,7 +9,7 @@ from coval_gate.base.errors import InputError, NotFound, Unavailable
 from coval_gate.base.schedule import together
 from coval_gate.base.text import one_line
 from coval_gate.base.times import announcing
-from coval_gate.ci.host import BASE, LEG, ROLE, TESTED, with_run_metadata
+from coval_gate.ci.host import BASE, LEG, REPETITION, ROLE, TESTED, with_run_metadata
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
@@ -56,7 +56,7 @@ def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: C
 
 
 def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
-    """Find out in mode wait which leg each run is: its name, and whether it is the base of others.
+    """Find out in mode wait what each run is: its leg's name, whether it repeats another, and is the base of others.
 
     What Coval does not show stays unknown: the leg keeps its id as its name, and a threshold that compares with the
     base has none, so that it is an error."""
@@ -67,8 +67,36 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
     polls = (session.client.get_run(leg.first.run_id, until=until) for leg in progress.legs)
     results = yield from together(polls, session.clock)
     runs = {id(leg): run for leg, run in zip(progress.legs, results, strict=True) if isinstance(run, Run)}
+    progress.legs = _with_repetitions(progress.legs, runs)
     _name(progress.legs, runs)
     _pair(progress, runs)
+    if len(progress.legs) == 1:
+        progress.legs[0].name = ""
+
+
+def _with_repetitions(legs: Sequence[Leg], runs: Mapping[int, Run]) -> list[Leg]:
+    """Return the legs without those that are repetitions of others, which get their trials, in order."""
+    numbers = {id(leg): number for leg in legs if (number := _repetition_of(runs.get(id(leg))))}
+    firsts = [leg for leg in legs if id(leg) not in numbers]
+    kept = list(firsts)
+    for leg in sorted((leg for leg in legs if id(leg) in numbers), key=lambda leg: numbers[id(leg)]):
+        repeated = [first for first in firsts if id(first) in runs and _is_repeated(runs[id(first)], runs[id(leg)])]
+        if len(repeated) == 1:
+            leg.first.repetition = numbers[id(leg)]
+            repeated[0].trials.append(leg.first)
+        else:
+            kept.append(leg)
+    return kept
+
+
+def _repetition_of(run: Run | None) -> int:
+    number = run.metadata.get(REPETITION) if run else None
+    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else 0
+
+
+def _is_repeated(first: Run, later: Run) -> bool:
+    same = ("agent_id", "persona_id", "test_set_id")
+    return all(getattr(first, name) == getattr(later, name) for name in same) and _name_in(first) == _name_in(later)
 
 
 def _name(legs: Sequence[Leg], runs: Mapping[int, Run]) -> None:
@@ -90,16 +118,17 @@ def _pair(progress: Progress, runs: Mapping[int, Run]) -> None:
     if not tested:
         return
     for leg in bases:
-        leg.is_base = leg.first.is_base = True
+        leg.is_base = True
+        for trial in leg.trials:
+            trial.is_base = True
     progress.legs = [leg for leg in progress.legs if not leg.is_base]
     for leg in tested:
         leg.inputs = leg.inputs._replace(base_agent_id=BASE)  # thresholds on `base` are about it, even if it is missing
         run = runs[id(leg)]
         alike = [base for base in bases if _are_alike(runs[id(base)], run)]
         leg.base = alike[0] if len(alike) == 1 else None
-    if len(progress.legs) == 1:
-        progress.legs[0].name = ""
     for base in bases:
+        base.wanted = len(base.trials)
         base.name = base.name if base.name.startswith(BASE) else BASE
         base.inputs = base.inputs._replace(agent_id=(runs[id(base)].agent_id,), baseline=None, promote="", drift=None)
 

@@ -149,7 +149,7 @@ def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedur
     Stop at a repetition without data: the earlier runs decide. Stop if no repetition can change the verdict.
     Raises CovalError, RunnerError.
     """
-    inputs, criteria = leg.inputs, _criteria(progress, leg)
+    inputs = leg.inputs
     judgement = first = yield from judge_first(session, progress, leg)
     took = session.clock.now() - leg.first.known_since
     runs = [SingleRun(run_id=leg.first.run_id, judgement=first)]
@@ -169,26 +169,59 @@ def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedur
         if not fits(session, progress, leg):
             break
         session.log(again_text(reason(judgement), number, inputs.repeat_on_failure))
-        runs.append((yield from _run_again(session, progress, leg, number, first)))
-        judging = partial(judge_together, tuple(runs), criteria, flaky_fails=inputs.on_flaky == "fail")
-        together = yield from beside(judging)
-        judgement = together.judgement
-        yield from take_together(session, progress, leg, together)
-        repetition = judgement.repetition
-        if repetition is None or repetition.unusable or repetition.is_flaky:
+        if leg.base:
+            leg.base.wanted = max(leg.base.wanted, number + 1)
+        launching = launch(session, progress, leg, repetition=number)
+        runs.append((yield from _judge_again(session, progress, leg, number, launching)))
+        judgement = yield from _all_together(session, progress, leg, runs)
+        if _is_decided(judgement):
             break
     return judgement
 
 
-def _run_again(session: Session, progress: Progress, leg: Leg, number: int, first: Judgement) -> Procedure[SingleRun]:
-    """Launch, follow and judge a repetition of the `first` run; an error is its judgement, too. Raises Interrupted."""
-    if leg.base:
-        leg.base.wanted = max(leg.base.wanted, number + 1)
+def judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
+    """Judge the runs of a leg that were launched elsewhere: the first, and its repetitions as far as they are needed.
+
+    Raises CovalError, RunnerError.
+    """
+    judgement = yield from judge_first(session, progress, leg)
+    runs = [SingleRun(run_id=leg.first.run_id, judgement=judgement)]
+    for number in range(1, len(leg.trials)):
+        if not has_failed(judgement):
+            break
+        runs.append((yield from _judge_again(session, progress, leg, number, leg.given(number))))
+        judgement = yield from _all_together(session, progress, leg, runs)
+        if _is_decided(judgement):
+            break
+    return judgement
+
+
+def _judge_again(
+    session: Session, progress: Progress, leg: Leg, number: int, finding: Procedure[Trial]
+) -> Procedure[SingleRun]:
+    """Follow and judge the repetition that `finding` returns; an error is its judgement, too. Raises Interrupted."""
+    first = leg.first.judgement
     try:
-        trial = yield from launch(session, progress, leg, repetition=number)
-        judgement = repeats((yield from judge_repetition(session, progress, leg, trial)), first)
+        trial = yield from finding
+        judgement = yield from judge_repetition(session, progress, leg, trial)
+        judgement = repeats(judgement, first) if first else judgement
     except GateError as error:
         judgement = errored(error)
-    trial = leg.trials[-1]  # there is one, even if the launch failed
+    trial = leg.trials[number]  # there is one, even if its launch failed
     trial.judgement = judgement
     return SingleRun(run_id=trial.run_id, judgement=judgement)
+
+
+def _all_together(session: Session, progress: Progress, leg: Leg, runs: list[SingleRun]) -> Procedure[Judgement]:
+    """Judge all runs of a leg together, and record what they show."""
+    flaky_fails = leg.inputs.on_flaky == "fail"
+    judging = partial(judge_together, tuple(runs), _criteria(progress, leg), flaky_fails=flaky_fails)
+    together = yield from beside(judging)
+    yield from take_together(session, progress, leg, together)
+    return together.judgement
+
+
+def _is_decided(judgement: Judgement) -> bool:
+    """Return whether no further repetition counts."""
+    repetition = judgement.repetition
+    return repetition is None or repetition.unusable is not None or repetition.is_flaky

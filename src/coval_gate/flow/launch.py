@@ -73,7 +73,7 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
     own = (inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, leg.name)))
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
-    return with_tags(with_leg(request, leg, len(progress.legs)), tags.to_send), tags
+    return with_tags(with_leg(request, leg, len(progress.legs), repetition), tags.to_send), tags
 
 
 def take_over(session: Session, progress: Progress, leg: Leg, run_id: str) -> Trial:

@@ -16,7 +16,7 @@ from coval_gate.base.errors import CovalError, InputError, LaunchUncertain, Runn
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import duration, in_words, quoted
 from coval_gate.base.times import preparing
-from coval_gate.ci.host import BASE, COMMIT, LEG, LEGS, MATRIX, PULL_REQUEST, REPOSITORY, ROLE, TESTED
+from coval_gate.ci.host import BASE, COMMIT, LEG, LEGS, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, ROLE, TESTED
 from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.coval.launch import LaunchRequest
@@ -59,14 +59,16 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
     )
 
 
-def with_leg(request: LaunchRequest, leg: Leg, legs: int) -> LaunchRequest:
+def with_leg(request: LaunchRequest, leg: Leg, legs: int, repetition: int) -> LaunchRequest:
     """Return the request with the name of its leg and how many there are, for the step that waits; nothing of one.
 
-    Beside a base agent, it says which of the two this is.
+    Beside a base agent, it says which of the two this is; a repetition has its number.
     """
     customer = {**request.metadata.customer, **({LEG: leg.name, LEGS: legs} if legs > 1 else {})}
     if leg.base or leg.is_base:
         customer[ROLE] = BASE if leg.is_base else TESTED
+    if repetition:
+        customer[REPETITION] = repetition
     return request._replace(metadata=request.metadata._replace(customer=customer))
 
 
