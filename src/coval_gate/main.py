@@ -123,7 +123,8 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
     for leg in progress.legs:
         leg.error = leg.error or (leg.base.error if leg.base else None)
     launched = [leg for leg in progress.legs if not leg.error]
-    if resumed := [leg for leg in launched if leg.first.resumed]:
+    bases = [base for base in progress.bases if base.trials and not base.error]
+    if resumed := [leg for leg in (*launched, *bases) if leg.first.resumed]:
         from coval_gate.flow.follow import confirm
 
         yield from _side_by_side(session, progress, resumed, confirm)
@@ -186,10 +187,17 @@ def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[No
         from coval_gate.flow.base import accompany
 
         yield from accompany(session, progress, leg, leg.given)
+        yield from _clean_up_base(session, progress, leg)
         return
     from coval_gate.flow.judge import judge_given
 
     yield from judge_given(session, progress, leg)
+
+
+def _clean_up_base(session: Session, progress: Progress, base: Leg) -> Procedure[None]:
+    from coval_gate.flow.cancel import clean_up_base
+
+    return clean_up_base(session, progress, base)
 
 
 def _launch_and_judge(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
@@ -198,6 +206,7 @@ def _launch_and_judge(session: Session, progress: Progress, leg: Leg) -> Procedu
         from coval_gate.flow.base import accompany
 
         yield from accompany(session, progress, leg, partial(_launch_base, session, progress, leg))
+        yield from _clean_up_base(session, progress, leg)
         return
     yield from _launch(session, progress, leg)
     from coval_gate.flow.judge import judge_and_repeat

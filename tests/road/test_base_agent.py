@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from coval_gate.base import schedule
+from coval_gate.base.schedule import Wait
+from coval_gate.flow.base import _while
+from coval_sandbox import simulation_views, values
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
+from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import for_test_set
 from coval_sandbox.world import World
 from road.test_run_lifecycle import run_post_step
@@ -18,7 +23,10 @@ from support import state_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coval_gate.base.schedule import Procedure
+    from coval_sandbox.plan import PlannedSimulation
     from coval_sandbox.server import Server
+    from coval_sandbox.state import RunRecord
     from support import StepResult, VirtualClock
 
     RunStep = Callable[..., tuple[StepResult, Server]]
@@ -45,6 +53,20 @@ class Agents(World):
         """Launch a run in the scenario of its agent."""
         assert isinstance(body, dict)
         self.scenario = for_test_set(self.test_sets.get(body["agent_id"]) or body["test_set_id"])
+        return super().launch(body)
+
+
+class PerTestSet(World):
+    """A world in which a run's scenario depends on its test set and agent."""
+
+    def __init__(self, clock: Callable[[], float], scenarios: dict[tuple[str, str], str]) -> None:
+        super().__init__(clock)
+        self.scenarios = scenarios
+
+    def launch(self, body: object) -> dict[str, Any]:
+        """Launch a run in the scenario of its test set and agent."""
+        assert isinstance(body, dict)
+        self.scenario = for_test_set(self.scenarios[body["test_set_id"], body["agent_id"]])
         return super().launch(body)
 
 
@@ -194,7 +216,7 @@ def test_launch_and_later_step_judge_the_same(run_step: RunStep) -> None:
     assert only_leg(again) == leg, "the order of the ids means nothing"
     alone, _ = run_step(world=world, **WAIT, run_id=ids[0], **judging)
     assert alone.outputs["verdict"] == "error"
-    assert "the step was not given its run; pass on the output run_ids" in alone.outputs["reason"]
+    assert "none of the given runs is its run with this persona and test set; pass on" in alone.outputs["reason"]
 
 
 def test_refused_base_fails_the_launch(run_step: RunStep) -> None:
@@ -363,3 +385,138 @@ def test_later_step_judges_repetitions_with_the_run_that_they_repeat(base: bool,
     same = ("verdict", "status", "reason", "total_simulations", "pass_rate", "failed_criteria")
     assert {name: waited.outputs[name] for name in same} == {name: result.outputs[name] for name in same}
     assert only_leg(waited) == only_leg(result)
+
+
+def test_base_with_fewer_values_than_may_be_missing_is_an_error(
+    run_step: RunStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Missing values count as misses of the base, too, so they would make it look bad and the tested agent good."""
+
+    def half_of_base(record: RunRecord, simulation: PlannedSimulation, *_: object) -> str:
+        return "absent" if record.request.agent_id == AGENT_ID and simulation.number % 2 else "there"
+
+    for module in (values, simulation_views):
+        monkeypatch.setattr(module, "value_fate", half_of_base)
+    result, _ = run_step(**BESIDE | {"thresholds": "Resolved: rate(YES) >= base - 5pp"})
+    assert result.outputs["verdict"] == "error"
+    assert "no value on 15 of 30 completed simulations" in result.outputs["reason"], result.outputs["reason"]
+
+
+@pytest.mark.parametrize(("own", "differ"), [("base", "20 new, 0 missing"), ("tested", "0 new, 20 missing")])
+def test_base_with_other_test_cases_is_an_error(own: str, differ: str, run_step: RunStep, clock: VirtualClock) -> None:
+    """Coval leaves test cases out of one of the runs."""
+    world = agents(clock, **{own: "regress1"})
+    result, _ = run_step(world=world, **BESIDE)
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"].startswith(f"The base's test cases differ from the run's ({differ})")
+
+
+def test_launch_of_a_base_that_nothing_needs_is_given_up(run_step: RunStep, clock: VirtualClock) -> None:
+    result, server = run_step(
+        "POST /runs #2-99 -> 429 retry-after=20", world=agents(clock, tested="runFails"), max_wait_time="1800", **BESIDE
+    )
+    assert result.outputs["verdict"] == "failed"
+    assert (len(server.world.runs), server.world.unfinished) == (1, ())
+    assert clock.now() < 60
+
+
+@pytest.mark.parametrize("ends", ["error", "timeout"])
+def test_base_is_cancelled_as_soon_as_nothing_needs_it(ends: str, run_step: RunStep, clock: VirtualClock) -> None:
+    """Whatever becomes of another leg and its base later."""
+    world = PerTestSet(clock.time, {("passing1", PREVIEW_ID): "runFails", ("passing1", AGENT_ID): "slow0001"})
+    world.scenarios |= {("passing2", PREVIEW_ID): "slow0001" if ends == "timeout" else "errors01"}
+    world.scenarios |= {("passing2", AGENT_ID): "slow0001"}
+    run_step(
+        world=world, max_wait_time="600", cancel_on_interrupt="false", **BESIDE | {"test_set_id": "passing1, passing2"}
+    )
+    first = [run for run in world.runs if (run.request.agent_id, run.request.test_set_id) == (AGENT_ID, "passing1")]
+    assert [run.cancel_time is not None and run.cancel_time - run.create_time < 60 for run in first] == [True]
+
+
+def test_repetition_of_a_base_that_is_promised_counts_for_the_limit(run_step: RunStep) -> None:
+    given = {"agent_id": f"{SLOW_PREVIEW_ID}, agentOther000000000004", "thresholds": "Latency: avg <= base - 9"}
+    result, server = run_step(**BESIDE | given | {"confidence": ""}, repeat_on_failure="1", max_simulations="150")
+    sizes = [len(run.plan.simulations) for run in server.world.runs]
+    assert sum(sizes) <= 150, result.log
+
+
+def test_launch_replaces_a_base_that_an_earlier_attempt_cancelled(run_step: RunStep, clock: VirtualClock) -> None:
+    launch = BESIDE | {"mode": "launch", "thresholds": "", "confidence": "", "test_set_id": "slow0001"}
+    world = World(clock.time, quirks=Quirks(cancel_lag=20.0))
+    _, server = run_step(world=world, **launch)
+    for run in world.runs:
+        world.delete_run(run.run_id)
+    again, _ = run_step(world=world, env={"GITHUB_RUN_ATTEMPT": "2"}, **launch)
+    clock.sleep(60)
+    assert server.world is world or world.runs
+    alive = {run.run_id for run in world.unfinished}
+    assert alive == set(json.loads(again.outputs["run_ids"]))
+    assert sorted(running(world)) == sorted([PREVIEW_ID, AGENT_ID])
+
+
+def test_base_that_cannot_be_cancelled_is_told(run_step: RunStep, clock: VirtualClock) -> None:
+    result, server = run_step(
+        "DELETE /runs/* -> 500", world=agents(clock, tested="runFails", base="slow0001"), **BESIDE
+    )
+    base = run_of(server.world, AGENT_ID)
+    assert any(
+        warning.data.startswith(f"[base] Run {base} could not be cancelled: ")
+        for warning in result.annotations("warning")
+    ), result.log
+    assert result.outputs["verdict"] == "failed"
+    assert any(entry["cancel"] for entry in json.loads(result.state["legs"]))
+
+
+def test_limit_that_the_base_met_is_named(run_step: RunStep, clock: VirtualClock) -> None:
+    result, _ = run_step(world=agents(clock, base="queued01"), max_queue_time="60", **BESIDE)
+    assert "raise max_queue_time" in result.outputs["reason"]
+
+
+def test_time_out_beside_a_base_without_a_run_is_red(run_step: RunStep) -> None:
+    result, _ = run_step(
+        "POST /runs #2-99 -> 403", test_set_id="stuck001", on_timeout="pass", max_wait_time="120", **BESIDE
+    )
+    assert (result.outputs["verdict"], result.exit_code) == ("timed_out", 1)
+
+
+@pytest.mark.parametrize("fault", ["GET /runs/* #1-6 -> 404", "GET /runs/* #1-4 -> 503"])
+def test_later_step_finds_the_base_through_passing_faults(fault: str, run_step: RunStep) -> None:
+    launch = BESIDE | {"mode": "launch", "thresholds": "", "confidence": ""}
+    launched, server = run_step(**launch)
+    waited, _ = run_step(
+        fault,
+        world=server.world,
+        **WAIT,
+        run_id=launched.outputs["run_ids"],
+        thresholds=THRESHOLDS,
+        confidence="95%",
+    )
+    assert waited.outputs["verdict"] in ("passed", "inconclusive"), waited.outputs["reason"]
+
+
+def test_given_base_of_another_persona_is_guarded(run_step: RunStep, clock: VirtualClock) -> None:
+    launch = BESIDE | {"mode": "launch", "thresholds": "", "confidence": "", "test_set_id": "slow0001"}
+    one, server = run_step(**launch)
+    world = server.world
+    other, _ = run_step(world=world, **launch | {"persona_id": "persona000000000000009"}, env={"GITHUB_RUN_ID": "2"})
+    ids = [json.loads(one.outputs["run_ids"])[0], json.loads(other.outputs["run_ids"])[1]]
+    clock.at(clock.now() + 60, clock.interrupt)
+    result, _ = run_step(world=world, **WAIT, run_id=json.dumps(ids), thresholds=THRESHOLDS, confidence="95%")
+    assert result.outputs["verdict"] == "cancelled"
+    assert {run.run_id for run in world.unfinished} & set(ids) == set()
+
+
+def test_following_goes_on_only_when_it_is_due(clock: VirtualClock) -> None:
+    """What it waits for is neither cut short nor polled, however often it is looked at whether to go on."""
+    resumed: list[float] = []
+
+    def follow() -> Procedure[str]:
+        for _ in range(3):
+            yield Wait(30.0)
+            resumed.append(clock.now())
+        return "done"
+
+    assert schedule.run(_while(lambda: True, follow(), clock), clock) == "done"
+    assert resumed == [30.0, 60.0, 90.0]
+    assert schedule.run(_while(lambda: clock.now() < 100, follow(), clock), clock) is None
+    assert clock.now() <= 101

@@ -117,7 +117,7 @@ def test_two_launches_that_coval_answers_with_one_run_are_not_judged_twice(run_s
     _, before = run_step(mode="launch", test_set_id="passing1")
     first = before.world.runs[0].run_id  # the sandbox gives ids in the same order each time
     answer = json.dumps({"run": {"run_id": first, "status": "PENDING"}})
-    result, server = run_step(f"POST /runs #2 -> json {answer}", test_set_id=SETS)
+    result, server = run_step(f"POST /runs #2 -> json {answer}", test_set_id=SETS, max_parallel_runs="1")
     assert first in {run.run_id for run in server.world.runs}
     assert sorted(leg["verdict"] for leg in legs_of(result).values()) == ["error", "passed"]
     assert f"Coval answered two launches with the same run, {first}." in result.outputs["reason"]

@@ -14,10 +14,9 @@ from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import Wait, beside
 from coval_gate.config.inputs import ids_of
 from coval_gate.flow.follow import follow_trial
-from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.criteria import Criteria, TargetMet, ThresholdHolds, ValueAbsent
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
-from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
 from coval_gate.model.run import Completed, TimedOut
 from coval_gate.report.formats.log import check_lines
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from coval_gate.base.clock import Clock
     from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
-    from coval_gate.model.baseline import NotFoundKind
     from coval_gate.runs.legs import Leg, Session, Trial
 
 T = TypeVar("T")
@@ -58,7 +56,10 @@ def accompany(
             yield Wait(PAUSE)
             continue
         try:
-            trial = yield from launch(len(base.outcomes))
+            # Given up, a launch is looked for and cancelled, as after a signal.
+            trial = yield from _while(is_needed, launch(len(base.outcomes)), session.clock)
+            if trial is None:
+                break
             following = follow_trial(session, progress, trial, _criteria(base))
             outcome = yield from _while(is_needed, following, session.clock)
         except GateError as error:
@@ -89,18 +90,41 @@ def base_beside(leg: Leg, number: int) -> Procedure[Baseline | None]:
         )
     outcome = base.outcomes[number]
     if isinstance(outcome, GateError):
-        reason = " ".join([outcome.what, *outcome.advice.splitlines()[:1]])
-        return Baseline(source=source, missing=NotFoundReason(kind="unreadable", text=reason))
+        return Baseline(source=source, missing=NotFoundReason(kind="unreadable", text=outcome.what))
     trial = base.trials[number]
+    status = trial.run.status if trial.run else ""
+    if isinstance(outcome, TimedOut):
+        reason = NotFoundReason(kind="not_over", run_id=trial.run_id, status=status, text=outcome.limit.name)
+        return Baseline(source=source, missing=reason)
     if not isinstance(outcome, Completed):
-        kind: NotFoundKind = "not_over" if isinstance(outcome, TimedOut) else "not_completed"
-        status = trial.run.status if trial.run else ""
-        return Baseline(source=source, missing=NotFoundReason(kind=kind, run_id=trial.run_id, status=status))
-    judgement = yield from beside(partial(judge_outcome, outcome, _of_data(_criteria(base))))
-    if judgement.verdict is not Verdict.PASSED or trial.run is None:
-        why = next((check_reason(check) for check in judgement.missed), "its data came too late")
+        return Baseline(source=source, missing=NotFoundReason("not_completed", trial.run_id, status=status))
+    why = _other_run(leg, trial) or (yield from beside(partial(_gap_in_data, outcome, _criteria(base))))
+    if why or trial.run is None:
         return Baseline(source=source, missing=NotFoundReason(kind="unusable", run_id=trial.run_id, text=why))
     return Baseline(source=source, runs=(BaselineRun(run=trial.run, result=outcome.result),))
+
+
+def _other_run(leg: Leg, trial: Trial) -> str:
+    """Return why this cannot be the run of the base, as far as Coval shows; empty if it can."""
+    run, tested = trial.run, leg.first.run
+    if run is None or tested is None:
+        return ""
+    for name, noun in (("persona_id", "persona"), ("test_set_id", "test set")):
+        mine, others = getattr(tested, name), getattr(run, name)
+        if mine and others and mine != others:
+            return f"Coval shows it with another {noun} than the tested run"
+    same = bool(run.agent_id) and run.agent_id == tested.agent_id
+    return "Coval shows it with the tested agent" if same else ""
+
+
+def _gap_in_data(outcome: Completed, criteria: Criteria) -> str:
+    """Return what a completed run lacks to be compared with, by the rules for the tested one; empty if nothing.
+
+    What would be decided of its values does not matter: only that they are there.
+    """
+    judgement = judge_outcome(outcome, replace(criteria, confidence=None))
+    of_values = (ThresholdHolds, TargetMet, ValueAbsent)
+    return next((check_reason(check) for check in judgement.missed if not isinstance(check.criterion, of_values)), "")
 
 
 def source_of(base: Leg) -> BaselineSource:
@@ -130,11 +154,6 @@ def _while(goes_on: Callable[[], bool], procedure: Procedure[T], clock: Clock) -
 
 def _criteria(base: Leg) -> Criteria:
     return Criteria.from_inputs(base.inputs)
-
-
-def _of_data(criteria: Criteria) -> Criteria:
-    """Return what a run must be to be compared with: whole, and with no more failed simulations than may fail."""
-    return replace(criteria, thresholds=(), use_metric_targets=False, forbidden=None, confidence=None)
 
 
 def _log_checks(session: Session, base: Leg, outcome: Completed) -> Procedure[None]:

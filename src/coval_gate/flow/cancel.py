@@ -6,12 +6,13 @@ The post step also marks runs that failed.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, GateError, RunnerError
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.times import POST_CANCELLING, Times
 from coval_gate.flow.launch import request_of
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.run import Cancellation
 from coval_gate.report.wording.baselines import not_marked_text
 from coval_gate.report.wording.judgements import cancellation_text
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from coval_gate.flow.progress import Progress
     from coval_gate.judge.judgement import Judgement
     from coval_gate.runs.legs import Leg, Session, Trial
+
+LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs may be left to a later step
 
 
 def cancel_named(
@@ -69,16 +72,26 @@ def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
         session = session._replace(deadline=session.times.cancelling(now))
         cleanups = [
             Cleanup(session=progress.session_of(leg, session), trial=trial, late=late).clean_up(
-                progress.judgement_of(leg, judgement).verdict
+                _verdict_of(progress, leg, judgement)
             )
             for leg, trial in concerned
         ]
         cleanups += [_end_leftovers(progress.session_of(leg, session), progress, leg) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
+        for leg, trial in concerned:
+            if leg.is_base:
+                warn_of_failed_end(progress.session_of(leg, session), trial)
     judgement = _with_cancellations(progress, judgement)
     if hurried and inputs.mode != "cancel" and all(_was_not_launched(trial) for trial in progress.trials):
         judgement = judgement._replace(cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
     return judgement
+
+
+def _verdict_of(progress: Progress, leg: Leg, judgement: Judgement) -> Verdict | None:
+    """Return the verdict by which the runs of a leg are left or cancelled."""
+    if leg.is_base and not progress.is_hurried and judgement.verdict is not None:
+        return verdict_of_base(progress, leg)
+    return progress.judgement_of(leg, judgement).verdict
 
 
 def _was_not_launched(trial: Trial) -> bool:
@@ -106,6 +119,34 @@ def clean_up_leg(session: Session, leg: Leg) -> Procedure[None]:
             yield from cleanup.clean_up(leg.outcome.verdict)
 
 
+def clean_up_base(session: Session, progress: Progress, base: Leg) -> Procedure[None]:
+    """Cancel the unfinished runs of a base that nothing needs any more, unless a later step may judge what is left."""
+    from coval_gate.runs.cancel import Cleanup
+
+    now = session.clock.now()
+    late = now >= session.deadline
+    session = session._replace(deadline=session.times.cancelling(now))
+    for trial in base.trials:
+        if trial.is_over:
+            trial.release()
+        if trial.is_active or trial.launched_again:
+            yield from Cleanup(session=session, trial=trial, late=late).clean_up(verdict_of_base(progress, base))
+            warn_of_failed_end(session, trial)
+
+
+def verdict_of_base(progress: Progress, base: Leg) -> Verdict:
+    """Return the verdict by which a base's run is left or cancelled: that of a leg whose own run goes on with it."""
+    tested = [leg for leg in progress.legs if leg.base is base and leg.outcome and leg.trials and not leg.first.is_over]
+    left = [leg.outcome.verdict for leg in tested if leg.outcome and leg.outcome.verdict in LEFT]
+    return left[0] if left and left[0] else Verdict.PASSED
+
+
+def warn_of_failed_end(session: Session, trial: Trial) -> None:
+    """Warn that the base's run could not be cancelled: the verdict is about the tested run."""
+    if trial.ended and trial.ended.outcome == "failed":
+        session.warn(f"Run {trial.run_id} could not be cancelled: {trial.ended.reason}. The post step tries again.")
+
+
 def _with_cancellations(progress: Progress, judgement: Judgement) -> Judgement:
     """Return the step's judgement, and give each leg its own, with what became of their runs."""
     from coval_gate.runs.cancel import with_cancellations
@@ -116,9 +157,9 @@ def _with_cancellations(progress: Progress, judgement: Judgement) -> Judgement:
         return judgement
     for leg, own in [(leg, progress.judgement_of(leg, judgement)) for leg in progress.legs]:
         if own is judgement:
-            own = concluded = with_cancellations(concluded, _told_trials(leg))
+            own = concluded = with_cancellations(concluded, leg.trials)
         else:
-            own = with_cancellations(own, _told_trials(leg))
+            own = with_cancellations(own, leg.trials)
         if is_of_leg:
             leg.conclude(own)
     return concluded
@@ -132,13 +173,7 @@ def _conclude_interrupted(progress: Progress, judgement: Judgement) -> None:
         own = leg.outcome if leg.is_done else None
         if own is None:
             leg.error, own = None, judgement._replace()  # the step's own judgement is no leg's
-        leg.conclude(with_cancellations(own, _told_trials(leg)))
-
-
-def _told_trials(leg: Leg) -> list[Trial]:
-    """Return the trials whose end a judgement of the leg tells: its own, and those of its base that go on."""
-    ended = [(trial, trial.ended) for trial in (leg.base.trials if leg.base else ())]
-    return [*leg.trials, *(trial for trial, end in ended if end and end.outcome == "failed")]
+        leg.conclude(with_cancellations(own, leg.trials))
 
 
 def _may_have_leftovers(progress: Progress, leg: Leg) -> bool:

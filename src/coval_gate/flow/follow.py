@@ -6,19 +6,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate.base.errors import InputError, NotFound, Unavailable
-from coval_gate.base.schedule import together
+from coval_gate.base.schedule import Wait, together
 from coval_gate.base.text import one_line
-from coval_gate.base.times import announcing
 from coval_gate.ci.host import BASE, LEG, REPETITION, ROLE, TESTED, with_run_metadata
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.model.run import Aborted, Run
 from coval_gate.runs import earlier
+from coval_gate.runs.cancel import FRESH_TIME
 from coval_gate.runs.collect import follow
 from coval_gate.runs.launch import differences, not_shown
 from coval_gate.runs.tags import provenance_of
-from coval_gate.runs.watch import ProgressLog, waiting_title
+from coval_gate.runs.watch import NOT_FOUND_PAUSE, ProgressLog, waiting_title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,8 +63,7 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
     compares = any(threshold.bound.reference == "base" for threshold in progress.inputs.thresholds)
     if len(progress.legs) == 1 and not compares:
         return
-    until = announcing(session.clock.now(), session.deadline)
-    polls = (session.client.get_run(leg.first.run_id, until=until) for leg in progress.legs)
+    polls = (_first_poll(session, leg.first.run_id) for leg in progress.legs)
     results = yield from together(polls, session.clock)
     runs = {id(leg): run for leg, run in zip(progress.legs, results, strict=True) if isinstance(run, Run)}
     progress.legs = _with_repetitions(progress.legs, runs)
@@ -72,6 +71,19 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
     _pair(progress, runs)
     if len(progress.legs) == 1:
         progress.legs[0].name = ""
+
+
+def _first_poll(session: Session, run_id: str) -> Procedure[Run]:
+    """Poll a run that was perhaps launched a moment ago. Raises CovalError."""
+    clock = session.clock
+    until = min(session.deadline, clock.now() + FRESH_TIME)
+    while True:
+        try:
+            return (yield from session.client.get_run(run_id, until=until))
+        except NotFound:
+            if clock.now() + NOT_FOUND_PAUSE > until:
+                raise
+        yield Wait(NOT_FOUND_PAUSE)
 
 
 def _with_repetitions(legs: Sequence[Leg], runs: Mapping[int, Run]) -> list[Leg]:
@@ -127,6 +139,7 @@ def _pair(progress: Progress, runs: Mapping[int, Run]) -> None:
         run = runs[id(leg)]
         alike = [base for base in bases if _are_alike(runs[id(base)], run)]
         leg.base = alike[0] if len(alike) == 1 else None
+    progress.unpaired = [base for base in bases if base not in progress.bases]
     for base in bases:
         base.wanted = len(base.trials)
         base.name = base.name if base.name.startswith(BASE) else BASE
@@ -134,7 +147,9 @@ def _pair(progress: Progress, runs: Mapping[int, Run]) -> None:
 
 
 def _are_alike(run: Run, other: Run) -> bool:
-    return (run.persona_id, run.test_set_id) == (other.persona_id, other.test_set_id)
+    """Return whether two runs have the same persona and test set, as far as Coval shows them."""
+    pairs = ((run.persona_id, other.persona_id), (run.test_set_id, other.test_set_id))
+    return all(one == another or not (one and another) for one, another in pairs)
 
 
 def _name_in(run: Run) -> str:

@@ -69,7 +69,11 @@ def _criteria(progress: Progress, leg: Leg) -> Criteria:
 
 
 def _timeout_passes(leg: Leg, outcome: Outcome) -> bool:
-    """Return whether a time-out lets the step pass: the user says so, and not too many simulations have failed."""
+    """Return whether a time-out lets the step pass: the user says so, and neither too many simulations have failed,
+    nor is a base missing.
+    """
+    if leg.base and not any(isinstance(outcome, Completed) for outcome in leg.base.outcomes):
+        return False
     progress = outcome.run.progress if isinstance(outcome, TimedOut) else None
     too_many = progress is not None and progress.failed > leg.inputs.max_failed_simulations.of(progress.total)
     return leg.inputs.on_timeout == "pass" and not too_many

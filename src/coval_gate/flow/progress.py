@@ -42,6 +42,7 @@ class Progress:
         self.context = Context()
         self.inputs, _ = parse_inputs({})
         self.legs: list[Leg] = []
+        self.unpaired: list[Leg] = []
         self.template: RunTemplate | None = None
         self.launching = 0  # legs whose launch is under way
         self.is_announced = False  # on the commit's pages
@@ -62,8 +63,8 @@ class Progress:
 
     @property
     def all_legs(self) -> list[Leg]:
-        """The tested legs, and then the bases."""
-        return [*self.legs, *self.bases]
+        """The tested legs, then the bases, and then the given bases that belong to none of them."""
+        return [*self.legs, *self.bases, *self.unpaired]
 
     @property
     def trials(self) -> list[Trial]:

@@ -40,9 +40,11 @@ def fits(session: Session, progress: Progress, leg: Leg) -> bool:
     if most is None or leg.planned is None:
         return True
     # A leg that waits for its turn has no trial yet.
-    launched = sum((planned.planned or 0) * max(1, len(planned.trials)) for planned in progress.all_legs)
+    launched = sum(
+        (planned.planned or 0) * max(1, len(planned.trials), planned.wanted) for planned in progress.all_legs
+    )
     base = leg.base
-    more = leg.planned + (base.planned or 0 if base and len(base.trials) <= len(leg.trials) else 0)
+    more = leg.planned + (base.planned or 0 if base and base.wanted <= len(leg.trials) else 0)
     if launched + more <= most:
         return True
     session.log(

@@ -24,6 +24,7 @@ from coval_gate.judge.problems import (
     NoMutations,
     NotInBaseline,
     OnlySummary,
+    OtherCases,
     PersonaChanged,
     TooFewShared,
     UnequalCounts,
@@ -35,7 +36,7 @@ from coval_gate.model.baseline import BaselineSource, NotFoundReason
 from coval_gate.model.results import BASE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Sequence, Set
 
     from coval_gate.config.aggregates import Aggregate
     from coval_gate.config.thresholds import Threshold
@@ -219,6 +220,8 @@ class _References:
             if edited:
                 return TooFewShared(shared=0, left_out=LeftOut(changed=len(edited)), since=since)
             return NotInBaseline(what="mutation", name=variant.name)
+        if of_base and (other := _other_cases(variant.cases, earlier.cases)):
+            return other
         return Reference(earlier, frozenset.intersection(*changes), len(baseline.runs) - len(alike), since)
 
     def _variant(self, variant: Variant, runs: Sequence[BaselineRun]) -> Variant | None:
@@ -227,6 +230,13 @@ class _References:
         if key not in self._pools:
             self._pools[key] = variants_of(pooled([comparable_result(self._result, run) for run in runs]))
         return same_variant(variant, self._pools[key])
+
+
+def _other_cases(now: Set[str], base: Set[str]) -> OtherCases | None:
+    """Return how the base's test cases differ from the run's; None if they do not, or are unknown."""
+    if "" in now or "" in base or now == base:
+        return None
+    return OtherCases(new=len(base - now), gone=len(now - base))
 
 
 def _against(

@@ -231,7 +231,7 @@ class UnequalCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherCases:
-    """A repetition has `new` test cases that the first run lacks, and lacks `gone` ones of the first run."""
+    """A repetition, or a base, has `new` test cases that the first run lacks, and lacks `gone` ones of that run."""
 
     kind: ClassVar = "other_cases"
     new: int

@@ -96,7 +96,7 @@ def baseline_text(
         return f"none; {foreign(reason)}" if reason else "none"
     parts = [_runs_text(baseline, run_text)]
     if comparisons:
-        parts.append(shared_text(comparisons))
+        parts.append(shared_text(comparisons, "base" if baseline.source.kind == "base_agent" else "baseline"))
     options = sorted({option for run in baseline.runs for option in run.changed_options})
     if options:
         parts.append(f"launched with other {foreign(in_words(options))}")
@@ -142,13 +142,16 @@ def _no_base_text(reason: NotFoundReason) -> str:
     run = f"its run {reason.run_id}" if reason.run_id else "its run"
     match reason.kind:
         case "not_over":
-            return f"{run} had not ended when the time was over (status {reason.status}); raise max_wait_time"
+            return f"{run} had not ended when the time was over (status {reason.status}); raise {reason.text}"
         case "not_completed":
             return f"{run} did not complete (status {reason.status})"
         case "unusable":
             return f"{run} cannot be used: {reason.text.rstrip('.')}"
         case "none":
-            return "the step was not given its run; pass on the output run_ids of the step that launched it"
+            return (
+                "none of the given runs is its run with this persona and test set; pass on the output run_ids of the "
+                "step that launched them"
+            )
     return reason.text.rstrip(".") or "its run is unknown"
 
 

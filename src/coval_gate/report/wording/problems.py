@@ -248,7 +248,7 @@ def _is_of_base(problem: NoBaseline) -> bool:
 
 class OfNotInBaseline(ProblemWords[NotInBaseline]):
     def text(self, problem: NotInBaseline) -> str:
-        return f"the baseline does not have the {problem.what}"
+        return f"the other side does not have the {problem.what}"
 
     def reason(self, check: Check, problem: NotInBaseline, about: str) -> str:
         if problem.what == "mutation":
@@ -466,8 +466,12 @@ class OfOtherCases(ProblemWords[OtherCases]):
         return f"{problem.new:,} new, {problem.gone:,} missing"
 
     def reason(self, check: Check, problem: OtherCases, about: str) -> str:
-        del check, about
-        return f"Its test cases differ from the first run's ({self.text(problem)})"
+        del about
+        of_base = reference_of(check) == "base_agent"
+        differ = (
+            "The base's test cases differ from the run's" if of_base else "Its test cases differ from the first run's"
+        )
+        return f"{differ} ({self.text(problem)})"
 
 
 class OfFlaky(ProblemWords[Flaky]):
