@@ -17,7 +17,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from coval_gate import __version__
+from coval_sandbox import catalogue
 from coval_sandbox.runner import PULL_REQUEST
+from e2e import engine
 from e2e.engine import docker
 from e2e.proxy import make_certificate, proxy
 from e2e.workflow import RUNNER, Environment, WorkflowResult, run_workflow
@@ -40,6 +42,7 @@ RAN = {
     "personas",
     "launch",
     "judge",
+    "deploy",
     "mend",
     "forks",
     "enterprise-server",
@@ -304,6 +307,21 @@ def test_launch_and_judge(example: Example, sandbox: Sandbox, github: FakeGitHub
     assert states(github) == ["pending", "failure"]
     (comment,) = github.comments[42]
     assert "### ❌ Failed: Coval evaluation" in comment.body
+
+
+def test_deploy(example: Example) -> None:
+    """The deployment follows the verdict on the run that a schedule launched at night."""
+    ids = {"COVAL_AGENT_ID": catalogue.AGENT_ID, "COVAL_PERSONA_ID": catalogue.PERSONA_ID}
+    for schedule_id, gate, deploy in (
+        (catalogue.SCHEDULES[0].id, {"success"}, {"success"}),
+        ("no", {"failure"}, set()),
+    ):
+        with engine.sandbox(history=True) as nights:
+            before = nights.runs
+            variables = ids | {"COVAL_SCHEDULE_ID": schedule_id}
+            result = example("deploy", event="workflow_dispatch", payload={}, api_url=nights.url, variables=variables)
+            assert result.jobs == {"gate": gate} | ({"deploy": deploy} if deploy else {})
+            assert nights.runs == before
 
 
 def test_forks(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
