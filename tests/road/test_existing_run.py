@@ -59,11 +59,9 @@ class Nights:
         """Launch a run that the source finds, and wait for so many hours. Return its id."""
         self.world.scenario = BY_NAME[scenario] if scenario else None
         if source == SCHEDULED:
-            run_id = next(
-                run_id
-                for run_id in self.world.run_schedule(SCHEDULE.id)
-                if self.world.get_run(run_id)["run"].items() >= (IDS | given).items()
-            )
+            ids = self.world.run_schedule(SCHEDULE.id)
+            wanted = (IDS | given).items()
+            run_id = next(run.run_id for run in self.world.runs if run.run_id in ids and run.body.items() >= wanted)
         else:
             env = {"GITHUB_RUN_ID": str(1000 + len(self.world.runs))} | ({} if pull_request else ON_MAIN)
             tags = {"tags": "nightly"} if source == TAG else {}
@@ -399,6 +397,48 @@ def test_no_damage_puts_an_older_run_in_place_of_the_newest(
             assert (result.outputs["verdict"], result.outputs["run_id"]) == ("failed", newest)
 
 
+@pytest.mark.parametrize(("source", "filter_for_tags"), crossed([TAG, BRANCH], ["refuse", "blind", "ignore"]))
+def test_list_without_filter_for_tags_is_read_twice(
+    source: str, filter_for_tags: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    nights = Nights(run_step, clock, **{f"{filter_for_tags}_tag_filter": True})
+    nights.launch(source)
+    newest = nights.launch(source)
+    rows = json.dumps({"runs": [row for row in nights.listed(source) if row["run_id"] != newest]})
+    number = 1 if filter_for_tags == "ignore" else 2  # the first list has the filter
+    assert nights.judge(source, f"GET /runs #{number} -> json {rows}").outputs["run_id"] == newest
+
+
+@pytest.mark.parametrize("lost", [{"tags": [], "metadata": {}}, {"tags": ["?"], "metadata": {"?": None}}], ids=str)
+@pytest.mark.parametrize("shown", ["neither", "both"])
+@pytest.mark.parametrize("source", [TAG, BRANCH])
+def test_tags_that_a_run_lacks_once_do_not_put_an_older_one_in_its_place(
+    source: str, shown: Any, lost: dict[str, Any], run_step: RunStep, clock: VirtualClock
+) -> None:
+    nights = Nights(run_step, clock, list_identity=shown)
+    nights.launch(source)
+    newest = nights.launch(source)
+    damaged = json.dumps({"run": nights.world.get_run(newest)["run"] | lost})
+    assert nights.judge(source, f"GET /runs/{newest} #1 -> json {damaged}").outputs["run_id"] == newest
+
+
+@pytest.mark.parametrize("source", PHRASES)
+def test_older_runs_are_not_read(source: str, nights: Nights) -> None:
+    older, newest = nights.launch(source), nights.launch(source)
+    history = json.dumps({"runs": nights.listed(source)[::-1]})
+    for faults in ((), (f"GET {LISTS[source]} -> json {history}",)):
+        assert nights.judge(source, *faults).outputs["run_id"] == newest
+        assert nights.calls(f"/runs/{older}") == 0
+    assert (nights.calls("/runs"), nights.calls(f"/scheduled-runs/{SCHEDULE.id}/runs")) in ((4, 0), (0, 2))
+
+
+def test_run_of_pull_request_does_not_count_for_branch_whatever_its_tags(nights: Nights) -> None:
+    """A user's own metadata may name the pull request."""
+    ours = nights.launch(BRANCH)
+    nights.launch(BRANCH, metadata='{"github_pull_request": 7}')
+    assert nights.judge(BRANCH).outputs["run_id"] == ours
+
+
 def test_run_that_has_lost_its_tag_is_passed_over(nights: Nights) -> None:
     """A tag moves from run to run; a list may not show that yet."""
     holder, former = nights.launch(TAG), nights.launch(TAG)
@@ -414,6 +454,24 @@ def test_run_that_no_longer_exists_is_passed_over(source: str, nights: Nights) -
     assert result.outputs["run_id"] == older
     assert result.log.count(f"Coval lists run {deleted}, but no longer has it.") == 1
     assert nights.judge(source, f"GET /runs/{deleted} #1 -> 404").outputs["run_id"] == deleted
+
+
+@pytest.mark.parametrize(("source", "seconds"), crossed(PHRASES, [5, 50]))
+def test_run_that_is_too_new_to_be_found_is_not_passed_over(
+    source: str, seconds: int, run_step: RunStep, clock: VirtualClock
+) -> None:
+    nights = Nights(run_step, clock, not_found_after_launch=seconds)
+    nights.launch(source)
+    newest = nights.launch(source, hours=0)
+    result = nights.judge(source)
+    if seconds == 5:
+        assert result.outputs["run_id"] == newest
+        return
+    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
+    assert result.outputs["reason"] == (
+        f"Coval lists run {newest}, but does not find it, so the step cannot tell which run is the newest "
+        f"{PHRASES[source]}."
+    )
 
 
 @pytest.mark.parametrize("quirks", [{}, {"blind_tag_filter": True}], ids=str)

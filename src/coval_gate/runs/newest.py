@@ -17,6 +17,7 @@ from coval_gate.base.schedule import Wait
 from coval_gate.base.text import age, duration, in_words
 from coval_gate.config.inputs import LAUNCH_IDS, ids_of
 from coval_gate.coval.runs import RunFilter
+from coval_gate.runs.cancel import FRESH_TIME
 from coval_gate.runs.find import MOST_FETCHED, created_at, is_of, moment_of
 from coval_gate.runs.launch import noun
 from coval_gate.runs.tags import branch_tag, hides_tag, pull_request_of, tags_of
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 300.0  # s during which an outage does not end the search
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches, if a list may be late or a response damaged
-REREAD: Final = 1.0  # s before a run that Coval does not find is read again
 MOST_SCHEDULED: Final = 30  # runs of a scheduled run that are read alone
 MOST_LISTED: Final = 1000  # runs of a list that a search considers
 DAY: Final = 86_400.0  # s
@@ -165,14 +165,11 @@ class _Search:
         return _newest_first(candidates), any(run.tags for shown in listed.values() for run in shown)
 
     def _lacks_more(self, runs: Sequence[Run]) -> bool:
-        """Return whether to read more of a list: until it shows the newest run, or only runs that are too old."""
-        if not runs or len(runs) >= MOST_LISTED:
+        """Return whether to read more of a list, which comes newest first."""
+        if not runs or len(runs) >= MOST_LISTED or any(self._fit(run) in ("fits", "unclear") for run in runs):
             return False
-        first, last = (created_at(run) or self._now for run in (runs[0], runs[-1]))
-        if first < last:  # it does not come newest first
-            return True
-        is_old = self._now - last > self._session.inputs.run_max_age.seconds
-        return not (is_old or any(self._fit(run) in ("fits", "unclear") for run in runs))
+        oldest = created_at(runs[-1]) or self._now
+        return self._now - oldest <= self._session.inputs.run_max_age.seconds
 
     def _first(self, candidates: Sequence[_Candidate], *, shows_tags: bool) -> Procedure[Run]:
         """Return the newest of the candidates that fits when it is read alone.
@@ -205,14 +202,10 @@ class _Search:
         A response may be damaged, so only another one can show that the run does not fit.
         """
         run = yield from self._read(candidate.run_id)
-        if run is None:
-            yield Wait(REREAD)
         if run is None or (self._fit(run) != "fits" and is_of(run, self._ids)):
             run = (yield from self._read(candidate.run_id)) or run
         if run is None:
-            if candidate.run_id not in self._gone:
-                self._session.log(f"Coval lists run {candidate.run_id}, but no longer has it.")
-            self._gone.add(candidate.run_id)
+            self._pass_over(candidate)
             return None
         match self._fit(run):
             case "fits":
@@ -222,6 +215,19 @@ class _Search:
             case "bare" if candidate.fit != "bare":  # only the list shows the tag
                 raise self._unclear(run)
         return None
+
+    def _pass_over(self, candidate: _Candidate) -> None:
+        """Log that a listed run no longer exists. Raises GateError if it may have been launched a moment ago."""
+        if self._now - candidate.created < FRESH_TIME:
+            raise GateError(
+                "Run unclear",
+                f"Coval lists run {candidate.run_id}, but does not find it, so the step cannot tell which run is the "
+                f"newest {_phrase(self._source)}.",
+                advice=BY_ID,
+            )
+        if candidate.run_id not in self._gone:
+            self._session.log(f"Coval lists run {candidate.run_id}, but no longer has it.")
+        self._gone.add(candidate.run_id)
 
     def _read(self, run_id: str) -> Procedure[Run | None]:
         """Return a run; None if Coval does not have it."""
