@@ -86,6 +86,9 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
     ],
     "combinations": [
         {**WAIT, "run_id": ""},
+        {**WAIT, "run_id": "tag:nightly"},
+        {**WAIT, "run_id": "tag:nightly, run0000000000000000001"},
+        {"mode": "cancel", "run_id": "schedule:nightlySchedule0000001"},
         {"agent_id": "agent00000000000000001, agent00000000000000002, agent00000000000000001"},
         {
             "agent_id": ",".join(f"agent{number:017d}" for number in range(11)),
@@ -136,6 +139,7 @@ SUSPICIOUS: Final[list[dict[str, str]]] = [
     {"thresholds": "Latency: p(0.95) < 1.5"},
     {"thresholds": "failed >= 0"},
     {"display_name": "Nightly", "metadata": '{"display_name": "Weekly"}'},
+    {**WAIT, "run_max_age": "12h"},
 ]
 """Likely mistakes, which give warnings."""
 
@@ -149,6 +153,13 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "two numbers that Coval does not allow": {"iteration_count": "51", "concurrency": "101"},
     "a workspace that does not exist": {"workspace_id": "missing"},
     "a run that does not exist": {**WAIT, "run_id": "nowhere000000000000001"},
+    "a scheduled run that does not exist": {"mode": "wait", "run_id": "schedule:nowhere000000000000001"},
+    "scheduled runs that the key may not read": {
+        "scopes": ("runs:*",),
+        "mode": "wait",
+        "run_id": "schedule:scheduleNightly0000001",
+    },
+    "a tag that no run has": {"mode": "wait", "run_id": "tag:nigthly"},
     "an address without the API": {"path": "/v2"},
     "a metric whose name is misspelt": {"thresholds": "Latncy: p(95) < 1.5", "metrics_grace_time": "0"},
     "targets that the key may not read": {

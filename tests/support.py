@@ -64,6 +64,7 @@ def other_value(given: Input) -> str:
         "id": "id1",
         "list of ids": "a,b",
         "id or list of ids": "a,b",
+        "ids or newest run": "a,b",
         "list": "a,b",
         "whole number": "5",
         "seconds": "77",

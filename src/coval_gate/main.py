@@ -138,7 +138,7 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
 def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode wait."""
     for leg in progress.legs:
-        take_over(progress.session_of(leg, session), progress, leg, leg.inputs.run_id[0])
+        yield from take_over(progress.session_of(leg, session), progress, leg)
     from coval_gate.flow.follow import recognize_legs, warn_of_other_legs
 
     yield from recognize_legs(session, progress)
@@ -153,7 +153,7 @@ def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
     from coval_gate.judge.judgement import runs_cancelled
 
     (leg,) = progress.legs
-    return runs_cancelled((yield from cancel_named(session, progress, leg, session.inputs.run_id)))
+    return runs_cancelled((yield from cancel_named(session, progress, leg, session.inputs.run_id.ids)))
 
 
 def _gravest(progress: Progress) -> Judgement:

@@ -83,12 +83,12 @@ def _close(progress: Progress, *, hurried: bool) -> Procedure[None]:
 def _find_commit_of_run(progress: Progress) -> Procedure[None]:
     """Find out which commit the run tests, if Coval shows it."""
     inputs, context = progress.inputs, progress.context
-    if inputs.api_key is None or not inputs.run_id:
+    if inputs.api_key is None or not inputs.run_id.ids:
         return
     now = progress.clock.now()
     client = progress.session(Times.of_post_step(now)).client
     try:
-        run_named = yield from client.get_run(inputs.run_id[0], until=now + POST_LOCATING)
+        run_named = yield from client.get_run(inputs.run_id.ids[0], until=now + POST_LOCATING)
     except CovalError:
         return
     progress.context = with_run_metadata(context, provenance_of(run_named, context.repository))

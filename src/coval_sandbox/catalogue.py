@@ -1,12 +1,16 @@
-"""The sandbox's resources other than runs: metrics, test cases, mutations, run templates."""
+"""The sandbox's resources other than runs: metrics, test cases, mutations, run templates, scheduled runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal
 
 from .ids import readable_id, rng, short_id, ulid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Json = dict[str, Any]
 OutputType = Literal["float", "string", "set"]
@@ -16,6 +20,7 @@ PREVIEW_ID = readable_id("agentPreview", 2)
 SLOW_PREVIEW_ID = readable_id("agentSlowPreview", 3)
 PERSONA_ID = readable_id("personaPatient", 1)
 IMPATIENT_PERSONA_ID = readable_id("personaHurried", 2)
+MODEL_TYPE = "MODEL_TYPE_VOICE"  # of all agents
 FOUNDED = 1_750_000_000.0
 """The creation time of everything in the catalogue, in seconds since the epoch."""
 
@@ -259,3 +264,36 @@ RUN_TEMPLATES: tuple[Json, ...] = (
         "concurrency": 1,
     },
 )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A scheduled run: Coval launches a run of each combination in its template, in the newer format."""
+
+    id: str
+    name: str
+    template: Json
+
+    def launches(self) -> Iterator[Json]:
+        """Yield the bodies of the launches of one night."""
+        template = self.template
+        for agent_id, persona_id, test_set_id in product(
+            template["agent_ids"], template["persona_ids"], template["test_set_ids"]
+        ):
+            yield {
+                "agent_id": agent_id,
+                "persona_id": persona_id,
+                "test_set_id": test_set_id,
+                "metric_ids": template["metric_ids"],
+                "mutation_ids": template["mutation_ids"],
+                "options": {name: template[name] for name in ("iteration_count", "concurrency")},
+                "metadata": {
+                    "display_name": self.name,
+                    "template_name": template["display_name"],
+                    "tags": template["tags"],
+                    "customer": template["metadata"],
+                },
+            }
+
+
+SCHEDULES = (Schedule(readable_id("scheduleNightly", 1), "Nightly regression", RUN_TEMPLATES[1]),)

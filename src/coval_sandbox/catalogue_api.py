@@ -1,4 +1,4 @@
-"""Operations on the catalogue: agents, metrics, test sets and cases, mutations, run templates."""
+"""Operations on the catalogue: agents, metrics, test sets and cases, mutations, run templates, scheduled runs."""
 
 from __future__ import annotations
 
@@ -134,6 +134,13 @@ class CatalogueApi:
             if template["id"] == run_template_id:
                 return {"run_template": views.run_template(template)}
         raise not_found("Run template", "run_template_id", run_template_id)
+
+    def schedule(self, schedule_id: str) -> catalogue.Schedule:
+        """Return the scheduled run with this id. Raises `Problem` (404)."""
+        for schedule in catalogue.SCHEDULES:
+            if schedule.id == schedule_id:
+                return schedule
+        raise not_found("Scheduled run", "scheduled_run_id", schedule_id)
 
     def get_agent(self, agent_id: str) -> Json:
         """GET /agents/{agent_id}."""

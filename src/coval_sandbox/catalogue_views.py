@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .catalogue import DEFAULT_METRICS, FOUNDED, agent_for
+from .catalogue import DEFAULT_METRICS, FOUNDED, MODEL_TYPE, agent_for
 from .edits import version_ulid
 from .ids import rng, ulid
 from .views import timestamp
@@ -131,7 +131,7 @@ def agent(agent_id: str, *, shows_metrics: bool) -> Json:
     return {
         "id": agent_id,
         "display_name": agent_for(agent_id).name,
-        "model_type": "MODEL_TYPE_VOICE",
+        "model_type": MODEL_TYPE,
         "metric_ids": [metric.id for metric in DEFAULT_METRICS] if shows_metrics else [],
         "test_set_ids": [],
     }

@@ -51,6 +51,10 @@ def resources() -> str:
         ),
         *(("mutation", mutation.id, mutation.name) for mutation in catalogue.MUTATIONS),
         *(("template", run_template["id"], run_template["display_name"]) for run_template in catalogue.RUN_TEMPLATES),
+        *(
+            ("schedule", schedule.id, f"{schedule.name}: each night, a run of each combination in the template")
+            for schedule in catalogue.SCHEDULES
+        ),
     ]
     return "\n".join(f"  {kind:<8}  {identifier:<26}  {text}".rstrip() for kind, identifier, text in rows)
 
@@ -121,4 +125,6 @@ def _earlier(world: World) -> str:
     return f"""
 Runs of the last three nights, with the first agent and persona. To compare with them, set baseline: tag:{TAG} or run:ID
 {nights(world)}
+The schedule has launched runs in these nights, too. To judge the newest of them, set mode: wait and
+run_id: schedule:{catalogue.SCHEDULES[0].id}
 """

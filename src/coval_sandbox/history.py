@@ -1,6 +1,7 @@
 """Earlier runs to compare with: runs of the last three nights, for the test sets whose scenario has them.
 
-They have tags and metadata like runs of a gate in CI. The newest one has the tag `stable`.
+They have tags and metadata like runs of a gate in CI. The newest one has the tag `stable`. Coval's own schedules have
+launched runs in these nights, too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from . import catalogue
 from .ids import rng, short_id
 from .launch import clean_tags, parse_launch
 from .plan import make_plan
-from .scenarios import SCENARIOS, Scenario
+from .scenarios import SCENARIOS, Scenario, for_test_set
 from .state import RunRecord
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 NIGHTS = 3
 DAY = 86_400.0  # s
+SINCE_SCHEDULED = 21_600.0  # s since the schedules launched their last runs
 TAG = "stable"  # of the last night's run
 REPOSITORY = "acme/voice-agent"
 
@@ -30,6 +32,23 @@ def nights(now: float, seed: int) -> Iterator[RunRecord]:
         for scenario in SCENARIOS:
             if scenario.before is not None:
                 yield _night(scenario, night, now - (night + 1) * DAY, seed)
+
+
+def scheduled_nights(now: float, seed: int) -> Iterator[RunRecord]:
+    """Yield the earlier runs of all schedules, oldest first."""
+    for night in reversed(range(NIGHTS)):
+        for schedule in catalogue.SCHEDULES:
+            for number, body in enumerate(schedule.launches()):
+                request = parse_launch(body)
+                yield RunRecord(
+                    run_id=short_id(rng(seed, "history", schedule.id, night, number)),
+                    create_time=now - night * DAY - SINCE_SCHEDULED,
+                    body=body,
+                    request=request,
+                    plan=make_plan(for_test_set(request.test_set_id), request, f"{seed}/history/{night}/{number}"),
+                    tags=clean_tags(request.metadata.tags),
+                    schedule_id=schedule.id,
+                )
 
 
 def _night(scenario: Scenario, night: int, create_time: float, seed: int) -> RunRecord:

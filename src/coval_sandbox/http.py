@@ -61,6 +61,12 @@ def routes(world: World) -> list[tuple[str, str, str, Operation]]:
         ("GET", "/runs/{id}", "runs:read", lambda r, _: world.get_run(r.path_params["id"])),
         ("PATCH", "/runs/{id}", "runs:write", lambda r, body: world.update_run(r.path_params["id"], body)),
         ("DELETE", "/runs/{id}", "runs:write", lambda r, _: world.delete_run(r.path_params["id"])),
+        (
+            "GET",
+            "/scheduled-runs/{id}/runs",
+            "scheduled-runs:read",
+            lambda r, _: world.list_scheduled_runs(r.path_params["id"]),
+        ),
     ]
     return runs + _simulation_routes(world, legacy=False) + _simulation_routes(world, legacy=True) + _catalogue(world)
 

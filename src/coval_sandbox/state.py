@@ -22,7 +22,8 @@ class RunRecord:
     """A launched run, even if it was deleted later. Times are seconds since the epoch.
 
     `body`: the original request. `metric_versions`: the versions at the launch. `cancel_time`: when a DELETE of the
-    unfinished run ends it. `delete_time`: when a DELETE of the finished run removed it.
+    unfinished run ends it. `delete_time`: when a DELETE of the finished run removed it. `schedule_id`: the scheduled
+    run that launched it; empty if none did.
     """
 
     run_id: str
@@ -34,6 +35,7 @@ class RunRecord:
     metric_versions: Mapping[str, int] = field(default_factory=dict)
     cancel_time: float | None = None
     delete_time: float | None = None
+    schedule_id: str = ""
 
     @property
     def end_time(self) -> float:

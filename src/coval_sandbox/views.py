@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from . import catalogue
+from .scenarios import for_test_set
 from .values import metric_values, summary
 
 if TYPE_CHECKING:
@@ -53,6 +54,23 @@ def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
 
 def _status(record: RunRecord, now: float, quirks: Quirks) -> str:
     return "IN PROGRESS" if record.is_reopened(now, quirks.reopens) else record.status(now)
+
+
+def scheduled_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
+    """Return the JSON of a run in the list of a schedule, which does not show its persona."""
+    test_set_id, agent_id = record.request.test_set_id, record.request.agent_id
+    return {
+        "name": f"runs/{record.run_id}",
+        "id": record.run_id,
+        "display_name": display_name(record),
+        "status": shown_status(record, now, quirks),
+        "test_set_id": test_set_id,
+        "test_set_name": for_test_set(test_set_id).name,
+        "agent_id": agent_id,
+        "model_type": catalogue.MODEL_TYPE,
+        "is_public": False,
+        "create_time": timestamp(record.create_time),
+    }
 
 
 def launched_run(record: RunRecord, now: float, quirks: Quirks) -> Json:

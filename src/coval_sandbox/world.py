@@ -22,7 +22,7 @@ from .filters import (
     ordered,
     parse_filter,
 )
-from .history import nights
+from .history import nights, scheduled_nights
 from .ids import ID_LENGTH, ULID_LENGTH, rng, short_id
 from .launch import LaunchRequest, clean_tags, parse_launch, parse_update
 from .plan import PlannedSimulation, make_plan
@@ -42,6 +42,7 @@ DEFAULT_KEY = "coval_sk_test_sandbox"
 READ_ONLY_KEY = "coval_sk_test_readonly"
 DEFAULT_KEYS = {DEFAULT_KEY: ("*",), READ_ONLY_KEY: ("*:read",)}
 
+MOST_SCHEDULED = 500  # runs of a schedule in its list
 _RUN_ORDER = ("create_time", "update_time", "status", "agent_id", "persona_id", "test_set_id")
 _RUN_FIELDS = (*_RUN_ORDER, "created_by", "tag", "metric.")
 _SIMULATION_FIELDS = (
@@ -89,7 +90,8 @@ class World:
         self.lock = Lock()
         self.edits = Edits(clock)
         self.catalogue = CatalogueApi(self.scenario_for, self.quirks, self.edits, strict=strict)
-        earlier = nights(clock(), seed) if history else ()
+        earlier = [*nights(clock(), seed), *scheduled_nights(clock(), seed)] if history else []
+        earlier.sort(key=lambda record: record.create_time)
         self._records: dict[str, RunRecord] = {record.run_id: record for record in earlier}
         self._launched = 0
 
@@ -102,8 +104,18 @@ class World:
 
     @property
     def nights(self) -> tuple[RunRecord, ...]:
-        """The runs that existed at the start, oldest first."""
-        return self.runs[: len(self._records) - self._launched]
+        """The runs that existed at the start, oldest first, without those of schedules."""
+        earlier = self.runs[: len(self._records) - self._launched]
+        return tuple(record for record in earlier if not record.schedule_id)
+
+    def run_schedule(self, schedule_id: str) -> tuple[str, ...]:
+        """Launch the runs of a schedule, as Coval does at night, and return their ids."""
+        ids = []
+        for body in self.catalogue.schedule(schedule_id).launches():
+            self.launch(body)
+            ids.append(next(reversed(self._records)))
+            self._records[ids[-1]] = replace(self._records[ids[-1]], schedule_id=schedule_id)
+        return tuple(ids)
 
     @property
     def unfinished(self) -> tuple[RunRecord, ...]:
@@ -171,6 +183,18 @@ class World:
             return shown | ({"metric_averages": averages(pair[0], now, self.quirks)} if included else {})
 
         return self._listing("runs", rows, query, show, most=100 if by_metric else 1000)
+
+    def list_scheduled_runs(self, schedule_id: str) -> Json:
+        """GET /scheduled-runs/{id}/runs: the newest runs of a schedule, newest first, without pages."""
+        now = self.clock()
+        self.catalogue.schedule(schedule_id)
+        rows = [
+            record
+            for record in self._visible
+            if record.schedule_id == schedule_id and now - record.create_time >= self.quirks.list_lag
+        ]
+        rows.sort(key=lambda record: record.create_time, reverse=True)
+        return {"runs": [views.scheduled_run(record, now, self.quirks) for record in rows[:MOST_SCHEDULED]]}
 
     def run_tags(self) -> Json:
         """GET /runs/tags."""

@@ -26,7 +26,7 @@ EXCEPTIONS = {
 FACE = {  # what other packages may import from coval/: no reader of JSON
     "coval_gate.coval.client": {"Client", "Launch", "connect"},
     "coval_gate.coval.errors": {"unavailable"},
-    "coval_gate.coval.runs": {"RunFilter"},
+    "coval_gate.coval.runs": {"RunFilter", "ScheduledRun"},
     "coval_gate.coval.launch": {"LaunchRequest"},
     "coval_gate.coval.resources": {
         "Agent",

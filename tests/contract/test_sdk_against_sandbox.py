@@ -271,6 +271,18 @@ def test_metrics_are_listed_on_pages(setup: Setup) -> None:
     assert seen == sorted(metric.name for metric in catalogue.METRICS)
 
 
+def test_list_runs_of_scheduled_run(setup: Setup) -> None:
+    (schedule,) = catalogue.SCHEDULES
+    ids = setup.server.world.run_schedule(schedule.id)
+    listed_runs = setup.client.scheduled_runs.list_scheduled_run_history(schedule.id).runs
+    assert {run.id for run in listed_runs} == set(ids)
+    assert {(run.agent_id, run.test_set_id, run.status) for run in listed_runs} == {
+        (catalogue.AGENT_ID, test_set_id, "PENDING") for test_set_id in ("passing1", "flaky001")
+    }
+    with pytest.raises(exceptions.NotFoundException):
+        setup.client.scheduled_runs.list_scheduled_run_history("nowhere000000000000001")
+
+
 def test_get_run_templates(setup: Setup) -> None:
     client = setup.client.run_templates
     plural, several, singular = client.list_run_templates().run_templates

@@ -70,10 +70,10 @@ class Sandbox:
 
 
 @contextmanager
-def sandbox(*faults: str) -> Iterator[Sandbox]:
-    """Run a sandbox on a free port of the loopback interface."""
+def sandbox(*faults: str, history: bool = False) -> Iterator[Sandbox]:
+    """Run a sandbox on a free port of the loopback interface. `history`: with runs of the last nights."""
     command = [sys.executable, "-m", "coval_sandbox", "--port", "0", "--speed", str(SPEED), "--api-key", KEY]
-    command += [part for fault in faults for part in ("--fault", fault)]
+    command += [part for fault in faults for part in ("--fault", fault)] + ["--history"] * history
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:

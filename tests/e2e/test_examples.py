@@ -17,7 +17,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from coval_gate import __version__
+from coval_sandbox import catalogue
 from coval_sandbox.runner import PULL_REQUEST
+from e2e import engine
 from e2e.engine import docker
 from e2e.proxy import make_certificate, proxy
 from e2e.workflow import RUNNER, Environment, WorkflowResult, run_workflow
@@ -35,11 +37,13 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RAN = {
     "pull-request",
     "pull-request-reports",
+    "preview",
     "check-run",
     "nightly",
     "personas",
     "launch",
     "judge",
+    "deploy",
     "mend",
     "forks",
     "enterprise-server",
@@ -162,6 +166,15 @@ def test_pull_request(example: Example, test_set: str, verdict: str, job: str) -
     assert (result.outputs("gate")["verdict"], result.job) == (verdict, job)
     (summary,) = result.commands("gate", "summary")
     assert all(f"`{line.partition('#')[0].strip()}`" in summary["content"] for line in thresholds("pull-request"))
+
+
+def test_preview(example: Example, sandbox: Sandbox) -> None:
+    """A slower preview is red beside the deployed agent, and both of their runs are over."""
+    ids = {"COVAL_AGENT_ID": catalogue.AGENT_ID, "COVAL_PREVIEW_AGENT_ID": catalogue.SLOW_PREVIEW_ID}
+    result = example("preview", variables=ids | {"COVAL_TEST_SET_ID": "unchang1"})
+    assert (result.outputs("gate")["verdict"], result.job) == ("failed", "failure")
+    assert sorted(run["agent_id"] for run in sandbox.runs) == sorted(ids.values())
+    assert {run["status"] for run in sandbox.runs} == {"COMPLETED"}
 
 
 def test_pull_request_from_fork_passes_unevaluated(example: Example, sandbox: Sandbox) -> None:
@@ -304,6 +317,21 @@ def test_launch_and_judge(example: Example, sandbox: Sandbox, github: FakeGitHub
     assert states(github) == ["pending", "failure"]
     (comment,) = github.comments[42]
     assert "### ❌ Failed: Coval evaluation" in comment.body
+
+
+def test_deploy(example: Example) -> None:
+    """The deployment follows the verdict on the run that a schedule launched at night."""
+    ids = {"COVAL_AGENT_ID": catalogue.AGENT_ID, "COVAL_PERSONA_ID": catalogue.PERSONA_ID}
+    for schedule_id, gate, deploy in (
+        (catalogue.SCHEDULES[0].id, {"success"}, {"success"}),
+        ("no", {"failure"}, set()),
+    ):
+        with engine.sandbox(history=True) as nights:
+            before = nights.runs
+            variables = ids | {"COVAL_SCHEDULE_ID": schedule_id}
+            result = example("deploy", event="workflow_dispatch", payload={}, api_url=nights.url, variables=variables)
+            assert result.jobs == {"gate": gate} | ({"deploy": deploy} if deploy else {})
+            assert nights.runs == before
 
 
 def test_forks(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:

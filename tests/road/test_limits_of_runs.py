@@ -10,6 +10,7 @@ import pytest
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 from coval_sandbox.world import World
 from road.test_several_legs import PERSONAS, SETS, legs_of
+from support import IDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,4 +119,15 @@ def test_leg_is_aborted_by_itself(run_step: RunStep) -> None:
         "passing1": "passed",
         "allFail1": "failed",
     }
-    assert [run.cancel_time is not None for run in server.world.runs] == [False, True]
+    cancelled = {run.request.test_set_id: run.cancel_time is not None for run in server.world.runs}
+    assert cancelled == {"passing1": False, "allFail1": True}
+
+
+def test_run_of_someone_else_is_given_up_but_not_cancelled(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    world.launch({**IDS, "test_set_id": "allFail1", "metadata": {"tags": ["nightly"]}})
+    result, _ = run_step(
+        world=world, mode="wait", run_id="tag:nightly", test_set_id="allFail1", abort_after_failures="2"
+    )
+    (run,) = world.runs
+    assert (result.outputs["verdict"], run.cancel_time) == ("failed", None)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from statistics import mean
 from typing import Any
 
 import pytest
 
 from coval_sandbox import guide
-from coval_sandbox.catalogue import AGENT_ID, LATENCY, PERSONA_ID, RESOLVED
+from coval_sandbox.catalogue import AGENT_ID, LATENCY, PERSONA_ID, RESOLVED, SCHEDULES
 from coval_sandbox.clock import ManualClock
-from coval_sandbox.history import DAY, NIGHTS, TAG
+from coval_sandbox.history import DAY, NIGHTS, SINCE_SCHEDULED, TAG
+from coval_sandbox.problems import Problem
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.world import World
 
+(SCHEDULE,) = SCHEDULES
 WITH_HISTORY = [scenario.test_set_id for scenario in SCENARIOS if scenario.before]
 
 
@@ -80,6 +83,42 @@ def test_later_run_is_worse_or_as_good() -> None:
         cases = [sorted(simulation.test_case_id for simulation in run.plan.simulations) for run in sandbox.runs
                  if run.request.test_set_id == test_set_id]  # fmt: skip
         assert len({tuple(case) for case in cases}) == 1
+
+
+def test_schedule_has_launched_a_run_of_each_combination_each_night() -> None:
+    sandbox = world()
+    rows = sandbox.list_scheduled_runs(SCHEDULE.id)["runs"]
+    ages = [sandbox.clock() - datetime.fromisoformat(row["create_time"]).timestamp() for row in rows]
+    assert ages == [night * DAY + SINCE_SCHEDULED for night in range(NIGHTS) for _ in range(4)], "the newest come first"
+    assert not any("persona_id" in row for row in rows)
+    runs = [sandbox.get_run(row["id"])["run"] for row in rows[:4]]
+    personas = SCHEDULE.template["persona_ids"]
+    assert sorted((run["persona_id"], run["test_set_id"]) for run in runs) == sorted(
+        (persona, test_set) for persona in personas for test_set in ("passing1", "flaky001")
+    )
+    assert {(run["status"], *run["tags"]) for run in runs} == {("COMPLETED", "nightly", "regression")}
+    assert not {row["id"] for row in rows} & {night.run_id for night in sandbox.nights}
+
+
+def test_schedule_lists_only_its_own_runs() -> None:
+    sandbox = World(ManualClock())
+    launched(sandbox, "passing1")
+    assert sandbox.list_scheduled_runs(SCHEDULE.id) == {"runs": []}
+    ids = sandbox.run_schedule(SCHEDULE.id)
+    sandbox.delete_run(ids[0])
+    assert {row["id"] for row in sandbox.list_scheduled_runs(SCHEDULE.id)["runs"]} == set(ids)
+    assert isinstance(sandbox.clock, ManualClock)
+    sandbox.clock.advance(3600)
+    sandbox.delete_run(ids[1])
+    assert {row["id"] for row in sandbox.list_scheduled_runs(SCHEDULE.id)["runs"]} == set(ids) - {ids[1]}
+    with pytest.raises(Problem, match="404"):
+        sandbox.list_scheduled_runs("nowhere000000000000001")
+
+
+def test_guide_names_the_schedule() -> None:
+    shown = guide.guide("http://127.0.0.1:1/v1", world(), strict=False)
+    assert f"schedule  {SCHEDULE.id}" in shown
+    assert f"run_id: schedule:{SCHEDULE.id}" in shown
 
 
 def test_guide_names_every_run_of_the_world() -> None:

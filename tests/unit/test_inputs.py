@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from coval_gate.base.errors import InputError
 from coval_gate.ci.host import Context, Withheld
 from coval_gate.config.checks import check_inputs, warnings_about
-from coval_gate.config.fields import Allowance
+from coval_gate.config.fields import Allowance, ChosenRuns, RunSource
 from coval_gate.config.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, parse_inputs
 from coval_gate.report.provenance import configuration
 from support import DEFAULTS, IDS, KEY, other_value, read_inputs
@@ -203,13 +203,61 @@ def test_all_invalid_inputs_are_reported_together(golden: Callable[[str, str], N
 
 def test_mode_wait_requires_run_id_only() -> None:
     inputs = inputs_with(mode="wait", run_id="r1", agent_id="", persona_id="", test_set_id="")
-    assert (inputs.mode, inputs.run_id) == ("wait", ("r1",))
+    assert (inputs.mode, inputs.run_id) == ("wait", ChosenRuns(("r1",)))
 
 
 def test_modes_cancel_and_wait_take_several_runs() -> None:
-    assert inputs_with(mode="cancel", run_id="r1, r2", agent_id="").run_id == ("r1", "r2")
-    assert inputs_with(mode="wait", run_id="r1, r2", agent_id="").run_id == ("r1", "r2")
+    assert inputs_with(mode="cancel", run_id="r1, r2", agent_id="").run_id.ids == ("r1", "r2")
+    assert inputs_with(mode="wait", run_id="r1, r2", agent_id="").run_id.ids == ("r1", "r2")
     assert "is required in mode cancel" in problems_with(mode="cancel")[0]
+
+
+@pytest.mark.parametrize(
+    ("raw", "source"),
+    [
+        ("tag:nightly", RunSource("tag", "nightly")),
+        (" TAG : Release check ", RunSource("tag", "Release check")),
+        ("branch:feature/a:b", RunSource("branch", "feature/a:b")),
+        ('["branch:a,b"]', RunSource("branch", "a,b")),
+        ("schedule:schedule00000000000001", RunSource("schedule", "schedule00000000000001")),
+    ],
+)
+def test_run_id_may_name_the_newest_run_of_a_source(raw: str, source: RunSource) -> None:
+    chosen = inputs_with(mode="wait", run_id=raw).run_id
+    assert (chosen.ids, chosen.newest) == ((), source)
+    assert parse_inputs({"INPUT_RUN_ID": str(source)})[0].run_id.newest == source or "," in raw
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        ("tag:nightly, r1", "must be ids, or one of tag:<tag>, branch:<name> and schedule:<id> alone"),
+        ("tag:a\ntag:b", "must be ids, or one of"),
+        ("tag:", "must name a tag of 1 to 255 printable characters after tag:"),
+        ("branch:" + "b" * 256, "must name a branch of 1 to 255"),
+        ("schedule:my nights", "must have 1 to 64 letters"),
+        ("schedule:", "must have 1 to 64 letters"),
+        ("label:nightly", "must have 1 to 64 letters"),
+    ],
+)
+def test_invalid_source_of_run_is_problem(raw: str, problem: str) -> None:
+    (found,) = problems_with(mode="wait", run_id=raw)
+    assert found.startswith(f"run_id {problem}")
+
+
+def test_newest_run_of_a_source_requires_one_id_each() -> None:
+    missing = problems_with(mode="wait", run_id="tag:nightly", agent_id="", persona_id="", test_set_id="a,b")
+    stands_for = "tag:nightly stands for the newest run of one agent, persona and test set."
+    assert missing == (
+        f"agent_id must be one id: {stands_for}",
+        f"persona_id must be one id: {stands_for}",
+        f"test_set_id must be one id; got 2: {stands_for}",
+    )
+
+
+def test_newest_run_of_a_source_cannot_be_cancelled() -> None:
+    (problem,) = problems_with(mode="cancel", run_id="tag:nightly")
+    assert problem == "run_id must be ids in mode cancel; tag:nightly may stand for the run of someone else."
 
 
 def test_api_key_is_read_from_environment() -> None:

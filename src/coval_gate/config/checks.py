@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import InputError
 from coval_gate.base.text import one_line, plural, quoted
-from coval_gate.config.fields import OWN_TAGS
+from coval_gate.config.fields import OWN_TAGS, ChosenRuns
 from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, MOST_LEGS, Problem, declared, default_of
 from coval_gate.config.parsing import read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from coval_gate.config.fields import RunSource
     from coval_gate.config.inputs import Input, Inputs
     from coval_gate.config.thresholds import Threshold
 
@@ -156,7 +157,7 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
             yield Problem("baseline", f"is required for {where}, such as branch:main.")
             break
     source = inputs.baseline
-    if inputs.mode == "wait" and source and source.kind == "run" and source.name in inputs.run_id:
+    if inputs.mode == "wait" and source and source.kind == "run" and source.name in inputs.run_id.ids:
         yield Problem("baseline", "names the run that the step waits for; name an earlier one.")
     with_itself = [
         threshold
@@ -278,8 +279,8 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
         name, usual, value = declaration.name, declaration.usual_length, getattr(inputs, declaration.name)
         warnings += [
             f"{name} {quoted(identifier)} has {plural(len(identifier), 'character')}; such an id usually has {usual}."
-            for identifier in ([value] if isinstance(value, str) else value if usual else [])
-            if usual and identifier and len(identifier) != usual
+            for identifier in (_ids_in(value) if usual else ())
+            if identifier and len(identifier) != usual
         ]
     warnings += [f"{unused.name} has no effect in mode {inputs.mode}." for unused in _unused(inputs)]
     if inputs.iteration_count > MOST_ITERATIONS:
@@ -291,6 +292,8 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
         warnings.append("include_transcripts shows no transcripts without html_path or digest_path.")
     if judges and inputs.annotate_file and not (inputs.annotations or inputs.check_run):
         warnings.append("annotate_file has no effect without annotations or check_run.")
+    if inputs.mode == "wait":
+        warnings += _without_source(inputs)
     warnings += threshold_warnings(inputs)
     warnings += [
         f"{name} in metadata has no effect, because the input {name} is set."
@@ -301,6 +304,21 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
         *warnings,
         *(f"{name} is not an input and has no effect." for name, meant in _unknown(environ) if not meant),
     ]
+
+
+def _ids_in(value: str | tuple[str, ...] | ChosenRuns) -> tuple[str, ...]:
+    """Return the ids in the value of an input for ids."""
+    if isinstance(value, ChosenRuns):
+        return value.ids
+    return (value,) if isinstance(value, str) else value
+
+
+def _without_source(inputs: Inputs) -> Iterator[str]:
+    """Yield a sentence for each input of mode wait that the choice of the run leaves without effect."""
+    if not inputs.run_id.newest and inputs.run_max_age != default_of("run_max_age"):
+        yield "run_max_age has no effect: it applies only to a run_id given by tag, branch or schedule."
+    if inputs.run_id.newest and inputs.cancel_on_timeout:
+        yield f"cancel_on_timeout has no effect: a run that is found by {inputs.run_id.newest} is never cancelled."
 
 
 def _contradictions(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
@@ -329,6 +347,8 @@ def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
             yield Problem(
                 "run_id", f"is required in mode {inputs.mode}: the output run_id of the step that launched it."
             )
+        if inputs.run_id.newest:
+            yield from _source_contradictions(inputs, inputs.run_id.newest)
         return
     for name in LAUNCH_IDS:
         if not getattr(inputs, name) and not inputs.run_template_id:
@@ -346,6 +366,20 @@ def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
 def acts_as(inputs: Inputs) -> str:
     """Return the mode whose inputs count: a plan is about a step in mode run."""
     return "run" if inputs.mode == "plan" else inputs.mode
+
+
+def _source_contradictions(inputs: Inputs, source: RunSource) -> Iterator[Problem]:
+    """Yield a problem if the newest run of a source may not be cancelled, or if it is not clear of what it is a run."""
+    if inputs.mode == "cancel":
+        yield Problem("run_id", f"must be ids in mode cancel; {source} may stand for the run of someone else.")
+        return
+    for name in LAUNCH_IDS:
+        if (count := len(getattr(inputs, name))) != 1:
+            got = f"; got {count}" if count else ""
+            yield Problem(
+                name,
+                f"must be one id{got}: {source} stands for the newest run of one agent, persona and test set.",
+            )
 
 
 def _unused(inputs: Inputs) -> Iterator[Input]:

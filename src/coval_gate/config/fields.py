@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from coval_gate.base.secret import SHORTEST_SECRET, Secret
 from coval_gate.base.text import one_line, quoted
@@ -27,11 +27,13 @@ AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
 LAST: Final = re.compile(r"(.*\S)\s+last\s+(\d{1,4})", re.ASCII | re.IGNORECASE)
 MOST_BASELINE_RUNS: Final = 20  # to pool; each costs API calls
 TAG: Final = re.compile("[a-z0-9._:/-]+")
+NewestOf = Literal["tag", "branch", "schedule"]
 OWN_TAGS: Final = "coval-gate/"  # prefix of the tags that identify runs
 T = TypeVar("T")
 
 UNFILLED: Final = "${{"  # the start of an expression that the runner did not evaluate
 LONGEST_PATH: Final = 1024  # characters
+LONGEST_SOURCE: Final = 255  # characters of a tag or a branch; GitHub's limit for branches
 CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 %, every result would be conclusive
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
@@ -179,6 +181,60 @@ def selection(most: int) -> Field[tuple[str, ...]]:
         return ids
 
     return several._replace(parse=parse)
+
+
+class RunSource(NamedTuple):
+    """What the newest run is looked for by: a tag, a branch, or a scheduled run of Coval's, by its id."""
+
+    kind: NewestOf
+    name: str
+
+    def __str__(self) -> str:
+        """Return the source as the input spells it."""
+        return f"{self.kind}:{self.name}"
+
+
+class ChosenRuns(NamedTuple):
+    """Runs by their ids, or the newest run of a source."""
+
+    ids: tuple[str, ...] = ()
+    newest: RunSource | None = None
+
+    def __bool__(self) -> bool:
+        """Return whether any run is chosen."""
+        return bool(self.ids or self.newest)
+
+
+def runs(most: int) -> Field[ChosenRuns]:
+    """Return a field for at most `most` ids of runs, or for one of `tag:<tag>`, `branch:<name>`, `schedule:<id>`."""
+    several = identifiers(most)
+
+    def parse(raw: str) -> ChosenRuns:
+        named = [] if raw == NULL else entries(raw)
+        sources = list(filter(None, map(_run_source, named)))
+        if sources and len(named) > 1:
+            ways = "ids, or one of tag:<tag>, branch:<name> and schedule:<id> alone"
+            raise ValueError(f"must be {ways}; got {quoted(raw)}.")
+        return ChosenRuns(newest=sources[0]) if sources else ChosenRuns(several.parse(raw))
+
+    def write(chosen: ChosenRuns) -> str:
+        return str(chosen.newest) if chosen.newest else "\n".join(chosen.ids)
+
+    return Field("ids or newest run", ChosenRuns(), parse, write)
+
+
+def _run_source(entry: str) -> RunSource | None:
+    """Return the source that an entry names; None if it is none. Raises ValueError if its name is invalid."""
+    word, colon, name = (part.strip() for part in entry.partition(":"))
+    kind: NewestOf | None = next((kind for kind in get_args(NewestOf) if colon and word.lower() == kind), None)
+    if kind is None:
+        return None
+    if kind == "schedule":
+        return RunSource(kind, parse_identifier(name))
+    if not name or len(name) > LONGEST_SOURCE or not name.isprintable():
+        limits = f"1 to {LONGEST_SOURCE} printable characters"
+        raise ValueError(f"must name a {kind} of {limits} after {kind}:; got {quoted(entry)}.")
+    return RunSource(kind, name)
 
 
 def texts(most: int, longest: int) -> Field[tuple[str, ...]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from coval_gate.base.secret import Secret
-    from coval_gate.config.fields import Age, Allowance
+    from coval_gate.config.fields import Age, Allowance, ChosenRuns
     from coval_gate.config.thresholds import Threshold
     from coval_gate.model.baseline import BaselineSource
     from coval_gate.model.matrix import Matrix
@@ -257,12 +257,21 @@ class Inputs(NamedTuple):
         "everything up that `run` would need, and shows what that would launch.",
         "run",
     )
-    run_id: tuple[str, ...] = declare(
+    run_id: ChosenRuns = declare(
         MODE,
-        fields.identifiers(100),
-        "One or more runs to wait for with `mode: wait`, or to cancel with `mode: cancel`.",
+        fields.runs(100),
+        "One or more runs to wait for with `mode: wait`, or to cancel with `mode: cancel`. `mode: wait` also takes "
+        "`tag:<tag>`, `branch:<name>` or `schedule:<id of a scheduled run>`: the newest such run of `agent_id`, "
+        "`persona_id` and `test_set_id`, which are then required.",
         usual_length=22,
         modes=TAKING_MODES,
+    )
+    run_max_age: Age = declare(
+        MODE,
+        fields.age(),
+        "Maximum age of the run that a tag, a branch or a scheduled run in `run_id` stands for, such as `12h` or `7d`.",
+        "24h",
+        modes=("wait",),
     )
     resume: bool = declare(
         MODE,

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         TestCase,
         TestSet,
     )
-    from coval_gate.coval.runs import RunFilter
+    from coval_gate.coval.runs import RunFilter, ScheduledRun
     from coval_gate.model.results import Simulation, Turn
     from coval_gate.model.run import Run
 
@@ -231,6 +231,20 @@ class Client:
             return tuple(runs.values())
 
         return self._calls.read_series(attempt, until)
+
+    def list_scheduled_runs(self, schedule_id: str, *, until: float) -> Procedure[tuple[ScheduledRun, ...]]:
+        """Return the runs that a scheduled run of Coval's has launched, in any order: the newest 500.
+
+        Leave out unreadable entries. Raises as `get_run`.
+        """
+        request = Request("GET", f"/scheduled-runs/{quote(schedule_id, safe='')}/runs")
+
+        def attempt() -> Procedure[tuple[ScheduledRun, ...]]:
+            from coval_gate.coval.runs import parse_scheduled_runs
+
+            return self._calls.parsed(request, (yield from self._calls.send(request, until)), parse_scheduled_runs)
+
+        return self._calls.read(attempt, until)
 
     def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
         """Return every simulation of a run, oldest first, in as few pages as the API allows. Raises as `get_run`.

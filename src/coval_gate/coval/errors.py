@@ -235,6 +235,8 @@ def operation_of(request: Request) -> CallRights:
             return CallRights("runs:read")
         case "DELETE" | "PATCH", ["runs", _]:
             return CallRights("runs:write", ("run_id",))
+        case "GET", ["scheduled-runs", _, "runs"]:
+            return CallRights("scheduled-runs:read", ("run_id",))
         case "GET", [kind, _] if kind in RESOURCES:
             return RESOURCES[kind]
         case "GET", ["test-cases", *more]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final, NamedTuple
 
+from coval_gate.base.text import json_in
 from coval_gate.config.fields import IDENTIFIER
 from coval_gate.coval.calls import enveloped, parse_object
 from coval_gate.coval.results import read_averages, read_metrics, read_status, read_text
@@ -17,6 +18,7 @@ from coval_gate.model.run import Run, RunProgress
 from coval_gate.model.statuses import PENDING, normalize_status
 
 MOST: Final = 10**9  # simulations
+SCHEDULED: Final = ("runs", "scheduled_run_runs")  # possible names of the list of a scheduled run's runs
 
 
 class RunFilter(NamedTuple):
@@ -47,6 +49,38 @@ class RunFilter(NamedTuple):
         equal = self._replace(created_until="")._asdict().items()
         terms = [f'{name}="{value}"' for name, value in equal if value]
         return " AND ".join([*terms, *([f'create_time<="{self.created_until}"'] if self.created_until else [])])
+
+
+class ScheduledRun(NamedTuple):
+    """A run that a scheduled run has launched, as their list shows it: without persona. Unknown fields are empty."""
+
+    run_id: str
+    agent_id: str = ""
+    test_set_id: str = ""
+    create_time: str = ""
+
+
+def parse_scheduled_runs(body: bytes) -> tuple[ScheduledRun, ...]:
+    """Parse the response to `GET /scheduled-runs/{id}/runs`, without unreadable entries.
+
+    Raises ValueError if it contains no list.
+    """
+    content = json_in(body.decode("utf-8-sig", "replace"))
+    if isinstance(content, dict):
+        content = next((content[key] for key in SCHEDULED if key in content), None)
+    if not isinstance(content, list):
+        raise ValueError("runs: not a list")
+    entries = (enveloped(entry, "run") for entry in content if isinstance(entry, dict))
+    return tuple(run for run in map(_scheduled_run, entries) if run)
+
+
+def _scheduled_run(fields: dict[str, Any]) -> ScheduledRun | None:
+    try:
+        run_id = _run_id(fields)
+    except ValueError:
+        return None
+    ids = {name: _id_or_none(fields.get(name)) for name in ("agent_id", "test_set_id")}
+    return ScheduledRun(run_id, **ids, create_time=read_text(fields.get("create_time")))
 
 
 def parse_run(body: bytes, *, launched: bool = False) -> Run:

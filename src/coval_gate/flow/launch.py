@@ -76,13 +76,25 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
     return with_tags(with_leg(request, leg, len(progress.legs), repetition), tags.to_send), tags
 
 
-def take_over(session: Session, progress: Progress, leg: Leg, run_id: str) -> Trial:
-    """Guard a run that was launched elsewhere. Raises RunnerError."""
+def take_over(session: Session, progress: Progress, leg: Leg) -> Procedure[Trial]:
+    """Guard the run that the leg's inputs choose, which was launched elsewhere. Raises RunnerError.
+
+    Raises GateError if it is the newest run of a source, and the step cannot tell which one that is.
+    """
+    source = session.inputs.run_id.newest
+    if source:
+        from coval_gate.runs.newest import find_newest, found_text
+
+        run = yield from find_newest(session, source, progress.context, now=progress.time())
+        run_id, how_it_began = run.run_id, found_text(run, source)
+    else:
+        (run_id,) = session.inputs.run_id.ids
+        how_it_began = f"Taking over run {run_id}"
     trial = progress.begin_trial(leg)
     trial.identify(run_id, at=session.clock.now())
     trial.arm(cancel=session.inputs.cancel_on_interrupt)
     progress.record_id(run_id)
-    session.log(f"Taking over run {run_id}: {progress.run_url(run_id)}")
+    session.log(f"{how_it_began}: {progress.run_url(run_id)}")
     return trial
 
 

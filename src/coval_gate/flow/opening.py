@@ -9,6 +9,7 @@ from coval_gate import __version__
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import NAME, with_unknown_commit
 from coval_gate.config.checks import check_inputs, warnings_about
+from coval_gate.config.fields import ChosenRuns
 from coval_gate.config.inputs import LAUNCH_IDS, key_in, parse_inputs, token_in
 from coval_gate.runs.legs import Leg
 
@@ -56,13 +57,16 @@ def read_inputs(progress: Progress) -> Inputs:
 def legs_of(inputs: Inputs) -> list[Leg]:
     """Plan the legs of a step: every combination of agents, personas and test sets, the last changing fastest.
 
-    What differs is the leg's name. In mode wait, each run is a leg, named by its id until a poll shows its name.
+    What differs is the leg's name. In mode wait, each run is a leg, named by its id until a poll shows its name. The
+    newest run of a source was launched elsewhere, and others may need it: nothing cancels it.
     """
     if inputs.mode == "cancel":
         return [Leg(inputs=inputs)]
+    if inputs.run_id.newest:
+        return [Leg(inputs=inputs._replace(cancel_on_interrupt=False, cancel_on_timeout=False))]
     if inputs.mode == "wait":
-        several = len(inputs.run_id) > 1
-        return [Leg(inputs=inputs._replace(run_id=(id_,)), name=id_ if several else "") for id_ in inputs.run_id]
+        ids = inputs.run_id.ids
+        return [Leg(inputs=inputs._replace(run_id=ChosenRuns((id_,))), name=id_ if len(ids) > 1 else "") for id_ in ids]
     differing = [len(getattr(inputs, name)) > 1 for name in LAUNCH_IDS]
     legs = [
         Leg(inputs=_of_ids(inputs, ids), name=" · ".join(compress(ids, differing)))

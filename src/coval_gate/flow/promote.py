@@ -52,9 +52,7 @@ def mark_failed_runs(progress: Progress, judgement: Judgement) -> Procedure[None
     """
     judged = [(leg, leg.judgement) for leg in progress.legs if leg.judgement]
     for leg, own in judged:
-        if progress.judgement_of(leg, judgement).verdict is Verdict.TIMED_OUT and _goes_on_unjudged(
-            progress, leg.first
-        ):
+        if progress.judgement_of(leg, judgement).verdict is Verdict.TIMED_OUT and _goes_on_unjudged(progress, leg):
             _session_of(progress, leg).warn(unjudged_text(leg.first.run_id))
         for trial in leg.trials:
             trial.owe_mark(owed=has_failed_check(own) and _may_be_baseline(progress, trial))
@@ -119,9 +117,9 @@ def _may_be_baseline(progress: Progress, trial: Trial) -> bool:
     return progress.context.pull_request is None and pull_request_of(trial.run) is None
 
 
-def _goes_on_unjudged(progress: Progress, trial: Trial) -> bool:
-    """Return whether the trial's run goes on without the step, and later runs may be compared with it."""
-    inputs, run = progress.inputs, trial.run
+def _goes_on_unjudged(progress: Progress, leg: Leg) -> bool:
+    """Return whether the leg's first run goes on without the step, and later runs may be compared with it."""
+    inputs, run = leg.inputs, leg.first.run
     if inputs.cancel_on_timeout or run is None or run.is_over or not is_compared(inputs):
         return False
     return progress.context.pull_request is None and pull_request_of(run) is None

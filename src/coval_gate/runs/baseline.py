@@ -15,7 +15,6 @@ from coval_gate.base.schedule import Wait, together
 from coval_gate.base.text import in_words, whole_number
 from coval_gate.base.times import COLLECTING
 from coval_gate.config.fields import Allowance
-from coval_gate.config.parsing import MOST_RUN_TAGS
 from coval_gate.coval.runs import RunFilter
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.evaluate import population
@@ -25,7 +24,7 @@ from coval_gate.model.run import Completed
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
-from coval_gate.runs.tags import ACCEPTED, FAILED, branch_tag, is_marked, origins, pull_request_of, tags_of
+from coval_gate.runs.tags import ACCEPTED, FAILED, branch_tag, hides_tag, is_marked, origins, pull_request_of, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -315,16 +314,10 @@ class _Search:
         if self._own_origins & {origin.workflow_run for origin in origins(tags)}:
             return "other"
         if self._tag.lower() not in map(str.lower, tags):
-            return "unknown" if self._hides_tag(run) else "other"
+            return "unknown" if hides_tag(run, of_gate=self._source.kind == "branch") else "other"
         if pull_request_of(run) is not None:
             return "pull_request"
         return "failed" if is_marked(run, FAILED) else "fits"
-
-    def _hides_tag(self, run: Run) -> bool:
-        """Return whether a run may have the tag, although it does not show it."""
-        if self._source.kind == "tag":
-            return not run.tags  # the metadata contain only the gate's own
-        return not run.metadata and (not run.tags or len(run.tags) >= MOST_RUN_TAGS)
 
     def _is_earlier(self, created: float | None) -> bool:
         return created is not None and self._created is not None and created < self._created

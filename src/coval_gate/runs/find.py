@@ -60,7 +60,7 @@ def runs_with(
     from coval_gate.coval.runs import RunFilter
 
     def is_bare(run: Run) -> bool:
-        return not _is_named(run) and _is_of(run, ids) and may_be(run)
+        return not _is_named(run) and is_of(run, ids) and may_be(run)
 
     same = RunFilter(**{name: ids.get(name, "") for name in LAUNCH_IDS})
     filters = [RunFilter(tag=tag), *([same] if any(same) else [])]
@@ -220,7 +220,7 @@ def _is_named(run: Run) -> bool:
     return bool(run.tags or run.metadata)
 
 
-def _is_of(run: Run, ids: Mapping[str, str]) -> bool:
+def is_of(run: Run, ids: Mapping[str, str]) -> bool:
     """Return whether a run may have been launched with these ids, as far as it shows its own."""
     return all(getattr(run, name) in ("", ids.get(name)) for name in LAUNCH_IDS)
 

@@ -123,7 +123,7 @@ def differences(inputs: Inputs, run: Run) -> tuple[Problem, ...]:
         Problem(
             name,
             f"is {in_words([quoted(id_) for id_ in expected], 'or')}, but run {run.run_id} has {quoted(actual)}; wait "
-            f"for a run with this {_noun(name)}, or leave {name} empty.",
+            f"for a run with this {noun(name)}, or leave {name} empty.",
         )
         for name, expected, actual in pairs
         if expected and actual and actual not in expected
@@ -133,11 +133,12 @@ def differences(inputs: Inputs, run: Run) -> tuple[Problem, ...]:
 def not_shown(inputs: Inputs, run: Run) -> str:
     """Return a sentence on the inputs that cannot be compared; empty if Coval shows all of them."""
     names = [name for name in LAUNCH_IDS if getattr(inputs, name) and not getattr(run, name)]
-    nouns = in_words([_noun(name) for name in names])
+    nouns = in_words([noun(name) for name in names])
     return f"{in_words(names)} cannot be checked: Coval does not show the {nouns} of run {run.run_id}." if names else ""
 
 
-def _noun(name: str) -> str:
+def noun(name: str) -> str:
+    """Return what the id in an input is of: "test set" for test_set_id."""
     return name.removesuffix("_id").replace("_", " ")
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.base.text import whole_number
 from coval_gate.ci.host import COMMIT, PULL_REQUEST, REPOSITORY
+from coval_gate.config.parsing import MOST_RUN_TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -142,6 +143,13 @@ def branch_tag(context: Context, branch: str) -> str:
 def branch_tag_of(run: Run) -> str:
     """Return the tag of a run that names its branch; empty if it has none, such as a run of a pull request."""
     return next(filter(BRANCH.fullmatch, tags_of(run)), "")
+
+
+def hides_tag(run: Run, *, of_gate: bool) -> bool:
+    """Return whether a run may have a tag that it does not show. `of_gate`: the metadata contain this tag, too."""
+    if not of_gate:
+        return not run.tags
+    return not run.metadata and (not run.tags or len(run.tags) >= MOST_RUN_TAGS)
 
 
 def is_marked(run: Run, mark: str) -> bool:

@@ -47,7 +47,7 @@ def brief(report: Report) -> PageText:
 def _reference(report: Report) -> str:
     """Return the id of the run in Coval; without a run, what distinguishes this step and attempt from all others."""
     inputs, context = report.inputs, report.context
-    waits_for = inputs.run_id[0] if inputs and inputs.mode == "wait" and inputs.run_id else ""
+    waits_for = inputs.run_id.ids[0] if inputs and inputs.mode == "wait" and inputs.run_id.ids else ""
     return report.run_id or waits_for or f"{context.run_id}.{context.run_attempt}/{context.job}/{context.step}"
 
 
