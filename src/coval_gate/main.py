@@ -12,8 +12,9 @@ from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InternalError
 from coval_gate.base.schedule import Wait, all_or_first_error, run, together
 from coval_gate.ci.host import tolerant
+from coval_gate.config.inputs import LAUNCHING_MODES
 from coval_gate.flow.launch import announce, launch, take_over
-from coval_gate.flow.opening import foresee, legs_of, locate, read_inputs
+from coval_gate.flow.opening import foresee, legs_in, legs_of, locate, read_inputs
 from coval_gate.flow.progress import Progress
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
             from coval_gate.judge.judgement import skipped
 
             return skipped(progress.context.secrets_withheld_from)
-        progress.legs = plan(inputs)
+        launches = inputs.mode in LAUNCHING_MODES
+        progress.legs = legs_in(progress.suite) if progress.suite and launches else plan(inputs)
         yield from locate(progress)
         return (yield from MODES[inputs.mode](progress.session(), progress))
     except GateError as error:
@@ -168,6 +170,10 @@ def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[No
 
         yield from accompany(session, progress, leg, leg.given)
         return
+    if leg.is_stray:
+        from coval_gate.flow.suite import refuse_stray
+
+        refuse_stray(progress.suite, leg)
     from coval_gate.flow.judge import judge_first
 
     yield from judge_first(session, progress, leg)

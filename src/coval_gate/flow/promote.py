@@ -33,6 +33,7 @@ from coval_gate.runs.tags import ACCEPTED, FAILED, pull_request_of
 
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
+    from coval_gate.config.inputs import Inputs
     from coval_gate.flow.progress import Progress
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
@@ -53,7 +54,7 @@ def mark_failed_runs(progress: Progress, judgement: Judgement) -> Procedure[None
     judged = [(leg, leg.judgement) for leg in progress.legs if leg.judgement]
     for leg, own in judged:
         if progress.judgement_of(leg, judgement).verdict is Verdict.TIMED_OUT and _goes_on_unjudged(
-            progress, leg.first
+            leg.inputs, progress, leg.first
         ):
             _session_of(progress, leg).warn(unjudged_text(leg.first.run_id))
         for trial in leg.trials:
@@ -119,9 +120,9 @@ def _may_be_baseline(progress: Progress, trial: Trial) -> bool:
     return progress.context.pull_request is None and pull_request_of(trial.run) is None
 
 
-def _goes_on_unjudged(progress: Progress, trial: Trial) -> bool:
+def _goes_on_unjudged(inputs: Inputs, progress: Progress, trial: Trial) -> bool:
     """Return whether the trial's run goes on without the step, and later runs may be compared with it."""
-    inputs, run = progress.inputs, trial.run
+    run = trial.run
     if inputs.cancel_on_timeout or run is None or run.is_over or not is_compared(inputs):
         return False
     return progress.context.pull_request is None and pull_request_of(run) is None
