@@ -1,4 +1,4 @@
-"""Generates files from the code: inputs and outputs in action.yml, tables in README and docs/, the report's schema.
+"""Generates files from the code: inputs and outputs in action.yml, tables in README and docs/, and schemas.
 
 render.py           write
 render.py --check   write nothing; fail if something is out of date
@@ -12,9 +12,11 @@ import re
 import sys
 from math import sqrt
 from pathlib import Path
+from typing import Any
 
 from coval_gate.base.text import percent
-from coval_gate.config.inputs import ALL_MODES, MODES, Input, declared
+from coval_gate.config.inputs import ALL_MODES, MODES, MOST_LEGS, Input, declared
+from coval_gate.config.suite import LISTS, LONGEST_NAME, OBJECTS, allowed_inputs
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.doubts import cases_to_compare
@@ -73,6 +75,55 @@ def readme_example() -> str:
     """Return the example workflow from examples/, without its first comments, which README replaces."""
     text = (ROOT / "examples" / "pull-request.yml").read_text(encoding="utf-8")
     return f"```yaml\n{text[text.index('name: ') :]}```"
+
+
+def suite_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a suite. Editors and validators read numbers and booleans where the gate reads text."""
+    inputs = {"$ref": "#/$defs/inputs"}
+    named = {"minLength": 1, "maxLength": LONGEST_NAME}
+    legs = {
+        "description": "The inputs of each leg, by its name.",
+        "type": "object",
+        "propertyNames": named,
+        "minProperties": 1,
+        "maxProperties": MOST_LEGS,
+        "additionalProperties": inputs,
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:coval-gate:suite",
+        "title": "Suite of Coval Gate",
+        "type": "object",
+        "properties": {"defaults": {"description": "Inputs of all legs.", **inputs}, "legs": legs},
+        "required": ["legs"],
+        "additionalProperties": False,
+        "$defs": {
+            "inputs": {
+                "type": "object",
+                "properties": {name: suite_value(declaration) for name, declaration in allowed_inputs().items()},
+                "additionalProperties": False,
+            }
+        },
+    }
+
+
+def suite_value(declaration: Input) -> dict[str, Any]:
+    """Return the schema of an input's value in a suite."""
+    kind = declaration.field.name
+    scalar: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+    match kind:
+        case "whole number" | "number or %" | "percentage":
+            scalar = {"type": ["string", "number"]}
+        case "true or false":
+            scalar = {"type": ["string", "boolean"]}
+        case "thresholds":
+            scalar = {"type": "string"}
+        case _ if kind == OBJECTS:
+            scalar = {"type": ["string", "object"]}
+        case _ if kind.startswith("`"):
+            scalar = {"enum": [word.strip("`") for word in kind.split(" or ")]}
+    values = {"anyOf": [scalar, {"type": "array", "items": scalar}]} if kind in LISTS else scalar
+    return {"description": declaration.description, **values}
 
 
 def conversations() -> str:
@@ -179,6 +230,7 @@ def rendered() -> dict[Path, str]:
         readme: readme_text,
         statistics: statistics_text,
         ROOT / "docs" / "report.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
+        ROOT / "docs" / "suite.schema.json": json.dumps(suite_schema(), indent=2, ensure_ascii=False) + "\n",
     }
 
 

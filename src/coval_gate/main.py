@@ -12,8 +12,10 @@ from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InternalError
 from coval_gate.base.schedule import Wait, all_or_first_error, run, together
 from coval_gate.ci.host import tolerant
+from coval_gate.config.checks import acts_as
+from coval_gate.config.inputs import LAUNCHING_MODES
 from coval_gate.flow.launch import announce, launch, take_over
-from coval_gate.flow.opening import foresee, legs_of, locate, read_inputs
+from coval_gate.flow.opening import foresee, legs_in, legs_of, locate, read_inputs
 from coval_gate.flow.progress import Progress
 
 if TYPE_CHECKING:
@@ -77,14 +79,14 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
         if inputs.mode == "plan":
             from coval_gate.flow.plan import plan_step
 
-            progress.legs = plan(inputs)
+            progress.legs = _planned(progress, plan)
             yield from _own_parts(progress)
             return (yield from plan_step(progress))
         if inputs.api_key is None:
             from coval_gate.judge.judgement import skipped
 
             return skipped(progress.context.secrets_withheld_from)
-        progress.legs = plan(inputs)
+        progress.legs = _planned(progress, plan)
         yield from _own_parts(progress)
         yield from locate(progress)
         return (yield from MODES[inputs.mode](progress.session(), progress))
@@ -96,6 +98,12 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
     from coval_gate.judge.judgement import errored
 
     return errored(problem)
+
+
+def _planned(progress: Progress, plan: Plan) -> list[Leg]:
+    """Return the legs to launch, or to wait for: those of a suite, or of the step's inputs."""
+    launches = acts_as(progress.inputs) in LAUNCHING_MODES
+    return legs_in(progress.suite) if progress.suite and launches else plan(progress.inputs)
 
 
 def _own_parts(progress: Progress) -> Procedure[None]:
@@ -189,6 +197,10 @@ def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[No
         yield from accompany(session, progress, leg, leg.given)
         yield from _clean_up_base(session, progress, leg)
         return
+    if leg.is_stray:
+        from coval_gate.flow.suite import refuse_stray
+
+        refuse_stray(progress.suite, leg)
     from coval_gate.flow.judge import judge_given
 
     yield from judge_given(session, progress, leg)

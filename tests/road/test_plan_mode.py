@@ -9,6 +9,7 @@ import pytest
 
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 from road.test_several_legs import PERSONAS, SETS, THRESHOLDS
+from support import IDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,3 +120,20 @@ def test_plan_touches_no_page_and_no_report(run_step: RunStep, tmp_path: Path) -
     assert (result.outputs["json_path"], result.outputs["comment_url"]) == ("", "")
     assert json.loads(result.state["legs"]) == []
     assert tmp_path.exists()
+
+
+def test_plan_shows_the_thresholds_of_each_leg_of_a_suite(run_step: RunStep, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir(exist_ok=True)
+    (workspace / "suite.yml").write_text(
+        f"defaults: {{agent_id: {IDS['agent_id']}, persona_id: {IDS['persona_id']}}}\n"
+        "legs:\n  one: {test_set_id: passing1, thresholds: 'Latency: avg < 3'}\n  two: {test_set_id: flaky001}\n"
+    )
+    given = {"agent_id": "", "persona_id": "", "test_set_id": "", "suite_path": "suite.yml"}
+    result, server = run_step(mode="plan", **given)
+    assert (is_harmless(server), result.exit_code) == (True, 0), result.log
+    assert "  10 simulations  two: agent " in result.log
+    assert "Thresholds of one, decided as counted:\n  Latency: avg < 3\n" in result.log
+    assert "Thresholds of two: none. A run passes if enough simulations complete.\n" in result.log
+    result, _ = run_step(run_template_id="t", **given)
+    assert "run_template_id cannot be combined with suite_path" in result.outputs["reason"]

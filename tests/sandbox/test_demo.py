@@ -90,7 +90,7 @@ def test_list_shows_scenarios(arguments: list[str], entries: str) -> None:
     assert all(f"  {scenario.test_set_id}  {scenario.name} " in shown.stdout for scenario in SCENARIOS)
 
 
-@pytest.mark.parametrize(("step", "code"), [("preview", 0), ("slow-preview", 1), ("legs", 1)])
+@pytest.mark.parametrize(("step", "code"), [("preview", 0), ("slow-preview", 1), ("legs", 1), ("suite", 1)])
 def test_steps_are_shown_by_name(step: str, code: int) -> None:
     shown = demo(entries=step)
     assert (shown.returncode, shown.stderr) == (code, "")

@@ -379,3 +379,23 @@ def test_all_file_descriptors_are_closed(workspace: Workspace, root: Path) -> No
     workspace.find("file")
     workspace.write(workspace.prepare("a/b/c"), "text")
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+def test_file_is_read_up_to_a_limit(workspace: Workspace, root: Path) -> None:
+    (root / "suite.yml").write_bytes(b"x" * 2048)
+    assert workspace.read("suite.yml", 2048) == b"x" * 2048
+    with pytest.raises(ValueError, match=r"^must be a file of at most 1 KB; got a larger one\.$"):
+        workspace.read("suite.yml", 1024)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory", "nothing"])
+def test_file_that_was_replaced_after_it_was_found_is_not_read(kind: str, workspace: Workspace, root: Path) -> None:
+    path = root / "suite.yml"
+    if kind == "link":
+        path.symlink_to("../outside/file")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    with pytest.raises(ValueError, match=r"^must "):
+        workspace.read("suite.yml", 1024)

@@ -31,6 +31,8 @@ MATRIX = "github_matrix"
 LEG, LEGS = "coval_gate_leg", "coval_gate_legs"  # the name of a leg, and how many its step has
 REPETITION = "coval_gate_repetition"  # its number, from 1
 ROLE, TESTED, BASE = "coval_gate_role", "tested", "base"  # of the runs of a step that has a base agent
+BASE_LEG = "coval_gate_base"  # the name of the base of a tested leg, if there are several
+SUITE_FILE = "coval_gate_suite"  # the file with what the run is to be judged by, if the launch did not judge it
 BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
 
 Withheld = Literal["", "fork", "dependabot"]  # the origin because of which GitHub withholds secrets, if any

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Open each path component relative to its parent: no path can change between check and use.
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -57,6 +58,22 @@ class Workspace:
             code = errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL
             raise ValueError(_problem(parts, OSError(code, ""), "readable"))
         return "/".join(parts)
+
+    def read(self, path: str, most: int) -> bytes:
+        """Return the contents of a file at a `path` that `find` returned. Raises ValueError as `prepare` does."""
+        parts = path.split("/")
+        try:
+            with self._directory(parts[:-1], create=False) as directory:
+                file = os.open(parts[-1], READING, dir_fd=directory)
+            with os.fdopen(file, "rb") as stream:
+                contents = stream.read(most + 1) if stat.S_ISREG(os.fstat(file).st_mode) else None
+        except OSError as error:
+            raise ValueError(_problem(parts, error, "readable")) from None
+        if contents is None:
+            raise ValueError(_problem(parts, OSError(errno.EINVAL, ""), "readable"))
+        if len(contents) > most:
+            raise ValueError(f"must be a file of at most {most // 1024:,} KB; got a larger one.")
+        return contents
 
     def write(self, path: str, text: str) -> None:
         """Write `text` to a `path` that `prepare` returned. Raises RunnerError."""

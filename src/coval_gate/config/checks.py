@@ -9,16 +9,27 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import InputError
-from coval_gate.base.text import one_line, plural, quoted
+from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
 from coval_gate.config.fields import OWN_TAGS, ChosenRuns
-from coval_gate.config.inputs import GATE, LAUNCH_IDS, MODES, MOST_LEGS, Problem, declared, default_of
+from coval_gate.config.inputs import (
+    GATE,
+    LAUNCH_IDS,
+    LAUNCHING_MODES,
+    MODES,
+    MOST_LEGS,
+    RUNNING_MODES,
+    SUITE,
+    Problem,
+    declared,
+    default_of,
+)
 from coval_gate.config.parsing import read_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.config.fields import RunSource
-    from coval_gate.config.inputs import Input, Inputs
+    from coval_gate.config.inputs import Input, Inputs, LegInputs
     from coval_gate.config.thresholds import Threshold
 
 WATCHED: Final = "a rate, pass_rate, avg, med or p(N) by <, <=, > or >="
@@ -29,6 +40,9 @@ SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-se
 MOST_ITERATIONS: Final = 50
 MOST_CONCURRENT: Final = 100
 SIMILAR: Final = 0.75  # from 0 to 1; the least similarity of a misspelt input name
+LONGEST_MISSPELT: Final = 80  # characters of a name that are compared
+MOST_NAMED: Final = 3  # legs in a warning
+NAME_SHOWN: Final = 60  # characters of a leg's name in a problem
 PREFIX: Final = "INPUT_"
 OF_COMMIT: Final = ("commit_status", "check_run")  # pages about the tested commit
 OF_RUNNER: Final = ("args", "entrypoint")  # keys of `with` for the runner itself
@@ -59,14 +73,14 @@ def threshold_warnings(inputs: Inputs) -> Iterator[str]:
     yield from _drift_warnings(inputs)
     for threshold in inputs.thresholds:
         if doubt := _doubt(threshold):
-            yield f"thresholds, line {threshold.line}: {doubt}"
+            yield f"{threshold.place}: {doubt}"
 
 
 def threshold_contradictions(inputs: Inputs) -> Iterator[Problem]:
     """Yield a problem for each threshold that no run can meet, or whose comparison is impossible."""
     for threshold in inputs.thresholds:
         if _is_impossible(threshold):
-            yield Problem("thresholds", f", line {threshold.line}: no run can meet {threshold.text}.")
+            yield Problem(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
     yield from _reference_contradictions(inputs)
     yield from _drift_contradictions(inputs)
 
@@ -109,7 +123,7 @@ def _drift_warnings(inputs: Inputs) -> Iterator[str]:
     """Yield a sentence about each threshold with a baseline that cannot show drift."""
     for threshold in inputs.thresholds if inputs.drift else ():
         if threshold.bound.reference == "baseline" and not threshold.shows_drift:
-            yield f"drift does not watch {threshold.text} (thresholds, line {threshold.line}), but only {WATCHED}."
+            yield f"drift does not watch {threshold.text} ({threshold.place}), but only {WATCHED}."
 
 
 def _can_be_softened(inputs: Inputs) -> bool:
@@ -153,7 +167,7 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
     compared = [threshold for threshold in inputs.thresholds if threshold.bound.reference]
     for threshold in compared:
         if threshold.bound.reference == "baseline" and inputs.baseline is None:
-            where = f"{threshold.text} (thresholds, line {threshold.line})"
+            where = f"{threshold.text} ({threshold.place})"
             yield Problem("baseline", f"is required for {where}, such as branch:main.")
             break
     source = inputs.baseline
@@ -169,14 +183,14 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
     elif with_itself and acts_as(inputs) == "run" and not (inputs.mutation_id or inputs.mutation_ids):
         (first, *_) = with_itself
         yield Problem(
-            "thresholds",
+            first.source,
             f", line {first.line}: {first.text} compares mutations with the agent itself, but there are no mutations; "
             "set mutation_ids, name another agent in base_agent_id, or compare with baseline.",
         )
     for threshold in compared:
         if inputs.confidence is not None and not threshold.takes_confidence:
             yield Problem(
-                "thresholds",
+                threshold.source,
                 f", line {threshold.line}: {threshold.text} cannot be compared with confidence. "
                 f"{_alternative(threshold)}",
             )
@@ -246,8 +260,16 @@ WITHHELD: Final = {  # by value of `Context.secrets_withheld_from`
 }
 
 
-def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[str, str], withheld: str) -> None:
+def check_inputs(
+    inputs: Inputs,
+    problems: Sequence[Problem],
+    environ: Mapping[str, str],
+    withheld: str,
+    legs: Sequence[LegInputs] = (),
+) -> None:
     """Raise InputError with every problem: the given `problems`, and inputs that contradict each other.
+
+    `legs`: those of the suite, whose inputs replace the step's.
 
     A missing API key is a problem, too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then
     `api_key` is None. `withheld` is the value of `Context.secrets_withheld_from`.
@@ -256,8 +278,12 @@ def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[s
     wrong = {name for name, _ in problems}
     all_problems = [
         *problems,
-        *(contradiction for contradiction in _contradictions(inputs, environ) if contradiction.name not in wrong),
+        *(problem for problem in _of_step(inputs, environ) if problem.name not in wrong),
+        *problems_of_legs(legs, lambda own: _of_leg(own, wrong - {SUITE})),
+        *problems_of_legs([leg._replace(inputs=leg.later) for leg in legs if leg.later], _of_file),
     ]
+    if not legs and not (reads_suite(inputs) or SUITE in wrong):
+        all_problems += _of_leg(inputs, wrong)
     skips = inputs.on_missing_api_key == "skip"
     key_is_missing = inputs.api_key is None and "api_key" not in wrong and not (skips and withheld)
     key_is_missing &= inputs.mode != "plan"  # which checks what it can
@@ -272,8 +298,24 @@ def check_inputs(inputs: Inputs, problems: Sequence[Problem], environ: Mapping[s
         )
 
 
-def warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
-    """Return a sentence about each input that is valid, but looks like a mistake."""
+def warnings_about(inputs: Inputs, environ: Mapping[str, str], legs: Sequence[LegInputs] = ()) -> list[str]:
+    """Return a sentence about each input that is valid, but looks like a mistake.
+
+    `legs`: those of the suite. What holds for some of them names them.
+    """
+    if not legs:
+        return _warnings_about(inputs, environ)
+    found: dict[str, list[str]] = {}
+    for leg in legs:
+        for warning in _warnings_about(leg.inputs, environ):
+            found.setdefault(warning, []).append(quoted(leg.name))
+    return [
+        warning if len(names) == len(legs) else f"In the suite's {in_words(names, most=MOST_NAMED)}: {warning}"
+        for warning, names in found.items()
+    ]
+
+
+def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     warnings = []
     for declaration in declared():
         name, usual, value = declaration.name, declaration.usual_length, getattr(inputs, declaration.name)
@@ -321,13 +363,70 @@ def _without_source(inputs: Inputs) -> Iterator[str]:
         yield f"cancel_on_timeout has no effect: a run that is found by {inputs.run_id.newest} is never cancelled."
 
 
-def _contradictions(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield a problem for each input that contradicts another one."""
+def reads_suite(inputs: Inputs) -> bool:
+    """Return whether the step takes its legs from a file."""
+    return bool(inputs.suite_path) and acts_as(inputs) in RUNNING_MODES
+
+
+def problems_of_legs(
+    legs: Sequence[LegInputs], problems_of: Callable[[Inputs], Iterable[Problem]]
+) -> Iterator[Problem]:
+    """Yield the problems of the legs of a suite, each with its place in the file.
+
+    A problem that all legs have, with an input that the file does not set, is the step's.
+    """
+    found: dict[tuple[Problem, tuple[int, str] | None], list[LegInputs]] = {}
+    for leg in legs:
+        for problem in problems_of(leg.inputs):
+            found.setdefault((problem, leg.places.get(problem.name)), []).append(leg)
+    for (problem, place), concerned in found.items():
+        if problem.name == SUITE or (not place and len(concerned) == len(legs)):
+            yield problem
+            continue
+        text = f"{problem.name}{'' if problem.what[:1] == ',' else ' '}{problem.what}"
+        own = [(leg.line, f"legs.{shortened(leg.name, NAME_SHOWN)}") for leg in concerned]
+        for line, where in [place] if place else own:
+            yield Problem(SUITE, f", line {line}: {where}: {text}")
+
+
+def _of_step(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield a problem for each contradiction that is about the step as a whole."""
+    if inputs.suite_path and inputs.run_template_id:
+        yield Problem("run_template_id", "cannot be combined with suite_path, which names what each leg runs.")
     yield from _mode_contradictions(inputs)
     yield from _key_elsewhere(inputs, environ)
     for name, meant in _unknown(environ):
         if meant:  # the user relies on that input
             yield Problem(name, f"is not an input; did you mean {meant}?")
+
+
+def _of_leg(inputs: Inputs, wrong: Container[str]) -> Iterator[Problem]:
+    """Yield a problem for each contradiction between the inputs of a leg, without inputs that are `wrong` already."""
+    found = (*_id_contradictions(inputs), *_run_contradictions(inputs))
+    return (problem for problem in found if problem.name not in wrong)
+
+
+def _of_file(inputs: Inputs) -> Iterator[Problem]:
+    """Yield a problem for each threshold in the file of a suite that a later step cannot judge."""
+    return (problem for problem in threshold_contradictions(inputs) if problem.name == SUITE)
+
+
+def _id_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    """Yield a problem for each id that a launch needs, and a leg of a suite has only one of."""
+    if acts_as(inputs) not in LAUNCHING_MODES:
+        return
+    for name in LAUNCH_IDS:
+        ids = getattr(inputs, name)
+        if not ids and not inputs.run_template_id:
+            yield Problem(name, f"is required in mode {inputs.mode}.")
+        elif len(ids) > 1 and inputs.suite_path:
+            yield Problem(
+                name, f"has {len(ids):,} ids, but a leg of a suite has one; name it in the leg, or in its defaults."
+            )
+
+
+def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    """Yield a problem for what cannot be launched or judged together."""
     yield from _gate_contradictions(inputs)
     if inputs.mutation_id and inputs.mutation_ids:
         yield Problem("mutation_ids", "cannot be combined with mutation_id; list all mutations in mutation_ids.")
@@ -350,10 +449,8 @@ def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
         if inputs.run_id.newest:
             yield from _source_contradictions(inputs, inputs.run_id.newest)
         return
-    for name in LAUNCH_IDS:
-        if not getattr(inputs, name) and not inputs.run_template_id:
-            yield Problem(name, f"is required in mode {inputs.mode}.")
-    if (legs := math.prod(len(getattr(inputs, name)) for name in LAUNCH_IDS)) > MOST_LEGS:
+    legs = 0 if inputs.suite_path else math.prod(len(getattr(inputs, name)) for name in LAUNCH_IDS)
+    if legs > MOST_LEGS:
         most = max(LAUNCH_IDS, key=lambda name: len(getattr(inputs, name)))
         yield Problem(
             most,
@@ -418,10 +515,17 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for variable, value in environ.items():
         name = variable.removeprefix(PREFIX).lower()
         if variable.startswith(PREFIX) and value and name not in (*names, *OF_RUNNER):
-            from difflib import get_close_matches
+            yield one_line(name, 80), input_meant(name, names)
 
-            close = get_close_matches(name.replace("-", "_"), names, n=1, cutoff=SIMILAR)
-            yield one_line(name, 80), OTHER_NAMES.get(name) or next(iter(close), "")
+
+def input_meant(name: str, names: Sequence[str]) -> str:
+    """Return which of the `names` of inputs a wrong name means; empty if it is close to none."""
+    from difflib import get_close_matches
+
+    if (other := OTHER_NAMES.get(name, "")) in names:
+        return other
+    close = get_close_matches(name[:LONGEST_MISSPELT].lower().replace("-", "_"), names, n=1, cutoff=SIMILAR)
+    return next(iter(close), "")
 
 
 def wanted_pages(inputs: Inputs) -> list[str]:

@@ -44,7 +44,9 @@ MODES: Final = {  # the modes in which a group's inputs have an effect; an input
 }
 
 KEY_VARIABLE: Final = "COVAL_API_KEY"
+SUITE: Final = "suite_path"
 LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
+LABELS: Final = ("display_name", "tags", "created_by", "metadata")  # of a run; they change nothing about it
 MOST_LEGS: Final = 100  # of a step
 LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest possible GitHub job
 MOST_EXPLAINED: Final = 20  # invalid lines of thresholds with a correction
@@ -78,6 +80,20 @@ class Problem(NamedTuple):
 
     name: str
     what: str
+
+
+class LegInputs(NamedTuple):
+    """A leg of the suite: its name, the `line` of the file where it begins, and the step's inputs with its own.
+
+    `places`: where the file sets them, by input: the line, and the leg or the defaults. `later`: the inputs by which a
+    later step must judge the run, because the file has some, and this step only launches; else None.
+    """
+
+    name: str
+    line: int
+    inputs: Inputs
+    places: Mapping[str, tuple[int, str]]
+    later: Inputs | None = None
 
 
 def _thresholds(written: str) -> tuple[Threshold, ...]:
@@ -162,6 +178,13 @@ class Inputs(NamedTuple):
     )
     test_set_id: tuple[str, ...] = declare(
         WHAT, fields.selection(MOST_LEGS), "The test set to run, or several.", usual_length=8, modes=RUNNING_MODES
+    )
+    suite_path: str = declare(
+        WHAT,
+        fields.path(),
+        "A YAML or JSON file in the workspace with the legs of the step, each with inputs and thresholds of its own, "
+        "which win over the step's. With `mode: wait`, the file that the runs were launched with.",
+        modes=RUNNING_MODES,
     )
     base_agent_id: str = declare(
         WHAT,

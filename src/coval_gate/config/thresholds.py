@@ -137,7 +137,7 @@ class Threshold(NamedTuple):
     """A threshold from `line`, counted from 1.
 
     `metric` is a name or an id as written, or "" for the run. `text` is the line without its comment and question
-    mark. An `advisory` threshold is shown, but never fails.
+    mark. An `advisory` threshold is shown, but never fails. `source`: the input that has the line, or names its file.
     """
 
     metric: str
@@ -147,6 +147,12 @@ class Threshold(NamedTuple):
     line: int
     text: str
     advisory: bool = False
+    source: str = "thresholds"
+
+    @property
+    def place(self) -> str:
+        """Where the user wrote it."""
+        return f"{self.source}, line {self.line}"
 
     @property
     def wants_less(self) -> bool:

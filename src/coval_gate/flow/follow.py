@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from coval_gate.base.errors import InputError, NotFound, Unavailable
 from coval_gate.base.schedule import Wait, together
 from coval_gate.base.text import one_line
-from coval_gate.ci.host import BASE, LEG, REPETITION, ROLE, TESTED, with_run_metadata
+from coval_gate.ci.host import BASE, BASE_LEG, LEG, REPETITION, ROLE, TESTED, with_run_metadata
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
@@ -61,15 +61,19 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
     What Coval does not show stays unknown: the leg keeps its id as its name, and a threshold that compares with the
     base has none, so that it is an error."""
     compares = any(threshold.bound.reference == "base" for threshold in progress.inputs.thresholds)
-    if len(progress.legs) == 1 and not compares:
+    if len(progress.legs) == 1 and not compares and not progress.suite:
         return
     polls = (_first_poll(session, leg.first.run_id) for leg in progress.legs)
     results = yield from together(polls, session.clock)
     runs = {id(leg): run for leg, run in zip(progress.legs, results, strict=True) if isinstance(run, Run)}
     progress.legs = _with_repetitions(progress.legs, runs)
     _name(progress.legs, runs)
+    if progress.suite:
+        from coval_gate.flow.suite import judge_by
+
+        judge_by(progress.suite, progress.legs)
     _pair(progress, runs)
-    if len(progress.legs) == 1:
+    if len(progress.legs) == 1 and not progress.suite:
         progress.legs[0].name = ""
 
 
@@ -137,13 +141,17 @@ def _pair(progress: Progress, runs: Mapping[int, Run]) -> None:
     for leg in tested:
         leg.inputs = leg.inputs._replace(base_agent_id=BASE)  # thresholds on `base` are about it, even if it is missing
         run = runs[id(leg)]
-        alike = [base for base in bases if _are_alike(runs[id(base)], run)]
+        named = [base for base in bases if _name_in(runs[id(base)]) == run.metadata.get(BASE_LEG)]
+        alike = named or [base for base in bases if _are_alike(runs[id(base)], run)]
         leg.base = alike[0] if len(alike) == 1 else None
     progress.unpaired = [base for base in bases if base not in progress.bases]
     for base in bases:
         base.wanted = len(base.trials)
         base.name = base.name if base.name.startswith(BASE) else BASE
-        base.inputs = base.inputs._replace(agent_id=(runs[id(base)].agent_id,), baseline=None, promote="", drift=None)
+        own = next((leg.inputs for leg in tested if leg.base is base), base.inputs)
+        base.inputs = own._replace(
+            agent_id=(runs[id(base)].agent_id,), base_agent_id="", baseline=None, promote="", drift=None
+        )
 
 
 def _are_alike(run: Run, other: Run) -> bool:
@@ -191,10 +199,9 @@ def see(progress: Progress, trial: Trial, run: Run) -> None:
     """
     last = trial.run
     trial.see(run, at=progress.clock.now())
-    for leg in progress.all_legs:
-        if trial in leg.trials:
-            check_size(leg, run, last)
-    if progress.inputs.mode == "wait" and _is_meant(progress, trial, run):
+    leg = next(leg for leg in progress.all_legs if trial in leg.trials)
+    check_size(leg, run, last)
+    if progress.inputs.mode == "wait" and _is_meant(leg, trial, run):
         progress.context = with_run_metadata(progress.context, provenance_of(run, progress.context.repository))
         progress.publisher.pages.owe(progress.report(UNFINISHED))
 
@@ -228,12 +235,12 @@ def _check_selection(session: Session, progress: Progress, trial: Trial) -> Proc
         session.warn(text)
 
 
-def _is_meant(progress: Progress, trial: Trial, run: Run) -> bool:
+def _is_meant(leg: Leg, trial: Trial, run: Run) -> bool:
     """Return whether this is the run that the inputs name. Raises InputError if two polls in a row show another one.
 
     Leave a run alone that is not meant.
     """
-    inputs = progress.inputs._replace(agent_id=()) if trial.is_base else progress.inputs
+    inputs = leg.inputs._replace(agent_id=()) if leg.is_base else leg.inputs
     last, trial.differences = trial.differences, differences(inputs, run)
     if trial.differences and trial.differences == last:
         trial.release()

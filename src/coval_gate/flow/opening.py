@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import compress, product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coval_gate import __version__
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import NAME, with_unknown_commit
-from coval_gate.config.checks import check_inputs, warnings_about
+from coval_gate.config.checks import check_inputs, problems_of_legs, reads_suite, warnings_about
 from coval_gate.config.fields import ChosenRuns
-from coval_gate.config.inputs import LAUNCH_IDS, key_in, parse_inputs, token_in
+from coval_gate.config.inputs import LABELS, LAUNCH_IDS, WHAT, declared, key_in, parse_inputs, token_in
 from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.config.inputs import Inputs, LegInputs
     from coval_gate.flow.progress import Progress
     from coval_gate.runs.legs import Session
 
     Plan = Callable[[Inputs], list[Leg]]
+
+OF_BASE: Final = ("max_failed_simulations", "min_simulations")  # inputs of the gate that say whether a base can be used
 
 
 def read_inputs(progress: Progress) -> Inputs:
@@ -35,22 +38,28 @@ def read_inputs(progress: Progress) -> Inputs:
     progress.context = progress.context._replace(matrix=progress.inputs.matrix)
     progress.inputs, unusable = publisher.prepare(progress.inputs)
     problems += unusable
+    if reads_suite(progress.inputs):
+        from coval_gate.flow.suite import read_file
+
+        progress.suite, mistakes = read_file(host, progress.inputs)
+        problems += mistakes
     if progress.inputs.mode == "wait":
         progress.context = with_unknown_commit(progress.context)
     # If the step is killed, the workflow sees this. Files that cannot be written show before the launch.
     publisher.write_unfinished()
     progress.save()
-    inputs, context = progress.inputs, progress.context
-    if inputs.promote or inputs.accept or inputs.drift:
+    inputs, context, suite = progress.inputs, progress.context, progress.suite
+    if any(own.promote or own.accept or own.drift for own in (inputs, *(leg.inputs for leg in suite))):
         from coval_gate.runs.promote import promotion_problems
 
-        problems += promotion_problems(inputs, context)
+        own_problems = partial(promotion_problems, context=context)
+        problems += problems_of_legs(suite, own_problems) if suite else own_problems(inputs)
     problems += publisher.pages.problems(inputs, context)
-    check_inputs(inputs, problems, environ, context.secrets_withheld_from)
-    for warning in warnings_about(inputs, environ):
+    check_inputs(inputs, problems, environ, context.secrets_withheld_from, suite)
+    for warning in warnings_about(inputs, environ, suite):
         progress.warn(warning)
-    if inputs.api_key and (inputs.base_agent_id or (inputs.mode == "run" and inputs.repeat_on_failure)):
-        progress.inputs = _with_seed(progress, inputs)
+    if inputs.api_key:
+        _add_seeds(progress)
     return progress.inputs
 
 
@@ -82,6 +91,22 @@ def legs_of(inputs: Inputs) -> list[Leg]:
     return legs
 
 
+def legs_in(suite: Sequence[LegInputs]) -> list[Leg]:
+    """Plan the legs of a suite, each with its base. Legs whose bases run the same share one."""
+    legs = []
+    bases: list[tuple[list[object], Leg]] = []
+    for given in suite:
+        leg = Leg(inputs=given.inputs, name=given.name)
+        leg.suite = given.inputs.suite_path if given.later else ""
+        if given.inputs.base_agent_id:
+            own = base_leg(given.inputs._replace(agent_id=(given.inputs.base_agent_id,)), (given.name,))
+            runs = _what_runs(own.inputs)
+            leg.base = next((base for others, base in bases if others == runs), own)
+            bases.append((runs, leg.base))
+        legs.append(leg)
+    return legs
+
+
 def base_leg(inputs: Inputs, differing: Iterable[str] = ()) -> Leg:
     """Return the leg of the base agent. `differing`: the ids that distinguish it from other bases of the step.
 
@@ -96,6 +121,12 @@ def base_leg(inputs: Inputs, differing: Iterable[str] = ()) -> Leg:
 def _of_ids(inputs: Inputs, ids: tuple[str, ...]) -> Inputs:
     agent_id, persona_id, test_set_id = ids
     return inputs._replace(agent_id=(agent_id,), persona_id=(persona_id,), test_set_id=(test_set_id,))
+
+
+def _what_runs(inputs: Inputs) -> list[object]:
+    """Return what distinguishes the run of a base, and whether it can be used, from those of others."""
+    names = [declaration.name for declaration in declared() if declaration.group == WHAT]
+    return [getattr(inputs, name) for name in (*names, *OF_BASE) if name not in LABELS]
 
 
 def locate(progress: Progress) -> Procedure[None]:
@@ -119,15 +150,27 @@ def foresee(session: Session, leg: Leg, *, legs: int) -> None:
         session.warn(undecidable_text(criterion, cases))
 
 
-def _with_seed(progress: Progress, inputs: Inputs) -> Inputs:
-    """Return inputs with a seed, so all runs draw the same test cases, if they draw any.
+def _add_seeds(progress: Progress) -> None:
+    """Add a seed to inputs with which several runs must draw the same test cases.
 
     The seed is chosen before anything is sent: it is a part of the request by which runs are found again.
     """
-    if not inputs.sub_sample_size or inputs.sub_sample_seed is not None:
-        return inputs
+    drawing = [inputs for inputs in (progress.inputs, *(leg.inputs for leg in progress.suite)) if _needs_seed(inputs)]
+    if not drawing:
+        return
     from coval_gate.runs.tags import seed_for
 
     seed = seed_for(progress.context, progress.runtime.randomness.getrandbits(32))
     progress.host.log(f"All runs of this step draw their test cases with sub_sample_seed {seed}.")
-    return inputs._replace(sub_sample_seed=seed)
+
+    def seeded(inputs: Inputs) -> Inputs:
+        return inputs._replace(sub_sample_seed=seed) if _needs_seed(inputs) else inputs
+
+    progress.inputs = seeded(progress.inputs)
+    progress.suite = [leg._replace(inputs=seeded(leg.inputs)) for leg in progress.suite]
+
+
+def _needs_seed(inputs: Inputs) -> bool:
+    """Return whether runs draw test cases, and must draw the same ones, without a seed of the user's."""
+    have_others = inputs.base_agent_id or (inputs.mode == "run" and inputs.repeat_on_failure)
+    return bool(have_others and inputs.sub_sample_size) and inputs.sub_sample_seed is None

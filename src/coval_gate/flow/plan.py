@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, InputError, Rejected
 from coval_gate.base.schedule import together
-from coval_gate.base.text import one_line, percent, plural
+from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.base.times import preparing
 from coval_gate.config.inputs import Problem, ids_of
 from coval_gate.coval.resources import TestSet
@@ -20,7 +20,7 @@ from coval_gate.judge.judgement import planned
 from coval_gate.report.wording.comparisons import undecidable_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.resources import Agent, MetricDefinition, Persona
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 NOT_FOUND: Final = 404
 MOST_LINES: Final = 100
+MOST_NAMED: Final = 5  # legs
+LONGEST_NAME: Final = 60  # characters
 MOST_METRICS: Final = 50  # of metric_ids that are looked up
 
 
@@ -101,11 +103,10 @@ def _look_up(session: Session, progress: Progress) -> Procedure[Looked]:
 
 def _wanted(progress: Progress) -> list[tuple[str, str]]:
     """Return what to look up, each by the input that names it."""
-    inputs = progress.inputs
     tested = [(name, id_) for leg in progress.legs for name, id_ in ids_of(leg.inputs).items()]
-    base = [("base_agent_id", inputs.base_agent_id)] if inputs.base_agent_id else []
-    metrics = [("metric_ids", id_) for id_ in inputs.metric_ids[:MOST_METRICS]]
-    return list(dict.fromkeys([*tested, *base, *metrics]))
+    bases = [("base_agent_id", ids_of(base.inputs)["agent_id"]) for base in progress.bases]
+    metrics = list(dict.fromkeys(("metric_ids", id_) for leg in progress.legs for id_ in leg.inputs.metric_ids))
+    return list(dict.fromkeys([*tested, *bases, *metrics[:MOST_METRICS]]))
 
 
 def _checks_of(session: Session, progress: Progress, leg: Leg) -> Procedure[list[Problem]]:
@@ -174,24 +175,32 @@ def _what(leg: Leg, looked: Looked) -> str:
         resource = looked.resources.get((key, id_))
         shown = f"{resource.name} ({id_})" if resource and resource.name else id_
         parts.append(f"{key.removesuffix('_id').replace('_', ' ')} {shown}")
-    return ", ".join(parts)
+    named = f"{one_line(leg.name, LONGEST_NAME)}: " if leg.inputs.suite_path and not leg.is_base else ""
+    return named + ", ".join(parts)
 
 
 def _threshold_lines(progress: Progress) -> list[str]:
-    """Return each threshold as understood, and what none can show at the size of the smallest run."""
-    thresholds, confidence = progress.inputs.thresholds, progress.inputs.confidence
-    if not progress.legs:
-        return []
-    if not thresholds:
-        return ["Thresholds: none. A run passes if enough simulations complete."]
-    how = f"with {percent(confidence)} confidence" if confidence is not None else "as counted"
-    smallest = min(progress.legs, key=lambda leg: leg.planned or 0)
-    cases = (smallest.planned or 0) // for_each_case(smallest.inputs)
-    criteria = Criteria.from_inputs(smallest.inputs, legs=len(progress.legs))
-    doubts = undecidable(criteria, cases) if cases and confidence is not None else ()
+    """Return the thresholds as understood, and what none can show at the size of the smallest run that has them."""
+    groups: dict[tuple[object, ...], list[Leg]] = {}
+    for leg in progress.legs:
+        groups.setdefault((leg.inputs.thresholds, leg.inputs.confidence), []).append(leg)
+    return [line for legs in groups.values() for line in _lines_of_group(progress, legs, alone=len(groups) == 1)]
+
+
+def _lines_of_group(progress: Progress, legs: Sequence[Leg], *, alone: bool) -> list[str]:
+    """Return the lines about the thresholds of legs that have the same."""
+    smallest = min(legs, key=lambda leg: leg.planned or 0)
+    inputs = smallest.inputs
+    which = "" if alone else f" of {in_words([one_line(leg.name, LONGEST_NAME) for leg in legs], most=MOST_NAMED)}"
+    if not inputs.thresholds:
+        return [f"Thresholds{which}: none. A run passes if enough simulations complete."]
+    how = f"with {percent(inputs.confidence)} confidence" if inputs.confidence is not None else "as counted"
+    cases = (smallest.planned or 0) // for_each_case(inputs)
+    criteria = Criteria.from_inputs(inputs, legs=len(progress.legs))
+    doubts = undecidable(criteria, cases) if cases and inputs.confidence is not None else ()
     return [
-        f"Thresholds, decided {how}:",
-        *(f"  {'? ' if threshold.advisory else ''}{threshold.text}" for threshold in thresholds),
+        f"Thresholds{which}, decided {how}:",
+        *(f"  {'? ' if threshold.advisory else ''}{threshold.text}" for threshold in inputs.thresholds),
         *(undecidable_text(doubt, cases) for doubt in doubts),
     ]
 

@@ -20,7 +20,10 @@ from coval_gate.publish.publisher import Publisher
 from coval_gate.runs.legs import LEGS, Leg, Session, Trial, read_state, write_state
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coval_gate.base.runtime import Runtime
+    from coval_gate.config.inputs import LegInputs
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import RunTemplate
     from coval_gate.judge.judgement import Judgement
@@ -41,6 +44,7 @@ class Progress:
         self.began_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._began_at))
         self.context = Context()
         self.inputs, _ = parse_inputs({})
+        self.suite: Sequence[LegInputs] = ()  # the legs in the file that the user names
         self.legs: list[Leg] = []
         self.unpaired: list[Leg] = []
         self.template: RunTemplate | None = None

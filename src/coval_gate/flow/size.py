@@ -11,6 +11,8 @@ from coval_gate.base.times import preparing
 from coval_gate.config.inputs import Problem, ids_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from coval_gate.base.schedule import Procedure
     from coval_gate.config.inputs import Inputs
     from coval_gate.flow.progress import Progress
@@ -27,7 +29,7 @@ def plan_sizes(session: Session, progress: Progress, most: int) -> Procedure[Non
     """
     cases = yield from _cases(session, progress)
     for leg in progress.all_legs:
-        leg.planned = cases[ids_of(leg.inputs)["test_set_id"]] * for_each_case(leg.inputs)
+        leg.planned = _drawn(leg.inputs, cases) * for_each_case(leg.inputs)
     total = sum(leg.planned or 0 for leg in progress.all_legs)
     session.log(f"This step launches {plural(total, 'simulation')}, and at most {most:,} are allowed.")
     if total > most:
@@ -77,12 +79,21 @@ def for_each_case(inputs: Inputs) -> int:
     return inputs.iteration_count * (1 + len(mutations))
 
 
-def _cases(session: Session, progress: Progress) -> Procedure[dict[str, int]]:
-    """Return how many test cases each run on a test set has, by the test set's id. Raises InputError."""
-    ids = list(dict.fromkeys(ids_of(leg.inputs)["test_set_id"] for leg in progress.all_legs))
-    inputs = session.inputs
+def _drawn(inputs: Inputs, cases: Mapping[str, int]) -> int:
+    """Return how many test cases a run has. `cases`: how many a test set has, by its id."""
     if inputs.test_case_ids:
-        return dict.fromkeys(ids, len(inputs.test_case_ids))
+        return len(inputs.test_case_ids)
+    count = cases[ids_of(inputs)["test_set_id"]]
+    return min(count, inputs.sub_sample_size or count)
+
+
+def _cases(session: Session, progress: Progress) -> Procedure[dict[str, int]]:
+    """Return how many test cases the test sets have of which no test cases are named, by their ids.
+
+    Raises InputError.
+    """
+    counted = [leg.inputs for leg in progress.all_legs if not leg.inputs.test_case_ids]
+    ids = list(dict.fromkeys(ids_of(inputs)["test_set_id"] for inputs in counted))
     until = preparing(session.clock.now(), session.deadline)
     found = yield from together((session.client.get_test_set(id_, until=until) for id_ in ids), session.clock)
     counts = {}
@@ -98,7 +109,7 @@ def _cases(session: Session, progress: Progress) -> Procedure[dict[str, int]]:
         if test_set.has_parameters:
             why = "It has parameters, which may multiply its test cases: leave max_simulations empty."
             raise InputError([Problem("max_simulations", _unknown_text(id_, why))])
-        counts[id_] = min(test_set.cases, inputs.sub_sample_size or test_set.cases)
+        counts[id_] = test_set.cases
     return counts
 
 

@@ -11,13 +11,14 @@ import math
 import traceback
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InternalError, RunnerError
 from coval_gate.base.schedule import BackgroundCall, Wait
 from coval_gate.ci.host import BUG, NAME, tolerant
-from coval_gate.config.inputs import Problem
+from coval_gate.config.checks import reads_suite
+from coval_gate.config.inputs import SUITE, Problem
 from coval_gate.judge.verdict import Verdict
 from coval_gate.publish.pages import PagePublisher
 from coval_gate.report.formats import Surface, formats, rendered
@@ -92,21 +93,23 @@ class Publisher:
         self.pages = PagePublisher(host, runtime)
 
     def prepare(self, inputs: Inputs) -> tuple[Inputs, list[Problem]]:
-        """Check, before anything costs money, that every file can be written, and that the one to annotate exists.
+        """Check, before anything costs money, that every file can be written, and that files to read exist.
 
         Remove the reports of an earlier step: if this one is killed, they must not pass for its own. Return the inputs,
-        with `annotate_file` relative to the workspace, and the problems with paths.
+        with the files to read relative to the workspace, and the problems with paths.
         """
         problems = self._place_files(inputs)
-        if inputs.annotate_file:
-            try:
-                inputs = inputs._replace(annotate_file=self._workspace.find(inputs.annotate_file))
-            except ValueError as problem:
-                inputs = inputs._replace(annotate_file="")
-                problems.append(Problem("annotate_file", str(problem)))
+        for name in ("annotate_file", *([SUITE] if reads_suite(inputs) else [])):
+            if path := getattr(inputs, name):
+                found: dict[str, Any] = {name: ""}
+                try:
+                    found[name] = self._workspace.find(path)
+                except ValueError as problem:
+                    problems.append(Problem(name, str(problem)))
+                inputs = inputs._replace(**found)
         for name, place in list(self._places.items()):
-            if place == inputs.annotate_file:
-                problems.append(Problem(name, "is the same as annotate_file, which the report would overwrite."))
+            if read := next((read for read in ("annotate_file", SUITE) if getattr(inputs, read) == place), ""):
+                problems.append(Problem(name, f"is the same as {read}, which the report would overwrite."))
                 del self._places[name]
         if inputs.mode == "plan":  # it has no run to report, and leaves the reports of other steps alone
             self._places.clear()

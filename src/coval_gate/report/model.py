@@ -61,6 +61,7 @@ class _LegFields(NamedTuple):
     dashboard_url: str = ""
     known: Findings | None = None
     base: BaseReport | None = None
+    inputs: Inputs | None = None
 
 
 class LegReport(_LegFields):
@@ -72,7 +73,8 @@ class LegReport(_LegFields):
     `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` cover all runs that count.
     `promotion`: its state, if the run was to be promoted. `trend`: the last runs, newest first, where a report shows
     them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `known`: the findings of this very
-    judgement, if they exist already. `base`: the agent beside which this one is tested, if there is one.
+    judgement, if they exist already. `base`: the agent beside which this one is tested, if there is one. `inputs`: the
+    step's, with the own values of a leg of a suite; None if the step's count.
     """
 
     @property

@@ -12,7 +12,7 @@ from coval_gate import __version__
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import duration
 from coval_gate.config.fields import IDENTIFIER, Age, Allowance
-from coval_gate.config.inputs import CONNECTION, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, WHAT, declared
+from coval_gate.config.inputs import CONNECTION, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, SUITE, WHAT, declared
 from coval_gate.model.baseline import BaselineSource
 from coval_gate.report.wording.judgements import link as read_more
 
@@ -182,9 +182,9 @@ def ids_line(ids: Iterable[str]) -> str:
     return f"test_case_ids: {json.dumps(', '.join(ids))}"
 
 
-def workflow_lines(report: Report, ids: Iterable[str]) -> list[str]:
-    """Return the inputs to change in the step, as lines of a workflow file."""
-    given = configuration(report.inputs) if report.inputs else {}
+def workflow_lines(report: Report, leg: LegReport, ids: Iterable[str]) -> list[str]:
+    """Return the inputs to change in the step, or in its suite, as lines of a workflow file."""
+    given = _given(report, leg)
     return [ids_line(ids), *(f"{name}: {json.dumps(value)}" for name, value in UNSET.items() if name in given)]
 
 
@@ -193,7 +193,7 @@ def docker_command(report: Report, leg: LegReport, ids: Iterable[str]) -> str:
 
     Empty where an input is unknown, may contain a secret, or makes the command too long to be read.
     """
-    given, ran = configuration(report.inputs) if report.inputs else {}, _ran(report, leg)
+    given, ran = _given(report, leg), _ran(report, leg)
     if len(ran) < len(LAUNCH_IDS) or any(name in given for name in WITHHELD):
         return ""
     repeated = {
@@ -201,12 +201,18 @@ def docker_command(report: Report, leg: LegReport, ids: Iterable[str]) -> str:
         for declaration in declared()
         if declaration.group in (CONNECTION, WHAT, GATE)
         and declaration.name in given
-        and declaration.name not in (*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids")
+        and declaration.name not in (*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids", SUITE)
     }
     inputs = ran | {"test_case_ids": ",".join(ids)} | repeated
     options = [f"--env {shlex.quote(f'INPUT_{name.upper()}={value}')}" for name, value in inputs.items()]
     command = " \\\n  ".join([f"docker run --rm --env {KEY_VARIABLE}", *options, IMAGE])
     return command if len(command) <= LONGEST_COMMAND else ""
+
+
+def _given(report: Report, leg: LegReport) -> dict[str, str]:
+    """Return the leg's inputs that differ from their defaults."""
+    inputs = leg.inputs or report.inputs
+    return configuration(inputs) if inputs else {}
 
 
 def _ran(report: Report, leg: LegReport) -> dict[str, str]:

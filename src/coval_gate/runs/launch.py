@@ -16,8 +16,21 @@ from coval_gate.base.errors import CovalError, InputError, LaunchUncertain, Runn
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import duration, in_words, quoted
 from coval_gate.base.times import preparing
-from coval_gate.ci.host import BASE, COMMIT, LEG, LEGS, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, ROLE, TESTED
-from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
+from coval_gate.ci.host import (
+    BASE,
+    BASE_LEG,
+    COMMIT,
+    LEG,
+    LEGS,
+    MATRIX,
+    PULL_REQUEST,
+    REPETITION,
+    REPOSITORY,
+    ROLE,
+    SUITE_FILE,
+    TESTED,
+)
+from coval_gate.config.inputs import LAUNCH_IDS, SUITE, Problem, ids_of
 from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.coval.launch import LaunchRequest
 from coval_gate.runs.tags import as_metadata
@@ -62,13 +75,19 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
 def with_leg(request: LaunchRequest, leg: Leg, legs: int, repetition: int) -> LaunchRequest:
     """Return the request with the name of its leg and how many there are, for the step that waits; nothing of one.
 
-    Beside a base agent, it says which of the two this is; a repetition has its number.
-    """
+    Beside a base agent, it says which of the two this is; a repetition has its number. A leg of a suite has a name in
+    any case."""
     customer = {**request.metadata.customer, **({LEG: leg.name, LEGS: legs} if legs > 1 else {})}
+    if leg.inputs.suite_path:
+        customer[LEG] = leg.name
+    if leg.suite:
+        customer[SUITE_FILE] = leg.suite
     if leg.base or leg.is_base:
         customer[ROLE] = BASE if leg.is_base else TESTED
     if repetition:
         customer[REPETITION] = repetition
+    if leg.base and LEG in customer:
+        customer[BASE_LEG] = leg.base.name
     return request._replace(metadata=request.metadata._replace(customer=customer))
 
 
@@ -117,8 +136,15 @@ def _provenance(context: Context) -> dict[str, Any]:
 
 
 def differences(inputs: Inputs, run: Run) -> tuple[Problem, ...]:
-    """Return a problem for each input that names other agents, personas or test sets than the run has."""
+    """Return a problem for each input that names other agents, personas or test sets than the run has.
+
+    A run that was launched with a suite to be judged by needs the suite.
+    """
     pairs = ((name, getattr(inputs, name), getattr(run, name)) for name in LAUNCH_IDS)
+    file = run.metadata.get(SUITE_FILE)
+    if file and not inputs.suite_path:
+        what = f"must be {quoted(file)}: run {run.run_id} was launched with this suite, whose thresholds it must meet."
+        return (Problem(SUITE, what),)
     return tuple(
         Problem(
             name,

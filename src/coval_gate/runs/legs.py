@@ -228,6 +228,8 @@ class Leg:
     begins with this run. `planned`: how many simulations each of its runs has, where the inputs limit them.
     `is_done`: the step has done all that it does for the leg.
 
+    `suite`: the file by which a later step must judge the run. `is_stray`: the step's suite has no such leg.
+
     `base`: the leg of the agent that this one is compared with, which others may share. Of such a leg, which `is_base`,
     `outcomes` are those of its trials, or what went wrong, and `wanted` is how many trials it is to have.
     """
@@ -248,6 +250,8 @@ class Leg:
         self.begins = ""
         self.planned: int | None = None
         self.is_done = False
+        self.suite = ""
+        self.is_stray = False
         self.base: Leg | None = None
         self.is_base = False
         self.outcomes: list[Outcome | GateError] = []

@@ -61,7 +61,7 @@ class MetricReference(NamedTuple):
 def references_in(inputs: Inputs) -> list[MetricReference]:
     """Return every mention of a metric by the criteria, in their order."""
     references = [
-        MetricReference(threshold.metric, "thresholds", f" in line {threshold.line}", threshold.aggregate.values)
+        MetricReference(threshold.metric, threshold.source, f" in line {threshold.line}", threshold.aggregate.values)
         for threshold in inputs.thresholds
         if threshold.metric and not threshold.advisory
     ]

@@ -211,8 +211,10 @@ def _repeat(report: Report, leg: LegReport, rows: Sequence[SimulationRow]) -> It
     if not ids:
         return
     yield f"## Repeat {'this test case' if len(ids) == 1 else f'these {len(ids):,} test cases'}"
-    yield "Set this in the step that launches the run, and leave its other inputs as they are:"
-    yield fenced(workflow_lines(report, ids), "yaml")
+    suite = report.inputs.suite_path if report.inputs else ""
+    where = f"the leg {code(leg.name)} of {code(suite)}" if suite else "the step that launches the run"
+    yield f"Set this in {where}, and leave its other inputs as they are:"
+    yield fenced(workflow_lines(report, leg, ids), "yaml")
     if command := docker_command(report, leg, ids):
         yield f"Without GitHub, build the image with `docker build -t {IMAGE} .` in a checkout of Coval Gate, and run:"
         yield fenced(command.split("\n"), "sh")

@@ -44,7 +44,7 @@ def doubt_text(doubt: Doubt) -> str:
 def _where(criterion: ThresholdHolds | ValueAbsent) -> str:
     """Return what the user wrote."""
     if isinstance(criterion, ThresholdHolds):
-        return f"{criterion.threshold.text} (thresholds, line {criterion.threshold.line})"
+        return f"{criterion.threshold.text} ({criterion.threshold.place})"
     return "fail_on_metric_value"
 
 

@@ -291,7 +291,7 @@ def undecidable_text(undecidable: Undecidable, cases: int) -> str:
     """Return that a run is too small for a threshold to pass or, if it guards against a regression, to fail."""
     criterion, needed = undecidable.criterion, undecidable.needed
     threshold, few = criterion.threshold, plural(cases, "test case")
-    line = f"thresholds, line {threshold.line}:"
+    line = f"{threshold.place}:"
     confidence = f"with {percent(criterion.confidence or 0.0)} confidence"
     if not threshold.bound.reference:
         enough = f"; {needed:,} can" if needed else ""
