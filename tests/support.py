@@ -54,6 +54,8 @@ class LateModule:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):  # pytest looks for `__wrapped__` in all that a test module names
+            raise AttributeError(attribute)
         return getattr(import_module(self._name), attribute)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from campaign.simulate import History
 
 SCHEDULES = 1000
-FIRST = 30  # of them are part of `make test`, and one in twenty of those with damaged responses
+FIRST = 20  # of them are part of `make test`, and one in twenty of those with damaged responses
 JOBS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 0  # with pytest-xdist the other cores are busy
 LEAST = 10  # occurrences of each workflow and each verdict, so that the campaign covers them all
 

@@ -143,7 +143,7 @@ def shown(history: History) -> tuple[str, str, str | None]:
 RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": "", "baseline_max_age": ""}
 
 
-@pytest.mark.parametrize("numbers", shares(range(25), one_of=3))
+@pytest.mark.parametrize("numbers", shares(range(25), one_of=5))
 @pytest.mark.parametrize(("github", "inputs"), crossed(["", SLOW], [{}, RED, {"mode": "launch"}]))
 def test_killed_step_tells_the_same_everywhere(github: str, inputs: dict[str, str], numbers: list[int]) -> None:
     seen = set()

@@ -257,7 +257,7 @@ LISTS = [
 ]
 
 
-@pytest.mark.parametrize(("source", "quirks"), crossed(["branch:main", "tag:nightly"], LISTS))
+@pytest.mark.parametrize(("source", "quirks"), crossed(["branch:main", "tag:nightly"], LISTS, one_of=3))
 def test_baseline_is_found_whatever_lists_show(
     source: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
 ) -> None:

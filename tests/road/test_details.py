@@ -106,6 +106,7 @@ def test_transcripts_are_read_from_older_api(api: Any, leg_of: Callable[..., tup
             'json {"simulation": {"simulation_id": "another", "transcript": [{"role": "user", "content": "x"}]}}',
             *("403", "404", "500", "503", "html", "reset-before", "body {}", "json []", "damage 7"),
         ],
+        one_of=3,
     ),
 )
 def test_transcripts_never_change_verdict(

@@ -90,9 +90,17 @@ def test_list_shows_scenarios(arguments: list[str], entries: str) -> None:
     assert all(f"  {scenario.test_set_id}  {scenario.name} " in shown.stdout for scenario in SCENARIOS)
 
 
-@pytest.mark.parametrize(("step", "code"), [("preview", 0), ("slow-preview", 1), ("legs", 1), ("suite", 1)])
+@pytest.mark.parametrize(
+    ("step", "code"),
+    [
+        pytest.param("preview", 0, marks=pytest.mark.long),
+        pytest.param("slow-preview", 1, marks=pytest.mark.long),
+        pytest.param("legs", 1, marks=pytest.mark.long),
+        ("suite", 1),
+    ],
+)
 def test_steps_are_shown_by_name(step: str, code: int) -> None:
-    shown = demo(entries=step)
+    shown = demo("--speed", "100", step)
     assert (shown.returncode, shown.stderr) == (code, "")
     assert f"  {step} " in demo("list").stdout
 
@@ -135,6 +143,7 @@ def test_demo_shows_step_with_given_inputs() -> None:
     assert "`Say 'hi' & $HOME`" in rest
 
 
+@pytest.mark.long
 def test_demo_keeps_files_and_says_where_they_are() -> None:
     shown = demo("--speed", "200", "test_set_id=flaky001")
     _, _, files = shown.stdout.partition("\nFiles\n")
@@ -142,6 +151,7 @@ def test_demo_keeps_files_and_says_where_they_are() -> None:
     assert Path(paths["digest_path"]).read_text(encoding="utf-8").startswith("# Coval evaluation: ❌ Failed")
 
 
+@pytest.mark.long
 def test_demo_begins_with_earlier_runs_and_may_promote() -> None:
     shown = demo("--speed", "200", entries="test_set_id=unchang1 promote=stable thresholds=Latency: avg < 1.5")
     assert shown.returncode == 0, shown.stdout

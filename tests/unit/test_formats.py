@@ -286,7 +286,7 @@ def unprintable_characters(text: str) -> set[str]:
     return {char for char in set(NOT_PLAIN_ASCII.findall(text)) if not char.isprintable()} - {"\u200b"}
 
 
-@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=3))
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
 def test_hostile_text_does_not_change_parts_of_any_format(
     entries: list[tuple[str, str]], reference: ReferenceParts, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
@@ -300,7 +300,7 @@ def test_hostile_text_does_not_change_parts_of_any_format(
             assert_same_comment(comment(report), reference, text)
 
 
-@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=3))
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
 def test_hostile_text_does_not_change_parts_without_error_or_legs(
     entries: list[tuple[str, str]], subtests: pytest.Subtests
 ) -> None:
@@ -362,7 +362,7 @@ def test_result_is_shown_without_judgement() -> None:
     assert outputs(report)["pass_rate"] == ""
 
 
-@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=3))
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
 def test_hostile_response_does_not_change_parts_of_any_format(
     entries: list[tuple[str, str]], reference: ReferenceParts, subtests: pytest.Subtests
 ) -> None:
@@ -433,7 +433,7 @@ def test_unsafe_run_url_is_not_linked(url: str) -> None:
         assert "img" not in page.tags
 
 
-@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=3))
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
 def test_unusual_id_of_earlier_run_is_text_without_link(
     entries: list[tuple[str, str]], subtests: pytest.Subtests
 ) -> None:

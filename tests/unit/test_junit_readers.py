@@ -109,7 +109,7 @@ def test_readers_agree_on_golden_files(reader: str, subtests: pytest.Subtests) -
             ]
 
 
-@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=3))
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
 def test_readers_agree_on_hostile_text(entries: list[tuple[str, str]], subtests: pytest.Subtests) -> None:
     for name, hostile in entries:
         report = report_of(hostile)

@@ -34,6 +34,7 @@ PLANS = (
 )
 
 
+@pytest.mark.long
 def test_plans(capsys: pytest.CaptureFixture[str], golden: Callable[[str, str], None]) -> None:
     text = ""
     for arguments in PLANS:

@@ -205,6 +205,7 @@ def test_concurrent_and_sequential_watches_have_same_outcomes() -> None:
     assert took < 600
 
 
+@pytest.mark.long
 def test_each_of_twenty_watches_ends_at_its_deadline(clock: VirtualClock) -> None:
     with Server(World(clock.time)) as server:
         ids = [launch_run(server, IDS | {"test_set_id": "stuck001"}) for _ in range(WATCHES)]

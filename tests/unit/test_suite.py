@@ -15,6 +15,7 @@ from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.inputs import Inputs, LegInputs, parse_inputs
 from coval_gate.config.suite import LARGEST, MOST_MISTAKES, Suite, allowed_inputs, read_suite
 from hostile import NAMED
+from selection import some_of
 from support import IDS, KEY, other_value
 
 SUITE = """\
@@ -403,7 +404,7 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("name", some_of(LARGE, "aliases", "brackets", "twins"))
 def test_large_file_takes_bounded_time(name: str) -> None:
     text = LARGE[name]
     assert len(text) <= LARGEST

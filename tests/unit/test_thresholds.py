@@ -544,7 +544,7 @@ def test_canonical_text_round_trips(metric: str, mark: str, aggregate: Aggregate
     assert str(threshold.aggregate) == str(aggregate)
 
 
-@pytest.mark.untraced
+@pytest.mark.long
 def test_parsing_time_is_linear() -> None:
     """With 100,000 repetitions of a token, quadratic time would take minutes."""
     for start in ("", '"', "M: rate(", "M: avg < "):
