@@ -122,7 +122,8 @@ class Bound(NamedTuple):
     """The bound: `number` or, with a `reference`, `factor` times the reference's value plus `number`.
 
     baseline: the runs that the input `baseline` names. base: the agent itself in the same run. base_agent: the run of
-    the agent that the input `base_agent_id` names, which thresholds write as `base`."""
+    the agent that the input `base_agent_id` names, which thresholds write as `base`.
+    """
 
     number: float
     reference: Reference = ""

@@ -59,7 +59,8 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
     """Find out in mode wait what each run is: its leg's name, whether it repeats another, and is the base of others.
 
     What Coval does not show stays unknown: the leg keeps its id as its name, and a threshold that compares with the
-    base has none, so that it is an error."""
+    base has none, so that it is an error.
+    """
     compares = any(threshold.bound.reference == "base" for threshold in progress.inputs.thresholds)
     if len(progress.legs) == 1 and not compares and not progress.suite:
         return

@@ -153,7 +153,8 @@ def _verdict_without(criterion: ThresholdHolds, problem: Problem) -> Verdict:
     """Return the verdict without a reference.
 
     A named run that can never be a baseline is a mistake of the user. What a step launches itself, to compare with,
-    must be there: otherwise a base that does not work would let everything pass."""
+    must be there: otherwise a base that does not work would let everything pass.
+    """
     if criterion.threshold.bound.reference == "base_agent":
         is_small = isinstance(problem, TooFewShared) and not (problem.left_out.new or problem.left_out.valueless)
         return Verdict.INCONCLUSIVE if is_small or isinstance(problem, UnequalCounts) else Verdict.ERROR

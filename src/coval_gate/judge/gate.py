@@ -102,7 +102,8 @@ def judge(
 
     `baseline`: the earlier runs that thresholds refer to; `base`: the run of the base agent. `drift`: those that show
     whether the agent drifts; None if drift is not watched. `late`: the limit that passed before Coval had all of the
-    run's data."""
+    run's data.
+    """
     result = _with_texts_of(base, _with_texts_of(baseline, result))
     variants = variants_of(result, criteria.mutations)
     presence = tuple(_presence(result, variants, criteria))

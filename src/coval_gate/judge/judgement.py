@@ -98,7 +98,8 @@ class Judgement(NamedTuple):
     those of a completed run. `totals` and `variants` are set if there are results. `cancellation`: what became of the
     run that the step stopped waiting for. `baseline`: the earlier runs that thresholds refer to; `base`: the run of the
     base agent. `repetition` is set if the run failed and was repeated. `inconclusive_passes` and `timeout_passes`: such
-    a verdict lets the step pass. `of_legs` is set if it is about a step with several legs."""
+    a verdict lets the step pass. `of_legs` is set if it is about a step with several legs.
+    """
 
     verdict: Verdict | None
     status: str

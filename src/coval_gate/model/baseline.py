@@ -51,7 +51,8 @@ class BaselineSource(NamedTuple):
     """What the `baseline` input names: a run by its id, or the newest `last` runs with a tag or of a branch.
 
     base: the agent itself in the same run, which needs no earlier run, so `name` is empty. base_agent: another agent,
-    which the input `base_agent_id` names, in a run beside this one."""
+    which the input `base_agent_id` names, in a run beside this one.
+    """
 
     kind: SourceKind
     name: str = ""

@@ -76,7 +76,8 @@ def with_leg(request: LaunchRequest, leg: Leg, legs: int, repetition: int) -> La
     """Return the request with the name of its leg and how many there are, for the step that waits; nothing of one.
 
     Beside a base agent, it says which of the two this is; a repetition has its number. A leg of a suite has a name in
-    any case."""
+    any case.
+    """
     customer = {**request.metadata.customer, **({LEG: leg.name, LEGS: legs} if legs > 1 else {})}
     if leg.inputs.suite_path:
         customer[LEG] = leg.name
