@@ -1,6 +1,6 @@
-"""Draws README's pictures of the step summary from a golden file.
+"""Draws README's pictures of step summaries from golden files: of one run, of a preview, and of a suite.
 
-picture.py [GOLDEN] [--to DIRECTORY]      writes summary-light.png and summary-dark.png
+picture.py [NAME...] [--to DIRECTORY]     writes NAME-light.png and NAME-dark.png
 picture.py --check                        writes nothing; fails if a picture is out of date
 
 Drawing needs Chromium. A summary with a Mermaid diagram also needs npm, or the Mermaid file in MERMAID_JS.
@@ -29,7 +29,13 @@ from cmarkgfm.cmark import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = Path(__file__).resolve().parent / "picture"
-GOLDEN = ROOT / "tests" / "golden" / "road" / "readme.txt"
+GOLDEN = ROOT / "tests" / "golden"
+SOURCES = {  # a log with its summary, which is shown whole, or a summary, of which the beginning is shown
+    "summary": GOLDEN / "road" / "readme.txt",
+    "preview": GOLDEN / "compared" / "beside-another-agent.md",
+    "suite": GOLDEN / "compared" / "legs.md",
+}
+BEYOND = re.compile(r"^#### [\d,]+ simulations to look at$", re.MULTILINE)
 THEMES = ("light", "dark")
 TITLE = "evaluate summary"
 WIDTH = 900  # CSS pixels
@@ -65,8 +71,9 @@ def summary_of(golden: Path) -> str:
     """Return the summary's Markdown from a golden file."""
     if not golden.is_file():
         raise Trouble(f"There is no file {golden}.")
-    _, separator, markdown = golden.read_text(encoding="utf-8").partition("\n--- summary\n")
-    if not separator or not markdown.strip():
+    text = golden.read_text(encoding="utf-8")
+    markdown = BEYOND.split(text)[0] if golden.suffix == ".md" else text.partition("\n--- summary\n")[2]
+    if not markdown.strip():
         raise Trouble(f"{golden} does not contain a summary.")
     return markdown
 
@@ -172,26 +179,21 @@ class Browser:
         return png(size, bytes.fromhex(palette), base64.b64decode(lines), note)
 
 
-def picture_path(directory: Path, theme: str) -> Path:
-    """Return the path of the picture in a theme."""
-    return directory / f"summary-{theme}.png"
-
-
-def check(golden: Path, directory: Path) -> None:
+def check(name: str, directory: Path) -> None:
     """Check that the pictures show the current summary."""
-    note = note_of(summary_of(golden))
+    note = note_of(summary_of(SOURCES[name]))
     for theme in THEMES:
-        path = picture_path(directory, theme)
+        path = directory / f"{name}-{theme}.png"
         if not path.is_file() or note not in path.read_bytes():
             raise Trouble(f"{path.name} is out of date; run `make picture`.")
 
 
-def make(golden: Path, target: Path) -> None:
+def make(name: str, target: Path) -> None:
     """Draw a picture for each theme."""
-    markdown = summary_of(golden)
+    markdown = summary_of(SOURCES[name])
     body = github_flavored_markdown_to_html(markdown, options=Options.CMARK_OPT_UNSAFE)
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
+    with tempfile.TemporaryDirectory() as parts:
+        directory = Path(parts)
         browser = Browser(directory)
         shutil.copytree(PARTS, directory, dirs_exist_ok=True)
         scripts = ""
@@ -202,20 +204,24 @@ def make(golden: Path, target: Path) -> None:
             (directory / f"{theme}.html").write_text(page(body, theme, scripts), encoding="utf-8")
             picture = browser.picture_of(f"{theme}.html", note_of(markdown))
             target.mkdir(parents=True, exist_ok=True)
-            path = picture_path(target, theme)
+            path = target / f"{name}-{theme}.png"
             path.write_bytes(picture)
             print(f"{path}: {len(picture) / 1000:.0f} KB")
 
 
 def main(arguments: list[str]) -> int:
     """Draw or check the pictures. Return the exit code."""
-    parser = argparse.ArgumentParser(description="Draw the pictures of the step summary from a golden file.")
-    parser.add_argument("golden", nargs="?", type=Path, default=GOLDEN)
+    parser = argparse.ArgumentParser(description="Draw the pictures of step summaries from golden files.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(SOURCES)}; default: all")
     parser.add_argument("--to", type=Path, default=ROOT / "docs", metavar="DIRECTORY")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
+    names = options.names or list(SOURCES)
+    if unknown := [name for name in names if name not in SOURCES]:
+        parser.error(f"there is no picture {unknown[0]!r}")
     try:
-        (check if options.check else make)(options.golden, options.to)
+        for name in names:
+            (check if options.check else make)(name, options.to)
     except Trouble as trouble:
         print(trouble, file=sys.stderr)
         return 1

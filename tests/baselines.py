@@ -15,7 +15,7 @@ from coval_gate.judge.gate import judge
 from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
 from coval_gate.model.results import BASE, Details, Metric, RunResult, Simulation, Target, Value
 from coval_gate.model.run import Run
-from coval_gate.report.model import LegReport, Report
+from coval_gate.report.model import BaseReport, LegReport, Report
 
 if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
@@ -79,16 +79,20 @@ def judged(
     confidence: float | None = 0.95,
     on_inconclusive: str = "",
     legs: int = 1,
+    base: Baseline | None = None,
 ) -> Judgement:
-    """Judge a run, any of whose simulations may fail, in a step with so many legs."""
+    """Judge a run, any of whose simulations may fail, in a step with so many legs, beside the run of a `base` agent."""
+    parsed = parse_thresholds(thresholds)
+    if base:
+        parsed = tuple(line._replace(bound=line.bound._replace(reference="base_agent")) for line in parsed)
     criteria = Criteria(
         max_failed=Allowance(100, percent=True),
-        thresholds=parse_thresholds(thresholds),
+        thresholds=parsed,
         confidence=confidence,
         on_inconclusive=on_inconclusive,
         legs=legs,
     )
-    return judge(now, criteria, baseline=baseline)
+    return judge(now, criteria, baseline=baseline, base=base)
 
 
 def yes(hits: int, count: int, iterations: int = 1) -> dict[str, list[Value | None]]:
@@ -110,9 +114,10 @@ def report_on(
     labels: Mapping[str, str] | None = None,
     confidence: float | None = 0.95,
     on_inconclusive: str = "",
+    base: Baseline | None = None,
 ) -> Report:
-    """Return the report of a step with one run."""
-    judgement = judged(now, baseline, thresholds, confidence=confidence, on_inconclusive=on_inconclusive)
+    """Return the report of a step with one run, and with another one of a `base` agent."""
+    judgement = judged(now, baseline, thresholds, confidence=confidence, on_inconclusive=on_inconclusive, base=base)
     leg = LegReport(
         judgement=judgement,
         run_id=now.run_id,
@@ -121,6 +126,7 @@ def report_on(
         run=Run(run_id=now.run_id, status="COMPLETED"),
         result=now,
         details=Details(labels=labels or {}),
+        base=BaseReport("base", base.source.name, run_id=base.runs[0].run.run_id) if base else None,
     )
     return Report(
         judgement=judgement,
@@ -152,6 +158,8 @@ def pair(run_id: str, hits: int, seed: int, slower: float = 1.0) -> RunResult:
     return also(run_of(run_id, yes(hits, 20)), latency(run_id, seed, slower))
 
 
+DEPLOYED = BaselineSource(kind="base_agent", name="agent00000000000000000")
+BESIDE = "Resolved: rate(YES) >= base - 15pp\nLatency: avg <= base * 1.1"
 TWO = f"{RATE}\nLatency: avg <= baseline * 1.1"
 
 
@@ -183,6 +191,13 @@ def comparison_reports() -> dict[str, Report]:
         "no baseline": report_on(pair("now", 19, 1), NO_BASELINE, TWO, labels=LABELS),
         "no baseline, red": report_on(pair("now", 19, 1), NO_BASELINE, f"{TWO}\nLatency: max < 2", confidence=None),
         "advisory": report_on(pair("now", 16, 2), fine, f"? {RATE}\n? Latency: avg < 0.9\n? Tone: avg > 4\ntotal >= 9"),
+        "beside another agent": report_on(
+            pair("now", 18, 2, slower=1.4),
+            None,
+            BESIDE,
+            labels=LABELS,
+            base=baseline_of(pair("deployed", 18, 1), source=DEPLOYED),
+        ),
         "mutations": report_on(
             both(agent, run_of("now", yes(8, 20), mutation="Faster")),
             None,

@@ -177,11 +177,14 @@ def _clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
 
 
 def _plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
-    """Raise InputError if the step would launch more simulations than the inputs allow."""
-    if most := session.inputs.max_simulations:
+    """Say how many simulations several runs have. Raise InputError if they are more than the inputs allow.
+
+    A single run shows it itself, and begins sooner without a look at its test set.
+    """
+    if session.inputs.max_simulations or len(progress.all_legs) > 1:
         from coval_gate.flow.size import plan_sizes
 
-        yield from plan_sizes(session, progress, most)
+        yield from plan_sizes(session, progress)
 
 
 def _is_needed(progress: Progress, base: Leg) -> bool:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from campaign.network import SentRequest
+    from campaign.schedule import Step
     from campaign.simulate import History, ProcessResult
     from coval_sandbox.state import RunRecord
     from fake_check_runs import CheckRun
@@ -549,9 +550,10 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
         if result.interrupted is not None and written and result.verdict != "cancelled" and not late:
             yield f"{_name(result)} was interrupted, but its verdict is {result.verdict!r}"
         if result.verdict == "cancelled" and result.interrupted is None and result.step.mode != "cancel":
-            record = history.runs.get(result.run_id)
-            ended = record and record.finished(history.coval_time(result.ended))
-            if not ended and result.run_id not in history.deleted:
+            ids = set(json.loads(result.outputs["run_ids"] or "[]"))
+            records = filter(None, map(history.runs.get, ids))
+            ended = any(record.finished(history.coval_time(result.ended)) for record in records)
+            if not ended and not ids & set(history.deleted):
                 yield f"{_name(result)} is cancelled, but neither the step nor its run was"
 
 
@@ -820,15 +822,14 @@ def status_is_final(history: History) -> Iterator[str]:
         users = [main_result for main_result in main_results(history) if _status_name(main_result) == name]
         # Without its output file, a step reports its verdict in the log.
         readable = not any(_has_file_fault(user, "output") for user in users)
-        if state == "success" and readable and not any(_reported_verdict(user) == "passed" for user in users):
+        if state == "success" and readable and not any(_lets_pass(user) for user in users):
             yield f"{_name(result)} did not pass, but its commit status is {state}"
         if result is not users[-1] or result.step.mode == "launch" or not _could_set_status(history, result):
             continue
         if any(user.killed is not None for user in users[:-1]):
             continue  # the post step of the killed one comes last, and reports it
-        expected = STATES.get(
-            _reported_verdict(result), "error"
-        )  # a killed step has reported its verdict everywhere or nowhere
+        # A killed step has reported its verdict everywhere or nowhere.
+        expected = "success" if _lets_pass(result) else STATES.get(_reported_verdict(result), "error")
         if state != expected:
             yield f"{_name(result)} has the verdict {_reported_verdict(result)!r}, but the commit status {state!r}"
 
@@ -841,13 +842,14 @@ def check_run_is_final(history: History) -> Iterator[str]:
             continue
         readable = not any(_has_file_fault(user, "output") for user in users)
         satisfies = any(check_run.conclusion in SATISFYING for check_run in check_runs)
-        if satisfies and readable and not any(_reported_verdict(user) == "passed" for user in users):
+        if satisfies and readable and not any(_lets_pass(user) for user in users):
             yield f"{_name(result)} did not pass, but its check run would let a branch be merged"
         if result is not users[-1] or result.step.mode == "launch" or not _could_set_status(history, result):
             continue
         if any(user.killed is not None for user in users[:-1]):
             continue  # the post step of the killed one comes last, and reports it
-        expected = CONCLUSIONS.get(_reported_verdict(result), "failure")
+        is_late = _lets_pass(result) and _reported_verdict(result) == "timed_out"
+        expected = "neutral" if is_late else CONCLUSIONS.get(_reported_verdict(result), "failure")
         last = check_runs[-1].conclusion if check_runs else None
         if last != expected:
             yield f"{_name(result)} has the verdict {_reported_verdict(result)!r}, but its check run {last!r}"
@@ -1356,6 +1358,17 @@ def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator
             yield f"{_name(result)} was killed without its run in the outputs: {request.launched_run}"
 
 
+def _lets_pass(result: ProcessResult) -> bool:
+    """Return whether a step is green: it passed, or nothing had failed by its limit, and it passes then."""
+    verdict = _reported_verdict(result)
+    return verdict == "passed" or (verdict in late_is_fine(result.step) and result.exit_code != 1)
+
+
+def late_is_fine(step: Step) -> tuple[str, ...]:
+    """Return the verdict of a run that is not over in time, if the step is green with it."""
+    return ("timed_out",) if step.given.get("on_timeout") == "pass" else ()
+
+
 def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
     """The outputs agree with each other and with the exit code."""
     verdict, status = outputs["verdict"], outputs["status"]
@@ -1363,7 +1376,8 @@ def _outputs_agree(result: ProcessResult, outputs: dict[str, str]) -> Iterator[s
         yield f"has the verdict {verdict!r} with the status {status!r}"
     if outputs["passed"] != ("true" if verdict == "passed" else "false"):
         yield f"says passed={outputs['passed']} with the verdict {verdict!r}"
-    if result.step.mode != "cancel" and result.exit_code != (0 if verdict in PASSING_VERDICTS else 1):
+    decides = result.step.mode != "cancel" and verdict not in late_is_fine(result.step)
+    if decides and result.exit_code != (0 if verdict in PASSING_VERDICTS else 1):
         yield f"exits with {result.exit_code} and the verdict {verdict!r}"
     if not outputs["reason"]:
         yield "gives no reason"

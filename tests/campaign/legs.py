@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from math import prod
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 from campaign import invariants
 from campaign.generate import generate, with_inputs
-from campaign.invariants import INVARIANTS, Violation, main_results, was_prompt
+from campaign.invariants import INVARIANTS, Violation, late_is_fine, main_results, was_prompt
 from campaign.oracle import is_good
 from campaign.pool import Rules
 from campaign.schedule import GATES, Fault
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 WORKFLOWS: Final = ("run", "launch", "rerun", "supersede", "twice")
 OF_BASE: Final = "Latency: avg <= base * 9"  # which any two agents meet
-PERSONAS: Final = "persona000000000000001, persona000000000000002"
+PERSONAS: Final = ("persona000000000000001", "persona000000000000002")
+TEST_SETS: Final = ("passing1", "flaky001", "unknown1", "noProgrs", "someFail")
+SHAPES: Final = ((2, 2), (2, 2), (2, 1), (1, 2), (1, 3), (1, 5))  # personas and test sets
+TOO_FEW: Final = "1"  # simulations; no leg has so few
 OF_ONE_RUN: Final = (  # invariants that take the step's verdict for its first run's; those below stand in their place
     invariants.one_launch_per_step,
     invariants.mutations_are_told_apart,
@@ -42,14 +46,22 @@ OF_ONE_RUN: Final = (  # invariants that take the step's verdict for its first r
 
 
 def several_legs(seed: int) -> Schedule:
-    """Return a schedule whose steps have four legs, and whose rest is that of the campaign's first fitting seed."""
+    """Return a schedule whose steps have two to five legs, and whose rest is that of the first fitting seed.
+
+    Some limit their simulations, and some are green although a run is not over in time.
+    """
     place = 1000 * seed
     while not _fits(schedule := generate(place)):
         place += 1
-    test_sets = f"{schedule.test_set}, {'flaky001' if schedule.test_set == 'passing1' else 'passing1'}"
+    rng = Random(f"legs/{seed}")
+    personas, test_sets = rng.choice(SHAPES)
+    others = rng.sample([name for name in TEST_SETS if name != schedule.test_set], test_sets - 1)
+    more = {"persona_id": ", ".join(PERSONAS[:personas]), "test_set_id": ", ".join([schedule.test_set, *others])}
+    limit = {"max_simulations": rng.choice((TOO_FEW, "1000", "1000"))} if rng.random() < 0.25 else {}
+    late = {"on_timeout": "pass"} if rng.random() < 0.3 else {}
+    of_mode = {"run": limit | late, "launch": limit, "wait": late}
     steps = tuple(
-        replace(step, inputs=with_inputs(step.inputs, persona_id=PERSONAS, test_set_id=test_sets))
-        for step in schedule.steps
+        replace(step, inputs=with_inputs(step.inputs, **more, **of_mode.get(step.mode, {}))) for step in schedule.steps
     )
     # The simulated network sends one request after another, so responses are quick.
     return replace(schedule, seed=seed, steps=steps, foreign_run="", latency=0.02)
@@ -122,7 +134,12 @@ def base_ends_with_the_step(history: History) -> Iterator[str]:
 def violations(history: History) -> list[Violation]:
     """Return what does not hold."""
     checked = [invariant for invariant in INVARIANTS if invariant not in OF_ONE_RUN]
-    own = (one_launch_per_leg, green_only_if_all_legs_are_good, legs_agree_with_outputs)
+    own = (
+        one_launch_per_leg,
+        too_large_step_launches_nothing,
+        green_only_if_all_legs_are_good,
+        legs_agree_with_outputs,
+    )
     return [Violation(invariant.__name__, problem) for invariant in (*checked, *own) for problem in invariant(history)]
 
 
@@ -139,14 +156,26 @@ def one_launch_per_leg(history: History) -> Iterator[str]:
                 yield f"step {result.number} launched {count} runs of the leg {leg}"
 
 
+def too_large_step_launches_nothing(history: History) -> Iterator[str]:
+    """A step with more simulations than it may launch sends no launch, and is an error, if it can tell."""
+    for result in main_results(history):
+        if result.step.given.get("max_simulations") != TOO_FEW:
+            continue
+        if any(request.launched_run for request in result.requests):
+            yield f"step {result.number} launched a run, although it is too large"
+        if result.killed is None and result.verdict not in ("error", "cancelled", ""):
+            yield f"step {result.number} is {result.verdict!r}, although it is too large"
+
+
 def green_only_if_all_legs_are_good(history: History) -> Iterator[str]:
-    """A step passes only if each of its four legs has a run of its own that meets the gate."""
+    """A step passes only if each of its legs has a run of its own that meets the gate."""
     schedule, now = history.schedule, history.coval_time(history.ended)
     for result in main_results(history):
         if result.verdict != "passed":
             continue
         runs = [history.runs.get(leg["run_id"]) for leg in json.loads(result.outputs["legs"])]
-        if None in runs or len({_leg(run) for run in runs if run}) != len(PERSONAS.split(",")) * 2:
+        planned = [len(result.step.given[name].split(", ")) for name in ("persona_id", "test_set_id")]
+        if None in runs or len({_leg(run) for run in runs if run}) != prod(planned):
             yield f"step {result.number} passed without a run of each leg"
         if not all(run and is_good(run, schedule.gate, schedule.quirks, now) for run in runs):
             yield f"step {result.number} passed although a leg is bad"
@@ -162,7 +191,8 @@ def legs_agree_with_outputs(history: History) -> Iterator[str]:
         ids = list(filter(None, runs))
         if json.dumps(ids) != (result.outputs["run_ids"] or "[]"):
             yield f"step {result.number} has the runs {result.outputs['run_ids']}, but its legs have {ids}"
-        bad = [leg["name"] for leg in legs if leg["verdict"] not in ("passed", "", "inconclusive", "skipped")]
+        fine = ("passed", "", "inconclusive", "skipped", *late_is_fine(result.step))
+        bad = [leg["name"] for leg in legs if leg["verdict"] not in fine]
         if bad and result.exit_code == 0:
             yield f"step {result.number} is green, but not its legs {bad}"
 
@@ -175,6 +205,7 @@ SEVERAL_LEGS: Final = Rules(several_legs, violations, ".venv/bin/python tests/ca
 BESIDE: Final = Rules(beside, violations_beside, ".venv/bin/python tests/campaign --base --seed {}")
 OF_LEGS: Final = (
     one_launch_per_leg,
+    too_large_step_launches_nothing,
     green_only_if_all_legs_are_good,
     green_only_with_base,
     base_ends_with_the_step,

@@ -1032,6 +1032,12 @@ MUTANTS: Final = (
         campaign="--legs",
     ),
     mutant(
+        "launch more simulations than the inputs allow",
+        ReplaceFunction(main._plan_sizes, returns(None)),
+        caught_by="too_large_step_launches_nothing",
+        campaign="--legs",
+    ),
+    mutant(
         "launch each leg twice",
         ReplaceFunction(flow_launch.launch, do_twice_by_name),
         caught_by="one_launch_per_leg",

@@ -91,7 +91,7 @@ def test_picture_shows_example_on_test_set_that_readme_names() -> None:
     """One command draws the same summary: the demo has the thresholds of README's example."""
     (test_set,) = re.findall(r'make demo INPUTS="test_set_id=(\w+)"`: it', README)
     demo, picture = (runpy.run_path(str(ROOT / "scripts" / f"{name}.py")) for name in ("demo", "picture"))
-    assert picture["GOLDEN"] == GOLDEN / "road" / "readme.txt"
+    assert picture["SOURCES"]["summary"] == GOLDEN / "road" / "readme.txt"
     assert STEPS["readme"] == {"test_set_id": test_set, "thresholds": example_thresholds()}
     given, shown = (parse_thresholds(text) for text in (demo["INPUTS"]["thresholds"], example_thresholds()))
     assert [threshold.text for threshold in given] == [threshold.text for threshold in shown]

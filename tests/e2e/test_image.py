@@ -31,6 +31,7 @@ MISSING_IMPORTS = {  # modules of other packages, and the missing packages that 
     "urllib3.contrib.pyopenssl": "OpenSSL",
     "urllib3.contrib.socks": "socks",
     "urllib3.http2.connection": "h2",
+    "yaml.cyaml": "yaml._yaml",
 }
 COMPILERS = ["as", "c++", "cc", "clang", "g++", "gcc", "ld", "make", "rustc"]
 

@@ -115,7 +115,7 @@ def test_agent_is_compared_with_the_other_one_case_by_case(
     assert "10 shared test cases" in result.summary
     (leg,) = json.loads(result.json)["legs"]
     assert [run["id"] for run in leg["base"]["runs"]] == [base]
-    compared = [criterion for criterion in leg["criteria"] if criterion["reference"] == "base_agent"]
+    compared = [criterion for criterion in leg["criteria"] if criterion["reference"] == "base"]
     assert [criterion["shared_test_cases"] for criterion in compared] == [10, 10]
     if agent == SLOW_PREVIEW_ID:
         assert ", base " in result.outputs["reason"]

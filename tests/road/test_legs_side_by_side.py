@@ -208,6 +208,7 @@ def test_lines_of_a_leg_carry_its_name(tmp_path: Path, clock: VirtualClock) -> N
         assert sum("Waiting for the run" in line for line in own) == len(leg["runs"])
         assert any("100%" in line or "10/10 done" in line for line in own)
     unnamed = [line for line in lines if not line.startswith(tuple(f"[{name}] " for name in LEGS))]
+    assert "This step launches" in unnamed.pop(2)
     assert not [line for line in unnamed if "run" in line.lower() or "done" in line or "503" in line], unnamed
 
 

@@ -55,10 +55,42 @@ def test_unknown_size_is_an_error_that_says_what_to_do(fault: str, why: str, run
     result, server = run_step(fault, max_simulations="100")
     assert (result.outputs["verdict"], len(server.world.runs)) == ("error", 0)
     assert why in result.log
-    assert any(name in result.outputs["reason"] for name in ("test_case_ids", "leave max_simulations empty"))
+    assert any(name in result.outputs["reason"] for name in ("test_case_ids", "Leave max_simulations empty"))
 
 
-def test_size_is_not_asked_for_without_a_limit(run_step: RunStep) -> None:
+def test_size_of_several_runs_is_told_without_a_limit(run_step: RunStep) -> None:
+    result, server = run_step(
+        persona_id=TWO,
+        base_agent_id="agentPreview0000000002",
+        thresholds="Latency: avg <= base * 1.5",
+        repeat_on_failure="1",
+    )
+    told = (
+        "This step launches 40 simulations in 4 runs, 20 of them of the base agent. "
+        "Repetitions of runs that fail may add up to 40."
+    )
+    before, _, _ = result.log.partition("Launched run")
+    assert told in before
+    assert result.outputs["planned_simulations"] == "40"
+    assert len([request for request in server.requests_seen if "/test-sets" in request.path]) == 1
+
+
+@pytest.mark.parametrize("fault", ["403", "404", "503", "body {}", "json []"])
+def test_unknown_size_hinders_nothing_without_a_limit(fault: str, run_step: RunStep) -> None:
+    result, server = run_step(f"GET /test-sets/* -> {fault}", persona_id=TWO)
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("passed", 2)
+    assert "The step does not know how many simulations it launches on test set passing1. " in result.log
+    assert result.outputs["planned_simulations"] == ""
+    assert not result.annotations("warning")
+
+
+def test_limit_of_the_size_counts_only_where_it_is_set(run_step: RunStep) -> None:
+    counted = "GET /test-sets/* -> json " + SHOWN % ', "test_case_count": 5'
+    result, _ = run_step(counted, persona_id=TWO)
+    assert result.outputs["verdict"] == "passed"
+
+
+def test_size_of_a_single_run_is_not_asked_for_without_a_limit(run_step: RunStep) -> None:
     result, server = run_step()
     assert result.outputs["planned_simulations"] == ""
     assert not [request for request in server.requests_seen if "/test-sets" in request.path]

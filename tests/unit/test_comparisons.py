@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines import LABELS, NO_BASELINE, RATE, baseline_of, comparison_reports, earlier, report_on, run_of, yes
+from browsing import suite_report
 from coval_gate.base.errors import GateError
 from coval_gate.ci.github.pages import state_of
 from coval_gate.config.thresholds import parse_thresholds
@@ -61,6 +62,10 @@ def file_of(name: str) -> str:
 @pytest.mark.parametrize("name", NAMES)
 def test_summary_shows_comparisons(name: str, golden: Callable[[str, str], None]) -> None:
     golden(f"compared/{file_of(name)}.md", summary(reports()[name]))
+
+
+def test_summary_shows_legs(golden: Callable[[str, str], None]) -> None:
+    golden("compared/legs.md", summary(suite_report()))
 
 
 @pytest.mark.parametrize("name", NAMES)

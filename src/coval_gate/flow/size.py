@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, GateError, InputError
 from coval_gate.base.schedule import together
@@ -20,20 +20,38 @@ if TYPE_CHECKING:
     from coval_gate.runs.legs import Leg, Session
 
 PERMISSION: Final = "test-sets:read"
+MOST_AT_ONCE: Final = 20  # test sets that are read side by side; each takes a connection of its own
 
 
-def plan_sizes(session: Session, progress: Progress, most: int) -> Procedure[None]:
-    """Record how many simulations each leg launches.
+class Unknown(NamedTuple):
+    """Why it is not known how many test cases a test set has, and what a user can do about it."""
 
-    Raises InputError if they are more than `most`, or if the size of a test set is unknown.
+    what: str
+    advice: str
+
+
+def plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
+    """Record how many simulations each leg launches, and say so.
+
+    Raises InputError if they are more than max_simulations, or if the limit cannot be kept, because the size of a test
+    set is unknown. Without the limit, an unknown size hinders nothing.
     """
-    cases = yield from _cases(session, progress)
+    most = session.inputs.max_simulations
+    cases, unknown = yield from _cases(session, progress)
+    if unknown and most:
+        id_, why = next(iter(unknown.items()))
+        raise InputError([Problem("max_simulations", _unknown_text(id_, why))])
+    if unknown:
+        id_, why = next(iter(unknown.items()))
+        session.log(f"The step does not know how many simulations it launches on test set {id_}. {why.what}")
     for leg in progress.all_legs:
-        leg.planned = _drawn(leg.inputs, cases) * for_each_case(leg.inputs)
+        leg.planned = _drawn(leg.inputs, cases, of_each=for_each_case(leg.inputs))
+    if unknown:
+        return
     total = sum(leg.planned or 0 for leg in progress.all_legs)
-    session.log(f"This step launches {plural(total, 'simulation')}, and at most {most:,} are allowed.")
-    if total > most:
+    if most and total > most:
         raise InputError([Problem("max_simulations", exceeded_text(progress, total, most))])
+    session.log(_plan_text(progress, total))
 
 
 def fits(session: Session, progress: Progress, leg: Leg) -> bool:
@@ -61,7 +79,9 @@ def check_size(leg: Leg, run: Run, last: Run | None) -> None:
 
     The `last` poll must show the same: one response may be damaged.
     """
-    if leg.planned is None or run.progress is None or run.progress.total <= leg.planned:
+    if not leg.inputs.max_simulations or leg.planned is None:
+        return
+    if run.progress is None or run.progress.total <= leg.planned:
         return
     if last is None or last.progress is None or last.progress.total <= leg.planned:
         return
@@ -79,42 +99,62 @@ def for_each_case(inputs: Inputs) -> int:
     return inputs.iteration_count * (1 + len(mutations))
 
 
-def _drawn(inputs: Inputs, cases: Mapping[str, int]) -> int:
-    """Return how many test cases a run has. `cases`: how many a test set has, by its id."""
+def _drawn(inputs: Inputs, cases: Mapping[str, int], *, of_each: int) -> int | None:
+    """Return how many simulations a run has, `of_each` test case. `cases`: how many a test set has, by its id."""
     if inputs.test_case_ids:
-        return len(inputs.test_case_ids)
-    count = cases[ids_of(inputs)["test_set_id"]]
-    return min(count, inputs.sub_sample_size or count)
+        return len(inputs.test_case_ids) * of_each
+    count = cases.get(ids_of(inputs)["test_set_id"])
+    return None if count is None else min(count, inputs.sub_sample_size or count) * of_each
 
 
-def _cases(session: Session, progress: Progress) -> Procedure[dict[str, int]]:
-    """Return how many test cases the test sets have of which no test cases are named, by their ids.
-
-    Raises InputError.
-    """
+def _cases(session: Session, progress: Progress) -> Procedure[tuple[dict[str, int], dict[str, Unknown]]]:
+    """Return how many test cases the test sets have of which no test cases are named, by their ids, and the unknown."""
     counted = [leg.inputs for leg in progress.all_legs if not leg.inputs.test_case_ids]
     ids = list(dict.fromkeys(ids_of(inputs)["test_set_id"] for inputs in counted))
     until = preparing(session.clock.now(), session.deadline)
-    found = yield from together((session.client.get_test_set(id_, until=until) for id_ in ids), session.clock)
-    counts = {}
+    reading = (session.client.get_test_set(id_, until=until) for id_ in ids)
+    found = yield from together(reading, session.clock, at_once=MOST_AT_ONCE)
+    cases, unknown = dict[str, int](), dict[str, Unknown]()
     for id_, test_set in zip(ids, found, strict=True):
         if isinstance(test_set, CovalError):
-            why = f"{test_set.what} Give the API key the permission {PERMISSION}, or set test_case_ids."
-            raise InputError([Problem("max_simulations", _unknown_text(id_, why))])
-        if isinstance(test_set, Exception):
+            unknown[id_] = Unknown(
+                test_set.what, f"Give the API key the permission {PERMISSION}, or set test_case_ids."
+            )
+        elif isinstance(test_set, Exception):
             raise test_set
-        if test_set.cases is None:
-            why = "Coval does not count its test cases: set test_case_ids."
-            raise InputError([Problem("max_simulations", _unknown_text(id_, why))])
-        if test_set.has_parameters:
-            why = "It has parameters, which may multiply its test cases: leave max_simulations empty."
-            raise InputError([Problem("max_simulations", _unknown_text(id_, why))])
-        counts[id_] = test_set.cases
-    return counts
+        elif test_set.cases is None:
+            unknown[id_] = Unknown("Coval does not count its test cases.", "Set test_case_ids.")
+        elif test_set.has_parameters:
+            unknown[id_] = Unknown(
+                "It has parameters, which may multiply its test cases.", "Leave max_simulations empty."
+            )
+        else:
+            cases[id_] = test_set.cases
+    return cases, unknown
 
 
-def _unknown_text(test_set_id: str, why: str) -> str:
-    return f"cannot be kept: it is not known how many simulations a run on test set {test_set_id} has. {why}"
+def _unknown_text(test_set_id: str, why: Unknown) -> str:
+    return (
+        f"cannot be kept: it is not known how many simulations a run on test set {test_set_id} has. "
+        f"{why.what} {why.advice}"
+    )
+
+
+def _plan_text(progress: Progress, total: int) -> str:
+    """Return how many simulations the step launches: those of the base agent and of repetitions are named apart."""
+    most, runs = progress.inputs.max_simulations, len(progress.all_legs)
+    of_bases = sum(base.planned or 0 for base in progress.bases)
+    parts = [f"This step launches {plural(total, 'simulation')}"]
+    if runs > 1:
+        parts.append(f" in {plural(runs, 'run')}")
+    if of_bases:
+        parts.append(f", {of_bases:,} of them of the base agent")
+    parts.append(".")
+    if again := sum(leg.inputs.repeat_on_failure * (leg.planned or 0) for leg in progress.all_legs):
+        parts.append(f" Repetitions of runs that fail may add up to {again:,}.")
+    if most:
+        parts.append(f" At most {most:,} are allowed.")
+    return "".join(parts)
 
 
 def exceeded_text(progress: Progress, total: int, most: int) -> str:

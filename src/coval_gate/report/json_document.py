@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import GenerateJsonSchema
 
-from coval_gate.config.thresholds import Operator, Reference  # noqa: TC001 - pydantic reads the annotations
+from coval_gate.config.thresholds import Operator  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.judge.measure import Trend, Unit  # noqa: TC001
 from coval_gate.model.baseline import (  # noqa: TC001
     NotFoundKind,
@@ -82,10 +82,10 @@ class LeftOutFacts(Model):
 class ComparedCriterion(Model):
     """The fields of a comparison; null or empty where the criterion does not, or could not, compare."""
 
-    reference: Reference
-    """baseline: earlier runs; base: the agent itself in the same run; base_agent: the run of the agent that
-    base_agent_id names; empty: a number. With a reference, `actual`, `count` and `missing` are over the test cases that
-    both sides have, and `bound` is computed from the reference."""
+    reference: Literal["", "baseline", "base"]
+    """baseline: earlier runs; base: the agent itself in the same run or, with base_agent_id, that agent's run; empty: a
+    number. With a reference, `actual`, `count` and `missing` are over the test cases that both sides have, and `bound`
+    is computed from the reference."""
     advisory: bool
     """Whether it only informs, and can never fail."""
     baseline_value: float | None

@@ -7,7 +7,7 @@ something is added.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from coval_gate import __version__
 from coval_gate.judge.findings import comparison_of, reference_of
@@ -121,7 +121,7 @@ def _comparison_fields(check: Check) -> dict[str, Any]:
     change = compared.change if compared else None
     failing, passing = (compared.newly_failing, compared.newly_passing) if compared else ((), ())
     return {
-        "reference": reference_of(check),
+        "reference": _as_written(check),
         "advisory": not check.decides,
         "baseline_value": compared.value if compared else None,
         "actual_pooled": measure.pooled if measure else None,
@@ -142,6 +142,12 @@ def _comparison_fields(check: Check) -> dict[str, Any]:
         "newly_passing": list(passing[:MOST_FLIPS]),
         "newly_passing_left_out": max(0, len(passing) - MOST_FLIPS),
     }
+
+
+def _as_written(check: Check) -> Literal["", "baseline", "base"]:
+    """Return a check's reference as thresholds write it, whichever run `base` means."""
+    reference = reference_of(check)
+    return "base" if reference == "base_agent" else reference
 
 
 def _baseline(leg: LegReport, baseline: Baseline | None) -> BaselineFacts | None:

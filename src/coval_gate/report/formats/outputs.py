@@ -57,8 +57,8 @@ OUTPUTS: Final = {
     "run_url": "The run's page in Coval, set as soon as the run is launched; of several legs, the first one's.",
     "legs": "The legs of the step, of which there are several where an input names several agents, personas or test "
     f"sets: a JSON list of objects with {in_words([f'`{field}`' for field in LegFacts._fields])}.",
-    "planned_simulations": "How many simulations the step meant to launch, without repetitions; set where "
-    "`max_simulations` is.",
+    "planned_simulations": "How many simulations the step meant to launch, without repetitions; set with several "
+    "runs, `max_simulations` or `mode: plan`, if Coval shows how many test cases there are.",
     "status": "How the run ended: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
     "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED`, `PLANNED` or `SKIPPED`.",
     "verdict": "The step's verdict: `passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or "
@@ -139,8 +139,8 @@ def _totals(legs: Sequence[LegReport]) -> Totals | None:
 def _planned(legs: Sequence[LegReport]) -> str:
     """Return how many simulations the runs of all legs were to have; empty where that is not known."""
     bases = {leg.base.name: leg.base.planned for leg in legs if leg.base}
-    sizes = [size for size in (*(leg.planned for leg in legs), *bases.values()) if size is not None]
-    return str(sum(sizes)) if sizes else ""
+    sizes = [*(leg.planned for leg in legs), *bases.values()]
+    return "" if None in sizes or not sizes else str(sum(size or 0 for size in sizes))
 
 
 def _leg(leg: LegReport) -> LegFacts:
