@@ -13,7 +13,7 @@ from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.base.times import preparing
 from coval_gate.config.inputs import Problem, ids_of
 from coval_gate.coval.resources import TestSet
-from coval_gate.flow.size import exceeded_text, for_each_case
+from coval_gate.flow.size import exceeded_text, for_each_case, size_of
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.doubts import undecidable
 from coval_gate.judge.judgement import planned
@@ -51,8 +51,9 @@ def plan_step(progress: Progress) -> Procedure[Judgement]:
     looked = Looked({}, [], ["Nothing in Coval was looked up, because there is no API key."])
     if inputs.api_key is not None:
         looked = yield from _look_up(progress.session(), progress)
+    cases = _cases(looked)
     for leg in progress.all_legs:
-        leg.planned = _size(leg, looked)
+        leg.planned = size_of(leg.inputs, cases)
     lines = [
         *_leg_lines(progress, looked),
         *_threshold_lines(progress),
@@ -127,15 +128,13 @@ def _of_base(problem: Problem) -> Problem:
     return problem._replace(what=f"{problem.what.rstrip('.')} (the run of base_agent_id).")
 
 
-def _size(leg: Leg, looked: Looked) -> int | None:
-    """Return how many simulations a run of the leg has; None if Coval does not say."""
-    inputs = leg.inputs
-    if inputs.test_case_ids:
-        return len(inputs.test_case_ids) * for_each_case(inputs)
-    test_set = looked.resources.get(("test_set_id", ids_of(inputs)["test_set_id"]))
-    if not isinstance(test_set, TestSet) or test_set.cases is None or test_set.has_parameters:
-        return None
-    return min(test_set.cases, inputs.sub_sample_size or test_set.cases) * for_each_case(inputs)
+def _cases(looked: Looked) -> dict[str, int]:
+    """Return how many test cases the test sets have of which Coval shows it, by their ids."""
+    return {
+        id_: resource.cases
+        for (_, id_), resource in looked.resources.items()
+        if isinstance(resource, TestSet) and resource.cases is not None and not resource.has_parameters
+    }
 
 
 def _total(progress: Progress) -> int | None:

@@ -45,7 +45,7 @@ def plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
         id_, why = next(iter(unknown.items()))
         session.log(f"The step does not know how many simulations it launches on test set {id_}. {why.what}")
     for leg in progress.all_legs:
-        leg.planned = _drawn(leg.inputs, cases, of_each=for_each_case(leg.inputs))
+        leg.planned = size_of(leg.inputs, cases)
     if unknown:
         return
     total = sum(leg.planned or 0 for leg in progress.all_legs)
@@ -99,12 +99,13 @@ def for_each_case(inputs: Inputs) -> int:
     return inputs.iteration_count * (1 + len(mutations))
 
 
-def _drawn(inputs: Inputs, cases: Mapping[str, int], *, of_each: int) -> int | None:
-    """Return how many simulations a run has, `of_each` test case. `cases`: how many a test set has, by its id."""
-    if inputs.test_case_ids:
-        return len(inputs.test_case_ids) * of_each
-    count = cases.get(ids_of(inputs)["test_set_id"])
-    return None if count is None else min(count, inputs.sub_sample_size or count) * of_each
+def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
+    """Return how many simulations a run has; None if the size of its test set is not among the `cases`, by its id."""
+    count = len(inputs.test_case_ids) or cases.get(ids_of(inputs)["test_set_id"])
+    if count is None:
+        return None
+    drawn = count if inputs.test_case_ids else min(count, inputs.sub_sample_size or count)
+    return drawn * for_each_case(inputs)
 
 
 def _cases(session: Session, progress: Progress) -> Procedure[tuple[dict[str, int], dict[str, Unknown]]]:
