@@ -520,3 +520,12 @@ def test_following_goes_on_only_when_it_is_due(clock: VirtualClock) -> None:
     assert resumed == [30.0, 60.0, 90.0]
     assert schedule.run(_while(lambda: clock.now() < 100, follow(), clock), clock) is None
     assert clock.now() <= 101
+
+
+def test_signal_ends_the_base_of_a_leg_that_was_done_before(run_step: RunStep, clock: VirtualClock) -> None:
+    """Until the step ends, a run that is to be left may still have to be cancelled: with its base."""
+    clock.at(50, clock.interrupt)
+    result, server = run_step(**BESIDE | {"test_set_id": "queued01, passing1", "max_queue_time": "30"})
+    assert result.outputs["verdict"] == "cancelled"
+    assert len(server.world.runs) == 4
+    assert not server.world.unfinished

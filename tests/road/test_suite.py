@@ -82,7 +82,7 @@ def legs_of(result: StepResult) -> dict[str, dict[str, Any]]:
 def criteria_of(result: StepResult) -> dict[str, list[str]]:
     """Return the thresholds that each leg was judged by, from the JSON report."""
     return {
-        leg["name"]: [each["criterion"] for each in leg["criteria"] if ":" in each["criterion"]]
+        leg["name"]: [criterion["criterion"] for criterion in leg["criteria"] if ":" in criterion["criterion"]]
         for leg in json.loads(result.json)["legs"]
     }
 

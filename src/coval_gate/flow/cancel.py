@@ -100,14 +100,25 @@ def _was_not_launched(trial: Trial) -> bool:
 
 
 def clean_up_leg(session: Session, leg: Leg) -> Procedure[None]:
-    """Cancel the unfinished runs of a leg that has come to its verdict, while others go on.
+    """Cancel the unfinished runs of a leg that has come to its verdict, while others go on."""
+    if leg.outcome:
+        yield from _end_runs(session, leg, leg.outcome.verdict)
+
+
+def clean_up_base(session: Session, progress: Progress, base: Leg) -> Procedure[None]:
+    """Cancel the unfinished runs of a base that nothing needs any more, unless a later step may judge what is left."""
+    yield from _end_runs(session, base, verdict_of_base(progress, base))
+    for trial in base.trials:
+        warn_of_failed_end(session, trial)
+
+
+def _end_runs(session: Session, leg: Leg, verdict: Verdict | None) -> Procedure[None]:
+    """Cancel the unfinished runs of a leg, by its verdict, before the step ends.
 
     A run that is to be left stays guarded: a signal may still ask to cancel it.
     """
     from coval_gate.runs.cancel import Cleanup
 
-    if leg.outcome is None:
-        return
     now = session.clock.now()
     late = now >= session.deadline
     session = session._replace(deadline=session.times.cancelling(now))
@@ -115,23 +126,8 @@ def clean_up_leg(session: Session, leg: Leg) -> Procedure[None]:
         if trial.is_over:
             trial.release()
         cleanup = Cleanup(session=session, trial=trial, late=late)
-        if (trial.is_active or trial.launched_again) and not cleanup.leaves(leg.outcome.verdict):
-            yield from cleanup.clean_up(leg.outcome.verdict)
-
-
-def clean_up_base(session: Session, progress: Progress, base: Leg) -> Procedure[None]:
-    """Cancel the unfinished runs of a base that nothing needs any more, unless a later step may judge what is left."""
-    from coval_gate.runs.cancel import Cleanup
-
-    now = session.clock.now()
-    late = now >= session.deadline
-    session = session._replace(deadline=session.times.cancelling(now))
-    for trial in base.trials:
-        if trial.is_over:
-            trial.release()
-        if trial.is_active or trial.launched_again:
-            yield from Cleanup(session=session, trial=trial, late=late).clean_up(verdict_of_base(progress, base))
-            warn_of_failed_end(session, trial)
+        if (trial.is_active or trial.launched_again) and not cleanup.leaves(verdict):
+            yield from cleanup.clean_up(verdict)
 
 
 def verdict_of_base(progress: Progress, base: Leg) -> Verdict:
