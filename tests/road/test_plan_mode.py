@@ -82,7 +82,19 @@ def test_plan_reports_every_mistake_at_once(run_step: RunStep) -> None:
     assert "max_simulations cannot be kept" in error.data
 
 
-@pytest.mark.parametrize("status", ["403", "503", "reset-before"])
+def test_id_that_coval_rejects_is_a_mistake(run_step: RunStep) -> None:
+    result, server = run_step(mode="plan", agent_id="nonsense")
+    assert is_harmless(server)
+    assert result.outputs["reason"].startswith("agent_id names nonsense, which is not valid: ")
+
+
+def test_key_that_coval_rejects_is_one_mistake(run_step: RunStep) -> None:
+    result, server = run_step("GET * -> 401", mode="plan")
+    assert is_harmless(server)
+    assert result.outputs["reason"] == "api_key is not valid: Coval accepts no call with it. Check the secret."
+
+
+@pytest.mark.parametrize("status", ["403", "503", "reset-before", "html 401"])
 def test_what_coval_does_not_show_is_not_checked(status: str, run_step: RunStep) -> None:
     faults = [f"GET /{path}/* -> {status}" for path in ("agents", "personas", "test-sets", "metrics")]
     result, server = run_step(*faults, f"GET /metrics -> {status}", mode="plan", thresholds=THRESHOLDS)

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     Named = Agent | Persona | TestSet | MetricDefinition
 
+NO_KEY: Final = 401
 NOT_FOUND: Final = 404
+WRONG: Final = (400, 422)  # Coval rejects the id itself
 MOST_LINES: Final = 100
 MOST_NAMED: Final = 5  # legs
 LONGEST_NAME: Final = 60  # characters
@@ -84,8 +86,8 @@ def _look_up(session: Session, progress: Progress) -> Procedure[Looked]:
     results = yield from together((calls[name](id_, until=until) for name, id_ in wanted), session.clock)
     looked = Looked({}, [], [])
     for (name, id_), result in zip(wanted, results, strict=True):
-        if isinstance(result, Rejected) and result.status == NOT_FOUND:
-            looked.problems.append(Problem(name, f"names {id_}, which Coval does not have."))
+        if isinstance(result, Rejected) and (problem := _mistake(name, id_, result)):
+            looked.problems.append(problem)
         elif isinstance(result, CovalError):
             looked.unchecked.append(f"{name} {id_}: {one_line(result.what)}")
         elif isinstance(result, Exception):
@@ -100,6 +102,17 @@ def _look_up(session: Session, progress: Progress) -> Procedure[Looked]:
             raise problems
         looked.problems.extend(problems if not leg.is_base else [_of_base(problem) for problem in problems])
     return looked
+
+
+def _mistake(name: str, id_: str, error: Rejected) -> Problem | None:
+    """Return what is wrong with an input, if a rejected look-up shows it; None if the key may only not read this."""
+    if error.status == NOT_FOUND:
+        return Problem(name, f"names {id_}, which Coval does not have.")
+    if error.status in WRONG and error.by_coval:
+        return Problem(name, f"names {id_}, which is not valid: {one_line(error.what)}")
+    if error.status == NO_KEY and error.by_coval:
+        return Problem("api_key", "is not valid: Coval accepts no call with it. Check the secret.")
+    return None
 
 
 def _wanted(progress: Progress) -> list[tuple[str, str]]:
