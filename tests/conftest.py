@@ -69,14 +69,19 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
 @pytest.hookimpl(trylast=True)  # after the cases that are not selected are gone
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Measure the coverage of the first case of each test: the others reach few lines more, and tracing takes long."""
+    """Measure the coverage of the first case of each test: the others reach few lines more, and tracing takes long.
+
+    For the same reason, it measures nothing that is long or untraced.
+    """
     if not config.pluginmanager.has_plugin("_cov"):
         return
     measured = set()
     for item in items:
         test = item.nodeid.partition("[")[0]
-        item.stash[IS_MEASURED] = test not in measured and not item.get_closest_marker("untraced")
-        measured.add(test)
+        counts = not any(item.get_closest_marker(marker) for marker in ("long", "untraced"))
+        item.stash[IS_MEASURED] = counts and test not in measured
+        if counts:
+            measured.add(test)
     for package in (coval_gate, coval_sandbox):  # a case that is not measured may be the first to import a module
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith(".__main__"):

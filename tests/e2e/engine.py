@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from coval_sandbox.clock import SpeedClock
 from coval_sandbox.runner import LocalRunner
+from coval_sandbox.server import Server
+from coval_sandbox.world import DEFAULT_KEYS, World
 from support import DEFAULTS, IDS, StepResult
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ MOUNTS = {  # subdirectories of a step's directory, and their paths in the conta
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A sandbox in a separate process, which accepts `KEY`."""
+    """A sandbox that accepts `KEY`."""
 
     url: str
 
@@ -71,18 +72,10 @@ class Sandbox:
 
 @contextmanager
 def sandbox(*faults: str, history: bool = False) -> Iterator[Sandbox]:
-    """Run a sandbox on a free port of the loopback interface. `history`: with runs of the last nights."""
-    command = [sys.executable, "-m", "coval_sandbox", "--port", "0", "--speed", str(SPEED), "--api-key", KEY]
-    command += [part for fault in faults for part in ("--fault", fault)] + ["--history"] * history
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        try:
-            line = process.stdout.readline()
-            address = re.search(r"http://\S+", line)
-            assert address, f"the sandbox did not start: {line!r}"
-            yield Sandbox(address[0])
-        finally:
-            process.terminate()
+    """Serve a sandbox on a free port of the loopback interface. `history`: with runs of the last nights."""
+    world = World(SpeedClock(SPEED), history=history, api_keys={**DEFAULT_KEYS, KEY: ("*",)})
+    with Server(world, faults=faults) as server:
+        yield Sandbox(server.url)
 
 
 class Step:
