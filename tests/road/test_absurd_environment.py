@@ -34,7 +34,6 @@ NESTED = json.dumps([{"name": {}, "key": [], "run_id": {"a": []}, "cancel": True
 @pytest.fixture(autouse=True)
 def without_collector() -> Iterator[None]:
     """Keep the garbage collector out of deep recursion, where connections that it frees cannot be closed."""
-    gc.collect()
     gc.disable()
     yield
     gc.enable()

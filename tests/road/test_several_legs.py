@@ -170,6 +170,7 @@ def test_metadata_of_a_run_cannot_forge_names(run_step: RunStep) -> None:
     assert all(0 < len(name) <= 200 and "\n" not in name for name in names)
 
 
+@pytest.mark.long
 def test_launch_and_later_step_share_a_check_run_whichever_leg_is_launched_first(
     run_step: RunStep, clock: VirtualClock
 ) -> None:
