@@ -75,6 +75,8 @@ class Context(NamedTuple):
     head: Head | None = None  # to look up a pull request if the event lacks its number
     sha_is_known: bool = True  # False if `sha` is not the tested commit, as for comments on a pull request
     of_pull_request: bool = False  # a pull request (also from a fork) or a merge queue started the workflow
+    is_local: bool = False  # no CI system runs the step
+    is_changed: bool = False  # the working directory differs from the commit
 
     @property
     def started_by_person(self) -> bool:

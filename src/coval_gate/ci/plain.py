@@ -12,6 +12,7 @@ from coval_gate.config.checks import wanted_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import TextIO
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.ci.host import Host, Level
@@ -25,8 +26,19 @@ class PlainHost(Console):
     annotates = False
     room_for_warnings = 0
 
+    def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
+        super().__init__(stream)
+        self._environ = environ or {}
+
     def context(self) -> Context:
-        return Context()
+        from coval_gate.ci.systems import context_in, system_in
+
+        system = system_in(self._environ)
+        if system:
+            return context_in(system, self._environ)
+        from coval_gate.ci.git import read_git
+
+        return read_git()
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:  # noqa: ARG002
         return [Page(page, NO_REPOSITORY) for page in wanted_pages(inputs)]
@@ -67,4 +79,4 @@ def detect_host(runtime: Runtime) -> Host:
     """Return GitHub's runner, also on Gitea, Forgejo and act, or else a plain terminal."""
     if runtime.environ.get("GITHUB_ACTIONS") == "true":
         return GitHubHost(runtime.environ, runtime.stdout, runtime.randomness)
-    return PlainHost(runtime.stdout)
+    return PlainHost(runtime.stdout, runtime.environ)

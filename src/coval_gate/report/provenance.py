@@ -88,7 +88,7 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
         "base run": leg.base.run_id if leg and leg.base else "",
         **{name.removesuffix("_id").replace("_", " "): text for name, text in what_ran(report, leg).items()},
         "repository": context.repository,
-        "commit": context.sha,
+        "commit": f"{context.sha}, with changes that are not committed" if context.is_changed else context.sha,
         "pull request": f"#{context.pull_request}" if context.pull_request else "",
         "workflow": context.workflow,
         "job": context.job,

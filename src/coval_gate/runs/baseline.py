@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from coval_gate.base.errors import CovalError, NotFound, Rejected
 from coval_gate.base.schedule import Wait, together
-from coval_gate.base.text import in_words, whole_number
+from coval_gate.base.text import in_words
 from coval_gate.base.times import COLLECTING
 from coval_gate.config.fields import Allowance
 from coval_gate.coval.runs import RunFilter
@@ -24,7 +24,17 @@ from coval_gate.model.run import Completed
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
-from coval_gate.runs.tags import ACCEPTED, FAILED, branch_tag, hides_tag, is_marked, origins, pull_request_of, tags_of
+from coval_gate.runs.tags import (
+    ACCEPTED,
+    FAILED,
+    branch_tag,
+    hides_tag,
+    is_marked,
+    origins,
+    pull_request_of,
+    run_id_of,
+    tags_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -161,22 +171,22 @@ class _Search:
         self._max_age = session.inputs.baseline_max_age.seconds
         self._created = created_at(subject.run)
         self._tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
-        self._own_origins = set[int]() if self._is_promoted else self._origins()
+        self._own_origins = set[str]() if self._is_promoted else self._origins()
 
     @property
     def _is_promoted(self) -> bool:
         """Whether this step does not launch runs with the tag of the source: then they get it later, by promotion."""
         return self._source.kind == "tag" and self._tag.lower() not in map(str.lower, tags_of(self._subject.run))
 
-    def _origins(self) -> set[int]:
+    def _origins(self) -> set[str]:
         """Return the workflow runs whose runs are no baseline: two steps of one could let the same regression pass.
 
         That does not hold for promoted runs, which have passed. If a step left them out, the tag would seem lost once
         an earlier attempt, or another step, has promoted its run.
         """
         own = {origin.workflow_run for origin in origins(tags_of(self._subject.run))}
-        run_id = whole_number(self._subject.context.run_id)
-        return own if run_id is None else {*own, run_id}
+        run_id = run_id_of(self._subject.context)
+        return {*own, run_id} if run_id else own
 
     def named(self) -> Procedure[BaselineRuns]:
         """Return the run that the source names, of any age, agent, persona and test set."""
@@ -365,7 +375,7 @@ class _Search:
         return NotFoundReason(kind="none")
 
 
-def _steps(run: Run) -> set[tuple[int, str]]:
+def _steps(run: Run) -> set[tuple[str, str]]:
     """Return the step that launched a run: its workflow run and its digest; nothing if the run does not show them."""
     return {(origin.workflow_run, origin.digest) for origin in origins(tags_of(run))}
 

@@ -71,7 +71,9 @@ def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
     most = MOST_RUN_TAGS - OURS - len(tags)
     problems = []
     for name, (tag, written) in tags.items():
-        if context.of_pull_request:
+        if context.is_local:
+            text = "must be empty in a local run: only the runs of a CI system are compared with later ones."
+        elif context.of_pull_request:
             condition = f"${{{{ github.event_name != '{context.event or PULL_REQUEST}' && '{written}' || '' }}}}"
             what = "the baseline" if name == "promote" else "the reference"
             text = (

@@ -17,7 +17,6 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from coval_gate.base.text import whole_number
 from coval_gate.ci.host import COMMIT, PULL_REQUEST, REPOSITORY
 from coval_gate.config.parsing import MOST_RUN_TAGS
 
@@ -30,8 +29,9 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "coval-gate"
 IN_METADATA: Final = "coval_gate"  # prefix of the gate's tags in the metadata
+ID: Final = "[a-z0-9][a-z0-9-]{0,39}"  # of a workflow run or an attempt: a number, a UUID, or a number with its job
 KEY: Final = re.compile(
-    rf"{PREFIX}/(\d{{1,18}})\.(\d{{1,9}})/([0-9a-f]{{12}})/[0-9a-f]+"
+    rf"{PREFIX}/({ID})\.({ID})/([0-9a-f]{{12}})/[0-9a-f]+"
     # The pull request and the commit, after a digest of their repository.
     r"(?:/([0-9a-f]{12})\.(\d{1,9})\.([0-9a-f]{40,64}))?"
 )
@@ -40,6 +40,7 @@ LINE: Final = f"{PREFIX}/line/"  # prefix of the group
 FAILED: Final = f"{PREFIX}/failed"  # the mark of a run that the gate failed
 ACCEPTED: Final = f"{PREFIX}/accepted"  # the mark of a run that a person accepted
 BETTER: Final = f"{PREFIX}/better"  # the mark of a run whose promotion another run must confirm
+COUNTED: Final = re.compile("([0-9]{1,18})(-[0-9a-f]{8})?")
 SHA: Final = re.compile("[0-9a-f]{40,64}")
 NUMBER: Final = re.compile("[0-9]{1,9}")
 NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
@@ -50,15 +51,18 @@ EVALUATED: Final = ("agent_id", "persona_id", "test_set_id", "mutation_id", "mut
 
 
 class Origin(NamedTuple):
-    """The contents of a run's key: workflow run, attempt, and a digest of step and request."""
+    """The contents of a run's key: workflow run, attempt, and a digest of step and request.
 
-    workflow_run: int
-    attempt: int
+    Workflow run and attempt are texts, as the CI system names them.
+    """
+
+    workflow_run: str
+    attempt: str
     digest: str
 
 
 class Tags(NamedTuple):
-    """The tags of a run. `origin` is None outside GitHub, where workflow runs cannot be identified."""
+    """The tags of a run. `origin` is None outside a CI system, where workflow runs cannot be identified."""
 
     key: str
     group: str = ""
@@ -68,7 +72,7 @@ class Tags(NamedTuple):
     @property
     def has_earlier_attempt(self) -> bool:
         """Whether an earlier attempt at this step may have launched a run."""
-        return self.origin is not None and self.origin.attempt > 1
+        return self.origin is not None and self.origin.attempt not in ("0", "1")
 
     @property
     def to_send(self) -> tuple[str, ...]:
@@ -79,7 +83,7 @@ class Tags(NamedTuple):
         """Return whether an earlier attempt of this step launched the run with these tags."""
         return self.origin is not None and any(
             (earlier.workflow_run, earlier.digest) == (self.origin.workflow_run, self.origin.digest)
-            and earlier.attempt < self.origin.attempt
+            and _is_earlier(earlier.attempt, self.origin.attempt)
             for earlier in origins(tags)
         )
 
@@ -98,7 +102,7 @@ class Tags(NamedTuple):
             return False
         if earlier.workflow_run == self.origin.workflow_run:
             return self.continues(tags)
-        return earlier.workflow_run < self.origin.workflow_run
+        return _is_earlier(earlier.workflow_run, self.origin.workflow_run)
 
 
 def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence[object] = ()) -> Tags:
@@ -107,8 +111,8 @@ def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence
     `own`: further values that distinguish this run from others of the same job, JSON-ready.
     """
     branch = branch_tag(context, context.branch) if context.branch and not context.pull_request else ""
-    run_id, attempt = whole_number(context.run_id), whole_number(context.run_attempt)
-    if not context.repository or run_id is None or attempt is None:
+    run_id, attempt = run_id_of(context), _id(context.run_attempt)
+    if not context.repository or not run_id or not attempt:
         return Tags(f"{PREFIX}/{nonce}", branch=branch)
     place = _place(context)
     parameters = request.parameters
@@ -195,13 +199,34 @@ def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
 def origins(tags: Iterable[str]) -> Iterator[Origin]:
     """Yield the origin in each key among `tags`."""
     for match in filter(None, map(KEY.fullmatch, tags)):
-        yield Origin(int(match[1]), int(match[2]), match[3])
+        yield Origin(match[1], match[2], match[3])
+
+
+def run_id_of(context: Context) -> str:
+    """Return the id of the workflow run as keys have it; empty if it is not known."""
+    return _id(context.run_id)
+
+
+def _id(text: str) -> str:
+    text = text.strip().lower()
+    return text if re.fullmatch(ID, text) else ""
+
+
+def _is_earlier(one: str, other: str) -> bool:
+    """Return whether the first of two ids is the earlier one. Those that are not numbers have no order: if they differ.
+
+    Numbers may be followed by the job that counts them.
+    """
+    numbers = [COUNTED.fullmatch(id_) for id_ in (one, other)]
+    match numbers:
+        case [first, second] if first and second and first[2] == second[2]:
+            return int(first[1]) < int(second[1])
+    return one != other
 
 
 def _is_identified(context: Context) -> bool:
     """Return whether attempts at the step can be identified."""
-    numbers = (whole_number(context.run_id), whole_number(context.run_attempt))
-    return bool(context.repository) and None not in numbers
+    return bool(context.repository and run_id_of(context) and _id(context.run_attempt))
 
 
 def _place(context: Context) -> list[str]:

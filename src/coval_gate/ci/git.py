@@ -1,0 +1,40 @@
+"""What git says about the working directory, for a run on a laptop."""
+
+from __future__ import annotations
+
+import subprocess
+
+from coval_gate.ci.host import Context
+from coval_gate.ci.systems import repository_of
+
+LONGEST = 5.0  # s for one command
+
+
+def read_git() -> Context:
+    """Return the context of a local run: the repository, the commit and the branch as git shows them, if it does.
+
+    A local run is of no branch: it may be compared with the runs of one, and is none of them.
+    """
+    commit = _git("rev-parse", "HEAD")
+    server, repository = repository_of(_git("remote", "get-url", "origin"))
+    return Context(
+        repository=repository if server else "",  # a path on this machine names no repository
+        server_url=server,
+        sha=commit,
+        ref=_git("branch", "--show-current"),
+        actor=_git("config", "user.name"),
+        is_local=True,
+        is_changed=bool(commit and _git("status", "--porcelain", "--untracked-files=no")),
+    )
+
+
+def _git(*arguments: str) -> str:
+    """Return what a command of git prints; empty without git or a repository."""
+    command = ["git", "-c", "core.fsmonitor=false", "--no-optional-locks", *arguments]
+    try:
+        done = subprocess.run(  # noqa: S603 - the command is ours
+            command, capture_output=True, text=True, timeout=LONGEST, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,236 @@
+"""Each CI system's variables, as a job of it has them, become a context; on a laptop, git's answers do."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.ci.git import read_git
+from coval_gate.ci.systems import SYSTEMS, context_in, repository_of, system_in
+from coval_gate.coval.launch import LaunchRequest
+from coval_gate.runs.tags import branch_tag, tags_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from coval_gate.ci.host import Context
+
+SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"
+MERGE = "0" * 39 + "1"
+REQUEST = LaunchRequest("a1", "p1", "t1")
+
+# What a job of the branch main has, and what a job of a pull request has instead.
+JOBS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "GitLab": (
+        {
+            "CI": "true", "GITLAB_CI": "true", "CI_SERVER_URL": "https://gitlab.com",
+            "CI_PROJECT_PATH": "acme/voice-agent", "CI_COMMIT_SHA": SHA, "CI_COMMIT_BRANCH": "main",
+            "CI_COMMIT_REF_NAME": "main", "CI_PIPELINE_ID": "2201234567", "CI_JOB_ID": "12345678901",
+            "CI_JOB_NAME": "evaluate 1/2", "CI_JOB_URL": "https://gitlab.com/acme/voice-agent/-/jobs/12345678901",
+            "GITLAB_USER_LOGIN": "mona", "CI_PIPELINE_SOURCE": "push",
+        },
+        {
+            "CI_COMMIT_BRANCH": "", "CI_COMMIT_SHA": MERGE, "CI_COMMIT_REF_NAME": "refs/merge-requests/42/head",
+            "CI_PROJECT_PATH": "mallory/voice-agent", "CI_MERGE_REQUEST_PROJECT_PATH": "acme/voice-agent",
+            "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA, "CI_MERGE_REQUEST_IID": "42",
+            "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "topic", "CI_PIPELINE_SOURCE": "merge_request_event",
+        },
+    ),
+    "Bitbucket": (
+        {
+            "CI": "true", "BITBUCKET_BUILD_NUMBER": "17", "BITBUCKET_STEP_RUN_NUMBER": "1", "BITBUCKET_COMMIT": SHA,
+            "BITBUCKET_GIT_HTTP_ORIGIN": "http://bitbucket.org/acme/voice-agent", "BITBUCKET_BRANCH": "main",
+        },
+        {"BITBUCKET_BRANCH": "topic", "BITBUCKET_PR_ID": "42"},
+    ),
+    "CircleCI": (
+        {
+            "CI": "true", "CIRCLECI": "true", "CIRCLE_REPOSITORY_URL": "git@github.com:acme/voice-agent.git",
+            "CIRCLE_SHA1": SHA, "CIRCLE_BRANCH": "main", "CIRCLE_JOB": "evaluate", "CIRCLE_NODE_INDEX": "0",
+            "CIRCLE_PIPELINE_ID": "4e1ffd3b-c260-43db-a66c-8766eaf7fc88",
+            "CIRCLE_WORKFLOW_JOB_ID": "476fa7ff-7534-440f-9a65-a2779170d344",
+            "CIRCLE_BUILD_URL": "https://circleci.com/gh/acme/voice-agent/9", "CIRCLE_USERNAME": "mona",
+        },
+        {"CIRCLE_BRANCH": "topic", "CIRCLE_PULL_REQUEST": "https://github.com/acme/voice-agent/pull/42"},
+    ),
+    "Buildkite": (
+        {
+            "CI": "true", "BUILDKITE": "true", "BUILDKITE_REPO": "ssh://git@github.com/acme/voice-agent.git",
+            "BUILDKITE_COMMIT": SHA, "BUILDKITE_BRANCH": "main", "BUILDKITE_PULL_REQUEST": "false",
+            "BUILDKITE_BUILD_NUMBER": "7", "BUILDKITE_RETRY_COUNT": "0", "BUILDKITE_PIPELINE_SLUG": "voice",
+            "BUILDKITE_STEP_KEY": "evaluate", "BUILDKITE_BUILD_URL": "https://buildkite.com/acme/voice/builds/7",
+            "BUILDKITE_BUILD_CREATOR": "Mona", "BUILDKITE_SOURCE": "webhook",
+        },
+        {"BUILDKITE_BRANCH": "topic", "BUILDKITE_PULL_REQUEST": "42"},
+    ),
+    "Jenkins": (
+        {
+            "JENKINS_URL": "https://ci.acme.example/", "GIT_URL": "https://github.com/acme/voice-agent.git",
+            "GIT_COMMIT": SHA, "GIT_BRANCH": "origin/main", "BRANCH_NAME": "main", "BUILD_NUMBER": "7",
+            "JOB_NAME": "voice/main", "STAGE_NAME": "Evaluate", "BUILD_URL": "https://ci.acme.example/job/voice/7/",
+        },
+        {"BRANCH_NAME": "PR-42", "CHANGE_ID": "42", "CHANGE_BRANCH": "topic", "JOB_NAME": "voice/PR-42"},
+    ),
+    "Azure Pipelines": (
+        {
+            "TF_BUILD": "True", "BUILD_REPOSITORY_URI": "https://acme@dev.azure.com/acme/voice/_git/agent",
+            "BUILD_SOURCEVERSION": SHA, "BUILD_SOURCEBRANCH": "refs/heads/main", "BUILD_BUILDID": "117",
+            "SYSTEM_JOBATTEMPT": "1", "SYSTEM_PHASENAME": "evaluate", "BUILD_DEFINITIONNAME": "voice",
+            "BUILD_REQUESTEDFOR": "Mona", "BUILD_REASON": "IndividualCI",
+        },
+        {
+            "BUILD_SOURCEBRANCH": "refs/pull/42/merge", "BUILD_SOURCEVERSION": MERGE,
+            "SYSTEM_PULLREQUEST_PULLREQUESTID": "42", "SYSTEM_PULLREQUEST_SOURCECOMMITID": SHA,
+            "SYSTEM_PULLREQUEST_SOURCEBRANCH": "refs/heads/topic", "BUILD_REASON": "PullRequest",
+        },
+    ),
+    "CI": (
+        {
+            "CI": "1", "CI_REPOSITORY": "https://git.acme.example:8443/acme/voice-agent", "CI_COMMIT_SHA": SHA,
+            "CI_COMMIT_REF_NAME": "main",
+        },
+        {},
+    ),
+}  # fmt: skip
+NAMES = list(JOBS)
+OF_PULL_REQUESTS = [name for name, (_, instead) in JOBS.items() if instead]
+
+
+def read(name: str, others: Mapping[str, str] | None = None, *, pull_request: bool = False) -> Context:
+    branch, instead = JOBS[name]
+    environ = branch | (instead if pull_request else {}) | dict(others or {})
+    system = system_in(environ)
+    assert system
+    assert system.name == name
+    return context_in(system, environ)
+
+
+def test_every_system_has_a_job_here() -> None:
+    assert [system.name for system in SYSTEMS] == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_job_of_a_branch(name: str) -> None:
+    context = read(name)
+    assert (context.sha, context.branch, context.pull_request, context.of_pull_request) == (SHA, "main", None, False)
+    assert context.server_url.startswith("https://")
+    assert context.repository
+    assert branch_tag(context, "main") in tags_for(context, REQUEST, "00c0ffee").to_send
+
+
+@pytest.mark.parametrize("name", OF_PULL_REQUESTS)
+def test_job_of_a_pull_request(name: str) -> None:
+    """It names the source's commit, and its runs are no baseline of a branch, also where a fork made it."""
+    context = read(name, pull_request=True)
+    assert (context.sha, context.branch, context.pull_request, context.of_pull_request) == (SHA, "", 42, True)
+    assert context.repository == read(name).repository
+    assert context.ref.endswith("topic")
+    assert "/branch/" not in str(tags_for(context, REQUEST, "00c0ffee").to_send)
+
+
+@pytest.mark.parametrize("name", OF_PULL_REQUESTS)
+def test_later_attempt_continues_and_later_run_supersedes(name: str) -> None:
+    runs = {
+        "GitLab": ({"CI_JOB_ID": "12345678999"}, {"CI_PIPELINE_ID": "2201234599"}),
+        "Bitbucket": ({"BITBUCKET_STEP_RUN_NUMBER": "2"}, {"BITBUCKET_BUILD_NUMBER": "18"}),
+        "CircleCI": ({"CIRCLE_WORKFLOW_JOB_ID": "0" * 8 + "-aaaa"}, {"CIRCLE_PIPELINE_ID": "12345678-bbbb"}),
+        "Buildkite": ({"BUILDKITE_RETRY_COUNT": "1"}, {"BUILDKITE_BUILD_NUMBER": "8"}),
+        "Jenkins": ({}, {"BUILD_NUMBER": "8"}),
+        "Azure Pipelines": ({"SYSTEM_JOBATTEMPT": "2"}, {"BUILD_BUILDID": "118"}),
+    }
+    again, later = runs[name]
+    first = tags_for(read(name, pull_request=True), REQUEST, "0a")
+    second = tags_for(read(name, again, pull_request=True), REQUEST, "0b")
+    newer = tags_for(read(name, later, pull_request=True), REQUEST, "0c")
+    if again:  # Jenkins has no attempts
+        assert second.has_earlier_attempt
+        assert second.continues(first.to_send)
+    assert not first.continues(first.to_send)
+    assert newer.supersedes(first.to_send)
+    assert not newer.continues(first.to_send)
+    if name != "CircleCI":  # its ids have no order
+        assert not first.supersedes(newer.to_send)
+        assert not first.continues(second.to_send)
+
+
+@pytest.mark.parametrize("name", ["Jenkins", "Buildkite"])
+def test_builds_of_one_number_are_told_apart(name: str) -> None:
+    """Build 7 of a pull request finds build 7 of main as its baseline: they are not the same workflow run."""
+    other = {"JOB_NAME": "voice/main", "BUILDKITE_PIPELINE_SLUG": "nightly"}
+    ids = {read(name, pull_request=True).run_id, read(name, other).run_id}
+    assert len(ids) == 2
+    assert all(id_.startswith("7-") for id_ in ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("GitLab", {"CI_COMMIT_BRANCH": "", "CI_COMMIT_TAG": "v1", "CI_COMMIT_REF_NAME": "v1"}),
+        ("Bitbucket", {"BITBUCKET_BRANCH": "", "BITBUCKET_TAG": "v1"}),
+        ("CircleCI", {"CIRCLE_BRANCH": "", "CIRCLE_TAG": "v1"}),
+        ("Buildkite", {"BUILDKITE_BRANCH": "v1", "BUILDKITE_TAG": "v1"}),
+        ("Jenkins", {"BRANCH_NAME": "v1", "TAG_NAME": "v1"}),
+        ("Azure Pipelines", {"BUILD_SOURCEBRANCH": "refs/tags/v1"}),
+    ],
+)
+def test_tag_is_no_branch(name: str, tag: dict[str, str]) -> None:
+    assert read(name, tag).branch == ""
+
+
+@pytest.mark.parametrize("environ", [{}, {"CI": "false"}, {"CI": ""}, {"BUILDKITE": "false"}])
+def test_laptop_is_no_system(environ: dict[str, str]) -> None:
+    assert system_in(environ) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git@github.com:acme/voice-agent.git",
+        "ssh://git@github.com/acme/voice-agent.git",
+        "ssh://git@github.com:22/acme/voice-agent",
+        "https://github.com/acme/voice-agent.git",
+        "https://user:password@GitHub.com/acme/voice-agent/",
+        "http://github.com/acme/voice-agent",
+    ],
+)
+def test_all_forms_of_a_url_name_the_same_repository(url: str) -> None:
+    assert repository_of(url) == ("https://github.com", "acme/voice-agent")
+
+
+@pytest.mark.parametrize("url", ["", "https://[", "https://github.com:port/acme"])
+def test_no_url_names_no_repository(url: str) -> None:
+    assert repository_of(url) == ("", "")
+
+
+def git(*arguments: str) -> None:
+    identity = ["-c", "user.name=Mona", "-c", "user.email=mona@acme.example"]
+    command = ["git", *identity, *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def test_git_is_the_context_of_a_laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert (read_git().repository, read_git().sha, read_git().is_local) == ("", "", True)
+    git("init", "--initial-branch", "topic")
+    git("remote", "add", "origin", "git@github.com:acme/voice-agent.git")
+    Path("prompt.md").write_text("Hello")
+    git("add", ".")
+    git("commit", "--message", "Greet")
+    context = read_git()
+    assert (context.server_url, context.repository) == ("https://github.com", "acme/voice-agent")
+    assert (context.ref, context.branch, context.is_changed) == ("topic", "", False)
+    assert len(context.sha) == 40
+    Path("prompt.md").write_text("Good morning")
+    assert read_git().is_changed
+    git("remote", "set-url", "origin", str(tmp_path))
+    assert read_git().repository == ""
+
+
+def test_git_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert read_git().is_local
+    assert read_git().sha == ""
