@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
+import pytest
+
+from coval_gate.post import post
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
 from fake_github import TOKEN
 from road.test_commit_status import github_with
+from road.test_reports import Killed, kill
+from support import KEY, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import pytest
-
-    from coval_sandbox.server import Server
     from support import StepResult, VirtualClock
 
     RunStep = Callable[..., tuple[StepResult, Server]]
@@ -40,3 +45,21 @@ def test_step_outside_github_has_log_and_files_and_no_pages(
     assert "verdict=passed" in result.log
     assert (result.outputs, result.state, result.summary) == ({}, {}, "")
     assert sorted(str(path.relative_to(here)) for path in here.rglob("*.*")) == ["coval.json", "reports/junit.xml"]
+
+
+def test_killed_step_leaves_its_state_in_a_file_and_the_post_step_ends_the_run(
+    run_step: RunStep, clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "checkout"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    world = World(clock.time)
+    clock.at(30, kill)
+    with pytest.raises(Killed):
+        run_step(env={"GITHUB_ACTIONS": "", "CI": ""}, bare=True, world=world)
+    assert sorted(path.name for path in (here / ".coval-gate").iterdir()) == [".gitignore", "state.json"]
+    assert KEY not in (here / ".coval-gate/state.json").read_text()
+    with Server(world) as server:
+        environ = {"INPUT_API_BASE_URL": server.url, "COVAL_API_KEY": KEY}
+        assert post(runtime(clock, environ=environ, stdout=io.StringIO())) == 0
+    assert [record.status(clock.time()) for record in world.runs] == ["CANCELLED"]

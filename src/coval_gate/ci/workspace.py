@@ -87,12 +87,21 @@ class Workspace:
                 advice="Check the runner's disk, and whether another step changes that file.",
             ) from None
 
-    def remove(self, path: str) -> None:
-        """Remove the file at a `path` that `prepare` returned, if any. If that fails, `write` replaces the file."""
-        with suppress(OSError):
-            parts = path.split("/")
-            with self._directory(parts[:-1], create=False) as directory:
-                os.unlink(parts[-1], dir_fd=directory)
+    def remove(self, path: str, *beside: str) -> None:
+        """Remove the file at a `path` that `prepare` returned, if any. If that fails, `write` replaces the file.
+
+        With the files `beside` it, the directory goes, too, if nothing else is in it.
+        """
+        for file in (path, *beside):
+            with suppress(OSError):
+                parts = file.split("/")
+                with self._directory(parts[:-1], create=False) as directory:
+                    os.unlink(parts[-1], dir_fd=directory)
+        if beside:
+            with suppress(OSError):
+                *parents, name = path.split("/")[:-1]
+                with self._directory(parents, create=False) as parent:
+                    os.rmdir(name, dir_fd=parent)
 
     def _parts(self, path: str, *, example: str) -> list[str]:
         relative = PurePath(path)
