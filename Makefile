@@ -31,7 +31,7 @@ hooks: setup  ## have git run the checks that concern a commit's files before ea
 
 demo: export DEMO_INPUTS = $(value INPUTS)
 demo: setup  ## run the action against the local sandbox; INPUTS=--help tells how to try other inputs
-	@$(BIN)/python scripts/demo.py
+	@$(BIN)/python -m coval_demo
 
 sandbox: setup  ## serve the local sandbox until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
 	@$(BIN)/python -m coval_sandbox --history --port $(PORT) --speed $(SPEED) $(OPTIONS)

@@ -15,6 +15,7 @@ from coval_gate.base.times import POST_LOCATING, Times
 from coval_gate.ci.host import with_run_metadata, with_unknown_commit
 from coval_gate.config.inputs import key_in, parse_inputs, token_in
 from coval_gate.flow.cancel import finish_trials
+from coval_gate.flow.opening import add_file
 from coval_gate.flow.progress import Progress
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.report.model import Report
@@ -34,7 +35,9 @@ def post(runtime: Runtime) -> int:
 
 def finish(progress: Progress) -> Procedure[None]:
     """Do what the main step left."""
-    host, environ = progress.host, progress.runtime.environ
+    host = progress.host
+    add_file(progress)
+    environ = progress.runtime.environ
     saved = host.read_state(LEGS)
     progress.inputs, _ = parse_inputs(environ)
     progress.restore(saved)

@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src"
 
 PACKAGES = [
+    "__main__",
+    "cli",
     "main",
     "post",
     "flow",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+import coval_demo
 from coval_gate.base.errors import InputError
 from coval_gate.ci.host import Context
 from coval_gate.config.inputs import declared
@@ -90,10 +91,10 @@ def test_sample_comment_has_only_lines_of_golden_file() -> None:
 def test_picture_shows_example_on_test_set_that_readme_names() -> None:
     """One command draws the same summary: the demo has the thresholds of README's example."""
     (test_set,) = re.findall(r'make demo INPUTS="test_set_id=(\w+)"`: it', README)
-    demo, picture = (runpy.run_path(str(ROOT / "scripts" / f"{name}.py")) for name in ("demo", "picture"))
+    picture = runpy.run_path(str(ROOT / "scripts" / "picture.py"))
     assert picture["SOURCES"]["summary"] == GOLDEN / "road" / "readme.txt"
     assert STEPS["readme"] == {"test_set_id": test_set, "thresholds": example_thresholds()}
-    given, shown = (parse_thresholds(text) for text in (demo["INPUTS"]["thresholds"], example_thresholds()))
+    given, shown = (parse_thresholds(text) for text in (coval_demo.INPUTS["thresholds"], example_thresholds()))
     assert [threshold.text for threshold in given] == [threshold.text for threshold in shown]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from ruamel.yaml import YAML
 
+import coval_demo
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.config.suite import OF_WHOLE_STEP, allowed_inputs, read_suite
 from support import IDS
@@ -23,7 +23,7 @@ SCHEMA: dict[str, Any] = json.loads((ROOT / "docs" / "suite.schema.json").read_t
 
 def samples() -> dict[str, str]:
     """Return every suite that the pages and the demo show."""
-    found = {"demo": runpy.run_path(str(ROOT / "scripts" / "demo.py"))["SUITE"]}
+    found = {"demo": coval_demo.SUITE}
     for page in ("README.md", "docs/suites.md"):
         blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
         (found[page],) = [block for block in blocks if re.search("^legs:", block, re.MULTILINE)]

@@ -19,7 +19,7 @@ NEEDED = ["actions_toolkit", "coval_gate", "pydantic", "requests"]
 UNWANTED = [
     *("coval_sandbox", "fastapi", "starlette", "uvicorn"),
     *("coval_sdk", "hypothesis", "pytest", "requests_mock"),
-    *("flit_core", "mypy", "pip", "ruff", "setuptools", "uv", "wheel"),
+    *("hatchling", "mypy", "pip", "ruff", "setuptools", "uv", "wheel"),
     *("github", "cryptography", "nacl", "cffi", "pycparser", "jwt"),
 ]
 MISSING_IMPORTS = {  # modules of other packages, and the missing packages that they import

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_demo import split_entries
 from coval_sandbox.scenarios import SCENARIOS
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 ROOT = Path(__file__).resolve().parents[2]
-DEMO = ROOT / "scripts" / "demo.py"
 NAMES = ("test_set_id", "thresholds", "max_failed_simulations", "display_name", "metadata")
-split_entries: Callable[..., dict[str, str]] = runpy.run_path(str(DEMO))["split_entries"]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +29,7 @@ def _temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def demo(*arguments: str, entries: str = "") -> subprocess.CompletedProcess[str]:
     environ = os.environ | {"DEMO_INPUTS": entries}
-    return subprocess.run([sys.executable, str(DEMO), *arguments], capture_output=True, text=True, env=environ)
+    return subprocess.run([sys.executable, "-m", "coval_demo", *arguments], capture_output=True, text=True, env=environ)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +110,12 @@ def test_help_shows_examples(arguments: list[str], entries: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "entries", "problem"),
     [
-        (["test_st_id=a"], "", "scripts/demo.py: there is no input 'test_st_id'; did you mean test_set_id?"),
+        (["test_st_id=a"], "", "coval-gate demo: there is no input 'test_st_id'; did you mean test_set_id?"),
         pytest.param(
-            *(["someFail"], "", "scripts/demo.py: must have the form INPUT=VALUE; got 'someFail'."),
+            *(["someFail"], "", "coval-gate demo: must have the form INPUT=VALUE; got 'someFail'."),
             marks=pytest.mark.long,
         ),
-        ([], "nonsense", "scripts/demo.py: must begin with INPUT=VALUE; got 'nonsense'."),
+        ([], "nonsense", "coval-gate demo: must begin with INPUT=VALUE; got 'nonsense'."),
         (["--quirk", "nonsense"], "", "unknown quirk 'nonsense'"),
     ],
 )

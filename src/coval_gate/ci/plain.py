@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.ci.host import Host, Level
+    from coval_gate.ci.systems import System
     from coval_gate.config.inputs import Inputs
 
 
@@ -29,7 +30,7 @@ MOST_STATE: Final = 1024 * 1024  # bytes
 
 
 class PlainHost(Console):
-    """A host without outputs, summary or pages. It shows the outputs in the log at the end.
+    """A host without outputs, summary or pages. On a CI system, it shows the outputs in the log at the end.
 
     A file in the workspace holds the state for the post step, as long as something is open.
     """
@@ -43,12 +44,17 @@ class PlainHost(Console):
         self._environ = environ or {}
         self._state: dict[str, str] = {}
 
-    def context(self) -> Context:
-        from coval_gate.ci.systems import context_in, system_in
+    @property
+    def _system(self) -> System | None:
+        from coval_gate.ci.systems import system_in  # only a host without GitHub needs the table
 
-        system = system_in(self._environ)
-        if system:
-            return context_in(system, self._environ)
+        return system_in(self._environ)
+
+    def context(self) -> Context:
+        from coval_gate.ci.systems import context_in
+
+        if self._system:
+            return context_in(self._system, self._environ)
         from coval_gate.ci.git import read_git
 
         return read_git()
@@ -76,7 +82,8 @@ class PlainHost(Console):
         pass
 
     def show_outputs(self, outputs: Mapping[str, str]) -> None:
-        self.fold("Outputs", (f"{name}={value}" for name, value in outputs.items()))
+        if self._system:
+            self.fold("Outputs", (f"{name}={value}" for name, value in outputs.items()))
 
     def save_state(self, state: Mapping[str, str]) -> None:
         self._state |= state

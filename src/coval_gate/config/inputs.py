@@ -161,6 +161,13 @@ class Inputs(NamedTuple):
         "${{ github.token }}",
     )
 
+    config_path: str = declare(
+        CONNECTION,
+        fields.path(),
+        "A TOML file in the workspace with inputs that this step does not set, such as `coval-gate.toml`. It cannot "
+        "set `api_key`, `github_token` or `api_base_url`.",
+    )
+
     agent_id: tuple[str, ...] = declare(
         WHAT,
         fields.selection(MOST_LEGS),
@@ -540,6 +547,13 @@ class Inputs(NamedTuple):
         fields.path(),
         "Write a short digest of what failed, in Markdown, for developers and coding agents, to this file in the "
         "workspace.",
+    )
+    detailed_exit_codes: bool = declare(
+        REPORT,
+        fields.flag(),
+        "End with 0 for passed, 1 for failed, 2 for an error, 3 for inconclusive, 4 for timed out and 130 for "
+        "cancelled, as outside CI systems, instead of 0 and 1.",
+        "false",
     )
 
 

@@ -11,7 +11,7 @@ from coval_gate.base.times import announcing
 from coval_gate.ci.host import NAME, with_unknown_commit
 from coval_gate.config.checks import check_inputs, problems_of_legs, reads_suite, warnings_about
 from coval_gate.config.fields import ChosenRuns
-from coval_gate.config.inputs import LABELS, LAUNCH_IDS, WHAT, declared, key_in, parse_inputs, token_in
+from coval_gate.config.inputs import LABELS, LAUNCH_IDS, WHAT, Problem, declared, key_in, parse_inputs, token_in
 from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def read_inputs(progress: Progress) -> Inputs:
         host.mask(secret)
     host.log(f"{NAME} {__version__}")
     progress.context = host.context()
-    progress.inputs, problems = parse_inputs(environ)
+    unread = add_file(progress)
+    progress.inputs, problems = parse_inputs(progress.runtime.environ)
+    problems = [*unread, *problems]
     progress.context = progress.context._replace(matrix=progress.inputs.matrix)
     progress.inputs, unusable = publisher.prepare(progress.inputs)
     problems += unusable
@@ -55,12 +57,31 @@ def read_inputs(progress: Progress) -> Inputs:
         own_problems = partial(promotion_problems, context=context)
         problems += problems_of_legs(suite, own_problems) if suite else own_problems(inputs)
     problems += publisher.pages.problems(inputs, context)
+    environ = progress.runtime.environ
     check_inputs(inputs, problems, environ, context.secrets_withheld_from, suite)
     for warning in warnings_about(inputs, environ, suite):
         progress.warn(warning)
     if inputs.api_key:
         _add_seeds(progress)
     return progress.inputs
+
+
+def add_file(progress: Progress) -> list[Problem]:
+    """Add what the configuration file sets to the environment, if the step names one. Return what is wrong with it."""
+    environ = progress.runtime.environ
+    path = environ.get("INPUT_CONFIG_PATH", "").strip()
+    if not path:
+        return []
+    from coval_gate.config.file import LARGEST, beside_file, read_config
+
+    workspace = progress.host.workspace
+    try:
+        place = workspace.find(path)
+        texts = read_config(workspace.read(place, LARGEST), place)
+    except ValueError as problem:
+        return [Problem("config_path", str(problem))]
+    progress.runtime = progress.runtime._replace(environ=beside_file(environ, texts, defaults_count=False))
+    return []
 
 
 def legs_of(inputs: Inputs) -> list[Leg]:

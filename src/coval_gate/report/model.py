@@ -175,5 +175,10 @@ class Report(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """0 if the check may be green, else 1."""
-        return 0 if self.judgement.lets_pass else 1
+        """0 if the check may be green, else 1; outside CI systems, or if an input asks for it, the verdict's code."""
+        if self.judgement.lets_pass:
+            return 0
+        is_detailed = self.context.is_local or (self.inputs is not None and self.inputs.detailed_exit_codes)
+        from coval_gate.judge.verdict import EXIT_CODES
+
+        return EXIT_CODES.get(self.judgement.verdict, 1) if is_detailed and self.judgement.verdict else 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shlex
 import shutil
@@ -26,7 +25,8 @@ from coval_sandbox.world import DEFAULT_KEY
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = "coval-gate demo"
+ACTION = Path(__file__).resolve().parents[2] / "entrypoint.py"  # in a checkout
 SPEED = 15.0  # times real time; a real run takes about a minute
 WIDTH = 90  # characters of an output's value
 ENTRIES = "DEMO_INPUTS"  # the variable in which `make demo` passes INPUTS
@@ -160,7 +160,9 @@ def run(overrides: dict[str, str], url: str) -> int:
             | overrides
         )
         began = time.monotonic()
-        command = [sys.executable, "-I", "-u", "-B", str(ROOT / "entrypoint.py")]
+        # An installed package has no entrypoint: there, the command does the same.
+        program = [str(ACTION)] if ACTION.exists() else ["-m", "coval_gate", inputs["mode"]]
+        command = [sys.executable, "-I", "-u", "-B", *program]
         environ = runner.environ(inputs) | (PUSH if inputs["promote"] else {})
         with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
             log = show_log(process.stdout or ())
@@ -216,13 +218,13 @@ def show_results(runner: LocalRunner, log: str) -> None:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="scripts/demo.py",
-        usage='scripts/demo.py [OPTION ...] [list | INPUT=VALUE ...]\n       make demo [INPUTS="INPUT=VALUE ..."]',
+        prog=PROGRAM,
+        usage=f'{PROGRAM} [OPTION ...] [list | INPUT=VALUE ...]\n       make demo [INPUTS="INPUT=VALUE ..."]',
         description="Run the action against the local sandbox, as GitHub's runner would, and show what a user sees.\n"
         "Without inputs, show a run that passes and one that fails.",
         epilog=f"""\
 examples:
-  scripts/demo.py test_set_id=someFail max_failed_simulations=50% 'thresholds=Latency: p(95) < 0.5'
+  {PROGRAM} test_set_id=someFail max_failed_simulations=50% 'thresholds=Latency: p(95) < 0.5'
   make demo INPUTS="{EXAMPLE}"
   make demo INPUTS="{REGRESSION}"
   make demo INPUTS=list
@@ -256,10 +258,10 @@ def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.
         overrides = split_entries(entries, names) if entries.strip() else {}
         return options, step | overrides | read_arguments(options.inputs, names)
     except ValueError as error:
-        command_line.exit(2, f"scripts/demo.py: {error}. --help shows examples.\n")
+        command_line.exit(2, f"{PROGRAM}: {error}. --help shows examples.\n")
 
 
-def main(arguments: Sequence[str], entries: str) -> int:
+def main(arguments: Sequence[str], entries: str = "") -> int:
     """Show a run with these inputs; without inputs, a passing and a failing run. Return the exit code."""
     options, overrides = read_command_line(arguments, entries)
     if overrides is None:
@@ -283,7 +285,3 @@ def main(arguments: Sequence[str], entries: str) -> int:
         failed = run({"test_set_id": "failing1"}, url)
     print('\nmake demo INPUTS=list shows other scenarios; try one with its id: make demo INPUTS="test_set_id=someFail"')
     return 0 if (passed, failed) == (0, 1) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ.pop(ENTRIES, "")))

@@ -1,0 +1,6 @@
+"""`python -m coval_gate` is the command `coval-gate`."""
+
+from coval_gate.cli import command
+
+if __name__ == "__main__":
+    command()

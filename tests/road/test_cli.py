@@ -1,0 +1,227 @@
+"""The command: its flags, its file, its environment and its exit codes, against the sandbox and on a virtual clock."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.cli import COMMANDS, OURS, flag_of, main
+from coval_gate.config.inputs import ALL_MODES, declared
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import IDS, KEY, VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Command = Callable[..., tuple[int, str, str]]
+
+FLAGS = [part for name, value in IDS.items() for part in (flag_of(name), value)]
+
+
+@pytest.fixture(autouse=True)
+def _laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty directory that is no repository."""
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def world(clock: VirtualClock) -> World:
+    return World(clock.time)
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[Server]:
+    with Server(world) as server:
+        yield server
+
+
+@pytest.fixture
+def command(server: Server, clock: VirtualClock) -> Command:
+    """Return the function that runs a command, and returns its exit code, output and errors."""
+
+    def run(*arguments: str, **environ: str) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        given = {"COVAL_API_KEY": KEY, "INPUT_API_BASE_URL": server.url, "PATH": ""} | environ
+        code = main(arguments, given, out, err, clock)
+        assert KEY not in out.getvalue() + err.getvalue()
+        return code, out.getvalue(), err.getvalue()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "verdict"),
+    [
+        ([], 0, "✅ Passed"),
+        (["--threshold", "Latency: p(95) < 0.5"], 1, "❌ Failed"),
+        (["--threshold", "Nothing: avg < 1"], 2, "⚠️ Error"),
+        (["--threshold", "pass_rate >= 95%", "--confidence", "99%"], 3, "Inconclusive"),
+        (["--max-wait-time", "20"], 4, "Timed out"),
+    ],
+)
+def test_exit_code_on_a_laptop_tells_the_verdict(command: Command, flags: list[str], code: int, verdict: str) -> None:
+    flags += ["--on-inconclusive", "fail"] if "--confidence" in flags else []
+    found, log, errors = command("run", *FLAGS, *flags)
+    assert (found, errors) == (code, ""), log
+    assert verdict in log
+    assert "Outputs" not in log
+
+
+def test_exit_codes_on_a_ci_system_are_0_and_1_unless_it_asks_for_others(command: Command) -> None:
+    wrong = ("run", *FLAGS, "--threshold", "Nothing: avg < 1")
+    assert command(*wrong, CI="true")[0] == 1
+    assert command(*wrong, "--detailed-exit-codes", CI="true")[0] == 2
+    assert command(*wrong, "--no-detailed-exit-codes")[0] == 2
+
+
+def test_interrupted_command_ends_the_run(command: Command, clock: VirtualClock, world: World) -> None:
+    clock.at(20, clock.interrupt)
+    code, log, _ = command("run", *FLAGS)
+    assert code == 130
+    assert "the run was cancelled" in log
+    assert [record.status(clock.time()) for record in world.runs] == ["CANCELLED"]
+
+
+def test_launch_wait_and_cancel_take_the_ids_of_runs(command: Command, world: World, clock: VirtualClock) -> None:
+    assert command("launch", *FLAGS)[0] == 0
+    (record,) = world.runs
+    assert command("wait", record.run_id, "--threshold", "Latency: p(95) < 9")[0] == 0
+    assert command("wait", record.run_id, "--threshold", "Latency: p(95) < 0.1")[0] == 1
+    assert command("launch", *FLAGS)[0] == 0
+    assert command("cancel", world.runs[-1].run_id)[0] == 0
+    assert world.runs[-1].status(clock.time()) == "CANCELLED"
+
+
+def test_plan_launches_nothing(command: Command, server: Server) -> None:
+    assert command("plan", *FLAGS)[0] == 0
+    assert {request.method for request in server.requests_seen} == {"GET"}
+
+
+def test_local_run_is_of_no_branch_and_is_not_promoted(command: Command, world: World) -> None:
+    code, log, _ = command("run", *FLAGS, "--promote", "stable")
+    assert code == 2
+    assert "promote must be empty in a local run" in log
+    assert command("run", *FLAGS)[0] == 0
+    assert not [tag for record in world.runs for tag in record.tags if "/branch/" in tag]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["run", "--treshold", "a"], "run: there is no flag --treshold; did you mean --threshold?"),
+        (["run", "--agent", "a"], "run: there is no flag --agent; did you mean --agent-id?"),
+        (["launch", "--threshold", "a"], "launch: --threshold has no effect here; it is a flag of run and wait."),
+        (["rnu"], "there is no command 'rnu'; did you mean run?"),
+        (["run", "now"], "run: takes no argument 'now'."),
+        (["wait"], "wait: the following arguments are required: RUN."),
+        (["run", "--agent-id"], "run: argument --agent-id: expected one argument."),
+        (["run", "--open"], "run: --open needs --html-path"),
+        (["run", "--key-file", "none"], "the file of --key-file cannot be read: No such file or directory."),
+        (["run", "--config-path", "none.toml"], "the file none.toml cannot be read: No such file or directory."),
+        (["run", f"--api-key={KEY}"], "there is no flag --api-key: the key comes from the environment variable"),
+        (["run", "--api-key", KEY], "there is no flag --api-key: the key comes from the environment variable"),
+        (["post", "--thresholds", "a"], "post: there is no flag --thresholds"),
+    ],
+)
+def test_misuse_is_an_error_and_sends_nothing(
+    command: Command, server: Server, arguments: list[str], problem: str
+) -> None:
+    code, log, errors = command(*arguments)
+    assert (code, log) == (2, "")
+    assert errors.startswith(f"coval-gate: {problem}"), errors
+    assert errors.count("\n") == 1
+    assert server.requests_seen == []
+
+
+def test_key_may_be_in_a_file(command: Command) -> None:
+    Path("key").write_text(f"{KEY}\n", encoding="utf-8")
+    assert command("run", *FLAGS, "--key-file", "key", COVAL_API_KEY="")[0] == 0
+    assert command("run", *FLAGS, "--key-file", "key", COVAL_API_KEY="coval_sk_of_another_one")[0] == 0
+
+
+class TestFile:
+    """coval-gate.toml, and the table in pyproject.toml."""
+
+    CONTENTS = "".join(f'{name} = "{value}"\n' for name, value in IDS.items())
+
+    def test_flag_wins_over_variable_and_that_over_file(self, command: Command, world: World) -> None:
+        own = 'display_name = "file"\ntags = ["a", "b"]\nconcurrency = 2\nresume = false\n'
+        Path("coval-gate.toml").write_text(self.CONTENTS + own + '[metadata]\nteam = "voice"\n')
+        for given in ({"INPUT_DISPLAY_NAME": "variable"}, {}):
+            assert command("launch", **given)[0] == 0
+        assert command("launch", "--display-name", "flag", INPUT_DISPLAY_NAME="variable")[0] == 0
+        metadata = [record.body["metadata"] for record in world.runs]
+        assert [entry["display_name"] for entry in metadata] == ["variable", "file", "flag"]
+        assert metadata[0]["tags"][:2] == ["a", "b"]
+        assert metadata[0]["customer"]["team"] == "voice"
+        assert command("launch", "--concurrency", "1")[0] == 0
+        sent = [record.body.get("options", {}).get("concurrency", 1) for record in world.runs]
+        assert sent == [2, 2, 2, 1]  # a flag that equals its default counts
+
+    def test_pyproject_has_a_table(self, command: Command) -> None:
+        Path("pyproject.toml").write_text(f"[tool.coval-gate]\n{self.CONTENTS}")
+        assert command("launch")[0] == 0
+
+    @pytest.mark.parametrize("contents", ["[tool.ruff]\n", "this is no TOML", ""])
+    def test_pyproject_without_it_is_not_ours(self, command: Command, contents: str) -> None:
+        Path("pyproject.toml").write_text(contents)
+        assert command("launch", *FLAGS)[0] == 0
+
+    @pytest.mark.parametrize(
+        ("contents", "problem"),
+        [
+            ("agent_id = ", "coval-gate.toml must be TOML in UTF-8: Invalid value (at end of document)."),
+            ('agnt_id = "a"', 'coval-gate.toml has a mistake: "agnt_id" is no input; did you mean agent_id.'),
+            (
+                'api_base_url = "https://evil.example"',
+                'coval-gate.toml has a mistake: "api_base_url" cannot be set in a file: only the job\'s environment',
+            ),
+            ('api-key = "a"', 'coval-gate.toml has a mistake: "api-key" cannot be set in a file'),
+            ("agent_id = 1979-05-27", 'coval-gate.toml has a mistake: "agent_id" must be text, a number'),
+            ("agent_id = [[1]]", 'coval-gate.toml has a mistake: "agent_id" must be text, a number'),
+            ('mode = "cancel"', 'coval-gate.toml has a mistake: "mode" cannot be set in a file: each command'),
+        ],
+    )
+    def test_mistake_is_an_error_and_sends_nothing(
+        self, command: Command, server: Server, contents: str, problem: str
+    ) -> None:
+        Path("coval-gate.toml").write_text(contents)
+        code, _, errors = command("run", *FLAGS)
+        assert code == 2
+        assert errors.startswith(f"coval-gate: {problem}"), errors
+        assert server.requests_seen == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_for_people(command: Command, server: Server, name: str) -> None:
+    if name in ("init", "demo"):
+        pytest.skip("has a help of its own")
+    code, text, _ = command(name, "--help")
+    assert code == 0
+    assert text.startswith(f"usage: coval-gate {name} [FLAG ...]")
+    assert not re.search(r"`|%%|\{\{", text)
+    assert max(map(len, text.splitlines())) <= 100
+    assert server.requests_seen == []
+
+
+def test_every_input_is_a_flag_of_the_commands_where_it_has_an_effect(command: Command) -> None:
+    shown = {mode: command(mode, "--help")[1] for mode in ALL_MODES}
+    for declaration in declared():
+        for mode, text in shown.items():
+            is_flag = ("run" if mode == "plan" else mode) in declaration.modes and declaration.name not in OURS
+            is_shown = re.search(rf"^  {flag_of(declaration.name)}[ ,]", text, re.MULTILINE)
+            assert bool(is_shown) == is_flag, (mode, declaration.name)
+
+
+def test_overview_and_version(command: Command) -> None:
+    assert re.fullmatch(r"coval-gate \d+\.\d+\.\d+\n", command("--version")[1])
+    for arguments in ([], ["--help"], ["help"]):
+        code, text, _ = command(*arguments)
+        assert code == 0
+        assert all(re.search(rf"^  {name} ", text, re.MULTILINE) for name in COMMANDS)
