@@ -63,6 +63,7 @@ class TerminalClock(SystemClock):
 
     def _note(self, *signalled: object) -> None:
         if self._signalled and signal.SIGINT in signalled and sys.stdout.isatty():
+            sys.stdout.write("\x1b[?25h\n")  # the live line hid the cursor
             os._exit(KILLED)
         super()._note(*signalled)
 

@@ -131,6 +131,10 @@ class Console:
         """Write one line."""
         self._emit(self._clean(text))
 
+    def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:  # noqa: ARG002
+        """Show how far a run is in place of what was shown last; return False if the log must show it."""
+        return False
+
     def _clean(self, text: str) -> str:
         return "\n".join(inert(line) for line in self.redact(text).split("\n"))
 
@@ -254,6 +258,9 @@ class Host(Protocol):
 
     def quote(self, *lines: str) -> None:
         """Write lines that may contain foreign text."""
+
+    def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:
+        """Show how far a run is in place of what was shown last; return False if the log must show it."""
 
     def group(self, title: str) -> AbstractContextManager[None]:
         """Fold the lines written inside under `title`."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.base.errors import RunnerError
-from coval_gate.base.text import json_in, one_line
+from coval_gate.base.text import json_in, one_line, stopwatch
 from coval_gate.ci.host import BUG, NAME
 from coval_gate.runs.tags import Tags
 
@@ -308,6 +308,11 @@ class Session(NamedTuple):
     def log(self, *lines: str) -> None:
         """Write lines to the log; they may contain foreign text."""
         self.host.quote(*(f"{self.label}{line}" for line in lines))
+
+    def show_progress(self, seconds: float, line: str, *, is_news: bool, is_over: bool) -> None:
+        """Show how far a run is after so many seconds; in a log, only news."""
+        if not self.host.progress(self.label, seconds, line, is_over=is_over) and is_news:
+            self.log(f"{stopwatch(seconds):>7}  {line}")
 
     def warn(self, message: str) -> None:
         """Show a warning."""

@@ -45,9 +45,11 @@ class ProgressLog:
                 f"Coval reports the status {quoted(run.status)}, which is not documented; the step keeps waiting."
             )
         seen = progress_line(run, None)
-        if seen != self._last or now - self._written >= HEARTBEAT:
-            left = None if expected_end is None or run.is_over else expected_end - now
-            self._session.log(f"{stopwatch(now - self._began):>7}  {progress_line(run, left)}")
+        is_news = seen != self._last or now - self._written >= HEARTBEAT
+        left = None if expected_end is None or run.is_over else expected_end - now
+        line = progress_line(run, left)
+        self._session.show_progress(now - self._began, line, is_news=is_news, is_over=run.is_over)
+        if is_news:
             self._last, self._written = seen, now
 
     def not_found(self, *, for_seconds: float, is_new: bool) -> None:
