@@ -18,6 +18,7 @@ from coval_sandbox.runner import LocalRunner
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = 25
 MOST = 1.2
+COMMAND = ("-m", "coval_gate", "launch")
 INPUTS = {
     "api_key": "coval_sk_test_sandbox",
     "agent_id": "a" * 22,
@@ -51,11 +52,16 @@ def measure(runs: int = RUNS) -> list[Figure]:
         inputs = {declaration.name: declaration.default for declaration in declared()} | INPUTS
         inputs["api_base_url"] = f"http://127.0.0.1:{server.getsockname()[1]}/v1"
         environ = LocalRunner(directory).environ(inputs)
-        ours, theirs = [], []
+        ours, theirs, command, shown, imported = [], [], [], [], []
         for _ in range(runs + 1):
-            theirs.append(to_wire(server, script, environ))
-            ours.append(to_wire(server, ROOT / "entrypoint.py", environ))
-    ours_ms, theirs_ms = (statistics.median(times[1:]) * 1000 for times in (ours, theirs))
+            theirs.append(to_wire(server, str(script), environ))
+            ours.append(to_wire(server, str(ROOT / "entrypoint.py"), environ))
+            command.append(to_wire(server, COMMAND, environ))
+            shown.append(seconds_of("-m", "coval_gate", "--help"))
+            imported.append(seconds_of("-c", "import requests"))
+    ours_ms, theirs_ms, command_ms, help_ms, import_ms = (
+        statistics.median(times[1:]) * 1000 for times in (ours, theirs, command, shown, imported)
+    )
     return [
         Figure(
             name="process start to POST on the wire",
@@ -65,14 +71,58 @@ def measure(runs: int = RUNS) -> list[Figure]:
             yardstick=theirs_ms,
             bound=MOST * theirs_ms,
             ok=ours_ms <= MOST * theirs_ms,
-        )
+        ),
+        Figure(
+            name="coval-gate launch: start to POST on the wire",
+            value=command_ms,
+            unit="ms",
+            yardstick_name="python -c 'import requests'",
+            yardstick=import_ms,
+            bound=None,
+            ok=True,
+        ),
+        Figure(
+            name="coval-gate --help",
+            value=help_ms,
+            unit="ms",
+            yardstick_name="python -c 'import requests'",
+            yardstick=import_ms,
+            bound=None,
+            ok=True,
+        ),
+        Figure(
+            name="wheel",
+            value=wheel_size() / 1000,
+            unit="KB",
+            yardstick_name="",
+            yardstick=None,
+            bound=None,
+            ok=True,
+        ),
     ]
 
 
-def to_wire(server: socket.socket, program: Path, environ: dict[str, str]) -> float:
-    """Return the time in seconds from the start of `program` until its complete request has arrived."""
+def seconds_of(*arguments: str) -> float:
+    """Return how long Python takes with these arguments."""
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-I", "-u", "-B", str(program)], env=environ, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - began
+
+
+def wheel_size() -> int:
+    """Return the size of the built wheel in bytes."""
+    with tempfile.TemporaryDirectory() as directory:
+        build = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", directory, str(ROOT)]
+        subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", *build], check=True)
+        (wheel,) = Path(directory).glob("*.whl")
+        return wheel.stat().st_size
+
+
+def to_wire(server: socket.socket, program: str | tuple[str, ...], environ: dict[str, str]) -> float:
+    """Return the time in seconds from the start of `program` until its complete request has arrived."""
+    arguments = (program,) if isinstance(program, str) else program
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-I", "-u", "-B", *arguments], env=environ, stdout=subprocess.DEVNULL)
     connection, _ = server.accept()
     with connection:
         received = b""
@@ -84,7 +134,7 @@ def to_wire(server: socket.socket, program: Path, environ: dict[str, str]) -> fl
             b"content-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
         )
     if process.wait(timeout=30):
-        raise RuntimeError(f"{program.name} failed")
+        raise RuntimeError(f"{program} failed")
     return elapsed
 
 

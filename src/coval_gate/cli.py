@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from coval_gate import __version__
 from coval_gate.base.clock import SystemClock
-from coval_gate.base.runtime import Runtime, leave
 from coval_gate.base.text import in_words
 from coval_gate.config.file import LARGEST, NAME, PYPROJECT, beside_file, read_config
 from coval_gate.config.inputs import ALL_MODES, CONNECTION, KEY_VARIABLE, declared
@@ -74,7 +73,12 @@ def command() -> NoReturn:
     clock.listen()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-    leave(main(sys.argv[1:], os.environ, sys.stdout, sys.stderr, clock))
+    code = main(sys.argv[1:], os.environ, sys.stdout, sys.stderr, clock)
+    if "coval_gate.base.runtime" not in sys.modules:  # nothing ran
+        sys.exit(code)
+    from coval_gate.base.runtime import leave
+
+    leave(code)
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO, clock: Clock) -> int:
@@ -89,6 +93,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     except UsageError as error:
         stderr.write(f"{PROGRAM}: {error}\n")
         return USAGE_ERROR
+    from coval_gate.base.runtime import Runtime  # brings requests, which a help does not need
+
     runtime = Runtime(environ=environ, stdout=stdout, clock=clock)
     if options.command == "post":
         from coval_gate.post import post
