@@ -7,6 +7,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from coval_gate.ci.terminal import TerminalHost
 from coval_gate.cli import flag_of, main
@@ -15,12 +17,16 @@ from coval_sandbox.world import World
 from support import IDS, KEY, VirtualClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-FLAGS = [part for name, value in IDS.items() for part in (flag_of(name), value)]
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 COLOURS = re.compile(r"\x1b\[(?:\d;)?3\dm")
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+
+
+def flags_of(ids: dict[str, str]) -> list[str]:
+    return [part for name, value in ids.items() for part in (flag_of(name), value)]
 
 
 class Terminal(io.StringIO):
@@ -36,12 +42,15 @@ def _laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def shown(clock: VirtualClock, *flags: str, stream: io.StringIO | None = None, **environ: str) -> tuple[int, str]:
+def shown(
+    clock: VirtualClock, *flags: str, stream: io.StringIO | None = None, test_set_id: str = "passing1", **environ: str
+) -> tuple[int, str]:
     """Run the command, and return its exit code and all that its terminal got."""
+    ids = IDS | {"test_set_id": test_set_id}
     out, errors = stream or Terminal(), io.StringIO()
     given = {"COVAL_API_KEY": KEY, "TERM": "xterm-256color", "PATH": ""} | environ
     with Server(World(clock.time)) as server:
-        code = main(["run", *FLAGS, *flags], given | {"INPUT_API_BASE_URL": server.url}, out, errors, clock)
+        code = main(["run", *flags_of(ids), *flags], given | {"INPUT_API_BASE_URL": server.url}, out, errors, clock)
     assert errors.getvalue() == ""
     return code, out.getvalue()
 
@@ -90,3 +99,36 @@ def test_foreign_text_controls_no_terminal() -> None:
     assert "[bold]no markup[/bold] :boom:" in text
     assert not re.search(r"\x1b\]|\x1b\[2J|\x9b|\x07", text)
     assert "   0:03  IN" in text
+
+
+PICTURE = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="A terminal">
+<style>
+.{unique_id}-matrix {{ font-family: ui-monospace, Menlo, Consolas, monospace; font-size: {char_height}px;
+line-height: {line_height}px; }}
+{styles}
+</style>
+<defs><clipPath id="{unique_id}-clip-terminal">
+<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}"/></clipPath>{lines}</defs>
+<rect x="1" y="1" width="{width}" height="{height}" rx="8" fill="#0d1117"/>
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}
+<g class="{unique_id}-matrix">{matrix}</g>
+</g>
+</svg>
+"""
+COMMAND = ("--threshold", "Latency: p(95) < 1.5", "--threshold", "Compliance: count(NO) == 0")
+
+
+def test_picture_in_readme_is_what_a_terminal_shows(clock: VirtualClock, golden: Callable[[str, str], None]) -> None:
+    """The live line stands where it was when it was shown last."""
+    _, text = shown(clock, *COMMAND, test_set_id="flaky001")
+    live, _, rest = text.partition(SHOW)
+    before, _, lines = live.partition(HIDE)
+    last = [line for line in CONTROL.sub("\n", lines).split("\n") if "IN PROGRESS" in line][-1]
+    flags = " ".join(f"'{word}'" if " " in word else word for word in COMMAND)
+    prompt = f"\x1b[1;32m$\x1b[0m coval-gate run {flags}\n"
+    screen = prompt + before + f"\x1b[1m{last}\x1b[0m\n" + re.sub(r"\x1b\[[0-9;]*[AK]|\r", "", rest)
+    console = Console(width=100, record=True, file=io.StringIO(), force_terminal=True, color_system="standard")
+    console.print(Text.from_ansi(screen), soft_wrap=False, overflow="ellipsis", no_wrap=True, highlight=False)
+    golden("../../docs/terminal.svg", console.export_svg(title="", code_format=PICTURE, unique_id="terminal"))
