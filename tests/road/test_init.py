@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from ruamel.yaml import YAML
 
+from coval_gate.base.errors import InputError
 from coval_gate.base.secret import MASK
+from coval_gate.ci.host import Context
 from coval_gate.ci.starters import ACTION, STARTERS, WORDS
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.init.command import Options, init
@@ -20,7 +22,7 @@ from coval_sandbox.catalogue import AGENT_ID, AGENTS, PERSONA_ID
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import KEY, VirtualClock, runtime
+from support import KEY, VirtualClock, read_inputs, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -131,6 +133,10 @@ def test_several_candidates_leave_a_marked_place(
     assert (inputs["agent_id"], inputs["persona_id"], inputs["test_set_id"]) == ("", "", "")
     assert all(f"# - {agent.name}: {agent_id}\n" in result.workflow for agent_id, agent in AGENTS.items())
     assert "pass_rate >= 90%  # a guess: " in inputs["thresholds"]
+    environ = {f"INPUT_{name.upper()}": value for name, value in inputs.items()} | {"INPUT_API_KEY": KEY}
+    with pytest.raises(InputError) as caught:
+        read_inputs(environ | {"INPUT_API_BASE_URL": ""}, Context())
+    assert caught.value.problems[0].startswith("agent_id is required in mode run")
 
 
 def test_person_chooses_on_a_terminal(run_init: Callable[..., Result]) -> None:
