@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -217,6 +218,18 @@ def test_many_runs_take_few_requests(run_init: Callable[..., Result], clock: Vir
     assert len(result.requests) <= MOST_REQUESTS
     inputs = inputs_of(result.workflow)
     assert (inputs["max_failed_simulations"], "# 10 runs: " in inputs["thresholds"]) == ("40%", True)
+
+
+def test_fewer_runs_count_if_each_must_be_fetched(run_init: Callable[..., Result], clock: VirtualClock) -> None:
+    world = World(clock.time, quirks=Quirks(simulations_api="legacy-only"))
+    for _ in range(12):
+        world.launch({"agent_id": AGENT_ID, "persona_id": PERSONA_ID, "test_set_id": "passing1"})
+        clock.sleep(600)
+    bare = [row | {"results": None} for row in world.list_runs({})["runs"]]
+    faults = [f"GET /runs -> json {json.dumps({'runs': bare})}"]
+    result = run_init(CHOSEN._replace(test_set="passing1"), world=world, faults=faults)
+    assert len(result.requests) <= MOST_REQUESTS
+    assert "# 6 runs: " in result.workflow
 
 
 def test_hiccups_are_retried(run_init: Callable[..., Result]) -> None:
