@@ -116,6 +116,11 @@ class CatalogueApi:
         except ValueError:
             raise not_found("Test case", "test_case_id", test_case_id) from None
 
+    def list_personas(self, query: Query) -> Json:
+        """GET /personas."""
+        rows = [self._edits.applied(views.persona(persona)) for persona in catalogue.PERSONAS]
+        return self._listing("personas", rows, query)
+
     def get_persona(self, persona_id: str) -> Json:
         """GET /personas/{persona_id}."""
         if len(persona_id) != ID_LENGTH:
@@ -141,6 +146,15 @@ class CatalogueApi:
             if schedule.id == schedule_id:
                 return schedule
         raise not_found("Scheduled run", "scheduled_run_id", schedule_id)
+
+    def list_agents(self, query: Query) -> Json:
+        """GET /agents."""
+        query_filter = self._filter(query, ("model_type", "display_name", "create_time", "update_time"))
+        if self._quirks.agent_metrics == "forbidden":
+            raise forbidden("agents:read")
+        shows_metrics = self._quirks.agent_metrics == "shown"
+        rows = [views.agent(agent_id, shows_metrics=shows_metrics) for agent_id in catalogue.AGENTS]
+        return self._listing("agents", [row for row in rows if query_filter.matches(row)], query)
 
     def get_agent(self, agent_id: str) -> Json:
         """GET /agents/{agent_id}."""

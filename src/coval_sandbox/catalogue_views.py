@@ -129,7 +129,9 @@ def persona(persona: Persona) -> Json:
 def agent(agent_id: str, *, shows_metrics: bool) -> Json:
     """Return the JSON of an agent, as in GET. Its metrics are the default of its runs."""
     return {
+        **_TIMES,
         "id": agent_id,
+        "customer_agent_id": agent_id,
         "display_name": agent_for(agent_id).name,
         "model_type": MODEL_TYPE,
         "metric_ids": [metric.id for metric in DEFAULT_METRICS] if shows_metrics else [],

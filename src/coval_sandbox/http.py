@@ -109,9 +109,11 @@ def _catalogue(world: World) -> list[tuple[str, str, str, Operation]]:
         ("/test-sets/{id}", "test-sets:read", lambda r, _: shelf.get_test_set(r.path_params["id"])),
         ("/test-cases", "test-cases:read", lambda r, _: shelf.list_test_cases(r.query_params)),
         ("/test-cases/{id}", "test-cases:read", lambda r, _: shelf.get_test_case(r.path_params["id"])),
+        ("/personas", "personas:read", lambda r, _: shelf.list_personas(r.query_params)),
         ("/personas/{id}", "personas:read", lambda r, _: shelf.get_persona(r.path_params["id"])),
         ("/run-templates", "run-templates:read", lambda r, _: shelf.list_run_templates(r.query_params)),
         ("/run-templates/{id}", "run-templates:read", lambda r, _: shelf.get_run_template(r.path_params["id"])),
+        ("/agents", "agents:read", lambda r, _: shelf.list_agents(r.query_params)),
         ("/agents/{id}", "agents:read", lambda r, _: shelf.get_agent(r.path_params["id"])),
         (mutations, "agents:read", lambda r, _: shelf.list_mutations(r.path_params["agent"], r.query_params)),
         (

@@ -30,6 +30,7 @@ FACE = {  # what other packages may import from coval/: no reader of JSON
     "coval_gate.coval.launch": {"LaunchRequest"},
     "coval_gate.coval.resources": {
         "Agent",
+        "Listed",
         "MetricDefinition",
         "MetricOutput",
         "Persona",

@@ -19,6 +19,7 @@ PACKAGES = [
     "cli",
     "main",
     "post",
+    "init",
     "flow",
     "publish",
     "runs",
@@ -123,10 +124,10 @@ def test_only_transport_imports_requests_and_only_host_imports_toolkit() -> None
     assert users == {"coval_gate.ci.github.host"}
 
 
-def test_only_main_and_post_run_the_schedule() -> None:
+def test_only_main_post_and_init_run_the_schedule() -> None:
     """All others are procedures, so that any number of legs can run side by side."""
     users = {name for name, path in GATE.items() if "coval_gate.base.schedule.run" in imports(path)}
-    assert users == {"coval_gate.main", "coval_gate.post"}
+    assert users == {"coval_gate.main", "coval_gate.post", "coval_gate.init.command"}
 
 
 def test_only_its_package_knows_github() -> None:

@@ -244,6 +244,17 @@ def test_get_personas(setup: Setup) -> None:
         shown = client.get_persona(persona.id).persona
         assert (shown.id, shown.name, shown.voice_name) == (persona.id, persona.name, persona.voice)
     assert client.get_persona(catalogue.PERSONA_ID).persona.persona_prompt == "Be brief."
+    assert [shown.persona_prompt for shown in listed(client.list_personas, "personas", page_size=1)] == [
+        "Be brief.",
+        catalogue.PERSONAS[1].prompt,
+    ]
+
+
+def test_list_agents(setup: Setup) -> None:
+    agents = listed(setup.client.agents.list_agents, "agents", page_size=2)
+    assert {agent.id: agent.display_name for agent in agents} == {
+        agent_id: agent.name for agent_id, agent in catalogue.AGENTS.items()
+    }
 
 
 def test_metric_outputs_tell_current_version_of_metric(setup: Setup) -> None:

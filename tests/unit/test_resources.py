@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.resources import (
+    Listed,
     MetricDefinition,
     MetricOutput,
     newest,
     read_agent,
     read_definition,
+    read_listed,
     read_output,
     read_persona,
     read_test_case,
@@ -78,6 +80,22 @@ def test_texts_of_sandbox() -> None:
 )
 def test_agent_names_all_of_its_metrics_or_none(listed: Any, expected: tuple[str, ...]) -> None:
     assert read_agent({"metric_ids": listed}).metric_ids == expected
+
+
+def test_entries_of_lists_have_valid_ids_and_any_name() -> None:
+    assert read_listed({"id": "a1", "display_name": "Front\ndesk"}) == Listed("a1", "Front desk")
+    assert read_listed({"id": "p1", "name": "Patient caller"}) == Listed("p1", "Patient caller")
+    assert [read_listed({"id": id_}).id for id_ in (None, 5, "a b", "../runs", "${{ x }}")] == [""] * 5
+
+
+def test_small_values_of_delays_and_errors_are_better() -> None:
+    kinds: dict[Any, bool] = {
+        "METRIC_LLM_TTFB": True,
+        "METRIC_TRACE_STT_WER": True,
+        "METRIC_PYTHON": False,
+        None: False,
+    }
+    assert {kind: read_definition({"metric_type": kind}).wants_less for kind in kinds} == kinds
 
 
 @pytest.mark.parametrize(

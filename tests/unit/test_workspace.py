@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import stat
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -399,3 +400,24 @@ def test_file_that_was_replaced_after_it_was_found_is_not_read(kind: str, worksp
         path.mkdir()
     with pytest.raises(ValueError, match=r"^must "):
         workspace.read("suite.yml", 1024)
+
+
+def test_new_file_is_created_once(tmp_path: Path) -> None:
+    workspace = Workspace(str(tmp_path))
+    assert not workspace.exists("ci/gate.yml")
+    assert workspace.create("ci/gate.yml", "mine")
+    assert not workspace.create("ci/gate.yml", "yours")
+    assert (workspace.exists("ci/gate.yml"), workspace.exists("ci")) == (True, True)
+    assert (tmp_path / "ci/gate.yml").read_text() == "mine"
+
+
+def test_new_file_is_not_created_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/out").symlink_to(tmp_path)
+    (tmp_path / "here/dangling.yml").symlink_to(tmp_path / "elsewhere.yml")
+    workspace = Workspace(str(tmp_path / "here"))
+    assert not workspace.create("dangling.yml", "x")
+    for path in ("out/gate.yml", "../gate.yml", "out"):
+        with suppress(ValueError):
+            assert not workspace.create(path, "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here"]

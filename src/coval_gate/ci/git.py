@@ -28,6 +28,16 @@ def read_git() -> Context:
     )
 
 
+def top_directory() -> str:
+    """Return the top directory of the repository that the current directory is in; empty if it is in none."""
+    return _git("rev-parse", "--show-toplevel")
+
+
+def origin_host() -> str:
+    """Return the host of the remote `origin`; empty without one."""
+    return repository_of(_git("remote", "get-url", "origin"))[0].removeprefix("https://")
+
+
 def _git(*arguments: str) -> str:
     """Return what a command of git prints; empty without git or a repository."""
     command = ["git", "-c", "core.fsmonitor=false", "--no-optional-locks", *arguments]

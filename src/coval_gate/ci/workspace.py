@@ -87,6 +87,31 @@ class Workspace:
                 advice="Check the runner's disk, and whether another step changes that file.",
             ) from None
 
+    def exists(self, path: str) -> bool:
+        """Return whether there is a file, a directory or a link at `path`."""
+        parts = self._parts(path, example="reports/junit.xml")
+        try:
+            with self._directory(parts[:-1], create=False) as directory:
+                os.stat(parts[-1], dir_fd=directory, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
+    def create(self, path: str, text: str) -> bool:
+        """Write `text` to a new file; return False if something is there. Create its parent directories.
+
+        Raises ValueError as `prepare` does.
+        """
+        parts = self._parts(path, example="reports/junit.xml")
+        try:
+            with self._opened(parts, FILE | os.O_EXCL) as (file, _), os.fdopen(os.dup(file), "wb") as stream:
+                stream.write(text.encode("utf-8", "replace"))
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise ValueError(_problem(parts, error, "writable")) from None
+        return True
+
     def remove(self, path: str, *beside: str) -> None:
         """Remove the file at a `path` that `prepare` returned, if any. If that fails, `write` replaces the file.
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import (
         Agent,
+        Listed,
         MetricDefinition,
         MetricOutput,
         Persona,
@@ -288,6 +289,18 @@ class Client:
 
         return self._calls.get("/agents", agent_id, "agent", read_agent, until, once=once)
 
+    def list_agents(self, *, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
+        """Return the first `most` agents with a valid id, as Coval sorts them. Raises as `get_run`."""
+        return self._listed("/agents", "agents", until, most)
+
+    def list_personas(self, *, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
+        """Return personas, as `list_agents` does."""
+        return self._listed("/personas", "personas", until, most)
+
+    def list_test_sets(self, *, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
+        """Return test sets, as `list_agents` does."""
+        return self._listed("/test-sets", "test_sets", until, most)
+
     def get_test_set(self, test_set_id: str, *, until: float) -> Procedure[TestSet]:
         """Return a test set. Raises as `get_run`."""
         from coval_gate.coval.resources import read_test_set
@@ -360,6 +373,19 @@ class Client:
     def retry_reporter(self) -> Callable[[Unavailable, float], None]:
         """Return a function that logs an error and the pause after it, in seconds: the first one, then one a minute."""
         return self._calls.retry_reporter()
+
+    def _listed(self, path: str, key: str, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
+        from coval_gate.coval.resources import read_listed
+
+        seen = 0
+
+        def go_on(_: Listed) -> bool:
+            nonlocal seen
+            seen += 1
+            return seen < most
+
+        entries = yield from self._calls.entries(path, {}, key, read_listed, until, go_on=go_on)
+        return tuple({entry.id: entry for entry in entries if entry.id}.values())
 
     def _simulations(self, path: str, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
         from coval_gate.coval.results import read_simulation, told_apart

@@ -231,12 +231,12 @@ def operation_of(request: Request) -> CallRights:
     match request.method, request.path.strip("/").split("/"):
         case "POST", ["runs"]:
             return LAUNCH
-        case "GET", ["runs"]:
-            return CallRights("runs:read")
         case "DELETE" | "PATCH", ["runs", _]:
             return CallRights("runs:write", ("run_id",))
         case "GET", ["scheduled-runs", _, "runs"]:
             return CallRights("scheduled-runs:read", ("run_id",))
+        case "GET", [kind] if kind in RESOURCES:
+            return CallRights(RESOURCES[kind].permission)
         case "GET", [kind, _] if kind in RESOURCES:
             return RESOURCES[kind]
         case "GET", ["test-cases", *more]:

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from coval_gate.base.text import json_in, one_line
+from coval_gate.config.fields import IDENTIFIER
 from coval_gate.coval.results import read_name, read_status, read_text, read_value, without_numbers
 from coval_gate.model.results import BINARY_TEXTS, Target, Turn
 
@@ -32,6 +33,8 @@ OPERATOR_LIMIT: Final = 80  # characters
 NO_TEXT: Final = "a value that is not a text"
 BINARY: Final = "_BINARY"  # suffix of the types of metrics whose judge says YES, NO or UNKNOWN
 CATEGORICAL: Final = "_CATEGORICAL"
+LESS_IS_BETTER: Final = ("_TTFB", "_WER")  # likewise: times to the first byte, word error rates
+UNIT_LIMIT: Final = 20  # characters
 # Fields of a test case or a persona without influence on conversations.
 COSMETIC: Final = frozenset(
     [
@@ -59,6 +62,13 @@ class Agent(NamedTuple):
     """An agent. `metric_ids`: all metrics of its runs; empty if unknown. `name`: empty if Coval shows none."""
 
     metric_ids: tuple[str, ...] = ()
+    name: str = ""
+
+
+class Listed(NamedTuple):
+    """An agent, a persona or a test set in the list of all; `id` is empty if Coval shows none that is valid."""
+
+    id: str
     name: str = ""
 
 
@@ -109,12 +119,18 @@ class TestCase(NamedTuple):
 
 
 class MetricDefinition(NamedTuple):
-    """The definition of a metric. `texts`: all texts that its values can have; empty if unknown."""
+    """The definition of a metric. `texts`: all texts that its values can have; empty if unknown.
+
+    `unit`: of its numbers; empty if Coval shows none. `wants_less`: it is one of Coval's own measures of delays or
+    errors, so smaller numbers are better.
+    """
 
     id: str = ""
     name: str = ""
     texts: tuple[str, ...] = ()
     target: Target | None = None
+    unit: str = ""
+    wants_less: bool = False
 
 
 class MetricOutput(NamedTuple):
@@ -135,6 +151,12 @@ def read_agent(fields: Mapping[str, Any]) -> Agent:
 
 def _own_name(fields: Mapping[str, Any]) -> str:
     return one_line(read_text(fields.get("display_name") or fields.get("name")), LABEL_LIMIT)
+
+
+def read_listed(fields: Mapping[str, Any]) -> Listed:
+    """Parse an entry of a list of agents, personas or test sets."""
+    id_ = read_text(fields.get("id"))
+    return Listed(id_ if IDENTIFIER.fullmatch(id_) else "", _own_name(fields))
 
 
 def read_test_set(fields: Mapping[str, Any]) -> TestSet:
@@ -208,6 +230,8 @@ def read_definition(fields: Mapping[str, Any]) -> MetricDefinition:
         name=read_name(fields.get("metric_name")),
         texts=_possible_texts(fields.get("metric_type"), fields.get("categories")),
         target=threshold or _target(fields.get("target_condition"), operator_required=True),
+        unit=one_line(read_text(fields.get("unit")), UNIT_LIMIT),
+        wants_less=read_text(fields.get("metric_type")).endswith(LESS_IS_BETTER),
     )
 
 

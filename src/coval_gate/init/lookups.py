@@ -1,0 +1,184 @@
+"""Looks up in Coval what the first workflow needs: agents, personas and test sets by name, and the last runs.
+
+Nothing here is required. What the API key may not read, or Coval does not say in time, becomes a reason, which the
+workflow shows in place of the data. All calls together are at most MOST_REQUESTS, not counting retries.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.base.errors import CovalError, InputError, Rejected
+from coval_gate.base.text import folded, most_similar, one_line, quoted
+from coval_gate.config.fields import IDENTIFIER
+from coval_gate.coval.runs import RunFilter
+from coval_gate.model.results import RunResult
+from coval_gate.model.run import CLEAN
+from coval_gate.model.statuses import COMPLETED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.client import Client
+    from coval_gate.coval.resources import Listed, MetricDefinition
+    from coval_gate.model.run import Run
+
+    Ask = Callable[[str, Sequence[str]], str]
+
+MOST_REQUESTS: Final = 20
+MOST_LISTED: Final = 100  # agents, personas or test sets; one page
+MOST_RUNS: Final = 10
+MOST_DEFINITIONS: Final = 200  # metrics; two pages
+SIMULATIONS_PAGE: Final = 1000
+# Beside three lists of names, one of runs, two pages of metrics, and one address of simulations that does not exist.
+FOR_RUNS: Final = MOST_REQUESTS - 7
+REJECTED: Final = 401  # the status of a response to a wrong key
+REFUSED: Final = (REJECTED, 403, 404)
+FAILED_SOME: Final = "EXECUTION_FAILURE"  # what Coval reports as soon as a single simulation failed
+
+
+class Kind(NamedTuple):
+    """What is looked up: the input that names it, its noun, and its option on the command line."""
+
+    input: str
+    noun: str
+    option: str
+
+
+AGENT: Final = Kind("agent_id", "agent", "--agent")
+PERSONA: Final = Kind("persona_id", "persona", "--persona")
+TEST_SET: Final = Kind("test_set_id", "test set", "--test-set")
+KINDS: Final = (AGENT, PERSONA, TEST_SET)
+
+
+class Choice(NamedTuple):
+    """The agent, persona or test set for the workflow. Without an `id`, there are `candidates`, or a `reason`."""
+
+    kind: Kind
+    id: str = ""
+    name: str = ""
+    how: str = ""
+    candidates: tuple[Listed, ...] = ()
+    reason: str = ""
+
+
+class LastRuns(NamedTuple):
+    """The last completed runs, newest first, and the definitions of their metrics. `reason`: why there are none."""
+
+    runs: tuple[RunResult, ...] = ()
+    definitions: Mapping[str, MetricDefinition] = {}
+    reason: str = ""
+
+
+def list_resources(client: Client, kind: Kind, until: float) -> Procedure[tuple[Listed, ...]]:
+    """Return the first agents, personas or test sets. Raises CovalError."""
+    lists = {AGENT: client.list_agents, PERSONA: client.list_personas, TEST_SET: client.list_test_sets}
+    return lists[kind](until=until, most=MOST_LISTED)
+
+
+def unlisted(kind: Kind, wanted: str, error: CovalError | None) -> Choice:
+    """Return the choice where Coval does not list the resources: the `wanted` id as it is. None: there is no key."""
+    if IDENTIFIER.fullmatch(wanted):
+        return Choice(kind, wanted, how=f"as {kind.option} says, not looked up")
+    if error is None:
+        return Choice(kind, reason="there is no API key to look it up with")
+    if isinstance(error, Rejected) and error.status == REJECTED:
+        return Choice(kind, reason="Coval rejects the API key")
+    if isinstance(error, Rejected) and error.status in REFUSED:
+        return Choice(kind, reason=f"the API key may not list {kind.noun}s")
+    return Choice(kind, reason=f"Coval did not list {kind.noun}s")
+
+
+def choose(kind: Kind, listed: Sequence[Listed], wanted: str, ask: Ask | None) -> Choice:
+    """Return the listed resource that `wanted` names, by id or name, or the only one, or the one that a person chooses.
+
+    Raises InputError if there is none that `wanted` could mean.
+    """
+    candidates = _matching(listed, wanted)
+    if not candidates and wanted:
+        if len(listed) == MOST_LISTED and IDENTIFIER.fullmatch(wanted):
+            return Choice(kind, wanted, how=f"as {kind.option} says, not among the first {MOST_LISTED}")
+        raise InputError([(kind.option, _nothing_text(kind, listed, wanted))])
+    if not candidates:
+        return Choice(kind, reason="Coval has none yet")
+    if len(candidates) == 1:
+        (only,) = candidates
+        return Choice(kind, only.id, only.name, f"as {kind.option} says" if wanted else "the only one")
+    if ask:
+        shown = {f"{one_line(one.name) or 'without a name'} ({one.id})": one for one in candidates}
+        chosen = shown.get(ask(f"Which {kind.noun}?", tuple(shown)))
+        if chosen:
+            return Choice(kind, chosen.id, chosen.name, "as chosen")
+    return Choice(kind, candidates=tuple(candidates))
+
+
+def last_runs(client: Client, choices: Sequence[Choice], until: float) -> Procedure[LastRuns]:
+    """Return the last completed runs of the chosen agent, persona and test set."""
+    ids = {choice.kind: choice.id for choice in choices}
+    if not all(ids.values()):
+        return LastRuns(reason="the ids above are not filled in")
+    wanted = RunFilter(agent_id=ids[AGENT], persona_id=ids[PERSONA], test_set_id=ids[TEST_SET], status=COMPLETED)
+    try:
+        listed = yield from client.list_runs(wanted, until=until)
+        results = yield from _results(client, [run for run in listed if _is_of(run, wanted)], until)
+    except CovalError as error:
+        refused = isinstance(error, Rejected) and error.status in REFUSED
+        return LastRuns(reason="the API key may not read the last runs" if refused else "Coval did not show the runs")
+    if not results:
+        return LastRuns(reason="Coval has no completed run of this agent, persona and test set")
+    return LastRuns(results, (yield from _definitions(client, results, until)))
+
+
+def _matching(listed: Sequence[Listed], wanted: str) -> list[Listed]:
+    """Return the entry with the id `wanted`, else those of that name; all if nothing is wanted."""
+    by_id = [one for one in listed if one.id == wanted]
+    return by_id or [one for one in listed if not wanted or folded(one.name) == folded(wanted)]
+
+
+def _nothing_text(kind: Kind, listed: Sequence[Listed], wanted: str) -> str:
+    names = [one.name for one in listed if one.name]
+    similar = most_similar(wanted, names)
+    hint = f"did you mean {quoted(similar)}?" if similar else f"Coval lists {len(listed)}."
+    return f"names no {kind.noun} of Coval: {quoted(wanted)}; {hint}"
+
+
+def _is_of(run: Run, wanted: RunFilter) -> bool:
+    """Return whether a listed run matches, even if Coval ignored the filter, and reports no error of its own."""
+    identity = (run.agent_id, run.persona_id, run.test_set_id) == (
+        wanted.agent_id,
+        wanted.persona_id,
+        wanted.test_set_id,
+    )
+    return identity and run.status == COMPLETED and run.error_status.upper() in CLEAN | {FAILED_SOME}
+
+
+def _results(client: Client, runs: Sequence[Run], until: float) -> Procedure[tuple[RunResult, ...]]:
+    """Return the results of the newest runs, within the number of requests. Raises CovalError."""
+    results: list[RunResult] = []
+    left = FOR_RUNS
+    for run in runs[:MOST_RUNS]:
+        left -= 1 if run.metrics else 2
+        if left < 0:
+            break
+        whole = run if run.metrics else (yield from client.get_run(run.run_id, until=until))
+        simulations = yield from client.list_simulations(run.run_id, until=until)
+        left -= len(simulations) // SIMULATIONS_PAGE
+        results.append(RunResult(run.run_id, simulations, metrics=whole.metrics))
+    return tuple(results)
+
+
+def _definitions(client: Client, results: Sequence[RunResult], until: float) -> Procedure[dict[str, MetricDefinition]]:
+    """Return the definitions of the metrics of the runs, by id; none if the API key may not read them."""
+    needed = {metric.id for result in results for metric in result.metrics}
+    seen: set[str] = set()
+
+    def go_on(definition: MetricDefinition) -> bool:
+        seen.add(definition.id)
+        return not needed <= seen and len(seen) < MOST_DEFINITIONS
+
+    try:
+        definitions = yield from client.list_metrics(until=until, go_on=go_on)
+    except CovalError:
+        return {}
+    return {definition.id: definition for definition in definitions if definition.id in needed}

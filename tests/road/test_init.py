@@ -1,0 +1,338 @@
+"""The command `init` against the sandbox: it writes one new file, from what Coval says or without it."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from ruamel.yaml import YAML
+
+from coval_gate.base.errors import InputError
+from coval_gate.base.secret import MASK
+from coval_gate.ci.host import Context
+from coval_gate.ci.starters import ACTION, STARTERS, WORDS
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.init.command import Options, init
+from coval_gate.init.lookups import MOST_REQUESTS
+from coval_sandbox.catalogue import AGENT_ID, AGENTS, PERSONA_ID
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import KEY, VirtualClock, read_inputs, runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from coval_sandbox.server import SeenRequest
+
+CHOSEN = Options(agent="front desk", persona="Patient caller", test_set="unchang1")
+FIRST = ".github/workflows/voice-gate.yml"
+SCHEMAS = {
+    "github": "github-workflows",
+    "gitlab": "gitlab-ci",
+    "bitbucket": "bitbucket-pipelines",
+    "circleci": "circle-ci",
+    "buildkite": "buildkite",
+    "azure": "azure-pipelines",
+}
+
+
+class Result(NamedTuple):
+    """What `init` returned and wrote: its exit code, its log, and all files by their paths."""
+
+    code: int
+    log: str
+    files: dict[str, str]
+    requests: list[SeenRequest]
+
+    @property
+    def workflow(self) -> str:
+        (text,) = self.files.values()
+        return text
+
+
+@pytest.fixture
+def run_init(tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run `init` in an empty directory; `files` are there before, and are left out of the result."""
+
+    def run(
+        options: Options = CHOSEN,
+        *,
+        ask: Callable[[str, Sequence[str]], str] | None = None,
+        files: Mapping[str, str] | None = None,
+        key: str = KEY,
+        world: World | None = None,
+        faults: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        directory: str = ".",
+    ) -> Result:
+        for name, text in (files or {}).items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        monkeypatch.chdir(tmp_path / directory)
+        with Server(world or World(clock.time, history=True), faults=faults) as server:
+            log = io.StringIO()
+            environ = {"COVAL_API_KEY": key, "INPUT_API_BASE_URL": server.url} | dict(env or {})
+            code = init(runtime(clock, environ=environ, stdout=log), options, ask)
+        kept = {
+            str(path.relative_to(tmp_path)): path.read_text(encoding="utf-8").replace(server.url, "http://sandbox/v1")
+            for path in sorted(tmp_path.rglob("*"))
+            if path.is_file() and ".git/" not in f"{path}"
+        }
+        for name, text in (files or {}).items():
+            assert kept.pop(name) == text, "init must not change a file"
+        assert KEY not in log.getvalue() + "".join(kept.values())
+        return Result(code, log.getvalue().replace(server.url, "http://sandbox/v1"), kept, server.requests_seen)
+
+    return run
+
+
+def inputs_of(workflow: str) -> dict[str, str]:
+    """Return the inputs of a workflow for GitHub."""
+    (step,) = YAML(typ="safe").load(workflow)["jobs"]["evaluate"]["steps"]
+    assert step["uses"] == ACTION
+    return dict(step["with"])
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_workflow_of_each_system(
+    word: str, run_init: Callable[..., Result], golden: Callable[[str, str], None], tmp_path: Path
+) -> None:
+    result = run_init(CHOSEN._replace(system=word))
+    ((path, text),) = result.files.items()
+    golden(f"init/{word}/{Path(path).name}", text)
+    golden(f"init/{word}/log.txt", result.log)
+    assert result.code == 0
+    assert len(result.requests) <= MOST_REQUESTS
+    if word in SCHEMAS:
+        schema = ["--builtin-schema", f"vendor.{SCHEMAS[word]}", "--regex-variant", "nonunicode"]
+        command = [sys.executable, "-m", "check_jsonschema", "--quiet", *schema, str(tmp_path / path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_proposed_thresholds_are_of_the_last_runs(run_init: Callable[..., Result]) -> None:
+    inputs = inputs_of(run_init().workflow)
+    assert (inputs["agent_id"], inputs["persona_id"], inputs["test_set_id"]) == (AGENT_ID, PERSONA_ID, "unchang1")
+    texts = [threshold.text for threshold in parse_thresholds(inputs["thresholds"])]
+    assert [text.partition(":")[0] for text in texts[:3]] == ["Latency", "Resolved", "Compliance"]
+    assert "# 3 runs: " in inputs["thresholds"]
+
+
+def test_several_candidates_leave_a_marked_place(
+    run_init: Callable[..., Result], golden: Callable[[str, str], None]
+) -> None:
+    result = run_init(Options(yes=True), ask=lambda *_: pytest.fail("--yes asks nothing"))
+    golden("init/marked/voice-gate.yml", result.workflow)
+    golden("init/marked/log.txt", result.log)
+    inputs = inputs_of(result.workflow)
+    assert (inputs["agent_id"], inputs["persona_id"], inputs["test_set_id"]) == ("", "", "")
+    assert all(f"# - {agent.name}: {agent_id}\n" in result.workflow for agent_id, agent in AGENTS.items())
+    assert "pass_rate >= 90%  # a guess: " in inputs["thresholds"]
+    environ = {f"INPUT_{name.upper()}": value for name, value in inputs.items()} | {"INPUT_API_KEY": KEY}
+    with pytest.raises(InputError) as caught:
+        read_inputs(environ | {"INPUT_API_BASE_URL": ""}, Context())
+    assert caught.value.problems[0].startswith("agent_id is required in mode run")
+
+
+def test_person_chooses_on_a_terminal(run_init: Callable[..., Result]) -> None:
+    asked = []
+
+    def ask(question: str, answers: Sequence[str]) -> str:
+        asked.append(question)
+        return next(answer for answer in answers if answer.startswith(("Front desk, pre", "Hurried", "Passing")))
+
+    inputs = inputs_of(run_init(Options(), ask=ask).workflow)
+    assert asked == ["Which agent?", "Which persona?", "Which test set?"]
+    assert (AGENTS[inputs["agent_id"]].name, inputs["test_set_id"]) == ("Front desk, preview", "passing1")
+
+
+def test_answer_that_is_none_leaves_a_marked_place(run_init: Callable[..., Result]) -> None:
+    result = run_init(CHOSEN._replace(agent=""), ask=lambda *_: "neither")
+    assert inputs_of(result.workflow)["agent_id"] == ""
+
+
+def test_name_that_coval_lacks_writes_nothing(run_init: Callable[..., Result]) -> None:
+    result = run_init(CHOSEN._replace(agent="Front dusk"))
+    assert (result.code, result.files) == (2, {})
+    assert result.log.splitlines()[1:] == [
+        'Error: --agent names no agent of Coval: "Front dusk"; did you mean "Front desk"?'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "name"), [(("runs:write",), "refused"), (("agents:read", "personas:read", "test-sets:read"), "no-runs")]
+)
+def test_key_that_may_not_read_leaves_the_reason(
+    scopes: tuple[str, ...],
+    name: str,
+    run_init: Callable[..., Result],
+    clock: VirtualClock,
+    golden: Callable[..., None],
+) -> None:
+    result = run_init(world=World(clock.time, history=True, api_keys={KEY: scopes}))
+    golden(f"init/{name}/voice-gate.yml", result.workflow)
+    golden(f"init/{name}/log.txt", result.log)
+    assert result.code == 0
+    inputs_of(result.workflow)
+
+
+def test_rejected_key_is_told_once(run_init: Callable[..., Result], golden: Callable[..., None]) -> None:
+    result = run_init(key="coval_sk_wrong_key_0000")
+    golden("init/rejected/log.txt", result.log)
+    assert (result.code, len(result.requests)) == (0, 1)
+
+
+def test_without_key_there_is_a_workflow_to_fill_in(
+    run_init: Callable[..., Result], golden: Callable[..., None]
+) -> None:
+    result = run_init(Options(test_set="unchang1"), key="")
+    golden("init/no-key/voice-gate.yml", result.workflow)
+    golden("init/no-key/log.txt", result.log)
+    assert (result.code, result.requests) == (0, [])
+    assert inputs_of(result.workflow)["test_set_id"] == "unchang1"
+
+
+def test_without_metrics_read_directions_are_open(run_init: Callable[..., Result], clock: VirtualClock) -> None:
+    scopes = ("agents:read", "personas:read", "test-sets:read", "runs:read", "simulated-conversations:read")
+    result = run_init(world=World(clock.time, history=True, api_keys={KEY: scopes}))
+    thresholds = parse_thresholds(inputs_of(result.workflow)["thresholds"])
+    assert {threshold.text.partition(":")[0] for threshold in thresholds if threshold.advisory} == {
+        "Latency",
+        '"Tone',
+    }
+
+
+def test_many_runs_take_few_requests(run_init: Callable[..., Result], clock: VirtualClock) -> None:
+    world = World(clock.time, quirks=Quirks(simulations_api="legacy-only"))
+    body = {"agent_id": AGENT_ID, "persona_id": PERSONA_ID, "test_set_id": "someFail"}
+    for _ in range(12):
+        world.launch(body)
+        clock.sleep(600)
+    result = run_init(CHOSEN._replace(test_set="someFail"), world=world)
+    assert len(result.requests) <= MOST_REQUESTS
+    inputs = inputs_of(result.workflow)
+    assert (inputs["max_failed_simulations"], "# 10 runs: " in inputs["thresholds"]) == ("40%", True)
+
+
+def test_fewer_runs_count_if_each_must_be_fetched(run_init: Callable[..., Result], clock: VirtualClock) -> None:
+    world = World(clock.time, quirks=Quirks(simulations_api="legacy-only"))
+    for _ in range(12):
+        world.launch({"agent_id": AGENT_ID, "persona_id": PERSONA_ID, "test_set_id": "passing1"})
+        clock.sleep(600)
+    bare = [row | {"results": None} for row in world.list_runs({})["runs"]]
+    faults = [f"GET /runs -> json {json.dumps({'runs': bare})}"]
+    result = run_init(CHOSEN._replace(test_set="passing1"), world=world, faults=faults)
+    assert len(result.requests) <= MOST_REQUESTS
+    assert "# 6 runs: " in result.workflow
+
+
+def test_hiccups_are_retried(run_init: Callable[..., Result]) -> None:
+    result = run_init(faults=["GET /agents #1 -> 503", "GET /runs #1 -> reset-after"])
+    assert "# 3 runs: " in result.workflow
+
+
+@pytest.mark.parametrize(
+    ("files", "path"),
+    [
+        ({".gitlab-ci.yml": "test: {}\n"}, ".gitlab/voice-gate.yml"),
+        ({"bitbucket-pipelines.yml": "x"}, "bitbucket-pipelines.voice-gate.yml"),
+        ({".circleci/config.yml": "x"}, ".circleci/voice-gate.yml"),
+        ({".buildkite/pipeline.yml": "x"}, ".buildkite/voice-gate.yml"),
+        ({".buildkite/template.sh": "x"}, ".buildkite/pipeline.yml"),
+        ({"Jenkinsfile": "x"}, "Jenkinsfile.voice-gate"),
+        ({"azure-pipelines.yml": "x"}, "azure-pipelines.voice-gate.yml"),
+        ({".github/workflows/ci.yml": "x"}, FIRST),
+        ({".github/workflows/ci.yml": "x", "Jenkinsfile": "x"}, FIRST),
+        ({"README.md": "x"}, FIRST),
+    ],
+)
+def test_system_is_found_by_its_files(files: dict[str, str], path: str, run_init: Callable[..., Result]) -> None:
+    result = run_init(files=files)
+    assert (result.code, list(result.files)) == (0, [path])
+    assert f"Wrote {path}." in result.log
+
+
+def test_lines_to_add_are_shown(run_init: Callable[..., Result], golden: Callable[..., None]) -> None:
+    for starter in STARTERS:
+        if starter.beside:
+            result = run_init(CHOSEN._replace(system=starter.word), files={starter.path: "x"})
+            golden(f"init/{starter.word}/log-beside.txt", result.log)
+            (Path.cwd() / starter.beside).unlink()
+            (Path.cwd() / starter.path).unlink()
+
+
+@pytest.mark.parametrize(
+    ("origin", "path"),
+    [
+        ("git@gitlab.example.com:acme/voice.git", ".gitlab-ci.yml"),
+        ("https://bitbucket.org/acme/voice", "bitbucket-pipelines.yml"),
+        ("https://dev.azure.com/acme/voice/_git/voice", "azure-pipelines.yml"),
+        ("git@github.com:acme/voice.git", FIRST),
+        ("https://git.example.com/acme/voice", FIRST),
+    ],
+)
+def test_system_is_found_by_origin_and_written_at_the_top(
+    origin: str, path: str, run_init: Callable[..., Result], tmp_path: Path
+) -> None:
+    for command in (["init", "--quiet"], ["remote", "add", "origin", origin]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)  # noqa: S607
+    (tmp_path / "src").mkdir()
+    result = run_init(directory="src")
+    assert list(result.files) == [path]
+
+
+def test_existing_file_is_not_overwritten(run_init: Callable[..., Result]) -> None:
+    result = run_init(files={FIRST: "mine"})
+    assert (result.code, result.files, result.requests) == (2, {}, [])
+    assert result.log == f'Error: "{FIRST}" exists, and init overwrites no file. Name another one with --path.\n'
+    result = run_init(CHOSEN._replace(path="ci/gate.yml"), files={FIRST: "mine"})
+    assert list(result.files) == ["ci/gate.yml"]
+
+
+@pytest.mark.parametrize("path", ["../gate.yml", "/etc/gate.yml", "out/gate.yml", ".github"])
+def test_path_leads_out_of_no_repository(path: str, run_init: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path.parent)
+    (tmp_path / ".github").mkdir()
+    result = run_init(CHOSEN._replace(path=path))
+    assert (result.code, result.files) == (2, {})
+    assert result.log.splitlines()[-1].startswith("Error: ")
+
+
+def test_linked_directory_of_workflows_is_refused(run_init: Callable[..., Result], tmp_path: Path) -> None:
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / ".github").symlink_to(elsewhere)
+    result = run_init()
+    assert (result.code, list(elsewhere.iterdir())) == (2, [])
+
+
+def test_unknown_system_is_refused(run_init: Callable[..., Result]) -> None:
+    result = run_init(CHOSEN._replace(system="gitlb"))
+    assert (result.code, result.files) == (2, {})
+    assert result.log == (
+        "Error: --system must be github, gitlab, bitbucket, circleci, buildkite, jenkins or azure; "
+        'got "gitlb"; did you mean gitlab?\n'
+    )
+
+
+def test_wrong_address_is_refused(run_init: Callable[..., Result]) -> None:
+    result = run_init(env={"INPUT_API_BASE_URL": "ftp://coval"})
+    assert (result.code, result.files) == (2, {})
+
+
+def test_workspace_is_part_of_the_workflow(run_init: Callable[..., Result]) -> None:
+    result = run_init(CHOSEN._replace(system="bitbucket"), env={"INPUT_WORKSPACE_ID": "ws1"})
+    assert result.workflow.count("export INPUT_WORKSPACE_ID='ws1'\n") == 2  # for the post step, too
+    assert all(request.headers["x-coval-workspace-id"] == "ws1" for request in result.requests)
+
+
+def test_key_is_masked(run_init: Callable[..., Result], clock: VirtualClock) -> None:
+    """Not even a person who gives the key as a name gets it into a file."""
+    result = run_init(CHOSEN._replace(agent=f"{KEY} x"), world=World(clock.time))
+    assert MASK in result.log

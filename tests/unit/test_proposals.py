@@ -1,0 +1,245 @@
+"""Proposed thresholds: they can be read, the runs that they come from pass them, and no foreign text gets out."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from coval_gate.ci.starters import STARTERS, Setting, Starter, render
+from coval_gate.config.fields import Allowance
+from coval_gate.config.inputs import parse_inputs
+from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.coval.resources import Listed, MetricDefinition
+from coval_gate.init.command import _criteria, _id_setting
+from coval_gate.init.lookups import AGENT, PERSONA, TEST_SET, Choice
+from coval_gate.init.proposals import GUESS, Proposal, bound_of, guess, plain, propose, rounded, usable
+from coval_gate.judge.criteria import Criteria
+from coval_gate.judge.gate import judge
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.results import Metric, RunResult, Simulation, Target
+from hostile import HOSTILE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.model.results import Value
+
+LESS, MORE, YES = Target("lte", upper=2.0), Target("gte", upper=4.0), Target("in", values=("YES",))
+ID = "metric00000000000000001"
+DANGEROUS = re.compile(r"""[$`\\{}\[\]!@&*|';]""")  # in foreign text: expressions, shells, ends of quotes
+
+
+def run_of(values: Sequence[Value | None], name: str = "Latency", id_: str = ID, number: int = 1) -> RunResult:
+    """Return a run with one metric; None is the value of a conversation that failed."""
+    ids = [f"{number}-{place}" for place in range(len(values))]
+    return RunResult(
+        f"run{number}",
+        tuple(
+            Simulation(simulation, "FAILED" if value is None else "COMPLETED", f"case{place}")
+            for place, (simulation, value) in enumerate(zip(ids, values, strict=True))
+        ),
+        metrics=(Metric(id_, name, {one: value for one, value in zip(ids, values, strict=True) if value is not None}),),
+    )
+
+
+def lines_of(runs: Sequence[Sequence[Value | None]], target: Target | None = None, **definition: Any) -> list[str]:
+    """Return the lines that runs with one metric suggest."""
+    results = [run_of(values, number=number) for number, values in enumerate(runs)]
+    metric = MetricDefinition(ID, "Latency", target=target)._replace(**definition)
+    return [str(line) for line in propose(usable(results), {ID: metric}).lines]
+
+
+@pytest.mark.parametrize(
+    ("runs", "target", "lines"),
+    [
+        (
+            [[1.9, 2.1], [2.0, 2.2], [2.2, 2.4]],
+            LESS,
+            ["Latency: avg <= 2.6  # 3 runs: 2 to 2.3 s"],
+        ),
+        ([[4.5], [4.4]], MORE, ["Latency: avg >= 3.5  # 2 runs: 4.4 to 4.5 s"]),
+        ([[3.0]], Target("bt", upper=5.0, lower=1.0), ["Latency: avg <= 3.6  # 1 run: 3 s", "Latency: avg >= 2.4"]),
+        ([[3.0]] * 9, None, ["? Latency: avg <= 3.2  # 9 runs: 3 s. Coval does not say", "? Latency: avg >= 2.8  #"]),
+        (
+            [["YES"] * 9 + ["NO"]] * 8,
+            YES,
+            ["Latency: rate(YES) >= 80%  # 8 runs: 90% of 80 conversations", "pass_rate"],
+        ),
+        ([["YES"] * 10] * 8, YES, ["Latency: rate(YES) >= 95%  # 8 runs: 100% of 80 conversations", "pass_rate"]),
+        ([["YES"] * 7 + [None] * 3, ["YES"] * 10], YES, ["Latency: rate(YES) >= 65%", "pass_rate", "completed_rate"]),
+        ([["billing"]], None, ["completed_rate >= 5%  # 1 run: 100% of 1 conversation"]),
+    ],
+)
+def test_proposed_lines(runs: list[list[Value | None]], target: Target | None, lines: list[str]) -> None:
+    proposed = lines_of(runs, target, unit="s")
+    assert len(proposed) >= len(lines)
+    assert [line for line, wanted in zip(proposed, lines, strict=False) if not line.startswith(wanted)] == []
+
+
+def test_definition_says_that_delays_should_be_small() -> None:
+    assert lines_of([[1.0]], wants_less=True) == ["Latency: avg <= 1.2  # 1 run: 1"]
+
+
+def test_failed_conversations_set_the_allowance() -> None:
+    proposal = propose(usable([run_of([1.0] * 9 + [None])] * 4), {})
+    assert proposal.max_failed == "25%"
+    assert str(proposal.lines[-1]) == "completed_rate >= 75%  # 4 runs: 90% of 40 conversations"
+
+
+@pytest.mark.parametrize("run", [RunResult("r", ()), run_of([None]), run_of([1.0, None, None])])
+def test_run_that_mostly_failed_teaches_nothing(run: RunResult) -> None:
+    assert usable([run]) == ()
+
+
+def test_mutations_teach_nothing() -> None:
+    run = run_of([1.0, 9.0])
+    mutated = run._replace(simulations=(run.simulations[0], run.simulations[1]._replace(mutation="Slow")))
+    assert [str(line) for line in propose(usable([mutated]), {ID: MetricDefinition(target=LESS)}).lines][:1] == [
+        "Latency: avg <= 1.2  # 1 run: 1"
+    ]
+
+
+def test_runs_before_a_metric_was_added_do_not_count() -> None:
+    assert len(usable([run_of([1.0]), run_of([2.0], id_="other")])) == 1
+
+
+def test_metrics_of_one_name_are_written_by_id() -> None:
+    first, second = run_of([1.0], id_="first"), run_of([2.0], id_="second")
+    run = first._replace(metrics=first.metrics + second.metrics)
+    lines = [str(line) for line in propose(usable([run]), {"first": MetricDefinition(target=LESS)}).lines]
+    assert lines[0] == "first: avg <= 1.2  # Latency. 1 run: 1"
+    assert lines[1].startswith("? second: avg <= 2.4  # Latency. 1 run: 2. ")
+
+
+def test_line_that_could_not_be_judged_is_advisory() -> None:
+    run = run_of([1.0, 1.0])
+    metric = run.metrics[0]._replace(values={"1-0": 1.0})
+    (line, *_) = propose(usable([run._replace(metrics=(metric,))]), {ID: MetricDefinition(target=LESS)}).lines
+    assert (line.advisory, "could be judged" in line.reason) == (True, True)
+
+
+numbers = st.floats(-1e100, 1e100) | st.floats(0, 5) | st.integers(0, 5).map(float)
+values = st.lists(numbers | st.sampled_from(["YES", "NO", "UNKNOWN"]) | st.none(), min_size=1, max_size=8)
+targets = st.sampled_from(
+    [None, LESS, MORE, YES, Target("in", values=("YES", "a, b")), Target("bt", 3.0, 1.0), Target("")]
+)
+
+
+@given(st.lists(values | st.lists(numbers, min_size=1, max_size=8), min_size=1, max_size=6), targets, st.booleans())
+def test_runs_pass_what_they_suggest(runs: list[list[Value | None]], target: Target | None, wants_less: bool) -> None:
+    results = usable([run_of(run, number=number) for number, run in enumerate(runs)])
+    if not results:
+        return
+    definition = MetricDefinition(ID, "Latency", target=target, wants_less=wants_less)
+    proposal = propose(results, {ID: definition})
+    assert proposal.lines
+    text = "\n".join(map(str, proposal.lines))
+    thresholds = parse_thresholds(text)
+    inputs, problems = parse_inputs({"INPUT_THRESHOLDS": text, "INPUT_MAX_FAILED_SIMULATIONS": proposal.max_failed})
+    assert (len(thresholds), problems) == (len(proposal.lines), [])
+    for result in results:
+        metrics = tuple(metric._replace(target=target) for metric in result.metrics)
+        judgement = judge(result._replace(metrics=metrics), Criteria.from_inputs(inputs))
+        assert judgement.verdict is Verdict.PASSED, text
+
+
+@given(st.floats(-1e100, 1e100).filter(lambda value: abs(value) > 1e-100 or value == 0), st.booleans())
+@example(9.99, True)
+@example(-0.0, True)
+def test_rounded_number_is_short_and_on_the_safe_side(value: float, up: bool) -> None:
+    text = rounded(value, up=up)
+    (threshold,) = parse_thresholds(f"m: avg <= {text}")
+    short = Decimal(text)
+    assert (short >= Decimal(repr(value))) if up else (short <= Decimal(repr(value)))
+    assert abs(threshold.bound.number - value) <= abs(value) * 0.1 + 1e-300
+
+
+@given(st.lists(numbers, min_size=1, max_size=10), st.booleans())
+def test_bound_lets_every_observation_pass(observations: list[float], up: bool) -> None:
+    bound = float(bound_of(observations, up=up))
+    assert bound >= max(observations) if up else bound <= min(observations)
+
+
+foreign = st.text(max_size=40) | st.sampled_from(
+    [
+        *HOSTILE,
+        "${{ secrets.COVAL_API_KEY }}",
+        "a: b # c",
+        "'''",
+        "*/",
+        "x\n- run: evil",
+        '"',
+        "pass_rate >= 1%",
+        "$(id)",
+    ]
+)
+
+
+def settings_of(name: str, id_: str, unit: str) -> tuple[Proposal, list[Setting]]:
+    """Return what `init` writes if everything that Coval names has this name."""
+    run = run_of([1.0, 2.0], name=name, id_=id_)
+    definition = MetricDefinition(id_, name, target=LESS, unit=plain(unit))
+    proposal = propose(usable([run]), {id_: definition})
+    candidates = (Listed("a1", name), Listed("a2", name))
+    choices = [Choice(AGENT, "id1", name), Choice(PERSONA, candidates=candidates), Choice(TEST_SET, "12345678", name)]
+    return proposal, [*map(_id_setting, choices), *_criteria(proposal)]
+
+
+@given(foreign, st.sampled_from([ID, "${{ x }}", "a b", "'; id"]), foreign)
+def test_foreign_text_stays_where_it_is_written(name: str, id_: str, unit: str) -> None:
+    proposal, settings = settings_of(name, id_, unit)
+    thresholds = [threshold.text for threshold in parse_thresholds("\n".join(map(str, proposal.lines)))]
+    for starter in STARTERS:
+        text = render(starter, settings)
+        harmless = render(starter, settings_of("Latency", ID, "s")[1])
+        assert skeleton(text) == skeleton(harmless), starter.word
+        inputs = inputs_in(starter, text)
+        assert [threshold.text for threshold in parse_thresholds(inputs["THRESHOLDS"])] == thresholds
+        assert (inputs["AGENT_ID"], inputs["PERSONA_ID"], inputs["TEST_SET_ID"]) == ("id1", "", "12345678")
+
+
+def skeleton(text: str) -> list[str]:
+    """Return the lines of a file without what comes from Coval: comments, and lines of thresholds."""
+    lines = (re.split(r" # | // ", line)[0] for line in text.splitlines())
+    return [line for line in lines if not re.search(r"avg|rate|^ *(#|//) - ", line)]
+
+
+def inputs_in(starter: Starter, text: str) -> dict[str, str]:
+    """Return the inputs that a file sets, as its own reader sees them."""
+    if starter.word == "jenkins":
+        found = re.findall(r"INPUT_(\w+) = (?:'''(.*?)'''|'([^'\n]*)')", text, re.DOTALL)
+        return {name: long or short for name, long, short in found}
+    content = YAML(typ="safe").load(text)
+    if starter.word == "bitbucket":
+        (entry,) = content["pipelines"]["pull-requests"]["**"]
+        found = re.findall(r"INPUT_(\w+)='([^']*)'", entry["step"]["script"][1])
+        return dict(found)
+    return {name.removeprefix("INPUT_").upper(): value for name, value in strings_in(content)}
+
+
+def strings_in(content: object) -> list[tuple[str, str]]:
+    """Return all entries of mappings whose value is a text."""
+    if isinstance(content, dict):
+        own = [(str(name), value) for name, value in content.items() if isinstance(value, str)]
+        return own + [pair for value in content.values() for pair in strings_in(value)]
+    return [pair for value in content for pair in strings_in(value)] if isinstance(content, list) else []
+
+
+@given(foreign)
+def test_plain_text_has_no_character_with_a_meaning(text: str) -> None:
+    assert not DANGEROUS.search(plain(text))
+    assert not re.search(r"[\"#<>=?^~\n\r]", plain(text))
+    assert plain(plain(text)) == plain(text)
+
+
+def test_guess_says_that_it_is_one() -> None:
+    proposal = guess("there was no API key")
+    assert str(proposal.lines[0]) == f"{GUESS}  # a guess: there was no API key; it needs metrics with targets"
+    assert parse_inputs({"INPUT_THRESHOLDS": str(proposal.lines[0])})[1] == []
+    assert Allowance(0) == parse_inputs({})[0].max_failed_simulations
