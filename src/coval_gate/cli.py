@@ -24,7 +24,7 @@ from coval_gate.config.file import LARGEST, NAME, PYPROJECT, beside_file, read_c
 from coval_gate.config.inputs import ALL_MODES, CONNECTION, KEY_VARIABLE, declared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TextIO
 
     from coval_gate.base.clock import Clock
@@ -45,6 +45,7 @@ COMMANDS: Final = {
 }
 SECRETS: Final = ("api_key", "github_token")
 OURS: Final = (*SECRETS, "mode", "run_id")  # inputs that are no flags
+CONNECTED: Final = ("post", "init")  # commands that need nothing but a connection
 TAKEN: Final = {"wait": "RUN", "cancel": "RUN"}  # what the argument of a command is
 KEY_ADVICE: Final = (
     f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file, "
@@ -96,6 +97,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     from coval_gate.base.runtime import Runtime  # brings requests, which a help does not need
 
     runtime = Runtime(environ=environ, stdout=stdout, clock=clock)
+    if options.command == "init":
+        from coval_gate.init.command import Options, init
+
+        return init(runtime, Options(**{name: getattr(options, name) for name in Options._fields}), _asker(environ))
     if options.command == "post":
         from coval_gate.post import post
 
@@ -117,7 +122,7 @@ def _flags_of(command: str) -> Iterator[Input]:
     """Yield the inputs that are flags of a command: those that have an effect there. A plan has those of `run`."""
     mode = "run" if command == "plan" else command
     for declaration in declared():
-        of_command = mode in declaration.modes or (command == "post" and declaration.group == CONNECTION)
+        of_command = mode in declaration.modes or (command in CONNECTED and declaration.group == CONNECTION)
         if of_command and declaration.name not in OURS:
             yield declaration
 
@@ -127,6 +132,11 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given, allow_abbrev=False, formatter_class=_formatter, add_help=False)
+
+    @property
+    def flags(self) -> list[str]:
+        """Every flag, in each of its forms."""
+        return [flag for action in self._actions for flag in action.option_strings]
 
     def error(self, message: str) -> NoReturn:
         where = self.prog.removeprefix(PROGRAM).strip()
@@ -155,7 +165,7 @@ def _parse(arguments: Sequence[str], stdout: TextIO) -> argparse.Namespace | Non
     _refuse_secrets(rest)
     options, unknown = parser.parse_known_args(rest)
     if unknown:
-        raise UsageError(_about(name, unknown))
+        raise UsageError(_about(name, unknown, parser.flags))
     options.command = name
     return options
 
@@ -191,6 +201,8 @@ def _parser_of(command: str) -> _Parser:
             group.add_argument(
                 "--key-file", metavar="PATH", help=f"A file with the API key, instead of {KEY_VARIABLE}."
             )
+    if command == "init":
+        _add_init(parser)
     if command in ("run", "wait"):
         parser.add_argument("--open", action="store_true", help="Open the HTML report. Requires --html-path.")
     parser.add_argument("-h", "--help", action="store_true", help="Show this.")
@@ -209,6 +221,34 @@ def _add(group: argparse._ArgumentGroup, declaration: Input) -> None:
         group.add_argument(flag, action="append", metavar="VALUE", **given)
     else:
         group.add_argument(flag, metavar="VALUE", **given)
+
+
+def _add_init(parser: _Parser) -> None:
+    from coval_gate.ci.starters import WORDS
+
+    add = parser.add_argument
+    add("--yes", action="store_true", help="Ask nothing; leave a marked place where there is a choice.")
+    add("--system", choices=sorted(WORDS), default="", help="The CI system. Default: the one that is found.")
+    for name in ("agent", "persona", "test_set"):
+        add(flag_of(name), default="", metavar="VALUE", help=f"The {name.replace('_', ' ')}, by id or by name.")
+    add("--path", default="", metavar="PATH", help="The file to write. Default: the system's own.")
+
+
+def _asker(environ: Mapping[str, str]) -> Callable[[str, Sequence[str]], str] | None:
+    """Return the function that asks a person; None where nobody can answer."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()) or environ.get("CI"):
+        return None
+
+    def ask(question: str, answers: Sequence[str]) -> str:
+        print(question)  # noqa: T201
+        for number, answer in enumerate(answers, 1):
+            print(f"  {number}  {answer}")  # noqa: T201
+        while True:
+            chosen = input("Number: ").strip()
+            if chosen.isdecimal() and 1 <= int(chosen) <= len(answers):
+                return answers[int(chosen) - 1]
+
+    return ask
 
 
 def _help(name: str) -> str:
@@ -238,7 +278,7 @@ def _refuse_secrets(arguments: Sequence[str]) -> None:
             raise UsageError(f"there is no flag {flag}: {KEY_ADVICE}.")
 
 
-def _about(command: str, unknown: Sequence[str]) -> str:
+def _about(command: str, unknown: Sequence[str], flags: Sequence[str]) -> str:
     """Return what is wrong with an argument that the command does not know."""
     flag = next((argument.partition("=")[0] for argument in unknown if argument.startswith("-")), "")
     if not flag:
@@ -247,8 +287,7 @@ def _about(command: str, unknown: Sequence[str]) -> str:
     if others:
         modes = in_words([mode for mode in ALL_MODES if mode in others[0].modes])
         return f"{command}: {flag} has no effect here; it is a flag of {modes}."
-    flags = [form for declaration in _flags_of(command) for form in _forms(declaration)]
-    return f"{command}: there is no flag {flag}{_meant(flag, [*flags, '--key-file'])}"
+    return f"{command}: there is no flag {flag}{_meant(flag, flags)}"
 
 
 def _forms(declaration: Input) -> tuple[str, ...]:

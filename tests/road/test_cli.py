@@ -11,6 +11,7 @@ import pytest
 
 from coval_gate.cli import COMMANDS, OURS, flag_of, main
 from coval_gate.config.inputs import ALL_MODES, declared
+from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, KEY, VirtualClock
@@ -117,6 +118,8 @@ def test_local_run_is_of_no_branch_and_is_not_promoted(command: Command, world: 
         (["run", "--treshold", "a"], "run: there is no flag --treshold; did you mean --threshold?"),
         (["run", "--agent", "a"], "run: there is no flag --agent; did you mean --agent-id?"),
         (["launch", "--threshold", "a"], "launch: --threshold has no effect here; it is a flag of run and wait."),
+        (["init", "--sytem", "gitlab"], "init: there is no flag --sytem; did you mean --system?"),
+        (["init", "--threshold", "a"], "init: --threshold has no effect here; it is a flag of run and wait."),
         (["rnu"], "there is no command 'rnu'; did you mean run?"),
         (["run", "now"], "run: takes no argument 'now'."),
         (["wait"], "wait: the following arguments are required: RUN."),
@@ -200,7 +203,7 @@ class TestFile:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_is_for_people(command: Command, server: Server, name: str) -> None:
-    if name in ("init", "demo"):
+    if name == "demo":
         pytest.skip("has a help of its own")
     code, text, _ = command(name, "--help")
     assert code == 0
@@ -225,3 +228,12 @@ def test_overview_and_version(command: Command) -> None:
         code, text, _ = command(*arguments)
         assert code == 0
         assert all(re.search(rf"^  {name} ", text, re.MULTILINE) for name in COMMANDS)
+
+
+def test_init_writes_a_workflow_that_the_command_can_run(command: Command) -> None:
+    code, log, _ = command("init", "--yes", "--system", "github", "--agent", "Front desk")
+    assert code == 0, log
+    assert "Wrote .github/workflows/voice-gate.yml." in log
+    assert f'agent_id: "{AGENT_ID}" # Front desk' in Path(".github/workflows/voice-gate.yml").read_text()
+    code, log, _ = command("init", "--yes", "--system", "github")
+    assert code == 2
