@@ -64,6 +64,7 @@ class Context(NamedTuple):
     job: str = ""
     matrix: Matrix = NO_MATRIX  # distinguishes jobs of one name; the runner has no variable for it
     step: str = ""
+    instance: str = ""  # distinguishes steps of this workflow run if names do not; another one in each workflow run
     server_url: str = ""
     ref: str = ""  # the branch or tag that triggered the workflow
     branch: str = ""  # the branch whose newest commit is tested; empty for a pull request, and for a tag

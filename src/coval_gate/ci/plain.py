@@ -47,11 +47,17 @@ class PlainHost(Console):
         from coval_gate.ci.systems import context_in, system_in
 
         system = system_in(self._environ)
-        if system:
-            return context_in(system, self._environ)
+        context = context_in(system, self._environ) if system else None
+        if context and context.sha and context.repository:
+            return context
         from coval_gate.ci.git import read_git
 
-        return read_git()
+        here = read_git()
+        if not context:
+            return here
+        if not context.repository:
+            context = context._replace(server_url=here.server_url, repository=here.repository)
+        return context._replace(sha=context.sha or here.sha)
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:  # noqa: ARG002
         return [Page(page, NO_REPOSITORY) for page in wanted_pages(inputs)]
