@@ -168,6 +168,14 @@ class Annotation(NamedTuple):
     file: str = ""
 
 
+class Figure(NamedTuple):
+    """A number that a page shows: a count, a percentage from 0 to 100, or seconds."""
+
+    name: str
+    value: float
+    kind: Literal["count", "percentage", "duration"] = "count"
+
+
 class PageText(NamedTuple):
     """The contents of a page. The host puts the state into its own words.
 
@@ -184,6 +192,7 @@ class PageText(NamedTuple):
     annotations: tuple[Annotation, ...] = ()
     references: tuple[str, ...] = ()
     sha: str = ""
+    figures: tuple[Figure, ...] = ()
 
 
 class Page:
@@ -248,7 +257,7 @@ class Host(Protocol):
         """Return the context that the step runs in."""
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
-        """Return the pages that the inputs request, in the order of `wanted_pages`."""
+        """Return the pages that the inputs request, in the order of `wanted_pages`, and those that it always shows."""
 
     def log(self, text: str = "") -> None:
         """Write one line."""

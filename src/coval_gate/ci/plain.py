@@ -107,6 +107,15 @@ class PlainHost(Console):
         pass
 
 
+class BitbucketHost(PlainHost):
+    """Bitbucket Pipelines. It always shows a report on the commit, which needs no input and no token."""
+
+    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
+        from coval_gate.ci.bitbucket import reports_of
+
+        return [*super().pages(inputs, context, runtime), *reports_of(self, self._environ, inputs, runtime)]
+
+
 def _is_open(state: str) -> bool:
     """Return whether an entry of the state is not done."""
     entries = json_in(state)
@@ -114,7 +123,8 @@ def _is_open(state: str) -> bool:
 
 
 def detect_host(runtime: Runtime) -> Host:
-    """Return GitHub's runner, also on Gitea, Forgejo and act, or else a plain terminal."""
+    """Return GitHub's runner, also on Gitea, Forgejo and act, Bitbucket's, or else a plain terminal."""
     if runtime.environ.get("GITHUB_ACTIONS") == "true":
         return GitHubHost(runtime.environ, runtime.stdout, runtime.randomness)
-    return PlainHost(runtime.stdout, runtime.environ)
+    host = BitbucketHost if runtime.environ.get("BITBUCKET_BUILD_NUMBER") else PlainHost
+    return host(runtime.stdout, runtime.environ)
