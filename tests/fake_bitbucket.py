@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import requests
 
 ROOT = "http://api.bitbucket.org/2.0/repositories/acme/voice-agent/commit/"
-PATH = re.compile(rf"{re.escape(ROOT)}([0-9a-f]{{40}})/reports/([\w.-]+)(/annotations)?")
+PATH = re.compile(rf"{re.escape(ROOT)}([0-9a-f]{{12,40}})/reports/([\w.-]+)(/annotations)?")
 NOWHERE = "http://127.0.0.1:1"  # a port that nothing listens on
 LIMITS = {"title": 450, "details": 2000, "reporter": 450, "link": 2000, "summary": 450, "external_id": 450}
 REPORT = {"title", "details", "report_type", "reporter", "link", "result", "data"}

@@ -271,6 +271,12 @@ def test_odd_names_of_the_repository_are_not_sent(env: dict[str, str], run_step:
     assert "Skipping code insights: BITBUCKET_WORKSPACE and BITBUCKET_REPO_SLUG do not name a repository." in step.log
 
 
+def test_shortened_commit_of_a_pull_request_is_reported_on(run_step: RunStep) -> None:
+    with FakeBitbucket() as bitbucket:
+        run_step(session_with(localhost=bitbucket.url), env={"BITBUCKET_COMMIT": SHA[:12], "BITBUCKET_PR_ID": "42"})
+    assert [sha for sha, _ in bitbucket.reports] == [SHA[:12]]
+
+
 def test_other_pages_are_left_out(run_step: RunStep) -> None:
     with FakeBitbucket() as bitbucket:
         step = run_step(session_with(localhost=bitbucket.url), comment="always", commit_status="Voice")

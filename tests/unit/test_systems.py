@@ -279,8 +279,8 @@ def test_page_of_the_run() -> None:
     assert read("Jenkins", {"BUILD_URL": "javascript:alert()"}).run_url == ""
 
 
-@pytest.mark.parametrize("commit", ["HEAD", "main", "-rf", "x" * 40, SHA.upper(), "5be3a1b"])
-def test_only_a_whole_hash_is_a_commit(commit: str) -> None:
+@pytest.mark.parametrize("commit", ["HEAD", "main", "-rf", "x" * 40, SHA.upper(), "5be3a1", "a" * 65])
+def test_only_a_hash_is_a_commit(commit: str) -> None:
     assert read("Buildkite", {"BUILDKITE_COMMIT": commit}).sha == ""
 
 
@@ -307,6 +307,10 @@ def test_repository_and_commit_come_from_git_where_no_variable_has_them(
     context = PlainHost(io.StringIO(), environ).context()
     assert (context.server_url, context.repository) == ("https://github.com", "acme/voice-agent")
     assert (context.branch, context.is_local, len(context.sha)) == ("main", False, 40)
+    short = JOBS["Bitbucket"][0] | {"BITBUCKET_COMMIT": context.sha[:12]}
+    assert PlainHost(io.StringIO(), short).context().sha == context.sha, "as in a pull request"
+    unknown = short | {"BITBUCKET_COMMIT": "0123456789ab"}
+    assert PlainHost(io.StringIO(), unknown).context().sha == "0123456789ab"
 
 
 @pytest.mark.parametrize(
