@@ -283,3 +283,50 @@ def test_other_pages_are_left_out(run_step: RunStep) -> None:
     assert step.exit_code == 0
     assert "Skipping comment and commit status: the job has no GitHub repository." in step.log
     assert bitbucket.results == ["PENDING", "PASSED"]
+
+
+@pytest.mark.parametrize(("uuid", "runs"), [(BITBUCKET["BITBUCKET_STEP_UUID"], 1), ("{another-step}", 2)])
+def test_later_attempt_continues_the_run_of_its_own_step_only(
+    uuid: str, runs: int, run_step: RunStep, clock: VirtualClock
+) -> None:
+    world = World(clock.time)
+    clock.at(30, kill)
+    with pytest.raises(Killed):
+        run_step(session_with(), world=world)
+    again = {"BITBUCKET_STEP_RUN_NUMBER": "2", "BITBUCKET_STEP_UUID": uuid}
+    assert run_step(session_with(), world=world, env=again).exit_code == 0
+    assert len(world.runs) == runs
+    assert [record.status(clock.time()) for record in world.runs] == ["COMPLETED"] * runs
+
+
+def test_newer_pipeline_supersedes_the_run_of_an_older_one(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    clock.at(30, kill)
+    with pytest.raises(Killed):
+        run_step(session_with(), world=world)
+    newer = {"BITBUCKET_BUILD_NUMBER": "18", "BITBUCKET_STEP_UUID": "{step-of-18}", "BITBUCKET_COMMIT": "6" * 40}
+    run_step(session_with(), world=world, env=newer, supersede="true")
+    assert [record.status(clock.time()) for record in world.runs] == ["CANCELLED", "COMPLETED"]
+
+
+def test_interrupted_step_still_reports(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    clock.at(30, clock.interrupt)
+    with FakeBitbucket() as bitbucket:
+        step = run_step(session_with(localhost=bitbucket.url), world=world)
+    assert step.exit_code == 1
+    assert [record.status(clock.time()) for record in world.runs] == ["CANCELLED"]
+    assert bitbucket.results == ["PENDING", "FAILED"]
+    assert only(bitbucket).fields["details"].startswith("🚫 Cancelled")
+
+
+def test_step_that_waits_reports_on_the_commit_of_its_run(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    with FakeBitbucket() as bitbucket:
+        session = session_with(localhost=bitbucket.url)
+        run_step(session, world=world, mode="launch")
+        (record,) = world.runs
+        later = {"BITBUCKET_BUILD_NUMBER": "18", "BITBUCKET_COMMIT": "6" * 40}
+        step = run_step(session, world=world, env=later, mode="wait", run_id=record.run_id)
+    assert step.exit_code == 0
+    assert only(bitbucket).fields["result"] == "PASSED"
