@@ -36,6 +36,7 @@ REPORTS = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
 RUNS = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
 MIGRATION = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+EXAMPLES = sorted(ROOT.glob("examples/*.yml"))  # workflows of GitHub
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
@@ -98,7 +99,9 @@ def test_picture_shows_example_on_test_set_that_readme_names() -> None:
     assert [threshold.text for threshold in given] == [threshold.text for threshold in shown]
 
 
-@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("examples/*"))], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*PAGES, *sorted(path for path in ROOT.glob("examples/**/*") if path.is_file())], ids=lambda page: page.name
+)
 def test_no_line_but_rows_of_tables_is_longer_than_128_characters(page: Path) -> None:
     lines = page.read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if len(line) > 128 and not line.startswith(("|", "> |", "  ✗ "))] == []
@@ -106,10 +109,10 @@ def test_no_line_but_rows_of_tables_is_longer_than_128_characters(page: Path) ->
 
 def test_readme_lists_every_example() -> None:
     listed = re.findall(r"\]\(examples/(\S+)\)", section(README, "Use it"))
-    assert sorted(listed) == sorted(path.name for path in (ROOT / "examples").iterdir())
+    assert sorted(listed) == sorted(path.name for path in EXAMPLES)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").iterdir()), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_begins_with_its_purpose(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     head = lines[: lines.index("")]
@@ -118,7 +121,7 @@ def test_example_begins_with_its_purpose(path: Path) -> None:
     assert {"When to use it:", "It needs"} <= set(re.findall(r"When to use it:|It needs", "\n".join(head)))
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").iterdir()), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_sets_inputs_that_exist(path: Path) -> None:
     """GitHub only warns about an input that an action does not have."""
     jobs = YAML(typ="safe").load(path.read_text(encoding="utf-8"))["jobs"]

@@ -32,6 +32,7 @@ SHOWN = {
     "summary": FAILING + TOLERATED + PASSED,
     "check": FAILING + TOLERATED + PASSED,
     "comment": FAILING + TOLERATED,
+    "insights": FAILING,
     "log": FAILING,
     "digest": FAILING,
     "outputs": [],

@@ -102,9 +102,9 @@ def wrapped(draw: st.DrawFn) -> str:
 def shown_in(report: Report) -> dict[str, str]:
     """Return what each format shows, as one text."""
     shown = {face.name: face.render(report) for face in FORMATS}
-    log, check = shown["log"], shown["check"]
+    log, check, insights = shown["log"], shown["check"], shown["insights"]
     lines = (*log.lines, *log.worst_lines(), *log.simulation_lines(after=0))
-    annotations = [*log.annotations(10), *check.annotations]
+    annotations = [*log.annotations(10), *check.annotations, *insights.annotations]
     texts = {
         "log": "\n".join(lines),
         "annotations": "\n".join(f"{annotation.title}\n{annotation.message}" for annotation in annotations),
@@ -112,6 +112,7 @@ def shown_in(report: Report) -> dict[str, str]:
         "outputs": "\n".join(shown["outputs"].values()),
         "status": f"{shown['status'].title}\n{shown['status'].link}",
         "comment": shown["comment"].summary,
+        "insights": f"{insights.title}\n{insights.summary}\n{insights.link}",
     }
     return shown | texts
 

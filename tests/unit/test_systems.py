@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.ci.git import read_git
+from coval_gate.ci.plain import PlainHost
 from coval_gate.ci.systems import SYSTEMS, context_in, repository_of, system_in
 from coval_gate.coval.launch import LaunchRequest
 from coval_gate.runs.tags import branch_tag, tags_for
@@ -43,6 +45,7 @@ JOBS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {
             "CI": "true", "BITBUCKET_BUILD_NUMBER": "17", "BITBUCKET_STEP_RUN_NUMBER": "1", "BITBUCKET_COMMIT": SHA,
             "BITBUCKET_GIT_HTTP_ORIGIN": "http://bitbucket.org/acme/voice-agent", "BITBUCKET_BRANCH": "main",
+            "BITBUCKET_REPO_FULL_NAME": "acme/voice-agent", "BITBUCKET_STEP_UUID": "{5a50dd52-5ab7-4225-831c}",
         },
         {"BITBUCKET_BRANCH": "topic", "BITBUCKET_PR_ID": "42"},
     ),
@@ -51,7 +54,8 @@ JOBS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "CI": "true", "CIRCLECI": "true", "CIRCLE_REPOSITORY_URL": "git@github.com:acme/voice-agent.git",
             "CIRCLE_SHA1": SHA, "CIRCLE_BRANCH": "main", "CIRCLE_JOB": "evaluate", "CIRCLE_NODE_INDEX": "0",
             "CIRCLE_PIPELINE_ID": "4e1ffd3b-c260-43db-a66c-8766eaf7fc88",
-            "CIRCLE_WORKFLOW_JOB_ID": "476fa7ff-7534-440f-9a65-a2779170d344",
+            "CIRCLE_WORKFLOW_JOB_ID": "476fa7ff-7534-440f-9a65-a2779170d344", "CIRCLE_BUILD_NUM": "9",
+            "CIRCLE_WORKFLOW_WORKSPACE_ID": "9a956048-86ba-436a-aac0-9cd461ae266a",
             "CIRCLE_BUILD_URL": "https://circleci.com/gh/acme/voice-agent/9", "CIRCLE_USERNAME": "mona",
         },
         {"CIRCLE_BRANCH": "topic", "CIRCLE_PULL_REQUEST": "https://github.com/acme/voice-agent/pull/42"},
@@ -61,10 +65,25 @@ JOBS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "CI": "true", "BUILDKITE": "true", "BUILDKITE_REPO": "ssh://git@github.com/acme/voice-agent.git",
             "BUILDKITE_COMMIT": SHA, "BUILDKITE_BRANCH": "main", "BUILDKITE_PULL_REQUEST": "false",
             "BUILDKITE_BUILD_NUMBER": "7", "BUILDKITE_RETRY_COUNT": "0", "BUILDKITE_PIPELINE_SLUG": "voice",
-            "BUILDKITE_STEP_KEY": "evaluate", "BUILDKITE_BUILD_URL": "https://buildkite.com/acme/voice/builds/7",
+            "BUILDKITE_STEP_KEY": "evaluate", "BUILDKITE_STEP_ID": "018f-1", "BUILDKITE_BUILD_URL": "https://buildkite.com/acme/voice/builds/7",
             "BUILDKITE_BUILD_CREATOR": "Mona", "BUILDKITE_SOURCE": "webhook",
         },
         {"BUILDKITE_BRANCH": "topic", "BUILDKITE_PULL_REQUEST": "42"},
+    ),
+    "Azure Pipelines": (
+        {
+            "TF_BUILD": "True", "BUILD_REPOSITORY_URI": "https://acme@dev.azure.com/acme/voice/_git/agent",
+            "BUILD_SOURCEVERSION": SHA, "BUILD_SOURCEBRANCH": "refs/heads/main", "BUILD_BUILDID": "117",
+            "SYSTEM_JOBATTEMPT": "1", "SYSTEM_PHASENAME": "evaluate", "BUILD_DEFINITIONNAME": "voice",
+            "BUILD_REQUESTEDFOR": "Mona", "BUILD_REASON": "IndividualCI", "SYSTEM_TEAMPROJECT": "Voice agents",
+            "SYSTEM_COLLECTIONURI": "https://dev.azure.com/acme/", "SYSTEM_STAGENAME": "test",
+            "SYSTEM_JOBPOSITIONINPHASE": "1", "SYSTEM_DEFINITIONID": "3",
+        },
+        {
+            "BUILD_SOURCEBRANCH": "refs/pull/42/merge", "BUILD_SOURCEVERSION": MERGE,
+            "SYSTEM_PULLREQUEST_PULLREQUESTID": "42", "SYSTEM_PULLREQUEST_SOURCECOMMITID": SHA,
+            "SYSTEM_PULLREQUEST_SOURCEBRANCH": "refs/heads/topic", "BUILD_REASON": "PullRequest",
+        },
     ),
     "Jenkins": (
         {
@@ -73,19 +92,6 @@ JOBS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "JOB_NAME": "voice/main", "STAGE_NAME": "Evaluate", "BUILD_URL": "https://ci.acme.example/job/voice/7/",
         },
         {"BRANCH_NAME": "PR-42", "CHANGE_ID": "42", "CHANGE_BRANCH": "topic", "JOB_NAME": "voice/PR-42"},
-    ),
-    "Azure Pipelines": (
-        {
-            "TF_BUILD": "True", "BUILD_REPOSITORY_URI": "https://acme@dev.azure.com/acme/voice/_git/agent",
-            "BUILD_SOURCEVERSION": SHA, "BUILD_SOURCEBRANCH": "refs/heads/main", "BUILD_BUILDID": "117",
-            "SYSTEM_JOBATTEMPT": "1", "SYSTEM_PHASENAME": "evaluate", "BUILD_DEFINITIONNAME": "voice",
-            "BUILD_REQUESTEDFOR": "Mona", "BUILD_REASON": "IndividualCI",
-        },
-        {
-            "BUILD_SOURCEBRANCH": "refs/pull/42/merge", "BUILD_SOURCEVERSION": MERGE,
-            "SYSTEM_PULLREQUEST_PULLREQUESTID": "42", "SYSTEM_PULLREQUEST_SOURCECOMMITID": SHA,
-            "SYSTEM_PULLREQUEST_SOURCEBRANCH": "refs/heads/topic", "BUILD_REASON": "PullRequest",
-        },
     ),
     "CI": (
         {
@@ -136,7 +142,10 @@ def test_later_attempt_continues_and_later_run_supersedes(name: str) -> None:
     runs = {
         "GitLab": ({"CI_JOB_ID": "12345678999"}, {"CI_PIPELINE_ID": "2201234599"}),
         "Bitbucket": ({"BITBUCKET_STEP_RUN_NUMBER": "2"}, {"BITBUCKET_BUILD_NUMBER": "18"}),
-        "CircleCI": ({"CIRCLE_WORKFLOW_JOB_ID": "0" * 8 + "-aaaa"}, {"CIRCLE_PIPELINE_ID": "12345678-bbbb"}),
+        "CircleCI": (
+            {"CIRCLE_WORKFLOW_JOB_ID": "0" * 8 + "-aaaa", "CIRCLE_BUILD_NUM": "12"},
+            {"CIRCLE_PIPELINE_ID": "12345678-bbbb"},
+        ),
         "Buildkite": ({"BUILDKITE_RETRY_COUNT": "1"}, {"BUILDKITE_BUILD_NUMBER": "8"}),
         "Jenkins": ({}, {"BUILD_NUMBER": "8"}),
         "Azure Pipelines": ({"SYSTEM_JOBATTEMPT": "2"}, {"BUILD_BUILDID": "118"}),
@@ -151,9 +160,9 @@ def test_later_attempt_continues_and_later_run_supersedes(name: str) -> None:
     assert not first.continues(first.to_send)
     assert newer.supersedes(first.to_send)
     assert not newer.continues(first.to_send)
-    if name != "CircleCI":  # its ids have no order
+    assert not first.continues(second.to_send)
+    if name != "CircleCI":  # its pipelines' ids have no order
         assert not first.supersedes(newer.to_send)
-        assert not first.continues(second.to_send)
 
 
 @pytest.mark.parametrize("name", ["Jenkins", "Buildkite"])
@@ -163,6 +172,145 @@ def test_builds_of_one_number_are_told_apart(name: str) -> None:
     ids = {read(name, pull_request=True).run_id, read(name, other).run_id}
     assert len(ids) == 2
     assert all(id_.startswith("7-") for id_ in ids)
+
+
+# Two jobs of one workflow run, with what a later attempt at the first has instead.
+ALIKE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "parallel job of GitLab": ({"CI_JOB_NAME": "evaluate 2/2"}, {"CI_JOB_ID": "12345678999"}),
+    "second step of Bitbucket": ({"BITBUCKET_STEP_UUID": "{0}"}, {"BITBUCKET_STEP_RUN_NUMBER": "2"}),
+    "parallel step of Bitbucket": ({"BITBUCKET_PARALLEL_STEP": "1"}, {"BITBUCKET_STEP_RUN_NUMBER": "2"}),
+    "workflow of CircleCI": ({"CIRCLE_WORKFLOW_WORKSPACE_ID": "9a-2"}, {"CIRCLE_BUILD_NUM": "12"}),
+    "parallel job of CircleCI": ({"CIRCLE_NODE_INDEX": "1"}, {"CIRCLE_BUILD_NUM": "12"}),
+    "step without a key of Buildkite": ({"BUILDKITE_STEP_ID": "018f-2"}, {"BUILDKITE_RETRY_COUNT": "1"}),
+    "matrix of Buildkite": ({"BUILDKITE_LABEL": "Evaluate eu"}, {"BUILDKITE_RETRY_COUNT": "1"}),
+    "stage of Azure Pipelines": ({"SYSTEM_STAGENAME": "nightly"}, {"SYSTEM_JOBATTEMPT": "2"}),
+    "matrix of Azure Pipelines": ({"SYSTEM_JOBPOSITIONINPHASE": "2"}, {"SYSTEM_JOBATTEMPT": "2"}),
+    "parallel stage of Jenkins": ({"STAGE_NAME": "Evaluate eu"}, {}),
+}
+
+
+@pytest.mark.parametrize("case", ALIKE)
+def test_attempt_leaves_the_runs_of_other_jobs_alone(case: str) -> None:
+    other, again = ALIKE[case]
+    name = case.partition(" of ")[2]
+    later = tags_for(read(name, again), REQUEST, "0a")
+    runs = tags_for(read(name, other), REQUEST, "0b").to_send
+    assert not later.continues(runs)
+    assert not later.supersedes(runs)
+    if again:
+        assert later.continues(tags_for(read(name), REQUEST, "0c").to_send)
+
+
+def test_pipeline_with_the_commit_in_its_name_supersedes_older_ones() -> None:
+    named = {"CI_CONFIG_PATH": ".gitlab-ci.yml", "CI_PIPELINE_NAME": "Commit 1"}
+    older = tags_for(read("GitLab", named), REQUEST, "0a")
+    newer = {"CI_PIPELINE_ID": "2201234599", "CI_PIPELINE_NAME": "Commit 2", "CI_JOB_ID": "12345678999"}
+    assert tags_for(read("GitLab", named | newer), REQUEST, "0b").supersedes(older.to_send)
+
+
+OTHER_PULL_REQUESTS = {  # without what usually marks one
+    "GitLab": {"CI_EXTERNAL_PULL_REQUEST_IID": "42", "CI_COMMIT_BRANCH": "topic"},
+    "CircleCI": {"CIRCLE_BRANCH": "pull/42"},
+    "Azure Pipelines": {"BUILD_SOURCEBRANCH": "refs/pull/42/merge"},
+    "Jenkins": {"BRANCH_NAME": "", "GIT_BRANCH": "origin/topic", "ghprbPullId": "42"},
+}
+
+
+@pytest.mark.parametrize("name", OTHER_PULL_REQUESTS)
+def test_other_signs_of_a_pull_request(name: str) -> None:
+    context = read(name, OTHER_PULL_REQUESTS[name])
+    assert (context.pull_request, context.of_pull_request, context.branch) == (42, True, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    [
+        ("CircleCI", {"CIRCLE_PULL_REQUEST": "https://git.acme.example/changes/topic"}),
+        ("Jenkins", {"CHANGE_ID": "I8473b95934b5732ac55d26311a706c9c2bde9940"}),
+        ("Buildkite", {"BUILDKITE_BRANCH": "gh-readonly-queue/main/pr-42-5be3a1b0"}),
+        ("Azure Pipelines", {"BUILD_SOURCEBRANCH": "refs/heads/gh-readonly-queue/main/pr-42-5be3a1b0"}),
+    ],
+)
+def test_pull_request_without_a_number_is_no_branch(name: str, variables: dict[str, str]) -> None:
+    context = read(name, variables)
+    assert (context.pull_request, context.of_pull_request, context.branch) == (None, True, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("GitLab", "CI_COMMIT_BRANCH"),
+        ("Bitbucket", "BITBUCKET_BRANCH"),
+        ("CircleCI", "CIRCLE_BRANCH"),
+        ("Buildkite", "BUILDKITE_BRANCH"),
+        ("Azure Pipelines", "BUILD_SOURCEBRANCH"),
+        ("Jenkins", "BRANCH_NAME"),
+        ("CI", "CI_COMMIT_REF_NAME"),
+    ],
+)
+def test_branch_named_as_a_ref_of_main_is_not_main(name: str, variable: str) -> None:
+    prefix = "refs/heads/" if name == "Azure Pipelines" else ""
+    for branch in ("origin/main", "refs/heads/main", "refs/heads/refs/heads/main"):
+        context = read(name, {variable: prefix + branch})
+        assert branch_tag(context, "main") not in tags_for(context, REQUEST, "00c0ffee").to_send, branch
+
+
+def test_jenkins_without_multibranch() -> None:
+    job = {"BRANCH_NAME": "", "JOB_NAME": "voice", "STAGE_NAME": ""}
+    assert read("Jenkins", job).branch == "main"
+    assert read("Jenkins", job | {"GIT_BRANCH": "detached"}).branch == ""
+    assert read("Jenkins", job | {"JENKINS_URL": "", "JENKINS_HOME": "/var/jenkins_home"}).run_id.startswith("7-")
+
+
+def test_address_of_jenkins_among_the_variables_of_another_system() -> None:
+    for name, (environ, _) in JOBS.items():
+        if name not in ("Jenkins", "CI"):
+            system = system_in({"JENKINS_URL": "https://ci.acme.example/"} | environ)
+            assert system
+            assert system.name == name
+
+
+def test_page_of_the_run() -> None:
+    pages = {name: read(name).run_url for name in NAMES}
+    assert pages["Bitbucket"] == "https://bitbucket.org/acme/voice-agent/pipelines/results/17"
+    assert pages["Azure Pipelines"] == "https://dev.azure.com/acme/Voice%20agents/_build/results?buildId=117"
+    assert [name for name, page in pages.items() if not page] == ["CI"]
+    assert read("Azure Pipelines", {"SYSTEM_TEAMPROJECT": ""}).run_url == ""
+    assert read("Jenkins", {"BUILD_URL": "javascript:alert()"}).run_url == ""
+
+
+@pytest.mark.parametrize("commit", ["HEAD", "main", "-rf", "x" * 40, SHA.upper(), "5be3a1", "a" * 65])
+def test_only_a_hash_is_a_commit(commit: str) -> None:
+    assert read("Buildkite", {"BUILDKITE_COMMIT": commit}).sha == ""
+
+
+def test_absurd_values_are_no_names() -> None:
+    for name, (environ, _) in JOBS.items():
+        marker = next(one for one in (*SYSTEMS[NAMES.index(name)].markers, "") if one in environ)
+        for value in ("\x1b[31m", "9" * 5000, "{BUILD_BUILDID}", "https://[", "\u0663", "a\nb"):
+            context = read(name, dict.fromkeys(environ, value) | {marker: environ[marker]})
+            assert (context.sha, context.pull_request) == ("", None), (name, value)
+            tags = tags_for(context, REQUEST, "0a").to_send
+            assert all(len(tag) < 200 and tag.isascii() and tag.isprintable() for tag in tags), (name, value)
+
+
+def test_repository_and_commit_come_from_git_where_no_variable_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    environ = JOBS["Jenkins"][0] | {"GIT_URL": "", "GIT_COMMIT": ""}
+    assert PlainHost(io.StringIO(), environ).context().repository == ""
+    git("init")
+    git("remote", "add", "origin", "git@github.com:acme/voice-agent.git")
+    git("commit", "--allow-empty", "--message", "Begin")
+    context = PlainHost(io.StringIO(), environ).context()
+    assert (context.server_url, context.repository) == ("https://github.com", "acme/voice-agent")
+    assert (context.branch, context.is_local, len(context.sha)) == ("main", False, 40)
+    short = JOBS["Bitbucket"][0] | {"BITBUCKET_COMMIT": context.sha[:12]}
+    assert PlainHost(io.StringIO(), short).context().sha == context.sha, "as in a pull request"
+    unknown = short | {"BITBUCKET_COMMIT": "0123456789ab"}
+    assert PlainHost(io.StringIO(), unknown).context().sha == "0123456789ab"
 
 
 @pytest.mark.parametrize(

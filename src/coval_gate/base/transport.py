@@ -26,7 +26,7 @@ from coval_gate.base.secret import redactor
 from coval_gate.base.text import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from urllib3.util import Url
 
@@ -179,7 +179,10 @@ class Timeouts(NamedTuple):
 
 
 class Server(NamedTuple):
-    """The server of all requests: `root` precedes every path; the header `credential_header` carries `credential`."""
+    """The server of all requests: `root` precedes every path; the header `credential_header` carries `credential`.
+
+    Without the name of a header, no request has a credential.
+    """
 
     root: str
     credential: Secret
@@ -203,7 +206,7 @@ class Request(NamedTuple):
     method: str
     path: str
     query: Mapping[str, str] | None = None
-    json: Mapping[str, Any] | None = None
+    json: Mapping[str, Any] | Sequence[Any] | None = None
     body_limit: int | None = None
 
     def __str__(self) -> str:
@@ -224,7 +227,7 @@ class Response(NamedTuple):
 
 
 class CredentialAuth(requests.auth.AuthBase):
-    """Adds the credential to each request.
+    """Adds the credential to each request, if there is one.
 
     As the session's `auth`, it also stops requests from adding a password from a .netrc file.
     """
@@ -234,7 +237,8 @@ class CredentialAuth(requests.auth.AuthBase):
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         server = self._server
-        request.headers[server.credential_header] = server.credential_prefix + server.credential.reveal()
+        if server.credential_header:
+            request.headers[server.credential_header] = server.credential_prefix + server.credential.reveal()
         return request
 
 

@@ -13,12 +13,16 @@ NO_TERMINAL: Final = ("", "dumb")  # values of TERM
 
 
 def detect_host(runtime: Runtime) -> Host:
-    """Return GitHub's runner, also on Gitea, Forgejo and act, or else a terminal or a plain log."""
+    """Return GitHub's runner, also on Gitea, Forgejo and act, Bitbucket's, or else a terminal or a plain log."""
     environ, stream = runtime.environ, runtime.stdout
     if environ.get("GITHUB_ACTIONS") == "true":
         from coval_gate.ci.github.host import GitHubHost
 
         return GitHubHost(environ, stream, runtime.randomness)
+    if environ.get("BITBUCKET_BUILD_NUMBER"):
+        from coval_gate.ci.bitbucket import BitbucketHost
+
+        return BitbucketHost(stream, environ)
     from coval_gate.ci.systems import system_in
 
     if stream.isatty() and environ.get("TERM", "") not in NO_TERMINAL and system_in(environ) is None:

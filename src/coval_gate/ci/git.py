@@ -38,6 +38,11 @@ def origin_host() -> str:
     return repository_of(_git("remote", "get-url", "origin"))[0].removeprefix("https://")
 
 
+def whole_commit(start: str) -> str:
+    """Return the hash of the commit whose hash has this hexadecimal start; the start itself if git does not know it."""
+    return _git("rev-parse", "--verify", "--quiet", f"{start}^{{commit}}") or start
+
+
 def _git(*arguments: str) -> str:
     """Return what a command of git prints; empty without git or a repository."""
     command = ["git", "-c", "core.fsmonitor=false", "--no-optional-locks", *arguments]

@@ -64,6 +64,7 @@ class Context(NamedTuple):
     job: str = ""
     matrix: Matrix = NO_MATRIX  # distinguishes jobs of one name; the runner has no variable for it
     step: str = ""
+    instance: str = ""  # distinguishes steps of this workflow run if names do not; another one in each workflow run
     server_url: str = ""
     ref: str = ""  # the branch or tag that triggered the workflow
     branch: str = ""  # the branch whose newest commit is tested; empty for a pull request, and for a tag
@@ -171,6 +172,14 @@ class Annotation(NamedTuple):
     file: str = ""
 
 
+class Figure(NamedTuple):
+    """A number that a page shows: a count, a percentage from 0 to 100, or seconds."""
+
+    name: str
+    value: float
+    kind: Literal["count", "percentage", "duration"] = "count"
+
+
 class PageText(NamedTuple):
     """The contents of a page. The host puts the state into its own words.
 
@@ -187,6 +196,7 @@ class PageText(NamedTuple):
     annotations: tuple[Annotation, ...] = ()
     references: tuple[str, ...] = ()
     sha: str = ""
+    figures: tuple[Figure, ...] = ()
 
 
 class Page:
@@ -251,7 +261,7 @@ class Host(Protocol):
         """Return the context that the step runs in."""
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
-        """Return the pages that the inputs request, in the order of `wanted_pages`."""
+        """Return the pages that the inputs request, in the order of `wanted_pages`, and those that it always shows."""
 
     def log(self, text: str = "") -> None:
         """Write one line."""

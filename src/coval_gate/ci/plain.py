@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DIRECTORY: Final = ".coval-gate"  # in the workspace, for what one command leaves for another
 STATE: Final = f"{DIRECTORY}/state.json"
 IGNORED: Final = f"{DIRECTORY}/.gitignore"
+WHOLE: Final = 40  # characters of a commit's hash, at least
 MOST_STATE: Final = 1024 * 1024  # bytes
 
 
@@ -52,11 +53,17 @@ class PlainHost(Console):
     def context(self) -> Context:
         from coval_gate.ci.systems import context_in
 
-        if self._system:
-            return context_in(self._system, self._environ)
-        from coval_gate.ci.git import read_git
+        context = context_in(self._system, self._environ) if self._system else None
+        if context and len(context.sha) >= WHOLE and context.repository:
+            return context
+        from coval_gate.ci.git import read_git, whole_commit
 
-        return read_git()
+        here = read_git()
+        if not context:
+            return here
+        if not context.repository:
+            context = context._replace(server_url=here.server_url, repository=here.repository)
+        return context._replace(sha=whole_commit(context.sha) if context.sha else here.sha)
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:  # noqa: ARG002
         return [Page(page, NO_REPOSITORY) for page in wanted_pages(inputs)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from coval_gate.ci.host import Context
 
@@ -22,23 +22,38 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HEADS, REMOTE = "refs/heads/", "origin/"
+MERGE_QUEUE: Final = "gh-readonly-queue/"  # prefix of the branches on which GitHub tests what it is about to merge
+NO_BRANCH: Final = ("detached", "HEAD")  # what Jenkins and git name a checkout of a commit
+PULL: Final = re.compile(r"(?:refs/)?pull/([0-9]{1,9})(?:/.*)?")  # a pull request's ref in place of a branch
+SHA: Final = re.compile("[0-9a-f]{7,64}")  # Bitbucket shortens that of a pull request
+NUMBER: Final = re.compile(r"(?:.*[/#])?([0-9]{1,9})")
+VARIABLE: Final = re.compile(r"\{(\w+)\}")
 SCP: Final = re.compile(r"(?:[^@/]+@)?([\w.-]+):(?!//)(.+)")  # git@github.com:acme/voice-agent.git
 OFF: Final = ("", "0", "false")  # a variable that is not set to anything
 
 
 class System(NamedTuple):
-    """A CI system: its name, the variable by which it is recognized, and the names of its variables.
+    """A CI system: its name, the variables by which it is recognized, and the names of its variables.
 
     Of several names, the first that is set counts. `repository` may be a URL; `server` is then its host. `tag`: set if
-    a tag is built, whose name the variable of the branch may have. `numbered_by_job`: each workflow counts its own
-    runs, so two of them may have runs of one number. `counts_retries`: the first attempt has the number 0.
+    a tag is built, whose name the variable of the branch may have. `prefix`: what stands before the name of a branch.
+    `remote_branch`: a branch of the remote `origin`, without `branch`. `file`: identifies the workflow if its name does
+    not. `page`: has the page's URL, or a pattern of one.
+
+    All variables of `step` and `instance` count. `step` distinguishes jobs of one name in each workflow run alike.
+    `instance` has a value of its own in each workflow run, which all attempts at the step share.
+
+    `numbered_by_job`: each workflow counts its own runs, so two of them may have runs of one number. `counts_retries`:
+    the first attempt has the number 0.
     """
 
     name: str
-    marker: str
+    markers: tuple[str, ...]
     repository: tuple[str, ...]
     commit: tuple[str, ...]
     branch: tuple[str, ...]
+    prefix: str = ""
+    remote_branch: str = ""
     server: str = ""
     tag: tuple[str, ...] = ()
     ref: tuple[str, ...] = ()
@@ -46,9 +61,11 @@ class System(NamedTuple):
     run: tuple[str, ...] = ()
     attempt: tuple[str, ...] = ()
     workflow: tuple[str, ...] = ()
+    file: tuple[str, ...] = ()
     job: tuple[str, ...] = ()
-    step: tuple[str, ...] = ()  # what distinguishes parallel jobs of one name
-    page: tuple[str, ...] = ()
+    step: tuple[str, ...] = ()
+    instance: tuple[str, ...] = ()
+    page: str = ""
     actor: tuple[str, ...] = ()
     event: tuple[str, ...] = ()
     numbered_by_job: bool = False
@@ -58,25 +75,27 @@ class System(NamedTuple):
 SYSTEMS: Final = (
     System(
         name="GitLab",
-        marker="GITLAB_CI",
+        markers=("GITLAB_CI",),
         server="CI_SERVER_URL",
         # The pipeline of a merge request from a fork runs in the fork.
         repository=("CI_MERGE_REQUEST_PROJECT_PATH", "CI_PROJECT_PATH"),
-        commit=("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA", "CI_COMMIT_SHA"),  # the first where GitLab builds a merge of it
+        # The first where GitLab builds a merge of it, the second for a repository that GitLab mirrors.
+        commit=("CI_MERGE_REQUEST_SOURCE_BRANCH_SHA", "CI_EXTERNAL_PULL_REQUEST_SOURCE_BRANCH_SHA", "CI_COMMIT_SHA"),
         branch=("CI_COMMIT_BRANCH",),
         ref=("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "CI_COMMIT_REF_NAME"),
-        pull_request=("CI_MERGE_REQUEST_IID",),
+        pull_request=("CI_MERGE_REQUEST_IID", "CI_EXTERNAL_PULL_REQUEST_IID"),
         run=("CI_PIPELINE_ID",),
         attempt=("CI_JOB_ID",),  # a retry is a new job
         workflow=("CI_PIPELINE_NAME",),
+        file=("CI_CONFIG_PATH",),  # a pipeline's name may have the commit in it
         job=("CI_JOB_NAME",),
-        page=("CI_JOB_URL",),
+        page="CI_JOB_URL",
         actor=("GITLAB_USER_LOGIN",),
         event=("CI_PIPELINE_SOURCE",),
     ),
     System(
         name="Bitbucket",
-        marker="BITBUCKET_BUILD_NUMBER",
+        markers=("BITBUCKET_BUILD_NUMBER",),
         repository=("BITBUCKET_GIT_HTTP_ORIGIN",),
         commit=("BITBUCKET_COMMIT",),
         branch=("BITBUCKET_BRANCH",),
@@ -85,26 +104,29 @@ SYSTEMS: Final = (
         run=("BITBUCKET_BUILD_NUMBER",),
         attempt=("BITBUCKET_STEP_RUN_NUMBER",),
         step=("BITBUCKET_PARALLEL_STEP",),
+        instance=("BITBUCKET_STEP_UUID",),  # no variable has the name of a step or of its pipeline
+        page="https://bitbucket.org/{BITBUCKET_REPO_FULL_NAME}/pipelines/results/{BITBUCKET_BUILD_NUMBER}",
         actor=("BITBUCKET_STEP_TRIGGERER_UUID",),
     ),
     System(
         name="CircleCI",
-        marker="CIRCLECI",
+        markers=("CIRCLECI",),
         repository=("CIRCLE_REPOSITORY_URL",),
         commit=("CIRCLE_SHA1",),
         branch=("CIRCLE_BRANCH",),
         tag=("CIRCLE_TAG",),
         pull_request=("CIRCLE_PR_NUMBER", "CIRCLE_PULL_REQUEST"),
         run=("CIRCLE_PIPELINE_ID", "CIRCLE_WORKFLOW_ID"),
-        attempt=("CIRCLE_WORKFLOW_JOB_ID", "CIRCLE_BUILD_NUM"),
+        attempt=("CIRCLE_BUILD_NUM", "CIRCLE_WORKFLOW_JOB_ID"),  # the first counts all jobs of the project
         job=("CIRCLE_JOB",),
         step=("CIRCLE_NODE_INDEX",),
-        page=("CIRCLE_BUILD_URL",),
+        instance=("CIRCLE_WORKFLOW_WORKSPACE_ID",),  # two workflows of a pipeline may have jobs of one name
+        page="CIRCLE_BUILD_URL",
         actor=("CIRCLE_USERNAME",),
     ),
     System(
         name="Buildkite",
-        marker="BUILDKITE",
+        markers=("BUILDKITE",),
         repository=("BUILDKITE_REPO",),
         commit=("BUILDKITE_COMMIT",),
         branch=("BUILDKITE_BRANCH",),
@@ -115,86 +137,107 @@ SYSTEMS: Final = (
         workflow=("BUILDKITE_PIPELINE_SLUG",),
         job=("BUILDKITE_STEP_KEY", "BUILDKITE_LABEL"),
         step=("BUILDKITE_PARALLEL_JOB",),
-        page=("BUILDKITE_BUILD_URL",),
+        instance=("BUILDKITE_STEP_ID", "BUILDKITE_LABEL"),  # the label distinguishes the jobs of a matrix
+        page="BUILDKITE_BUILD_URL",
         actor=("BUILDKITE_BUILD_CREATOR",),
         event=("BUILDKITE_SOURCE",),
         numbered_by_job=True,
         counts_retries=True,
     ),
     System(
-        name="Jenkins",
-        marker="JENKINS_URL",
-        repository=("GIT_URL",),
-        commit=("GIT_COMMIT",),
-        branch=("BRANCH_NAME", "GIT_BRANCH"),
-        tag=("TAG_NAME",),
-        ref=("CHANGE_BRANCH",),
-        pull_request=("CHANGE_ID",),
-        run=("BUILD_NUMBER",),
-        workflow=("JOB_NAME",),
-        job=("STAGE_NAME",),
-        page=("BUILD_URL",),
-        actor=("BUILD_USER_ID", "CHANGE_AUTHOR"),
-        numbered_by_job=True,
-    ),
-    System(
         name="Azure Pipelines",
-        marker="TF_BUILD",
+        markers=("TF_BUILD",),
         repository=("BUILD_REPOSITORY_URI",),
         commit=("SYSTEM_PULLREQUEST_SOURCECOMMITID", "BUILD_SOURCEVERSION"),
         branch=("BUILD_SOURCEBRANCH",),
+        prefix=HEADS,
         ref=("SYSTEM_PULLREQUEST_SOURCEBRANCH",),
         pull_request=("SYSTEM_PULLREQUEST_PULLREQUESTNUMBER", "SYSTEM_PULLREQUEST_PULLREQUESTID"),
         run=("BUILD_BUILDID",),
         attempt=("SYSTEM_JOBATTEMPT",),
         workflow=("BUILD_DEFINITIONNAME",),
+        file=("SYSTEM_DEFINITIONID",),  # pipelines in two folders may share a name
         job=("SYSTEM_PHASENAME",),
-        step=("SYSTEM_JOBPOSITIONINPHASE",),
+        step=("SYSTEM_STAGENAME", "SYSTEM_JOBPOSITIONINPHASE"),  # jobs of one name may be in two stages
+        page="{SYSTEM_COLLECTIONURI}{SYSTEM_TEAMPROJECT}/_build/results?buildId={BUILD_BUILDID}",
         actor=("BUILD_REQUESTEDFOR",),
         event=("BUILD_REASON",),
     ),
+    System(  # after the others, whose jobs may have its address to start something there
+        name="Jenkins",
+        markers=("JENKINS_URL", "JENKINS_HOME"),  # the first only if Jenkins knows its address
+        repository=("GIT_URL",),
+        # The others are those of the plugins for pull requests of GitHub and merge requests of GitLab.
+        commit=("ghprbActualCommit", "gitlabMergeRequestLastCommit", "GIT_COMMIT"),
+        branch=("BRANCH_NAME",),
+        remote_branch="GIT_BRANCH",
+        tag=("TAG_NAME",),
+        ref=("CHANGE_BRANCH", "ghprbSourceBranch", "gitlabSourceBranch"),
+        pull_request=("CHANGE_ID", "ghprbPullId", "gitlabMergeRequestIid"),
+        run=("BUILD_NUMBER",),
+        workflow=("JOB_NAME",),
+        job=("STAGE_NAME",),
+        page="BUILD_URL",
+        actor=("BUILD_USER_ID", "CHANGE_AUTHOR"),
+        numbered_by_job=True,
+    ),
     System(  # any other, as far as it sets these or its job does
         name="CI",
-        marker="CI",
+        markers=("CI",),
         repository=("CI_REPOSITORY",),
         commit=("CI_COMMIT_SHA",),
         branch=("CI_COMMIT_REF_NAME",),
+        tag=("CI_COMMIT_TAG",),
     ),
 )
 
 
 def system_in(environ: Mapping[str, str]) -> System | None:
     """Return the CI system that set these variables; None on a laptop."""
-    return next((row for row in SYSTEMS if environ.get(row.marker, "").lower() not in OFF), None)
+
+    def is_set(name: str) -> bool:
+        return environ.get(name, "").lower() not in OFF
+
+    return next((row for row in SYSTEMS if any(map(is_set, row.markers))), None)
 
 
 def context_in(system: System, environ: Mapping[str, str]) -> Context:
     """Return what a system's variables say about the step."""
 
+    def all_of(names: tuple[str, ...]) -> list[str]:
+        return [text for name in names if (text := environ.get(name, "").strip())]
+
     def first(names: tuple[str, ...]) -> str:
-        return next((text for name in names if (text := environ.get(name, "").strip())), "")
+        return next(iter(all_of(names)), "")
 
     server, repository = repository_of(first(system.repository))
-    number = _trailing_number(first(system.pull_request))
-    branch = first(system.branch).removeprefix(REMOTE)
-    is_branch = not (number or first(system.tag) or (branch.startswith("refs/") and not branch.startswith(HEADS)))
+    # A branch may be named as a ref of another one, whose baseline its runs must not become.
+    remote_branch = environ.get(system.remote_branch, "").strip().removeprefix(REMOTE)
+    branch = first(system.branch).removeprefix(system.prefix) or remote_branch
+    pull = PULL.fullmatch(branch)
+    change = first(system.pull_request).lower()
+    # Without a number, it may still be a pull request, whose runs must not become a branch's baseline.
+    of_pull_request = change not in OFF or bool(pull) or branch.startswith(MERGE_QUEUE)
+    is_branch = not (of_pull_request or first(system.tag) or branch.startswith("refs/") or branch in NO_BRANCH)
+    sha, workflow = first(system.commit), first(system.workflow)
     return Context(
         repository=repository,
-        sha=first(system.commit),
+        sha=sha if SHA.fullmatch(sha) else "",  # Buildkite has "HEAD" until a checkout
         event=first(system.event),
         actor=first(system.actor),
-        workflow=first(system.workflow),
-        workflow_file=first(system.workflow) or system.name,
+        workflow=workflow,
+        workflow_file=first(system.file) or workflow or system.name,
         job=first(system.job),
-        step=first(system.step),
+        step="/".join(all_of(system.step)),
+        instance="/".join(all_of(system.instance)),
         server_url=environ.get(system.server, "").rstrip("/") or server,
-        ref=first(system.ref) or branch,
-        branch=branch.removeprefix(HEADS) if is_branch else "",
-        run_id=_run_id(system, first(system.run), first(system.workflow)),
-        run_url=first(system.page),
+        ref=first(system.ref).removeprefix(HEADS) or branch,
+        branch=branch if is_branch else "",
+        run_id=_run_id(system, first(system.run), workflow),
+        run_url=_page(environ.get(system.page, "").strip(), system.page, environ),
         run_attempt=_attempt(system, first(system.attempt)),
-        pull_request=number,
-        of_pull_request=number is not None,
+        pull_request=_number(NUMBER.fullmatch(change) or pull),
+        of_pull_request=of_pull_request,
     )
 
 
@@ -231,7 +274,14 @@ def _attempt(system: System, text: str) -> str:
     return str(int(text) + 1) if system.counts_retries and re.fullmatch("[0-9]{1,9}", text) else text or "1"
 
 
-def _trailing_number(text: str) -> int | None:
+def _number(match: re.Match[str] | None) -> int | None:
     """Return the number of a pull request, which may be the end of its URL."""
-    match = re.fullmatch(r"(?:.*[/#])?([0-9]{1,9})", text)
     return int(match[1]) or None if match else None
+
+
+def _page(url: str, pattern: str, environ: Mapping[str, str]) -> str:
+    """Return the `url` of the run's page, or the `pattern` with its variables if all are set."""
+    values = {name: environ.get(name, "").strip() for name in VARIABLE.findall(pattern)}
+    if not url and values and all(values.values()):
+        url = VARIABLE.sub(lambda match: quote(values[match[1]], safe="/:"), pattern)
+    return url if url.startswith(("https://", "http://")) else ""

@@ -239,7 +239,7 @@ def read_saved(text: str) -> dict[str, dict[str, Any]]:
 def read_owed(saved: Any) -> PageText | None:
     """Return what a page must show; None if it cannot be read."""
     try:
-        text = PageText(**saved | {"annotations": (), "references": tuple(saved["references"])})
+        text = PageText(**saved | {"annotations": (), "figures": (), "references": tuple(saved["references"])})
     except (TypeError, KeyError):
         return None
     texts = (text.state, text.name, text.title, text.summary, text.link, text.sha, *text.references)

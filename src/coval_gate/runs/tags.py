@@ -116,7 +116,8 @@ def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence
         return Tags(f"{PREFIX}/{nonce}", branch=branch)
     place = _place(context)
     parameters = request.parameters
-    origin = Origin(run_id, attempt, _digest([place, parameters, own])[:12])
+    instance = [context.instance] if context.instance else []
+    origin = Origin(run_id, attempt, _digest([place, parameters, own, *instance])[:12])
     head = ":".join(context.head) if context.head else context.ref
     about = f"#{context.pull_request}" if context.pull_request else head
     group = _digest([place, about, {name: parameters.get(name) for name in EVALUATED}])[:24]

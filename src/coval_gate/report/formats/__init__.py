@@ -26,7 +26,8 @@ class Surface(Enum):
 class Format(NamedTuple):
     """One way to show a report.
 
-    `input`: the input that turns it on; empty for a format that is always on. `output`: the description of the output
+    `input`: the input that turns it on; empty for a format that is always on. A page without an input, which its host
+    always shows, has a name of its own there. `output`: the description of the output
     with the path of a file, which has the name of the input.
     """
 
@@ -76,6 +77,7 @@ FORMATS: Final = (
     Format(name="status", input="commit_status", surface=Surface.PAGE),
     Format(name="check", input="check_run", surface=Surface.PAGE),
     Format(name="comment", input="comment", surface=Surface.PAGE),
+    Format(name="insights", input="code_insights", surface=Surface.PAGE),
 )
 
 

@@ -42,7 +42,12 @@ def body(report: Report) -> str:
 
 
 def marker(report: Report) -> str:
-    """Return what identifies the step's comment: an HTML comment, which GitHub does not show.
+    """Return what identifies the step's comment: an HTML comment, which GitHub does not show."""
+    return f"<!-- coval-gate {identity(report)} -->"
+
+
+def identity(report: Report) -> str:
+    """Return what identifies a page of the step.
 
     It stays the same from one run of the workflow to the next, and differs between workflows, jobs (also within a
     matrix), steps and what they evaluate. Names may contain even the end of an HTML comment, hence the digest.
@@ -53,4 +58,4 @@ def marker(report: Report) -> str:
     evaluated = [*what_ran(report, only).values(), *mutations]
     matrix = [context.matrix.digest] if context.matrix else []
     key = json.dumps([context.workflow, context.job, context.step, evaluated, *matrix])
-    return f"<!-- coval-gate {hashlib.sha256(key.encode()).hexdigest()[:24]} -->"
+    return hashlib.sha256(key.encode()).hexdigest()[:24]

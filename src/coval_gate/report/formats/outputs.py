@@ -97,7 +97,7 @@ def render(report: Report) -> dict[str, str]:
     from coval_gate.report.wording.judgements import reason
 
     judgement, legs = report.judgement, report.legs
-    totals = _totals(legs)
+    totals = totals_of(legs)
     judged = totals if any(leg.judgement.totals for leg in legs) else None
     return {
         "run_id": report.run_id,
@@ -123,7 +123,7 @@ def render(report: Report) -> dict[str, str]:
     }
 
 
-def _totals(legs: Sequence[LegReport]) -> Totals | None:
+def totals_of(legs: Sequence[LegReport]) -> Totals | None:
     """Return the totals of all legs together. A leg without a result has those of its last poll, with none passed."""
     from coval_gate.judge.checks import Totals, together
 

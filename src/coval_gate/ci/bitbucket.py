@@ -1,0 +1,186 @@
+"""Bitbucket's page: a Code Insights report on the tested commit, written through the proxy of its pipelines.
+
+The proxy takes plain HTTP for Bitbucket's API only, and adds the credential itself: the gate sends none. It listens on
+the step's own machine, and so a container reaches it by another name. A pipeline on a runner of one's own may lack it.
+
+Sources: "Reports" in Bitbucket Cloud's REST API reference; "Code insights" in Bitbucket Cloud's documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from coval_gate.base.errors import HostError
+from coval_gate.base.secret import Secret
+from coval_gate.base.text import json_in, quoted
+from coval_gate.base.transport import NetworkError, Request, Server, Timeouts, Transport
+from coval_gate.ci.host import IN_PROGRESS, Page
+from coval_gate.ci.plain import PlainHost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.base.transport import Response
+    from coval_gate.ci.host import Annotation, Context, Figure, Host, PageText
+    from coval_gate.config.inputs import Inputs
+
+INPUT: Final = "code_insights"  # no input turns the report on or off
+REPORTING_MODES: Final = ("run", "wait")  # those that reach a verdict
+API: Final = "http://api.bitbucket.org"
+PROXIES: Final = ("http://localhost:29418", "http://host.docker.internal:29418")  # in the step, in a container of it
+TIMEOUTS: Final = Timeouts(connect=1.0, response=3.0, final=0.5)
+PATIENCE: Final = 3.0  # s for all requests before the launch, and again after the verdict
+SLUG: Final = re.compile(r"[\w.{}-]{1,128}", re.ASCII)
+REPORTER: Final = "Coval Gate"
+NO_PROXY: Final = (
+    "Reports go through the proxy of Bitbucket's own pipelines, which does not answer here. "
+    "The verdict does not depend on it."
+)
+LEFT: Final = "The verdict does not depend on it. coval-gate post, in the step's after-script, tries again."
+
+
+class BitbucketHost(PlainHost):
+    """Bitbucket Pipelines. It always shows a report on the commit, which needs no input and no token."""
+
+    def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
+        return [*super().pages(inputs, context, runtime), *_reports_of(self, self._environ, inputs, runtime)]
+
+
+def _reports_of(host: Host, environ: Mapping[str, str], inputs: Inputs, runtime: Runtime) -> Iterator[Page]:
+    """Yield the report, if the step reaches a verdict."""
+    if inputs.mode in REPORTING_MODES:
+        names = [environ.get(name, "").strip() for name in ("BITBUCKET_WORKSPACE", "BITBUCKET_REPO_SLUG")]
+        missing = not all(map(SLUG.fullmatch, names))
+        obstacle = "BITBUCKET_WORKSPACE and BITBUCKET_REPO_SLUG do not name a repository" if missing else ""
+        yield InsightsReport(INPUT, obstacle, host, "/".join(quote(name, safe="") for name in names), runtime)
+
+
+class InsightsReport(Page):
+    """A Code Insights report. Its id stays the same, so that a later attempt, or pipeline, replaces it."""
+
+    of_commit = True
+
+    def __init__(self, input_: str, obstacle: str, host: Host, repository: str, runtime: Runtime) -> None:
+        super().__init__(input_, obstacle)
+        self._host = host
+        self._repository = repository
+        self._clock = runtime.clock
+        self._proxies = [_transport(proxy, runtime) for proxy in PROXIES]  # those that may be there
+        self._problem: HostError | None = None
+
+    def takes(self, state: str) -> bool:
+        """Return False for a step that evaluated nothing: its report would be pending for ever."""
+        return state != "skipped"
+
+    def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
+        """Create or replace the report. A problem before the verdict is raised only then, so that it shows once."""
+        try:
+            if self._problem:
+                raise self._problem
+            yield from self._show(text, min(until, self._clock.now() + PATIENCE))
+        except HostError as error:
+            if text.state != IN_PROGRESS:
+                raise
+            self._problem = error
+
+    def _show(self, text: PageText, until: float) -> Procedure[None]:
+        if not text.sha:
+            raise HostError("No report in Bitbucket", "The tested commit is unknown.", forbidden=True)
+        id_ = self.made or text.name
+        sha, id_in_path = quote(text.sha, safe=""), quote(id_, safe="")
+        path = f"/2.0/repositories/{self._repository}/commit/{sha}/reports/{id_in_path}"
+        if not self.made:  # what an earlier attempt reported; its annotations would stay beside the new ones
+            yield from self._send("DELETE", path, until)
+        response = yield from self._send("PUT", path, until, json=report_body(text))
+        if not response.ok:
+            raise _refused(f"PUT {path}", response)
+        self.made = id_
+        annotations = [
+            annotation_body(annotation, f"{id_}-{number}") for number, annotation in enumerate(text.annotations, 1)
+        ]
+        if annotations:
+            yield from self._annotate(f"{path}/annotations", annotations, until)
+
+    def _annotate(self, path: str, annotations: list[dict[str, Any]], until: float) -> Procedure[None]:
+        """Add the annotations to the report, which is worth having without them."""
+        try:
+            response = yield from self._send("POST", path, until, json=annotations)
+        except HostError as error:
+            self._host.log(f"The report in Bitbucket lacks its annotations: {error.what}")
+            return
+        if not response.ok:
+            self._host.log(f"The report in Bitbucket lacks its annotations: {_refused(f'POST {path}', response).what}")
+
+    def _send(self, verb: str, path: str, until: float, json: Any = None) -> Procedure[Response]:
+        """Send a request through the first proxy that can be reached. Raises HostError without a response."""
+        call = f"{verb} {path}"
+        while self._proxies and self._clock.now() < until:
+            try:
+                return (yield from self._proxies[0].send(Request(verb, path, json=json), until=until))
+            except NetworkError as error:
+                if error.arrived:
+                    raise HostError("No report in Bitbucket", f"{call} {error.what}", advice=LEFT) from None
+                del self._proxies[0]
+        if self._proxies:
+            raise HostError("No report in Bitbucket", f"{call} was not sent: no time is left for it.", advice=LEFT)
+        raise HostError("No report in Bitbucket", f"{call} could not be sent.", forbidden=True, advice=NO_PROXY)
+
+
+def report_body(text: PageText) -> dict[str, Any]:
+    """Return the fields of a report."""
+    body = {
+        "title": text.title,
+        "details": text.summary,
+        "report_type": "TEST",
+        "reporter": REPORTER,
+        "result": "PENDING" if text.state == IN_PROGRESS else "PASSED" if text.passes else "FAILED",
+        "data": [_data(figure) for figure in text.figures],
+    }
+    return body | ({"link": text.link} if text.link.startswith(("https://", "http://")) else {})
+
+
+def annotation_body(annotation: Annotation, id_: str) -> dict[str, Any]:
+    """Return the fields of an annotation. Without a file, Bitbucket shows it in the report only."""
+    body = {
+        "external_id": id_,
+        "annotation_type": "BUG",
+        "summary": annotation.title,
+        "details": annotation.message,
+        "result": "FAILED",
+        "severity": "HIGH",
+    }
+    return body | ({"path": annotation.file, "line": 1} if annotation.file else {})
+
+
+def _data(figure: Figure) -> dict[str, Any]:
+    kinds = {"count": "NUMBER", "percentage": "PERCENTAGE", "duration": "DURATION"}
+    value = figure.value * 1000 if figure.kind == "duration" else figure.value  # ms
+    return {"title": figure.name, "type": kinds[figure.kind], "value": value}
+
+
+def _refused(call: str, response: Response) -> HostError:
+    """Return the error for an unsuccessful response."""
+    payload = json_in(response.body)
+    error = payload.get("error", payload) if isinstance(payload, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    said = f" ({quoted(message, 200)})" if isinstance(message, str) and message else ""
+    forbidden = response.status < 500 and response.status != 429
+    advice = "The verdict does not depend on it." if forbidden else LEFT
+    what = f"{call} returned {response.status}{said}."
+    return HostError("No report in Bitbucket", what, forbidden=forbidden, advice=advice)
+
+
+def _transport(proxy: str, runtime: Runtime) -> Transport:
+    server = Server(root=API, credential=Secret(""), credential_header="", timeouts=TIMEOUTS)
+    return Transport(server, clock=runtime.clock, new_session=lambda: _through(proxy, runtime.new_session()))
+
+
+def _through(proxy: str, session: Any) -> Any:
+    """Return the session with this proxy for plain HTTP, and with no other."""
+    session.trust_env = False
+    session.proxies = {"http": proxy}
+    return session

@@ -1,0 +1,84 @@
+"""The recipes for CI systems: the pages quote the files in examples/ci, which set inputs and variables that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from coval_gate.ci.systems import SYSTEMS
+from coval_gate.config.inputs import declared
+from coval_gate.config.thresholds import parse_thresholds
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = {
+    "azure-pipelines": "azure-pipelines.yml",
+    "bitbucket": "bitbucket-pipelines.yml",
+    "buildkite": "buildkite.yml",
+    "circleci": "circleci.yml",
+    "jenkins": "Jenkinsfile",
+}
+OF_LIST = {"threshold"}  # one line of an input that is a list
+QUOTE = re.compile(r"<!-- begin pipeline -->\n\n```\w+\n(.*?)```\n\n<!-- end pipeline -->", re.DOTALL)
+SYSTEM_OF = {
+    "azure-pipelines": "Azure Pipelines",
+    "bitbucket": "Bitbucket",
+    "buildkite": "Buildkite",
+    "circleci": "CircleCI",
+    "jenkins": "Jenkins",
+}
+NAMED = re.compile(r"`((?:BITBUCKET|CIRCLE|BUILDKITE|SYSTEM|BUILD|GIT|CHANGE|JOB|STAGE|BRANCH)_[A-Z_]+)`")
+ELSEWHERE = {"BITBUCKET_DOCKER_HOST_INTERNAL"}  # for docker
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def pipeline(name: str) -> str:
+    return (ROOT / "examples" / "ci" / RECIPES[name]).read_text(encoding="utf-8")
+
+
+def test_every_file_has_a_page() -> None:
+    assert sorted(path.name for path in (ROOT / "examples" / "ci").iterdir()) == sorted(RECIPES.values())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_page_quotes_the_file(name: str) -> None:
+    assert QUOTE.findall(page(name)) == [pipeline(name)]
+
+
+@pytest.mark.parametrize("name", [name for name, file in RECIPES.items() if file.endswith(".yml")])
+def test_file_is_yaml(name: str) -> None:
+    document: dict[str, Any] = YAML(typ="safe").load(pipeline(name))
+    assert document
+
+
+def test_braces_and_quotes_of_the_jenkinsfile_are_in_pairs() -> None:
+    code = re.sub(r"//.*", "", pipeline("jenkins"))
+    assert code.count("{") == code.count("}")
+    assert code.count("'''") == 2
+    assert code.count("'") % 2 == 0
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_commands_set_inputs_that_exist(name: str) -> None:
+    text = pipeline(name)
+    command = text[text.index("coval-gate run") : text.index("--html-path")] + "--html-path"
+    flags = re.findall(r"--([a-z][a-z-]*)", command)
+    inputs = {declaration.name.replace("_", "-") for declaration in declared()}
+    assert len(flags) > 6
+    assert {*flags} - inputs <= OF_LIST
+    assert parse_thresholds("\n".join(re.findall(r'--threshold "([^"]*)"', command)))
+    assert "COVAL_API_KEY" not in command, "the key is in no argument"
+    assert "COVAL_API_KEY" in text
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_page_names_variables_that_are_read(name: str) -> None:
+    system = next(system for system in SYSTEMS if system.name == SYSTEM_OF[name])
+    read = set(re.findall(r"\w+", str(system)))
+    assert set(NAMED.findall(page(name))) - ELSEWHERE <= read

@@ -1,0 +1,332 @@
+"""A step of Bitbucket Pipelines writes a report on its commit, through the proxy, and never depends on it."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from coval_gate.main import main
+from coval_gate.post import post
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from fake_bitbucket import FakeBitbucket, session_with
+from road.test_reports import Killed, kill
+from support import DEFAULTS, IDS, KEY, runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fake_bitbucket import Report, Session
+    from support import VirtualClock
+
+    RunStep = Callable[..., "Step"]
+
+SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"
+BITBUCKET = {
+    "CI": "true",
+    "BITBUCKET_BUILD_NUMBER": "17",
+    "BITBUCKET_STEP_RUN_NUMBER": "1",
+    "BITBUCKET_STEP_UUID": "{5a50dd52-5ab7-4225-831c-4db9451375a2}",
+    "BITBUCKET_COMMIT": SHA,
+    "BITBUCKET_BRANCH": "main",
+    "BITBUCKET_WORKSPACE": "acme",
+    "BITBUCKET_REPO_SLUG": "voice-agent",
+    "BITBUCKET_REPO_FULL_NAME": "acme/voice-agent",
+    "BITBUCKET_GIT_HTTP_ORIGIN": "http://bitbucket.org/acme/voice-agent",
+}
+FILE = {"annotate_file": "prompt.md"}
+
+
+class Step(NamedTuple):
+    """The exit code and the log of a step, and what it sent to Coval."""
+
+    exit_code: int
+    log: str
+    server: Server
+
+    @property
+    def complaints(self) -> list[str]:
+        """The lines about the report."""
+        return [line for line in self.log.splitlines() if "No report in Bitbucket" in line]
+
+
+@pytest.fixture
+def run_step(tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> RunStep:
+    """Return a function that runs a step in Bitbucket's environment, in a checkout with a prompt."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompt.md").write_text("Hello")
+
+    def run(
+        session: type[Session],
+        env: dict[str, str] | None = None,
+        world: World | None = None,
+        faults: tuple[str, ...] = (),
+        **inputs: str,
+    ) -> Step:
+        log = io.StringIO()
+        with Server(world or World(clock.time), faults=faults) as server:
+            given = DEFAULTS | IDS | {"api_base_url": server.url} | inputs
+            environ = BITBUCKET | {f"INPUT_{name.upper()}": value for name, value in given.items()}
+            environ |= {"COVAL_API_KEY": KEY} | (env or {})
+            code = main(runtime(clock, environ=environ, stdout=log, new_session=session))
+        return Step(code, log.getvalue(), server)
+
+    return run
+
+
+def only(bitbucket: FakeBitbucket) -> Report:
+    """Return the only report, which is on the tested commit."""
+    (((sha, _), report),) = bitbucket.reports.items()
+    assert sha == SHA
+    return report
+
+
+def test_passing_step_reports_on_its_commit(run_step: RunStep) -> None:
+    with FakeBitbucket() as bitbucket:
+        step = run_step(session_with(localhost=bitbucket.url))
+    assert step.exit_code == 0
+    assert bitbucket.results == ["PENDING", "PASSED"]
+    report = only(bitbucket)
+    assert report.fields["title"] == "Coval Gate: passing1, persona000000000000001"
+    assert report.fields["details"].startswith("✅ Passed\nAll 10 simulations completed.")
+    assert report.fields["link"].startswith("https://app.coval.dev/")
+    assert report.fields["data"][:3] == [
+        {"title": "Pass rate", "type": "PERCENTAGE", "value": 100.0},
+        {"title": "Simulations", "type": "NUMBER", "value": 10},
+        {"title": "Completed", "type": "NUMBER", "value": 10},
+    ]
+    assert report.annotations == {}
+    assert step.complaints == []
+
+
+def test_failing_step_annotates_its_simulations(run_step: RunStep) -> None:
+    with FakeBitbucket() as bitbucket:
+        step = run_step(session_with(localhost=bitbucket.url), test_set_id="someFail", **FILE)
+    assert step.exit_code == 1
+    assert bitbucket.results == ["PENDING", "FAILED"]
+    annotations = list(only(bitbucket).annotations.values())
+    assert annotations
+    assert {(one["path"], one["line"], one["result"]) for one in annotations} == {("prompt.md", 1, "FAILED")}
+    assert all(one["summary"].startswith("Coval: ") and one["details"] for one in annotations)
+
+
+def test_annotations_need_no_file_and_can_be_turned_off(run_step: RunStep) -> None:
+    with FakeBitbucket() as bitbucket:
+        run_step(session_with(localhost=bitbucket.url), test_set_id="someFail")
+        annotations = only(bitbucket).annotations
+        assert annotations
+        assert not any("path" in one for one in annotations.values())
+        run_step(session_with(localhost=bitbucket.url), test_set_id="someFail", annotations="false")
+        assert only(bitbucket).annotations == {}
+
+
+def test_later_attempt_replaces_the_report_and_its_annotations(run_step: RunStep) -> None:
+    with FakeBitbucket() as bitbucket:
+        session = session_with(localhost=bitbucket.url)
+        run_step(session, test_set_id="someFail")
+        assert only(bitbucket).annotations
+        again = {"BITBUCKET_STEP_RUN_NUMBER": "2"}
+        run_step(session, env=again, test_set_id="someFail", max_failed_simulations="100%")
+        report = only(bitbucket)
+        assert (report.fields["result"], report.annotations) == ("PASSED", {})
+        run_step(session, env={"BITBUCKET_PARALLEL_STEP": "1"}, test_set_id="someFail")
+        assert len(bitbucket.reports) == 2, "another step has its own"
+
+
+def test_container_reaches_the_proxy_by_another_name(run_step: RunStep) -> None:
+    with FakeBitbucket() as bitbucket:
+        session = session_with(host_docker_internal=bitbucket.url)
+        step = run_step(session)
+    assert bitbucket.results == ["PENDING", "PASSED"]
+    assert step.complaints == []
+    assert session.proxies_used[0] == "http://localhost:29418"
+    assert set(session.proxies_used[1:]) == {"http://host.docker.internal:29418"}
+
+
+def test_proxy_gets_no_credential_and_only_requests_to_bitbucket(
+    run_step: RunStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Coval's API is reached without it, and no other proxy gets the report."""
+    with FakeBitbucket() as bitbucket, FakeBitbucket() as other:
+        monkeypatch.setenv("HTTP_PROXY", other.url)
+        monkeypatch.setenv("NO_PROXY", "api.bitbucket.org")
+        step = run_step(session_with(localhost=bitbucket.url), test_set_id="someFail")
+    assert [request.method for request in bitbucket.requests_seen] == ["DELETE", "PUT", "PUT", "POST"]
+    assert other.requests_seen == []
+    for request in bitbucket.requests_seen:
+        assert request.path.startswith("http://api.bitbucket.org/2.0/repositories/acme/voice-agent/commit/")
+        assert request.headers["host"] == "api.bitbucket.org"
+        assert not {"authorization", "x-api-key", "cookie"} & set(request.headers)
+        assert KEY.encode() not in request.body
+        assert KEY not in str(request.headers)
+    assert any(request.method == "POST" for request in step.server.requests_seen)
+
+
+def test_step_without_the_proxy_says_so_once(run_step: RunStep) -> None:
+    healthy = run_step(session_with())
+    assert healthy.exit_code == 0
+    assert healthy.complaints == ["Notice: Coval Gate: No report in Bitbucket"]
+    assert "verdict=passed" in healthy.log
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503, 302])
+@pytest.mark.parametrize("test_set", ["passing1", "someFail"])
+def test_proxy_that_refuses_changes_no_verdict(status: int, test_set: str, run_step: RunStep) -> None:
+    with FakeBitbucket(PUT=status) as bitbucket:
+        step = run_step(session_with(localhost=bitbucket.url), test_set_id=test_set)
+    assert step.exit_code == (test_set == "someFail")
+    assert len(step.complaints) == 1
+    assert f"returned {status}" in step.log
+    assert not [line for line in step.log.splitlines() if line.startswith("::")]
+
+
+def test_proxy_that_takes_no_annotations_still_has_the_report(run_step: RunStep) -> None:
+    with FakeBitbucket(POST=500, DELETE=405) as bitbucket:
+        step = run_step(session_with(localhost=bitbucket.url), test_set_id="someFail")
+    assert bitbucket.results == ["PENDING", "FAILED"]
+    assert "The report in Bitbucket lacks its annotations: POST " in step.log
+    assert step.complaints == []
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PUT", "POST"])
+def test_slow_proxy_costs_a_few_seconds(method: str, run_step: RunStep, clock: VirtualClock) -> None:
+    began, step_began = time.monotonic(), clock.now()
+    with FakeBitbucket() as quick:
+        run_step(session_with(localhost=quick.url), test_set_id="someFail")
+    usual, step_began = clock.now() - step_began, clock.now()
+    with FakeBitbucket(**{method: 60.0}) as bitbucket:
+        step = run_step(session_with(localhost=bitbucket.url), test_set_id="someFail")
+    assert clock.now() - step_began < usual + 5
+    assert len(step.complaints) <= 1
+    assert "verdict=failed" in step.log
+    assert time.monotonic() - began < 30
+
+
+def test_killed_step_leaves_its_report_to_the_post_step(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    with FakeBitbucket() as bitbucket:
+        session = session_with(localhost=bitbucket.url)
+        clock.at(30, kill)
+        with pytest.raises(Killed):
+            run_step(session, world=world)
+        assert bitbucket.results == ["PENDING"]
+        with Server(world) as server:
+            environ = BITBUCKET | {"INPUT_API_BASE_URL": server.url, "COVAL_API_KEY": KEY}
+            environ |= {f"INPUT_{name.upper()}": value for name, value in IDS.items()}
+            log = io.StringIO()
+            assert post(runtime(clock, environ=environ, stdout=log, new_session=session)) == 0
+        assert [record.status(clock.time()) for record in world.runs] == ["CANCELLED"]
+        assert bitbucket.results == ["PENDING", "FAILED"]
+        assert only(bitbucket).fields["details"] == "⚠️ Error: The step ended before it could reach a verdict."
+        before = list(bitbucket.requests_seen)
+        assert post(runtime(clock, environ=environ, stdout=log, new_session=session)) == 0
+        assert bitbucket.requests_seen == before
+
+
+def test_post_step_shows_the_verdict_that_the_step_could_not(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    with FakeBitbucket(PUT=503) as bitbucket:
+        session = session_with(localhost=bitbucket.url)
+        run_step(session, world=world)
+        bitbucket.faults.clear()
+        with Server(world) as server:
+            environ = BITBUCKET | {"INPUT_API_BASE_URL": server.url, "COVAL_API_KEY": KEY}
+            post(runtime(clock, environ=environ, stdout=io.StringIO(), new_session=session))
+        assert bitbucket.results == ["PASSED"]
+
+
+@pytest.mark.parametrize("mode", ["launch", "plan"])
+def test_step_without_a_verdict_has_no_report(mode: str, run_step: RunStep) -> None:
+    with FakeBitbucket() as bitbucket:
+        step = run_step(session_with(localhost=bitbucket.url), mode=mode)
+    assert step.exit_code == 0
+    assert bitbucket.requests_seen == []
+
+
+def test_wrong_input_is_reported(run_step: RunStep) -> None:
+    with FakeBitbucket() as bitbucket:
+        step = run_step(session_with(localhost=bitbucket.url), thresholds="pass_rate >= many")
+    assert step.exit_code == 1
+    assert bitbucket.results == ["FAILED"]
+    assert "thresholds" in only(bitbucket).fields["details"]
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"BITBUCKET_WORKSPACE": "../../evil"},
+        {"BITBUCKET_REPO_SLUG": ""},
+        {"BITBUCKET_WORKSPACE": "acme@evil.example", "BITBUCKET_REPO_SLUG": "a b"},
+    ],
+)
+def test_odd_names_of_the_repository_are_not_sent(env: dict[str, str], run_step: RunStep) -> None:
+    with FakeBitbucket() as bitbucket:
+        step = run_step(session_with(localhost=bitbucket.url), env=env)
+    assert step.exit_code == 0
+    assert bitbucket.requests_seen == []
+    assert "Skipping code insights: BITBUCKET_WORKSPACE and BITBUCKET_REPO_SLUG do not name a repository." in step.log
+
+
+def test_shortened_commit_of_a_pull_request_is_reported_on(run_step: RunStep) -> None:
+    with FakeBitbucket() as bitbucket:
+        run_step(session_with(localhost=bitbucket.url), env={"BITBUCKET_COMMIT": SHA[:12], "BITBUCKET_PR_ID": "42"})
+    assert [sha for sha, _ in bitbucket.reports] == [SHA[:12]]
+
+
+def test_other_pages_are_left_out(run_step: RunStep) -> None:
+    with FakeBitbucket() as bitbucket:
+        step = run_step(session_with(localhost=bitbucket.url), comment="always", commit_status="Voice")
+    assert step.exit_code == 0
+    assert "Skipping comment and commit status: the job has no GitHub repository." in step.log
+    assert bitbucket.results == ["PENDING", "PASSED"]
+
+
+@pytest.mark.parametrize(("uuid", "runs"), [(BITBUCKET["BITBUCKET_STEP_UUID"], 1), ("{another-step}", 2)])
+def test_later_attempt_continues_the_run_of_its_own_step_only(
+    uuid: str, runs: int, run_step: RunStep, clock: VirtualClock
+) -> None:
+    world = World(clock.time)
+    clock.at(30, kill)
+    with pytest.raises(Killed):
+        run_step(session_with(), world=world)
+    again = {"BITBUCKET_STEP_RUN_NUMBER": "2", "BITBUCKET_STEP_UUID": uuid}
+    assert run_step(session_with(), world=world, env=again).exit_code == 0
+    assert len(world.runs) == runs
+    assert [record.status(clock.time()) for record in world.runs] == ["COMPLETED"] * runs
+
+
+def test_newer_pipeline_supersedes_the_run_of_an_older_one(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    clock.at(30, kill)
+    with pytest.raises(Killed):
+        run_step(session_with(), world=world)
+    newer = {"BITBUCKET_BUILD_NUMBER": "18", "BITBUCKET_STEP_UUID": "{step-of-18}", "BITBUCKET_COMMIT": "6" * 40}
+    run_step(session_with(), world=world, env=newer, supersede="true")
+    assert [record.status(clock.time()) for record in world.runs] == ["CANCELLED", "COMPLETED"]
+
+
+def test_interrupted_step_still_reports(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    clock.at(30, clock.interrupt)
+    with FakeBitbucket() as bitbucket:
+        step = run_step(session_with(localhost=bitbucket.url), world=world)
+    assert step.exit_code == 1
+    assert [record.status(clock.time()) for record in world.runs] == ["CANCELLED"]
+    assert bitbucket.results == ["PENDING", "FAILED"]
+    assert only(bitbucket).fields["details"].startswith("🚫 Cancelled")
+
+
+def test_step_that_waits_reports_on_the_commit_of_its_run(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time)
+    with FakeBitbucket() as bitbucket:
+        session = session_with(localhost=bitbucket.url)
+        run_step(session, world=world, mode="launch")
+        (record,) = world.runs
+        later = {"BITBUCKET_BUILD_NUMBER": "18", "BITBUCKET_COMMIT": "6" * 40}
+        step = run_step(session, world=world, env=later, mode="wait", run_id=record.run_id)
+    assert step.exit_code == 0
+    assert only(bitbucket).fields["result"] == "PASSED"
