@@ -13,6 +13,7 @@ import signal
 import sys
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -363,12 +364,10 @@ def _contents(name: str) -> bytes:
 
 def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
     """Show the step against the sandbox, which only an extra of the package brings: the image has none."""
-    try:
-        demo = import_module("coval_demo")
-    except ModuleNotFoundError:
+    if not all(map(find_spec, ("coval_demo", "fastapi", "uvicorn"))):
         stderr.write(f"{PROGRAM}: demo needs a local sandbox; install it with: pip install '{PROGRAM}[demo]'\n")
         return USAGE_ERROR
-    code: int = demo.main(arguments)
+    code: int = import_module("coval_demo").main(arguments)
     return code
 
 
