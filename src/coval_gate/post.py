@@ -24,6 +24,7 @@ from coval_gate.runs.tags import provenance_of
 if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
+    from coval_gate.runs.legs import Trial
 
 
 def post(runtime: Runtime) -> int:
@@ -49,9 +50,15 @@ def finish(progress: Progress) -> Procedure[None]:
     progress.context = host.context()._replace(matrix=inputs.matrix)
     if inputs.mode == "wait":
         progress.context = with_unknown_commit(progress.context)
-    hurried = bool(left) and (yield from _attempt(progress, finish_trials(progress, left)))
+    hurried = bool(left) and (yield from _attempt(progress, _end_runs(progress, left)))
     if is_open:
         yield from _attempt(progress, _close(progress, hurried=hurried))
+
+
+def _end_runs(progress: Progress, left: list[Trial]) -> Procedure[None]:
+    """End the runs, and save what is left to do, for a host that keeps the state until all is done."""
+    yield from finish_trials(progress, left)
+    progress.save()
 
 
 def _attempt(progress: Progress, work: Procedure[None]) -> Procedure[bool]:

@@ -28,9 +28,9 @@ from coval_gate.base.errors import GateError, InputError, RunnerError
 from coval_gate.base.schedule import run
 from coval_gate.base.text import one_line
 from coval_gate.base.times import Times
+from coval_gate.ci.detect import detect_host
 from coval_gate.ci.github.host import GitHubHost
 from coval_gate.ci.github.pages import state_of
-from coval_gate.ci.plain import detect_host
 from coval_gate.config.inputs import Problem, declared, parse_inputs
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.judge.checks import Check, Totals

@@ -1,4 +1,4 @@
-"""Detects the host of a step. A terminal or an unknown CI system is a host, too: everything goes to its log."""
+"""The host of a step on a terminal or an unknown CI system: everything goes to its log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.text import json_in
-from coval_gate.ci.github.host import GitHubHost
 from coval_gate.ci.host import NAME, NO_REPOSITORY, Console, Context, Page
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.checks import wanted_pages
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from coval_gate.base.runtime import Runtime
-    from coval_gate.ci.host import Host, Level
+    from coval_gate.ci.host import Level
     from coval_gate.config.inputs import Inputs
 
 
@@ -105,10 +104,3 @@ def _is_open(state: str) -> bool:
     """Return whether an entry of the state is not done."""
     entries = json_in(state)
     return isinstance(entries, list) and any(not (isinstance(one, dict) and one.get("is_done")) for one in entries)
-
-
-def detect_host(runtime: Runtime) -> Host:
-    """Return GitHub's runner, also on Gitea, Forgejo and act, or else a plain terminal."""
-    if runtime.environ.get("GITHUB_ACTIONS") == "true":
-        return GitHubHost(runtime.environ, runtime.stdout, runtime.randomness)
-    return PlainHost(runtime.stdout, runtime.environ)

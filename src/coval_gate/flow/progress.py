@@ -11,9 +11,9 @@ import traceback
 from typing import TYPE_CHECKING
 
 from coval_gate.base.times import Times
+from coval_gate.ci.detect import detect_host
 from coval_gate.ci.host import BUG, NAME, Context
 from coval_gate.ci.host import LEGS as LEG_COUNT
-from coval_gate.ci.plain import detect_host
 from coval_gate.config.inputs import MOST_LEGS, parse_inputs
 from coval_gate.coval.client import connect
 from coval_gate.publish.publisher import Publisher
