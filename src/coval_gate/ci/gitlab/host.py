@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.text import json_in, one_line
@@ -46,7 +47,9 @@ class GitLabHost(PlainHost):
         self._clock = clock
         self._sections = 0
         self._outputs: dict[str, str] = {}
-        self.workspace = Workspace(environ.get("CI_PROJECT_DIR", ""))
+        root = environ.get("CI_PROJECT_DIR", "")
+        # A script begins there. Tools that run jobs on a laptop may name a directory of the container.
+        self.workspace = Workspace(root if Path(root).is_dir() else "")
         self._token = environ.get("GITLAB_TOKEN", "").strip()
         self.mask(self._token)
 
