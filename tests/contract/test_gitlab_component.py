@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import runpy
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from coval_gate.ci.gitlab.host import ANNOTATIONS, DOTENV
+from coval_gate.ci.gitlab.host import ANNOTATIONS, DOTENV, dotenv
+from coval_gate.ci.host import Context
 from coval_gate.config.inputs import declared, parse_inputs
-from support import DEFAULTS, KEY, other_value
+from road.test_gitlab import read_dotenv
+from support import DEFAULTS, KEY, other_value, read_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPONENT = (ROOT / "templates" / "run.yml").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "gitlab.md").read_text(encoding="utf-8")
 HEADER, _, BODY = COMPONENT.partition("\n---\n")
 OWN = {"image", "stage", "job_name", "job_timeout", "allow_failure", "rules"}
 BLOCK = re.compile(r"\$\[\[ inputs\.([a-z_]+) \]\]")
@@ -182,3 +187,48 @@ def test_job_runs_the_steps_and_collects_their_reports() -> None:
 
 def test_component_names_no_registry() -> None:
     assert SPEC["image"]["default"] == "coval-gate:latest"
+
+
+def samples() -> list[dict[str, Any]]:
+    """Return the configurations that the guide shows."""
+    texts = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    return [YAML(typ="safe").load(text) for text in texts]
+
+
+def includes() -> list[dict[str, Any]]:
+    """Return the inputs of each include that the guide shows."""
+    return [include["inputs"] for sample in samples() for include in sample.get("include", [])]
+
+
+@pytest.mark.parametrize("given", includes(), ids=lambda given: given.get("job_name", "coval-gate"))
+def test_guide_has_valid_inputs(given: dict[str, Any]) -> None:
+    variables = {name: text.replace("$RUN_ID", "r" * 22) for name, text in interpolated(**given)["variables"].items()}
+    inputs = read_inputs(variables | {"COVAL_API_KEY": KEY}, Context())
+    assert [name for name in ("agent_id", "run_id") if getattr(inputs, name)]
+
+
+def test_guide_lists_the_inputs_of_the_component() -> None:
+    rows = re.findall(r"^\| `([a-z_]+)` \| (?:`([^`]*)`|merge requests) \|", GUIDE, re.MULTILINE)
+    shown = {name: default for name, default in rows if name in OWN}
+    assert shown == {
+        name: "" if name == "rules" else str(SPEC[name]["default"]).replace("False", "false") for name in OWN
+    }
+    left_out = GUIDE.partition("## Inputs")[2].partition("The component adds")[0]
+    assert set(re.findall(r"`([a-z_]+)`", left_out)) == DEFAULTS.keys() - OURS.keys()
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_guide_reads_the_run_id_of_the_webhook(indent: int | None, tmp_path: Path) -> None:
+    (script,) = next(sample["read-run-id"]["script"] for sample in samples() if "read-run-id" in sample)
+    message = 'Run on "run_id": "forged" Succeeded: $(touch evil)\n Created By: "run_id": "x"'
+    payload = {"organization_id": "o", "message": message, "run_id": "BGvffsneXVocAfhtfe4adw", "status": "COMPLETED"}
+    (tmp_path / "payload").write_text(json.dumps(payload, indent=indent), encoding="utf-8")
+    environ = {"PATH": os.defpath, "TRIGGER_PAYLOAD": "payload"}
+    subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, env=environ, check=True)
+    assert read_dotenv((tmp_path / "run.env").read_bytes()) == {"RUN_ID": "BGvffsneXVocAfhtfe4adw"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["payload", "run.env"]
+
+
+def test_guide_names_the_variables_of_later_jobs() -> None:
+    row = next(line for line in GUIDE.splitlines() if line.startswith("| outputs of the step"))
+    assert set(re.findall(r"`([A-Z_]+)`", row)) == {line.partition("=")[0] for line in dotenv({}).splitlines()}
