@@ -450,3 +450,29 @@ def test_killed_process_leaves_nothing_running(tmp_path: Path) -> None:
         assert world.runs[0].status(time.time()) == "CANCELLED"
         assert KEY not in done.stdout
         assert TOKEN not in done.stdout
+
+
+@pytest.mark.parametrize("judges", [True, False])
+def test_post_of_launch_leaves_the_status_of_the_job_that_judged_its_run(
+    judges: bool,
+    tmp_path: Path,
+    clock: VirtualClock,
+    gitlab: FakeGitLab,
+) -> None:
+    """The launch was interrupted while GitLab was down, and a later job judged the run nevertheless."""
+    for name in ("launch", "judge"):
+        (tmp_path / name).mkdir()
+    launching = Job(tmp_path / "launch", clock, gitlab)
+    judging = Job(tmp_path / "judge", clock, gitlab, launching.world)
+    inputs = {"mode": "launch", "cancel_on_interrupt": "false", "commit_status": "Coval"}
+    gitlab.faults += FakeGitLab(faults=["* /projects/*/statuses* -> 502"]).faults
+    clock.at(0.5, clock.interrupt)
+    launching.run(**inputs)
+    assert launching.dotenv["VERDICT"] == "cancelled"
+    gitlab.faults.clear()
+    clock.rearm()
+    if judges:
+        clock.sleep(600)
+        assert judging.run(mode="wait", run_id=launching.dotenv["RUN_ID"], commit_status="Coval") == 0
+    launching.post(**inputs)
+    assert [state for state, _ in gitlab.history] == (["success"] if judges else ["canceled"])
