@@ -6,10 +6,11 @@ never fails the job: any error is a warning. If the main step finished its work,
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from coval_gate.base.clock import Interrupted
-from coval_gate.base.errors import CovalError
+from coval_gate.base.errors import CovalError, RunnerError
 from coval_gate.base.schedule import run
 from coval_gate.base.times import POST_LOCATING, Times
 from coval_gate.ci.host import with_run_metadata, with_unknown_commit
@@ -58,7 +59,8 @@ def finish(progress: Progress) -> Procedure[None]:
 def _end_runs(progress: Progress, left: list[Trial]) -> Procedure[None]:
     """End the runs, and save what is left to do, for a host that keeps the state until all is done."""
     yield from finish_trials(progress, left)
-    progress.save()
+    with suppress(RunnerError):
+        progress.save()
 
 
 def _attempt(progress: Progress, work: Procedure[None]) -> Procedure[bool]:
