@@ -1,4 +1,4 @@
-"""Generates files from the code: inputs and outputs in action.yml, tables in README and docs/, and schemas.
+"""Generates files from the code: inputs in action.yml and GitLab's component, tables in README and docs/, and schemas.
 
 render.py           write
 render.py --check   write nothing; fail if something is out of date
@@ -31,6 +31,22 @@ LARGER = (50, 100, 200, 500, 1000)  # of test cases
 CONFIDENCE = 0.95
 FAMILIES = (1, 5, 10)  # thresholds in a step
 
+# For GitLab's component
+NOT_FOR_GITLAB = {  # the secrets come from variables, and the rest is GitHub's
+    *("api_key", "github_token", "matrix", "on_missing_api_key"),
+    *("summary", "annotations", "annotate_file", "check_run"),
+}
+FOR_GITLAB = {
+    "comment": "Keep one note on the merge request up to date. `on_failure`: create it at the first failure. Requires "
+    "the variable `GITLAB_TOKEN`.",
+    "commit_status": "Name of a commit status. It is running from the launch on, and then shows the verdict, also of a "
+    "later job with `mode: wait`. Requires the variable `GITLAB_TOKEN`.",
+    "thresholds": "Thresholds that the run must meet, a list of texts such as `'Latency: p(95) < 1.5'`.",
+}
+FILES = {"junit_path": "reports/coval-junit.xml", "html_path": "reports/coval.html"}  # that the component collects
+ONE_LINE = r"^[^\r\n]*$"  # GitLab inserts a text as it is, and another line would be YAML of its own
+PLAIN_PATH = r"^[A-Za-z0-9_./-]+$"
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -48,6 +64,43 @@ def action_outputs() -> str:
     """Return the `outputs:` block of action.yml."""
     entries = [f"  {name}:\n    description: {quote(about)}" for name, about in OUTPUTS.items()]
     return "\n".join(["outputs:", *entries])
+
+
+def component_inputs() -> str:
+    """Return the inputs of GitLab's component that are ours."""
+    return "\n".join(component_input(declaration) for declaration in component_declarations())
+
+
+def component_input(declaration: Input) -> str:
+    """Return an input of GitLab's component. GitLab checks its type, its options or its pattern."""
+    kind, name, default = declaration.field.name, declaration.name, declaration.default
+    about = FOR_GITLAB.get(name, declaration.description) + exception(declaration.modes, ALL_MODES)
+    rows = [f"    {name}:", f"      description: {quote(about)}"]
+    if kind == "true or false":
+        rows += ["      type: boolean", f"      default: {default}"]
+    elif kind == "thresholds":
+        rows += ["      type: array", "      default: []"]
+    elif kind.startswith("`"):
+        words = [word.strip("`") for word in kind.split(" or ")]
+        options = words if default else ["", *words]
+        rows += [f"      default: {quote(default)}", f"      options: [{', '.join(map(quote, options))}]"]
+    else:
+        pattern = PLAIN_PATH if name in FILES else ONE_LINE
+        rows += [f"      default: {quote(FILES.get(name, default))}", f"      regex: {quote(pattern)}"]
+    return "\n".join(rows)
+
+
+def component_variables() -> str:
+    """Return the variables that hold the inputs, each in a literal block: any text on one line stays that text."""
+    return "\n".join(
+        f"    INPUT_{declaration.name.upper()}: |\n      $[[ inputs.{declaration.name} ]]"
+        for declaration in component_declarations()
+    )
+
+
+def component_declarations() -> list[Input]:
+    """Return the inputs that GitLab's component has."""
+    return [declaration for declaration in declared() if declaration.name not in NOT_FOR_GITLAB]
 
 
 def readme_inputs() -> str:
@@ -225,7 +278,10 @@ def rendered() -> dict[Path, str]:
         ("comparable", comparable()),
     ):
         statistics_text = fill(statistics_text, name, f"\n{content}\n", markdown)
+    component = ROOT / "templates" / "run.yml"
+    component_text = fill(component.read_text(encoding="utf-8"), "inputs", component_inputs(), yaml)
     return {
+        component: fill(component_text, "variables", component_variables(), yaml),
         action: fill(action_text, "outputs", action_outputs(), yaml),
         readme: readme_text,
         statistics: statistics_text,

@@ -6,10 +6,11 @@ never fails the job: any error is a warning. If the main step finished its work,
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from coval_gate.base.clock import Interrupted
-from coval_gate.base.errors import CovalError
+from coval_gate.base.errors import CovalError, RunnerError
 from coval_gate.base.schedule import run
 from coval_gate.base.times import POST_LOCATING, Times
 from coval_gate.ci.host import with_run_metadata, with_unknown_commit
@@ -25,6 +26,7 @@ from coval_gate.runs.tags import provenance_of
 if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
+    from coval_gate.runs.legs import Trial
 
 
 def post(runtime: Runtime) -> int:
@@ -52,9 +54,16 @@ def finish(progress: Progress) -> Procedure[None]:
     progress.context = host.context()._replace(matrix=inputs.matrix)
     if inputs.mode == "wait":
         progress.context = with_unknown_commit(progress.context)
-    hurried = bool(left) and (yield from _attempt(progress, finish_trials(progress, left)))
+    hurried = bool(left) and (yield from _attempt(progress, _end_runs(progress, left)))
     if is_open:
         yield from _attempt(progress, _close(progress, hurried=hurried))
+
+
+def _end_runs(progress: Progress, left: list[Trial]) -> Procedure[None]:
+    """End the runs, and save what is left to do, for a host that keeps the state until all is done."""
+    yield from finish_trials(progress, left)
+    with suppress(RunnerError):
+        progress.save()
 
 
 def _attempt(progress: Progress, work: Procedure[None]) -> Procedure[bool]:

@@ -34,6 +34,9 @@ PACKAGES = [
 PURE = ["judge", "report", "model", "config"]  # neither environment, clock, network nor randomness
 OF_GITHUB = re.compile(r"github|check_?run$|commit_?status", re.IGNORECASE)  # in identifiers
 GITHUB_API = re.compile(r"(?<!INPUT_)GITHUB_|api\.github|/repos/|check-runs|/statuses|external_id|head_sha")
+GITLAB = "coval_gate.ci.gitlab"
+OF_GITLAB = re.compile(r"gitlab|merge_?request", re.IGNORECASE)  # in identifiers
+GITLAB_API = re.compile(r"GITLAB_TOKEN|CI_API_|PRIVATE-TOKEN|/projects/|/merge_requests|/notes|section_(start|end)")
 IO_MODULES = {"os", "time", "random", "secrets", "socket", "requests", "pathlib", "subprocess", "datetime", "io", "sys"}
 
 
@@ -136,7 +139,7 @@ def test_only_its_package_knows_github() -> None:
     outside = {name: path for name, path in GATE.items() if not name.startswith("coval_gate.ci.github")}
     users = {name for name, path in outside.items() if any("ci.github" in imported for imported in imports(path))}
     assert users == {"coval_gate.ci.detect"}
-    for path in (path for name, path in outside.items() if name not in users):
+    for path in (path for name, path in outside.items() if name not in users and not name.startswith(GITLAB)):
         shared = "external_id" if path.stem == "bitbucket" else ""
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = {
@@ -145,3 +148,19 @@ def test_only_its_package_knows_github() -> None:
             assert not [word for word in names - inputs if OF_GITHUB.search(word)], (path, names)
             text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
             assert text == shared or not GITHUB_API.search(text), (path, text)
+
+
+def test_only_its_package_knows_gitlab() -> None:
+    """The names of a job's variables are in the table of CI systems, as those of the other systems are."""
+    outside = {name: path for name, path in GATE.items() if not name.startswith(GITLAB)}
+    users = {name for name, path in outside.items() if any("ci.gitlab" in imported for imported in imports(path))}
+    assert users == {"coval_gate.ci.detect"}
+    tables = {"coval_gate.ci.starters"}  # a first workflow for each system
+    for path in (path for name, path in outside.items() if name not in users | tables):
+        for node in ast.walk(parsed(path)):
+            names = {
+                value for key in ("id", "attr", "name", "arg") if isinstance(value := getattr(node, key, None), str)
+            }
+            assert not [word for word in names if OF_GITLAB.search(word)], (path, names)
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            assert not GITLAB_API.search(text), (path, text)

@@ -98,7 +98,7 @@ class InsightsReport(Page):
         response = yield from self._send("PUT", path, until, json=report_body(text))
         if not response.ok:
             raise _refused(f"PUT {path}", response)
-        self.made = id_
+        self.made, self.certain = id_, True  # there is one of each id, whatever became of earlier calls
         annotations = [
             annotation_body(annotation, f"{id_}-{number}") for number, annotation in enumerate(text.annotations, 1)
         ]

@@ -13,12 +13,16 @@ NO_TERMINAL: Final = ("", "dumb")  # values of TERM
 
 
 def detect_host(runtime: Runtime) -> Host:
-    """Return GitHub's runner, also on Gitea, Forgejo and act, Bitbucket's, or else a terminal or a plain log."""
+    """Return the host of GitHub (also of Gitea, Forgejo and act), GitLab or Bitbucket, a terminal, or a plain log."""
     environ, stream = runtime.environ, runtime.stdout
     if environ.get("GITHUB_ACTIONS") == "true":
         from coval_gate.ci.github.host import GitHubHost
 
         return GitHubHost(environ, stream, runtime.randomness)
+    if environ.get("GITLAB_CI") == "true":
+        from coval_gate.ci.gitlab.host import GitLabHost
+
+        return GitLabHost(environ, stream, runtime.clock)
     if environ.get("BITBUCKET_BUILD_NUMBER"):
         from coval_gate.ci.bitbucket import BitbucketHost
 

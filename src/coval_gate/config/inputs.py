@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from coval_gate.base.text import plural
 from coval_gate.config import fields
 from coval_gate.config.fields import UNFILLED, Field
-from coval_gate.config.parsing import LONGEST_TEXT, MOST_TAGS
+from coval_gate.config.parsing import LONGEST_TEXT, MOST_TAGS, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -100,13 +100,14 @@ def _thresholds(written: str) -> tuple[Threshold, ...]:
     # Import the grammar only if it is needed: compiling it delays the start.
     from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 
+    lines = lines_of(written)
     try:
-        return parse_thresholds(written)
+        return parse_thresholds(lines)
     except ThresholdSyntaxError as error:
         from coval_gate.config.slips import explained
 
-        lines = [*map(explained, error.errors[:MOST_EXPLAINED]), *error.errors[MOST_EXPLAINED:]]
-        first, others = lines[0], lines[1:]
+        wrong = [*map(explained, error.errors[:MOST_EXPLAINED]), *error.errors[MOST_EXPLAINED:]]
+        first, others = wrong[0], wrong[1:]
         stop = "" if first.problem.endswith("?") else "."
         what = f", line {first.line}: {first.problem}{stop}"
         if others:

@@ -12,7 +12,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
-from coval_gate.base.text import one_line, plural, quoted
+from coval_gate.base.text import json_in, one_line, plural, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +36,7 @@ RESOURCE: Final = re.compile(r"(?:https?://[^?#]*/|[a-z-]+/)([\w-]+)/?(?:[?#].*)
 SHELL_VARIABLE: Final = re.compile(r"\$\{?\w+\}?", re.ASCII)
 EXAMPLE: Final = '["first", "second"]'
 MARKER: Final = re.compile(r"[-*•]\s+(?=\S)")  # of a list in YAML or Markdown
+UNQUOTED: Final = re.compile(r"""[^:#"']*""")  # a metric's name that needs no quotes
 MOST_DIGITS: Final = 100  # of a whole number
 DEEPEST: Final = 100  # levels; Coval's responses repeat this JSON and must stay parsable
 NULL: Final = "null"  # GitHub's toJSON writes it for an unset value
@@ -128,6 +129,29 @@ def entries(raw: str) -> list[str]:
             plain = MARKER.sub("", marked)
             raise ValueError(f"must be a list without markers; got {quoted(marked)}. Write {one_line(plain, 80)}.")
     return [entry.strip() for entry in value if entry.strip()]
+
+
+def lines_of(raw: str) -> str:
+    """Return lines that were written as a list in JSON, one below the other; any other text unchanged.
+
+    In YAML, `- Latency: avg < 2` is no text, but a mapping of one text to another: it stands for its line, too.
+    Raises ValueError for other entries.
+    """
+    listed = json_in(raw) if raw.startswith("[") else None
+    return "\n".join(map(_line_of, listed)) if isinstance(listed, list) else raw
+
+
+def _line_of(entry: Any) -> str:
+    match entry:
+        case str():
+            return entry
+        case dict() if len(entry) == 1 and isinstance(text := next(iter(entry.values())), str):
+            name = next(iter(entry))
+            # YAML took quotes around it away.
+            quote = "" if UNQUOTED.fullmatch(name) else "'" if '"' in name else '"'
+            return f"{quote}{name}{quote}: {text}"
+        case _:
+            raise ValueError(f"must be a list of texts; got {quoted(json.dumps(entry, ensure_ascii=False))} in it.")
 
 
 def read_json(raw: str, example: str) -> Any:

@@ -247,6 +247,8 @@ class _Work:
             session.warn(self._undone_text(result))
         elif result:
             raise result
+        elif not (trial.ended and trial.ended.outcome == "failed"):
+            trial.post_cancels = trial.launched_again = trial.owes_mark = False
 
     def _undone_text(self, error: GateError) -> str:
         """Return what could not be done, and why."""

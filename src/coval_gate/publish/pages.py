@@ -137,7 +137,9 @@ class PagePublisher:
                 owed = owed._replace(sha=here.sha, name=here.name)
             kept.page.certain = False
             until = times.telling_of(self._clock.now(), first)
-            yield from self._set(kept, report, owed=owed, brief=True, until=until)
+            if (yield from self._set(kept, report, owed=owed, brief=True, until=until)):
+                kept.is_done = True
+                self._save()
 
     def _pages(self, inputs: Inputs | None, context: Context) -> list[KeptPage]:
         if self._kept is None:

@@ -5,15 +5,14 @@ A call reads only the fields that it needs, and follows no link or redirect in a
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base.errors import HostError
-from coval_gate.base.schedule import repeat
 from coval_gate.base.text import duration, json_in, quoted
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Server, Timeouts, Transport
+from coval_gate.ci.calls import LIMIT_PAUSE, Payload, TooLate, Transient, pause_in, repeat_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation; the last one repeats
-LIMIT_PAUSE: Final = 60.0  # s after a rate limit without a stated pause
-LONGEST_WAIT: Final = 10.0**7  # s; keeps an absurd date from a server within the calendar
 PAGE_SIZE: Final = 100  # GitHub's maximum
 MOST_PAGES: Final = 30  # GitHub allows at most 2,500 comments
 ADVICE: Final = {
@@ -50,43 +46,6 @@ BOT: Final = "[bot]"  # suffix of an App's login, impossible in a person's; Grap
 INSTALLATION: Final = "ghs_"  # prefix of an App's token
 
 
-class _Transient(Exception):
-    """A transient failure. `wait` is the pause that GitHub asks for, in seconds; 0 if none."""
-
-    def __init__(self, error: HostError, wait: float = 0.0) -> None:
-        super().__init__(error.what)
-        self.error = error
-        self.wait = wait
-
-
-class _TooLate(_Transient):
-    """A request was not sent, because its deadline had passed."""
-
-
-class Payload(NamedTuple):
-    """The JSON of a response, or an entry of its list. `text` and `number` raise HostError for a missing value."""
-
-    call: str
-    headers: Mapping[str, str]
-    data: Any
-
-    def get(self, *keys: str) -> Any:
-        """Return the value at a path of keys; None if there is none."""
-        value = self.data
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value
-
-    def text(self, *keys: str) -> str:
-        return value if isinstance(value := self.get(*keys), str) else self.lacks(".".join(keys))
-
-    def number(self, key: str) -> int:
-        return value if isinstance(value := self.get(key), int) else self.lacks(key)
-
-    def lacks(self, what: str) -> NoReturn:
-        raise unexpected(f"{self.call} returned a response without {what}.")
-
-
 class GitHubCalls(NamedTuple):
     """One or more calls for one purpose, which need `permission` and must begin by `until`."""
 
@@ -96,22 +55,8 @@ class GitHubCalls(NamedTuple):
     until: float
 
     def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
-        """Repeat `attempt` until it succeeds, fails permanently, or has no time left.
-
-        An attempt that a deadline cuts off raises the error of the attempt before it.
-        """
-        last: _Transient | None = None
-
-        def pause_after(failure: _Transient, tries: int) -> float | None:
-            nonlocal last
-            last = failure if last is None or not isinstance(failure, _TooLate) else last
-            pause = max(failure.wait, BACKOFFS[min(tries, len(BACKOFFS) - 1)])
-            return pause if pause < self.until - self.clock.now() else None
-
-        try:
-            return (yield from repeat(attempt, _Transient, pause_after))
-        except _Transient as failure:
-            raise (last or failure).error from None
+        """Repeat `attempt` until it succeeds, fails permanently, or has no time left."""
+        return repeat_until(attempt, self.clock, self.until)
 
     def find(self, path: str, matches: Callable[[Payload], bool], **query: str) -> Procedure[Payload | None]:
         """Return the first entry of a list for which `matches` returns True; None if there is none."""
@@ -152,24 +97,24 @@ class GitHubCalls(NamedTuple):
         body: Mapping[str, Any] | None = None,
         exists: bool = False,
     ) -> Procedure[Payload]:
-        """Send a request once. Raises _Transient if another attempt may help, else HostError.
+        """Send a request once. Raises Transient if another attempt may help, else HostError.
 
         `exists`: a similar call has succeeded, so a 404 does not mean a missing permission.
         """
         call = f"{verb} {path}"
         if self.until - self.clock.now() < 0:
-            raise _TooLate(HostError("Too late for GitHub", f"{call} {TOO_LATE}", advice=LEFT))
+            raise TooLate(HostError("Too late for GitHub", f"{call} {TOO_LATE}", advice=LEFT))
         try:
             response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
         except NetworkError as error:
             problem = HostError("GitHub unavailable", f"{call} {error.what}", advice=NOT_GITHUB, link=STATUS_PAGE)
-            raise (_Transient(problem) if error.cause == "transient" else problem) from None
-        payload = Payload(call, response.headers, json_in(response.body))
+            raise (Transient(problem) if error.cause == "transient" else problem) from None
+        payload = Payload(call, response.headers, json_in(response.body), NOT_GITHUB)
         if not response.ok or payload.get("errors"):  # GraphQL fails with 200
             raise self._problem(payload, response.status, exists=exists)
         return payload
 
-    def _problem(self, payload: Payload, status: int, *, exists: bool) -> HostError | _Transient:
+    def _problem(self, payload: Payload, status: int, *, exists: bool) -> HostError | Transient:
         """Return the error for an unsuccessful response."""
         message = _messages(payload)
         what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
@@ -181,7 +126,7 @@ class GitHubCalls(NamedTuple):
             if wait:
                 again = datetime.fromtimestamp(self.clock.time() + wait, UTC)
                 advice = f"Retry in {duration(wait)}, at {again:%Y-%m-%d %H:%M:%S} UTC."
-            return _Transient(HostError(title, what, advice=advice, link=STATUS_PAGE), wait or 0.0)
+            return Transient(HostError(title, what, advice=advice, link=STATUS_PAGE), wait or 0.0)
         if status in ADVICE:
             advice = ADVICE[status] + PERMISSION.format(self.permission)
         elif 300 <= status < 400:
@@ -197,11 +142,10 @@ def _rate_limit_pause(headers: Mapping[str, str], message: str, now: float) -> f
     `now`: seconds since the epoch. Source: "Rate limits for the REST API" in GitHub's documentation, "Exceeding the
     rate limit".
     """
-    after, reset = headers.get("retry-after", ""), headers.get("x-ratelimit-reset", "")
-    if re.fullmatch(r"\d+", after, re.ASCII):
-        return min(float(after), LONGEST_WAIT)
-    if headers.get("x-ratelimit-remaining") == "0" and re.fullmatch(r"\d+", reset, re.ASCII):
-        return min(max(0.0, float(reset) - now), LONGEST_WAIT)
+    resets = headers.get("x-ratelimit-reset", "") if headers.get("x-ratelimit-remaining") == "0" else ""
+    pause = pause_in(headers.get("retry-after", ""), resets, now)
+    if pause is not None:
+        return pause
     return LIMIT_PAUSE if "rate limit" in message.lower() else None
 
 

@@ -18,6 +18,7 @@ from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, visible
 from coval_gate.ci.host import MOST_WARNINGS, Console, Context, Head, resembles_command
 from coval_gate.ci.workspace import Workspace
+from coval_gate.config.checks import wanted_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -177,7 +178,9 @@ class GitHubHost(Console):
         return read_context(self._environ, self._event())
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
-        from coval_gate.ci.github.pages import pages_of  # most steps have no pages
+        if not wanted_pages(inputs):  # as in most steps, whose launch waits for nothing of theirs
+            return ()
+        from coval_gate.ci.github.pages import pages_of
 
         return pages_of(self, self._environ.get("GITHUB_API_URL") or API_URL, inputs, context, runtime)
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.github.api import GitHubCalls, Payload
+    from coval_gate.ci.calls import Payload
+    from coval_gate.ci.github.api import GitHubCalls
     from coval_gate.ci.host import Context, Host, PageText
     from coval_gate.config.inputs import Inputs
 

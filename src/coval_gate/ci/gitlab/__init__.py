@@ -1,0 +1,1 @@
+"""GitLab: a job's log and reports, and the REST API."""

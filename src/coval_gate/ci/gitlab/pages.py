@@ -1,0 +1,225 @@
+"""GitLab's pages: the commit status, and the note on a merge request."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote
+
+from coval_gate.base.secret import Secret
+from coval_gate.base.text import shortened
+from coval_gate.base.transport import parse_address
+from coval_gate.ci.gitlab.api import GitLab, Refused, merge_request_path, project_path
+from coval_gate.ci.host import IN_PROGRESS, Page
+from coval_gate.config.checks import wanted_pages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.ci.calls import Payload
+    from coval_gate.ci.gitlab.api import GitLabCalls
+    from coval_gate.ci.host import Context, Host, PageText
+    from coval_gate.config.inputs import Inputs
+
+LACKS_TOKEN: Final = "GITLAB_TOKEN is not set, and CI_JOB_TOKEN cannot write notes and statuses"  # noqa: S105 - a sentence
+NO_API: Final = "CI_API_V4_URL or CI_PROJECT_ID is not set"
+NO_CHECK_RUNS: Final = "GitLab has no check runs"
+TOKEN: Final = re.compile(r"[!-~]+")  # what a header can carry
+RUNNING: Final = "running"
+UNDECIDED: Final = ("created", "pending", RUNNING)
+STATES: Final = {
+    "passed": "success",
+    "cancelled": "canceled",
+    # Nothing was evaluated. A pipeline that must succeed does not, and one that is pending would never end.
+    "skipped": "canceled",
+    IN_PROGRESS: RUNNING,
+}  # all other verdicts are "failed", unless the step passes
+LONGEST_DESCRIPTION: Final = 255  # characters
+LONGEST_LINK: Final = 255  # characters
+BAD_REQUEST: Final = 400
+COMMAND: Final = re.compile(r"^(\s*)/", re.MULTILINE)  # a line that GitLab may read as a quick action
+
+
+class Projects(NamedTuple):
+    """The ids of projects: the one whose pipeline this is, and the one that has the merge request."""
+
+    pipeline: str
+    merge_request: str
+
+
+def pages_of(
+    host: Host, token: str, environ: Mapping[str, str], inputs: Inputs, context: Context, runtime: Runtime
+) -> list[GitLabPage]:
+    """Return the pages that the inputs request."""
+    api_url, project = environ.get("CI_API_V4_URL", ""), environ.get("CI_PROJECT_ID", "")
+    projects = Projects(project, environ.get("CI_MERGE_REQUEST_PROJECT_ID") or project)
+
+    @cache
+    def gitlab() -> GitLab:
+        return GitLab(api_url, Secret(token), runtime)
+
+    obstacle = "" if TOKEN.fullmatch(token) else LACKS_TOKEN
+    if not (project and parse_address(api_url)):
+        obstacle = NO_API
+    kinds: dict[str, type[GitLabPage]] = {"comment": Note, "commit_status": CommitStatus}
+    return [
+        kinds.get(page, GitLabPage)(
+            page, obstacle if page in kinds else NO_CHECK_RUNS, host, gitlab, projects, inputs, context
+        )
+        for page in wanted_pages(inputs)
+    ]
+
+
+class GitLabPage(Page):
+    """The base of GitLab's pages: access to the API, and the lookup of the tested commit."""
+
+    def __init__(
+        self,
+        input_: str,
+        obstacle: str,
+        host: Host,
+        gitlab: Callable[[], GitLab],
+        projects: Projects,
+        inputs: Inputs,
+        context: Context,
+    ) -> None:
+        super().__init__(input_, obstacle)
+        self._host = host
+        self._gitlab = gitlab
+        self._projects = projects
+        self._inputs = inputs
+        self._server_url = context.server_url
+
+    def locate(self, context: Context, *, until: float) -> Procedure[Context]:
+        """Return `context` with the merge request's head, if only its number is known."""
+        if not context.pull_request:
+            return context
+        sha = yield from self._gitlab().merge_request_head(
+            self._projects.merge_request, context.pull_request, until=until
+        )
+        return context._replace(sha=sha, sha_is_known=True)
+
+
+class CommitStatus(GitLabPage):
+    """A commit status. It goes from state to state, and GitLab refuses to set the one that it has."""
+
+    _forbidden = False
+
+    def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
+        if self._forbidden:  # as the step was told when it announced the run
+            return
+        operation = self._gitlab().operation("Developer, or Maintainer where the branch is protected", until)
+        status = {
+            "state": state_of(text),
+            "name": text.name,
+            "description": shortened(text.title, LONGEST_DESCRIPTION),
+            "target_url": text.link if len(text.link) <= LONGEST_LINK else "",
+        }
+        body = {name: value for name, value in status.items() if value}
+        path = f"{project_path(self._projects.pipeline)}/statuses/{quote(text.sha, safe='')}"
+
+        def attempt() -> Procedure[None]:
+            if self._may_be_judged and (yield from self._is_judged(operation, text)):
+                return
+            try:
+                yield from operation.send("POST", path, body=body)
+            except Refused as refused:
+                self._forbidden = refused.forbidden
+                if refused.status != BAD_REQUEST:
+                    raise
+                newest = yield from self._newest(operation, text)
+                if newest is None or newest.get("status") != body["state"]:
+                    raise
+
+        yield from operation.repeat(attempt)
+        self.made, self.certain = "true", True  # there is one of each name, whatever became of earlier calls
+
+    @property
+    def _may_be_judged(self) -> bool:
+        """Whether a later job may have judged the run that this one, as it ends, was to report as not judged."""
+        return self._inputs.mode == "launch" and not self.certain
+
+    def _is_judged(self, operation: GitLabCalls, text: PageText) -> Procedure[bool]:
+        """Return whether the newest status of this name has a verdict on the same run."""
+        newest = yield from self._newest(operation, text)
+        return newest is not None and newest.get("status") not in UNDECIDED and newest.get("target_url") == text.link
+
+    def _newest(self, operation: GitLabCalls, text: PageText) -> Procedure[Payload | None]:
+        """Return the newest status of this name; None if there is none."""
+        path = f"{project_path(self._projects.pipeline)}/repository/commits/{quote(text.sha, safe='')}/statuses"
+        statuses = yield from operation.list(path, name=text.name)
+        own = [status for status in statuses if status.get("name") == text.name]
+        return max(own, key=lambda status: status.number("id"), default=None)
+
+
+class Note(GitLabPage):
+    """The gate's note on the merge request, which later pipelines update.
+
+    It is found by its marker, not by its author: a project's access token is another user after each rotation.
+    """
+
+    def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
+        number = context.pull_request
+        if number is None:
+            return
+        gitlab = self._gitlab()
+        head = yield from gitlab.merge_request_head(self._projects.merge_request, number, until=until)
+        if context.sha_is_known and head != context.sha:
+            self._host.log(f"Merge request !{number} has a newer commit, {head[:7]}, so its note is not updated.")
+            return
+        # A passing verdict replaces a note about a failure, even with on_failure.
+        create = self._inputs.comment == "always" or not text.passes
+        id_ = yield from self._write(number, text, create=create, until=until)
+        if id_:
+            self.url = f"{self._server_url}/{context.repository}/-/merge_requests/{number}#note_{id_}"
+            self._host.log(f"Commented on merge request !{number}: {self.url}")
+
+    def _write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[int]:
+        """Update the oldest note that begins with the name of `text`. Without one, create it if `create`.
+
+        Return the note's id; 0 if there is no note. An attempt whose response was lost may have created the note, so
+        every attempt looks for one first. A note that the token may not change is somebody else's.
+        """
+        operation = self._gitlab().operation("Reporter", until)
+        notes = f"{merge_request_path(self._projects.merge_request, number)}/notes"
+        body = without_commands(text.summary)
+
+        def attempt() -> Procedure[int]:
+            listed = yield from operation.list(notes, sort="asc", order_by="created_at")
+            for note in listed:
+                if not _begins_with(note, text.name):
+                    continue
+                id_ = note.number("id")
+                if str(note.get("body")).strip() == body.strip():
+                    return id_
+                try:
+                    yield from operation.send("PUT", f"{notes}/{id_}", body={"body": body})
+                except Refused as refused:
+                    if not refused.forbidden:
+                        raise
+                else:
+                    return id_
+            if not create:
+                return 0
+            created = yield from operation.send("POST", notes, body={"body": body})
+            return created.number("id")
+
+        return operation.repeat(attempt)
+
+
+def state_of(text: PageText) -> str:
+    """Return the state of a commit status."""
+    tolerated = text.state in ("inconclusive", "timed_out") and text.passes
+    return "success" if tolerated else STATES.get(text.state, "failed")
+
+
+def without_commands(markdown: str) -> str:
+    """Return Markdown in which no line begins with a slash: GitLab would run `/merge` with the token's rights."""
+    return COMMAND.sub("\\1\u200b/", markdown)
+
+
+def _begins_with(note: Payload, marker: str) -> bool:
+    return not note.get("system") and isinstance(body := note.get("body"), str) and body.startswith(marker)

@@ -1,0 +1,234 @@
+"""GitLab's component and the code agree, and no value of an input changes the job that GitLab reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from coval_gate.ci.gitlab.host import ANNOTATIONS, DOTENV, dotenv
+from coval_gate.ci.host import Context
+from coval_gate.config.inputs import declared, parse_inputs
+from road.test_gitlab import read_dotenv
+from support import DEFAULTS, KEY, other_value, read_inputs
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPONENT = (ROOT / "templates" / "run.yml").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "gitlab.md").read_text(encoding="utf-8")
+HEADER, _, BODY = COMPONENT.partition("\n---\n")
+OWN = {"image", "stage", "job_name", "job_timeout", "allow_failure", "rules"}
+BLOCK = re.compile(r"\$\[\[ inputs\.([a-z_]+) \]\]")
+HOSTILE = ["true", "1", "1.50", "null", "~", ">= 95%: x", "| a", "- a", "# a", "a #b", "'", '"', '"a": \'b', "[a",
+           "{a: b}", "!reference [x]", "*a", "&a", "%a", "@a", "`a`", "---", "a: b", "$[[ inputs.image ]]", "\\n",
+           "2026-01-01", "0x1F", "yes", "", " a ", "ä 💬"]  # fmt: skip
+ONE_LINE = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="\ufeff"))
+
+
+def spec() -> dict[str, Any]:
+    """Return the component's inputs."""
+    loaded: dict[str, Any] = YAML(typ="safe").load(HEADER)["spec"]["inputs"]
+    return loaded
+
+
+SPEC = spec()
+OURS = {name: entry for name, entry in SPEC.items() if name not in OWN}
+
+
+def interpolated(**given: Any) -> dict[str, Any]:
+    """Return the job as GitLab reads it. Raises ValueError for a value that GitLab rejects.
+
+    Texts are inserted as they are, and all else as JSON; then the whole is parsed as YAML. Sources: GitLab's
+    `Interpolation::TextTemplate` and `Interpolation::Inputs`.
+    """
+    values = {name: entry["default"] for name, entry in SPEC.items()} | given
+    for name, value in values.items():
+        entry = SPEC[name]
+        kind = {"boolean": bool, "array": list}.get(entry.get("type", ""), str)
+        if not isinstance(value, kind):
+            raise ValueError(f"{name} is not a {entry.get('type', 'string')}")
+        if value not in entry.get("options", [value]) or not re.search(entry.get("regex", ""), str(value).rstrip("\n")):
+            raise ValueError(f"{name} does not match")
+        if "regex" in entry and str(value).endswith("\n"):  # RE2's $ is the end of the text, Python's may be before it
+            raise ValueError(f"{name} does not match")
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    document = YAML(typ="safe").load(BLOCK.sub(lambda block: texts[block[1]], BODY))
+    ((_, job),) = document.items()
+    assert isinstance(job, dict)
+    return job
+
+
+def test_component_is_up_to_date() -> None:
+    rendered = runpy.run_path(str(ROOT / "scripts" / "render.py"))["rendered"]()
+    assert rendered[ROOT / "templates" / "run.yml"] == COMPONENT
+
+
+def test_component_has_all_inputs_but_secrets_and_those_of_github() -> None:
+    secrets = {entry.name for entry in declared() if entry.field.name == "secret"}
+    assert secrets <= DEFAULTS.keys() - OURS.keys()
+    assert DEFAULTS.keys() - OURS.keys() == secrets | {
+        *("api_key", "github_token", "matrix", "on_missing_api_key"),
+        *("summary", "annotations", "annotate_file", "check_run"),
+    }
+    for name, entry in OURS.items():
+        default = entry["default"]
+        text = "" if default == [] else json.dumps(default) if isinstance(default, bool) else default
+        assert text == DEFAULTS[name] or name in ("junit_path", "html_path")
+        assert entry["description"]
+
+
+def test_defaults_are_those_of_the_action() -> None:
+    variables = interpolated(agent_id="a", persona_id="p", test_set_id="t")["variables"]
+    inputs, problems = parse_inputs(variables | {"COVAL_API_KEY": KEY})
+    assert problems == []
+    without, _ = parse_inputs({"INPUT_AGENT_ID": "a", "INPUT_PERSONA_ID": "p", "INPUT_TEST_SET_ID": "t"})
+    differing = {name for name in DEFAULTS if getattr(inputs, name) != getattr(without, name)}
+    assert differing == {"api_key", "junit_path", "html_path"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_each_input_arrives(name: str) -> None:
+    declaration = next(entry for entry in declared() if entry.name == name)
+    text = other_value(declaration)
+    kind = OURS[name].get("type")
+    value: Any = {"boolean": text == "true", "array": [text]}.get(str(kind), text)
+    arrived = interpolated(**{name: value})["variables"][f"INPUT_{name.upper()}"].strip()
+    assert declaration.field.parse(arrived) == declaration.field.parse(text)
+
+
+@given(ONE_LINE)
+def test_any_text_on_one_line_is_the_variable(text: str) -> None:
+    job = interpolated(display_name=text, thresholds=[text])
+    assert job["variables"]["INPUT_DISPLAY_NAME"].strip() == text.strip()
+    assert json.loads(job["variables"]["INPUT_THRESHOLDS"]) == [text]
+    assert interpolated() | {"variables": {}} == job | {"variables": {}}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_that_yaml_reads_otherwise_is_the_variable(text: str) -> None:
+    variables = interpolated(display_name=text, tags=text, thresholds=[text, text])["variables"]
+    assert variables["INPUT_DISPLAY_NAME"].strip() == variables["INPUT_TAGS"].strip() == text.strip()
+    assert json.loads(variables["INPUT_THRESHOLDS"]) == [text, text]
+    assert all(isinstance(value, str) for value in variables.values())
+
+
+@pytest.mark.parametrize("name", [name for name, entry in SPEC.items() if "regex" in entry])
+@pytest.mark.parametrize("text", ["a\n  script: [evil]", "a\rb", "a\n"])
+def test_text_of_several_lines_is_rejected(name: str, text: str) -> None:
+    with pytest.raises(ValueError, match="does not match"):
+        interpolated(**{name: text})
+
+
+def test_every_text_has_options_or_a_pattern() -> None:
+    kinds = [entry for entry in SPEC.values() if entry.get("type") not in ("boolean", "array")]
+    assert all(("options" in entry) != ("regex" in entry) for entry in kinds)
+
+
+def test_thresholds_of_several_lines_arrive() -> None:
+    """A threshold without quotes is a mapping in YAML, in which it loses the quotes around a metric."""
+    written = YAML(typ="safe").load("""
+        - 'Latency: p(95) < 1.5'
+        - Resolved: rate(YES) >= 95%
+        - "Tone: friendly": avg >= 4
+        - total >= 9
+        - "total >= 1\\nfailed == 0"
+    """)
+    inputs, problems = parse_inputs(interpolated(thresholds=written)["variables"])
+    assert problems == []
+    assert [threshold.text for threshold in inputs.thresholds] == [
+        "Latency: p(95) < 1.5",
+        "Resolved: rate(YES) >= 95%",
+        '"Tone: friendly": avg >= 4',
+        "total >= 9",
+        "total >= 1",
+        "failed == 0",
+    ]
+
+
+@pytest.mark.parametrize("entry", [5, None, ["total >= 1"], {"a": 1}, {"a": "avg < 1", "b": "avg < 1"}, {}])
+def test_threshold_that_is_no_text_is_an_error(entry: Any) -> None:
+    _, problems = parse_inputs(interpolated(thresholds=[entry])["variables"])
+    assert [problem.name for problem in problems] == ["thresholds"]
+    assert "must be a list of texts; got" in problems[0].what
+
+
+@given(st.text())
+@example("[")
+@example('["total >= 1"')
+@example('["total >= 1", 5]')
+def test_thresholds_that_are_no_list_are_lines_as_before(text: str) -> None:
+    _, problems = parse_inputs({"INPUT_THRESHOLDS": text})
+    assert all(problem.name == "thresholds" for problem in problems)
+
+
+def test_job_runs_the_steps_and_collects_their_reports() -> None:
+    job = interpolated()
+    assert (job["script"], job["after_script"]) == (["coval-gate run"], ["coval-gate post"])
+    assert job["image"] == {"name": "coval-gate:latest", "entrypoint": [""]}
+    assert job["artifacts"]["when"] == "always"
+    assert job["artifacts"]["paths"] == [job["variables"]["INPUT_HTML_PATH"].strip()]
+    assert job["artifacts"]["reports"] == {
+        "junit": job["variables"]["INPUT_JUNIT_PATH"].strip(),
+        "dotenv": DOTENV,
+        "annotations": ANNOTATIONS,
+    }
+    assert job["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "merge_request_event"'}]
+    assert job["allow_failure"] is False
+    assert "inputs." not in "".join(job["script"] + job["after_script"]), "no input reaches a shell"
+
+
+def test_component_names_no_registry() -> None:
+    assert SPEC["image"]["default"] == "coval-gate:latest"
+
+
+def samples() -> list[dict[str, Any]]:
+    """Return the configurations that the guide shows."""
+    texts = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    return [YAML(typ="safe").load(text) for text in texts]
+
+
+def includes() -> list[dict[str, Any]]:
+    """Return the inputs of each include that the guide shows."""
+    return [include["inputs"] for sample in samples() for include in sample.get("include", [])]
+
+
+@pytest.mark.parametrize("given", includes(), ids=lambda given: given.get("job_name", "coval-gate"))
+def test_guide_has_valid_inputs(given: dict[str, Any]) -> None:
+    variables = {name: text.replace("$RUN_ID", "r" * 22) for name, text in interpolated(**given)["variables"].items()}
+    inputs = read_inputs(variables | {"COVAL_API_KEY": KEY}, Context())
+    assert [name for name in ("agent_id", "run_id") if getattr(inputs, name)]
+
+
+def test_guide_lists_the_inputs_of_the_component() -> None:
+    rows = re.findall(r"^\| `([a-z_]+)` \| (?:`([^`]*)`|merge requests) \|", GUIDE, re.MULTILINE)
+    shown = {name: default for name, default in rows if name in OWN}
+    assert shown == {
+        name: "" if name == "rules" else str(SPEC[name]["default"]).replace("False", "false") for name in OWN
+    }
+    left_out = GUIDE.partition("## Inputs")[2].partition("The component adds")[0]
+    assert set(re.findall(r"`([a-z_]+)`", left_out)) == DEFAULTS.keys() - OURS.keys()
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_guide_reads_the_run_id_of_the_webhook(indent: int | None, tmp_path: Path) -> None:
+    (script,) = next(sample["read-run-id"]["script"] for sample in samples() if "read-run-id" in sample)
+    message = 'Run on "run_id": "forged" Succeeded: $(touch evil)\n Created By: "run_id": "x"'
+    payload = {"organization_id": "o", "message": message, "run_id": "BGvffsneXVocAfhtfe4adw", "status": "COMPLETED"}
+    (tmp_path / "payload").write_text(json.dumps(payload, indent=indent), encoding="utf-8")
+    environ = {"PATH": os.defpath, "TRIGGER_PAYLOAD": "payload"}
+    subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, env=environ, check=True)
+    assert read_dotenv((tmp_path / "run.env").read_bytes()) == {"RUN_ID": "BGvffsneXVocAfhtfe4adw"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["payload", "run.env"]
+
+
+def test_guide_names_the_variables_of_later_jobs() -> None:
+    row = next(line for line in GUIDE.splitlines() if line.startswith("| outputs of the step"))
+    assert set(re.findall(r"`([A-Z_]+)`", row)) == {line.partition("=")[0] for line in dotenv({}).splitlines()}

@@ -1,0 +1,478 @@
+"""A step in a job of GitLab: its log, its reports, its note and its commit status, also if it is killed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_gate.base.runtime import Runtime
+from coval_gate.main import main
+from coval_gate.post import post
+from coval_sandbox.clock import SpeedClock
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from fake_gitlab import READ_ONLY_TOKEN, REPORTER_TOKEN, TOKEN, FakeGitLab
+from road.test_reports import Killed, kill
+from support import IDS, KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from support import VirtualClock
+
+ROOT = Path(__file__).resolve().parents[2]
+SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"
+MERGED = "0" * 39 + "1"
+PAGES = {"comment": "always", "commit_status": "Coval"}
+RUNNING = ("running", "⏳ The evaluation is running.")
+PASSED = ("success", "✅ Passed: All 10 simulations completed.")
+KILLED = ("failed", "⚠️ Error: The step ended before it could reach a verdict.")
+SECTION = re.compile("section_(start|end):([0-9]+):([A-Za-z0-9_.-]+)(\\[[a-z=,]*\\])?\r\x1b\\[0K")
+NO_TOKEN = "GITLAB_TOKEN is not set, and CI_JOB_TOKEN cannot write notes and statuses."
+
+
+class Job:
+    """A job of a merge request's pipeline, in a checkout of its own."""
+
+    def __init__(self, directory: Path, clock: VirtualClock, gitlab: FakeGitLab, world: World | None = None) -> None:
+        self.checkout = directory / "checkout"
+        self.checkout.mkdir(exist_ok=True)
+        self.clock = clock
+        self.gitlab = gitlab
+        self.world = world or World(clock.time)
+        self.log = ""
+        self.environ = {
+            "CI": "true",
+            "GITLAB_CI": "true",
+            "CI_API_V4_URL": gitlab.url,
+            "CI_JOB_TOKEN": "glcbt-the-token-of-the-job",
+            "CI_SERVER_URL": "https://gitlab.example",
+            "CI_PROJECT_DIR": str(self.checkout),
+            "CI_PROJECT_ID": "7",
+            "CI_PROJECT_PATH": "acme/voice-agent",
+            "CI_COMMIT_SHA": SHA,
+            "CI_PIPELINE_ID": "2201234567",
+            "CI_PIPELINE_SOURCE": "merge_request_event",
+            "CI_JOB_ID": "12345678901",
+            "CI_JOB_NAME": "coval-gate",
+            "CI_JOB_URL": "https://gitlab.example/acme/voice-agent/-/jobs/12345678901",
+            "CI_MERGE_REQUEST_IID": "42",
+            "CI_MERGE_REQUEST_PROJECT_ID": "7",
+            "CI_MERGE_REQUEST_PROJECT_PATH": "acme/voice-agent",
+            "GITLAB_USER_LOGIN": "mona",
+            "GITLAB_TOKEN": TOKEN,
+            "COVAL_API_KEY": KEY,
+        }
+
+    def run(self, env: dict[str, str] | None = None, /, **inputs: str) -> int:
+        """Run the main step, and return its exit code."""
+        return self._in_process(main, env, inputs)
+
+    def post(self, env: dict[str, str] | None = None, /, **inputs: str) -> str:
+        """Run the post step, and return its log."""
+        assert self._in_process(post, env, inputs) == 0
+        return self.log
+
+    def _in_process(self, step: Callable[[Runtime], int], env: dict[str, str] | None, inputs: dict[str, str]) -> int:
+        stream = io.StringIO()
+        with Server(self.world) as server:
+            given = IDS | {"api_base_url": server.url} | inputs
+            environ = self.environ | {f"INPUT_{name.upper()}": value for name, value in given.items()} | (env or {})
+            try:
+                return step(Runtime(environ=environ, stdout=stream, clock=self.clock))
+            finally:
+                self.log = stream.getvalue()
+                assert KEY not in self.log
+                assert TOKEN not in self.log
+
+    @property
+    def dotenv(self) -> dict[str, str]:
+        """The variables that GitLab reads for later jobs."""
+        return read_dotenv((self.checkout / "coval-gate.env").read_bytes())
+
+    @property
+    def links(self) -> list[dict[str, str]]:
+        """The links that GitLab shows on the job's page."""
+        file = self.checkout / "coval-gate-annotations.json"
+        return [entry["external_link"] for entry in json.loads(file.read_text(encoding="utf-8"))["Coval"]]
+
+    @property
+    def notes(self) -> list[str]:
+        return [note.body for note in self.gitlab.merge_requests[42].notes]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The titles of warnings and notices."""
+        return re.findall(r"^(?:Warning|Notice): (?:Coval Gate: )?(.*)$", self.log, re.MULTILINE)
+
+
+def read_dotenv(content: bytes) -> dict[str, str]:
+    """Read a report as GitLab's ParseDotenvArtifactService does. Raises ValueError where that fails."""
+    if len(content) >= 5 * 1024:
+        raise ValueError("Dotenv Artifact Too Big")
+    variables = {}
+    for line in content.decode("utf-8").splitlines(keepends=True):
+        match = re.match(r"^(.*?)=(.*)$", line)
+        if match is None:
+            raise ValueError("Invalid Format")
+        if not re.fullmatch(r"\w+", match[1], re.ASCII) or re.search(r"[\s$'\"]", match[2]):
+            raise ValueError(f"Not a plain variable: {line!r}")
+        variables[match[1]] = match[2]
+    return variables
+
+
+@pytest.fixture
+def gitlab(clock: VirtualClock) -> Iterator[FakeGitLab]:
+    """Serve a fake GitLab that has the merge request of the job."""
+    with FakeGitLab(now=clock.time) as server:
+        server.add_merge_request(42, SHA)
+        yield server
+
+
+@pytest.fixture
+def job(tmp_path: Path, clock: VirtualClock, gitlab: FakeGitLab) -> Job:
+    return Job(tmp_path, clock, gitlab)
+
+
+def test_step_has_reports_a_note_and_a_status(job: Job, gitlab: FakeGitLab) -> None:
+    assert job.run(junit_path="reports/junit.xml", html_path="reports/coval.html", **PAGES) == 0
+    (record,) = job.world.runs
+    url = f"https://app.coval.dev/runs/{record.run_id}"
+    assert job.dotenv == {
+        "RUN_ID": record.run_id,
+        "RUN_URL": url,
+        "VERDICT": "passed",
+        "STATUS": "COMPLETED",
+        "PASSED": "true",
+        "RUN_IDS": record.run_id,
+    }
+    assert job.links == [{"label": "Run in Coval", "url": url}]
+    files = sorted(str(path.relative_to(job.checkout)) for path in job.checkout.rglob("*") if path.is_file())
+    assert files == ["coval-gate-annotations.json", "coval-gate.env", "reports/coval.html", "reports/junit.xml"]
+    assert gitlab.history == [RUNNING, PASSED]
+    (status,) = gitlab.statuses[SHA]
+    assert (status["name"], status["target_url"]) == ("Coval", url)
+    (note,) = gitlab.merge_requests[42].notes
+    assert note.body.startswith("<!-- coval-gate ")
+    page = "https://gitlab.example/acme/voice-agent/-/merge_requests/42"
+    assert f"Commented on merge request !42: {page}#note_{note.id}" in job.log
+    assert job.warnings == []
+    assert record.body["metadata"]["customer"]["github_commit"] == SHA
+
+
+def test_token_goes_only_to_gitlab_and_only_in_its_header(job: Job, gitlab: FakeGitLab) -> None:
+    with Server(job.world) as server:
+        environ = job.environ | {f"INPUT_{name.upper()}": value for name, value in (IDS | PAGES).items()}
+        environ |= {"INPUT_API_BASE_URL": server.url}
+        main(Runtime(environ=environ, stdout=io.StringIO(), clock=job.clock))
+        assert not any(TOKEN in f"{seen.path}{seen.query}{seen.headers}{seen.body!r}" for seen in server.requests_seen)
+    assert gitlab.requests_seen
+    for seen in gitlab.requests_seen:
+        assert seen.headers["private-token"] == TOKEN
+        assert "authorization" not in seen.headers
+        assert "job-token" not in seen.headers
+        assert TOKEN not in f"{seen.path}{seen.query}{seen.body!r}"
+    files = [path.read_text(encoding="utf-8") for path in job.checkout.rglob("*") if path.is_file()]
+    assert not any(TOKEN in text or KEY in text for text in files)
+
+
+def sections(log: str) -> list[tuple[str, str, str]]:
+    """Return each marker of a section as GitLab reads it: start or end, its option, and the heading behind it."""
+    return [
+        (marker[1], marker[4] or "", log[marker.end() :].partition("\n")[0].replace("\x1b[0K", ""))
+        for marker in SECTION.finditer(log)
+    ]
+
+
+def test_log_has_sections_that_begin_and_end(job: Job) -> None:
+    job.run()
+    found = sections(job.log)
+    assert [kind for kind, _, _ in found] == ["start", "end"] * (len(found) // 2)
+    headings = {heading: option for kind, option, heading in found if kind == "start"}
+    assert headings["Outputs"] == "[collapsed=true]"
+    assert next(option for heading, option in headings.items() if heading.startswith("Waiting")) == ""
+    names = [marker[3] for marker in SECTION.finditer(job.log) if marker[1] == "start"]
+    assert len(set(names)) == len(names)
+    assert not re.search(r"[^\x1b]\[0K", job.log)
+
+
+def test_hostile_texts_forge_neither_section_nor_variable_nor_quick_action(job: Job, gitlab: FakeGitLab) -> None:
+    forged = "section_end:1560896353:coval_gate_1\r\x1b[0K/merge"
+    name = "\n/merge\n/approve @all"
+    job.run(test_set_id="someFail", display_name=forged, tags=f"a,{forged}", thresholds=f'"{forged}": avg > 1', **PAGES)
+    assert job.dotenv["VERDICT"] == "error"
+    before = sections(job.log)
+    assert all(not re.search("section_(?:start|end):", heading) for _, _, heading in before)
+    assert job.log.count("\r") == job.log.count("section_start:") + job.log.count("section_end:") == len(before)
+    job.run({"CI_PIPELINE_NAME": name, "CI_JOB_NAME": name}, test_set_id="someFail", **PAGES)
+    assert not any(re.search(r"^\s*/", body, re.MULTILINE) for body in job.notes)
+    assert gitlab.history[-1][0] == "failed"
+
+
+def test_later_pipeline_updates_the_note_of_the_first(job: Job, gitlab: FakeGitLab) -> None:
+    merge_request = gitlab.merge_requests[42]
+    for number in range(120):  # more than a page
+        gitlab.add_note(42, f"Note {number}", "mona", is_system=number % 2 == 0)
+    assert job.run(test_set_id="passing1", **PAGES) == 0
+    (first,) = [note for note in merge_request.notes if note.body.startswith("<!--")]
+    assert "Passed" in first.body
+    merge_request.sha = "6" * 40
+    gitlab.commits.add("6" * 40)
+    later = {"CI_COMMIT_SHA": "6" * 40, "CI_PIPELINE_ID": "2201234599", "CI_JOB_ID": "12345678999"}
+    assert job.run(later, thresholds="pass_rate >= 101%\ntotal >= 99", **PAGES) == 1
+    assert job.run(later, thresholds="total >= 99", **PAGES) == 1
+    assert [note for note in merge_request.notes if note.body.startswith("<!--")] == [first]
+    assert "6666666" in first.body
+
+
+def test_note_of_another_author_is_left_alone(job: Job, gitlab: FakeGitLab) -> None:
+    """Anybody may write the marker. A note that the token cannot change must not hide the gate's own."""
+    job.run(**PAGES)
+    (own,) = gitlab.merge_requests[42].notes
+    gitlab.merge_requests[42].notes.clear()
+    forged = gitlab.add_note(42, own.body.partition("\n")[0] + "\nAll is well.", "mallory")
+    for test_set in ("passing1", "someFail"):
+        job.run(test_set_id="passing1", thresholds=f"total >= {1 if test_set == 'passing1' else 99}", **PAGES)
+    assert forged.body.endswith("All is well.")
+    assert [note.author for note in gitlab.merge_requests[42].notes] == ["mallory", "project_7_bot"]
+    assert "Failed" in job.notes[1]
+
+
+@pytest.mark.parametrize(("total", "notes"), [(1, 0), (99, 1)])
+def test_note_on_failure_only(total: int, notes: int, job: Job) -> None:
+    job.run(comment="on_failure", thresholds=f"total >= {total}")
+    assert len(job.notes) == notes
+
+
+def test_note_is_not_updated_from_an_older_commit(job: Job, gitlab: FakeGitLab) -> None:
+    gitlab.merge_requests[42].sha = "6" * 40
+    job.run(comment="always")
+    assert "Merge request !42 has a newer commit, 6666666, so its note is not updated." in job.log
+    assert job.notes == []
+
+
+def test_merged_results_report_on_the_source_branch(job: Job, gitlab: FakeGitLab) -> None:
+    merged = {"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA}
+    job.run(merged, **PAGES)
+    assert list(gitlab.statuses) == [SHA]
+    assert len(job.notes) == 1
+
+
+def test_merge_request_of_a_fork_has_no_token_and_says_so(job: Job, gitlab: FakeGitLab) -> None:
+    """Its pipeline runs in the fork, which has neither the project's token nor, as a rule, the key."""
+    fork = {"CI_PROJECT_ID": "8", "CI_PROJECT_PATH": "mallory/voice-agent", "GITLAB_TOKEN": ""}
+    assert job.run(fork, check_run="Coval checks", **PAGES) == 0
+    lines = [line for line in job.log.splitlines() if line.startswith("Skipping")]
+    assert lines == [f"Skipping comment and commit status: {NO_TOKEN}", "Skipping check run: GitLab has no check runs."]
+    assert gitlab.requests_seen == []
+    assert job.dotenv["VERDICT"] == "passed"
+    assert job.run(fork | {"COVAL_API_KEY": ""}, **PAGES) == 1
+    assert "api_key is empty" in job.log
+    assert job.dotenv["VERDICT"] == "error"
+
+
+def test_token_of_another_project_changes_nothing_about_the_verdict(job: Job, gitlab: FakeGitLab) -> None:
+    fork = {"CI_PROJECT_ID": "8", "CI_MERGE_REQUEST_PROJECT_ID": "8"}
+    assert job.run(fork, **PAGES) == 0
+    assert job.warnings == ["GitLab rejected the call"] * 2
+    assert "404 Project Not Found" in job.log
+    assert gitlab.history == []
+
+
+@pytest.mark.parametrize(
+    ("token", "told", "notes"),
+    [
+        ("glpat-revoked", "GitLab does not accept GITLAB_TOKEN: set a current token.", 0),
+        (READ_ONLY_TOKEN, "GITLAB_TOKEN needs the scope api and the role", 0),
+        (REPORTER_TOKEN, "GITLAB_TOKEN needs the scope api and the role Developer, or Maintainer where", 1),
+        ("two words", NO_TOKEN, 0),
+    ],
+)
+def test_token_that_may_not(token: str, told: str, notes: int, job: Job, gitlab: FakeGitLab) -> None:
+    assert job.run({"GITLAB_TOKEN": token}, **PAGES) == 0
+    assert told in job.log
+    assert "Warning" not in job.log
+    assert len(job.notes) == notes
+    assert gitlab.history == []
+    assert token not in job.log
+
+
+FAULTS = {
+    "500": "* /projects/* #1-3 -> 500",
+    "409": "POST /projects/*/statuses/* #1-2 -> 409",
+    "429": "* /projects/* #1 -> secondary 5",
+    "lost": "POST /projects/*/statuses/* #1 -> drop-after",
+    "lost at the end": "POST /projects/*/statuses/* #2 -> drop-after",
+    "lost note": "POST /projects/*/notes #1 -> drop-after",
+    "reset": "* /projects/* #2 -> drop",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_hiccup_leaves_one_note_and_the_final_status(fault: str, job: Job, gitlab: FakeGitLab) -> None:
+    gitlab.faults += FakeGitLab(faults=[fault]).faults
+    assert job.run(**PAGES) == 0
+    assert len(job.notes) == 1
+    assert gitlab.statuses[SHA][-1]["status"] == "success"
+    assert job.warnings == []
+
+
+@pytest.mark.parametrize("fault", ["500", "html", "json []", "moved http://127.0.0.1:9/", "400 state does not"])
+def test_broken_gitlab_changes_nothing_about_the_verdict(fault: str, job: Job, gitlab: FakeGitLab) -> None:
+    gitlab.faults += FakeGitLab(faults=[f"* /projects/* -> {fault}"]).faults
+    assert job.run(max_wait_time="600", **PAGES) == 0
+    assert job.dotenv["VERDICT"] == "passed"
+    assert job.warnings
+
+
+def test_status_that_is_running_already_is_no_error(job: Job, gitlab: FakeGitLab) -> None:
+    """A job that was killed with its post step leaves it so."""
+    open_status = {"id": 1, "sha": SHA, "name": "Coval", "status": "running", "description": "", "target_url": ""}
+    gitlab.statuses[SHA] = [open_status]
+    assert job.run(**PAGES) == 0
+    assert job.warnings == []
+    assert gitlab.history == [PASSED]
+
+
+def test_other_bad_request_is_told(job: Job, gitlab: FakeGitLab) -> None:
+    fault = "POST /projects/*/statuses/* -> 400 Name is reserved"
+    gitlab.faults += FakeGitLab(faults=[fault]).faults
+    assert job.run(**PAGES) == 0
+    assert job.warnings == ["GitLab rejected the call"] * 2
+    assert "Name is reserved" in job.log
+
+
+@pytest.mark.parametrize(
+    ("inputs", "state"),
+    [
+        ({"test_set_id": "someFail"}, "failed"),
+        ({"test_set_id": "errors01"}, "failed"),
+        ({"test_set_id": "stuck001", "max_wait_time": "60"}, "failed"),
+        ({"test_set_id": "stuck001", "max_wait_time": "60", "on_timeout": "pass"}, "success"),
+    ],
+    ids=str,
+)
+def test_state_of_each_verdict(inputs: dict[str, str], state: str, job: Job, gitlab: FakeGitLab) -> None:
+    job.run(commit_status="Coval", **inputs)
+    assert [state for state, _ in gitlab.history] == ["running", state]
+
+
+def test_cancelled_job_cancels_its_run_and_its_status(job: Job, gitlab: FakeGitLab) -> None:
+    job.clock.at(20, job.clock.interrupt)
+    assert job.run(test_set_id="slow0001", **PAGES) == 1
+    assert [record.status(job.clock.time()) for record in job.world.runs] == ["CANCELLED"]
+    assert gitlab.history[-1][0] == "canceled"
+    assert job.dotenv["VERDICT"] == "cancelled"
+    requests = len(gitlab.requests_seen)
+    assert job.post(**PAGES) == ""
+    assert len(gitlab.requests_seen) == requests
+
+
+def test_post_ends_the_run_and_the_status_of_a_killed_step(job: Job, gitlab: FakeGitLab) -> None:
+    job.clock.at(30, kill)
+    with pytest.raises(Killed):
+        job.run(test_set_id="slow0001", **PAGES)
+    assert gitlab.history == [RUNNING]
+    assert job.dotenv["VERDICT"] == "error"
+    assert job.dotenv["RUN_ID"] == job.world.runs[0].run_id
+    state = (job.checkout / ".coval-gate/state.json").read_text(encoding="utf-8")
+    assert TOKEN not in state
+    assert KEY not in state
+    job.post(test_set_id="slow0001", **PAGES)
+    assert [record.status(job.clock.time()) for record in job.world.runs] == ["CANCELLED"]
+    assert gitlab.history == [RUNNING, KILLED]
+    assert not (job.checkout / ".coval-gate").exists()
+    assert job.post(test_set_id="slow0001", **PAGES) == ""
+
+
+def test_launched_run_is_judged_by_a_triggered_pipeline(job: Job, gitlab: FakeGitLab) -> None:
+    """The later pipeline is of the default branch, and reports on the merge request of the run."""
+    assert job.run(mode="launch", **PAGES) == 0
+    assert gitlab.history == [RUNNING]
+    run_id = job.dotenv["RUN_ID"]
+    assert job.post(mode="launch", **PAGES) == ""
+    job.clock.sleep(600)
+    triggered = {name: "" for name in job.environ if name.startswith("CI_MERGE_REQUEST")} | {
+        "CI_COMMIT_SHA": "f" * 40,
+        "CI_COMMIT_BRANCH": "main",
+        "CI_PIPELINE_SOURCE": "trigger",
+        "CI_PIPELINE_ID": "2201299999",
+    }
+    assert job.run(triggered, mode="wait", run_id=run_id, **PAGES) == 0
+    assert gitlab.history == [RUNNING, PASSED]
+    assert len(job.notes) == 1
+
+
+def test_several_legs_have_a_link_each(job: Job) -> None:
+    assert job.run(agent_id="agent00000000000000001,agent00000000000000002", persona_id=IDS["persona_id"]) in (0, 1)
+    assert len(job.dotenv["RUN_IDS"].split(",")) == 2
+    assert [link["label"] for link in job.links] == [f"Run of agent0000000000000000{number}" for number in (1, 2)]
+
+
+@pytest.mark.parametrize("name", ["coval-gate.env", "coval-gate-annotations.json"])
+def test_reports_follow_no_link_of_the_checkout(name: str, job: Job, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("mine", encoding="utf-8")
+    (job.checkout / name).symlink_to(outside)
+    job.run()
+    assert outside.read_text(encoding="utf-8") == "mine"
+
+
+def test_killed_process_leaves_nothing_running(tmp_path: Path) -> None:
+    """kill -9 on the main step's process, and then the post step's process, as after_script runs it."""
+    world = World(SpeedClock(1))
+    with FakeGitLab() as gitlab, Server(world) as server:
+        gitlab.add_merge_request(42, SHA)
+        job = Job(tmp_path, SpeedClock(1), gitlab, world)  # type: ignore[arg-type]
+        given: dict[str, Any] = IDS | {"api_base_url": server.url, "check_interval": "1"} | PAGES
+        environ = job.environ | {f"INPUT_{name.upper()}": value for name, value in given.items()}
+        environ |= {"PATH": os.defpath}
+        with subprocess.Popen([sys.executable, "entrypoint.py"], cwd=ROOT, env=environ, stdout=subprocess.PIPE) as step:
+            end = time.monotonic() + 30
+            while not (gitlab.history and any(seen.path.startswith("/v1/runs/") for seen in server.requests_seen)):
+                assert step.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            step.kill()
+        done = subprocess.run(
+            [sys.executable, "post_entrypoint.py"], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+        )
+        assert [state for state, _ in gitlab.history] == ["running", "failed"]
+        assert world.runs[0].status(time.time()) == "CANCELLED"
+        assert KEY not in done.stdout
+        assert TOKEN not in done.stdout
+
+
+@pytest.mark.parametrize("judges", [True, False])
+def test_post_of_launch_leaves_the_status_of_the_job_that_judged_its_run(
+    judges: bool,
+    tmp_path: Path,
+    clock: VirtualClock,
+    gitlab: FakeGitLab,
+) -> None:
+    """The launch was interrupted while GitLab was down, and a later job judged the run nevertheless."""
+    for name in ("launch", "judge"):
+        (tmp_path / name).mkdir()
+    launching = Job(tmp_path / "launch", clock, gitlab)
+    judging = Job(tmp_path / "judge", clock, gitlab, launching.world)
+    inputs = {"mode": "launch", "cancel_on_interrupt": "false", "commit_status": "Coval"}
+    gitlab.faults += FakeGitLab(faults=["* /projects/*/statuses* -> 502"]).faults
+    clock.at(0.5, clock.interrupt)
+    launching.run(**inputs)
+    assert launching.dotenv["VERDICT"] == "cancelled"
+    gitlab.faults.clear()
+    clock.rearm()
+    if judges:
+        clock.sleep(600)
+        assert judging.run(mode="wait", run_id=launching.dotenv["RUN_ID"], commit_status="Coval") == 0
+    launching.post(**inputs)
+    assert [state for state, _ in gitlab.history] == (["success"] if judges else ["canceled"])
