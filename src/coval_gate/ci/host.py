@@ -38,6 +38,7 @@ BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
 Withheld = Literal["", "fork", "dependabot"]  # the origin because of which GitHub withholds secrets, if any
 Level = Literal["error", "warning", "notice"]
 
+MOST_ATTEMPTS: Final = 1_000  # a larger number is an id
 NAME: Final = "Coval Gate"
 BUG: Final = "Details for a bug report"
 MOST_WARNINGS: Final = 9  # GitHub's runner shows ten for a step; one is reserved for a late problem
@@ -78,6 +79,13 @@ class Context(NamedTuple):
     of_pull_request: bool = False  # a pull request (also from a fork) or a merge queue started the workflow
     is_local: bool = False  # no CI system runs the step
     is_changed: bool = False  # the working directory differs from the commit
+
+    @property
+    def later_attempt(self) -> str:
+        """The number of the attempt, if it is not the first; empty where the CI system has ids in place of numbers."""
+        return (
+            self.run_attempt if self.run_attempt.isdecimal() and 1 < int(self.run_attempt[:9]) < MOST_ATTEMPTS else ""
+        )
 
     @property
     def started_by_person(self) -> bool:

@@ -13,6 +13,7 @@ from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
 from coval_gate.config.fields import OWN_TAGS, ChosenRuns
 from coval_gate.config.inputs import (
     GATE,
+    KEY_VARIABLE,
     LAUNCH_IDS,
     LAUNCHING_MODES,
     MODES,
@@ -248,7 +249,11 @@ class NoKey(NamedTuple):
 
 
 WITHHELD: Final = {  # by value of `Context.secrets_withheld_from`
-    "": NoKey("", "Set api_key: ${{ secrets.COVAL_API_KEY }} in the step, and add that secret to the repository."),
+    "": NoKey(
+        "",
+        "On GitHub, set api_key: ${{ secrets.COVAL_API_KEY }} in the step, and add that secret to the repository. "
+        f"Anywhere else, set the variable {KEY_VARIABLE}.",
+    ),
     "fork": NoKey(
         ", because GitHub withholds secrets from pull requests from forks",
         "To let pull requests from forks pass without an evaluation, set on_missing_api_key to skip.",

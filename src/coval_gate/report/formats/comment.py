@@ -29,7 +29,7 @@ def body(report: Report) -> str:
     context = report.context
     commit = f"Commit {code(context.sha[:7])}" if context.sha else ""
     where = escape(" / ".join(name for name in (context.workflow, context.matrix.after(context.job)) if name))
-    attempt = f"attempt {context.run_attempt}" if context.run_attempt not in ("", "1") else ""
+    attempt = f"attempt {context.later_attempt}" if context.later_attempt else ""
     footer = " · ".join(part for part in (commit, where, escape(attempt), links(report)) if part)
     parts = [
         marker(report),
