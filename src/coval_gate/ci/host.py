@@ -38,7 +38,6 @@ BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
 Withheld = Literal["", "fork", "dependabot"]  # the origin because of which GitHub withholds secrets, if any
 Level = Literal["error", "warning", "notice"]
 
-MOST_ATTEMPTS: Final = 1_000  # a larger number is an id
 NAME: Final = "Coval Gate"
 BUG: Final = "Details for a bug report"
 MOST_WARNINGS: Final = 9  # GitHub's runner shows ten for a step; one is reserved for a late problem
@@ -83,9 +82,8 @@ class Context(NamedTuple):
     @property
     def later_attempt(self) -> str:
         """The number of the attempt, if it is not the first; empty where the CI system has ids in place of numbers."""
-        return (
-            self.run_attempt if self.run_attempt.isdecimal() and 1 < int(self.run_attempt[:9]) < MOST_ATTEMPTS else ""
-        )
+        is_later = re.fullmatch("[0-9]{1,3}", self.run_attempt) and int(self.run_attempt) > 1
+        return self.run_attempt if is_later else ""
 
     @property
     def started_by_person(self) -> bool:
