@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import SingleRun
     from coval_gate.model.results import Simulation
     from coval_gate.report.model import Report
-    from coval_gate.runs.legs import Session
+    from coval_gate.runs.legs import Leg, Session
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make long` runs
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
@@ -99,7 +99,9 @@ SCHEDULES: Final = re.compile(r"^campaign: ([\d,]+) schedules", re.MULTILINE)
 class Mutant:
     """One way to break the code, and the invariants that are expected to catch it.
 
-    A mutant has two breaks if the code is protected twice. `campaign` selects other schedules: "--legs" or "--base".
+    A mutant has two breaks if the code is protected twice.
+
+    `campaign` selects other schedules: "--legs", "--base", or both.
     """
 
     name: str
@@ -231,6 +233,15 @@ def guard_tested(original: Callable[..., None], self: Trial, **kwargs: bool) -> 
     """Guard a run unless it is the base's."""
     if not self.is_base:
         original(self, **kwargs)
+
+
+def let_go_of_bases(
+    original: Callable[..., Procedure[None]], session: Session, progress: Progress, base: Leg
+) -> Procedure[None]:
+    """Cancel or leave the runs of a base, and guard none of them any more."""
+    yield from original(session, progress, base)
+    for trial in base.trials:
+        trial.release()
 
 
 def mark_nothing(*_: object, **__: object) -> Procedure[bool]:
@@ -1062,6 +1073,12 @@ MUTANTS: Final = (
         campaign="--base",
     ),
     mutant(
+        "let go of a base that is left before the step ends",
+        ReplaceFunction(flow_cancel.clean_up_base, let_go_of_bases),
+        caught_by="no_run_is_left",
+        campaign="--legs --base",
+    ),
+    mutant(
         "leave a repetition that the step gave up",
         SetCondition(cancel.Cleanup.leaves, mentions="repetition", value=False),
         caught_by="no_orphaned_run",
@@ -1100,7 +1117,7 @@ def run_mutant(mutant: Mutant, schedules: int) -> MutantOutcome:
         "--stop",
         "--schedules",
         str(schedules),
-        *filter(None, [mutant.campaign]),
+        *mutant.campaign.split(),
     ]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     return _outcome(mutant, process)
