@@ -40,7 +40,16 @@ from campaign.legs import (
     legs_agree_with_outputs,
     too_large_step_launches_nothing,
 )
-from campaign.oracle import are_good_together, cannot_recover, has_data, is_comparable, is_good, is_usable, pool_of
+from campaign.oracle import (
+    are_good_together,
+    cannot_recover,
+    cases_to_compare,
+    has_data,
+    is_comparable,
+    is_good,
+    is_usable,
+    pool_of,
+)
 from campaign.pool import Rules
 from campaign.schedule import (
     ACCEPTED,
@@ -72,6 +81,8 @@ BASE_SETS: Final = ("runFails", "someFail", "allFail1", "cancels1", "deletes1", 
 ENDLESS_SETS: Final = ("stuck001", "queued01", "slow0001")
 LAUNCHES: Final = (*LOST_RESPONSES, *SAFE_TO_RETRY, "403", "403", "slow 30", "late 97")
 BRANCH_TAG: Final = "coval-gate/branch/"  # prefix of the tag of all runs of a branch
+FEWEST_CASES: Final = 2  # test cases that can be compared
+MOST_SKEW: Final = 120.0  # s by which the step's clock may be ahead of Coval's
 LATE: Final = ("timed_out", "error")  # verdicts of legs whose runs may be left to a later step
 GRAVEST_FIRST: Final = ("error", "failed", "cancelled", "timed_out", "inconclusive", "passed")
 LEFT_OUT: Final = (
@@ -127,6 +138,10 @@ def legs_beside(seed: int) -> Schedule:
         rough = schedule.severity == "rough"
         schedule = replace(schedule, base_test_set=rng.choice((*BASE_SETS, *ENDLESS_SETS) if rough else BASE_SETS))
     schedule = _with_pushes(schedule, rng)
+    if schedule.severity == "mild" and rng.random() < 0.5:  # which matters where the simulations are limited
+        action, last = rng.choice(("503", "429", "reset-before", "html 502", "body {}")), rng.choice((2, 6, 12))
+        hiccup = Fault(method="GET", path="/test-sets/*", first=1, last=last, action=action)
+        schedule = replace(schedule, faults=(hiccup, *schedule.faults))
     if rng.random() < 0.2:
         number = rng.randint(1, prod((agents, personas, test_sets)) + personas * test_sets + 1)
         fault = Fault(method="POST", path="/runs", first=number, last=number, action=rng.choice(LAUNCHES))
@@ -216,6 +231,10 @@ def one_launch_per_trial(history: History) -> Iterator[str]:
 
     Launches that took effect too late do not count. A base runs no more often than a leg that is compared with it.
     """
+    # Where a list shows nothing of a run but its time, a clock that is far ahead makes a new run an old one.
+    unclear = history.schedule.quirks.list_identity == "neither" and any(
+        event.amount > MOST_SKEW for event in history.schedule.events
+    )
     for result in main_results(history):
         launched = Counter(
             leg_of(history.runs[request.launched_run])
@@ -223,7 +242,7 @@ def one_launch_per_trial(history: History) -> Iterator[str]:
             if request.launched_run and was_prompt(history, request)
         )
         for leg, count in launched.items():
-            if count > (1 + result.step.repetitions if result.step.mode in ("run", "launch") else 0):
+            if not unclear and count > (1 + result.step.repetitions if result.step.mode in ("run", "launch") else 0):
                 yield f"step {result.number} launched {count} runs of {leg}"
             beside = {_base_of(record): record for record in map(leg_of, _own_runs(history, result))}
             if leg[0] == AGENT_ID and leg not in beside:
@@ -314,7 +333,7 @@ def _expected(history: History, result: ProcessResult, leg: Judged) -> tuple[str
     """Return the verdicts of a leg that are right without permanent faults."""
     schedule, now = history.schedule, history.coval_time(result.ended)
     if not leg.runs:
-        return ("error",)
+        return ("a verdict on a run",)
     first = leg.runs[0]
     if first.status(now) != "COMPLETED":
         return {"FAILED": ("failed",), "ERROR": ("error",)}.get(first.status(now), ("cancelled",))
@@ -327,7 +346,10 @@ def _expected(history: History, result: ProcessResult, leg: Judged) -> tuple[str
     has_all = has_data(first, schedule.gate, schedule.quirks, now)
     has_all &= is_comparable(first, schedule.gate, schedule.quirks, now)
     meets = _is_good(history, leg, now)
-    if usable == [True]:
+    shared = cases_to_compare(first, schedule.quirks, now)
+    if leg.bases:
+        shared &= cases_to_compare(leg.bases[0], schedule.quirks, now)
+    if usable == [True] and len(shared) >= FEWEST_CASES:
         return ("passed",) if meets else ("failed",) if has_all else ("error", "failed")
     return ("error",) if meets else ("error", "failed")
 
@@ -366,8 +388,14 @@ def _may_be_left(history: History, result: ProcessResult, leg: Judged, record: R
     cancels = result.step.flag("cancel_on_timeout")
     is_left = leg.verdict in (("error",) if cancels else LATE)  # after an error, as far as its inputs say so
     repeats = not is_base and len(leg.runs) > 1 and record is not leg.runs[0]
-    is_over = is_base and leg.runs[0].finished(history.coval_time(result.ended))
+    is_over = is_base and _was_seen_to_end(history, result, leg.runs[0])
     return is_left and not (repeats or is_over)
+
+
+def _was_seen_to_end(history: History, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether a poll of the step has shown that the run is over."""
+    polls = [request for request in result.requests if request.path == f"/runs/{record.run_id}" and request.answered]
+    return any(record.finished(history.coval_time(poll.sent_at)) for poll in polls)
 
 
 def rerun_resumes_each_run(history: History) -> Iterator[str]:

@@ -107,6 +107,15 @@ def is_comparable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> b
     return all(_has_values_of((OF_BASE,), simulations, gate, record, quirks, now) for simulations in _variants(record))
 
 
+def cases_to_compare(record: RunRecord, quirks: Quirks, now: float) -> set[str]:
+    """Return the test cases of which a run has values to compare with a base's."""
+    return {
+        simulation.test_case_id
+        for simulation in record.plan.simulations
+        if not simulation.failed and value_fate(record, simulation, OF_BASE.id, now, quirks) == "there"
+    }
+
+
 def _variants(record: RunRecord) -> tuple[Simulations, ...]:
     """Return the simulations of the agent itself and of each mutation, which are all judged apart."""
     variants: dict[str | None, list[PlannedSimulation]] = {}
