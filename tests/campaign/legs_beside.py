@@ -175,7 +175,7 @@ def _inputs(step: Step, ids: dict[str, str], given: dict[str, dict[str, str]]) -
 
 def _with_pushes(schedule: Schedule, rng: Random) -> Schedule:
     """Let pushes start the workflows of some schedules: their runs are baselines, and may be promoted."""
-    if rng.random() < 0.6:
+    if rng.random() < 0.6 or any(step.accepts for step in schedule.steps):  # which only a person does
         return schedule
     promotes = schedule.gate not in WITHOUT_QUALITY and rng.random() < 0.5
     more = {"promote": STABLE} if promotes else {}

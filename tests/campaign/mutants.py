@@ -38,6 +38,7 @@ from coval_gate.coval.errors import response_problem
 from coval_gate.coval.results import read_simulation, told_apart
 from coval_gate.flow import cancel as flow_cancel
 from coval_gate.flow import launch as flow_launch
+from coval_gate.flow import opening
 from coval_gate.flow import promote as promote_flow
 from coval_gate.flow.cancel import _Work
 from coval_gate.flow.progress import Progress
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from campaign.sabotage import Break
     from coval_gate.base.clock import Clock
     from coval_gate.base.schedule import Procedure, Wait
+    from coval_gate.config.inputs import Inputs
     from coval_gate.judge.judgement import SingleRun
     from coval_gate.model.results import Simulation
     from coval_gate.report.model import Report
@@ -101,7 +103,7 @@ class Mutant:
 
     A mutant has two breaks if the code is protected twice.
 
-    `campaign` selects other schedules: "--legs", "--base", or both.
+    `campaign` selects other schedules: "--legs", "--base", both, or "--newest".
     """
 
     name: str
@@ -242,6 +244,14 @@ def let_go_of_bases(
     yield from original(session, progress, base)
     for trial in base.trials:
         trial.release()
+
+
+def may_cancel_found(original: Callable[[Inputs], list[Leg]], inputs: Inputs) -> list[Leg]:
+    """Let the inputs say whether a run is cancelled that the step has found."""
+    legs = original(inputs)
+    for leg in legs if inputs.run_id.newest else ():
+        leg.inputs = inputs
+    return legs
 
 
 def mark_nothing(*_: object, **__: object) -> Procedure[bool]:
@@ -1077,6 +1087,19 @@ MUTANTS: Final = (
         ReplaceFunction(flow_cancel.clean_up_base, let_go_of_bases),
         caught_by="no_run_is_left",
         campaign="--legs --base",
+    ),
+    mutant(
+        "take a run of any persona for the newest",
+        ReplaceFunction(find.is_of, returns(value=True)),
+        caught_by="found_run_has_its_verdict newest_run_is_judged",
+        campaign="--newest",
+    ),
+    mutant(
+        "cancel a run that was found as if it were the step's own",
+        ReplaceFunction(opening.legs_of, may_cancel_found),
+        SetCondition(Cleanup.leaves, mentions="newest", value=False),
+        caught_by="found_run_is_left_alone",
+        campaign="--newest",
     ),
     mutant(
         "leave a repetition that the step gave up",

@@ -197,7 +197,11 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of a job. In mode wait, it gets the run_ids output of the previous step; in mode cancel, all run_id."""
+    """One step of a job.
+
+    In mode wait, it gets the run_ids output of the previous step, unless its inputs name a run; in mode cancel, the
+    run_id output of all.
+    """
 
     mode: str
     inputs: tuple[tuple[str, str], ...] = ()

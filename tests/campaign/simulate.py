@@ -231,7 +231,7 @@ class Simulator:
 
     def _previous_runs(self, step: Step) -> tuple[str, ...]:
         if step.mode == "wait":
-            return self.results[-1].run_ids
+            return () if "run_id" in step.given else self.results[-1].run_ids
         results = self.results if step.mode == "cancel" else []
         return tuple(result.run_id for result in results if result.run_id)
 
