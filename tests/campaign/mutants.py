@@ -68,6 +68,7 @@ from coval_gate.runs import (
     find,
     launch,
     lookups,
+    newest,
     promote,
     retag,
     watch,
@@ -1089,9 +1090,9 @@ MUTANTS: Final = (
         campaign="--legs --base",
     ),
     mutant(
-        "take a run of any persona for the newest",
-        ReplaceFunction(find.is_of, returns(value=True)),
-        caught_by="found_run_has_its_verdict newest_run_is_judged",
+        "take the oldest run of a source for the newest",
+        ReplaceFunction(newest._newest_first, lambda original, candidates: original(candidates)[-1:]),
+        caught_by="newest_run_is_judged",
         campaign="--newest",
     ),
     mutant(

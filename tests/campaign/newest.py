@@ -72,7 +72,7 @@ def _waits(history: History) -> Iterator[tuple[ProcessResult, RunRecord | None]]
 
 
 def _fits_search(record: RunRecord, began: float) -> bool:
-    there = record.create_time <= began and record.delete_time is None
+    there = record.create_time <= began and (record.delete_time is None or record.delete_time > began)
     return there and record.body["persona_id"] == IDS["persona_id"]
 
 
