@@ -9,7 +9,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.legs import BESIDE, SEVERAL_LEGS
+from campaign.legs_beside import LEGS_BESIDE
 from campaign.mutants import MUTANTS
+from campaign.newest import NEWEST
 from campaign.pool import CAMPAIGN, describe, run_campaign
 from campaign.simulate import simulate
 
@@ -22,7 +24,8 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=0, help="processes (one for each core)")
     parser.add_argument("--stop", action="store_true", help="end at the first violation")
     parser.add_argument("--legs", action="store_true", help="schedules whose steps have several legs")
-    parser.add_argument("--base", action="store_true", help="schedules whose steps compare two agents")
+    parser.add_argument("--base", action="store_true", help="schedules whose steps compare two agents; or both")
+    parser.add_argument("--newest", action="store_true", help="schedules whose steps judge the newest run of a source")
     parser.add_argument("--seed", type=int, help="simulate this schedule only, and describe it in full")
     mutants = {mutant.name: mutant for mutant in MUTANTS}
     parser.add_argument("--mutant", choices=mutants, metavar="NAME", help="break the code first, as mutants.py does")
@@ -30,7 +33,8 @@ def run(arguments: list[str]) -> int:
     if options.mutant:
         mutants[options.mutant].apply()
         options.jobs = 1  # other processes would run the original code
-    rules = SEVERAL_LEGS if options.legs else BESIDE if options.base else CAMPAIGN
+    chosen = {(True, False): SEVERAL_LEGS, (False, True): BESIDE, (True, True): LEGS_BESIDE}
+    rules = NEWEST if options.newest else chosen.get((options.legs, options.base), CAMPAIGN)
     if options.seed is not None:
         history = simulate(rules.generate(options.seed))
         sys.stdout.write(describe(history, rules) + "\n")

@@ -156,7 +156,7 @@ def left_repetitions_are_ended(history: History) -> Iterator[str]:
             continue
         reads = [request for request in result.requests if request.method != "POST"]
         disturbed = any(read.fault or not read.answered or read.status in (401, 403) for read in reads)
-        if not reads or disturbed or _hides_identity(history) or not _knows_events(history):
+        if not reads or disturbed or hides_identity(history) or not knows_events(history):
             continue
         for run_id in _earlier_runs(history, result):
             record = history.runs[run_id]
@@ -166,7 +166,7 @@ def left_repetitions_are_ended(history: History) -> Iterator[str]:
             attempted = any(
                 run_id in process.launched_runs and _is_attempt(process, result) for process in history.results
             )
-            if listed and attempted and not mine and not _is_ended(history, record, history.coval_time(result.ended)):
+            if listed and attempted and not mine and not is_ended(history, record, history.coval_time(result.ended)):
                 yield f"{_name(result)} left the repetition {run_id} of an earlier attempt unfinished"
 
 
@@ -178,15 +178,10 @@ def second_runs_are_ended(history: History) -> Iterator[str]:
         for run_id in result.launched_runs:
             record = history.runs[run_id]
             began_in_time = record.create_time < history.coval_time(result.ended - END_TIME)
-            is_ended = _is_ended(history, record, history.coval_time(history.ended)) or run_id in history.deleted
-            if (
-                run_id in result.run_ids
-                or is_ended
-                or not began_in_time
-                or _met_fault(result.requests[-LAST_REQUESTS:])
-            ):
+            is_over = is_ended(history, record, history.coval_time(history.ended)) or run_id in history.deleted
+            if run_id in result.run_ids or is_over or not began_in_time or met_fault(result.requests[-LAST_REQUESTS:]):
                 continue
-            if not _cancel_was_impossible(history, result, record):
+            if not cancel_was_impossible(history, result, record):
                 yield f"{_name(result)} left its second run {run_id} unfinished"
 
 
@@ -224,7 +219,7 @@ def rerun_resumes(history: History) -> Iterator[str]:
             misled = any(
                 request.fault.startswith("damage") for request in result.requests if request.path.startswith("/runs")
             )
-            if not _is_ended(history, record, launched_at) and listed and _knows_events(history) and not misled:
+            if not is_ended(history, record, launched_at) and listed and knows_events(history) and not misled:
                 yield f"{_name(result)} launched a second run while that of attempt 1 was unfinished"
 
 
@@ -245,19 +240,19 @@ def look_ups_are_patient(history: History) -> Iterator[str]:
 def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
     """With `supersede`, earlier runs of the same concurrency group are cancelled."""
     for result in main_results(history):
-        if history.schedule.workflow != "supersede" or result.number == 0 or not _knows_events(history):
+        if history.schedule.workflow != "supersede" or result.number == 0 or not knows_events(history):
             continue
         for earlier in (process for process in history.results if process.number == 0 and not process.is_post):
             for run_id in earlier.launched_runs:
                 record, now = history.runs[run_id], history.coval_time(history.ended)
                 listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
                 expected = result.step.flag("supersede") and result.verdict in ("passed", "failed", "timed_out")
-                warned = _hides_identity(history) and HIDDEN in result.log
+                warned = hides_identity(history) and HIDDEN in result.log
                 if (
                     expected
                     and listed
-                    and not _is_ended(history, record, now)
-                    and not (warned or _met_fault(result.requests))
+                    and not is_ended(history, record, now)
+                    and not (warned or met_fault(result.requests))
                 ):
                     yield f"{_name(result)} left the run unfinished that it supersedes"
 
@@ -281,8 +276,8 @@ def no_orphaned_run(history: History) -> Iterator[str]:
             continue
         for run_id in {*result.launched_runs, *(own_id for own_id in result.run_ids if own_id in history.runs)}:
             record = history.runs[run_id]
-            unfinished = not _is_ended(history, record, now) and run_id not in history.deleted
-            if unfinished and not _cancel_was_impossible(history, result, record):
+            unfinished = not is_ended(history, record, now) and run_id not in history.deleted
+            if unfinished and not cancel_was_impossible(history, result, record):
                 yield f"{_name(result)} left its run {run_id} unfinished"
 
 
@@ -433,7 +428,7 @@ def failed_run_is_marked(history: History) -> Iterator[str]:
             continue
         could_mark = history.schedule.severity != "rough" and history.schedule.quirks.run_identity in ("both", "tags")
         ended = record.end_time - history.coval_time(0.0)
-        calm = not _met_fault(tuple(request for request in result.requests if request.sent_at >= ended))
+        calm = not met_fault(tuple(request for request in result.requests if request.sent_at >= ended))
         is_baseline = record.status(history.coval_time(result.ended)) == "COMPLETED" and not _is_of_pull_request(
             history, result
         )
@@ -471,7 +466,7 @@ def verdict_matches_run(history: History) -> Iterator[str]:
     for result in main_results(history):
         records = [history.runs[run_id] for run_id in result.given_runs if run_id in history.runs]
         may_cancel = records and result.step.mode == "cancel" and not _cancel_failed(result)
-        ended = all(_is_ended(history, record, history.coval_time(result.ended)) for record in records)
+        ended = all(is_ended(history, record, history.coval_time(result.ended)) for record in records)
         if may_cancel and (result.exit_code != 0 or not ended):
             yield f"{_name(result)} did not cancel the given run"
         expected = _expected_verdicts(history, result)
@@ -489,7 +484,7 @@ def last_poll_at_deadline(history: History) -> Iterator[str]:
         repeated = any(
             request.method == "DELETE" and request.fault for request in result.requests
         )  # the run may end meanwhile
-        if repeated or _met_fault(result.requests[-LAST_REQUESTS:]):
+        if repeated or met_fault(result.requests[-LAST_REQUESTS:]):
             continue
         after = LAST_REQUESTS * history.schedule.latency + 1 + _status_time(result)
         last_poll = history.coval_time(result.ended - after)
@@ -540,7 +535,7 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
         reason = result.outputs.get("reason", "") if result.verdict else ""
         if result.verdict == "timed_out" and not LIMITS.search(reason):
             yield f"{_name(result)} timed out, but its reason names no limit: {reason}"
-        if TOO_LATE in reason and _met_fault(result.requests[-1:]):
+        if TOO_LATE in reason and met_fault(result.requests[-1:]):
             yield f"{_name(result)} met a fault until its end, but its reason is only that it was late: {reason}"
         written = result.verdict and not _has_file_fault(result, "output")
         tells_github = _status_name(result) or _check_name(result)
@@ -578,7 +573,7 @@ def tag_moves_last(history: History) -> Iterator[str]:
     for tag in (STABLE, GOLDEN, ACCEPTED):
         for result, _, record in _given(history, tag):
             if result.exit_code == 1:
-                yield f"{_name(result)} gave {record.run_id} the tag {tag}, and failed as {_reported_verdict(result)!r}"
+                yield f"{_name(result)} gave {record.run_id} the tag {tag}, and failed as {reported_verdict(result)!r}"
 
 
 def failed_run_is_not_promoted(history: History) -> Iterator[str]:
@@ -586,7 +581,7 @@ def failed_run_is_not_promoted(history: History) -> Iterator[str]:
     for tag in (STABLE, GOLDEN):
         for result, request, record in _given(history, tag):
             owners = [main_result for main_result in main_results(history) if main_result.run_id == record.run_id]
-            if any(_reported_verdict(owner) == "failed" for owner in owners) and tag in record.tags:
+            if any(reported_verdict(owner) == "failed" for owner in owners) and tag in record.tags:
                 yield f"{_name(result)} gave its failed run {record.run_id} the tag {tag}"
             if FAILED in json.loads(request.body)["tags"]:
                 yield f"{_name(result)} gave {record.run_id} the tag {tag}, although another step failed that run"
@@ -610,9 +605,9 @@ def better_run_is_confirmed(history: History) -> Iterator[str]:
 def run_is_accepted_by_person(history: History) -> Iterator[str]:
     """A run is accepted only by a green step whose workflow a person started, and is not marked as failed then."""
     for result, _, record in _given(history, ACCEPTED):
-        green = _reported_verdict(result) == "passed" and result.exit_code in (0, None)
+        green = reported_verdict(result) == "passed" and result.exit_code in (0, None)
         if not (green and result.step.accepts and result.step.event == BY_HAND and _is_own(result, record)):
-            yield f"{_name(result)} accepted the run {record.run_id} with the verdict {_reported_verdict(result)!r}"
+            yield f"{_name(result)} accepted the run {record.run_id} with the verdict {reported_verdict(result)!r}"
         if {ACCEPTED, FAILED} <= {*record.tags} and not _misread(history):
             yield f"{_name(result)} accepted the run {record.run_id}, which is still marked as failed"
 
@@ -829,9 +824,9 @@ def status_is_final(history: History) -> Iterator[str]:
         if any(user.killed is not None for user in users[:-1]):
             continue  # the post step of the killed one comes last, and reports it
         # A killed step has reported its verdict everywhere or nowhere.
-        expected = "success" if _lets_pass(result) else STATES.get(_reported_verdict(result), "error")
+        expected = "success" if _lets_pass(result) else STATES.get(reported_verdict(result), "error")
         if state != expected:
-            yield f"{_name(result)} has the verdict {_reported_verdict(result)!r}, but the commit status {state!r}"
+            yield f"{_name(result)} has the verdict {reported_verdict(result)!r}, but the commit status {state!r}"
 
 
 def check_run_is_final(history: History) -> Iterator[str]:
@@ -848,11 +843,11 @@ def check_run_is_final(history: History) -> Iterator[str]:
             continue
         if any(user.killed is not None for user in users[:-1]):
             continue  # the post step of the killed one comes last, and reports it
-        is_late = _lets_pass(result) and _reported_verdict(result) == "timed_out"
-        expected = "neutral" if is_late else CONCLUSIONS.get(_reported_verdict(result), "failure")
+        is_late = _lets_pass(result) and reported_verdict(result) == "timed_out"
+        expected = "neutral" if is_late else CONCLUSIONS.get(reported_verdict(result), "failure")
         last = check_runs[-1].conclusion if check_runs else None
         if last != expected:
-            yield f"{_name(result)} has the verdict {_reported_verdict(result)!r}, but its check run {last!r}"
+            yield f"{_name(result)} has the verdict {reported_verdict(result)!r}, but its check run {last!r}"
 
 
 def check_runs_are_completed(history: History) -> Iterator[str]:
@@ -913,9 +908,10 @@ def post_step_is_quiet(history: History) -> Iterator[str]:
         launches = [request for request in main.requests if request.method == "POST" and request.path == "/runs"]
         repeated = len(launches) > 1 and not all(launch.answered for launch in launches)
         launched = main.step.mode == "launch" and main.killed is None and main.exit_code == 0 and not repeated
-        is_marked = any(request.method == "PATCH" and request.answered for request in main.requests)
-        owes_mark = main.verdict == "failed" and not is_marked
-        asked = [request for request in result.requests if not (owes_mark and request.path == f"/runs/{main.run_id}")]
+        marked = {request.path for request in main.requests if request.method == "PATCH" and request.answered}
+        failed = main.run_ids if main.verdict == "failed" else ()
+        owed = {f"/runs/{run_id}" for run_id in failed} - marked
+        asked = [request for request in result.requests if request.path not in owed]
         if asked and (concluded or launched) and not _has_file_fault(main, "state"):
             yield f"{_name(result)} called Coval, but the main step had left nothing to do"
 
@@ -1011,7 +1007,7 @@ def _runs_of_step(history: History, result: ProcessResult) -> tuple[str, ...]:
     return _main_result(history, result).launched_runs
 
 
-def _knows_events(history: History) -> bool:
+def knows_events(history: History) -> bool:
     """Return whether the steps can know that they test the same pull request, which the event file says."""
     return not any(_has_file_fault(main_result, "event") for main_result in main_results(history))
 
@@ -1047,7 +1043,7 @@ def _status_time(result: ProcessResult) -> float:
     return STATUS_TIME if {"commit_status", "check_run"} & result.step.given.keys() else 0.0
 
 
-def _reported_verdict(result: ProcessResult) -> str:
+def reported_verdict(result: ProcessResult) -> str:
     """Return the verdict in the outputs, also of a killed step."""
     try:
         return result.outputs.get("verdict", "")
@@ -1076,7 +1072,7 @@ def _could_set_status(history: History, main: ProcessResult) -> bool:
         or any(request.answered and request.status == HTTPStatus.OK for request in main.requests)
     )
     files = any(_has_file_fault(main, file) for file in ("state", "output"))
-    return began and knows_commit and _knows_events(history) and not (down or ended_early or files)
+    return began and knows_commit and knows_events(history) and not (down or ended_early or files)
 
 
 def _may_not_promote(result: ProcessResult) -> bool:
@@ -1111,7 +1107,7 @@ def _is_free_to_promote(history: History, result: ProcessResult) -> bool:
     shows_tags = schedule.quirks.run_identity in ("both", "tags")
     over = record.end_time - history.coval_time(0.0)
     since = (request for request in result.requests if request.sent_at >= over and request.path.startswith("/runs"))
-    return shows_tags and not _met_fault(tuple(since))
+    return shows_tags and not met_fault(tuple(since))
 
 
 def _holds_from_launch(record: RunRecord) -> bool:
@@ -1150,7 +1146,7 @@ def _had_begun_to_promote(result: ProcessResult) -> bool:
     return result.interrupted is not None and any(change <= result.interrupted for change in changes)
 
 
-def _is_ended(history: History, record: RunRecord, now: float) -> bool:
+def is_ended(history: History, record: RunRecord, now: float) -> bool:
     """Return whether a run has ended, or has been cancelled and will end."""
     cancelled = record.cancel_time is not None and record.cancel_time - history.schedule.quirks.cancel_lag <= now
     return cancelled or record.finished(now)
@@ -1186,7 +1182,7 @@ def _was_cancelled_before(history: History, result: ProcessResult) -> bool:
     )
 
 
-def _hides_identity(history: History) -> bool:
+def hides_identity(history: History) -> bool:
     """Return whether Coval shows nowhere what a run was launched with."""
     return history.schedule.quirks.list_identity == history.schedule.quirks.run_identity == "neither"
 
@@ -1198,9 +1194,9 @@ def _has_file_fault(result: ProcessResult, file: str) -> bool:
 
 def _must_cancel(result: ProcessResult) -> bool:
     """Return whether the step must cancel its run. It may be killed after it decided to leave the run alone."""
-    if _reported_verdict(result) == "timed_out":
+    if reported_verdict(result) == "timed_out":
         return result.step.flag("cancel_on_timeout")
-    if result.step.repetitions and result.killed is None and _reported_verdict(result) in ("passed", "failed"):
+    if result.step.repetitions and result.killed is None and reported_verdict(result) in ("passed", "failed"):
         return True  # nothing can use a repetition that the step gave up
     interrupted = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
     return interrupted and result.step.flag("cancel_on_interrupt")
@@ -1213,7 +1209,8 @@ def _may_cancel(history: History, result: ProcessResult) -> bool:
     interrupted = (main.killed is not None or main.interrupted is not None) and step.flag("cancel_on_interrupt")
     timed_out = main.ended - main.began >= float(step.given["max_wait_time"]) or main.verdict == "timed_out"
     timed_out = timed_out and step.flag("cancel_on_timeout")
-    second = len(main.launched_runs) > 1 or (step.repetitions and step.attempt > 1 and step.flag("resume"))
+    several = len(main.launched_runs) > 1 or len(main.given_runs) > 1
+    second = several or (step.repetitions and step.attempt > 1 and step.flag("resume"))
     failed = main.verdict in ("", "error") and main.exit_code != 0
     state_lost = result.is_post and _has_file_fault(main, "state")  # the post step cannot know that the run ended
     return bool(
@@ -1228,7 +1225,7 @@ def _may_have_left_repetition(history: History, main: ProcessResult) -> bool:
     lost = any(request.method == "POST" and not request.answered for request in main.requests)
     own = [history.runs[run_id] for run_id in {*main.launched_runs, *main.run_ids} if run_id in history.runs]
     ended = all(record.finished(history.coval_time(main.ended)) for record in own)
-    return lost or not ended or _met_fault(main.requests[-LAST_REQUESTS:])
+    return lost or not ended or met_fault(main.requests[-LAST_REQUESTS:])
 
 
 def _cancel_failed(result: ProcessResult) -> bool:
@@ -1236,10 +1233,10 @@ def _cancel_failed(result: ProcessResult) -> bool:
     if any(request.status == HTTPStatus.NOT_FOUND for request in result.requests):
         return True
     share = float(result.step.given["max_wait_time"]) / ceil(len(result.given_runs) / MOST_AT_ONCE)
-    return result.ended - result.began >= share - 1 and _met_fault(result.requests[-1:])
+    return result.ended - result.began >= share - 1 and met_fault(result.requests[-1:])
 
 
-def _cancel_was_impossible(history: History, main: ProcessResult, record: RunRecord) -> bool:
+def cancel_was_impossible(history: History, main: ProcessResult, record: RunRecord) -> bool:
     """Return whether neither the step nor its post step could have cancelled the run."""
     post = _post_result(history, main)
     if post is None:
@@ -1258,14 +1255,16 @@ def _cancel_was_impossible(history: History, main: ProcessResult, record: RunRec
     quirks = history.schedule.quirks
     launch = next((request for request in main.requests if request.launched_run == record.run_id), None)
     knows_id = launch is not None and launch.answered and (main.killed is None or launch.ended_at < main.killed)
-    if _hides_identity(history) and not knows_id:
+    if hides_identity(history) and not knows_id:
         return True
     hidden = max(quirks.not_found_after_launch, 0.0 if knows_id else quirks.list_lag)
     post_step_waits = post is not None and hidden < MAX_HIDDEN_TIME and post.ended - post.began < POST_PATIENCE
     if not post_step_waits and record.create_time + hidden > history.coval_time(end) - 1:
         return True
     denied = any(request.fault == "404" and record.run_id in request.path for request in main.requests + tried)
-    return denied or _met_fault(tried[-3:])
+    about_it = tuple(request for request in tried if record.run_id in request.path)
+    rejected = any(request.status in (401, 403) for request in about_it)  # which no retry changes
+    return denied or rejected or met_fault(tried[-3:])
 
 
 def _is_safe(request: SentRequest) -> bool:
@@ -1273,7 +1272,7 @@ def _is_safe(request: SentRequest) -> bool:
     return request.fault.partition(" ")[0] in ("429", "503", *CONNECTION_FAULTS)
 
 
-def _met_fault(requests: tuple[SentRequest, ...]) -> bool:
+def met_fault(requests: tuple[SentRequest, ...]) -> bool:
     """Return whether any of these requests met a fault, or used a revoked key."""
     return any(request.fault or request.status in (401, 403) for request in requests)
 
@@ -1360,7 +1359,7 @@ def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator
 
 def _lets_pass(result: ProcessResult) -> bool:
     """Return whether a step is green: it passed, or nothing had failed by its limit, and it passes then."""
-    verdict = _reported_verdict(result)
+    verdict = reported_verdict(result)
     return verdict == "passed" or (verdict in late_is_fine(result.step) and result.exit_code != 1)
 
 

@@ -68,9 +68,14 @@ def several_legs(seed: int) -> Schedule:
 
 
 def _fits(schedule: Schedule) -> bool:
-    plain = not (schedule.fate or schedule.holder)
-    alone = not any(step.repetitions or step.branch or step.promotes for step in schedule.steps)
-    return schedule.workflow in WORKFLOWS and plain and alone
+    repeats = any(step.repetitions for step in schedule.steps)
+    return schedule.workflow in WORKFLOWS and is_plain(schedule) and not repeats
+
+
+def is_plain(schedule: Schedule) -> bool:
+    """Return whether no step compares its run with earlier ones, or promotes it."""
+    alone = not any(step.branch or step.promotes for step in schedule.steps)
+    return alone and not (schedule.fate or schedule.holder)
 
 
 def beside(seed: int) -> Schedule:
@@ -147,7 +152,7 @@ def one_launch_per_leg(history: History) -> Iterator[str]:
     """A step launches one run of each leg; launches that took effect too late do not count."""
     for result in main_results(history):
         launched = Counter(
-            _leg(history.runs[request.launched_run])
+            leg_of(history.runs[request.launched_run])
             for request in result.requests
             if request.launched_run and was_prompt(history, request)
         )
@@ -175,7 +180,7 @@ def green_only_if_all_legs_are_good(history: History) -> Iterator[str]:
             continue
         runs = [history.runs.get(leg["run_id"]) for leg in json.loads(result.outputs["legs"])]
         planned = [len(result.step.given[name].split(", ")) for name in ("persona_id", "test_set_id")]
-        if None in runs or len({_leg(run) for run in runs if run}) != prod(planned):
+        if None in runs or len({leg_of(run) for run in runs if run}) != prod(planned):
             yield f"step {result.number} passed without a run of each leg"
         if not all(run and is_good(run, schedule.gate, schedule.quirks, now) for run in runs):
             yield f"step {result.number} passed although a leg is bad"
@@ -188,8 +193,9 @@ def legs_agree_with_outputs(history: History) -> Iterator[str]:
             continue
         legs = json.loads(result.outputs["legs"])
         runs = [leg["run_id"] for leg in legs] + [leg["base_run_id"] for leg in legs]
-        ids = list(filter(None, runs))
-        if json.dumps(ids) != (result.outputs["run_ids"] or "[]"):
+        ids = list(dict.fromkeys(filter(None, runs)))  # legs may share a base
+        told = json.loads(result.outputs["run_ids"] or "[]")
+        if told[: len(ids)] != ids or (told[len(ids) :] and not result.step.repetitions):
             yield f"step {result.number} has the runs {result.outputs['run_ids']}, but its legs have {ids}"
         fine = ("passed", "", "inconclusive", "skipped", *late_is_fine(result.step))
         bad = [leg["name"] for leg in legs if leg["verdict"] not in fine]
@@ -197,7 +203,8 @@ def legs_agree_with_outputs(history: History) -> Iterator[str]:
             yield f"step {result.number} is green, but not its legs {bad}"
 
 
-def _leg(record: RunRecord) -> tuple[str, ...]:
+def leg_of(record: RunRecord) -> tuple[str, ...]:
+    """Return what a run evaluates: agent, persona and test set."""
     return tuple(record.body[name] for name in ("agent_id", "persona_id", "test_set_id"))
 
 

@@ -38,6 +38,7 @@ from coval_gate.coval.errors import response_problem
 from coval_gate.coval.results import read_simulation, told_apart
 from coval_gate.flow import cancel as flow_cancel
 from coval_gate.flow import launch as flow_launch
+from coval_gate.flow import opening
 from coval_gate.flow import promote as promote_flow
 from coval_gate.flow.cancel import _Work
 from coval_gate.flow.progress import Progress
@@ -67,6 +68,7 @@ from coval_gate.runs import (
     find,
     launch,
     lookups,
+    newest,
     promote,
     retag,
     watch,
@@ -85,10 +87,11 @@ if TYPE_CHECKING:
     from campaign.sabotage import Break
     from coval_gate.base.clock import Clock
     from coval_gate.base.schedule import Procedure, Wait
+    from coval_gate.config.inputs import Inputs
     from coval_gate.judge.judgement import SingleRun
     from coval_gate.model.results import Simulation
     from coval_gate.report.model import Report
-    from coval_gate.runs.legs import Session
+    from coval_gate.runs.legs import Leg, Session
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make long` runs
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
@@ -99,7 +102,9 @@ SCHEDULES: Final = re.compile(r"^campaign: ([\d,]+) schedules", re.MULTILINE)
 class Mutant:
     """One way to break the code, and the invariants that are expected to catch it.
 
-    A mutant has two breaks if the code is protected twice. `campaign` selects other schedules: "--legs" or "--base".
+    A mutant has two breaks if the code is protected twice.
+
+    `campaign` selects other schedules: "--legs", "--base", both, or "--newest".
     """
 
     name: str
@@ -231,6 +236,23 @@ def guard_tested(original: Callable[..., None], self: Trial, **kwargs: bool) -> 
     """Guard a run unless it is the base's."""
     if not self.is_base:
         original(self, **kwargs)
+
+
+def let_go_of_bases(
+    original: Callable[..., Procedure[None]], session: Session, progress: Progress, base: Leg
+) -> Procedure[None]:
+    """Cancel or leave the runs of a base, and guard none of them any more."""
+    yield from original(session, progress, base)
+    for trial in base.trials:
+        trial.release()
+
+
+def may_cancel_found(original: Callable[[Inputs], list[Leg]], inputs: Inputs) -> list[Leg]:
+    """Let the inputs say whether a run is cancelled that the step has found."""
+    legs = original(inputs)
+    for leg in legs if inputs.run_id.newest else ():
+        leg.inputs = inputs
+    return legs
 
 
 def mark_nothing(*_: object, **__: object) -> Procedure[bool]:
@@ -1062,6 +1084,25 @@ MUTANTS: Final = (
         campaign="--base",
     ),
     mutant(
+        "let go of a base that is left before the step ends",
+        ReplaceFunction(flow_cancel.clean_up_base, let_go_of_bases),
+        caught_by="no_run_is_left",
+        campaign="--legs --base",
+    ),
+    mutant(
+        "take the oldest run of a source for the newest",
+        ReplaceFunction(newest._newest_first, lambda original, candidates: original(candidates)[-1:]),
+        caught_by="newest_run_is_judged",
+        campaign="--newest",
+    ),
+    mutant(
+        "cancel a run that was found as if it were the step's own",
+        ReplaceFunction(opening.legs_of, may_cancel_found),
+        SetCondition(Cleanup.leaves, mentions="newest", value=False),
+        caught_by="found_run_is_left_alone",
+        campaign="--newest",
+    ),
+    mutant(
         "leave a repetition that the step gave up",
         SetCondition(cancel.Cleanup.leaves, mentions="repetition", value=False),
         caught_by="no_orphaned_run",
@@ -1100,7 +1141,7 @@ def run_mutant(mutant: Mutant, schedules: int) -> MutantOutcome:
         "--stop",
         "--schedules",
         str(schedules),
-        *filter(None, [mutant.campaign]),
+        *mutant.campaign.split(),
     ]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     return _outcome(mutant, process)

@@ -41,6 +41,7 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.RESOLVED)),
     **dict.fromkeys(PROMOTED_GATES, (catalogue.LATENCY, catalogue.COMPLIANCE)),
 }
+OF_BASE: Final = catalogue.LATENCY  # the metric of thresholds on a base
 MUCH: Final = 1.4  # times the latency of the baseline, or less than its mirror image; see PROMOTED_GATES
 HALF_MAY_FAIL: Final = ("half", "exact rate", "other rate")
 SIMULATION_ERRORS: Final = frozenset({None, "SUCCESS", "EXECUTION_FAILURE"})
@@ -89,6 +90,32 @@ def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     )
 
 
+def is_usable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
+    """Return whether a base's run has what a comparison needs, whatever its values are."""
+    if record.status(now) != "COMPLETED" or record.cancel_time is not None or not record.plan.simulations:
+        return False
+    failed = sum(simulation.failed for simulation in record.plan.simulations)
+    few = all(
+        sum(simulation.failed for simulation in variant) <= _allowed(variant, gate) for variant in _variants(record)
+    )
+    has_all = _has_values(record, gate, quirks, now) and is_comparable(record, gate, quirks, now)
+    return few and has_all and not _reports_error(record, quirks, failed)
+
+
+def is_comparable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
+    """Return whether a run has enough values of what is compared with a base, in addition to those of its gate."""
+    return all(_has_values_of((OF_BASE,), simulations, gate, record, quirks, now) for simulations in _variants(record))
+
+
+def cases_to_compare(record: RunRecord, quirks: Quirks, now: float) -> set[str]:
+    """Return the test cases of which a run has values to compare with a base's."""
+    return {
+        simulation.test_case_id
+        for simulation in record.plan.simulations
+        if not simulation.failed and value_fate(record, simulation, OF_BASE.id, now, quirks) == "there"
+    }
+
+
 def _variants(record: RunRecord) -> tuple[Simulations, ...]:
     """Return the simulations of the agent itself and of each mutation, which are all judged apart."""
     variants: dict[str | None, list[PlannedSimulation]] = {}
@@ -117,10 +144,21 @@ def _reports_error(record: RunRecord, quirks: Quirks, failed: int) -> bool:
 
 def _has_all_values(simulations: Simulations, gate: str, record: RunRecord, quirks: Quirks, now: float) -> bool:
     """Return whether enough completed simulations have values: failed ones use the allowance up first."""
+    return _has_values_of(GATE_METRICS.get(gate, ()), simulations, gate, record, quirks, now)
+
+
+def _has_values_of(
+    metrics: Sequence[catalogue.Metric],
+    simulations: Simulations,
+    gate: str,
+    record: RunRecord,
+    quirks: Quirks,
+    now: float,
+) -> bool:
     completed = [simulation for simulation in simulations if not simulation.failed]
     lacking = [
         sum(value_fate(record, planned, metric.id, now, quirks) != "there" for planned in completed)
-        for metric in GATE_METRICS.get(gate, ())
+        for metric in metrics
     ]
     return max(lacking, default=0) <= max(0, _allowed(simulations, gate) - (len(simulations) - len(completed)))
 

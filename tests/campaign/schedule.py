@@ -197,7 +197,11 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of a job. In the modes wait and cancel, it gets the run_id output of the previous step."""
+    """One step of a job.
+
+    In mode wait, it gets the run_ids output of the previous step, unless its inputs name a run; in mode cancel, the
+    run_id output of all.
+    """
 
     mode: str
     inputs: tuple[tuple[str, str], ...] = ()
@@ -275,6 +279,7 @@ class Schedule:
     github_outages: tuple[Outage, ...] = ()  # where steps have a commit_status or a check_run
     fate: str = ""  # of the runs that are the baseline of the last step
     holder: bool = False  # an older run has the tag that a step promotes its run to
+    base_test_set: str = ""  # its scenario is that of the base agent's runs; empty: they have that of their own
 
     @property
     def recoverable(self) -> bool:
@@ -290,7 +295,8 @@ class Schedule:
         ]
         lines = [
             f"schedule {self.seed}: {self.severity}, workflow {self.workflow}{self.fate and ' (' + self.fate + ')'}",
-            f"  scenario: {scenario.name} ({scenario.summary}), gate {self.gate}",
+            f"  scenario: {scenario.name} ({scenario.summary}), gate {self.gate}"
+            + (f", base: {for_test_set(self.base_test_set).name}" if self.base_test_set else ""),
             f"  Coval: latency {self.latency:g} s, clock {self.skew:+g} s, foreign run {self.foreign_run or 'none'}"
             + (f", an older run has the tag {STABLE}" if self.holder else ""),
             f"  quirks: {', '.join(quirks) or 'none'}",

@@ -26,7 +26,7 @@ from coval_gate.post import post
 from coval_sandbox import catalogue
 from coval_sandbox.problems import Problem
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
-from coval_sandbox.scenarios import BY_NAME, GOOD, PASSING, yes_no
+from coval_sandbox.scenarios import BY_NAME, GOOD, PASSING, for_test_set, yes_no
 from coval_sandbox.world import World
 from support import DEFAULTS, EPOCH, IDS, KEY
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from requests import Session
 
     from campaign.schedule import Event, FileFault, Schedule, Signal, Step
+    from coval_sandbox.quirks import Quirks
     from coval_sandbox.state import RunRecord
     from fake_check_runs import CheckRun
 
@@ -134,6 +135,23 @@ class History:
         return EPOCH + seconds + self.schedule.skew
 
 
+class Agents(World):
+    """A world in which the base agent's runs may have a scenario of their own: that of a test set."""
+
+    def __init__(self, base_test_set: str, clock: Callable[[], float], *, seed: int, quirks: Quirks) -> None:
+        super().__init__(clock, seed=seed, quirks=quirks)
+        self._base_test_set = base_test_set
+
+    def launch(self, body: object) -> dict[str, Any]:
+        later = self.scenario  # of all runs, after an event
+        if self._base_test_set and isinstance(body, dict) and body.get("agent_id") == catalogue.AGENT_ID:
+            self.scenario = later or for_test_set(self._base_test_set)
+        try:
+            return super().launch(body)
+        finally:
+            self.scenario = later
+
+
 def simulate(schedule: Schedule) -> History:
     """Simulate a schedule from start to end."""
     parent = MEMORY_DISK if MEMORY_DISK.is_dir() else None
@@ -155,7 +173,8 @@ class Simulator:
     def __post_init__(self) -> None:
         self.clock = SimulatedClock()
         self.rng = random.Random(f"chance/{self.schedule.seed}")
-        self.world = World(
+        self.world = Agents(
+            self.schedule.base_test_set,
             lambda: EPOCH + self.clock.now() + self.schedule.skew,
             seed=self.schedule.seed,
             quirks=self.schedule.quirks,
@@ -211,7 +230,9 @@ class Simulator:
         job.clear()
 
     def _previous_runs(self, step: Step) -> tuple[str, ...]:
-        results = self.results[-1:] if step.mode == "wait" else self.results if step.mode == "cancel" else []
+        if step.mode == "wait":
+            return () if "run_id" in step.given else self.results[-1].run_ids
+        results = self.results if step.mode == "cancel" else []
         return tuple(result.run_id for result in results if result.run_id)
 
     def _run_process(

@@ -12,7 +12,9 @@ from campaign.fuzz import KINDS
 from campaign.generate import generate
 from campaign.invariants import INVARIANTS
 from campaign.legs import BESIDE, OF_LEGS, SEVERAL_LEGS
+from campaign.legs_beside import LEGS_BESIDE, OF_BOTH
 from campaign.mutants import MUTANTS
+from campaign.newest import NEWEST, OF_FOUND
 from campaign.pool import check_seed, run_campaign
 from campaign.simulate import simulate
 from selection import shares
@@ -68,6 +70,13 @@ def test_invariants_hold_for_each_of_several_runs(rules: Rules, seeds: range) ->
     assert_no_failures(tally)
 
 
+@pytest.mark.parametrize("seeds", [range(2), pytest.param(range(2, 42), marks=pytest.mark.long)])
+@pytest.mark.parametrize("rules", [LEGS_BESIDE, NEWEST], ids=["legs-base", "newest"])
+def test_invariants_hold_for_legs_beside_a_base_and_for_runs_that_are_found(rules: Rules, seeds: range) -> None:
+    tally = run_campaign(seeds, jobs=JOBS, rules=rules)
+    assert_no_failures(tally)
+
+
 @pytest.mark.parametrize("one_of", [20, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("kind", "schedules"), [("lasting", 60), ("passing", 30), ("compared_lasting", 30), ("compared_passing", 30)]
@@ -85,7 +94,7 @@ def test_same_seed_gives_same_history(seeds: list[int]) -> None:
 
 
 def test_mutants_apply_and_name_known_invariants() -> None:
-    names = {invariant.__name__ for invariant in (*INVARIANTS, *OF_LEGS)}
+    names = {invariant.__name__ for invariant in (*INVARIANTS, *OF_LEGS, *OF_BOTH, *OF_FOUND)}
     for mutant in MUTANTS:
         assert set(mutant.invariants) <= names, mutant.name
         for sabotage in mutant.breaks:

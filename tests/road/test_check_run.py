@@ -207,6 +207,21 @@ def test_rerun_gets_check_run_of_its_own(mode: str, run_step: RunStep, clock: Vi
         assert checks(github)[before:] == [(NAME, first.outputs["run_id"], "success")]
 
 
+def test_rerun_whose_first_leg_comes_late_completes_check_run_of_the_earlier_attempt(
+    run_step: RunStep, clock: VirtualClock
+) -> None:
+    """A check run is found by the first leg's run, which the second attempt takes over after that of another leg."""
+    legs = {"test_set_id": "passing1, unknown1"}
+    with github_with(now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        first, server = run_step(env=env, **CHECK | legs | {"mode": "launch"})
+        assert checks(github) == [(NAME, first.outputs["run_id"], None)]
+        late = "GET /runs #1 -> 503 retry-after=10"  # the look-up of one of the legs
+        again, _ = run_step(late, world=server.world, env=env | RERUN, **CHECK | legs)
+        assert again.outputs["run_id"] == first.outputs["run_id"]
+        assert {conclusion for *_, conclusion in checks(github)} == {"success"}
+
+
 @pytest.mark.parametrize("fault", ["500", "422 Validation Failed", "html", "drop", "json {}", "rate-limit 3600"])
 def test_fault_of_check_runs_does_not_change_verdict(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(f"{DOWN} -> {fault}", now=clock.time) as github:

@@ -457,7 +457,7 @@ def test_run_that_no_longer_exists_is_passed_over(source: str, nights: Nights) -
     assert nights.judge(source, f"GET /runs/{deleted} #1 -> 404").outputs["run_id"] == deleted
 
 
-@pytest.mark.parametrize(("source", "seconds"), crossed(PHRASES, [5, 50]))
+@pytest.mark.parametrize(("source", "seconds"), crossed(PHRASES, [5, 50, 500]))
 def test_run_that_is_too_new_to_be_found_is_not_passed_over(
     source: str, seconds: int, run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -465,7 +465,7 @@ def test_run_that_is_too_new_to_be_found_is_not_passed_over(
     nights.launch(source)
     newest = nights.launch(source, hours=0)
     result = nights.judge(source)
-    if seconds == 5:
+    if seconds < 60:  # as long as for any new run
         assert result.outputs["run_id"] == newest
         return
     assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")

@@ -58,6 +58,15 @@ def test_unknown_size_is_an_error_that_says_what_to_do(fault: str, why: str, run
     assert any(name in result.outputs["reason"] for name in ("test_case_ids", "Leave max_simulations empty"))
 
 
+@pytest.mark.parametrize(
+    "fault", ["#1-8 -> 503", "#1-6 -> reset-before", "#1 -> json " + SHOWN % "", "#1-3 -> body {}"]
+)
+def test_hiccup_while_the_size_is_asked_for_turns_no_run_red(fault: str, run_step: RunStep) -> None:
+    result, server = run_step(f"GET /test-sets/* {fault}", max_simulations="100")
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("passed", 1)
+    assert result.outputs["planned_simulations"] == "10"
+
+
 def test_size_of_several_runs_is_told_without_a_limit(run_step: RunStep) -> None:
     result, server = run_step(
         persona_id=TWO,

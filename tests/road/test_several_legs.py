@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from coval_sandbox.quirks import Quirks
 from road.test_check_run import CHECK
 from road.test_commit_status import github_with
 from support import IDS
@@ -129,6 +130,13 @@ def test_waiting_for_some_of_the_legs_is_told(run_step: RunStep) -> None:
     some, _ = run_step(world=server.world, **WAIT, run_id=launch.outputs["run_id"])
     (warning,) = some.annotations("warning")
     assert "legs of a step that has 2, and this step judges 1 of them" in warning.data
+
+
+def test_undocumented_status_is_told_once(run_step: RunStep) -> None:
+    """GitHub shows ten warnings of a step, and more important ones may follow."""
+    result, _ = run_step(quirks=Quirks(unknown_status="WARMING UP"), persona_id=PERSONAS, test_set_id=SETS)
+    (warning,) = result.annotations("warning")
+    assert 'Coval reports the status "WARMING UP", which is not documented' in warning.data
 
 
 def test_run_of_a_leg_that_gave_up_is_cancelled_at_once(run_step: RunStep, clock: VirtualClock) -> None:

@@ -106,6 +106,17 @@ def test_annotation_of_any_file_is_one_command_on_its_first_line(tmp_path: Path,
     assert command.properties["line"] == "1"
 
 
+def test_warnings_that_the_runner_would_drop_are_lines_of_the_log(tmp_path: Path) -> None:
+    host, _, log = host_with(tmp_path)
+    for number in range(12):
+        host.annotate("warning", "Title", f"Number {number}\nand more")
+    host.annotate("error", "Title", "The verdict")
+    commands = read_log(log.getvalue())
+    assert [command.name for command in commands] == ["warning"] * 10 + ["error"]
+    assert log.getvalue().count("Warning: Title\nNumber 1") == 2
+    assert host.room_for_warnings == 0
+
+
 def test_annotation_names_file_as_given(tmp_path: Path) -> None:
     host, _, log = host_with(tmp_path)
     host.annotate("warning", "Title", "Message", file="prompts/a, b: c%.md")

@@ -108,8 +108,6 @@ def clean_up_leg(session: Session, leg: Leg) -> Procedure[None]:
 def clean_up_base(session: Session, progress: Progress, base: Leg) -> Procedure[None]:
     """Cancel the unfinished runs of a base that nothing needs any more, unless a later step may judge what is left."""
     yield from _end_runs(session, base, verdict_of_base(progress, base))
-    for trial in base.trials:
-        warn_of_failed_end(session, trial)
 
 
 def _end_runs(session: Session, leg: Leg, verdict: Verdict | None) -> Procedure[None]:

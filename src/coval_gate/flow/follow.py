@@ -42,7 +42,7 @@ def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: C
             session,
             trial.run_id,
             criteria=criteria,
-            progress=ProgressLog(session),
+            progress=ProgressLog(session, progress.unknown_statuses),
             record=partial(see, progress, trial),
         )
 
@@ -183,7 +183,7 @@ def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     watching = earlier.confirm(
         session,
         trial.run_id,
-        progress=ProgressLog(session),
+        progress=ProgressLog(session, progress.unknown_statuses),
         record=partial(see, progress, trial),
     )
     try:

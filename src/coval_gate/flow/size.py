@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.resources import TestSet
     from coval_gate.flow.progress import Progress
     from coval_gate.model.run import Run
     from coval_gate.runs.legs import Leg, Session
 
 PERMISSION: Final = "test-sets:read"
+PATIENCE: Final = 300.0  # s during which a size is asked for that a limit needs
 MOST_AT_ONCE: Final = 20  # test sets that are read side by side; each takes a connection of its own
 
 
@@ -112,8 +114,7 @@ def _cases(session: Session, progress: Progress) -> Procedure[tuple[dict[str, in
     """Return how many test cases the test sets have of which no test cases are named, by their ids, and the unknown."""
     counted = [leg.inputs for leg in progress.all_legs if not leg.inputs.test_case_ids]
     ids = list(dict.fromkeys(ids_of(inputs)["test_set_id"] for inputs in counted))
-    until = preparing(session.clock.now(), session.deadline)
-    reading = (session.client.get_test_set(id_, until=until) for id_ in ids)
+    reading = (_test_set(session, id_) for id_ in ids)
     found = yield from together(reading, session.clock, at_once=MOST_AT_ONCE)
     cases, unknown = dict[str, int](), dict[str, Unknown]()
     for id_, test_set in zip(ids, found, strict=True):
@@ -132,6 +133,18 @@ def _cases(session: Session, progress: Progress) -> Procedure[tuple[dict[str, in
         else:
             cases[id_] = test_set.cases
     return cases, unknown
+
+
+def _test_set(session: Session, id_: str) -> Procedure[TestSet]:
+    """Return a test set. Where a limit needs its size, a hiccup of Coval may not end the step. Raises CovalError."""
+    now = session.clock.now()
+    if not session.inputs.max_simulations:
+        return (yield from session.client.get_test_set(id_, until=preparing(now, session.deadline)))
+    until = min(session.deadline, now + PATIENCE)
+    test_set = yield from session.client.get_test_set(id_, until=until)
+    if test_set.cases is None:  # one response may be damaged
+        test_set = yield from session.client.get_test_set(id_, until=until)
+    return test_set
 
 
 def _unknown_text(test_set_id: str, why: Unknown) -> str:

@@ -68,8 +68,8 @@ def find_newest(session: Session, source: RunSource, context: Context, *, now: f
             f"run_id {source} cannot be looked up: the repository of the branch is not known.",
             advice=f"Name the run by a tag. {BY_ID}",
         )
-    clock = session.clock
-    until = min(session.deadline, clock.now() + PATIENCE)
+    clock, began = session.clock, session.clock.now()
+    until = min(session.deadline, began + PATIENCE)
     search = _Search(session._replace(deadline=until), source, tag, now)
     pauses = list(PAUSES)
     while True:
@@ -80,10 +80,16 @@ def find_newest(session: Session, source: RunSource, context: Context, *, now: f
             if isinstance(error, NotFound) and error.by_coval:  # a run that is not found is passed over
                 advice = f"{advice}\nThe API key needs the permission scheduled-runs:read."
             raise GateError(error.title, what, advice=advice, link=error.link) from None
-        except GateError:
-            if not pauses or clock.now() + pauses[0] >= until:
+        except GateError as error:
+            is_fresh = isinstance(error, _HiddenRun) and clock.now() < began + FRESH_TIME
+            pause = pauses.pop(0) if pauses else PAUSES[-1] if is_fresh else None
+            if pause is None or clock.now() + pause >= until:
                 raise
-        yield Wait(pauses.pop(0))
+        yield Wait(pause)
+
+
+class _HiddenRun(GateError):
+    """Coval lists a run, but does not find it. It may have been launched a moment ago."""
 
 
 def found_text(run: Run, source: RunSource) -> str:
@@ -217,9 +223,9 @@ class _Search:
         return None
 
     def _pass_over(self, candidate: _Candidate) -> None:
-        """Log that a listed run no longer exists. Raises GateError if it may have been launched a moment ago."""
+        """Log that a listed run no longer exists. Raises _HiddenRun if it may have been launched a moment ago."""
         if self._now - candidate.created < FRESH_TIME:
-            raise GateError(
+            raise _HiddenRun(
                 "Run unclear",
                 f"Coval lists run {candidate.run_id}, but does not find it, so the step cannot tell which run is the "
                 f"newest {_phrase(self._source)}.",

@@ -27,20 +27,23 @@ LEAD: Final = 1.5  # times the last response, if that was slow, for the last pol
 
 
 class ProgressLog:
-    """Writes a line when something changed, and otherwise once a minute."""
+    """Writes a line when something changed, and otherwise once a minute.
 
-    def __init__(self, session: Session) -> None:
+    `told`: the undocumented statuses of which the step has warned. All runs of the step share it.
+    """
+
+    def __init__(self, session: Session, told: set[str]) -> None:
         self._session = session
         self._began = session.clock.now()
         self._written = float("-inf")
         self._last = ""
-        self._unknown_statuses: set[str] = set()
+        self._told = told
 
     def add(self, run: Run, expected_end: float | None) -> None:
         """Take what a poll showed; `expected_end` is on the clock."""
         now = self._session.clock.now()
-        if not run.has_known_status and run.status not in self._unknown_statuses:
-            self._unknown_statuses.add(run.status)
+        if not run.has_known_status and run.status not in self._told:
+            self._told.add(run.status)
             self._session.warn(
                 f"Coval reports the status {quoted(run.status)}, which is not documented; the step keeps waiting."
             )

@@ -190,6 +190,9 @@ class GitHubHost(Console):
         return max(0, MOST_WARNINGS - self._warnings)
 
     def annotate(self, level: Level, title: str, message: str, file: str = "") -> None:
+        if level == "warning" and self._warnings > MOST_WARNINGS:  # the runner would drop it
+            self.quote(f"Warning: {title}", *message.split("\n"))
+            return
         self._warnings += level == "warning"
         lines = map(visible, self.redact(message).split("\n"))
         text = shortened("\n".join(lines), ANNOTATION_LIMIT)

@@ -115,6 +115,7 @@ class CheckRun(GitHubPage):
     """
 
     _forbidden = False
+    _searched: tuple[str, ...] = ()  # the references by which it was looked for
 
     @property
     def problem(self) -> str:
@@ -132,9 +133,10 @@ class CheckRun(GitHubPage):
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
         """Update check run `made`; without an id, update those in progress with a reference of `text`, or create one.
 
-        Another job or attempt may have created one. If this page is not `certain`, an earlier call may have completed
-        the check run with this conclusion already, or created several. The same is true of an attempt whose response
-        was lost. A later step may have completed it with another conclusion, which is left alone then.
+        Another job or attempt may have created one, also for a run that this step knew only after it had made its own.
+        If this page is not `certain`, an earlier call may have completed the check run with this conclusion already, or
+        created several. The same is true of an attempt whose response was lost. A later step may have completed it with
+        another conclusion, which is left alone then.
         """
         if self._forbidden:
             return
@@ -142,7 +144,8 @@ class CheckRun(GitHubPage):
         conclusion, body = conclusion_of(text), check_run_body(text)
         repository = self._github().path
         operation = self._github().operation("checks: write", until)
-        search = id_ is None and (self._inputs.mode == "wait" or context.run_attempt != "1")
+        is_new = id_ is None or text.references != self._searched
+        search = is_new and (self._inputs.mode == "wait" or context.run_attempt != "1")
         tried, creations = not was_certain, 0
 
         def attempt() -> Procedure[int]:
@@ -179,7 +182,7 @@ class CheckRun(GitHubPage):
             if error.forbidden:
                 self._forbidden, self.certain = True, was_certain
             raise
-        self.certain = was_certain and creations <= 1
+        self.certain, self._searched = was_certain and creations <= 1, text.references
 
     @property
     def _stem(self) -> str:

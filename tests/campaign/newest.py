@@ -1,0 +1,132 @@
+"""The campaign with runs that are found: steps in mode wait judge the newest run with a tag, or of a branch.
+
+Earlier steps have launched one or two such runs, and perhaps one of another persona. Nothing cancels a run that was
+found: others may need it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from campaign import invariants
+from campaign.generate import generate, with_inputs
+from campaign.invariants import INVARIANTS, MAX_LOST_LAUNCHES, Violation, main_results
+from campaign.legs import PERSONAS, is_plain
+from campaign.oracle import has_data, is_good
+from campaign.pool import Rules
+from campaign.schedule import GATES, Schedule, Step
+from support import IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from campaign.simulate import History, ProcessResult
+    from coval_sandbox.state import RunRecord
+
+TAG: Final = "nightly"
+BRANCH: Final = "main"
+SOURCES: Final = (f"tag:{TAG}", f"branch:{BRANCH}")
+LEFT_OUT: Final = (invariants.no_orphaned_run,)  # the step that waits owns no run
+SHOWN_BY: Final = {"tag": ("both", "tags"), "branch": ("both", "tags", "metadata")}  # identities that show a source
+CERTAIN: Final = ("passed", "failed", "timed_out", "inconclusive")  # verdicts on a run
+
+
+def newest(seed: int) -> Schedule:
+    """Return a schedule whose last step judges the newest run of a source, and whose rest is that of a fitting seed."""
+    place = 1000 * seed + 750
+    while not _fits(schedule := generate(place)):
+        place += 1
+    rng = Random(f"newest/{seed}")
+    (step,) = schedule.steps
+    shared = with_inputs(step.inputs, tags=f"{TAG},smoke", supersede="false")
+    personas = (*PERSONAS[:1] * rng.choice((1, 1, 2)), *PERSONAS[1:] * (rng.random() < 0.3))
+    launches = tuple(
+        Step(
+            mode="launch",
+            inputs=with_inputs(shared, persona_id=persona),
+            branch=BRANCH,
+            workflow_run=f"10000000{number}",
+            pause=rng.choice((5.0, 50.0)),
+        )
+        for number, persona in enumerate(personas)
+    )
+    inputs = with_inputs(shared, run_id=rng.choice(SOURCES), persona_id=PERSONAS[0])
+    wait = replace(step, mode="wait", inputs=inputs, branch=BRANCH, pause=rng.choice((5.0, 50.0, 200.0)))
+    return replace(schedule, seed=seed, workflow="newest", steps=(*launches, wait), foreign_run="")
+
+
+def _fits(schedule: Schedule) -> bool:
+    alone = not any(step.repetitions or step.accepts for step in schedule.steps)
+    return schedule.workflow == "run" and is_plain(schedule) and alone and schedule.gate in GATES
+
+
+def _waits(history: History) -> Iterator[tuple[ProcessResult, RunRecord | None]]:
+    """Yield the steps that look for a run, each with the one that it must find, if there is any."""
+    for result in main_results(history):
+        if result.step.mode == "wait":
+            began = history.coval_time(result.began)
+            fitting = [record for record in history.runs.values() if _fits_search(record, began)]
+            yield result, max(fitting, key=lambda record: record.create_time, default=None)
+
+
+def _fits_search(record: RunRecord, began: float) -> bool:
+    there = record.create_time <= began and (record.delete_time is None or record.delete_time > began)
+    return there and record.body["persona_id"] == IDS["persona_id"]
+
+
+def newest_run_is_judged(history: History) -> Iterator[str]:
+    """A step that has a verdict on a run judges the newest one of its source, if Coval listed that when it began."""
+    hidden = max(history.schedule.quirks.list_lag, history.schedule.quirks.not_found_after_launch)
+    for result, record in _waits(history):
+        if result.verdict not in CERTAIN:
+            continue
+        listed = record is not None and record.create_time + hidden < history.coval_time(result.began)
+        if record is None or (listed and result.run_id != record.run_id):
+            expected = record.run_id if record else "none"
+            yield f"step {result.number} is {result.verdict} by the run {result.run_id}, but the newest is {expected}"
+
+
+def found_run_is_left_alone(history: History) -> Iterator[str]:
+    """Neither the step that waits nor its post step cancels a run or launches one."""
+    for result in history.results:
+        changes = [request for request in result.requests if request.method in ("DELETE", "POST")]
+        if result.step.mode == "wait" and changes:
+            yield f"step {result.number} sent {changes[0].method} {changes[0].path}"
+
+
+def found_run_has_its_verdict(history: History) -> Iterator[str]:
+    """If all faults are transient, and Coval shows the newest run, the step has the verdict that it deserves."""
+    lost = sum(request.method == "POST" and not request.answered for run in history.results for request in run.requests)
+    if not history.schedule.recoverable or lost >= MAX_LOST_LAUNCHES:
+        return
+    for result, record in _waits(history):
+        source = result.step.given["run_id"].partition(":")[0]
+        shown = history.schedule.quirks.run_identity in SHOWN_BY[source]
+        expected = _expected(history, result, record) if record and shown else ("error",)
+        if result.verdict not in (*expected, *([] if shown else ["error"])):
+            yield f"step {result.number} is {result.verdict} instead of {' or '.join(expected)}"
+
+
+def _expected(history: History, result: ProcessResult, record: RunRecord) -> tuple[str, ...]:
+    """Return the verdicts on a run that are right without permanent faults."""
+    schedule, now = history.schedule, history.coval_time(result.ended)
+    if record.status(now) != "COMPLETED":
+        return {"FAILED": ("failed",), "ERROR": ("error",)}.get(record.status(now), ("cancelled",))
+    if is_good(record, schedule.gate, schedule.quirks, now):
+        return ("passed",)
+    return ("failed",) if has_data(record, schedule.gate, schedule.quirks, now) else ("error", "failed")
+
+
+OF_FOUND: Final = (newest_run_is_judged, found_run_is_left_alone, found_run_has_its_verdict)
+
+
+def violations(history: History) -> list[Violation]:
+    """Return what does not hold of runs that are found."""
+    checked = [invariant for invariant in INVARIANTS if invariant not in LEFT_OUT]
+    own = (*checked, *OF_FOUND)
+    return [Violation(invariant.__name__, problem) for invariant in own for problem in invariant(history)]
+
+
+NEWEST: Final = Rules(newest, violations, ".venv/bin/python tests/campaign --newest --seed {}")
