@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from coval_gate.report.formats.outputs import OUTPUTS
 from e2e.engine import KEY, PYTHON, docker, inspect, leaks
 from e2e.traps import MODULES, TRAP, TRAP_MESSAGE, TRAPS
+from support import IDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,3 +129,38 @@ def write_files(step: Step, files: Mapping[str, str]) -> None:
     for name, text in files.items():
         (step.directory / "workspace" / name).parent.mkdir(parents=True, exist_ok=True)
         (step.directory / "workspace" / name).write_text(text, encoding="utf-8")
+
+
+def test_image_has_the_command(image: str, sandbox: Sandbox) -> None:
+    """It is on the PATH, ends the run on a signal, and has no sandbox."""
+    key = {"COVAL_API_KEY": KEY, "INPUT_API_BASE_URL": sandbox.url}
+    flags = [part for name, value in IDS.items() for part in (f"--{name.replace('_', '-')}", value)]
+
+    def command(*arguments: str, ci: str = "") -> subprocess.CompletedProcess[str]:
+        names = [part for name in key for part in ("--env", name)]
+        started = [
+            "docker",
+            "run",
+            "--rm",
+            "--network",
+            "host",
+            *names,
+            "--env",
+            f"CI={ci}",
+            "--entrypoint",
+            "coval-gate",
+        ]
+        return subprocess.run(
+            [*started, image, *arguments], env=os.environ | key, capture_output=True, text=True, timeout=120
+        )
+
+    passed = command("run", *flags, "--check-interval", "1", "--threshold", "Latency: p(95) < 9")
+    assert passed.returncode == 0, passed.stdout
+    assert passed.stdout.splitlines()[-1].startswith("✅ Passed")
+    assert sandbox.run["status"] == "COMPLETED"
+    slow = ("wait", sandbox.run["run_id"], "--threshold", "Latency: p(95) < 0.1")
+    assert (command(*slow).returncode, command("wait", "none", ci="true").returncode) == (1, 1)
+    misused = command("run", "--treshold", "a")
+    assert (misused.returncode, misused.stdout) == (2, "")
+    assert "did you mean --threshold?" in misused.stderr
+    assert "pip install 'coval-gate[demo]'" in command("demo").stderr
