@@ -25,7 +25,6 @@ UNWANTED = [
 MISSING_IMPORTS = {
     "coval_gate.ci.terminal": "rich",  # a container has no terminal to draw on
     "actions_toolkit.github": "github",
-    "actions_toolkit.github": "github",
     "pydantic.mypy": "mypy",
     "pydantic.v1.mypy": "mypy",
     "pydantic.v1._hypothesis_plugin": "hypothesis",
