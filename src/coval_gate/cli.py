@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from itertools import groupby
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from coval_gate.base.clock import Clock
+    from coval_gate.base.runtime import Runtime
     from coval_gate.config.inputs import Input
 
 PROGRAM: Final = "coval-gate"
@@ -51,6 +53,9 @@ KEY_ADVICE: Final = (
     f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file, "
     "because other programs can read arguments"
 )
+PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
+# The live line hid the cursor.
+PARTING: Final = b"\x1b[?25h\nLeft before the run was cancelled. `coval-gate post` in this directory cancels it.\n"
 WIDTH: Final = 100  # characters of the help
 
 
@@ -59,11 +64,17 @@ class UsageError(Exception):
 
 
 class TerminalClock(SystemClock):
-    """The machine's clock. The first Ctrl-C ends the run; a second one leaves at once."""
+    """The machine's clock. The first Ctrl-C ends the run, as a closed terminal does; a second one leaves at once."""
+
+    def listen(self) -> None:
+        super().listen()
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(signal.SIGHUP, self._note)
 
     def _note(self, *signalled: object) -> None:
-        if self._signalled and signal.SIGINT in signalled and sys.stdout.isatty():
-            sys.stdout.write("\x1b[?25h\n")  # the live line hid the cursor
+        if self._signalled and signal.SIGINT in signalled and sys.stdout and sys.stdout.isatty():
+            with suppress(OSError):
+                os.write(sys.stdout.fileno(), PARTING)
             os._exit(KILLED)
         super()._note(*signalled)
 
@@ -72,14 +83,37 @@ def command() -> NoReturn:
     """Run the program."""
     clock = TerminalClock()
     clock.listen()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
     code = main(sys.argv[1:], os.environ, sys.stdout, sys.stderr, clock)
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)
     if "coval_gate.base.runtime" not in sys.modules:  # nothing ran
         sys.exit(code)
     from coval_gate.base.runtime import leave
 
     leave(code)
+
+
+def _usable(stream: TextIO | None) -> TextIO:
+    """Return a stream that takes any text; one that leads nowhere if the shell closed it."""
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - as long as the process
+    stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[attr-defined]
+    return stream
+
+
+def _say(stream: TextIO, text: str) -> None:
+    with suppress(OSError, ValueError):
+        stream.write(text)
+
+
+def _flush(stream: TextIO) -> None:
+    """Write what is left of a stream. If nobody reads it, or its disk is full, the exit code is still the verdict."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes it again
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO, clock: Clock) -> int:
@@ -92,7 +126,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
             return 0
         environ = _environment(options, environ)
     except UsageError as error:
-        stderr.write(f"{PROGRAM}: {error}\n")
+        _say(stderr, f"{PROGRAM}: {error}\n")
         return USAGE_ERROR
     from coval_gate.base.runtime import Runtime  # brings requests, which a help does not need
 
@@ -102,15 +136,31 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
 
         return init(runtime, Options(**{name: getattr(options, name) for name in Options._fields}), _asker(environ))
     if options.command == "post":
-        from coval_gate.post import post
-
-        return post(runtime)
+        return _post(runtime)
     from coval_gate.main import main as run_step
 
     code = run_step(runtime)
     if getattr(options, "open", False):
         _open(Path(environ["INPUT_HTML_PATH"]))
     return code
+
+
+def _post(runtime: Runtime) -> int:
+    """End what killed commands left. One that was only just told to end may still end its runs itself."""
+    from coval_gate.base.clock import Interrupted
+    from coval_gate.ci.plain import PlainHost, others_run
+    from coval_gate.post import post
+
+    clock, workspace = runtime.clock, PlainHost.workspace
+    until = clock.now() + PATIENCE
+    try:
+        while others_run(workspace) and clock.now() < until:
+            clock.sleep(PAUSE)
+    except Interrupted:
+        return KILLED
+    if others_run(workspace):
+        _say(runtime.stdout, "Another command still runs in this directory. Its runs are left alone.\n")
+    return post(runtime)
 
 
 def flag_of(name: str) -> str:
@@ -150,17 +200,17 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 def _parse(arguments: Sequence[str], stdout: TextIO) -> argparse.Namespace | None:
     """Return the options; None after the help or the version was shown. Raises UsageError."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        stdout.write(_overview())
+        _say(stdout, _overview())
         return None
     if arguments[0] == "--version":
-        stdout.write(f"{PROGRAM} {__version__}\n")
+        _say(stdout, f"{PROGRAM} {__version__}\n")
         return None
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         raise UsageError(f"there is no command {name!r}{_meant(name, COMMANDS)} {PROGRAM} --help lists the commands.")
     parser = _parser_of(name)
     if any(argument in ("-h", "--help") for argument in rest):
-        stdout.write(parser.format_help())
+        _say(stdout, parser.format_help())
         return None
     _refuse_secrets(rest)
     options, unknown = parser.parse_known_args(rest)
@@ -366,7 +416,7 @@ def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
     try:
         demo = import_module("coval_demo")
     except ModuleNotFoundError:
-        stderr.write(f"{PROGRAM}: demo needs a local sandbox; install it with: pip install '{PROGRAM}[demo]'\n")
+        _say(stderr, f"{PROGRAM}: demo needs a local sandbox; install it with: pip install '{PROGRAM}[demo]'\n")
         return USAGE_ERROR
     code: int = demo.main(arguments)
     return code

@@ -6,10 +6,11 @@ never fails the job: any error is a warning. If the main step finished its work,
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from coval_gate.base.clock import Interrupted
-from coval_gate.base.errors import CovalError
+from coval_gate.base.errors import CovalError, RunnerError
 from coval_gate.base.schedule import run
 from coval_gate.base.times import POST_LOCATING, Times
 from coval_gate.ci.host import with_run_metadata, with_unknown_commit
@@ -38,6 +39,7 @@ def finish(progress: Progress) -> Procedure[None]:
     host = progress.host
     add_file(progress)
     environ = progress.runtime.environ
+    host.take_over()
     saved = host.read_state(LEGS)
     progress.inputs, _ = parse_inputs(environ)
     progress.restore(saved)
@@ -53,6 +55,8 @@ def finish(progress: Progress) -> Procedure[None]:
     if inputs.mode == "wait":
         progress.context = with_unknown_commit(progress.context)
     hurried = bool(left) and (yield from _attempt(progress, finish_trials(progress, left)))
+    with suppress(RunnerError):
+        progress.save()  # a later post step has only what is still undone
     if is_open:
         yield from _attempt(progress, _close(progress, hurried=hurried))
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.cli import COMMANDS, OURS, flag_of, main
+from coval_gate.cli import COMMANDS, OURS, TerminalClock, flag_of, main
 from coval_gate.config.inputs import ALL_MODES, declared
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from road.test_reports import Killed, kill
 from support import IDS, KEY, VirtualClock
 
 if TYPE_CHECKING:
@@ -110,6 +117,55 @@ def test_local_run_is_of_no_branch_and_is_not_promoted(command: Command, world: 
     assert "promote must be empty in a local run" in log
     assert command("run", *FLAGS)[0] == 0
     assert not [tag for record in world.runs for tag in record.tags if "/branch/" in tag]
+
+
+class TestState:
+    """What a command leaves for `post`, beside other commands in the same directory."""
+
+    @staticmethod
+    def killed(command: Command, *arguments: str) -> None:
+        with pytest.raises(Killed):
+            command(*arguments)
+        gc.collect()  # a process that is killed leaves no lock
+
+    @pytest.mark.parametrize("other", [["plan", *FLAGS], ["run", *FLAGS, "--max-wait-time", "5"]])
+    def test_survives_another_command(
+        self, command: Command, clock: VirtualClock, world: World, other: list[str]
+    ) -> None:
+        clock.at(10, lambda: command(*other))
+        clock.at(30, kill)
+        self.killed(command, "run", *FLAGS)
+        assert command("post")[0] == 0
+        assert world.runs[0].status(clock.time()) == "CANCELLED"
+        assert not Path(".coval-gate").exists()
+
+    def test_of_every_killed_command_is_ended_by_one_post(
+        self, command: Command, clock: VirtualClock, world: World
+    ) -> None:
+        for _ in range(2):
+            clock.at(clock.now() + 10, kill)
+            self.killed(command, "run", *FLAGS)
+        code, log, _ = command("post")
+        assert (code, log.count("The main step left a run behind: the run was cancelled")) == (0, 2)
+        assert [record.status(clock.time()) for record in world.runs] == ["CANCELLED"] * 2
+
+    def test_of_running_command_is_left_alone(self, command: Command, clock: VirtualClock) -> None:
+        said: list[str] = []
+        clock.at(10, lambda: said.append(command("post")[1]))
+        assert command("run", *FLAGS)[0] == 0
+        assert said == ["Another command still runs in this directory. Its runs are left alone.\n"]
+
+    def test_of_another_workspace_waits_for_its_own_post(
+        self, command: Command, clock: VirtualClock, world: World
+    ) -> None:
+        """Elsewhere, the run would be unknown, and taken for one that is gone."""
+        clock.at(10, kill)
+        self.killed(command, "run", *FLAGS, "--workspace-id", "w1")
+        _, log, _ = command("post")
+        assert 'A killed command had workspace_id "w1": give the same to end what it left.' in log
+        assert world.runs[0].status(clock.time()) == "IN PROGRESS"
+        command("post", "--workspace-id", "w1")
+        assert world.runs[0].status(clock.time()) == "CANCELLED"
 
 
 @pytest.mark.parametrize(
@@ -237,3 +293,52 @@ def test_init_writes_a_workflow_that_the_command_can_run(command: Command) -> No
     assert f'agent_id: "{AGENT_ID}" # Front desk' in Path(".github/workflows/voice-gate.yml").read_text()
     code, log, _ = command("init", "--yes", "--system", "github")
     assert code == 2
+
+
+class TestProcess:
+    """The command as a process of its own, with the machine's clock, signals and streams."""
+
+    COMMAND = (sys.executable, "-m", "coval_gate")
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_signal_ends_the_run(self, number: signal.Signals) -> None:
+        """A terminal that is closed sends SIGHUP."""
+        world = World(time.time)
+        with Server(world) as server:
+            environ = {"COVAL_API_KEY": KEY, "INPUT_API_BASE_URL": server.url}
+            with self.started(["run", *FLAGS], environ) as process:
+                assert process.stdout
+                while b"Waiting for the run" not in process.stdout.readline():
+                    assert process.poll() is None
+                process.send_signal(number)
+                assert process.wait(10) == 130
+        assert [record.status(time.time()) for record in world.runs] == ["CANCELLED"]
+
+    def test_nohup_outlives_its_terminal(self) -> None:
+        old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            clock = TerminalClock()
+            kept = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+            clock.listen()
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        finally:
+            for number, handler in [*kept, (signal.SIGHUP, old)]:
+                signal.signal(number, handler)
+
+    @pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["run", *FLAGS], 2)])
+    @pytest.mark.parametrize("streams", [">&- 2>&- <&-", "2>&-", ">/dev/full"])
+    def test_streams_that_take_nothing_change_no_exit_code(self, arguments: list[str], code: int, streams: str) -> None:
+        """There is no key, so nothing is sent."""
+        command = ["sh", "-c", f'"$@" {streams}', "sh", *self.COMMAND, *arguments]
+        done = subprocess.run(command, env=self.environ(), capture_output=True, check=False)
+        assert done.returncode == code
+        assert b"Traceback" not in done.stdout + done.stderr
+
+    def started(self, arguments: list[str], environ: dict[str, str]) -> subprocess.Popen[bytes]:
+        command = [*self.COMMAND, *arguments]
+        return subprocess.Popen(command, env=self.environ() | environ, stdout=subprocess.PIPE)
+
+    @staticmethod
+    def environ() -> dict[str, str]:
+        others = ("CI", "GITHUB_", "INPUT_", "COVAL_")
+        return {name: value for name, value in os.environ.items() if not name.startswith(others)}

@@ -135,6 +135,9 @@ class Console:
         """Show how far a run is in place of what was shown last; return False if the log must show it."""
         return False
 
+    def take_over(self) -> None:
+        """Take over the state that killed steps left, so that `read_state` returns it."""
+
     def _clean(self, text: str) -> str:
         return "\n".join(inert(line) for line in self.redact(text).split("\n"))
 
@@ -283,6 +286,9 @@ class Host(Protocol):
 
     def save_state(self, state: Mapping[str, str]) -> None:
         """Save values for the post step. Raises RunnerError."""
+
+    def take_over(self) -> None:
+        """Take over the state that killed steps left, so that `read_state` returns it."""
 
     def read_state(self, name: str) -> str:
         """Return a value that the main step saved; empty if it saved none."""

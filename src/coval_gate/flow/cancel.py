@@ -247,6 +247,10 @@ class _Work:
             session.warn(self._undone_text(result))
         elif result:
             raise result
+        else:
+            trial.release()
+            trial.expect_no_other()
+            trial.owe_mark(owed=False)
 
     def _undone_text(self, error: GateError) -> str:
         """Return what could not be done, and why."""
