@@ -10,6 +10,7 @@ import argparse
 import os
 import re
 import signal
+import stat
 import sys
 from contextlib import suppress
 from difflib import get_close_matches
@@ -53,9 +54,14 @@ KEY_ADVICE: Final = (
     f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file, "
     "because other programs can read arguments"
 )
+LARGEST_KEY: Final = 4096  # bytes
+NAMED: Final = re.compile(rb"coval.{0,6}gate", re.IGNORECASE)  # a pyproject.toml that has our table, perhaps misspelt
 PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
 # The live line hid the cursor.
 PARTING: Final = b"\x1b[?25h\nLeft before the run was cancelled. `coval-gate post` in this directory cancels it.\n"
+ADVICE_ON_GITHUB: Final = (
+    "the token comes from the environment variable INPUT_GITHUB_TOKEN, because other programs can read arguments"
+)
 WIDTH: Final = 100  # characters of the help
 
 
@@ -124,7 +130,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         options = _parse(arguments, stdout)
         if options is None:
             return 0
-        environ = _environment(options, environ)
+        environ = _environment(options, environ, stderr)
     except UsageError as error:
         _say(stderr, f"{PROGRAM}: {error}\n")
         return USAGE_ERROR
@@ -188,6 +194,12 @@ class _Parser(argparse.ArgumentParser):
         """Every flag, in each of its forms."""
         return [flag for action in self._actions for flag in action.option_strings]
 
+    @property
+    def single(self) -> list[argparse.Action]:
+        """The flags that take one value, or one of on and off."""
+        repeatable = (argparse._AppendAction, argparse._StoreTrueAction)  # noqa: SLF001 - they have no other names
+        return [action for action in self._actions if action.option_strings and not isinstance(action, repeatable)]
+
     def error(self, message: str) -> NoReturn:
         where = self.prog.removeprefix(PROGRAM).strip()
         raise UsageError(f"{f'{where}: ' if where else ''}{message}. {self.prog} --help shows what there is.")
@@ -216,6 +228,8 @@ def _parse(arguments: Sequence[str], stdout: TextIO) -> argparse.Namespace | Non
     options, unknown = parser.parse_known_args(rest)
     if unknown:
         raise UsageError(_about(name, unknown, parser.flags))
+    _refuse_repeated(name, rest, parser)
+    _refuse_empty(name, options)
     options.command = name
     return options
 
@@ -324,8 +338,30 @@ def _help(name: str) -> str:
 def _refuse_secrets(arguments: Sequence[str]) -> None:
     for argument in arguments:
         flag = argument.partition("=")[0]
-        if flag in map(flag_of, SECRETS):
+        spelled = f"--{flag.strip('-').lower().replace('_', '-')}"
+        if spelled == flag_of("github_token"):
+            raise UsageError(f"there is no flag {flag}: {ADVICE_ON_GITHUB}.")
+        if spelled in (flag_of("api_key"), "--apikey"):
             raise UsageError(f"there is no flag {flag}: {KEY_ADVICE}.")
+
+
+def _refuse_repeated(command: str, arguments: Sequence[str], parser: _Parser) -> None:
+    """Raise UsageError if a flag that takes one value has two: one of them would be ignored."""
+    given = [argument.partition("=")[0] for argument in arguments]
+    for action in parser.single:
+        flags = [flag for flag in given if flag in action.option_strings]
+        if len(flags) > 1:
+            raise UsageError(f"{command}: {in_words(flags)} cannot both count; give one of them.")
+
+
+def _refuse_empty(command: str, options: argparse.Namespace) -> None:
+    """Raise UsageError if a value is empty, as that of a shell's variable which is not set: it would be ignored."""
+    for name in ("run_id", "key_file", *(declaration.name for declaration in declared())):
+        value = getattr(options, name, None)
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and not text.strip() for text in values):
+            what = TAKEN[command] if name == "run_id" else flag_of(name)
+            raise UsageError(f"{command}: {what} is empty. Leave it out, or set the variable that it comes from.")
 
 
 def _about(command: str, unknown: Sequence[str], flags: Sequence[str]) -> str:
@@ -350,7 +386,7 @@ def _meant(word: str, words: Sequence[str] | Mapping[str, str]) -> str:
     return f"; did you mean {close[0]}?" if close else "."
 
 
-def _environment(options: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, str]:
+def _environment(options: argparse.Namespace, environ: Mapping[str, str], stderr: TextIO) -> dict[str, str]:
     """Return the environment of the step: flags, what the environment has, and the file. Raises UsageError."""
     flags = {
         f"INPUT_{name.upper()}": _written(value)
@@ -366,7 +402,14 @@ def _environment(options: argparse.Namespace, environ: Mapping[str, str]) -> dic
     if getattr(options, "open", False) and not merged.get("INPUT_HTML_PATH"):
         raise UsageError(f"{options.command}: --open needs --html-path, the report to open.")
     path = merged.pop("INPUT_CONFIG_PATH", "").strip()
-    return beside_file(merged, _config(path), defaults_count=True)
+    try:
+        texts = _config(path)
+    except UsageError as error:
+        if options.command != "post":
+            raise
+        _say(stderr, f"{PROGRAM}: {error} The file is ignored: what was left must end.\n")
+        texts = {}
+    return beside_file(merged, texts, defaults_count=True)
 
 
 def _written(value: object) -> str:
@@ -380,23 +423,28 @@ def _written(value: object) -> str:
 
 def _key_in(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        with path.open("rb") as file:
+            text = file.read(LARGEST_KEY + 1).decode()
     except (OSError, ValueError) as error:
         raise UsageError(
             f"the file of --key-file cannot be read: {getattr(error, 'strerror', '') or 'it is no text'}."
         ) from None
+    if len(text) > LARGEST_KEY:
+        raise UsageError("the file of --key-file is too long for a key.")
+    return text.strip()
 
 
 def _config(path: str) -> dict[str, str]:
     """Return what the configuration file sets: the one that is named, else the usual one, if there is any."""
     for name in [path] if path else [NAME, PYPROJECT]:
         try:
-            contents = _contents(name)
-            texts = read_config(contents, name)
-        except OSError as error:
-            if path:
-                raise UsageError(f"the file {path} cannot be read: {error.strerror}.") from None
+            texts = read_config(_contents(name, is_named=bool(path)), name, is_named=bool(path))
+        except FileNotFoundError as error:
+            if path or Path(name).is_symlink():
+                raise UsageError(f"the file {name} cannot be read: {error.strerror}.") from None
             continue
+        except OSError as error:
+            raise UsageError(f"the file {name} cannot be read: {error.strerror}.") from None
         except ValueError as problem:
             raise UsageError(f"{name} {problem}") from None
         if texts or name == NAME:
@@ -404,11 +452,18 @@ def _config(path: str) -> dict[str, str]:
     return {}
 
 
-def _contents(name: str) -> bytes:
-    """Return the contents of a configuration file; none of a pyproject.toml that does not name us. Raises OSError."""
-    with Path(name).open("rb") as file:
+def _contents(name: str, *, is_named: bool) -> bytes:
+    """Return the contents of a configuration file; none of a usual pyproject.toml that does not name us.
+
+    A file that is only come across must be a regular one: reading a pipe may never end. Raises OSError, ValueError.
+    """
+    flags = 0 if is_named else os.O_NONBLOCK
+    with open(name, "rb", opener=lambda path, own: os.open(path, own | flags)) as file:
+        if not (is_named or stat.S_ISREG(os.fstat(file.fileno()).st_mode)):
+            raise ValueError("must be a regular file.")
         contents = file.read(LARGEST + 1)
-    return b"" if name == PYPROJECT and PROGRAM.encode() not in contents else contents
+    is_ours = is_named or name == NAME or len(contents) > LARGEST or NAMED.search(contents)
+    return contents if is_ours else b""
 
 
 def _demo(arguments: Sequence[str], stderr: TextIO) -> int:

@@ -185,7 +185,18 @@ class TestState:
         (["run", "--config-path", "none.toml"], "the file none.toml cannot be read: No such file or directory."),
         (["run", f"--api-key={KEY}"], "there is no flag --api-key: the key comes from the environment variable"),
         (["run", "--api-key", KEY], "there is no flag --api-key: the key comes from the environment variable"),
+        (["run", f"--API_KEY={KEY}"], "there is no flag --API_KEY: the key comes from the environment variable"),
+        (["run", "--github-token", "t"], "there is no flag --github-token: the token comes from the environment"),
         (["post", "--thresholds", "a"], "post: there is no flag --thresholds"),
+        (["run", "--promote", "a", "--promote=b"], "run: --promote and --promote cannot both count; give one of them."),
+        (["run", "--resume", "--no-resume"], "run: --resume and --no-resume cannot both count; give one of them."),
+        (["run", "--key-file", "a", "--key-file", "b"], "run: --key-file and --key-file cannot both count"),
+        (["run", "--threshold", ""], "run: --threshold is empty. Leave it out, or set the variable"),
+        (["run", "--threshold", "total > 1", "--threshold", " "], "run: --threshold is empty."),
+        (["run", "--promote="], "run: --promote is empty."),
+        (["run", "--key-file", ""], "run: --key-file is empty."),
+        (["wait", "run1", ""], "wait: RUN is empty."),
+        (["run", "--key-file", "/dev/zero"], "the file of --key-file is too long for a key."),
     ],
 )
 def test_misuse_is_an_error_and_sends_nothing(
@@ -227,7 +238,64 @@ class TestFile:
         Path("pyproject.toml").write_text(f"[tool.coval-gate]\n{self.CONTENTS}")
         assert command("launch")[0] == 0
 
-    @pytest.mark.parametrize("contents", ["[tool.ruff]\n", "this is no TOML", ""])
+    @pytest.mark.parametrize(
+        ("path", "make", "problem"),
+        [
+            ("coval-gate.toml", Path.mkdir, "the file coval-gate.toml cannot be read: Is a directory."),
+            ("pyproject.toml", Path.mkdir, "the file pyproject.toml cannot be read: Is a directory."),
+            ("coval-gate.toml", os.mkfifo, "coval-gate.toml must be a regular file."),
+            (
+                "coval-gate.toml",
+                lambda path: path.symlink_to("none"),
+                "the file coval-gate.toml cannot be read: No such file or directory.",
+            ),
+            (
+                "coval-gate.toml",
+                lambda path: path.symlink_to(path.name),
+                "the file coval-gate.toml cannot be read: Too many levels of symbolic links.",
+            ),
+        ],
+    )
+    def test_that_cannot_be_read_is_not_ignored(
+        self, command: Command, server: Server, path: str, make: Callable[[Path], object], problem: str
+    ) -> None:
+        """It may hold the thresholds, without which a run is green."""
+        make(Path(path))
+        assert command("run", *FLAGS) == (2, "", f"coval-gate: {problem}\n")
+        assert server.requests_seen == []
+
+    @pytest.mark.parametrize("name", ["coval_gate", "Coval-Gate", "covalgate", "coval.gate", '"coval gate"'])
+    def test_table_under_a_similar_name_is_not_ignored(self, command: Command, server: Server, name: str) -> None:
+        Path("pyproject.toml").write_text(f"[tool.{name}]\nthresholds = ['Latency: p(95) < 0.5']\n")
+        code, _, errors = command("run", *FLAGS)
+        assert code == 2
+        assert errors.startswith("coval-gate: pyproject.toml must have a table [tool.coval-gate]; it has [tool."), (
+            errors
+        )
+        assert server.requests_seen == []
+
+    def test_table_at_the_end_of_a_large_file_is_not_ignored(self, command: Command) -> None:
+        Path("pyproject.toml").write_text(f"# {'x' * 300_000}\n[tool.coval-gate]\nthresholds = ['total > 99']\n")
+        code, _, errors = command("run", *FLAGS)
+        assert (code, errors) == (2, "coval-gate: pyproject.toml must be at most 256 KB.\n")
+
+    def test_named_pyproject_must_have_the_table(self, command: Command) -> None:
+        Path("pyproject.toml").write_text("[tool.ruff]\n")
+        code, _, errors = command("run", *FLAGS, "--config-path", "pyproject.toml")
+        assert (code, errors) == (2, "coval-gate: pyproject.toml must have a table [tool.coval-gate].\n")
+
+    def test_mistake_does_not_keep_post_from_its_work(
+        self, command: Command, clock: VirtualClock, world: World
+    ) -> None:
+        clock.at(10, kill)
+        TestState.killed(command, "run", *FLAGS)
+        Path("coval-gate.toml").write_text("no TOML")
+        code, _, errors = command("post")
+        assert code == 0
+        assert "The file is ignored: what was left must end." in errors
+        assert world.runs[0].status(clock.time()) == "CANCELLED"
+
+    @pytest.mark.parametrize("contents", ["[tool.ruff]\n", "this is no TOML", "", "dependencies = ['coval-gate']\n"])
     def test_pyproject_without_it_is_not_ours(self, command: Command, contents: str) -> None:
         Path("pyproject.toml").write_text(contents)
         assert command("launch", *FLAGS)[0] == 0
@@ -244,6 +312,7 @@ class TestFile:
             ('api-key = "a"', 'coval-gate.toml has a mistake: "api-key" cannot be set in a file'),
             ("agent_id = 1979-05-27", 'coval-gate.toml has a mistake: "agent_id" must be text, a number'),
             ("agent_id = [[1]]", 'coval-gate.toml has a mistake: "agent_id" must be text, a number'),
+            ("display_name = 'a'\ndisplay-name = 'b'", 'coval-gate.toml has a mistake: "display-name" is set twice'),
             ('mode = "cancel"', 'coval-gate.toml has a mistake: "mode" cannot be set in a file: each command'),
         ],
     )
