@@ -50,18 +50,13 @@ SECRETS: Final = ("api_key", "github_token")
 OURS: Final = (*SECRETS, "mode", "run_id")  # inputs that are no flags
 CONNECTED: Final = ("post", "init")  # commands that need nothing but a connection
 TAKEN: Final = {"wait": "RUN", "cancel": "RUN"}  # what the argument of a command is
-KEY_ADVICE: Final = (
-    f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file, "
-    "because other programs can read arguments"
-)
+READABLE: Final = "other programs can read arguments"
+KEY_ADVICE: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file, because {READABLE}"
 LARGEST_KEY: Final = 4096  # bytes
 NAMED: Final = re.compile(rb"coval.{0,6}gate", re.IGNORECASE)  # a pyproject.toml that has our table, perhaps misspelt
 PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
 # The live line hid the cursor.
 PARTING: Final = b"\x1b[?25h\nLeft before the run was cancelled. `coval-gate post` in this directory cancels it.\n"
-ADVICE_ON_GITHUB: Final = (
-    "the token comes from the environment variable INPUT_GITHUB_TOKEN, because other programs can read arguments"
-)
 WIDTH: Final = 100  # characters of the help
 
 
@@ -339,10 +334,12 @@ def _refuse_secrets(arguments: Sequence[str]) -> None:
     for argument in arguments:
         flag = argument.partition("=")[0]
         spelled = f"--{flag.strip('-').lower().replace('_', '-')}"
-        if spelled == flag_of("github_token"):
-            raise UsageError(f"there is no flag {flag}: {ADVICE_ON_GITHUB}.")
         if spelled in (flag_of("api_key"), "--apikey"):
             raise UsageError(f"there is no flag {flag}: {KEY_ADVICE}.")
+        for name in SECRETS:
+            if spelled == flag_of(name):
+                variable = f"INPUT_{name.upper()}"
+                raise UsageError(f"there is no flag {flag}: set the variable {variable}, because {READABLE}.")
 
 
 def _refuse_repeated(command: str, arguments: Sequence[str], parser: _Parser) -> None:

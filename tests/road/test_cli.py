@@ -106,6 +106,20 @@ def test_launch_wait_and_cancel_take_the_ids_of_runs(command: Command, world: Wo
     assert world.runs[-1].status(clock.time()) == "CANCELLED"
 
 
+def test_judging_a_run_again_on_a_laptop_changes_nothing_in_coval(command: Command, server: Server) -> None:
+    """A mark would take a branch its baseline, and with it every later step that is compared with it."""
+    ci = {"CI": "true", "CI_REPOSITORY": "acme/voice", "CI_COMMIT_SHA": "a" * 40, "CI_COMMIT_REF_NAME": "main"}
+    assert command("run", *FLAGS, **ci)[0] == 0
+    launch = next(request for request in server.requests_seen if request.method == "POST")
+    assert "/branch/main/" in str(launch.json)
+    (run_id,) = {request.path.rpartition("/")[2] for request in server.requests_seen if "/runs/" in request.path}
+    server.requests_seen.clear()
+    assert command("wait", run_id, "--threshold", "Latency: p(95) < 0.1")[0] == 1
+    assert {request.method for request in server.requests_seen} == {"GET"}
+    assert command("wait", run_id, "--threshold", "Latency: p(95) < 0.1", **ci)[0] == 1
+    assert "PATCH" in {request.method for request in server.requests_seen}
+
+
 def test_plan_launches_nothing(command: Command, server: Server) -> None:
     assert command("plan", *FLAGS)[0] == 0
     assert {request.method for request in server.requests_seen} == {"GET"}
@@ -186,7 +200,10 @@ class TestState:
         (["run", f"--api-key={KEY}"], "there is no flag --api-key: the key comes from the environment variable"),
         (["run", "--api-key", KEY], "there is no flag --api-key: the key comes from the environment variable"),
         (["run", f"--API_KEY={KEY}"], "there is no flag --API_KEY: the key comes from the environment variable"),
-        (["run", "--github-token", "t"], "there is no flag --github-token: the token comes from the environment"),
+        (
+            ["run", "--github-token", "t"],
+            "there is no flag --github-token: set the variable INPUT_GITHUB_TOKEN, because",
+        ),
         (["post", "--thresholds", "a"], "post: there is no flag --thresholds"),
         (["run", "--promote", "a", "--promote=b"], "run: --promote and --promote cannot both count; give one of them."),
         (["run", "--resume", "--no-resume"], "run: --resume and --no-resume cannot both count; give one of them."),
