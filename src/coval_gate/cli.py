@@ -138,12 +138,13 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         return init(runtime, Options(**{name: getattr(options, name) for name in Options._fields}), _asker(environ))
     if options.command == "post":
         return _post(runtime)
-    from coval_gate.main import main as run_step
+    from coval_gate.main import run_step
 
-    code = run_step(runtime)
-    if getattr(options, "open", False):
-        _open(Path(environ["INPUT_HTML_PATH"]))
-    return code
+    report = run_step(runtime)
+    written = report.files.get("html_path")  # another file at this path may be anyone's
+    if written and getattr(options, "open", False):
+        _open(Path(written))
+    return report.exit_code
 
 
 def _post(runtime: Runtime) -> int:
@@ -477,8 +478,7 @@ def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
 def _open(report: Path) -> None:
     import webbrowser
 
-    if report.exists():
-        webbrowser.open(report.resolve().as_uri())
+    webbrowser.open(report.absolute().as_uri())
 
 
 def _sentence(words: str) -> str:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,33 @@ def test_judging_a_run_again_on_a_laptop_changes_nothing_in_coval(command: Comma
     assert {request.method for request in server.requests_seen} == {"GET"}
     assert command("wait", run_id, "--threshold", "Latency: p(95) < 0.1", **ci)[0] == 1
     assert "PATCH" in {request.method for request in server.requests_seen}
+
+
+@pytest.mark.parametrize("flags", [[], ["--threshold", "nonsense"]])
+def test_report_is_opened(command: Command, monkeypatch: pytest.MonkeyPatch, flags: list[str]) -> None:
+    opened = opener(monkeypatch)
+    command("run", *FLAGS, *flags, "--html-path", "a b.html", "--open")
+    assert opened() == [Path("a b.html").absolute().as_uri()]
+
+
+def test_file_that_is_no_report_of_this_command_is_not_opened(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = opener(monkeypatch)
+    Path("other.html").write_text("<script>")
+    Path("x.html").symlink_to("other.html")
+    assert command("run", *FLAGS, "--html-path", "x.html", "--open")[0] == 2
+    assert opened() == []
+
+
+def opener(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Make a browser that notes what it opens; return the function that reads its notes."""
+    notes, browser = Path("notes").absolute(), Path("browser").absolute()
+    browser.write_text(f'#!/bin/sh\necho "$1" >> {notes}\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    monkeypatch.setattr(webbrowser, "_tryorder", None)
+    return lambda: notes.read_text().splitlines() if notes.exists() else []
 
 
 def test_plan_launches_nothing(command: Command, server: Server) -> None:
