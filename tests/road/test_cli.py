@@ -409,6 +409,68 @@ def test_init_writes_a_workflow_that_the_command_can_run(command: Command) -> No
     assert code == 2
 
 
+class TestGit:
+    """A repository that somebody else made."""
+
+    @staticmethod
+    def git(*arguments: str) -> None:
+        author = ("-c", "user.name=Mona", "-c", "user.email=mona@example.com")
+        subprocess.run(["git", *author, *arguments], check=True, capture_output=True)  # noqa: S607
+
+    def test_repository_in_a_checkout_starts_no_program(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """git would take a directory like this for a repository, and git can carry it in a commit."""
+        here = Path("evals")
+        here.mkdir()
+        monkeypatch.chdir(here)
+        program = Path("program")
+        program.write_text("#!/bin/sh\ntouch started\n")
+        program.chmod(0o755)
+        self.git("init", "--quiet", "--bare", ".")
+        for name, value in (("core.bare", "false"), ("core.worktree", ".")):
+            self.git("--git-dir", ".", "config", name, value)
+        Path("prompt.md").write_text("Hello")
+        Path(".gitattributes").write_text("prompt.md filter=own\n")
+        self.git("--git-dir", ".", "--work-tree", ".", "add", "prompt.md")
+        self.git("--git-dir", ".", "--work-tree", ".", "commit", "--quiet", "--message", "Greet")
+        self.git("--git-dir", ".", "config", "filter.own.clean", str(program.absolute()))
+        Path("prompt.md").write_text("Howdy")  # as long, so that git looks into it
+        os.utime("prompt.md", (1, 1))
+        assert command("launch", *FLAGS)[0] == 0
+        assert not Path("started").exists()
+
+    def test_programs_of_git_do_not_see_the_key(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        tools = Path("tools").absolute()
+        tools.mkdir()
+        (tools / "git").write_text(f"#!/bin/sh\nenv >> {tools}/environ\n")
+        (tools / "git").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        monkeypatch.setenv("COVAL_API_KEY", KEY)
+        monkeypatch.setenv("INPUT_API_KEY", KEY)
+        assert command("launch", *FLAGS)[0] == 0
+        assert "PATH=" in (tools / "environ").read_text()
+        assert KEY not in (tools / "environ").read_text()
+
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "https://mona:pa55word@github.com/acme/voice-agent.git",
+            "mona:pa55word@github.com/acme/voice-agent.git",
+            "https://github.com/mona:pa55word@github.com/acme/voice-agent",
+            "ssh://mona:pa55word@github.com/acme/voice-agent.git",
+        ],
+    )
+    def test_password_in_an_address_stays_here(self, command: Command, server: Server, address: str) -> None:
+        self.git("init", "--quiet")
+        self.git("commit", "--quiet", "--allow-empty", "--message", "Begin")
+        self.git("remote", "add", "origin", address)
+        _, log, _ = command("launch", *FLAGS)
+        (launch,) = [request for request in server.requests_seen if request.method == "POST"]
+        assert "github_commit" in str(launch.json)
+        assert "pa55word" not in str(launch.json) + log
+
+
 class TestProcess:
     """The command as a process of its own, with the machine's clock, signals and streams."""
 

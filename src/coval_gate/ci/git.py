@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
+from typing import Final
 
+from coval_gate.base.text import one_line
 from coval_gate.ci.host import Context
 from coval_gate.ci.systems import repository_of
+from coval_gate.config.inputs import KEY_VARIABLE
 
-LONGEST = 5.0  # s for one command
+LONGEST: Final = 5.0  # s for one command
+# A foreign checkout may hold a repository whose settings name programs: git neither looks for one nor asks fsmonitor.
+SETTINGS: Final = ("-c", "core.fsmonitor=false", "-c", "safe.bareRepository=explicit")
+SECRET: Final = (KEY_VARIABLE, "INPUT_")  # git and what it may start need none of these variables
+NO_PATH: Final = re.compile(r"[@:\\\s]")  # in what a mistyped address leaves: perhaps a password
 
 
 def read_git() -> Context:
@@ -18,11 +27,12 @@ def read_git() -> Context:
     commit = _git("rev-parse", "HEAD")
     server, repository = repository_of(_git("remote", "get-url", "origin"))
     return Context(
-        repository=repository if server else "",  # a path on this machine names no repository
+        # A path on this machine names no repository.
+        repository=repository if server and not NO_PATH.search(repository) else "",
         server_url=server,
         sha=commit,
         ref=_git("branch", "--show-current"),
-        actor=_git("config", "user.name"),
+        actor=one_line(_git("config", "user.name")),
         is_local=True,
         is_changed=bool(commit and _git("status", "--porcelain", "--untracked-files=no")),
     )
@@ -40,10 +50,11 @@ def origin_host() -> str:
 
 def _git(*arguments: str) -> str:
     """Return what a command of git prints; empty without git or a repository."""
-    command = ["git", "-c", "core.fsmonitor=false", "--no-optional-locks", *arguments]
+    command = ["git", *SETTINGS, "--no-optional-locks", *arguments]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(SECRET)}
     try:
         done = subprocess.run(  # noqa: S603 - the command is ours
-            command, capture_output=True, text=True, timeout=LONGEST, stdin=subprocess.DEVNULL
+            command, env=environ, capture_output=True, text=True, timeout=LONGEST, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired, ValueError):
         return ""
