@@ -55,8 +55,9 @@ def finish(progress: Progress) -> Procedure[None]:
     if inputs.mode == "wait":
         progress.context = with_unknown_commit(progress.context)
     hurried = bool(left) and (yield from _attempt(progress, finish_trials(progress, left)))
-    with suppress(RunnerError):
-        progress.save()  # a later post step has only what is still undone
+    if inputs.api_key is not None:  # else nothing is done
+        with suppress(RunnerError):
+            progress.save()  # a later post step has only what is still undone
     if is_open:
         yield from _attempt(progress, _close(progress, hurried=hurried))
 

@@ -197,6 +197,25 @@ class TestState:
         assert command("run", *FLAGS)[0] == 0
         assert said == ["Another command still runs in this directory. Its runs are left alone.\n"]
 
+    def test_from_a_checkout_ends_no_run(self, command: Command, clock: VirtualClock, world: World) -> None:
+        """Whoever knows the id of a run could have it cancelled, or marked as failed."""
+        clock.at(10, kill)
+        self.killed(command, "run", *FLAGS)
+        (state,) = Path(".coval-gate").glob("state-*.json")
+        for forged in (state.read_text().replace(world.runs[0].run_id, "another"), '{"legs": "[]"}', "[]", ""):
+            state.write_text(forged)
+            code, log, _ = command("post")
+            assert code == 0
+            assert not forged or "is left alone: no command with this API key wrote it." in log
+        assert world.runs[0].status(clock.time()) == "IN PROGRESS"
+
+    def test_needs_the_key_of_the_run(self, command: Command, clock: VirtualClock, world: World) -> None:
+        clock.at(10, kill)
+        self.killed(command, "run", *FLAGS)
+        assert "cancelling needs the API key" in command("post", COVAL_API_KEY="")[1]
+        assert command("post")[0] == 0
+        assert world.runs[0].status(clock.time()) == "CANCELLED"
+
     def test_of_another_workspace_waits_for_its_own_post(
         self, command: Command, clock: VirtualClock, world: World
     ) -> None:

@@ -13,6 +13,7 @@ from coval_gate.base.text import json_in, quoted
 from coval_gate.ci.host import NAME, NO_REPOSITORY, Console, Context, Page
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.checks import wanted_pages
+from coval_gate.config.inputs import key_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -130,8 +131,8 @@ class PlainHost(Console):
             self._own = f"{DIRECTORY}/state-{os.urandom(8).hex()}.json"
             self.workspace.write(IGNORED, "*\n")
             self._lock = self.workspace.lock(self._own, create=True)
-        state = {**self._state, WORKSPACE: self._workspace_id}
-        self.workspace.write(self._own, self.redact(json.dumps(state)))
+        text = self.redact(json.dumps({**self._state, WORKSPACE: self._workspace_id}))
+        self.workspace.write(self._own, json.dumps({"state": text, "seal": self._seal(text)}))
         for path in self._taken_over:
             self.workspace.remove(path)
         self._taken_over = {}
@@ -144,12 +145,23 @@ class PlainHost(Console):
         self._own, self._lock, self._taken_over = "", None, {}
 
     def _state_in(self, path: str) -> dict[str, str]:
+        """Return the state in a file; empty if a command with this key did not write it. A checkout may bring one."""
         try:
-            state = json_in(self.workspace.read(self.workspace.find(path), MOST_STATE))
+            sealed = json_in(self.workspace.read(self.workspace.find(path), MOST_STATE))
         except ValueError:
             return {}
+        text, seal = (sealed.get(name) for name in ("state", "seal")) if isinstance(sealed, dict) else ("", "")
+        if not isinstance(text, str) or (key_in(self._environ) and seal != self._seal(text)):
+            self.annotate("warning", NAME, f"{path} is left alone: no command with this API key wrote it.")
+            return {}
+        state = json_in(text)
         entries = state.items() if isinstance(state, dict) else ()
         return {name: value for name, value in entries if isinstance(value, str)}
+
+    def _seal(self, text: str) -> str:
+        import hmac  # the launch does not wait for it
+
+        return hmac.new(key_in(self._environ).encode(), text.encode(), "sha256").hexdigest()
 
     @property
     def _workspace_id(self) -> str:
