@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Open each path component relative to its parent: no path can change between check and use.
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+GIT: Final = ".git"
 FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -44,6 +45,10 @@ class Workspace:
         Raises ValueError with the end of a sentence about the input.
         """
         parts = self._parts(path, example="reports/junit.xml")
+        if any(part.lower() == GIT for part in parts):
+            raise ValueError(
+                f"must not be a file of git's, such as a hook, which git runs; got {quoted('/'.join(parts))}."
+            )
         try:
             with self._opened(parts, FILE) as (_, is_new):
                 pass
