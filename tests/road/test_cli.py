@@ -471,6 +471,20 @@ class TestGit:
         assert "PATH=" in (tools / "environ").read_text()
         assert KEY not in (tools / "environ").read_text()
 
+    def test_directory_counts_as_changed_unless_git_says_that_it_is_not(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A commit that was not what ran must not look as if it was."""
+        tools = Path("tools").absolute()
+        tools.mkdir()
+        says = {"rev-parse": f"echo {'a' * 40}", "status": "exit 1"}
+        cases = " ".join(f"*{name}*) {what};;" for name, what in says.items())
+        (tools / "git").write_text(f'#!/bin/sh\ncase "$*" in {cases} esac\n')
+        (tools / "git").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        assert command("run", *FLAGS, "--html-path", "x.html")[0] == 0
+        assert "with changes that are not committed" in Path("x.html").read_text()
+
     @pytest.mark.parametrize(
         "address",
         [
