@@ -41,7 +41,11 @@ def main(runtime: Runtime) -> int:
 
 def run_step(runtime: Runtime) -> Report:
     """Run a step, and return its report."""
-    return run(evaluate(Progress(runtime)), runtime.clock)
+    progress = Progress(runtime)
+    try:
+        return run(evaluate(progress), runtime.clock)
+    finally:
+        progress.host.release()
 
 
 def evaluate(progress: Progress, plan: Plan = legs_of) -> Procedure[Report]:

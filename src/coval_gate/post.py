@@ -26,11 +26,16 @@ from coval_gate.runs.tags import provenance_of
 if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
+    from coval_gate.runs.legs import Trial
 
 
 def post(runtime: Runtime) -> int:
     """Run the post step. Returns the exit code: always 0."""
-    run(finish(Progress(runtime)), runtime.clock)
+    progress = Progress(runtime)
+    try:
+        run(finish(progress), runtime.clock)
+    finally:
+        progress.host.release()
     return 0
 
 
@@ -54,12 +59,17 @@ def finish(progress: Progress) -> Procedure[None]:
     progress.context = host.context()._replace(matrix=inputs.matrix)
     if inputs.mode == "wait":
         progress.context = with_unknown_commit(progress.context)
-    hurried = bool(left) and (yield from _attempt(progress, finish_trials(progress, left)))
-    if inputs.api_key is not None:  # else nothing is done
-        with suppress(RunnerError):
-            progress.save()  # a later post step has only what is still undone
+    hurried = bool(left) and (yield from _attempt(progress, _end_runs(progress, left)))
     if is_open:
         yield from _attempt(progress, _close(progress, hurried=hurried))
+
+
+def _end_runs(progress: Progress, left: list[Trial]) -> Procedure[None]:
+    """End the runs, and save what is left to do, for a host that keeps the state until all is done."""
+    yield from finish_trials(progress, left)
+    if progress.inputs.api_key is not None:  # else nothing was done
+        with suppress(RunnerError):
+            progress.save()
 
 
 def _attempt(progress: Progress, work: Procedure[None]) -> Procedure[bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import re
@@ -168,7 +167,6 @@ class TestState:
     def killed(command: Command, *arguments: str) -> None:
         with pytest.raises(Killed):
             command(*arguments)
-        gc.collect()  # a process that is killed leaves no lock
 
     @pytest.mark.parametrize("other", [["plan", *FLAGS], ["run", *FLAGS, "--max-wait-time", "5"]])
     def test_survives_another_command(

@@ -138,6 +138,9 @@ class Console:
     def take_over(self) -> None:
         """Take over the state that killed steps left, so that `read_state` returns it."""
 
+    def release(self) -> None:
+        """Leave what is saved to others: the step is at its end."""
+
     def _clean(self, text: str) -> str:
         return "\n".join(inert(line) for line in self.redact(text).split("\n"))
 
@@ -289,6 +292,9 @@ class Host(Protocol):
 
     def take_over(self) -> None:
         """Take over the state that killed steps left, so that `read_state` returns it."""
+
+    def release(self) -> None:
+        """Leave what is saved to others: the step is at its end."""
 
     def read_state(self, name: str) -> str:
         """Return a value that the main step saved; empty if it saved none."""

@@ -123,6 +123,9 @@ class PlainHost(Console):
             return json.dumps([entry for entries in lists for entry in entries])
         return texts[0] if texts else ""
 
+    def release(self) -> None:
+        self._lock, self._taken_over = None, {}
+
     def _write_state(self) -> None:
         """Write the state, also in place of what was taken over. Raises RunnerError."""
         if not self._own:

@@ -247,10 +247,8 @@ class _Work:
             session.warn(self._undone_text(result))
         elif result:
             raise result
-        else:
-            trial.release()
-            trial.expect_no_other()
-            trial.owe_mark(owed=False)
+        elif not (trial.ended and trial.ended.outcome == "failed"):
+            trial.post_cancels = trial.launched_again = trial.owes_mark = False
 
     def _undone_text(self, error: GateError) -> str:
         """Return what could not be done, and why."""
