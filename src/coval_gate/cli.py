@@ -10,7 +10,9 @@ import argparse
 import os
 import re
 import signal
+import stat
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from coval_gate.base.clock import Clock
+    from coval_gate.base.runtime import Runtime
     from coval_gate.config.inputs import Input
 
 PROGRAM: Final = "coval-gate"
@@ -48,10 +51,13 @@ SECRETS: Final = ("api_key", "github_token")
 OURS: Final = (*SECRETS, "mode", "run_id")  # inputs that are no flags
 CONNECTED: Final = ("post", "init")  # commands that need nothing but a connection
 TAKEN: Final = {"wait": "RUN", "cancel": "RUN"}  # what the argument of a command is
-KEY_ADVICE: Final = (
-    f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file, "
-    "because other programs can read arguments"
-)
+READABLE: Final = "other programs can read arguments"
+KEY_ADVICE: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file, because {READABLE}"
+LARGEST_KEY: Final = 4096  # bytes
+NAMED: Final = re.compile(rb"coval.{0,6}gate", re.IGNORECASE)  # a pyproject.toml that has our table, perhaps misspelt
+PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
+# The live line hid the cursor.
+PARTING: Final = b"\x1b[?25h\nLeft before the run was cancelled. `coval-gate post` in this directory cancels it.\n"
 WIDTH: Final = 100  # characters of the help
 
 
@@ -60,11 +66,17 @@ class UsageError(Exception):
 
 
 class TerminalClock(SystemClock):
-    """The machine's clock. The first Ctrl-C ends the run; a second one leaves at once."""
+    """The machine's clock. The first Ctrl-C ends the run, as a closed terminal does; a second one leaves at once."""
+
+    def listen(self) -> None:
+        super().listen()
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(signal.SIGHUP, self._note)
 
     def _note(self, *signalled: object) -> None:
-        if self._signalled and signal.SIGINT in signalled and sys.stdout.isatty():
-            sys.stdout.write("\x1b[?25h\n")  # the live line hid the cursor
+        if self._signalled and signal.SIGINT in signalled and sys.stdout and sys.stdout.isatty():
+            with suppress(OSError):
+                os.write(sys.stdout.fileno(), PARTING)
             os._exit(KILLED)
         super()._note(*signalled)
 
@@ -73,14 +85,37 @@ def command() -> NoReturn:
     """Run the program."""
     clock = TerminalClock()
     clock.listen()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
     code = main(sys.argv[1:], os.environ, sys.stdout, sys.stderr, clock)
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)
     if "coval_gate.base.runtime" not in sys.modules:  # nothing ran
         sys.exit(code)
     from coval_gate.base.runtime import leave
 
     leave(code)
+
+
+def _usable(stream: TextIO | None) -> TextIO:
+    """Return a stream that takes any text; one that leads nowhere if the shell closed it."""
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - as long as the process
+    stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[attr-defined]
+    return stream
+
+
+def _say(stream: TextIO, text: str) -> None:
+    with suppress(OSError, ValueError):
+        stream.write(text)
+
+
+def _flush(stream: TextIO) -> None:
+    """Write what is left of a stream. If nobody reads it, or its disk is full, the exit code is still the verdict."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes it again
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO, clock: Clock) -> int:
@@ -91,9 +126,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         options = _parse(arguments, stdout)
         if options is None:
             return 0
-        environ = _environment(options, environ)
+        environ = _environment(options, environ, stderr)
     except UsageError as error:
-        stderr.write(f"{PROGRAM}: {error}\n")
+        _say(stderr, f"{PROGRAM}: {error}\n")
         return USAGE_ERROR
     from coval_gate.base.runtime import Runtime  # brings requests, which a help does not need
 
@@ -103,15 +138,32 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
 
         return init(runtime, Options(**{name: getattr(options, name) for name in Options._fields}), _asker(environ))
     if options.command == "post":
-        from coval_gate.post import post
+        return _post(runtime)
+    from coval_gate.main import run_step
 
-        return post(runtime)
-    from coval_gate.main import main as run_step
+    report = run_step(runtime)
+    written = report.files.get("html_path")  # another file at this path may be anyone's
+    if written and getattr(options, "open", False):
+        _open(Path(written))
+    return report.exit_code
 
-    code = run_step(runtime)
-    if getattr(options, "open", False):
-        _open(Path(environ["INPUT_HTML_PATH"]))
-    return code
+
+def _post(runtime: Runtime) -> int:
+    """End what killed commands left. One that was only just told to end may still end its runs itself."""
+    from coval_gate.base.clock import Interrupted
+    from coval_gate.ci.plain import PlainHost, others_run
+    from coval_gate.post import post
+
+    clock, workspace = runtime.clock, PlainHost.workspace
+    until = clock.now() + PATIENCE
+    try:
+        while others_run(workspace) and clock.now() < until:
+            clock.sleep(PAUSE)
+    except Interrupted:
+        return KILLED
+    if others_run(workspace):
+        _say(runtime.stdout, "Another command still runs in this directory. Its runs are left alone.\n")
+    return post(runtime)
 
 
 def flag_of(name: str) -> str:
@@ -139,6 +191,12 @@ class _Parser(argparse.ArgumentParser):
         """Every flag, in each of its forms."""
         return [flag for action in self._actions for flag in action.option_strings]
 
+    @property
+    def single(self) -> list[argparse.Action]:
+        """The flags that take one value, or one of on and off."""
+        repeatable = (argparse._AppendAction, argparse._StoreTrueAction)  # noqa: SLF001 - they have no other names
+        return [action for action in self._actions if action.option_strings and not isinstance(action, repeatable)]
+
     def error(self, message: str) -> NoReturn:
         where = self.prog.removeprefix(PROGRAM).strip()
         raise UsageError(f"{f'{where}: ' if where else ''}{message}. {self.prog} --help shows what there is.")
@@ -151,22 +209,24 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 def _parse(arguments: Sequence[str], stdout: TextIO) -> argparse.Namespace | None:
     """Return the options; None after the help or the version was shown. Raises UsageError."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        stdout.write(_overview())
+        _say(stdout, _overview())
         return None
     if arguments[0] == "--version":
-        stdout.write(f"{PROGRAM} {__version__}\n")
+        _say(stdout, f"{PROGRAM} {__version__}\n")
         return None
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         raise UsageError(f"there is no command {name!r}{_meant(name, COMMANDS)} {PROGRAM} --help lists the commands.")
     parser = _parser_of(name)
     if any(argument in ("-h", "--help") for argument in rest):
-        stdout.write(parser.format_help())
+        _say(stdout, parser.format_help())
         return None
     _refuse_secrets(rest)
     options, unknown = parser.parse_known_args(rest)
     if unknown:
         raise UsageError(_about(name, unknown, parser.flags))
+    _refuse_repeated(name, rest, parser)
+    _refuse_empty(name, options)
     options.command = name
     return options
 
@@ -275,8 +335,32 @@ def _help(name: str) -> str:
 def _refuse_secrets(arguments: Sequence[str]) -> None:
     for argument in arguments:
         flag = argument.partition("=")[0]
-        if flag in map(flag_of, SECRETS):
+        spelled = f"--{flag.strip('-').lower().replace('_', '-')}"
+        if spelled in (flag_of("api_key"), "--apikey"):
             raise UsageError(f"there is no flag {flag}: {KEY_ADVICE}.")
+        for name in SECRETS:
+            if spelled == flag_of(name):
+                variable = f"INPUT_{name.upper()}"
+                raise UsageError(f"there is no flag {flag}: set the variable {variable}, because {READABLE}.")
+
+
+def _refuse_repeated(command: str, arguments: Sequence[str], parser: _Parser) -> None:
+    """Raise UsageError if a flag that takes one value has two: one of them would be ignored."""
+    given = [argument.partition("=")[0] for argument in arguments]
+    for action in parser.single:
+        flags = [flag for flag in given if flag in action.option_strings]
+        if len(flags) > 1:
+            raise UsageError(f"{command}: {in_words(flags)} cannot both count; give one of them.")
+
+
+def _refuse_empty(command: str, options: argparse.Namespace) -> None:
+    """Raise UsageError if a value is empty, as that of a shell's variable which is not set: it would be ignored."""
+    for name in ("run_id", "key_file", *(declaration.name for declaration in declared())):
+        value = getattr(options, name, None)
+        values = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and not text.strip() for text in values):
+            what = TAKEN[command] if name == "run_id" else flag_of(name)
+            raise UsageError(f"{command}: {what} is empty. Leave it out, or set the variable that it comes from.")
 
 
 def _about(command: str, unknown: Sequence[str], flags: Sequence[str]) -> str:
@@ -301,7 +385,7 @@ def _meant(word: str, words: Sequence[str] | Mapping[str, str]) -> str:
     return f"; did you mean {close[0]}?" if close else "."
 
 
-def _environment(options: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, str]:
+def _environment(options: argparse.Namespace, environ: Mapping[str, str], stderr: TextIO) -> dict[str, str]:
     """Return the environment of the step: flags, what the environment has, and the file. Raises UsageError."""
     flags = {
         f"INPUT_{name.upper()}": _written(value)
@@ -317,7 +401,14 @@ def _environment(options: argparse.Namespace, environ: Mapping[str, str]) -> dic
     if getattr(options, "open", False) and not merged.get("INPUT_HTML_PATH"):
         raise UsageError(f"{options.command}: --open needs --html-path, the report to open.")
     path = merged.pop("INPUT_CONFIG_PATH", "").strip()
-    return beside_file(merged, _config(path), defaults_count=True)
+    try:
+        texts = _config(path)
+    except UsageError as error:
+        if options.command != "post":
+            raise
+        _say(stderr, f"{PROGRAM}: {error} The file is ignored: what was left must end.\n")
+        texts = {}
+    return beside_file(merged, texts, defaults_count=True)
 
 
 def _written(value: object) -> str:
@@ -331,23 +422,28 @@ def _written(value: object) -> str:
 
 def _key_in(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        with path.open("rb") as file:
+            text = file.read(LARGEST_KEY + 1).decode()
     except (OSError, ValueError) as error:
         raise UsageError(
             f"the file of --key-file cannot be read: {getattr(error, 'strerror', '') or 'it is no text'}."
         ) from None
+    if len(text) > LARGEST_KEY:
+        raise UsageError("the file of --key-file is too long for a key.")
+    return text.strip()
 
 
 def _config(path: str) -> dict[str, str]:
     """Return what the configuration file sets: the one that is named, else the usual one, if there is any."""
     for name in [path] if path else [NAME, PYPROJECT]:
         try:
-            contents = _contents(name)
-            texts = read_config(contents, name)
-        except OSError as error:
-            if path:
-                raise UsageError(f"the file {path} cannot be read: {error.strerror}.") from None
+            texts = read_config(_contents(name, is_named=bool(path)), name, is_named=bool(path))
+        except FileNotFoundError as error:
+            if path or Path(name).is_symlink():
+                raise UsageError(f"the file {name} cannot be read: {error.strerror}.") from None
             continue
+        except OSError as error:
+            raise UsageError(f"the file {name} cannot be read: {error.strerror}.") from None
         except ValueError as problem:
             raise UsageError(f"{name} {problem}") from None
         if texts or name == NAME:
@@ -355,17 +451,24 @@ def _config(path: str) -> dict[str, str]:
     return {}
 
 
-def _contents(name: str) -> bytes:
-    """Return the contents of a configuration file; none of a pyproject.toml that does not name us. Raises OSError."""
-    with Path(name).open("rb") as file:
+def _contents(name: str, *, is_named: bool) -> bytes:
+    """Return the contents of a configuration file; none of a usual pyproject.toml that does not name us.
+
+    A file that is only come across must be a regular one: reading a pipe may never end. Raises OSError, ValueError.
+    """
+    flags = 0 if is_named else os.O_NONBLOCK
+    with open(name, "rb", opener=lambda path, own: os.open(path, own | flags)) as file:
+        if not (is_named or stat.S_ISREG(os.fstat(file.fileno()).st_mode)):
+            raise ValueError("must be a regular file.")
         contents = file.read(LARGEST + 1)
-    return b"" if name == PYPROJECT and PROGRAM.encode() not in contents else contents
+    is_ours = is_named or name == NAME or len(contents) > LARGEST or NAMED.search(contents)
+    return contents if is_ours else b""
 
 
 def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
     """Show the step against the sandbox, which only an extra of the package brings: the image has none."""
     if not all(map(find_spec, ("coval_demo", "fastapi", "uvicorn"))):
-        stderr.write(f"{PROGRAM}: demo needs a local sandbox; install it with: pip install '{PROGRAM}[demo]'\n")
+        _say(stderr, f"{PROGRAM}: demo needs a local sandbox; install it with: pip install '{PROGRAM}[demo]'\n")
         return USAGE_ERROR
     code: int = import_module("coval_demo").main(arguments)
     return code
@@ -374,8 +477,7 @@ def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
 def _open(report: Path) -> None:
     import webbrowser
 
-    if report.exists():
-        webbrowser.open(report.resolve().as_uri())
+    webbrowser.open(report.absolute().as_uri())
 
 
 def _sentence(words: str) -> str:

@@ -36,7 +36,16 @@ TURN: Final = 0.2  # s between two looks whether it is a leg's turn
 
 def main(runtime: Runtime) -> int:
     """Run the action, and return the exit code."""
-    return run(evaluate(Progress(runtime)), runtime.clock).exit_code
+    return run_step(runtime).exit_code
+
+
+def run_step(runtime: Runtime) -> Report:
+    """Run a step, and return its report."""
+    progress = Progress(runtime)
+    try:
+        return run(evaluate(progress), runtime.clock)
+    finally:
+        progress.host.release()
 
 
 def evaluate(progress: Progress, plan: Plan = legs_of) -> Procedure[Report]:

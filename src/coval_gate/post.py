@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 def post(runtime: Runtime) -> int:
     """Run the post step. Returns the exit code: always 0."""
-    run(finish(Progress(runtime)), runtime.clock)
+    progress = Progress(runtime)
+    try:
+        run(finish(progress), runtime.clock)
+    finally:
+        progress.host.release()
     return 0
 
 
@@ -40,6 +44,7 @@ def finish(progress: Progress) -> Procedure[None]:
     host = progress.host
     add_file(progress)
     environ = progress.runtime.environ
+    host.take_over()
     saved = host.read_state(LEGS)
     progress.inputs, _ = parse_inputs(environ)
     progress.restore(saved)
@@ -62,8 +67,9 @@ def finish(progress: Progress) -> Procedure[None]:
 def _end_runs(progress: Progress, left: list[Trial]) -> Procedure[None]:
     """End the runs, and save what is left to do, for a host that keeps the state until all is done."""
     yield from finish_trials(progress, left)
-    with suppress(RunnerError):
-        progress.save()
+    if progress.inputs.api_key is not None:  # else nothing was done
+        with suppress(RunnerError):
+            progress.save()
 
 
 def _attempt(progress: Progress, work: Procedure[None]) -> Procedure[bool]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.cli import COMMANDS, OURS, flag_of, main
+from coval_gate.cli import COMMANDS, OURS, TerminalClock, flag_of, main
 from coval_gate.config.inputs import ALL_MODES, declared
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from road.test_reports import Killed, kill
 from support import IDS, KEY, VirtualClock
 
 if TYPE_CHECKING:
@@ -99,6 +106,47 @@ def test_launch_wait_and_cancel_take_the_ids_of_runs(command: Command, world: Wo
     assert world.runs[-1].status(clock.time()) == "CANCELLED"
 
 
+def test_judging_a_run_again_on_a_laptop_changes_nothing_in_coval(command: Command, server: Server) -> None:
+    """A mark would take a branch its baseline, and with it every later step that is compared with it."""
+    ci = {"CI": "true", "CI_REPOSITORY": "acme/voice", "CI_COMMIT_SHA": "a" * 40, "CI_COMMIT_REF_NAME": "main"}
+    assert command("run", *FLAGS, **ci)[0] == 0
+    launch = next(request for request in server.requests_seen if request.method == "POST")
+    assert "/branch/main/" in str(launch.json)
+    (run_id,) = {request.path.rpartition("/")[2] for request in server.requests_seen if "/runs/" in request.path}
+    server.requests_seen.clear()
+    assert command("wait", run_id, "--threshold", "Latency: p(95) < 0.1")[0] == 1
+    assert {request.method for request in server.requests_seen} == {"GET"}
+    assert command("wait", run_id, "--threshold", "Latency: p(95) < 0.1", **ci)[0] == 1
+    assert "PATCH" in {request.method for request in server.requests_seen}
+
+
+@pytest.mark.parametrize("flags", [[], ["--threshold", "nonsense"]])
+def test_report_is_opened(command: Command, monkeypatch: pytest.MonkeyPatch, flags: list[str]) -> None:
+    opened = opener(monkeypatch)
+    command("run", *FLAGS, *flags, "--html-path", "a b.html", "--open")
+    assert opened() == [Path("a b.html").absolute().as_uri()]
+
+
+def test_file_that_is_no_report_of_this_command_is_not_opened(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = opener(monkeypatch)
+    Path("other.html").write_text("<script>")
+    Path("x.html").symlink_to("other.html")
+    assert command("run", *FLAGS, "--html-path", "x.html", "--open")[0] == 2
+    assert opened() == []
+
+
+def opener(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """Make a browser that notes what it opens; return the function that reads its notes."""
+    notes, browser = Path("notes").absolute(), Path("browser").absolute()
+    browser.write_text(f'#!/bin/sh\necho "$1" >> {notes}\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    monkeypatch.setattr(webbrowser, "_tryorder", None)
+    return lambda: notes.read_text().splitlines() if notes.exists() else []
+
+
 def test_plan_launches_nothing(command: Command, server: Server) -> None:
     assert command("plan", *FLAGS)[0] == 0
     assert {request.method for request in server.requests_seen} == {"GET"}
@@ -110,6 +158,73 @@ def test_local_run_is_of_no_branch_and_is_not_promoted(command: Command, world: 
     assert "promote must be empty in a local run" in log
     assert command("run", *FLAGS)[0] == 0
     assert not [tag for record in world.runs for tag in record.tags if "/branch/" in tag]
+
+
+class TestState:
+    """What a command leaves for `post`, beside other commands in the same directory."""
+
+    @staticmethod
+    def killed(command: Command, *arguments: str) -> None:
+        with pytest.raises(Killed):
+            command(*arguments)
+
+    @pytest.mark.parametrize("other", [["plan", *FLAGS], ["run", *FLAGS, "--max-wait-time", "5"]])
+    def test_survives_another_command(
+        self, command: Command, clock: VirtualClock, world: World, other: list[str]
+    ) -> None:
+        clock.at(10, lambda: command(*other))
+        clock.at(30, kill)
+        self.killed(command, "run", *FLAGS)
+        assert command("post")[0] == 0
+        assert world.runs[0].status(clock.time()) == "CANCELLED"
+        assert not Path(".coval-gate").exists()
+
+    def test_of_every_killed_command_is_ended_by_one_post(
+        self, command: Command, clock: VirtualClock, world: World
+    ) -> None:
+        for _ in range(2):
+            clock.at(clock.now() + 10, kill)
+            self.killed(command, "run", *FLAGS)
+        code, log, _ = command("post")
+        assert (code, log.count("The main step left a run behind: the run was cancelled")) == (0, 2)
+        assert [record.status(clock.time()) for record in world.runs] == ["CANCELLED"] * 2
+
+    def test_of_running_command_is_left_alone(self, command: Command, clock: VirtualClock) -> None:
+        said: list[str] = []
+        clock.at(10, lambda: said.append(command("post")[1]))
+        assert command("run", *FLAGS)[0] == 0
+        assert said == ["Another command still runs in this directory. Its runs are left alone.\n"]
+
+    def test_from_a_checkout_ends_no_run(self, command: Command, clock: VirtualClock, world: World) -> None:
+        """Whoever knows the id of a run could have it cancelled, or marked as failed."""
+        clock.at(10, kill)
+        self.killed(command, "run", *FLAGS)
+        (state,) = Path(".coval-gate").glob("state-*.json")
+        for forged in (state.read_text().replace(world.runs[0].run_id, "another"), '{"legs": "[]"}', "[]", ""):
+            state.write_text(forged)
+            code, log, _ = command("post")
+            assert code == 0
+            assert not forged or "is left alone: no command with this API key wrote it." in log
+        assert world.runs[0].status(clock.time()) == "IN PROGRESS"
+
+    def test_needs_the_key_of_the_run(self, command: Command, clock: VirtualClock, world: World) -> None:
+        clock.at(10, kill)
+        self.killed(command, "run", *FLAGS)
+        assert "cancelling needs the API key" in command("post", COVAL_API_KEY="")[1]
+        assert command("post")[0] == 0
+        assert world.runs[0].status(clock.time()) == "CANCELLED"
+
+    def test_of_another_workspace_waits_for_its_own_post(
+        self, command: Command, clock: VirtualClock, world: World
+    ) -> None:
+        """Elsewhere, the run would be unknown, and taken for one that is gone."""
+        clock.at(10, kill)
+        self.killed(command, "run", *FLAGS, "--workspace-id", "w1")
+        _, log, _ = command("post")
+        assert 'A killed command had workspace_id "w1": give the same to end what it left.' in log
+        assert world.runs[0].status(clock.time()) == "IN PROGRESS"
+        command("post", "--workspace-id", "w1")
+        assert world.runs[0].status(clock.time()) == "CANCELLED"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +244,21 @@ def test_local_run_is_of_no_branch_and_is_not_promoted(command: Command, world: 
         (["run", "--config-path", "none.toml"], "the file none.toml cannot be read: No such file or directory."),
         (["run", f"--api-key={KEY}"], "there is no flag --api-key: the key comes from the environment variable"),
         (["run", "--api-key", KEY], "there is no flag --api-key: the key comes from the environment variable"),
+        (["run", f"--API_KEY={KEY}"], "there is no flag --API_KEY: the key comes from the environment variable"),
+        (
+            ["run", "--github-token", "t"],
+            "there is no flag --github-token: set the variable INPUT_GITHUB_TOKEN, because",
+        ),
         (["post", "--thresholds", "a"], "post: there is no flag --thresholds"),
+        (["run", "--promote", "a", "--promote=b"], "run: --promote and --promote cannot both count; give one of them."),
+        (["run", "--resume", "--no-resume"], "run: --resume and --no-resume cannot both count; give one of them."),
+        (["run", "--key-file", "a", "--key-file", "b"], "run: --key-file and --key-file cannot both count"),
+        (["run", "--threshold", ""], "run: --threshold is empty. Leave it out, or set the variable"),
+        (["run", "--threshold", "total > 1", "--threshold", " "], "run: --threshold is empty."),
+        (["run", "--promote="], "run: --promote is empty."),
+        (["run", "--key-file", ""], "run: --key-file is empty."),
+        (["wait", "run1", ""], "wait: RUN is empty."),
+        (["run", "--key-file", "/dev/zero"], "the file of --key-file is too long for a key."),
     ],
 )
 def test_misuse_is_an_error_and_sends_nothing(
@@ -171,7 +300,64 @@ class TestFile:
         Path("pyproject.toml").write_text(f"[tool.coval-gate]\n{self.CONTENTS}")
         assert command("launch")[0] == 0
 
-    @pytest.mark.parametrize("contents", ["[tool.ruff]\n", "this is no TOML", ""])
+    @pytest.mark.parametrize(
+        ("path", "make", "problem"),
+        [
+            ("coval-gate.toml", Path.mkdir, "the file coval-gate.toml cannot be read: Is a directory."),
+            ("pyproject.toml", Path.mkdir, "the file pyproject.toml cannot be read: Is a directory."),
+            ("coval-gate.toml", os.mkfifo, "coval-gate.toml must be a regular file."),
+            (
+                "coval-gate.toml",
+                lambda path: path.symlink_to("none"),
+                "the file coval-gate.toml cannot be read: No such file or directory.",
+            ),
+            (
+                "coval-gate.toml",
+                lambda path: path.symlink_to(path.name),
+                "the file coval-gate.toml cannot be read: Too many levels of symbolic links.",
+            ),
+        ],
+    )
+    def test_that_cannot_be_read_is_not_ignored(
+        self, command: Command, server: Server, path: str, make: Callable[[Path], object], problem: str
+    ) -> None:
+        """It may hold the thresholds, without which a run is green."""
+        make(Path(path))
+        assert command("run", *FLAGS) == (2, "", f"coval-gate: {problem}\n")
+        assert server.requests_seen == []
+
+    @pytest.mark.parametrize("name", ["coval_gate", "Coval-Gate", "covalgate", "coval.gate", '"coval gate"'])
+    def test_table_under_a_similar_name_is_not_ignored(self, command: Command, server: Server, name: str) -> None:
+        Path("pyproject.toml").write_text(f"[tool.{name}]\nthresholds = ['Latency: p(95) < 0.5']\n")
+        code, _, errors = command("run", *FLAGS)
+        assert code == 2
+        assert errors.startswith("coval-gate: pyproject.toml must have a table [tool.coval-gate]; it has [tool."), (
+            errors
+        )
+        assert server.requests_seen == []
+
+    def test_table_at_the_end_of_a_large_file_is_not_ignored(self, command: Command) -> None:
+        Path("pyproject.toml").write_text(f"# {'x' * 300_000}\n[tool.coval-gate]\nthresholds = ['total > 99']\n")
+        code, _, errors = command("run", *FLAGS)
+        assert (code, errors) == (2, "coval-gate: pyproject.toml must be at most 256 KB.\n")
+
+    def test_named_pyproject_must_have_the_table(self, command: Command) -> None:
+        Path("pyproject.toml").write_text("[tool.ruff]\n")
+        code, _, errors = command("run", *FLAGS, "--config-path", "pyproject.toml")
+        assert (code, errors) == (2, "coval-gate: pyproject.toml must have a table [tool.coval-gate].\n")
+
+    def test_mistake_does_not_keep_post_from_its_work(
+        self, command: Command, clock: VirtualClock, world: World
+    ) -> None:
+        clock.at(10, kill)
+        TestState.killed(command, "run", *FLAGS)
+        Path("coval-gate.toml").write_text("no TOML")
+        code, _, errors = command("post")
+        assert code == 0
+        assert "The file is ignored: what was left must end." in errors
+        assert world.runs[0].status(clock.time()) == "CANCELLED"
+
+    @pytest.mark.parametrize("contents", ["[tool.ruff]\n", "this is no TOML", "", "dependencies = ['coval-gate']\n"])
     def test_pyproject_without_it_is_not_ours(self, command: Command, contents: str) -> None:
         Path("pyproject.toml").write_text(contents)
         assert command("launch", *FLAGS)[0] == 0
@@ -188,6 +374,7 @@ class TestFile:
             ('api-key = "a"', 'coval-gate.toml has a mistake: "api-key" cannot be set in a file'),
             ("agent_id = 1979-05-27", 'coval-gate.toml has a mistake: "agent_id" must be text, a number'),
             ("agent_id = [[1]]", 'coval-gate.toml has a mistake: "agent_id" must be text, a number'),
+            ("display_name = 'a'\ndisplay-name = 'b'", 'coval-gate.toml has a mistake: "display-name" is set twice'),
             ('mode = "cancel"', 'coval-gate.toml has a mistake: "mode" cannot be set in a file: each command'),
         ],
     )
@@ -237,3 +424,128 @@ def test_init_writes_a_workflow_that_the_command_can_run(command: Command) -> No
     assert f'agent_id: "{AGENT_ID}" # Front desk' in Path(".github/workflows/voice-gate.yml").read_text()
     code, log, _ = command("init", "--yes", "--system", "github")
     assert code == 2
+
+
+class TestGit:
+    """A repository that somebody else made."""
+
+    @staticmethod
+    def git(*arguments: str) -> None:
+        author = ("-c", "user.name=Mona", "-c", "user.email=mona@example.com")
+        subprocess.run(["git", *author, *arguments], check=True, capture_output=True)  # noqa: S607
+
+    def test_repository_in_a_checkout_starts_no_program(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """git would take a directory like this for a repository, and git can carry it in a commit."""
+        here = Path("evals")
+        here.mkdir()
+        monkeypatch.chdir(here)
+        program = Path("program")
+        program.write_text("#!/bin/sh\ntouch started\n")
+        program.chmod(0o755)
+        self.git("init", "--quiet", "--bare", ".")
+        for name, value in (("core.bare", "false"), ("core.worktree", ".")):
+            self.git("--git-dir", ".", "config", name, value)
+        Path("prompt.md").write_text("Hello")
+        Path(".gitattributes").write_text("prompt.md filter=own\n")
+        self.git("--git-dir", ".", "--work-tree", ".", "add", "prompt.md")
+        self.git("--git-dir", ".", "--work-tree", ".", "commit", "--quiet", "--message", "Greet")
+        self.git("--git-dir", ".", "config", "filter.own.clean", str(program.absolute()))
+        Path("prompt.md").write_text("Howdy")  # as long, so that git looks into it
+        os.utime("prompt.md", (1, 1))
+        assert command("launch", *FLAGS)[0] == 0
+        assert not Path("started").exists()
+
+    def test_programs_of_git_do_not_see_the_key(self, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        tools = Path("tools").absolute()
+        tools.mkdir()
+        (tools / "git").write_text(f"#!/bin/sh\nenv >> {tools}/environ\n")
+        (tools / "git").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        monkeypatch.setenv("COVAL_API_KEY", KEY)
+        monkeypatch.setenv("INPUT_API_KEY", KEY)
+        assert command("launch", *FLAGS)[0] == 0
+        assert "PATH=" in (tools / "environ").read_text()
+        assert KEY not in (tools / "environ").read_text()
+
+    def test_directory_counts_as_changed_unless_git_says_that_it_is_not(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A commit that was not what ran must not look as if it was."""
+        tools = Path("tools").absolute()
+        tools.mkdir()
+        says = {"rev-parse": f"echo {'a' * 40}", "status": "exit 1"}
+        cases = " ".join(f"*{name}*) {what};;" for name, what in says.items())
+        (tools / "git").write_text(f'#!/bin/sh\ncase "$*" in {cases} esac\n')
+        (tools / "git").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+        assert command("run", *FLAGS, "--html-path", "x.html")[0] == 0
+        assert "with changes that are not committed" in Path("x.html").read_text()
+
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "https://mona:pa55word@github.com/acme/voice-agent.git",
+            "mona:pa55word@github.com/acme/voice-agent.git",
+            "https://github.com/mona:pa55word@github.com/acme/voice-agent",
+            "ssh://mona:pa55word@github.com/acme/voice-agent.git",
+        ],
+    )
+    def test_password_in_an_address_stays_here(self, command: Command, server: Server, address: str) -> None:
+        self.git("init", "--quiet")
+        self.git("commit", "--quiet", "--allow-empty", "--message", "Begin")
+        self.git("remote", "add", "origin", address)
+        _, log, _ = command("launch", *FLAGS)
+        (launch,) = [request for request in server.requests_seen if request.method == "POST"]
+        assert "github_commit" in str(launch.json)
+        assert "pa55word" not in str(launch.json) + log
+
+
+class TestProcess:
+    """The command as a process of its own, with the machine's clock, signals and streams."""
+
+    COMMAND = (sys.executable, "-m", "coval_gate")
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_signal_ends_the_run(self, number: signal.Signals) -> None:
+        """A terminal that is closed sends SIGHUP."""
+        world = World(time.time)
+        with Server(world) as server:
+            environ = {"COVAL_API_KEY": KEY, "INPUT_API_BASE_URL": server.url}
+            with self.started(["run", *FLAGS], environ) as process:
+                assert process.stdout
+                while b"Waiting for the run" not in process.stdout.readline():
+                    assert process.poll() is None
+                process.send_signal(number)
+                assert process.wait(10) == 130
+        assert [record.status(time.time()) for record in world.runs] == ["CANCELLED"]
+
+    def test_nohup_outlives_its_terminal(self) -> None:
+        old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            clock = TerminalClock()
+            kept = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+            clock.listen()
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        finally:
+            for number, handler in [*kept, (signal.SIGHUP, old)]:
+                signal.signal(number, handler)
+
+    @pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["run", *FLAGS], 2)])
+    @pytest.mark.parametrize("streams", [">&- 2>&- <&-", "2>&-", ">/dev/full"])
+    def test_streams_that_take_nothing_change_no_exit_code(self, arguments: list[str], code: int, streams: str) -> None:
+        """There is no key, so nothing is sent."""
+        command = ["sh", "-c", f'"$@" {streams}', "sh", *self.COMMAND, *arguments]
+        done = subprocess.run(command, env=self.environ(), capture_output=True, check=False)
+        assert done.returncode == code
+        assert b"Traceback" not in done.stdout + done.stderr
+
+    def started(self, arguments: list[str], environ: dict[str, str]) -> subprocess.Popen[bytes]:
+        command = [*self.COMMAND, *arguments]
+        return subprocess.Popen(command, env=self.environ() | environ, stdout=subprocess.PIPE)
+
+    @staticmethod
+    def environ() -> dict[str, str]:
+        others = ("CI", "GITHUB_", "INPUT_", "COVAL_")
+        return {name: value for name, value in os.environ.items() if not name.startswith(others)}

@@ -84,6 +84,15 @@ def test_mistake_is_an_error_and_launches_nothing(run_with: RunStep, contents: s
     assert server.requests_seen == []
 
 
+def test_pyproject_must_have_the_table(run_step: RunStep, tmp_path: Path) -> None:
+    path = tmp_path / "workspace" / "pyproject.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("[tool.ruff]\n")
+    result, server = run_step(config_path="pyproject.toml")
+    assert result.outputs["reason"] == "config_path must have a table [tool.coval-gate]."
+    assert server.requests_seen == []
+
+
 @pytest.mark.parametrize("path", ["../coval-gate.toml", "/etc/hostname", "none.toml"])
 def test_file_is_in_the_workspace(run_step: RunStep, path: str) -> None:
     result, server = run_step(config_path=path)

@@ -384,7 +384,8 @@ def test_post_ends_the_run_and_the_status_of_a_killed_step(job: Job, gitlab: Fak
     assert gitlab.history == [RUNNING]
     assert job.dotenv["VERDICT"] == "error"
     assert job.dotenv["RUN_ID"] == job.world.runs[0].run_id
-    state = (job.checkout / ".coval-gate/state.json").read_text(encoding="utf-8")
+    (file,) = (job.checkout / ".coval-gate").glob("state-*.json")
+    state = file.read_text(encoding="utf-8")
     assert TOKEN not in state
     assert KEY not in state
     job.post(test_set_id="slow0001", **PAGES)

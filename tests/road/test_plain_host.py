@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,9 +58,12 @@ def test_killed_step_leaves_its_state_in_a_file_and_the_post_step_ends_the_run(
     clock.at(30, kill)
     with pytest.raises(Killed):
         run_step(env={"GITHUB_ACTIONS": "", "CI": ""}, bare=True, world=world)
-    assert sorted(path.name for path in (here / ".coval-gate").iterdir()) == [".gitignore", "state.json"]
-    assert KEY not in (here / ".coval-gate/state.json").read_text()
+    ignored, state = sorted(path for path in (here / ".coval-gate").iterdir())
+    assert ignored.name == ".gitignore"
+    assert re.fullmatch(r"state-[0-9a-f]{16}\.json", state.name)
+    assert KEY not in state.read_text()
     with Server(world) as server:
         environ = {"INPUT_API_BASE_URL": server.url, "COVAL_API_KEY": KEY}
         assert post(runtime(clock, environ=environ, stdout=io.StringIO())) == 0
     assert [record.status(clock.time()) for record in world.runs] == ["CANCELLED"]
+    assert not (here / ".coval-gate").exists()

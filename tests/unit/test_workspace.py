@@ -81,6 +81,15 @@ def test_absolute_path_in_workspace_becomes_relative(workspace: Workspace, root:
     assert workspace.prepare(str(root / "a" / "b.xml")) == "a/b.xml"
 
 
+@pytest.mark.parametrize("path", [".git/hooks/pre-commit", "sub/.git/config", ".GIT/config", ".git"])
+def test_file_of_git_is_error(path: str, workspace: Workspace, root: Path) -> None:
+    """A file of a foreign checkout may choose the path, and a hook stays a program when it is replaced."""
+    with pytest.raises(ValueError, match="must not be a file of git's"):
+        workspace.prepare(path)
+    assert files(root) == []
+    assert workspace.prepare(".gitlab/report.html") == ".gitlab/report.html"
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
+import time
+from typing import Final
 
+from coval_gate.base.text import one_line
 from coval_gate.ci.host import Context
 from coval_gate.ci.systems import repository_of
+from coval_gate.config.inputs import KEY_VARIABLE
 
-LONGEST = 5.0  # s for one command
+LONGEST: Final = 5.0  # s for all that git says
+# A foreign checkout may hold a repository whose settings name programs: git neither looks for one nor asks fsmonitor.
+SETTINGS: Final = ("-c", "core.fsmonitor=false", "-c", "safe.bareRepository=explicit")
+SECRET: Final = (KEY_VARIABLE, "INPUT_")  # git and what it may start need none of these variables
+NO_PATH: Final = re.compile(r"[@:\\\s]")  # in what a mistyped address leaves: perhaps a password
 
 
 def read_git() -> Context:
@@ -15,16 +25,19 @@ def read_git() -> Context:
 
     A local run is of no branch: it may be compared with the runs of one, and is none of them.
     """
-    commit = _git("rev-parse", "HEAD")
-    server, repository = repository_of(_git("remote", "get-url", "origin"))
+    until = time.monotonic() + LONGEST
+    commit = _git("rev-parse", "HEAD", until=until)
+    server, repository = repository_of(_git("remote", "get-url", "origin", until=until))
     return Context(
-        repository=repository if server else "",  # a path on this machine names no repository
+        # A path on this machine names no repository.
+        repository=repository if server and not NO_PATH.search(repository) else "",
         server_url=server,
         sha=commit,
-        ref=_git("branch", "--show-current"),
-        actor=_git("config", "user.name"),
+        ref=_git("branch", "--show-current", until=until),
+        actor=one_line(_git("config", "user.name", until=until)),
         is_local=True,
-        is_changed=bool(commit and _git("status", "--porcelain", "--untracked-files=no")),
+        # In a huge repository, git may not come to say that nothing has changed.
+        is_changed=bool(commit) and _output("status", "--porcelain", "--untracked-files=no", until=until) != "",
     )
 
 
@@ -43,13 +56,22 @@ def whole_commit(start: str) -> str:
     return _git("rev-parse", "--verify", "--quiet", f"{start}^{{commit}}") or start
 
 
-def _git(*arguments: str) -> str:
+def _git(*arguments: str, until: float | None = None) -> str:
     """Return what a command of git prints; empty without git or a repository."""
-    command = ["git", "-c", "core.fsmonitor=false", "--no-optional-locks", *arguments]
+    return _output(*arguments, until=until) or ""
+
+
+def _output(*arguments: str, until: float | None = None) -> str | None:
+    """Return what a command of git prints; None if it fails, or takes too long."""
+    left = LONGEST if until is None else until - time.monotonic()
+    if left <= 0:
+        return None
+    command = ["git", *SETTINGS, "--no-optional-locks", *arguments]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(SECRET)}
     try:
         done = subprocess.run(  # noqa: S603 - the command is ours
-            command, capture_output=True, text=True, timeout=LONGEST, stdin=subprocess.DEVNULL
+            command, env=environ, capture_output=True, text=True, timeout=left, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired, ValueError):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

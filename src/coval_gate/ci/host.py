@@ -142,6 +142,12 @@ class Console:
         """Show how far a run is in place of what was shown last; return False if the log must show it."""
         return False
 
+    def take_over(self) -> None:
+        """Take over the state that killed steps left, so that `read_state` returns it."""
+
+    def release(self) -> None:
+        """Leave what is saved to others: the step is at its end."""
+
     def _clean(self, text: str) -> str:
         return "\n".join(inert(line) for line in self.redact(text).split("\n"))
 
@@ -299,6 +305,12 @@ class Host(Protocol):
 
     def save_state(self, state: Mapping[str, str]) -> None:
         """Save values for the post step. Raises RunnerError."""
+
+    def take_over(self) -> None:
+        """Take over the state that killed steps left, so that `read_state` returns it."""
+
+    def release(self) -> None:
+        """Leave what is saved to others: the step is at its end."""
 
     def read_state(self, name: str) -> str:
         """Return a value that the main step saved; empty if it saved none."""

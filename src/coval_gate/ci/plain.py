@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import RunnerError
-from coval_gate.base.text import json_in
+from coval_gate.base.text import json_in, quoted
 from coval_gate.ci.host import NAME, NO_REPOSITORY, Console, Context, Page
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.checks import wanted_pages
+from coval_gate.config.inputs import key_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,11 +22,13 @@ if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.ci.host import Level
     from coval_gate.ci.systems import System
+    from coval_gate.ci.workspace import Lock
     from coval_gate.config.inputs import Inputs
 
 
 DIRECTORY: Final = ".coval-gate"  # in the workspace, for what one command leaves for another
-STATE: Final = f"{DIRECTORY}/state.json"
+STATE: Final = re.compile(r"state-[0-9a-f]{16}\.json")  # a file for each command: several may run side by side
+WORKSPACE: Final = "workspace_id"  # in the state: where the runs are
 IGNORED: Final = f"{DIRECTORY}/.gitignore"
 WHOLE: Final = 40  # characters of a commit's hash, at least
 MOST_STATE: Final = 1024 * 1024  # bytes
@@ -32,7 +37,8 @@ MOST_STATE: Final = 1024 * 1024  # bytes
 class PlainHost(Console):
     """A host without outputs, summary or pages. On a CI system, it shows the outputs in the log at the end.
 
-    A file in the workspace holds the state for the post step, as long as something is open.
+    A file in the workspace holds the state for the post step, as long as something is open. Each command has its own,
+    and locks it: the post step leaves alone what a command still works on.
     """
 
     workspace = Workspace()
@@ -43,6 +49,9 @@ class PlainHost(Console):
         super().__init__(stream)
         self._environ = environ or {}
         self._state: dict[str, str] = {}
+        self._own = ""  # the path of the file with the state, once it exists
+        self._lock: Lock | None = None
+        self._taken_over: dict[str, tuple[Lock, dict[str, str]]] = {}  # by path, what killed commands left
 
     @property
     def _system(self) -> System | None:
@@ -95,23 +104,105 @@ class PlainHost(Console):
         self._state |= state
         try:
             if any(map(_is_open, self._state.values())):
-                self.workspace.write(IGNORED, "*\n")
-                self.workspace.write(STATE, self.redact(json.dumps(self._state)))
+                self._write_state()
             else:
-                self.workspace.remove(STATE, IGNORED)
+                self._remove_state()
         except RunnerError as error:
             self.annotate("warning", NAME, f"{error.what} If this step is killed, nothing ends its run.")
 
+    def take_over(self) -> None:
+        for path in _states(self.workspace):
+            lock = _lock_of(self.workspace, path)
+            state = self._state_in(path) if lock else {}
+            if lock is None or not state:
+                continue
+            workspace_id = state.pop(WORKSPACE, "")
+            if workspace_id == self._workspace_id:
+                self._taken_over[path] = (lock, state)
+            else:
+                given = f"workspace_id {quoted(workspace_id)}" if workspace_id else "no workspace_id"
+                self.annotate("warning", NAME, f"A killed command had {given}: give the same to end what it left.")
+
     def read_state(self, name: str) -> str:
+        texts = [state[name] for _, state in self._taken_over.values() if name in state]
+        lists = [json_in(text) for text in texts]
+        if len(texts) > 1 and all(isinstance(entries, list) for entries in lists):
+            return json.dumps([entry for entries in lists for entry in entries])
+        return texts[0] if texts else ""
+
+    def release(self) -> None:
+        self._lock, self._taken_over = None, {}
+
+    def _write_state(self) -> None:
+        """Write the state, also in place of what was taken over. Raises RunnerError."""
+        if not self._own:
+            if any(_lock_of(self.workspace, path) for path in _states(self.workspace)):
+                self.log("An earlier command here was killed. `coval-gate post` ends what it left.")
+            self._own = f"{DIRECTORY}/state-{os.urandom(8).hex()}.json"
+            self.workspace.write(IGNORED, "*\n")
+            self._lock = self.workspace.lock(self._own, create=True)
+        text = self.redact(json.dumps({**self._state, WORKSPACE: self._workspace_id}))
+        self.workspace.write(self._own, json.dumps({"state": text, "seal": self._seal(text)}))
+        for path in self._taken_over:
+            self.workspace.remove(path)
+        self._taken_over = {}
+
+    def _remove_state(self) -> None:
+        """Remove the own file and those that were taken over, and the directory unless another command needs it."""
+        for path in filter(None, (self._own, *self._taken_over)):
+            is_last = _states(self.workspace) == [path]
+            self.workspace.remove(path, *([IGNORED] if is_last else []))
+        self._own, self._lock, self._taken_over = "", None, {}
+
+    def _state_in(self, path: str) -> dict[str, str]:
+        """Return the state in a file; empty if a command with this key did not write it. A checkout may bring one."""
         try:
-            state = json_in(self.workspace.read(self.workspace.find(STATE), MOST_STATE))
+            sealed = json_in(self.workspace.read(self.workspace.find(path), MOST_STATE))
         except ValueError:
-            return ""
-        value = state.get(name) if isinstance(state, dict) else None
-        return value if isinstance(value, str) else ""
+            return {}
+        text, seal = (sealed.get(name) for name in ("state", "seal")) if isinstance(sealed, dict) else ("", "")
+        if not isinstance(text, str) or (key_in(self._environ) and seal != self._seal(text)):
+            self.annotate("warning", NAME, f"{path} is left alone: no command with this API key wrote it.")
+            return {}
+        state = json_in(text)
+        entries = state.items() if isinstance(state, dict) else ()
+        return {name: value for name, value in entries if isinstance(value, str)}
+
+    def _seal(self, text: str) -> str:
+        import hmac  # the launch does not wait for it
+
+        return hmac.new(key_in(self._environ).encode(), text.encode(), "sha256").hexdigest()
+
+    @property
+    def _workspace_id(self) -> str:
+        return self._environ.get("INPUT_WORKSPACE_ID", "").strip()
 
     def add_summary(self, markdown: str) -> None:
         pass
+
+
+def others_run(workspace: Workspace) -> bool:
+    """Return whether a command that has something open still runs in this workspace."""
+
+    def is_locked(path: str) -> bool:
+        try:
+            return workspace.lock(path) is None
+        except RunnerError:
+            return False
+
+    return any(map(is_locked, _states(workspace)))
+
+
+def _states(workspace: Workspace) -> list[str]:
+    return [f"{DIRECTORY}/{name}" for name in workspace.files(DIRECTORY) if STATE.fullmatch(name)]
+
+
+def _lock_of(workspace: Workspace, path: str) -> Lock | None:
+    """Return the lock of another command's state; None if that command runs, or the state cannot be changed."""
+    try:
+        return workspace.lock(path)
+    except RunnerError:
+        return None
 
 
 def _is_open(state: str) -> bool:

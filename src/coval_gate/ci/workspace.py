@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from contextlib import contextmanager, suppress
@@ -18,7 +19,18 @@ if TYPE_CHECKING:
 # Open each path component relative to its parent: no path can change between check and use.
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+GIT: Final = ".git"
 FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Lock:
+    """A locked file. The lock ends with this object, or with the process, however that ends."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    def __del__(self) -> None:
+        os.close(self._file)
 
 
 class Workspace:
@@ -33,6 +45,10 @@ class Workspace:
         Raises ValueError with the end of a sentence about the input.
         """
         parts = self._parts(path, example="reports/junit.xml")
+        if any(part.lower() == GIT for part in parts):
+            raise ValueError(
+                f"must not be a file of git's, such as a hook, which git runs; got {quoted('/'.join(parts))}."
+            )
         try:
             with self._opened(parts, FILE) as (_, is_new):
                 pass
@@ -81,11 +97,7 @@ class Workspace:
             with self._opened(path.split("/"), FILE | os.O_TRUNC) as (file, _), os.fdopen(os.dup(file), "wb") as stream:
                 stream.write(text.encode("utf-8", "replace"))
         except OSError as error:
-            raise RunnerError(
-                "File not written",
-                f"The file {path} cannot be written: {error.strerror}.",
-                advice="Check the runner's disk, and whether another step changes that file.",
-            ) from None
+            raise _not_written(path, error) from None
 
     def exists(self, path: str) -> bool:
         """Return whether there is a file, a directory or a link at `path`."""
@@ -111,6 +123,35 @@ class Workspace:
         except OSError as error:
             raise ValueError(_problem(parts, error, "writable")) from None
         return True
+
+    def files(self, directory: str) -> list[str]:
+        """Return the names in a directory; none if it cannot be read."""
+        try:
+            with self._directory(directory.split("/"), create=False) as opened:
+                return sorted(os.listdir(opened))  # noqa: PTH208 - of an open directory
+        except OSError:
+            return []
+
+    def lock(self, path: str, *, create: bool = False) -> Lock | None:
+        """Lock a file, and return the lock; None if another process has it. A new file waits for its lock.
+
+        A file system without locks locks nothing. Raises RunnerError if the file cannot be opened.
+        """
+        parts = path.split("/")
+        flags, how = (FILE, fcntl.LOCK_EX) if create else (FILE & ~os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            with self._directory(parts[:-1], create=create) as directory:
+                file = os.open(parts[-1], flags, 0o644, dir_fd=directory)
+        except OSError as error:
+            raise _not_written(path, error) from None
+        lock = Lock(file)
+        try:
+            fcntl.flock(file, how)
+        except BlockingIOError:
+            return None
+        except OSError:
+            pass
+        return lock
 
     def remove(self, path: str, *beside: str) -> None:
         """Remove the file at a `path` that `prepare` returned, if any. If that fails, `write` replaces the file.
@@ -170,6 +211,14 @@ class Workspace:
             yield directory
         finally:
             os.close(directory)
+
+
+def _not_written(path: str, error: OSError) -> RunnerError:
+    return RunnerError(
+        "File not written",
+        f"The file {path} cannot be written: {error.strerror}.",
+        advice="Check the runner's disk, and whether another step changes that file.",
+    )
 
 
 def _problem(parts: list[str], error: OSError, needed: str) -> str:

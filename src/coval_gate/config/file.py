@@ -6,6 +6,7 @@ Source of the format: https://toml.io/en/v1.0.0
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
@@ -27,9 +28,10 @@ REFUSED: Final = {
 }
 
 
-def read_config(contents: bytes, path: str) -> dict[str, str]:
-    """Return the inputs that a configuration file sets, as text; none if it is a pyproject.toml without our table.
+def read_config(contents: bytes, path: str, *, is_named: bool = True) -> dict[str, str]:
+    """Return the inputs that a configuration file sets, as text.
 
+    A pyproject.toml without our table sets none, unless the user names it: that is a mistake.
     Raises ValueError with the end of a sentence about the file, and a line for each mistake.
     """
     if len(contents) > LARGEST:
@@ -39,14 +41,14 @@ def read_config(contents: bytes, path: str) -> dict[str, str]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"must be TOML in UTF-8: {error}.") from None
     if path.rpartition("/")[2] == PYPROJECT:
-        for part in TABLE:
-            table = table.get(part, {}) if isinstance(table, dict) else None
-        if not isinstance(table, dict):
-            raise ValueError(f"must have a table [{'.'.join(TABLE)}].")
+        table = _own_table(table, is_named=is_named)
     texts, mistakes = {}, []
     names = [declaration.name for declaration in declared()]
     for key, value in table.items():
         name = key.replace("-", "_")
+        if name in texts:
+            mistakes.append(f"{quoted(key)} is set twice, in two spellings.")
+            continue
         try:
             texts[name] = _text_of(name, value, names)
         except ValueError as mistake:
@@ -71,6 +73,23 @@ def beside_file(environ: Mapping[str, str], texts: Mapping[str, str], *, default
         if not own or (own == defaults[name] and not defaults_count):
             merged[variable] = text
     return merged
+
+
+def _own_table(contents: dict[str, Any], *, is_named: bool) -> dict[str, Any]:
+    """Return our table in a pyproject.toml. Raises ValueError if it is needed, or stands under a similar name."""
+    tools, own = contents.get(TABLE[0], {}), TABLE[1]
+    needed = f"must have a table [{'.'.join(TABLE)}]"
+    if not isinstance(tools, dict):
+        raise ValueError(f"{needed}.")
+    similar = next((name for name in tools if re.sub("[-_. ]", "", name.lower()) == own.replace("-", "")), "")
+    coval = tools.get("coval")
+    similar = similar or ("coval.gate" if isinstance(coval, dict) and "gate" in coval else "")
+    if own not in tools and similar:
+        raise ValueError(f"{needed}; it has [{TABLE[0]}.{similar}].")
+    table = tools.get(own, None if is_named else {})
+    if not isinstance(table, dict):
+        raise ValueError(f"{needed}.")
+    return table
 
 
 def _text_of(name: str, value: object, names: Sequence[str]) -> str:

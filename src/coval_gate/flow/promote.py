@@ -111,7 +111,12 @@ def _session_of(progress: Progress, leg: Leg) -> Session:
 
 
 def _may_be_baseline(progress: Progress, trial: Trial) -> bool:
-    """Return whether a search for a baseline may find the trial's run. It finds no runs of pull requests."""
+    """Return whether a search for a baseline may find the trial's run, and the step may say that it must not.
+
+    A search finds no runs of pull requests. A person who judges a run again changes nothing for others.
+    """
+    if progress.context.is_local and progress.inputs.mode == "wait":
+        return False
     if trial.run is None or trial.run.status != COMPLETED or not trial.run_id:
         return False
     return progress.context.pull_request is None and pull_request_of(trial.run) is None
