@@ -543,7 +543,12 @@ class TestProcess:
 
     def started(self, arguments: list[str], environ: dict[str, str]) -> subprocess.Popen[bytes]:
         command = [*self.COMMAND, *arguments]
-        return subprocess.Popen(command, env=self.environ() | environ, stdout=subprocess.PIPE)
+        return subprocess.Popen(
+            command,
+            env=self.environ() | environ,
+            stdout=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
+        )
 
     @staticmethod
     def environ() -> dict[str, str]:
