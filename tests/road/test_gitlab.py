@@ -22,6 +22,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_gitlab import READ_ONLY_TOKEN, REPORTER_TOKEN, TOKEN, FakeGitLab
 from road.test_reports import Killed, kill
+from selection import some_of
 from support import IDS, KEY
 
 if TYPE_CHECKING:
@@ -317,7 +318,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("fault", some_of(FAULTS.values(), *list(FAULTS.values())[:2]))
 def test_hiccup_leaves_one_note_and_the_final_status(fault: str, job: Job, gitlab: FakeGitLab) -> None:
     gitlab.faults += FakeGitLab(faults=[fault]).faults
     assert job.run(**PAGES) == 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from coval_gate.ci.bitbucket import annotation_body, report_body
 from coval_gate.ci.host import Context
@@ -14,12 +16,10 @@ from fake_bitbucket import ANNOTATION, REPORT, problem_with
 from hostile import NAMED, example_reports, repeated, report_of
 from unit.test_formats import large_report
 
-if TYPE_CHECKING:
-    import pytest
-
 ID = re.compile("coval-gate-[0-9a-f]{24}")
 
 
+@pytest.mark.long
 def test_every_report_is_taken(subtests: pytest.Subtests) -> None:
     reports = example_reports() | {name: report_of(text) for name, text in NAMED.items()}
     reports |= {"repeated": repeated(report_of("x")), "large": large_report()}
