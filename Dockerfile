@@ -8,7 +8,7 @@ RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir --require
         --requirement /build/runtime.txt
 COPY src/coval_gate /opt/venv/lib/python3.13/site-packages/coval_gate
 COPY entrypoint.py post_entrypoint.py /app/
-RUN printf '#!/opt/venv/bin/python -IuB\nfrom coval_gate.cli import command\ncommand()\n' > /app/coval-gate \
+RUN printf '#!/opt/venv/bin/python -IuB\nfrom coval_gate.cli.command import command\ncommand()\n' > /app/coval-gate \
     && chmod +x /app/coval-gate
 # Some packages bring their tests along, one even as a top-level module of that name. PyYAML brings a parser in C, too
 # (2.7 MB); suites are read by the one in Python.
@@ -27,7 +27,7 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 COPY --from=build /app/coval-gate /usr/local/bin/
 # The official base has no bytecode of the standard library: loading once without -B makes it for the part in use.
-RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.post, coval_gate.cli, coval_gate.runs.collect, \
+RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.post, coval_gate.cli.command, coval_gate.runs.collect, \
 coval_gate.coval.runs, coval_gate.ci.github.api, coval_gate.report.formats.json, coval_gate.report.formats.junit, \
 coval_gate.report.formats.html, coval_gate.flow.suite, yaml"]
 

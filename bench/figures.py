@@ -16,10 +16,10 @@ class Figure:
     name: str
     value: float
     unit: str
-    yardstick_name: str  # such as "fixed 30 s interval"
-    yardstick: float | None  # in the same unit; None if there is only a bound
-    bound: float | None  # the largest acceptable value; None for a figure without a claim
-    ok: bool
+    yardstick_name: str = ""  # such as "fixed 30 s interval"
+    yardstick: float | None = None  # in the same unit; None if there is only a bound
+    bound: float | None = None  # the largest acceptable value; None for a figure without a claim
+    ok: bool = True
 
 
 def table(figures: Sequence[Figure]) -> str:

@@ -18,6 +18,7 @@ from coval_sandbox.runner import LocalRunner
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = 25
 MOST = 1.2
+IMPORTING = "python -c 'import requests'"
 COMMAND = ("-m", "coval_gate", "launch")
 INPUTS = {
     "api_key": "coval_sk_test_sandbox",
@@ -72,33 +73,9 @@ def measure(runs: int = RUNS) -> list[Figure]:
             bound=MOST * theirs_ms,
             ok=ours_ms <= MOST * theirs_ms,
         ),
-        Figure(
-            name="coval-gate launch: start to POST on the wire",
-            value=command_ms,
-            unit="ms",
-            yardstick_name="python -c 'import requests'",
-            yardstick=import_ms,
-            bound=None,
-            ok=True,
-        ),
-        Figure(
-            name="coval-gate --help",
-            value=help_ms,
-            unit="ms",
-            yardstick_name="python -c 'import requests'",
-            yardstick=import_ms,
-            bound=None,
-            ok=True,
-        ),
-        Figure(
-            name="wheel",
-            value=wheel_size() / 1000,
-            unit="KB",
-            yardstick_name="",
-            yardstick=None,
-            bound=None,
-            ok=True,
-        ),
+        Figure("coval-gate launch: start to POST on the wire", command_ms, "ms", IMPORTING, import_ms),
+        Figure("coval-gate --help", help_ms, "ms", IMPORTING, import_ms),
+        Figure("wheel", wheel_size() / 1000, "KB"),
     ]
 
 

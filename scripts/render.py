@@ -76,11 +76,11 @@ def component_input(declaration: Input) -> str:
     kind, name, default = declaration.field.name, declaration.name, declaration.default
     about = FOR_GITLAB.get(name, declaration.description) + exception(declaration.modes, ALL_MODES)
     rows = [f"    {name}:", f"      description: {quote(about)}"]
-    if kind == "true or false":
+    if kind == "true or false" and default:
         rows += ["      type: boolean", f"      default: {default}"]
     elif kind == "thresholds":
         rows += ["      type: array", "      default: []"]
-    elif kind.startswith("`"):
+    elif kind.startswith("`") or kind == "true or false":
         words = [word.strip("`") for word in kind.split(" or ")]
         options = words if default else ["", *words]
         rows += [f"      default: {quote(default)}", f"      options: [{', '.join(map(quote, options))}]"]

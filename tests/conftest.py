@@ -27,7 +27,7 @@ IS_MEASURED = pytest.StashKey[bool]()  # whether the case counts for coverage
 
 # No deadlines: the speed of the machine does not matter. `make test` tries the same examples in every run, so that a
 # change fails only because of its own bugs. `make fuzz` searches at random; what it finds becomes an @example.
-settings.register_profile("same", deadline=None, max_examples=20, derandomize=True, database=None, print_blob=True)
+settings.register_profile("same", deadline=None, max_examples=30, derandomize=True, database=None, print_blob=True)
 settings.register_profile("random", deadline=None, max_examples=1000, print_blob=True)
 settings.load_profile("same")
 

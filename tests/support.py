@@ -85,7 +85,7 @@ def other_value(given: Input) -> str:
     samples |= {"URL": "https://example.com", "path": "a.json", "secret": "secret0123456789"}
     words = [word.strip("`") for word in given.field.name.split(" or ") if word.startswith("`")]
     other = next((word for word in words if word != given.default), "")
-    flag = {"true": "false", "false": "true"}.get(given.default, "")
+    flag = {"true": "false", "false": "true"}.get(given.default, "true")
     return other or samples[given.field.name] or flag
 
 

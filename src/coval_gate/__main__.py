@@ -1,6 +1,6 @@
 """`python -m coval_gate` is the command `coval-gate`."""
 
-from coval_gate.cli import command
+from coval_gate.cli.command import command
 
 if __name__ == "__main__":
     command()

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 SCHEDULES = 500
 FIRST = 20  # of them are part of `make test`, and one in twenty of those with damaged responses
 JOBS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 0  # with pytest-xdist the other cores are busy
-LEAST = 2  # occurrences of each workflow and each verdict, so that each half of the campaign covers them all
+LEAST = 5  # occurrences of each verdict in each half of the campaign
+LEAST_OF_WORKFLOW = 3
 
 # Measuring coverage would double the campaign's time, and code that only the campaign runs needs a test of its own.
 pytestmark = pytest.mark.untraced
@@ -47,7 +48,7 @@ def test_all_invariants_hold_in_five_hundred_schedules(half: int, print_tally: C
     tally = run_campaign(range(half, SCHEDULES, 2), jobs=JOBS)
     print_tally(tally)
     assert_no_failures(tally)
-    assert min(tally.workflows.values()) >= LEAST, tally.workflows
+    assert min(tally.workflows.values()) >= LEAST_OF_WORKFLOW, tally.workflows
     assert tally.repeated >= LEAST
     for verdict in ("passed", "failed", "error", "timed_out", "cancelled", "killed"):
         assert tally.verdicts[verdict] >= LEAST, tally.verdicts

@@ -59,7 +59,7 @@ def test_image_alone(home: Path, sandbox: Sandbox) -> None:
     done = follow("The image alone", home, sandbox)
     assert done.returncode == 0, done.stdout
     assert closing_lines(done.stdout) == closing_lines(sample("Without Docker"))
-    assert sandbox.run["run_id"] in done.stdout
+    assert f"\nLaunched run {sandbox.run['run_id']}: " in done.stdout
 
 
 def follow(

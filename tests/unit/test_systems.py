@@ -101,6 +101,18 @@ JOBS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {},
     ),
 }  # fmt: skip
+# What a later attempt at the same job has instead, and the job of a newer commit.
+LATER: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "GitLab": ({"CI_JOB_ID": "12345678999"}, {"CI_PIPELINE_ID": "2201234599"}),
+    "Bitbucket": ({"BITBUCKET_STEP_RUN_NUMBER": "2"}, {"BITBUCKET_BUILD_NUMBER": "18"}),
+    "CircleCI": (
+        {"CIRCLE_WORKFLOW_JOB_ID": "0" * 8 + "-aaaa", "CIRCLE_BUILD_NUM": "12"},
+        {"CIRCLE_PIPELINE_ID": "12345678-bbbb"},
+    ),
+    "Buildkite": ({"BUILDKITE_RETRY_COUNT": "1"}, {"BUILDKITE_BUILD_NUMBER": "8"}),
+    "Jenkins": ({}, {"BUILD_NUMBER": "8"}),
+    "Azure Pipelines": ({"SYSTEM_JOBATTEMPT": "2"}, {"BUILD_BUILDID": "118"}),
+}
 NAMES = list(JOBS)
 OF_PULL_REQUESTS = [name for name, (_, instead) in JOBS.items() if instead]
 
@@ -139,18 +151,7 @@ def test_job_of_a_pull_request(name: str) -> None:
 
 @pytest.mark.parametrize("name", OF_PULL_REQUESTS)
 def test_later_attempt_continues_and_later_run_supersedes(name: str) -> None:
-    runs = {
-        "GitLab": ({"CI_JOB_ID": "12345678999"}, {"CI_PIPELINE_ID": "2201234599"}),
-        "Bitbucket": ({"BITBUCKET_STEP_RUN_NUMBER": "2"}, {"BITBUCKET_BUILD_NUMBER": "18"}),
-        "CircleCI": (
-            {"CIRCLE_WORKFLOW_JOB_ID": "0" * 8 + "-aaaa", "CIRCLE_BUILD_NUM": "12"},
-            {"CIRCLE_PIPELINE_ID": "12345678-bbbb"},
-        ),
-        "Buildkite": ({"BUILDKITE_RETRY_COUNT": "1"}, {"BUILDKITE_BUILD_NUMBER": "8"}),
-        "Jenkins": ({}, {"BUILD_NUMBER": "8"}),
-        "Azure Pipelines": ({"SYSTEM_JOBATTEMPT": "2"}, {"BUILD_BUILDID": "118"}),
-    }
-    again, later = runs[name]
+    again, later = LATER[name]
     first = tags_for(read(name, pull_request=True), REQUEST, "0a")
     second = tags_for(read(name, again, pull_request=True), REQUEST, "0b")
     newer = tags_for(read(name, later, pull_request=True), REQUEST, "0c")

@@ -46,6 +46,8 @@ LEFT: Final = "The verdict does not depend on it. coval-gate post, in the step's
 class BitbucketHost(PlainHost):
     """Bitbucket Pipelines. It always shows a report on the commit, which needs no input and no token."""
 
+    annotates_files = True
+
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
         return [*super().pages(inputs, context, runtime), *_reports_of(self, self._environ, inputs, runtime)]
 

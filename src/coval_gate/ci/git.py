@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import time
 from typing import Final
@@ -17,7 +16,6 @@ LONGEST: Final = 5.0  # s for all that git says
 # A foreign checkout may hold a repository whose settings name programs: git neither looks for one nor asks fsmonitor.
 SETTINGS: Final = ("-c", "core.fsmonitor=false", "-c", "safe.bareRepository=explicit")
 SECRET: Final = (KEY_VARIABLE, "INPUT_")  # git and what it may start need none of these variables
-NO_PATH: Final = re.compile(r"[@:\\\s]")  # in what a mistyped address leaves: perhaps a password
 
 
 def read_git() -> Context:
@@ -30,7 +28,7 @@ def read_git() -> Context:
     server, repository = repository_of(_git("remote", "get-url", "origin", until=until))
     return Context(
         # A path on this machine names no repository.
-        repository=repository if server and not NO_PATH.search(repository) else "",
+        repository=repository if server else "",
         server_url=server,
         sha=commit,
         ref=_git("branch", "--show-current", until=until),

@@ -263,6 +263,9 @@ class Host(Protocol):
     annotates: bool
     """Whether it shows annotations outside the log."""
 
+    annotates_files: bool
+    """Whether it shows them on files of the repository, itself or on one of its pages."""
+
     def mask(self, secret: str) -> None:
         """Keep `secret` out of everything written from now on."""
 

@@ -42,7 +42,7 @@ class PlainHost(Console):
     """
 
     workspace = Workspace()
-    annotates = False
+    annotates = annotates_files = False
     room_for_warnings = 0
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
@@ -136,13 +136,13 @@ class PlainHost(Console):
     def _write_state(self) -> None:
         """Write the state, also in place of what was taken over. Raises RunnerError."""
         if not self._own:
-            if any(_lock_of(self.workspace, path) for path in _states(self.workspace)):
+            if left_behind(self.workspace, self._key):
                 self.log("An earlier command here was killed. `coval-gate post` ends what it left.")
             self._own = f"{DIRECTORY}/state-{os.urandom(8).hex()}.json"
             self.workspace.write(IGNORED, "*\n")
             self._lock = self.workspace.lock(self._own, create=True)
         text = self.redact(json.dumps({**self._state, WORKSPACE: self._workspace_id}))
-        self.workspace.write(self._own, json.dumps({"state": text, "seal": self._seal(text)}))
+        self.workspace.write(self._own, json.dumps({"state": text, "seal": _seal(text, self._key)}))
         for path in self._taken_over:
             self.workspace.remove(path)
         self._taken_over = {}
@@ -156,22 +156,14 @@ class PlainHost(Console):
 
     def _state_in(self, path: str) -> dict[str, str]:
         """Return the state in a file; empty if a command with this key did not write it. A checkout may bring one."""
-        try:
-            sealed = json_in(self.workspace.read(self.workspace.find(path), MOST_STATE))
-        except ValueError:
-            return {}
-        text, seal = (sealed.get(name) for name in ("state", "seal")) if isinstance(sealed, dict) else ("", "")
-        if not isinstance(text, str) or (key_in(self._environ) and seal != self._seal(text)):
+        state = _sealed_state(self.workspace, path, self._key)
+        if state is None:
             self.annotate("warning", NAME, f"{path} is left alone: no command with this API key wrote it.")
-            return {}
-        state = json_in(text)
-        entries = state.items() if isinstance(state, dict) else ()
-        return {name: value for name, value in entries if isinstance(value, str)}
+        return state or {}
 
-    def _seal(self, text: str) -> str:
-        import hmac  # the launch does not wait for it
-
-        return hmac.new(key_in(self._environ).encode(), text.encode(), "sha256").hexdigest()
+    @property
+    def _key(self) -> str:
+        return key_in(self._environ)
 
     @property
     def _workspace_id(self) -> str:
@@ -191,6 +183,34 @@ def others_run(workspace: Workspace) -> bool:
             return False
 
     return any(map(is_locked, _states(workspace)))
+
+
+def left_behind(workspace: Workspace, key: str) -> bool:
+    """Return whether a killed command with this API key left something in this workspace that is still open."""
+    return any(_lock_of(workspace, path) and _sealed_state(workspace, path, key) for path in _states(workspace))
+
+
+def _sealed_state(workspace: Workspace, path: str, key: str) -> dict[str, str] | None:
+    """Return the state in a file; empty if it is gone, None if no command with this key wrote it.
+
+    Without a key, nothing can tell, and nothing can be done either.
+    """
+    try:
+        sealed = json_in(workspace.read(workspace.find(path), MOST_STATE))
+    except ValueError:
+        return {}
+    text, seal = (sealed.get(name) for name in ("state", "seal")) if isinstance(sealed, dict) else ("", "")
+    if not isinstance(text, str) or (key and seal != _seal(text, key)):
+        return None
+    state = json_in(text)
+    entries = state.items() if isinstance(state, dict) else ()
+    return {name: value for name, value in entries if isinstance(value, str)}
+
+
+def _seal(text: str, key: str) -> str:
+    import hmac  # the launch does not wait for it
+
+    return hmac.new(key.encode(), text.encode(), "sha256").hexdigest()
 
 
 def _states(workspace: Workspace) -> list[str]:

@@ -29,6 +29,7 @@ SHA: Final = re.compile("[0-9a-f]{7,64}")  # Bitbucket shortens that of a pull r
 NUMBER: Final = re.compile(r"(?:.*[/#])?([0-9]{1,9})")
 VARIABLE: Final = re.compile(r"\{(\w+)\}")
 SCP: Final = re.compile(r"(?:[^@/]+@)?([\w.-]+):(?!//)(.+)")  # git@github.com:acme/voice-agent.git
+NO_PATH: Final = re.compile(r"[@:\\\s]")  # in what a mistyped address leaves: perhaps a password
 OFF: Final = ("", "0", "false")  # a variable that is not set to anything
 
 
@@ -196,7 +197,7 @@ def system_in(environ: Mapping[str, str]) -> System | None:
     """Return the CI system that set these variables; None on a laptop."""
 
     def is_set(name: str) -> bool:
-        return environ.get(name, "").lower() not in OFF
+        return environ.get(name, "").strip().lower() not in OFF
 
     return next((row for row in SYSTEMS if any(map(is_set, row.markers))), None)
 
@@ -259,7 +260,10 @@ def repository_of(text: str) -> tuple[str, str]:
             return "", ""
     else:
         host, path = "", text
-    return f"https://{host.lower()}" if host else "", path.strip("/").removesuffix(".git")
+    path = path.strip("/").removesuffix(".git")
+    if NO_PATH.search(path):
+        return "", ""
+    return f"https://{host.lower()}" if host else "", path
 
 
 def _run_id(system: System, number: str, workflow: str) -> str:

@@ -549,12 +549,11 @@ class Inputs(NamedTuple):
         "Write a short digest of what failed, in Markdown, for developers and coding agents, to this file in the "
         "workspace.",
     )
-    detailed_exit_codes: bool = declare(
+    detailed_exit_codes: bool | None = declare(
         REPORT,
-        fields.flag(),
+        fields.optional(fields.flag()),
         "End with 0 for passed, 1 for failed, 2 for an error, 3 for inconclusive, 4 for timed out and 130 for "
-        "cancelled, as outside CI systems, instead of 0 and 1.",
-        "false",
+        "cancelled, instead of 0 and 1. Empty: `false` on CI systems, and `true` elsewhere.",
     )
 
 

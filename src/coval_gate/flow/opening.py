@@ -11,11 +11,22 @@ from coval_gate.base.times import announcing
 from coval_gate.ci.host import NAME, with_unknown_commit
 from coval_gate.config.checks import check_inputs, problems_of_legs, reads_suite, warnings_about
 from coval_gate.config.fields import ChosenRuns
-from coval_gate.config.inputs import LABELS, LAUNCH_IDS, WHAT, Problem, declared, key_in, parse_inputs, token_in
+from coval_gate.config.inputs import (
+    LABELS,
+    LAUNCH_IDS,
+    LAUNCHING_MODES,
+    WHAT,
+    Problem,
+    declared,
+    key_in,
+    parse_inputs,
+    token_in,
+)
+from coval_gate.report.formats import Surface, formats
 from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.config.inputs import Inputs, LegInputs
@@ -59,11 +70,27 @@ def read_inputs(progress: Progress) -> Inputs:
     problems += publisher.pages.problems(inputs, context)
     environ = progress.runtime.environ
     check_inputs(inputs, problems, environ, context.secrets_withheld_from, suite)
-    for warning in warnings_about(inputs, environ, suite):
+    for warning in (*warnings_about(inputs, environ, suite), *_without_effect(progress)):
         progress.warn(warning)
     if inputs.api_key:
         _add_seeds(progress)
     return progress.inputs
+
+
+def _without_effect(progress: Progress) -> Iterator[str]:
+    """Yield a sentence about each input that can have no effect on this host, or in a plan."""
+    inputs = progress.inputs
+    if inputs.mode == "plan":
+        asked = [file.input for file in formats(Surface.FILE) if getattr(inputs, file.input)]
+        yield from (f"{name} has no effect in mode plan, which has no run to report." for name in asked)
+        return
+    if inputs.annotate_file and not progress.host.annotates_files:
+        yield "annotate_file has no effect here: only GitHub and Bitbucket show annotations on files."
+    if inputs.supersede and inputs.mode in LAUNCHING_MODES:
+        from coval_gate.runs.tags import is_identified
+
+        if not is_identified(progress.context):
+            yield "supersede has no effect here: nothing tells which earlier runs are of this step."
 
 
 def add_file(progress: Progress) -> list[Problem]:

@@ -178,7 +178,8 @@ class Report(NamedTuple):
         """0 if the check may be green, else 1; outside CI systems, or if an input asks for it, the verdict's code."""
         if self.judgement.lets_pass:
             return 0
-        is_detailed = self.context.is_local or (self.inputs is not None and self.inputs.detailed_exit_codes)
+        asked = self.inputs.detailed_exit_codes if self.inputs else None
+        is_detailed = self.context.is_local if asked is None else asked
         from coval_gate.judge.verdict import EXIT_CODES
 
         return EXIT_CODES.get(self.judgement.verdict, 1) if is_detailed and self.judgement.verdict else 1

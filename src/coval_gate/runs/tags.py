@@ -132,7 +132,7 @@ def seed_for(context: Context, nonce: int) -> int:
 
     Outside GitHub, where no later attempt takes runs over, it is made of the `nonce`.
     """
-    drawn = int(_digest([_place(context), context.run_id])[:8], 16) if _is_identified(context) else nonce
+    drawn = int(_digest([_place(context), context.run_id])[:8], 16) if is_identified(context) else nonce
     return drawn % SEEDS
 
 
@@ -225,7 +225,7 @@ def _is_earlier(one: str, other: str) -> bool:
     return one != other
 
 
-def _is_identified(context: Context) -> bool:
+def is_identified(context: Context) -> bool:
     """Return whether attempts at the step can be identified."""
     return bool(context.repository and run_id_of(context) and _id(context.run_attempt))
 

@@ -159,7 +159,7 @@ class GitHubHost(Console):
     and standard output.
     """
 
-    annotates = True
+    annotates = annotates_files = True
 
     def __init__(self, environ: Mapping[str, str], stream: TextIO, randomness: Random) -> None:
         super().__init__(stream)

@@ -181,7 +181,7 @@ class Note(GitLabPage):
         """Update the oldest note that begins with the name of `text`. Without one, create it if `create`.
 
         Return the note's id; 0 if there is no note. An attempt whose response was lost may have created the note, so
-        every attempt looks for one first. A note that the token may not change is somebody else's.
+        every attempt looks for one first. A note that the token may not change was written with another token.
         """
         operation = self._gitlab().operation("Reporter", until)
         notes = f"{merge_request_path(self._projects.merge_request, number)}/notes"

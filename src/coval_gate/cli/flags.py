@@ -1,42 +1,24 @@
-"""The command `coval-gate`: the road of the action's step, on any CI system and on a laptop.
-
-Its flags are the inputs. They become the environment of the step, beside what the environment and a file set, so that
-nothing but their origin differs from the action.
-"""
+"""The flags of the command: every input that has an effect on it, and what is wrong with a command line. Pure."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import signal
-import stat
-import sys
-from contextlib import suppress
 from difflib import get_close_matches
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from coval_gate import __version__
-from coval_gate.base.clock import SystemClock
 from coval_gate.base.text import in_words
-from coval_gate.config.file import LARGEST, NAME, PYPROJECT, beside_file, read_config
+from coval_gate.config.file import NAME
 from coval_gate.config.inputs import ALL_MODES, CONNECTION, KEY_VARIABLE, declared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import TextIO
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from coval_gate.base.clock import Clock
-    from coval_gate.base.runtime import Runtime
     from coval_gate.config.inputs import Input
 
 PROGRAM: Final = "coval-gate"
-USAGE_ERROR: Final = 2
-KILLED: Final = 130
 COMMANDS: Final = {
     "run": "launch a run, wait for it, and judge it",
     "plan": "show what `run` would launch, and check the ids; launch nothing",
@@ -51,119 +33,14 @@ SECRETS: Final = ("api_key", "github_token")
 OURS: Final = (*SECRETS, "mode", "run_id")  # inputs that are no flags
 CONNECTED: Final = ("post", "init")  # commands that need nothing but a connection
 TAKEN: Final = {"wait": "RUN", "cancel": "RUN"}  # what the argument of a command is
+ON_OFF: Final = "true or false"  # the type of an input that has a flag for each
 READABLE: Final = "other programs can read arguments"
 KEY_ADVICE: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file, because {READABLE}"
-LARGEST_KEY: Final = 4096  # bytes
-NAMED: Final = re.compile(rb"coval.{0,6}gate", re.IGNORECASE)  # a pyproject.toml that has our table, perhaps misspelt
-PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
-# The live line hid the cursor.
-PARTING: Final = b"\x1b[?25h\nLeft before the run was cancelled. `coval-gate post` in this directory cancels it.\n"
 WIDTH: Final = 100  # characters of the help
 
 
 class UsageError(Exception):
     """The command line cannot be understood. Nothing was sent."""
-
-
-class TerminalClock(SystemClock):
-    """The machine's clock. The first Ctrl-C ends the run, as a closed terminal does; a second one leaves at once."""
-
-    def listen(self) -> None:
-        super().listen()
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
-            signal.signal(signal.SIGHUP, self._note)
-
-    def _note(self, *signalled: object) -> None:
-        if self._signalled and signal.SIGINT in signalled and sys.stdout and sys.stdout.isatty():
-            with suppress(OSError):
-                os.write(sys.stdout.fileno(), PARTING)
-            os._exit(KILLED)
-        super()._note(*signalled)
-
-
-def command() -> NoReturn:
-    """Run the program."""
-    clock = TerminalClock()
-    clock.listen()
-    sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
-    code = main(sys.argv[1:], os.environ, sys.stdout, sys.stderr, clock)
-    for stream in (sys.stdout, sys.stderr):
-        _flush(stream)
-    if "coval_gate.base.runtime" not in sys.modules:  # nothing ran
-        sys.exit(code)
-    from coval_gate.base.runtime import leave
-
-    leave(code)
-
-
-def _usable(stream: TextIO | None) -> TextIO:
-    """Return a stream that takes any text; one that leads nowhere if the shell closed it."""
-    if stream is None:
-        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - as long as the process
-    stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[attr-defined]
-    return stream
-
-
-def _say(stream: TextIO, text: str) -> None:
-    with suppress(OSError, ValueError):
-        stream.write(text)
-
-
-def _flush(stream: TextIO) -> None:
-    """Write what is left of a stream. If nobody reads it, or its disk is full, the exit code is still the verdict."""
-    try:
-        stream.flush()
-    except (OSError, ValueError):
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes it again
-
-
-def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO, clock: Clock) -> int:
-    """Run a command, and return its exit code."""
-    if arguments[:1] == ["demo"]:
-        return _demo(arguments[1:], stderr)
-    try:
-        options = _parse(arguments, stdout)
-        if options is None:
-            return 0
-        environ = _environment(options, environ, stderr)
-    except UsageError as error:
-        _say(stderr, f"{PROGRAM}: {error}\n")
-        return USAGE_ERROR
-    from coval_gate.base.runtime import Runtime  # brings requests, which a help does not need
-
-    runtime = Runtime(environ=environ, stdout=stdout, clock=clock)
-    if options.command == "init":
-        from coval_gate.init.command import Options, init
-
-        return init(runtime, Options(**{name: getattr(options, name) for name in Options._fields}), _asker(environ))
-    if options.command == "post":
-        return _post(runtime)
-    from coval_gate.main import run_step
-
-    report = run_step(runtime)
-    written = report.files.get("html_path")  # another file at this path may be anyone's
-    if written and getattr(options, "open", False):
-        _open(Path(written))
-    return report.exit_code
-
-
-def _post(runtime: Runtime) -> int:
-    """End what killed commands left. One that was only just told to end may still end its runs itself."""
-    from coval_gate.base.clock import Interrupted
-    from coval_gate.ci.plain import PlainHost, others_run
-    from coval_gate.post import post
-
-    clock, workspace = runtime.clock, PlainHost.workspace
-    until = clock.now() + PATIENCE
-    try:
-        while others_run(workspace) and clock.now() < until:
-            clock.sleep(PAUSE)
-    except Interrupted:
-        return KILLED
-    if others_run(workspace):
-        _say(runtime.stdout, "Another command still runs in this directory. Its runs are left alone.\n")
-    return post(runtime)
 
 
 def flag_of(name: str) -> str:
@@ -206,21 +83,18 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, max_help_position=30, width=WIDTH)
 
 
-def _parse(arguments: Sequence[str], stdout: TextIO) -> argparse.Namespace | None:
-    """Return the options; None after the help or the version was shown. Raises UsageError."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace | str:
+    """Return the options with their `command`, or the text to show for the help or the version. Raises UsageError."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        _say(stdout, _overview())
-        return None
+        return _overview()
     if arguments[0] == "--version":
-        _say(stdout, f"{PROGRAM} {__version__}\n")
-        return None
+        return f"{PROGRAM} {__version__}\n"
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         raise UsageError(f"there is no command {name!r}{_meant(name, COMMANDS)} {PROGRAM} --help lists the commands.")
     parser = _parser_of(name)
     if any(argument in ("-h", "--help") for argument in rest):
-        _say(stdout, parser.format_help())
-        return None
+        return parser.format_help()
     _refuse_secrets(rest)
     options, unknown = parser.parse_known_args(rest)
     if unknown:
@@ -274,7 +148,7 @@ def _add(group: argparse._ArgumentGroup, declaration: Input) -> None:
     """Add the flag of an input: on and off, repeatable, or with one value."""
     flag, kind = flag_of(declaration.name), declaration.field.name
     given: dict[str, Any] = {"dest": declaration.name, "help": _help(declaration.name), "default": None}
-    if kind == "true or false":
+    if kind == ON_OFF:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **given)
     elif kind == "thresholds":
         group.add_argument(flag, action="append", metavar="LINE", **given)
@@ -295,23 +169,6 @@ def _add_init(parser: _Parser) -> None:
     add("--path", default="", metavar="PATH", help="The file to write. Default: the system's own.")
 
 
-def _asker(environ: Mapping[str, str]) -> Callable[[str, Sequence[str]], str] | None:
-    """Return the function that asks a person; None where nobody can answer."""
-    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()) or environ.get("CI"):
-        return None
-
-    def ask(question: str, answers: Sequence[str]) -> str:
-        print(question)  # noqa: T201
-        for number, answer in enumerate(answers, 1):
-            print(f"  {number}  {answer}")  # noqa: T201
-        while True:
-            chosen = input("Number: ").strip()
-            if chosen.isdecimal() and 1 <= int(chosen) <= len(answers):
-                return answers[int(chosen) - 1]
-
-    return ask
-
-
 def _help(name: str) -> str:
     """Return the description of an input, with flags in place of inputs, and its default."""
     declaration = next(one for one in declared() if one.name == name)
@@ -325,10 +182,10 @@ def _help(name: str) -> str:
 
     text = re.sub(r"`([^`]+)`", shown, declaration.description)
     default = declaration.default
-    if default and not default.startswith("${{") and declaration.field.name != "true or false":
+    if declaration.field.name == ON_OFF:
+        default = {"true": flag_of(name), "false": _off(flag_of(name))}.get(default, "")
+    if default and not default.startswith("${{"):
         text += f" Default: {default}."
-    elif declaration.field.name == "true or false":
-        text += f" Default: {flag_of(name) if default == 'true' else flag_of(name).replace('--', '--no-', 1)}."
     return text.replace("%", "%%")
 
 
@@ -377,107 +234,16 @@ def _about(command: str, unknown: Sequence[str], flags: Sequence[str]) -> str:
 
 def _forms(declaration: Input) -> tuple[str, ...]:
     flag = flag_of(declaration.name)
-    return (flag, flag.replace("--", "--no-", 1)) if declaration.field.name == "true or false" else (flag,)
+    return (flag, _off(flag)) if declaration.field.name == ON_OFF else (flag,)
+
+
+def _off(flag: str) -> str:
+    return flag.replace("--", "--no-", 1)
 
 
 def _meant(word: str, words: Sequence[str] | Mapping[str, str]) -> str:
     close = get_close_matches(word, list(words), n=1)
     return f"; did you mean {close[0]}?" if close else "."
-
-
-def _environment(options: argparse.Namespace, environ: Mapping[str, str], stderr: TextIO) -> dict[str, str]:
-    """Return the environment of the step: flags, what the environment has, and the file. Raises UsageError."""
-    flags = {
-        f"INPUT_{name.upper()}": _written(value)
-        for name, value in vars(options).items()
-        if name in {declaration.name for declaration in declared()} and value is not None
-    }
-    merged = {**environ, **flags}
-    if options.command in ALL_MODES:
-        merged["INPUT_MODE"] = options.command
-    if options.key_file:
-        merged[KEY_VARIABLE] = _key_in(Path(options.key_file))
-        merged.pop("INPUT_API_KEY", None)
-    if getattr(options, "open", False) and not merged.get("INPUT_HTML_PATH"):
-        raise UsageError(f"{options.command}: --open needs --html-path, the report to open.")
-    path = merged.pop("INPUT_CONFIG_PATH", "").strip()
-    try:
-        texts = _config(path)
-    except UsageError as error:
-        if options.command != "post":
-            raise
-        _say(stderr, f"{PROGRAM}: {error} The file is ignored: what was left must end.\n")
-        texts = {}
-    return beside_file(merged, texts, defaults_count=True)
-
-
-def _written(value: object) -> str:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case list():
-            return "\n".join(value)
-    return str(value)
-
-
-def _key_in(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST_KEY + 1).decode()
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"the file of --key-file cannot be read: {getattr(error, 'strerror', '') or 'it is no text'}."
-        ) from None
-    if len(text) > LARGEST_KEY:
-        raise UsageError("the file of --key-file is too long for a key.")
-    return text.strip()
-
-
-def _config(path: str) -> dict[str, str]:
-    """Return what the configuration file sets: the one that is named, else the usual one, if there is any."""
-    for name in [path] if path else [NAME, PYPROJECT]:
-        try:
-            texts = read_config(_contents(name, is_named=bool(path)), name, is_named=bool(path))
-        except FileNotFoundError as error:
-            if path or Path(name).is_symlink():
-                raise UsageError(f"the file {name} cannot be read: {error.strerror}.") from None
-            continue
-        except OSError as error:
-            raise UsageError(f"the file {name} cannot be read: {error.strerror}.") from None
-        except ValueError as problem:
-            raise UsageError(f"{name} {problem}") from None
-        if texts or name == NAME:
-            return texts
-    return {}
-
-
-def _contents(name: str, *, is_named: bool) -> bytes:
-    """Return the contents of a configuration file; none of a usual pyproject.toml that does not name us.
-
-    A file that is only come across must be a regular one: reading a pipe may never end. Raises OSError, ValueError.
-    """
-    flags = 0 if is_named else os.O_NONBLOCK
-    with open(name, "rb", opener=lambda path, own: os.open(path, own | flags)) as file:
-        if not (is_named or stat.S_ISREG(os.fstat(file.fileno()).st_mode)):
-            raise ValueError("must be a regular file.")
-        contents = file.read(LARGEST + 1)
-    is_ours = is_named or name == NAME or len(contents) > LARGEST or NAMED.search(contents)
-    return contents if is_ours else b""
-
-
-def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
-    """Show the step against the sandbox, which only an extra of the package brings: the image has none."""
-    if not all(map(find_spec, ("coval_demo", "fastapi", "uvicorn"))):
-        _say(stderr, f"{PROGRAM}: demo needs a local sandbox; install it with: pip install '{PROGRAM}[demo]'\n")
-        return USAGE_ERROR
-    code: int = import_module("coval_demo").main(arguments)
-    return code
-
-
-def _open(report: Path) -> None:
-    import webbrowser
-
-    webbrowser.open(report.absolute().as_uri())
 
 
 def _sentence(words: str) -> str:

@@ -1,0 +1,169 @@
+"""The program `coval-gate`: its process, and what each command does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from coval_gate.base.clock import SystemClock
+from coval_gate.cli.environment import environment_of
+from coval_gate.cli.flags import PROGRAM, UsageError, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import TextIO
+
+    from coval_gate.base.clock import Clock
+    from coval_gate.base.runtime import Runtime
+
+USAGE_ERROR: Final = 2
+KILLED: Final = 130
+PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
+# The live line hid the cursor.
+PARTING: Final = b"\x1b[?25h\nLeft before the run was cancelled. `coval-gate post` in this directory cancels it.\n"
+
+
+class TerminalClock(SystemClock):
+    """The machine's clock. The first Ctrl-C ends the run, as a closed terminal does; a second one leaves at once."""
+
+    def listen(self) -> None:
+        super().listen()
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(signal.SIGHUP, self._note)
+
+    def _note(self, *signalled: object) -> None:
+        if self._signalled and signal.SIGINT in signalled and sys.stdout and sys.stdout.isatty():
+            with suppress(OSError):
+                os.write(sys.stdout.fileno(), PARTING)
+            os._exit(KILLED)
+        super()._note(*signalled)
+
+
+def command() -> NoReturn:
+    """Run the program."""
+    clock = TerminalClock()
+    clock.listen()
+    sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
+    code = main(sys.argv[1:], os.environ, sys.stdout, sys.stderr, clock)
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)
+    if "coval_gate.base.runtime" not in sys.modules:  # nothing ran
+        sys.exit(code)
+    from coval_gate.base.runtime import leave
+
+    leave(code)
+
+
+def _usable(stream: TextIO | None) -> TextIO:
+    """Return a stream that takes any text; one that leads nowhere if the shell closed it."""
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - as long as the process
+    stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[attr-defined]
+    return stream
+
+
+def _say(stream: TextIO, text: str) -> None:
+    with suppress(OSError, ValueError):
+        stream.write(text)
+
+
+def _flush(stream: TextIO) -> None:
+    """Flush a stream. A closed pipe or a full disk must not change the exit code, which is the verdict's."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # the interpreter flushes it again
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO, clock: Clock) -> int:
+    """Run a command, and return its exit code."""
+    if arguments[:1] == ["demo"]:
+        return _demo(arguments[1:], stderr)
+    try:
+        options = parse(arguments)
+        if isinstance(options, str):
+            _say(stdout, options)
+            return 0
+        environ = environment_of(options, environ, lambda text: _say(stderr, f"{PROGRAM}: {text}\n"))
+    except UsageError as error:
+        _say(stderr, f"{PROGRAM}: {error}\n")
+        return USAGE_ERROR
+    from coval_gate.base.runtime import Runtime  # brings requests, which a help does not need
+
+    runtime = Runtime(environ=environ, stdout=stdout, clock=clock)
+    if options.command == "init":
+        from coval_gate.init.command import Options, init
+
+        return init(runtime, Options(**{name: getattr(options, name) for name in Options._fields}), _asker(environ))
+    if options.command == "post":
+        return _post(runtime)
+    from coval_gate.main import run_step
+
+    report = run_step(runtime)
+    written = report.files.get("html_path")  # another file at this path may be anyone's
+    if written and getattr(options, "open", False):
+        _open(Path(written))
+    return report.exit_code
+
+
+def _post(runtime: Runtime) -> int:
+    """End what killed commands left. One that was only just told to end may still end its runs itself."""
+    from coval_gate.base.clock import Interrupted
+    from coval_gate.ci.plain import PlainHost, left_behind, others_run
+    from coval_gate.ci.systems import system_in
+    from coval_gate.config.inputs import key_in
+    from coval_gate.post import post
+
+    clock, workspace = runtime.clock, PlainHost.workspace
+    until = clock.now() + PATIENCE
+    try:
+        while others_run(workspace) and clock.now() < until:
+            clock.sleep(PAUSE)
+    except Interrupted:
+        return KILLED
+    if others_run(workspace):
+        _say(runtime.stdout, "Another command still runs in this directory. Its runs are left alone.\n")
+    code = post(runtime)
+    is_local = system_in(runtime.environ) is None  # on a CI system, this must not fail the job
+    if is_local and left_behind(workspace, key_in(runtime.environ)):
+        _say(runtime.stdout, "Something is left: see above. `coval-gate post` tries again.\n")
+        return USAGE_ERROR
+    return code
+
+
+def _asker(environ: Mapping[str, str]) -> Callable[[str, Sequence[str]], str] | None:
+    """Return the function that asks a person; None if there is no one to answer."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()) or environ.get("CI"):
+        return None
+
+    def ask(question: str, answers: Sequence[str]) -> str:
+        choices = "".join(f"  {number}  {answer}\n" for number, answer in enumerate(answers, 1))
+        _say(sys.stdout, f"{question}\n{choices}")
+        while True:
+            chosen = input("Number: ").strip()
+            if chosen.isdecimal() and 1 <= int(chosen) <= len(answers):
+                return answers[int(chosen) - 1]
+
+    return ask
+
+
+def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
+    """Show the step against the sandbox, which only an extra of the package brings: the image has none."""
+    if not all(map(find_spec, ("coval_demo", "fastapi", "uvicorn"))):
+        _say(stderr, f"{PROGRAM}: demo needs a local sandbox; install it with: pip install '{PROGRAM}[demo]'\n")
+        return USAGE_ERROR
+    code: int = import_module("coval_demo").main(arguments)
+    return code
+
+
+def _open(report: Path) -> None:
+    import webbrowser
+
+    webbrowser.open(report.absolute().as_uri())

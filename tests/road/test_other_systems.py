@@ -1,0 +1,83 @@
+"""Nights and pull requests on other CI systems: what a later run sees of the earlier ones, by their variables."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_sandbox.world import World
+from unit.test_systems import JOBS, LATER, OF_PULL_REQUESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from coval_sandbox.server import Server
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+OFF = dict.fromkeys(("GITHUB_ACTIONS", "CI"), "")
+NIGHTS = 3
+NUMBERS = {  # the variable in which each system counts its runs
+    "GitLab": "CI_PIPELINE_ID",
+    "Bitbucket": "BITBUCKET_BUILD_NUMBER",
+    "CircleCI": "CIRCLE_PIPELINE_ID",
+    "Buildkite": "BUILDKITE_BUILD_NUMBER",
+    "Jenkins": "BUILD_NUMBER",
+    "Azure Pipelines": "BUILD_BUILDID",
+}
+COMPARED = {"baseline": "branch:main", "thresholds": "Latency: avg <= baseline * 1.5"}
+
+
+@pytest.fixture
+def run_job(
+    run_step: RunStep, clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """Return the function that runs a job of a system in the same world, and returns its log."""
+    world = World(clock.time)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+
+    def run(name: str, others: dict[str, str] | None = None, *, pull_request: bool = False, **inputs: Any) -> str:
+        branch, instead = JOBS[name]
+        env = OFF | branch | (instead if pull_request else {}) | (others or {}) | {"CI_PROJECT_DIR": str(tmp_path)}
+        result, _ = run_step(env=env, bare=True, world=world, **inputs)
+        return result.log
+
+    return run
+
+
+def output(log: str, name: str) -> str:
+    """Return an output, which the log of a plain host ends with."""
+    (value,) = re.findall(rf"^{name}=(.*)$", log, re.MULTILINE)
+    return str(value)
+
+
+@pytest.mark.parametrize("name", OF_PULL_REQUESTS)
+def test_pull_request_is_compared_with_the_last_night_and_is_none_itself(
+    name: str, run_job: Callable[..., str]
+) -> None:
+    nights = [output(run_job(name, {NUMBERS[name]: f"{70 + night}"}, **COMPARED), "run_id") for night in range(NIGHTS)]
+    assert len(set(nights)) == NIGHTS
+    # A pull request may have the number of a night of another job, as on Jenkins.
+    changed = run_job(
+        name, {NUMBERS[name]: f"{70 + NIGHTS - 1}" if name == "Jenkins" else "80"}, pull_request=True, **COMPARED
+    )
+    assert output(changed, "baseline_run_id") == nights[-1]
+    last = run_job(name, {NUMBERS[name]: "90"}, **COMPARED)
+    assert output(last, "baseline_run_id") == nights[-1]
+
+
+@pytest.mark.parametrize("name", OF_PULL_REQUESTS)
+def test_newer_commit_supersedes_and_a_rerun_continues(name: str, run_job: Callable[..., str]) -> None:
+    again, later = LATER[name]
+    first = run_job(name, pull_request=True, mode="launch")
+    rerun = run_job(name, again, pull_request=True, mode="launch") if again else first
+    assert output(rerun, "run_id") == output(first, "run_id")
+    newer = run_job(name, later, pull_request=True, supersede="true")
+    assert f"Cancelled run {output(first, 'run_id')}: superseded by this run." in newer
+    assert output(newer, "run_id") != output(first, "run_id")
+    assert output(newer, "verdict") == "passed"
