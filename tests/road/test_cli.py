@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -520,6 +524,38 @@ class TestProcess:
                 process.send_signal(number)
                 assert process.wait(10) == 130
         assert [record.status(time.time()) for record in world.runs] == ["CANCELLED"]
+
+    @pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x04", 0), (b"2\n", 0)], ids=["C-c", "C-d", "number"])
+    def test_question_of_init_takes_every_answer(self, key: bytes, code: int) -> None:
+        """Ctrl-C ends the command, and writes nothing; Ctrl-D leaves a marked place."""
+        ids = ["--persona", "Patient caller", "--test-set", "passing1"]
+        with Server(World(time.time)) as server:
+            environ = {"COVAL_API_KEY": KEY, "INPUT_API_BASE_URL": server.url, "TERM": "xterm"}
+            parent, child = pty.openpty()
+            with subprocess.Popen(
+                [*self.COMMAND, "init", "--system", "github", *ids],
+                env=self.environ() | environ,
+                stdin=child,
+                stdout=child,
+                stderr=child,
+                start_new_session=True,
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is a signal
+            ) as process:
+                os.close(child)
+                shown = b""
+                while not shown.endswith(b"Number: "):
+                    shown += os.read(parent, 4096)
+                os.write(parent, key)
+                with suppress(OSError):  # the terminal is closed
+                    while rest := os.read(parent, 4096):
+                        shown += rest
+                assert process.wait(10) == code, shown
+            os.close(parent)
+        assert b"Traceback" not in shown
+        written = Path(".github/workflows/voice-gate.yml")
+        assert written.exists() == (code == 0)
+        if code == 0:
+            assert ("TODO" in written.read_text()) == (key == b"\x04")
 
     def test_nohup_outlives_its_terminal(self) -> None:
         old = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from coval_gate.base.clock import SystemClock
+from coval_gate.base.clock import Interrupted, SystemClock
+from coval_gate.base.text import one_line
 from coval_gate.cli.environment import environment_of
 from coval_gate.cli.flags import PROGRAM, UsageError, parse
 
@@ -101,7 +102,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     if options.command == "init":
         from coval_gate.init.command import Options, init
 
-        return init(runtime, Options(**{name: getattr(options, name) for name in Options._fields}), _asker(environ))
+        chosen = Options(**{name: getattr(options, name) for name in Options._fields})
+        try:
+            return init(runtime, chosen, _asker(environ))
+        except (Interrupted, KeyboardInterrupt):
+            return KILLED
     if options.command == "post":
         return _post(runtime)
     from coval_gate.main import run_step
@@ -115,7 +120,6 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
 
 def _post(runtime: Runtime) -> int:
     """End what killed commands left. One that was only just told to end may still end its runs itself."""
-    from coval_gate.base.clock import Interrupted
     from coval_gate.ci.plain import PlainHost, left_behind, others_run
     from coval_gate.ci.systems import system_in
     from coval_gate.config.inputs import key_in
@@ -144,12 +148,19 @@ def _asker(environ: Mapping[str, str]) -> Callable[[str, Sequence[str]], str] | 
         return None
 
     def ask(question: str, answers: Sequence[str]) -> str:
-        choices = "".join(f"  {number}  {answer}\n" for number, answer in enumerate(answers, 1))
+        choices = "".join(f"  {number}  {one_line(answer)}\n" for number, answer in enumerate(answers, 1))
         _say(sys.stdout, f"{question}\n{choices}")
-        while True:
-            chosen = input("Number: ").strip()
-            if chosen.isdecimal() and 1 <= int(chosen) <= len(answers):
-                return answers[int(chosen) - 1]
+        noted = signal.signal(signal.SIGINT, signal.default_int_handler)  # a note would not end the question
+        try:
+            while True:
+                chosen = input("Number: ").strip()
+                if chosen.isascii() and chosen.isdecimal() and 1 <= int(chosen[:9]) <= len(answers):
+                    return answers[int(chosen) - 1]
+        except EOFError:  # Ctrl-D: no answer
+            _say(sys.stdout, "\n")
+            return ""
+        finally:
+            signal.signal(signal.SIGINT, noted)
 
     return ask
 
