@@ -235,6 +235,16 @@ def test_later_pipeline_updates_the_note_of_the_first(job: Job, gitlab: FakeGitL
     assert "6666666" in first.body
 
 
+def test_pipelines_that_are_named_after_their_commit_share_a_note(job: Job) -> None:
+    config = {"CI_CONFIG_PATH": ".gitlab-ci.yml"}
+    for title in ("Add a tool", "Mend the tool", "Mend it again"):
+        assert job.run(config | {"CI_PIPELINE_NAME": f"Merge request: {title}"}, comment="always") == 0
+    (note,) = job.notes
+    assert "Mend it again" in note
+    assert job.run({"CI_CONFIG_PATH": "nightly.yml"}, comment="always") == 0
+    assert len(job.notes) == 2, "another workflow has a note of its own"
+
+
 def test_note_of_another_author_is_left_alone(job: Job, gitlab: FakeGitLab) -> None:
     """Anybody may write the marker. A note that the token cannot change must not hide the gate's own."""
     job.run(**PAGES)

@@ -61,6 +61,7 @@ class Context(NamedTuple):
     actor: str = ""  # the user who started this attempt
     workflow: str = ""
     workflow_file: str = ""  # its path in the repository; several workflows may share a name
+    lasting_workflow: str = ""  # identifies the workflow where its name may be another one in each of its runs
     job: str = ""
     matrix: Matrix = NO_MATRIX  # distinguishes jobs of one name; the runner has no variable for it
     step: str = ""

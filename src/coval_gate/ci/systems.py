@@ -228,6 +228,7 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
         actor=first(system.actor),
         workflow=workflow,
         workflow_file=first(system.file) or workflow or system.name,
+        lasting_workflow=first(system.file),
         job=first(system.job),
         step="/".join(all_of(system.step)),
         instance="/".join(all_of(system.instance)),

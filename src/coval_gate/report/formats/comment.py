@@ -57,5 +57,6 @@ def identity(report: Report) -> str:
     only = report.legs[0] if len(report.legs) == 1 else None  # what several legs evaluate is in the inputs
     evaluated = [*what_ran(report, only).values(), *mutations]
     matrix = [context.matrix.digest] if context.matrix else []
-    key = json.dumps([context.workflow, context.job, context.step, evaluated, *matrix])
+    workflow = context.lasting_workflow or context.workflow
+    key = json.dumps([workflow, context.job, context.step, evaluated, *matrix])
     return hashlib.sha256(key.encode()).hexdigest()[:24]
