@@ -277,6 +277,22 @@ def test_misuse_is_an_error_and_sends_nothing(
     assert server.requests_seen == []
 
 
+@pytest.mark.parametrize("arguments", [["run", "--treshold", "a"], ["wait"], ["run", "--config-path", "none.toml"]])
+def test_misuse_leaves_no_verdict_of_another_step_to_later_jobs(command: Command, arguments: list[str]) -> None:
+    report = Path("coval-gate.env")
+    report.write_text("PASSED=true\nVERDICT=passed\n", encoding="utf-8")
+    code, log, _ = command(*arguments, GITLAB_CI="true")
+    assert (code, log) == (2, "")
+    assert {"PASSED=false", "VERDICT=error"} <= {*report.read_text(encoding="utf-8").split()}
+
+
+def test_misuse_of_a_command_without_outputs_leaves_those_of_the_step(command: Command) -> None:
+    report = Path("coval-gate.env")
+    report.write_text("PASSED=true\n", encoding="utf-8")
+    assert command("post", "--threshold", "a", GITLAB_CI="true")[0] == 2
+    assert report.read_text(encoding="utf-8") == "PASSED=true\n"
+
+
 def test_key_may_be_in_a_file(command: Command) -> None:
     Path("key").write_text(f"{KEY}\n", encoding="utf-8")
     assert command("run", *FLAGS, "--key-file", "key", COVAL_API_KEY="")[0] == 0

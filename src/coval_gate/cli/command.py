@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
 
 USAGE_ERROR: Final = 2
+WITHOUT_OUTPUTS: Final = ("", "post", "init")  # the commands
 KILLED: Final = 130
 PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
 # The live line hid the cursor.
@@ -95,6 +96,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         environ = environment_of(options, environ, lambda text: _say(stderr, f"{PROGRAM}: {text}\n"))
     except UsageError as error:
         _say(stderr, f"{PROGRAM}: {error}\n")
+        if next(iter(arguments), "") not in WITHOUT_OUTPUTS:
+            _leave_no_verdict(environ, stdout, clock)
         return USAGE_ERROR
     from coval_gate.base.runtime import Runtime  # brings requests, which a help does not need
 
@@ -116,6 +119,21 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     if written and getattr(options, "open", False):
         _open(Path(written))
     return report.exit_code
+
+
+def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) -> None:
+    """Replace the outputs of an earlier step, which later jobs would take for this one's."""
+    from coval_gate.ci.systems import system_in
+
+    if system_in(environ) is None:
+        return
+    from coval_gate.base.errors import GateError
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.ci.detect import detect_host
+    from coval_gate.report.formats.outputs import unfinished
+
+    with suppress(GateError):
+        detect_host(Runtime(environ=environ, stdout=stdout, clock=clock)).set_outputs(unfinished())
 
 
 def _post(runtime: Runtime) -> int:
