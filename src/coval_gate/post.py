@@ -14,13 +14,14 @@ from coval_gate.base.errors import CovalError, RunnerError
 from coval_gate.base.schedule import run
 from coval_gate.base.times import POST_LOCATING, Times
 from coval_gate.ci.host import with_run_metadata, with_unknown_commit
-from coval_gate.config.inputs import key_in, parse_inputs, token_in
+from coval_gate.config.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.flow.cancel import finish_trials
 from coval_gate.flow.opening import add_file
 from coval_gate.flow.progress import Progress
 from coval_gate.judge.judgement import UNFINISHED
+from coval_gate.publish.pages import STATE, with_owed
 from coval_gate.report.model import Report
-from coval_gate.runs.legs import LEGS
+from coval_gate.runs.legs import LEGS, MODE
 from coval_gate.runs.tags import provenance_of
 
 if TYPE_CHECKING:
@@ -46,9 +47,11 @@ def finish(progress: Progress) -> Procedure[None]:
     environ = progress.runtime.environ
     host.take_over()
     saved = host.read_state(LEGS)
-    progress.inputs, _ = parse_inputs(environ)
+    inputs, _ = parse_inputs(environ)
+    mode = host.read_state(MODE)  # that of a command is not in its variables
+    inputs = with_owed(inputs._replace(mode=mode if mode in ALL_MODES else inputs.mode), host.read_state(STATE))
+    progress.inputs = inputs
     progress.restore(saved)
-    inputs = progress.inputs
     left = [trial for trial in progress.trials if trial.needs_post_step]
     # Without any state, the main step never began, or the runner passes none to post steps, as act does.
     is_open = bool(saved) and progress.publisher.pages.is_open(inputs, host.context())

@@ -406,6 +406,27 @@ def test_post_ends_the_run_and_the_status_of_a_killed_step(job: Job, gitlab: Fak
     assert job.post(test_set_id="slow0001", **PAGES) == ""
 
 
+def test_post_ends_the_status_that_only_the_command_line_asked_for(job: Job, gitlab: FakeGitLab) -> None:
+    job.clock.at(30, kill)
+    with pytest.raises(Killed):
+        job.run(test_set_id="slow0001", commit_status="Coval")
+    job.post()
+    assert gitlab.history == [RUNNING, KILLED]
+
+
+def test_post_reports_no_killed_wait_on_the_commit_of_its_own_job(job: Job, gitlab: FakeGitLab) -> None:
+    """The step is killed before it knows the commit, and the post step has none of its command line."""
+    assert job.run(mode="launch") == 0
+    run_id = job.dotenv["RUN_ID"]
+    triggered = {name: "" for name in job.environ if name.startswith("CI_MERGE_REQUEST")} | {"CI_COMMIT_SHA": "f" * 40}
+    gitlab.commits.add("f" * 40)
+    job.clock.at(job.clock.now() + 0.5, kill)
+    with pytest.raises(Killed), Server(job.world, faults=["GET /runs/* -> 503"]) as server:
+        job.run(triggered, mode="wait", run_id=run_id, commit_status="Coval", api_base_url=server.url)
+    job.post(triggered, commit_status="Coval")  # a variable of the job, as the mode is not
+    assert gitlab.statuses == {}
+
+
 def test_launched_run_is_judged_by_a_triggered_pipeline(job: Job, gitlab: FakeGitLab) -> None:
     """The later pipeline is of the default branch, and reports on the merge request of the run."""
     assert job.run(mode="launch", **PAGES) == 0

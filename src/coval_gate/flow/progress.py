@@ -17,7 +17,7 @@ from coval_gate.ci.host import LEGS as LEG_COUNT
 from coval_gate.config.inputs import MOST_LEGS, parse_inputs
 from coval_gate.coval.client import connect
 from coval_gate.publish.publisher import Publisher
-from coval_gate.runs.legs import LEGS, Leg, Session, Trial, read_state, write_state
+from coval_gate.runs.legs import LEGS, MODE, Leg, Session, Trial, read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,7 +145,7 @@ class Progress:
         leftovers = [trial for leg in self.all_legs for trial in leg.leftovers.values()]
         state = write_state(trial for trial in (*self.trials, *leftovers) if trial.needs_post_step)
         if state != self._saved:
-            self.host.save_state({LEGS: state})
+            self.host.save_state({LEGS: state, MODE: self.inputs.mode})
             self._saved = state
 
     def restore(self, saved: str) -> None:

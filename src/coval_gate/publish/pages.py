@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.base.errors import HostError, RunnerError
 from coval_gate.base.text import in_words, json_in
 from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, PageText, tolerant
+from coval_gate.config.checks import OF_COMMIT
 from coval_gate.config.inputs import Problem
 from coval_gate.report.formats import Surface, formats
 
@@ -236,6 +237,16 @@ def read_saved(text: str) -> dict[str, dict[str, Any]]:
     saved = json_in(text)
     entries = [item for item in saved if isinstance(item, dict)] if isinstance(saved, list) else []
     return {entry["input"]: entry for entry in entries if isinstance(entry.get("input"), str)}
+
+
+def with_owed(inputs: Inputs, text: str) -> Inputs:
+    """Return the post step's inputs with the pages that the main step owes: its command line may have named them."""
+    named: dict[str, Any] = {}
+    for name, entry in read_saved(text).items():
+        owed = read_owed(entry.get("owed"))
+        if name in OF_COMMIT and owed and not getattr(inputs, name):
+            named[name] = owed.name
+    return inputs._replace(**named)
 
 
 def read_owed(saved: Any) -> PageText | None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Cancellation, Outcome, Run
 
 LEGS: Final = "legs"  # the name of the state
+MODE: Final = "mode"  # likewise, of the main step's mode
 LONGEST_NAME: Final = 60  # characters of a leg's name before its lines
 
 
