@@ -189,6 +189,33 @@ def test_rejected_key_is_told_once(run_init: Callable[..., Result], golden: Call
     assert (result.code, len(result.requests)) == (0, 1)
 
 
+def test_key_is_not_blamed_for_a_coval_that_does_not_respond(run_init: Callable[..., Result]) -> None:
+    result = run_init(faults=["GET /* -> 503"])
+    assert result.code == 0
+    assert "rejected" not in result.log + result.workflow
+    assert "TODO: its id; Coval did not list agents" in result.workflow
+    result = run_init(CHOSEN._replace(path="other.yml"), env={"INPUT_API_BASE_URL": "http://127.0.0.1:1"})
+    assert "a guess: Coval did not respond" in result.files["other.yml"]
+
+
+def test_one_list_that_cannot_be_read_leaves_the_others(run_init: Callable[..., Result]) -> None:
+    result = run_init(faults=['GET /agents -> json {"agents": 7}'])
+    inputs = inputs_of(result.workflow)
+    assert (inputs["agent_id"], inputs["persona_id"], inputs["test_set_id"]) == ("", PERSONA_ID, "unchang1")
+
+
+def test_name_may_be_beyond_the_first_page(run_init: Callable[..., Result]) -> None:
+    """Coval lists only a part of the agents to `init`, which then does not claim that there are no others."""
+    agents = [{"id": f"agent{number:017}", "display_name": f"Agent {number}"} for number in range(100)]
+    result = run_init(
+        CHOSEN._replace(agent="Agent 700"), faults=[f"GET /agents -> json {json.dumps({'agents': agents})}"]
+    )
+    assert (result.code, result.files) == (2, {})
+    assert result.log.splitlines()[1:] == [
+        'Error: --agent names none of the first 100 agents of Coval: "Agent 700". If it is another one, give its id.'
+    ]
+
+
 def test_without_key_there_is_a_workflow_to_fill_in(
     run_init: Callable[..., Result], golden: Callable[..., None]
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.base.errors import CovalError, GateError, InputError, Rejected
+from coval_gate.base.errors import CovalError, GateError, InputError, Rejected, Unavailable
 from coval_gate.base.schedule import run
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import in_words, most_similar, one_line, plural, quoted
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DONE, USAGE = 0, 2  # exit codes
 LONGEST: Final = 60.0  # s for all calls
+LONGEST_LIST: Final = LONGEST / 3  # s for the list of one kind, so that one that fails leaves time for the others
 MOST_SHOWN: Final = 20  # candidates in the file
 TODO: Final = "TODO:"
 
@@ -158,16 +159,17 @@ def _look_up(
     try:
         choices, refusal = [], None
         for kind, text in wanted.items():
-            listed = refusal or run(_listed(client, kind, until), runtime.clock)
+            by = min(runtime.clock.now() + LONGEST_LIST, until)
+            listed = refusal or run(_listed(client, kind, by), runtime.clock)
             if isinstance(listed, CovalError):
                 if not refusal:
                     log(f"{listed.what} {listed.advice}".strip())
-                refusal = listed if _is_of_key(listed) else None
+                refusal = listed if _is_of_all(listed) else None
                 choices.append(unlisted(kind, text, listed))
             else:
                 choices.append(choose(kind, listed, text, ask))
         last = (
-            LastRuns(reason="the API key was rejected")
+            LastRuns(reason=_refusal_text(refusal))
             if refusal
             else run(last_runs(client, choices, until), runtime.clock)
         )
@@ -183,9 +185,17 @@ def _listed(client: Client, kind: Kind, until: float) -> Procedure[tuple[Listed,
         return error
 
 
-def _is_of_key(error: CovalError) -> bool:
+def _is_of_all(error: CovalError) -> bool:
     """Return whether every other call would fail, too: the key is rejected, or Coval cannot be reached."""
-    return not isinstance(error, Rejected) or error.status == REJECTED
+    return _is_of_key(error) or (isinstance(error, Unavailable) and not error.arrived)
+
+
+def _is_of_key(error: CovalError) -> bool:
+    return isinstance(error, Rejected) and error.status == REJECTED
+
+
+def _refusal_text(error: CovalError) -> str:
+    return "the API key was rejected" if _is_of_key(error) else "Coval did not respond"
 
 
 def _choice_text(choice: Choice) -> str:

@@ -137,6 +137,9 @@ def _matching(listed: Sequence[Listed], wanted: str) -> list[Listed]:
 
 
 def _nothing_text(kind: Kind, listed: Sequence[Listed], wanted: str) -> str:
+    if len(listed) >= MOST_LISTED:  # a similar name would be a guess
+        first = f"the first {MOST_LISTED} {kind.noun}s of Coval"
+        return f"names none of {first}: {quoted(wanted)}. If it is another one, give its id."
     names = [one.name for one in listed if one.name]
     similar = most_similar(wanted, names)
     hint = f"did you mean {quoted(similar)}?" if similar else f"Coval lists {len(listed)}."
