@@ -69,6 +69,17 @@ def test_unescaped_examples_are_active(text: str) -> None:
     assert "$" in text or not harmless or ">y<" not in cell
 
 
+@pytest.mark.parametrize("text", ["See !12", "acme/voice!12", "&12", "%12", '%"Release 1"', "%v1.2"])
+def test_references_of_gitlab_are_escaped(text: str) -> None:
+    """GitLab links them, and tells the other merge request, epic or milestone that it was mentioned."""
+    assert not re.search(r"(?:[!%]|&amp;)[\w\"]", escape(text))
+    assert escape(text).replace("\u200b", "").replace("&amp;", "&") == text
+
+
+def test_plain_percentages_and_exclamations_stay() -> None:
+    assert escape("Great! 95% of R&D, 5 % more!") == "Great! 95% of R&amp;D, 5 % more!"
+
+
 def test_mentions_and_issue_numbers_are_escaped() -> None:
     assert escape("@mona #12") == "@\u200bmona #\u200b12"
 

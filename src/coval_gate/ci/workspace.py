@@ -44,11 +44,7 @@ class Workspace:
 
         Raises ValueError with the end of a sentence about the input.
         """
-        parts = self._parts(path, example="reports/junit.xml")
-        if any(part.lower() == GIT for part in parts):
-            raise ValueError(
-                f"must not be a file of git's, such as a hook, which git runs; got {quoted('/'.join(parts))}."
-            )
+        parts = self._parts_to_write(path)
         try:
             with self._opened(parts, FILE) as (_, is_new):
                 pass
@@ -114,7 +110,7 @@ class Workspace:
 
         Raises ValueError as `prepare` does.
         """
-        parts = self._parts(path, example="reports/junit.xml")
+        parts = self._parts_to_write(path)
         try:
             with self._opened(parts, FILE | os.O_EXCL) as (file, _), os.fdopen(os.dup(file), "wb") as stream:
                 stream.write(text.encode("utf-8", "replace"))
@@ -168,6 +164,14 @@ class Workspace:
                 *parents, name = path.split("/")[:-1]
                 with self._directory(parents, create=False) as parent:
                     os.rmdir(name, dir_fd=parent)
+
+    def _parts_to_write(self, path: str) -> list[str]:
+        parts = self._parts(path, example="reports/junit.xml")
+        if any(part.lower() == GIT for part in parts):
+            raise ValueError(
+                f"must not be a file of git's, such as a hook, which git runs; got {quoted('/'.join(parts))}."
+            )
+        return parts
 
     def _parts(self, path: str, *, example: str) -> list[str]:
         relative = PurePath(path)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 ACTIVE: Final = re.compile(r"[\\`*~\[\]|$]|(?<![^\W_])_|_(?![^\W_])")
 HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 # GitHub acts on these in the rendered text, where backslashes and entities are gone: mentions, issue numbers, bare
-# URLs, emoji codes. A zero-width space in the middle keeps them text.
-LINKED: Final = re.compile(r"[@#]|:(?=//|[a-z0-9_+-]+:)|www(?=\.)|GH-(?=\d)", re.IGNORECASE)
+# URLs, emoji codes. GitLab does so on !12 (a merge request), &12 (an epic) and %1 (a milestone, also by name), too.
+# A zero-width space in the middle keeps them text.
+LINKED: Final = re.compile(r"[@#]|:(?=//|[a-z0-9_+-]+:)|www(?=\.)|GH-(?=\d)|[!&](?=\d)|%(?=[\w\"])", re.IGNORECASE)
 # At the start of a line, these begin a list, or are a rule, the underline of a heading, or a table's second row.
 BLOCK: Final = re.compile(r"(?:[-+*]|\d+[.)])(?=\s|$)|[-=:\s]+$")
 LONGEST_FENCE: Final = 40  # backticks; GitHub's parser looks for no more than 80
