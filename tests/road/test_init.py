@@ -323,7 +323,9 @@ def test_existing_file_is_not_overwritten(run_init: Callable[..., Result]) -> No
     assert list(result.files) == ["ci/gate.yml"]
 
 
-@pytest.mark.parametrize("path", ["../gate.yml", "/etc/gate.yml", "out/gate.yml", ".github", ".git/hooks/pre-push", ".GIT/x"])
+@pytest.mark.parametrize(
+    "path", ["../gate.yml", "/etc/gate.yml", "out/gate.yml", ".github", ".git/hooks/pre-push", ".GIT/x"]
+)
 def test_path_leads_out_of_no_repository(path: str, run_init: Callable[..., Result], tmp_path: Path) -> None:
     (tmp_path / "out").symlink_to(tmp_path.parent)
     (tmp_path / ".github").mkdir()
