@@ -86,7 +86,8 @@ class LegInputs(NamedTuple):
     """A leg of the suite: its name, the `line` of the file where it begins, and the step's inputs with its own.
 
     `places`: where the file sets them, by input: the line, and the leg or the defaults. `later`: the inputs by which a
-    later step must judge the run, because the file has some, and this step only launches; else None.
+    later step must judge the run, because the file has some, and this step only launches; else None. `gates`: the file
+    sets inputs of the gate other than thresholds.
     """
 
     name: str
@@ -94,6 +95,7 @@ class LegInputs(NamedTuple):
     inputs: Inputs
     places: Mapping[str, tuple[int, str]]
     later: Inputs | None = None
+    gates: bool = False
 
 
 def _thresholds(written: str) -> tuple[Threshold, ...]:
