@@ -41,11 +41,8 @@ def main(argv: list[str] | None = None) -> int:
         with _server(world, faults, options) as server:
             _say(f"Coval sandbox on {server.url} (speed {options.speed:g}, seed {options.seed})")
             if not options.quiet:
-                _say(f"\n{guide.guide(server.url, world, strict=options.strict)}")
-            if options.relay:
-                _say(guide.relay(server.relay_ca))
-            if not options.quiet:
-                _say("Ctrl-C stops the sandbox.")
+                relay = f"{guide.relay(server.relay_ca)}\n" if options.relay else ""
+                _say(f"\n{guide.guide(server.url, world, strict=options.strict)}\n{relay}Ctrl-C stops the sandbox.")
             signal.sigwait(STOP)
     except OSError as error:
         parser.error(_failure(options, error))

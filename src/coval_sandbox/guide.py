@@ -142,9 +142,9 @@ The same as a secret and variables of a repository:
 def relay(certificate: Path) -> str:
     """Return how a process that answers callers trusts the relay."""
     return f"""\
-A process can answer the callers of {catalogue.OWN_BUILD_ID}. For it to trust the sandbox's relay:
+A process of yours can answer the callers of agent {catalogue.OWN_BUILD_ID}. To make it trust the relay, set
   SSL_CERT_FILE={certificate}
-A good answer contains a tone of {GOOD_TONE:g} Hz; {PAGE} explains the judges.
+A good answer contains a tone of {GOOD_TONE:g} Hz. {PAGE} explains the judges.
 """
 
 

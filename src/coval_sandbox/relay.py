@@ -63,11 +63,11 @@ class Relay:
         return f"wss://{self._address[0]}:{self.port}"
 
     def start(self) -> None:
-        """Accept connections. Raises OSError if the port is taken."""
+        """Accept connections. Raises OSError if the port is taken, or the certificate cannot be written."""
+        context = _tls(self._address[0], self._certificate)
         listener = socket.create_server(self._address)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = listener.getsockname()[1]
-        context = _tls(self._address[0], self._certificate)
         self._thread = Thread(
             target=lambda: asyncio.run(self._serve(listener, context)), name="coval-relay", daemon=True
         )

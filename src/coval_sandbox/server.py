@@ -102,6 +102,7 @@ class Server:
 
         if self._relay_ca is None:
             self._relay_ca = Path(stack.enter_context(TemporaryDirectory(prefix="coval-sandbox-"))) / "relay-ca.pem"
+        self._relay_ca = self._relay_ca.absolute()
         relay = Relay(self.world, self._address[0], self._relay_port, self._relay_ca)
         relay.start()
         stack.callback(relay.stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import time
 from contextlib import AsyncExitStack
@@ -223,6 +224,43 @@ def ssl_of_others() -> str:
 async def opened(url: str, **options: Any) -> None:
     async with websockets.connect(url, **options):
         pass
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (b"123", "PCM16 audio must have an even number of bytes"),
+        ('{"type": "hello"}', 'expected an audio_ack, got {"type": "hello"}'),
+        ('{"type": "audio_ack"}', "received_bytes must be a whole number, got None"),
+        ("hello", "Expecting value"),
+    ],
+)
+def test_invalid_message_ends_call(attached: Attached, message: bytes | str, reason: str) -> None:
+    simulation_id = attached.started()
+    offer = attached.offer(simulation_id)
+
+    received: list[Any] = []
+
+    async def read_all(connection: Any) -> None:
+        async for shown in connection:
+            received.append(shown)  # noqa: PERF401 - it ends with an error
+
+    async def send_and_read() -> None:
+        headers = {"Authorization": f"Bearer {offer['token']}"}
+        async with websockets.connect(offer["wss_url"], additional_headers=headers) as connection:
+            await connection.send(message)
+            with pytest.raises(exceptions.ConnectionClosedError, match="1011"):
+                await read_all(connection)
+
+    asyncio.run(send_and_read())
+    assert json.loads(received[0])["type"] == "session_ready"
+    error = json.loads(received[-1])
+    assert error["type"] == "error"
+    assert error["message"].startswith(reason)
+    status, shown = attached.simulation(simulation_id)
+    assert status == "FAILED"
+    assert shown is not None
+    assert shown.startswith(f"The agent sent an invalid message: {reason}")
 
 
 @faults("OFFER * #1 -> lost 5")
