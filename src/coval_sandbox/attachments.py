@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import catalogue
 from .attached_plan import Session, attached_plan
-from .clock import ManualClock, SpeedClock
+from .clock import SpeedClock
 from .faults import FaultScript
 from .ids import rng, short_id
 from .judges import judged
@@ -187,8 +187,8 @@ class Attachments:
         offers[-1] = offers[-1]._replace(is_used=True, replaced=math.inf)
         first = self._waiting[record.run_id].first.simulations[planned.number]
         length = first.end - first.start if math.isfinite(first.end) else math.inf
-        if isinstance(self._clock, ManualClock) and math.isfinite(length):
-            length = 0.0  # a call would not move the clock
+        if not isinstance(self._clock, SpeedClock) and math.isfinite(length):
+            length = 0.0  # real time does not move the clock
         self._change(record, simulation_id, Session(self._clock() - record.create_time))
         return Call(simulation_id, max(SHORTEST_CALL, length / self._speed))
 
