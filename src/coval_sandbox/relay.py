@@ -204,8 +204,9 @@ class _Conversation:
             await asyncio.wait_for(self._all_heard(), LATE_ACKNOWLEDGEMENT)
         self._end(None)
         if self._action is None:
-            await self._control({"type": "session_end"})
-        await self._connection.close(int(self._action.amount) if self._action else NORMAL)
+            await self._farewell({"type": "session_end"}, NORMAL)
+        else:
+            await self._connection.close(int(self._action.amount))
 
     @property
     def _breaks_off(self) -> bool:
@@ -226,8 +227,14 @@ class _Conversation:
 
     async def _fail(self, message: str) -> None:
         with suppress(ConnectionClosed):
-            await self._control({"type": "error", "message": message})
-            await self._connection.close(INTERNAL_ERROR)
+            await self._farewell({"type": "error", "message": message}, INTERNAL_ERROR)
+
+    async def _farewell(self, message: dict[str, Any], code: int) -> None:
+        """Send the last frame, and let the agent close: one that still acknowledges audio could miss it otherwise."""
+        await self._control(message)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._connection.wait_closed(), CLOSING)
+        await self._connection.close(code)
 
     async def _wait_for_end_of_run(self) -> None:
         while self._is_on():
