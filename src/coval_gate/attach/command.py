@@ -32,6 +32,7 @@ from coval_gate.runs.retag import hides_tags, retag, with_room
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from coval_gate.base.clock import Clock
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Host
@@ -134,8 +135,9 @@ def _work(
         _check(options, runtime.environ)
         worker = _start(host, runtime, options, limits, inputs, keeper)
         workers.append(worker)
-        yield from _load(worker, keeper, options, host)
-        return (yield from _answer(host, runtime, options.run, limits, inputs, keeper, worker)), None
+        deadline = runtime.clock.now() + inputs.max_wait_time
+        yield from _load(worker, keeper, options, host, runtime.clock, deadline)
+        return (yield from _answer(host, runtime, options.run, limits, inputs, keeper, worker, deadline)), None
     except (InputError, UnusableError) as error:
         return USAGE, error
     except GateError as error:
@@ -200,9 +202,11 @@ def _start(
         raise RunnerError("No process", f"The worker's process cannot start: {error.strerror}.") from None
 
 
-def _load(worker: WorkerProcess, keeper: RecordKeeper, options: Options, host: Host) -> Procedure[None]:
+def _load(
+    worker: WorkerProcess, keeper: RecordKeeper, options: Options, host: Host, clock: Clock, deadline: float
+) -> Procedure[None]:
     """Wait until the worker has loaded the handler. Raises UnusableError."""
-    while True:
+    while clock.now() < deadline:
         is_running = worker.is_running
         for event in worker.events():
             if event.what == "ready":
@@ -218,6 +222,11 @@ def _load(worker: WorkerProcess, keeper: RecordKeeper, options: Options, host: H
             )
         keeper.write_if_due()
         yield Wait(TICK)
+    raise UnusableError(
+        "Handler not usable",
+        f"The import of {options.handler or SDK} did not end within max_wait_time.",
+        advice=f"See {WORKER_LOG}: a module must not wait for anything while it is imported.",
+    )
 
 
 def _answer(
@@ -228,12 +237,12 @@ def _answer(
     inputs: Inputs,
     keeper: RecordKeeper,
     worker: WorkerProcess,
+    deadline: float,
 ) -> Procedure[int]:
     """Answer the simulations until the run is over, and return the exit code. Raises GateError."""
     clock = runtime.clock
-    deadline = clock.now() + inputs.max_wait_time
     client = connect(inputs, runtime, host.log)
-    times = Times.of_step(clock.now(), inputs.max_wait_time)
+    times = Times.of_step(clock.now(), deadline - clock.now())
     session = Session(client, host, clock, runtime.randomness, inputs, deadline, times)
     try:
         yield from Follower(session, run_id, keeper, worker, limits).follow()

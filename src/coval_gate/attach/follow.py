@@ -64,8 +64,8 @@ class Follower:
     def follow(self) -> Procedure[None]:
         """Attach to every simulation until the run is over, and every process has ended. Raises GateError."""
         all_or_first_error((yield from together([self._poll(), self._listen()], self._session.clock)))
-        self._show(is_over=True)
         yield from self._settle()
+        self._show(is_over=True)
         if self._error:
             raise self._error
 

@@ -90,6 +90,9 @@ class WorkerProcess:
                     os.killpg(group, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
+        self._reader.join(1.0)
+        if self._process.stdout and not self._reader.is_alive():
+            self._process.stdout.close()
 
     def _send(self, line: bytes) -> None:
         with suppress(OSError, ValueError):  # it has ended, which its events show

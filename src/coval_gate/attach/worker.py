@@ -14,7 +14,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
+from mmap import mmap
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 TICK: Final = 0.2  # s between two looks at the clock
 LEAVING: Final = 1.5  # s for all processes to end once the input has ended
 READ: Final = 65536  # bytes
-MASK: Final = b"***"
 
 
 @dataclass
@@ -175,6 +174,7 @@ def main() -> None:
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)  # the user's code may print
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     first = b""
     while not first.endswith(b"\n"):
         byte = os.read(orders, 1)  # not more: the rest belongs to the loop
@@ -193,13 +193,12 @@ def main() -> None:
 
 def _load(setup: Setup) -> Handler:
     """Import what every process needs, so that they share it. Raises Unusable."""
-    if find_spec("coval_agent_sdk") is None:
-        raise Unusable("coval-agent-sdk is not installed.")
+    handler = handler_of(setup)
     try:
         import coval_agent_sdk  # noqa: F401
     except Exception as error:  # noqa: BLE001 - of an incomplete installation
         raise Unusable(f"coval-agent-sdk cannot be imported: {cause_of(error)}.") from None
-    return handler_of(setup)
+    return handler
 
 
 def _result_of(child: _Child, code: int) -> Result:
@@ -230,14 +229,11 @@ def _signal(child: _Child, number: int) -> None:
 def _redact(log: str, key: str) -> None:
     """Take the API key out of a log, where the user's code may have written it."""
     secret = key.encode()
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # an empty file has no memory
         file = os.open(log, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(file, "r+b") as stream:
-            text = stream.read()
-            if secret in text:
-                stream.seek(0)
-                stream.truncate()
-                stream.write(text.replace(secret, MASK))
+        with os.fdopen(file, "r+b") as stream, mmap(stream.fileno(), 0) as text:
+            while (place := text.find(secret)) >= 0:
+                text[place : place + len(secret)] = b"*" * len(secret)
 
 
 if __name__ == "__main__":

@@ -112,8 +112,8 @@ class Workspace:
             raise _not_written(path, error) from None
 
     def locate(self, path: str) -> str:
-        """Return the path of a file in the workspace for another process that has this one's working directory."""
-        return os.path.join(self._root, path)  # noqa: PTH118 - of a text
+        """Return the absolute path of a file in the workspace, for another process."""
+        return os.path.abspath(os.path.join(self._root, path))  # noqa: PTH100, PTH118 - follows no links
 
     def exists(self, path: str) -> bool:
         """Return whether there is a file, a directory or a link at `path`."""

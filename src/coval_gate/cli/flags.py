@@ -42,7 +42,7 @@ READABLE: Final = "other programs can read arguments"
 KEY_ADVICE: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file, because {READABLE}"
 WIDTH: Final = 100  # characters of the help
 ATTACH_USAGE: Final = (
-    f"{PROGRAM} attach MODULE:HANDLER --run RUN [FLAG ...]\n       {PROGRAM} attach --run RUN [FLAG ...] -- COMMAND ..."
+    f"{PROGRAM} attach [FLAG ...] --run RUN MODULE:HANDLER\n       {PROGRAM} attach [FLAG ...] --run RUN -- COMMAND ..."
 )
 ATTACH_CODES: Final = (
     "Exit codes: 0 every simulation was answered, 1 some were not, 2 the command cannot begin, 130 ended by a signal. "
@@ -200,9 +200,9 @@ def _add_attach(parser: _Parser) -> None:
         nargs="?",
         default="",
         metavar="MODULE:HANDLER",
-        help="An async function that takes a connection of Coval's Agent SDK: agent:answer is `answer` in agent.py. "
-        "Or, after --, a command for each simulation: it reads the caller's audio on standard input and writes the "
-        "agent's to standard output (PCM, 16 bit, mono, 16 kHz), with the simulation's id in COVAL_SIMULATION_ID.",
+        help="An async function that takes a connection of Coval's Agent SDK: agent:answer is the function answer in "
+        "agent.py. Or, after --, a command for each simulation: it reads the caller's audio on standard input and "
+        "writes the agent's to standard output (PCM, 16 bit, mono, 16 kHz). COVAL_SIMULATION_ID names the simulation.",
     )
     group.add_argument("--run", metavar="RUN", help="The id of the run whose simulations to answer.")
 
