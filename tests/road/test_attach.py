@@ -15,6 +15,7 @@ import sys
 import time
 from contextlib import chdir, suppress
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -24,7 +25,12 @@ from coval_gate.attach.messages import Limits
 from coval_gate.attach.record import RecordKeeper
 from coval_gate.base.clock import SystemClock
 from coval_gate.model.attachment import Attachment, AttachRecord, as_json, path_of, read_record
+from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
+from coval_sandbox.clock import SpeedClock
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
 from fake_relay import FRAME, RUN_ID, Caller, FakeRelay
+from selection import some_of
 from support import KEY, runtime
 
 if TYPE_CHECKING:
@@ -307,6 +313,44 @@ def test_record_of_a_dead_process_is_continued(tmp_path: Path) -> None:
     assert fake.tags == ["mine"]
 
 
+def test_simulation_is_answered_once_it_begins(tmp_path: Path) -> None:
+    """A module that starts a thread is imported anew in each process, because a fork has no threads."""
+    (tmp_path / "threaded.py").write_text(
+        "import threading, time\nfrom agent import answer\n"
+        "threading.Thread(target=time.sleep, args=[600], daemon=True).start()\n"
+        "print('threads', threading.active_count())\n"
+    )
+    late = Caller("late1", status="PENDING", relay="PENDING")
+    with FakeRelay(tmp_path, [late]) as fake:
+
+        def begin() -> None:
+            wait_for(lambda: "late1" in (record_in(tmp_path).simulations if outcomes_in(tmp_path) else {}))
+            late.status, late.relay = "IN PROGRESS", "READY"
+
+        beginning = Thread(target=begin)
+        beginning.start()
+        result = run_attach(fake, tmp_path, Options(RUN_ID, "threaded:answer"))
+        beginning.join()
+    assert result.outcomes() == {"late1": "answered"}
+    assert "threads" in result.log_of("late1")
+
+
+@pytest.mark.long
+def test_run_of_the_sandbox_is_answered_with_the_whole_client(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(AGENT)
+    with Server(World(SpeedClock(2)), relay=True) as server:
+        body = {"agent_id": OWN_BUILD_ID, "persona_id": PERSONA_ID, "test_set_id": "passing1"}
+        server.world.launch(body | {"options": {"concurrency": 3, "sub_sample_size": 3}})
+        run_id = server.world.runs[-1].run_id
+        environ = {"COVAL_API_KEY": KEY, "INPUT_API_BASE_URL": server.url, "SSL_CERT_FILE": str(server.relay_ca)}
+        log = io.StringIO()
+        with chdir(tmp_path):
+            given = runtime(SystemClock(), environ=environ, stdout=log)
+            code = attach(given, Options(run_id, "agent:answer"))
+    assert code == 0, log.getvalue()
+    assert "3 of 3 simulations answered." in log.getvalue()
+
+
 def test_second_command_for_the_run_is_refused(tmp_path: Path) -> None:
     with FakeRelay(tmp_path, [Caller("a1")]) as fake, chdir(tmp_path):
         given = runtime(SystemClock(), environ=environ_of(fake, tmp_path))
@@ -366,6 +410,7 @@ def test_run_that_cannot_be_read_is_no_success(tmp_path: Path) -> None:
     assert "404" in missing.record.problem
 
 
+@pytest.mark.long
 def test_time_limit_ends_the_processes(tmp_path: Path) -> None:
     with FakeRelay(tmp_path, [Caller("a1", seconds=60)]) as fake:
         result = run_attach(fake, tmp_path, INPUT_MAX_WAIT_TIME="3")
@@ -390,7 +435,7 @@ def begun(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
                 process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", some_of([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
 def test_signal_ends_everything_in_time(begun: subprocess.Popen[str], tmp_path: Path, number: int) -> None:
     pids = alive(tmp_path)
     began = time.monotonic()

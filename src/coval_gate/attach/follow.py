@@ -169,7 +169,7 @@ class Follower:
 
     def _end(self, event: Event) -> None:
         id_, outcome, error = event.simulation, event.outcome, event.error
-        if id_ in self._keeper.earlier and outcome == "refused":
+        if id_ in self._keeper.earlier and outcome in ("refused", "missed"):
             outcome, error = "lost", f"The process that was attached is gone. {error}"
         self._keeper.set(id_, outcome=outcome, error=error)
         if outcome in BAD:

@@ -34,8 +34,11 @@ class Unusable(Exception):
 
 def form_problem(name: str) -> str:
     """Return why a text does not name a handler; empty if it does."""
-    if NAMED.fullmatch(name):
+    match = NAMED.fullmatch(name)
+    if match and not match["module"].endswith(".py"):
         return ""
+    if match:
+        return f"the handler must be MODULE:HANDLER, such as {EXAMPLE}, without .py; got {quoted(name)}."
     return f"the handler must be MODULE:HANDLER, such as {EXAMPLE}; got {quoted(name)}."
 
 

@@ -118,7 +118,9 @@ class Worker:
                 if now - child.terminated_at >= limits.killing:
                     _signal(child, signal.SIGKILL)
                 continue
-            is_late = child.over_at is not None and (not child.attached or now - child.over_at >= limits.over)
+            # Without a conversation, it only has to notice that it gets none.
+            patience = limits.over if child.attached else limits.killing
+            is_late = child.over_at is not None and now - child.over_at >= patience
             lingers = child.ended_at is not None and now - child.ended_at >= limits.killing + limits.handler
             if is_late or lingers:
                 child.terminated_at = now

@@ -29,7 +29,9 @@ WITHOUT_OUTPUTS: Final = ("", "post", "init", "attach")  # the commands
 KILLED: Final = 130
 PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
 # The live line hid the cursor.
-PARTING: Final = b"\x1b[?25h\nLeft before the run was cancelled. `coval-gate post` in this directory cancels it.\n"
+PARTING: Final = (
+    b"\x1b[?25h\nLeft before everything had ended. `coval-gate post` in this directory ends what is left.\n"
+)
 
 
 class TerminalClock(SystemClock):
