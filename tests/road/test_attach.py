@@ -386,6 +386,20 @@ def test_mistake_is_told_before_anything_else(
     assert fake.requests == []
 
 
+def test_record_is_where_the_step_of_the_job_looks(tmp_path: Path) -> None:
+    """Modules are those of the working directory, which may be a part of GitHub's workspace."""
+    part = tmp_path / "part"
+    part.mkdir()
+    (part / "agent.py").write_text("def answer(connection): ...")
+    log = io.StringIO()
+    environ = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(tmp_path), "COVAL_API_KEY": KEY}
+    with chdir(part):
+        code = attach(runtime(SystemClock(), environ=environ, stdout=log), Options(RUN_ID, "agent:answer"), SHORT)
+    assert code == 2
+    assert "::error title=Handler not usable::agent:answer is not async." in log.getvalue()
+    assert record_in(tmp_path).problem.startswith("agent:answer is not async. Write: async def answer(connection):")
+
+
 def test_module_that_fails_shows_its_traceback(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("print('begin')\nimport no_such_package\n")
     with FakeRelay(tmp_path, [Caller("a1")]) as fake:

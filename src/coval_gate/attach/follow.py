@@ -56,16 +56,19 @@ class Follower:
         self._simulations: Mapping[str, Simulation] = {}
         self._begun = session.clock.now()
         self._told_at = float("-inf")
-        self._told = ""
+        self._told = self._shown = ""  # the last line of progress in the log, and on a terminal
+        self._is_live = False
         self._seen_over: set[str] = set()
         self._polled_at: float | None = None  # when the last look at the run was over
         self._error: GateError | None = None
 
     def follow(self) -> Procedure[None]:
         """Attach to every simulation until the run is over, and every process has ended. Raises GateError."""
-        all_or_first_error((yield from together([self._poll(), self._listen()], self._session.clock)))
-        yield from self._settle()
-        self._show(is_over=True)
+        try:
+            all_or_first_error((yield from together([self._poll(), self._listen()], self._session.clock)))
+            yield from self._settle()
+        finally:
+            self._show(is_over=True)
         if self._error:
             raise self._error
 
@@ -213,11 +216,12 @@ class Follower:
 
     def _show(self, *, is_over: bool = False) -> None:
         """Show how far the run is: a live line on a terminal; in a log, news now and then."""
-        now = self._session.clock.now()
-        line = self._line()
-        is_news = line != self._told and (is_over or now - self._told_at >= NEWS)
+        now, line = self._session.clock.now(), self._line()
         seconds = now - self._begun
-        if self._session.host.progress("", seconds, line, is_over=is_over) or not is_news:
+        if line != self._shown or is_over:
+            self._shown = line
+            self._is_live = self._session.host.progress("", seconds, line, is_over=is_over)
+        if self._is_live or line == self._told or not (is_over or now - self._told_at >= NEWS):
             return
         self._told, self._told_at = line, now
         self._session.log(f"{stopwatch(seconds):>7}  {line}")

@@ -143,8 +143,9 @@ def _redirect(log: str) -> None:
         os.dup2(file, number)
         os.close(file)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-    faulthandler.enable()
+        with suppress(AttributeError):  # the user's code may have replaced it
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    faulthandler.enable(file=2)
 
 
 async def _attach(setup: Setup, handler: Handler, simulation: str, reporter: _Reporter, watchdog: _Watchdog) -> None:

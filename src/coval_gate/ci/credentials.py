@@ -32,7 +32,7 @@ WITHHELD: Final = re.compile(
     r"|ACTIONS_.*"  # of GitHub's runner: the tokens for caches, artifacts and OpenID Connect
     r"|INPUT_.*"  # of a step, with its token
     r"|GITHUB_(?:ENV|PATH|OUTPUT|STATE|STEP_SUMMARY)"  # files by which a step acts on later ones
-    r"|CI_JOB_JWT.*|CI_REPOSITORY_URL|CI_REGISTRY_USER|PRIVATE_TOKEN"  # the URL contains a token
+    r"|CI_JOB_JWT.*|CI_REPOSITORY_URL|PRIVATE_TOKEN"  # the URL contains a token
     r"|COVAL_API_KEY"
 )
 
