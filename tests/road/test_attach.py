@@ -287,6 +287,51 @@ def test_command_answers_each_simulation(tmp_path: Path) -> None:
     assert result.record.handler == "sh agent.sh"
 
 
+@pytest.mark.parametrize(
+    ("script", "outcome", "heard"),
+    [
+        ("exec sleep 600", "answered", False),  # neither reads nor speaks
+        ("trap '' TERM; cat; sleep 600", "answered", True),  # does not end
+        ("head -c 3201 /dev/zero", "ended_early", True),  # speaks, and goes
+        ("exec >&-; exec sleep 600", "answered", False),  # cannot speak any more
+        ("kill -SEGV $$", "crashed", False),
+    ],
+)
+def test_command_may_do_as_it_likes(tmp_path: Path, script: str, outcome: str, heard: bool) -> None:
+    (tmp_path / "agent.sh").write_text(f'echo $$ > "pid-$COVAL_SIMULATION_ID"; {script}')
+    caller = Caller("a1", seconds=0.5)
+    with FakeRelay(tmp_path, [caller]) as fake:
+        result = run_attach(fake, tmp_path, Options(RUN_ID, command=("sh", "agent.sh")))
+    assert result.outcomes() == {"a1": outcome}, result.record.simulations["a1"].error
+    assert bool(caller.heard) == heard
+    assert len(caller.heard) % 2 == 0
+
+
+@pytest.mark.long
+def test_conversation_survives_an_outage_of_the_api(tmp_path: Path) -> None:
+    caller = Caller("good1", seconds=2)
+    with FakeRelay(tmp_path, [caller]) as fake:
+        respond = fake.respond
+
+        def fail(method: str, path: str, body: object) -> tuple[int, dict[str, object]]:
+            is_outage = caller.connections and not caller.is_over and not path.endswith("/good1")
+            return (503, {"error": "down"}) if is_outage else respond(method, path, body)
+
+        fake.respond = fail  # type: ignore[method-assign]
+        result = run_attach(fake, tmp_path)
+    assert result.outcomes() == {"good1": "answered"}
+    assert "503" in result.log
+
+
+def test_what_a_module_starts_ends_with_the_command(tmp_path: Path) -> None:
+    (tmp_path / "starter.py").write_text(
+        "import subprocess\nfrom pathlib import Path\nfrom agent import answer\n"
+        "Path('pid-helper').write_text(str(subprocess.Popen(['sleep', '600']).pid))\n"
+    )
+    with FakeRelay(tmp_path, [Caller("good1")]) as fake:
+        assert run_attach(fake, tmp_path, Options(RUN_ID, "starter:answer")).code == 0
+
+
 def test_record_of_a_dead_process_is_continued(tmp_path: Path) -> None:
     earlier = {
         "kept1": Attachment("crashed", "KeyError: 1"),

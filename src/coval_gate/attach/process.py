@@ -84,8 +84,7 @@ class WorkerProcess:
         self.stop()
         self.events()
         if self.is_running:
-            self._process.kill()
-            for group in self._groups.values():
+            for group in (self._process.pid, *self._groups.values()):
                 with suppress(OSError):
                     os.killpg(group, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from mmap import mmap
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from coval_gate.attach.bridge import signal_name
 from coval_gate.attach.handler import Unusable, cause_of
@@ -238,7 +238,14 @@ def _redact(log: str, key: str) -> None:
                 text[place : place + len(secret)] = b"*" * len(secret)
 
 
+def _leave() -> NoReturn:
+    """End the process, and what the user's modules started on import. Their threads cannot hold it up."""
+    if os.getpgrp() == os.getpid():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(0, signal.SIGTERM)
+    os._exit(0)
+
+
 if __name__ == "__main__":
     main()
-    # Threads of the user's modules must not hold up the end.
-    os._exit(0)
+    _leave()
