@@ -34,7 +34,7 @@ demo: setup  ## run the action against the local sandbox; INPUTS=--help tells ho
 	@$(BIN)/python -m coval_demo
 
 sandbox: setup  ## serve the local sandbox until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
-	@$(BIN)/python -m coval_sandbox --history --port $(PORT) --speed $(SPEED) $(OPTIONS)
+	@$(BIN)/python -m coval_sandbox --history --relay --relay-ca $(VENV)/sandbox-ca.pem --port $(PORT) --speed $(SPEED) $(OPTIONS)
 
 test: setup  ## run the tests that need neither Docker nor Chromium
 	$(BIN)/python -m pytest -m 'not e2e and not browser and not long' --numprocesses auto --dist worksteal $(PYTEST_ARGS)

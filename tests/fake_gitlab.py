@@ -1,5 +1,7 @@
 """A fake GitLab server: merge requests, notes and commit statuses of one project, with faults.
 
+Every request that reaches it, and every response of its own, is checked against `gitlab_contract`; faults are not.
+
 Sources: GitLab's REST API documentation (Notes, Commits, Merge requests), `CreateCommitStatusService` for what a state
 may follow, and `Ci::HasStatus` for the transitions.
 """
@@ -17,9 +19,12 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from coval_sandbox.server import SeenRequest
 from fake_github import Fault, Response
+from gitlab_contract import call_of, request_problems, response_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from gitlab_contract import Problem
 
 TOKEN = "glpat-the-token-of-the-project"
 REPORTER_TOKEN = "glpat-may-write-notes-only"
@@ -29,38 +34,74 @@ PROJECT = "7"
 FORK = "8"
 BASE = "/api/v4"
 LONGEST_BODY = 1_000_000  # characters of a note
-LONGEST = 255  # characters of a status's description, name and URL
-STATES = ("pending", "running", "success", "failed", "canceled")
 OPEN = ("pending", "running")
+EVENTS = {"pending": "enqueue", "running": "run", "skipped": "skip"}  # what a running status refuses
+SITE = "https://gitlab.example"
+TIME = "2026-01-01T00:00:00.000Z"
 HEADER = "private-token"
 
 
 @dataclass
 class Note:
-    """A note on a merge request. `is_system`: GitLab wrote it about an event."""
+    """A note on the merge request with this number. `is_system`: GitLab wrote it about an event."""
 
     id: int
     body: str
     author: str
+    number: int
     is_system: bool = False
 
     @property
     def json(self) -> dict[str, Any]:
-        return {"id": self.id, "body": self.body, "author": {"username": self.author}, "system": self.is_system}
+        return {
+            "id": self.id,
+            "type": None,
+            "body": self.body,
+            "author": _user(self.author),
+            "created_at": TIME,
+            "updated_at": TIME,
+            "system": self.is_system,
+            "noteable_id": 1000 + self.number,
+            "noteable_type": "MergeRequest",
+            "noteable_iid": self.number,
+            "project_id": int(PROJECT),
+            "resolvable": False,
+            "confidential": False,
+            "internal": False,
+            "imported": False,
+            "imported_from": "none",
+            "commands_changes": {},
+        }
 
 
 @dataclass
 class MergeRequest:
     """A merge request, its head, and its notes."""
 
+    number: int
     sha: str
     notes: list[Note] = field(default_factory=list)
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return {
+            "id": 1000 + self.number,
+            "iid": self.number,
+            "project_id": int(PROJECT),
+            "title": "Add a tool",
+            "state": "opened",
+            "source_branch": "tool",
+            "target_branch": "main",
+            "sha": self.sha,
+            "web_url": f"{SITE}/acme/voice-agent/-/merge_requests/{self.number}",
+        }
 
 
 class FakeGitLab:
     """Context manager that serves while it is open. `url` is the value for CI_API_V4_URL.
 
-    Tests may change the state.
+    Tests may change the state. Leaving it fails if a request or a response broke GitLab's contract; a test that means
+    to do so clears `violations`.
     """
 
     def __init__(self, *, faults: Iterable[str] = (), now: Callable[[], float] = time.time) -> None:
@@ -69,6 +110,7 @@ class FakeGitLab:
         self.history: list[tuple[str, str]] = []  # each state that a status took, with its description
         self.commits: set[str] = set()
         self.requests_seen: list[SeenRequest] = []
+        self.violations: list[str] = []
         self.faults = [Fault(line) for line in faults]
         self.now = now
         self.closing = Event()
@@ -86,39 +128,69 @@ class FakeGitLab:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        assert kind or not self.violations, self.violations
 
     def add_merge_request(self, number: int, sha: str) -> MergeRequest:
         """Open a merge request, whose head commit accepts statuses."""
-        self.merge_requests[number] = MergeRequest(sha)
+        self.merge_requests[number] = MergeRequest(number, sha)
         self.commits.add(sha)
         return self.merge_requests[number]
 
     def add_note(self, number: int, body: str, author: str, *, is_system: bool = False) -> Note:
         """Add a note of any author."""
-        note = Note(next(self._ids), body, author, is_system)
+        note = Note(next(self._ids), body, author, number, is_system)
         self.merge_requests[number].notes.append(note)
         return note
+
+    def add_status(self, sha: str, name: str, state: str, author: str = USERS[TOKEN]) -> dict[str, Any]:
+        """Add a status of any author."""
+        status = {
+            "id": next(self._ids),
+            "sha": sha,
+            "ref": "tool",
+            "status": state,
+            "name": name,
+            "target_url": None,
+            "description": None,
+            "created_at": TIME,
+            "started_at": None,
+            "finished_at": None,
+            "allow_failure": False,
+            "coverage": None,
+            "pipeline_id": 2201234567,
+            "author": _user(author),
+        }
+        self.statuses.setdefault(sha, []).append(status)
+        return status
 
     def respond_to(self, request: SeenRequest) -> Response | None:
         """Handle a request; return None to close the connection without a response."""
         with self.lock:
             self.requests_seen.append(request)
             path = request.path.removeprefix(BASE)
+            problems = request_problems(request.method, path, request.query, request.headers, request.json)
+            self._record("The request", request, path, problems)
             fault = next((planned for planned in self.faults if planned.applies_to(request.method, path)), None)
             if fault is None or fault.action == "drop-after":
-                response = self._perform(request, path)
+                response = self._perform(request, path, problems)
+                wrong = response_problems(request.method, path, response.status, response.body)
+                self._record(f"The response {response.status}", request, path, wrong)
                 return None if fault else response
         return self._fault(fault)
+
+    def _record(self, what: str, request: SeenRequest, path: str, problems: Iterable[Problem]) -> None:
+        self.violations += [f"{what} to {request.method} {path}: {problem}" for problem in problems]
 
     def _fault(self, fault: Fault) -> Response | None:
         match fault.action, fault.argument:
             case "secondary", seconds:
-                return _message(429, "429 Too Many Requests", {"retry-after": seconds})
+                told = {"error": "This endpoint has been requested too many times. Try again later."}
+                return Response(429, {"message": told}, {"retry-after": seconds})
             case "html", _:
                 return Response(200, "<html>Sign in</html>", {"content-type": "text/html"})
             case "json", text:
@@ -133,30 +205,33 @@ class FakeGitLab:
             case status, message:
                 return _message(int(status), message or f"{status} Something")
 
-    def _perform(self, request: SeenRequest, path: str) -> Response:
+    def _perform(self, request: SeenRequest, path: str, problems: list[Problem]) -> Response:
         token = request.headers.get(HEADER, "")
         if token not in USERS:
             return _message(401, "401 Unauthorized")
         if token == READ_ONLY_TOKEN and request.method != "GET":
             error = "The request requires higher privileges than provided by the access token."
             return Response(403, {"error": "insufficient_scope", "error_description": error, "scope": "api"})
+        wrong = [problem for problem in problems if not problem.of_model]
+        if wrong and call_of(request.method, path):
+            return Response(400, {"error": ", ".join(map(str, wrong))})
         match path.split("/")[1:]:
             case ["projects", project, *rest] if unquote(project) == PROJECT:
-                return self._route(request, rest, token)
+                return self._route(request, rest, token, problems)
             case _:
                 return _message(404, "404 Project Not Found")
 
-    def _route(self, request: SeenRequest, path: list[str], token: str) -> Response:
+    def _route(self, request: SeenRequest, path: list[str], token: str, problems: list[Problem]) -> Response:
         match request.method, path:
             case "GET", ["merge_requests", number] if merge_request := self._merge_request(number):
-                return Response(200, {"iid": int(number), "sha": merge_request.sha, "state": "opened"})
+                return Response(200, merge_request.json)
             case _, ["merge_requests", number, "notes", *rest] if merge_request := self._merge_request(number):
                 return self._route_notes(request, merge_request, rest, token)
             case "GET", ["repository", "commits", sha, "statuses"] if sha in self.commits:
                 name = request.query.get("name")
                 return self._page(request, [one for one in self._latest(sha) if name in (None, one["name"])])
             case "POST", ["statuses", sha]:
-                return self._set_status(sha, request.json, token)
+                return self._set_status(sha, request.json, token, problems)
             case _:
                 return _message(404, "404 Not Found")
 
@@ -171,8 +246,7 @@ class FakeGitLab:
             case "POST", []:
                 if problem := _bad_body(request.json.get("body")):
                     return problem
-                merge_request.notes.append(Note(next(self._ids), request.json["body"], user))
-                return Response(201, merge_request.notes[-1].json)
+                return Response(201, self.add_note(merge_request.number, request.json["body"], user).json)
             case "PUT", [id_] if note := next((one for one in merge_request.notes if str(one.id) == id_), None):
                 if note.author != user:
                     return _message(403, "403 Forbidden")
@@ -187,31 +261,32 @@ class FakeGitLab:
         return self.merge_requests.get(int(number)) if number.isdecimal() else None
 
     def _latest(self, sha: str) -> list[dict[str, Any]]:
-        return list({status["name"]: status for status in self.statuses.get(sha, [])}.values())
+        """Return the newest status of each name, by id."""
+        statuses = self.statuses.get(sha, [])
+        later = [{status["name"] for status in statuses[position:]} for position in range(1, len(statuses) + 1)]
+        return [status for status, names in zip(statuses, later, strict=True) if status["name"] not in names]
 
-    def _set_status(self, sha: str, given: dict[str, Any], token: str) -> Response:
+    def _set_status(self, sha: str, given: dict[str, Any], token: str, problems: list[Problem]) -> Response:
         """Set a status: change the one of this name that is open, or else add one."""
         if token == REPORTER_TOKEN:
             return _message(403, "403 Forbidden")
         if sha not in self.commits:
             return _message(404, "404 Commit Not Found")
-        state, name = given.get("state"), given.get("name", "default")
-        if state not in STATES:
-            return _message(400, "state does not have a valid value")
-        long = next((key for key in ("description", "target_url", "name") if len(given.get(key, "")) > LONGEST), "")
-        if long:
-            return Response(400, {"message": {long: [f"is too long (maximum is {LONGEST} characters)"]}})
+        if problems:
+            return Response(400, {"message": {problem.name: [problem.text] for problem in problems}})
+        state, name = given["state"], given.get("name") or given.get("context") or "default"
         before = next((one for one in reversed(self.statuses.get(sha, [])) if one["name"] == name), None)
         if before and before["status"] in OPEN:
-            if state == before["status"] or (state == "pending" and before["status"] == "running"):
-                event = "enqueue" if state == "pending" else "run"
+            event = EVENTS.get(state)
+            if event and (state == before["status"] or before["status"] == "running"):
                 reason = f'Status cannot transition via "{event}"'
-                return _message(400, f"Cannot transition status via :{event} from :{state} (Reason(s): {reason})")
+                told = f"Cannot transition status via :{event} from :{before['status']} (Reason(s): {reason})"
+                return _message(400, told)
         else:
-            before = {"id": next(self._ids), "sha": sha, "name": name}
-            self.statuses.setdefault(sha, []).append(before)
-        before |= {"status": state, "description": given.get("description"), "target_url": given.get("target_url")}
-        self.history.append((str(state), given.get("description", "")))
+            before = self.add_status(sha, name, state, USERS[token])
+        before["status"] = state
+        before |= {key: given[key] for key in ("target_url", "description", "coverage") if key in given}
+        self.history.append((state, given.get("description", "")))
         return Response(201, before)
 
     def _page(self, request: SeenRequest, entries: list[dict[str, Any]]) -> Response:
@@ -253,6 +328,11 @@ class _Connection(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
+
+
+def _user(name: str) -> dict[str, Any]:
+    id_ = 1 + sum(name.encode())
+    return {"id": id_, "username": name, "name": name, "state": "active", "web_url": f"{SITE}/{name}"}
 
 
 def _message(status: int, message: str, headers: dict[str, str] | None = None) -> Response:

@@ -132,6 +132,10 @@ def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement
 
 def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode launch."""
+    if progress.suite:
+        from coval_gate.flow.suite import warn_of_thresholds_left_behind
+
+        warn_of_thresholds_left_behind(progress)
     yield from _plan_sizes(session, progress)
     yield from _side_by_side(session, progress, progress.legs, _launch)
     yield from _side_by_side(
@@ -161,6 +165,10 @@ def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     yield from recognize_legs(session, progress)
     yield from _side_by_side(session, progress, progress.all_legs, _judge_given)
     warn_of_other_legs(session, progress)
+    if not progress.suite:
+        from coval_gate.flow.suite import warn_of_given_thresholds
+
+        warn_of_given_thresholds(progress)
     return _gravest(progress)
 
 

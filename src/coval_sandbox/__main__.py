@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from pathlib import Path
 
 from . import guide
 from .clock import SpeedClock
@@ -37,14 +38,35 @@ def main(argv: list[str] | None = None) -> int:
     # Block signals instead of handling them, so that an early one is not lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
     try:
-        with Server(world, faults=faults, host=options.host, port=options.port) as server:
+        with _server(world, faults, options) as server:
             _say(f"Coval sandbox on {server.url} (speed {options.speed:g}, seed {options.seed})")
             if not options.quiet:
-                _say(f"\n{guide.guide(server.url, world, strict=options.strict)}\nCtrl-C stops the sandbox.")
+                relay = f"{guide.relay(server.relay_ca)}\n" if options.relay else ""
+                _say(f"\n{guide.guide(server.url, world, strict=options.strict)}\n{relay}Ctrl-C stops the sandbox.")
             signal.sigwait(STOP)
     except OSError as error:
-        parser.error(f"cannot listen on {options.host}:{options.port}: {error.strerror}; choose another --port")
+        parser.error(_failure(options, error))
     return 0
+
+
+def _server(world: World, faults: FaultScript, options: argparse.Namespace) -> Server:
+    return Server(
+        world,
+        faults=faults,
+        host=options.host,
+        port=options.port,
+        relay=options.relay,
+        relay_port=options.relay_port,
+        relay_ca=options.relay_ca,
+    )
+
+
+def _failure(options: argparse.Namespace, error: OSError) -> str:
+    if error.filename is not None:
+        return f"cannot write {error.filename}: {error.strerror}; choose another --relay-ca"
+    ports = f"{options.port} or {options.relay_port}" if options.relay else f"{options.port}"
+    other = "--port or --relay-port" if options.relay else "--port"
+    return f"cannot listen on {options.host}:{ports}: {error.strerror}; choose another {other}"
 
 
 def _say(text: str) -> None:
@@ -70,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--scenario", choices=BY_NAME, metavar="NAME", help="scenario of every run, for all test sets")
     add("--quirk", action="append", default=[], metavar="NAME=VALUE", help="variant of the API; may be repeated")
     add("--fault", action="append", default=[], metavar="LINE", help="fault to inject; may be repeated")
+    add("--relay", action="store_true", help="let processes of yours answer callers, over a WebSocket with TLS")
+    add("--relay-port", type=int, default=0, help="the relay's port; 0, the default, takes any free one")
+    add("--relay-ca", type=Path, metavar="FILE", help="where to write the certificate that such a process must trust")
     add("--api-key", action="append", default=[], metavar="KEY", help=f"API key to accept besides {DEFAULT_KEY}")
     add("--quiet", action="store_true", help="show only the address")
     return parser

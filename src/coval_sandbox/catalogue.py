@@ -18,9 +18,11 @@ OutputType = Literal["float", "string", "set"]
 AGENT_ID = readable_id("agentFrontDesk", 1)
 PREVIEW_ID = readable_id("agentPreview", 2)
 SLOW_PREVIEW_ID = readable_id("agentSlowPreview", 3)
+OWN_BUILD_ID = readable_id("agentOwnBuild", 4)
 PERSONA_ID = readable_id("personaPatient", 1)
 IMPATIENT_PERSONA_ID = readable_id("personaHurried", 2)
-MODEL_TYPE = "MODEL_TYPE_VOICE"  # of all agents
+MODEL_TYPE = "MODEL_TYPE_VOICE"  # of agents that Coval calls
+SDK_MODEL_TYPE = "MODEL_TYPE_SDK_WEBSOCKET"  # of agents whose process connects to Coval
 FOUNDED = 1_750_000_000.0
 """The creation time of everything in the catalogue, in seconds since the epoch."""
 
@@ -92,7 +94,16 @@ BUILTIN_METRICS = tuple(
     Metric(readable_id("builtinInterrupts", number), "Interruptions", kind, "float", builtin=True)
     for number, kind in ((1, "METRIC_PAUSE_ANALYSIS"), (2, "METRIC_TRANSCRIPT_REGEX"))
 )
-METRICS = DEFAULT_METRICS + BUILTIN_METRICS
+SPEAKING_TIME = Metric(
+    readable_id("builtinSpeaking", 3),
+    "Speaking time",
+    "METRIC_SPEAKING_TIME_PERCENTAGE",
+    "float",
+    "Share of the conversation during which the agent spoke",
+    unit="%",
+    builtin=True,
+)
+METRICS = (*DEFAULT_METRICS, *BUILTIN_METRICS, SPEAKING_TIME)
 _METRICS_BY_ID = {metric.id: metric for metric in METRICS}
 
 
@@ -179,12 +190,24 @@ class Agent:
 
     name: str
     shift: float = 0.0
+    model_type: str = MODEL_TYPE
+
+    @property
+    def attaches(self) -> bool:
+        """Whether its simulations wait for a process that connects with the Agent SDK."""
+        return self.model_type == SDK_MODEL_TYPE
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The default metrics of its runs."""
+        return (*DEFAULT_METRICS, SPEAKING_TIME) if self.attaches else DEFAULT_METRICS
 
 
 AGENTS = {
     AGENT_ID: Agent("Front desk"),
     PREVIEW_ID: Agent("Front desk, preview"),
     SLOW_PREVIEW_ID: Agent("Front desk, slow preview", 1.2),
+    OWN_BUILD_ID: Agent("Front desk, own build", model_type=SDK_MODEL_TYPE),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from .catalogue import DEFAULT_METRICS, FOUNDED, MODEL_TYPE, agent_for
+from .catalogue import FOUNDED, agent_for
 from .edits import version_ulid
 from .ids import rng, ulid
 from .views import timestamp
@@ -128,13 +128,14 @@ def persona(persona: Persona) -> Json:
 
 def agent(agent_id: str, *, shows_metrics: bool) -> Json:
     """Return the JSON of an agent, as in GET. Its metrics are the default of its runs."""
+    agent = agent_for(agent_id)
     return {
         **_TIMES,
         "id": agent_id,
         "customer_agent_id": agent_id,
-        "display_name": agent_for(agent_id).name,
-        "model_type": MODEL_TYPE,
-        "metric_ids": [metric.id for metric in DEFAULT_METRICS] if shows_metrics else [],
+        "display_name": agent.name,
+        "model_type": agent.model_type,
+        "metric_ids": [metric.id for metric in agent.metrics] if shows_metrics else [],
         "test_set_ids": [],
     }
 

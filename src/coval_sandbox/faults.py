@@ -2,6 +2,9 @@
 
 A line is `METHOD PATH-GLOB [#n | #n-m | #n- | *] -> ACTION`, e.g. `GET /runs/* #2-3 -> reset-after`. Paths are relative
 to the base URL. Each line counts its own matches, from 1. A line without a count always applies.
+
+Two methods concern agents whose process connects: OFFER, an offer of the relay to a simulation, and RELAY, a connection
+with a valid token. Their path is `/simulations/ID`. The method `*` does not include them.
 """
 
 from __future__ import annotations
@@ -33,7 +36,23 @@ ACTIONS = {
     "damage SEED": "took effect, a part of the JSON is lost, empty or of another type",
     "huge BYTES": "took effect, 200 with a JSON body of this size",
 }
-"""The syntax and meaning of each action. A final `before` or `after` overrides whether the request takes effect."""
+"""The syntax and meaning of each action on a request. A final `before` or `after` overrides whether it takes effect."""
+
+OFFER_ACTIONS = {
+    "delay SECONDS": "the offer is ready this much later (sandbox time)",
+    "lost [SECONDS]": "the offer expires at once; a replacement follows after this long (sandbox time), or never",
+    "stale": "the offer is READY, but its token has expired",
+}
+"""The syntax and meaning of each action on an offer of the relay."""
+RELAY_ACTIONS = {
+    "refuse [STATUS]": "the relay refuses the connection (401); the token is not used up",
+    "error TEXT": "an error frame in the middle of the call",
+    "close CODE": "closes with this code in the middle of the call; 1000 and 1001: at its end, without session_end",
+    "drop": "the connection breaks in the middle of the call",
+}
+"""The syntax and meaning of each action on a connection to the relay."""
+ACTIONS_OF = {"OFFER": OFFER_ACTIONS, "RELAY": RELAY_ACTIONS}
+_UNSENT = frozenset({1004, 1005, 1006, 1015})  # close codes that no frame may have
 
 _LINE = re.compile(
     r"(?P<method>[A-Z]+|\*)\s+(?P<path>/\S*|\*)(?:\s+(?P<count>\*|#\d+(?:-\d*)?))?\s+->\s+(?P<action>\S.*)"
@@ -44,7 +63,7 @@ _LINE = re.compile(
 class Action:
     """The replacement of a normal response. `kind` is "status", "reset" or the action's keyword.
 
-    `amount` is in seconds, bytes or bytes per second; NaN if not given.
+    `amount` is in seconds, bytes or bytes per second, or a close code; NaN if not given.
     """
 
     kind: str
@@ -67,7 +86,8 @@ class Fault:
 
     def concerns(self, method: str, path: str) -> bool:
         """Return whether a request matches this line."""
-        return self.method in {"*", method} and fnmatchcase(path, self.path)
+        same = self.method == method or (self.method == "*" and method not in ACTIONS_OF)
+        return same and fnmatchcase(path, self.path)
 
 
 def parse_fault(line: str) -> Fault:
@@ -76,11 +96,13 @@ def parse_fault(line: str) -> Fault:
     if match is None:
         raise ValueError(f"fault '{line}' must have the form METHOD PATH-GLOB [#n | #n-m | *] -> ACTION")
     first, last = _range(match["count"])
+    method, text = match["method"], match["action"].strip()
     try:
-        action = _action(match["action"])
+        action = _attach_action(method, text) if method in ACTIONS_OF else _action(text)
     except ValueError:
-        raise ValueError(f"fault '{line}': the action must be one of {'; '.join(ACTIONS)}") from None
-    return Fault(match["method"], match["path"], first, last, action)
+        known = "; ".join(ACTIONS_OF.get(method, ACTIONS))
+        raise ValueError(f"fault '{line}': the action must be one of {known}") from None
+    return Fault(method, match["path"], first, last, action)
 
 
 def _range(count: str | None) -> tuple[float, float]:
@@ -90,8 +112,34 @@ def _range(count: str | None) -> tuple[float, float]:
     return int(first), int(last) if last else math.inf if dash else int(first)
 
 
+def _attach_action(method: str, text: str) -> Action:
+    kind, _, rest = text.partition(" ")
+    match method, kind, rest.split():
+        case "OFFER", "delay", [seconds]:
+            return Action(kind, takes_effect=True, amount=_amount(seconds))
+        case "OFFER", "lost", [*seconds] if len(seconds) < 2:
+            return Action(kind, takes_effect=True, amount=_amount(*seconds))
+        case ("OFFER", "stale", []) | ("RELAY", "drop", []):
+            return Action(kind, takes_effect=True)
+        case "RELAY", "refuse", [*code] if len(code) < 2:
+            return Action(kind, takes_effect=False, status=_status(*code or ["401"]))
+        case "RELAY", "error", [_, *_]:
+            return Action(kind, takes_effect=True, text=rest)
+        case "RELAY", "close", [code]:
+            return Action(kind, takes_effect=True, amount=_close_code(code))
+        case _:
+            raise ValueError(text)
+
+
+def _close_code(code: str) -> int:
+    number = int(code)
+    if not 1000 <= number < 5000 or 1015 < number < 3000 or number in _UNSENT:
+        raise ValueError(code)
+    return number
+
+
 def _action(text: str) -> Action:
-    kind, _, rest = text.strip().partition(" ")
+    kind, _, rest = text.partition(" ")
     if kind in {"body", "json"}:
         return Action(kind, takes_effect=True, text=rest)
     words = text.split()

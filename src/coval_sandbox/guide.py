@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import catalogue
 from .clock import SpeedClock
-from .faults import ACTIONS
+from .faults import ACTIONS, OFFER_ACTIONS, RELAY_ACTIONS
 from .history import TAG
 from .quirks import describe_quirks
 from .scenarios import PASSING, SCENARIOS
+from .sound import GOOD_TONE
 from .world import DEFAULT_KEY, World
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 PAGE = "docs/sandbox.md"
 FAULT = "METHOD PATH-GLOB [#n | #n-m | #n- | *] -> ACTION"
@@ -38,7 +45,7 @@ def nights(world: World | None = None) -> str:
 def resources() -> str:
     """Describe the ids of the catalogue, except test sets."""
     rows = [
-        *(("agent", agent_id, agent.name) for agent_id, agent in catalogue.AGENTS.items()),
+        *(("agent", agent_id, _agent(agent)) for agent_id, agent in catalogue.AGENTS.items()),
         ("persona", catalogue.PERSONA_ID, ""),
         ("persona", catalogue.IMPATIENT_PERSONA_ID, ""),
         *(
@@ -59,6 +66,10 @@ def resources() -> str:
     return "\n".join(f"  {kind:<8}  {identifier:<26}  {text}".rstrip() for kind, identifier, text in rows)
 
 
+def _agent(agent: catalogue.Agent) -> str:
+    return f"{agent.name}: a process of yours answers its callers" if agent.attaches else agent.name
+
+
 def quirks() -> str:
     """Describe the quirks."""
     return "\n".join(f"  {syntax}\n      {meaning}" for syntax, meaning in describe_quirks().items())
@@ -66,9 +77,18 @@ def quirks() -> str:
 
 def faults() -> str:
     """Describe the grammar of faults."""
-    width = max(map(len, ACTIONS))
-    actions = [f"  {syntax:<{width}}  {meaning}" for syntax, meaning in ACTIONS.items()]
-    return "\n".join([*actions, "  Add 'before' or 'after' to override whether the request takes effect."])
+    return f"""\
+{_actions(ACTIONS)}
+  Add 'before' or 'after' to override whether the request takes effect.
+  An offer of the relay to a process, OFFER /simulations/ID:
+{_actions(OFFER_ACTIONS)}
+  A process's connection to the relay, RELAY /simulations/ID:
+{_actions(RELAY_ACTIONS)}"""
+
+
+def _actions(meanings: Mapping[str, str]) -> str:
+    width = max(map(len, meanings))
+    return "\n".join(f"  {syntax:<{width}}  {meaning}" for syntax, meaning in meanings.items())
 
 
 def step(url: str) -> str:
@@ -116,6 +136,15 @@ The same as a secret and variables of a repository:
 {variables(url)}
 
 {PAGE} explains how a workflow on your machine reaches the sandbox.
+"""
+
+
+def relay(certificate: Path) -> str:
+    """Return how a process that answers callers trusts the relay."""
+    return f"""\
+A process of yours can answer the callers of agent {catalogue.OWN_BUILD_ID}. To make it trust the relay, set
+  SSL_CERT_FILE={certificate}
+A good answer contains a tone of {GOOD_TONE:g} Hz. {PAGE} explains the judges.
 """
 
 

@@ -68,7 +68,16 @@ def routes(world: World) -> list[tuple[str, str, str, Operation]]:
             lambda r, _: world.list_scheduled_runs(r.path_params["id"]),
         ),
     ]
-    return runs + _simulation_routes(world, legacy=False) + _simulation_routes(world, legacy=True) + _catalogue(world)
+    simulations = _simulation_routes(world, legacy=False) + _simulation_routes(world, legacy=True)
+    connections: list[tuple[str, str, str, Operation]] = [
+        (
+            "GET",
+            "/simulations/{id}/connect",
+            "simulations:read",
+            lambda r, _: world.attachments.connection(r.path_params["id"]),
+        )
+    ]
+    return runs + simulations + connections + _catalogue(world)
 
 
 def _simulation_routes(world: World, *, legacy: bool) -> list[tuple[str, str, str, Operation]]:

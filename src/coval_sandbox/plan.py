@@ -64,9 +64,9 @@ def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
     """Plan a run. Raises `Problem` (400) for test cases outside the set."""
     random = rng(seed, "plan")
     cases = choose_cases(scenario, request.test_set_id, request.options, random) if scenario.simulated else ()
-    metric_ids = tuple(dict.fromkeys(request.metric_ids or (m.id for m in catalogue.DEFAULT_METRICS)))
+    agent = catalogue.agent_for(request.agent_id)
+    metric_ids = tuple(dict.fromkeys(request.metric_ids or (metric.id for metric in agent.metrics)))
     variants = (None, *request.mutations)
-    agent_shift = catalogue.agent_for(request.agent_id).shift
     places = list(product(range(request.options.iteration_count), variants, cases))
     times = schedule(scenario, len(places), request.options.concurrency, random)
     failed = _chosen(scenario.failed_share, len(places), random)
@@ -84,13 +84,13 @@ def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
             error_message=ERRORS[number % len(ERRORS)] if number in failed else None,
             values={}
             if number in failed
-            else _values(scenario, metric_ids, case, agent_shift + _shift(mutation), random)
+            else _values(scenario, metric_ids, case, agent.shift + _shift(mutation), random)
             | (UNRESOLVED if number in unresolved else {}),
         )
         for number, ((iteration, mutation, case), (start, end)) in enumerate(zip(places, times, strict=True))
     )
     queue = math.inf if scenario.stuck_status == "IN QUEUE" else scenario.queue
-    return Plan(scenario, metric_ids, simulations, queue, _end(scenario, queue, simulations))
+    return Plan(scenario, metric_ids, simulations, queue, end_of_run(scenario, queue, simulations))
 
 
 def choose_cases(scenario: Scenario, test_set_id: str, options: Options, random: Random) -> tuple[str, ...]:
@@ -149,6 +149,7 @@ def _values(scenario: Scenario, metric_ids: Sequence[str], case: str, shift: flo
     return values
 
 
-def _end(scenario: Scenario, queue: float, simulations: Sequence[PlannedSimulation]) -> float:
+def end_of_run(scenario: Scenario, queue: float, simulations: Sequence[PlannedSimulation]) -> float:
+    """Return when a run ends: with its last simulation, unless its scenario breaks it earlier."""
     natural = max((simulation.end for simulation in simulations), default=queue + 5.0)
     return natural if scenario.breaks_after is None else min(natural, scenario.breaks_after)

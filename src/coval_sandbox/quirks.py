@@ -101,6 +101,10 @@ class Quirks:
     """Seconds from the DELETE of an unfinished run until it ends."""
     cancelling_status: str = ""
     """The status during that time; empty: unchanged."""
+    attach_limit: float = 300.0
+    """Seconds until a simulation fails that waits for an agent's process."""
+    offer_life: float = 60.0
+    """Seconds until an offer to such a process expires."""
     run_identity: Literal["both", "tags", "metadata", "neither"] = "both"
     """Which of its tags and metadata a run shows on its own."""
     list_identity: Literal["both", "tags", "metadata", "neither"] = "both"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qsl
@@ -48,6 +51,9 @@ class Server:
     """A context manager that serves `world` on `host`:`port` (0: any free port) while it is open.
 
     `url` is the base URL. `requests_seen` lists every request since the start, including faulty ones.
+
+    With `relay`, agents' processes can connect to simulations, on `relay_port` (0: any free port). They must trust the
+    certificate in the file `relay_ca`: set SSL_CERT_FILE to its path.
     """
 
     def __init__(
@@ -57,11 +63,18 @@ class Server:
         faults: FaultScript | Iterable[str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
+        relay: bool = False,
+        relay_port: int = 0,
+        relay_ca: Path | None = None,
     ) -> None:
         self.world = world or World(SpeedClock())
         self.faults = faults if isinstance(faults, FaultScript) else FaultScript(faults)
         self.requests_seen: list[SeenRequest] = []
         self._address = (host, port)
+        self._has_relay = relay
+        self._relay_port = relay_port
+        self._relay_ca = relay_ca
+        self._stack = ExitStack()
 
     @property
     def url(self) -> str:
@@ -69,27 +82,57 @@ class Server:
         return f"http://{self._address[0]}:{self.port}{BASE}"
 
     def __enter__(self) -> Self:
-        """Accept connections. Raises OSError if the port is taken."""
+        """Accept connections. Raises OSError if a port is taken."""
+        with ExitStack() as stack:
+            if self._has_relay:
+                self._open_relay(stack)
+            self._open_api(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    @property
+    def relay_ca(self) -> Path:
+        """The file with the certificate of the relay's authority, once the server is open."""
+        if self._relay_ca is None:
+            raise ValueError("the server has no relay; open it with relay=True")
+        return self._relay_ca
+
+    def _open_relay(self, stack: ExitStack) -> None:
+        from .relay import Relay  # only where it is needed: it takes 0.2 s to import
+
+        if self._relay_ca is None:
+            self._relay_ca = Path(stack.enter_context(TemporaryDirectory(prefix="coval-sandbox-"))) / "relay-ca.pem"
+        self._relay_ca = self._relay_ca.absolute()
+        relay = Relay(self.world, self._address[0], self._relay_port, self._relay_ca)
+        relay.start()
+        stack.callback(relay.stop)
+        self.world.attachments.open(relay.url, self.faults)
+        stack.callback(self.world.attachments.close)
+
+    def _open_api(self, stack: ExitStack) -> None:
         listener = socket.create_server(self._address)
         # Accepted connections inherit the option. Without it, the body is sent 40 ms after the headers.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = listener.getsockname()[1]
         app = _recorded(create_app(self.world, self.faults), self.requests_seen)
         config = uvicorn.Config(
-            app, http=_Connection, loop="asyncio", lifespan="off", log_config=None, log_level="error"
+            app, http=_Connection, ws="none", loop="asyncio", lifespan="off", log_config=None, log_level="error"
         )
         self._server = _Uvicorn(config)
         self._thread = Thread(target=self._server.run, args=([listener],), name="coval-sandbox", daemon=True)
         self._thread.start()
         self._server.ready.wait()
-        return self
+        stack.callback(self._close_api)
+
+    def _close_api(self) -> None:
+        self._server.stop()
+        self._thread.join()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the socket and all connections."""
-        self._server.stop()
-        self._thread.join()
+        """Close the sockets and all connections."""
+        self._stack.close()
 
 
 class _Uvicorn(uvicorn.Server):

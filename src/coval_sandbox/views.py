@@ -67,7 +67,7 @@ def scheduled_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
         "test_set_id": test_set_id,
         "test_set_name": for_test_set(test_set_id).name,
         "agent_id": agent_id,
-        "model_type": catalogue.MODEL_TYPE,
+        "model_type": catalogue.agent_for(agent_id).model_type,
         "is_public": False,
         "create_time": timestamp(record.create_time),
     }

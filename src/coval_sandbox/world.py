@@ -8,6 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from . import catalogue, simulation_views, views
+from .attachments import Attachments
 from .catalogue_api import CatalogueApi
 from .edits import Edits
 from .filters import (
@@ -94,6 +95,7 @@ class World:
         earlier.sort(key=lambda record: record.create_time)
         self._records: dict[str, RunRecord] = {record.run_id: record for record in earlier}
         self._launched = 0
+        self.attachments = Attachments(clock, seed, self.quirks, self._find_simulation, self._store)
 
     # For tests
 
@@ -149,7 +151,8 @@ class World:
             tags=self._stored(request.metadata.tags),
             metric_versions={metric_id: self.edits.version(metric_id) for metric_id in plan.metric_ids},
         )
-        self._records[record.run_id] = record
+        record = self.attachments.begin(record)
+        self._store(record)
         return views.launched_run(record, record.create_time, self.quirks)
 
     def get_run(self, run_id: str) -> Json:
@@ -273,6 +276,9 @@ class World:
     @property
     def _visible(self) -> Iterable[RunRecord]:
         return filter(self._is_visible, self.runs)
+
+    def _store(self, record: RunRecord) -> None:
+        self._records[record.run_id] = record
 
     def _is_visible(self, record: RunRecord) -> bool:
         cancelled = record.cancel_time is not None and self.clock() >= record.cancel_time

@@ -20,6 +20,7 @@ PACKAGES = [
     "main",
     "post",
     "init",
+    "attach",
     "flow",
     "publish",
     "runs",
@@ -35,6 +36,7 @@ PURE = ["judge", "report", "model", "config"]  # neither environment, clock, net
 OF_GITHUB = re.compile(r"github|check_?run$|commit_?status", re.IGNORECASE)  # in identifiers
 GITHUB_API = re.compile(r"(?<!INPUT_)GITHUB_|api\.github|/repos/|check-runs|/statuses|external_id|head_sha")
 GITLAB = "coval_gate.ci.gitlab"
+CREDENTIALS = "coval_gate.ci.credentials"  # the names of all systems' tokens
 OF_GITLAB = re.compile(r"gitlab|merge_?request", re.IGNORECASE)  # in identifiers
 GITLAB_API = re.compile(r"GITLAB_TOKEN|CI_API_|PRIVATE-TOKEN|/projects/|/merge_requests|/notes|section_(start|end)")
 IO_MODULES = {"os", "time", "random", "secrets", "socket", "requests", "pathlib", "subprocess", "datetime", "io", "sys"}
@@ -130,7 +132,7 @@ def test_only_transport_imports_requests_and_only_host_imports_toolkit() -> None
 def test_only_main_post_and_init_run_the_schedule() -> None:
     """All others are procedures, so that any number of legs can run side by side."""
     users = {name for name, path in GATE.items() if "coval_gate.base.schedule.run" in imports(path)}
-    assert users == {"coval_gate.main", "coval_gate.post", "coval_gate.init.command"}
+    assert users == {"coval_gate.main", "coval_gate.post", "coval_gate.init.command", "coval_gate.attach.command"}
 
 
 def test_only_its_package_knows_github() -> None:
@@ -139,7 +141,9 @@ def test_only_its_package_knows_github() -> None:
     outside = {name: path for name, path in GATE.items() if not name.startswith("coval_gate.ci.github")}
     users = {name for name, path in outside.items() if any("ci.github" in imported for imported in imports(path))}
     assert users == {"coval_gate.ci.detect"}
-    for path in (path for name, path in outside.items() if name not in users and not name.startswith(GITLAB)):
+    for path in (
+        path for name, path in outside.items() if name not in users | {CREDENTIALS} and not name.startswith(GITLAB)
+    ):
         shared = "external_id" if path.stem == "bitbucket" else ""
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = {
@@ -155,7 +159,7 @@ def test_only_its_package_knows_gitlab() -> None:
     outside = {name: path for name, path in GATE.items() if not name.startswith(GITLAB)}
     users = {name for name, path in outside.items() if any("ci.gitlab" in imported for imported in imports(path))}
     assert users == {"coval_gate.ci.detect"}
-    tables = {"coval_gate.ci.starters"}  # a first workflow for each system
+    tables = {"coval_gate.ci.starters", CREDENTIALS}  # of all systems
     for path in (path for name, path in outside.items() if name not in users | tables):
         for node in ast.walk(parsed(path)):
             names = {

@@ -74,6 +74,8 @@ def test_file_may_set_the_ids(run_with: RunStep, name: str) -> None:
             'config_path has a mistake: "api_base_url" cannot be set in a file',
         ),
         ('api_key = "k"\ngithub_token = "t"', 'config_path has a mistake: "api_key" cannot be set in a file'),
+        (".".join(["a"] * 50_000) + " = 1", "config_path has a key of more than 100 parts."),
+        ("[" + " . ".join(["'a'"] * 30_000) + "]", "config_path has a key of more than 100 parts."),
         ("iteration_count = 0", "iteration_count must be a whole number of at least 1; got"),
     ],
 )

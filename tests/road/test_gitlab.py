@@ -20,7 +20,8 @@ from coval_gate.post import post
 from coval_sandbox.clock import SpeedClock
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from fake_gitlab import READ_ONLY_TOKEN, REPORTER_TOKEN, TOKEN, FakeGitLab
+from fake_gitlab import BASE, READ_ONLY_TOKEN, REPORTER_TOKEN, TOKEN, FakeGitLab
+from gitlab_contract import CALLS, call_of
 from road.test_reports import Killed, kill
 from selection import some_of
 from support import IDS, KEY
@@ -168,6 +169,15 @@ def test_step_has_reports_a_note_and_a_status(job: Job, gitlab: FakeGitLab) -> N
     assert f"Commented on merge request !42: {page}#note_{note.id}" in job.log
     assert job.warnings == []
     assert record.body["metadata"]["customer"]["github_commit"] == SHA
+
+
+def test_steps_send_each_call_of_the_contract_and_no_other(job: Job, gitlab: FakeGitLab) -> None:
+    """The fake checks each request and response, and fails the test that broke the contract."""
+    gitlab.add_status(SHA, "Coval", "running")
+    job.run(**PAGES)
+    job.run(thresholds="total >= 99", **PAGES)
+    found = [call_of(seen.method, seen.path.removeprefix(BASE)) for seen in gitlab.requests_seen]
+    assert {call and call[0].operation for call in found} == {call.operation for call in CALLS}
 
 
 def test_token_goes_only_to_gitlab_and_only_in_its_header(job: Job, gitlab: FakeGitLab) -> None:
@@ -347,8 +357,7 @@ def test_broken_gitlab_changes_nothing_about_the_verdict(fault: str, job: Job, g
 
 def test_status_that_is_running_already_is_no_error(job: Job, gitlab: FakeGitLab) -> None:
     """A job that was killed with its post step leaves it so."""
-    open_status = {"id": 1, "sha": SHA, "name": "Coval", "status": "running", "description": "", "target_url": ""}
-    gitlab.statuses[SHA] = [open_status]
+    gitlab.add_status(SHA, "Coval", "running")
     assert job.run(**PAGES) == 0
     assert job.warnings == []
     assert gitlab.history == [PASSED]

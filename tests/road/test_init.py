@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CHOSEN = Options(agent="front desk", persona="Patient caller", test_set="unchang1")
 FIRST = ".github/workflows/voice-gate.yml"
+ZIZMOR = Path(__file__).resolve().parents[2] / ".github" / "zizmor.yml"
 SCHEMAS = {
     "github": "github-workflows",
     "gitlab": "gitlab-ci",
@@ -115,6 +116,15 @@ def test_workflow_of_each_system(
         command = [sys.executable, "-m", "check_jsonschema", "--quiet", *schema, str(tmp_path / path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_workflow_for_github_is_safe(run_init: Callable[..., Result], tmp_path: Path) -> None:
+    """As the examples are: the reader pins the action's commit, which neither can know."""
+    (path,) = run_init().files
+    options = ["--offline", "--quiet", "--persona", "pedantic", "--config", str(ZIZMOR)]
+    command = [str(Path(sys.executable).with_name("zizmor")), *options, str(tmp_path / path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_proposed_thresholds_are_of_the_last_runs(run_init: Callable[..., Result]) -> None:

@@ -171,7 +171,7 @@ def test_metadata_of_a_run_cannot_forge_names(run_step: RunStep) -> None:
     launch, server = run_step(mode="launch", test_set_id="passing1, flaky002")
     hostile = ["::error::x\ny" * 1000, launch.outputs["run_id"]]
     for record, name in zip(server.world.runs, hostile, strict=True):
-        record.body["metadata"]["customer"]["coval_gate_leg"] = name
+        record.request.metadata.customer["coval_gate_leg"] = name
     judged, _ = run_step(world=server.world, **WAIT, run_id=launch.outputs["run_ids"])
     names = list(legs_of(judged))
     assert len(set(names)) == 2

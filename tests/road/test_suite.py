@@ -252,9 +252,9 @@ def test_run_of_another_persona_than_its_leg_is_an_error(run_suite: RunStep) -> 
     assert 'persona_id is "persona000000000000099", but run ' in legs_of(judged)[NAMES[1]]["reason"]
 
 
-def test_thresholds_of_the_file_cannot_be_forgotten(run_suite: RunStep) -> None:
-    """The later step would be green without them."""
-    launch, server = run_suite(mode="launch", thresholds="")
+def test_gate_of_the_file_cannot_be_forgotten(run_suite: RunStep) -> None:
+    """The later step could be green without it: only thresholds travel with the run."""
+    launch, server = run_suite(suite=SUITE + "    use_metric_targets: true\n", mode="launch", thresholds="")
     ids = json.loads(launch.outputs["run_ids"])
     judged, _ = run_suite(world=server.world, suite_path="", **WAIT, run_id=ids[2])
     assert judged.outputs["verdict"] == "error"

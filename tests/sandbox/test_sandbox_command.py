@@ -18,13 +18,14 @@ from urllib3 import Retry
 from coval_sandbox import catalogue
 from coval_sandbox.__main__ import main
 from coval_sandbox.clock import ManualClock
-from coval_sandbox.faults import ACTIONS
+from coval_sandbox.faults import ACTIONS, OFFER_ACTIONS, RELAY_ACTIONS
 from coval_sandbox.quirks import describe_quirks
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.world import DEFAULT_KEY, READ_ONLY_KEY, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "coval_sandbox"]
 BODY = {"agent_id": "a" * 22, "persona_id": "p" * 22, "test_set_id": "passing1"}
@@ -92,13 +93,50 @@ def test_port_in_use_is_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("restored_signal_mask")
+def test_command_tells_how_to_trust_relay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    signal.raise_signal(signal.SIGTERM)
+    certificate = tmp_path / "ca.pem"
+    assert main(["--relay", "--relay-ca", str(certificate)]) == 0
+    assert f"  SSL_CERT_FILE={certificate}\n" in capsys.readouterr().out
+    assert certificate.read_text(encoding="ascii").startswith("-----BEGIN CERTIFICATE-----")
+
+
+@pytest.mark.usefixtures("restored_signal_mask")
+def test_certificate_that_cannot_be_written_is_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    certificate = tmp_path / "missing" / "ca.pem"
+    with pytest.raises(SystemExit, match="2"):
+        main(["--relay", "--relay-ca", str(certificate)])
+    assert (
+        f"cannot write {certificate}: No such file or directory; choose another --relay-ca" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.usefixtures("restored_signal_mask")
+def test_relay_port_in_use_is_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match="2"):
+            main(["--relay", "--relay-port", str(port)])
+    assert f"cannot listen on 127.0.0.1:0 or {port}: Address already in use" in capsys.readouterr().err
+
+
 def test_help_lists_scenarios_quirks_and_faults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     text = capsys.readouterr().out
     for scenario in SCENARIOS:
         assert f"{scenario.test_set_id}  {scenario.name}" in text
-    for part in (*ACTIONS, *describe_quirks(), *describe_quirks().values(), DEFAULT_KEY, READ_ONLY_KEY):
+    for part in (
+        *ACTIONS,
+        *OFFER_ACTIONS,
+        *RELAY_ACTIONS,
+        *describe_quirks(),
+        *describe_quirks().values(),
+        DEFAULT_KEY,
+        READ_ONLY_KEY,
+    ):
         assert part in text
     assert all(len(line) <= 130 for line in text.splitlines())
 

@@ -44,6 +44,11 @@ def test_sample_of_earlier_runs_is_what_sandbox_shows(line: str) -> None:
     assert line in guide.guide(f"http://127.0.0.1:{PORT}/v1", world, strict=False).splitlines()
 
 
+def test_sample_of_relay_is_what_sandbox_shows() -> None:
+    shown = guide.relay(Path("/home/you/coval-gate/.venv/sandbox-ca.pem"))
+    assert shown.strip() == sample("Your own build as the agent").strip()
+
+
 def test_page_has_port_of_make_sandbox_and_variables_of_guide() -> None:
     assert f"\nPORT ?= {PORT}\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
     for line in guide.variables(f"http://127.0.0.1:{PORT}/v1").splitlines():

@@ -545,7 +545,7 @@ def test_catalogue_lists_and_gets_entries() -> None:
     shelf = world()[0].catalogue
     names = [metric["metric_name"] for metric in shelf.list_metrics({"order_by": "metric_name"})["metrics"]]
     assert names == sorted(metric.name for metric in catalogue.DEFAULT_METRICS)
-    assert len(shelf.list_metrics({"include_builtin": "true"})["metrics"]) == 7
+    assert len(shelf.list_metrics({"include_builtin": "true"})["metrics"]) == 8
     binary = shelf.list_metrics({"filter": 'metric_type="METRIC_LLM_BINARY"'})["metrics"]
     assert [metric["metric_name"] for metric in binary] == ["Resolved"]
     compliance = shelf.get_metric(catalogue.COMPLIANCE.id)["metric"]

@@ -122,6 +122,7 @@ def test_states(state: str, passes: bool, shown: str) -> None:
     [
         ({"message": "404 Not Found"}, "404 Not Found"),
         ({"message": {"name": ["is too long", "is odd"]}}, "name: is too long, is odd"),
+        ({"message": {"error": "Try again later."}}, "Try again later."),
         ({"error": "insufficient_scope", "error_description": "Too few."}, "Too few."),
         ({"error": "state is missing"}, "state is missing"),
         ({"message": 7}, ""),

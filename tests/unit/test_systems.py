@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.ci.git import read_git
+from coval_gate.ci.host import Context
 from coval_gate.ci.plain import PlainHost
 from coval_gate.ci.systems import SYSTEMS, context_in, repository_of, system_in
 from coval_gate.coval.launch import LaunchRequest
+from coval_gate.runs.promote import promotion_problems
 from coval_gate.runs.tags import branch_tag, tags_for
+from support import IDS, KEY, read_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from coval_gate.ci.host import Context
+    from collections.abc import Callable, Mapping
 
 SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"
 MERGE = "0" * 39 + "1"
+GIVEN = IDS | {"api_key": KEY, "accept": "true", "baseline": "branch:main", "thresholds": "pass_rate >= baseline"}
+INPUTS = read_inputs({f"INPUT_{name.upper()}": value for name, value in GIVEN.items()}, Context())
 REQUEST = LaunchRequest("a1", "p1", "t1")
 
 # What a job of the branch main has, and what a job of a pull request has instead.
@@ -164,6 +167,34 @@ def test_later_attempt_continues_and_later_run_supersedes(name: str) -> None:
     assert not first.continues(second.to_send)
     if name != "CircleCI":  # its pipelines' ids have no order
         assert not first.supersedes(newer.to_send)
+
+
+BY_HAND = [
+    ("GitLab", {"CI_PIPELINE_SOURCE": "web"}),
+    ("GitLab", {"CI_PIPELINE_SOURCE": "schedule", "CI_JOB_MANUAL": "true"}),
+    ("Buildkite", {"BUILDKITE_SOURCE": "ui"}),
+    ("Azure Pipelines", {"BUILD_REASON": "Manual"}),
+]
+
+
+@pytest.mark.parametrize(("name", "others"), BY_HAND, ids=str)
+def test_job_that_a_person_started(name: str, others: dict[str, str]) -> None:
+    """A manual job of a pull request is its author's, who must not move what main is compared with."""
+    assert promotion_problems(INPUTS, read(name, others)) == []
+    (problem,) = promotion_problems(INPUTS, read(name, others, pull_request=True))
+    assert problem.what == "must be false here: only a run of a branch can be accepted."
+
+
+def test_job_that_an_event_started_accepts_no_run(golden: Callable[[str, str], None]) -> None:
+    pushed = Context(repository="acme/voice-agent", event="push", branch="main")
+    contexts = {"GitHub": pushed} | {name: read(name) for name in NAMES}
+    texts = {name: promotion_problems(INPUTS, context)[0] for name, context in contexts.items()}
+    golden("acceptance.txt", "\n".join(f"{name}\n{' '.join(problem)}\n" for name, problem in texts.items()))
+
+
+def test_local_run_is_not_accepted() -> None:
+    (problem,) = promotion_problems(INPUTS, read_git())
+    assert problem.what == "must be false here: only the runs of a CI system are compared with later ones."
 
 
 @pytest.mark.parametrize("name", ["Jenkins", "Buildkite"])

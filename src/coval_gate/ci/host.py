@@ -33,7 +33,7 @@ REPETITION = "coval_gate_repetition"  # its number, from 1
 ROLE, TESTED, BASE = "coval_gate_role", "tested", "base"  # of the runs of a step that has a base agent
 BASE_LEG = "coval_gate_base"  # the name of the base of a tested leg, if there are several
 SUITE_FILE = "coval_gate_suite"  # the file with what the run is to be judged by, if the launch did not judge it
-BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
+THRESHOLDS = "coval_gate_thresholds"  # how many thresholds of the file follow, and their digest
 
 Withheld = Literal["", "fork", "dependabot"]  # the origin because of which GitHub withholds secrets, if any
 Level = Literal["error", "warning", "notice"]
@@ -79,17 +79,14 @@ class Context(NamedTuple):
     of_pull_request: bool = False  # a pull request (also from a fork) or a merge queue started the workflow
     is_local: bool = False  # no CI system runs the step
     is_changed: bool = False  # the working directory differs from the commit
+    started_by_person: bool = False  # by hand
+    start_by_hand: str | None = None  # how a person does so on this CI system; empty: it does not tell; None: on GitHub
 
     @property
     def later_attempt(self) -> str:
         """The number of the attempt, if it is not the first; empty where the CI system has ids in place of numbers."""
         is_later = re.fullmatch("[0-9]{1,3}", self.run_attempt) and int(self.run_attempt) > 1
         return self.run_attempt if is_later else ""
-
-    @property
-    def started_by_person(self) -> bool:
-        """Whether a person started the workflow by hand."""
-        return self.event == BY_HAND
 
 
 def with_unknown_commit(context: Context) -> Context:

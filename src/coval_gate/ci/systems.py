@@ -44,6 +44,9 @@ class System(NamedTuple):
     All variables of `step` and `instance` count. `step` distinguishes jobs of one name in each workflow run alike.
     `instance` has a value of its own in each workflow run, which all attempts at the step share.
 
+    `by_hand`: variables and the values by which a person is known to have started the pipeline or the job; `start`: how
+    a person does so.
+
     `numbered_by_job`: each workflow counts its own runs, so two of them may have runs of one number. `counts_retries`:
     the first attempt has the number 0.
     """
@@ -69,6 +72,8 @@ class System(NamedTuple):
     page: str = ""
     actor: tuple[str, ...] = ()
     event: tuple[str, ...] = ()
+    by_hand: tuple[tuple[str, str], ...] = ()
+    start: str = ""
     numbered_by_job: bool = False
     counts_retries: bool = False
 
@@ -93,6 +98,8 @@ SYSTEMS: Final = (
         page="CI_JOB_URL",
         actor=("GITLAB_USER_LOGIN",),
         event=("CI_PIPELINE_SOURCE",),
+        by_hand=(("CI_PIPELINE_SOURCE", "web"), ("CI_JOB_MANUAL", "true")),
+        start="Select New pipeline in GitLab, or start a job with `when: manual`.",
     ),
     System(
         name="Bitbucket",
@@ -142,6 +149,8 @@ SYSTEMS: Final = (
         page="BUILDKITE_BUILD_URL",
         actor=("BUILDKITE_BUILD_CREATOR",),
         event=("BUILDKITE_SOURCE",),
+        by_hand=(("BUILDKITE_SOURCE", "ui"),),
+        start="Select New Build in Buildkite.",
         numbered_by_job=True,
         counts_retries=True,
     ),
@@ -163,6 +172,8 @@ SYSTEMS: Final = (
         page="{SYSTEM_COLLECTIONURI}{SYSTEM_TEAMPROJECT}/_build/results?buildId={BUILD_BUILDID}",
         actor=("BUILD_REQUESTEDFOR",),
         event=("BUILD_REASON",),
+        by_hand=(("BUILD_REASON", "Manual"),),
+        start="Select Run pipeline in Azure Pipelines.",
     ),
     System(  # after the others, whose jobs may have its address to start something there
         name="Jenkins",
@@ -240,6 +251,9 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
         run_attempt=_attempt(system, first(system.attempt)),
         pull_request=_number(NUMBER.fullmatch(change) or pull),
         of_pull_request=of_pull_request,
+        # A manual job of a pull request is its author's.
+        started_by_person=not of_pull_request and any(environ.get(name) == value for name, value in system.by_hand),
+        start_by_hand=system.start,
     )
 
 

@@ -17,6 +17,7 @@ from coval_gate.cli.environment import environment_of
 from coval_gate.cli.flags import PROGRAM, UsageError, parse
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable, Mapping, Sequence
     from typing import TextIO
 
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
 
 USAGE_ERROR: Final = 2
-WITHOUT_OUTPUTS: Final = ("", "post", "init")  # the commands
+WITHOUT_OUTPUTS: Final = ("", "post", "init", "attach")  # the commands
 KILLED: Final = 130
 PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
 # The live line hid the cursor.
-PARTING: Final = b"\x1b[?25h\nLeft before the run was cancelled. `coval-gate post` in this directory cancels it.\n"
+PARTING: Final = (
+    b"\x1b[?25h\nLeft before everything had ended. `coval-gate post` in this directory ends what is left.\n"
+)
 
 
 class TerminalClock(SystemClock):
@@ -102,16 +105,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     from coval_gate.base.runtime import Runtime  # brings requests, which a help does not need
 
     runtime = Runtime(environ=environ, stdout=stdout, clock=clock)
-    if options.command == "init":
-        from coval_gate.init.command import Options, init
-
-        chosen = Options(**{name: getattr(options, name) for name in Options._fields})
-        try:
-            return init(runtime, chosen, _asker(environ))
-        except (Interrupted, KeyboardInterrupt):
-            return KILLED
-    if options.command == "post":
-        return _post(runtime)
+    if options.command in OWN:
+        return OWN[options.command](runtime, options)
     from coval_gate.main import run_step
 
     report = run_step(runtime)
@@ -119,6 +114,25 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     if written and getattr(options, "open", False):
         _open(Path(written))
     return report.exit_code
+
+
+def _init(runtime: Runtime, options: Namespace) -> int:
+    from coval_gate.init.command import Options, init
+
+    chosen = Options(**{name: getattr(options, name) for name in Options._fields})
+    try:
+        return init(runtime, chosen, _asker(runtime.environ))
+    except (Interrupted, KeyboardInterrupt):
+        return KILLED
+
+
+def _attach(runtime: Runtime, options: Namespace) -> int:
+    from coval_gate.attach.command import Options, attach
+
+    try:
+        return attach(runtime, Options(options.run, options.handler, options.answering))
+    except Interrupted:
+        return KILLED
 
 
 def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) -> None:
@@ -136,7 +150,7 @@ def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) 
         detect_host(Runtime(environ=environ, stdout=stdout, clock=clock)).set_outputs(unfinished())
 
 
-def _post(runtime: Runtime) -> int:
+def _post(runtime: Runtime, _: Namespace) -> int:
     """End what killed commands left. One that was only just told to end may still end its runs itself."""
     from coval_gate.ci.plain import PlainHost, left_behind, others_run
     from coval_gate.ci.systems import system_in
@@ -196,3 +210,7 @@ def _open(report: Path) -> None:
     import webbrowser
 
     webbrowser.open(report.absolute().as_uri())
+
+
+OWN: Final[dict[str, Callable[[Runtime, Namespace], int]]] = {"init": _init, "attach": _attach, "post": _post}
+"""The commands that are no modes of a step."""

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "plan": "show what `run` would launch, and check the ids; launch nothing",
     "launch": "launch a run, and end",
     "wait": "wait for runs and judge them; a finished run is judged again at no cost",
+    "attach": "answer a run's simulations with your own code, in this job",
     "cancel": "cancel unfinished runs",
     "post": "end what a command left that was killed",
     "init": "write a first workflow for your CI system",
@@ -31,12 +32,22 @@ COMMANDS: Final = {
 }
 SECRETS: Final = ("api_key", "github_token")
 OURS: Final = (*SECRETS, "mode", "run_id")  # inputs that are no flags
-CONNECTED: Final = ("post", "init")  # commands that need nothing but a connection
+CONNECTED: Final = ("post", "init", "attach")  # commands that need a connection, and no more of the inputs but these:
+MORE: Final = {"attach": ("max_wait_time",)}
+LESS: Final = {"attach": ("dashboard_url",)}  # and without these
+IN_ATTACH: Final = {"max_wait_time": "Give up if the run is not over this many seconds after the command began."}
 TAKEN: Final = {"wait": "RUN", "cancel": "RUN"}  # what the argument of a command is
 ON_OFF: Final = "true or false"  # the type of an input that has a flag for each
 READABLE: Final = "other programs can read arguments"
 KEY_ADVICE: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file, because {READABLE}"
 WIDTH: Final = 100  # characters of the help
+ATTACH_USAGE: Final = (
+    f"{PROGRAM} attach [FLAG ...] --run RUN MODULE:HANDLER\n       {PROGRAM} attach [FLAG ...] --run RUN -- COMMAND ..."
+)
+ATTACH_CODES: Final = (
+    "Exit codes: 0 every simulation was answered, 1 some were not, 2 the command cannot begin, 130 ended by a signal. "
+    "What the answers are worth, the step that waits for the run decides."
+)
 
 
 class UsageError(Exception):
@@ -53,7 +64,8 @@ def _flags_of(command: str) -> Iterator[Input]:
     mode = "run" if command == "plan" else command
     for declaration in declared():
         of_command = mode in declaration.modes or (command in CONNECTED and declaration.group == CONNECTION)
-        if of_command and declaration.name not in OURS:
+        of_command |= declaration.name in MORE.get(command, ())
+        if of_command and declaration.name not in (*OURS, *LESS.get(command, ())):
             yield declaration
 
 
@@ -93,6 +105,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace | str:
     if name not in COMMANDS:
         raise UsageError(f"there is no command {name!r}{_meant(name, COMMANDS)} {PROGRAM} --help lists the commands.")
     parser = _parser_of(name)
+    answering: tuple[str, ...] | None = None
+    if name == "attach" and "--" in rest:
+        place = rest.index("--")
+        rest, answering = rest[:place], tuple(rest[place + 1 :])
     if any(argument in ("-h", "--help") for argument in rest):
         return parser.format_help()
     _refuse_secrets(rest)
@@ -101,6 +117,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace | str:
         raise UsageError(_about(name, unknown, parser.flags))
     _refuse_repeated(name, rest, parser)
     _refuse_empty(name, options)
+    if name == "attach":
+        _check_attach(options, answering)
+        options.answering = answering or ()
     options.command = name
     return options
 
@@ -121,17 +140,21 @@ def _overview() -> str:
 def _parser_of(command: str) -> _Parser:
     """Return the parser of a command, with a group of flags for each group of inputs."""
     taken = f" {TAKEN[command]} ..." if command in TAKEN else ""
+    usage = f"{PROGRAM} {command} [FLAG ...]{taken}"
     parser = _Parser(
         prog=f"{PROGRAM} {command}",
-        usage=f"{PROGRAM} {command} [FLAG ...]{taken}",
+        usage=ATTACH_USAGE if command == "attach" else usage,
         description=_sentence(COMMANDS[command]),
+        epilog=ATTACH_CODES if command == "attach" else None,
     )
     if command in TAKEN:
         parser.add_argument("run_id", nargs="+", metavar=TAKEN[command], help=_help("run_id"))
+    if command == "attach":
+        _add_attach(parser)
     for title, members in groupby(_flags_of(command), key=lambda declaration: declaration.group):
         group = parser.add_argument_group(title)
         for declaration in members:
-            _add(group, declaration)
+            _add(group, declaration, IN_ATTACH.get(declaration.name, "") if command == "attach" else "")
         if title == CONNECTION:
             group.add_argument(
                 "--key-file", metavar="PATH", help=f"A file with the API key, instead of {KEY_VARIABLE}."
@@ -144,10 +167,11 @@ def _parser_of(command: str) -> _Parser:
     return parser
 
 
-def _add(group: argparse._ArgumentGroup, declaration: Input) -> None:
-    """Add the flag of an input: on and off, repeatable, or with one value."""
+def _add(group: argparse._ArgumentGroup, declaration: Input, description: str = "") -> None:
+    """Add the flag of an input: on and off, repeatable, or with one value. `description`: in place of the input's."""
     flag, kind = flag_of(declaration.name), declaration.field.name
-    given: dict[str, Any] = {"dest": declaration.name, "help": _help(declaration.name), "default": None}
+    shown = _help(declaration.name, description)
+    given: dict[str, Any] = {"dest": declaration.name, "help": shown, "default": None}
     if kind == ON_OFF:
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **given)
     elif kind == "thresholds":
@@ -169,7 +193,34 @@ def _add_init(parser: _Parser) -> None:
     add("--path", default="", metavar="PATH", help="The file to write. Default: the system's own.")
 
 
-def _help(name: str) -> str:
+def _add_attach(parser: _Parser) -> None:
+    group = parser.add_argument_group("What answers")
+    group.add_argument(
+        "handler",
+        nargs="?",
+        default="",
+        metavar="MODULE:HANDLER",
+        help="An async function that takes a connection of Coval's Agent SDK: agent:answer is the function answer in "
+        "agent.py. Or, after --, a command for each simulation: it reads the caller's audio on standard input and "
+        "writes the agent's to standard output (PCM, 16 bit, mono, 16 kHz). COVAL_SIMULATION_ID names the simulation.",
+    )
+    group.add_argument("--run", metavar="RUN", help="The id of the run whose simulations to answer.")
+
+
+def _check_attach(options: argparse.Namespace, answering: Sequence[str] | None) -> None:
+    """Raise UsageError unless the run is named, and exactly one thing that answers."""
+    if options.run is None:
+        raise UsageError("attach: --run is required: the id of the run whose simulations to answer.")
+    if not options.run.strip():
+        raise UsageError("attach: --run is empty. Set the variable that it comes from.")
+    options.run = options.run.strip()
+    if answering is not None and options.handler:
+        raise UsageError("attach: give MODULE:HANDLER or a command after --, not both.")
+    if not (options.handler or (answering and answering[0].strip())):
+        raise UsageError("attach: give what answers: MODULE:HANDLER, such as agent:answer, or -- and a command.")
+
+
+def _help(name: str, description: str = "") -> str:
     """Return the description of an input, with flags in place of inputs, and its default."""
     declaration = next(one for one in declared() if one.name == name)
     names = {one.name for one in declared() if one.name not in OURS}
@@ -180,7 +231,7 @@ def _help(name: str) -> str:
             return f"{PROGRAM} {mode}"
         return flag_of(match[1]) if match[1] in names else match[1]
 
-    text = re.sub(r"`([^`]+)`", shown, declaration.description)
+    text = re.sub(r"`([^`]+)`", shown, description or declaration.description)
     default = declaration.default
     if declaration.field.name == ON_OFF:
         default = {"true": flag_of(name), "false": _off(flag_of(name))}.get(default, "")

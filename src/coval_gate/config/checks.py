@@ -68,9 +68,23 @@ OTHER_NAMES: Final = {  # names that other actions use
 
 
 def threshold_warnings(inputs: Inputs) -> Iterator[str]:
-    """Yield a sentence about each threshold that looks like a mistake, and each input without effect on thresholds."""
+    """Yield a sentence about each threshold that looks like a mistake, and each input without effect on thresholds.
+
+    Runs that are waited for may bring thresholds, so which inputs have no effect is known only later.
+    """
+    if inputs.mode != "wait" or inputs.suite_path:
+        yield from without_effect_on_thresholds(inputs)
+    yield from doubtful_thresholds(inputs)
+
+
+def without_effect_on_thresholds(inputs: Inputs) -> Iterator[str]:
+    """Yield a sentence about each input that has no effect because no threshold depends on it."""
     yield from _without_confidence(inputs)
     yield from _without_reference(inputs)
+
+
+def doubtful_thresholds(inputs: Inputs) -> Iterator[str]:
+    """Yield a sentence about each threshold that looks like a mistake."""
     yield from _drift_warnings(inputs)
     for threshold in inputs.thresholds:
         if doubt := _doubt(threshold):

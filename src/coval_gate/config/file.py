@@ -21,6 +21,8 @@ NAME: Final = "coval-gate.toml"
 PYPROJECT: Final = "pyproject.toml"
 TABLE: Final = ("tool", "coval-gate")  # in pyproject.toml
 LARGEST: Final = 256 * 1024  # bytes
+# tomllib takes minutes for a key of tens of thousands of parts. No atom gives back what it took, so this is linear.
+LONG_KEY: Final = re.compile(rb"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""")
 # A foreign checkout must not choose where the key goes, and a command says itself what it does to which run.
 REFUSED: Final = {
     **dict.fromkeys(("api_key", "github_token", "api_base_url"), "only the job's environment may set it"),
@@ -36,6 +38,8 @@ def read_config(contents: bytes, path: str, *, is_named: bool = True) -> dict[st
     """
     if len(contents) > LARGEST:
         raise ValueError(f"must be at most {LARGEST // 1024} KB.")
+    if LONG_KEY.search(contents):
+        raise ValueError("has a key of more than 100 parts.")
     try:
         table: Any = tomllib.loads(contents.decode("utf-8"))
     except (ValueError, RecursionError) as error:

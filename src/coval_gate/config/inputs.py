@@ -86,7 +86,8 @@ class LegInputs(NamedTuple):
     """A leg of the suite: its name, the `line` of the file where it begins, and the step's inputs with its own.
 
     `places`: where the file sets them, by input: the line, and the leg or the defaults. `later`: the inputs by which a
-    later step must judge the run, because the file has some, and this step only launches; else None.
+    later step must judge the run, because the file has some, and this step only launches; else None. `gates`: the file
+    sets inputs of the gate other than thresholds.
     """
 
     name: str
@@ -94,6 +95,7 @@ class LegInputs(NamedTuple):
     inputs: Inputs
     places: Mapping[str, tuple[int, str]]
     later: Inputs | None = None
+    gates: bool = False
 
 
 def _thresholds(written: str) -> tuple[Threshold, ...]:
@@ -441,8 +443,8 @@ class Inputs(NamedTuple):
         GATE,
         fields.flag(),
         "Accept the run in place of its baseline: it is judged by absolute thresholds only, later runs are compared "
-        "with it, and it takes the tags of `promote` and `drift`. Only in a workflow that a person starts "
-        "(`workflow_dispatch`).",
+        "with it, and it takes the tags of `promote` and `drift`. Only in a workflow that a person starts: on GitHub with "
+        "`workflow_dispatch`, on GitLab, Buildkite and Azure by hand.",
         "false",
     )
     confidence: float | None = declare(

@@ -479,7 +479,8 @@ class _Reader:
             counting["thresholds"] = whole.thresholds
         is_judged = bool(added) or any(self._allowed[name].group == GATE and name not in counting for name in given)
         later = whole._replace(mode="wait", base_agent_id="") if self._step.mode == "launch" and is_judged else None
-        return LegInputs(name, line, self._step._replace(**counting), places, later), whole
+        gates = any(self._allowed[name].group == GATE for name in given)
+        return LegInputs(name, line, self._step._replace(**counting), places, later, gates), whole
 
     def _check_twins(self, leg: LegInputs, inputs: Inputs, others: Sequence[tuple[LegInputs, Inputs]]) -> None:
         """Note that a leg does what another one does, or that both move a tag that only one run can have."""

@@ -60,7 +60,7 @@ def accompany(
             trial = yield from _while(is_needed, launch(len(base.outcomes)), session.clock)
             if trial is None:
                 break
-            following = follow_trial(session, progress, trial, _criteria(base))
+            following = follow_trial(session, progress, trial, partial(_criteria, base))
             outcome = yield from _while(is_needed, following, session.clock)
         except GateError as error:
             session.log(f"The base has no run to compare with: {error.what}")

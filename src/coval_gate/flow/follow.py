@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate.base.errors import InputError, NotFound, Unavailable
 from coval_gate.base.schedule import Wait, together
-from coval_gate.base.text import one_line
-from coval_gate.ci.host import BASE, BASE_LEG, LEG, REPETITION, ROLE, TESTED, with_run_metadata
+from coval_gate.base.text import one_line, plural
+from coval_gate.ci.host import BASE, BASE_LEG, LEG, REPETITION, ROLE, TESTED, THRESHOLDS, with_run_metadata
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
@@ -21,7 +21,7 @@ from coval_gate.runs.tags import provenance_of
 from coval_gate.runs.watch import NOT_FOUND_PAUSE, ProgressLog, waiting_title
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
@@ -34,8 +34,13 @@ LONGEST_LEG_NAME: Final = 200  # characters
 CALL_TIME: Final = 10.0  # s after the deadline for a call that the verdict needs
 
 
-def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
-    """Watch the trial's run to its end, and collect its result. Raises CovalError, RunnerError, InputError."""
+def follow_trial(
+    session: Session, progress: Progress, trial: Trial, criteria: Callable[[], Criteria]
+) -> Procedure[Outcome]:
+    """Watch the trial's run to its end, and collect its result. Raises CovalError, RunnerError, InputError.
+
+    `criteria` returns those that count once the run was polled.
+    """
 
     def follow_run() -> Procedure[Outcome]:
         return follow(
@@ -73,6 +78,9 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
         from coval_gate.flow.suite import judge_by
 
         judge_by(progress.suite, progress.legs)
+    for leg in progress.legs:
+        if (run := runs.get(id(leg))) and not differences(leg.inputs, run):
+            _take_thresholds(progress, leg, run)
     _pair(progress, runs)
     if len(progress.legs) == 1 and not progress.suite:
         progress.legs[0].name = ""
@@ -191,6 +199,10 @@ def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     except (NotFound, Unavailable):
         if not trial.run_id:
             raise  # the launch that was to replace it failed
+    if leg.suite and trial.resumed and trial.run:
+        from coval_gate.flow.suite import warn_of_earlier_thresholds
+
+        warn_of_earlier_thresholds(session, leg, trial.run)
 
 
 def see(progress: Progress, trial: Trial, run: Run) -> None:
@@ -205,6 +217,20 @@ def see(progress: Progress, trial: Trial, run: Run) -> None:
     if progress.inputs.mode == "wait" and _is_meant(leg, trial, run):
         progress.context = with_run_metadata(progress.context, provenance_of(run, progress.context.repository))
         progress.publisher.pages.owe(progress.report(UNFINISHED))
+        if trial is leg.first and not leg.is_base:
+            _take_thresholds(progress, leg, run)
+
+
+def _take_thresholds(progress: Progress, leg: Leg, run: Run) -> None:
+    """Add the thresholds that the launch handed over to the leg's own, unless the step has the suite."""
+    if leg.inputs.suite_path or THRESHOLDS not in run.metadata:
+        return
+    from coval_gate.runs.handover import with_thresholds_of
+
+    inputs = with_thresholds_of(leg.inputs, run)
+    if added := len(inputs.thresholds) - len(leg.inputs.thresholds):
+        progress.host.quote(f"Run {run.run_id} must meet {plural(added, 'threshold')} that it was launched with.")
+        leg.inputs = inputs
 
 
 def _unless_cancelled(

@@ -48,9 +48,10 @@ if TYPE_CHECKING:
 
 def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
     """Judge the first run of a leg, and explain the judgement. Raises CovalError, RunnerError."""
-    trial, criteria = leg.first, _criteria(progress, leg)
-    outcome = yield from follow_trial(session, progress, trial, criteria)
-    criteria = _criteria(progress, leg)  # by now, a run that was launched elsewhere has shown how many legs there are
+    trial = leg.first
+    outcome = yield from follow_trial(session, progress, trial, partial(_criteria, progress, leg))
+    # By now, a run that was launched elsewhere has shown how many legs there are, and its own thresholds.
+    criteria, session = _criteria(progress, leg), session._replace(inputs=leg.inputs)
     baseline = yield from _baseline(session, progress, leg, outcome)
     leg.drift = yield from drift_of(session, trial, outcome, progress.context)
     base = (yield from base_beside(leg, 0)) if isinstance(outcome, Completed) else None
@@ -82,7 +83,7 @@ def _timeout_passes(leg: Leg, outcome: Outcome) -> bool:
 def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Trial) -> Procedure[Judgement]:
     """Judge a repetition alone. It is compared with the baseline of the first run. Raises CovalError, RunnerError."""
     criteria, first = _criteria(progress, leg), leg.first.judgement
-    outcome = yield from follow_trial(session, progress, trial, criteria)
+    outcome = yield from follow_trial(session, progress, trial, lambda: criteria)
     baseline = first.baseline if first and not leg.inputs.accept else None
     base = (yield from base_beside(leg, trial.repetition)) if isinstance(outcome, Completed) else None
     trial.judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, None, base))

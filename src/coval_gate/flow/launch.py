@@ -63,7 +63,7 @@ def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) 
 def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) -> tuple[LaunchRequest, Tags]:
     """Return the request of the leg's first run, or of a repetition, and the tags in it."""
     from coval_gate.runs.launch import launch_request, with_leg, with_tags
-    from coval_gate.runs.tags import tags_for
+    from coval_gate.runs.tags import SUITE, tags_for
 
     inputs = leg.inputs
     # Repetitions follow failed runs only, so they would bias the branch's baseline.
@@ -73,7 +73,8 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
     own = (inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, leg.name)))
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
-    return with_tags(with_leg(request, leg, len(progress.legs), repetition), tags.to_send), tags
+    to_send = (*tags.to_send, SUITE) if leg.suite else tags.to_send
+    return with_tags(with_leg(request, leg, len(progress.legs), repetition), to_send), tags
 
 
 def take_over(session: Session, progress: Progress, leg: Leg) -> Procedure[Trial]:

@@ -145,7 +145,11 @@ def legs_in(suite: Sequence[LegInputs]) -> list[Leg]:
     bases: list[tuple[list[object], Leg]] = []
     for given in suite:
         leg = Leg(inputs=given.inputs, name=given.name)
-        leg.suite = given.inputs.suite_path if given.later else ""
+        if given.later:
+            from coval_gate.runs.handover import as_metadata
+
+            leg.suite = given.inputs.suite_path
+            leg.handed_over = {} if given.gates else as_metadata(given.later.thresholds)
         if given.inputs.base_agent_id:
             own = base_leg(given.inputs._replace(agent_id=(given.inputs.base_agent_id,)), (given.name,))
             runs = _what_runs(own.inputs)

@@ -234,9 +234,14 @@ def _most_common_error(session: Session, run_id: str) -> Procedure[str]:
 
 
 def follow(
-    session: Session, run_id: str, *, criteria: Criteria, progress: ProgressLog, record: Callable[[Run], None]
+    session: Session,
+    run_id: str,
+    *,
+    criteria: Callable[[], Criteria],
+    progress: ProgressLog,
+    record: Callable[[Run], None],
 ) -> Procedure[Outcome]:
-    """Watch a run to its end and, if it completed, collect what the criteria need.
+    """Watch a run to its end and, if it completed, collect what the criteria need, which are known by then.
 
     `record` takes what each poll showed. Raises CovalError as `watch` and `collect`.
     """
@@ -249,11 +254,12 @@ def follow(
             return ended
         if isinstance(ended, Aborted):
             return ended._replace(error=(yield from _most_common_error(session, run_id)))
-        collected = yield from collect(session, ended, criteria, record=record)
+        needed = criteria()
+        collected = yield from collect(session, ended, needed, record=record)
         if isinstance(collected, Completed):
             now = session.clock.now()
             until = min(max(session.deadline, now), now + OPTIONAL_TIME)
-            result = yield from with_definitions(session._replace(deadline=until), collected.result, criteria)
+            result = yield from with_definitions(session._replace(deadline=until), collected.result, needed)
             return collected._replace(result=result)
         if isinstance(collected, NotCompleted):
             return collected

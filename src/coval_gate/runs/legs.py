@@ -229,7 +229,8 @@ class Leg:
     begins with this run. `planned`: how many simulations each of its runs has, where the inputs limit them.
     `is_done`: the step has done all that it does for the leg.
 
-    `suite`: the file by which a later step must judge the run. `is_stray`: the step's suite has no such leg.
+    `suite`: the file by which a later step must judge the run. `handed_over`: metadata with the thresholds in it, if
+    that step needs nothing else of the file. `is_stray`: the step's suite has no such leg.
 
     `base`: the leg of the agent that this one is compared with, which others may share. Of such a leg, which `is_base`,
     `outcomes` are those of its trials, or what went wrong, and `wanted` is how many trials it is to have.
@@ -252,6 +253,7 @@ class Leg:
         self.planned: int | None = None
         self.is_done = False
         self.suite = ""
+        self.handed_over: Mapping[str, str] = {}
         self.is_stray = False
         self.base: Leg | None = None
         self.is_base = False

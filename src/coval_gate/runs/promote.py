@@ -25,7 +25,7 @@ from coval_gate.model.baseline import Promotion
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
 from coval_gate.runs.retag import hides_tags, lowered, mark, retag, with_room
-from coval_gate.runs.tags import BETTER, FAILED, is_marked, pull_request_of
+from coval_gate.runs.tags import ACCEPTED, BETTER, FAILED, is_marked, pull_request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -63,7 +63,7 @@ def tags_to_give(inputs: Inputs) -> tuple[str, ...]:
 def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
     """Return the problems that rule out a promotion or an acceptance, before anything is launched."""
     if inputs.accept and not context.started_by_person:
-        return [Problem("accept", f"must be false here: {_not_by_hand(context)}.\n{HOW_TO_ACCEPT}")]
+        return [Problem("accept", f"must be false here: {_not_by_hand(context)}")]
     tags = {"promote": (inputs.promote, inputs.promote)} if inputs.promote else {}
     if inputs.drift:
         tags["drift"] = (inputs.drift.name, str(inputs.drift))
@@ -91,11 +91,20 @@ def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
 
 
 def _not_by_hand(context: Context) -> str:
-    if not context.event:
-        return "only a person who starts a workflow by hand (workflow_dispatch) accepts a run"
-    return (
-        f"a person accepts a run by starting the workflow by hand (workflow_dispatch), but {context.event} started it"
-    )
+    """Return why the run cannot be accepted, and what to do instead."""
+    if context.is_local:
+        return "only the runs of a CI system are compared with later ones."
+    of_workflow = context.start_by_hand is None
+    if context.of_pull_request and not of_workflow:
+        return "only a run of a branch can be accepted."
+    if context.start_by_hand == "":
+        return (
+            "only a person accepts a run, and this CI system does not tell whether one started the job.\n"
+            f"Add the tag {ACCEPTED} to the run in Coval instead."
+        )
+    what = "the workflow by hand (workflow_dispatch)" if of_workflow else "the job by hand"
+    started = f", but {context.event} started it" if context.event else ""
+    return f"a person accepts a run by starting {what}{started}.\n{context.start_by_hand or HOW_TO_ACCEPT}"
 
 
 def promote(session: Session, trial: Trial, tag: str, *, first: bool = False) -> Procedure[Promotion]:

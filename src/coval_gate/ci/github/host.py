@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
 BRANCHES = "refs/heads/"
-BRANCH_EVENTS = ("push", "schedule", "workflow_dispatch")  # before a workflow_run; others may be a pull request's
+BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
+BRANCH_EVENTS = ("push", "schedule", BY_HAND)  # before a workflow_run; others may be a pull request's
 API_URL: Final = "https://api.github.com"
 FILES_GUIDE: Final = "https://docs.github.com/actions/reference/workflow-commands-for-github-actions"
 SUMMARY_LIMIT: Final = 1024 * 1024  # bytes; the runner drops a larger summary entirely
@@ -75,6 +76,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
             or _is_of_pull_request(environ.get("GITHUB_EVENT_NAME", ""))
             or (before and before.get("event") not in BRANCH_EVENTS)
         ),
+        started_by_person=environ.get("GITHUB_EVENT_NAME") == BY_HAND,
     )
 
 

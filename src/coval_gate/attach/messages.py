@@ -1,0 +1,95 @@
+"""What the command and its worker tell each other: one JSON object a line. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from coval_gate.base.text import json_in
+
+if TYPE_CHECKING:
+    from coval_gate.model.attachment import Outcome
+
+
+class Limits(NamedTuple):
+    """How long each part may take, in seconds.
+
+    `quiet`: without audio from the agent, until that is reported. `handler`: for the handler to end after its
+    conversation. `over`: for a process to end after Coval shows that its simulation is over. `killing`: between SIGTERM
+    and SIGKILL. `poll`: between two looks at the simulations. `stopping`: for everything to end after a signal.
+    """
+
+    quiet: float = 30.0
+    handler: float = 10.0
+    over: float = 15.0
+    killing: float = 3.0
+    poll: float = 2.0
+    stopping: float = 4.0
+
+
+class Setup(NamedTuple):
+    """What the worker needs to know first. It has a `handler` (MODULE:HANDLER) or a `command`.
+
+    `directory`: the first place where modules are looked for, and where the command runs.
+    """
+
+    key: str
+    api_base_url: str
+    workspace_id: str
+    directory: str
+    handler: str = ""
+    command: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+
+class Order(NamedTuple):
+    """What the worker is to do about a simulation. The end of its input means: end everything, and leave.
+
+    `attach`: start a process, which writes to the file `log`. `over`: the simulation is over; its process should end.
+    """
+
+    do: Literal["attach", "over"]
+    simulation: str
+    log: str = ""
+
+
+class Event(NamedTuple):
+    """What happened in the worker.
+
+    `ready`: the handler is loaded. `unusable`: it cannot be, because of `error`; `lines` are the traceback.
+    `started`: a process has begun, with this `pid`. `attached`: its conversation has begun. `quiet`: it has sent no
+    audio for a while. `closed`: the conversation is over. `ended`: the `outcome` is known; `error` says more.
+    """
+
+    what: Literal["ready", "unusable", "started", "attached", "quiet", "closed", "ended"]
+    simulation: str = ""
+    outcome: Outcome = "waiting"
+    error: str = ""
+    lines: tuple[str, ...] = ()
+    pid: int = 0
+
+
+def line_of(message: Setup | Order | Event) -> bytes:
+    """Return a message as a line."""
+    return json.dumps(message._asdict()).encode() + b"\n"
+
+
+def setup_in(line: bytes) -> Setup:
+    """Return the setup in a line of `line_of`."""
+    fields = json.loads(line)
+    fields |= {"command": tuple(fields["command"]), "limits": Limits(*fields["limits"])}
+    return Setup(**fields)
+
+
+def order_in(line: bytes) -> Order:
+    """Return the order in a line of `line_of`."""
+    return Order(**json.loads(line))
+
+
+def event_in(line: bytes) -> Event | None:
+    """Return the event in a line; None if it is something else. The user's code runs in the process that writes it."""
+    fields: Any = json_in(line)
+    try:
+        return Event(**{**fields, "lines": tuple(fields["lines"])})
+    except (TypeError, KeyError):
+        return None

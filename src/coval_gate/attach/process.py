@@ -1,0 +1,106 @@
+"""The worker as the command sees it: a child process, its orders and its events."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.attach.messages import Order, event_in, line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from coval_gate.attach.messages import Event, Setup
+
+MODULE: Final = "coval_gate.attach.worker"
+LOG: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class WorkerProcess:
+    """A running worker. `log`: the file to which it writes what the user's modules print while they are imported."""
+
+    def __init__(self, setup: Setup, environ: Mapping[str, str], log: str) -> None:
+        file = os.open(log, LOG, 0o644)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                # -P: modules of the working directory must not stand in for those of Python and of ours.
+                [sys.executable, "-P", "-m", MODULE],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                env=dict(environ),
+                start_new_session=True,  # Ctrl-C is for the command, which ends its processes in order
+            )
+        finally:
+            os.close(file)
+        self._groups: dict[str, int] = {}  # the processes that run, by simulation
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._send(line_of(setup))
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def attach(self, simulation: str, log: str) -> None:
+        """Start a process for a simulation."""
+        self._send(line_of(Order("attach", simulation, log)))
+
+    def see_over(self, simulation: str) -> None:
+        """Say that a simulation is over, so that its process ends."""
+        self._send(line_of(Order("over", simulation)))
+
+    def events(self) -> list[Event]:
+        """Return what has happened since the last call."""
+        is_over = not self.is_running
+        if is_over:
+            self._reader.join(1.0)
+        events: list[Event] = []
+        with suppress(Empty):
+            while True:
+                events.append(self._events.get_nowait())
+        for event in events:
+            if event.what == "started" and event.pid > 1:
+                self._groups[event.simulation] = event.pid
+            elif event.what == "ended":
+                self._groups.pop(event.simulation, None)
+        return events
+
+    def stop(self) -> None:
+        """Ask the worker to end all processes, and itself."""
+        with suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()
+
+    def kill(self) -> None:
+        """End whatever still runs at once."""
+        self.stop()
+        self.events()
+        if self.is_running:
+            for group in (self._process.pid, *self._groups.values()):
+                with suppress(OSError):
+                    os.killpg(group, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        self._reader.join(1.0)
+        if self._process.stdout and not self._reader.is_alive():
+            self._process.stdout.close()
+
+    def _send(self, line: bytes) -> None:
+        with suppress(OSError, ValueError):  # it has ended, which its events show
+            if self._process.stdin:
+                self._process.stdin.write(line)
+                self._process.stdin.flush()
+
+    def _read(self) -> None:
+        if self._process.stdout:
+            for line in self._process.stdout:
+                if event := event_in(line):
+                    self._events.put(event)

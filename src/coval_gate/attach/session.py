@@ -1,0 +1,216 @@
+"""The process of one simulation: attaches to it, and lets the handler hold the conversation."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.attach.bridge import bridge
+from coval_gate.attach.handler import Unusable, cause_of, load
+from coval_gate.attach.messages import Event
+from coval_gate.model.attachment import ANSWERED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from multiprocessing.connection import Connection
+
+    from coval_agent_sdk import AudioConnection
+
+    from coval_gate.attach.handler import Handler
+    from coval_gate.attach.messages import Setup
+    from coval_gate.model.attachment import Outcome
+
+LOOK: Final = 0.2  # s between two looks of the watchdog
+CANCELLING: Final = 1.0  # s for a handler to end once it is cancelled
+LOG: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+HAD_TO_END: Final = "The handler went on after the conversation, and had to be ended."
+
+
+class Result(NamedTuple):
+    """What became of the simulation."""
+
+    outcome: Outcome
+    error: str = ""
+
+
+class _Reporter:
+    """Tells the worker what happens, from any thread."""
+
+    def __init__(self, simulation: str, events: Connection) -> None:
+        self._simulation, self._events = simulation, events
+        self._lock = threading.Lock()
+
+    def tell(self, event: Event) -> None:
+        with self._lock, suppress(OSError):
+            self._events.send(event._replace(simulation=self._simulation))
+
+
+class _Watchdog:
+    """A thread that notices silence, also while the handler blocks the event loop, and the death of the worker."""
+
+    def __init__(self, worker: int, quiet: float, reporter: _Reporter) -> None:
+        self._worker, self._quiet, self._reporter = worker, quiet, reporter
+        self._last: float | None = None  # when audio was sent last; None without a conversation
+        self._sent = 0
+        self._told = False
+
+    def start(self) -> None:
+        threading.Thread(target=self._watch, name="coval-gate-watchdog", daemon=True).start()
+
+    def begin(self, connection: AudioConnection) -> None:
+        """Begin to watch what is sent."""
+        send = connection.send_audio
+
+        async def counted(audio: bytes) -> bool:
+            sent = await send(audio)
+            if audio:
+                self._last, self._sent = time.monotonic(), self._sent + len(audio)
+            return sent
+
+        connection.send_audio = counted  # type: ignore[method-assign]
+        self._last = time.monotonic()
+
+    def end(self, result: Result) -> None:
+        """Stop watching. An agent that never spoke was quiet in a short conversation, too."""
+        if not self._sent and result.outcome in ANSWERED:
+            self._tell()
+        self._last = None
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(LOOK)
+            if os.getppid() != self._worker:
+                os.killpg(0, signal.SIGKILL)
+            last = self._last
+            if last is not None and time.monotonic() - last >= self._quiet:
+                self._tell()
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            self._reporter.tell(Event("quiet"))
+
+
+def answer(
+    setup: Setup,
+    handler: Handler | None,
+    simulation: str,
+    log: str,
+    events: Connection,
+    worker: int,
+    inherited: Sequence[int],
+) -> None:
+    """Answer a simulation in this process. `inherited`: files of the worker that it must not keep open.
+
+    `handler` is None in a process that does not share the worker's memory.
+    """
+    os.setsid()  # so that whatever it starts can be ended with it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for file in inherited:
+        with suppress(OSError):
+            os.close(file)
+    _redirect(log)
+    reporter = _Reporter(simulation, events)
+    watchdog = _Watchdog(worker, setup.limits.quiet, reporter)
+    watchdog.start()
+    try:
+        handler = handler or handler_of(setup)
+    except Unusable as problem:
+        print(*problem.lines, problem, sep="\n", file=sys.stderr)  # noqa: T201 - into the log
+        reporter.tell(Event("ended", outcome="crashed", error=str(problem)))
+        return
+    asyncio.run(_attach(setup, handler, simulation, reporter, watchdog))
+
+
+def handler_of(setup: Setup) -> Handler:
+    """Return what answers: the user's handler, or one that starts the command. Raises Unusable."""
+    return bridge(setup.command, setup.directory) if setup.command else load(setup.handler, setup.directory)
+
+
+def _redirect(log: str) -> None:
+    """Lead what the process writes to its log."""
+    for number, (path, flags) in enumerate([(os.devnull, os.O_RDONLY), (log, LOG), (log, LOG)]):
+        file = os.open(path, flags, 0o644)
+        os.dup2(file, number)
+        os.close(file)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # the user's code may have replaced it
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    faulthandler.enable(file=2)
+
+
+async def _attach(setup: Setup, handler: Handler, simulation: str, reporter: _Reporter, watchdog: _Watchdog) -> None:
+    from coval_agent_sdk import CovalVoiceClient
+
+    client = CovalVoiceClient(
+        api_key=setup.key, api_base_url=setup.api_base_url, workspace_id=setup.workspace_id or None
+    )
+    result = None
+    try:
+        async with client.connect(simulation) as connection:
+            watchdog.begin(connection)
+            reporter.tell(Event("attached"))
+            result = await _converse(connection, handler, setup.limits.handler, reporter)
+            watchdog.end(result)
+            # Leaving the context may take a while.
+            reporter.tell(Event("ended", outcome=result.outcome, error=result.error))
+    except Exception as error:  # noqa: BLE001 - the process is about to end
+        if result is None:
+            traceback.print_exception(error)
+            reporter.tell(Event("ended", outcome="refused", error=cause_of(error)))
+
+
+async def _converse(connection: AudioConnection, handler: Handler, patience: float, reporter: _Reporter) -> Result:
+    """Run the handler until the conversation ends."""
+    handling = asyncio.create_task(_handle(handler, connection))
+    closing = asyncio.create_task(connection.wait_closed())
+    await asyncio.wait({handling, closing}, return_when=asyncio.FIRST_COMPLETED)
+    if not connection.closed:
+        closing.cancel()
+        error = _error_of(handling)
+        return Result("crashed", cause_of(error)) if error else Result("ended_early")
+    (failure,) = await asyncio.gather(closing, return_exceptions=True)
+    if failure is not None:
+        await _cancel(handling)
+        traceback.print_exception(failure)
+        return Result("lost", cause_of(failure))
+    reporter.tell(Event("closed"))
+    await asyncio.wait({handling}, timeout=patience)
+    if not handling.done():
+        await _cancel(handling)
+        return Result("answered", HAD_TO_END)
+    error = _error_of(handling)
+    if error:
+        traceback.print_exception(error)
+    return Result("answered", f"After the conversation: {cause_of(error)}" if error else "")
+
+
+async def _handle(handler: Handler, connection: AudioConnection) -> BaseException | None:
+    """Run the handler, and return what it raises. Raised in a task, SystemExit would end the event loop."""
+    try:
+        await handler(connection)
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - see above
+        if not connection.closed:
+            traceback.print_exception(error)
+        return error
+    return None
+
+
+def _error_of(handling: asyncio.Task[BaseException | None]) -> BaseException | None:
+    return asyncio.CancelledError("the handler cancelled itself") if handling.cancelled() else handling.result()
+
+
+async def _cancel(task: asyncio.Task[BaseException | None]) -> None:
+    task.cancel()
+    await asyncio.wait({task}, timeout=CANCELLING)

@@ -1,0 +1,251 @@
+"""The worker: `python -m coval_gate.attach.worker`. It loads the handler, and starts a process for each simulation.
+
+It reads a Setup and then Orders from its standard input, and writes Events to its standard output. What the user's code
+writes while it is imported goes to the log on standard error. The end of the input ends everything.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from mmap import mmap
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Final, Literal, NoReturn
+
+from coval_gate.attach.bridge import signal_name
+from coval_gate.attach.handler import Unusable, cause_of
+from coval_gate.attach.messages import Event, line_of, order_in, setup_in
+from coval_gate.attach.session import HAD_TO_END, Result, answer, handler_of
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+
+    from coval_gate.attach.handler import Handler
+    from coval_gate.attach.messages import Order, Setup
+
+TICK: Final = 0.2  # s between two looks at the clock
+LEAVING: Final = 1.5  # s for all processes to end once the input has ended
+READ: Final = 65536  # bytes
+
+
+@dataclass
+class _Child:
+    """A process. Times are on the monotonic clock; None: not yet."""
+
+    simulation: str
+    log: str
+    process: BaseProcess
+    events: Connection
+    attached: bool = False
+    closed: bool = False  # the conversation is over
+    result: Result | None = None
+    ended_at: float | None = None
+    over_at: float | None = None
+    terminated_at: float | None = None
+
+
+class Worker:
+    """Starts, watches and ends the processes."""
+
+    def __init__(self, setup: Setup, handler: Handler, orders: int, events: int) -> None:
+        self._setup, self._handler = setup, handler
+        self._orders, self._events = orders, events
+        self._children: dict[str, _Child] = {}
+        self._unread = b""
+        # A fork shares what is imported, but no threads. On macOS, system libraries do not survive one.
+        shares = sys.platform == "linux" and threading.active_count() == 1
+        self._method: Literal["fork", "spawn"] = "fork" if shares else "spawn"
+
+    def work(self) -> None:
+        """Obey until the input ends; then end all processes."""
+        while self._obey():
+            self._look()
+        self._end_all()
+
+    def _obey(self) -> bool:
+        """Wait a moment for what happens, and do what was ordered. Return False at the end of the input."""
+        children = self._children.values()
+        pipes = [child.events for child in children]
+        ready = wait([self._orders, *pipes, *(child.process.sentinel for child in children)], TICK)
+        if self._orders not in ready:
+            return True
+        received = os.read(self._orders, READ)
+        *lines, self._unread = (self._unread + received).split(b"\n")
+        for line in lines:
+            self._do(order_in(line))
+        return bool(received)
+
+    def _do(self, order: Order) -> None:
+        if order.do == "attach" and order.simulation not in self._children:
+            self._start(order.simulation, order.log)
+        elif order.do == "over" and (child := self._children.get(order.simulation)):
+            child.over_at = child.over_at or time.monotonic()
+
+    def _start(self, simulation: str, log: str) -> None:
+        context = multiprocessing.get_context(self._method)
+        read, write = context.Pipe(duplex=False)
+        is_fork = self._method == "fork"
+        inherited = [self._orders, self._events] if is_fork else []
+        handler = self._handler if is_fork else None
+        arguments = (self._setup, handler, simulation, log, write, os.getpid(), inherited)
+        process = context.Process(target=answer, args=arguments)  # type: ignore[attr-defined]
+        try:
+            process.start()
+        except OSError as error:
+            self._tell(Event("ended", simulation, outcome="crashed", error=f"No process could start: {error}"))
+            return
+        write.close()  # the end of the process is then the end of its events
+        self._children[simulation] = _Child(simulation, log, process, read)
+        self._tell(Event("started", simulation, pid=process.pid))
+
+    def _look(self) -> None:
+        """Pass on what the processes tell, and end those that do not end by themselves."""
+        limits = self._setup.limits
+        now = time.monotonic()
+        for child in [*self._children.values()]:
+            self._hear(child)
+            if not child.process.is_alive():
+                self._bury(child)
+                continue
+            if child.terminated_at is not None:
+                if now - child.terminated_at >= limits.killing:
+                    _signal(child, signal.SIGKILL)
+                continue
+            # Without a conversation, it only has to notice that it gets none.
+            patience = limits.over if child.attached else limits.killing
+            is_late = child.over_at is not None and now - child.over_at >= patience
+            lingers = child.ended_at is not None and now - child.ended_at >= limits.killing + limits.handler
+            if is_late or lingers:
+                child.terminated_at = now
+                _signal(child, signal.SIGTERM)
+
+    def _hear(self, child: _Child) -> None:
+        with suppress(EOFError, OSError):
+            while child.events.poll():
+                event = child.events.recv()
+                child.attached |= event.what == "attached"
+                child.closed |= event.what == "closed"
+                if event.what == "ended":
+                    if child.result:
+                        continue
+                    child.result, child.ended_at = Result(event.outcome, event.error), time.monotonic()
+                self._tell(event)
+
+    def _bury(self, child: _Child) -> None:
+        """Clean up after a process that has ended, and tell what became of it."""
+        _signal(child, signal.SIGKILL)  # what it started
+        self._hear(child)
+        child.process.join()
+        child.events.close()
+        del self._children[child.simulation]
+        _redact(child.log, self._setup.key)
+        if not child.result:
+            result = _result_of(child, child.process.exitcode or 0)
+            self._tell(Event("ended", child.simulation, outcome=result.outcome, error=result.error))
+
+    def _end_all(self) -> None:
+        """End all processes: those that do not obey are killed."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for child in self._children.values():
+                _signal(child, number)
+            until = time.monotonic() + LEAVING
+            while (left := until - time.monotonic()) > 0:
+                alive = [child for child in self._children.values() if child.process.is_alive()]
+                if not alive:
+                    break
+                wait([child.process.sentinel for child in alive], min(left, TICK))
+        for child in self._children.values():
+            _signal(child, signal.SIGKILL)
+            _redact(child.log, self._setup.key)
+
+    def _tell(self, event: Event) -> None:
+        with suppress(OSError):  # the command is gone; the end of the input follows
+            os.write(self._events, line_of(event))
+
+
+def main() -> None:
+    """Run the worker."""
+    orders, events = os.dup(0), os.dup(1)
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)  # the user's code may print
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    first = b""
+    while not first.endswith(b"\n"):
+        byte = os.read(orders, 1)  # not more: the rest belongs to the loop
+        if not byte:
+            return
+        first += byte
+    setup = setup_in(first)
+    try:
+        handler = _load(setup)
+    except Unusable as problem:
+        os.write(events, line_of(Event("unusable", error=str(problem), lines=problem.lines)))
+        return
+    os.write(events, line_of(Event("ready")))
+    Worker(setup, handler, orders, events).work()
+
+
+def _load(setup: Setup) -> Handler:
+    """Import what every process needs, so that they share it. Raises Unusable."""
+    handler = handler_of(setup)
+    try:
+        import coval_agent_sdk  # noqa: F401
+    except Exception as error:  # noqa: BLE001 - of an incomplete installation
+        raise Unusable(f"coval-agent-sdk cannot be imported: {cause_of(error)}.") from None
+    return handler
+
+
+def _result_of(child: _Child, code: int) -> Result:
+    """Return what became of a simulation whose process ended without a word."""
+    how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+    if child.closed or (child.attached and child.over_at is not None):
+        return Result("answered", HAD_TO_END if child.terminated_at else f"After the conversation, the process {how}.")
+    if child.over_at is not None:
+        return Result("missed", "The simulation was over before Coval offered its relay.")
+    return Result("crashed", f"The process {how}.")
+
+
+def _signal(child: _Child, number: int) -> None:
+    """Send a signal to a process, and to all that it started."""
+    pid = child.process.pid
+    if pid is None:
+        return
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:  # it has no group of its own yet
+        if child.process.is_alive():
+            with suppress(OSError):
+                os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def _redact(log: str, key: str) -> None:
+    """Take the API key out of a log, where the user's code may have written it."""
+    secret = key.encode()
+    with suppress(OSError, ValueError):  # an empty file has no memory
+        file = os.open(log, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(file, "r+b") as stream, mmap(stream.fileno(), 0) as text:
+            while (place := text.find(secret)) >= 0:
+                text[place : place + len(secret)] = b"*" * len(secret)
+
+
+def _leave() -> NoReturn:
+    """End the process, and what the user's modules started on import. Their threads cannot hold it up."""
+    if os.getpgrp() == os.getpid():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(0, signal.SIGTERM)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
+    _leave()

@@ -1,0 +1,224 @@
+"""Connections of agents' processes to simulations: offers of a relay, their one-use tokens, and sessions."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from . import catalogue
+from .attached_plan import Session, attached_plan
+from .clock import SpeedClock
+from .faults import FaultScript
+from .ids import rng, short_id
+from .judges import judged
+from .problems import Problem, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .catalogue import Json
+    from .clock import Clock
+    from .faults import Action
+    from .plan import Plan, PlannedSimulation
+    from .quirks import Quirks
+    from .sound import Answer
+    from .state import RunRecord
+
+PREPARING: Final = 2.0  # s of sandbox time until an offer is ready
+REPLACING: Final = 5.0  # s from the end of an unused offer until its replacement is prepared
+TOKEN_LENGTH: Final = 43
+SHORTEST_CALL: Final = 0.3  # s of real time
+LOST_AGENT: Final = "The agent disconnected before the conversation ended"
+OVER: Final = {"COMPLETED": "CLOSED", "FAILED": "FAILED", "CANCELLED": "CANCELLED"}
+"""The status of a connection by that of its simulation, once it is over."""
+
+
+class Offer(NamedTuple):
+    """An offer of the relay. `token` works once, from `ready` until `expires`; a replacement follows at `replaced`.
+
+    Times are seconds since the epoch, in sandbox time. `is_stale`: its time of expiry has always been over.
+    """
+
+    token: str
+    ready: float
+    expires: float
+    replaced: float
+    is_used: bool = False
+    is_stale: bool = False
+
+    def is_open(self, now: float) -> bool:
+        """Return whether the token works."""
+        return self.ready <= now < self.expires and not (self.is_used or self.is_stale)
+
+
+class Call(NamedTuple):
+    """A conversation that begins. `seconds`: how long the caller speaks, in real time; infinite if it never ends."""
+
+    simulation_id: str
+    seconds: float
+
+
+@dataclass
+class _Waiting:
+    """A run whose simulations wait for processes. `first` is its plan at the launch."""
+
+    first: Plan
+    sessions: dict[str, Session] = field(default_factory=dict)
+
+
+class Attachments:
+    """The connections of a world. `find` returns a simulation and its run, `store` replaces a run.
+
+    Methods do not lock: a caller must hold the world's lock.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        seed: int,
+        quirks: Quirks,
+        find: Callable[[str], tuple[RunRecord, PlannedSimulation]],
+        store: Callable[[RunRecord], None],
+    ) -> None:
+        self._clock = clock
+        self._seed = seed
+        self._quirks = quirks
+        self._find = find
+        self._store = store
+        self._waiting: dict[str, _Waiting] = {}
+        self._offers: dict[str, list[Offer]] = {}
+        self._relay = ""
+        self._faults = FaultScript()
+        self._speed = clock.speed if isinstance(clock, SpeedClock) else 1.0  # seconds of sandbox time per second
+
+    def open(self, relay: str, faults: FaultScript) -> None:
+        """Offer the relay at this address from now on."""
+        self._relay, self._faults = relay, faults
+
+    def close(self) -> None:
+        """Offer no relay any more."""
+        self._relay = ""
+
+    def begin(self, record: RunRecord) -> RunRecord:
+        """Return a run as it is launched: if its agent attaches, its simulations wait for processes."""
+        if not catalogue.agent_for(record.request.agent_id).attaches:
+            return record
+        self._waiting[record.run_id] = _Waiting(record.plan)
+        return self._planned(record)
+
+    def connection(self, simulation_id: str) -> Json:
+        """GET /simulations/{id}/connect."""
+        record, planned = self._find(simulation_id)
+        if record.run_id not in self._waiting:
+            raise invalid(("simulation_id", f"its agent is not of type {catalogue.SDK_MODEL_TYPE}"))
+        if not self._relay:
+            raise Problem(503, "UNAVAILABLE", "The sandbox has no relay: start it with --relay")
+        now = self._clock()
+        status, offer = self._status(record, planned, now)
+        shown: Json = dict.fromkeys(("wss_url", "token", "expires_at"))
+        if offer is not None:
+            left = -1.0 if offer.is_stale else (offer.expires - now) / self._speed
+            shown = {
+                "wss_url": f"{self._relay}/simulations/{simulation_id}",
+                "token": offer.token,
+                "expires_at": round(time.time() + left, 3),
+            }
+        return {"status": status, **shown}
+
+    def _status(self, record: RunRecord, planned: PlannedSimulation, now: float) -> tuple[str, Offer | None]:
+        status = record.simulation_status(planned, now)
+        if status in OVER:
+            return OVER[status], None
+        if status != "IN PROGRESS":
+            return "PENDING", None
+        offer = self._newest(record, planned, now)
+        if offer.is_used:
+            return "CONNECTED", None
+        if now < offer.ready:
+            return "PROVISIONING", None
+        return ("READY", offer) if now < offer.expires else ("EXPIRED", None)
+
+    def _newest(self, record: RunRecord, planned: PlannedSimulation, now: float) -> Offer:
+        offers = self._offers.setdefault(planned.simulation_id, [])
+        if not offers:
+            offers.append(self._offer(planned.simulation_id, 1, record.create_time + planned.start))
+        while now >= offers[-1].replaced:
+            offers.append(self._offer(planned.simulation_id, len(offers) + 1, offers[-1].replaced))
+        return offers[-1]
+
+    def _offer(self, simulation_id: str, number: int, begun: float) -> Offer:
+        action = self._faults.take("OFFER", f"/simulations/{simulation_id}")
+        kind, amount = (action.kind, action.amount) if action else ("", math.nan)
+        ready = begun + PREPARING + (amount if kind == "delay" else 0.0)
+        expires = ready + (0.0 if kind == "lost" else self._quirks.offer_life)
+        pause = amount if kind == "lost" else REPLACING
+        return Offer(
+            token=short_id(rng(self._seed, simulation_id, "token", number), TOKEN_LENGTH),
+            ready=ready,
+            expires=expires,
+            replaced=math.inf if math.isnan(pause) else expires + pause,
+            is_stale=kind == "stale",
+        )
+
+    # For the relay
+
+    def accepts(self, simulation_id: str, token: str) -> bool:
+        """Return whether a token works."""
+        try:
+            record, planned = self._find(simulation_id)
+        except Problem:
+            return False
+        if record.run_id not in self._waiting:
+            return False
+        now = self._clock()
+        _, offer = self._status(record, planned, now)
+        return offer is not None and offer.is_open(now) and offer.token == token
+
+    def fault(self, simulation_id: str) -> Action | None:
+        """Return the scripted fault of a connection whose token works."""
+        return self._faults.take("RELAY", f"/simulations/{simulation_id}")
+
+    def begin_call(self, simulation_id: str) -> Call:
+        """Use up a token that works, and begin the conversation."""
+        record, planned = self._find(simulation_id)
+        offers = self._offers[simulation_id]
+        offers[-1] = offers[-1]._replace(is_used=True, replaced=math.inf)
+        first = self._waiting[record.run_id].first.simulations[planned.number]
+        length = first.end - first.start if math.isfinite(first.end) else math.inf
+        if not isinstance(self._clock, SpeedClock) and math.isfinite(length):
+            length = 0.0  # real time does not move the clock
+        self._change(record, simulation_id, Session(self._clock() - record.create_time))
+        return Call(simulation_id, max(SHORTEST_CALL, length / self._speed))
+
+    def is_on(self, simulation_id: str) -> bool:
+        """Return whether a conversation goes on: its run may have ended."""
+        try:
+            record, planned = self._find(simulation_id)
+        except Problem:
+            return False
+        return record.simulation_status(planned, self._clock()) == "IN PROGRESS"
+
+    def end_call(self, simulation_id: str, outcome: Answer | str) -> None:
+        """End a conversation with what was heard, or with the reason why it failed."""
+        if not self.is_on(simulation_id):
+            return
+        record, planned = self._find(simulation_id)
+        waiting = self._waiting[record.run_id]
+        changes: dict[str, Any] = {"ended": self._clock() - record.create_time}
+        if isinstance(outcome, str):
+            changes["error"] = outcome
+        else:
+            changes["values"] = judged(waiting.first.simulations[planned.number].values, outcome)
+        self._change(record, simulation_id, waiting.sessions[simulation_id]._replace(**changes))
+
+    def _change(self, record: RunRecord, simulation_id: str, session: Session) -> None:
+        self._waiting[record.run_id].sessions[simulation_id] = session
+        self._store(self._planned(record))
+
+    def _planned(self, record: RunRecord) -> RunRecord:
+        waiting = self._waiting[record.run_id]
+        concurrency = record.request.options.concurrency
+        plan = attached_plan(waiting.first, concurrency, waiting.sessions, self._quirks.attach_limit)
+        return replace(record, plan=plan)

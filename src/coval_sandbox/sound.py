@@ -1,0 +1,153 @@
+"""The sound of a call: what the simulated caller says, and what can be heard of the agent's answer.
+
+Audio is PCM16, little-endian, mono, at 16 kHz, in frames of 20 ms.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from functools import lru_cache
+from operator import mul
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .ids import rng
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SAMPLE_RATE: Final = 16_000  # Hz
+FRAME_SECONDS: Final = 0.02
+FRAME_SAMPLES: Final = 320
+FRAME_BYTES: Final = 2 * FRAME_SAMPLES
+BYTES_PER_SECOND: Final = 2 * SAMPLE_RATE
+GOOD_TONE: Final = 440.0  # Hz, in the answer of a good build
+TURNS: Final = 3  # of a caller
+LOUDNESS: Final = 8_000  # of a caller, at most
+NOISES: Final = 8  # different frames of noise
+QUIET: Final = 100.0  # mean amplitude below which a frame is silent
+PURE: Final = 0.5  # share of a frame's energy that a tone must have
+ENOUGH: Final = 0.1  # share of an answer's sound that must have the tone
+
+# Multiples of 50 Hz, so that a frame holds whole periods and every frame of a tone is the same.
+VOICES: Final = (200, 250, 300, 600, 700, 850)  # Hz; far from the good tone, so that an echo is no good answer
+SILENCE: Final = bytes(FRAME_BYTES)
+
+_FRAME: Final = struct.Struct(f"<{FRAME_SAMPLES}h")
+_ANGLES: Final = tuple(2 * math.pi * GOOD_TONE * place / SAMPLE_RATE for place in range(FRAME_SAMPLES))
+_COSINES: Final = tuple(map(math.cos, _ANGLES))
+_SINES: Final = tuple(map(math.sin, _ANGLES))
+
+
+class Answer(NamedTuple):
+    """What was heard of an agent during a call. All times are in seconds.
+
+    `sent`: audio of any kind. `sounding`: the part that was not silent. `toned`: the part with the good tone.
+    `delay`: from the end of the caller's first turn to the agent's first sound; None if there was none.
+    """
+
+    call: float
+    sent: float = 0.0
+    sounding: float = 0.0
+    toned: float = 0.0
+    delay: float | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the agent sent nothing, or only silence."""
+        return not self.sounding
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the answer has the tone of a good build."""
+        return self.toned > 0 and self.toned >= ENOUGH * self.sounding
+
+
+def caller_frames(simulation_id: str, count: int) -> Iterator[bytes]:
+    """Yield the caller's `count` frames: turns of a tone or noise, and pauses. Simulations differ."""
+    random = rng("caller", simulation_id)
+    for length in _shares(count, TURNS):
+        spoken = math.ceil(length * random.uniform(0.4, 0.6))
+        voice = random.choice((*VOICES, None))
+        for number in range(length):
+            if number >= spoken:
+                yield SILENCE
+            else:
+                yield tone(voice) if voice else _noise(number % NOISES)
+
+
+def first_turn(simulation_id: str, count: int) -> int:
+    """Return the number of frames in the caller's first turn."""
+    frames = caller_frames(simulation_id, count)
+    return next((number for number, frame in enumerate(frames) if frame == SILENCE), count)
+
+
+def _shares(count: int, parts: int) -> list[int]:
+    return [count * (part + 1) // parts - count * part // parts for part in range(parts)]
+
+
+@lru_cache(maxsize=32)
+def tone(frequency: float, loudness: int = LOUDNESS) -> bytes:
+    """Return a frame of a tone."""
+    step = 2 * math.pi * frequency / SAMPLE_RATE
+    return _FRAME.pack(*(round(loudness * math.sin(step * place)) for place in range(FRAME_SAMPLES)))
+
+
+@lru_cache(maxsize=NOISES)
+def _noise(number: int) -> bytes:
+    random = rng("noise", number)
+    return _FRAME.pack(*(random.randint(-LOUDNESS, LOUDNESS) for _ in range(FRAME_SAMPLES)))
+
+
+class Listener:
+    """Hears an agent's audio. `turn_end` is when the caller's first turn ends, in seconds after the call's start."""
+
+    def __init__(self, turn_end: float) -> None:
+        self._turn_end = turn_end
+        self._rest = b""
+        self._bytes = 0
+        self._sounding = self._toned = 0
+        self._delay: float | None = None
+
+    def hear(self, audio: bytes, at: float) -> None:
+        """Hear audio that arrived `at` seconds after the call's start. Raises ValueError unless it is PCM16."""
+        if len(audio) % 2:
+            raise ValueError("PCM16 audio must have an even number of bytes")
+        self._bytes += len(audio)
+        whole = self._rest + audio
+        ends = len(whole) - len(whole) % FRAME_BYTES
+        self._rest = whole[ends:]
+        for start in range(0, ends, FRAME_BYTES):
+            self._hear_frame(whole[start : start + FRAME_BYTES], at + start / BYTES_PER_SECOND)
+
+    def _hear_frame(self, frame: bytes, at: float) -> None:
+        if frame == SILENCE:
+            return
+        energy, toned = measure(frame)
+        if energy < QUIET**2 * FRAME_SAMPLES:
+            return
+        self._sounding += 1
+        self._toned += toned >= PURE
+        if self._delay is None:
+            self._delay = max(0.0, at - self._turn_end)
+
+    def answer(self, call: float) -> Answer:
+        """Return what was heard in a call of `call` seconds."""
+        return Answer(
+            call=call,
+            sent=self._bytes / BYTES_PER_SECOND,
+            sounding=self._sounding * FRAME_SECONDS,
+            toned=self._toned * FRAME_SECONDS,
+            delay=self._delay,
+        )
+
+
+@lru_cache(maxsize=1000)  # generated audio repeats its frames
+def measure(frame: bytes) -> tuple[int, float]:
+    """Return the energy of a frame, and the good tone's share of it."""
+    samples = _FRAME.unpack(frame)
+    energy = sum(map(mul, samples, samples))
+    if not energy:
+        return 0, 0.0
+    real, imaginary = sum(map(mul, samples, _COSINES)), sum(map(mul, samples, _SINES))
+    return energy, 2 * (real**2 + imaginary**2) / (FRAME_SAMPLES * energy)

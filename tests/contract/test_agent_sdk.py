@@ -1,0 +1,423 @@
+"""The official Agent SDK works with the sandbox: a process of its own answers the simulated callers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+import requests
+
+from coval_sandbox import catalogue
+from coval_sandbox.clock import ManualClock, SpeedClock
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from coval_sandbox.sound import FRAME_BYTES, SILENCE, tone
+from coval_sandbox.world import DEFAULT_KEY, World
+from support import LateModule
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+    Handler = Callable[[Any], Awaitable[None]]
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:coval_sdk")
+coval_agent_sdk, errors = LateModule("coval_agent_sdk"), LateModule("coval_agent_sdk.errors")
+websockets = LateModule("websockets.asyncio.client")
+exceptions = LateModule("websockets.exceptions")
+
+STARTED = 12.0  # s until the first simulations have started, and their offers are ready
+CALL_BYTES = 15 * FRAME_BYTES  # of the shortest call, 0.3 s
+
+
+class Attached(NamedTuple):
+    """A sandbox with a relay, and the official client."""
+
+    server: Server
+    clock: ManualClock
+
+    @property
+    def client(self) -> Any:
+        return coval_agent_sdk.CovalVoiceClient(api_key=DEFAULT_KEY, api_base_url=self.server.url)
+
+    def launch(self, test_set_id: str = "passing1", concurrency: int = 1, cases: int = 2) -> list[str]:
+        """Launch a run, and return its simulations in the order in which they start."""
+        options = {"concurrency": concurrency, "sub_sample_size": cases}
+        self.server.world.launch(body(test_set_id) | {"options": options})
+        record = self.server.world.runs[-1]
+        return [planned.simulation_id for planned in record.plan.simulations]
+
+    def started(self, **options: Any) -> str:
+        """Launch a run, and return the first simulation, which waits for a process."""
+        simulation_id = self.launch(**options)[0]
+        self.clock.advance(STARTED)
+        return simulation_id
+
+    def offer(self, simulation_id: str, status: int = 200) -> dict[str, Any]:
+        """Return the response to the request for an offer."""
+        url, headers = f"{self.server.url}/simulations/{simulation_id}/connect", {"x-api-key": DEFAULT_KEY}
+        with requests.get(url, headers=headers, timeout=5) as response:
+            assert response.status_code == status
+            shown = response.json()
+        assert isinstance(shown, dict)
+        return shown
+
+    def simulation(self, simulation_id: str) -> tuple[str, str | None]:
+        """Return the status and error message of a simulation."""
+        shown = self.server.world.get_simulation(simulation_id)["simulated_conversation"]
+        return shown["status"], shown["error_message"]
+
+    def answer(self, simulation_id: str, handler: Handler) -> Any:
+        """Let a handler answer one caller, and return the client's result."""
+
+        async def call() -> Any:
+            async with self.client.connect(simulation_id) as connection:
+                await handler(connection)
+            return connection.result
+
+        return asyncio.run(call())
+
+    def values(self, simulation_id: str) -> dict[str, Any]:
+        """Return a simulation's values by the metric's name."""
+        outputs = self.server.world.list_metric_outputs(simulation_id, {})["metrics"]
+        return {catalogue.metric_for(output["metric_id"]).name: output["value"] for output in outputs}
+
+
+def body(test_set_id: str = "passing1") -> dict[str, Any]:
+    return {"agent_id": catalogue.OWN_BUILD_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": test_set_id}
+
+
+async def echo(connection: Any) -> None:
+    async for audio in connection.receive_audio():
+        await connection.send_audio(audio)
+
+
+async def good_build(connection: Any) -> None:
+    async for _ in connection.receive_audio():
+        await connection.send_audio(tone(440.0))
+
+
+async def slow_build(connection: Any) -> None:
+    """Answer only half of the call."""
+    number = 0
+    async for _ in connection.receive_audio():
+        number += 1
+        if number >= 8:
+            await connection.send_audio(tone(440.0))
+
+
+async def mute_build(connection: Any) -> None:
+    async for _ in connection.receive_audio():
+        await connection.send_audio(SILENCE)
+
+
+async def deaf_build(connection: Any) -> None:
+    await connection.wait_closed()
+
+
+@pytest.fixture
+def attached(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Attached]:
+    """A sandbox whose certificate the client trusts; a parameter lists its faults."""
+    monkeypatch.setattr("coval_agent_sdk._defaults.POLL_INTERVAL_SECONDS", 0.05)
+    clock = ManualClock(time.time())
+    with Server(World(clock), faults=getattr(request, "param", ()), relay=True) as server:
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.relay_ca))
+        yield Attached(server, clock)
+
+
+def faults(*lines: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("attached", [lines], indirect=True, ids=["faults"])
+
+
+def test_agent_has_type_of_sdk(attached: Attached) -> None:
+    agent = attached.server.world.catalogue.get_agent(catalogue.OWN_BUILD_ID)["agent"]
+    assert agent["model_type"] == "MODEL_TYPE_SDK_WEBSOCKET"
+    assert catalogue.SPEAKING_TIME.id in agent["metric_ids"]
+
+
+def test_handler_answers_caller(attached: Attached) -> None:
+    simulation_id = attached.started()
+    result = attached.answer(simulation_id, echo)
+    assert (result.status, result.received_audio_bytes) == ("COMPLETED", CALL_BYTES)
+    assert 0 < result.sent_audio_bytes <= CALL_BYTES
+    assert attached.simulation(simulation_id) == ("COMPLETED", None)
+    assert attached.offer(simulation_id)["status"] == "CLOSED"
+
+
+def test_every_state_of_offer(attached: Attached) -> None:
+    first, second = attached.launch()
+    nothing = dict.fromkeys(("wss_url", "token", "expires_at"))
+    assert attached.offer(first) == {"status": "PENDING", **nothing}
+    attached.clock.advance(8.5)
+    assert attached.offer(first) == {"status": "PROVISIONING", **nothing}
+    assert attached.offer(second) == {"status": "PENDING", **nothing}  # only one at a time
+    attached.clock.advance(2)
+    offer = attached.offer(first)
+    assert offer["status"] == "READY"
+    assert offer["wss_url"].startswith("wss://127.0.0.1:")
+    assert 50 < offer["expires_at"] - time.time() < 60
+    attached.clock.advance(60)
+    assert attached.offer(first) == {"status": "EXPIRED", **nothing}
+    attached.clock.advance(8)
+    replacement = attached.offer(first)
+    assert replacement["status"] == "READY"
+    assert replacement["token"] != offer["token"]
+    attached.clock.advance(300)
+    assert attached.offer(first) == {"status": "FAILED", **nothing}
+    attached.server.world.delete_run(attached.server.world.runs[0].run_id)
+    assert attached.offer(second) == {"status": "CANCELLED", **nothing}
+
+
+def test_unanswered_simulation_fails_and_run_goes_on(attached: Attached) -> None:
+    first, second = attached.launch()
+    attached.clock.advance(8 + 300)
+    assert attached.simulation(first) == ("FAILED", "No agent connected within 300 s")
+    assert attached.simulation(second) == ("IN PROGRESS", None)
+    attached.clock.advance(2)
+    attached.answer(second, good_build)
+    run = attached.server.world.get_run(attached.server.world.runs[0].run_id)["run"]
+    assert (run["status"], run["error_status"]) == ("COMPLETED", "EXECUTION_FAILURE")
+    assert (run["progress"]["completed_test_cases"], run["progress"]["failed_test_cases"]) == (1, 1)
+
+
+def test_token_works_once(attached: Attached) -> None:
+    simulation_id = attached.started(test_set_id="stuck001", cases=1)  # the caller never hangs up
+    offer = attached.offer(simulation_id)
+
+    async def connect_twice() -> None:
+        headers = {"Authorization": f"Bearer {offer['token']}"}
+        async with websockets.connect(offer["wss_url"], additional_headers=headers):
+            assert (await asyncio.to_thread(attached.offer, simulation_id))["status"] == "CONNECTED"
+            with pytest.raises(exceptions.InvalidStatus, match="401"):
+                await websockets.connect(offer["wss_url"], additional_headers=headers)
+            with pytest.raises(errors.CovalError, match="ended before connecting: CONNECTED"):
+                async with attached.client.connect(simulation_id):
+                    pass
+
+    asyncio.run(connect_twice())
+    attached.server.__exit__(None, None, None)  # the relay has seen the agent go
+    assert attached.simulation(simulation_id) == ("FAILED", "The agent disconnected before the conversation ended")
+
+
+def test_token_is_required(attached: Attached) -> None:
+    url = attached.offer(attached.started())["wss_url"]
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic abc"}):
+        with pytest.raises(exceptions.InvalidStatus, match="401"):
+            asyncio.run(opened(url, additional_headers=headers))
+
+
+def test_certificate_is_not_trusted_without_authority(attached: Attached) -> None:
+    offer = attached.offer(attached.started())
+    with pytest.raises(ssl.SSLCertVerificationError):
+        asyncio.run(opened(offer["wss_url"], ssl=ssl.create_default_context(cadata=ssl_of_others())))
+
+
+def ssl_of_others() -> str:
+    trustme = LateModule("trustme")
+    return str(trustme.CA().cert_pem.bytes().decode())
+
+
+async def opened(url: str, **options: Any) -> None:
+    async with websockets.connect(url, **options):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (b"123", "PCM16 audio must have an even number of bytes"),
+        ('{"type": "hello"}', 'expected an audio_ack, got {"type": "hello"}'),
+        ('{"type": "audio_ack"}', "received_bytes must be a whole number, got None"),
+        ("hello", "Expecting value"),
+    ],
+)
+def test_invalid_message_ends_call(attached: Attached, message: bytes | str, reason: str) -> None:
+    simulation_id = attached.started()
+    offer = attached.offer(simulation_id)
+
+    async def send_and_read() -> list[Any]:
+        headers = {"Authorization": f"Bearer {offer['token']}"}
+        async with websockets.connect(offer["wss_url"], additional_headers=headers) as connection:
+            await connection.send(message)
+            received = [await connection.recv()]
+            while isinstance(received[-1], bytes) or "error" not in received[-1]:
+                received.append(await connection.recv())
+            return received
+
+    received = asyncio.run(send_and_read())
+    assert json.loads(received[0])["type"] == "session_ready"
+    error = json.loads(received[-1])
+    assert error["type"] == "error"
+    assert error["message"].startswith(reason)
+    status, shown = attached.simulation(simulation_id)
+    assert status == "FAILED"
+    assert shown is not None
+    assert shown.startswith(f"The agent sent an invalid message: {reason}")
+
+
+@faults("OFFER * #1 -> lost 5")
+def test_lost_offer_is_replaced(attached: Attached) -> None:
+    simulation_id = attached.started()
+    assert attached.offer(simulation_id)["status"] == "EXPIRED"
+
+    async def attach_later() -> Any:
+        asyncio.get_running_loop().call_later(0.1, attached.clock.advance, 10)
+        async with attached.client.connect(simulation_id) as connection:
+            await echo(connection)
+        return connection.result
+
+    assert asyncio.run(attach_later()).received_audio_bytes == CALL_BYTES
+
+
+@faults("OFFER * -> lost")
+def test_lost_offer_without_replacement(attached: Attached) -> None:
+    simulation_id = attached.started()
+    attached.clock.advance(200)
+    assert attached.offer(simulation_id)["status"] == "EXPIRED"
+    attached.clock.advance(100)
+    with pytest.raises(errors.CovalError, match="ended before connecting: FAILED"):
+        attached.answer(simulation_id, echo)
+
+
+@faults("OFFER * #1 -> delay 20")
+def test_offer_is_later_than_others(attached: Attached) -> None:
+    first, second = attached.launch(concurrency=2)
+    attached.clock.advance(STARTED)
+    assert [attached.offer(each)["status"] for each in (first, second)] == ["PROVISIONING", "READY"]
+    attached.clock.advance(20)
+    assert attached.offer(first)["status"] == "READY"
+
+
+@faults("OFFER * -> stale")
+def test_expired_token(attached: Attached) -> None:
+    simulation_id = attached.started()
+    with pytest.raises(errors.CovalError, match="returned an expired connection offer"):
+        attached.answer(simulation_id, echo)
+    offer = attached.offer(simulation_id)
+    with pytest.raises(exceptions.InvalidStatus, match="401"):
+        asyncio.run(opened(offer["wss_url"], additional_headers={"Authorization": f"Bearer {offer['token']}"}))
+
+
+@faults("RELAY * #1 -> refuse 503")
+def test_refused_connection_is_tried_again(attached: Attached) -> None:
+    assert attached.answer(attached.started(), echo).status == "COMPLETED"
+
+
+@faults("RELAY * -> refuse")
+def test_refused_token(attached: Attached) -> None:
+    with pytest.raises(errors.CovalError, match="relay upgrade failed"):
+        attached.answer(attached.started(), echo)
+
+
+@faults("RELAY * -> error The worker crashed")
+def test_error_frame(attached: Attached) -> None:
+    simulation_id = attached.started()
+    with pytest.raises(errors.CovalError, match="Relay error: The worker crashed"):
+        attached.answer(simulation_id, echo)
+    assert attached.simulation(simulation_id) == ("FAILED", "The relay failed: The worker crashed")
+
+
+@pytest.mark.parametrize(
+    ("attached", "seen", "message"),
+    [
+        (["RELAY * -> close 1011"], "code 1011", "The relay closed the connection (code 1011)"),
+        (["RELAY * -> drop"], "code None", "The relay lost the connection"),
+    ],
+    indirect=["attached"],
+    ids=["close", "drop"],
+)
+def test_relay_closes_early(attached: Attached, seen: str, message: str) -> None:
+    simulation_id = attached.started()
+    with pytest.raises(errors.CovalError, match=f"closed without completion .{seen}"):
+        attached.answer(simulation_id, echo)
+    assert attached.simulation(simulation_id) == ("FAILED", message)
+
+
+@faults("RELAY * -> close 1001")
+def test_complete_without_session_end(attached: Attached) -> None:
+    assert attached.answer(attached.started(), echo).received_audio_bytes == CALL_BYTES
+
+
+def test_agent_that_leaves_early_fails(attached: Attached) -> None:
+    simulation_id = attached.started(test_set_id="stuck001", cases=1)
+
+    async def leave(connection: Any) -> None:
+        await connection.send_audio(tone(440.0))
+
+    with pytest.raises(errors.CovalError, match="exited before the conversation completed"):
+        attached.answer(simulation_id, leave)
+    attached.server.__exit__(None, None, None)
+    assert attached.simulation(simulation_id) == ("FAILED", "The agent disconnected before the conversation ended")
+
+
+def test_cancelled_run_ends_call(attached: Attached) -> None:
+    simulation_id = attached.started(test_set_id="stuck001", cases=1)  # the caller never hangs up
+
+    async def cancel(connection: Any) -> None:
+        with attached.server.world.lock:
+            attached.server.world.delete_run(attached.server.world.runs[0].run_id)
+        await connection.wait_closed()
+
+    with pytest.raises(errors.CovalError, match="closed before session_end"):
+        attached.answer(simulation_id, cancel)
+    assert attached.simulation(simulation_id)[0] == "CANCELLED"
+
+
+@pytest.mark.parametrize("handler", [mute_build, deaf_build])
+def test_silent_build_is_bad(attached: Attached, handler: Handler) -> None:
+    simulation_id = attached.started()
+    attached.answer(simulation_id, handler)
+    values = attached.values(simulation_id)
+    assert (values["Latency"], values["Resolved"], values["Compliance"]) == (6.0, "NO", "UNKNOWN")
+    assert (values["Tone: friendly"], values["Speaking time"]) == (1.0, 0.0)
+
+
+def test_judges_tell_worse_builds_from_better_one(attached: Attached) -> None:
+    simulations = attached.launch(concurrency=3, cases=3)
+    attached.clock.advance(STARTED)
+
+    async def answer_all() -> None:
+        async with AsyncExitStack() as stack:
+            calls: list[Coroutine[Any, Any, None]] = []
+            for simulation_id, handler in zip(simulations, (good_build, slow_build, echo), strict=True):
+                calls.append(handler(await stack.enter_async_context(attached.client.connect(simulation_id))))
+            await asyncio.gather(*calls)
+
+    asyncio.run(answer_all())
+    good, slow, wrong = (attached.values(simulation_id) for simulation_id in simulations)
+    assert (good["Resolved"], slow["Resolved"], wrong["Resolved"]) == ("YES", "YES", "NO")
+    assert good["Latency"] < 1.5
+    assert good["Speaking time"] > slow["Speaking time"] > 0
+
+
+def test_client_runs_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coval_agent_sdk._defaults.POLL_INTERVAL_SECONDS", 0.05)
+    with Server(World(SpeedClock(40), quirks=Quirks(attach_limit=1000.0)), relay=True) as server:
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.relay_ca))
+        client = coval_agent_sdk.CovalVoiceClient(api_key=DEFAULT_KEY, api_base_url=server.url)
+        config = coval_agent_sdk.RunConfig(**body(), concurrency=10, run_timeout_seconds=20)
+        result = asyncio.run(client.run(config, good_build))
+    assert (result.status, len(result.conversations)) == ("COMPLETED", 10)
+    assert {conversation.received_audio_bytes for conversation in result.conversations} == {CALL_BYTES}
+
+
+def test_only_agents_of_this_type_have_offers(attached: Attached) -> None:
+    world = attached.server.world
+    world.launch(body() | {"agent_id": catalogue.AGENT_ID})
+    simulation_id = world.runs[-1].plan.simulations[0].simulation_id
+    error = attached.offer(simulation_id, status=400)["error"]
+    assert error["details"][0]["description"] == "its agent is not of type MODEL_TYPE_SDK_WEBSOCKET"
+    assert attached.offer("unknown", status=404)["error"]["code"] == "NOT_FOUND"
+
+
+def test_sandbox_without_relay_has_no_offers() -> None:
+    with Server(World(ManualClock())) as server:
+        unattached = Attached(server, ManualClock())
+        simulation_id = unattached.launch()[0]
+        assert unattached.offer(simulation_id, status=503)["error"]["code"] == "UNAVAILABLE"
+        with pytest.raises(ValueError, match="no relay"):
+            _ = server.relay_ca

@@ -1,0 +1,209 @@
+"""A small fake of Coval that only knows one run whose agent is attached: its calls, and a relay over TLS.
+
+It shares nothing with the sandbox, so that a misunderstanding in one cannot hide in the other. Sources: the README and
+the protocol of Coval's Agent SDK for Python.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import trustme
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+RUN_ID = "run0000000000000000001"
+BASE = "/v1"
+FRAME, FRAME_SECONDS = b"\1\0" * 320, 0.02
+READY = {
+    "type": "session_ready",
+    "audio": {"encoding": "pcm_s16le", "sample_rate_hz": 16_000, "channels": 1},
+}
+OVER = ("COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
+
+
+@dataclass
+class Caller:
+    """A simulated caller, who speaks for so many `seconds` once an agent is attached.
+
+    `end`: how the relay ends the conversation: as it should, with an error, or without a word.
+    """
+
+    id: str
+    seconds: float = 0.3
+    end: Literal["well", "error", "drop"] = "well"
+    status: str = "IN PROGRESS"
+    relay: str = "READY"
+    connections: int = 0
+    heard: bytearray = field(default_factory=bytearray)
+    acknowledged: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in OVER
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return {"simulation_id": self.id, "run_id": RUN_ID, "status": self.status}
+
+
+class FakeRelay:
+    """A context manager that serves while it is open. `url` is the API's base URL, `ca` trusts its relay.
+
+    Tests may change the callers. The run is over once all of them are, unless `holds` is set.
+    """
+
+    def __init__(self, directory: Path, callers: Iterable[Caller], *, tags: Iterable[str] = ("mine",)) -> None:
+        self.callers = {caller.id: caller for caller in callers}
+        self.tags = list(tags)
+        self.refuses_tags = False
+        self.holds = False
+        self.requests: list[tuple[str, str, dict[str, str]]] = []  # method, path and headers
+        self.ca = directory / "relay-ca.pem"
+        self._started = Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_port}{BASE}"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a client needs to reach it."""
+        return {"INPUT_API_BASE_URL": self.url, "SSL_CERT_FILE": str(self.ca)}
+
+    def __enter__(self) -> Self:
+        self._http = _Http(self)
+        self._threads = [Thread(target=self._http.serve_forever, args=[0.01]), Thread(target=self._serve)]
+        for thread in self._threads:
+            thread.start()
+        self._started.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._http.shutdown()
+        self._http.server_close()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def run(self) -> dict[str, Any]:
+        is_over = all(caller.is_over for caller in self.callers.values()) and not self.holds
+        return {"run_id": RUN_ID, "status": "COMPLETED" if is_over else "IN PROGRESS", "tags": self.tags}
+
+    def respond(self, method: str, path: str, body: Any) -> tuple[int, dict[str, Any]]:
+        parts = path.removeprefix(BASE).strip("/").split("/")
+        match method, parts:
+            case "GET", ["runs", run_id] if run_id == RUN_ID:
+                return 200, {"run": self.run}
+            case "PATCH", ["runs", run_id] if run_id == RUN_ID and not self.refuses_tags:
+                self.tags = body["tags"]
+                return 200, {"run": self.run}
+            case "PATCH", _:
+                return 403, {"error": {"code": "PERMISSION_DENIED", "message": "The key may not write runs."}}
+            case "GET", ["simulations"] | ["conversations", "simulated"]:
+                return 200, {"simulations": [caller.json for caller in self.callers.values()]}
+            case "GET", ["simulations", id_, "connect"] if id_ in self.callers:
+                return 200, self._offer(self.callers[id_])
+            case "GET", ["simulations", id_] if id_ in self.callers:
+                return 200, {"simulation": self.callers[id_].json}
+        return 404, {"error": {"code": "NOT_FOUND", "message": "There is no such thing."}}
+
+    def _offer(self, caller: Caller) -> dict[str, Any]:
+        if caller.relay != "READY":
+            if caller.relay == "FAILED":
+                caller.status = "FAILED"
+            return {"status": caller.relay}
+        url = f"wss://localhost:{self._port}/{caller.id}"
+        return {"status": "READY", "wss_url": url, "token": f"token-{caller.id}", "expires_at": time.time() + 60}
+
+    def _serve(self) -> None:
+        asyncio.run(self._serve_until_stopped())
+
+    async def _serve_until_stopped(self) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(self.ca))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(context)
+        async with serve(self._call, "localhost", 0, ssl=context, close_timeout=0.2) as server:
+            self._port = next(iter(server.sockets)).getsockname()[1]
+            self._started.set()
+            await self._stopped.wait()
+
+    async def _call(self, connection: ServerConnection) -> None:
+        request = connection.request
+        assert request is not None
+        caller = self.callers[request.path.strip("/")]
+        if request.headers.get("Authorization") != f"Bearer token-{caller.id}" or caller.relay != "READY":
+            return
+        caller.relay, caller.connections = "CONNECTED", caller.connections + 1
+        hearing = asyncio.create_task(_hear(connection, caller))
+        try:
+            await connection.send(json.dumps(READY))
+            until = time.monotonic() + caller.seconds
+            while time.monotonic() < until:
+                await connection.send(FRAME)
+                await asyncio.sleep(FRAME_SECONDS)
+            if caller.end == "error":
+                await connection.send(json.dumps({"type": "error", "message": "the line broke"}))
+            caller.status = "COMPLETED" if caller.end == "well" else "FAILED"
+            if caller.end == "well":
+                await connection.send(json.dumps({"type": "session_end"}))
+        except ConnectionClosed:
+            caller.status = "FAILED"
+        finally:
+            caller.relay = "CLOSED"
+            hearing.cancel()
+
+
+async def _hear(connection: ServerConnection, caller: Caller) -> None:
+    with suppress(ConnectionClosed):
+        async for message in connection:
+            if isinstance(message, bytes):
+                caller.heard += message
+            else:
+                caller.acknowledged = json.loads(message)["received_bytes"]
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, fake: FakeRelay) -> None:
+        self.fake = fake
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Http
+    protocol_version = "HTTP/1.1"
+
+    def _respond(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = urlsplit(self.path).path
+        self.server.fake.requests.append((self.command, path, dict(self.headers)))
+        status, content = self.server.fake.respond(self.command, path, json.loads(body) if body else None)
+        answer = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_GET = do_PATCH = _respond  # noqa: N815 - as http.server calls them
+
+    def log_message(self, *_: object) -> None:
+        pass

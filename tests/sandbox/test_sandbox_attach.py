@@ -1,0 +1,222 @@
+"""Agents whose process connects: plans of their runs, sound, judges, and the faults of offers and connections."""
+
+from __future__ import annotations
+
+import math
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coval_sandbox import catalogue
+from coval_sandbox.attached_plan import Session, attached_plan
+from coval_sandbox.clock import ManualClock
+from coval_sandbox.faults import FaultScript, parse_fault
+from coval_sandbox.judges import NO_ANSWER, judged
+from coval_sandbox.launch import parse_launch
+from coval_sandbox.plan import make_plan
+from coval_sandbox.scenarios import BY_NAME
+from coval_sandbox.sound import (
+    FRAME_BYTES,
+    FRAME_SECONDS,
+    SILENCE,
+    VOICES,
+    Answer,
+    Listener,
+    caller_frames,
+    first_turn,
+    measure,
+    tone,
+)
+from coval_sandbox.world import World
+
+if TYPE_CHECKING:
+    from coval_sandbox.plan import Plan
+
+BODY = {"agent_id": catalogue.OWN_BUILD_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": "passing1"}
+LIMIT = 300.0
+
+
+def first_plan(scenario: str = "passing", **options: int) -> Plan:
+    return make_plan(BY_NAME[scenario], parse_launch(BODY | {"options": options}), seed=0)
+
+
+# Plans
+
+
+def test_run_without_process_fails_simulation_by_simulation() -> None:
+    plan = attached_plan(first_plan(), 1, {}, LIMIT)
+    assert [planned.start for planned in plan.simulations] == [8 + LIMIT * number for number in range(10)]
+    assert {planned.error_message for planned in plan.simulations} == {"No agent connected within 300 s"}
+    assert plan.end == 8 + 10 * LIMIT
+
+
+def test_session_delays_later_simulations_until_it_ends() -> None:
+    first = first_plan(sub_sample_size=2)
+    ids = [planned.simulation_id for planned in first.simulations]
+    open_ = attached_plan(first, 1, {ids[0]: Session(10.0)}, LIMIT)
+    assert [(planned.start, planned.end) for planned in open_.simulations] == [(8, math.inf), (math.inf, math.inf)]
+    ended = attached_plan(first, 1, {ids[0]: Session(10.0, 15.0)}, LIMIT)
+    assert [(planned.start, planned.end) for planned in ended.simulations] == [(8, 15), (15, 15 + LIMIT)]
+    assert [planned.failed for planned in ended.simulations] == [False, True]
+    lost = attached_plan(first, 1, {ids[0]: Session(10.0, 15.0, "Lost")}, LIMIT)
+    assert (lost.simulations[0].error_message, lost.simulations[0].values) == ("Lost", {})
+
+
+@given(
+    concurrency=st.integers(1, 4),
+    calls=st.lists(st.tuples(st.floats(0, LIMIT - 1), st.floats(0, 500)), min_size=10, max_size=10),
+)
+def test_session_changes_nothing_before_it_begins(concurrency: int, calls: list[tuple[float, float]]) -> None:
+    """Nothing that a client saw may change: only the future depends on a new session."""
+    first = first_plan()
+    sessions: dict[str, Session] = {}
+    plan = attached_plan(first, concurrency, sessions, LIMIT)
+    for _ in calls:  # in the order in which the processes connect
+        waiting = [planned for planned in plan.simulations if planned.simulation_id not in sessions]
+        planned = min(waiting, key=lambda planned: planned.start + calls[planned.number][0])
+        wait, length = calls[planned.number]
+        began = planned.start + wait
+        sessions[planned.simulation_id] = Session(began, began + length)
+        before, plan = plan, attached_plan(first, concurrency, sessions, LIMIT)
+        for old, new in zip(before.simulations, plan.simulations, strict=True):
+            for was, becomes in ((old.start, new.start), (old.end, new.end)):
+                assert was == becomes or min(was, becomes) >= began
+    changes = sorted(change for planned in plan.simulations for change in ((planned.start, 1), (planned.end, -1)))
+    assert max(accumulate(change for _, change in changes)) <= concurrency
+
+
+def test_scenario_that_fails_simulations_fails_answered_ones() -> None:
+    first = first_plan("some-failed")
+    sessions = {planned.simulation_id: Session(10.0, 20.0) for planned in first.simulations}
+    plan = attached_plan(first, 10, sessions, LIMIT)
+    assert sum(planned.failed for planned in plan.simulations) == 3
+
+
+def test_agents_that_coval_calls_are_planned_as_ever() -> None:
+    world = World(ManualClock())
+    world.launch(BODY | {"agent_id": catalogue.AGENT_ID})
+    assert world.runs[0].plan.end < 100
+    assert catalogue.SPEAKING_TIME.id not in world.runs[0].plan.metric_ids
+
+
+# Sound
+
+
+def test_callers_differ_and_repeat_themselves() -> None:
+    spoken = [b"".join(caller_frames(simulation_id, 100)) for simulation_id in ("one", "two", "one")]
+    assert spoken[0] == spoken[2] != spoken[1]
+    assert len(spoken[0]) == 100 * FRAME_BYTES
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 15, 1000])
+def test_caller_has_turns_and_pauses(count: int) -> None:
+    frames = list(caller_frames("one", count))
+    assert len(frames) == count
+    turns = sum(earlier == SILENCE != later for earlier, later in pairwise([SILENCE, *frames]))
+    assert turns == min(3, count) or count < 15
+    assert first_turn("one", count) <= count
+
+
+def test_only_good_tone_is_heard_as_good() -> None:
+    assert measure(tone(440.0))[1] > 0.95
+    assert measure(tone(440.0, 300))[1] > 0.95
+    for frequency in VOICES:
+        assert measure(tone(float(frequency)))[1] < 0.05
+    for number in range(5):
+        echoed = Listener(0.0)
+        echoed.hear(b"".join(caller_frames(f"caller{number}", 50)), 0.0)
+        assert not echoed.answer(1.0).is_good
+
+
+def test_listener_counts_sound_in_any_chunks() -> None:
+    audio = SILENCE * 5 + tone(440.0) * 10 + tone(250) * 10
+    listener = Listener(turn_end=0.05)
+    for start in range(0, len(audio), 1234):
+        listener.hear(audio[start : start + 1234], start / 32_000)
+    answer = listener.answer(1.0)
+    assert (answer.sent, answer.sounding, answer.toned) == pytest.approx((0.5, 0.4, 0.2))
+    assert answer.delay == pytest.approx(0.05, abs=FRAME_SECONDS)
+    assert answer.is_good
+
+
+def test_listener_refuses_half_a_sample() -> None:
+    with pytest.raises(ValueError, match="even number of bytes"):
+        Listener(0.0).hear(b"123", 0.0)
+
+
+def test_faint_noise_is_silence() -> None:
+    listener = Listener(0.0)
+    listener.hear(tone(440.0, 50) * 3, 0.0)
+    assert listener.answer(1.0).is_silent
+
+
+# Judges
+
+
+def test_judged_values() -> None:
+    planned = first_plan().simulations[0].values
+    latency = planned[catalogue.LATENCY.id]
+    assert isinstance(latency, float)
+    good = Answer(call=1.0, sent=0.5, sounding=0.4, toned=0.4, delay=0.2)
+    assert judged(planned, good) == {**planned, catalogue.SPEAKING_TIME.id: 40.0}
+    assert judged(planned, good._replace(delay=0.6))[catalogue.LATENCY.id] == pytest.approx(latency + 0.5)
+    assert judged(planned, good._replace(toned=0.0))[catalogue.RESOLVED.id] == "NO"
+    silent = Answer(call=1.0, sent=0.5)
+    assert judged(planned, silent) == {**planned, **NO_ANSWER}
+    assert judged({catalogue.TONE.id: 4.0}, silent) == {catalogue.TONE.id: 1.0}  # no other metric was asked for
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "amount"),
+    [
+        ("OFFER * #1 -> lost", "lost", math.nan),
+        ("OFFER /simulations/abc -> lost 5", "lost", 5),
+        ("OFFER * -> delay 20", "delay", 20),
+        ("OFFER * -> stale", "stale", math.nan),
+        ("RELAY * #2- -> close 1011", "close", 1011),
+        ("RELAY * -> close 4000", "close", 4000),
+        ("RELAY * -> drop", "drop", math.nan),
+    ],
+)
+def test_faults_of_offers_and_connections(line: str, kind: str, amount: float) -> None:
+    action = parse_fault(line).action
+    assert action.kind == kind
+    assert action.amount == pytest.approx(amount, nan_ok=True)
+
+
+def test_faults_with_text_and_status() -> None:
+    assert parse_fault("RELAY * -> error It broke after").action.text == "It broke after"
+    assert [parse_fault(f"RELAY * -> refuse{code}").action.status for code in ("", " 503")] == [401, 503]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "OFFER * -> 503",
+        "OFFER * -> drop",
+        "OFFER * -> delay",
+        "OFFER * -> stale 5",
+        "RELAY * -> lost",
+        "RELAY * -> error",
+        "RELAY * -> close",
+        "RELAY * -> close 999",
+        "RELAY * -> close 1006",
+        "RELAY * -> refuse nothing",
+        "GET * -> drop",
+    ],
+)
+def test_fault_of_other_kind_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match="the action must be one of"):
+        parse_fault(line)
+
+
+def test_any_method_does_not_include_offers() -> None:
+    script = FaultScript(["* * -> 503", "OFFER * #2 -> stale"])
+    taken = [script.take("OFFER", "/simulations/abc") for _ in range(2)]
+    assert [action.kind if action else None for action in taken] == [None, "stale"]

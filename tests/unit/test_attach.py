@@ -1,0 +1,257 @@
+"""The pure and small parts of `attach`: its handlers, messages, record, credentials, and the model of the record."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.attach.handler import Unusable, cause_of, form_problem, load
+from coval_gate.attach.messages import Event, Limits, Order, Setup, event_in, line_of, order_in, setup_in
+from coval_gate.attach.record import Busy, RecordKeeper, log_of
+from coval_gate.base.secret import redactor
+from coval_gate.ci.credentials import without_credentials
+from coval_gate.ci.workspace import Workspace
+from coval_gate.config.fields import IDENTIFIER
+from coval_gate.model.attachment import BEAT, LOGS, path_of, read_record
+from support import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support import VirtualClock
+
+RUN = "run1"
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
+    """Return the function that writes a module, and returns its name."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    names: list[str] = []
+
+    def write(text: str) -> str:
+        names.append(f"written_{len(names)}_{tmp_path.name}".replace("-", "_"))
+        (tmp_path / f"{names[-1]}.py").write_text(text)
+        return names[-1]
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("async def answer(connection): ...", "answer"),
+        ("async def answer(*connections): ...", "answer"),
+        ("async def answer(connection, greeting='Hello'): ...", "answer"),
+        ("class Agent:\n    async def answer(self, connection): ...\nagent = Agent()", "agent.answer"),
+        ("class Agent:\n    @classmethod\n    async def answer(cls, connection): ...", "Agent.answer"),
+        ("class Agent:\n    async def __call__(self, connection): ...\nagent = Agent()", "agent"),
+        ("import functools\nasync def with_(a, b): ...\nanswer = functools.partial(with_, 1)", "answer"),
+    ],
+)
+def test_async_callables_are_handlers(module: Callable[[str], str], tmp_path: Path, text: str, path: str) -> None:
+    assert callable(load(f"{module(text)}:{path}", str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "problem"),
+    [
+        ("def answer(connection): ...", "answer", "is not async. Write: async def answer(connection): ..."),
+        ("async def answer(): ...", "answer", "must take one argument, the connection."),
+        ("async def answer(a, b): ...", "answer", "must take one argument, the connection."),
+        ("answer = 1", "answer", "is no function."),
+        ("async def answer(connection): ...", "anwser", "Did you mean answer?"),
+        ("raise SystemExit(2)", "answer", "cannot be imported: SystemExit: 2."),
+        ("def (", "answer", "cannot be imported: SyntaxError: invalid syntax"),
+        ("import no_such_package", "answer", "Install it in the environment that coval-gate runs in."),
+    ],
+)
+def test_what_is_no_handler_is_explained(
+    module: Callable[[str], str], tmp_path: Path, text: str, path: str, problem: str
+) -> None:
+    with pytest.raises(Unusable) as caught:
+        load(f"{module(text)}:{path}", str(tmp_path))
+    assert problem in str(caught.value)
+    assert bool(caught.value.lines) == ("cannot be imported" in str(caught.value))
+
+
+def test_missing_module_is_not_taken_for_one_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("no_such_module:answer", "no_such_module.part:answer"):
+        with pytest.raises(Unusable, match="There is no module no_such_module in"):
+            load(name, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["agent", "agent:", ":answer", "agent.py:answer:x", "a b:c", "-m:x", "agent/x:answer", ""]
+)
+def test_name_of_a_handler_has_a_form(name: str) -> None:
+    assert "MODULE:HANDLER" in form_problem(name)
+
+
+def test_file_is_no_module() -> None:
+    assert form_problem("voice.agent.py:answer").endswith('without .py; got "voice.agent.py:answer".')
+
+
+def test_cause_is_one_line_of_the_innermost_exception() -> None:
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert cause_of(ValueError("two\nlines")) == "ValueError: two lines"
+    assert cause_of(ValueError()) == "ValueError"
+    assert cause_of(ExceptionGroup("a", [ExceptionGroup("b", [KeyError(1), OSError()])])) == "KeyError: 1"
+    assert cause_of(Odd()) == "Odd"
+    assert len(cause_of(ValueError("x" * 9999))) == 300
+
+
+def test_messages_survive_their_lines() -> None:
+    setup = Setup(KEY, "http://x/v1", "w", "/d", command=("sh", "-c", "a\nb"), limits=Limits(quiet=1.0))
+    assert setup_in(line_of(setup)) == setup
+    order = Order("attach", "sim\n1", "log")
+    assert order_in(line_of(order)) == order
+    event = Event("ended", "s", "crashed", "ä\u2028", ("one", "two"), 7)
+    assert line_of(event).count(b"\n") == 1
+    assert event_in(line_of(event)) == event
+
+
+@pytest.mark.parametrize("line", [b"", b"Hello\n", b"[]\n", b"{}\n", b'{"what": 1}\n', b"\xff\n", b'{"lines": []}\n'])
+def test_other_lines_are_no_events(line: bytes) -> None:
+    assert event_in(line) is None
+
+
+@pytest.fixture
+def keeper(tmp_path: Path, clock: VirtualClock) -> RecordKeeper:
+    keeper = RecordKeeper(Workspace(str(tmp_path)), RUN, "agent:answer", clock, redactor(KEY).redact)
+    keeper.open()
+    return keeper
+
+
+def test_record_is_written_at_each_change_and_at_least_every_beat(
+    keeper: RecordKeeper, tmp_path: Path, clock: VirtualClock
+) -> None:
+    path = tmp_path / path_of(RUN)
+
+    def changed() -> float:
+        record = read_record(path.read_text(), RUN)
+        assert record
+        return record.changed - clock.time()
+
+    clock.sleep(5)
+    keeper.write_if_due()
+    assert changed() == -5
+    keeper.set("s1", outcome="attached")
+    keeper.write_if_due()
+    assert changed() == 0
+    clock.sleep(5)
+    keeper.set("s1", outcome="attached")
+    keeper.write_if_due()
+    assert changed() == -5
+    clock.sleep(BEAT)
+    keeper.write_if_due()
+    assert changed() == 0
+    assert [one.name for one in path.parent.iterdir() if one.suffix == ".tmp"] == []
+
+
+def test_errors_in_the_record_are_masked_and_short(keeper: RecordKeeper) -> None:
+    keeper.set("s1", outcome="crashed", error=f"{KEY}\n{'x' * 999}")
+    error = keeper.record.simulations["s1"].error
+    assert KEY not in error
+    assert "\n" not in error
+    assert len(error) <= 300
+
+
+def test_only_one_process_keeps_a_record(keeper: RecordKeeper, tmp_path: Path, clock: VirtualClock) -> None:
+    other = RecordKeeper(Workspace(str(tmp_path)), RUN, "agent:answer", clock, str)
+    with pytest.raises(Busy) as caught:
+        other.open()
+    assert caught.value.changed == clock.time()
+    keeper.finish("cancelled")
+    keeper.close()
+    other.open()
+    assert not other.record.done
+
+
+def test_end_of_a_record_is_final(keeper: RecordKeeper) -> None:
+    keeper.set("s1", outcome="attached")
+    keeper.set("s2", outcome="answered")
+    keeper.finish("cancelled")
+    keeper.finish("another problem")
+    assert keeper.record.problem == "cancelled"
+    assert [one.outcome for one in keeper.record.simulations.values()] == ["lost", "answered"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", json.dumps({"version": 1, "run_id": "other"}), "\0" * 99])
+def test_record_that_cannot_be_read_is_replaced(tmp_path: Path, clock: VirtualClock, text: str) -> None:
+    path = tmp_path / path_of(RUN)
+    path.parent.mkdir()
+    path.write_text(text)
+    keeper = RecordKeeper(Workspace(str(tmp_path)), RUN, "agent:answer", clock, str)
+    keeper.open()
+    assert keeper.record.simulations == {}
+    assert read_record(path.read_text(), RUN) == keeper.record
+
+
+def test_record_and_logs_stay_in_the_workspace(tmp_path: Path, clock: VirtualClock) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    outside.mkdir()
+    (root / ".coval-gate").mkdir(parents=True)
+    (root / LOGS).symlink_to(outside)
+    keeper = RecordKeeper(Workspace(str(root)), RUN, "agent:answer", clock, str)
+    keeper.open()
+    with pytest.raises(ValueError, match="symbolic link"):
+        keeper.open_log(log_of("s1"))
+    assert list(outside.iterdir()) == []
+    for hostile in ("../../x", "/etc/x", "a/b", ".", "", "attach.worker"):
+        assert not IDENTIFIER.fullmatch(hostile), "such an id is never read, and names no file"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "GITHUB_TOKEN",
+        "GH_TOKEN",
+        "GH_ENTERPRISE_TOKEN",
+        "GITHUB_PAT",
+        "GITHUB_ENV",
+        "ACTIONS_RUNTIME_TOKEN",
+        "ACTIONS_ID_TOKEN_REQUEST_URL",
+        "INPUT_API_KEY",
+        "COVAL_API_KEY",
+        "GITLAB_TOKEN",
+        "CI_JOB_TOKEN",
+        "CI_JOB_JWT_V2",
+        "CI_DEPLOY_PASSWORD",
+        "CI_REPOSITORY_URL",
+        "BITBUCKET_STEP_OIDC_TOKEN",
+        "CIRCLE_OIDC_TOKEN_V2",
+        "BUILDKITE_AGENT_ACCESS_TOKEN",
+        "SYSTEM_ACCESSTOKEN",
+        "github_token",
+    ],
+)
+def test_credentials_of_the_ci_system_are_withheld(name: str) -> None:
+    assert without_credentials({name: "x", "PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "OPENAI_API_KEY",
+        "LIVEKIT_API_SECRET",
+        "HF_TOKEN",
+        "GITHUB_SHA",
+        "GITHUB_WORKSPACE",
+        "CI",
+        "CI_COMMIT_SHA",
+        "HOME",
+    ],
+)
+def test_what_an_agent_needs_is_kept(name: str) -> None:
+    assert without_credentials({name: "x"}) == {name: "x"}
