@@ -48,6 +48,7 @@ class Connection:
 def answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[Connection], None]:
     """Return the handler, which is found as `attach` finds it: from its own directory."""
     monkeypatch.syspath_prepend(str(AGENTS))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # examples/ has only what is committed
     monkeypatch.delenv("AGENT_SPEECH", raising=False)
     monkeypatch.delitem(sys.modules, "stub", raising=False)
     handler: Any = runpy.run_path(str(AGENTS / "agent.py"))["answer"]
