@@ -34,7 +34,7 @@ def build_session() -> AgentSession[None]:
         llm=FileLLM(),
         tts=FileTTS(),
         vad=None,
-        turn_handling={"turn_detection": "stt"},
+        turn_handling={"turn_detection": "stt", "endpointing": {"min_delay": 0}},  # the stub has waited for a pause
         session_close_transcript_timeout=0,  # when the session closes, the caller has said everything
     )
 
