@@ -163,6 +163,9 @@ class FakeRelay:
             caller.status = "COMPLETED" if caller.end == "well" else "FAILED"
             if caller.end == "well":
                 await connection.send(json.dumps({"type": "session_end"}))
+            if caller.end != "drop":  # closing now could hide the last frame from a busy agent
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(connection.wait_closed(), LONGEST_PARTING)
         except ConnectionClosed:
             caller.status = "FAILED"
         finally:

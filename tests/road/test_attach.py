@@ -338,6 +338,7 @@ def test_record_of_a_dead_process_is_continued(tmp_path: Path) -> None:
         "held1": Attachment("attached"),
         "gone1": Attachment("attached"),
         "next1": Attachment("waiting"),
+        "again1": Attachment("answered", log="before.log"),  # Coval shows that it goes on
     }
     path = tmp_path / path_of(RUN_ID)
     path.parent.mkdir()
@@ -347,11 +348,14 @@ def test_record_of_a_dead_process_is_continued(tmp_path: Path) -> None:
         Caller("held1", status="COMPLETED", relay="CLOSED"),
         Caller("gone1", relay="FAILED"),
         Caller("next1"),
+        Caller("again1"),
     ]
     with FakeRelay(tmp_path, callers) as fake:
         fake.refuses_tags = True
         result = run_attach(fake, tmp_path)
-    assert result.outcomes() == {"kept1": "crashed", "held1": "before", "gone1": "lost", "next1": "answered"}
+    states = {"kept1": "crashed", "held1": "before", "gone1": "lost", "next1": "answered", "again1": "answered"}
+    assert result.outcomes() == states
+    assert result.record.simulations["again1"].log == ".coval-gate/logs/again1.log"
     assert result.record.simulations["kept1"].error == "KeyError: 1"
     assert result.record.begun == 5.0
     assert "The run could not be tagged with these counts" in result.log

@@ -27,6 +27,7 @@ TICK: Final = 0.1  # s between two looks at the worker
 POLLS_OF_RUN: Final = 4  # looks at the simulations for each look at the run, as long as some are under way
 NEWS: Final = 10.0  # s at least between two lines of progress in a log
 HAD_TO_END: Final = "Its process had to be ended."
+UNSURE: Final = (*OPEN, "answered", "before")  # of an earlier process, while Coval shows that the simulation goes on
 CLAIMED: Final = ("CLOSED", "CONNECTED")  # statuses of a relay that a process was attached to
 MOST_ASKED: Final = 10  # relays to look at side by side
 ASKING: Final = 20.0  # s for that
@@ -108,7 +109,7 @@ class Follower:
                 self._keeper.set(id_)
             if simulation.ended:
                 self._see_over(id_)
-            elif simulation.status not in QUEUED and (known is None or known.outcome in OPEN):
+            elif simulation.status not in QUEUED and (known is None or known.outcome in UNSURE):
                 self._start(id_)
 
     def _see_over(self, id_: str) -> None:
@@ -126,7 +127,7 @@ class Follower:
         except ValueError as problem:
             raise RunnerError("Log not written", f"The log of a simulation {problem}") from None
         self._open.add(id_)
-        self._keeper.set(id_, log=log)
+        self._keeper.set(id_, outcome="waiting", error="", log=log)
         self._worker.attach(id_, path)
 
     def _listen(self) -> Procedure[None]:

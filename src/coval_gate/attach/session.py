@@ -59,7 +59,8 @@ class _Watchdog:
     def __init__(self, worker: int, quiet: float, reporter: _Reporter) -> None:
         self._worker, self._quiet, self._reporter = worker, quiet, reporter
         self._last: float | None = None  # when audio was sent last; None without a conversation
-        self._sent = 0
+        self._sending = 0  # calls that send audio now; each takes as long as its audio lasts
+        self._sent = False
         self._told = False
 
     def start(self) -> None:
@@ -70,10 +71,13 @@ class _Watchdog:
         send = connection.send_audio
 
         async def counted(audio: bytes) -> bool:
-            sent = await send(audio)
-            if audio:
-                self._last, self._sent = time.monotonic(), self._sent + len(audio)
-            return sent
+            if not audio:
+                return await send(audio)
+            self._sent, self._sending = True, self._sending + 1
+            try:
+                return await send(audio)
+            finally:
+                self._last, self._sending = time.monotonic(), self._sending - 1
 
         connection.send_audio = counted  # type: ignore[method-assign]
         self._last = time.monotonic()
@@ -90,7 +94,7 @@ class _Watchdog:
             if os.getppid() != self._worker:
                 os.killpg(0, signal.SIGKILL)
             last = self._last
-            if last is not None and time.monotonic() - last >= self._quiet:
+            if last is not None and not self._sending and time.monotonic() - last >= self._quiet:
                 self._tell()
 
     def _tell(self) -> None:

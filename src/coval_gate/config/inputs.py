@@ -443,8 +443,8 @@ class Inputs(NamedTuple):
         GATE,
         fields.flag(),
         "Accept the run in place of its baseline: it is judged by absolute thresholds only, later runs are compared "
-        "with it, and it takes the tags of `promote` and `drift`. Only in a workflow that a person starts: on GitHub with "
-        "`workflow_dispatch`, on GitLab, Buildkite and Azure by hand.",
+        "with it, and it takes the tags of `promote` and `drift`. Only in a workflow that a person starts: on GitHub "
+        "with `workflow_dispatch`, on GitLab, Buildkite and Azure by hand.",
         "false",
     )
     confidence: float | None = declare(
