@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 RUN_ID = "run0000000000000000001"
 BASE = "/v1"
 FRAME, FRAME_SECONDS = b"\1\0" * 320, 0.02
+LONGEST_PARTING = 5.0  # s for the agent to close the connection
 READY = {
     "type": "session_ready",
     "audio": {"encoding": "pcm_s16le", "sample_rate_hz": 16_000, "channels": 1},
