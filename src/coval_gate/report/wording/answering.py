@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import plural, shortened
 from coval_gate.judge.problems import NotAttached
+from coval_gate.model.attachment import OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from coval_gate.judge.problems import SetUpProblem
     from coval_gate.model.answering import Answering
+    from coval_gate.model.attachment import Attachment
 
 THIS_COMMIT: Final = "this commit (attached)"
 LONGEST_WHY: Final = 200  # characters
@@ -43,7 +45,7 @@ def subject_text(agent: str, base: str, answering: Answering | None, *, changed:
         what = f"agent {agent} {changed}" if changed else f"agent {agent}{'' if base else ' as deployed'}"
     elif answering.is_whole:
         what = THIS_COMMIT
-    elif answering.is_known:
+    elif answering.answered:
         what = f"agent {agent} (attached to {answering.answered:,} of {plural(answering.total, 'simulation')})"
     else:
         what = f"agent {agent} (not attached)"
@@ -67,7 +69,7 @@ def set_up_reason(problem: SetUpProblem) -> str:
         )
     answering = problem.answering
     left = max(0, answering.total - answering.answered)
-    verb = "was" if answering.total == 1 else "were"
+    verb = "was" if left == 1 else "were"
     what = f"{left:,} of {plural(answering.total, 'simulation')} {verb} not answered by this job"
     if not left:
         what = "No simulation was answered by this job"
@@ -77,17 +79,27 @@ def set_up_reason(problem: SetUpProblem) -> str:
 
 def _why(answering: Answering) -> Iterator[str]:
     """Yield why simulations were not answered, as clauses: how one of them ended, and how the whole did."""
-    if worst := answering.worst:
-        several = worst.outcome == "crashed" and answering.crashed > 1
-        how = f"{answering.crashed:,} processes crashed" if several else HOW[worst.outcome]
-        error = shortened(worst.error, LONGEST_WHY)
-        if error:
-            how += f", one of them with {error}" if several else f" with {error}"
-        yield how + (f" (log: {shortened(worst.log, LONGEST_WHY)})" if worst.log else "")
+    ended = bool(answering.problem or answering.is_gone)
+    worst = answering.worst
+    if worst and not (ended and worst.outcome in OPEN):
+        yield _how(worst, answering.crashed)
     if answering.problem:
         yield f"coval-gate attach ended early: {shortened(answering.problem, LONGEST_WHY).rstrip('.')}"
     elif answering.is_gone:
         yield GONE
+
+
+def _how(one: Attachment, crashed: int) -> str:
+    """Return how a simulation ended that was not answered, as a clause."""
+    how, error = HOW[one.outcome], shortened(one.error, LONGEST_WHY)
+    details = [f"log: {shortened(one.log, LONGEST_WHY)}"] if one.log else []
+    if one.outcome == "crashed":
+        how = f"{crashed:,} processes crashed" if crashed > 1 else how
+        error = f"{', one of them' if crashed > 1 else ''} with {error}" if error else ""
+    elif error:
+        details, error = [error.rstrip("."), *details], ""
+    shown = "; ".join(details)
+    return f"{how}{error}{f' ({shown})' if shown else ''}"
 
 
 def set_up_advice(problem: SetUpProblem) -> str:
