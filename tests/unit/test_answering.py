@@ -104,6 +104,13 @@ def test_run_that_a_person_ended_is_cancelled(status: str) -> None:
     assert judgement.verdict is Verdict.CANCELLED
 
 
+@pytest.mark.parametrize(("outcome", "verdict"), [("attached", "failed"), ("waiting", "failed"), ("crashed", "error")])
+def test_agent_that_fails_while_others_wait_is_given_up_as_ever(outcome: Outcome, verdict: str) -> None:
+    """`abort_after_failures` gives up a run whose first simulations were answered, and failed."""
+    answering = answering_of(record("answered", "answered", outcome, done=False), expected=30, now=NOW)
+    assert judge_outcome(Aborted(run(), failed=2), CRITERIA, answering=answering).verdict == verdict
+
+
 def test_time_out_stays_one_and_does_not_pass() -> None:
     outcome = TimedOut(run(), Limit("max_wait_time", 60.0))
     assert judge_outcome(outcome, CRITERIA, answering=EXAMPLES["gone"]).verdict is Verdict.TIMED_OUT

@@ -93,7 +93,9 @@ def judge_outcome(
             return judge(result, criteria, baseline=baseline, base=base, drift=drift, late=late, answering=answering)
         case Deserted(run=run, answering=seen):
             return unanswered(run, NotAnswered(answering=seen))
-        case NotCompleted(run=run) | Aborted(run=run) if problem and run.status not in STOPPED:
+        case NotCompleted(run=run) if problem and run.status not in STOPPED:
+            return unanswered(run, problem)
+        case Aborted(run=run) if problem and not (answering and answering.goes_on):
             return unanswered(run, problem)
         case NotCompleted():
             return not_completed(outcome)

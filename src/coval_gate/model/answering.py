@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.model.attachment import ANSWERED, Attachment, AttachRecord
+from coval_gate.model.attachment import ANSWERED, OPEN, Attachment, AttachRecord
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -23,8 +23,8 @@ class Answering(NamedTuple):
 
     `is_known`: a record or a tag says it; otherwise nothing shows that a job attached. `worst`: how one of the others
     ended, a crash first; None if only a tag says how many there are. `crashed`: how many of them crashed. `problem`:
-    why `coval-gate attach` ended before the run did. `is_gone`: its process left the record unfinished. `ended_early`:
-    the handler returned before the conversation ended. `quiet`: it sent no audio for a while.
+    why `coval-gate attach` ended before the run did. `is_done`: it ended. `is_gone`: its process left the record
+    unfinished. `ended_early`: how many handlers returned before the conversation ended; `quiet`: how many were so.
     """
 
     answered: int
@@ -33,9 +33,16 @@ class Answering(NamedTuple):
     worst: Attachment | None = None
     crashed: int = 0
     problem: str = ""
+    is_done: bool = False
     is_gone: bool = False
     ended_early: int = 0
     quiet: int = 0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether those that nobody answered may still be answered: no process went wrong, and that of all lives."""
+        ended = self.problem or self.is_gone or self.is_done
+        return bool(self.worst and self.worst.outcome in OPEN and not ended)
 
     @property
     def is_whole(self) -> bool:
@@ -56,6 +63,7 @@ def answering_of(record: AttachRecord, listed: Collection[str] = (), *, expected
         worst=_worst(left),
         crashed=sum(one.outcome == "crashed" for one in left),
         problem=record.problem,
+        is_done=record.done,
         is_gone=record.is_gone(now),
         ended_early=sum(one.outcome == "ended_early" for one in ones),
         quiet=sum(one.quiet for one in ones),
@@ -65,8 +73,7 @@ def answering_of(record: AttachRecord, listed: Collection[str] = (), *, expected
 def is_deserted(record: AttachRecord, *, expected: int, now: float) -> bool:
     """Return whether nobody will answer the rest of a run that goes on, in which Coval expects so many simulations."""
     seen = answering_of(record, expected=expected, now=now)
-    is_over = record.done or seen.is_gone
-    return is_over and (not seen.is_whole or bool(record.problem and not expected))
+    return (seen.is_done or seen.is_gone) and (not seen.is_whole or bool(record.problem and not expected))
 
 
 def _worst(left: Sequence[Attachment]) -> Attachment | None:

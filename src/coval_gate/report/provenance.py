@@ -13,6 +13,7 @@ from coval_gate.base.secret import Secret
 from coval_gate.base.text import duration, in_words, plural
 from coval_gate.config.fields import IDENTIFIER, Age, Allowance
 from coval_gate.config.inputs import CONNECTION, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, SUITE, WHAT, declared
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import BaselineSource
 from coval_gate.report.wording.answering import subject_text
 from coval_gate.report.wording.judgements import link as read_more
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 
+UNTESTED: Final = (None, Verdict.CANCELLED, Verdict.SKIPPED)  # verdicts of steps that tested nothing
 MOST_TESTED: Final = 3  # different agents in a line
 MOST_COMPARED: Final = 50  # runs on the page that compares them
 USUAL_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
@@ -80,9 +82,9 @@ def named_in_heading(report: Report) -> dict[str, str]:
 
 
 def subject_of(report: Report, leg: LegReport) -> str:
-    """Return what the run of a leg tested, in words; empty without a verdict on a run, or if its agent is unknown."""
+    """Return what the run of a leg tested, in words; empty without a verdict on it, or if its agent is unknown."""
     agent = what_ran(report, leg)["agent_id"]
-    if not (report.judgement.verdict and leg.run and agent):
+    if report.judgement.verdict in UNTESTED or not (leg.run and agent):
         return ""
     return subject_text(agent, leg.base.agent_id if leg.base else "", leg.answering, changed=_changed(report, leg))
 

@@ -33,7 +33,7 @@ def _described(report: Report) -> str:
     """Return the verdict with its reason and, if there is room, what was tested."""
     text = headline(report.judgement, LIMIT)
     tested = one_line(all_subjects(report), LIMIT)
-    longer = f"{text} Tested: {tested}."
+    longer = f"{text} {tested[:1].upper()}{tested[1:]}."
     return longer if tested and len(longer) <= LIMIT else text
 
 
