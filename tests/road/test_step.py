@@ -401,7 +401,7 @@ def test_phone_numbers_are_not_written(run_step: RunStep) -> None:
 
 def test_launch_metadata_names_workflow_and_commit(run_step: RunStep) -> None:
     _, server = run_step(mode="launch", metadata='{"team": "voice"}', tags="nightly")
-    metadata = server.requests_seen[0].json["metadata"]
+    metadata = server.world.runs[0].body["metadata"]
     tags = metadata["tags"][1:]
     assert metadata == {
         "display_name": "acme/voice-agent #42 · 5d1c1b0 · Voice gate",
@@ -417,6 +417,7 @@ def test_launch_metadata_names_workflow_and_commit(run_step: RunStep) -> None:
             "team": "voice",
             "coval_gate_0": tags[0],
             "coval_gate_1": tags[1],
+            "coval_gate_agent_type": "VOICE",
         },
     }
     commit = r"[0-9a-f]{12}\.42\.5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f"

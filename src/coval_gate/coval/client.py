@@ -9,6 +9,7 @@ procedure (see `waiting`). `until`, a time on the clock's now(), is its deadline
 from __future__ import annotations
 
 import math
+import re
 from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -55,6 +56,8 @@ SIMULATIONS_ADVICE: Final = (
     "the check is based on the simulations."
 )
 LOOK_IT_UP: Final = "A run may have started. Look for it in Coval before you launch another."
+TYPE_PREFIX: Final = "MODEL_TYPE_"  # of the types of agents
+TYPE: Final = re.compile("[A-Z0-9_]{1,60}")
 HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # when the runner is about to kill the process
 
 
@@ -289,6 +292,13 @@ class Client:
 
         return self._calls.get("/agents", agent_id, "agent", read_agent, until, once=once)
 
+    def get_agent_type(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[str]:
+        """Return the type of an agent, such as VOICE; empty if Coval shows none. `once` and errors as in `get_run`.
+
+        A launch needs it, so this loads less than `get_agent`.
+        """
+        return self._calls.get("/agents", agent_id, "agent", _model_type, until, once=once)
+
     def list_agents(self, *, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
         """Return the first `most` agents with a valid id, as Coval sorts them. Raises as `get_run`."""
         return self._listed("/agents", "agents", until, most)
@@ -426,3 +436,10 @@ class Client:
         from coval_gate.coval.runs import parse_run
 
         return self._calls.parsed(request, self._calls.succeeded(request, response), partial(parse_run, launched=True))
+
+
+def _model_type(fields: dict[str, Any]) -> str:
+    """Return the type in the `agent` object of `GET /agents/{id}`; empty if it has none that can be one."""
+    given = fields.get("model_type")
+    text = given.strip().upper().removeprefix(TYPE_PREFIX) if isinstance(given, str) else ""
+    return text if TYPE.fullmatch(text) else ""

@@ -16,6 +16,7 @@ from coval_gate.base.schedule import beside
 from coval_gate.base.text import duration
 from coval_gate.base.times import DETAILS, TREND
 from coval_gate.config.inputs import ids_of
+from coval_gate.flow.attached import find_answering
 from coval_gate.flow.base import base_beside
 from coval_gate.flow.follow import follow_trial
 from coval_gate.flow.launch import launch
@@ -50,12 +51,14 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
     """Judge the first run of a leg, and explain the judgement. Raises CovalError, RunnerError."""
     trial = leg.first
     outcome = yield from follow_trial(session, progress, trial, partial(_criteria, progress, leg))
+    yield from find_answering(session, trial, outcome)
     # By now, a run that was launched elsewhere has shown how many legs there are, and its own thresholds.
     criteria, session = _criteria(progress, leg), session._replace(inputs=leg.inputs)
     baseline = yield from _baseline(session, progress, leg, outcome)
     leg.drift = yield from drift_of(session, trial, outcome, progress.context)
     base = (yield from base_beside(leg, 0)) if isinstance(outcome, Completed) else None
-    judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, leg.drift, base))
+    judging = partial(judge_outcome, outcome, criteria, baseline, leg.drift, base, trial.answering)
+    judgement = yield from beside(judging)
     judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome))
     leg.judgement = trial.judgement = judgement
     owe_mark(progress, trial)
@@ -71,9 +74,11 @@ def _criteria(progress: Progress, leg: Leg) -> Criteria:
 
 def _timeout_passes(leg: Leg, outcome: Outcome) -> bool:
     """Return whether a time-out lets the step pass: the user says so, and neither too many simulations have failed,
-    nor is a base missing.
+    nor is a base missing, nor did a job that has to answer them leave some unanswered.
     """
     if leg.base and not any(isinstance(outcome, Completed) for outcome in leg.base.outcomes):
+        return False
+    if leg.first.answering and not leg.first.answering.is_whole:
         return False
     progress = outcome.run.progress if isinstance(outcome, TimedOut) else None
     too_many = progress is not None and progress.failed > leg.inputs.max_failed_simulations.of(progress.total)
@@ -84,9 +89,11 @@ def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Tria
     """Judge a repetition alone. It is compared with the baseline of the first run. Raises CovalError, RunnerError."""
     criteria, first = _criteria(progress, leg), leg.first.judgement
     outcome = yield from follow_trial(session, progress, trial, lambda: criteria)
+    yield from find_answering(session, trial, outcome)
     baseline = first.baseline if first and not leg.inputs.accept else None
     base = (yield from base_beside(leg, trial.repetition)) if isinstance(outcome, Completed) else None
-    trial.judgement = yield from beside(partial(judge_outcome, outcome, criteria, baseline, None, base))
+    judging = partial(judge_outcome, outcome, criteria, baseline, None, base, trial.answering)
+    trial.judgement = yield from beside(judging)
     owe_mark(progress, trial)
     if isinstance(outcome, Completed):
         session.log(*check_lines((yield from beside(partial(findings_of, trial.judgement)))))

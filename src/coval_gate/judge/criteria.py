@@ -186,6 +186,16 @@ class VariantsPresent(_Kind):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AllAnswered(_Kind):
+    """A job answered every simulation of a run whose agent is a process of the user's. The measure's total is all."""
+
+    kind: ClassVar = "simulations_answered"
+
+    def requirement(self, measure: Measure) -> Requirement:
+        return Requirement(">=", measure.total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoErrorReported(_Kind):
     """Coval reports no error for the run."""
 
@@ -326,6 +336,7 @@ Criterion = (
     | DataSettled
     | AllEnded
     | VariantsPresent
+    | AllAnswered
     | NoErrorReported
     | MetricPresent
     | MetricHasValues

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import most_similar
 from coval_gate.judge import targets
 from coval_gate.judge.baseline import compare
 from coval_gate.judge.checks import Check, Totals, check_on
 from coval_gate.judge.criteria import (
+    AllAnswered,
     AllEnded,
     AllListed,
     DataSettled,
@@ -31,13 +32,15 @@ from coval_gate.judge.criteria import (
 )
 from coval_gate.judge.drift import drift_checks
 from coval_gate.judge.evaluate import evaluate
-from coval_gate.judge.judgement import aborted, conclude, not_completed, timed_out
+from coval_gate.judge.judgement import aborted, conclude, not_completed, timed_out, unanswered
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.problems import (
     Accepted,
     ErrorReported,
     NoSuchMetric,
+    NotAnswered,
     NoTargets,
+    NotAttached,
     NotListed,
     NotSettled,
     NoValues,
@@ -49,7 +52,8 @@ from coval_gate.judge.problems import (
 from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
-from coval_gate.model.run import Aborted, Completed, NotCompleted
+from coval_gate.model.run import Aborted, Completed, Deserted, NotCompleted
+from coval_gate.model.statuses import CANCELLED, DELETED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -60,11 +64,14 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.problems import Problem
     from coval_gate.judge.variants import Variant
+    from coval_gate.model.answering import Answering
     from coval_gate.model.baseline import Baseline, Drift
     from coval_gate.model.results import Metric, RunResult, Target
     from coval_gate.model.run import Limit, Outcome
 
     References = tuple[Baseline | None, Baseline | None]  # the baseline, and the base
+
+STOPPED: Final = (CANCELLED, DELETED)  # what became of a run that a person ended, whoever answered it
 
 
 def judge_outcome(
@@ -73,15 +80,23 @@ def judge_outcome(
     baseline: Baseline | None = None,
     drift: Drift | None = None,
     base: Baseline | None = None,
+    answering: Answering | None = None,
 ) -> Judgement:
     """Judge a run by its outcome.
 
     `baseline`: the earlier runs that thresholds refer to; `base`: the run of the base agent. `drift`: those that show
-    whether the agent drifts.
+    whether the agent drifts. `answering`: who answered the simulations, if that is a job's to do.
     """
+    problem = _set_up_problem(answering)
     match outcome:
         case Completed(result=result, late=late):
-            return judge(result, criteria, baseline=baseline, base=base, drift=drift, late=late)
+            return judge(result, criteria, baseline=baseline, base=base, drift=drift, late=late, answering=answering)
+        case Deserted(run=run, answering=seen):
+            return unanswered(run, NotAnswered(answering=seen))
+        case NotCompleted(run=run) if problem and run.status not in STOPPED:
+            return unanswered(run, problem)
+        case Aborted(run=run) if problem and not (answering and answering.goes_on):
+            return unanswered(run, problem)
         case NotCompleted():
             return not_completed(outcome)
         case Aborted():
@@ -97,15 +112,17 @@ def judge(
     base: Baseline | None = None,
     drift: Drift | None = None,
     late: Limit | None = None,
+    answering: Answering | None = None,
 ) -> Judgement:
     """Judge a run that completed.
 
     `baseline`: the earlier runs that thresholds refer to; `base`: the run of the base agent. `drift`: those that show
     whether the agent drifts; None if drift is not watched. `late`: the limit that passed before Coval had all of the
-    run's data.
+    run's data. `answering`: who answered the simulations, if that is a job's to do.
     """
     result = _with_texts_of(base, _with_texts_of(baseline, result))
     variants = variants_of(result, criteria.mutations)
+    set_up = tuple(_set_up(answering))
     presence = tuple(_presence(result, variants, criteria))
     population = () if presence else tuple(_population(result, variants, criteria))
     values = (
@@ -114,7 +131,7 @@ def judge(
     )
     if any(not check.passed for check in population):
         values = tuple(_blame_silence(values, variants))
-    checks = (*presence, *population, *values)
+    checks = (*set_up, *presence, *population, *values)
     totals = Totals(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
@@ -146,6 +163,28 @@ def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
         for metric in result.metrics
     )
     return result._replace(metrics=metrics)
+
+
+def _set_up_problem(answering: Answering | None) -> NotAnswered | NotAttached | None:
+    """Return what was wrong with a job that had to answer the simulations; None if it answered all, as far as known."""
+    if answering is None:
+        return None
+    if not answering.is_known:
+        return NotAttached()
+    fewer = answering.answered < answering.total or (answering.problem and not answering.answered)
+    return NotAnswered(answering=answering) if fewer else None
+
+
+def _set_up(answering: Answering | None) -> Iterator[Check]:
+    """Check that a job answered every simulation, if that was its to do: otherwise, the run shows nothing of the agent.
+
+    This only adds an error: simulations that a job claims to have answered are judged by what Coval shows.
+    """
+    if problem := _set_up_problem(answering):
+        yield Check(criterion=AllAnswered(), verdict=Verdict.ERROR, problem=problem)
+    elif answering and answering.is_whole:
+        measure = Measure(value=answering.answered, unit="simulations", count=answering.total)
+        yield Check(criterion=AllAnswered(), verdict=Verdict.PASSED, measure=measure)
 
 
 def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from coval_gate.base.errors import GateError
     from coval_gate.judge.checks import Check, Totals
+    from coval_gate.judge.problems import SetUpProblem
     from coval_gate.judge.variants import Variant
     from coval_gate.model.baseline import Baseline
-    from coval_gate.model.run import Cancellation
+    from coval_gate.model.run import Cancellation, Run
 
 
 class Launched:
@@ -66,11 +67,19 @@ class Errored(NamedTuple):
     link: str = ""
 
 
+class Unanswered(NamedTuple):
+    """A job had to answer the simulations of the run, and did not, so the run shows nothing of the agent."""
+
+    run: Run
+    problem: SetUpProblem
+
+
 Cause = (
     Completed
     | NotCompleted
     | TimedOut
     | Aborted
+    | Unanswered
     | Launched
     | Planned
     | StepInterrupted
@@ -130,7 +139,19 @@ class Judgement(NamedTuple):
     @property
     def is_of_step(self) -> bool:
         """Whether it is about the step, not about a run that ended."""
-        return not isinstance(self.cause, Completed | NotCompleted | TimedOut | Aborted)
+        return not isinstance(self.cause, Completed | NotCompleted | TimedOut | Aborted | Unanswered)
+
+    @property
+    def set_up_problem(self) -> SetUpProblem | None:
+        """What was wrong with the job that had to answer the simulations; None if nothing is known to be."""
+        if isinstance(self.cause, Unanswered):
+            return self.cause.problem
+        if not self.checks:
+            return None
+        from coval_gate.judge.problems import NotAnswered, NotAttached  # not needed before the launch
+
+        problems = (check.problem for check in self.checks)
+        return next((problem for problem in problems if isinstance(problem, NotAnswered | NotAttached)), None)
 
     @property
     def passed_flaky(self) -> bool:
@@ -176,6 +197,11 @@ def _may_be_late(check: Check) -> bool:
 
         return check.problem is None or isinstance(check.problem, NotListed | NotSettled | NoValues)
     return check.verdict is not Verdict.FAILED
+
+
+def _is_of_set_up(check: Check) -> bool:
+    """Return whether a check failed because a job did not answer the simulations: more time would not help."""
+    return check.verdict is Verdict.ERROR and check.criterion.kind == "simulations_answered"
 
 
 class SingleRun(NamedTuple):
@@ -243,13 +269,13 @@ def conclude(
 ) -> Judgement:
     """Judge a run that completed by its checks: the gravest decides.
 
-    An error because data arrived too late is a time-out.
+    An error because data arrived too late is a time-out; one of the set-up stays one.
     """
     deciding = [check for check in checks if check.decides]
     verdict = min((check.verdict for check in deciding), key=GRAVITY.index, default=Verdict.PASSED)
     doubtful = [check for check in deciding if check.verdict is Verdict.INCONCLUSIVE]
     inconclusive_passes = bool(doubtful) and all(check.doubt_passes for check in doubtful)
-    if verdict is Verdict.ERROR and outcome.late:
+    if verdict is Verdict.ERROR and outcome.late and not any(map(_is_of_set_up, deciding)):
         verdict = Verdict.TIMED_OUT
     statuses = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED, Verdict.TIMED_OUT: TIMEOUT}
     if inconclusive_passes:
@@ -291,6 +317,11 @@ def not_completed(outcome: NotCompleted) -> Judgement:
 def aborted(outcome: Aborted) -> Judgement:
     """Judge a run that was given up because its simulations failed."""
     return Judgement(verdict=Verdict.FAILED, status=FAILED, cause=outcome)
+
+
+def unanswered(run: Run, problem: SetUpProblem) -> Judgement:
+    """Judge a run whose simulations nobody answered, or not all of them, however it ended."""
+    return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unanswered(run, problem))
 
 
 def timed_out(outcome: TimedOut) -> Judgement:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 if TYPE_CHECKING:
     from coval_gate.judge.measure import LeftOut
     from coval_gate.judge.targets import TargetProblem
+    from coval_gate.model.answering import Answering
     from coval_gate.model.baseline import BaselineSource, NotFoundReason
     from coval_gate.model.results import Value
     from coval_gate.model.run import Run
@@ -279,6 +280,21 @@ class Flaky:
     runs: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotAnswered:
+    """A job had to answer the simulations of the run, and did not answer all of them."""
+
+    kind: ClassVar = "not_answered"
+    answering: Answering
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotAttached:
+    """A job had to answer the simulations of the run, and nothing shows that one did."""
+
+    kind: ClassVar = "not_attached"
+
+
 ValueProblem = NoValues | OneValue | NoNumbers | CannotOccur | NoSuchValue
 
 ComparisonProblem = (
@@ -293,6 +309,8 @@ ComparisonProblem = (
     | TooFewShared
     | UnequalCounts
 )
+
+SetUpProblem = NotAnswered | NotAttached
 
 DriftProblem = ReferenceGrows | ReferenceUnreadable | ReferenceDiffers
 
@@ -309,6 +327,7 @@ Problem = (
     | ErrorReported
     | OtherCases
     | Flaky
+    | SetUpProblem
     | DriftProblem
     | ComparisonProblem
 )

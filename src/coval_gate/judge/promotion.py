@@ -66,8 +66,12 @@ def lacks_baseline(judgement: Judgement) -> bool:
 
 
 def has_failed_check(judgement: Judgement) -> bool:
-    """Return whether the gate failed a run: some criterion that decides failed, even if others are in doubt."""
-    return judgement.verdict is Verdict.FAILED or any(check.verdict is Verdict.FAILED for check in judgement.missed)
+    """Return whether the gate failed a run: some criterion that decides failed, even if others are in doubt.
+
+    A run whose simulations nobody answered shows nothing of an agent, so it counts, too.
+    """
+    failed = any(check.verdict is Verdict.FAILED for check in judgement.missed)
+    return judgement.verdict is Verdict.FAILED or failed or bool(judgement.checks and judgement.set_up_problem)
 
 
 def _refusal_of(check: Check) -> Refusal | Literal[""]:

@@ -10,6 +10,7 @@ from coval_gate.model.statuses import ENDING, QUEUED, RUNNING, TERMINAL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from coval_gate.model.answering import Answering
     from coval_gate.model.results import Metric, RunResult
 
 CLEAN: Final = frozenset({"", "SUCCESS"})
@@ -122,7 +123,14 @@ class Aborted(NamedTuple):
     error: str = ""
 
 
-Outcome = Completed | NotCompleted | TimedOut | Aborted
+class Deserted(NamedTuple):
+    """The job that answers the run's simulations ended too early, so the step gave it up; `run` is the last poll."""
+
+    run: Run
+    answering: Answering
+
+
+Outcome = Completed | NotCompleted | TimedOut | Aborted | Deserted
 
 
 class Cancellation(NamedTuple):

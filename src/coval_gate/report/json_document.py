@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Stability = Literal["flaky", "consistent"]
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
-SCHEMA_VERSION: Final = "3.3"
+SCHEMA_VERSION: Final = "3.4"
 VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the schema covers
 
 
@@ -409,6 +409,11 @@ class Leg(Model):
     """Simulations without a result that later runs replace; they count nowhere else."""
     baseline: BaselineFacts | None
     """The earlier runs that thresholds refer to; null where none do."""
+    tested: Text
+    """What its run tested, in words, such as "this commit (attached)" or "agent X as deployed"; empty without a run."""
+    answered_simulations: int | None
+    """How many simulations a job answered (coval-gate attach); null where Coval itself reaches the agent, as far as is
+    known. `tested` is this commit only if it answered all."""
     base: BaselineFacts | None
     """The run of the agent that base_agent_id names, beside which this one was tested; null without one."""
     total_simulations: int | None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
     from coval_gate.judge.verdict import Verdict
+    from coval_gate.model.answering import Answering
     from coval_gate.model.baseline import Promotion
     from coval_gate.model.results import RunResult, TrendRun
     from coval_gate.model.run import Run
@@ -62,6 +63,7 @@ class _LegFields(NamedTuple):
     known: Findings | None = None
     base: BaseReport | None = None
     inputs: Inputs | None = None
+    answering: Answering | None = None
 
 
 class LegReport(_LegFields):
@@ -75,6 +77,7 @@ class LegReport(_LegFields):
     them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `known`: the findings of this very
     judgement, if they exist already. `base`: the agent beside which this one is tested, if there is one. `inputs`: the
     step's, with the own values of a leg of a suite; None if the step's count.
+    `answering`: who answered the simulations of its first run, if that was a job's to do.
     """
 
     @property

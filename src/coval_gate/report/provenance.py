@@ -10,10 +10,12 @@ from urllib.parse import quote, urlsplit
 
 from coval_gate import __version__
 from coval_gate.base.secret import Secret
-from coval_gate.base.text import duration
+from coval_gate.base.text import duration, in_words, plural
 from coval_gate.config.fields import IDENTIFIER, Age, Allowance
 from coval_gate.config.inputs import CONNECTION, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, SUITE, WHAT, declared
+from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import BaselineSource
+from coval_gate.report.wording.answering import subject_text
 from coval_gate.report.wording.judgements import link as read_more
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 
+UNTESTED: Final = (None, Verdict.CANCELLED, Verdict.SKIPPED)  # verdicts of steps that tested nothing
+MOST_TESTED: Final = 3  # different agents in a line
 MOST_COMPARED: Final = 50  # runs on the page that compares them
 USUAL_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 NAMED: Final = {"test_set_id": "test set", "persona_id": "persona"}  # in a heading
@@ -75,6 +79,30 @@ def named_in_heading(report: Report) -> dict[str, str]:
     in_matrix = report.context.matrix.label.split(", ")
     ran = what_ran(report, report.legs[0] if report.legs else None)
     return {word: ran[name] for name, word in NAMED.items() if ran[name] and ran[name] not in in_matrix}
+
+
+def subject_of(report: Report, leg: LegReport) -> str:
+    """Return what the run of a leg tested, in words; empty without a verdict on it, or if its agent is unknown."""
+    agent = what_ran(report, leg)["agent_id"]
+    if report.judgement.verdict in UNTESTED or not (leg.run and agent):
+        return ""
+    return subject_text(agent, leg.base.agent_id if leg.base else "", leg.answering, changed=_changed(report, leg))
+
+
+def _changed(report: Report, leg: LegReport) -> str:
+    """Return what a run changes in its agent, as far as the inputs or its simulations show it; empty if nothing."""
+    inputs = leg.inputs or report.inputs
+    asked = len({inputs.mutation_id, *inputs.mutation_ids} - {""}) if inputs else 0
+    mutations = max(asked, len([variant for variant in leg.variants if variant.name]))
+    overrides = "config_overrides" if inputs and inputs.config_overrides else ""
+    parts = [*([plural(mutations, "mutation")] if mutations else []), *([overrides] if overrides else [])]
+    return f"with {in_words(parts)}" if parts else ""
+
+
+def all_subjects(report: Report) -> str:
+    """Return what the runs of a step tested, in words; the first of several different texts, and how many more."""
+    texts = dict.fromkeys(filter(None, (subject_of(report, leg) for leg in report.legs)))
+    return in_words([*texts], most=MOST_TESTED)
 
 
 def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:

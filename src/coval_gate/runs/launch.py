@@ -17,6 +17,7 @@ from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import duration, in_words, quoted
 from coval_gate.base.times import preparing
 from coval_gate.ci.host import (
+    AGENT_TYPE,
     BASE,
     BASE_LEG,
     COMMIT,
@@ -38,7 +39,7 @@ from coval_gate.runs.tags import SUITE as SUITE_TAG
 from coval_gate.runs.tags import as_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
@@ -183,7 +184,7 @@ def is_compared(inputs: Inputs) -> bool:
 
 
 def prepare(session: Session, trial: Trial, context: Context) -> Procedure[None]:
-    """Check the metrics and the baseline that the criteria name, and add the fingerprint to the request of the trial.
+    """Check the metrics and the baseline that the criteria name, and add to the request what later steps need.
 
     A repetition needs neither: its first run was checked, and a repetition is never a
     baseline. Raises InputError if the launch would certainly be useless.
@@ -202,6 +203,8 @@ def prepare(session: Session, trial: Trial, context: Context) -> Procedure[None]
         from coval_gate.runs.lookups import check_baseline
 
         work.append(check_baseline(session, source, trial.ids, context))
+    if inputs.mode == "launch":
+        work.append(_add_agent_type(session, trial))
     if is_compared(inputs):
         work.append(_add_fingerprint(session, trial))
     all_or_first_error((yield from together(work, clock)))
@@ -239,8 +242,28 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
         cases if isinstance(cases, list) else (),
         persona if isinstance(persona, Persona) else None,
     )
-    customer = {**request.metadata.customer, **fingerprint.as_metadata()}
-    trial.request = request._replace(metadata=request.metadata._replace(customer=customer))
+    _add_metadata(trial, fingerprint.as_metadata())
+
+
+def _add_agent_type(session: Session, trial: Trial) -> Procedure[None]:
+    """Note the agent's type for the step that waits: a job may have to answer the run. Costs no launch if it fails."""
+    if trial.request is None:
+        return
+    agent_id = trial.request.agent_id
+    try:
+        model_type = yield from session.client.get_agent_type(agent_id, until=session.deadline, once=True)
+    except CovalError:
+        return  # the step that waits looks itself
+    if model_type:
+        _add_metadata(trial, {AGENT_TYPE: model_type})
+
+
+def _add_metadata(trial: Trial, more: Mapping[str, Any]) -> None:
+    """Add metadata to the request of a trial. They are no part of what its tags are made of."""
+    if trial.request:
+        metadata = trial.request.metadata
+        metadata = metadata._replace(customer={**metadata.customer, **more})
+        trial.request = trial.request._replace(metadata=metadata)
 
 
 def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]]:

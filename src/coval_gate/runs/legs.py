@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.judge.findings import Findings
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.model.answering import Answering
     from coval_gate.model.baseline import Drift, Promotion
     from coval_gate.model.results import Details, RunResult, TrendRun
     from coval_gate.model.run import Cancellation, Outcome, Run
@@ -64,12 +65,14 @@ class Trial:
     of them was given up for lost, so a second run may turn up. `resumed`: an earlier attempt launched the run.
     `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed, and
     `over_since` when a poll first showed that the run is over, None if it is not. `differences`: what that poll showed
-    to differ from the inputs. `judgement` is about this run alone.
+    to differ from the inputs. `judgement` is about this run alone. `answering`: who answered its simulations, if that
+    was a job's to do.
 
     `is_base`: it is a run of the base agent. `is_active`: from just before the launch until the run needs no
-    cancelling. `is_hopeless`: the step gave it up, because its simulations fail. `post_cancels`: the post step must
-    cancel it. `owes_mark`: the gate failed the run, which does not have the mark yet. `ended`: what became of a run
-    that the step stopped waiting for. `save` hands all of it to the post step, and may raise RunnerError.
+    cancelling. `is_hopeless`: the step gave it up, because its simulations fail, or nobody answers them.
+    `post_cancels`: the post step must cancel it. `owes_mark`: the gate failed the run, which does not have the mark
+    yet. `ended`: what became of a run that the step stopped waiting for. `save` hands all of it to the post step, and
+    may raise RunnerError.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Trial:
         self.over_since: float | None = None
         self.differences: tuple[Problem, ...] = ()
         self.judgement: Judgement | None = None
+        self.answering: Answering | None = None
         self.is_active = False
         self.is_cancelling = False
         self.is_hopeless = False

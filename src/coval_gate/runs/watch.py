@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.base.errors import NotFound, Unavailable
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import duration, one_line, plural, quoted, stopwatch
-from coval_gate.model.run import Aborted, Limit, NotCompleted, TimedOut
+from coval_gate.model.run import Aborted, Deserted, Limit, NotCompleted, TimedOut
 from coval_gate.model.statuses import COMPLETED, DELETED
 from coval_gate.runs.polling import LONGEST_PAUSE, Observation, expected_end, next_pause
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.base.schedule import Procedure
+    from coval_gate.model.answering import Answering
     from coval_gate.model.run import Run
     from coval_gate.runs.legs import Session
 
@@ -23,6 +24,7 @@ HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
 NOT_FOUND_PATIENCE: Final = 60.0  # s; Coval may answer 404 for a while about a run it has, above all after its launch
 NOT_FOUND_PAUSE: Final = 5.0  # s
+LOOK_AGAIN: Final = 5.0  # s after a poll that shows a run to give up, at most
 LEAD: Final = 1.5  # times the last response, if that was slow, for the last poll before a limit
 
 
@@ -120,9 +122,16 @@ def waiting_title(max_wait_time: float) -> str:
 
 
 def watch(
-    session: Session, run_id: str, *, progress: ProgressLog, record: Callable[[Run], None]
-) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
-    """Poll the run until it is over, a limit passes, or too many simulations fail. Returns the run if it completed.
+    session: Session,
+    run_id: str,
+    *,
+    progress: ProgressLog,
+    record: Callable[[Run], None],
+    desertion: Callable[[Run], Answering | None] = lambda _: None,
+) -> Procedure[Run | NotCompleted | TimedOut | Aborted | Deserted]:
+    """Poll the run until it is over, a limit passes, too many simulations fail, or nobody is left to answer them.
+
+    Returns the run if it completed. `desertion` returns who answered it, if nobody will answer the rest.
 
     The last poll is when a limit passes, or earlier by the time that Coval takes to respond. `record` takes what each
     poll showed. Raises CovalError as `Client.get_run`.
@@ -132,7 +141,7 @@ def watch(
     passes_at = session.deadline
     longest = LONGEST_PAUSE * math.sqrt(session.legs) if inputs.check_interval is None else inputs.check_interval
     history: list[Observation] = []
-    failing = 0  # polls in a row that show a run to abort; one may be damaged
+    failing = deserted = 0  # polls in a row that show a run to abort, or to give up; one may be damaged
     run: Run | None = None
     while True:
         run = yield from _poll(session, run_id, limit=passes_at, last=run, progress=progress)
@@ -142,6 +151,10 @@ def watch(
         progress.add(run, expected_end(history))
         if run.is_over:
             return run if run.status == COMPLETED else NotCompleted(run=run)
+        left = desertion(run)
+        deserted = deserted + 1 if left else 0
+        if left and deserted > 1:
+            return Deserted(run=run, answering=left)
         failing = failing + 1 if _is_hopeless(run, inputs.abort_after_failures) else 0
         if failing > 1 and run.progress:
             return Aborted(run=run, failed=run.progress.failed)
@@ -149,7 +162,8 @@ def watch(
         if now + client.lead >= passes_at:
             return TimedOut(run=run, limit=limit)
         last_poll = max(passes_at - LEAD * client.lead, now)
-        yield Wait(min(next_pause(history, longest=longest, runs=session.legs), last_poll - now))
+        pause = next_pause(history, longest=LOOK_AGAIN if deserted else longest, runs=session.legs)
+        yield Wait(min(pause, last_poll - now))
 
 
 def _is_hopeless(run: Run, most: int | None) -> bool:

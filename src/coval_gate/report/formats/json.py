@@ -42,7 +42,7 @@ from coval_gate.report.limits import (
     MOST_VALUES,
 )
 from coval_gate.report.metrics import entries_of, variant_key
-from coval_gate.report.provenance import configuration, run_page, what_ran
+from coval_gate.report.provenance import configuration, run_page, subject_of, what_ran
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.baselines import no_baseline_text, report_text
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, shown_verdict
@@ -242,6 +242,8 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         failing_cases=[_case(case, leg.details.labels) for case in repetition.cases] if repetition else [],
         replaced_simulation_ids=sorted(repetition.replaced) if repetition else [],
         baseline=_baseline(leg, leg.judgement.baseline),
+        tested=subject_of(report, leg),
+        answered_simulations=leg.answering.answered if leg.answering else None,
         base=_baseline(leg, leg.judgement.base),
         total_simulations=totals.total if totals else None,
         completed_simulations=totals.completed if totals else None,

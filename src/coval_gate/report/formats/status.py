@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import IN_PROGRESS, PageText
 from coval_gate.config.inputs import CONTEXT_LIMIT
+from coval_gate.report.provenance import all_subjects
 from coval_gate.report.wording.judgements import headline
 
 if TYPE_CHECKING:
@@ -19,13 +20,21 @@ LIMIT: Final = 140  # characters; GitHub refuses a longer description
 def render(report: Report) -> PageText:
     """Return the commit status."""
     judgement = report.judgement
-    text = headline(judgement, LIMIT) if judgement.verdict else RUNNING
+    text = _described(report) if judgement.verdict else RUNNING
     return page_text(
         report,
         name=page_name(report, "commit_status"),
         title=one_line(text, LIMIT),
         link=report.run_url or report.context.run_url,
     )
+
+
+def _described(report: Report) -> str:
+    """Return the verdict with its reason and, if there is room, what was tested."""
+    text = headline(report.judgement, LIMIT)
+    tested = one_line(all_subjects(report), LIMIT)
+    longer = f"{text} {tested[:1].upper()}{tested[1:]}."
+    return longer if tested and len(longer) <= LIMIT else text
 
 
 def page_text(report: Report, **texts: Any) -> PageText:

@@ -67,6 +67,8 @@ def opening(report: Report) -> Iterator[str | Listing]:
     """Yield the verdict, the reasons that the criteria do not show, advice, and the criteria."""
     judgement = report.judgement
     yield _heading(report)
+    if tested := provenance.all_subjects(report):
+        yield f"Tested: {escape(tested)}"
     is_missing, others = _untold_reasons(report)
     if is_missing:
         yield escape(judgements.reason(judgement))

@@ -13,7 +13,7 @@ from coval_gate.report.html.plots import scale, trend
 from coval_gate.report.html.table import table, web_address
 from coval_gate.report.limits import MOST_FLIPS, MOST_TABLE_CRITERIA
 from coval_gate.report.metrics import variant_key
-from coval_gate.report.provenance import all_provenance, links, named_in_heading, of_leg, other_inputs
+from coval_gate.report.provenance import all_provenance, all_subjects, links, named_in_heading, of_leg, other_inputs
 from coval_gate.report.tables import FEW_FLIPS
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.baselines import path_text, report_text, value_text
@@ -169,7 +169,15 @@ def page(report: Report) -> PageView:
     _, more_reasons = judgements.untold_reasons(judgement, shown)
     _, _, word = judgements.heading(judgement).partition(" ")
     named = (f"{name} {value}" for name, value in named_in_heading(report).items())
-    subtitle = (*named, context.repository, context.workflow, context.job, report.began[:10])
+    tested = all_subjects(report)
+    subtitle = (
+        f"Tested: {tested}" if tested else "",
+        *named,
+        context.repository,
+        context.workflow,
+        context.job,
+        report.began[:10],
+    )
     return PageView(
         title=one_line(context.matrix.after("Coval evaluation"), NAME),
         subtitle=" · ".join(one_line(text, NAME) for text in subtitle if text),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from coval_gate.base.text import number, one_line, percent, plural, quoted, shortened
 from coval_gate.judge.criteria import (
+    AllAnswered,
     AllEnded,
     AllListed,
     DataSettled,
@@ -248,6 +249,11 @@ class OfDrift(CriterionWords[NoDrift]):
         return drift_miss_reason(check, criterion.threshold, _subject(criterion.threshold), whom(check))
 
 
+class OfAllAnswered(Sentence):
+    def measured(self, check: Check, criterion: AllAnswered, measure: Measure) -> str:
+        return f"{super().measured(check, criterion, measure)} answered"
+
+
 WORDS: Final[Mapping[type[Criterion], CriterionWords[Any]]] = {
     ThresholdHolds: OfThreshold(),
     FewFailed: OfFewFailed(),
@@ -256,6 +262,7 @@ WORDS: Final[Mapping[type[Criterion], CriterionWords[Any]]] = {
     DataSettled: Sentence("Coval's lists of simulations and metrics are complete"),
     AllEnded: OfAllEnded("every simulation ended"),
     VariantsPresent: OfVariantsPresent(),
+    AllAnswered: OfAllAnswered("this job answered every simulation"),
     NoErrorReported: Sentence("Coval reports no error for the run"),
     MetricPresent: OfMetricPresent(),
     MetricHasValues: OfMetricHasValues(),

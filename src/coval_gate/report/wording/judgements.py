@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word, visible
 from coval_gate.config.checks import missing_key_reason
-from coval_gate.judge.judgement import Errored, Launched, Planned, RunsCancelled, Skipped, StepInterrupted, Unfinished
+from coval_gate.judge.judgement import (
+    Errored,
+    Launched,
+    Planned,
+    RunsCancelled,
+    Skipped,
+    StepInterrupted,
+    Unanswered,
+    Unfinished,
+)
 from coval_gate.judge.verdict import LAUNCHED, PLANNED, Verdict
 from coval_gate.model.run import Aborted, Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, DELETED
@@ -51,6 +60,7 @@ TITLES_NOT_COMPLETED: Final = {
     Verdict.FAILED: "Run failed",
     Verdict.CANCELLED: "Run cancelled",
 }
+NOT_ANSWERED: Final = "Run not answered"
 UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
 ACCEPTED_UNJUDGED: Final = "The run was accepted, and no deciding threshold is absolute: its quality was not judged."
 ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not decide the verdict."
@@ -78,6 +88,8 @@ def title(judgement: Judgement) -> str:
         return "Flaky"
     if judgement.verdict is Verdict.PASSED and doubt_lines(judgement):
         return DOUBTFUL
+    if judgement.verdict is Verdict.ERROR and judgement.set_up_problem:
+        return NOT_ANSWERED
     match judgement.cause:
         case Completed():
             return TITLES.get(judgement.verdict, "") if judgement.verdict else ""
@@ -138,6 +150,10 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
             return (_not_completed_reason(run),)
         case Aborted(run=run, failed=failed, error=error):
             return (_aborted_reason(run, failed, error),)
+        case Unanswered(problem=problem):
+            from coval_gate.report.wording.answering import set_up_reason  # not needed before the launch
+
+            return (f"{set_up_reason(problem)}.",)
         case TimedOut(run=run, limit=limit, reopened=reopened):
             return (_timed_out_reason(run, limit, reopened=reopened),)
         case Launched():
@@ -169,7 +185,7 @@ def advice(judgement: Judgement) -> str:
     if judgement.verdict is Verdict.TIMED_OUT:
         return " ".join(filter(None, (_left_text(judgement), _time_out_advice(judgement))))
     if judgement.verdict is Verdict.ERROR:
-        own = judgement.cause.advice if isinstance(judgement.cause, Errored) else ""
+        own = judgement.cause.advice if isinstance(judgement.cause, Errored) else _set_up_advice(judgement)
         return "\n".join(filter(None, (_left_text(judgement), own, *doubt_lines(judgement))))
     lines = [*_repetition_lines(judgement.repetition)] if judgement.repetition else []
     if isinstance(judgement.cause, Aborted):
@@ -181,6 +197,14 @@ def advice(judgement: Judgement) -> str:
 
         lines.append(FIX_OR_ACCEPT)
     return "\n".join((*lines, *doubt_lines(judgement)))
+
+
+def _set_up_advice(judgement: Judgement) -> str:
+    if (problem := judgement.set_up_problem) is None:
+        return ""
+    from coval_gate.report.wording.answering import set_up_advice  # not needed before the launch
+
+    return set_up_advice(problem)
 
 
 def advice_parts(text: str) -> Iterator[tuple[Literal["text", "item", "code"], str]]:

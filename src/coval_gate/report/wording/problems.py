@@ -29,7 +29,9 @@ from coval_gate.judge.problems import (
     NoNumbers,
     NoSuchMetric,
     NoSuchValue,
+    NotAnswered,
     NoTargets,
+    NotAttached,
     NotInBaseline,
     NotListed,
     NotSettled,
@@ -38,6 +40,7 @@ from coval_gate.judge.problems import (
     OnlySummary,
     OtherCases,
     PersonaChanged,
+    SetUpProblem,
     SeveralMetrics,
     TooFewShared,
     UnequalCounts,
@@ -46,6 +49,7 @@ from coval_gate.judge.problems import (
     VariantsMissing,
 )
 from coval_gate.judge.verdict import Verdict
+from coval_gate.report.wording.answering import set_up_reason, set_up_text
 from coval_gate.report.wording.baselines import (
     DRIFT_WORDS,
     OTHER_METRIC_TEXT,
@@ -484,6 +488,15 @@ class OfFlaky(ProblemWords[Flaky]):
         return f"The first run failed, but {together}, and on_flaky is fail"
 
 
+class OfSetUp(ProblemWords[SetUpProblem]):
+    def text(self, problem: SetUpProblem) -> str:
+        return set_up_text(problem)
+
+    def reason(self, check: Check, problem: SetUpProblem, about: str) -> str:
+        del check, about
+        return set_up_reason(problem)
+
+
 WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
     NoSuchMetric: OfNoSuchMetric(),
     NotListed: OfNotListed(),
@@ -495,6 +508,8 @@ WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
     ErrorReported: OfErrorReported(),
     OtherCases: OfOtherCases(),
     Flaky: OfFlaky(),
+    NotAnswered: OfSetUp(),
+    NotAttached: OfSetUp(),
     **VALUE_WORDS,
     **COMPARISON_WORDS,
     **DRIFT_WORDS,
