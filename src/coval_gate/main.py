@@ -118,6 +118,8 @@ def _plan_legs(progress: Progress, plan: Plan) -> Procedure[None]:
         from coval_gate.flow.template import with_own_parts
 
         progress.legs = yield from with_own_parts(progress.session(), progress)
+    if launches and progress.inputs.max_parallel_runs and len(progress.legs) == 1:
+        progress.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
 
 
 def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:
