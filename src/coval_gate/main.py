@@ -88,15 +88,13 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
         if inputs.mode == "plan":
             from coval_gate.flow.plan import plan_step
 
-            progress.legs = _planned(progress, plan)
-            yield from _own_parts(progress)
+            yield from _plan_legs(progress, plan)
             return (yield from plan_step(progress))
         if inputs.api_key is None:
             from coval_gate.judge.judgement import skipped
 
             return skipped(progress.context.secrets_withheld_from)
-        progress.legs = _planned(progress, plan)
-        yield from _own_parts(progress)
+        yield from _plan_legs(progress, plan)
         yield from locate(progress)
         return (yield from MODES[inputs.mode](progress.session(), progress))
     except GateError as error:
@@ -109,18 +107,19 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
     return errored(problem)
 
 
-def _planned(progress: Progress, plan: Plan) -> list[Leg]:
-    """Return the legs to launch, or to wait for: those of a suite, or of the step's inputs."""
+def _plan_legs(progress: Progress, plan: Plan) -> Procedure[None]:
+    """Plan the legs to launch, or to wait for: those of a suite, or of the step's inputs.
+
+    Leave each leg what is its own of a run template, if one is used.
+    """
     launches = acts_as(progress.inputs) in LAUNCHING_MODES
-    return legs_in(progress.suite) if progress.suite and launches else plan(progress.inputs)
-
-
-def _own_parts(progress: Progress) -> Procedure[None]:
-    """Leave each leg what is its own of a run template, if one is used."""
+    progress.legs = legs_in(progress.suite) if progress.suite and launches else plan(progress.inputs)
     if progress.template:
         from coval_gate.flow.template import with_own_parts
 
         progress.legs = yield from with_own_parts(progress.session(), progress)
+    if launches and progress.inputs.max_parallel_runs and len(progress.legs) == 1:
+        progress.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
 
 
 def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:
@@ -196,12 +195,17 @@ def _clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
 def _plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
     """Say how many simulations several runs have. Raise InputError if they are more than the inputs allow.
 
-    A single run shows it itself, and begins sooner without a look at its test set.
+    A single run without a limit begins sooner without a look at its test set, which follows the launch.
     """
-    if session.inputs.max_simulations or len(progress.all_legs) > 1:
+    if _is_counted_first(progress):
         from coval_gate.flow.size import plan_sizes
 
         yield from plan_sizes(session, progress)
+
+
+def _is_counted_first(progress: Progress) -> bool:
+    """Return whether the step counts its simulations before it launches any."""
+    return progress.inputs.max_simulations is not None or len(progress.all_legs) > 1
 
 
 def _is_needed(progress: Progress, base: Leg) -> bool:
@@ -254,7 +258,7 @@ def _launch_base(session: Session, progress: Progress, base: Leg, number: int) -
 
 
 def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
-    """Launch the first run of a leg in its turn. The step's first launch shows on the commit's pages."""
+    """Launch the first run of a leg in its turn, and show the step's first launch."""
     while not _has_turn(session, progress, leg):
         yield Wait(TURN)
     progress.launching += 1
@@ -266,7 +270,17 @@ def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
         progress.launching -= 1
     if not (progress.is_announced or leg.is_base):
         progress.is_announced = True
+        yield from _show_launch(session, progress)
+
+
+def _show_launch(session: Session, progress: Progress) -> Procedure[None]:
+    """Show on the commit's pages that the run is in progress, and find out how large it is, unless that is known."""
+    if _is_counted_first(progress):
         yield from announce(progress)
+        return
+    from coval_gate.flow.size import tell_size
+
+    yield from tell_size(session, progress, announce(progress))
 
 
 def _has_turn(session: Session, progress: Progress, leg: Leg) -> bool:

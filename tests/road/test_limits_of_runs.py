@@ -131,3 +131,24 @@ def test_run_of_someone_else_is_given_up_but_not_cancelled(run_step: RunStep, cl
     )
     (run,) = world.runs
     assert (result.outputs["verdict"], run.cancel_time) == ("failed", None)
+
+
+ALONE = "max_parallel_runs has no effect: the step tests one agent with one persona and one test set."
+
+
+@pytest.mark.parametrize(
+    ("inputs", "warns"),
+    [
+        ({}, True),
+        ({"mode": "launch"}, True),
+        ({"mode": "plan"}, True),
+        ({"agent_id": PREVIEW_ID, "base_agent_id": AGENT_ID, "thresholds": "Latency: avg <= base * 3"}, True),
+        ({"test_set_id": SETS}, False),
+        ({"mode": "plan", "test_set_id": SETS}, False),
+    ],
+)
+def test_limit_on_parallel_runs_of_a_single_leg_is_questioned(
+    inputs: dict[str, str], warns: bool, run_step: RunStep
+) -> None:
+    result, _ = run_step(max_parallel_runs="2", **inputs)
+    assert [warning.data for warning in result.annotations("warning")] == [ALONE] * warns

@@ -99,10 +99,56 @@ def test_limit_of_the_size_counts_only_where_it_is_set(run_step: RunStep) -> Non
     assert result.outputs["verdict"] == "passed"
 
 
-def test_size_of_a_single_run_is_not_asked_for_without_a_limit(run_step: RunStep) -> None:
-    result, server = run_step()
-    assert result.outputs["planned_simulations"] == ""
-    assert not [request for request in server.requests_seen if "/test-sets" in request.path]
+def sizes_asked_for(server: Server) -> list[int]:
+    """Return which requests asked for a test set: 1 is the first after the launch; those before are negative."""
+    launch = next(number for number, request in enumerate(server.requests_seen) if request.method == "POST")
+    return [number - launch for number, request in enumerate(server.requests_seen) if "/test-sets" in request.path]
+
+
+@pytest.mark.parametrize("mode", ["run", "launch"])
+def test_size_of_a_single_run_without_a_limit_is_told_after_the_launch(mode: str, run_step: RunStep) -> None:
+    result, server = run_step(mode=mode, sub_sample_size="4", iteration_count="3")
+    _, _, after = result.log.partition("Launched run")
+    assert after.splitlines()[1] == "This step launches 12 simulations."
+    assert (result.outputs["planned_simulations"], sizes_asked_for(server)) == ("12", [1])
+
+
+@pytest.mark.parametrize("mode", ["run", "launch"])
+@pytest.mark.parametrize(
+    "action",
+    [
+        *("403", "404", "429", "503", "body {}", "json []", "reset-after", "hang 60"),
+        "json " + SHOWN % "",
+        "json " + SHOWN % ', "test_case_count": 3, "parameters": {"a": ["b"]}',
+    ],
+)
+def test_unknown_size_of_a_single_run_is_silent_and_hinders_nothing(action: str, mode: str, run_step: RunStep) -> None:
+    result, server = run_step(f"GET /test-sets/* -> {action}", mode=mode)
+    usual, _ = run_step(mode=mode)
+    assert (result.exit_code, result.outputs["verdict"]) == (0, usual.outputs["verdict"])
+    assert (result.outputs["planned_simulations"], len(sizes_asked_for(server))) == ("", 1)
+    assert not any(word in result.log for word in ("test-sets", "test set", "simulations it launches", "::warning"))
+    longer = int(result.outputs["duration_seconds"]) - int(usual.outputs["duration_seconds"])
+    assert longer <= (3 if action == "hang 60" else 0)
+
+
+def test_size_of_named_test_cases_needs_no_request(run_step: RunStep) -> None:
+    result, server = run_step(test_case_ids="casepassing10000000001, casepassing10000000002")
+    assert (result.outputs["planned_simulations"], sizes_asked_for(server)) == ("2", [])
+    assert "This step launches 2 simulations." in result.log
+
+
+def test_size_of_a_single_run_takes_no_time_that_the_run_needs(run_step: RunStep) -> None:
+    result, server = run_step(max_wait_time="7")
+    assert (result.outputs["planned_simulations"], sizes_asked_for(server)) == ("", [])
+
+
+def test_size_of_a_run_that_was_taken_over_is_an_output(run_step: RunStep) -> None:
+    _, server = run_step("GET /test-sets/* -> 403", mode="launch")
+    result, _ = run_step(world=server.world, mode="launch", env={"GITHUB_RUN_ATTEMPT": "2"})
+    assert "Taking over the run of an earlier attempt" in result.log
+    assert "This step launches" not in result.log
+    assert result.outputs["planned_simulations"] == "10"
 
 
 @pytest.mark.parametrize(("most", "runs", "verdict"), [("20", 2, "passed"), ("19", 1, "failed")])

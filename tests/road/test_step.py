@@ -244,7 +244,7 @@ def test_missing_values_at_deadline_are_timeout(run_step: RunStep) -> None:
 
 
 def test_results_need_few_requests(run_step: RunStep) -> None:
-    """Besides polls of the run: one page of simulations, one of test cases, the targets in use, and their agent.
+    """Besides polls of the run: its size, one page of simulations, one of test cases, the targets in use, their agent.
 
     Where thresholds name metrics, the agent and one page of metrics say before the launch whether it has those.
     """
@@ -253,14 +253,14 @@ def test_results_need_few_requests(run_step: RunStep) -> None:
         paths = (request.path.removeprefix("/v1") for request in server.requests_seen)
         return [path for path in paths if not path.startswith("/runs")]
 
-    agent = f"/agents/{IDS['agent_id']}"
-    assert others(run_step()[1]) == ["/conversations/simulated", "/test-cases"]
-    named = ["/metrics", "/conversations/simulated", "/test-cases"]
+    agent, size = f"/agents/{IDS['agent_id']}", f"/test-sets/{IDS['test_set_id']}"
+    assert others(run_step()[1]) == [size, "/conversations/simulated", "/test-cases"]
+    named = ["/metrics", size, "/conversations/simulated", "/test-cases"]
     assert others(run_step(thresholds=THRESHOLDS)[1]) == [agent, *named]
     inputs = ",".join(metric.id for metric in DEFAULT_METRICS)
     assert others(run_step(thresholds=THRESHOLDS, metric_ids=inputs)[1]) == named
     with_targets = others(run_step(thresholds=THRESHOLDS, use_metric_targets="true")[1])
-    assert len(with_targets) == 10
+    assert len(with_targets) == 11
     assert sum(path.startswith("/metrics/") for path in with_targets) == 5
 
 

@@ -23,6 +23,7 @@ LAST: Final = 10.0  # s
 # Before the launch and just after it; the run needs most of the time
 PREPARING: Final = 5.0  # s for checks, and for data that later comparisons need
 ANNOUNCING: Final = 10.0  # s to find the commit, and for its pages
+SIZING: Final = 2.0  # s to find out how many simulations a run has that was just launched; one call takes no less
 SHARE: Final = 0.25  # of the remaining time; the most that each of these may take
 
 # After the run; the longest times
@@ -92,6 +93,11 @@ class Times(NamedTuple):
 def preparing(now: float, deadline: float) -> float:
     """Return when the preparation of a launch must end."""
     return now + min(PREPARING, SHARE * max(0.0, deadline - now))
+
+
+def sizing(now: float, deadline: float) -> float | None:
+    """Return when to stop finding out the size of a run that was just launched; None if too little time is left."""
+    return now + SIZING if SHARE * (deadline - now) >= SIZING else None
 
 
 def announcing(now: float, deadline: float) -> float:

@@ -311,11 +311,11 @@ class Client:
         """Return test sets, as `list_agents` does."""
         return self._listed("/test-sets", "test_sets", until, most)
 
-    def get_test_set(self, test_set_id: str, *, until: float) -> Procedure[TestSet]:
-        """Return a test set. Raises as `get_run`."""
+    def get_test_set(self, test_set_id: str, *, until: float, once: bool = False) -> Procedure[TestSet]:
+        """Return a test set. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_test_set
 
-        return self._calls.get("/test-sets", test_set_id, "test_set", read_test_set, until)
+        return self._calls.get("/test-sets", test_set_id, "test_set", read_test_set, until, once=once)
 
     def get_run_template(self, template_id: str, *, until: float) -> Procedure[RunTemplate]:
         """Return a run template. Raises as `get_run`."""

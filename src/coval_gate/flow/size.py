@@ -1,17 +1,22 @@
-"""The size of a step: how many simulations it launches, before it spends anything, and a limit to that."""
+"""The size of a step: how many simulations it launches, and a limit to that.
+
+Several runs, or a limit, are counted before anything is spent. A single run without a limit is launched at once, and
+counted afterwards.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, GateError, InputError
-from coval_gate.base.schedule import together
+from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import plural
-from coval_gate.base.times import preparing
+from coval_gate.base.times import preparing, sizing
 from coval_gate.config.inputs import Problem, ids_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.config.inputs import Inputs
@@ -39,7 +44,7 @@ def plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
     set is unknown. Without the limit, an unknown size hinders nothing.
     """
     most = session.inputs.max_simulations
-    cases, unknown = yield from _cases(session, progress)
+    cases, unknown = yield from _cases(session, progress, partial(_test_set, session))
     if unknown and most:
         id_, why = next(iter(unknown.items()))
         raise InputError([Problem("max_simulations", _unknown_text(id_, why))])
@@ -54,6 +59,29 @@ def plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
     if most and total > most:
         raise InputError([Problem("max_simulations", exceeded_text(progress, total, most))])
     session.log(_plan_text(progress, total))
+
+
+def tell_size(session: Session, progress: Progress, announcing: Procedure[None]) -> Procedure[None]:
+    """Find out how many simulations the single run has that was just launched, beside `announcing` it, and say so.
+
+    It only informs: what one call does not show in a moment stays untold. Of a run that was taken over, it is only
+    recorded, because the step launches none.
+    """
+    all_or_first_error((yield from together((announcing, _look_up_size(session, progress)), session.clock)))
+    (leg,) = progress.legs
+    if leg.planned is not None and not leg.first.resumed:
+        session.log(_plan_text(progress, leg.planned))
+
+
+def _look_up_size(session: Session, progress: Progress) -> Procedure[None]:
+    """Record how many simulations the single run has, if that can be read."""
+    until = sizing(session.clock.now(), session.deadline)
+    if until is None:
+        return
+    read = partial(session.client.get_test_set, until=until, once=True)
+    cases, _ = yield from _cases(session, progress, read)
+    (leg,) = progress.legs
+    leg.planned = size_of(leg.inputs, cases)
 
 
 def fits(session: Session, progress: Progress, leg: Leg) -> bool:
@@ -110,12 +138,16 @@ def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
     return drawn * for_each_case(inputs)
 
 
-def _cases(session: Session, progress: Progress) -> Procedure[tuple[dict[str, int], dict[str, Unknown]]]:
-    """Return how many test cases the test sets have of which no test cases are named, by their ids, and the unknown."""
+def _cases(
+    session: Session, progress: Progress, read: Callable[[str], Procedure[TestSet]]
+) -> Procedure[tuple[dict[str, int], dict[str, Unknown]]]:
+    """Return how many test cases the test sets have of which no test cases are named, by their ids, and the unknown.
+
+    `read` returns the test set with an id, and may raise CovalError.
+    """
     counted = [leg.inputs for leg in progress.all_legs if not leg.inputs.test_case_ids]
     ids = list(dict.fromkeys(ids_of(inputs)["test_set_id"] for inputs in counted))
-    reading = (_test_set(session, id_) for id_ in ids)
-    found = yield from together(reading, session.clock, at_once=MOST_AT_ONCE)
+    found = yield from together(map(read, ids), session.clock, at_once=MOST_AT_ONCE)
     cases, unknown = dict[str, int](), dict[str, Unknown]()
     for id_, test_set in zip(ids, found, strict=True):
         if isinstance(test_set, CovalError):

@@ -230,7 +230,7 @@ class Leg:
     ids. `details`: what is known of the simulations beyond their values. `trend`: the last runs before the first one.
     `drift`: what shows whether the agent drifts, if the user asks for it. `promotion`: what became of the first run, if
     it was to be promoted. `begins`: the tag that the first run gets because no run has it: the reference of drift
-    begins with this run. `planned`: how many simulations each of its runs has, where the inputs limit them.
+    begins with this run. `planned`: how many simulations each of its runs has, if that is known.
     `is_done`: the step has done all that it does for the leg.
 
     `suite`: the file by which a later step must judge the run. `handed_over`: metadata with the thresholds in it, if

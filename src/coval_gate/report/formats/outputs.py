@@ -57,8 +57,8 @@ OUTPUTS: Final = {
     "run_url": "The run's page in Coval, set as soon as the run is launched; of several legs, the first one's.",
     "legs": "The legs of the step, of which there are several where an input names several agents, personas or test "
     f"sets: a JSON list of objects with {in_words([f'`{field}`' for field in LegFacts._fields])}.",
-    "planned_simulations": "How many simulations the step meant to launch, without repetitions; set with several "
-    "runs, `max_simulations` or `mode: plan`, if Coval shows how many test cases there are.",
+    "planned_simulations": "How many simulations the step meant to launch, without repetitions; empty if Coval does "
+    "not show how many test cases there are.",
     "status": "How the run ended: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
     "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED`, `PLANNED` or `SKIPPED`.",
     "verdict": "The step's verdict: `passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or "
