@@ -72,6 +72,10 @@ legs:
       "Tone: friendly": avg >= 4
 """
 FILES = {"evals/suite.yml": SUITE}  # in the workspace
+OWN_BUILDS = {  # by name: what it shows, and the files of the agent's code
+    "own-build": ("the code of this commit, which answers the callers itself", ("agent.py", "stub.py")),
+    "broken-build": ("the same with a mistake in the code", ("broken.py",)),
+}
 STEPS = {  # by name: what it shows, and its inputs
     "preview": ("a preview that is as good as the deployed agent", {"agent_id": PREVIEW_ID, **BESIDE}),
     "slow-preview": ("a preview that is slower", {"agent_id": SLOW_PREVIEW_ID, **BESIDE}),
@@ -153,23 +157,23 @@ def run(overrides: dict[str, str], url: str) -> int:
             path = runner.workspace / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        inputs = (
-            {declaration.name: declaration.default for declaration in declared()}
-            | INPUTS
-            | {"api_base_url": url}
-            | overrides
-        )
-        began = time.monotonic()
-        # An installed package has no entrypoint: there, the command does the same.
-        program = [str(ACTION)] if ACTION.exists() else ["-m", "coval_gate", inputs["mode"]]
-        command = [sys.executable, "-I", "-u", "-B", *program]
-        environ = runner.environ(inputs) | (PUSH if inputs["promote"] else {})
-        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
-            log = show_log(process.stdout or ())
-        show_results(runner, log)
-        keep_files(runner)
-        print(f"{DIM}exit code {process.returncode}, {time.monotonic() - began:.1f} s{PLAIN}")
-        return process.returncode
+        return run_step(runner, INPUTS | {"api_base_url": url} | overrides)
+
+
+def run_step(runner: LocalRunner, given: dict[str, str]) -> int:
+    """Run the action with these inputs, show what a user sees, and return its exit code."""
+    inputs = {declaration.name: declaration.default for declaration in declared()} | given
+    began = time.monotonic()
+    # An installed package has no entrypoint: there, the command does the same.
+    program = [str(ACTION)] if ACTION.exists() else ["-m", "coval_gate", inputs["mode"]]
+    command = [sys.executable, "-I", "-u", "-B", *program]
+    environ = runner.environ(inputs) | (PUSH if inputs["promote"] else {})
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        log = show_log(process.stdout or ())
+    show_results(runner, log)
+    keep_files(runner)
+    print(f"{DIM}exit code {process.returncode}, {time.monotonic() - began:.1f} s{PLAIN}")
+    return process.returncode
 
 
 def keep_files(runner: LocalRunner) -> None:
@@ -245,14 +249,17 @@ is split as a shell would. README lists the inputs.
 def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.Namespace, dict[str, str] | None]:
     """Return the options and the inputs; None to list the scenarios. `entries` is the text of `make demo INPUTS`."""
     names = [declaration.name for declaration in declared()]
-    if entries.strip() in ("list", *STEPS) or entries.strip().startswith("-"):
+    if entries.strip() in ("list", *OWN_BUILDS, *STEPS) or entries.strip().startswith("-"):
         arguments, entries = [*arguments, *shlex.split(entries)], ""
     command_line = parser()
     options = command_line.parse_intermixed_args(arguments)
     if options.inputs == ["list"]:
         return options, None
     step: dict[str, str] = {}
-    if options.inputs and options.inputs[0] in STEPS:
+    options.build = ""
+    if options.inputs and options.inputs[0] in OWN_BUILDS:
+        options.build, *options.inputs = options.inputs
+    elif options.inputs and options.inputs[0] in STEPS:
         step, options.inputs = STEPS[options.inputs[0]][1], options.inputs[1:]
     try:
         overrides = split_entries(entries, names) if entries.strip() else {}
@@ -265,9 +272,9 @@ def main(arguments: Sequence[str], entries: str = "") -> int:
     """Show a run with these inputs; without inputs, a passing and a failing run. Return the exit code."""
     options, overrides = read_command_line(arguments, entries)
     if overrides is None:
-        width = max(map(len, STEPS))
-        steps = "\n".join(f"  {name:<{width}}  {what}" for name, (what, _) in STEPS.items())
-        print(f"Steps, selected by name, as in make demo INPUTS={next(iter(STEPS))}:\n{steps}\n")
+        named = {**OWN_BUILDS, **STEPS}
+        steps = "\n".join(f"  {name:<{max(map(len, named))}}  {what}" for name, (what, _) in named.items())
+        print(f"Steps, selected by name, as in make demo INPUTS={next(iter(named))}:\n{steps}\n")
         print(f"Scenarios, selected by test_set_id:\n{guide.scenarios()}\n")
         print(f"Earlier runs, which baseline=tag:{TAG} or baseline=run:ID names:\n{guide.nights()}\n")
         print(f"Variants of the API, selected by --quirk NAME=VALUE:\n{guide.quirks()}\n")
@@ -276,6 +283,10 @@ def main(arguments: Sequence[str], entries: str = "") -> int:
     repeated = [
         word for name in ("quirk", "fault") for value in getattr(options, name) for word in (f"--{name}", value)
     ]
+    if options.build:
+        from coval_demo.own_build import show  # only this needs the Agent SDK
+
+        return show(OWN_BUILDS[options.build][1], overrides, repeated)
     with sandbox(["--speed", options.speed, *repeated]) as url:
         if overrides:
             return run(overrides, url)

@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     Example = Callable[..., WorkflowResult]
 
 pytestmark = pytest.mark.e2e
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
 RAN = {
     "pull-request",
     "pull-request-reports",
+    "own-build",
     "preview",
     "check-run",
     "nightly",
@@ -83,6 +85,33 @@ FROM {RUNNER}
 RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends gh && mkdir /etc/gh \\
     && echo 'http_unix_socket: {GH_SOCKETS}/socket' > /etc/gh/config.yml
 ENV GH_CONFIG_DIR=/etc/gh
+"""
+
+# The runner of a job that installs the command from its repository: git finds that here, and Coval's SDK is installed.
+OWN_BUILD_RUNNER = "coval-gate-e2e-own-build"
+OWN_BUILD_DOCKERFILE = f"""
+FROM {RUNNER}
+RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends git ca-certificates
+COPY . /opt/coval-gate
+RUN cd /opt/coval-gate && git init -q && git add --all --force \\
+    && git -c user.name=Mona -c user.email=mona@example.com commit -qm Gate && git tag v{__version__} \\
+    && git config --system url.file:///opt/coval-gate.insteadOf https://github.com/your-org/coval-gate \\
+    && git config --system safe.directory '*' \\
+    && python -m pip install -q '.[attach]' && python -m pip uninstall -qy coval-gate
+"""
+AGENT = """
+import array, math
+
+TONE = array.array("h", (round(8000 * math.sin(2 * math.pi * 440 * at / 16000)) for at in range(3200))).tobytes()
+
+
+async def answer(connection):
+    async for _ in connection.receive_audio():
+        await connection.send_audio(TONE)
+"""
+BROKEN_AGENT = """
+async def answer(connection):
+    raise KeyError("greeting")
 """
 
 
@@ -139,6 +168,20 @@ def gh_runner() -> Iterator[str]:
     docker("image", "rm", GH_RUNNER)
 
 
+@pytest.fixture(scope="session")
+def own_build_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Build the image of a runner that can install the command."""
+    directory = tmp_path_factory.mktemp("runner")
+    for name in ("src", "examples/agents"):
+        shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, directory)
+    command = ["docker", "build", "--network", "host", "--tag", OWN_BUILD_RUNNER, "--file", "-", str(directory)]
+    subprocess.run(command, input=OWN_BUILD_DOCKERFILE, text=True, check=True, capture_output=True)
+    yield OWN_BUILD_RUNNER
+    docker("image", "rm", OWN_BUILD_RUNNER)
+
+
 def states(github: FakeGitHub, context: str = "Voice gate") -> list[str]:
     """Return the states of a commit status on the head, oldest first."""
     return [status["state"] for status in github.statuses.get(HEAD, []) if status["context"] == context]
@@ -167,6 +210,33 @@ def test_pull_request(example: Example, test_set: str, verdict: str, job: str) -
     assert (result.outputs("gate")["verdict"], result.job) == (verdict, job)
     (summary,) = result.commands("gate", "summary")
     assert all(f"`{line.partition('#')[0].strip()}`" in summary["content"] for line in thresholds("pull-request"))
+
+
+@pytest.mark.parametrize(("agent", "verdict"), [(AGENT, "passed"), (BROKEN_AGENT, "error")], ids=["good", "broken"])
+def test_own_build(example: Example, own_build_runner: str, tmp_path: Path, agent: str, verdict: str) -> None:
+    """The commit's own code answers the callers. If it crashes, the check is red and shows the crash."""
+    authority, authorities = tmp_path / "relay.pem", tmp_path / "authorities.pem"
+    with engine.sandbox(relay_ca=authority) as own_sandbox:
+        system = docker("run", "--rm", own_build_runner, "cat", "/etc/ssl/certs/ca-certificates.crt")
+        authorities.write_text(system + authority.read_text(encoding="utf-8"), encoding="utf-8")
+        result = example(
+            "own-build",
+            api_url=own_sandbox.url,
+            runner=own_build_runner,
+            files={"agent.py": agent, "requirements.txt": ""},
+            variables={"COVAL_AGENT_ID": catalogue.OWN_BUILD_ID},
+            flags=(
+                *("--container-options", f"--volume {authorities}:/authorities.pem"),
+                *("--env", "SSL_CERT_FILE=/authorities.pem", "--env", f"INPUT_API_BASE_URL={own_sandbox.url}"),
+            ),
+        )
+        (run,) = own_sandbox.runs
+    gate = result.outputs("gate")
+    assert (gate["verdict"], result.job) == (verdict, "success" if verdict == "passed" else "failure"), result.log("3")
+    assert run["status"] in ("COMPLETED", "CANCELLED")
+    if verdict == "error":
+        assert "crashed, one of them with KeyError: 'greeting' (log: .coval-gate/logs/" in gate["reason"]
+        assert result.log("5", "0").count(".log\n") == 11  # of each simulation, and of the worker
 
 
 def test_preview(example: Example, sandbox: Sandbox) -> None:

@@ -100,6 +100,18 @@ def test_steps_are_shown_by_name(step: str, code: int) -> None:
     assert f"  {step} " in demo("list").stdout
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("build", "code", "shown"), [
+    ("own-build", 0, "Tested: this commit (attached)"),
+    ("broken-build", 1, "10 processes crashed, one of them with KeyError: 'fr'"),
+])  # fmt: skip
+def test_own_build_answers_in_the_demo(build: str, code: int, shown: str) -> None:
+    result = demo(build)
+    assert (result.returncode, result.stderr) == (code, "")
+    assert shown in result.stdout
+    assert f"  {build} " in demo("list").stdout
+
+
 @pytest.mark.parametrize(("arguments", "entries"), [(["--help"], ""), ([], "--help")])
 def test_help_shows_examples(arguments: list[str], entries: str) -> None:
     shown = demo(*arguments, entries=entries)

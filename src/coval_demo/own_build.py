@@ -1,0 +1,71 @@
+"""Shows a job that tests its own code: a step launches, a process answers the callers, and a step judges."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from coval_demo import BOLD, INPUTS, PLAIN, PROGRAM, run_step, sandbox
+from coval_gate.config.inputs import GATE, REPORT, declared
+from coval_sandbox.catalogue import OWN_BUILD_ID
+from coval_sandbox.runner import LocalRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HERE: Final = Path(__file__).resolve().parent
+AGENTS: Final = (HERE.parents[1] / "examples" / "agents", HERE / "agents")  # in a checkout; in an installed package
+BOTH: Final = ("api_key", "api_base_url")  # inputs of both steps
+WAITING: Final = "check_interval"
+RUN: Final = {"agent_id": OWN_BUILD_ID, "concurrency": "10"}
+THRESHOLDS: Final = "Latency: p(95) < 1.5\nResolved: rate(YES) >= 90%"
+
+
+def show(files: Sequence[str], overrides: dict[str, str], options: Sequence[str]) -> int:
+    """Launch a run, answer it with the first of these files, judge it, and return the exit code of the last step.
+
+    Callers speak in real time, so the sandbox's clock does, too.
+    """
+    if not find_spec("coval_agent_sdk"):
+        print(f"{PROGRAM}: this needs Coval's Agent SDK; install it with: pip install 'coval-gate[attach]'")
+        return 2
+    with tempfile.TemporaryDirectory() as directory:
+        authority = Path(directory) / "relay.pem"
+        relay = ["--speed", "1", "--relay", "--relay-ca", str(authority)]
+        with sandbox([*relay, *options]) as url:
+            inputs = INPUTS | {"api_base_url": url, "thresholds": THRESHOLDS} | RUN | overrides
+            return _job(Path(directory) / "job", files, inputs, authority)
+
+
+def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authority: Path) -> int:
+    """Run the three steps of a job, and return the exit code of the last one."""
+    directory.mkdir()
+    judging = {declaration.name for declaration in declared() if declaration.group in (GATE, REPORT)}
+    print(f"{BOLD}━━ 1. mode: launch{PLAIN}\n")
+    runner = LocalRunner(directory)
+    for name in files:
+        shutil.copy(next(path for path in AGENTS if path.exists()) / name, runner.workspace)
+    launch = {name: text for name, text in inputs.items() if name not in (*judging, WAITING)}
+    code = run_step(runner, launch | {"mode": "launch"})
+    run_id = runner.outputs.get("run_id", "")
+    if code or not run_id:
+        return code or 1
+    module = files[0].removesuffix(".py")
+    command = ["attach", f"{module}:answer", "--run", run_id]
+    print(f"\n{BOLD}━━ 2. coval-gate {' '.join(command)}{PLAIN}\n", flush=True)
+    environ = os.environ | {
+        "COVAL_API_KEY": inputs["api_key"],
+        "INPUT_API_BASE_URL": inputs["api_base_url"],
+        "SSL_CERT_FILE": str(authority),
+    }
+    attached = subprocess.run([sys.executable, "-m", "coval_gate", *command], cwd=runner.workspace, env=environ)
+    print(f"exit code {attached.returncode}")
+    print(f"\n{BOLD}━━ 3. mode: wait{PLAIN}\n")
+    judge = {name: text for name, text in inputs.items() if name in (*judging, *BOTH, WAITING)}
+    return run_step(LocalRunner(directory), judge | {"mode": "wait", "run_id": run_id})
