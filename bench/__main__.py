@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import faces, gate, html, image, judge, legs, polling, startup
+from bench import attach, faces, gate, html, image, judge, legs, polling, startup
 from bench.figures import table
 
 figures = [
@@ -16,6 +16,7 @@ figures = [
     *faces.measure(),
     *html.measure(),
     *legs.measure(),
+    *attach.measure(),
     *image.measure(),
 ]
 print(table(figures))

@@ -332,6 +332,24 @@ def test_what_a_module_starts_ends_with_the_command(tmp_path: Path) -> None:
         assert run_attach(fake, tmp_path, Options(RUN_ID, "starter:answer")).code == 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux are processes forked, and their pages counted")
+def test_processes_share_what_a_module_holds(tmp_path: Path) -> None:
+    """A garbage collection writes to all objects that it looks at, and a page that was written to is not shared."""
+    (tmp_path / "large.py").write_text(
+        "import gc\nfrom pathlib import Path\nimport agent\n"
+        "objects = [[number] for number in range(300_000)]\n"
+        "async def answer(connection):\n"
+        "    gc.collect()\n"
+        "    print(*Path('/proc/self/smaps_rollup').read_text().split('Private_Dirty:')[1].split()[:1])\n"
+        "    await agent.answer(connection)\n"
+    )
+    with FakeRelay(tmp_path, [Caller("good1")]) as fake:
+        result = run_attach(fake, tmp_path, Options(RUN_ID, "large:answer"))
+    assert result.outcomes() == {"good1": "answered"}
+    private = int(result.log_of("good1").split()[0])
+    assert private < 20_000  # kB; the module's objects take more than 30,000
+
+
 def test_record_of_a_dead_process_is_continued(tmp_path: Path) -> None:
     earlier = {
         "kept1": Attachment("crashed", "KeyError: 1"),

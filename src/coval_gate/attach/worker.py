@@ -6,6 +6,7 @@ writes while it is imported goes to the log on standard error. The end of the in
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -189,6 +190,7 @@ def main() -> None:
     except Unusable as problem:
         os.write(events, line_of(Event("unusable", error=str(problem), lines=problem.lines)))
         return
+    gc.freeze()  # a full collection writes to all objects it looks at, and a process shares no page it has written to
     os.write(events, line_of(Event("ready")))
     Worker(setup, handler, orders, events).work()
 
@@ -197,6 +199,10 @@ def _load(setup: Setup) -> Handler:
     """Import what every process needs, so that they share it. Raises Unusable."""
     handler = handler_of(setup)
     try:
+        # The SDK's first call imports the other two.
+        import concurrent.futures.thread  # noqa: F401
+        import encodings.idna  # noqa: F401
+
         import coval_agent_sdk  # noqa: F401
     except Exception as error:  # noqa: BLE001 - of an incomplete installation
         raise Unusable(f"coval-agent-sdk cannot be imported: {cause_of(error)}.") from None
