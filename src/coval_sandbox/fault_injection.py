@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from starlette.responses import HTMLResponse, JSONResponse, Response
-
+from .asgi import read_body, respond
 from .damage import damaged
+from .http import JSON, Reply, as_json
 from .problems import Problem, code_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
+    from .asgi import App, Message, Receive, Scope, Send
     from .faults import Action, FaultScript
 
 TRANSPORT = "coval_sandbox.transport"
@@ -66,9 +65,9 @@ class Exchange:
         """Send part of the body."""
         await self.send({"type": "http.response.body", "body": data, "more_body": more})
 
-    async def respond(self, response: Response) -> None:
+    async def respond(self, reply: Reply) -> None:
         """Send a whole response."""
-        await response(self.scope, self.receive, self.send)
+        await respond(self.send, reply)
 
     async def gone_within(self, seconds: float) -> bool:
         """Wait for the client to disconnect, for up to `seconds`. Return whether it did."""
@@ -98,19 +97,19 @@ class Exchange:
 
 async def _status(exchange: Exchange) -> None:
     action = exchange.action
-    headers = {"retry-after": action.retry_after} if action.retry_after is not None else None
+    headers = {"retry-after": action.retry_after} if action.retry_after is not None else {}
     problem = Problem(action.status, code_for(action.status), "A scripted fault")
-    await exchange.respond(JSONResponse(problem.body, action.status, headers=headers))
+    await exchange.respond(as_json(action.status, problem.body, JSON | headers))
 
 
 async def _html(exchange: Exchange) -> None:
     status = exchange.action.status
-    await exchange.respond(HTMLResponse(HTML.format(f"{status} {HTTPStatus(status).phrase}"), status))
+    page = HTML.format(f"{status} {HTTPStatus(status).phrase}")
+    await exchange.respond(Reply(status, page.encode(), {"content-type": "text/html; charset=utf-8"}))
 
 
 async def _redirect(exchange: Exchange) -> None:
-    headers = {"location": exchange.action.text}
-    await exchange.respond(Response(status_code=exchange.action.status, headers=headers))
+    await exchange.respond(Reply(exchange.action.status, b"", {"location": exchange.action.text}))
 
 
 async def _reset(exchange: Exchange) -> None:
@@ -153,11 +152,12 @@ async def _cut(exchange: Exchange) -> None:
 
 
 async def _text(exchange: Exchange) -> None:
-    await exchange.respond(Response(exchange.action.text, media_type="application/json"))
+    await exchange.respond(Reply(200, exchange.action.text.encode()))
 
 
 async def _damage(exchange: Exchange) -> None:
-    await exchange.respond(Response(damaged(exchange.answer.body, int(exchange.action.amount)), exchange.answer.status))
+    body = damaged(exchange.answer.body, int(exchange.action.amount))
+    await exchange.respond(Reply(exchange.answer.status, body, {}))
 
 
 async def _huge(exchange: Exchange) -> None:
@@ -194,7 +194,7 @@ class FaultInjector:
     Paths in the script are relative to `base`.
     """
 
-    def __init__(self, app: ASGIApp, script: FaultScript, base: str = "") -> None:
+    def __init__(self, app: App, script: FaultScript, base: str = "") -> None:
         self._app = app
         self._script = script
         self._base = base
@@ -211,10 +211,5 @@ class FaultInjector:
         if action.takes_effect:
             await self._app(scope, receive, answer.catch)
         else:
-            await _drain(receive)
+            await read_body(receive)
         await _PLAYERS[action.kind](Exchange(scope, receive, send, action, answer))
-
-
-async def _drain(receive: Receive) -> None:
-    while (await receive()).get("more_body"):
-        pass

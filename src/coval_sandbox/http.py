@@ -3,54 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from functools import cache
-from itertools import count
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from fastapi import FastAPI, Request
-from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
-
-from .fault_injection import FaultInjector
-from .faults import FaultScript
-from .problems import Problem, forbidden, invalid
+from .problems import NoRoute, Problem, forbidden, invalid
 from .views import timestamp
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
     from .world import World
 
 BASE = "/v1"
-WORLD, OPERATIONS = "coval.world", "coval.operations"  # in the scope of a request
+JSON: Final = MappingProxyType({"content-type": "application/json"})
+
+
+class Request(NamedTuple):
+    """The parts of a request that operations read, decoded."""
+
+    path_params: Mapping[str, str]
+    query_params: Mapping[str, str]
+
+
+class Reply(NamedTuple):
+    """A response; `headers` lack the content-length."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = JSON
+
+
+def as_json(status: int, content: Mapping[str, Any], headers: Mapping[str, str] = JSON) -> Reply:
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Reply(status, text.encode(), headers)
+
+
 Operation = Callable[[Request, Any], dict[str, Any]]
 """Maps a request and its parsed JSON body to the body of the response."""
-
-
-def create_app(world: World, faults: FaultScript | None = None) -> ASGIApp:
-    """Return an ASGI application that serves `world` under /v1, with `faults` injected."""
-    operations = {(method, path): operation for method, path, _, operation in routes(world)}
-    shared = _app(tuple((method, path, needed) for method, path, needed, _ in routes(world)))
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await shared({**scope, WORLD: world, OPERATIONS: operations}, receive, send)
-
-    return RequestIds(FaultInjector(app, faults or FaultScript(), BASE))
-
-
-@cache
-def _app(endpoints: tuple[tuple[str, str, str], ...]) -> ASGIApp:
-    """Return the application of all worlds: FastAPI takes milliseconds to make one, and tests make thousands of worlds.
-
-    Each request's scope holds its world.
-    """
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    for method, path, scope in endpoints:
-        app.add_api_route(f"{BASE}{path}", _endpoint(method, path, scope), methods=[method], response_model=None)
-    app.add_exception_handler(HTTPException, _gateway_error)
-    return app
 
 
 def routes(world: World) -> list[tuple[str, str, str, Operation]]:
@@ -137,27 +125,9 @@ def _catalogue(world: World) -> list[tuple[str, str, str, Operation]]:
 def _canonical_gate(world: World) -> None:
     match world.quirks.simulations_api:
         case "legacy-only":
-            raise HTTPException(404)
+            raise NoRoute
         case "canonical-forbidden":
             raise forbidden("simulated-conversations:read")
-
-
-def _endpoint(method: str, path: str, scope: str) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        world: World = request.scope[WORLD]
-        operation: Operation = request.scope[OPERATIONS][method, path]
-        body = await request.body()
-        try:
-            refusal = why_refused(world, request.headers.get("x-api-key"), scope)
-            if refusal is not None:
-                return refusal
-            check_workspace(request.headers.get("x-coval-workspace-id"))
-            with world.lock:
-                return JSONResponse(operation(request, parsed(body)))
-        except Problem as problem:
-            return JSONResponse(problem.body, problem.status)
-
-    return endpoint
 
 
 def parsed(body: bytes) -> Any:
@@ -167,12 +137,12 @@ def parsed(body: bytes) -> Any:
         raise invalid(("body", "is not JSON")) from None
 
 
-def why_refused(world: World, key: str | None, scope: str) -> Response | None:
+def why_refused(world: World, key: str | None, scope: str) -> Reply | None:
     # The gateway, its authorizer and the API use different error envelopes.
     if not key:
-        return JSONResponse({"message": "Missing API Key"}, 401)
+        return as_json(401, {"message": "Missing API Key"})
     if key not in world.api_keys:
-        return JSONResponse({"error": "invalid API key", "timestamp": timestamp(world.clock())}, 401)
+        return as_json(401, {"error": "invalid API key", "timestamp": timestamp(world.clock())})
     resource, action = scope.split(":")
     if not {"*", scope, f"{resource}:*", f"*:{action}"}.intersection(world.api_keys[key]):
         raise forbidden(scope)
@@ -182,28 +152,3 @@ def why_refused(world: World, key: str | None, scope: str) -> Response | None:
 def check_workspace(workspace_id: str | None) -> None:
     if workspace_id is not None and (workspace_id.startswith("missing") or not 1 <= len(workspace_id) <= 26):
         raise Problem(412, "FAILED_PRECONDITION", "There is no such workspace")
-
-
-async def _gateway_error(_request: Request, error: Exception) -> Response:
-    # The gateway also returns 404 for an unknown method.
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    return JSONResponse({"message": "Not Found"}, 404 if status == 405 else status)
-
-
-class RequestIds:
-    """ASGI middleware that adds an `x-request-id` to every response."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._numbers = count(1)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        request_id = f"sandbox-{next(self._numbers):06d}"
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)

@@ -40,6 +40,17 @@ class Problem(Exception):
         return {"error": {"code": self.code, "message": self.message, "details": list(self.details)}}
 
 
+class NoRoute(Problem):
+    """The gateway's response to an unknown path or method, in its own envelope."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "NOT_FOUND", "Not Found")
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {"message": self.message}
+
+
 def code_for(status: int) -> str:
     """Return the error code for an HTTP status."""
     return CODES.get(status, "INTERNAL")

@@ -16,17 +16,18 @@ from urllib.parse import parse_qsl
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .asgi import api_of, with_request_ids
 from .clock import SpeedClock
-from .fault_injection import TRANSPORT
+from .fault_injection import TRANSPORT, FaultInjector
 from .faults import FaultScript
-from .http import BASE, create_app
+from .http import BASE
 from .world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from .asgi import App, Message, Receive, Scope, Send
 
 ACCEPTING: Final = 3  # turns of the loop until a connection that was just accepted can be closed
 
@@ -114,9 +115,16 @@ class Server:
         # Accepted connections inherit the option. Without it, the body is sent 40 ms after the headers.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = listener.getsockname()[1]
-        app = _recorded(create_app(self.world, self.faults), self.requests_seen)
+        app = _recorded(with_request_ids(FaultInjector(api_of(self.world), self.faults, BASE)), self.requests_seen)
         config = uvicorn.Config(
-            app, http=_Connection, ws="none", loop="asyncio", lifespan="off", log_config=None, log_level="error"
+            app,
+            http=_Connection,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            proxy_headers=False,
+            log_config=None,
+            log_level="error",
         )
         self._server = _Uvicorn(config)
         self._thread = Thread(target=self._server.run, args=([listener],), name="coval-sandbox", daemon=True)
@@ -175,7 +183,7 @@ class _Connection(H11Protocol):
         self.app = with_transport
 
 
-def _recorded(app: ASGIApp, seen: list[SeenRequest]) -> ASGIApp:
+def _recorded(app: App, seen: list[SeenRequest]) -> App:
     async def record(scope: Scope, receive: Receive, send: Send) -> None:
         body, more = b"", True
         while more:

@@ -22,10 +22,10 @@ from requests.adapters import HTTPAdapter
 from campaign.schedule import CONNECTION_FAULTS, ECHO, INTERIM, INVALID, REFUSED, UNRESOLVED
 from coval_gate.base.transport import HttpSession
 from coval_sandbox.damage import damaged
-from coval_sandbox.direct import Direct, Reply
+from coval_sandbox.direct import Direct
 from coval_sandbox.fault_injection import HTML, LATE
 from coval_sandbox.faults import Action, parse_fault
-from coval_sandbox.http import BASE
+from coval_sandbox.http import BASE, Reply
 from coval_sandbox.problems import Problem, code_for
 from leaks import DISGUISES
 from support import KEY
@@ -84,7 +84,7 @@ class _PendingRequest:
     connection: Connection
     request: SentRequest
     done: threading.Event = field(default_factory=threading.Event)
-    response: Reply = Reply(0, b"")  # noqa: RUF009 - frozen
+    response: Reply = Reply(0, b"")  # noqa: RUF009 - immutable
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = None  # the content-length header, where the body is shorter
     error: Exception | None = None

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 SITE_PACKAGES = "/opt/venv/lib/python3.13/site-packages"
 NEEDED = ["actions_toolkit", "coval_gate", "pydantic", "requests"]
 UNWANTED = [
-    *("coval_sandbox", "fastapi", "starlette", "uvicorn"),
+    *("coval_sandbox", "h11", "uvicorn"),
     *("coval_sdk", "hypothesis", "pytest", "requests_mock"),
     *("hatchling", "mypy", "pip", "ruff", "setuptools", "uv", "wheel"),
     *("github", "cryptography", "nacl", "cffi", "pycparser", "jwt"),

@@ -7,6 +7,7 @@ import io
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -561,10 +562,11 @@ class TestProcess:
                 shown = b""
                 while not shown.endswith(b"Number: "):
                     shown += os.read(parent, 4096)
-                os.write(parent, key)
                 with suppress(OSError):  # the terminal is closed
-                    while rest := os.read(parent, 4096):
-                        shown += rest
+                    while process.poll() is None:
+                        os.write(parent, key)  # again, where Ctrl-C came after the prompt, but before Python read
+                        while select.select([parent], [], [], 1)[0]:
+                            shown += os.read(parent, 4096)
                 assert process.wait(10) == code, shown
             os.close(parent)
         assert b"Traceback" not in shown

@@ -199,7 +199,7 @@ def _asker(environ: Mapping[str, str]) -> Callable[[str, Sequence[str]], str] | 
 
 def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
     """Show the step against the sandbox, which only an extra of the package brings: the image has none."""
-    if not all(map(find_spec, ("coval_demo", "fastapi", "uvicorn"))):
+    if not all(map(find_spec, ("coval_demo", "uvicorn"))):
         _say(stderr, f"{PROGRAM}: demo needs a local sandbox; install it with: pip install '{PROGRAM}[demo]'\n")
         return USAGE_ERROR
     code: int = import_module("coval_demo").main(arguments)

@@ -1,0 +1,65 @@
+"""The API of a world as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from .direct import Direct
+
+if TYPE_CHECKING:
+    from .http import Reply
+    from .world import World
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+async def respond(send: Send, reply: Reply) -> None:
+    """Send a whole response."""
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
+    headers.append((b"content-length", b"%d" % len(reply.body)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def api_of(world: World) -> App:
+    """Return the application that serves `world` under /v1."""
+    direct = Direct(world)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
+        await respond(send, direct.answer(scope["method"], path, query, headers, await read_body(receive)))
+
+    return app
+
+
+async def read_body(receive: Receive) -> bytes:
+    """Read the rest of a request; it is shorter if the client disconnects."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    return body
+
+
+def with_request_ids(app: App) -> App:
+    """Return the application with an `x-request-id` in every response."""
+    numbers = count(1)
+
+    async def numbered(scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = b"sandbox-%06d" % next(numbers)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        await app(scope, receive, send_with_id)
+
+    return numbered
