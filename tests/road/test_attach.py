@@ -36,7 +36,7 @@ from support import KEY, runtime
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-SHORT = Limits(quiet=0.3, handler=0.3, over=0.6, killing=0.3, poll=0.1, stopping=4.0)
+SHORT = Limits(quiet=0.3, handler=0.3, over=0.6, killing=0.3, poll=0.1, stopping=4.0, unknown=0.3)
 SLIM = """
 import sys
 from importlib.machinery import PathFinder
@@ -460,6 +460,42 @@ def test_module_that_fails_shows_its_traceback(tmp_path: Path) -> None:
         "Install it in the environment that coval-gate runs in."
     )
     assert (tmp_path / ".coval-gate/logs/attach.worker.log").read_text() == "begin\n"
+
+
+def test_hiccup_of_an_offer_is_no_refusal(tmp_path: Path) -> None:
+    """The Agent SDK gives up at each of these; Coval still waits for a process."""
+    expired = {"status": "READY", "wss_url": "wss://localhost:1/", "token": "t", "expires_at": time.time() - 1}
+    callers = [
+        Caller("unknown1", hiccups=[(404, {}), (403, {})]),
+        Caller("expired1", hiccups=[(200, expired)]),
+        Caller("damaged1", hiccups=[(200, {})]),
+        Caller("never1", hiccups=[(404, {})] * 99),
+    ]
+    with FakeRelay(tmp_path, callers) as fake:
+
+        def fail() -> None:
+            wait_for(lambda: all(caller.is_over for caller in callers[:3]))
+            callers[3].status = "FAILED"
+
+        failing = Thread(target=fail)
+        failing.start()
+        result = run_attach(fake, tmp_path)
+        failing.join()
+    answered = dict.fromkeys(("unknown1", "expired1", "damaged1"), "answered")
+    assert result.outcomes() == answered | {"never1": "refused"}
+    assert result.record.simulations["never1"].error.endswith("connect returned HTTP 404: {}")
+    assert all(not result.record.simulations[id_].error for id_ in answered)
+    assert [caller.connections for caller in callers] == [1, 1, 1, 0]
+    assert result.log.count("Simulation never1 could not be attached to yet: ") == 1
+    assert result.log.count("✗ Simulation ") == 1
+
+
+def test_run_that_coval_does_not_know_yet_is_awaited(tmp_path: Path) -> None:
+    with FakeRelay(tmp_path, [Caller("a1")]) as fake:
+        fake.unknown = 2
+        result = run_attach(fake, tmp_path)
+    assert (result.code, result.outcomes()) == (0, {"a1": "answered"})
+    assert result.log.count("Coval does not know run") == 1
 
 
 def test_run_that_cannot_be_read_is_no_success(tmp_path: Path) -> None:
