@@ -184,7 +184,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[FakeRelay, Result]:
         Caller("missed1", status="COMPLETED", relay="EXPIRED"),
         Caller("refused1", relay="FAILED"),
     ]
-    with FakeRelay(directory, callers, tags=["mine", "coval-gate/attached/0.9"]) as fake:
+    with FakeRelay(directory, callers, tags=["mine", "coval-gate/attached/9.9"]) as fake:
         environ = {**WITHHELD, "OPENAI_API_KEY": "sk-of-the-agent"}
         return fake, run_attach(fake, directory, Options(RUN_ID, "agent:answer"), **environ)
 
@@ -270,6 +270,16 @@ def test_agents_have_no_credentials_of_the_job(mixed: tuple[FakeRelay, Result]) 
 def test_tag_replaces_an_older_one_and_keeps_others(mixed: tuple[FakeRelay, Result]) -> None:
     fake, _ = mixed
     assert fake.tags == ["mine", "coval-gate/attached/7.17"]
+
+
+def test_worse_tag_of_an_earlier_process_stays(tmp_path: Path) -> None:
+    """That saw a crash; for a later one, Coval only shows that a process was attached."""
+    with FakeRelay(
+        tmp_path, [Caller("a1", status="COMPLETED", relay="CLOSED")], tags=["mine", "Coval-Gate/Attached/0.1"]
+    ) as fake:
+        result = run_attach(fake, tmp_path)
+    assert (result.outcomes(), fake.tags) == ({"a1": "before"}, ["mine", "Coval-Gate/Attached/0.1"])
+    assert "is judged by the tag of an earlier coval-gate attach" in result.log
 
 
 def test_command_answers_each_simulation(tmp_path: Path) -> None:

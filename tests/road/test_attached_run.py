@@ -241,6 +241,19 @@ def test_tag_with_fewer_is_an_error(answered: int, total: int, shown: str, job: 
     assert result.outputs["reason"] == f"{shown} simulations were not answered by this job."
 
 
+def test_tag_of_a_process_that_saw_a_crash_outranks_a_later_record(job: Job) -> None:
+    """A re-run on another runner attaches to a run that is over, and only sees that Coval had a process each."""
+    run_id = job.launch()
+    job.end()
+    job.tag(run_id, 9, 10)
+    job.attach(run_id, *["before"] * 10)  # type: ignore[arg-type]
+    result = job.wait(run_id)
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"] == "1 of 10 simulations was not answered by this job."
+    job.attach(run_id, "crashed", "crashed")
+    assert job.wait(run_id).outputs["reason"].startswith("2 of 10 simulations were not answered by this job: ")
+
+
 @pytest.mark.parametrize("end", ["done with a problem", "done", "gone", "gone before the first"])
 def test_run_that_nobody_answers_any_more_is_ended(end: str, job: Job) -> None:
     run_id = job.launch("slow0001")

@@ -88,6 +88,12 @@ def test_missing_module_is_not_taken_for_one_that_fails(tmp_path: Path, monkeypa
             load(name, str(tmp_path))
 
 
+def test_lines_of_a_traceback_are_short(module: Callable[[str], str], tmp_path: Path) -> None:
+    with pytest.raises(Unusable) as caught:
+        load(f"{module('raise ValueError(chr(120) * 1_000_000)')}:answer", str(tmp_path))
+    assert max(map(len, caught.value.lines)) <= 300
+
+
 @pytest.mark.parametrize(
     "name", ["agent", "agent:", ":answer", "agent.py:answer:x", "a b:c", "-m:x", "agent/x:answer", ""]
 )

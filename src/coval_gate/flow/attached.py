@@ -12,7 +12,7 @@ from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import AGENT_TYPE
-from coval_gate.model.answering import ANSWERED_BY_JOB, NOT_ATTACHED, Answering, answering_of, is_deserted
+from coval_gate.model.answering import ANSWERED_BY_JOB, NOT_ATTACHED, Answering, answering_of, is_deserted, worse
 from coval_gate.model.attachment import STALE, counts_in, path_of, read_record
 from coval_gate.model.run import Completed, Deserted
 from coval_gate.report.wording.answering import warnings
@@ -64,9 +64,9 @@ def _answering(session: Session, trial: Trial, outcome: Outcome) -> Procedure[An
         return None
     listed = [simulation.id for simulation in outcome.result.simulations] if isinstance(outcome, Completed) else []
     expected = max(_counted(run), outcome.result.expected if isinstance(outcome, Completed) else 0)
-    if record := (yield from _finished_record(session, run)):
-        return answering_of(record, listed, expected=expected, now=session.clock.time())
     of_tag = partial(_of_tag, expected=max(len(listed), expected))
+    if record := (yield from _finished_record(session, run)):
+        return worse(answering_of(record, listed, expected=expected, now=session.clock.time()), of_tag(run))
     if answering := of_tag(run):
         return answering
     if session.inputs.mode != "wait" or not (yield from _is_answered_by_job(session, run)):
