@@ -21,6 +21,8 @@ import trustme
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from coval_gate.ci.host import AGENT_TYPE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -73,6 +75,7 @@ class FakeRelay:
         self.callers = {caller.id: caller for caller in callers}
         self.tags = list(tags)
         self.refuses_tags = False
+        self.agent_type = ""  # as the launch noted it
         self.holds = False
         self.unknown = 0  # requests for the run that are answered by 404 first
         self.requests: list[tuple[str, str, dict[str, str]]] = []  # method, path and headers
@@ -106,7 +109,8 @@ class FakeRelay:
     @property
     def run(self) -> dict[str, Any]:
         is_over = all(caller.is_over for caller in self.callers.values()) and not self.holds
-        return {"run_id": RUN_ID, "status": "COMPLETED" if is_over else "IN PROGRESS", "tags": self.tags}
+        noted = {"metadata": {"customer": {AGENT_TYPE: self.agent_type}}} if self.agent_type else {}
+        return {"run_id": RUN_ID, "status": "COMPLETED" if is_over else "IN PROGRESS", "tags": self.tags, **noted}
 
     def respond(self, method: str, path: str, body: Any) -> tuple[int, dict[str, Any]]:
         parts = path.removeprefix(BASE).strip("/").split("/")

@@ -500,6 +500,15 @@ def test_hiccup_of_an_offer_is_no_refusal(tmp_path: Path) -> None:
     assert result.log.count("✗ Simulation ") == 1
 
 
+def test_agent_that_coval_calls_is_told_at_once(tmp_path: Path) -> None:
+    with FakeRelay(tmp_path, [Caller("a1", seconds=60)]) as fake:
+        fake.agent_type = "VOICE"
+        result = run_attach(fake, tmp_path)
+    assert (result.code, fake.callers["a1"].connections) == (1, 0)
+    assert result.record.problem == f"The agent of run {RUN_ID} is of type VOICE, which Coval calls by itself."
+    assert "Launch the run with an agent of type SDK WebSocket." in result.log
+
+
 def test_run_that_coval_does_not_know_yet_is_awaited(tmp_path: Path) -> None:
     with FakeRelay(tmp_path, [Caller("a1")]) as fake:
         fake.unknown = 2

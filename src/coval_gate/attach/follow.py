@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.attach.messages import Event
@@ -10,6 +11,7 @@ from coval_gate.attach.record import WORKER_LOG, log_of
 from coval_gate.base.errors import CovalError, GateError, NotFound, RunnerError
 from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import duration, plural, shortened, stopwatch
+from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.config.fields import IDENTIFIER
 from coval_gate.model.attachment import ANSWERED, OPEN
 from coval_gate.model.statuses import QUEUED
@@ -31,6 +33,11 @@ NEWS: Final = 10.0  # s at least between two lines of progress in a log
 HAD_TO_END: Final = "Its process had to be ended."
 UNSURE: Final = (*OPEN, "answered", "before")  # of an earlier process, while Coval shows that the simulation goes on
 UNATTACHED: Final = ("refused", "missed")
+CALLED_BY_COVAL: Final = (  # types of agents to which no process can attach; Coval may have others
+    *("VOICE", "OUTBOUND_VOICE", "CHAT", "CHAT_A2A", "CHAT_WEBSOCKET", "EMAIL", "SMS", "WEBSOCKET", "LIVEKIT", "DAILY"),
+    *("OPENAI_REALTIME", "GEMINI_REALTIME", "GROK_REALTIME", "DEEPGRAM_REALTIME"),
+)
+READING: Final = 5.0  # s to read the type of the agent
 CLAIMED: Final = ("CLOSED", "CONNECTED")  # statuses of a relay that a process was attached to
 MOST_ASKED: Final = 10  # relays to look at side by side
 ASKING: Final = 20.0  # s for that
@@ -73,6 +80,7 @@ class Follower:
         self._is_live = False
         self._seen_over: set[str] = set()
         self._polled_at: float | None = None  # when the last look at the run was over
+        self._is_checked = False  # the type of the agent
         self._unknown_since: float | None = None  # when Coval began to answer that it has no such run
         self._error: GateError | None = None
 
@@ -111,6 +119,7 @@ class Follower:
                 if run is None:
                     yield Wait(self._limits.poll)
                     continue
+                yield from self._check_agent(run)
             self._see((yield from client.list_simulations(self._run_id, until=until)))
             if run and run.is_over:
                 return
@@ -132,6 +141,23 @@ class Follower:
             return None
         self._unknown_since = None
         return run
+
+    def _check_agent(self, run: Run) -> Procedure[None]:
+        """Raise AttachError if Coval itself reaches the agent: by what the launch noted, or else by what Coval says."""
+        if self._is_checked:
+            return
+        self._is_checked = True
+        type_ = run.metadata.get(AGENT_TYPE, "")
+        if not type_ and run.agent_id:
+            client, until = self._session.client, self._session.clock.now() + READING
+            with suppress(CovalError):
+                type_ = yield from client.get_agent_type(run.agent_id, until=until, once=True)
+        if type_ in CALLED_BY_COVAL:
+            raise AttachError(
+                "No agent to attach to",
+                f"The agent of run {self._run_id} is of type {type_}, which Coval calls by itself.",
+                advice="Launch the run with an agent of type SDK WebSocket.",
+            )
 
     def _see(self, simulations: tuple[Simulation, ...]) -> None:
         self._simulations = {one.id: one for one in simulations if IDENTIFIER.fullmatch(one.id)}

@@ -77,6 +77,12 @@ def cause_of(error: BaseException) -> str:
     return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__, LONGEST)
 
 
+def causes_of(error: BaseException) -> str:
+    """Return an error of the Agent SDK with its cause, such as a relay's certificate that is not trusted."""
+    cause = error.__cause__
+    return f"{cause_of(error)} ({cause_of(cause)})" if cause else cause_of(error)
+
+
 def _module(name: str, directory: str) -> Any:
     try:
         return import_module(name)
