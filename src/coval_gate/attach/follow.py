@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TICK: Final = 0.1  # s between two looks at the worker
 POLLS_OF_RUN: Final = 4  # looks at the simulations for each look at the run, as long as some are under way
 NEWS: Final = 10.0  # s at least between two lines of progress in a log
+EARLIER_IS_GONE: Final = "The process that was attached is gone."
 HAD_TO_END: Final = "Its process had to be ended."
 UNSURE: Final = (*OPEN, "answered", "before")  # of an earlier process, while Coval shows that the simulation goes on
 UNATTACHED: Final = ("refused", "missed")
@@ -242,7 +243,7 @@ class Follower:
         if refusal and outcome == "missed":  # which is only what became of the last attempt
             outcome, error = "refused", refusal.error
         if id_ in self._keeper.earlier and outcome in UNATTACHED:
-            outcome, error = "lost", f"The process that was attached is gone. {error}"
+            outcome, error = "lost", f"{EARLIER_IS_GONE} {error}"
         self._keeper.set(id_, outcome=outcome, error=error)
         if outcome in BAD:
             self._session.log(f"✗ Simulation {id_} {BAD[outcome]}: {shortened(error, 200)} (log: {log_of(id_)})")
@@ -285,8 +286,9 @@ class Follower:
         doubtful = [
             id_
             for id_, simulation in self._simulations.items()
-            if outcomes[id_].outcome in ("waiting", "refused", "lost", "missed") and id_ not in self._attached
-            if simulation.completed
+            if outcomes[id_].outcome in ("waiting", "refused", "missed") and id_ not in self._attached
+            # A process that was killed cut its conversation off, even if Coval counts that as completed.
+            if simulation.completed and id_ not in self._keeper.earlier
         ]
         asked = [self._was_claimed(id_) for id_ in doubtful]
         claims = yield from together(asked, self._session.clock, at_once=MOST_ASKED)
@@ -294,6 +296,8 @@ class Follower:
         for id_, simulation in self._simulations.items():
             if id_ in before:
                 self._keeper.set(id_, outcome="before", error="")
+            elif outcomes[id_].outcome == "waiting" and id_ in self._keeper.earlier:
+                self._keeper.set(id_, outcome="lost", error=EARLIER_IS_GONE)
             elif outcomes[id_].outcome == "waiting" and simulation.ended:
                 self._keeper.set(id_, outcome="missed", error=f"It was {simulation.status} before a process attached.")
 
