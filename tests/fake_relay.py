@@ -21,6 +21,8 @@ import trustme
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from coval_gate.ci.host import AGENT_TYPE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -40,7 +42,8 @@ OVER = ("COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
 class Caller:
     """A simulated caller, who speaks for so many `seconds` once an agent is attached.
 
-    `end`: how the relay ends the conversation: as it should, with an error, or without a word.
+    `end`: how the relay ends the conversation: as it should, with an error, or without a word. `hiccups`: what Coval
+    responds to the first requests for an offer, (status, content).
     """
 
     id: str
@@ -51,6 +54,7 @@ class Caller:
     connections: int = 0
     heard: bytearray = field(default_factory=bytearray)
     acknowledged: int = 0
+    hiccups: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
 
     @property
     def is_over(self) -> bool:
@@ -71,7 +75,9 @@ class FakeRelay:
         self.callers = {caller.id: caller for caller in callers}
         self.tags = list(tags)
         self.refuses_tags = False
+        self.agent_type = ""  # as the launch noted it
         self.holds = False
+        self.unknown = 0  # requests for the run that are answered by 404 first
         self.requests: list[tuple[str, str, dict[str, str]]] = []  # method, path and headers
         self.ca = directory / "relay-ca.pem"
         self._started = Event()
@@ -103,11 +109,14 @@ class FakeRelay:
     @property
     def run(self) -> dict[str, Any]:
         is_over = all(caller.is_over for caller in self.callers.values()) and not self.holds
-        return {"run_id": RUN_ID, "status": "COMPLETED" if is_over else "IN PROGRESS", "tags": self.tags}
+        noted = {"metadata": {"customer": {AGENT_TYPE: self.agent_type}}} if self.agent_type else {}
+        return {"run_id": RUN_ID, "status": "COMPLETED" if is_over else "IN PROGRESS", "tags": self.tags, **noted}
 
     def respond(self, method: str, path: str, body: Any) -> tuple[int, dict[str, Any]]:
         parts = path.removeprefix(BASE).strip("/").split("/")
         match method, parts:
+            case "GET", ["runs", _] if self.unknown:
+                self.unknown -= 1
             case "GET", ["runs", run_id] if run_id == RUN_ID:
                 return 200, {"run": self.run}
             case "PATCH", ["runs", run_id] if run_id == RUN_ID and not self.refuses_tags:
@@ -118,7 +127,8 @@ class FakeRelay:
             case "GET", ["simulations"] | ["conversations", "simulated"]:
                 return 200, {"simulations": [caller.json for caller in self.callers.values()]}
             case "GET", ["simulations", id_, "connect"] if id_ in self.callers:
-                return 200, self._offer(self.callers[id_])
+                caller = self.callers[id_]
+                return caller.hiccups.pop(0) if caller.hiccups else (200, self._offer(caller))
             case "GET", ["simulations", id_] if id_ in self.callers:
                 return 200, {"simulation": self.callers[id_].json}
         return 404, {"error": {"code": "NOT_FOUND", "message": "There is no such thing."}}

@@ -36,7 +36,7 @@ from support import KEY, runtime
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-SHORT = Limits(quiet=0.3, handler=0.3, over=0.6, killing=0.3, poll=0.1, stopping=4.0)
+SHORT = Limits(quiet=0.3, handler=0.3, over=0.6, killing=0.3, poll=0.1, stopping=4.0, unknown=0.3)
 SLIM = """
 import sys
 from importlib.machinery import PathFinder
@@ -184,7 +184,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[FakeRelay, Result]:
         Caller("missed1", status="COMPLETED", relay="EXPIRED"),
         Caller("refused1", relay="FAILED"),
     ]
-    with FakeRelay(directory, callers, tags=["mine", "coval-gate/attached/0.9"]) as fake:
+    with FakeRelay(directory, callers, tags=["mine", "coval-gate/attached/9.9"]) as fake:
         environ = {**WITHHELD, "OPENAI_API_KEY": "sk-of-the-agent"}
         return fake, run_attach(fake, directory, Options(RUN_ID, "agent:answer"), **environ)
 
@@ -272,6 +272,16 @@ def test_tag_replaces_an_older_one_and_keeps_others(mixed: tuple[FakeRelay, Resu
     assert fake.tags == ["mine", "coval-gate/attached/7.17"]
 
 
+def test_worse_tag_of_an_earlier_process_stays(tmp_path: Path) -> None:
+    """That saw a crash; for a later one, Coval only shows that a process was attached."""
+    with FakeRelay(
+        tmp_path, [Caller("a1", status="COMPLETED", relay="CLOSED")], tags=["mine", "Coval-Gate/Attached/0.1"]
+    ) as fake:
+        result = run_attach(fake, tmp_path)
+    assert (result.outcomes(), fake.tags) == ({"a1": "before"}, ["mine", "Coval-Gate/Attached/0.1"])
+    assert "is judged by the tag of an earlier coval-gate attach" in result.log
+
+
 def test_command_answers_each_simulation(tmp_path: Path) -> None:
     script = tmp_path / "agent.sh"
     script.write_text(
@@ -355,6 +365,7 @@ def test_record_of_a_dead_process_is_continued(tmp_path: Path) -> None:
         "kept1": Attachment("crashed", "KeyError: 1"),
         "held1": Attachment("attached"),
         "gone1": Attachment("attached"),
+        "lost1": Attachment("lost", "The command ended before the conversation: cancelled"),
         "next1": Attachment("waiting"),
         "again1": Attachment("answered", log="before.log"),  # Coval shows that it goes on
     }
@@ -365,14 +376,15 @@ def test_record_of_a_dead_process_is_continued(tmp_path: Path) -> None:
         Caller("kept1", status="FAILED", relay="CLOSED"),
         Caller("held1", status="COMPLETED", relay="CLOSED"),
         Caller("gone1", relay="FAILED"),
+        Caller("lost1", status="COMPLETED", relay="CLOSED"),
         Caller("next1"),
         Caller("again1"),
     ]
     with FakeRelay(tmp_path, callers) as fake:
         fake.refuses_tags = True
         result = run_attach(fake, tmp_path)
-    states = {"kept1": "crashed", "held1": "before", "gone1": "lost", "next1": "answered", "again1": "answered"}
-    assert result.outcomes() == states
+    states = {"kept1": "crashed", "held1": "lost", "gone1": "lost", "next1": "answered", "again1": "answered"}
+    assert result.outcomes() == states | {"lost1": "lost"}, "whatever Coval counts as completed"
     assert result.record.simulations["again1"].log == ".coval-gate/logs/again1.log"
     assert result.record.simulations["kept1"].error == "KeyError: 1"
     assert result.record.begun == 5.0
@@ -478,6 +490,51 @@ def test_module_that_fails_shows_its_traceback(tmp_path: Path) -> None:
         "Install it in the environment that coval-gate runs in."
     )
     assert (tmp_path / ".coval-gate/logs/attach.worker.log").read_text() == "begin\n"
+
+
+def test_hiccup_of_an_offer_is_no_refusal(tmp_path: Path) -> None:
+    """The Agent SDK gives up at each of these; Coval still waits for a process."""
+    expired = {"status": "READY", "wss_url": "wss://localhost:1/", "token": "t", "expires_at": time.time() - 1}
+    callers = [
+        Caller("unknown1", hiccups=[(404, {}), (403, {})]),
+        Caller("expired1", hiccups=[(200, expired)]),
+        Caller("damaged1", hiccups=[(200, {})]),
+        Caller("never1", hiccups=[(404, {})] * 99),
+    ]
+    with FakeRelay(tmp_path, callers) as fake:
+
+        def fail() -> None:
+            wait_for(lambda: all(caller.is_over for caller in callers[:3]))
+            callers[3].status = "FAILED"
+
+        failing = Thread(target=fail)
+        failing.start()
+        result = run_attach(fake, tmp_path)
+        failing.join()
+    answered = dict.fromkeys(("unknown1", "expired1", "damaged1"), "answered")
+    assert result.outcomes() == answered | {"never1": "refused"}
+    assert result.record.simulations["never1"].error.endswith("connect returned HTTP 404: {}")
+    assert all(not result.record.simulations[id_].error for id_ in answered)
+    assert [caller.connections for caller in callers] == [1, 1, 1, 0]
+    assert result.log.count("Simulation never1 could not be attached to yet: ") == 1
+    assert result.log.count("✗ Simulation ") == 1
+
+
+def test_agent_that_coval_calls_is_told_at_once(tmp_path: Path) -> None:
+    with FakeRelay(tmp_path, [Caller("a1", seconds=60)]) as fake:
+        fake.agent_type = "VOICE"
+        result = run_attach(fake, tmp_path)
+    assert (result.code, fake.callers["a1"].connections) == (1, 0)
+    assert result.record.problem == f"The agent of run {RUN_ID} is of type VOICE, which Coval calls by itself."
+    assert "Launch the run with an agent of type SDK WebSocket." in result.log
+
+
+def test_run_that_coval_does_not_know_yet_is_awaited(tmp_path: Path) -> None:
+    with FakeRelay(tmp_path, [Caller("a1")]) as fake:
+        fake.unknown = 2
+        result = run_attach(fake, tmp_path)
+    assert (result.code, result.outcomes()) == (0, {"a1": "answered"})
+    assert result.log.count("Coval does not know run") == 1
 
 
 def test_run_that_cannot_be_read_is_no_success(tmp_path: Path) -> None:

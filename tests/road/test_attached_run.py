@@ -68,14 +68,19 @@ class Job:
         (record,) = [record for record in self.world.runs if record.run_id == run_id]
         return [planned.simulation_id for planned in record.plan.simulations]
 
-    def attach(self, run_id: str, *others: Outcome, done: bool = True, problem: str = "", more: int = 0) -> None:
-        """Write the record of a process that answered the simulations, but for the first ones."""
+    def attach(
+        self, run_id: str, *others: Outcome, done: bool = True, problem: str = "", more: int = 0, skew: float = 0.0
+    ) -> None:
+        """Write the record of a process that answered the simulations, but for the first ones.
+
+        `skew`: how many seconds its clock is ahead.
+        """
         ids = [*self.simulations(run_id), *(f"madeUp{number}" for number in range(more))]
         simulations = {id_: Attachment("answered", log=f".coval-gate/logs/{id_}.log") for id_ in ids}
         for id_, outcome in zip(ids, others, strict=False):
             error = LINE if outcome == "crashed" else ""
             simulations[id_] = Attachment(outcome, error=error, log=f".coval-gate/logs/{id_}.log")
-        now = self.clock.time()
+        now = self.clock.time() + skew
         self.write(AttachRecord(run_id, "agent:handle", now, now, done, problem, simulations))
 
     def write(self, record: AttachRecord) -> None:
@@ -241,6 +246,19 @@ def test_tag_with_fewer_is_an_error(answered: int, total: int, shown: str, job: 
     assert result.outputs["reason"] == f"{shown} simulations were not answered by this job."
 
 
+def test_tag_of_a_process_that_saw_a_crash_outranks_a_later_record(job: Job) -> None:
+    """A re-run on another runner attaches to a run that is over, and only sees that Coval had a process each."""
+    run_id = job.launch()
+    job.end()
+    job.tag(run_id, 9, 10)
+    job.attach(run_id, *["before"] * 10)  # type: ignore[arg-type]
+    result = job.wait(run_id)
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"] == "1 of 10 simulations was not answered by this job."
+    job.attach(run_id, "crashed", "crashed")
+    assert job.wait(run_id).outputs["reason"].startswith("2 of 10 simulations were not answered by this job: ")
+
+
 @pytest.mark.parametrize("end", ["done with a problem", "done", "gone", "gone before the first"])
 def test_run_that_nobody_answers_any_more_is_ended(end: str, job: Job) -> None:
     run_id = job.launch("slow0001")
@@ -268,6 +286,24 @@ def test_run_whose_process_lives_is_awaited(job: Job) -> None:
     job.attach(run_id, "waiting", done=False)
     result = job.wait(run_id)
     assert result.outputs["verdict"] == "passed"
+
+
+@pytest.mark.parametrize("skew", [-3600.0, 3600.0])
+def test_clocks_of_the_step_and_the_process_may_differ(skew: float, job: Job) -> None:
+    run_id = job.launch()
+    for second in range(0, 100, 20):
+        job.clock.at(second, lambda: job.attach(run_id, "waiting", done=False, skew=skew))
+    job.clock.at(105.0, lambda: job.attach(run_id, skew=skew))
+    job.attach(run_id, "waiting", done=False, skew=skew)
+    assert job.wait(run_id).outputs["verdict"] == "passed"
+
+    left = job.launch("slow0001")
+    job.attach(left, "waiting", done=False, skew=skew)
+    began = job.clock.now()
+    result = job.wait(left, max_wait_time="7200")
+    assert (result.outputs["verdict"], job.status(left)) == ("error", "CANCELLED")
+    assert "attach is gone" in result.outputs["reason"]
+    assert job.clock.now() - began < STALE + 60
 
 
 def test_record_that_is_finished_after_the_end_of_the_run_is_awaited(job: Job) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.attach.handler import Unusable, cause_of, form_problem, load
+from coval_gate.attach.handler import Unusable, cause_of, causes_of, form_problem, load
 from coval_gate.attach.messages import Event, Limits, Order, Setup, event_in, line_of, order_in, setup_in
 from coval_gate.attach.record import Busy, RecordKeeper, log_of
 from coval_gate.base.secret import redactor
@@ -88,6 +88,12 @@ def test_missing_module_is_not_taken_for_one_that_fails(tmp_path: Path, monkeypa
             load(name, str(tmp_path))
 
 
+def test_lines_of_a_traceback_are_short(module: Callable[[str], str], tmp_path: Path) -> None:
+    with pytest.raises(Unusable) as caught:
+        load(f"{module('raise ValueError(chr(120) * 1_000_000)')}:answer", str(tmp_path))
+    assert max(map(len, caught.value.lines)) <= 300
+
+
 @pytest.mark.parametrize(
     "name", ["agent", "agent:", ":answer", "agent.py:answer:x", "a b:c", "-m:x", "agent/x:answer", ""]
 )
@@ -109,6 +115,13 @@ def test_cause_is_one_line_of_the_innermost_exception() -> None:
     assert cause_of(ExceptionGroup("a", [ExceptionGroup("b", [KeyError(1), OSError()])])) == "KeyError: 1"
     assert cause_of(Odd()) == "Odd"
     assert len(cause_of(ValueError("x" * 9999))) == 300
+
+
+def test_cause_of_an_error_is_shown_beside_it() -> None:
+    error = RuntimeError("could not connect")
+    assert causes_of(error) == "RuntimeError: could not connect"
+    error.__cause__ = OSError("certificate verify failed")
+    assert causes_of(error) == "RuntimeError: could not connect (OSError: certificate verify failed)"
 
 
 def test_messages_survive_their_lines() -> None:

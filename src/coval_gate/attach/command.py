@@ -25,9 +25,9 @@ from coval_gate.config.fields import IDENTIFIER
 from coval_gate.config.inputs import KEY_VARIABLE, api_root, key_in, parse_inputs
 from coval_gate.config.parsing import MOST_RUN_TAGS
 from coval_gate.coval.client import connect
-from coval_gate.model.attachment import TAG, path_of, tag_of
+from coval_gate.model.attachment import TAG, counts_in, path_of, tag_of
 from coval_gate.runs.legs import Session
-from coval_gate.runs.retag import hides_tags, retag, with_room
+from coval_gate.runs.retag import hides_tags, lowered, retag, with_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -107,7 +107,8 @@ def _attach(host: Host, runtime: Runtime, options: Options, limits: Limits, keep
     except Interrupted:
         yield from _end(workers, limits)
         keeper.finish(CANCELLED)
-        host.log(f"Ended by a signal. {summary_of(keeper)} The run goes on in Coval until a later step ends it.")
+        seen = f" {summary_of(keeper)}" if keeper.record.simulations else ""
+        host.log(f"Ended by a signal.{seen} The run goes on in Coval until a later step ends it.")
         return KILLED
     finally:
         for worker in workers:
@@ -261,18 +262,25 @@ def _answer(
 def _tag(session: Session, run_id: str, tag: str) -> Procedure[None]:
     """Give the run a tag that says how many simulations were answered, for a step that has no record.
 
-    A run whose tags Coval hides gets none: they would be lost.
+    A run whose tags Coval hides gets none: they would be lost. A tag with worse counts stays: an earlier process saw
+    what this one cannot, such as a crash.
     """
 
     def change(run: Run) -> tuple[str, ...]:
-        if tag in run.tags or hides_tags(run) or not (run.tags or run.metadata):
+        if tag in lowered(run.tags) or hides_tags(run) or not (run.tags or run.metadata):
             return run.tags
-        kept = with_room(one for one in run.tags if not TAG.fullmatch(one))
+        if counts_in((tag, *lowered(run.tags))) != counts_in([tag]):
+            return run.tags
+        kept = with_room(one for one in run.tags if not TAG.fullmatch(one.lower()))
         return (*kept, tag) if len(kept) < MOST_RUN_TAGS else run.tags
 
     try:
         run = yield from retag(session, run_id, change)
-        if tag not in run.tags:
+        if tag in lowered(run.tags):
+            return
+        if counts_in(lowered(run.tags)):
+            session.log("The run is judged by the tag of an earlier coval-gate attach, which answered fewer.")
+        else:
             session.log("The run gets no tag with these counts; only a step in this workspace can read them.")
     except CovalError as error:
         session.log(f"The run could not be tagged with these counts: {error.what}")

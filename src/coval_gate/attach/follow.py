@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.attach.messages import Event
 from coval_gate.attach.record import WORKER_LOG, log_of
-from coval_gate.base.errors import CovalError, GateError, RunnerError
+from coval_gate.base.errors import CovalError, GateError, NotFound, RunnerError
 from coval_gate.base.schedule import Wait, all_or_first_error, together
-from coval_gate.base.text import plural, shortened, stopwatch
+from coval_gate.base.text import duration, plural, shortened, stopwatch
+from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.config.fields import IDENTIFIER
 from coval_gate.model.attachment import ANSWERED, OPEN
 from coval_gate.model.statuses import QUEUED
@@ -16,18 +19,26 @@ from coval_gate.model.statuses import QUEUED
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from coval_gate.attach.messages import Event, Limits
+    from coval_gate.attach.messages import Limits
     from coval_gate.attach.process import WorkerProcess
     from coval_gate.attach.record import RecordKeeper
     from coval_gate.base.schedule import Procedure
     from coval_gate.model.results import Simulation
+    from coval_gate.model.run import Run
     from coval_gate.runs.legs import Session
 
 TICK: Final = 0.1  # s between two looks at the worker
 POLLS_OF_RUN: Final = 4  # looks at the simulations for each look at the run, as long as some are under way
 NEWS: Final = 10.0  # s at least between two lines of progress in a log
+EARLIER_IS_GONE: Final = "The process that was attached is gone."
 HAD_TO_END: Final = "Its process had to be ended."
 UNSURE: Final = (*OPEN, "answered", "before")  # of an earlier process, while Coval shows that the simulation goes on
+UNATTACHED: Final = ("refused", "missed")
+CALLED_BY_COVAL: Final = (  # types of agents to which no process can attach; Coval may have others
+    *("VOICE", "OUTBOUND_VOICE", "CHAT", "CHAT_A2A", "CHAT_WEBSOCKET", "EMAIL", "SMS", "WEBSOCKET", "LIVEKIT", "DAILY"),
+    *("OPENAI_REALTIME", "GEMINI_REALTIME", "GROK_REALTIME", "DEEPGRAM_REALTIME"),
+)
+READING: Final = 5.0  # s to read the type of the agent
 CLAIMED: Final = ("CLOSED", "CONNECTED")  # statuses of a relay that a process was attached to
 MOST_ASKED: Final = 10  # relays to look at side by side
 ASKING: Final = 20.0  # s for that
@@ -37,6 +48,14 @@ BAD: Final = {
     "refused": "could not attach",
     "missed": "was missed",
 }
+
+
+class _Refusal(NamedTuple):
+    """Why a process could not attach to a simulation, and when another one may try: after a `pause` in seconds."""
+
+    error: str
+    pause: float
+    again_at: float
 
 
 class AttachError(GateError):
@@ -54,6 +73,7 @@ class Follower:
         self._started: set[str] = set()
         self._open: set[str] = set()  # simulations whose process has not ended
         self._attached: set[str] = set()
+        self._refusals: dict[str, _Refusal] = {}
         self._simulations: Mapping[str, Simulation] = {}
         self._begun = session.clock.now()
         self._told_at = float("-inf")
@@ -61,6 +81,8 @@ class Follower:
         self._is_live = False
         self._seen_over: set[str] = set()
         self._polled_at: float | None = None  # when the last look at the run was over
+        self._is_checked = False  # the type of the agent
+        self._unknown_since: float | None = None  # when Coval began to answer that it has no such run
         self._error: GateError | None = None
 
     def follow(self) -> Procedure[None]:
@@ -94,12 +116,49 @@ class Follower:
             run = None
             if polls % POLLS_OF_RUN == 0 or not self._open:
                 # Look at the run first: a simulation that begins between the two looks is then still seen.
-                run = yield from client.get_run(self._run_id, until=until)
+                run = yield from self._run()
+                if run is None:
+                    yield Wait(self._limits.poll)
+                    continue
+                yield from self._check_agent(run)
             self._see((yield from client.list_simulations(self._run_id, until=until)))
             if run and run.is_over:
                 return
             polls += 1
             yield Wait(self._limits.poll)
+
+    def _run(self) -> Procedure[Run | None]:
+        """Return the run; None while Coval may only not know it yet, above all after its launch."""
+        session, limits = self._session, self._limits
+        try:
+            run = yield from session.client.get_run(self._run_id, until=session.deadline)
+        except NotFound:
+            now = session.clock.now()
+            if self._unknown_since is None:
+                self._unknown_since = now
+                session.log(f"Coval does not know run {self._run_id}; asking again for {duration(limits.unknown)}.")
+            if now - self._unknown_since >= limits.unknown:
+                raise
+            return None
+        self._unknown_since = None
+        return run
+
+    def _check_agent(self, run: Run) -> Procedure[None]:
+        """Raise AttachError if Coval itself reaches the agent: by what the launch noted, or else by what Coval says."""
+        if self._is_checked:
+            return
+        self._is_checked = True
+        type_ = run.metadata.get(AGENT_TYPE, "")
+        if not type_ and run.agent_id:
+            client, until = self._session.client, self._session.clock.now() + READING
+            with suppress(CovalError):
+                type_ = yield from client.get_agent_type(run.agent_id, until=until, once=True)
+        if type_ in CALLED_BY_COVAL:
+            raise AttachError(
+                "No agent to attach to",
+                f"The agent of run {self._run_id} is of type {type_}, which Coval calls by itself.",
+                advice="Launch the run with an agent of type SDK WebSocket.",
+            )
 
     def _see(self, simulations: tuple[Simulation, ...]) -> None:
         self._simulations = {one.id: one for one in simulations if IDENTIFIER.fullmatch(one.id)}
@@ -109,6 +168,7 @@ class Follower:
                 self._keeper.set(id_)
             if simulation.ended:
                 self._see_over(id_)
+                self._give_up(id_)
             elif simulation.status not in QUEUED and (known is None or known.outcome in UNSURE):
                 self._start(id_)
 
@@ -118,7 +178,9 @@ class Follower:
             self._worker.see_over(id_)
 
     def _start(self, id_: str) -> None:
-        if id_ in self._started:
+        refusal = self._refusals.get(id_)
+        may_try_again = refusal and id_ not in self._open and self._session.clock.now() >= refusal.again_at
+        if id_ in self._started and not may_try_again:
             return
         self._started.add(id_)
         log = log_of(id_)
@@ -127,7 +189,7 @@ class Follower:
         except ValueError as problem:
             raise RunnerError("Log not written", f"The log of a simulation {problem}") from None
         self._open.add(id_)
-        self._keeper.set(id_, outcome="waiting", error="", log=log)
+        self._keeper.set(id_, outcome="waiting", error=refusal.error if refusal else "", log=log)
         self._worker.attach(id_, path)
 
     def _listen(self) -> Procedure[None]:
@@ -163,7 +225,8 @@ class Follower:
             return
         if event.what == "attached":
             self._attached.add(id_)
-            self._keeper.set(id_, outcome="attached")
+            self._refusals.pop(id_, None)
+            self._keeper.set(id_, outcome="attached", error="")
         elif event.what == "quiet":
             self._keeper.set(id_, quiet=True)
             self._session.log(f"Simulation {id_} hears no audio from the agent (log: {log_of(id_)})")
@@ -173,8 +236,14 @@ class Follower:
 
     def _end(self, event: Event) -> None:
         id_, outcome, error = event.simulation, event.outcome, event.error
-        if id_ in self._keeper.earlier and outcome in ("refused", "missed"):
-            outcome, error = "lost", f"The process that was attached is gone. {error}"
+        if outcome == "refused" and self._goes_on(id_):
+            self._try_again(id_, error)
+            return
+        refusal = self._refusals.get(id_)
+        if refusal and outcome == "missed":  # which is only what became of the last attempt
+            outcome, error = "refused", refusal.error
+        if id_ in self._keeper.earlier and outcome in UNATTACHED:
+            outcome, error = "lost", f"{EARLIER_IS_GONE} {error}"
         self._keeper.set(id_, outcome=outcome, error=error)
         if outcome in BAD:
             self._session.log(f"✗ Simulation {id_} {BAD[outcome]}: {shortened(error, 200)} (log: {log_of(id_)})")
@@ -182,8 +251,33 @@ class Follower:
             what = error or "The handler returned before the conversation ended."
             self._session.log(f"Simulation {id_}: {what}")
 
+    def _goes_on(self, id_: str) -> bool:
+        """Return whether a process may still attach: the run and the simulation go on, as far as known."""
+        return self._polled_at is None and self._error is None and not self._is_over(id_)
+
+    def _try_again(self, id_: str, error: str) -> None:
+        """Note that a process could not attach. Another one tries, because Coval may only have hiccuped.
+
+        The Agent SDK gives up at a damaged response, a 404 and an offer that has just expired.
+        """
+        former = self._refusals.get(id_)
+        pause = min(self._limits.again, former.pause * 2 if former else self._limits.poll)
+        self._refusals[id_] = _Refusal(error, pause, self._session.clock.now() + pause)
+        self._keeper.set(id_, outcome="waiting", error=error)
+        if former is None:
+            what = f"{shortened(error, 200)} (log: {log_of(id_)})"
+            self._session.log(f"Simulation {id_} could not be attached to yet: {what}")
+
+    def _give_up(self, id_: str) -> None:
+        """Note that no process could attach to a simulation that is over, or whose run is."""
+        refusal = self._refusals.get(id_)
+        if refusal and id_ not in self._open and self._keeper.record.simulations[id_].outcome == "waiting":
+            self._end(Event("ended", id_, outcome="refused", error=refusal.error))
+
     def _settle(self) -> Procedure[None]:
         """Say what became of the simulations that no process of this command was attached to."""
+        for id_ in self._refusals:
+            self._give_up(id_)
         for id_ in [*self._open]:
             outcome = "answered" if id_ in self._attached and self._is_over(id_) else "lost"
             self._open.discard(id_)
@@ -192,8 +286,9 @@ class Follower:
         doubtful = [
             id_
             for id_, simulation in self._simulations.items()
-            if outcomes[id_].outcome in ("waiting", "refused", "lost", "missed") and id_ not in self._attached
-            if simulation.completed
+            if outcomes[id_].outcome in ("waiting", "refused", "missed") and id_ not in self._attached
+            # A process that was killed cut its conversation off, even if Coval counts that as completed.
+            if simulation.completed and id_ not in self._keeper.earlier
         ]
         asked = [self._was_claimed(id_) for id_ in doubtful]
         claims = yield from together(asked, self._session.clock, at_once=MOST_ASKED)
@@ -201,6 +296,8 @@ class Follower:
         for id_, simulation in self._simulations.items():
             if id_ in before:
                 self._keeper.set(id_, outcome="before", error="")
+            elif outcomes[id_].outcome == "waiting" and id_ in self._keeper.earlier:
+                self._keeper.set(id_, outcome="lost", error=EARLIER_IS_GONE)
             elif outcomes[id_].outcome == "waiting" and simulation.ended:
                 self._keeper.set(id_, outcome="missed", error=f"It was {simulation.status} before a process attached.")
 

@@ -9,7 +9,7 @@ import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.base.text import most_similar, one_line, quoted
+from coval_gate.base.text import most_similar, one_line, quoted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAMED: Final = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<path>[^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 EXAMPLE: Final = "agent:answer"
-LONGEST: Final = 300  # characters of an error
+LONGEST: Final = 300  # characters of an error, and of a line of a traceback
 MOST_LINES: Final = 40  # of a traceback
 
 
@@ -77,6 +77,12 @@ def cause_of(error: BaseException) -> str:
     return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__, LONGEST)
 
 
+def causes_of(error: BaseException) -> str:
+    """Return an error of the Agent SDK with its cause, such as a relay's certificate that is not trusted."""
+    cause = error.__cause__
+    return f"{cause_of(error)} ({cause_of(cause)})" if cause else cause_of(error)
+
+
 def _module(name: str, directory: str) -> Any:
     try:
         return import_module(name)
@@ -98,7 +104,10 @@ def _not_imported(name: str, error: BaseException) -> Unusable:
     advice = ""
     if isinstance(error, ModuleNotFoundError):
         advice = " Install it in the environment that coval-gate runs in."
-    return Unusable(f"The module {name} cannot be imported: {cause_of(error)}.{advice}", tuple(lines[-MOST_LINES:]))
+    return Unusable(
+        f"The module {name} cannot be imported: {cause_of(error)}.{advice}",
+        tuple(shortened(line, LONGEST) for line in lines[-MOST_LINES:]),
+    )
 
 
 def _attribute(module: Any, path: str, name: str) -> Any:

@@ -17,6 +17,7 @@ class Limits(NamedTuple):
     `quiet`: without audio from the agent, until that is reported. `handler`: for the handler to end after its
     conversation. `over`: for a process to end after Coval shows that its simulation is over. `killing`: between SIGTERM
     and SIGKILL. `poll`: between two looks at the simulations. `stopping`: for everything to end after a signal.
+    `unknown`: for Coval to show the run. `again`: between two attempts to attach to a simulation, at most.
     """
 
     quiet: float = 30.0
@@ -25,6 +26,8 @@ class Limits(NamedTuple):
     killing: float = 3.0
     poll: float = 2.0
     stopping: float = 4.0
+    unknown: float = 60.0
+    again: float = 15.0
 
 
 class Setup(NamedTuple):

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.attach.bridge import bridge
-from coval_gate.attach.handler import Unusable, cause_of, load
+from coval_gate.attach.handler import Unusable, cause_of, causes_of, load
 from coval_gate.attach.messages import Event
 from coval_gate.model.attachment import ANSWERED
 
@@ -170,7 +170,7 @@ async def _attach(setup: Setup, handler: Handler, simulation: str, reporter: _Re
     except Exception as error:  # noqa: BLE001 - the process is about to end
         if result is None:
             traceback.print_exception(error)
-            reporter.tell(Event("ended", outcome="refused", error=cause_of(error)))
+            reporter.tell(Event("ended", outcome="refused", error=causes_of(error)))
 
 
 async def _converse(connection: AudioConnection, handler: Handler, patience: float, reporter: _Reporter) -> Result:
@@ -186,7 +186,7 @@ async def _converse(connection: AudioConnection, handler: Handler, patience: flo
     if failure is not None:
         await _cancel(handling)
         traceback.print_exception(failure)
-        return Result("lost", cause_of(failure))
+        return Result("lost", causes_of(failure))
     reporter.tell(Event("closed"))
     await asyncio.wait({handling}, timeout=patience)
     if not handling.done():

@@ -84,14 +84,22 @@ class Worker:
         return bool(received)
 
     def _do(self, order: Order) -> None:
-        if order.do == "attach" and order.simulation not in self._children:
+        child = self._children.get(order.simulation)
+        if order.do == "attach" and child and child.result:  # an earlier attempt, which is about to end
+            self._bury(child)
+            child = None
+        if order.do == "attach" and not child:
             self._start(order.simulation, order.log)
-        elif order.do == "over" and (child := self._children.get(order.simulation)):
+        elif order.do == "over" and child:
             child.over_at = child.over_at or time.monotonic()
 
     def _start(self, simulation: str, log: str) -> None:
         context = multiprocessing.get_context(self._method)
-        read, write = context.Pipe(duplex=False)
+        try:
+            read, write = context.Pipe(duplex=False)
+        except OSError as error:
+            self._tell(_not_started(simulation, error))
+            return
         is_fork = self._method == "fork"
         inherited = [self._orders, self._events] if is_fork else []
         handler = self._handler if is_fork else None
@@ -100,7 +108,9 @@ class Worker:
         try:
             process.start()
         except OSError as error:
-            self._tell(Event("ended", simulation, outcome="crashed", error=f"No process could start: {error}"))
+            read.close()
+            write.close()
+            self._tell(_not_started(simulation, error))
             return
         write.close()  # the end of the process is then the end of its events
         self._children[simulation] = _Child(simulation, log, process, read)
@@ -207,6 +217,10 @@ def _load(setup: Setup) -> Handler:
     except Exception as error:  # noqa: BLE001 - of an incomplete installation
         raise Unusable(f"coval-agent-sdk cannot be imported: {cause_of(error)}.") from None
     return handler
+
+
+def _not_started(simulation: str, error: OSError) -> Event:
+    return Event("ended", simulation, outcome="crashed", error=f"No process could start: {error}")
 
 
 def _result_of(child: _Child, code: int) -> Result:

@@ -12,7 +12,7 @@ from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import AGENT_TYPE
-from coval_gate.model.answering import ANSWERED_BY_JOB, NOT_ATTACHED, Answering, answering_of, is_deserted
+from coval_gate.model.answering import ANSWERED_BY_JOB, NOT_ATTACHED, Answering, answering_of, is_deserted, worse
 from coval_gate.model.attachment import STALE, counts_in, path_of, read_record
 from coval_gate.model.run import Completed, Deserted
 from coval_gate.report.wording.answering import warnings
@@ -43,8 +43,11 @@ def find_answering(session: Session, trial: Trial, outcome: Outcome) -> Procedur
 def desertion(session: Session, run_id: str) -> Callable[[Run], Answering | None]:
     """Return what finds out whether nobody will answer the rest of a run that goes on, and then returns who did."""
 
+    watch = _RecordWatch(session, run_id)
+
     def look(run: Run) -> Answering | None:
-        record, expected, now = _read(session, run_id), _counted(run), session.clock.time()
+        record, now = watch.look()
+        expected = _counted(run)
         if record is None or not is_deserted(record, expected=expected, now=now):
             return None
         return answering_of(record, expected=expected, now=now)
@@ -64,9 +67,10 @@ def _answering(session: Session, trial: Trial, outcome: Outcome) -> Procedure[An
         return None
     listed = [simulation.id for simulation in outcome.result.simulations] if isinstance(outcome, Completed) else []
     expected = max(_counted(run), outcome.result.expected if isinstance(outcome, Completed) else 0)
-    if record := (yield from _finished_record(session, run)):
-        return answering_of(record, listed, expected=expected, now=session.clock.time())
     of_tag = partial(_of_tag, expected=max(len(listed), expected))
+    record, now = yield from _finished_record(session, run)
+    if record:
+        return worse(answering_of(record, listed, expected=expected, now=now), of_tag(run))
     if answering := of_tag(run):
         return answering
     if session.inputs.mode != "wait" or not (yield from _is_answered_by_job(session, run)):
@@ -105,14 +109,40 @@ def _is_answered_by_job(session: Session, run: Run) -> Procedure[bool]:
         return False
 
 
-def _finished_record(session: Session, run: Run) -> Procedure[AttachRecord | None]:
-    """Return the record of a run. If that is over, let the process that writes it come to its end first."""
-    until = min(session.deadline, session.clock.now() + STALE) if run.is_over else 0.0
-    record = _read(session, run.run_id)
-    while record and not (record.done or record.is_gone(session.clock.time())) and session.clock.now() + PAUSE < until:
+class _RecordWatch:
+    """Reads the record of a run again and again."""
+
+    def __init__(self, session: Session, run_id: str) -> None:
+        self._session, self._run_id = session, run_id
+        self._changed: float | None = None
+        self._seen_at = 0.0
+
+    def look(self) -> tuple[AttachRecord | None, float]:
+        """Return the record, if there is one, and what time it is on the clock of the process that writes it.
+
+        The clock of another machine or container may be minutes off, so only what passes here shows that time passes.
+        """
+        record, now = _read(self._session, self._run_id), self._session.clock.now()
+        if record is None:
+            return None, 0.0
+        if record.changed != self._changed:
+            self._changed, self._seen_at = record.changed, now
+        return record, record.changed + now - self._seen_at
+
+
+def _finished_record(session: Session, run: Run) -> Procedure[tuple[AttachRecord | None, float]]:
+    """Return the record of a run, and the time on its clock. If the run is over, let the process end first."""
+    watch = _RecordWatch(session, run.run_id)
+    until = session.clock.now() + STALE + PAUSE if run.is_over else 0.0
+    record, now = watch.look()
+    while (
+        record
+        and not (record.done or record.is_gone(now))
+        and session.clock.now() + PAUSE < min(session.deadline, until)
+    ):
         yield Wait(PAUSE)
-        record = _read(session, run.run_id)
-    return record
+        record, now = watch.look()
+    return record, now
 
 
 def _read(session: Session, run_id: str) -> AttachRecord | None:

@@ -70,6 +70,16 @@ def answering_of(record: AttachRecord, listed: Collection[str] = (), *, expected
     )
 
 
+def worse(of_record: Answering, of_tag: Answering | None) -> Answering:
+    """Return what shows more simulations that nobody answered.
+
+    The tag may be that of an earlier process, whose record is gone, and which saw a crash.
+    """
+    if of_tag is None or of_tag.total - of_tag.answered <= of_record.total - of_record.answered:
+        return of_record
+    return of_tag
+
+
 def is_deserted(record: AttachRecord, *, expected: int, now: float) -> bool:
     """Return whether nobody will answer the rest of a run that goes on, in which Coval expects so many simulations."""
     seen = answering_of(record, expected=expected, now=now)
