@@ -174,6 +174,13 @@ def test_run_without_a_record_and_a_tag_is_an_error(noted: str, job: Job) -> Non
     assert job.calls("/agents") == (0 if noted else 1)
 
 
+def test_type_of_the_agent_is_read_again_after_an_error_that_passes(job: Job) -> None:
+    """Otherwise, an error of the network could make a run green that no process answered."""
+    run_id = job.launch(note="")
+    result, _ = job.run_step("GET /agents/* #1-2 -> 503", world=job.world, **WAIT | {"run_id": run_id})
+    assert result.outputs["reason"].startswith("Nothing shows that a job answered")
+
+
 def test_agent_that_the_key_may_not_read_changes_nothing(job: Job) -> None:
     run_id = job.launch(note="")
     result, _ = job.run_step("GET /agents/* -> 403", world=job.world, **WAIT | {"run_id": run_id})
