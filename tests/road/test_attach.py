@@ -31,21 +31,13 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_relay import FRAME, RUN_ID, Caller, FakeRelay
 from selection import some_of
+from slim_client import slim_client
 from support import KEY, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 SHORT = Limits(quiet=0.3, handler=0.3, over=0.6, killing=0.3, poll=0.1, stopping=4.0)
-SLIM = """
-import sys
-from importlib.machinery import PathFinder
-from types import ModuleType
-
-others = [place for place in sys.path if not __file__.startswith(place)]
-__path__ = list(PathFinder.find_spec("coval_sdk", others).submodule_search_locations)
-sys.modules["coval_sdk.models"] = ModuleType("coval_sdk.models")
-"""
 AGENT = f"""
 import asyncio, json, os, signal, sys, time
 from pathlib import Path
@@ -110,10 +102,8 @@ class Result(NamedTuple):
 
 def environ_of(fake: FakeRelay, directory: Path, **more: str) -> dict[str, str]:
     """Return the environment of a command, with a slim package of the API's client."""
-    slim = directory / "slim" / "coval_sdk"
-    slim.mkdir(parents=True, exist_ok=True)
-    (slim / "__init__.py").write_text(SLIM)
-    return {**fake.environ, "PATH": os.environ["PATH"], "COVAL_API_KEY": KEY, "PYTHONPATH": str(slim.parent)} | more
+    slim = str(slim_client(directory))
+    return {**fake.environ, "PATH": os.environ["PATH"], "COVAL_API_KEY": KEY, "PYTHONPATH": slim} | more
 
 
 def record_in(directory: Path) -> AttachRecord:
