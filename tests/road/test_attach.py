@@ -352,6 +352,23 @@ def test_record_of_a_dead_process_is_continued(tmp_path: Path) -> None:
     assert fake.tags == ["mine"]
 
 
+def test_one_failed_request_does_not_hide_that_an_earlier_process_was_attached(tmp_path: Path) -> None:
+    """Otherwise, the record would say that nobody answered, and the check would be an error."""
+    with FakeRelay(tmp_path, [Caller("before1", status="COMPLETED", relay="CLOSED")]) as fake:
+        original, fails = fake.respond, [True]
+
+        def respond(method: str, path: str, body: object) -> tuple[int, dict[str, object]]:
+            if path.endswith("/connect") and fails:
+                fails.clear()
+                return 503, {"error": {"code": "UNAVAILABLE", "message": "Try again."}}
+            return original(method, path, body)
+
+        fake.respond = respond  # type: ignore[method-assign]
+        result = run_attach(fake, tmp_path)
+    assert not fails
+    assert (result.code, result.outcomes()) == (0, {"before1": "before"})
+
+
 def test_simulation_is_answered_once_it_begins(tmp_path: Path) -> None:
     """A module that starts a thread is imported anew in each process, because a fork has no threads."""
     (tmp_path / "threaded.py").write_text(
