@@ -46,11 +46,12 @@ class AttachPlan:
     """How one process behaves. Times are in seconds.
 
     It begins `begins` after the end of the step number `after`; with `waits`, the next step begins when it has ended.
-    `call`: about how long a conversation lasts. `lag`: how long it takes until it writes what happened. `tag_delay`:
-    from the last write to the tag; None if it adds none. `crashes`, `returns`, `overlooks`: shares of the simulations
-    whose process crashes, whose handler returns early, and which it never sees. `end`: "killed", "cancelled" or
-    "failed", if it ends before the run, `at` after its start, or when so many conversations (`call_number`) have ended.
-    `forged`: a tag that somebody adds as soon as it adds its own.
+    `call`: about how long a conversation lasts. `closing`: how long a handler goes on after its conversation, before
+    that counts as over. `lag`: how long it takes until it writes what happened. `tag_delay`: from the last write to the
+    tag; None if it adds none. `crashes`, `returns`, `overlooks`: shares of the simulations whose process crashes, whose
+    handler returns early, and which it never sees. `end`: "killed", "cancelled" or "failed", if it ends before the run,
+    `at` after its start, or when so many conversations (`call_number`) have ended. `forged`: a tag that somebody adds
+    as soon as it adds its own.
     """
 
     after: int
@@ -65,6 +66,7 @@ class AttachPlan:
     end: str = ""
     at: float = 0.0
     call_number: int = 0
+    closing: float = 0.0
     forged: str = ""
 
     def __str__(self) -> str:
@@ -74,7 +76,7 @@ class AttachPlan:
         when = f"call {self.call_number}" if self.call_number else f"{self.at:g} s"
         parts = [
             f"attach {self.begins:g} s after step {self.after}, {'before' if self.waits else 'beside'} the next",
-            f"calls of {self.call:g} s, writes after {self.lag:g} s",
+            f"calls of {self.call:g} s, handlers end after {self.closing:g} s, writes after {self.lag:g} s",
             "no tag" if self.tag_delay is None else f"tag after {self.tag_delay:g} s",
             *shares,
             *([f"{self.end} at {when}"] if self.end else []),
@@ -134,6 +136,7 @@ class AttachProcess:
         self.is_done = False  # its record is finished
         self.tagged: float | None = None
         self._calls: dict[str, _Call] = {}
+        self._closing: dict[str, tuple[float, str]] = {}  # when the handler ends, and the outcome
         self._tried: set[str] = set()  # simulations that this process itself has begun to answer
         self._over = 0  # conversations that have ended
         self._changed: float | None = None  # when what the record lacks happened
@@ -178,13 +181,17 @@ class AttachProcess:
         is_over = run.finished(coval_now)
         for planned in run.plan.simulations:
             self._see(planned.simulation_id, run.simulation_status(planned, coval_now))
+        for id_, (when, outcome) in [*self._closing.items()]:
+            if now >= when:
+                del self._closing[id_]
+                self._set(id_, outcome)
         if self._is_to_end(now):
             if self.plan.end == "killed":
                 self.kill()
             else:
                 self._finish(PROBLEMS[self.plan.end])
             return
-        if is_over and not self._calls:
+        if is_over and not (self._calls or self._closing):
             self._settle()
             self._finish()
             return
@@ -248,7 +255,7 @@ class AttachProcess:
         self._world.attachments.end_call(id_, call.error or GOOD)
         del self._calls[id_]
         self._over += 1
-        self._set(id_, call.outcome)
+        self._closing[id_] = self._clock.now() + (self.plan.closing if call.outcome == "answered" else 0), call.outcome
         if call.outcome in ANSWERED:
             self.answered.add(id_)
 

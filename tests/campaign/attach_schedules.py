@@ -264,7 +264,8 @@ class _Schedule:
             answered, fate = self._was_answered(id_), self.plan.fates[self.ids.index(id_)]
             is_wrong = outcome in ANSWERED and not answered
             if is_wrong or (outcome in ("refused", "missed") and answered and not fate):
-                yield f"{id_} is {outcome} in the record {name}, but the relay has {self._session(id_)}"
+                told = f"{entries[id_]}, but the relay has {self._session(id_)}"
+                yield f"{id_} is in the record {name} {told}: {self._log(name)}"
 
     def _is_complete(self, name: str, entries: dict[str, Any]) -> Iterator[str]:
         if set(entries) != set(self.ids):

@@ -23,7 +23,7 @@ from campaign.invariants import (
 )
 from campaign.legs import is_plain
 from campaign.pool import Rules
-from campaign.schedule import GATES, Schedule, Signal
+from campaign.schedule import GATES, Fault, Schedule, Signal
 from campaign.simulate import History, Simulator, simulated_in
 from coval_gate.ci.host import AGENT_TYPE
 from coval_sandbox.catalogue import OWN_BUILD_ID
@@ -44,6 +44,8 @@ NOTICING: Final = 45.0  # s from then until the step is over, at most, beside it
 SLOW_POLLS: Final = 30.0  # s; the longest pause between two polls without check_interval
 # Of errors about it
 REASONS: Final = ("not answered by this job", "No simulation was answered", "Nothing shows that a job answered")
+PASSING: Final = 10.0  # s; errors that last no longer must not hide the agent's type
+SHOWN_LATE: Final = 45.0  # s from the end of the run in which the record and the tag may still come
 OFFERS: Final = ("lost 5", "lost 40", "lost", "stale", "delay 10", "delay 60")
 RELAYS: Final = ("refuse", "refuse 503", "error the line broke", "close 1011", "close 1000", "drop")
 SHARES: Final = (*[0.0] * 8, 0.1, 0.3)
@@ -129,7 +131,9 @@ def attached(seed: int) -> AttachSchedule:
         keeps_workspace=rng.random() < 0.3,
         offers=tuple(_faults(rng)) if rng.random() < 0.3 else (),
     )
-    return _deserted(schedule, rng) if plans and not is_rerun and rng.random() < 0.1 else schedule
+    if is_rerun or rng.random() > 0.2:
+        return schedule
+    return _deserted(schedule, rng) if plans and rng.random() < 0.5 else _unnoted(schedule)
 
 
 def _deserted(schedule: AttachSchedule, rng: Random) -> AttachSchedule:
@@ -146,6 +150,23 @@ def _deserted(schedule: AttachSchedule, rng: Random) -> AttachSchedule:
         attached=(killed,),
         shares=True,
         quirks=replace(schedule.quirks, attach_limit=1000.0),
+    )
+
+
+def _unnoted(schedule: AttachSchedule) -> AttachSchedule:
+    """Let nothing but the agent's type show that a process has to answer, and both steps read it in vain at first."""
+    plans = [replace(plan, tag_delay=None, end="killed", at=5.0) for plan in schedule.attached[-1:]]
+    steps = tuple(replace(step, signal=None, file_fault=None) for step in schedule.steps)
+    return replace(
+        schedule,
+        severity="mild",
+        steps=steps,
+        faults=(Fault(method="GET", path="/agents/*", first=1, last=2, action="503"),),
+        outages=(),
+        events=(),
+        attached=tuple(plans),
+        shares=False,
+        quirks=replace(schedule.quirks, attach_limit=40.0, agent_metrics="shown"),
     )
 
 
@@ -173,6 +194,7 @@ def _plan(rng: Random, after: int, *, waits: bool) -> AttachPlan:
         waits=waits,
         begins=rng.choice((0.5, 3.0, 20.0)),
         call=rng.choice((5.0, 20.0, 50.0)),
+        closing=rng.choice((0.0, 0.0, 3.0, 12.0)),
         lag=rng.choice((0.0, 0.0, 2.0)),
         tag_delay=None if rng.random() < 0.15 else rng.choice((0.5, 3.0, 15.0)),
         crashes=rng.choice(SHARES),
@@ -274,10 +296,9 @@ def _knows_type(history: AttachHistory, result: ProcessResult, record: RunRecord
     shown = history.schedule.quirks.run_identity in ("both", "metadata")
     refused = history.schedule.quirks.agent_metrics == "forbidden"
     asked = [request for request in result.requests if request.path.startswith("/agents/")]
-    if not refused and (not history.schedule.recoverable or any(request.fault for request in asked[-1:])):
-        refused = not any(
-            request.answered and request.status == HTTPStatus.OK and not request.fault for request in asked
-        )
+    lasting = bool(asked) and bool(asked[-1].fault) and asked[-1].sent_at - asked[0].sent_at > PASSING
+    if not refused and (lasting or not history.schedule.recoverable):
+        refused = not any(one.answered and one.status == HTTPStatus.OK and not one.fault for one in asked)
     return (noted and shown) or not refused or (history.schedule.shares and bool(history.of_run(record.run_id)))
 
 
@@ -325,7 +346,8 @@ def _shows_all(history: AttachHistory, result: ProcessResult, record: RunRecord)
     if history.schedule.shares:
         return last.is_done
     shown = history.schedule.quirks.run_identity in ("both", "tags")
-    return shown and last.tagged is not None and last.tagged <= max(result.began, record.end_time - now + result.ended)
+    latest = max(result.began, record.end_time - now + result.ended) + SHOWN_LATE
+    return shown and last.tagged is not None and last.tagged <= latest
 
 
 def answered_run_has_its_verdict(history: AttachHistory) -> Iterator[str]:
