@@ -277,6 +277,19 @@ def test_run_whose_process_lives_is_awaited(job: Job) -> None:
     assert result.outputs["verdict"] == "passed"
 
 
+def test_clock_that_is_set_makes_no_process_gone(job: Job) -> None:
+    """The record then looks old until the process writes it again."""
+    run_id = job.launch()
+
+    def write(changed: float) -> None:
+        job.write(AttachRecord(run_id, "agent:handle", EPOCH, changed, simulations={"one": Attachment("attached")}))
+
+    for second in range(0, 40, 10):
+        job.clock.at(second, lambda: write(job.clock.time() - 300.0))
+    job.clock.at(40.0, lambda: job.attach(run_id))
+    assert job.wait(run_id).outputs["verdict"] == "passed"
+
+
 def test_record_that_is_finished_after_the_end_of_the_run_is_awaited(job: Job) -> None:
     run_id = job.launch()
     job.clock.at(100.0, lambda: job.attach(run_id))

@@ -13,7 +13,7 @@ from coval_gate.base.schedule import Wait
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.model.answering import ANSWERED_BY_JOB, NOT_ATTACHED, Answering, answering_of, is_deserted
-from coval_gate.model.attachment import STALE, counts_in, path_of, read_record
+from coval_gate.model.attachment import BEAT, STALE, counts_in, path_of, read_record
 from coval_gate.model.run import Completed, Deserted
 from coval_gate.report.wording.answering import warnings
 
@@ -41,11 +41,23 @@ def find_answering(session: Session, trial: Trial, outcome: Outcome) -> Procedur
 
 
 def desertion(session: Session, run_id: str) -> Callable[[Run], Answering | None]:
-    """Return what finds out whether nobody will answer the rest of a run that goes on, and then returns who did."""
+    """Return what finds out whether nobody will answer the rest of a run that goes on, and then returns who did.
+
+    When the machine's clock is set, a record may look old whose process lives. So it must also stay the same for a
+    while, which a process that lives does not let it.
+    """
+    changed, since = 0.0, 0.0  # what the record last said, and when that was first seen
 
     def look(run: Run) -> Answering | None:
-        record, expected, now = _read(session, run_id), _counted(run), session.clock.time()
-        if record is None or not is_deserted(record, expected=expected, now=now):
+        nonlocal changed, since
+        record, expected = _read(session, run_id), _counted(run)
+        if record is None:
+            return None
+        if record.changed != changed:
+            changed, since = record.changed, session.clock.now()
+        unchanged = session.clock.now() - since
+        now = max(session.clock.time(), changed + unchanged) if unchanged >= BEAT else changed
+        if not is_deserted(record, expected=expected, now=now):
             return None
         return answering_of(record, expected=expected, now=now)
 
