@@ -8,12 +8,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from campaign.attached import ATTACHED
 from campaign.legs import BESIDE, SEVERAL_LEGS
 from campaign.legs_beside import LEGS_BESIDE
 from campaign.mutants import MUTANTS
 from campaign.newest import NEWEST
 from campaign.pool import CAMPAIGN, describe, run_campaign
-from campaign.simulate import simulate
 
 
 def run(arguments: list[str]) -> int:
@@ -26,6 +26,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--legs", action="store_true", help="schedules whose steps have several legs")
     parser.add_argument("--base", action="store_true", help="schedules whose steps compare two agents; or both")
     parser.add_argument("--newest", action="store_true", help="schedules whose steps judge the newest run of a source")
+    parser.add_argument("--attach", action="store_true", help="schedules whose runs a process of the job answers")
     parser.add_argument("--seed", type=int, help="simulate this schedule only, and describe it in full")
     mutants = {mutant.name: mutant for mutant in MUTANTS}
     parser.add_argument("--mutant", choices=mutants, metavar="NAME", help="break the code first, as mutants.py does")
@@ -34,9 +35,10 @@ def run(arguments: list[str]) -> int:
         mutants[options.mutant].apply()
         options.jobs = 1  # other processes would run the original code
     chosen = {(True, False): SEVERAL_LEGS, (False, True): BESIDE, (True, True): LEGS_BESIDE}
-    rules = NEWEST if options.newest else chosen.get((options.legs, options.base), CAMPAIGN)
+    of_launches = chosen.get((options.legs, options.base), CAMPAIGN)
+    rules = NEWEST if options.newest else ATTACHED if options.attach else of_launches
     if options.seed is not None:
-        history = simulate(rules.generate(options.seed))
+        history = rules.simulate(rules.generate(options.seed))
         sys.stdout.write(describe(history, rules) + "\n")
         return 1 if rules.violations(history) else 0
     seeds = range(options.first, options.first + options.schedules)

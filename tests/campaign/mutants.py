@@ -36,7 +36,9 @@ from coval_gate.coval.calls import Calls
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import response_problem
 from coval_gate.coval.results import read_simulation, told_apart
+from coval_gate.flow import attached as flow_attached
 from coval_gate.flow import cancel as flow_cancel
+from coval_gate.flow import follow as flow_follow
 from coval_gate.flow import launch as flow_launch
 from coval_gate.flow import opening
 from coval_gate.flow import promote as promote_flow
@@ -48,11 +50,12 @@ from coval_gate.judge.checks import Check
 from coval_gate.judge.judgement import UNFINISHED, Judgement
 from coval_gate.judge.values import Kinds, Vocabulary
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model import results, statuses
+from coval_gate.model import answering, attachment, results, statuses
+from coval_gate.model.attachment import AttachRecord
 from coval_gate.model.baseline import Drift
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.results import Details
-from coval_gate.model.run import Run
+from coval_gate.model.run import Aborted, Run
 from coval_gate.post import finish, post
 from coval_gate.publish.pages import KeptPage, PagePublisher
 from coval_gate.publish.publisher import Publisher
@@ -82,13 +85,15 @@ from coval_gate.runs.promote import _Promoter
 from coval_gate.runs.tags import BETTER, tags_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any
 
     from campaign.sabotage import Break
     from coval_gate.base.clock import Clock
     from coval_gate.base.schedule import Procedure, Wait
     from coval_gate.config.inputs import Inputs
     from coval_gate.judge.judgement import SingleRun
+    from coval_gate.model.answering import Answering
     from coval_gate.model.results import Simulation
     from coval_gate.report.model import Report
     from coval_gate.runs.legs import Leg, Session
@@ -104,7 +109,7 @@ class Mutant:
 
     A mutant has two breaks if the code is protected twice.
 
-    `campaign` selects other schedules: "--legs", "--base", both, or "--newest".
+    `campaign` selects other schedules: "--legs", "--base", both, "--newest", or "--attach".
     """
 
     name: str
@@ -142,6 +147,25 @@ class MutantOutcome:
 def mutant(name: str, *breaks: Break, caught_by: str, campaign: str = "") -> Mutant:
     """Build a row of the table below; `caught_by` names invariants."""
     return Mutant(name, tuple(caught_by.split()), breaks, campaign)
+
+
+def count_only_the_record(
+    original: Callable[..., Answering], record: AttachRecord, *_: object, **others: Any
+) -> Answering:
+    """Return who answered, without what Coval lists and counts."""
+    return original(record, now=others["now"])
+
+
+def best_of_tags(original: Callable[..., tuple[int, int] | None], tags: Iterable[str]) -> tuple[int, int] | None:
+    """Return the counts of the tag that shows the fewest that were not answered."""
+    counts = filter(None, (original([tag]) for tag in tags))
+    return max(counts, key=lambda pair: pair[0] - pair[1], default=None)
+
+
+def blame_the_agent(original: Callable[..., Iterator[Check]], *args: object) -> Iterator[Check]:
+    """Let simulations that no process answered be failures."""
+    for found in original(*args):
+        yield replace(found, verdict=Verdict.FAILED) if found.verdict is Verdict.ERROR else found
 
 
 def pass_unlisted(original: Callable[..., Judgement], *args: object, **kwargs: object) -> Judgement:
@@ -1106,6 +1130,94 @@ MUTANTS: Final = (
         "leave a repetition that the step gave up",
         SetCondition(cancel.Cleanup.leaves, mentions="repetition", value=False),
         caught_by="no_orphaned_run",
+    ),
+    # Own builds: who answered the simulations
+    mutant(
+        "count a simulation that lost its relay as answered",
+        SetConstant(attachment, "ANSWERED", (*attachment.ANSWERED, "lost")),
+        SetConstant(answering, "ANSWERED", (*attachment.ANSWERED, "lost")),
+        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
+        campaign="--attach",
+    ),
+    mutant(
+        "count a process that crashed as one that answered",
+        SetConstant(attachment, "ANSWERED", (*attachment.ANSWERED, "crashed")),
+        SetConstant(answering, "ANSWERED", (*attachment.ANSWERED, "crashed")),
+        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
+        campaign="--attach",
+    ),
+    mutant(
+        "take every process that has not finished its record for alive",
+        ReplaceFunction(AttachRecord.is_gone, returns(False)),
+        caught_by="gone_process_is_noticed",
+        campaign="--attach",
+    ),
+    mutant(
+        "take a process that lives for gone",
+        SetConstant(attachment, "STALE", 5.0),
+        SetConstant(flow_attached, "BEAT", 0.0),
+        caught_by="answered_run_is_judged answered_run_has_its_verdict",
+        campaign="--attach",
+    ),
+    mutant(
+        "take the record over what Coval lists and counts",
+        ReplaceFunction(answering.answering_of, count_only_the_record),
+        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
+        campaign="--attach",
+    ),
+    mutant(
+        "take the best of several tags",
+        ReplaceFunction(attachment.counts_in, best_of_tags),
+        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
+        campaign="--attach",
+    ),
+    mutant(
+        "judge a run that no process attached to",
+        SetConstant(flow_attached, "NOT_ATTACHED", None),
+        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
+        campaign="--attach",
+    ),
+    mutant(
+        "judge a run that its job answered only in part",
+        ReplaceFunction(gate._set_up_problem, returns(None)),
+        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
+        campaign="--attach",
+    ),
+    mutant(
+        "blame the agent for simulations that no process answered",
+        ReplaceFunction(gate._set_up, blame_the_agent),
+        caught_by="set_up_is_to_blame",
+        campaign="--attach",
+    ),
+    mutant(
+        "wait for a run that nobody answers any more",
+        ReplaceFunction(answering.is_deserted, returns(False)),
+        caught_by="gone_process_is_noticed",
+        campaign="--attach",
+    ),
+    mutant(
+        "leave a run that nobody answers any more",
+        SetConstant(flow_follow, "Deserted", Aborted),
+        caught_by="no_run_waits_for_a_process",
+        campaign="--attach",
+    ),
+    mutant(
+        "judge before the process has finished its record",
+        SetConstant(flow_attached, "STALE", 0.0),
+        caught_by="answered_run_is_judged answered_run_has_its_verdict",
+        campaign="--attach",
+    ),
+    mutant(
+        "look for the agent's type only once",
+        SetConstant(flow_attached, "READING", 0.0),
+        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
+        campaign="--attach",
+    ),
+    mutant(
+        "believe only the launch's note of the agent's type",
+        ReplaceFunction(flow_attached._is_answered_by_job, returns(False)),
+        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
+        campaign="--attach",
     ),
 )
 

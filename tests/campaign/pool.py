@@ -74,11 +74,12 @@ class Tally:
 
 
 class Rules(NamedTuple):
-    """What to check: how the schedule of a seed is generated, what must hold after it, and how to replay it."""
+    """What to check: how the schedule of a seed is generated and simulated, what must hold, and how to replay it."""
 
     generate: Callable[[int], Schedule] = generate
     violations: Callable[[History], Sequence[object]] = violations
     replay: str = REPLAY_COMMAND
+    simulate: Callable[[Schedule], History] = simulate
 
 
 CAMPAIGN: Final = Rules()
@@ -112,7 +113,7 @@ def _check_seeds(seeds: Iterable[int], rules: Rules) -> list[Outcome]:
 
 def check_seed(seed: int, rules: Rules = CAMPAIGN) -> Outcome:
     """Simulate the schedule of a seed and check what must hold."""
-    history = simulate(rules.generate(seed))
+    history = rules.simulate(rules.generate(seed))
     broken = rules.violations(history)
     return Outcome(
         seed=seed,

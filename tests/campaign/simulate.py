@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from campaign.clock import Killed, SimulatedClock, Stuck
 from campaign.github import HOST, GitHub
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from coval_sandbox.state import RunRecord
     from fake_check_runs import CheckRun
 
+T = TypeVar("T")
 LATER: Final = {
     "recover": PASSING,
     "regress": BY_NAME["failing"],
@@ -154,9 +155,14 @@ class Agents(World):
 
 def simulate(schedule: Schedule) -> History:
     """Simulate a schedule from start to end."""
+    return simulated_in(lambda directory: Simulator(schedule, directory).run())
+
+
+def simulated_in(run: Callable[[Path], T]) -> T:
+    """Return what `run` returns, which has a directory of its own meanwhile."""
     parent = MEMORY_DISK if MEMORY_DISK.is_dir() else None
     with tempfile.TemporaryDirectory(dir=parent, prefix="campaign-") as directory:
-        return Simulator(schedule, Path(directory)).run()
+        return run(Path(directory))
 
 
 @dataclass
@@ -205,6 +211,7 @@ class Simulator:
                 result = self._run_process(step, number, self._previous_runs(step))
                 self.results.append(result)
                 job.append(result)
+                self._follow(result)
             self._run_post_steps(job)
             self.clock.advance(SETTLE_TIME)
         return History(
@@ -219,6 +226,12 @@ class Simulator:
             ended=self.clock.now(),
             fault_count=self.network.fault_count,
         )
+
+    def _prepare(self, step: Step, workspace: Path) -> None:
+        """Put into the workspace of a step what is there before it begins."""
+
+    def _follow(self, result: ProcessResult) -> None:
+        """Do what the job does after a step."""
 
     def _run_post_steps(self, job: list[ProcessResult]) -> None:
         for result in reversed(job):
@@ -244,6 +257,8 @@ class Simulator:
         of_pull_request = step.event == "pull_request" and not step.branch
         event = PULL_REQUEST if of_pull_request else {"ref": f"refs/heads/{step.branch or 'main'}"}
         runner = LocalRunner(directory, event)
+        if main_result is None:
+            self._prepare(step, runner.workspace)
         connection, url = self.network.connect()
         inputs = DEFAULTS | IDS | {"test_set_id": self.schedule.test_set, "api_key": KEY, "api_base_url": url}
         inputs |= {name: value for name, value in step.given.items() if step.mode in MODES_OF.get(name, ("run",))}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from campaign.attached import ATTACHED, OF_ATTACH
 from campaign.fuzz import KINDS
 from campaign.generate import generate
 from campaign.invariants import INVARIANTS
@@ -78,6 +79,15 @@ def test_invariants_hold_for_legs_beside_a_base_and_for_runs_that_are_found(rule
     assert_no_failures(tally)
 
 
+@pytest.mark.parametrize("seeds", [range(8), pytest.param(range(8, 160), marks=pytest.mark.long)])
+def test_invariants_hold_for_runs_that_a_process_answers(seeds: range, print_tally: Callable[[object], None]) -> None:
+    tally = run_campaign(seeds, jobs=JOBS, rules=ATTACHED)
+    print_tally(tally)
+    assert_no_failures(tally)
+    for verdict in ("passed", "failed", "error"):
+        assert tally.verdicts[verdict] >= (LEAST if len(seeds) > FIRST else 0), tally.verdicts
+
+
 @pytest.mark.parametrize("one_of", [20, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("kind", "schedules"), [("lasting", 60), ("passing", 30), ("compared_lasting", 30), ("compared_passing", 30)]
@@ -95,7 +105,7 @@ def test_same_seed_gives_same_history(seeds: list[int]) -> None:
 
 
 def test_mutants_apply_and_name_known_invariants() -> None:
-    names = {invariant.__name__ for invariant in (*INVARIANTS, *OF_LEGS, *OF_BOTH, *OF_FOUND)}
+    names = {invariant.__name__ for invariant in (*INVARIANTS, *OF_LEGS, *OF_BOTH, *OF_FOUND, *OF_ATTACH)}
     for mutant in MUTANTS:
         assert set(mutant.invariants) <= names, mutant.name
         for sabotage in mutant.breaks:

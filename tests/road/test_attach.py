@@ -31,21 +31,13 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_relay import FRAME, RUN_ID, Caller, FakeRelay
 from selection import some_of
+from slim_client import slim_client
 from support import KEY, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 SHORT = Limits(quiet=0.3, handler=0.3, over=0.6, killing=0.3, poll=0.1, stopping=4.0, unknown=0.3)
-SLIM = """
-import sys
-from importlib.machinery import PathFinder
-from types import ModuleType
-
-others = [place for place in sys.path if not __file__.startswith(place)]
-__path__ = list(PathFinder.find_spec("coval_sdk", others).submodule_search_locations)
-sys.modules["coval_sdk.models"] = ModuleType("coval_sdk.models")
-"""
 AGENT = f"""
 import asyncio, json, os, signal, sys, time
 from pathlib import Path
@@ -110,10 +102,8 @@ class Result(NamedTuple):
 
 def environ_of(fake: FakeRelay, directory: Path, **more: str) -> dict[str, str]:
     """Return the environment of a command, with a slim package of the API's client."""
-    slim = directory / "slim" / "coval_sdk"
-    slim.mkdir(parents=True, exist_ok=True)
-    (slim / "__init__.py").write_text(SLIM)
-    return {**fake.environ, "PATH": os.environ["PATH"], "COVAL_API_KEY": KEY, "PYTHONPATH": str(slim.parent)} | more
+    slim = str(slim_client(directory))
+    return {**fake.environ, "PATH": os.environ["PATH"], "COVAL_API_KEY": KEY, "PYTHONPATH": slim} | more
 
 
 def record_in(directory: Path) -> AttachRecord:
@@ -390,6 +380,23 @@ def test_record_of_a_dead_process_is_continued(tmp_path: Path) -> None:
     assert result.record.begun == 5.0
     assert "The run could not be tagged with these counts" in result.log
     assert fake.tags == ["mine"]
+
+
+def test_one_failed_request_does_not_hide_that_an_earlier_process_was_attached(tmp_path: Path) -> None:
+    """Otherwise, the record would say that nobody answered, and the check would be an error."""
+    with FakeRelay(tmp_path, [Caller("before1", status="COMPLETED", relay="CLOSED")]) as fake:
+        original, fails = fake.respond, [True]
+
+        def respond(method: str, path: str, body: object) -> tuple[int, dict[str, object]]:
+            if path.endswith("/connect") and fails:
+                fails.clear()
+                return 503, {"error": {"code": "UNAVAILABLE", "message": "Try again."}}
+            return original(method, path, body)
+
+        fake.respond = respond  # type: ignore[method-assign]
+        result = run_attach(fake, tmp_path)
+    assert not fails
+    assert (result.code, result.outcomes()) == (0, {"before1": "before"})
 
 
 def test_simulation_is_answered_once_it_begins(tmp_path: Path) -> None:

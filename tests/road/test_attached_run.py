@@ -179,6 +179,13 @@ def test_run_without_a_record_and_a_tag_is_an_error(noted: str, job: Job) -> Non
     assert job.calls("/agents") == (0 if noted else 1)
 
 
+def test_type_of_the_agent_is_read_again_after_an_error_that_passes(job: Job) -> None:
+    """Otherwise, an error of the network could make a run green that no process answered."""
+    run_id = job.launch(note="")
+    result, _ = job.run_step("GET /agents/* #1-2 -> 503", world=job.world, **WAIT | {"run_id": run_id})
+    assert result.outputs["reason"].startswith("Nothing shows that a job answered")
+
+
 def test_agent_that_the_key_may_not_read_changes_nothing(job: Job) -> None:
     run_id = job.launch(note="")
     result, _ = job.run_step("GET /agents/* -> 403", world=job.world, **WAIT | {"run_id": run_id})
@@ -304,6 +311,19 @@ def test_clocks_of_the_step_and_the_process_may_differ(skew: float, job: Job) ->
     assert (result.outputs["verdict"], job.status(left)) == ("error", "CANCELLED")
     assert "attach is gone" in result.outputs["reason"]
     assert job.clock.now() - began < STALE + 60
+
+
+def test_clock_that_is_set_makes_no_process_gone(job: Job) -> None:
+    """The record then looks old until the process writes it again."""
+    run_id = job.launch()
+
+    def write(changed: float) -> None:
+        job.write(AttachRecord(run_id, "agent:handle", EPOCH, changed, simulations={"one": Attachment("attached")}))
+
+    for second in range(0, 40, 10):
+        job.clock.at(second, lambda: write(job.clock.time() - 300.0))
+    job.clock.at(40.0, lambda: job.attach(run_id))
+    assert job.wait(run_id).outputs["verdict"] == "passed"
 
 
 def test_record_that_is_finished_after_the_end_of_the_run_is_awaited(job: Job) -> None:

@@ -50,6 +50,7 @@ class RecordKeeper:
         self.earlier: frozenset[str] = frozenset()  # simulations to which an earlier process was attached when it died
         self._path = path_of(run_id)
         self._is_new = True
+        self._written = clock.now()  # the clock of `changed` may be set meanwhile
         self._lock: object = None
 
     def open(self) -> None:
@@ -91,7 +92,7 @@ class RecordKeeper:
 
     def write_if_due(self) -> None:
         """Write the record if it has changed, or was not written for a while. Raises RunnerError."""
-        if self._is_new or self._clock.time() - self.record.changed >= BEAT:
+        if self._is_new or self._clock.now() - self._written >= BEAT:
             self.write()
 
     def finish(self, problem: str = "") -> None:
@@ -111,7 +112,7 @@ class RecordKeeper:
         """Write the record. Raises RunnerError."""
         self.record = self.record._replace(changed=self._clock.time())
         self._workspace.replace(self._path, as_json(self.record))
-        self._is_new = False
+        self._is_new, self._written = False, self._clock.now()
 
     def _former(self) -> AttachRecord | None:
         """Return the record in the workspace; None if there is none that can be read."""

@@ -29,7 +29,7 @@ LARGEST: Final = 8 * 1024 * 1024  # bytes of a record; 10,000 simulations that a
 LONGEST: Final = 200  # characters of a line in a record
 PAUSE: Final = 2.0  # s between two looks at a record that is not finished
 TAG_PAUSE: Final = 5.0  # s between two looks for the tag, which another job may add when the run is over
-READING: Final = 5.0  # s to read the type of the agent
+READING: Final = 20.0  # s to read the type of the agent, on which the verdict may rest
 
 
 def find_answering(session: Session, trial: Trial, outcome: Outcome) -> Procedure[None]:
@@ -42,7 +42,6 @@ def find_answering(session: Session, trial: Trial, outcome: Outcome) -> Procedur
 
 def desertion(session: Session, run_id: str) -> Callable[[Run], Answering | None]:
     """Return what finds out whether nobody will answer the rest of a run that goes on, and then returns who did."""
-
     watch = _RecordWatch(session, run_id)
 
     def look(run: Run) -> Answering | None:
@@ -104,7 +103,7 @@ def _is_answered_by_job(session: Session, run: Run) -> Procedure[bool]:
         return noted == ANSWERED_BY_JOB
     until = session.times.informing(session.clock.now(), READING)
     try:
-        return (yield from session.client.get_agent_type(run.agent_id, until=until, once=True)) == ANSWERED_BY_JOB
+        return (yield from session.client.get_agent_type(run.agent_id, until=until)) == ANSWERED_BY_JOB
     except CovalError:
         return False
 

@@ -1,0 +1,18 @@
+"""Real processes of `coval-gate attach` against the sandbox's relay: faults, signals, kills, and a second command."""
+
+from __future__ import annotations
+
+import pytest
+
+from campaign.attach_schedules import plan_of, violations
+from selection import some_of
+
+QUICK = (1, 10)  # the command is killed; and beside that, a second one begins
+MORE = range(20)
+
+pytestmark = pytest.mark.untraced  # the processes are others
+
+
+@pytest.mark.parametrize("seed", some_of(MORE, *QUICK))
+def test_each_simulation_is_answered_once_and_the_record_is_true(seed: int) -> None:
+    assert violations(plan_of(seed)) == []
