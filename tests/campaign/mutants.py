@@ -1155,7 +1155,6 @@ MUTANTS: Final = (
     mutant(
         "take a process that lives for gone",
         SetConstant(attachment, "STALE", 5.0),
-        SetConstant(flow_attached, "BEAT", 0.0),
         caught_by="answered_run_is_judged answered_run_has_its_verdict",
         campaign="--attach",
     ),
