@@ -163,7 +163,8 @@ def test_crash_is_an_error_of_the_set_up_however_the_run_ended(test_set: str, jo
     assert error.properties["title"] == "Coval Gate: Run not answered"
     junit = JUnitXml.fromstring(result.junit)
     errors = [case for suite in junit for case in suite for outcome in case.result if LINE in (outcome.message or "")]
-    assert len(errors) == 1
+    # The simulation shows it, too, unless it completed nevertheless.
+    assert len(errors) == (2 if test_set == "allFail1" else 1)
 
 
 @pytest.mark.parametrize("noted", ["SDK_WEBSOCKET", ""])

@@ -18,7 +18,7 @@ from coval_gate.model.run import Completed, Deserted
 from coval_gate.report.wording.answering import warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.model.attachment import AttachRecord
@@ -32,12 +32,26 @@ TAG_PAUSE: Final = 5.0  # s between two looks for the tag, which another job may
 READING: Final = 20.0  # s to read the type of the agent, on which the verdict may rest
 
 
-def find_answering(session: Session, trial: Trial, outcome: Outcome) -> Procedure[None]:
-    """Record who answered the simulations of the trial's run, if that was a job's to do, and warn of what is odd."""
+def find_answering(session: Session, trial: Trial, outcome: Outcome) -> Procedure[Outcome]:
+    """Record who answered the simulations of the trial's run, if that was a job's to do, and warn of what is odd.
+
+    Return the outcome. Where a simulation did not complete because its process crashed, it has the crash as its error:
+    Coval knows only that the agent left.
+    """
     trial.answering = yield from _answering(session, trial, outcome)
-    if trial.answering:
-        for text in warnings(trial.answering):
-            session.warn(text)
+    if not trial.answering:
+        return outcome
+    for text in warnings(trial.answering):
+        session.warn(text)
+    return _with_causes(outcome, trial.answering.causes) if isinstance(outcome, Completed) else outcome
+
+
+def _with_causes(outcome: Completed, causes: Mapping[str, str]) -> Completed:
+    simulations = tuple(
+        one if one.completed else one._replace(error=causes.get(one.id, one.error))
+        for one in outcome.result.simulations
+    )
+    return outcome._replace(result=outcome.result._replace(simulations=simulations))
 
 
 def desertion(session: Session, run_id: str) -> Callable[[Run], Answering | None]:

@@ -51,7 +51,7 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
     """Judge the first run of a leg, and explain the judgement. Raises CovalError, RunnerError."""
     trial = leg.first
     outcome = yield from follow_trial(session, progress, trial, partial(_criteria, progress, leg))
-    yield from find_answering(session, trial, outcome)
+    outcome = yield from find_answering(session, trial, outcome)
     # By now, a run that was launched elsewhere has shown how many legs there are, and its own thresholds.
     criteria, session = _criteria(progress, leg), session._replace(inputs=leg.inputs)
     baseline = yield from _baseline(session, progress, leg, outcome)
@@ -89,7 +89,7 @@ def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Tria
     """Judge a repetition alone. It is compared with the baseline of the first run. Raises CovalError, RunnerError."""
     criteria, first = _criteria(progress, leg), leg.first.judgement
     outcome = yield from follow_trial(session, progress, trial, lambda: criteria)
-    yield from find_answering(session, trial, outcome)
+    outcome = yield from find_answering(session, trial, outcome)
     baseline = first.baseline if first and not leg.inputs.accept else None
     base = (yield from base_beside(leg, trial.repetition)) if isinstance(outcome, Completed) else None
     judging = partial(judge_outcome, outcome, criteria, baseline, None, base, trial.answering)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.model.attachment import ANSWERED, OPEN, Attachment, AttachRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 ANSWERED_BY_JOB: Final = "SDK_WEBSOCKET"  # the type of an agent that a process of the user's answers
 BLAMED_FIRST: Final = ("crashed", "lost", "refused", "missed", "attached", "waiting")
@@ -25,6 +25,7 @@ class Answering(NamedTuple):
     ended, a crash first; None if only a tag says how many there are. `crashed`: how many of them crashed. `problem`:
     why `coval-gate attach` ended before the run did. `is_done`: it ended. `is_gone`: its process left the record
     unfinished. `ended_early`: how many handlers returned before the conversation ended; `quiet`: how many were so.
+    `causes`: what went wrong with those that were not answered, by their ids.
     """
 
     answered: int
@@ -37,6 +38,7 @@ class Answering(NamedTuple):
     is_gone: bool = False
     ended_early: int = 0
     quiet: int = 0
+    causes: Mapping[str, str] = {}
 
     @property
     def goes_on(self) -> bool:
@@ -67,7 +69,14 @@ def answering_of(record: AttachRecord, listed: Collection[str] = (), *, expected
         is_gone=record.is_gone(now),
         ended_early=sum(one.outcome == "ended_early" for one in ones),
         quiet=sum(one.quiet for one in ones),
+        causes={
+            id_: _cause(one) for id_, one in record.simulations.items() if one.outcome not in ANSWERED and one.error
+        },
     )
+
+
+def _cause(one: Attachment) -> str:
+    return f"{one.error} (log: {one.log})" if one.log else one.error
 
 
 def worse(of_record: Answering, of_tag: Answering | None) -> Answering:
@@ -77,7 +86,7 @@ def worse(of_record: Answering, of_tag: Answering | None) -> Answering:
     """
     if of_tag is None or of_tag.total - of_tag.answered <= of_record.total - of_record.answered:
         return of_record
-    return of_tag
+    return of_tag._replace(causes=of_record.causes)
 
 
 def is_deserted(record: AttachRecord, *, expected: int, now: float) -> bool:
