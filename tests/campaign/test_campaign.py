@@ -79,13 +79,14 @@ def test_invariants_hold_for_legs_beside_a_base_and_for_runs_that_are_found(rule
     assert_no_failures(tally)
 
 
-@pytest.mark.parametrize("seeds", [range(8), pytest.param(range(8, 160), marks=pytest.mark.long)])
+@pytest.mark.parametrize("seeds", [range(8), pytest.param(range(8, 108), marks=pytest.mark.long)])
 def test_invariants_hold_for_runs_that_a_process_answers(seeds: range, print_tally: Callable[[object], None]) -> None:
     tally = run_campaign(seeds, jobs=JOBS, rules=ATTACHED)
     print_tally(tally)
     assert_no_failures(tally)
-    for verdict in ("passed", "failed", "error"):
-        assert tally.verdicts[verdict] >= (LEAST if len(seeds) > FIRST else 0), tally.verdicts
+    if len(seeds) > FIRST:
+        assert min(tally.verdicts["passed"], tally.verdicts["error"]) >= LEAST, tally.verdicts
+        assert tally.verdicts["failed"], tally.verdicts
 
 
 @pytest.mark.parametrize("one_of", [20, pytest.param(1, marks=pytest.mark.long)])

@@ -103,7 +103,8 @@ class Result(NamedTuple):
 def environ_of(fake: FakeRelay, directory: Path, **more: str) -> dict[str, str]:
     """Return the environment of a command, with a slim package of the API's client."""
     slim = str(slim_client(directory))
-    return {**fake.environ, "PATH": os.environ["PATH"], "COVAL_API_KEY": KEY, "PYTHONPATH": slim} | more
+    measured = {name: text for name, text in os.environ.items() if name == "COVERAGE_PROCESS_CONFIG"}
+    return {**fake.environ, **measured, "PATH": os.environ["PATH"], "COVAL_API_KEY": KEY, "PYTHONPATH": slim} | more
 
 
 def record_in(directory: Path) -> AttachRecord:
