@@ -22,7 +22,9 @@ from support import TALLY, VirtualClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-GOLDEN = Path(__file__).parent / "golden"
+TESTS = Path(__file__).parent
+GOLDEN = TESTS / "golden"
+IS_ROTATED = pytest.StashKey[bool]()  # whether the order of the folders is a worker's own
 IS_MEASURED = pytest.StashKey[bool]()  # whether the case counts for coverage
 
 # No deadlines: the speed of the machine does not matter. `make test` tries the same examples in every run, so that a
@@ -38,6 +40,20 @@ os.environ["no_proxy"] = "127.0.0.1"
 def pytest_xdist_auto_num_workers() -> int:
     """Let three workers share two cores: many tests wait for a socket or another process now and then."""
     return (os.cpu_count() or 2) * 3 // 2
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let each worker begin in another folder, so that it finds the bytecode that the others have already written.
+
+    In a fresh checkout, all would otherwise compile the same module at the same time.
+    """
+    worker = getattr(config, "workerinput", None)
+    if worker is not None and config.args == config.getini("testpaths"):
+        folders = {path.parent for path in TESTS.glob("*/test_*.py")}
+        largest = sorted(folders, key=lambda folder: (-len([*folder.glob("test_*.py")]), folder))
+        first = int(worker["workerid"].removeprefix("gw")) % len(largest)
+        config.args = [str(folder) for folder in (*largest[first:], *largest[:first])]
+        config.stash[IS_ROTATED] = True
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,6 +81,13 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
             pytest.fail("\n".join([hint, *lines]), pytrace=False)
 
     return compare
+
+
+@pytest.hookimpl(tryfirst=True, specname="pytest_collection_modifyitems")
+def pytest_order_items(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put all items into the order that all workers have."""
+    if config.stash.get(IS_ROTATED, False):
+        items.sort(key=lambda item: item.nodeid.partition("::")[0])
 
 
 @pytest.hookimpl(trylast=True)  # after the cases that are not selected are gone

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -143,10 +144,14 @@ def _shift(mutation: str | None) -> float:
 def _values(scenario: Scenario, metric_ids: Sequence[str], case: str, shift: float, random: Random) -> dict[str, Value]:
     values = {}
     for metric_id in metric_ids:
-        difficulty = rng("difficulty", case, metric_id).gauss()
-        luck = CASE_SHARE * difficulty + CHANCE_SHARE * random.gauss() + shift
+        luck = CASE_SHARE * _difficulty(case, metric_id) + CHANCE_SHARE * random.gauss() + shift
         values[metric_id] = scenario.values.get(metric_id, OTHER_METRIC).at(luck, random)
     return values
+
+
+@lru_cache(10_000)
+def _difficulty(case: str, metric_id: str) -> float:
+    return rng("difficulty", case, metric_id).gauss()
 
 
 def end_of_run(scenario: Scenario, queue: float, simulations: Sequence[PlannedSimulation]) -> float:

@@ -39,7 +39,7 @@ GIVEN = {
     "thresholds": "Latency: avg <= baseline * 1.1",
     "confidence": "95%",
 }
-STEADY = replace(BY_NAME["unchanged"], before=None)
+STEADY = replace(BY_NAME["unchanged"], before=None, queue=1.0, conversation=(0.1, 0.2))  # takes few polls
 SLOW, USUAL = 1.5, 1.0
 WAITS = (
     "it is better than its baseline by more than the margin, which in a single run may be chance. The next run that "

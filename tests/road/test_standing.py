@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,7 +55,7 @@ class Nights:
         """Run the step of one night, and wait for so many `days`."""
         self._count += 1
         days = given.pop("days", 1.0)
-        self.world.scenario = BY_NAME[scenario]
+        self.world.scenario = replace(BY_NAME[scenario], queue=1.0, conversation=(0.1, 0.2))  # takes few polls
         env = {"GITHUB_RUN_ID": str(1000 + self._count)} | ON_MAIN | given.pop("env", {})
         event = given.pop("event", PUSH)
         result, _ = self._run_step(*faults, world=self.world, event=event, env=env, **COMPARED | given)
@@ -194,7 +195,7 @@ def test_post_step_adds_the_mark_that_a_killed_step_owed(nights: Nights, clock: 
 @pytest.mark.parametrize(("cancels", "told"), [("false", 1), ("true", 0)])
 def test_run_that_goes_on_unjudged_is_told(cancels: str, told: int, nights: Nights) -> None:
     nights.night("passing")
-    result = nights.night("failing", max_wait_time="20", cancel_on_timeout=cancels)
+    result = nights.night("failing", max_wait_time="2", cancel_on_timeout=cancels)
     warnings = [
         annotation for annotation in result.annotations("warning") if "it may become a baseline" in annotation.data
     ]
