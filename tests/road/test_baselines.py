@@ -712,29 +712,24 @@ def test_named_run_that_the_gate_failed_is_compared_with_a_warning(past: Past, r
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
-    [
-        ("tag:nightli", "has the tag nightli, so there is nothing to compare this run with yet; did you mean nightly?"),
-        (
-            "branch:mian",
-            "is from the branch mian, so there is nothing to compare this run with yet; did you mean main?",
-        ),
-        (
-            "tag:zebra",
-            "has the tag zebra, so there is nothing to compare this run with yet; tags that runs have: nightly.",
-        ),
-    ],
+    ("source", "quirks"),
+    crossed(["tag:nightli", "branch:mian", "tag:zebra"], [{}, {"refuse_tag_filter": True}, {"blind_tag_filter": True}]),
 )
-@pytest.mark.parametrize("quirks", [{}, {"refuse_tag_filter": True}, {"blind_tag_filter": True}], ids=str)
 def test_name_that_no_run_has_is_a_warning_before_the_launch(
-    source: str, told: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
+    source: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
 ) -> None:
+    told = {
+        "tag:nightli": "has the tag nightli, so there is nothing to compare this run with yet; did you mean nightly?",
+        "branch:mian": "is from the branch mian, so there is nothing to compare this run with yet; did you mean main?",
+        "tag:zebra": "has the tag zebra, so there is nothing to compare this run with yet; "
+        "tags that runs have: nightly.",
+    }
     past = Past(run_step, clock, **quirks)
     past.launch(tags="nightly")
     past.launch(tags="nightlz", pull_request=True)
     result, server = run_step(world=past.world, baseline=source, thresholds=COMPARED, bare=True)
     (warning,) = [annotation for annotation in result.annotations("warning") if "No earlier run" in annotation.data]
-    assert warning.data == f"No earlier run of this agent, persona and test set {told}"
+    assert warning.data == f"No earlier run of this agent, persona and test set {told[source]}"
     assert len(past.world.runs) == 3
     before = [request.method for request in server.requests_seen].index("POST")
     assert any(request.path == "/v1/runs" for request in server.requests_seen[:before])

@@ -437,8 +437,7 @@ def test_killed_process_leaves_no_check_run_in_progress(hangs: str, tmp_path: Pa
     assert KEY not in log.replace(f"::add-mask::{KEY}", "")
 
 
-@pytest.mark.parametrize("mode", ["run", "launch"])
-@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize(("lost", "mode"), crossed([False, True], ["run", "launch"]))
 def test_check_run_of_replaced_run_is_that_of_the_new_one(
     lost: bool, mode: str, run_step: RunStep, clock: VirtualClock
 ) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from coval_gate.judge.confidence import FEWEST_CASES
 from coval_gate.judge.planning import cases_to_pass, chances, fewest_misses, most_misses, needed, noticeable
+from selection import some_of
 
 
 @pytest.mark.parametrize(
@@ -52,12 +53,11 @@ def test_cases_that_a_good_agent_needs_to_pass(truth: float, cases: int) -> None
     assert cases_to_pass(0.9, truth, 0.95) == cases
 
 
-@pytest.mark.parametrize(
-    "share", [pytest.param(0.5, marks=pytest.mark.long), pytest.param(0.8, marks=pytest.mark.long), 0.9]
-)
-@pytest.mark.parametrize(("better", "power"), [(0.3, 0.8), (0.5, 0.5), (0.5, 0.9), (0.9, 0.8)])
-def test_more_cases_than_needed_do_as_well(share: float, better: float, power: float) -> None:
+@pytest.mark.parametrize("share", some_of([0.5, 0.8, 0.9], 0.9))
+@pytest.mark.parametrize("gain", some_of([(0.3, 0.8), (0.5, 0.5), (0.5, 0.9), (0.9, 0.8)], (0.5, 0.9), (0.9, 0.8)))
+def test_more_cases_than_needed_do_as_well(share: float, gain: tuple[float, float]) -> None:
     """The chance to pass rises in teeth: it falls with each case that allows for no further miss."""
+    better, power = gain
     truth = share + better * (1 - share)
     cases = cases_to_pass(share, truth, 0.95, power=power)
     assert cases is not None

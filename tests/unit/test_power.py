@@ -45,7 +45,7 @@ def test_rates_take_as_many_test_cases_as_runs_that_are_drawn_show() -> None:
 @pytest.mark.parametrize(
     ("threshold", "agents"),
     [
-        ("Resolved: rate(YES) >= baseline - 5pp", Agents(0.95, 0.6, 0.3)),
+        pytest.param("Resolved: rate(YES) >= baseline - 5pp", Agents(0.95, 0.6, 0.3), marks=pytest.mark.long),
         ("Latency: avg <= baseline * 1.1", Agents(1.0, 1.3, 0.3, spread=0.533)),
     ],
 )
