@@ -40,7 +40,7 @@ def test_passing_run_writes_runner_files(step: Step, sandbox: Sandbox) -> None:
     assert result.outputs.keys() == OUTPUTS.keys()
     assert result.outputs["verdict"] == "passed"
     assert result.outputs["run_id"] == sandbox.run["run_id"]
-    assert result.state == {"legs": "[]"}, "nothing is left to do"
+    assert result.state == {"legs": "[]", "mode": "run"}, "nothing is left to do"
     assert result.summary.startswith("### ✅ Passed: Coval evaluation")
     assert result.annotations("error") == []
 
@@ -164,3 +164,4 @@ def test_image_has_the_command(image: str, sandbox: Sandbox) -> None:
     assert (misused.returncode, misused.stdout) == (2, "")
     assert "did you mean --threshold?" in misused.stderr
     assert "pip install 'coval-gate[demo]'" in command("demo").stderr
+    assert "pip install 'coval-gate[attach]'" in command("attach", "agent:answer", "--run", "run1").stdout

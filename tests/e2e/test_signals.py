@@ -381,6 +381,6 @@ def test_signal_ends_step_and_cancels_run(
     assert found.status in moment.statuses, result.log
     assert post.exit_code == 0
     assert bool(post.log) == moment.post_step_cancels, post.log
-    left = {"legs": "[]"} if moment.post_step_cancels else {}  # nothing is left
+    left = {"legs": "[]", "mode": "run"} if moment.post_step_cancels else {}  # nothing is left
     assert (post.outputs, post.state, post.summary) == ({}, left, "")
     assert found.leaks == []

@@ -127,6 +127,9 @@ def _init(runtime: Runtime, options: Namespace) -> int:
 
 
 def _attach(runtime: Runtime, options: Namespace) -> int:
+    if find_spec("coval_gate.attach") is None:
+        _say(runtime.stdout, _needs("attach", "Coval's Agent SDK, where your agent runs"))
+        return USAGE_ERROR
     from coval_gate.attach.command import Options, attach
 
     try:
@@ -197,10 +200,15 @@ def _asker(environ: Mapping[str, str]) -> Callable[[str, Sequence[str]], str] | 
     return ask
 
 
+def _needs(command: str, what: str) -> str:
+    """Return the message of a command that only an extra of the package brings: the image has none."""
+    return f"{PROGRAM}: {command} needs {what}; install it with: pip install '{PROGRAM}[{command}]'\n"
+
+
 def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
-    """Show the step against the sandbox, which only an extra of the package brings: the image has none."""
+    """Show the step against the sandbox."""
     if not all(map(find_spec, ("coval_demo", "uvicorn"))):
-        _say(stderr, f"{PROGRAM}: demo needs a local sandbox; install it with: pip install '{PROGRAM}[demo]'\n")
+        _say(stderr, _needs("demo", "a local sandbox"))
         return USAGE_ERROR
     code: int = import_module("coval_demo").main(arguments)
     return code
