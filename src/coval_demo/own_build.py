@@ -53,7 +53,7 @@ def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authorit
         shutil.copy(next(path for path in AGENTS if path.exists()) / name, runner.workspace)
     launch = {name: text for name, text in inputs.items() if name not in (*judging, WAITING)}
     code = run_step(runner, launch | {"mode": "launch"})
-    run_id = runner.outputs.get("run_id", "")
+    run_id, runs = runner.outputs.get("run_id", ""), runner.outputs.get("run_ids", "")  # a base has a run, too
     if code or not run_id:
         return code or 1
     module = files[0].removesuffix(".py")
@@ -68,4 +68,4 @@ def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authorit
     print(f"exit code {attached.returncode}")
     print(f"\n{BOLD}━━ 3. mode: wait{PLAIN}\n")
     judge = {name: text for name, text in inputs.items() if name in (*judging, *BOTH, WAITING)}
-    return run_step(LocalRunner(directory), judge | {"mode": "wait", "run_id": run_id})
+    return run_step(LocalRunner(directory), judge | {"mode": "wait", "run_id": runs})
