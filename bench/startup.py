@@ -101,9 +101,12 @@ def to_wire(server: socket.socket, program: str | tuple[str, ...], environ: dict
     arguments = (program,) if isinstance(program, str) else program
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-I", "-u", "-B", *arguments], env=environ, stdout=subprocess.DEVNULL)
-    connection, _ = server.accept()
+    connection, received = accepted(server)
+    while received.startswith(b"GET "):  # mode launch first looks the agent's type up
+        connection.sendall(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        connection.close()
+        connection, received = accepted(server)
     with connection:
-        received = b""
         while b'"test_set_id"' not in received:
             received += connection.recv(65536)
         elapsed = time.perf_counter() - began
@@ -114,6 +117,12 @@ def to_wire(server: socket.socket, program: str | tuple[str, ...], environ: dict
     if exit_code(process, server):
         raise RuntimeError(f"{program} failed")
     return elapsed
+
+
+def accepted(server: socket.socket) -> tuple[socket.socket, bytes]:
+    """Return the next connection, and what arrives first."""
+    connection, _ = server.accept()
+    return connection, connection.recv(65536)
 
 
 def exit_code(process: subprocess.Popen[bytes], server: socket.socket) -> int:
