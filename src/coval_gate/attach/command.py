@@ -287,7 +287,7 @@ def _tag(session: Session, run_id: str, tag: str) -> Procedure[None]:
 
 
 def _end(workers: Iterable[WorkerProcess], limits: Limits) -> Procedure[None]:
-    """End the worker and all of its processes. Whoever calls this kills what does not obey."""
+    """Ask the worker to end all of its processes, and wait a while. The caller kills those that remain."""
     for worker in workers:
         worker.stop()
         waited = 0.0
