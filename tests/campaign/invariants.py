@@ -499,8 +499,7 @@ def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
     """A step does not end in a timeout or for want of a response, if a poll at the deadline shows that its run is over.
 
     Polls that cancel the run count, too, if they are sent by max_wait_time and answered soon enough: what they show, a
-    last poll would have shown. After another limit, they may be sent long after that poll. A poll that took long is the
-    last if another one that takes as long would come too late.
+    last poll would have shown. After another limit, they may be sent long after that poll.
     """
     for result in main_results(history):
         path, record = f"/runs/{result.run_id}", history.runs.get(result.run_id)
@@ -521,8 +520,7 @@ def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
             and poll.ended_at <= deadline + LAST_POLL_TIME
             and poll.answered
             and poll.status == HTTPStatus.OK
-            and not (before and _leaves_no_time(before, deadline))
-            for before, poll in zip((None, *polls), polls, strict=False)
+            for poll in polls
         )
         last = [poll for poll in polls if poll.sent_at > deadline - CLOSE]
         last_failed = any(last_poll.fault for last_poll in last)
@@ -530,12 +528,6 @@ def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
             yield f"{_name(result)} gave up without a poll at the deadline"
         if over and not (collected or last_failed) and (unanswered or timed_out):
             yield f"{_name(result)} has the verdict {result.verdict}, but a poll has shown that its run was over"
-
-
-def _leaves_no_time(poll: SentRequest, deadline: float) -> bool:
-    """Return whether a poll was so slow that the response to another one is expected only after the deadline."""
-    took = poll.ended_at - poll.sent_at
-    return poll.answered and took > LAST_POLL_TIME and poll.ended_at + took >= deadline
 
 
 def reason_matches_verdict(history: History) -> Iterator[str]:

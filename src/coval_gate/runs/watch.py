@@ -143,6 +143,7 @@ def watch(
     history: list[Observation] = []
     failing = deserted = 0  # polls in a row that show a run to abort, or to give up; one may be damaged
     run: Run | None = None
+    was_last = False  # the poll was sent as late as Coval usually allows
     while True:
         run = yield from _poll(session, run_id, limit=passes_at, last=run, progress=progress)
         now = clock.now()
@@ -159,10 +160,12 @@ def watch(
         if failing > 1 and run.progress:
             return Aborted(run=run, failed=run.progress.failed)
         limit, passes_at = patience.next_limit(run, now)
-        if now + client.lead >= passes_at:
+        # One slow response must not end the wait early: there is time for a last poll, which the limit cuts off.
+        if now >= passes_at or (was_last and now + client.lead >= passes_at):
             return TimedOut(run=run, limit=limit)
         last_poll = max(passes_at - LEAD * client.lead, now)
         pause = next_pause(history, longest=LOOK_AGAIN if deserted else longest, runs=session.legs)
+        was_last = pause >= last_poll - now
         yield Wait(min(pause, last_poll - now))
 
 
