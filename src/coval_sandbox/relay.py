@@ -33,7 +33,7 @@ READY: Final = {
     "type": "session_ready",
     "audio": {"encoding": "pcm_s16le", "sample_rate_hz": 16_000, "channels": 1},
 }
-LATE_ACKNOWLEDGEMENT: Final = 2.0  # s; how long the relay waits for the last acknowledgement
+PATIENCE: Final = 2.0  # s; how long the caller waits at the end until all was acknowledged, and anything answered
 LOOKING: Final = 0.1  # s between two looks at whether the run goes on
 GOING_AWAY, INTERNAL_ERROR, NORMAL = 1001, 1011, 1000
 CLEAN: Final = frozenset({NORMAL, GOING_AWAY})  # close codes after which a conversation may still be complete
@@ -183,7 +183,7 @@ class _Conversation:
                 self._listener.hear(message, self._clock() - self._began)
             else:
                 self._acknowledged = _acknowledged(message)
-                self._progress.set()
+            self._progress.set()
 
     async def _speak(self) -> None:
         await self._control(READY)
@@ -201,7 +201,7 @@ class _Conversation:
             await self._wait_for_end_of_run()
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._all_heard(), LATE_ACKNOWLEDGEMENT)
+            await asyncio.wait_for(self._answered(), PATIENCE)
         self._end(None)
         if self._action is None:
             await self._farewell({"type": "session_end"}, NORMAL)
@@ -241,8 +241,9 @@ class _Conversation:
             await asyncio.sleep(LOOKING)
         await self._connection.close(GOING_AWAY)
 
-    async def _all_heard(self) -> None:
-        while self._acknowledged < self._frames * FRAME_BYTES:
+    async def _answered(self) -> None:
+        """Wait until the agent has acknowledged all audio, and has sent some: a busy machine may do both late."""
+        while self._acknowledged < self._frames * FRAME_BYTES or not self._listener.has_heard:
             self._progress.clear()
             await self._progress.wait()
 

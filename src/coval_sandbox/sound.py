@@ -109,6 +109,11 @@ class Listener:
         self._sounding = self._toned = 0
         self._delay: float | None = None
 
+    @property
+    def has_heard(self) -> bool:
+        """Whether any audio arrived, even silence."""
+        return self._bytes > 0
+
     def hear(self, audio: bytes, at: float) -> None:
         """Hear audio that arrived `at` seconds after the call's start. Raises ValueError unless it is PCM16."""
         if len(audio) % 2:
