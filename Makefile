@@ -75,7 +75,7 @@ fuzz: setup  ## search at random: properties, then damaged responses, which may 
 mutants: setup  ## show that the campaign catches deliberate mistakes in the code
 	@$(BIN)/python tests/campaign/mutants.py
 
-bench: setup  ## measure what README claims
+bench: setup  ## measure the figures in docs/figures.md
 	@$(BIN)/python -m bench
 
 statistics: setup  ## measure how often verdicts with a confidence are wrong, and what they notice (half an hour)

@@ -1,1 +1,1 @@
-"""Measurements of README's claims."""
+"""Measurements of the figures in docs/figures.md."""

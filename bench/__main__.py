@@ -1,4 +1,4 @@
-"""Measures every figure in README next to its yardstick. Fails if a claim does not hold."""
+"""Measures every figure in docs/figures.md next to its yardstick. Fails if a claim does not hold."""
 
 from __future__ import annotations
 

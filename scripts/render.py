@@ -1,4 +1,4 @@
-"""Generates files from the code: inputs in action.yml and GitLab's component, tables in README and docs/, and schemas.
+"""Generates from the code: inputs in action.yml and GitLab's component, README's example, tables in docs/, and schemas.
 
 render.py           write
 render.py --check   write nothing; fail if something is out of date
@@ -103,7 +103,7 @@ def component_declarations() -> list[Input]:
     return [declaration for declaration in declared() if declaration.name not in NOT_FOR_GITLAB]
 
 
-def readme_inputs() -> str:
+def inputs_tables() -> str:
     """Return a table for each group of inputs."""
     tables = []
     for group, members in itertools.groupby(declared(), key=lambda declaration: declaration.group):
@@ -119,7 +119,7 @@ def readme_inputs() -> str:
     return "\n\n".join(tables)
 
 
-def readme_outputs() -> str:
+def outputs_table() -> str:
     """Return the table of outputs."""
     return "\n".join(["| output | |", "|---|---|", *(f"| `{name}` | {about} |" for name, about in OUTPUTS.items())])
 
@@ -232,7 +232,7 @@ def described(declaration: Input) -> str:
 
 
 def default(declaration: Input) -> str:
-    """Return an input's default as README shows it."""
+    """Return an input's default as the table shows it."""
     return f"`{declaration.default}`" if declaration.default else ""
 
 
@@ -263,28 +263,35 @@ def fill(text: str, name: str, content: str, comment: tuple[str, str]) -> str:
     return filled
 
 
+def pages() -> dict[str, dict[str, str]]:
+    """Return the generated blocks of each page by their names."""
+    statistics = {"conversations": conversations(), "noticeable": smallest_changes(), "comparable": comparable()}
+    return {
+        "README.md": {"example": readme_example()},
+        "docs/inputs.md": {"inputs": inputs_tables()},
+        "docs/outputs.md": {"outputs": outputs_table()},
+        "docs/statistics.md": statistics,
+    }
+
+
+def filled(page: Path, blocks: dict[str, str]) -> str:
+    """Return a page with its generated blocks."""
+    text = page.read_text(encoding="utf-8")
+    for name, content in blocks.items():
+        text = fill(text, name, f"\n{content}\n", ("<!--", " -->"))
+    return text
+
+
 def rendered() -> dict[Path, str]:
     """Return the expected text of every generated file."""
-    action, readme, statistics = ROOT / "action.yml", ROOT / "README.md", ROOT / "docs" / "statistics.md"
-    yaml, markdown = ("#", ""), ("<!--", " -->")
+    action, yaml = ROOT / "action.yml", ("#", "")
     action_text = fill(action.read_text(encoding="utf-8"), "inputs", action_inputs(), yaml)
-    readme_text = readme.read_text(encoding="utf-8")
-    for name, content in (("example", readme_example()), ("inputs", readme_inputs()), ("outputs", readme_outputs())):
-        readme_text = fill(readme_text, name, f"\n{content}\n", markdown)
-    statistics_text = statistics.read_text(encoding="utf-8")
-    for name, content in (
-        ("conversations", conversations()),
-        ("noticeable", smallest_changes()),
-        ("comparable", comparable()),
-    ):
-        statistics_text = fill(statistics_text, name, f"\n{content}\n", markdown)
     component = ROOT / "templates" / "run.yml"
     component_text = fill(component.read_text(encoding="utf-8"), "inputs", component_inputs(), yaml)
     return {
         component: fill(component_text, "variables", component_variables(), yaml),
         action: fill(action_text, "outputs", action_outputs(), yaml),
-        readme: readme_text,
-        statistics: statistics_text,
+        **{ROOT / page: filled(ROOT / page, blocks) for page, blocks in pages().items()},
         ROOT / "docs" / "report.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
         ROOT / "docs" / "suite.schema.json": json.dumps(suite_schema(), indent=2, ensure_ascii=False) + "\n",
     }

@@ -234,7 +234,7 @@ examples:
   make demo INPUTS=list
 
 In INPUTS, a value ends before the next input name and =, so it may contain spaces. If INPUTS begins with -, it
-is split as a shell would. README lists the inputs.
+is split as a shell would. docs/inputs.md lists the inputs.
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

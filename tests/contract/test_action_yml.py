@@ -1,4 +1,4 @@
-"""action.yml, README and the code agree."""
+"""action.yml, docs/ and the code agree."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def action() -> dict[str, Any]:
     return loaded
 
 
-@pytest.fixture(scope="module")
-def readme() -> str:
-    return (ROOT / "README.md").read_text(encoding="utf-8")
+def page(name: str) -> str:
+    """Return a page of docs/."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
 def test_action_yml_has_all_inputs_with_defaults_and_descriptions(action: dict[str, Any]) -> None:
@@ -48,16 +48,17 @@ def test_input_names_are_valid_in_shell_variables(action: dict[str, Any]) -> Non
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in action["inputs"])
 
 
-def test_readme_has_all_inputs_and_outputs(readme: str) -> None:
+def test_docs_have_all_inputs_and_outputs() -> None:
+    inputs, outputs = page("inputs.md"), page("outputs.md")
     for declaration in declared():
         default = f"`{declaration.default}`" if declaration.default else ""
-        assert f"| `{declaration.name}` | {declaration.field.name} | {default} | {declaration.description}" in readme
+        assert f"| `{declaration.name}` | {declaration.field.name} | {default} | {declaration.description}" in inputs
     for name, about in OUTPUTS.items():
-        assert f"| `{name}` | {about} |" in readme
+        assert f"| `{name}` | {about} |" in outputs
 
 
-def test_readme_thresholds_pass_good_agent_and_fail_bad_agent(readme: str, tmp_path: Path, clock: VirtualClock) -> None:
-    table = readme.partition("<!-- begin thresholds -->")[2].partition("<!-- end thresholds -->")[0]
+def test_shown_thresholds_pass_good_agent_and_fail_bad_agent(tmp_path: Path, clock: VirtualClock) -> None:
+    table = page("thresholds.md").partition("<!-- begin thresholds -->")[2].partition("<!-- end thresholds -->")[0]
     thresholds = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
     assert len(thresholds) >= 8
     with Server(World(clock.time)) as server:
@@ -107,7 +108,8 @@ def test_container_is_built_from_dockerfile_without_arguments(action: dict[str, 
     }
 
 
-def test_changelog_and_readme_name_current_version(readme: str) -> None:
+def test_changelog_and_readme_name_current_version() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## \[?{re.escape(__version__)}\b", changelog, re.MULTILINE)
     assert f"coval-gate@v{__version__}" in readme

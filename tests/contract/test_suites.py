@@ -1,4 +1,4 @@
-"""The suites that README, docs/, the demo and the tests show are suites for the step and for the published schema."""
+"""The suites that docs/, the demo and the tests show are suites for the step and for the published schema."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ SCHEMA: dict[str, Any] = json.loads((ROOT / "docs" / "suite.schema.json").read_t
 def samples() -> dict[str, str]:
     """Return every suite that the pages and the demo show."""
     found = {"demo": coval_demo.SUITE}
-    for page in ("README.md", "docs/suites.md"):
-        blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
-        (found[page],) = [block for block in blocks if re.search("^legs:", block, re.MULTILINE)]
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "suites.md").read_text(encoding="utf-8"), re.DOTALL)
+    (found["suites.md"],) = [block for block in blocks if re.search("^legs:", block, re.MULTILINE)]
     return found
 
 
@@ -37,10 +36,6 @@ def test_sample_is_a_suite(name: str) -> None:
     suite = read_suite(text.encode(), inputs)
     assert (suite.problems, len(suite.legs) > 1) == ((), True)
     Draft202012Validator(SCHEMA).validate(YAML(typ="safe").load(text))
-
-
-def test_sample_in_readme_is_short() -> None:
-    assert len(samples()["README.md"].splitlines()) <= 12
 
 
 def test_schema_has_every_input_of_a_leg_with_its_description() -> None:

@@ -40,7 +40,7 @@ NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Field(NamedTuple, Generic[T]):
-    """The type of an input: `name` as in README, `empty` the value of an unset input, `parse` the parser.
+    """The type of an input: `name` as in docs/inputs.md, `empty` the value of an unset input, `parse` the parser.
 
     `write` is the inverse of `parse`; None if values are written the usual way for their type.
     """

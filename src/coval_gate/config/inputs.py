@@ -1,6 +1,6 @@
 """The step's inputs: the only place that states an input's name, type, default and description.
 
-`action.yml` and README's tables are rendered from `Inputs`.
+`action.yml` and docs/inputs.md are rendered from `Inputs`.
 """
 
 from __future__ import annotations
@@ -565,7 +565,7 @@ def ids_of(inputs: Inputs) -> dict[str, str]:
 
 
 def declared() -> Iterator[Input]:
-    """Yield every input, in the order in which README and action.yml list them."""
+    """Yield every input, in the order in which docs/inputs.md and action.yml list them."""
     for name, declaration in Inputs._field_defaults.items():
         yield Input(name, *declaration)
 

@@ -32,7 +32,7 @@ MOST_TESTED: Final = 3  # different agents in a line
 MOST_COMPARED: Final = 50  # runs on the page that compares them
 USUAL_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 NAMED: Final = {"test_set_id": "test set", "persona_id": "persona"}  # in a heading
-IMAGE: Final = "coval-gate"  # as README builds it
+IMAGE: Final = "coval-gate"  # as docs/where-it-runs.md builds it
 LONGEST_COMMAND: Final = 2_000  # characters
 UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
     "sub_sample_size": "0",
@@ -217,7 +217,7 @@ def workflow_lines(report: Report, leg: LegReport, ids: Iterable[str]) -> list[s
 
 
 def docker_command(report: Report, leg: LegReport, ids: Iterable[str]) -> str:
-    """Return a command that repeats the test cases with README's image.
+    """Return a command that repeats the test cases with the image of docs/where-it-runs.md.
 
     Empty where an input is unknown, may contain a secret, or makes the command too long to be read.
     """

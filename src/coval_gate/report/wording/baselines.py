@@ -29,7 +29,7 @@ OTHER_PERSONA: Final = "it used another persona, or another version of it"
 OTHER_PERSONA_TEXT: Final = "another persona"
 OTHER_METRIC_TEXT: Final = "another version of the metric"
 RUNS_SHOWN: Final = 3
-# What to do where a baseline is in the way. The README says how a workflow gets the input.
+# What to do where a baseline is in the way. docs/baselines.md says how a workflow gets the input.
 START_OVER: Final = "run the workflow manually with accept: true to start over"
 FIX_OR_ACCEPT: Final = (
     "Fix the agent, or accept the change: run the workflow manually with accept: true. Later runs are then compared "
