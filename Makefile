@@ -5,15 +5,16 @@ BIN    := $(VENV)/bin
 LOCK   := requirements/dev.txt
 PYTEST_ARGS ?=
 
-# The text of INPUTS goes to the demo as it is: neither make nor a shell may read anything in it.
+# The text of INPUTS goes to the demo and to the planner as it is: neither make nor a shell may read anything in it.
 unexport INPUTS
 # Python compiles each module once, and not in each of the processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8765
 SPEED ?= 15
 OPTIONS ?=
+SHORT ?=
 
-.PHONY: help setup hooks demo sandbox test coverage long browser check format render picture lock bench statistics campaign fuzz mutants e2e clean
+.PHONY: help setup hooks demo sandbox test coverage long browser check format render picture docs lock bench statistics campaign fuzz mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -21,19 +22,17 @@ setup: $(VENV)/.installed  ## create .venv with everything that the other target
 
 $(VENV)/.installed: $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Coval Gate needs Python 3.11 or newer: make PYTHON=python3.13 setup")'
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps --requirement $(LOCK)
-	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@scripts/setup $(PYTHON) $(VENV) $(LOCK)
 	@touch $@
 
 hooks: setup  ## have git run the checks that concern a commit's files before each commit
 	$(BIN)/pre-commit install
 
 demo: export DEMO_INPUTS = $(value INPUTS)
-demo: setup  ## run the action against the local sandbox; INPUTS=--help tells how to try other inputs
-	@$(BIN)/python -m coval_demo
+demo: setup  ## run the action against the local sandbox; SHORT=1 shows less, INPUTS=--help tells how to try other inputs
+	@$(BIN)/python -m coval_demo $(if $(SHORT),--short)
 
-sandbox: setup  ## serve the local sandbox until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
+sandbox: setup  ## serve the local sandbox and a small GitHub until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
 	@$(BIN)/python -m coval_sandbox --history --relay --relay-ca $(VENV)/sandbox-ca.pem --port $(PORT) --speed $(SPEED) $(OPTIONS)
 
 test: setup  ## run the tests that need neither Docker nor Chromium
@@ -81,8 +80,12 @@ bench: setup  ## measure the figures in docs/figures.md
 statistics: setup  ## measure how often verdicts with a confidence are wrong, and what they notice (half an hour)
 	@$(BIN)/python -m bench.noise
 
+docs: setup  ## build the site into site/, with the report of a run against the sandbox, and check its links
+	$(BIN)/python scripts/site.py
+	$(BIN)/zensical build --clean --strict
+
 lock: setup  ## resolve the dependencies anew
 	BIN=$(BIN) scripts/lock
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) build site .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

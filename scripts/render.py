@@ -112,9 +112,9 @@ def inputs_tables() -> str:
             f"{exception(member.modes, MODES[group])} |"
             for member in members
         ]
-        where = "" if MODES[group] == ALL_MODES else f" (modes: {listed(MODES[group])})"
+        where = [] if MODES[group] == ALL_MODES else [f"Modes: {listed(MODES[group])}.", ""]
         tables.append(
-            "\n".join([f"**{group}**{where}", "", "| input | type | default | |", "|---|---|---|---|", *rows])
+            "\n".join([f"## {group}", "", *where, "| input | type | default | |", "|---|---|---|---|", *rows])
         )
     return "\n\n".join(tables)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,12 +19,16 @@ from typing import TYPE_CHECKING
 from coval_gate.config.inputs import declared
 from coval_sandbox import guide
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID
+from coval_sandbox.github import API as GITHUB_API
+from coval_sandbox.github import BASE as GITHUB_PAGE
+from coval_sandbox.github import TOKEN
 from coval_sandbox.history import TAG
+from coval_sandbox.http import BASE as API_BASE
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_log, shown_lines
 from coval_sandbox.world import DEFAULT_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 PROGRAM = "coval-gate demo"
 ACTION = Path(__file__).resolve().parents[2] / "entrypoint.py"  # in a checkout
@@ -32,6 +37,8 @@ WIDTH = 90  # characters of an output's value
 ENTRIES = "DEMO_INPUTS"  # the variable in which `make demo` passes INPUTS
 ENTRY = re.compile(r"(?:^|(?<=\s))(\w+)=(?!=)")  # the start of an entry; `==` is an operator of thresholds
 REPORTS = {"html_path": "report.html", "digest_path": "digest.md"}  # the files to write, by input
+ON_GITHUB = ("comment", "commit_status", "check_run")  # inputs that ask for something in the pull request
+PULL_REQUEST_PAGE = "pull-request.html"
 INPUTS = {
     "api_key": DEFAULT_KEY,
     "agent_id": AGENT_ID,
@@ -89,9 +96,12 @@ STEPS = {  # by name: what it shows, and its inputs
     ),
 }
 PUSH = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}  # may promote
+PAGES = "comment=always commit_status=Voice check_run=Voice gate"
 EXAMPLE = "test_set_id=someFail max_failed_simulations=50% thresholds=Latency: p(95) < 0.5"
 REGRESSION = f"test_set_id=regress1 baseline=tag:{TAG} thresholds=Latency: avg <= baseline * 1.1"
-BOLD, RED, YELLOW, BLUE, DIM, PLAIN = (f"\x1b[{code}m" if sys.stdout.isatty() else "" for code in (1, 31, 33, 34, 2, 0))
+BOLD, RED, GREEN, YELLOW, BLUE, DIM, PLAIN = (
+    f"\x1b[{code}m" if sys.stdout.isatty() else "" for code in (1, 31, 32, 33, 34, 2, 0)
+)
 STYLES = {"group": f"{BOLD}▾ ", "error": f"{RED}Error: ", "warning": f"{YELLOW}Warning: ", "notice": f"{BLUE}Notice: "}
 
 
@@ -134,8 +144,11 @@ def unknown(name: str, names: Collection[str]) -> ValueError:
 
 
 @contextmanager
-def sandbox(options: Sequence[str]) -> Iterator[str]:
-    """Start a sandbox in a separate process; yield the URL of its API."""
+def sandbox(options: Sequence[str], running: str = "") -> Iterator[str]:
+    """Start a sandbox in a separate process, unless one is `running` at a URL; yield the URL of its API."""
+    if running:
+        yield running
+        return
     command = [sys.executable, "-m", "coval_sandbox", "--quiet", "--history", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -149,7 +162,7 @@ def sandbox(options: Sequence[str]) -> Iterator[str]:
             process.terminate()
 
 
-def run(overrides: dict[str, str], url: str) -> int:
+def run(overrides: dict[str, str], url: str, *, short: bool = False) -> int:
     """Run the action with these inputs instead of the demo's, and return its exit code."""
     with tempfile.TemporaryDirectory() as directory:
         runner = LocalRunner(Path(directory), {} if overrides.get("promote") else PULL_REQUEST)
@@ -157,39 +170,61 @@ def run(overrides: dict[str, str], url: str) -> int:
             path = runner.workspace / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        return run_step(runner, INPUTS | {"api_base_url": url} | overrides)
+        return run_step(runner, INPUTS | {"api_base_url": url} | overrides, short=short)
 
 
-def run_step(runner: LocalRunner, given: dict[str, str]) -> int:
-    """Run the action with these inputs, show what a user sees, and return its exit code."""
-    inputs = {declaration.name: declaration.default for declaration in declared()} | given
+def run_step(runner: LocalRunner, given: dict[str, str], *, short: bool = False) -> int:
+    """Run the action with these inputs, show what a user sees, and return its exit code.
+
+    `short`: show only the log as far as the criteria, the files and the verdict.
+    """
+    inputs = {declaration.name: declaration.default for declaration in declared()} | {"github_token": TOKEN} | given
     began = time.monotonic()
     # An installed package has no entrypoint: there, the command does the same.
     program = [str(ACTION)] if ACTION.exists() else ["-m", "coval_gate", inputs["mode"]]
     command = [sys.executable, "-I", "-u", "-B", *program]
-    environ = runner.environ(inputs) | (PUSH if inputs["promote"] else {})
+    environ = runner.environ(inputs) | {"GITHUB_API_URL": f"{_origin(inputs)}{GITHUB_API}"}
+    environ |= PUSH if inputs["promote"] else {}
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
-        log = show_log(process.stdout or ())
-    show_results(runner, log)
-    keep_files(runner)
+        log = show_log(process.stdout or (), short=short)
+    if not short:
+        show_results(runner, log)
+    keep_files(runner, inputs)
     print(f"{DIM}exit code {process.returncode}, {time.monotonic() - began:.1f} s{PLAIN}")
+    if verdict := runner.outputs.get("verdict"):
+        print(f"{RED if process.returncode else GREEN}Verdict: {verdict}. {runner.outputs['reason']}{PLAIN}")
     return process.returncode
 
 
-def keep_files(runner: LocalRunner) -> None:
-    """Copy the step's files to a new temporary directory, and print their paths."""
+def keep_files(runner: LocalRunner, inputs: Mapping[str, str]) -> None:
+    """Copy the step's files, and what a pull request shows, to a new temporary directory, and print their paths."""
     written = [name for name in REPORTS if runner.outputs.get(name)]
-    if written:
-        print(f"\n{BOLD}Files{PLAIN}")
-        directory = Path(tempfile.mkdtemp(prefix="coval-gate-demo-"))
-        for name in written:
-            path = runner.outputs[name]
-            copy = shutil.copy(runner.workspace / path, directory)
-            print(f"  {name:<24}{copy}")
+    shows_pages = any(inputs[name] not in ("", "never") for name in ON_GITHUB)
+    if not written and not shows_pages:
+        return
+    print(f"\n{BOLD}Files{PLAIN}")
+    directory = Path(tempfile.mkdtemp(prefix="coval-gate-demo-"))
+    for name in written:
+        path = runner.outputs[name]
+        copy = shutil.copy(runner.workspace / path, directory)
+        print(f"  {name:<24}{copy}")
+    if shows_pages:
+        with urllib.request.urlopen(f"{_origin(inputs)}{GITHUB_PAGE}") as response:  # noqa: S310 - the sandbox
+            page = directory / PULL_REQUEST_PAGE
+            page.write_bytes(response.read())
+        print(f"  {'the pull request':<24}{page}")
 
 
-def show_log(output: Iterable[str]) -> str:
-    """Show the step's log as on GitHub's page, line by line, and return its output."""
+def _origin(inputs: Mapping[str, str]) -> str:
+    """Return the address of the sandbox."""
+    return inputs["api_base_url"].removesuffix(API_BASE)
+
+
+def show_log(output: Iterable[str], *, short: bool = False) -> str:
+    """Show the step's log as on GitHub's page, line by line, and return its output.
+
+    `short`: leave out what follows the criteria of a step that waited: its annotations, and the groups beside them.
+    """
     print(f"{BOLD}Log{PLAIN}")
     lines = []
 
@@ -198,8 +233,12 @@ def show_log(output: Iterable[str]) -> str:
             lines.append(line)
             yield line.rstrip("\n")
 
+    waited = hidden = False
     for style, text in shown_lines(read()):
-        print(f"  {STYLES.get(style, '')}{text}{PLAIN}", flush=True)
+        hidden |= short and waited and bool(style)
+        waited |= style == "group"
+        if not hidden:
+            print(f"  {STYLES.get(style, '')}{text}{PLAIN}", flush=True)
     return "".join(lines)
 
 
@@ -231,6 +270,7 @@ examples:
   {PROGRAM} test_set_id=someFail max_failed_simulations=50% 'thresholds=Latency: p(95) < 0.5'
   make demo INPUTS="{EXAMPLE}"
   make demo INPUTS="{REGRESSION}"
+  make demo INPUTS="{PAGES}"
   make demo INPUTS=list
 
 In INPUTS, a value ends before the next input name and =, so it may contain spaces. If INPUTS begins with -, it
@@ -240,6 +280,8 @@ is split as a shell would. docs/inputs.md lists the inputs.
     )
     add = parser.add_argument
     add("inputs", nargs="*", metavar="INPUT=VALUE", help="input of the action; `list` shows the sandbox's scenarios")
+    add("--short", action="store_true", help="leave out annotations, outputs and summary (make demo SHORT=1)")
+    add("--sandbox", default="", metavar="URL", help="use a running sandbox, such as http://127.0.0.1:8765/v1")
     add("--speed", default=f"{SPEED:g}", help="speed of the sandbox's clock (default: %(default)s)")
     add("--quirk", action="append", default=[], metavar="NAME=VALUE", help="quirk of the sandbox; may be repeated")
     add("--fault", action="append", default=[], metavar="LINE", help="fault of the sandbox; may be repeated")
@@ -287,12 +329,12 @@ def main(arguments: Sequence[str], entries: str = "") -> int:
         from coval_demo.own_build import show  # only this needs the Agent SDK
 
         return show(OWN_BUILDS[options.build][1], overrides, repeated)
-    with sandbox(["--speed", options.speed, *repeated]) as url:
+    with sandbox(["--speed", options.speed, *repeated], options.sandbox) as url:
         if overrides:
-            return run(overrides, url)
+            return run(overrides, url, short=options.short)
         print(f"{BOLD}━━ 1. A run that passes the gate{PLAIN}\n")
-        passed = run({}, url)
-        print(f"\n{BOLD}━━ 2. A run that fails the same gate{PLAIN}\n")
-        failed = run({"test_set_id": "failing1"}, url)
-    print('\nmake demo INPUTS=list shows other scenarios; try one with its id: make demo INPUTS="test_set_id=someFail"')
+        passed = run({}, url, short=options.short)
+        print(f"\n{BOLD}━━ 2. A run that fails the same gate, as it should{PLAIN}")
+        print(f'{DIM}make demo INPUTS=list shows others; try one: make demo INPUTS="test_set_id=someFail"{PLAIN}\n')
+        failed = run({"test_set_id": "failing1"}, url, short=options.short)
     return 0 if (passed, failed) == (0, 1) else 1

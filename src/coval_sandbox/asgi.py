@@ -7,8 +7,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from .direct import Direct
+from .github import BASE as GITHUB_BASE
 
 if TYPE_CHECKING:
+    from .github import GitHub
     from .http import Reply
     from .world import World
 
@@ -27,14 +29,15 @@ async def respond(send: Send, reply: Reply) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
-def api_of(world: World) -> App:
-    """Return the application that serves `world` under /v1."""
+def api_of(world: World, github: GitHub) -> App:
+    """Return the application that serves `world` under /v1, and `github` under its own path."""
     direct = Direct(world)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
-        await respond(send, direct.answer(scope["method"], path, query, headers, await read_body(receive)))
+        answer = github.answer if f"{path}/".startswith(f"{GITHUB_BASE}/") else direct.answer
+        await respond(send, answer(scope["method"], path, query, headers, await read_body(receive)))
 
     return app
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from . import catalogue
 from .clock import SpeedClock
 from .faults import ACTIONS, OFFER_ACTIONS, RELAY_ACTIONS
+from .github import API, BASE, TOKEN
 from .history import TAG
+from .http import BASE as API_BASE
 from .quirks import describe_quirks
 from .scenarios import PASSING, SCENARIOS
 from .sound import GOOD_TONE
@@ -119,6 +121,16 @@ def variables(url: str) -> str:
     return "\n".join(f"  {name}={value}" for name, value in values.items())
 
 
+def github(origin: str) -> str:
+    """Return how a step reaches the small GitHub of the sandbox at `origin`, and where its page is."""
+    return f"""\
+A small GitHub takes comments, commit statuses and check runs. To send them there, set in the step's environment
+  GITHUB_API_URL={origin}{API}
+and the input github_token to any text, such as {TOKEN}. What a pull request shows is on
+  {origin}{BASE}
+"""
+
+
 def guide(url: str, world: World, *, strict: bool) -> str:
     """Return what `make sandbox` shows about a sandbox at `url`."""
     others = "No others exist." if strict else 'Any other test set passes, unless its id begins with "missing".'
@@ -135,6 +147,7 @@ A step to copy:
 The same as a secret and variables of a repository:
 {variables(url)}
 
+{github(url.removesuffix(API_BASE))}
 {PAGE} explains how a workflow on your machine reaches the sandbox.
 """
 

@@ -20,6 +20,9 @@ from .asgi import api_of, with_request_ids
 from .clock import SpeedClock
 from .fault_injection import TRANSPORT, FaultInjector
 from .faults import FaultScript
+from .github import API as GITHUB_API
+from .github import BASE as GITHUB_BASE
+from .github import GitHub
 from .http import BASE
 from .world import World
 
@@ -51,7 +54,8 @@ class SeenRequest:
 class Server:
     """A context manager that serves `world` on `host`:`port` (0: any free port) while it is open.
 
-    `url` is the base URL. `requests_seen` lists every request since the start, including faulty ones.
+    `url` is the base URL of Coval's API, and `github` the small GitHub beside it. `requests_seen` lists every
+    request since the start, including faulty ones.
 
     With `relay`, agents' processes can connect to simulations, on `relay_port` (0: any free port). They must trust the
     certificate in the file `relay_ca`: set SSL_CERT_FILE to its path.
@@ -70,6 +74,7 @@ class Server:
     ) -> None:
         self.world = world or World(SpeedClock())
         self.faults = faults if isinstance(faults, FaultScript) else FaultScript(faults)
+        self.github = GitHub()
         self.requests_seen: list[SeenRequest] = []
         self._address = (host, port)
         self._has_relay = relay
@@ -80,7 +85,21 @@ class Server:
     @property
     def url(self) -> str:
         """The base URL, e.g. http://127.0.0.1:8080/v1."""
-        return f"http://{self._address[0]}:{self.port}{BASE}"
+        return f"{self._origin}{BASE}"
+
+    @property
+    def github_api_url(self) -> str:
+        """The value for GITHUB_API_URL."""
+        return f"{self._origin}{GITHUB_API}"
+
+    @property
+    def github_page(self) -> str:
+        """The address of the page that shows what a pull request would show."""
+        return f"{self._origin}{GITHUB_BASE}"
+
+    @property
+    def _origin(self) -> str:
+        return f"http://{self._address[0]}:{self.port}"
 
     def __enter__(self) -> Self:
         """Accept connections. Raises OSError if a port is taken."""
@@ -115,7 +134,8 @@ class Server:
         # Accepted connections inherit the option. Without it, the body is sent 40 ms after the headers.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = listener.getsockname()[1]
-        app = _recorded(with_request_ids(FaultInjector(api_of(self.world), self.faults, BASE)), self.requests_seen)
+        api = FaultInjector(api_of(self.world, self.github), self.faults, BASE)
+        app = _recorded(with_request_ids(api), self.requests_seen)
         config = uvicorn.Config(
             app,
             http=_Connection,

@@ -120,6 +120,13 @@ def test_readme_leads_to_every_page() -> None:
     assert {path.name for path in ROOT.glob("docs/*.md")} <= linked
 
 
+def test_site_lists_every_page() -> None:
+    settings = YAML(typ="safe").load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    listed = re.findall(r"[\w-]+\.md", str(settings["nav"]))
+    assert len(listed) == len(set(listed))
+    assert {path.name for path in ROOT.glob("docs/*.md")} <= set(listed)
+
+
 def test_readme_lists_every_example() -> None:
     listed = re.findall(r"\]\(examples/(\S+)\)", section(README, "Recipes"))
     assert sorted(listed) == sorted(path.name for path in EXAMPLES)
