@@ -55,7 +55,7 @@ def image(checkout: Path) -> Iterator[str]:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    with engine.sandbox() as started:
+    with engine.sandbox(speed=engine.SPEED_OF_STEPS) as started:
         yield started
 
 
