@@ -244,6 +244,14 @@ def states(github: FakeGitHub, context: str = "Voice gate") -> list[str]:
     return [status["state"] for status in github.statuses.get(HEAD, []) if status["context"] == context]
 
 
+def launch_on_main(sandbox: Sandbox, test_set: str, *tags: str, **options: Any) -> str:
+    """Launch a run as the gate does on main, and return its id. A step searches for one that is missing for 15 s."""
+    ids = {name.removeprefix("COVAL_").lower(): value for name, value in VARIABLES.items()}
+    branch = branch_tag(Context(repository=REPOSITORY, server_url="https://github.com"), "main")
+    metadata = {"tags": [branch, *tags]}
+    return sandbox.launch(**ids | {"test_set_id": test_set}, options=options, metadata=metadata)
+
+
 def thresholds(name: str) -> list[str]:
     """Return the lines of an example's thresholds."""
     loaded = YAML(typ="safe").load((EXAMPLES / f"{name}.yml").read_text(encoding="utf-8"))
@@ -313,10 +321,8 @@ def test_pull_request_from_fork_passes_unevaluated(example: Example, sandbox: Sa
 
 def test_pull_request_reports(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
     """The run is compared with one of main, and every report is there."""
-    main = branch_tag(Context(repository=REPOSITORY, server_url="https://github.com"), "main")
-    ids = {name.removeprefix("COVAL_").lower(): value for name, value in VARIABLES.items()}
-    of_main = sandbox.launch(**ids | {"test_set_id": "flaky001"}, metadata={"tags": [main]})
-    result = example("pull-request-reports", github, variables={"COVAL_TEST_SET_ID": "flaky001"})
+    of_main = launch_on_main(sandbox, "failing1")
+    result = example("pull-request-reports", github, variables={"COVAL_TEST_SET_ID": "failing1"})
     assert (result.outputs("gate")["verdict"], result.job) == ("failed", "failure")
     assert result.outputs("gate")["baseline_run_id"] == of_main
     (comment,) = github.comments[42]
@@ -439,20 +445,19 @@ def test_suite(example: Example, sandbox: Sandbox) -> None:
 def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
     """It opens the issue, updates it, closes it with a comment, and leaves an issue of that title by others alone.
 
-    The runs that pass take the tag over from the run that had it, the others do not. Another run is the reference of
-    `drift` already: a step searches for one that is missing for fifteen seconds.
+    The runs that pass take the tag over from the run that had it, the others do not.
     """
     title = "Nightly regression of the voice agent"
     for number in range(120):  # more than a page
         github.add_issue(f"Something else {number}", "", "mona")
     other = github.add_issue(title, "by a person", "mallory")
-    ids = {name.removeprefix("COVAL_").lower(): value for name, value in VARIABLES.items()}
-    holder = sandbox.launch(**ids, options={"iteration_count": 3}, metadata={"tags": ["stable", "reference"]})
+    test_sets = ("failing1", "someFail", "passing1", "passing1")
+    holders = {name: launch_on_main(sandbox, name, "stable", "reference", iteration_count=3) for name in test_sets[:3]}
     nights = []
     with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
         given: dict[str, Any] = {"event": "schedule", "payload": {"schedule": "17 3 * * *"}, "runner": gh_runner}
         flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
-        for night, test_set in enumerate(("flaky001", "someFail", "passing1", "passing1")):
+        for night, test_set in enumerate(test_sets):
             given["flags"] = (*flags, "--env", f"GITHUB_RUN_ID={1000 + night}")  # act's own is always the same
             result = example("nightly", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
             assert result.outcome("Open, update or close the issue") == "success", result.log("2")
@@ -461,8 +466,8 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
             assert issue.title == title
             comments = [note.body for note in github.comments.get(number, [])]
             gate = result.outputs("gate")
-            holder = gate["run_id"] if gate["verdict"] == "passed" else holder
-            assert [run["run_id"] for run in sandbox.runs if "stable" in run["tags"]] == [holder]
+            holders |= {test_set: gate["run_id"]} if gate["verdict"] == "passed" else {}
+            assert {run["run_id"] for run in sandbox.runs if "stable" in run["tags"]} == set(holders.values())
             nights.append((gate["verdict"], result.job, issue.state, issue.body, comments))
     failed, failed_again, passed, passed_again = nights
     assert failed[:3] == failed_again[:3] == ("failed", "failure", "open")
