@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SPEED = 30  # times real time, where a signal must come during a run, which takes about a minute
-SPEED_OF_STEPS = 120  # likewise, of steps that end by themselves
+SPEED_OF_STEPS = 120  # likewise, where all steps end by themselves
 SPEED_OF_CALLS = 15  # likewise, where an agent must be there in time
 KEY = f"coval_sk_{secrets.token_hex(16)}"  # random, so that any occurrence is a leak
 PYTHON = "/opt/venv/bin/python"

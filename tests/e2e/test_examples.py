@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Example = Callable[..., WorkflowResult]
 
 pytestmark = pytest.mark.e2e
+SPEED = engine.SPEED_OF_STEPS
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 RAN = {
@@ -561,7 +562,7 @@ def test_deploy(example: Example) -> None:
         (catalogue.SCHEDULES[0].id, {"success"}, {"success"}),
         ("no", {"failure"}, set()),
     ):
-        with engine.sandbox(speed=engine.SPEED_OF_STEPS, history=True) as nights:
+        with engine.sandbox(speed=SPEED, history=True) as nights:
             before = nights.runs
             variables = ids | {"COVAL_SCHEDULE_ID": schedule_id}
             result = example("deploy", event="workflow_dispatch", payload={}, api_url=nights.url, variables=variables)
