@@ -9,7 +9,7 @@ import json
 import re
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -43,12 +43,13 @@ FAULT = re.compile(r"([A-Z]+|\*)\s+(\S+)(?:\s+#(\d+)(-(\d*))?)?\s+->\s+(\S+)\s*(
 
 @dataclass
 class PullRequest:
-    """A pull request; if it comes from a fork, its head has another owner."""
+    """A pull request; if it comes from a fork, its head has another owner. `files`: what GitHub says of each change."""
 
     sha: str
     owner: str = "acme"
     branch: str = "main"
     open: bool = True
+    files: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -258,6 +259,8 @@ class FakeGitHub:
                 return self._page(request, self._pulls(request.query))
             case "GET", ["pulls", number] if pull := self._pull(number):
                 return Response(200, _pull_json(int(number), pull))
+            case "GET", ["pulls", number, "files"] if pull := self._pull(number):
+                return self._page(request, pull.files)
             case "GET", ["issues", number, "comments"] if self._pull(number):
                 return self._page(request, [note.json for note in self.comments.get(int(number), [])])
             case "POST", ["issues", number, "comments"] if self._pull(number) or self._issue(number):

@@ -7,6 +7,7 @@ import re
 import runpy
 import shutil
 import subprocess
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 THRESHOLDS = (ROOT / "docs" / "thresholds.md").read_text(encoding="utf-8")
 REPORTS = (ROOT / "docs" / "reports.md").read_text(encoding="utf-8")
 RUNS = (ROOT / "docs" / "runs.md").read_text(encoding="utf-8")
+RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 MIGRATION = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 EXAMPLES = sorted(ROOT.glob("examples/*.yml"))  # workflows of GitHub
@@ -130,6 +132,37 @@ def test_site_lists_every_page() -> None:
 def test_readme_lists_every_example() -> None:
     listed = re.findall(r"\]\(examples/(\S+)\)", section(README, "Recipes"))
     assert sorted(listed) == sorted(path.name for path in EXAMPLES)
+
+
+def test_recipes_list_every_example() -> None:
+    listed = re.findall(r"\]\(\.\./examples/(\S+)\)", RECIPES.partition("\n## ")[0])
+    assert set(listed) == {path.name for path in EXAMPLES}
+
+
+@pytest.mark.parametrize("title", re.findall(r"^## (.+)$", RECIPES, re.MULTILINE))
+def test_lines_of_recipe_are_in_its_file(title: str) -> None:
+    """A snippet that no file contains would not be tested: only what recipes.md calls an alternative, or any step's."""
+    text = section(RECIPES, title)
+    files = re.findall(r"examples/(\S+\.yml)\)", text)
+    known = {line for name in files for line in (ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()}
+    snippets = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    alternatives = [snippet for snippet in snippets if snippet.startswith(("on:", "      - name:"))]
+    lines = [line for snippet in snippets if snippet not in alternatives for line in snippet.splitlines()]
+    assert [line for line in lines if line not in known] == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("examples/**/*.yml"))], ids=lambda page: page.name)
+def test_no_expression_is_pasted_into_a_script(page: Path) -> None:
+    """A runner pastes `${{ }}` into `run` before the shell reads it: text from outside would be code there."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    pasted = []
+    for number, line in enumerate(lines):
+        if not (key := re.match(r"([ -]*)(?:run|script):", line)):
+            continue
+        deeper = re.compile(rf"\s{{{len(key[1]) + 1}}}|\s*$")
+        script = [line, *takewhile(deeper.match, lines[number + 1 :])]
+        pasted += [part for part in script if re.search(r"\$\{\{.*\b(steps|needs|github\.event|inputs)\b", part)]
+    assert pasted == []
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

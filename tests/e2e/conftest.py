@@ -54,8 +54,9 @@ def image(checkout: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    with engine.sandbox() as started:
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """Serve a sandbox, at the speed that the module says."""
+    with engine.sandbox(speed=getattr(request.module, "SPEED", engine.SPEED)) as started:
         yield started
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-SPEED = 30  # times real time; a run takes about a minute
+SPEED = 30  # times real time, where a signal must come during a run, which takes about a minute
+SPEED_OF_STEPS = 120  # likewise, where all steps end by themselves
 SPEED_OF_CALLS = 15  # likewise, where an agent must be there in time
 KEY = f"coval_sk_{secrets.token_hex(16)}"  # random, so that any occurrence is a leak
 PYTHON = "/opt/venv/bin/python"
@@ -72,12 +73,14 @@ class Sandbox:
 
 
 @contextmanager
-def sandbox(*faults: str, history: bool = False, relay_ca: Path | None = None) -> Iterator[Sandbox]:
+def sandbox(
+    *faults: str, speed: float = SPEED, history: bool = False, relay_ca: Path | None = None
+) -> Iterator[Sandbox]:
     """Serve a sandbox on a free port of the loopback interface. `history`: with runs of the last nights.
 
     `relay_ca`: with a relay for agents that answer from outside, and where to write the certificate to trust.
     """
-    speed = SPEED if relay_ca is None else SPEED_OF_CALLS
+    speed = speed if relay_ca is None else SPEED_OF_CALLS
     world = World(SpeedClock(speed), history=history, api_keys={**DEFAULT_KEYS, KEY: ("*",)})
     with Server(world, faults=faults, relay=relay_ca is not None, relay_ca=relay_ca) as server:
         yield Sandbox(server.url)

@@ -6,24 +6,29 @@ The checkout's defaults lead to the sandbox, since the examples leave `api_base_
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import subprocess
 import tempfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import pytest
 from ruamel.yaml import YAML
 
 from coval_gate import __version__
+from coval_gate.ci.host import Context
+from coval_gate.runs.tags import branch_tag
 from coval_sandbox import catalogue
 from coval_sandbox.runner import PULL_REQUEST
 from e2e import engine
 from e2e.engine import docker
 from e2e.proxy import make_certificate, proxy
-from e2e.workflow import RUNNER, Environment, WorkflowResult, run_workflow
-from fake_github import BOT, TOKEN, FakeGitHub
+from e2e.workflow import REPOSITORY, RUNNER, Environment, WorkflowResult, run_workflow
+from fake_github import BOT, TOKEN, FakeGitHub, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,11 +38,16 @@ if TYPE_CHECKING:
     Example = Callable[..., WorkflowResult]
 
 pytestmark = pytest.mark.e2e
+SPEED = engine.SPEED_OF_STEPS
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 RAN = {
     "pull-request",
     "pull-request-reports",
+    "label",
+    "paths",
+    "manual",
+    "notify",
     "own-build",
     "preview",
     "check-run",
@@ -77,12 +87,14 @@ runs:
       env: {SHOWN: "${{ inputs.path }}"}
       run: ls "$SHOWN"
 """
-# gh speaks plain HTTP at a Unix socket, so that it can be pointed at the fake server.
+# What GitHub's runners have, and the steps of examples use. gh speaks plain HTTP at a Unix socket, so that it can be
+# pointed at the fake server.
 GH_RUNNER = "coval-gate-e2e-gh"
 GH_SOCKETS = "/run/github"
 GH_DOCKERFILE = f"""
 FROM {RUNNER}
-RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends gh && mkdir /etc/gh \\
+RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends gh jq curl \\
+    && mkdir /etc/gh \\
     && echo 'http_unix_socket: {GH_SOCKETS}/socket' > /etc/gh/config.yml
 ENV GH_CONFIG_DIR=/etc/gh
 """
@@ -161,7 +173,7 @@ def github() -> Iterator[FakeGitHub]:
 
 @pytest.fixture(scope="session")
 def gh_runner() -> Iterator[str]:
-    """Build the image of a runner that has the command gh."""
+    """Build the image of a runner that has the commands gh, jq and curl."""
     command = ["docker", "build", "--tag", GH_RUNNER, "-"]
     subprocess.run(command, input=GH_DOCKERFILE, text=True, check=True, capture_output=True)
     yield GH_RUNNER
@@ -182,9 +194,63 @@ def own_build_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     docker("image", "rm", OWN_BUILD_RUNNER)
 
 
+class Channel:
+    """A webhook of a chat, which keeps the messages that it receives."""
+
+    def __init__(self) -> None:
+        self.path = f"/{secrets.token_hex(16)}"  # as secret as a key
+        self.messages: list[dict[str, Any]] = []
+
+    @property
+    def url(self) -> str:
+        """Return the URL to post messages to."""
+        return f"http://127.0.0.1:{self._server.server_port}{self.path}"
+
+    def __enter__(self) -> Self:
+        channel = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                known = self.path == channel.path and self.headers["content-type"] == "application/json"
+                channel.messages += [json.loads(body)] if known else []
+                self.send_response(200 if known else 404)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=self._server.serve_forever, args=[0.001], daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def shown(element: Any) -> Iterator[tuple[str, str]]:
+    """Yield the kind and the text of each part of a message that has a text."""
+    if isinstance(element, dict):
+        if isinstance(text := element.get("text"), str):
+            yield element.get("type", ""), text
+        element = list(element.values())
+    if isinstance(element, list):
+        for part in element:
+            yield from shown(part)
+
+
 def states(github: FakeGitHub, context: str = "Voice gate") -> list[str]:
     """Return the states of a commit status on the head, oldest first."""
     return [status["state"] for status in github.statuses.get(HEAD, []) if status["context"] == context]
+
+
+def launch_on_main(sandbox: Sandbox, test_set: str, *tags: str, **options: Any) -> str:
+    """Launch a run as the gate does on main, and return its id. A step searches for one that is missing for 15 s."""
+    ids = {name.removeprefix("COVAL_").lower(): value for name, value in VARIABLES.items()}
+    branch = branch_tag(Context(repository=REPOSITORY, server_url="https://github.com"), "main")
+    metadata = {"tags": [branch, *tags]}
+    return sandbox.launch(**ids | {"test_set_id": test_set}, options=options, metadata=metadata)
 
 
 def thresholds(name: str) -> list[str]:
@@ -254,14 +320,102 @@ def test_pull_request_from_fork_passes_unevaluated(example: Example, sandbox: Sa
     assert sandbox.runs == []
 
 
-def test_pull_request_reports(example: Example, github: FakeGitHub) -> None:
-    result = example("pull-request-reports", github, variables={"COVAL_TEST_SET_ID": "flaky001"})
+def test_pull_request_reports(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
+    """The run is compared with one of main, and every report is there."""
+    of_main = launch_on_main(sandbox, "failing1")
+    result = example("pull-request-reports", github, variables={"COVAL_TEST_SET_ID": "failing1"})
     assert (result.outputs("gate")["verdict"], result.job) == ("failed", "failure")
+    assert result.outputs("gate")["baseline_run_id"] == of_main
     (comment,) = github.comments[42]
     assert "### ❌ Failed: Coval evaluation" in comment.body
     assert states(github) == ["pending", "failure"]
-    assert result.log("1", "0").split() == ["coval.json", "junit.xml"]
+    assert result.log("1", "0").split() == ["coval.json", "digest.md", "junit.xml"]
     assert result.log("2", "0").split() == ["voice-gate.html"]
+
+
+def test_label(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
+    """The label starts the gate, and so does a commit of a pull request that has it; another label does not."""
+
+    def run(action: str, *labels: str, label: str = "", **given: Any) -> WorkflowResult:
+        pull_request = EVENT["pull_request"] | {"labels": [{"name": name} for name in labels]}
+        labelled = {"label": {"name": label}} if label else {}
+        payload = {**EVENT, "action": action, "pull_request": pull_request, **labelled}
+        return example("label", github, payload=payload, **given)
+
+    assert run("labeled", "voice-gate", "docs", label="docs").jobs == {}
+    assert run("synchronize", "docs").jobs == {}
+    assert sandbox.runs == []
+    assert run("labeled", "voice-gate", label="voice-gate").job == "success"
+    assert states(github) == ["pending", "success"]
+    result = run("synchronize", "docs", "voice-gate", variables={"COVAL_TEST_SET_ID": ""})
+    assert result.outputs("gate")["reason"].startswith("test_set_id is required")
+    assert states(github)[-1] == "error"
+
+
+def test_paths(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
+    """A pull request is evaluated if it changes a file of the agent, also if it only moves one away."""
+    pull_request = EVENT["pull_request"] | {"changed_files": 150}
+    others = [{"filename": f"docs/agent/{number}.md"} for number in range(149)]  # more than a page
+    moved = {"filename": "old/agent.md", "previous_filename": "prompts/agent.md"}
+    with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
+        flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
+        given = {"runner": gh_runner, "flags": flags, "payload": {**EVENT, "pull_request": pull_request}}
+        for files, verdict in ((others, None), ([*others, moved], "passed")):
+            github.pull_requests[42].files = files
+            result = example("paths", github, **given)
+            assert (result.outputs("gate").get("verdict"), result.job) == (verdict, "success"), result.log("changes")
+            assert len(sandbox.runs) == (1 if verdict else 0)
+        github.faults.append(Fault("GET *files -> 502"))
+        assert example("paths", github, **given).job == "failure"
+    assert len(sandbox.runs) == 1
+
+
+def test_manual(example: Example, sandbox: Sandbox) -> None:
+    """The choices decide what runs. An accepted run becomes the baseline of later ones; a look moves no tag."""
+    variables = {"COVAL_TEST_SET_ID": "", "COVAL_TEST_SET_ID_SMOKE": "passing2", "COVAL_TEST_SET_ID_FULL": "passing1"}
+
+    def run(*, conversations: str, accept: bool, number: int, branch: str = "main") -> WorkflowResult:
+        inputs = {"test_set": "FULL", "conversations": conversations, "accept": json.dumps(accept)}
+        flags = ("--env", f"GITHUB_RUN_ID={number}")  # act's own is always the same
+        payload = {"ref": f"refs/heads/{branch}", "inputs": inputs}
+        return example("manual", event="workflow_dispatch", payload=payload, variables=variables, flags=flags)
+
+    assert run(conversations="3", accept=True, number=1000, branch="patch-1").jobs == {}
+    accepted = run(conversations="3", accept=True, number=1001)
+    assert (accepted.outputs("gate")["verdict"], accepted.job) == ("passed", "success")
+    holder = sandbox.run
+    assert (holder["test_set_id"], accepted.outputs("gate")["total_simulations"]) == ("passing1", "30")
+    look = run(conversations="1", accept=False, number=1002)
+    assert look.outputs("gate")["baseline_run_id"] == holder["run_id"]
+    assert look.outputs("gate")["total_simulations"] == "10"
+    assert [run["run_id"] for run in sandbox.runs if "stable" in run["tags"]] == [holder["run_id"]]
+
+
+def test_notify(example: Example, gh_runner: str) -> None:
+    """Each channel learns why the agent does not pass. No text from outside can link, mention someone, or run."""
+    hostile = "'\"; echo pwned-$((6 * 7)) # $(id) `id` <!channel> [free](https://evil.example) \\(env.HOME)"
+    given: dict[str, Any] = {"event": "push", "payload": {"ref": "refs/heads/main"}, "runner": gh_runner}
+    with Channel() as slack, Channel() as teams:
+        given["secrets"] = {"SLACK_WEBHOOK_URL": slack.url, "TEAMS_WEBHOOK_URL": teams.url}
+        failed = example("notify", variables={"COVAL_TEST_SET_ID": "flaky001"}, **given)
+        assert example("notify", **given).job == "success"
+        ((failed_slack,), (failed_teams,)) = slack.messages, teams.messages
+        given["secrets"] = {"SLACK_WEBHOOK_URL": slack.url}
+        result = example("notify", variables={"COVAL_TEST_SET_ID": hostile}, **given)
+        assert (result.outcome("Tell Slack"), result.outcome("Tell Teams")) == ("success", "success")
+    for message, kind in ((failed_slack, "plain_text"), (failed_teams, "TextRun")):
+        kinds, (verdict, reason, digest, *_) = zip(*[part for part in shown(message) if part[0]], strict=True)
+        assert set(kinds) == {kind}
+        assert verdict == "Voice gate: failed"
+        assert reason == failed.outputs("gate")["reason"]
+        assert digest.startswith("# Coval evaluation: ❌ Failed\n")
+    assert failed_slack["text"] == "Voice gate: failed"
+    assert len(slack.messages) == 2
+    assert len(teams.messages) == 1
+    told = json.dumps(slack.messages[1])
+    assert "<!channel>" in told
+    assert "pwned-$((6" in told
+    assert "pwned-42" not in told + json.dumps(result.entries)
 
 
 def test_check_run(example: Example, github: FakeGitHub) -> None:
@@ -298,13 +452,13 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
     for number in range(120):  # more than a page
         github.add_issue(f"Something else {number}", "", "mona")
     other = github.add_issue(title, "by a person", "mallory")
-    ids = {name.removeprefix("COVAL_").lower(): value for name, value in VARIABLES.items()}
-    holder = sandbox.launch(**ids, options={"iteration_count": 3}, metadata={"tags": ["stable"]})
+    test_sets = ("failing1", "someFail", "passing1", "passing1")
+    holders = {name: launch_on_main(sandbox, name, "stable", "reference", iteration_count=3) for name in test_sets[:3]}
     nights = []
     with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
         given: dict[str, Any] = {"event": "schedule", "payload": {"schedule": "17 3 * * *"}, "runner": gh_runner}
         flags = ("--container-options", f"--volume {directory}:{GH_SOCKETS}")
-        for night, test_set in enumerate(("flaky001", "someFail", "passing1", "passing1")):
+        for night, test_set in enumerate(test_sets):
             given["flags"] = (*flags, "--env", f"GITHUB_RUN_ID={1000 + night}")  # act's own is always the same
             result = example("nightly", github, variables={"COVAL_TEST_SET_ID": test_set}, **given)
             assert result.outcome("Open, update or close the issue") == "success", result.log("2")
@@ -313,8 +467,8 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
             assert issue.title == title
             comments = [note.body for note in github.comments.get(number, [])]
             gate = result.outputs("gate")
-            holder = gate["run_id"] if gate["verdict"] == "passed" else holder
-            assert [run["run_id"] for run in sandbox.runs if "stable" in run["tags"]] == [holder]
+            holders |= {test_set: gate["run_id"]} if gate["verdict"] == "passed" else {}
+            assert {run["run_id"] for run in sandbox.runs if "stable" in run["tags"]} == set(holders.values())
             nights.append((gate["verdict"], result.job, issue.state, issue.body, comments))
     failed, failed_again, passed, passed_again = nights
     assert failed[:3] == failed_again[:3] == ("failed", "failure", "open")
@@ -408,7 +562,7 @@ def test_deploy(example: Example) -> None:
         (catalogue.SCHEDULES[0].id, {"success"}, {"success"}),
         ("no", {"failure"}, set()),
     ):
-        with engine.sandbox(history=True) as nights:
+        with engine.sandbox(speed=SPEED, history=True) as nights:
             before = nights.runs
             variables = ids | {"COVAL_SCHEDULE_ID": schedule_id}
             result = example("deploy", event="workflow_dispatch", payload={}, api_url=nights.url, variables=variables)

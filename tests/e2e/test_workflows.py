@@ -11,7 +11,7 @@ import pytest
 
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.runner import PULL_REQUEST
-from e2e.engine import KEY
+from e2e.engine import KEY, SPEED_OF_STEPS
 from e2e.traps import TRAP_MESSAGE, TRAPS
 from e2e.workflow import REPOSITORY, Environment, WorkflowResult
 from fake_github import TOKEN, FakeGitHub
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Workflow = Callable[..., WorkflowResult]
 
 pytestmark = pytest.mark.e2e
+SPEED = SPEED_OF_STEPS
 HEAD = PULL_REQUEST["pull_request"]["head"]["sha"]
 
 

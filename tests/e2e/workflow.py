@@ -94,11 +94,12 @@ class WorkflowResult:
 class Environment:
     """The environment of a workflow: files in the repository, variables, the event, GitHub's API, token, key, runner.
 
-    The default API URL refuses connections. Without a key, there is no secret.
+    The default API URL refuses connections. Without a key, there is no secret of it; `secrets` are others.
     """
 
     files: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
     event: str = "push"
     payload: Mapping[str, Any] = field(default_factory=dict)
     api_url: str = "http://127.0.0.1:9"
@@ -135,13 +136,14 @@ def run_workflow(
         *("--platform", f"ubuntu-latest={environment.runner}", "--platform", f"self-hosted={environment.runner}"),
         *("--pull=false", "--network", "host", *environment.flags),
         *(("--secret", "COVAL_API_KEY") if environment.key else ()),  # act would ask for an empty secret
-        *("--secret", "GITHUB_TOKEN", "--insecure-secrets"),
+        *(part for name in ("GITHUB_TOKEN", *environment.secrets) for part in ("--secret", name)),
+        "--insecure-secrets",
         *(argument for name, value in variables.items() for argument in ("--var", f"{name}={value}")),
     ]
     with subprocess.Popen(
         command,
         cwd=repository,
-        env=environ | {"COVAL_API_KEY": environment.key, "GITHUB_TOKEN": environment.token},
+        env={**environ, "COVAL_API_KEY": environment.key, "GITHUB_TOKEN": environment.token, **environment.secrets},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
