@@ -142,8 +142,12 @@ def subject_of(report: Report, leg: LegReport) -> str:
     agent = what_ran(report, leg)["agent_id"]
     if report.judgement.verdict in UNTESTED or not (leg.run and agent):
         return ""
-    base = called(leg, BASE_AGENT, leg.base.agent_id).text if leg.base else ""
-    return subject_text(called(leg, "agent_id", agent).text, base, leg.answering, changed=_changed(report, leg))
+    text, base = called(leg, "agent_id", agent).text, ""
+    if leg.base:
+        base = called(leg, BASE_AGENT, leg.base.agent_id).text
+        if base == text:  # two agents may share a name
+            text, base = with_id(leg, "agent_id", agent), with_id(leg, BASE_AGENT, leg.base.agent_id)
+    return subject_text(text, base, leg.answering, changed=_changed(report, leg))
 
 
 def _changed(report: Report, leg: LegReport) -> str:
