@@ -58,6 +58,7 @@ def evaluate(progress: Progress, plan: Plan = legs_of) -> Procedure[Report]:
             with tolerant(progress.host, "A run could not be marked"):
                 yield from mark_failed_runs(progress, judgement)
         judgement = yield from _clean_up(progress, judgement)
+        yield from _find_names(progress, judgement)
     except Interrupted:
         from coval_gate.judge.judgement import interrupted
 
@@ -70,6 +71,16 @@ def evaluate(progress: Progress, plan: Plan = legs_of) -> Procedure[Report]:
         with tolerant(progress.host, "The run could not be promoted"):
             yield from promote_runs(progress, report)
     return report
+
+
+def _find_names(progress: Progress, judgement: Judgement) -> Procedure[None]:
+    """Look up the names that the reports of a verdict need. They only inform."""
+    if judgement.verdict is None or not any(trial.run_id for trial in progress.trials):
+        return
+    from coval_gate.flow.names import find_names
+
+    with tolerant(progress.host, "Names could not be looked up"):
+        yield from find_names(progress)
 
 
 def publish(progress: Progress, judgement: Judgement) -> Procedure[Report]:

@@ -181,7 +181,7 @@ PERSONAS = (
 def persona_for(persona_id: str) -> Persona:
     """Return the persona with this id; for an unknown id, a plain caller."""
     persona = next((persona for persona in PERSONAS if persona.id == persona_id), None)
-    return persona or Persona(persona_id, f"Persona {persona_id[:6]}", "You are a caller.")
+    return persona or Persona(persona_id, "Plain caller", "You are a caller.")
 
 
 @dataclass(frozen=True)

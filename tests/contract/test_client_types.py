@@ -24,7 +24,7 @@ EXCEPTIONS = {
     "RunTemplate.customer",  # likewise
 }
 FACE = {  # what other packages may import from coval/: no reader of JSON
-    "coval_gate.coval.client": {"Client", "Launch", "connect"},
+    "coval_gate.coval.client": {"Shown", "Client", "Launch", "connect"},
     "coval_gate.coval.errors": {"unavailable"},
     "coval_gate.coval.runs": {"RunFilter", "ScheduledRun"},
     "coval_gate.coval.launch": {"LaunchRequest"},

@@ -86,7 +86,8 @@ def test_sample_log_is_what_github_shows_of_readme_example() -> None:
 
 
 def test_sample_comment_has_only_lines_of_golden_file() -> None:
-    golden = normalized_lines((FLAKY / "comment.md").read_text(encoding="utf-8"))
+    comment = (FLAKY / "comment.md").read_text(encoding="utf-8").replace("\u200b", "")  # breaks references
+    golden = normalized_lines(comment)
     excerpt = normalized_lines("\n".join(re.findall(r"^> ?(.*)", section(REPORTS, "Comment"), re.MULTILINE)))
     assert len(excerpt) > 15
     assert [line for line in excerpt if line not in golden] == []

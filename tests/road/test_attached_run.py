@@ -10,7 +10,7 @@ from junitparser import JUnitXml
 
 from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.model.attachment import STALE, Attachment, AttachRecord, Outcome, as_json, path_of, tag_of
-from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
+from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, agent_for
 from coval_sandbox.catalogue_api import CatalogueApi
 from coval_sandbox.world import World
 from support import EPOCH, IDS
@@ -130,10 +130,10 @@ def test_run_that_this_commit_answered_is_judged_and_said_to_be_so(job: Job) -> 
     job.attach(run_id)
     result = job.wait(run_id)
     assert result.outputs["verdict"] == "passed"
-    assert result.summary.splitlines()[2] == "Tested: this commit (attached)"
+    assert "Tested: this commit (attached)" in result.summary.splitlines()[:5]
     assert (leg_of(result)["tested"], leg_of(result)["answered_simulations"]) == ("this commit (attached)", 10)
     assert "this job answered every simulation" in result.summary
-    assert job.calls("/agents") == 0, "the launch has noted the type"
+    assert job.calls("/agents") == 1, "the launch has noted the type: only the name is asked for"
 
 
 def test_bad_agent_of_this_commit_is_a_failure(job: Job) -> None:
@@ -158,7 +158,7 @@ def test_crash_is_an_error_of_the_set_up_however_the_run_ended(test_set: str, jo
     )
     assert "upload that directory" in result.summary
     assert leg_of(result)["answered_simulations"] == 8
-    assert leg_of(result)["tested"] == f"agent {AGENT_ID} (attached to 8 of 10 simulations)"
+    assert leg_of(result)["tested"] == f"agent {agent_for(AGENT_ID).name} (attached to 8 of 10 simulations)"
     (error,) = result.annotations("error")
     assert error.properties["title"] == "Coval Gate: Run not answered"
     junit = JUnitXml.fromstring(result.junit)
@@ -176,8 +176,9 @@ def test_run_without_a_record_and_a_tag_is_an_error(noted: str, job: Job) -> Non
     assert result.outputs["reason"].startswith("Nothing shows that a job answered the simulations: ")
     assert "`coval-gate attach`" in result.outputs["reason"] or "coval-gate attach" in result.summary
     assert "if: always()" in result.summary
-    assert (leg_of(result)["tested"], leg_of(result)["answered_simulations"]) == (f"agent {AGENT_ID} (not attached)", 0)
-    assert job.calls("/agents") == (0 if noted else 1)
+    tested = f"agent {agent_for(AGENT_ID).name} (not attached)"
+    assert (leg_of(result)["tested"], leg_of(result)["answered_simulations"]) == (tested, 0)
+    assert job.calls("/agents") == 1, "for the type or, where the launch has noted that, for the name"
 
 
 def test_type_of_the_agent_is_read_again_after_an_error_that_passes(job: Job) -> None:
@@ -196,14 +197,15 @@ def test_agent_that_the_key_may_not_read_changes_nothing(job: Job) -> None:
 
 @pytest.mark.parametrize("agent", [AGENT_ID, PREVIEW_ID])
 def test_agent_that_coval_reaches_is_judged_as_ever(agent: str, job: Job) -> None:
-    """Mode launch notes the type, so that mode wait asks for nothing more."""
+    """Mode launch notes the type, so that mode wait asks for nothing more but the agent's name."""
     job.world = World(job.clock.time)
     launched, server = job.run_step(world=job.world, mode="launch", agent_id=agent)
     assert job.world.runs[0].body["metadata"]["customer"][AGENT_TYPE] == "VOICE"
     assert [request.path for request in server.requests_seen if "/agents/" in request.path] == [f"/v1/agents/{agent}"]
     result = job.wait(launched.outputs["run_id"])
-    assert (result.outputs["verdict"], job.calls("/agents")) == ("passed", 0)
-    assert (leg_of(result)["tested"], leg_of(result)["answered_simulations"]) == (f"agent {agent} as deployed", None)
+    assert (result.outputs["verdict"], job.calls("/agents")) == ("passed", 1)
+    tested = f"agent {agent_for(agent).name} as deployed"
+    assert (leg_of(result)["tested"], leg_of(result)["answered_simulations"]) == (tested, None)
 
 
 def test_mode_run_asks_for_no_type(run_step: RunStep) -> None:
@@ -407,7 +409,7 @@ def test_each_of_several_legs_has_its_own_end(job: Job) -> None:
     legs = {leg["run"]["id"]: leg for leg in json.loads(result.json)["legs"]}
     assert [legs[run_id]["verdict"] for run_id in (good, crashed, alone)] == ["passed", "error", "passed"]
     assert legs[good]["tested"] == "this commit (attached)"
-    assert legs[alone]["tested"] == f"agent {AGENT_ID} as deployed"
+    assert legs[alone]["tested"] == f"agent {agent_for(AGENT_ID).name} as deployed"
     assert LINE in result.outputs["reason"]
     tested = next(line for line in result.summary.splitlines() if line.startswith("Tested: "))
     assert tested.count("(attached") == 2

@@ -112,7 +112,7 @@ def test_agent_is_compared_with_the_other_one_case_by_case(
     assert (result.outputs["run_id"], json.loads(result.outputs["run_ids"])) == (tested, [tested, base])
     assert (only_leg(result)["run_id"], only_leg(result)["base_run_id"]) == (tested, base)
     assert result.outputs["total_simulations"] == "30", "the outputs are about the tested agent"
-    assert f"**Base agent `{AGENT_ID}`**: run [`{base}`]" in result.summary
+    assert f"**Base agent `Front desk`**: run [`{base}`]" in result.summary
     assert "10 shared test cases" in result.summary
     (leg,) = json.loads(result.json)["legs"]
     assert [run["id"] for run in leg["base"]["runs"]] == [base]
@@ -244,7 +244,7 @@ def test_repetition_repeats_both(run_step: RunStep) -> None:
     assert json.loads(result.outputs["run_ids"]) == [tested[0], bases[0], tested[1], bases[1]]
     assert result.outputs["verdict"] == "failed"
     assert result.outputs["total_simulations"] == "60"
-    assert f"**Base agent `{AGENT_ID}`**: runs [`{bases[1]}`]" in result.summary
+    assert f"**Base agent `Front desk`**: runs [`{bases[1]}`]" in result.summary
     assert f"[`{bases[0]}`]" in result.summary
     assert {run.tags.count("coval-gate/failed") for run in world.runs if run.request.agent_id == AGENT_ID} == {0}
 

@@ -92,7 +92,7 @@ def test_passing_step_reports_on_its_commit(run_step: RunStep) -> None:
     assert step.exit_code == 0
     assert bitbucket.results == ["PENDING", "PASSED"]
     report = only(bitbucket)
-    assert report.fields["title"] == "Coval Gate: passing1, persona000000000000001"
+    assert report.fields["title"] == "Coval Gate: Passing, Plain caller"
     assert report.fields["details"].startswith("✅ Passed\nAll 10 simulations completed.")
     assert report.fields["link"].startswith("https://app.coval.dev/")
     assert report.fields["data"][:3] == [

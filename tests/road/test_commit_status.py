@@ -278,7 +278,7 @@ class Processes:
         pytest.param(
             "statuses #2",
             True,
-            ("success", "✅ Passed: All 10 simulations completed. Agent agent00000000000000001 as deployed."),
+            ("success", "✅ Passed: All 10 simulations completed. Agent Front desk as deployed."),
             id="before-final",
             marks=pytest.mark.long,
         ),

@@ -36,7 +36,7 @@ SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"
 MERGED = "0" * 39 + "1"
 PAGES = {"comment": "always", "commit_status": "Coval"}
 RUNNING = ("running", "⏳ The evaluation is running.")
-PASSED = ("success", "✅ Passed: All 10 simulations completed. Agent agent00000000000000001 as deployed.")
+PASSED = ("success", "✅ Passed: All 10 simulations completed. Agent Front desk as deployed.")
 KILLED = ("failed", "⚠️ Error: The step ended before it could reach a verdict.")
 SECTION = re.compile("section_(start|end):([0-9]+):([A-Za-z0-9_.-]+)(\\[[a-z=,]*\\])?\r\x1b\\[0K")
 NO_TOKEN = "GITLAB_TOKEN is not set, and CI_JOB_TOKEN cannot write notes and statuses."

@@ -100,16 +100,22 @@ def test_limit_of_the_size_counts_only_where_it_is_set(run_step: RunStep) -> Non
 
 
 def sizes_asked_for(server: Server) -> list[int]:
-    """Return which requests asked for a test set: 1 is the first after the launch; those before are negative."""
+    """Return which requests asked for a test set: 1 is the first after the launch; those before are negative.
+
+    Once the results are listed, a request is about its name.
+    """
+    paths = [request.path.removeprefix("/v1") for request in server.requests_seen]
+    end = next((number for number, path in enumerate(paths) if path.startswith("/conversations")), len(paths))
     launch = next(number for number, request in enumerate(server.requests_seen) if request.method == "POST")
-    return [number - launch for number, request in enumerate(server.requests_seen) if "/test-sets" in request.path]
+    return [number - launch for number, path in enumerate(paths[:end]) if path.startswith("/test-sets")]
 
 
 @pytest.mark.parametrize("mode", ["run", "launch"])
 def test_size_of_a_single_run_without_a_limit_is_told_after_the_launch(mode: str, run_step: RunStep) -> None:
     result, server = run_step(mode=mode, sub_sample_size="4", iteration_count="3")
     _, _, after = result.log.partition("Launched run")
-    assert after.splitlines()[1] == "This step launches 12 simulations."
+    agent = "agent Front desk, " if mode == "launch" else ""  # whose type it reads before
+    assert after.splitlines()[1] == f"This step launches 12 simulations ({agent}test set Passing)."
     assert (result.outputs["planned_simulations"], sizes_asked_for(server)) == ("12", [1])
 
 
@@ -140,7 +146,10 @@ def test_size_of_named_test_cases_needs_no_request(run_step: RunStep) -> None:
 
 def test_size_of_a_single_run_takes_no_time_that_the_run_needs(run_step: RunStep) -> None:
     result, server = run_step(max_wait_time="7")
-    assert (result.outputs["planned_simulations"], sizes_asked_for(server)) == ("", [])
+    last_poll = max(number for number, request in enumerate(server.requests_seen) if "/runs/" in request.path)
+    launch = next(number for number, request in enumerate(server.requests_seen) if request.method == "POST")
+    assert result.outputs["planned_simulations"] == ""
+    assert min(sizes_asked_for(server)) > last_poll - launch  # for its name
 
 
 def test_size_of_a_run_that_was_taken_over_is_an_output(run_step: RunStep) -> None:

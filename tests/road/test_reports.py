@@ -495,7 +495,7 @@ def test_annotations_are_one_error_and_nine_warnings(run_step: RunStep) -> None:
     warnings = result.annotations("warning")
     assert len(warnings) == 9
     assert warnings[-1].properties["title"] == "Coval: Moves an appointment"
-    assert "Missed Latency: p(95) < 1.5 – here 1.601. Judge: Latency is 1.601" in warnings[-1].data
+    assert "Missed Latency: p(95) < 1.5 – here 1.601 s. Judge: Latency is 1.601" in warnings[-1].data
 
 
 @pytest.mark.parametrize(("summary", "where"), [("true", "in the log and the summary"), ("false", "in the log")])
@@ -513,7 +513,9 @@ def test_error_says_how_many_simulations_have_no_annotation(summary: str, where:
 def test_annotations_begin_with_least_bad_simulation(run_step_with_reports: Callable[..., StepResult]) -> None:
     result = run_step_with_reports(test_set_id="failing1", thresholds=THRESHOLDS)
     worst = [simulation["id"] for simulation in json.loads(result.json)["legs"][0]["simulations"]]
-    annotated = [re.findall(r"\((\w+)\)$", annotation.data)[0] for annotation in result.annotations("warning")]
+    annotated = [
+        re.findall(r"\((\w+)\)$", annotation.data.split("\n")[0])[0] for annotation in result.annotations("warning")
+    ]
     assert annotated == worst[:8][::-1]  # of nine: one is left to a warning about the second page
 
 
@@ -875,7 +877,8 @@ def test_log_of_failing_step_ends_with_worst_simulation_and_verdict(
 ) -> None:
     result = run_step_with_reports(**inputs_of(name), annotations=annotations, silent=annotations == "false")
     (leg,) = json.loads(result.json)["legs"]
-    end = "\n".join(text for _, text in [*shown_lines(result.log.splitlines())][-END:])
+    unfolded = re.sub(r"^::group::.*?^::endgroup::\n", "", result.log, flags=re.DOTALL | re.MULTILINE)
+    end = "\n".join(text for _, text in [*shown_lines(unfolded.splitlines())][-END:])
     assert f"({leg['simulations'][0]['id']})" in end
     assert leg["reasons"][0].rstrip(".") in end
     assert f"Run: {result.outputs['run_url']}" in end

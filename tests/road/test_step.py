@@ -12,7 +12,7 @@ import pytest
 
 from coval_gate.base.runtime import Runtime
 from coval_gate.main import main
-from coval_sandbox.catalogue import DEFAULT_METRICS
+from coval_sandbox.catalogue import DEFAULT_METRICS, LATENCY, TONE
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner, read_log
 from coval_sandbox.server import Server
@@ -74,20 +74,33 @@ def test_log_on_terminal_matches_golden_file(
     golden(f"terminal/{name}.txt", f"{log.getvalue()}\n--- exit code {exit_code}\n")
 
 
+CHECKS = ("  ✓ ", "  ✗ ", "  ○ ", "  ? ")  # beginnings of the lines of criteria
+
+
+def ids_in(lines: list[str]) -> list[str]:
+    """Return the ids of the simulations that lines name."""
+    return re.findall(r"\((\w{22})\)", "\n".join(lines))
+
+
 @pytest.mark.parametrize("annotations", ["true", "false"])
 @pytest.mark.parametrize("name", ["gate-failed", "gate-flaky", "failed"])
 def test_log_of_failing_step_ends_unfolded_with_what_failed(name: str, annotations: str, run_step: RunStep) -> None:
     result, _ = run_step(silent=annotations == "false", **inputs_of(name), annotations=annotations)
-    end = result.log.rpartition("::endgroup::\n")[2].replace("%0A", "\n").splitlines()
+    unfolded = re.sub(r"^::group::.*?^::endgroup::\n", "", result.log, flags=re.DOTALL | re.MULTILINE)
+    end = [line for line in unfolded.replace("%0A", "\n").splitlines() if line[:4] not in CHECKS]
+    end = end[next(place for place, line in enumerate(end) if re.search(r"\(\w{22}\)", line)) - 1 :]
     url = result.outputs["run_url"]
     reason = result.outputs["reason"].partition(" (and ")[0].removesuffix(".")
-    ids = re.findall(r"\((\w{22})\)", "\n".join(end))
+    ids = ids_in(end)
     assert 3 <= len(ids) == len(set(ids)) <= (9 if annotations == "true" else 3)
-    assert re.fullmatch(r'To repeat only .*, set test_case_ids: "[\w, ]+"', end[-1])
-    assert f"Run: {url}" in end[-3:-1]
+    (repeat,) = (place for place, line in enumerate(end) if line.startswith("To repeat only "))
+    assert re.fullmatch(r'To repeat only .*, set test_case_ids: "[\w, ]+"', end[repeat])
+    verdict = end[repeat + 1 :]  # it is the last
+    assert verdict[0].startswith("::error " if annotations == "true" else "❌ Failed: ")
+    assert f"Run: {url}" in verdict
     assert any(reason in line.replace("%25", "%") for line in end[-8:])
     if annotations == "false":
-        assert len(end) <= 16
+        assert len(end) <= 17
     for simulation_id in ids:
         assert result.log.count(f"({simulation_id})") == 1, "nothing is told twice"
 
@@ -246,7 +259,8 @@ def test_missing_values_at_deadline_are_timeout(run_step: RunStep) -> None:
 def test_results_need_few_requests(run_step: RunStep) -> None:
     """Besides polls of the run: its size, one page of simulations, one of test cases, the targets in use, their agent.
 
-    Where thresholds name metrics, the agent and one page of metrics say before the launch whether it has those.
+    Where thresholds name metrics, the agent and one page of metrics say before the launch whether it has those. What no
+    response has shown by then has a look-up of its own: the units of metrics with numbers, and names.
     """
 
     def others(server: Server) -> list[str]:
@@ -254,13 +268,15 @@ def test_results_need_few_requests(run_step: RunStep) -> None:
         return [path for path in paths if not path.startswith("/runs")]
 
     agent, size = f"/agents/{IDS['agent_id']}", f"/test-sets/{IDS['test_set_id']}"
-    assert others(run_step()[1]) == [size, "/conversations/simulated", "/test-cases"]
-    named = ["/metrics", size, "/conversations/simulated", "/test-cases"]
+    persona, units = f"/personas/{IDS['persona_id']}", [f"/metrics/{metric.id}" for metric in (LATENCY, TONE)]
+    results = ["/conversations/simulated", *units, "/test-cases"]
+    assert others(run_step()[1]) == [size, *results, agent, persona]
+    named = ["/metrics", size, "/conversations/simulated", "/test-cases", persona]
     assert others(run_step(thresholds=THRESHOLDS)[1]) == [agent, *named]
     inputs = ",".join(metric.id for metric in DEFAULT_METRICS)
-    assert others(run_step(thresholds=THRESHOLDS, metric_ids=inputs)[1]) == named
+    assert others(run_step(thresholds=THRESHOLDS, metric_ids=inputs)[1]) == [*named[:-1], agent, persona]
     with_targets = others(run_step(thresholds=THRESHOLDS, use_metric_targets="true")[1])
-    assert len(with_targets) == 11
+    assert len(with_targets) == 12
     assert sum(path.startswith("/metrics/") for path in with_targets) == 5
 
 

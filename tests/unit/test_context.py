@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from coval_gate.ci.github.host import read_context
-from coval_gate.ci.host import Context
+from coval_gate.ci.github.host import WEB, read_context
+from coval_gate.ci.host import Context, with_run_metadata
 
 ENVIRON = {
     "GITHUB_REPOSITORY": "acme/voice-agent",
@@ -42,6 +42,7 @@ def test_pull_request_context_has_head_commit_and_triggering_actor() -> None:
         run_attempt="2",
         pull_request=42,
         of_pull_request=True,
+        web=WEB,
     )
 
 
@@ -102,8 +103,36 @@ def test_malformed_event_has_no_pull_request(malformed: object) -> None:
     )
 
 
+def test_pull_request_and_commit_have_pages() -> None:
+    context = read_context(ENVIRON, {"pull_request": PULL_REQUEST})
+    assert context.shown_branch == "better-greeting"
+    assert context.change_url == "https://github.example/acme/voice-agent/pull/42"
+    assert context.commit_url == "https://github.example/acme/voice-agent/commit/head-commit"
+    assert read_context({}, {"pull_request": PULL_REQUEST}).change_url == ""  # the server is unknown
+
+
+def test_branch_is_shown_only_where_it_is_the_tested_one() -> None:
+    push = PUSH | {"GITHUB_EVENT_NAME": "push"}
+    assert read_context(push | {"GITHUB_REF": "refs/heads/main"}, {}).shown_branch == "main"
+    assert read_context(push | {"GITHUB_REF": "refs/tags/v1"}, {}).shown_branch == ""
+    comment = {"issue": {"number": 42, "pull_request": {"url": "x"}}}
+    commented = read_context(push | {"GITHUB_EVENT_NAME": "issue_comment", "GITHUB_REF": "refs/heads/main"}, comment)
+    assert (commented.shown_branch, commented.commit_url) == ("", "")
+    merged = {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_REF": "refs/pull/42/merge"}
+    assert read_context(push | merged, {"pull_request": PULL_REQUEST}).shown_branch == ""
+
+
+def test_commit_of_another_run_has_another_branch() -> None:
+    """A run that a step waits for may test the commit of any branch."""
+    pushed = read_context(PUSH | MAIN | {"GITHUB_EVENT_NAME": "push", "GITHUB_SHA": "a" * 40}, {})
+    same = {"github_repository": pushed.repository, "github_commit": "a" * 40}
+    assert with_run_metadata(pushed, same).shown_branch == "main"
+    other = with_run_metadata(pushed, same | {"github_commit": "b" * 40, "github_pull_request": 7})
+    assert (other.shown_branch, other.change_url[-2:]) == ("", "/7")
+
+
 def test_context_is_empty_outside_github() -> None:
-    assert read_context({}, {}) == Context()
+    assert read_context({}, {}) == Context(web=WEB)
 
 
 PUSH = {name: value for name, value in ENVIRON.items() if name != "GITHUB_HEAD_REF"}

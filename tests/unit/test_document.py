@@ -294,6 +294,9 @@ def test_document_has_run_and_step() -> None:
         "agent_id": "agent00000000000000001",
         "persona_id": "p1",
         "test_set_id": "",
+        "agent_name": "",
+        "persona_name": "",
+        "test_set_name": "",
     }
     assert set(LAUNCH_IDS) < set(leg["run"])
     assert parsed["step"] == {

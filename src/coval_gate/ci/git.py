@@ -9,7 +9,7 @@ from typing import Final
 
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import Context
-from coval_gate.ci.systems import repository_of
+from coval_gate.ci.systems import repository_of, website_of
 from coval_gate.config.inputs import KEY_VARIABLE
 
 LONGEST: Final = 5.0  # s for all that git says
@@ -34,6 +34,7 @@ def read_git() -> Context:
         ref=_git("branch", "--show-current", until=until),
         actor=one_line(_git("config", "user.name", until=until)),
         is_local=True,
+        web=website_of(server),
         # In a huge repository, git may not come to say that nothing has changed.
         is_changed=bool(commit) and _output("status", "--porcelain", "--untracked-files=no", until=until) != "",
     )

@@ -53,6 +53,18 @@ class Head(NamedTuple):
     branch: str
 
 
+class WebPages(NamedTuple):
+    """What a repository's website calls a change to review, and where it shows changes and commits.
+
+    `changes` and `commits`: the paths below the repository's page, up to a number or a hash; empty where unknown.
+    """
+
+    change: str = "pull request"
+    mark: str = "#"  # before the number of a change
+    changes: str = ""
+    commits: str = ""
+
+
 class Context(NamedTuple):
     """The provenance of a step. Fields that the runner does not provide are empty or None."""
 
@@ -82,6 +94,31 @@ class Context(NamedTuple):
     is_changed: bool = False  # the working directory differs from the commit
     started_by_person: bool = False  # by hand
     start_by_hand: str | None = None  # how a person does so on this CI system; empty: it does not tell; None: on GitHub
+    web: WebPages = WebPages()
+    branch_is_known: bool = True  # False if `sha` comes from elsewhere than the event, so its branch is another one's
+
+    @property
+    def shown_branch(self) -> str:
+        """The branch whose commit is tested, also of a pull request; empty where it is not known for certain."""
+        if not (self.branch_is_known and self.sha_is_known):
+            return ""
+        # The ref of a pull request is a branch only if it is no ref such as refs/pull/42/merge.
+        of_head = self.ref if (self.of_pull_request or self.is_local) and not self.ref.startswith("refs/") else ""
+        return self.branch or (self.head.branch if self.head else of_head)
+
+    @property
+    def change_url(self) -> str:
+        """The page of the pull request; empty where there is none, or its address is unknown."""
+        return self._page(self.web.changes, str(self.pull_request or ""))
+
+    @property
+    def commit_url(self) -> str:
+        """The page of the commit; empty where its address is unknown."""
+        return self._page(self.web.commits, self.sha if self.sha_is_known else "")
+
+    def _page(self, path: str, name: str) -> str:
+        known = self.server_url and self.repository and path and name
+        return f"{self.server_url}/{self.repository}/{path}/{name}" if known else ""
 
     @property
     def later_attempt(self) -> str:
@@ -108,9 +145,15 @@ def with_run_metadata(context: Context, metadata: Mapping[str, Any]) -> Context:
         isinstance(sha, str) and re.fullmatch(r"[0-9a-f]{40,64}", sha)
     ):
         return context._replace(sha_is_known=True)  # without a commit in the metadata, use the event's
+    is_same = sha == context.sha and context.sha_is_known
     number = int(number) if isinstance(number, str) and re.fullmatch(r"[0-9]{1,9}", number) else number
     is_number = isinstance(number, int) and number > 0
-    return context._replace(sha=sha, sha_is_known=True, pull_request=number if is_number else None)
+    return context._replace(
+        sha=sha,
+        sha_is_known=True,
+        pull_request=number if is_number else None,
+        branch_is_known=is_same and context.branch_is_known,
+    )
 
 
 class Console:
@@ -264,6 +307,9 @@ class Host(Protocol):
 
     annotates_files: bool
     """Whether it shows them on files of the repository, itself or on one of its pages."""
+
+    folds: bool
+    """Whether its log shows a group as its title, until a reader opens it."""
 
     def mask(self, secret: str) -> None:
         """Keep `secret` out of everything written from now on."""

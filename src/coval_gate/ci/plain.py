@@ -42,7 +42,7 @@ class PlainHost(Console):
     """
 
     workspace = Workspace()
-    annotates = annotates_files = False
+    annotates = annotates_files = folds = False
     room_for_warnings = 0
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
@@ -71,7 +71,7 @@ class PlainHost(Console):
         if not context:
             return here
         if not context.repository:
-            context = context._replace(server_url=here.server_url, repository=here.repository)
+            context = context._replace(server_url=here.server_url, repository=here.repository, web=here.web)
         return context._replace(sha=whole_commit(context.sha) if context.sha else here.sha)
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:  # noqa: ARG002

@@ -16,7 +16,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from coval_gate.ci.host import Context
+from coval_gate.ci.host import Context, WebPages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,13 @@ NUMBER: Final = re.compile(r"(?:.*[/#])?([0-9]{1,9})")
 VARIABLE: Final = re.compile(r"\{(\w+)\}")
 SCP: Final = re.compile(r"(?:[^@/]+@)?([\w.-]+):(?!//)(.+)")  # git@github.com:acme/voice-agent.git
 NO_PATH: Final = re.compile(r"[@:\\\s]")  # in what a mistyped address leaves: perhaps a password
+MERGE_REQUESTS: Final = WebPages("merge request", "!", "-/merge_requests", "-/commit")
+WEBSITES: Final = {  # of repositories, by host
+    "github.com": WebPages(changes="pull", commits="commit"),
+    "gitlab.com": MERGE_REQUESTS,
+    "bitbucket.org": WebPages(changes="pull-requests", commits="commits"),
+    "dev.azure.com": WebPages(changes="pullrequest", commits="commit"),
+}
 OFF: Final = ("", "0", "false")  # a variable that is not set to anything
 
 
@@ -48,7 +55,7 @@ class System(NamedTuple):
     a person does so.
 
     `numbered_by_job`: each workflow counts its own runs, so two of them may have runs of one number. `counts_retries`:
-    the first attempt has the number 0.
+    the first attempt has the number 0. `web`: of repositories on its own servers.
     """
 
     name: str
@@ -76,6 +83,7 @@ class System(NamedTuple):
     start: str = ""
     numbered_by_job: bool = False
     counts_retries: bool = False
+    web: WebPages = WebPages()
 
 
 SYSTEMS: Final = (
@@ -100,6 +108,7 @@ SYSTEMS: Final = (
         event=("CI_PIPELINE_SOURCE",),
         by_hand=(("CI_PIPELINE_SOURCE", "web"), ("CI_JOB_MANUAL", "true")),
         start="Select New pipeline in GitLab, or start a job with `when: manual`.",
+        web=MERGE_REQUESTS,
     ),
     System(
         name="Bitbucket",
@@ -254,6 +263,7 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
         # A manual job of a pull request is its author's.
         started_by_person=not of_pull_request and any(environ.get(name) == value for name, value in system.by_hand),
         start_by_hand=system.start,
+        web=website_of(server, system.web),
     )
 
 
@@ -279,6 +289,11 @@ def repository_of(text: str) -> tuple[str, str]:
     if NO_PATH.search(path):
         return "", ""
     return f"https://{host.lower()}" if host else "", path
+
+
+def website_of(server: str, otherwise: WebPages = WebPages()) -> WebPages:  # noqa: B008 - immutable
+    """Return how the website of repositories on a server is built, as far as the server is known."""
+    return WEBSITES.get(server.removeprefix("https://"), otherwise)
 
 
 def _run_id(system: System, number: str, workflow: str) -> str:

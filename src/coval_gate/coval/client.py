@@ -68,12 +68,15 @@ def connect(
     *,
     hurried: bool = False,
     ends: float = math.inf,
+    shown: Shown | None = None,
 ) -> Client:
     """Return a client for the API in `inputs`. `log` writes a line to the step's log. All calls end by `ends`.
 
-    `hurried`: the runner is about to kill the process. Raises ValueError without an API key.
+    `hurried`: the runner is about to kill the process. `shown`: where to note units and names. Raises ValueError
+    without an API key.
     """
-    return Client(server_of(inputs, HURRIED_TIMEOUTS if hurried else Timeouts()), runtime, log, ends=ends)
+    server = server_of(inputs, HURRIED_TIMEOUTS if hurried else Timeouts())
+    return Client(server, runtime, log, ends=ends, shown=shown)
 
 
 def server_of(inputs: Inputs, timeouts: Timeouts = Timeouts()) -> Server:  # noqa: B008 - frozen
@@ -88,6 +91,24 @@ def server_of(inputs: Inputs, timeouts: Timeouts = Timeouts()) -> Server:  # noq
         timeouts=timeouts,
         body_limit=BODY_LIMIT,
     )
+
+
+class Shown:
+    """What responses showed by the way, and reports need: the units of metrics by id, and names.
+
+    `names` are of agents, personas and test sets, by the input of such ids (agent_id) and the id. An entry is empty if
+    Coval shows nothing, or was asked in vain: what only informs is not asked for again.
+    """
+
+    def __init__(self) -> None:
+        self.units: dict[str, str] = {}
+        self.names: dict[tuple[str, str], object] = {}  # as Coval shows them
+
+    def name_of(self, kind: str, id_: str) -> str | None:
+        """Return a name; empty if Coval shows none, None if it was not asked yet."""
+        from coval_gate.coval.resources import as_name
+
+        return as_name(self.names[kind, id_]) if (kind, id_) in self.names else None
 
 
 class Launch:
@@ -121,10 +142,19 @@ class Launch:
 class Client:
     """Coval's API. Every method is a procedure that returns parsed data or raises CovalError."""
 
-    def __init__(self, server: Server, runtime: Runtime, log: Callable[[str], None], *, ends: float = math.inf) -> None:
+    def __init__(
+        self,
+        server: Server,
+        runtime: Runtime,
+        log: Callable[[str], None],
+        *,
+        ends: float = math.inf,
+        shown: Shown | None = None,
+    ) -> None:
         self._calls = Calls(server, runtime, log, ends=ends)
         self._clock = runtime.clock
         self._simulation_path = CANONICAL
+        self.shown = Shown() if shown is None else shown
 
     def close(self) -> None:
         """Close the connections; the next call opens a new one."""
@@ -272,7 +302,10 @@ class Client:
         """Return the definition of a metric. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_definition
 
-        return self._calls.get("/metrics", metric_id, "metric", read_definition, until, once=once)
+        self.shown.units.setdefault(metric_id, "")
+        definition = yield from self._calls.get("/metrics", metric_id, "metric", read_definition, until, once=once)
+        self.shown.units[metric_id] = definition.unit
+        return definition
 
     def list_metrics(
         self, *, until: float, go_on: Callable[[MetricDefinition], bool]
@@ -284,20 +317,30 @@ class Client:
         from coval_gate.coval.resources import read_definition
 
         query = {"include_builtin": "true"}
-        return self._calls.entries("/metrics", query, "metrics", read_definition, until, go_on=go_on, once=True)
+        found = yield from self._calls.entries(
+            "/metrics", query, "metrics", read_definition, until, go_on=go_on, once=True
+        )
+        self.shown.units |= {definition.id: definition.unit for definition in found if definition.id}
+        return found
 
     def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[Agent]:
         """Return an agent. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_agent
 
-        return self._calls.get("/agents", agent_id, "agent", read_agent, until, once=once)
+        self.shown.names.setdefault(("agent_id", agent_id), "")
+        agent = yield from self._calls.get("/agents", agent_id, "agent", read_agent, until, once=once)
+        self.shown.names["agent_id", agent_id] = agent.name
+        return agent
 
     def get_agent_type(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[str]:
         """Return the type of an agent, such as VOICE; empty if Coval shows none. `once` and errors as in `get_run`.
 
         A launch needs it, so this loads less than `get_agent`.
         """
-        return self._calls.get("/agents", agent_id, "agent", _model_type, until, once=once)
+        self.shown.names.setdefault(("agent_id", agent_id), "")
+        fields = yield from self._calls.get("/agents", agent_id, "agent", _type_and_names, until, once=once)
+        model_type, self.shown.names["agent_id", agent_id] = fields
+        return model_type
 
     def list_agents(self, *, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
         """Return the first `most` agents with a valid id, as Coval sorts them. Raises as `get_run`."""
@@ -315,7 +358,10 @@ class Client:
         """Return a test set. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_test_set
 
-        return self._calls.get("/test-sets", test_set_id, "test_set", read_test_set, until, once=once)
+        self.shown.names.setdefault(("test_set_id", test_set_id), "")
+        found = yield from self._calls.get("/test-sets", test_set_id, "test_set", read_test_set, until, once=once)
+        self.shown.names["test_set_id", test_set_id] = found.name
+        return found
 
     def get_run_template(self, template_id: str, *, until: float) -> Procedure[RunTemplate]:
         """Return a run template. Raises as `get_run`."""
@@ -330,11 +376,14 @@ class Client:
         path = f"/agents/{quote(agent_id, safe='')}/mutations"
         return self._calls.entries(path, {}, "mutations", read_mutation_id, until)
 
-    def get_persona(self, persona_id: str, *, until: float) -> Procedure[Persona]:
-        """Return a persona. Raises as `get_run`."""
+    def get_persona(self, persona_id: str, *, until: float, once: bool = False) -> Procedure[Persona]:
+        """Return a persona. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_persona
 
-        return self._calls.get("/personas", persona_id, "persona", read_persona, until)
+        self.shown.names.setdefault(("persona_id", persona_id), "")
+        persona = yield from self._calls.get("/personas", persona_id, "persona", read_persona, until, once=once)
+        self.shown.names["persona_id", persona_id] = persona.name
+        return persona
 
     def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[TestCase]:
         """Return a test case. Raises as `get_run`."""
@@ -439,8 +488,11 @@ class Client:
         return self._calls.parsed(request, self._calls.succeeded(request, response), partial(parse_run, launched=True))
 
 
-def _model_type(fields: dict[str, Any]) -> str:
-    """Return the type in the `agent` object of `GET /agents/{id}`; empty if it has none that can be one."""
+def _type_and_names(fields: dict[str, Any]) -> tuple[str, object]:
+    """Return the type in the `agent` object of `GET /agents/{id}`, and its name as Coval shows it.
+
+    The type is empty if it has none that can be one.
+    """
     given = fields.get("model_type")
     text = given.strip().upper().removeprefix(TYPE_PREFIX) if isinstance(given, str) else ""
-    return text if TYPE.fullmatch(text) else ""
+    return text if TYPE.fullmatch(text) else "", fields.get("display_name") or fields.get("name")

@@ -150,7 +150,12 @@ def read_agent(fields: Mapping[str, Any]) -> Agent:
 
 
 def _own_name(fields: Mapping[str, Any]) -> str:
-    return one_line(read_text(fields.get("display_name") or fields.get("name")), LABEL_LIMIT)
+    return as_name(fields.get("display_name") or fields.get("name"))
+
+
+def as_name(raw: object) -> str:
+    """Return a name on one line; empty if it is not a text."""
+    return one_line(read_text(raw), LABEL_LIMIT)
 
 
 def read_listed(fields: Mapping[str, Any]) -> Listed:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import beside
 from coval_gate.base.text import duration
-from coval_gate.base.times import DETAILS, TREND
+from coval_gate.base.times import DETAILS, TREND, UNITS
 from coval_gate.config.inputs import ids_of
 from coval_gate.flow.attached import find_answering
 from coval_gate.flow.base import base_beside
@@ -27,6 +27,7 @@ from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
 from coval_gate.judge.judgement import SingleRun, errored, gravest
 from coval_gate.judge.repetition import has_failed, judge_together, repeats, unchangeable
+from coval_gate.judge.units import judgement_with_units, result_with_units
 from coval_gate.model.run import Completed, TimedOut
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
@@ -35,6 +36,7 @@ from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.baseline import baseline_of
 from coval_gate.runs.details import fetch_details, fetch_trend
 from coval_gate.runs.drift import drift_of
+from coval_gate.runs.shown import fetch_units
 
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
@@ -64,7 +66,7 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
     owe_mark(progress, trial)
     if isinstance(outcome, Completed):
         leg.result = outcome.result
-        yield from _explain(session, progress, leg, judgement)
+        trial.judgement = judgement = yield from _explain(session, progress, leg, judgement)
     return judgement
 
 
@@ -96,6 +98,7 @@ def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Tria
     trial.judgement = yield from beside(judging)
     owe_mark(progress, trial)
     if isinstance(outcome, Completed):
+        trial.judgement = judgement_with_units(trial.judgement, session.client.shown.units)
         session.log(*check_lines((yield from beside(partial(findings_of, trial.judgement)))))
     return trial.judgement
 
@@ -117,14 +120,15 @@ def _baseline(session: Session, progress: Progress, leg: Leg, outcome: Outcome) 
     return (yield from baseline_of(session, leg.first, outcome, progress.context))
 
 
-def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgement) -> Procedure[None]:
+def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgement) -> Procedure[Judgement]:
     """Write the outputs, log every check, and fetch details about the simulations to look at.
 
-    Raises RunnerError.
+    Return the judgement with the units of its metrics. Raises RunnerError.
     """
     outcomes = [leg.outcome for leg in progress.legs if leg.outcome]
     if len(outcomes) == len(progress.legs):  # a step that is killed earlier must not pass
         progress.publisher.write_verdict(progress.report(gravest(outcomes)))
+    leg.judgement = judgement = yield from _with_units(session, leg, judgement)
     leg.findings = yield from beside(partial(findings_of, judgement, leg.result))
     session.log(*check_lines(leg.findings))
     run = leg.first.run
@@ -137,6 +141,20 @@ def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgemen
             [row.simulation.id for row in leg.findings.to_look_at],
             test_set_id=run.test_set_id or ids_of(leg.inputs)["test_set_id"],
         )
+    return judgement
+
+
+def _with_units(session: Session, leg: Leg, judgement: Judgement) -> Procedure[Judgement]:
+    """Return the judgement with the units of its metrics, as far as Coval shows them soon; add them to the result."""
+    if leg.result is None:
+        return judgement
+    soon = session._replace(deadline=session.times.informing(session.clock.now(), UNITS))
+    first = {check.metric for check in judgement.checks}
+    units = yield from fetch_units(soon, leg.result.metrics, first)
+    if units:
+        leg.result = result_with_units(leg.result, units)
+        judgement = yield from beside(partial(judgement_with_units, judgement, units))
+    return judgement
 
 
 def _trend(session: Session, leg: Leg, run: Run, result: RunResult) -> Procedure[tuple[TrendRun, ...]]:
@@ -230,7 +248,7 @@ def _all_together(session: Session, progress: Progress, leg: Leg, runs: list[Sin
     judging = partial(judge_together, tuple(runs), _criteria(progress, leg), flaky_fails=flaky_fails)
     together = yield from beside(judging)
     yield from take_together(session, progress, leg, together)
-    return together.judgement
+    return leg.judgement or together.judgement
 
 
 def _is_decided(judgement: Judgement) -> bool:

@@ -15,7 +15,7 @@ from coval_gate.ci.detect import detect_host
 from coval_gate.ci.host import BUG, NAME, Context
 from coval_gate.ci.host import LEGS as LEG_COUNT
 from coval_gate.config.inputs import MOST_LEGS, parse_inputs
-from coval_gate.coval.client import connect
+from coval_gate.coval.client import Shown, connect
 from coval_gate.publish.publisher import Publisher
 from coval_gate.runs.legs import LEGS, MODE, Leg, Session, Trial, read_state, write_state
 
@@ -48,6 +48,7 @@ class Progress:
         self.legs: list[Leg] = []
         self.unpaired: list[Leg] = []
         self.template: RunTemplate | None = None
+        self.shown = Shown()
         self.launching = 0  # legs whose launch is under way
         self.is_announced = False  # on the commit's pages
         self.unknown_statuses: set[str] = set()  # of which the step has warned
@@ -105,7 +106,8 @@ class Progress:
         `times`: the post step's; without them, the main step's count.
         """
         times = times or self.times
-        client = connect(self.inputs, self.runtime, self.host.quote, hurried=self.is_hurried, ends=times.coval_ends)
+        ends, hurried = times.coval_ends, self.is_hurried
+        client = connect(self.inputs, self.runtime, self.host.quote, hurried=hurried, ends=ends, shown=self.shown)
         return Session(
             client, self.host, self.clock, self.runtime.randomness, self.inputs, deadline=self.deadline, times=times
         )
@@ -184,6 +186,7 @@ class Progress:
                 page=self.run_url,
                 redact=redact,
                 home=home,
+                name_of=self.name_of,
             )
             for leg in shown
         )
@@ -197,6 +200,10 @@ class Progress:
             began=self.began_at,
             seconds=self.clock.now() - self.began,
         )
+
+    def name_of(self, kind: str, id_: str) -> str | None:
+        """Return the name of an agent, persona or test set, as far as a response has shown it."""
+        return self.shown.name_of(kind, id_)
 
     def run_url(self, run_id: str) -> str:
         """Return the page of a run in Coval's dashboard; empty for no run."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, GateError, InputError
 from coval_gate.base.schedule import all_or_first_error, together
-from coval_gate.base.text import plural
+from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import preparing, sizing
 from coval_gate.config.inputs import Problem, ids_of
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PERMISSION: Final = "test-sets:read"
 PATIENCE: Final = 300.0  # s during which a size is asked for that a limit needs
+LONGEST_NAME: Final = 60  # characters
+WORDS: Final = {"agent_id": "agent", "persona_id": "persona", "test_set_id": "test set"}  # by the inputs of the ids
 MOST_AT_ONCE: Final = 20  # test sets that are read side by side; each takes a connection of its own
 
 
@@ -193,6 +195,8 @@ def _plan_text(progress: Progress, total: int) -> str:
     parts = [f"This step launches {plural(total, 'simulation')}"]
     if runs > 1:
         parts.append(f" in {plural(runs, 'run')}")
+    else:
+        parts.append(_names_text(progress))
     if of_bases:
         parts.append(f", {of_bases:,} of them of the base agent")
     parts.append(".")
@@ -201,6 +205,14 @@ def _plan_text(progress: Progress, total: int) -> str:
     if most:
         parts.append(f" At most {most:,} are allowed.")
     return "".join(parts)
+
+
+def _names_text(progress: Progress) -> str:
+    """Return what the only run evaluates, as far as responses showed its name by now; empty where none did."""
+    ids = ids_of(progress.legs[0].inputs)
+    known = {word: progress.name_of(kind, ids[kind]) for kind, word in WORDS.items()}
+    named = [f"{word} {one_line(name, LONGEST_NAME)}" for word, name in known.items() if name]
+    return f" ({', '.join(named)})" if named else ""
 
 
 def exceeded_text(progress: Progress, total: int, most: int) -> str:

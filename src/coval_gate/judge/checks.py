@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.criteria import NoDrift, ThresholdHolds
-from coval_gate.judge.measure import margin
+from coval_gate.judge.measure import Scale, margin
 from coval_gate.judge.values import comparable
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
@@ -31,6 +31,7 @@ class Check:
     of the simulations to blame if the verdict is not passed; for a target that only informs, of those that miss it.
     `runs`: how many runs of the step decided it. `run_id` is set if each of them must meet it alone: the run that
     breaks it or comes closest. `first`: the measure of the first of several runs, if it did not meet the criterion.
+    `metric_unit`: the unit of the metric, as in `Metric`, which only reports need.
     """
 
     criterion: Criterion
@@ -44,6 +45,7 @@ class Check:
     runs: int = 1
     run_id: str = ""
     first: Measure | None = None
+    metric_unit: str = field(default="", compare=False)
 
     @property
     def passed(self) -> bool:
@@ -85,6 +87,11 @@ class Check:
         if isinstance(self.criterion, ThresholdHolds | NoDrift):
             return self.criterion.threshold.bound.reference
         return ""
+
+    @property
+    def scale(self) -> Scale:
+        """What its measure, its bound and its comparison count."""
+        return Scale(self.measure.unit if self.measure else "metric", self.metric_unit)
 
     @property
     def requirement(self) -> Requirement | None:

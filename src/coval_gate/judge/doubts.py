@@ -98,11 +98,15 @@ class Unseen(NamedTuple):
 
 
 class FarBound(NamedTuple):
-    """The bound lies beyond FAR times every value of `metric`; `farthest` is the value farthest from 0."""
+    """The bound lies beyond FAR times every value of `metric`.
+
+    `farthest` is the value farthest from 0, and `unit` that of the metric's numbers.
+    """
 
     criterion: ThresholdHolds
     metric: str
     farthest: float
+    unit: str = ""
 
 
 Doubt = Unseen | FarBound
@@ -139,4 +143,4 @@ def _far(criterion: ThresholdHolds, metric: Metric) -> Iterator[FarBound]:
     farthest = max(metric.numbers, key=abs, default=0.0)
     is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
     if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
-        yield FarBound(criterion, metric.name, farthest)
+        yield FarBound(criterion, metric.name, farthest, metric.unit)

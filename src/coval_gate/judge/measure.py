@@ -12,6 +12,13 @@ Unit = Literal["share", "simulations", "metric"]
 Trend = Literal["improved", "unchanged", "worse", "inconclusive"]
 
 
+class Scale(NamedTuple):
+    """What numbers count. `name`: of a metric's own unit, in Coval's words; empty if it has none, or it is unknown."""
+
+    unit: Unit
+    name: str = ""
+
+
 class Requirement(NamedTuple):
     """What a measured value must be; `bound` is in the unit of the value."""
 

@@ -75,7 +75,7 @@ class Metric(NamedTuple):
 
     `is_identified`: `id` is its id in Coval; older responses have only its name, which then serves as `id`.
     `defined`: the only texts that its definition allows; empty if unknown. `elsewhere`: its texts in the runs that this
-    one is compared with.
+    one is compared with. `unit`: of its numbers, in Coval's words; empty if it has none, or before it is known.
     """
 
     id: str
@@ -86,6 +86,7 @@ class Metric(NamedTuple):
     is_identified: bool = True
     defined: tuple[str, ...] = ()
     elsewhere: frozenset[str] = frozenset()
+    unit: str = ""
 
     @property
     def numbers(self) -> frozenset[float]:

@@ -8,7 +8,8 @@ from coval_gate.config.inputs import ids_of
 from coval_gate.judge.judgement import redacted
 from coval_gate.model.results import Details
 from coval_gate.report.model import BaseReport, LegReport, RunReport
-from coval_gate.runs.legs import Trial
+from coval_gate.report.provenance import BASE_AGENT
+from coval_gate.runs.legs import Trial, ids_shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,12 +26,14 @@ def leg_report(
     page: Callable[[str], str],
     redact: Callable[[str], str],
     home: str,
+    name_of: Callable[[str, str], str | None],
 ) -> LegReport:
     """Return the report of a leg, which may have no run if the step has several.
 
     `judgement` is the step's. `keeps_own`: it replaces no other judgement of the leg, as it does where the only leg's
     step went wrong afterwards. `page` returns the URL of a run by its id, `redact` hides secrets in a text, and `home`
-    is the URL of the dashboard.
+    is the URL of the dashboard. `name_of` returns the name of an agent, persona or test set, as far as it is known, by
+    the input of its id and the id.
     """
     trials = [trial for trial in leg.trials if trial.run_id]
     first = trials[0] if trials else Trial()
@@ -55,7 +58,19 @@ def leg_report(
         base=_base_report(leg.base, page) if leg.base else None,
         inputs=leg.inputs if leg.inputs.suite_path and leg.inputs.mode != "wait" else None,
         answering=first.answering,
+        names=_names(leg, first, name_of, redact),
     )
+
+
+def _names(
+    leg: Leg, first: Trial, name_of: Callable[[str, str], str | None], redact: Callable[[str], str]
+) -> dict[str, str]:
+    """Return the known names of what the first run of a leg evaluates, and of its base agent."""
+    ids = ids_shown(leg, first)
+    named = {name: name_of(name, id_) for name, id_ in ids.items()}
+    if leg.base:
+        named[BASE_AGENT] = name_of("agent_id", ids_of(leg.base.inputs)["agent_id"])
+    return {name: redact(text) for name, text in named.items() if text}
 
 
 def _base_report(base: Leg, page: Callable[[str], str]) -> BaseReport:

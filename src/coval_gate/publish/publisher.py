@@ -25,7 +25,7 @@ from coval_gate.report.formats import Surface, formats, rendered
 from coval_gate.report.formats.outputs import unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from coval_gate.base.clock import Clock
     from coval_gate.base.runtime import Runtime
@@ -235,10 +235,15 @@ class Publisher:
     def _annotates(self, report: Report) -> bool:
         return self._host.annotates and (report.inputs is None or report.inputs.annotations)
 
-    def _log(self, report: Report) -> Procedure[None]:
-        """Log what to look at, as annotations or as lines; the worst simulations and the verdict come last.
+    def _fold(self, groups: Sequence[Sequence[str]]) -> None:
+        for title, *lines in groups:
+            self._host.fold(title, lines)
 
-        The end of a failing step's log is short and unfolded, because readers of a long log start there.
+    def _log(self, report: Report) -> Procedure[None]:
+        """Log what to look at, as annotations or as lines: the worst simulations, then the others, folded.
+
+        The end of a failing step's log is short and unfolded, because readers of a long log start there. The verdict
+        is the last.
         """
         judgement = report.judgement
         closing = yield from self._rendering.of(partial(rendered, Surface.LOG, report))
@@ -249,14 +254,19 @@ class Publisher:
         first = closing.annotations(max(0, room)) if annotates and fails else []
         worst = closing.worst_lines() if fails and not first else []
         shown = len(closing.worst) if worst else len(first)
-        for lines in (closing.simulation_lines(after=shown), closing.flips):
-            if lines:
-                self._host.fold(lines[0], lines[1:])
         with tolerant(self._host):
             self._host.show_outputs(rendered(Surface.OUTPUTS, report))
+        others = [lines for lines in (closing.simulation_lines(after=shown), closing.flips) if lines]
+        if not self._host.folds:  # the worst would be far above the end
+            self._fold(others)
         for annotation in reversed(first):  # the worst comes last, where readers of a log start
             self._host.annotate("warning", *annotation)
-        self._host.quote(*worst, *closing.legs)
+        self._host.quote(*worst)
+        if self._host.folds:
+            self._fold(others)
+        self._host.quote(*closing.legs)
+        if closing.repeat:
+            self._host.log(closing.repeat)
         if annotates and fails:
             self._host.annotate("error", *closing.verdict_beside(len(first)))
         elif annotates and (judgement.is_tolerated or judgement.passed_flaky or closing.is_doubtful):
@@ -266,5 +276,3 @@ class Publisher:
         else:
             for line in closing.lines:
                 self._host.log(line)
-        if closing.repeat:
-            self._host.log(closing.repeat)

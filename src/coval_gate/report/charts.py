@@ -134,21 +134,25 @@ def threshold_on_scale(check: Check) -> Requirement | None:
     return check.requirement
 
 
-def histogram(values: Sequence[float], bound: DrawnBound | None = None) -> str:
+def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: str = "") -> str:
     """Return a fenced bar chart of the share of values in each range; empty where a table says as much.
+
+    `unit`: the title of the axis, which must be a word of ours.
 
     Source of the notation: Mermaid's documentation of xychart.
     """
-    return _chart([values], bound) if _can_draw(values) else ""
+    return _chart([values], bound, unit) if _can_draw(values) else ""
 
 
-def compared_histogram(now: Sequence[float], earlier: Sequence[float], bound: DrawnBound | None = None) -> str:
+def compared_histogram(
+    now: Sequence[float], earlier: Sequence[float], bound: DrawnBound | None = None, unit: str = ""
+) -> str:
     """Return a fenced chart of two histograms over the same ranges: bars for `now`, a line for `earlier`.
 
     Empty where a table says as much.
     """
     drawable = _can_draw([*now, *earlier]) and min(len(now), len(earlier)) >= LEAST_VALUES
-    return _chart([now, earlier], bound) if drawable else ""
+    return _chart([now, earlier], bound, unit) if drawable else ""
 
 
 def path_chart(sums: Sequence[float], level: float) -> str:
@@ -165,7 +169,7 @@ def _can_draw(values: Sequence[float]) -> bool:
     return usual and len(values) >= LEAST_VALUES
 
 
-def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None) -> str:
+def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None, unit: str) -> str:
     """Return bars of the first sample, in two colours if the bound divides it, and a line of the second."""
     bars = _bars(samples, bound)
     if sum(any(bar.counts) for bar in bars) < LEAST_BARS:
@@ -181,20 +185,24 @@ def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None) -> str:
     plots = [plot for plot in plots if any(plot[2])] + [(GREY, "line", shares) for shares in earlier]
     top = 10 * math.ceil(max(max(shares) for _, _, shares in plots) / 10)
     scale = f'"% of simulations" {HIDDEN * top:g} --> {top}'
-    return _drawn([f'"{bar.label}"' for bar in bars], scale, plots, sum(len(bar.label) for bar in bars))
+    labels = [f'"{bar.label}"' for bar in bars]
+    return _drawn(labels, scale, plots, sum(len(bar.label) for bar in bars), unit)
 
 
-def _drawn(labels: Sequence[str], scale: str, plots: Sequence[tuple[str, str, Sequence[float]]], width: int) -> str:
+def _drawn(
+    labels: Sequence[str], scale: str, plots: Sequence[tuple[str, str, Sequence[float]]], width: int, unit: str = ""
+) -> str:
     """Return a chart of plots (colour, kind, values) over labels that have `width` characters together."""
     size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * width))))
     colours = ", ".join(colour for colour, _, _ in plots)
+    axis = f'"{unit}" ' if unit else ""
     return "\n".join(
         [
             "```mermaid",
             f'%%{{init: {{"xyChart": {{"width": {WIDTH}, "height": 240, "xAxis": {{"labelFontSize": {size}}}}}, '
             f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{colours}"}}}}}}}}%%',
             "xychart-beta",
-            f"    x-axis [{', '.join(labels)}]",
+            f"    x-axis {axis}[{', '.join(labels)}]",
             f"    y-axis {scale}",
             *(f"    {kind} [{', '.join(f'{round(value, 2):g}' for value in values)}]" for _, kind, values in plots),
             "```",

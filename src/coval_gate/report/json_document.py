@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Stability = Literal["flaky", "consistent"]
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
-SCHEMA_VERSION: Final = "3.4"
+SCHEMA_VERSION: Final = "3.5"
 VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the schema covers
 
 
@@ -214,6 +214,10 @@ class RunFacts(Model):
     agent_id: Text
     persona_id: Text
     test_set_id: Text
+    agent_name: Text
+    """As Coval shows it; empty where the API key may not read it, and likewise for the others."""
+    persona_name: Text
+    test_set_name: Text
 
 
 class SingleRunFacts(Model):
@@ -370,6 +374,8 @@ class MetricFacts(Model):
 
     id: Text
     name: Text
+    unit: Text
+    """The unit of its numbers, in Coval's words; empty if it has none, or Coval did not show it."""
     variants: dict[Text, dict[Text, Any]]
     """count, missing; for numbers mean, stdev, min, median, p95, max; for texts values: how often each occurs."""
 

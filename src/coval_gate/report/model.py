@@ -64,6 +64,7 @@ class _LegFields(NamedTuple):
     base: BaseReport | None = None
     inputs: Inputs | None = None
     answering: Answering | None = None
+    names: Mapping[str, str] = MappingProxyType({})
 
 
 class LegReport(_LegFields):
@@ -77,7 +78,8 @@ class LegReport(_LegFields):
     them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `known`: the findings of this very
     judgement, if they exist already. `base`: the agent beside which this one is tested, if there is one. `inputs`: the
     step's, with the own values of a leg of a suite; None if the step's count.
-    `answering`: who answered the simulations of its first run, if that was a job's to do.
+    `answering`: who answered the simulations of its first run, if that was a job's to do. `names`: what Coval calls
+    the agent, persona, test set and base agent, by the inputs of their ids, as far as the key may read them.
     """
 
     @property

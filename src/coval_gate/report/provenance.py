@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from coval_gate import __version__
 from coval_gate.base.secret import Secret
-from coval_gate.base.text import duration, in_words, plural
+from coval_gate.base.text import duration, in_words, one_line, plural
 from coval_gate.config.fields import IDENTIFIER, Age, Allowance
 from coval_gate.config.inputs import CONNECTION, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, SUITE, WHAT, declared
 from coval_gate.judge.verdict import Verdict
@@ -28,9 +28,13 @@ if TYPE_CHECKING:
     from coval_gate.report.simulations import SimulationRow
 
 UNTESTED: Final = (None, Verdict.CANCELLED, Verdict.SKIPPED)  # verdicts of steps that tested nothing
-MOST_TESTED: Final = 3  # different agents in a line
+MOST_TESTED: Final = 3  # different agents in a line, or mutations of one
+LONGEST_NAME: Final = 60  # characters of an agent's, a persona's or a test set's name
+SHORT_COMMIT: Final = 7  # characters
+UNCOMMITTED: Final = ", with changes that are not committed"
 MOST_COMPARED: Final = 50  # runs on the page that compares them
 USUAL_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
+BASE_AGENT: Final = "base_agent_id"  # among the names of a leg
 NAMED: Final = {"test_set_id": "test set", "persona_id": "persona"}  # in a heading
 IMAGE: Final = "coval-gate"  # as docs/where-it-runs.md builds it
 LONGEST_COMMAND: Final = 2_000  # characters
@@ -72,13 +76,65 @@ def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     return {name: getattr(leg and leg.run, name, "") or asked[name] for name in LAUNCH_IDS}
 
 
-def named_in_heading(report: Report) -> dict[str, str]:
-    """Return the ids of the only run's test set and persona by name, unless the matrix shows them."""
+class Called(NamedTuple):
+    """What a report calls an agent, a persona or a test set: its name or, if Coval does not show it, its id."""
+
+    text: str
+    is_name: bool
+
+
+def called(leg: LegReport | None, kind: str, id_: str) -> Called:
+    """Return what to call the agent, persona or test set with this id. `kind`: its input, such as agent_id."""
+    name = one_line(leg.names.get(kind, ""), LONGEST_NAME) if leg else ""
+    return Called(name or id_, bool(name))
+
+
+def with_id(leg: LegReport | None, kind: str, id_: str) -> str:
+    """Return the name with the id in brackets, where both are needed: "Front desk (agent1)"."""
+    name = called(leg, kind, id_)
+    return f"{name.text} ({id_})" if name.is_name else id_
+
+
+def base_name(leg: LegReport, source: object) -> str:
+    """Return the source of a comparison; the name in place of the base agent's id."""
+    is_base = leg.base is not None and source == leg.base.agent_id
+    return called(leg, BASE_AGENT, str(source)).text if is_base else str(source)
+
+
+def named_in_heading(report: Report) -> dict[str, Called]:
+    """Return what to call the only run's test set and persona, by these words, unless the matrix shows them."""
     if len(report.legs) > 1:
         return {}
     in_matrix = report.context.matrix.label.split(", ")
-    ran = what_ran(report, report.legs[0] if report.legs else None)
-    return {word: ran[name] for name, word in NAMED.items() if ran[name] and ran[name] not in in_matrix}
+    leg = report.legs[0] if report.legs else None
+    ran = what_ran(report, leg)
+    return {
+        word: called(leg, name, ran[name]) for name, word in NAMED.items() if ran[name] and ran[name] not in in_matrix
+    }
+
+
+class Place(NamedTuple):
+    """Where a step comes from, as a word and a text with its page, which is empty where unknown. `note` follows."""
+
+    word: str
+    text: str
+    url: str = ""
+    is_code: bool = True
+    note: str = ""
+
+
+def places(report: Report) -> list[Place]:
+    """Return the pull request, the branch and the commit that a step tested; the first word begins a line."""
+    context = report.context
+    change = f"{context.web.mark}{context.pull_request}" if context.pull_request else ""
+    commit = context.sha[:SHORT_COMMIT] if context.sha_is_known else ""
+    found = [
+        Place(context.web.change, change, context.change_url, is_code=False),
+        Place("branch", context.shown_branch),
+        Place("commit", commit, context.commit_url, note=UNCOMMITTED if context.is_changed else ""),
+    ]
+    first, *others = [place for place in found if place.text] or [Place("", "")]
+    return [first._replace(word=first.word.capitalize()), *others] if first.text else []
 
 
 def subject_of(report: Report, leg: LegReport) -> str:
@@ -86,16 +142,25 @@ def subject_of(report: Report, leg: LegReport) -> str:
     agent = what_ran(report, leg)["agent_id"]
     if report.judgement.verdict in UNTESTED or not (leg.run and agent):
         return ""
-    return subject_text(agent, leg.base.agent_id if leg.base else "", leg.answering, changed=_changed(report, leg))
+    text, base = called(leg, "agent_id", agent).text, ""
+    if leg.base:
+        base = called(leg, BASE_AGENT, leg.base.agent_id).text
+        if base == text:  # two agents may share a name
+            text, base = with_id(leg, "agent_id", agent), with_id(leg, BASE_AGENT, leg.base.agent_id)
+    return subject_text(text, base, leg.answering, changed=_changed(report, leg))
 
 
 def _changed(report: Report, leg: LegReport) -> str:
     """Return what a run changes in its agent, as far as the inputs or its simulations show it; empty if nothing."""
     inputs = leg.inputs or report.inputs
     asked = len({inputs.mutation_id, *inputs.mutation_ids} - {""}) if inputs else 0
-    mutations = max(asked, len([variant for variant in leg.variants if variant.name]))
+    names = [one_line(variant.name, LONGEST_NAME) for variant in leg.variants if variant.name]
+    mutations = max(asked, len(names))
+    named = f"the mutation{'s' if mutations > 1 else ''} {in_words(names)}"
     overrides = "config_overrides" if inputs and inputs.config_overrides else ""
-    parts = [*([plural(mutations, "mutation")] if mutations else []), *([overrides] if overrides else [])]
+    is_named = mutations == len(names) <= MOST_TESTED
+    counted = named if is_named else plural(mutations, "mutation")
+    parts = [*([counted] if mutations else []), *([overrides] if overrides else [])]
     return f"with {in_words(parts)}" if parts else ""
 
 
@@ -105,6 +170,11 @@ def all_subjects(report: Report) -> str:
     return in_words([*texts], most=MOST_TESTED)
 
 
+def all_called(report: Report, leg: LegReport | None) -> dict[str, str]:
+    """Return the agent, persona and test set of a run with their names and ids, by the inputs of the ids."""
+    return {name: with_id(leg, name, id_) for name, id_ in what_ran(report, leg).items()}
+
+
 def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     """Return where the step ran, and the leg's run, as names and texts; only what is known."""
     context, run = report.context, leg.run if leg else None
@@ -112,12 +182,12 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
         "run": leg.run_id if leg else "",
         "status in Coval": run.status if run else "",
         "baseline": _baseline_text(leg.judgement.baseline) if leg else "",
-        "base agent": leg.base.agent_id if leg and leg.base else "",
+        "base agent": with_id(leg, BASE_AGENT, leg.base.agent_id) if leg and leg.base else "",
         "base run": leg.base.run_id if leg and leg.base else "",
-        **{name.removesuffix("_id").replace("_", " "): text for name, text in what_ran(report, leg).items()},
+        **{name.removesuffix("_id").replace("_", " "): text for name, text in all_called(report, leg).items()},
         "repository": context.repository,
-        "commit": f"{context.sha}, with changes that are not committed" if context.is_changed else context.sha,
-        "pull request": f"#{context.pull_request}" if context.pull_request else "",
+        "commit": f"{context.sha}{UNCOMMITTED}" if context.is_changed else context.sha,
+        context.web.change: f"{context.web.mark}{context.pull_request}" if context.pull_request else "",
         "workflow": context.workflow,
         "job": context.job,
         "matrix": context.matrix.label,

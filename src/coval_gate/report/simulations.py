@@ -109,11 +109,9 @@ def _miss_text(miss: Miss, row: SimulationRow) -> str:
 
 
 def _values(metrics: Sequence[Metric], row: SimulationRow) -> Iterator[str]:
-    values = [
-        (metric.name, metric.values[row.simulation.id]) for metric in metrics if row.simulation.id in metric.values
-    ]
-    for name, value in values[:MOST_VALUES]:
-        yield f"{one_line(name, NAME)} = {value_text(value)}"
+    values = [(metric, metric.values[row.simulation.id]) for metric in metrics if row.simulation.id in metric.values]
+    for metric, value in values[:MOST_VALUES]:
+        yield f"{one_line(metric.name, NAME)} = {value_text(value, metric.unit)}"
     if (more := len(values) - MOST_VALUES) > 0:
         yield f"… and {more:,} more"
 

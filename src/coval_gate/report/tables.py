@@ -18,7 +18,7 @@ from coval_gate.model.results import BASE
 from coval_gate.report.charts import DrawnBound, compared_histogram, histogram, threshold_on_scale
 from coval_gate.report.markdown import Table, code, escape, folding, link, row
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
-from coval_gate.report.provenance import of_leg, run_page
+from coval_gate.report.provenance import base_name, of_leg, run_page
 from coval_gate.report.wording.checks import actual_text, here_text, informs_text, shown_verdict
 from coval_gate.report.wording.clauses import in_figures, stability_word
 from coval_gate.report.wording.comparisons import (
@@ -35,6 +35,7 @@ from coval_gate.report.wording.comparisons import (
 )
 from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.report.wording.judgements import MARKS, heading, reason
+from coval_gate.report.wording.units import drawn_symbol, named_with_unit, with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,7 +96,7 @@ def comparison_parts(leg: LegReport) -> Iterator[str | Listing]:
             group,
             why=first is None or not lacks_baseline(first),
             title=lambda text: f"**{text}**",
-            source=code,
+            source=lambda source: code(base_name(leg, source)),
             foreign=escape,
             run_text=lambda run: link(code(run.run_id), run_page(leg, run)),
         )
@@ -213,7 +214,7 @@ def _more_rows(more: int) -> str:
 
 
 def _named(sample: Sample, variant: Variant, several: bool) -> tuple[str, ...]:
-    name = escape(sample.metric.name)
+    name = escape(named_with_unit(sample.metric.name, sample.metric.unit if figures(sample) else ""))
     return (name, escape(variant_key(variant.name))) if several else (name,)
 
 
@@ -255,14 +256,15 @@ def _chart(leg: LegReport, sample: Sample, required: Requirement | None, *, pair
     """Return a title and a chart, with `pair` beside the baseline; empty where a table says as much."""
     name = escape(sample.metric.name)
     bound = DrawnBound(required.bound, *KINDS[required.operator]) if required else None
+    unit = drawn_symbol(sample.metric.unit)
     if pair:
         now, earlier = paired_numbers(leg, sample.metric)
-        if chart := compared_histogram(now, earlier, bound):
-            bars = "; ".join(filter(None, ("bars", _sides(required, bound, now))))
+        if chart := compared_histogram(now, earlier, bound, unit):
+            bars = "; ".join(filter(None, ("bars", _sides(required, bound, now, sample.metric.unit))))
             reference = NAMES["base_agent" if leg.judgement.base else "baseline"]
             return f"How {name} is distributed now ({bars}) and in the {reference} (line):", chart
-    if chart := histogram(sample.numbers, bound):
-        sides = _sides(required, bound, sample.numbers)
+    if chart := histogram(sample.numbers, bound, unit):
+        sides = _sides(required, bound, sample.numbers, sample.metric.unit)
         return f"How {name} is distributed{f' ({sides})' if sides else ''}:", chart
     return ()
 
@@ -285,11 +287,13 @@ def _of_target(target: Target) -> Requirement | None:
     return Requirement(OF_TARGET[target.operator], target.upper)
 
 
-def _sides(required: Requirement | None, bound: DrawnBound | None, values: Sequence[float]) -> str:
+def _sides(required: Requirement | None, bound: DrawnBound | None, values: Sequence[float], unit: str) -> str:
     """Return on which side of the bound the values are, and which of them are orange."""
     if required is None or bound is None:
         return ""
-    within, beyond = (words.format(number(required.bound)) for words in SIDES[required.operator])
+    within, beyond = (
+        words.format(escape(with_unit(number(required.bound), unit))) for words in SIDES[required.operator]
+    )
     return {"within": f"all {within}", "beyond": f"all {beyond}", "both": f"orange: {beyond}"}[bound.side(values)]
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.text import json_in, one_line, stopwatch
 from coval_gate.ci.host import BUG, NAME
+from coval_gate.config.inputs import ids_of
 from coval_gate.runs.tags import Tags
 
 if TYPE_CHECKING:
@@ -285,6 +286,11 @@ class Leg:
     def first(self) -> Trial:
         """The trial of the first run. Raises IndexError before its launch."""
         return self.trials[0]
+
+
+def ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:
+    """Return the ids of agent, persona and test set that a run of a leg has; those that the step asks for elsewhere."""
+    return {name: getattr(trial.run, name, "") or id_ for name, id_ in ids_of(leg.inputs).items()}
 
 
 class Session(NamedTuple):

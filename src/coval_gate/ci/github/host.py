@@ -16,7 +16,7 @@ from actions_toolkit.file_command import prepare_key_value_message
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, visible
-from coval_gate.ci.host import MOST_WARNINGS, Console, Context, Head, resembles_command
+from coval_gate.ci.host import MOST_WARNINGS, Console, Context, Head, WebPages, resembles_command
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.checks import wanted_pages
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
 BRANCHES = "refs/heads/"
+WEB: Final = WebPages(changes="pull", commits="commit")
 BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
 BRANCH_EVENTS = ("push", "schedule", BY_HAND)  # before a workflow_run; others may be a pull request's
 API_URL: Final = "https://api.github.com"
@@ -77,6 +78,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
             or (before and before.get("event") not in BRANCH_EVENTS)
         ),
         started_by_person=environ.get("GITHUB_EVENT_NAME") == BY_HAND,
+        web=WEB,
     )
 
 
@@ -161,7 +163,7 @@ class GitHubHost(Console):
     and standard output.
     """
 
-    annotates = annotates_files = True
+    annotates = annotates_files = folds = True
 
     def __init__(self, environ: Mapping[str, str], stream: TextIO, randomness: Random) -> None:
         super().__init__(stream)

@@ -42,6 +42,8 @@ TO_LINE_START: Final = "\x1b[0K"  # what GitLab's own sections begin and end wit
 class GitLabHost(PlainHost):
     """A job of GitLab. Later jobs read its dotenv report as variables, and its page links to the run in Coval."""
 
+    folds = True
+
     def __init__(self, environ: Mapping[str, str], stream: TextIO, clock: Clock) -> None:
         super().__init__(stream, environ)
         self._clock = clock

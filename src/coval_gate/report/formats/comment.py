@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.report.formats.status import page_text
 from coval_gate.report.formats.summary import links, opening
-from coval_gate.report.markdown import code, escape, page
+from coval_gate.report.markdown import escape, page
 from coval_gate.report.provenance import what_ran
 from coval_gate.report.tables import troubled, unstable
 
@@ -27,10 +27,9 @@ def render(report: Report) -> PageText:
 def body(report: Report) -> str:
     """Return the comment's Markdown: what needs attention; the summary has the rest."""
     context = report.context
-    commit = f"Commit {code(context.sha[:7])}" if context.sha else ""
     where = escape(" / ".join(name for name in (context.workflow, context.matrix.after(context.job)) if name))
     attempt = f"attempt {context.later_attempt}" if context.later_attempt else ""
-    footer = " · ".join(part for part in (commit, where, escape(attempt), links(report)) if part)
+    footer = " · ".join(part for part in (where, escape(attempt), links(report)) if part)
     parts = [
         marker(report),
         *opening(report),

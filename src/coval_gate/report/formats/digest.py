@@ -14,12 +14,13 @@ from coval_gate.report.formats.log import MARKS, check_cells, compared_text
 from coval_gate.report.limits import LONGEST_PROMPT
 from coval_gate.report.markdown import Listing, code, fenced, link, page, utf8_size
 from coval_gate.report.metrics import variant_key
-from coval_gate.report.provenance import IMAGE, case_ids, docker_command, what_ran, workflow_lines
+from coval_gate.report.provenance import IMAGE, all_called, case_ids, docker_command, workflow_lines
 from coval_gate.report.simulations import MOST_TURNS, case_lines, turn_lines
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import check_text, shown_verdict
 from coval_gate.report.wording.clauses import stability_text
 from coval_gate.report.wording.comparisons import flips_title
+from coval_gate.report.wording.units import with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +103,7 @@ def _leg(report: Report, leg: LegReport) -> Iterator[str | Listing]:
 def _evaluated(report: Report, leg: LegReport) -> str:
     """Return what was evaluated, and where, as a list."""
     context = report.context
-    ids = {name.removesuffix("_id").replace("_", " "): id_ for name, id_ in what_ran(report, leg).items()}
+    ids = {name.removesuffix("_id").replace("_", " "): id_ for name, id_ in all_called(report, leg).items()}
     facts = {
         **{name: code(id_) for name, id_ in ids.items()},
         "run": link(code(leg.run_id), leg.run_url),
@@ -164,8 +165,10 @@ def _trend(leg: LegReport) -> Iterator[str]:
 def _averages(leg: LegReport, metric: Metric) -> Iterator[str]:
     for run in leg.trend[:MOST_TREND]:
         if metric.id in run.averages:
+            average = number(run.averages[metric.id])
+            average = code(with_unit(average, metric.unit), LINE // 2) if metric.unit else average
             promoted = f", promoted to {code(', '.join(run.promoted), LINE // 2)}" if run.promoted else ""
-            yield f"{number(run.averages[metric.id])} ({code(run.created[:10])}{promoted})"
+            yield f"{average} ({code(run.created[:10])}{promoted})"
 
 
 def _stability(rows: Sequence[SimulationRow], ill: Sequence[SimulationRow]) -> Callable[[SimulationRow], str]:

@@ -46,7 +46,7 @@ def render(report: Report) -> PageText:
 def brief(report: Report) -> PageText:
     """Return the report without details: until there is a verdict, and for the post step."""
     judgement = report.judgement
-    named = [report.context.matrix.label, *named_in_heading(report).values()]
+    named = [report.context.matrix.label, *(called.text for called in named_in_heading(report).values())]
     title = ": ".join(filter(None, (NAME, ", ".join(filter(None, named)))))
     return page_text(
         report,

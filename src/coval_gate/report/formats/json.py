@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from coval_gate import __version__
+from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.json_document import (
@@ -253,7 +254,8 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         criteria=[criterion_facts(check) for check in leg.findings.checks.first(MOST_CRITERIA)],
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
         metrics=[
-            MetricFacts(id=metric.id, name=metric.name, variants=entries_of(metric, leg.variants)) for metric in shown
+            MetricFacts(id=metric.id, name=metric.name, unit=metric.unit, variants=entries_of(metric, leg.variants))
+            for metric in shown
         ],
         metrics_left_out=len(metrics) - len(shown),
         simulations=[_simulation(row, metrics, leg) for row in leg.rows],
@@ -285,7 +287,9 @@ def _variants(leg: LegReport) -> list[VariantFacts]:
 
 
 def _run(report: Report, leg: LegReport) -> RunFacts:
-    return RunFacts(id=leg.run_id, url=leg.run_url, status=leg.run.status if leg.run else "", **what_ran(report, leg))
+    names = {f"{name.removesuffix('_id')}_name": leg.names.get(name, "") for name in LAUNCH_IDS}
+    status = leg.run.status if leg.run else ""
+    return RunFacts(id=leg.run_id, url=leg.run_url, status=status, **what_ran(report, leg), **names)
 
 
 def _step(report: Report) -> StepFacts:

@@ -282,11 +282,11 @@ def _pages(report: Report) -> Iterator[str]:
 
 
 def _annotation_lines(row: SimulationRow) -> Iterator[str]:
-    """Yield the lines of a simulation's annotation: what went wrong, and the judges' explanations."""
+    """Yield the lines of a simulation's annotation: its name, what went wrong, and the judges' explanations."""
+    yield _name(row)
     yield from miss_lines(row)
     if row.stability:
         yield f"The test case is {stability_text(row.stability)}."
-    yield _name(row)
 
 
 def _name(row: SimulationRow) -> str:

@@ -67,6 +67,8 @@ def opening(report: Report) -> Iterator[str | Listing]:
     """Yield the verdict, the reasons that the criteria do not show, advice, and the criteria."""
     judgement = report.judgement
     yield _heading(report)
+    if where := " · ".join(map(_place, provenance.places(report))):
+        yield where
     if tested := provenance.all_subjects(report):
         yield f"Tested: {escape(tested)}"
     is_missing, others = _untold_reasons(report)
@@ -111,9 +113,17 @@ def _untold_reasons(report: Report) -> tuple[bool, list[str]]:
 
 def _heading(report: Report) -> str:
     """Return the verdict, and what distinguishes the evaluation from others of the same pull request."""
-    named = (f"{name} {code(value)}" for name, value in provenance.named_in_heading(report).items())
+    named = (
+        f"{word} {escape(called.text) if called.is_name else code(called.text)}"
+        for word, called in provenance.named_in_heading(report).items()
+    )
     title = " · ".join([escape(report.context.matrix.after("Coval evaluation")), *named])
     return f"### {judgements.heading(report.judgement)}: {title}"
+
+
+def _place(place: provenance.Place) -> str:
+    text = code(place.text) if place.is_code else escape(place.text)
+    return f"{place.word} {link(text, place.url)}{place.note}"
 
 
 def links(report: Report) -> str:

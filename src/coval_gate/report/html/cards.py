@@ -16,6 +16,7 @@ from coval_gate.report.limits import MOST_CARDS
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
 from coval_gate.report.wording.baselines import day_text
 from coval_gate.report.wording.clauses import target_text
+from coval_gate.report.wording.units import with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -105,7 +106,7 @@ def _card(leg: LegReport, metric: Metric, checks: Sequence[Check]) -> CardView:
         target=f"target: {target_text(target)}" if target else "",
         verdict=_verdict(checks),
         samples=tuple(_sample(variant, variant.sample(metric), pair, marks, several) for variant in leg.variants),
-        marks=tuple((kind, f"{kind} {number(bound)}") for kind, bound in marks),
+        marks=tuple((kind, f"{kind} {with_unit(number(bound), metric.unit)}") for kind, bound in marks),
         trend=_trend(leg, metric),
         paired=bool(pair[0] and pair[1]),
     )
@@ -120,10 +121,14 @@ def _sample(
 ) -> SampleView:
     values = figures(sample)
     compared = variant.name == BASE and pair[0] and pair[1]
-    chart = histogram(*pair, marks) if compared else histogram(sample.numbers, (), marks)
+    unit = sample.metric.unit
+    chart = histogram(*pair, marks, unit) if compared else histogram(sample.numbers, (), marks, unit)
     return SampleView(
         variant=one_line(variant_key(variant.name), NAME) if several else "",
-        figures=(("count", f"{sample.count:,}"), *((name, number(values[name])) for name in FIGURES if name in values)),
+        figures=(
+            ("count", f"{sample.count:,}"),
+            *((name, with_unit(number(values[name]), unit)) for name in FIGURES if name in values),
+        ),
         histogram=chart,
         shares=tuple(_shares(sample)),
         more_texts=max(0, len(sample.texts) - MOST_TEXTS),
@@ -165,7 +170,9 @@ def _trend(leg: LegReport, metric: Metric) -> Line | None:
     agent = next((variant for variant in leg.variants if variant.name == BASE), None)
     mean = figures(agent.sample(metric)).get("mean") if agent else None
     now = [(mean, "now", "this run")] if mean is not None and earlier else []
-    return trend([(value, kind, f"{text}: {number(value)}") for value, kind, text in (*earlier, *now)])
+    unit = metric.unit
+    dots = [(value, kind, f"{text}: {with_unit(number(value), unit)}") for value, kind, text in (*earlier, *now)]
+    return trend(dots, unit=unit)
 
 
 def _run_text(created: str, promoted: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import one_line
@@ -13,7 +14,16 @@ from coval_gate.report.html.plots import scale, trend
 from coval_gate.report.html.table import table, web_address
 from coval_gate.report.limits import MOST_FLIPS, MOST_TABLE_CRITERIA
 from coval_gate.report.metrics import variant_key
-from coval_gate.report.provenance import all_provenance, all_subjects, links, named_in_heading, of_leg, other_inputs
+from coval_gate.report.provenance import (
+    all_provenance,
+    all_subjects,
+    base_name,
+    links,
+    named_in_heading,
+    of_leg,
+    other_inputs,
+    places,
+)
 from coval_gate.report.tables import FEW_FLIPS
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.baselines import path_text, report_text, value_text
@@ -145,10 +155,22 @@ class AdviceView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceView:
+    """The pull request, the branch or the commit, with its page."""
+
+    word: str
+    text: str
+    url: str
+    code: bool
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PageView:
     """The page."""
 
     title: str
+    places: tuple[PlaceView, ...]
     subtitle: str
     verdict: str
     word: str
@@ -168,7 +190,7 @@ def page(report: Report) -> PageView:
     shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_TABLE_CRITERIA)]
     _, more_reasons = judgements.untold_reasons(judgement, shown)
     _, _, word = judgements.heading(judgement).partition(" ")
-    named = (f"{name} {value}" for name, value in named_in_heading(report).items())
+    named = (f"{word} {called.text}" for word, called in named_in_heading(report).items())
     tested = all_subjects(report)
     subtitle = (
         f"Tested: {tested}" if tested else "",
@@ -180,6 +202,16 @@ def page(report: Report) -> PageView:
     )
     return PageView(
         title=one_line(context.matrix.after("Coval evaluation"), NAME),
+        places=tuple(
+            PlaceView(
+                word=place.word,
+                text=one_line(place.text, NAME),
+                url=web_address(place.url),
+                code=place.is_code,
+                note=place.note,
+            )
+            for place in places(report)
+        ),
         subtitle=" · ".join(one_line(text, NAME) for text in subtitle if text),
         verdict=judgement.verdict.value if judgement.verdict else "none",
         word=word,
@@ -232,7 +264,9 @@ def _leg(leg: LegReport) -> LegView:
         compares=any(criterion.trend for criterion in criteria),
         scales=any(criterion.scale for criterion in criteria),
         notes=notes_title(checks) if any(criterion.note for criterion in criteria) else "",
-        references=tuple(reference_text(group, why=True) for group in findings.compared),
+        references=tuple(
+            reference_text(group, why=True, source=partial(base_name, leg)) for group in findings.compared
+        ),
         paths=tuple(_paths(checks)),
         flips=tuple(_flips(leg, flip) for flip in findings.flips[:MOST_TABLE_CRITERIA]),
         flips_title=flips_title(findings.failing, findings.passing),
@@ -276,7 +310,7 @@ def _required(check: Check) -> str:
     requirement = check.requirement
     if requirement is None or check.measure is None:
         return ""
-    return f"{requirement.operator} {value_text(requirement.bound, check.measure.unit)}"
+    return f"{requirement.operator} {value_text(requirement.bound, check.scale)}"
 
 
 def _scale(check: Check) -> Scale | None:
@@ -302,19 +336,18 @@ def _paths(checks: Sequence[Check]) -> Iterator[PathView]:
         path = check.measure.path if check.measure else None
         if path is None:
             continue
-        unit = check.measure.unit if check.measure else "metric"
         nights = [
-            (night.sum, "", f"{dated_run(night.created)}: {value_text(night.value, unit)}, sum {night.sum:.2f}")
+            (night.sum, "", f"{dated_run(night.created)}: {value_text(night.value, check.scale)}, sum {night.sum:.2f}")
             for night in path.nights[:-1]
         ]
         last = path.nights[-1]
-        now = (last.sum, "now", f"this run: {value_text(last.value, unit)}, sum {last.sum:.2f}")
-        start = (0.0, "", f"reference: {value_text(path.reference, unit)}")
+        now = (last.sum, "now", f"this run: {value_text(last.value, check.scale)}, sum {last.sum:.2f}")
+        start = (0.0, "", f"reference: {value_text(path.reference, check.scale)}")
         if line := trend([start, *nights, now], path.level):
             yield PathView(
                 criterion=one_line(criterion_text(check.criterion), NAME),
                 variant=one_line(check.variant, NAME),
-                text=one_line(path_text(check.measure, path), LONG) if check.measure else "",
+                text=one_line(path_text(check.measure, path, check.scale), LONG) if check.measure else "",
                 line=line,
                 alarms=path.alarms,
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import number, plural
 from coval_gate.report.charts import bins
+from coval_gate.report.wording.units import with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +101,10 @@ class Axis:
 
 
 def histogram(
-    now: Sequence[float], earlier: Sequence[float] = (), marks: Sequence[tuple[str, float]] = ()
+    now: Sequence[float],
+    earlier: Sequence[float] = (),
+    marks: Sequence[tuple[str, float]] = (),
+    unit: str = "",
 ) -> Histogram | None:
     """Return the shares of `now` and of `earlier` in ranges of equal width; None without numbers now.
 
@@ -116,21 +120,24 @@ def histogram(
     shares, shares_before = ([count / max(1, sum(sample)) for count in sample] for sample in (counts, before))
     highest = max(*shares, *shares_before)
     bars = tuple(
-        _bar(axis, bounds[place], bounds[place + 1], share / highest, counts[place])
+        _bar(axis, bounds[place], bounds[place + 1], share / highest, counts[place], unit)
         for place, share in enumerate(shares)
         if share
     )
     return Histogram(
         bars=bars,
         outline=_outline(axis, bounds, [share / highest for share in shares_before]) if earlier else "",
-        marks=tuple(Mark(x=axis.place(value), kind=kind, text=f"{kind} {number(value)}") for kind, value in marks),
-        low=number(bounds[0]),
-        high=number(bounds[-1]),
-        text=f"{plural(len(now), 'value')} from {number(min(now))} to {number(max(now))}",
+        marks=tuple(
+            Mark(x=axis.place(value), kind=kind, text=f"{kind} {with_unit(number(value), unit)}")
+            for kind, value in marks
+        ),
+        low=with_unit(number(bounds[0]), unit),
+        high=with_unit(number(bounds[-1]), unit),
+        text=f"{plural(len(now), 'value')} from {number(min(now))} to {with_unit(number(max(now)), unit)}",
     )
 
 
-def trend(values: Sequence[tuple[float, str, str]], level: float | None = None) -> Line | None:
+def trend(values: Sequence[tuple[float, str, str]], level: float | None = None, *, unit: str = "") -> Line | None:
     """Return the line through values (with kind and text, the oldest first); None for fewer than two.
 
     The scale includes the `level`.
@@ -149,8 +156,8 @@ def trend(values: Sequence[tuple[float, str, str]], level: float | None = None) 
     return Line(
         dots=dots,
         points=points,
-        low=number(min(numbers)),
-        high=number(max(numbers)),
+        low=with_unit(number(min(numbers)), unit),
+        high=with_unit(number(max(numbers)), unit),
         level=None if level is None else _from_top(up.place(level)),
     )
 
@@ -199,9 +206,9 @@ def _ends(values: Sequence[float], bounds: Sequence[float]) -> tuple[float, floa
     return min([low, *near]), max([high, *near])
 
 
-def _bar(axis: Axis, low: float, high: float, share: float, count: int) -> PlottedBar:
+def _bar(axis: Axis, low: float, high: float, share: float, count: int, unit: str) -> PlottedBar:
     left, right, height = axis.place(low), axis.place(high), max(1.5, round(share * HEIGHT, 1))
-    text = f"{number(low)} to {number(high)}: {plural(count, 'simulation')}"
+    text = f"{number(low)} to {with_unit(number(high), unit)}: {plural(count, 'simulation')}"
     return PlottedBar(
         x=left + 0.5, width=round(max(1.0, right - left - 1), 1), y=round(HEIGHT - height, 1), height=height, text=text
     )

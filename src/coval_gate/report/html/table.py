@@ -28,6 +28,7 @@ from coval_gate.report.provenance import USUAL_ID
 from coval_gate.report.wording.checks import here_text
 from coval_gate.report.wording.clauses import stability_text, value_text
 from coval_gate.report.wording.criteria import mention
+from coval_gate.report.wording.units import named_with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -242,7 +243,7 @@ def _values(
     for metric in shown[:MOST_VALUES]:
         yield ValueView(
             name=one_line(metric.name, NAME),
-            value=_cell(values.get(metric.id)) or "no value",
+            value=value_text(values[metric.id], metric.unit) if metric.id in values else "no value",
             text=texts.get(metric.id, ""),
             missed=metric.id in blamed,
             criteria=missed.get(metric.id, ()),
@@ -385,9 +386,13 @@ def _columns(legs: Sequence[LegReport]) -> tuple[Column, ...]:
     ids = dict.fromkeys([*missed, *(check.metric for check in checks), *metrics])
     ordered = [metrics[metric_id] for metric_id in ids if metric_id in metrics and metrics[metric_id].values]
     return tuple(
-        Column(id=metric.id, name=one_line(metric.name, NAME), numeric=_is_numeric(metric))
+        Column(id=metric.id, name=_column_name(metric), numeric=_is_numeric(metric))
         for metric in ordered[:MOST_COLUMNS]
     )
+
+
+def _column_name(metric: Metric) -> str:
+    return one_line(named_with_unit(metric.name, metric.unit if _is_numeric(metric) else ""), NAME)
 
 
 def _is_numeric(metric: Metric) -> bool:

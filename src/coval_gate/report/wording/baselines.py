@@ -10,13 +10,14 @@ from coval_gate.judge.measure import LeftOut
 from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
 from coval_gate.model.baseline import REFERENCE_RUNS
 from coval_gate.report.wording.clauses import required_text
+from coval_gate.report.wording.units import with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.measure import Comparison, DriftPath, Measure, Unit
+    from coval_gate.judge.measure import Comparison, DriftPath, Measure, Scale
     from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason, Promotion, Unchecked
     from coval_gate.model.run import Run
 
@@ -225,9 +226,9 @@ def day_text(time: str) -> str:
     return day[0] if day else ""
 
 
-def path_text(measure: Measure, path: DriftPath) -> str:
+def path_text(measure: Measure, path: DriftPath, scale: Scale) -> str:
     """Return what the runs since the reference show: "81% since 2026-03-02 (6 runs), reference 93%; sum 4.1 of 2.9"."""
-    value, reference = value_text(measure.value, measure.unit), value_text(path.reference, measure.unit)
+    value, reference = value_text(measure.value, scale), value_text(path.reference, scale)
     rises = path.sum > 0.0
     when = f"{_since_text(path)} ({plural(len(path.risen), 'run')})" if rises else "now"
     return f"{value} {when}, reference {reference}; {sum_text(path)}"
@@ -244,9 +245,11 @@ def path_title(path: DriftPath) -> str:
     return f"sum of shortfalls over the {count} since the reference (grey: alarm level {path.level:.2f})"
 
 
-def value_text(value: float, unit: Unit) -> str:
-    """Return a value or a bound as people read it."""
-    return percent(value) if unit == "share" else number(value)
+def value_text(value: float, scale: Scale) -> str:
+    """Return a value or a bound as people read it, with the unit of its metric."""
+    if scale.unit == "share":
+        return percent(value)
+    return with_unit(number(value), scale.name) if scale.unit == "metric" else number(value)
 
 
 def drift_miss_reason(check: Check, threshold: Threshold, subject: str, about: str) -> str:
@@ -255,11 +258,11 @@ def drift_miss_reason(check: Check, threshold: Threshold, subject: str, about: s
     if measure is None or (path := measure.path) is None:
         return f"{threshold.text} drifts"
     differs = check.requirement and check.requirement.bound != path.reference
-    bound = value_text(check.requirement.bound, measure.unit) if check.requirement and differs else ""
+    bound = value_text(check.requirement.bound, check.scale) if check.requirement and differs else ""
     return (
-        f"{subject} drifts{about}: {value_text(measure.value, measure.unit)} on average in the "
+        f"{subject} drifts{about}: {value_text(measure.value, check.scale)} on average in the "
         f"{plural(len(path.risen), 'run')} {_since_text(path)} (reference: "
-        f"{value_text(path.reference, measure.unit)}), must be {required_text(threshold, bound)}; {sum_text(path)}"
+        f"{value_text(path.reference, check.scale)}), must be {required_text(threshold, bound)}; {sum_text(path)}"
     )
 
 

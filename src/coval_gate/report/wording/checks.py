@@ -12,6 +12,7 @@ from coval_gate.report.wording.clauses import VALUE_SHOWN, runs_text, value_text
 from coval_gate.report.wording.comparisons import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention, words_of
 from coval_gate.report.wording.problems import problem_reason, problem_text, seen_text
+from coval_gate.report.wording.units import difference_with_unit, with_unit
 
 if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
@@ -32,8 +33,8 @@ def doubt_text(doubt: Doubt) -> str:
             others = f"; the values seen are {seen_text(seen, different)}" if seen else ""
             where = _where(doubt.criterion)
             return f"{where}: no simulation has the value {values} for {metric}{others}. Is it spelt correctly?"
-        case FarBound(criterion=criterion, metric=metric, farthest=farthest):
-            largest = f"the largest{'' if farthest > 0 else ' in size'} is {number(farthest)}"
+        case FarBound(criterion=criterion, metric=metric, farthest=farthest, unit=unit):
+            largest = f"the largest{'' if farthest > 0 else ' in size'} is {with_unit(number(farthest), unit)}"
             return (
                 f"{_where(criterion)}: the bound is more than {FAR} times every value of {metric} ({largest}). "
                 "Is it in the metric's unit?"
@@ -86,7 +87,7 @@ def margin_text(check: Check) -> str:
             return f"{number(gap * 100)} percentage points too {'high' if above else 'low'}"
         case "simulations":
             return f"{gap:,.10g} too {'many' if above else 'few'}"
-    return f"{number(gap)} too {'high' if above else 'low'}"
+    return f"{difference_with_unit(number(gap), check.metric_unit)} too {'high' if above else 'low'}"
 
 
 def note_text(check: Check) -> str:
@@ -128,7 +129,7 @@ def here_text(miss: Miss) -> str:
     """Return the value of a simulation that misses a criterion; empty without a metric."""
     if not miss.check.metric:
         return ""
-    return "here " + ("no value" if miss.value is None else value_text(miss.value))
+    return "here " + ("no value" if miss.value is None else value_text(miss.value, miss.check.metric_unit))
 
 
 def miss_text(miss: Miss) -> str:

@@ -11,6 +11,7 @@ from coval_gate.judge.targets import MEMBERSHIPS, RANGES, bounds, effective_oper
 from coval_gate.judge.values import comparable
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
+from coval_gate.report.wording.units import with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criterion
     from coval_gate.judge.judgement import CaseStability, Repetition
-    from coval_gate.judge.measure import Comparison, Interval, Measure, Unit
+    from coval_gate.judge.measure import Comparison, Interval, Measure, Scale, Unit
     from coval_gate.judge.targets import TargetProblem
     from coval_gate.model.results import Target, Value
 
@@ -46,24 +47,30 @@ PHRASES: Final = {
 }
 
 
-def measured(measure: Measure | Comparison, unit: Unit) -> str:
-    """Return a value with its total: "40% (4 of 10)", "4 of 10", "1.25".
+def measured(measure: Measure | Comparison, scale: Scale) -> str:
+    """Return a value with its total: "40% (4 of 10)", "4 of 10", "1.25 s".
 
     Where weighing each test case the same makes a difference, the value over all simulations stands beside it.
     """
-    if unit == "simulations":
+    if scale.unit == "simulations":
         return f"{measure.value:,.0f} of {measure.total:,}"
     by_case = "" if measure.pooled is None else " by test case"
-    if unit == "share":
+    if scale.unit == "share":
         return f"{percent(measure.value)}{by_case} ({measure.hits:,} of {measure.total:,})"
-    return number(measure.value) + (
-        f"{by_case} ({number(measure.pooled)} over all)" if measure.pooled is not None else ""
-    )
+    value = with_unit(number(measure.value), scale.name)
+    over_all = "" if measure.pooled is None else with_unit(number(measure.pooled), scale.name)
+    return f"{value}{by_case} ({over_all} over all)" if over_all else value
 
 
 def confidence_text(interval: Interval, *, both: bool) -> str:
     """Return the confidence of a bound or, with `both`, of each of two bounds."""
     return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"
+
+
+def rounded_with_unit(bound: float, scale: Scale, outwards: Callable[[float], int]) -> str:
+    """Return a bound as `rounded` does, with the unit of its metric."""
+    shown = rounded(bound, scale.unit, outwards)
+    return with_unit(shown, scale.name) if scale.unit == "metric" else shown
 
 
 def rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:
@@ -152,10 +159,10 @@ def aggregate_text(criterion: Criterion) -> str:
     return one_line(criterion.threshold.aggregate, VALUE_SHOWN) if isinstance(criterion, ThresholdHolds) else "it"
 
 
-def value_text(value: Value) -> str:
-    """Return a value as people read it."""
+def value_text(value: Value, unit: str = "") -> str:
+    """Return a value as people read it; a number with the unit of its metric."""
     if isinstance(value, float):
-        return number(value)
+        return with_unit(number(value), unit)
     return one_line(value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}", VALUE_SHOWN)
 
 

@@ -16,7 +16,8 @@ from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.planning import POWER
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.baselines import baseline_text, shared_text
-from coval_gate.report.wording.clauses import confidence_text, measured, rounded
+from coval_gate.report.wording.clauses import confidence_text, measured, rounded, rounded_with_unit
+from coval_gate.report.wording.units import difference_with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.judge.doubts import Undecidable
     from coval_gate.judge.findings import CheckGroup
-    from coval_gate.judge.measure import Comparison, Interval, Unit
+    from coval_gate.judge.measure import Comparison, Interval, Scale
     from coval_gate.model.run import Run
 
 NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
@@ -66,7 +67,7 @@ def earlier_text(check: Check) -> str:
     if measure is None or compared is None:
         return ""
     assumed = compared.missing if measure.assumed else 0
-    return measured(compared, measure.unit) + (f", {assumed:,} of them without a value" if assumed else "")
+    return measured(compared, check.scale) + (f", {assumed:,} of them without a value" if assumed else "")
 
 
 def difference_text(check: Check) -> str:
@@ -80,7 +81,10 @@ def difference_text(check: Check) -> str:
     relative = difference / compared.value if compared.value > 0.0 and measure.unit == "metric" else 0.0
     # Beyond a factor of ten, the values themselves say more.
     is_telling = 0.0005 <= abs(relative) < 10.0
-    return _signed(difference) + (f" ({_signed(float(f'{100 * relative:.2g}'))}%)" if is_telling else "")
+    change = _signed(difference)
+    if measure.unit == "metric":
+        change = difference_with_unit(change, check.metric_unit, short=True)
+    return change + (f" ({_signed(float(f'{100 * relative:.2g}'))}%)" if is_telling else "")
 
 
 def shown_text(check: Check) -> str:
@@ -116,7 +120,7 @@ def change_text(check: Check, *, short: bool = False) -> str:
     if check.measure is None or compared is None or compared.change is None:
         return ""
     doubtful = check.verdict is Verdict.INCONCLUSIVE and not compared.by_chance
-    return _change_text(compared.change, check.measure.unit, both=doubtful, short=short)
+    return _change_text(compared.change, check.scale, both=doubtful, short=short)
 
 
 def noticeable_text(check: Check, *, short: bool = False) -> str:
@@ -128,7 +132,7 @@ def noticeable_text(check: Check, *, short: bool = False) -> str:
     if check.measure is None or compared is None or compared.noticeable is None:
         return ""
     rises = isinstance(check.criterion, ThresholdHolds) and check.criterion.threshold.wants_less
-    size = _amount(compared.noticeable, check.measure.unit, math.ceil, short=short)
+    size = _amount(compared.noticeable, check.scale, math.ceil, short=short)
     return f"a {'rise' if rises else 'drop'} of {size}"
 
 
@@ -185,7 +189,7 @@ def has_bounds(check: Check) -> bool:
     return bool(compared and compared.change and any(map(math.isfinite, compared.change[:2])))
 
 
-def _change_text(change: Interval, unit: Unit, *, both: bool, short: bool) -> str:
+def _change_text(change: Interval, scale: Scale, *, both: bool, short: bool) -> str:
     """Return the bounds of a change, rounded outwards so that they claim no more."""
     lower, upper = change.lower, change.upper
     if not (math.isfinite(lower) or math.isfinite(upper)):
@@ -193,31 +197,35 @@ def _change_text(change: Interval, unit: Unit, *, both: bool, short: bool) -> st
     if lower == upper == 0.0:
         return "the same"
     if upper < 0.0:
-        return _one_direction(-upper, -lower, "lower", unit, both=both, short=short)
+        return _one_direction(-upper, -lower, "lower", scale, both=both, short=short)
     if lower > 0.0:
-        return _one_direction(lower, upper, "higher", unit, both=both, short=short)
-    least = f"{_amount(-lower, unit, math.ceil, short=short)} lower" if lower < 0.0 and math.isfinite(lower) else ""
-    most = f"{_amount(upper, unit, math.ceil, short=short)} higher" if upper > 0.0 and math.isfinite(upper) else ""
+        return _one_direction(lower, upper, "higher", scale, both=both, short=short)
+    least = f"{_amount(-lower, scale, math.ceil, short=short)} lower" if lower < 0.0 and math.isfinite(lower) else ""
+    most = f"{_amount(upper, scale, math.ceil, short=short)} higher" if upper > 0.0 and math.isfinite(upper) else ""
     if least and most:
-        most = most if short or unit != "share" else f"{rounded(upper, unit, math.ceil).removesuffix('%')} higher"
+        is_share = scale.unit == "share"
+        most = f"{rounded(upper, 'share', math.ceil).removesuffix('%')} higher" if is_share and not short else most
         return f"between {least} and {most}"
     if least or most:
         return f"at most {least or most}"
     return "not lower" if lower == 0.0 else "not higher"
 
 
-def _one_direction(least: float, most: float, word: str, unit: Unit, *, both: bool, short: bool) -> str:
+def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: bool, short: bool) -> str:
     """Return a change whose direction is certain; with `both`, also its upper bound, where it has one."""
-    small = _amount(least, unit, math.floor, short=short)
+    small = _amount(least, scale, math.floor, short=short)
     if both and math.isfinite(most):
-        return f"between {small} and {_amount(most, unit, math.ceil, short=short)} {word}"
-    return f"at least {small} {word}" if float(small.split()[0].removesuffix("pp").replace(",", "")) else word
+        return f"between {small} and {_amount(most, scale, math.ceil, short=short)} {word}"
+    is_zero = not set(rounded(least, scale.unit, math.floor)) & set("123456789")
+    return word if is_zero else f"at least {small} {word}"
 
 
-def _amount(value: float, unit: Unit, outwards: Callable[[float], int], *, short: bool) -> str:
+def _amount(value: float, scale: Scale, outwards: Callable[[float], int], *, short: bool) -> str:
     """Return the size of a change as people read it, in percentage points for a share."""
-    shown = rounded(max(0.0, value), unit, outwards)
-    if unit != "share":
+    shown = rounded(max(0.0, value), scale.unit, outwards)
+    if scale.unit == "metric":
+        return difference_with_unit(shown, scale.name, short=short)
+    if scale.unit != "share":
         return shown
     points = shown.removesuffix("%")
     return f"{points}pp" if short else f"{points} percentage point{'' if points == '1' else 's'}"
@@ -240,10 +248,10 @@ def claim_text(check: Check) -> str:
     wants_less = criterion.threshold.wants_less
     match check.verdict:
         case Verdict.PASSED:
-            return _bounds_text(interval, measure.unit, lower=not wants_less, upper=wants_less)
+            return _bounds_text(interval, check.scale, lower=not wants_less, upper=wants_less)
         case Verdict.FAILED:
-            return _bounds_text(interval, measure.unit, lower=wants_less, upper=not wants_less)
-    return _bounds_text(interval, measure.unit, lower=True, upper=True)
+            return _bounds_text(interval, check.scale, lower=wants_less, upper=not wants_less)
+    return _bounds_text(interval, check.scale, lower=True, upper=True)
 
 
 def shows_text(checks: Iterable[Check]) -> str:
@@ -301,10 +309,10 @@ def undecidable_text(undecidable: Undecidable, cases: int) -> str:
     return f"{line} with {few}, {threshold.text} can never {what} {confidence}, however {how} the agent is{enough}."
 
 
-def _bounds_text(interval: Interval, unit: Unit, *, lower: bool, upper: bool) -> str:
+def _bounds_text(interval: Interval, scale: Scale, *, lower: bool, upper: bool) -> str:
     """Return those bounds that are wanted and known, rounded outwards so that they claim no more."""
-    least = rounded(interval.lower, unit, math.floor) if lower and math.isfinite(interval.lower) else ""
-    most = rounded(interval.upper, unit, math.ceil) if upper and math.isfinite(interval.upper) else ""
+    least = rounded_with_unit(interval.lower, scale, math.floor) if lower and math.isfinite(interval.lower) else ""
+    most = rounded_with_unit(interval.upper, scale, math.ceil) if upper and math.isfinite(interval.upper) else ""
     if least and most:
         return f"between {least} and {most}"
     return f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"

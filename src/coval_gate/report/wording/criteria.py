@@ -27,6 +27,7 @@ from coval_gate.judge.criteria import (
     ValueAbsent,
     VariantsPresent,
 )
+from coval_gate.judge.measure import Scale
 from coval_gate.judge.targets import problem
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criterion
-    from coval_gate.judge.measure import Comparison, Measure, Requirement, Unit
+    from coval_gate.judge.measure import Comparison, Measure, Unit
 
 C = TypeVar("C")
 
@@ -88,8 +89,8 @@ class CriterionWords(Generic[C]):
 
     def measured(self, check: Check, criterion: C, measure: Measure) -> str:
         """Return what was measured."""
-        del check, criterion
-        return measured(measure, measure.unit)
+        del criterion
+        return measured(measure, Scale(measure.unit, check.metric_unit))
 
     def missed(self, check: Check, criterion: C, measure: Measure) -> str:
         """Return why the measured value misses the criterion, without a full stop."""
@@ -120,7 +121,7 @@ class OfThreshold(CriterionWords[ThresholdHolds]):
         return threshold_text(criterion.threshold)
 
     def measured(self, check: Check, criterion: ThresholdHolds, measure: Measure) -> str:
-        return _threshold_text(criterion.threshold, measure, check.requirement)
+        return _threshold_text(criterion.threshold, measure, check)
 
     def missed(self, check: Check, criterion: ThresholdHolds, measure: Measure) -> str:
         threshold, actual = criterion.threshold, self._actual(check, criterion, measure)
@@ -242,7 +243,11 @@ class OfDrift(CriterionWords[NoDrift]):
         return f"no drift: {criterion.threshold.text}"
 
     def measured(self, check: Check, criterion: NoDrift, measure: Measure) -> str:
-        return path_text(measure, measure.path) if measure.path else super().measured(check, criterion, measure)
+        return (
+            path_text(measure, measure.path, check.scale)
+            if measure.path
+            else super().measured(check, criterion, measure)
+        )
 
     def missed(self, check: Check, criterion: NoDrift, measure: Measure) -> str:
         del measure
@@ -283,14 +288,14 @@ def _allowance_text(allowance: Allowance) -> str:
     return f"at most {plural(int(allowance.most), 'simulation')}"
 
 
-def _threshold_text(threshold: Threshold, measure: Measure, requirement: Requirement | None) -> str:
+def _threshold_text(threshold: Threshold, measure: Measure, check: Check) -> str:
     if threshold.aggregate.kind.is_all:
         return f"{measure.value:,.0f}"
-    text = measured(measure, measure.unit)
+    text = measured(measure, Scale(measure.unit, check.metric_unit))
     if measure.assumed:
         return f"{text}, {measure.assumed:,} of them without a value"
     # A miss by less than the usual digits show must not read like a hit.
-    bound = requirement.bound if requirement else measure.value
+    bound = check.requirement.bound if check.requirement else measure.value
     if measure.unit == "metric" and number(measure.value) == number(bound) and measure.value != bound:
         return text.replace(number(measure.value), f"{measure.value:.10g}", 1)
     if measure.unit == "share" and percent(measure.value) == percent(bound) and measure.value != bound:
@@ -318,7 +323,7 @@ def _required_text(check: Check, threshold: Threshold) -> str:
     is_plain = threshold.bound.factor == 1.0 and not threshold.bound.number
     if is_plain or check.measure is None or check.requirement is None:
         return required_text(threshold, "")
-    return required_text(threshold, value_text(check.requirement.bound, check.measure.unit))
+    return required_text(threshold, value_text(check.requirement.bound, check.scale))
 
 
 def _not_listed(measure: Measure) -> str:

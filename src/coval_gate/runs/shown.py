@@ -1,0 +1,56 @@
+"""Finds out what reports call things: the units of metrics, and the names of agents, personas and test sets.
+
+All of it only informs. A call is made once, after the verdict is known, and only for what no earlier response showed.
+Where one fails, reports show numbers without units, and ids.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.errors import CovalError
+from coval_gate.base.schedule import together
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.model.results import Metric
+    from coval_gate.runs.legs import Session
+
+MOST_UNITS: Final = 20  # metrics of which units are looked up
+MOST_NAMES: Final = 24  # agents, personas and test sets of which names are looked up; the first ones
+AT_ONCE: Final = 6  # calls
+
+Named = tuple[str, str]  # the input of such ids, such as agent_id, and the id
+
+
+def fetch_units(session: Session, metrics: Sequence[Metric], first: Collection[str]) -> Procedure[Mapping[str, str]]:
+    """Return the units of metrics with numbers by id, as far as they are known by the deadline.
+
+    `first`: the ids of the metrics that matter most.
+    """
+    known = session.client.shown.units
+    unknown = [metric.id for metric in metrics if metric.is_identified and metric.id not in known and metric.numbers]
+    unknown.sort(key=lambda metric_id: metric_id not in first)
+    client, until = session.client, session.deadline
+    yield from _try(
+        session, [client.get_metric(metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
+    )
+    return {metric.id: known[metric.id] for metric in metrics if known.get(metric.id)}
+
+
+def fetch_names(session: Session, wanted: Iterable[Named]) -> Procedure[None]:
+    """Look up the names of the first of the `wanted`, which the session remembers."""
+    client, until = session.client, session.deadline
+    reads = {"agent_id": client.get_agent, "persona_id": client.get_persona, "test_set_id": client.get_test_set}
+    unknown = [named for named in dict.fromkeys(wanted) if named[1] and client.shown.name_of(*named) is None]
+    calls: list[Procedure[object]] = [reads[kind](id_, until=until, once=True) for kind, id_ in unknown[:MOST_NAMES]]
+    yield from _try(session, calls)
+
+
+def _try(session: Session, calls: Sequence[Procedure[object]]) -> Procedure[None]:
+    """Make the calls side by side. What fails stays unknown."""
+    for response in (yield from together(calls, session.clock, at_once=AT_ONCE)):
+        if isinstance(response, Exception) and not isinstance(response, CovalError):
+            raise response
