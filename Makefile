@@ -30,7 +30,7 @@ hooks: setup  ## have git run the checks that concern a commit's files before ea
 
 demo: export DEMO_INPUTS = $(value INPUTS)
 demo: setup  ## run the action against the local sandbox; SHORT=1 shows less, INPUTS=--help tells how to try other inputs
-	@$(BIN)/python -m coval_demo $(if $(SHORT),--short)
+	@$(BIN)/python -m coval_demo $(if $(SHORT),--short) || test $$? -eq 1 # 1: the run was red, which the last line says
 
 sandbox: setup  ## serve the local sandbox and a small GitHub until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
 	@$(BIN)/python -m coval_sandbox --history --relay --relay-ca $(VENV)/sandbox-ca.pem --port $(PORT) --speed $(SPEED) $(OPTIONS)
