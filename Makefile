@@ -6,7 +6,7 @@ LOCK   := requirements/dev.txt
 PYTEST_ARGS ?=
 
 # The text of INPUTS goes to the demo and to the planner as it is: neither make nor a shell may read anything in it.
-unexport INPUTS
+unexport INPUTS OWNER
 # Python compiles each module once, and not in each of the processes that tests start.
 unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8765
@@ -14,7 +14,7 @@ SPEED ?= 15
 OPTIONS ?=
 SHORT ?=
 
-.PHONY: help setup hooks demo sandbox test coverage long browser check format render picture docs lock bench statistics campaign fuzz mutants e2e clean
+.PHONY: help setup hooks demo sandbox plan adopt test coverage long browser check format render picture docs lock bench statistics campaign fuzz mutants e2e clean
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -30,10 +30,18 @@ hooks: setup  ## have git run the checks that concern a commit's files before ea
 
 demo: export DEMO_INPUTS = $(value INPUTS)
 demo: setup  ## run the action against the local sandbox; SHORT=1 shows less, INPUTS=--help tells how to try other inputs
-	@$(BIN)/python -m coval_demo $(if $(SHORT),--short)
+	@$(BIN)/python -m coval_demo $(if $(SHORT),--short) || test $$? -eq 1 # 1: the run was red, which the last line says
 
 sandbox: setup  ## serve the local sandbox and a small GitHub until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
 	@$(BIN)/python -m coval_sandbox --history --relay --relay-ca $(VENV)/sandbox-ca.pem --port $(PORT) --speed $(SPEED) $(OPTIONS)
+
+plan: export PLAN_INPUTS = $(value INPUTS)
+plan: setup  ## say how many test cases a threshold needs; INPUTS="Resolved: rate(YES) >= 90% --truth 97%", or none for tables
+	@$(BIN)/python -m coval_planner
+
+adopt: export ADOPT_OWNER = $(value OWNER)
+adopt:  ## name the owner of your copy where people copy from, and say how to publish it; OWNER=acme
+	@$(PYTHON) scripts/adopt.py
 
 test: setup  ## run the tests that need neither Docker nor Chromium
 	$(BIN)/python -m pytest -m 'not e2e and not browser and not long' --numprocesses auto --dist worksteal $(PYTEST_ARGS)

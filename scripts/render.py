@@ -23,6 +23,7 @@ from coval_gate.judge.doubts import cases_to_compare
 from coval_gate.judge.planning import MISSES, fewest_misses, needed, noticeable
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import OUTPUTS
+from coval_planner import tables
 
 # For the tables in docs/statistics.md
 BOUNDS = (0.5, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)  # of thresholds
@@ -270,6 +271,8 @@ def pages() -> dict[str, dict[str, str]]:
         "README.md": {"example": readme_example()},
         "docs/inputs.md": {"inputs": inputs_tables()},
         "docs/outputs.md": {"outputs": outputs_table()},
+        # The block `rates` there takes a minute: a test with the mark `long` compares it.
+        "docs/planning.md": {"passing": tables.passing(), "averages": tables.averages()},
         "docs/statistics.md": statistics,
     }
 

@@ -155,7 +155,7 @@ def sandbox(options: Sequence[str], running: str = "") -> Iterator[str]:
             line = process.stdout.readline() if process.stdout else ""
             address = re.search(r"http://\S+", line)
             if not address:
-                sys.exit(1)  # the sandbox has reported the reason
+                sys.exit(2)  # the sandbox has reported the reason
             print(f"{DIM}{line.strip()}{PLAIN}\n")
             yield address[0]
         finally:
@@ -311,7 +311,10 @@ def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.
 
 
 def main(arguments: Sequence[str], entries: str = "") -> int:
-    """Show a run with these inputs; without inputs, a passing and a failing run. Return the exit code."""
+    """Show a run with these inputs; without inputs, a passing and a failing run.
+
+    Return the step's exit code; without inputs, 0 if the two ended as they should, else 3.
+    """
     options, overrides = read_command_line(arguments, entries)
     if overrides is None:
         named = {**OWN_BUILDS, **STEPS}
@@ -337,4 +340,4 @@ def main(arguments: Sequence[str], entries: str = "") -> int:
         print(f"\n{BOLD}━━ 2. A run that fails the same gate, as it should{PLAIN}")
         print(f'{DIM}make demo INPUTS=list shows others; try one: make demo INPUTS="test_set_id=someFail"{PLAIN}\n')
         failed = run({"test_set_id": "failing1"}, url, short=options.short)
-    return 0 if (passed, failed) == (0, 1) else 1
+    return 0 if (passed, failed) == (0, 1) else 3

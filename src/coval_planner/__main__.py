@@ -1,5 +1,6 @@
-"""Plans how many conversations a threshold with a confidence needs. No other module uses it.
+"""Plans how many conversations a threshold with a confidence needs. Without a threshold, it prints common ones.
 
+make plan INPUTS="Resolved: rate(YES) >= 90% --truth 97%"
 python -m coval_planner 'Resolved: rate(YES) >= 90%' --confidence 95% --truth 97% --count 50
 python -m coval_planner 'Resolved: rate(YES) >= baseline - 5pp' --before 95% --truth 80%
 """
@@ -8,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
+import shlex
 import sys
 from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -21,6 +24,7 @@ from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.doubts import MOST_CASES, cases_to_compare
 from coval_gate.judge.planning import MISSES, MOST, POWER, cases_to_pass, chances, fewest_misses, needed
 from coval_gate.report.wording.clauses import threshold_text
+from coval_planner import tables
 from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
     from coval_gate.config.thresholds import Threshold
 
+ENTRIES: Final = "PLAN_INPUTS"  # the variable in which `make plan` passes INPUTS
 COUNTS: Final = (5, 10, 20, 50, 100, 200)  # conversations
 COUNT: Final = 50
 CONFIDENCE: Final = 0.95
@@ -262,10 +267,21 @@ def _count(text: str) -> int:
     return count
 
 
+def split_entries(text: str) -> list[str]:
+    """Return the arguments in a text of a threshold and options. The threshold ends before the first ` --`."""
+    threshold, dashes, options = f" {text.strip()}".partition(" --")
+    return [*filter(None, [threshold.strip()]), *shlex.split(f"--{options}" if dashes else "")]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the plan for the threshold on the command line."""
     parser = argparse.ArgumentParser(prog="python -m coval_planner", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("threshold", type=_threshold, help="such as 'Resolved: rate(YES) >= 90%%'")
+    parser.add_argument(
+        "threshold",
+        nargs="?",
+        type=_threshold,
+        help="such as 'Resolved: rate(YES) >= 90%%'; without one, tables of common thresholds",
+    )
     parser.add_argument("--confidence", type=_confidence, default=CONFIDENCE, help="(default: 95%%)")
     parser.add_argument("--truth", type=_number, help="the agent's true rate or mean now (default: a few rates)")
     parser.add_argument("--before", type=_number, help="against a baseline: its true rate or mean in the baseline")
@@ -283,6 +299,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="how many thresholds of the step are compared with a baseline (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
+    if options.threshold is None:
+        for text in tables.everything():
+            sys.stdout.write(f"{text}\n\n")
+            sys.stdout.flush()
+        return
     threshold: Threshold = options.threshold
     compares = bool(threshold.bound.reference)
     for name in ("truth", "before"):
@@ -298,4 +319,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main([*split_entries(os.environ.pop(ENTRIES, "")), *sys.argv[1:]])

@@ -124,9 +124,9 @@ def variables(url: str) -> str:
 def github(origin: str) -> str:
     """Return how a step reaches the small GitHub of the sandbox at `origin`, and where its page is."""
     return f"""\
-A small GitHub takes comments, commit statuses and check runs. To send them there, set in the step's environment
+A small GitHub takes comments, commit statuses and check runs, if a step has the variable
   GITHUB_API_URL={origin}{API}
-and the input github_token to any text, such as {TOKEN}. What a pull request shows is on
+and any github_token, such as {TOKEN}. See what a pull request would show on
   {origin}{BASE}
 """
 

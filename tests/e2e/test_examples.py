@@ -1,4 +1,4 @@
-"""The example workflows, run as they are: act puts the checkout in the place of `your-org/coval-gate@v0.1.0`.
+"""The example workflows, run as they are: act puts the checkout in the place of the published action.
 
 The checkout's defaults lead to the sandbox, since the examples leave `api_base_url` to its default.
 """
@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from coval_gate import __version__
 from coval_gate.ci.host import Context
+from coval_gate.ci.starters import ACTION
 from coval_gate.runs.tags import branch_tag
 from coval_sandbox import catalogue
 from coval_sandbox.runner import PULL_REQUEST
@@ -61,7 +62,6 @@ RAN = {
     "forks",
     "enterprise-server",
 }
-ACTION = f"your-org/coval-gate@v{__version__}"
 VARIABLES = {
     "COVAL_AGENT_ID": "demoAgent0000000000001",
     "COVAL_PERSONA_ID": "demoPersona00000000001",
@@ -107,7 +107,7 @@ RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends git 
 COPY . /opt/coval-gate
 RUN cd /opt/coval-gate && git init -q && git add --all --force \\
     && git -c user.name=Mona -c user.email=mona@example.com commit -qm Gate && git tag v{__version__} \\
-    && git config --system url.file:///opt/coval-gate.insteadOf https://github.com/your-org/coval-gate \\
+    && git config --system url.file:///opt/coval-gate.insteadOf https://github.com/{ACTION.partition("@")[0]} \\
     && git config --system safe.directory '*' \\
     && python -m pip install -q '.[attach]' && python -m pip uninstall -qy coval-gate
 """

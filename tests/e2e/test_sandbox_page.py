@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from coval_gate.ci.starters import ACTION
 from e2e.engine import docker
 from e2e.workflow import ACT
 from sandbox_page import PORT, closing_lines, commands, sample, step_line
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "pull-request.yml"
-IMAGES = ("coval-gate-local", "act-your-org-coval-gate-v0-1-0-dockeraction")
+IMAGES = ("coval-gate-local", f"act-{re.sub('[^a-z0-9]', '-', ACTION.lower())}-dockeraction")
 
 
 @pytest.fixture

@@ -15,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_demo import split_entries
+from coval_sandbox.clock import SpeedClock
 from coval_sandbox.scenarios import SCENARIOS
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("test_set_id", "thresholds", "max_failed_simulations", "display_name", "metadata")
@@ -147,7 +150,31 @@ def test_demo_shows_step_with_given_inputs() -> None:
     assert "::" not in log
     assert "  Error: Coval Gate: Gate failed\n" in rest
     assert "verdict                 failed" in rest
+    assert rest.splitlines()[-1].startswith("Verdict: failed. p(95) of Latency is ")
     assert "`Say 'hi' & $HOME`" in rest
+
+
+def test_short_demo_ends_with_verdict_and_keeps_what_the_pull_request_shows() -> None:
+    given = "test_set_id=someFail comment=always commit_status=Voice check_run=Voice gate"
+    shown = demo("--speed", "200", "--short", entries=given)
+    lines = shown.stdout.splitlines()
+    assert (shown.returncode, shown.stderr) == (1, "")
+    assert not {"Annotations", "Step outputs", "Step summary (Markdown)"} & set(lines)
+    assert not [line for line in lines if "Error: " in line or "Warning: " in line]
+    assert "    ✗ no simulation failed" in "\n".join(lines)
+    assert lines[-1].startswith("Verdict: failed. ")
+    (page,) = re.findall(r"^  the pull request +(/\S+)$", shown.stdout, re.MULTILINE)
+    html = Path(page).read_text(encoding="utf-8")
+    assert html.count("<strong>Voice</strong>") == html.count("<strong>github-actions[bot]</strong>") == 1
+
+
+def test_demo_uses_a_sandbox_that_runs_already() -> None:
+    with Server(World(SpeedClock(200))) as server:
+        shown = demo("--sandbox", server.url, "comment=always")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.splitlines()[-1].startswith("Verdict: passed. ")
+    assert len(server.github.comments) == 1
+    assert f"{server.github_page}#comment-" in shown.stdout
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 
 from coval_sandbox import guide
 from coval_sandbox.clock import SpeedClock
+from coval_sandbox.github import EVENT_PATH, TOKEN
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from sandbox_page import PAGE, PORT, closing_lines, commands, sample
+from sandbox_page import PAGE, PORT, closing_lines, commands, sample, samples
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,3 +56,35 @@ def test_page_has_port_of_make_sandbox_and_variables_of_guide() -> None:
     for line in guide.variables(f"http://127.0.0.1:{PORT}/v1").splitlines():
         assert line.strip() in commands("A workflow")
     assert PAGE == ROOT / guide.PAGE
+
+
+def test_demo_shows_the_pull_request_as_the_page_says(tmp_path: Path) -> None:
+    first, *_ = re.findall(r'make demo SHORT=1 INPUTS="(.*)"', commands("What a pull request shows"))
+    command = [sys.executable, "-m", "coval_demo", "--short", "--speed", "200"]
+    environ = os.environ | {"DEMO_INPUTS": first, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
+    shown, actual = samples("What a pull request shows")[0].splitlines(), done.stdout.splitlines()
+    assert (done.returncode, actual[-1]) == (1, shown[-1])
+    criteria, lines = [line.strip() for line in shown[:4]], {line.strip() for line in actual}
+    assert [line for line in criteria if line not in lines] == []
+    assert [line.split()[:2] for line in actual if line.startswith("  the pull request ")]
+
+
+def test_steps_in_turn_use_the_sandbox_that_runs(tmp_path: Path) -> None:
+    text = commands("What a pull request shows")
+    with Server(World(SpeedClock(200))) as server:
+        for given in re.findall(r'make demo INPUTS="(.*)"', text):
+            entries = given.replace(f"http://127.0.0.1:{PORT}/v1", server.url)
+            environ = os.environ | {"DEMO_INPUTS": entries, "TMPDIR": str(tmp_path)}
+            done = subprocess.run([sys.executable, "-m", "coval_demo"], capture_output=True, text=True, env=environ)
+            assert done.stderr == ""
+    assert [comment.edited for comment in server.github.comments] == [True]
+    assert [status.state for status in server.github.statuses] == ["pending", "failure"]
+
+
+def test_act_gets_the_addresses_that_the_sandbox_shows() -> None:
+    shown, text = guide.github(f"http://127.0.0.1:{PORT}"), commands("What a pull request shows")
+    (variable,) = re.findall(r"GITHUB_API_URL=\S+", shown)
+    assert f"--env {variable} " in text
+    assert f"http://127.0.0.1:{PORT}{EVENT_PATH}\n" in text
+    assert f"GITHUB_TOKEN={TOKEN} " in text

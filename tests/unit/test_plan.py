@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_planner.__main__ import main
+from coval_planner import tables
+from coval_planner.__main__ import main, split_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "planning.md"
 PLANS = (
     ["Resolved: rate(YES) >= 90%"],
     ["Resolved: rate(YES) >= 90%", "--confidence", "97.5%", "--truth", "97%", "--count", "120"],
@@ -73,3 +77,53 @@ def test_the_module_runs() -> None:
     )
 
     assert done.stdout.startswith("pass_rate >= 50%, with a confidence of 95%\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("", []),
+        ("Resolved: rate(YES) >= 90%", ["Resolved: rate(YES) >= 90%"]),
+        (' "Tone: friendly": avg >= 4 --truth 4.2 ', ['"Tone: friendly": avg >= 4', "--truth", "4.2"]),
+        ("pass_rate >= $(id) --count '20' --icc 0", ["pass_rate >= $(id)", "--count", "20", "--icc", "0"]),
+        ("--help", ["--help"]),
+    ],
+)
+def test_threshold_in_make_plan_ends_before_the_options(text: str, arguments: list[str]) -> None:
+    assert split_entries(text) == arguments
+
+
+def block(name: str) -> str:
+    text = PAGE.read_text(encoding="utf-8")
+    return text.partition(f"<!-- begin {name} -->\n\n")[2].partition(f"\n\n<!-- end {name} -->")[0]
+
+
+def test_page_has_rows_of_rates_that_are_simulated() -> None:
+    """scripts/render.py writes the other tables; this one takes a minute."""
+    lines = block("rates").splitlines()
+    assert len(lines) == 2 + len(tables.BEFORE)
+    (shown,) = tables.rates((0.99,), (0.3,)).splitlines()[2:]
+    assert lines[2].startswith("| 99% | ")
+    assert lines[2].endswith(shown.removeprefix("| 99%"))
+
+
+@pytest.mark.long
+def test_page_has_the_table_of_rates() -> None:
+    assert block("rates") == tables.rates()
+
+
+def test_page_shows_what_the_planner_says(capsys: pytest.CaptureFixture[str]) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    (sample,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    first, *_, last = re.findall(r'make plan INPUTS="(.*)"', text)
+    main(split_entries(first))
+    assert capsys.readouterr().out.endswith(sample)
+    main(split_entries(last))
+    assert "to fail with a chance of 80%" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_planner_without_threshold_shows_all_tables(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    shown = capsys.readouterr().out
+    assert all(block(name) in shown for name in ("passing", "averages", "rates"))

@@ -9,7 +9,7 @@ from coval_gate.base.schedule import run
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import in_words, most_similar, one_line, plural, quoted
 from coval_gate.ci.git import origin_host, top_directory
-from coval_gate.ci.starters import CONNECTION, KEY, STARTERS, WORDS, Setting, Starter, render, starter_for
+from coval_gate.ci.starters import ACTION, CONNECTION, KEY, STARTERS, WORDS, Setting, Starter, render, starter_for
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.inputs import default_of, key_in, parse_inputs
 from coval_gate.coval.client import connect
@@ -31,6 +31,8 @@ LONGEST: Final = 60.0  # s for all calls
 LONGEST_LIST: Final = LONGEST / 3  # s for the list of one kind, so that one that fails leaves time for the others
 MOST_SHOWN: Final = 20  # candidates in the file
 TODO: Final = "TODO:"
+PLACEHOLDER: Final = "your-org"  # until `make adopt` has named the owner
+OF_OWNER: Final = f"replace {PLACEHOLDER} with the owner of your copy of Coval Gate"
 
 
 class Options(NamedTuple):
@@ -257,13 +259,18 @@ def _next_steps(starter: Starter, place: _Place, text: str) -> list[str]:
     """Return what a person has to do now."""
     marked = [number for number, line in enumerate(text.splitlines(), start=1) if TODO in line]
     lines = f"line{'s' if len(marked) > 1 else ''} {in_words([str(number) for number in marked])}"
-    fill = f"Fill in what is marked {TODO.rstrip(':')} in {lines}, replace" if marked else "Replace"
+    todo = [
+        *([f"fill in what is marked {TODO.rstrip(':')} in {lines}"] if marked else []),
+        *([OF_OWNER] if ACTION.startswith(PLACEHOLDER) else []),
+        f"commit {place.path}",
+    ]
+    task = ", and ".join(filter(None, [", ".join(todo[:-1]), todo[-1]]))
     joining = ["", starter.join, *(f"    {line}" for line in starter.joining)] if place.joined else []
     return [
         *joining,
         "",
         "Next:",
         f"1. Add the API key {starter.secret}.",
-        f"2. {fill} your-org with the owner of your copy of Coval Gate, and commit {place.path}.",
+        f"2. {task[0].upper()}{task[1:]}.",
         f"3. Open a {starter.request}: the gate evaluates the agent there.",
     ]

@@ -1,0 +1,266 @@
+"""The small GitHub beside the sandbox's Coval: what it accepts, and the page that shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_sandbox.github import API, BASE, BOT, EVENT_PATH, GRAPHQL, READ_ONLY_TOKEN, TOKEN, GitHub
+from coval_sandbox.github_checks import MOST_ANNOTATIONS
+from coval_sandbox.github_markdown import rendered
+from coval_sandbox.runner import PULL_REQUEST
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import VirtualClock, run_main_step
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from coval_sandbox.http import Reply
+    from support import StepResult
+
+SHA = PULL_REQUEST["pull_request"]["head"]["sha"]
+REPOSITORY = f"{API}/repos/acme/voice-agent"
+COMMENTS = f"{REPOSITORY}/issues/42/comments"
+CHECK_RUNS = f"{REPOSITORY}/commits/{SHA}/check-runs"
+EVERYTHING = {"comment": "always", "commit_status": "Voice", "check_run": "Voice gate", "github_token": TOKEN}
+
+
+def send(
+    github: GitHub, method: str, path: str, body: object = None, *, token: str = TOKEN, query: str = ""
+) -> tuple[int, Any]:
+    reply = reply_to(github, method, path, body, token=token, query=query)
+    return reply.status, json.loads(reply.body)
+
+
+def reply_to(
+    github: GitHub, method: str, path: str, body: object = None, *, token: str = TOKEN, query: str = ""
+) -> Reply:
+    headers = {"host": "127.0.0.1:8765"} | ({"authorization": f"Bearer {token}"} if token else {})
+    return github.answer(method, path, query, headers, b"" if body is None else json.dumps(body).encode())
+
+
+def page_of(github: GitHub) -> str:
+    return reply_to(github, "GET", BASE, token="").body.decode()
+
+
+def run_on(server: Server, directory: Path, clock: VirtualClock, **inputs: str) -> StepResult:
+    given: dict[str, Any] = EVERYTHING | inputs
+    return run_main_step(directory, server.url, clock, env={"GITHUB_API_URL": server.github_api_url}, **given)
+
+
+def test_page_shows_what_a_step_sends(tmp_path: Path, clock: VirtualClock) -> None:
+    with Server(World(clock.time)) as server:
+        result = run_on(server, tmp_path, clock, test_set_id="failing1", thresholds="Latency: p(95) < 1.5")
+        page = page_of(server.github)
+    assert result.exit_code == 1
+    assert server.github_page == result.outputs["comment_url"].partition("#")[0]
+    (comment,) = re.findall(r'<article class="box" id="comment-\d+">(.*?)</article>', page, re.DOTALL)
+    assert "Failed: Coval evaluation" in comment
+    assert "<td><code>Latency: p(95) &lt; 1.5</code></td>" in comment
+    assert re.search(r"<strong>Voice</strong> <span class=\"bad\">failure</span>", page)
+    assert re.search(r"<strong>Voice gate</strong> <span class=\"bad\">failure</span>", page)
+    (check_run,) = re.findall(r'<article class="box" id="check-run-\d+">(.*?)</article>', page, re.DOTALL)
+    assert "<details><summary>Configuration and provenance</summary>" in check_run
+    assert "&lt;details" not in page
+    assert result.outputs["run_id"] in check_run
+
+
+def test_next_step_updates_comment_and_replaces_status_and_check_run(tmp_path: Path, clock: VirtualClock) -> None:
+    with Server(World(clock.time)) as server:
+        for bound in ("0.1", "9"):
+            run_on(server, tmp_path, clock, thresholds=f"Latency: max < {bound}")
+        github, page = server.github, page_of(server.github)
+    assert [comment.edited for comment in github.comments] == [True]
+    assert [status.state for status in github.statuses] == ["pending", "failure", "pending", "success"]
+    assert [check_run.conclusion for check_run in github.check_runs] == ["failure", "success"]
+    assert page.count('class="box" id="check-run-') == 1
+    assert page.count('class="good">success</span>') == 2
+    assert "failure" not in page
+
+
+def test_annotations_are_shown_at_their_file(tmp_path: Path, clock: VirtualClock) -> None:
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace" / "prompt.md").write_text("Be kind.", encoding="utf-8")
+    with Server(World(clock.time)) as server:
+        run_on(server, tmp_path, clock, test_set_id="someFail", annotate_file="prompt.md")
+        page = page_of(server.github)
+    (check_run,) = server.github.check_runs
+    assert check_run.annotations
+    assert page.count("<code>prompt.md:1</code>") == len(check_run.annotations)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", f"{REPOSITORY}/pulls/42", None, 200),
+        ("GET", f"{REPOSITORY}/pulls/41", None, 404),
+        ("GET", f"{API}/repos/acme/missing-agent/pulls/42", None, 404),
+        ("GET", f"{REPOSITORY}/branches", None, 404),
+        ("DELETE", COMMENTS, None, 404),
+        ("POST", COMMENTS, {"body": " "}, 422),
+        ("POST", COMMENTS, {"body": "x" * 65_537}, 422),
+        ("POST", COMMENTS, [], 422),
+        ("PATCH", f"{REPOSITORY}/issues/comments/9", {"body": "x"}, 404),
+        ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "success"}, 201),
+        ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "passed"}, 422),
+        ("POST", f"{REPOSITORY}/statuses/{SHA}", {"state": "success", "description": "x" * 141}, 422),
+        ("POST", f"{REPOSITORY}/statuses/main", {"state": "success"}, 422),
+        ("GET", f"{REPOSITORY}/commits/main/check-runs", None, 422),
+        ("PATCH", f"{REPOSITORY}/check-runs/9", {}, 404),
+    ],
+)
+def test_unknown_is_404_and_invalid_is_422(method: str, path: str, body: object, status: int) -> None:
+    answered, content = send(GitHub(), method, path, body)
+    assert (answered, "message" in content) == (status, status >= 400)
+
+
+def test_body_that_is_no_json_is_400() -> None:
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    assert GitHub().answer("POST", COMMENTS, "", headers, b"{").status == 400
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"name": None}, '"name"'),
+        ({"status": "done"}, "done is not a member"),
+        ({"conclusion": "good"}, "good is not a member"),
+        ({"status": "completed"}, '"conclusion"'),
+        ({"output": "text"}, "output is not an object"),
+        ({"output": {"title": "t"}}, '"summary"'),
+        ({"output": {"title": "t" * 256, "summary": "s"}}, "title is too long"),
+        ({"output": {"title": "t", "summary": "é" * 32_768}}, "summary exceeds"),
+        ({"output": {"title": "t", "summary": "s", "annotations": {}}}, "not a list of objects"),
+        ({"output": {"title": "t", "summary": "s", "annotations": [{}] * (MOST_ANNOTATIONS + 1)}}, "No more than 50"),
+        ({"output": {"title": "t", "summary": "s", "annotations": [{}]}}, '"path"'),
+    ],
+)
+def test_wrong_check_run_is_refused(change: dict[str, Any], problem: str) -> None:
+    github = GitHub()
+    body = {"name": "Voice", "head_sha": SHA, "status": "in_progress"}
+    answered, content = send(github, "POST", f"{REPOSITORY}/check-runs", body | change)
+    assert answered == 422
+    assert problem in content["message"]
+    assert github.check_runs == []
+
+
+def test_completed_check_run_is_final_and_a_new_one_takes_its_place() -> None:
+    github, body = GitHub(), {"name": "Voice", "head_sha": SHA}
+    _, created = send(github, "POST", f"{REPOSITORY}/check-runs", body | {"status": "in_progress"})
+    path = f"{REPOSITORY}/check-runs/{created['id']}"
+    assert send(github, "PATCH", path, {"status": "completed", "conclusion": "failure"})[1]["conclusion"] == "failure"
+    assert send(github, "PATCH", path, {"conclusion": "success"})[0] == 422
+    assert send(github, "PATCH", path, {"status": "in_progress"})[0] == 422
+    assert send(github, "PATCH", path, {"output": {"title": "t", "summary": "s"}})[0] == 200
+    send(github, "POST", f"{REPOSITORY}/check-runs", body | {"conclusion": "success"})
+    assert [run["conclusion"] for run in send(github, "GET", CHECK_RUNS)[1]["check_runs"]] == ["success"]
+    assert send(github, "GET", CHECK_RUNS, query="filter=all&check_name=Voice")[1]["total_count"] == 2
+    assert send(github, "GET", CHECK_RUNS, query="check_name=Other")[1]["total_count"] == 0
+
+
+def test_comments_come_in_pages_and_are_updated_in_place() -> None:
+    github = GitHub()
+    for number in range(3):
+        send(github, "POST", COMMENTS, {"body": f"comment {number}"})
+    first = reply_to(github, "GET", COMMENTS, query="per_page=2&page=1")
+    (following,) = re.findall(r'<http://127.0.0.1:8765([^>?]+)\?([^>]+)>; rel="next"', first.headers["link"])
+    (last,) = send(github, "GET", following[0], query=following[1])[1]
+    assert (last["body"], last["user"]) == ("comment 2", {"login": BOT, "type": "Bot"})
+    send(github, "PATCH", f"{REPOSITORY}/issues/comments/{last['id']}", {"body": "changed"})
+    assert [comment.body for comment in github.comments] == ["comment 0", "comment 1", "changed"]
+    assert "commented · edited" in page_of(github)
+    elsewhere = f"{API}/repos/acme/other/issues"
+    assert send(github, "GET", f"{elsewhere}/42/comments")[1] == []
+    assert send(github, "PATCH", f"{elsewhere}/comments/{last['id']}", {"body": "x"})[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("token", "method", "status"),
+    [("", "GET", 401), ("any", "POST", 201), (READ_ONLY_TOKEN, "GET", 200), (READ_ONLY_TOKEN, "POST", 403)],
+)
+def test_tokens(token: str, method: str, status: int) -> None:
+    assert send(GitHub(), method, COMMENTS, {"body": "x"}, token=token)[0] == status
+
+
+def test_graphql_names_the_owner_of_the_token() -> None:
+    answered, content = send(GitHub(), "POST", GRAPHQL, {"query": "query { viewer { login } }"}, token=READ_ONLY_TOKEN)
+    assert (answered, content["data"]["viewer"]["login"]) == (200, BOT)
+
+
+def test_event_is_that_of_the_pull_request() -> None:
+    github = GitHub()
+    assert send(github, "GET", EVENT_PATH, token="") == (200, PULL_REQUEST)
+    (listed,) = send(github, "GET", f"{REPOSITORY}/pulls", query="state=open")[1]
+    assert listed["head"]["sha"] == SHA
+    assert send(github, "GET", f"{REPOSITORY}/pulls", query="state=closed")[1] == []
+
+
+def test_page_without_anything_says_what_to_do() -> None:
+    assert "<code>http://127.0.0.1:8765/github/api/v3</code>" in page_of(GitHub())
+
+
+class Elements(HTMLParser):
+    """All elements of a page, with their attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "a <img src=x onerror=alert(1)> b",
+    "<details open ontoggle=alert(1)><summary onclick=alert(1)>x</summary></details>",
+    "[x](javascript:alert(1)) [y](data:text/html,x) <javascript:alert(1)>",
+    "<!-- <script>alert(1)</script>",
+    "<sub/><script>alert(1)</script></sub>",
+    "&lt;script&gt; <b>&lt;script&gt;</b>",
+    '![x](https://tracker.example/pixel.png "t")',
+    "<style>body { display: none }</style>\n\n<iframe src=//x>",
+    "```html\n<script>\n```\n\n|a|\n|-|\n|<script>|",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_cannot_forge_the_page(text: str) -> None:
+    github = GitHub()
+    send(github, "POST", COMMENTS, {"body": text})
+    annotation = {"path": text, "start_line": 1, "end_line": 1, "annotation_level": "notice", "message": text}
+    output = {"title": text, "summary": text, "text": text, "annotations": [annotation]}
+    body = {"name": text, "head_sha": SHA, "output": output}
+    assert send(github, "POST", f"{REPOSITORY}/check-runs", body)[0] == 201
+    target = {"state": "success", "context": text, "description": text, "target_url": "javascript:alert(1)"}
+    send(github, "POST", f"{REPOSITORY}/statuses/{SHA}", target)
+    elements = Elements(page_of(github)).found
+    assert not {"script", "img", "iframe", "b"} & {tag for tag, _ in elements}
+    assert [tag for tag, _ in elements].count("style") == 1
+    for tag, attributes in elements:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        if tag == "details":
+            assert attributes == {}
+        assert (attributes.get("href") or "#").startswith(("#", "https://", "http://"))
+
+
+def test_markdown_keeps_the_tags_that_github_allows() -> None:
+    html = rendered("<details><summary>a &amp; b</summary>\n\n| x |\n|---|\n| 1<br>2 |\n\n</details>\n\n<sub>s</sub>")
+    assert "<details><summary>a &amp; b</summary>" in html
+    assert "<td>1<br>2</td>" in html
+    assert html.rstrip().endswith("<p><sub>s</sub></p>")
+
+
+def test_faults_reach_github_too(tmp_path: Path, clock: VirtualClock) -> None:
+    with Server(World(clock.time), faults=[f"POST {COMMENTS} #1 -> 503"]) as server:
+        result = run_on(server, tmp_path, clock)
+    assert result.exit_code == 0
+    assert len(server.github.comments) == 1
+    posts = [request for request in server.requests_seen if (request.method, request.path) == ("POST", COMMENTS)]
+    assert len(posts) == 2
