@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from coval_gate.ci.github.host import read_context
+from coval_gate.ci.github.host import VARIABLES, read_context
 from coval_gate.ci.host import Context
 
 ENVIRON = {
@@ -42,6 +42,7 @@ def test_pull_request_context_has_head_commit_and_triggering_actor() -> None:
         run_attempt="2",
         pull_request=42,
         of_pull_request=True,
+        variables=VARIABLES,
     )
 
 
@@ -103,7 +104,7 @@ def test_malformed_event_has_no_pull_request(malformed: object) -> None:
 
 
 def test_context_is_empty_outside_github() -> None:
-    assert read_context({}, {}) == Context()
+    assert read_context({}, {}) == Context(variables=VARIABLES)
 
 
 PUSH = {name: value for name, value in ENVIRON.items() if name != "GITHUB_HEAD_REF"}

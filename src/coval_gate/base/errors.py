@@ -48,14 +48,13 @@ class InputError(GateError):
         self.pairs = tuple(problems)
         self.problems = tuple(f"{name}{'' if problem[:1] == ',' else ' '}{problem}" for name, problem in problems)
         first, _, more = self.problems[0].partition("\n")
-        lines = [line for line in (more, advice) if line]
         if len(self.problems) == 1:
-            super().__init__("Invalid input", first, advice="\n".join(lines), link=link)
+            super().__init__("Invalid input", first, advice="\n".join(filter(None, (more, advice))), link=link)
             return
         names = list(dict.fromkeys(name for name, _ in problems[1:]))
         what = f"{first} {plural(len(problems) - 1, 'more problem')}: {in_words(names)}."
-        lines += [f"- {problem}" for problem in self.problems[1:]]
-        super().__init__("Invalid inputs", what, advice="\n".join(lines), link=link)
+        lines = [more, *(f"- {problem}" for problem in self.problems[1:]), advice]
+        super().__init__("Invalid inputs", what, advice="\n".join(filter(None, lines)), link=link)
 
 
 class RunnerError(GateError):

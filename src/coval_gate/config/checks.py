@@ -255,6 +255,13 @@ def _is_impossible(threshold: Threshold) -> bool:
     return False
 
 
+class Variables(NamedTuple):
+    """How a CI system's configuration refers to a variable, with `{}` for its name, and where people set variables."""
+
+    written: str
+    advice: str
+
+
 class NoKey(NamedTuple):
     """Why the API key is missing, as the end of a sentence, and what to do about it."""
 
@@ -285,10 +292,12 @@ def check_inputs(
     environ: Mapping[str, str],
     withheld: str,
     legs: Sequence[LegInputs] = (),
+    variables: Variables | None = None,
 ) -> None:
     """Raise InputError with every problem: the given `problems`, and inputs that contradict each other.
 
-    `legs`: those of the suite, whose inputs replace the step's.
+    `legs`: those of the suite, whose inputs replace the step's. `variables`: those that may be behind an empty input;
+    None where inputs are flags.
 
     A missing API key is a problem, too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then
     `api_key` is None. `withheld` is the value of `Context.secrets_withheld_from`.
@@ -298,11 +307,11 @@ def check_inputs(
     all_problems = [
         *problems,
         *(problem for problem in _of_step(inputs, environ) if problem.name not in wrong),
-        *problems_of_legs(legs, lambda own: _of_leg(own, wrong - {SUITE})),
+        *problems_of_legs(legs, lambda own: _of_leg(own, wrong - {SUITE}, variables)),
         *problems_of_legs([leg._replace(inputs=leg.later) for leg in legs if leg.later], _of_file),
     ]
     if not legs and not (reads_suite(inputs) or SUITE in wrong):
-        all_problems += _of_leg(inputs, wrong)
+        all_problems += _of_leg(inputs, wrong, variables)
     skips = inputs.on_missing_api_key == "skip"
     key_is_missing = inputs.api_key is None and "api_key" not in wrong and not (skips and withheld)
     key_is_missing &= inputs.mode != "plan"  # which checks what it can
@@ -312,9 +321,10 @@ def check_inputs(
         all_problems.append(Problem("api_key", f"is empty{reason}."))
     if all_problems:
         alone = key_is_missing and len(all_problems) == 1
-        raise InputError(
-            all_problems, advice=_key_advice(withheld) if alone else "", link=SECRETS_GUIDE if alone else ""
-        )
+        lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in all_problems)
+        advice = [_key_advice(withheld)] if key_is_missing else []
+        advice += [variables.advice] if variables and lacks_id else []
+        raise InputError(all_problems, advice="\n".join(advice), link=SECRETS_GUIDE if alone else "")
 
 
 def warnings_about(inputs: Inputs, environ: Mapping[str, str], legs: Sequence[LegInputs] = ()) -> list[str]:
@@ -419,9 +429,9 @@ def _of_step(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
             yield Problem(name, f"is not an input; did you mean {meant}?")
 
 
-def _of_leg(inputs: Inputs, wrong: Container[str]) -> Iterator[Problem]:
+def _of_leg(inputs: Inputs, wrong: Container[str], variables: Variables | None) -> Iterator[Problem]:
     """Yield a problem for each contradiction between the inputs of a leg, without inputs that are `wrong` already."""
-    found = (*_id_contradictions(inputs), *_run_contradictions(inputs))
+    found = (*_id_contradictions(inputs, variables), *_run_contradictions(inputs))
     return (problem for problem in found if problem.name not in wrong)
 
 
@@ -430,18 +440,29 @@ def _of_file(inputs: Inputs) -> Iterator[Problem]:
     return (problem for problem in threshold_contradictions(inputs) if problem.name == SUITE)
 
 
-def _id_contradictions(inputs: Inputs) -> Iterator[Problem]:
+def _id_contradictions(inputs: Inputs, variables: Variables | None) -> Iterator[Problem]:
     """Yield a problem for each id that a launch needs, and a leg of a suite has only one of."""
     if acts_as(inputs) not in LAUNCHING_MODES:
         return
     for name in LAUNCH_IDS:
         ids = getattr(inputs, name)
         if not ids and not inputs.run_template_id:
-            yield Problem(name, f"is required in mode {inputs.mode}.")
+            yield Problem(name, f"is required in mode {inputs.mode}{_how_to_set(name, variables)}.")
         elif len(ids) > 1 and inputs.suite_path:
             yield Problem(
                 name, f"has {len(ids):,} ids, but a leg of a suite has one; name it in the leg, or in its defaults."
             )
+
+
+def _how_to_set(name: str, variables: Variables | None) -> str:
+    """Return how a missing id can be set, as the end of a sentence.
+
+    An input that a workflow fills from a variable without a value looks like one that is not set.
+    """
+    if variables is None:
+        return f": give --{name.replace('_', '-')}, or set {name} in the configuration file"
+    written = variables.written.format(f"COVAL_{name.upper()}")
+    return f", but it is empty. If the step has {written}, that variable has no value"
 
 
 def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
@@ -463,7 +484,9 @@ def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
     if inputs.mode in ("wait", "cancel"):
         if not inputs.run_id:
             yield Problem(
-                "run_id", f"is required in mode {inputs.mode}: the output run_id of the step that launched it."
+                "run_id",
+                f"is required in mode {inputs.mode}: the output run_id of the step that launched it, which is empty if "
+                "that step did not run.",
             )
         if inputs.run_id.newest:
             yield from _source_contradictions(inputs, inputs.run_id.newest)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from coval_gate.base.text import plural
 from coval_gate.config import fields
 from coval_gate.config.fields import UNFILLED, Field
-from coval_gate.config.parsing import LONGEST_TEXT, MOST_TAGS, lines_of
+from coval_gate.config.parsing import LONGEST_TEXT, MOST_TAGS, REFERENCE, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -403,7 +403,7 @@ class Inputs(NamedTuple):
     )
     fail_on_metric_id: str = declare(
         GATE,
-        fields.text(200),
+        fields.metric(200),
         "Id or name of a metric. The check fails if any simulation has the value `fail_on_metric_value` for it.",
     )
     fail_on_metric_value: str = declare(
@@ -576,14 +576,22 @@ def default_of(name: str) -> Any:
 
 
 def key_in(environ: Mapping[str, str]) -> str:
-    """Return the unchecked API key, which the step must mask before it writes anything."""
+    """Return the unchecked API key, which the step must mask before it writes anything.
+
+    The text `secrets.COVAL_API_KEY` is no key, and an error shows it.
+    """
+    key = _written_key(environ)
+    return "" if REFERENCE.fullmatch(key) else key
+
+
+def _written_key(environ: Mapping[str, str]) -> str:
     return environ.get("INPUT_API_KEY", "").strip() or environ.get(KEY_VARIABLE, "").strip()
 
 
 def token_in(environ: Mapping[str, str]) -> str:
     """Return the unchecked GitHub token, for the same reason; empty if the runner did not fill it in."""
     token = environ.get("INPUT_GITHUB_TOKEN", "").strip()
-    return "" if token.startswith(UNFILLED) else token
+    return "" if token.startswith(UNFILLED) or REFERENCE.fullmatch(token) else token
 
 
 def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
@@ -595,7 +603,7 @@ def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
     problems: list[Problem] = []
     for declaration in declared():
         name = declaration.name
-        text = key_in(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip()
+        text = _written_key(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip()
         try:
             values.append(declaration.field.parse(text) if text else declaration.default_value)
         except ValueError as problem:

@@ -18,7 +18,7 @@ from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, visible
 from coval_gate.ci.host import MOST_WARNINGS, Console, Context, Head, resembles_command
 from coval_gate.ci.workspace import Workspace
-from coval_gate.config.checks import wanted_pages
+from coval_gate.config.checks import Variables, wanted_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +34,11 @@ BRANCHES = "refs/heads/"
 BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
 BRANCH_EVENTS = ("push", "schedule", BY_HAND)  # before a workflow_run; others may be a pull request's
 API_URL: Final = "https://api.github.com"
+VARIABLES: Final = Variables(
+    "${{{{ vars.{} }}}}",
+    "Variables and secrets are set under Settings › Secrets and variables › Actions. One of an environment has a value "
+    "only in a job with that `environment`.",
+)
 FILES_GUIDE: Final = "https://docs.github.com/actions/reference/workflow-commands-for-github-actions"
 SUMMARY_LIMIT: Final = 1024 * 1024  # bytes; the runner drops a larger summary entirely
 ANNOTATION_LIMIT: Final = 4000  # characters; the runner truncates at 4,096
@@ -77,6 +82,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
             or (before and before.get("event") not in BRANCH_EVENTS)
         ),
         started_by_person=environ.get("GITHUB_EVENT_NAME") == BY_HAND,
+        variables=VARIABLES,
     )
 
 
