@@ -176,6 +176,7 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "two numbers that Coval does not allow": {"iteration_count": "51", "concurrency": "101"},
     "a workspace that does not exist": {"workspace_id": "missing"},
     "a run that does not exist": {**WAIT, "run_id": "nowhere000000000000001"},
+    "runs to cancel that do not exist": {"mode": "cancel", "run_id": "nowhere000000000000001, nowhere000000000000002"},
     "a scheduled run that does not exist": {"mode": "wait", "run_id": "schedule:nowhere000000000000001"},
     "scheduled runs that the key may not read": {
         "scopes": ("runs:*",),
