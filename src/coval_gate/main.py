@@ -215,6 +215,9 @@ def _is_needed(progress: Progress, base: Leg) -> bool:
 
 def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     """Judge a run that was launched elsewhere. A base is followed, and not judged."""
+    if leg.unknown:
+        leg.first.release()
+        raise leg.unknown
     if leg.is_base:
         from coval_gate.flow.base import accompany
 

@@ -77,6 +77,9 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
         return
     polls = (_first_poll(session, leg.first.run_id) for leg in progress.legs)
     results = yield from together(polls, session.clock)
+    for leg, result in zip(progress.legs, results, strict=True):
+        # What a run is must not be guessed if it shows up later: it may be the base of others.
+        leg.unknown = result if isinstance(result, NotFound) and result.by_coval else None
     runs = {id(leg): run for leg, run in zip(progress.legs, results, strict=True) if isinstance(run, Run)}
     progress.legs = _with_repetitions(progress.legs, runs)
     _name(progress.legs, runs)
@@ -95,7 +98,7 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
 def _first_poll(session: Session, run_id: str) -> Procedure[Run]:
     """Poll a run that was perhaps launched a moment ago. Raises CovalError."""
     clock = session.clock
-    until = min(session.deadline, unknown_until(session) - NOT_FOUND_PAUSE)  # the poll that decides is another one
+    until = min(session.deadline, unknown_until(session))
     while True:
         try:
             return (yield from session.client.get_run(run_id, until=until))
