@@ -47,6 +47,9 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
         {"use_metric_targets": "yes"},
         {"cancel_on_timeout": "0"},
         {"resume": "maybe"},
+        {"html_path": "true", "json_path": "false", "check_run": "true", "commit_status": "Yes"},
+        {"confidence": "high"},
+        {"confidence": "9.5"},
     ],
     "lists": [
         {"metric_ids": "['Latency']"},
@@ -69,6 +72,8 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
     ],
     "thresholds": [
         {"thresholds": "Latency: p95 < 1.5"},
+        {"thresholds": "Latency: p(0.95) < 1.5"},
+        {"thresholds": "Latency: p0.99 < 1.5"},
         {"thresholds": "Latency: p(95) < 1.5s"},
         {"thresholds": "Latency: p(95) < 1500ms"},
         {"thresholds": "Latency: p(95) < 1,5"},
@@ -112,6 +117,7 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
         {"metric_id": "m1"},
         {"agent-id": "agent00000000000000001"},
         {"timeout": "600"},
+        {"organization_id": "acme", "dataset_id": "d1", "config": "{}"},
     ],
     "secrets": [
         {"api_key": ""},
@@ -159,7 +165,6 @@ SUSPICIOUS: Final[list[dict[str, str]]] = [
     {"mode": "launch", "check_interval": "30"},
     {"iteration_count": "100"},
     {"thresholds": "pass_rate >= 0.95%"},
-    {"thresholds": "Latency: p(0.95) < 1.5"},
     {"thresholds": "failed >= 0"},
     {"display_name": "Nightly", "metadata": '{"display_name": "Weekly"}'},
     {**WAIT, "run_max_age": "12h"},

@@ -15,12 +15,14 @@ GateError               the step cannot do its work: verdict `error`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import in_words, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+DOCS: Final = "https://github.com/your-org/coval-gate/blob/main/docs"
 
 
 class GateError(Exception):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.base.errors import InputError
+from coval_gate.base.errors import DOCS, InputError
 from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
 from coval_gate.config.fields import OWN_TAGS, ChosenRuns
 from coval_gate.config.inputs import (
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 WATCHED: Final = "a rate, pass_rate, avg, med or p(N) by <, <=, > or >="
 SUCH_AS: Final = "such as `Latency: avg <= baseline * 1.1`"
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
+MIGRATION: Final = f"{DOCS}/migration.md#the-older-action"
 SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-secrets-in-github-actions"
 
 MOST_ITERATIONS: Final = 50
@@ -61,9 +62,14 @@ OTHER_NAMES: Final = {  # names that other actions use
     "base_url": "api_base_url",
     "api_url": "api_base_url",
     "workspace": "workspace_id",
-    "dataset_id": "test_set_id",
-    "test_set_name": "test_set_id",
     "overrides": "config_overrides",
+}
+
+OF_OLD_ACTION: Final = {  # inputs of coval-github-actions, and what to do instead
+    "organization_id": "Remove it: the API key belongs to an organization.",
+    "dataset_id": "Set test_set_id.",
+    "test_set_name": "Set test_set_id.",
+    "config": "Set config_overrides for the simulator, and metadata for anything else.",
 }
 
 
@@ -162,8 +168,6 @@ def _without_confidence(inputs: Inputs) -> list[str]:
 def _doubt(threshold: Threshold) -> str:
     """Return why a bound looks like a mistake (all or nearly all runs meet it); empty if it does not."""
     aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
-    if aggregate.percentile is not None and 0 < aggregate.percentile < 1:
-        return f"p({aggregate.percentile:g}) is close to the minimum; did you mean p({aggregate.percentile * 100:g})?"
     if threshold.bound.reference:
         return ""
     least, most = aggregate.kind.least, aggregate.kind.most
@@ -324,6 +328,8 @@ def check_inputs(
         lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in all_problems)
         advice = [_key_advice(withheld)] if key_is_missing else []
         advice += [variables.advice] if variables and lacks_id else []
+        if any(name in OF_OLD_ACTION for name, _ in all_problems):
+            advice.append(f"How to come from the older action: {MIGRATION}")
         raise InputError(all_problems, advice="\n".join(advice), link=SECRETS_GUIDE if alone else "")
 
 
@@ -373,7 +379,11 @@ def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     ]
     return [
         *warnings,
-        *(f"{name} is not an input and has no effect." for name, meant in _unknown(environ) if not meant),
+        *(
+            f"{name} is not an input and has no effect."
+            for name, meant in _unknown(environ)
+            if not meant and name not in OF_OLD_ACTION
+        ),
     ]
 
 
@@ -425,7 +435,9 @@ def _of_step(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
     yield from _mode_contradictions(inputs)
     yield from _key_elsewhere(inputs, environ)
     for name, meant in _unknown(environ):
-        if meant:  # the user relies on that input
+        if instead := OF_OLD_ACTION.get(name, ""):
+            yield Problem(name, f"is an input of the older action coval-github-actions. {instead}")
+        elif meant:  # the user relies on that input
             yield Problem(name, f"is not an input; did you mean {meant}?")
 
 

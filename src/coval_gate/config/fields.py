@@ -34,6 +34,7 @@ T = TypeVar("T")
 UNFILLED: Final = "${{"  # the start of an expression that the runner did not evaluate
 LONGEST_PATH: Final = 1024  # characters
 LONGEST_SOURCE: Final = 255  # characters of a tag or a branch; GitHub's limit for branches
+FLAGS: Final = ("true", "false", "yes", "no", "on", "off")  # in place of a name, which would become one
 CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 %, every result would be conclusive
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_QUOTED: Final = 5  # invalid entries of a list, beside the first
@@ -133,10 +134,23 @@ def token() -> Field[Secret | None]:
     return Field(inner.name, None, lambda raw: None if raw.startswith(UNFILLED) else inner.parse(raw))
 
 
+def page_name(longest: int, example: str) -> Field[str]:
+    """Return a field for the name of a page on the commit. Error messages show `example`."""
+
+    def parse(raw: str) -> str:
+        if raw.lower() in FLAGS:
+            raise ValueError(f"must be a name such as {example}, or empty for none; got {quoted(raw)}.")
+        return text(longest).parse(raw)
+
+    return Field("text", "", parse)
+
+
 def path() -> Field[str]:
     """Return a field for the path of a file. `ci.workspace` checks where the path leads."""
 
     def parse(raw: str) -> str:
+        if raw.lower() in FLAGS:
+            raise ValueError(f"must be the path of a file, or empty for none; got {quoted(raw)}.")
         if len(raw) > LONGEST_PATH or not raw.isprintable():
             raise ValueError(f"must have at most {LONGEST_PATH:,} printable characters; got {quoted(raw)}.")
         return raw
@@ -332,20 +346,20 @@ def allowance() -> Field[Allowance]:
 
 
 def confidence() -> Field[float]:
-    """Return a field for a confidence, written as a percentage or a share; its value is a share."""
+    """Return a field for a confidence, written as `95%`, `95` or `0.95`; its value is a share."""
     low, high = CONFIDENCES
 
     def read(raw: str) -> float | None:
         number = parse_number(raw.removesuffix("%").rstrip())
         if number is None:
             return None
-        percentage = number if raw.endswith("%") else number * 100
+        percentage = number * 100 if number <= 1 and not raw.endswith("%") else number
         return percentage / 100 if low <= percentage <= high else None
 
     def parse(raw: str) -> float:
         if (share := read(raw)) is None:
             kinds = f"a percentage from {low:g}% to {high:g}%"
-            raise ValueError(invalid(kinds, raw, f"{raw}%", read))
+            raise ValueError(f"must be {kinds}; got {quoted(raw)}.")
         return share
 
     return Field("percentage", 0.0, parse, lambda share: f"{share * 100:.10g}%")

@@ -516,14 +516,14 @@ class Inputs(NamedTuple):
     )
     commit_status: str = declare(
         REPORT,
-        fields.text(CONTEXT_LIMIT),
+        fields.page_name(CONTEXT_LIMIT, "coval"),
         "Name of a commit status. It is pending from the launch on, and then shows the verdict, also of a later step "
         "with `mode: wait`. Requires `statuses: write`.",
         modes=RUNNING_MODES,
     )
     check_run: str = declare(
         REPORT,
-        fields.text(CONTEXT_LIMIT),
+        fields.page_name(CONTEXT_LIMIT, "Coval"),
         "Name of a check run, which has room for the summary. It is in progress from the launch on, and then shows the "
         "verdict, also of a later step with `mode: wait`. Must differ from the names of the workflow's jobs. Requires "
         "`checks: write`.",
