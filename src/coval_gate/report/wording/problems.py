@@ -242,7 +242,7 @@ class OfNoBaseline(ProblemWords[NoBaseline]):
     def reason(self, check: Check, problem: NoBaseline, about: str) -> str:
         del check, about
         if _is_of_base(problem):
-            return f"Nothing can be compared with the base: {no_baseline_text(problem.source, problem.reason)}"
+            return f"Nothing can be compared with the base, because {no_baseline_text(problem.source, problem.reason)}"
         return f"There is no baseline: {no_baseline_text(problem.source, problem.reason)}"
 
 
