@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.base.errors import DOCS, InputError
+from coval_gate.base.errors import InputError
 from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
+from coval_gate.base.titles import DOCS
 from coval_gate.config.fields import OWN_TAGS, ChosenRuns
 from coval_gate.config.inputs import (
     GATE,
@@ -37,7 +38,6 @@ WATCHED: Final = "a rate, pass_rate, avg, med or p(N) by <, <=, > or >="
 SUCH_AS: Final = "such as `Latency: avg <= baseline * 1.1`"
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
 MIGRATION: Final = f"{DOCS}/migration.md#the-older-action"
-SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-secrets-in-github-actions"
 
 MOST_ITERATIONS: Final = 50
 MOST_CONCURRENT: Final = 100
@@ -324,13 +324,12 @@ def check_inputs(
         reason += "; on_missing_api_key: skip is for pull requests from forks and from Dependabot" if skips else ""
         all_problems.append(Problem("api_key", f"is empty{reason}."))
     if all_problems:
-        alone = key_is_missing and len(all_problems) == 1
         lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in all_problems)
         advice = [_key_advice(withheld)] if key_is_missing else []
         advice += [variables.advice] if variables and lacks_id else []
         if any(name in OF_OLD_ACTION for name, _ in all_problems):
             advice.append(f"How to come from the older action: {MIGRATION}")
-        raise InputError(all_problems, advice="\n".join(advice), link=SECRETS_GUIDE if alone else "")
+        raise InputError(all_problems, advice="\n".join(advice))
 
 
 def warnings_about(inputs: Inputs, environ: Mapping[str, str], legs: Sequence[LegInputs] = ()) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, RunnerError
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import in_words
@@ -56,7 +57,7 @@ def cancel_named(
     if len(unknown) == len(ended):
         named = f"run {unknown[0]}" if len(unknown) == 1 else f"of the runs {in_words(unknown, most=MOST_NAMED)}"
         raise GateError(
-            "Run not found",
+            titles.RUN_NOT_FOUND,
             f"Coval has {'no' if len(unknown) == 1 else 'none'} {named}, so nothing was cancelled.",
             advice="Check run_id: it must be the id of a run in the organization and workspace of the API key.",
         )

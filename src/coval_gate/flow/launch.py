@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from coval_gate.base import titles
 from coval_gate.base.errors import GateError
 from coval_gate.base.times import announcing
 
@@ -37,7 +38,7 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
         trial.forget()
         trial.launches.clear()  # no response names the run: it is looked for by its tag, and cancelled
         raise GateError(
-            "Launch uncertain",
+            titles.LAUNCH_UNCERTAIN,
             f"Coval answered two launches with the same run, {run_id}.",
             advice="Check the runs in Coval: one that this step does not know may go on.",
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actions_toolkit.command import Command
 from actions_toolkit.file_command import prepare_key_value_message
 
+from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, visible
@@ -39,7 +40,6 @@ VARIABLES: Final = Variables(
     "Variables and secrets are set under Settings › Secrets and variables › Actions. One of an environment has a value "
     "only in a job with that `environment`.",
 )
-FILES_GUIDE: Final = "https://docs.github.com/actions/reference/workflow-commands-for-github-actions"
 SUMMARY_LIMIT: Final = 1024 * 1024  # bytes; the runner drops a larger summary entirely
 ANNOTATION_LIMIT: Final = 4000  # characters; the runner truncates at 4,096
 
@@ -282,8 +282,7 @@ class GitHubHost(Console):
                 file.write(text.encode("utf-8", "replace"))
         except OSError as error:
             raise RunnerError(
-                "Runner file not writable",
+                titles.RUNNER_FILE,
                 f"The file that {variable} names cannot be written: {error.strerror}.",
                 advice="Check the runner's disk. The action's container must run as root, as on GitHub's runner.",
-                link=FILES_GUIDE,
             ) from None
