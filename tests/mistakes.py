@@ -176,6 +176,8 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "a key that may only read": {"api_key": "coval_sk_test_readonly"},
     "an agent that does not exist": {"agent_id": "missing000000000000001"},
     "a metric that does not exist": {"metric_ids": "missing000000000000001"},
+    "names where ids belong": {"agent_id": "Front-desk", "metric_ids": "Latency, resolved, Tone"},
+    "a name that the key may not look up": {"scopes": ("runs:*",), "metric_ids": "Latency"},
     "an id that is too short": {"agent_id": "agent1"},
     "more iterations than Coval allows": {"iteration_count": "51"},
     "two numbers that Coval does not allow": {"iteration_count": "51", "concurrency": "101"},
