@@ -92,6 +92,8 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
         {"thresholds": "- pass_rate >= 95%\n- failed == 0"},
         {"thresholds": "Latency: avg <= baseline * 1.1"},
         {"thresholds": "Latency: p(95) =< 1.5", "mode": "lunch", "tags": "[1]"},
+        {"thresholds": "Latency: p95 < 2\nLatency: avg <= baseline * 1.1\nfailed < 0"},
+        {"thresholds": "Latency: avg =< base * 1.1", "base_agent_id": "agent00000000000000009"},
     ],
     "combinations": [
         {**WAIT, "run_id": ""},
@@ -110,6 +112,8 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
         {"mutation_id": "m1", "mutation_ids": "m1,m2"},
         {"test_case_ids": "t1", "sub_sample_size": "3"},
         {"sub_sample_seed": "7"},
+        {"sub_sample_seed": "7", "sub_sample_size": "ten"},
+        {**WAIT, "mode": "waitt"},
         {"junit_path": "report.xml", "json_path": "report.xml"},
     ],
     "names": [

@@ -307,7 +307,7 @@ def check_inputs(
     `api_key` is None. `withheld` is the value of `Context.secrets_withheld_from`.
     """
     problems = [problem for problem in problems if problem.name != "github_token" or wanted_pages(inputs)]
-    wrong = {name for name, _ in problems}
+    wrong = _not_to_be_judged({name for name, _ in problems}, inputs)
     all_problems = [
         *problems,
         *(problem for problem in _of_step(inputs, environ) if problem.name not in wrong),
@@ -330,6 +330,18 @@ def check_inputs(
         if any(name in OF_OLD_ACTION for name, _ in all_problems):
             advice.append(f"How to come from the older action: {MIGRATION}")
         raise InputError(all_problems, advice="\n".join(advice))
+
+
+def _not_to_be_judged(wrong: set[str], inputs: Inputs) -> set[str]:
+    """Return the inputs whose contradictions are not reported: the `wrong` ones, and what depends on their values."""
+    names = set(wrong)
+    if "mode" in wrong and inputs.run_id:  # mode wait or cancel was probably meant
+        names |= {"run_id", *LAUNCH_IDS}
+    if "sub_sample_size" in wrong:
+        names.add("sub_sample_seed")
+    if "thresholds" in wrong:  # its valid lines are judged, but what needs one may have it in the others
+        names = (names - {"thresholds"}) | {"drift", "base_agent_id"}
+    return names
 
 
 def warnings_about(inputs: Inputs, environ: Mapping[str, str], legs: Sequence[LegInputs] = ()) -> list[str]:

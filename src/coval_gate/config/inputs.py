@@ -14,11 +14,11 @@ from coval_gate.config.fields import UNFILLED, Field
 from coval_gate.config.parsing import LONGEST_TEXT, MOST_TAGS, REFERENCE, lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.base.secret import Secret
     from coval_gate.config.fields import Age, Allowance, ChosenRuns
-    from coval_gate.config.thresholds import Threshold
+    from coval_gate.config.thresholds import Threshold, WrongLine
     from coval_gate.model.baseline import BaselineSource
     from coval_gate.model.matrix import Matrix
 
@@ -114,7 +114,29 @@ def _thresholds(written: str) -> tuple[Threshold, ...]:
         what = f", line {first.line}: {first.problem}{stop}"
         if others:
             what += f" {plural(len(others), 'more line')} {'is' if len(others) == 1 else 'are'} invalid."
-        raise ValueError("\n".join([what, first.shown, *map(str, others)])) from None
+        message = "\n".join([what, first.shown, *map(str, others)])
+        raise WrongThresholds(message, _read_as_meant(lines, wrong)) from None
+
+
+class WrongThresholds(ValueError):
+    """Some lines are invalid. `meant` are the thresholds of the others, and of those whose correction is certain."""
+
+    def __init__(self, message: str, meant: tuple[Threshold, ...]) -> None:
+        super().__init__(message)
+        self.meant = meant
+
+
+def _read_as_meant(lines: str, wrong: Sequence[WrongLine]) -> tuple[Threshold, ...]:
+    """Return the thresholds of a text with invalid lines, each in its line, as far as they are certain."""
+    from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
+
+    texts = lines.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for line in wrong:
+        texts[line.line - 1] = "" if "\n" in line.correction else line.correction
+    try:
+        return parse_thresholds("\n".join(texts))
+    except ThresholdSyntaxError:
+        return ()
 
 
 def declare(
@@ -597,7 +619,8 @@ def token_in(environ: Mapping[str, str]) -> str:
 def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
     """Parse all inputs from `INPUT_<NAME>`, as the runner passes them. Return them with every problem found.
 
-    An invalid input gets its default: the valid inputs still decide where the error report goes.
+    An invalid input gets its default: the valid inputs still decide where the error report goes. Of thresholds, the
+    valid lines stay, so that what contradicts them is reported in the same round.
     """
     values: list[Any] = []
     problems: list[Problem] = []
@@ -608,7 +631,7 @@ def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
             values.append(declaration.field.parse(text) if text else declaration.default_value)
         except ValueError as problem:
             problems.append(Problem(name, str(problem)))
-            values.append(declaration.default_value)
+            values.append(problem.meant if isinstance(problem, WrongThresholds) else declaration.default_value)
     return Inputs._make(values), problems
 
 
