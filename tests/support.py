@@ -92,7 +92,7 @@ def other_value(given: Input) -> str:
 def read_inputs(environ: Mapping[str, str], context: Context) -> Inputs:
     """Parse and check all inputs, as the action does. Raises InputError with all problems."""
     inputs, problems = parse_inputs(environ)
-    check_inputs(inputs, problems, environ, context.secrets_withheld_from)
+    check_inputs(inputs, problems, environ, context.secrets_withheld_from, variables=context.variables)
     return inputs
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base import titles
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InternalError
 from coval_gate.base.schedule import Wait, all_or_first_error, run, together
@@ -229,6 +230,9 @@ def _is_needed(progress: Progress, base: Leg) -> bool:
 
 def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     """Judge a run that was launched elsewhere. A base is followed, and not judged."""
+    if leg.unknown:
+        leg.first.release()
+        raise leg.unknown
     if leg.is_base:
         from coval_gate.flow.base import accompany
 
@@ -304,7 +308,7 @@ def _has_turn(session: Session, progress: Progress, leg: Leg) -> bool:
         return progress.launching < MOST_LAUNCHES
     if session.clock.now() >= session.deadline:
         raise GateError(
-            "No time left",
+            titles.NO_TIME_LEFT,
             f"max_wait_time was over before this leg's turn came (max_parallel_runs: {most:,}).",
             advice="Raise max_wait_time, or max_parallel_runs.",
         )

@@ -139,7 +139,7 @@ def test_criteria_that_compare_with_nothing_inform_about_the_base(run_step: RunS
             ("runFails", "did not complete (status FAILED)"),
             ("cancels1", "did not complete (status CANCELLED)"),
             ("stuck001", "had not ended when the time was over (status IN PROGRESS); raise max_wait_time"),
-            ("someFail", "cannot be used: "),
+            ("someFail", "cannot be used. "),
         ],
         ["fail", "pass"],
     ),
@@ -151,7 +151,9 @@ def test_base_without_data_is_an_error(
     given = BESIDE | {"on_timeout": on_timeout, "on_inconclusive": "pass", "max_wait_time": "600"}
     result, server = run_step(world=agents(clock, base=test_set), **given)
     assert (result.outputs["verdict"], result.exit_code) == ("error", 1)
-    assert result.outputs["reason"].startswith("Nothing can be compared with the base: "), result.outputs["reason"]
+    assert result.outputs["reason"].startswith("Nothing can be compared with the base, because "), result.outputs[
+        "reason"
+    ]
     assert f"its run {run_of(server.world, AGENT_ID)} {why}" in result.outputs["reason"] or test_set == "someFail"
     assert running(server.world) == [] or test_set == "stuck001"
 

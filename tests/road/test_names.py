@@ -110,12 +110,12 @@ def test_wrong_name_is_reported_before_launch(inputs: dict[str, str], what: str,
         (
             {"thresholds": f"{RESOLVED.id}: rate(YES, TRUE, 1) > 90%", "metric_ids": TWO_METRICS},
             f'thresholds names the value "TRUE" of "{RESOLVED.id}" in line 1, which the metric never has: its values '
-            "are YES, NO and UNKNOWN.",
+            "are YES, NO and UNKNOWN; did you mean YES?",
         ),
         (
             {"fail_on_metric_id": "resolved", "fail_on_metric_value": "false"},
             'fail_on_metric_id names the value "false" of "resolved", which the metric never has: its values are YES, '
-            "NO and UNKNOWN.",
+            "NO and UNKNOWN; did you mean NO?",
         ),
         (
             {"thresholds": "Topics: count(refunds, lawsuit, legal) == 0"},

@@ -358,13 +358,23 @@ def test_timeout_reason_names_limit(
     assert at is None or clock.now() == at
 
 
-@pytest.mark.parametrize(("max_wait_time", "said"), [("900", "1 min"), ("20", "20 s")])
+@pytest.mark.parametrize(("max_wait_time", "said"), [("900", "15 s"), ("10", "10 s")])
 def test_log_says_at_once_that_run_is_unknown(
     max_wait_time: str, said: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
     result, _ = run_step(mode="wait", run_id="nowhere000000000000001", max_wait_time=max_wait_time)
-    assert (result.outputs["verdict"], clock.now()) == ("error", min(float(max_wait_time), 60))
+    assert (result.outputs["verdict"], clock.now()) == ("error", min(float(max_wait_time), 15))
     assert result.log.count(f"   0:00  Coval does not know this run yet; the step keeps asking for {said}.\n") == 1
+
+
+def test_unknown_runs_are_told_within_twenty_seconds(run_step: RunStep, clock: VirtualClock) -> None:
+    result, server = run_step()
+    ids = f"{result.outputs['run_id']}, nowhere000000000000001, nowhere000000000000002"
+    began = clock.now()
+    result, _ = run_step(mode="wait", run_id=ids, world=server.world)
+    assert result.outputs["verdict"] == "error"
+    assert "there is no run 'nowhere000000000000001'" in result.outputs["reason"]
+    assert clock.now() - began <= 20
 
 
 def test_log_says_at_once_that_run_is_no_longer_known(run_step: RunStep) -> None:
@@ -395,6 +405,32 @@ def test_mode_cancel_cancels_unfinished_runs(run_step: RunStep) -> None:
     assert server.world.runs[0].delete_time is None
     assert result.summary.startswith("### ⏹️ Cancelled: Coval evaluation")
     assert "already ended (COMPLETED)" in result.log
+    warnings = [command.data for command in result.annotations("warning")]
+    assert "Coval has no run nowhere0000000000000001. Check run_id." in warnings
+
+
+@pytest.mark.parametrize(
+    ("ids", "what"),
+    [
+        ("nowhere000000000000001", "Coval has no run nowhere000000000000001, so nothing was cancelled."),
+        (
+            "nowhere000000000000001, nowhere000000000000002",
+            "Coval has none of the runs nowhere000000000000001 and nowhere000000000000002, so nothing was cancelled.",
+        ),
+    ],
+)
+def test_mode_cancel_of_unknown_runs_is_error(ids: str, what: str, run_step: RunStep, clock: VirtualClock) -> None:
+    result, server = run_step(mode="cancel", run_id=ids)
+    assert (result.exit_code, result.outputs["verdict"], result.outputs["reason"]) == (1, "error", what)
+    assert clock.now() == 15
+    assert not [request for request in server.requests_seen if request.method == "DELETE"]
+
+
+def test_mode_cancel_finds_run_that_was_launched_a_moment_ago(run_step: RunStep, clock: VirtualClock) -> None:
+    world = World(clock.time, quirks=Quirks(not_found_after_launch=10))
+    launched = launch_many(world, 1)
+    result, _ = run_step(mode="cancel", run_id=launched[0], world=world)
+    assert (result.exit_code, run_statuses(world)) == (0, ["CANCELLED"])
 
 
 def test_mode_cancel_tries_all_runs_before_it_fails(run_step: RunStep) -> None:

@@ -136,7 +136,7 @@ def test_json_file_is_a_suite_too(run_suite: RunStep) -> None:
     ("suite", "reason"),
     [
         ("legs:\n  a:\n    persona_idd: x", "suite_path, line 3: legs.a.persona_idd is not an input of a leg; did you"),
-        ("legs:\n  a: {test_set_id: x}", "persona_id is required in mode run."),
+        ("legs:\n  a: {test_set_id: x}", "persona_id is required in mode run, but it is empty."),
         ("legs: {}", "suite_path, line 1: legs is empty"),
         (b"\xff", "suite_path, line 1: the file is not in UTF-8"),
         (b" " * (LARGEST + 1), "suite_path must be a file of at most 256 KB; got a larger one."),

@@ -39,19 +39,23 @@ def definitions_read(server: Server) -> int:
     ("inputs", "expected"),
     [
         ({"thresholds": "Resolved: count(NOO) == 0"},
-         'Resolved cannot be "NOO" (did you mean NO?): its values are YES, NO or UNKNOWN (seen: YES), so count(NOO) '
+         'Resolved cannot be "NOO" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), '
+         'so count(NOO) '
          "cannot be judged."),
         ({"thresholds": "Compliance: count(FALSE) == 0"},
-         'Compliance cannot be "FALSE": its values are YES, NO or UNKNOWN (seen: YES), so count(FALSE) cannot '
+         'Compliance cannot be "FALSE" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), '
+         'so count(FALSE) cannot '
          "be judged."),
         ({"thresholds": "Resolved: rate(FAIL) <= 5%"},
-         'Resolved cannot be "FAIL": its values are YES, NO or UNKNOWN (seen: YES), so rate(FAIL) cannot be judged.'),
+         'Resolved cannot be "FAIL" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), '
+         'so rate(FAIL) cannot be judged.'),
         ({"fail_on_metric_id": "Resolved", "fail_on_metric_value": "false"},
-         'Resolved cannot be "false": its values are YES, NO or UNKNOWN (seen: YES), so fail_on_metric_value cannot '
+         'Resolved cannot be "false" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), '
+         'so fail_on_metric_value cannot '
          "be judged."),
         ({"thresholds": "Topics: count(lawsuit) == 0"},
-         'Topics cannot be "lawsuit": its values are billing, booking, identity, legal, opening hours or refund '
-         "(seen: billing, booking, identity, opening hours, refund), so count(lawsuit) cannot be judged."),
+         'Topics cannot be "lawsuit". Its values are billing, booking, identity, legal, opening hours or refund '
+         "(this run has billing, booking, identity, opening hours, refund), so count(lawsuit) cannot be judged."),
     ],
 )  # fmt: skip
 def test_impossible_value_is_error_in_mode_wait(inputs: dict[str, str], expected: str, follow_run: RunStep) -> None:

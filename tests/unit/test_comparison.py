@@ -42,22 +42,22 @@ TOPICS = (frozenset({"billing", "1"}), frozenset[str]())
     ("values", "threshold", "expected"),
     [
         (BITS, "M: count(NO) == 0",
-         'M cannot be "NO": its values are numbers (0, 1), so count(NO) cannot be judged.'),
+         'M cannot be "NO". Its values are numbers (0, 1), so count(NO) cannot be judged.'),
         (BITS, "M: rate(NO, FALSE) <= 10%",
-         'M cannot be "NO" or "FALSE": its values are numbers (0, 1), so rate(NO, FALSE) cannot be judged.'),
+         'M cannot be "NO" or "FALSE". Its values are numbers (0, 1), so rate(NO, FALSE) cannot be judged.'),
         (BITS, "M: rate(YES) >= 90%",
-         'M cannot be "YES": its values are numbers (0, 1), so rate(YES) cannot be judged.'),
+         'M cannot be "YES". Its values are numbers (0, 1), so rate(YES) cannot be judged.'),
         ((*BITS, "unknown "), "M: count(NO, UNKNOWN) <= 1",
-         'M cannot be "NO": its values are numbers (0, 1, unknown), so count(NO, UNKNOWN) cannot be judged.'),
+         'M cannot be "NO". Its values are numbers (0, 1, unknown), so count(NO, UNKNOWN) cannot be judged.'),
         ((1000.0, 1250.5), 'M: count("1,000") == 0',
-         'M cannot be "1,000": its values are numbers (1000, 1250.5), so count("1,000") cannot be judged.'),
+         'M cannot be "1,000". Its values are numbers (1000, 1250.5), so count("1,000") cannot be judged.'),
         ([n / 4 for n in range(20)], "M: count(HIGH) == 0",
-         'M cannot be "HIGH": its values are numbers (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75 and 12 more), so '
+         'M cannot be "HIGH". Its values are numbers (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75 and 12 more), so '
          "count(HIGH) cannot be judged."),
         (WORDS, "M: count(0) == 0",
-         'M cannot be "0": its values are text (NO, YES), so count(0) cannot be judged.'),
+         'M cannot be "0". Its values are text (NO, YES), so count(0) cannot be judged.'),
         (("UNKNOWN", "UNKNOWN"), "M: count(0) == 0",
-         'M cannot be "0": its values are text (UNKNOWN), so count(0) cannot be judged.'),
+         'M cannot be "0". Its values are text (UNKNOWN), so count(0) cannot be judged.'),
     ],
 )  # fmt: skip
 def test_impossible_threshold_is_error_that_shows_values(
@@ -93,7 +93,7 @@ def test_impossible_forbidden_value_is_error_that_shows_values() -> None:
     judgement = judge_values(BITS, forbidden=Forbidden(metric="M", value="NO"))
     assert judgement.verdict is Verdict.ERROR
     assert reason(judgement) == (
-        'M cannot be "NO": its values are numbers (0, 1), so fail_on_metric_value cannot be judged.'
+        'M cannot be "NO". Its values are numbers (0, 1), so fail_on_metric_value cannot be judged.'
     )
     assert judgement.metric_failures == ()
     assert judge_values((*WORDS, "N/A"), forbidden=Forbidden(metric="M", value="MAYBE")).verdict is Verdict.PASSED
@@ -104,16 +104,16 @@ def test_impossible_forbidden_value_is_error_that_shows_values() -> None:
 @pytest.mark.parametrize(
     ("values", "target", "expected"),
     [
-        (WORDS, Target(operator="nin", values=("0",)), 'cannot be "0": its values are text (NO, YES)'),
-        (WORDS, Target(operator="nin", values=("0", " ")), 'cannot be "0": its values are text (NO, YES)'),
-        (WORDS, Target(operator="neq", values=("0",)), 'cannot be "0": its values are text (NO, YES)'),
-        (WORDS, Target(operator="in", values=("1",)), 'cannot be "1": its values are text (NO, YES)'),
+        (WORDS, Target(operator="nin", values=("0",)), 'cannot be "0". Its values are text (NO, YES)'),
+        (WORDS, Target(operator="nin", values=("0", " ")), 'cannot be "0". Its values are text (NO, YES)'),
+        (WORDS, Target(operator="neq", values=("0",)), 'cannot be "0". Its values are text (NO, YES)'),
+        (WORDS, Target(operator="in", values=("1",)), 'cannot be "1". Its values are text (NO, YES)'),
         (
             BITS,
             Target(operator="in", values=("YES", "MAYBE")),
-            'cannot be "YES" or "MAYBE": its values are numbers (0, 1)',
+            'cannot be "YES" or "MAYBE". Its values are numbers (0, 1)',
         ),
-        (BITS, Target(operator="nin", values=("NO",)), 'cannot be "NO": its values are numbers (0, 1)'),
+        (BITS, Target(operator="nin", values=("NO",)), 'cannot be "NO". Its values are numbers (0, 1)'),
     ],
 )
 def test_impossible_target_is_error_that_shows_values(

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from coval_gate.ci.github.host import WEB, read_context
+from coval_gate.ci.github.host import VARIABLES, WEB, read_context
 from coval_gate.ci.host import Context, with_run_metadata
 
 ENVIRON = {
@@ -43,6 +43,7 @@ def test_pull_request_context_has_head_commit_and_triggering_actor() -> None:
         pull_request=42,
         of_pull_request=True,
         web=WEB,
+        variables=VARIABLES,
     )
 
 
@@ -132,7 +133,7 @@ def test_commit_of_another_run_has_another_branch() -> None:
 
 
 def test_context_is_empty_outside_github() -> None:
-    assert read_context({}, {}) == Context(web=WEB)
+    assert read_context({}, {}) == Context(web=WEB, variables=VARIABLES)
 
 
 PUSH = {name: value for name, value in ENVIRON.items() if name != "GITHUB_HEAD_REF"}

@@ -28,6 +28,7 @@ from coval_gate.base.errors import GateError, InputError, RunnerError
 from coval_gate.base.schedule import run
 from coval_gate.base.text import one_line
 from coval_gate.base.times import Times
+from coval_gate.base.titles import DOCS
 from coval_gate.ci import bitbucket
 from coval_gate.ci.detect import detect_host
 from coval_gate.ci.github.host import GitHubHost
@@ -80,7 +81,8 @@ summary, junit, document, outputs, commit_status, closing = (
 )
 EXPECTED_URLS = re.compile(
     rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(EARLIER_URL)}|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)}|"
-    rf"{re.escape(RUN_URL.rsplit('/runs/')[0])}/reports/new\?run_ids=[\w%,.~-]+)"
+    rf"{re.escape(RUN_URL.rsplit('/runs/')[0])}/reports/new\?run_ids=[\w%,.~-]+|"
+    rf"{re.escape(DOCS)}/troubleshooting\.md#[a-z-]+)"
 )
 # Text that GitHub acts on after rendering: mentions, issues, URLs, emoji codes.
 ACTIVE_MARKUP = re.compile(r"@\w|#\d|\bGH-\d|\bwww\.|\w://|:[a-z0-9_+-]+:", re.IGNORECASE)

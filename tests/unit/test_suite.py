@@ -328,14 +328,13 @@ def test_contradiction_of_the_defaults_is_told_once() -> None:
 
 def test_what_all_legs_lack_is_missing_in_the_step() -> None:
     two = "legs:\n  a: {test_set_id: a}\n  b: {test_set_id: b}"
-    assert contradictions(two, persona_id="") == ("persona_id is required in mode run.",)
+    missing = "persona_id is required in mode run: give --persona-id, or set persona_id in the configuration file."
+    assert contradictions(two, persona_id="") == (missing,)
     assert contradictions(two, persona_id="p1, p2") == (
         "persona_id has 2 ids, but a leg of a suite has one; name it in the leg, or in its defaults.",
     )
     some = "legs:\n  a: {persona_id: a}\n  b: {iteration_count: 2}"
-    assert contradictions(some, persona_id="") == (
-        "suite_path, line 3: legs.b: persona_id is required in mode run.",
-    )  # fmt: skip
+    assert contradictions(some, persona_id="") == (f"suite_path, line 3: legs.b: {missing}",)
 
 
 def test_threshold_of_the_step_can_contradict_one_leg() -> None:

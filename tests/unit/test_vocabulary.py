@@ -26,35 +26,40 @@ if TYPE_CHECKING:
     ("values", "defined", "threshold", "expected"),
     [
         (WORDS, (), "M: count(NOO) == 0",
-         '"NOO" (did you mean NO?): its values are YES, NO or UNKNOWN (seen: NO, YES), so count(NOO) cannot '
+         '"NOO" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has NO, YES), so count(NOO) cannot '
          "be judged."),
         (WORDS, (), "M: count(FALSE) == 0",
-         '"FALSE": its values are YES, NO or UNKNOWN (seen: NO, YES), so count(FALSE) cannot be judged.'),
+         '"FALSE" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has NO, YES), '
+         'so count(FALSE) cannot be judged.'),
         (("YES", "yes"), (), "M: rate(FAIL) <= 5%",
-         '"FAIL": its values are YES, NO or UNKNOWN (seen: YES), so rate(FAIL) cannot be judged.'),
+         '"FAIL" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), '
+         'so rate(FAIL) cannot be judged.'),
         (("UNKNOWN",), (), "M: rate(TRUE) <= 5%",
-         '"TRUE": its values are YES, NO or UNKNOWN (seen: UNKNOWN), so rate(TRUE) cannot be judged.'),
+         '"TRUE" (did you mean YES?). Its values are YES, NO or UNKNOWN (this run has UNKNOWN), '
+         'so rate(TRUE) cannot be judged.'),
         (WORDS, (), "M: rate(YES, RESOLVED) >= 50%",
-         '"RESOLVED": its values are YES, NO or UNKNOWN (seen: NO, YES), so rate(YES, RESOLVED) cannot be judged.'),
+         '"RESOLVED". Its values are YES, NO or UNKNOWN (this run has NO, YES), '
+         'so rate(YES, RESOLVED) cannot be judged.'),
         (CATEGORIES, (), "M: count(refnd) == 0",
-         '"refnd" (did you mean refund?): the values seen are billing, refund, so count(refnd) cannot be judged.'),
+         '"refnd" (did you mean refund?). This run has billing, refund, so count(refnd) cannot be judged.'),
         (TOPICS, (), "M: count(bilings) == 0",
-         '"bilings" (did you mean billing?): the values seen are billing, refund, so count(bilings) cannot be judged.'),
+         '"bilings" (did you mean billing?). This run has billing, refund, so count(bilings) cannot be judged.'),
         (("needs human", "none"), (), "M: count(needs_human) == 0",
-         '"needs_human" (did you mean needs human?): the values seen are needs human, none, so count(needs_human) '
+         '"needs_human" (did you mean needs human?). This run has needs human, none, so count(needs_human) '
          "cannot be judged."),
         (CATEGORIES, ("billing", "refund", "legal"), "M: count(lawsuit) == 0",
-         '"lawsuit": its values are billing, refund or legal (seen: billing, refund), so count(lawsuit) cannot '
+         '"lawsuit". Its values are billing, refund or legal (this run has billing, refund), so count(lawsuit) cannot '
          "be judged."),
         (("YES", "NO"), BINARY, "M: count(FAIL) == 0",
-         '"FAIL": its values are YES, NO or UNKNOWN (seen: NO, YES), so count(FAIL) cannot be judged.'),
+         '"FAIL" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has NO, YES), '
+         'so count(FAIL) cannot be judged.'),
     ],
 )  # fmt: skip
 def test_impossible_value_is_error_that_shows_values(
     values: Sequence[Value], defined: tuple[str, ...], threshold: str, expected: str
 ) -> None:
     judgement = judge_values(values, threshold, defined=defined)
-    verb = "cannot be" if "its values are" in expected else "is never"
+    verb = "cannot be" if "Its values are" in expected else "is never"
     assert (judgement.verdict, reason(judgement)) == (Verdict.ERROR, f"M {verb} {expected}")
     assert [check.problem.kind for check in judgement.missed if check.problem] == ["no_such_value"]
     assert actual_text(judgement.missed[0])
@@ -91,7 +96,7 @@ def test_impossible_forbidden_value_is_error(value: str) -> None:
     judgement = judge_values(WORDS, forbidden=value)
     assert judgement.verdict is Verdict.ERROR
     assert f'M cannot be "{value}"' in reason(judgement)
-    assert "its values are YES, NO or UNKNOWN (seen: NO, YES)" in reason(judgement)
+    assert "Its values are YES, NO or UNKNOWN (this run has NO, YES)" in reason(judgement)
     assert "so fail_on_metric_value cannot be judged" in reason(judgement)
 
 

@@ -13,6 +13,7 @@ from coval_gate.attach.handler import form_problem
 from coval_gate.attach.messages import Limits, Setup
 from coval_gate.attach.process import WorkerProcess
 from coval_gate.attach.record import WORKER_LOG, Busy, RecordKeeper
+from coval_gate.base import titles
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, GateError, InputError, InternalError, RunnerError
 from coval_gate.base.schedule import Wait, run
@@ -89,7 +90,7 @@ def _open_record(host: Host, runtime: Runtime, options: Options) -> RecordKeeper
         if busy.changed is not None:
             since = f"; it wrote its record {duration(runtime.clock.time() - busy.changed)} ago"
         raise UnusableError(
-            "Already attached",
+            titles.ALREADY_ATTACHED,
             f"Another coval-gate attach answers run {options.run} in this workspace{since}.",
             advice="Let it go on, or end it first.",
         ) from None
@@ -156,7 +157,7 @@ def _inputs(environ: Mapping[str, str]) -> Inputs:
         raise InputError(problems)
     if inputs.api_key is None:
         raise UnusableError(
-            "No API key",
+            titles.NO_KEY,
             f"{KEY_VARIABLE} is not set, so no simulation can be answered.",
             advice="Set it from a secret. Pull requests from forks have none.",
         )
@@ -166,15 +167,15 @@ def _inputs(environ: Mapping[str, str]) -> Inputs:
 def _check(options: Options, environ: Mapping[str, str]) -> None:
     """Raise UnusableError if the handler or the command can be seen to be missing."""
     if find_spec(SDK) is None:
-        raise UnusableError("No Agent SDK", "attach needs the package coval-agent-sdk.", advice=INSTALL)
+        raise UnusableError(titles.NO_AGENT_SDK, "attach needs the package coval-agent-sdk.", advice=INSTALL)
     if options.handler:
         if problem := form_problem(options.handler):
-            raise UnusableError("Invalid handler", f"{problem[:1].upper()}{problem[1:]}")
+            raise UnusableError(titles.INVALID_HANDLER, f"{problem[:1].upper()}{problem[1:]}")
         return
     program = options.command[0]
     if shutil.which(program, path=environ.get("PATH")) is None:
         raise UnusableError(
-            "No command",
+            titles.NO_COMMAND,
             f"There is no command {quoted(program)}.",
             advice="Check its name, that it is installed, and that it may be executed.",
         )
@@ -198,9 +199,9 @@ def _start(
     try:
         return WorkerProcess(setup, without_credentials(runtime.environ), keeper.open_log(WORKER_LOG))
     except ValueError as problem:
-        raise RunnerError("Log not written", f"The log {problem}") from None
+        raise RunnerError(titles.LOG_NOT_WRITTEN, f"The log {problem}") from None
     except OSError as error:
-        raise RunnerError("No process", f"The worker's process cannot start: {error.strerror}.") from None
+        raise RunnerError(titles.NO_PROCESS, f"The worker's process cannot start: {error.strerror}.") from None
 
 
 def _load(
@@ -214,17 +215,17 @@ def _load(
                 return
             if event.what == "unusable":
                 host.quote(*event.lines)
-                raise UnusableError("Handler not usable", event.error)
+                raise UnusableError(titles.HANDLER_NOT_USABLE, event.error)
         if not is_running:
             raise UnusableError(
-                "Handler not usable",
+                titles.HANDLER_NOT_USABLE,
                 f"The process that imports {options.handler or SDK} ended by itself.",
                 advice=f"See {WORKER_LOG}.",
             )
         keeper.write_if_due()
         yield Wait(TICK)
     raise UnusableError(
-        "Handler not usable",
+        titles.HANDLER_NOT_USABLE,
         f"The import of {options.handler or SDK} did not end within max_wait_time.",
         advice=f"See {WORKER_LOG}: a module must not wait for anything while it is imported.",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.attach.messages import Event
 from coval_gate.attach.record import WORKER_LOG, log_of
+from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound, RunnerError
 from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import duration, plural, shortened, stopwatch
@@ -109,7 +110,7 @@ class Follower:
         while self._error is None:
             if clock.now() >= until:
                 raise AttachError(
-                    "Time is over",
+                    titles.TIME_IS_OVER,
                     "max_wait_time was over before the run was.",
                     advice="Raise --max-wait-time, or see in Coval what holds the run up.",
                 )
@@ -155,7 +156,7 @@ class Follower:
                 type_ = yield from client.get_agent_type(run.agent_id, until=until, once=True)
         if type_ in CALLED_BY_COVAL:
             raise AttachError(
-                "No agent to attach to",
+                titles.NO_AGENT,
                 f"The agent of run {self._run_id} is of type {type_}, which Coval calls by itself.",
                 advice="Launch the run with an agent of type SDK WebSocket.",
             )
@@ -187,7 +188,7 @@ class Follower:
         try:
             path = self._keeper.open_log(log)
         except ValueError as problem:
-            raise RunnerError("Log not written", f"The log of a simulation {problem}") from None
+            raise RunnerError(titles.LOG_NOT_WRITTEN, f"The log of a simulation {problem}") from None
         self._open.add(id_)
         self._keeper.set(id_, outcome="waiting", error=refusal.error if refusal else "", log=log)
         self._worker.attach(id_, path)
@@ -202,7 +203,7 @@ class Follower:
                 self._take(event)
             if not alive and self._error is None and (self._polled_at is None or self._open):
                 self._error = AttachError(
-                    "The worker is gone",
+                    titles.WORKER_GONE,
                     "The process that holds the conversations ended by itself.",
                     advice=f"See {WORKER_LOG}; the runner may have run out of memory.",
                 )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from coval_gate.base import titles
 from coval_gate.base.text import in_words, plural
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class GateError(Exception):
     """A failure of the step, the API or the configuration, never of the agent.
 
-    `title` is a few words, `what` is one sentence, `advice` says what to do next, `link` leads to more.
+    `title` is a few words, `what` is one sentence, `advice` says what to do next. `link` leads to more: without one, to
+    the title's entry in the documentation.
     """
 
     def __init__(self, title: str, what: str, *, advice: str = "", link: str = "") -> None:
@@ -34,7 +36,7 @@ class GateError(Exception):
         self.title = title
         self.what = what
         self.advice = advice
-        self.link = link
+        self.link = link or titles.entry_of(title)
 
 
 class InputError(GateError):
@@ -44,18 +46,17 @@ class InputError(GateError):
     other inputs, because some readers see nothing else.
     """
 
-    def __init__(self, problems: Sequence[tuple[str, str]], *, advice: str = "", link: str = "") -> None:
+    def __init__(self, problems: Sequence[tuple[str, str]], *, advice: str = "") -> None:
         self.pairs = tuple(problems)
         self.problems = tuple(f"{name}{'' if problem[:1] == ',' else ' '}{problem}" for name, problem in problems)
         first, _, more = self.problems[0].partition("\n")
-        lines = [line for line in (more, advice) if line]
         if len(self.problems) == 1:
-            super().__init__("Invalid input", first, advice="\n".join(lines), link=link)
+            super().__init__(titles.INVALID_INPUT, first, advice="\n".join(filter(None, (more, advice))))
             return
         names = list(dict.fromkeys(name for name, _ in problems[1:]))
         what = f"{first} {plural(len(problems) - 1, 'more problem')}: {in_words(names)}."
-        lines += [f"- {problem}" for problem in self.problems[1:]]
-        super().__init__("Invalid inputs", what, advice="\n".join(lines), link=link)
+        lines = [more, *(f"- {problem}" for problem in self.problems[1:]), advice]
+        super().__init__(titles.INVALID_INPUTS, what, advice="\n".join(filter(None, lines)))
 
 
 class RunnerError(GateError):
@@ -65,8 +66,8 @@ class RunnerError(GateError):
 class HostError(GateError):
     """A call to the CI system failed. `forbidden`: the token lacks permission, so a retry cannot succeed."""
 
-    def __init__(self, title: str, what: str, *, forbidden: bool = False, advice: str = "", link: str = "") -> None:
-        super().__init__(title, what, advice=advice, link=link)
+    def __init__(self, title: str, what: str, *, forbidden: bool = False, advice: str = "") -> None:
+        super().__init__(title, what, advice=advice)
         self.forbidden = forbidden
 
 
@@ -81,10 +82,8 @@ class Rejected(CovalError):
     call.
     """
 
-    def __init__(
-        self, status: int, title: str, what: str, *, by_coval: bool = True, advice: str = "", link: str = ""
-    ) -> None:
-        super().__init__(title, what, advice=advice, link=link)
+    def __init__(self, status: int, title: str, what: str, *, by_coval: bool = True, advice: str = "") -> None:
+        super().__init__(title, what, advice=advice)
         self.status = status
         self.by_coval = by_coval
 
@@ -114,9 +113,8 @@ class Unavailable(CovalError):
         retry_after: float | None = None,
         call: str = "",
         advice: str = "",
-        link: str = "",
     ) -> None:
-        super().__init__(title, what, advice=advice, link=link)
+        super().__init__(title, what, advice=advice)
         self.arrived = arrived
         self.retry_after = retry_after
         self.call = call
@@ -128,10 +126,8 @@ class LaunchUncertain(CovalError):
     If no run turns out to exist, raise `rejection`; None: the launch is then worth another try.
     """
 
-    def __init__(
-        self, title: str, what: str, *, rejection: Rejected | None = None, advice: str = "", link: str = ""
-    ) -> None:
-        super().__init__(title, what, advice=advice, link=link)
+    def __init__(self, title: str, what: str, *, rejection: Rejected | None = None, advice: str = "") -> None:
+        super().__init__(title, what, advice=advice)
         self.rejection = rejection
 
 
@@ -140,7 +136,7 @@ class InternalError(GateError):
 
     def __init__(self, error: Exception) -> None:
         super().__init__(
-            "Internal error",
+            titles.INTERNAL_ERROR,
             f"Coval Gate has a bug: {type(error).__name__}.",
             advice="Please report it with the details in the log.",
         )

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from coval_gate.base import titles
 from coval_gate.base.errors import HostError
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import json_in, quoted
@@ -91,7 +92,7 @@ class InsightsReport(Page):
 
     def _show(self, text: PageText, until: float) -> Procedure[None]:
         if not text.sha:
-            raise HostError("No report in Bitbucket", "The tested commit is unknown.", forbidden=True)
+            raise HostError(titles.NO_BITBUCKET_REPORT, "The tested commit is unknown.", forbidden=True)
         id_ = self.made or text.name
         sha, id_in_path = quote(text.sha, safe=""), quote(id_, safe="")
         path = f"/2.0/repositories/{self._repository}/commit/{sha}/reports/{id_in_path}"
@@ -125,11 +126,11 @@ class InsightsReport(Page):
                 return (yield from self._proxies[0].send(Request(verb, path, json=json), until=until))
             except NetworkError as error:
                 if error.arrived:
-                    raise HostError("No report in Bitbucket", f"{call} {error.what}", advice=LEFT) from None
+                    raise HostError(titles.NO_BITBUCKET_REPORT, f"{call} {error.what}", advice=LEFT) from None
                 del self._proxies[0]
         if self._proxies:
-            raise HostError("No report in Bitbucket", f"{call} was not sent: no time is left for it.", advice=LEFT)
-        raise HostError("No report in Bitbucket", f"{call} could not be sent.", forbidden=True, advice=NO_PROXY)
+            raise HostError(titles.NO_BITBUCKET_REPORT, f"{call} was not sent: no time is left for it.", advice=LEFT)
+        raise HostError(titles.NO_BITBUCKET_REPORT, f"{call} could not be sent.", forbidden=True, advice=NO_PROXY)
 
 
 def report_body(text: PageText) -> dict[str, Any]:
@@ -173,7 +174,7 @@ def _refused(call: str, response: Response) -> HostError:
     forbidden = response.status < 500 and response.status != 429
     advice = "The verdict does not depend on it." if forbidden else LEFT
     what = f"{call} returned {response.status}{said}."
-    return HostError("No report in Bitbucket", what, forbidden=forbidden, advice=advice)
+    return HostError(titles.NO_BITBUCKET_REPORT, what, forbidden=forbidden, advice=advice)
 
 
 def _transport(proxy: str, runtime: Runtime) -> Transport:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 
+from coval_gate.base import titles
 from coval_gate.base.errors import HostError
 from coval_gate.base.schedule import repeat
 
@@ -62,7 +63,9 @@ class Payload(NamedTuple):
         return value if isinstance(value := self.get(key), int) else self.lacks(key)
 
     def lacks(self, what: str) -> NoReturn:
-        raise HostError("Unexpected response", f"{self.call} returned a response without {what}.", advice=self.advice)
+        raise HostError(
+            titles.UNEXPECTED_RESPONSE, f"{self.call} returned a response without {what}.", advice=self.advice
+        )
 
 
 def repeat_until(attempt: Callable[[], Procedure[T]], clock: Clock, until: float) -> Procedure[T]:

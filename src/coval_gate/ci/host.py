@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from coval_gate.base.errors import GateError, HostError
 from coval_gate.base.secret import SHORTEST_SECRET, redactor
-from coval_gate.config.checks import OF_COMMIT
+from coval_gate.config.checks import OF_COMMIT, Variables
 from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_from
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class Context(NamedTuple):
     is_changed: bool = False  # the working directory differs from the commit
     started_by_person: bool = False  # by hand
     start_by_hand: str | None = None  # how a person does so on this CI system; empty: it does not tell; None: on GitHub
+    variables: Variables | None = None  # those that may be behind an empty input; None where inputs are flags
     web: WebPages = WebPages()
     branch_is_known: bool = True  # False if `sha` comes from elsewhere than the event, so its branch is another one's
 

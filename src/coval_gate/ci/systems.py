@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from coval_gate.ci.host import Context, WebPages
+from coval_gate.config.checks import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +53,7 @@ class System(NamedTuple):
     `instance` has a value of its own in each workflow run, which all attempts at the step share.
 
     `by_hand`: variables and the values by which a person is known to have started the pipeline or the job; `start`: how
-    a person does so.
+    a person does so. `variables`: how an input refers to one; None where inputs are flags, which may not be empty.
 
     `numbered_by_job`: each workflow counts its own runs, so two of them may have runs of one number. `counts_retries`:
     the first attempt has the number 0. `web`: of repositories on its own servers.
@@ -81,6 +82,7 @@ class System(NamedTuple):
     event: tuple[str, ...] = ()
     by_hand: tuple[tuple[str, str], ...] = ()
     start: str = ""
+    variables: Variables | None = None
     numbered_by_job: bool = False
     counts_retries: bool = False
     web: WebPages = WebPages()
@@ -109,6 +111,11 @@ SYSTEMS: Final = (
         by_hand=(("CI_PIPELINE_SOURCE", "web"), ("CI_JOB_MANUAL", "true")),
         start="Select New pipeline in GitLab, or start a job with `when: manual`.",
         web=MERGE_REQUESTS,
+        variables=Variables(
+            "${}",
+            "Variables are set under Settings › CI/CD › Variables. A protected one has a value only on protected "
+            "branches and tags.",
+        ),
     ),
     System(
         name="Bitbucket",
@@ -264,6 +271,7 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
         started_by_person=not of_pull_request and any(environ.get(name) == value for name, value in system.by_hand),
         start_by_hand=system.start,
         web=website_of(server, system.web),
+        variables=system.variables,
     )
 
 

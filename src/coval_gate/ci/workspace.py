@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.text import quoted
 
@@ -239,7 +240,7 @@ class Workspace:
 
 def _not_written(path: str, error: OSError) -> RunnerError:
     return RunnerError(
-        "File not written",
+        titles.FILE_NOT_WRITTEN,
         f"The file {path} cannot be written: {error.strerror}.",
         advice="Check the runner's disk, and whether another step changes that file.",
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import InputError
 from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
+from coval_gate.base.titles import DOCS
 from coval_gate.config.fields import OWN_TAGS, ChosenRuns
 from coval_gate.config.inputs import (
     GATE,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 WATCHED: Final = "a rate, pass_rate, avg, med or p(N) by <, <=, > or >="
 SUCH_AS: Final = "such as `Latency: avg <= baseline * 1.1`"
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
-SECRETS_GUIDE: Final = "https://docs.github.com/actions/security-guides/using-secrets-in-github-actions"
+MIGRATION: Final = f"{DOCS}/migration.md#the-older-action"
 
 MOST_ITERATIONS: Final = 50
 MOST_CONCURRENT: Final = 100
@@ -61,9 +62,14 @@ OTHER_NAMES: Final = {  # names that other actions use
     "base_url": "api_base_url",
     "api_url": "api_base_url",
     "workspace": "workspace_id",
-    "dataset_id": "test_set_id",
-    "test_set_name": "test_set_id",
     "overrides": "config_overrides",
+}
+
+OF_OLD_ACTION: Final = {  # inputs of coval-github-actions, and what to do instead
+    "organization_id": "Remove it: the API key belongs to an organization.",
+    "dataset_id": "Set test_set_id.",
+    "test_set_name": "Set test_set_id.",
+    "config": "Set config_overrides for the simulator, and metadata for anything else.",
 }
 
 
@@ -162,8 +168,6 @@ def _without_confidence(inputs: Inputs) -> list[str]:
 def _doubt(threshold: Threshold) -> str:
     """Return why a bound looks like a mistake (all or nearly all runs meet it); empty if it does not."""
     aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
-    if aggregate.percentile is not None and 0 < aggregate.percentile < 1:
-        return f"p({aggregate.percentile:g}) is close to the minimum; did you mean p({aggregate.percentile * 100:g})?"
     if threshold.bound.reference:
         return ""
     least, most = aggregate.kind.least, aggregate.kind.most
@@ -255,6 +259,13 @@ def _is_impossible(threshold: Threshold) -> bool:
     return False
 
 
+class Variables(NamedTuple):
+    """How a CI system's configuration refers to a variable, with `{}` for its name, and where people set variables."""
+
+    written: str
+    advice: str
+
+
 class NoKey(NamedTuple):
     """Why the API key is missing, as the end of a sentence, and what to do about it."""
 
@@ -285,24 +296,26 @@ def check_inputs(
     environ: Mapping[str, str],
     withheld: str,
     legs: Sequence[LegInputs] = (),
+    variables: Variables | None = None,
 ) -> None:
     """Raise InputError with every problem: the given `problems`, and inputs that contradict each other.
 
-    `legs`: those of the suite, whose inputs replace the step's.
+    `legs`: those of the suite, whose inputs replace the step's. `variables`: those that may be behind an empty input;
+    None where inputs are flags.
 
     A missing API key is a problem, too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then
     `api_key` is None. `withheld` is the value of `Context.secrets_withheld_from`.
     """
     problems = [problem for problem in problems if problem.name != "github_token" or wanted_pages(inputs)]
-    wrong = {name for name, _ in problems}
+    wrong = _not_to_be_judged({name for name, _ in problems}, inputs)
     all_problems = [
         *problems,
         *(problem for problem in _of_step(inputs, environ) if problem.name not in wrong),
-        *problems_of_legs(legs, lambda own: _of_leg(own, wrong - {SUITE})),
+        *problems_of_legs(legs, lambda own: _of_leg(own, wrong - {SUITE}, variables)),
         *problems_of_legs([leg._replace(inputs=leg.later) for leg in legs if leg.later], _of_file),
     ]
     if not legs and not (reads_suite(inputs) or SUITE in wrong):
-        all_problems += _of_leg(inputs, wrong)
+        all_problems += _of_leg(inputs, wrong, variables)
     skips = inputs.on_missing_api_key == "skip"
     key_is_missing = inputs.api_key is None and "api_key" not in wrong and not (skips and withheld)
     key_is_missing &= inputs.mode != "plan"  # which checks what it can
@@ -311,10 +324,24 @@ def check_inputs(
         reason += "; on_missing_api_key: skip is for pull requests from forks and from Dependabot" if skips else ""
         all_problems.append(Problem("api_key", f"is empty{reason}."))
     if all_problems:
-        alone = key_is_missing and len(all_problems) == 1
-        raise InputError(
-            all_problems, advice=_key_advice(withheld) if alone else "", link=SECRETS_GUIDE if alone else ""
-        )
+        lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in all_problems)
+        advice = [_key_advice(withheld)] if key_is_missing else []
+        advice += [variables.advice] if variables and lacks_id else []
+        if any(name in OF_OLD_ACTION for name, _ in all_problems):
+            advice.append(f"How to come from the older action: {MIGRATION}")
+        raise InputError(all_problems, advice="\n".join(advice))
+
+
+def _not_to_be_judged(wrong: set[str], inputs: Inputs) -> set[str]:
+    """Return the inputs whose contradictions are not reported: the `wrong` ones, and what depends on their values."""
+    names = set(wrong)
+    if "mode" in wrong and inputs.run_id:  # mode wait or cancel was probably meant
+        names |= {"run_id", *LAUNCH_IDS}
+    if "sub_sample_size" in wrong:
+        names.add("sub_sample_seed")
+    if "thresholds" in wrong:  # its valid lines are judged, but what needs one may have it in the others
+        names = (names - {"thresholds"}) | {"drift", "base_agent_id"}
+    return names
 
 
 def warnings_about(inputs: Inputs, environ: Mapping[str, str], legs: Sequence[LegInputs] = ()) -> list[str]:
@@ -363,7 +390,11 @@ def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     ]
     return [
         *warnings,
-        *(f"{name} is not an input and has no effect." for name, meant in _unknown(environ) if not meant),
+        *(
+            f"{name} is not an input and has no effect."
+            for name, meant in _unknown(environ)
+            if not meant and name not in OF_OLD_ACTION
+        ),
     ]
 
 
@@ -415,13 +446,15 @@ def _of_step(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
     yield from _mode_contradictions(inputs)
     yield from _key_elsewhere(inputs, environ)
     for name, meant in _unknown(environ):
-        if meant:  # the user relies on that input
+        if instead := OF_OLD_ACTION.get(name, ""):
+            yield Problem(name, f"is an input of the older action coval-github-actions. {instead}")
+        elif meant:  # the user relies on that input
             yield Problem(name, f"is not an input; did you mean {meant}?")
 
 
-def _of_leg(inputs: Inputs, wrong: Container[str]) -> Iterator[Problem]:
+def _of_leg(inputs: Inputs, wrong: Container[str], variables: Variables | None) -> Iterator[Problem]:
     """Yield a problem for each contradiction between the inputs of a leg, without inputs that are `wrong` already."""
-    found = (*_id_contradictions(inputs), *_run_contradictions(inputs))
+    found = (*_id_contradictions(inputs, variables), *_run_contradictions(inputs))
     return (problem for problem in found if problem.name not in wrong)
 
 
@@ -430,18 +463,29 @@ def _of_file(inputs: Inputs) -> Iterator[Problem]:
     return (problem for problem in threshold_contradictions(inputs) if problem.name == SUITE)
 
 
-def _id_contradictions(inputs: Inputs) -> Iterator[Problem]:
+def _id_contradictions(inputs: Inputs, variables: Variables | None) -> Iterator[Problem]:
     """Yield a problem for each id that a launch needs, and a leg of a suite has only one of."""
     if acts_as(inputs) not in LAUNCHING_MODES:
         return
     for name in LAUNCH_IDS:
         ids = getattr(inputs, name)
         if not ids and not inputs.run_template_id:
-            yield Problem(name, f"is required in mode {inputs.mode}.")
+            yield Problem(name, f"is required in mode {inputs.mode}{_how_to_set(name, variables)}.")
         elif len(ids) > 1 and inputs.suite_path:
             yield Problem(
                 name, f"has {len(ids):,} ids, but a leg of a suite has one; name it in the leg, or in its defaults."
             )
+
+
+def _how_to_set(name: str, variables: Variables | None) -> str:
+    """Return how a missing id can be set, as the end of a sentence.
+
+    An input that a workflow fills from a variable without a value looks like one that is not set.
+    """
+    if variables is None:
+        return f": give --{name.replace('_', '-')}, or set {name} in the configuration file"
+    written = variables.written.format(f"COVAL_{name.upper()}")
+    return f", but it is empty. If the step has {written}, that variable has no value"
 
 
 def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
@@ -463,7 +507,9 @@ def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
     if inputs.mode in ("wait", "cancel"):
         if not inputs.run_id:
             yield Problem(
-                "run_id", f"is required in mode {inputs.mode}: the output run_id of the step that launched it."
+                "run_id",
+                f"is required in mode {inputs.mode}: the output run_id of the step that launched it, which is empty if "
+                "that step did not run.",
             )
         if inputs.run_id.newest:
             yield from _source_contradictions(inputs, inputs.run_id.newest)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 
 from coval_gate.base.secret import SHORTEST_SECRET, Secret
-from coval_gate.base.text import one_line, quoted
+from coval_gate.base.text import in_words, one_line, quoted
 from coval_gate.base.transport import is_loopback, parse_address
 from coval_gate.config import parsing
 from coval_gate.config.parsing import NULL, entries, read_metadata, read_object
@@ -20,7 +20,7 @@ from coval_gate.model.baseline import BaselineSource
 from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
 AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
@@ -34,8 +34,10 @@ T = TypeVar("T")
 UNFILLED: Final = "${{"  # the start of an expression that the runner did not evaluate
 LONGEST_PATH: Final = 1024  # characters
 LONGEST_SOURCE: Final = 255  # characters of a tag or a branch; GitHub's limit for branches
+FLAGS: Final = ("true", "false", "yes", "no", "on", "off")  # in place of a name, which would become one
 CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 %, every result would be conclusive
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MOST_QUOTED: Final = 5  # invalid entries of a list, beside the first
 NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -81,6 +83,16 @@ def text(longest: int) -> Field[str]:
     return Field("text", "", parse)
 
 
+def metric(longest: int) -> Field[str]:
+    """Return a field for the id or the name of a metric, of at most `longest` characters."""
+
+    def parse(raw: str) -> str:
+        parsing.check_evaluated(raw)
+        return text(longest).parse(raw)
+
+    return Field("text", "", parse)
+
+
 def metric_value(longest: int) -> Field[str]:
     """Return a field for a value of a metric, of at most `longest` characters."""
 
@@ -101,6 +113,7 @@ def secret() -> Field[Secret | None]:
     """Return a field for a credential that fits in an HTTP header."""
 
     def parse(raw: str) -> Secret:
+        parsing.check_evaluated(raw)
         if raw.startswith(UNFILLED):
             raise ValueError("holds an expression that was not evaluated; write it in the `with` or `env` of a step.")
         if raw.lower().startswith("bearer "):
@@ -121,10 +134,23 @@ def token() -> Field[Secret | None]:
     return Field(inner.name, None, lambda raw: None if raw.startswith(UNFILLED) else inner.parse(raw))
 
 
+def page_name(longest: int, example: str) -> Field[str]:
+    """Return a field for the name of a page on the commit. Error messages show `example`."""
+
+    def parse(raw: str) -> str:
+        if raw.lower() in FLAGS:
+            raise ValueError(f"must be a name such as {example}, or empty for none; got {quoted(raw)}.")
+        return text(longest).parse(raw)
+
+    return Field("text", "", parse)
+
+
 def path() -> Field[str]:
     """Return a field for the path of a file. `ci.workspace` checks where the path leads."""
 
     def parse(raw: str) -> str:
+        if raw.lower() in FLAGS:
+            raise ValueError(f"must be the path of a file, or empty for none; got {quoted(raw)}.")
         if len(raw) > LONGEST_PATH or not raw.isprintable():
             raise ValueError(f"must have at most {LONGEST_PATH:,} printable characters; got {quoted(raw)}.")
         return raw
@@ -139,6 +165,7 @@ def url(example: str, *, encrypted: bool) -> Field[str]:
     """
 
     def parse(raw: str) -> str:
+        parsing.check_evaluated(raw)
         parts = parse_address(raw)
         if parts is None:
             raise ValueError(invalid(f"a URL such as {example}", raw, f"https://{raw}", parse_address))
@@ -162,7 +189,7 @@ def identifiers(most: int) -> Field[tuple[str, ...]]:
     """Return a field for a list of at most `most` ids, in order, without duplicates."""
 
     def entry(raw: str) -> str:
-        if " " in raw:
+        if " " in raw and not raw.startswith(UNFILLED):
             raise ValueError(f"must be ids, separated by commas or line breaks; got {quoted(raw)}.")
         return parse_identifier(raw)
 
@@ -319,20 +346,20 @@ def allowance() -> Field[Allowance]:
 
 
 def confidence() -> Field[float]:
-    """Return a field for a confidence, written as a percentage or a share; its value is a share."""
+    """Return a field for a confidence, written as `95%`, `95` or `0.95`; its value is a share."""
     low, high = CONFIDENCES
 
     def read(raw: str) -> float | None:
         number = parse_number(raw.removesuffix("%").rstrip())
         if number is None:
             return None
-        percentage = number if raw.endswith("%") else number * 100
+        percentage = number * 100 if number <= 1 and not raw.endswith("%") else number
         return percentage / 100 if low <= percentage <= high else None
 
     def parse(raw: str) -> float:
         if (share := read(raw)) is None:
             kinds = f"a percentage from {low:g}% to {high:g}%"
-            raise ValueError(invalid(kinds, raw, f"{raw}%", read))
+            raise ValueError(f"must be {kinds}; got {quoted(raw)}.")
         return share
 
     return Field("percentage", 0.0, parse, lambda share: f"{share * 100:.10g}%")
@@ -476,6 +503,7 @@ def tag(longest: int) -> Field[str]:
 
 def parse_identifier(raw: str) -> str:
     """Return `raw` if it is a Coval id. Raises ValueError."""
+    parsing.check_evaluated(raw)
     if not IDENTIFIER.fullmatch(raw):
         meant = parsing.id_meant(raw)
         write = f" Write {meant}." if meant != raw and IDENTIFIER.fullmatch(meant) else parsing.about_id(raw)
@@ -493,12 +521,28 @@ def _list(name: str, most: int, item: Callable[[str], str]) -> Field[tuple[str, 
     def parse(raw: str) -> tuple[str, ...]:
         if raw == NULL:
             return ()
-        items = tuple(dict.fromkeys(item(entry) for entry in entries(raw)))
+        items = _each(item, entries(raw))
         if len(items) > most:
             raise ValueError(f"must have at most {most} entries; got {len(items)}.")
         return items
 
     return Field(name, (), parse)
+
+
+def _each(item: Callable[[str], str], listed: Sequence[str]) -> tuple[str, ...]:
+    """Return each entry as `item` parses it, once. Raises ValueError with the first problem and all invalid entries."""
+    parsed: dict[str, None] = {}
+    problems: dict[str, str] = {}
+    for entry in listed:
+        try:
+            parsed[item(entry)] = None
+        except ValueError as problem:
+            problems.setdefault(entry, str(problem))
+    if problems:
+        (_, first), *others = problems.items()
+        also = in_words([quoted(entry) for entry, _ in others], most=MOST_QUOTED)
+        raise ValueError(f"{first} Also invalid: {also}." if others else first)
+    return tuple(parsed)
 
 
 def parse_number(raw: str) -> float | None:

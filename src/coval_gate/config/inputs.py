@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 from coval_gate.base.text import plural
 from coval_gate.config import fields
 from coval_gate.config.fields import UNFILLED, Field
-from coval_gate.config.parsing import LONGEST_TEXT, MOST_TAGS, lines_of
+from coval_gate.config.parsing import LONGEST_TEXT, MOST_TAGS, REFERENCE, lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.base.secret import Secret
     from coval_gate.config.fields import Age, Allowance, ChosenRuns
-    from coval_gate.config.thresholds import Threshold
+    from coval_gate.config.thresholds import Threshold, WrongLine
     from coval_gate.model.baseline import BaselineSource
     from coval_gate.model.matrix import Matrix
 
@@ -114,7 +114,29 @@ def _thresholds(written: str) -> tuple[Threshold, ...]:
         what = f", line {first.line}: {first.problem}{stop}"
         if others:
             what += f" {plural(len(others), 'more line')} {'is' if len(others) == 1 else 'are'} invalid."
-        raise ValueError("\n".join([what, first.shown, *map(str, others)])) from None
+        message = "\n".join([what, first.shown, *map(str, others)])
+        raise WrongThresholds(message, _read_as_meant(lines, wrong)) from None
+
+
+class WrongThresholds(ValueError):
+    """Some lines are invalid. `meant` are the thresholds of the others, and of those whose correction is certain."""
+
+    def __init__(self, message: str, meant: tuple[Threshold, ...]) -> None:
+        super().__init__(message)
+        self.meant = meant
+
+
+def _read_as_meant(lines: str, wrong: Sequence[WrongLine]) -> tuple[Threshold, ...]:
+    """Return the thresholds of a text with invalid lines, each in its line, as far as they are certain."""
+    from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
+
+    texts = lines.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for line in wrong:
+        texts[line.line - 1] = "" if "\n" in line.correction else line.correction
+    try:
+        return parse_thresholds("\n".join(texts))
+    except ThresholdSyntaxError:
+        return ()
 
 
 def declare(
@@ -403,7 +425,7 @@ class Inputs(NamedTuple):
     )
     fail_on_metric_id: str = declare(
         GATE,
-        fields.text(200),
+        fields.metric(200),
         "Id or name of a metric. The check fails if any simulation has the value `fail_on_metric_value` for it.",
     )
     fail_on_metric_value: str = declare(
@@ -516,14 +538,14 @@ class Inputs(NamedTuple):
     )
     commit_status: str = declare(
         REPORT,
-        fields.text(CONTEXT_LIMIT),
+        fields.page_name(CONTEXT_LIMIT, "coval"),
         "Name of a commit status. It is pending from the launch on, and then shows the verdict, also of a later step "
         "with `mode: wait`. Requires `statuses: write`.",
         modes=RUNNING_MODES,
     )
     check_run: str = declare(
         REPORT,
-        fields.text(CONTEXT_LIMIT),
+        fields.page_name(CONTEXT_LIMIT, "Coval"),
         "Name of a check run, which has room for the summary. It is in progress from the launch on, and then shows the "
         "verdict, also of a later step with `mode: wait`. Must differ from the names of the workflow's jobs. Requires "
         "`checks: write`.",
@@ -576,31 +598,40 @@ def default_of(name: str) -> Any:
 
 
 def key_in(environ: Mapping[str, str]) -> str:
-    """Return the unchecked API key, which the step must mask before it writes anything."""
+    """Return the unchecked API key, which the step must mask before it writes anything.
+
+    The text `secrets.COVAL_API_KEY` is no key, and an error shows it.
+    """
+    key = _written_key(environ)
+    return "" if REFERENCE.fullmatch(key) else key
+
+
+def _written_key(environ: Mapping[str, str]) -> str:
     return environ.get("INPUT_API_KEY", "").strip() or environ.get(KEY_VARIABLE, "").strip()
 
 
 def token_in(environ: Mapping[str, str]) -> str:
     """Return the unchecked GitHub token, for the same reason; empty if the runner did not fill it in."""
     token = environ.get("INPUT_GITHUB_TOKEN", "").strip()
-    return "" if token.startswith(UNFILLED) else token
+    return "" if token.startswith(UNFILLED) or REFERENCE.fullmatch(token) else token
 
 
 def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
     """Parse all inputs from `INPUT_<NAME>`, as the runner passes them. Return them with every problem found.
 
-    An invalid input gets its default: the valid inputs still decide where the error report goes.
+    An invalid input gets its default: the valid inputs still decide where the error report goes. Of thresholds, the
+    valid lines stay, so that what contradicts them is reported in the same round.
     """
     values: list[Any] = []
     problems: list[Problem] = []
     for declaration in declared():
         name = declaration.name
-        text = key_in(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip()
+        text = _written_key(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip()
         try:
             values.append(declaration.field.parse(text) if text else declaration.default_value)
         except ValueError as problem:
             problems.append(Problem(name, str(problem)))
-            values.append(declaration.default_value)
+            values.append(problem.meant if isinstance(problem, WrongThresholds) else declaration.default_value)
     return Inputs._make(values), problems
 
 

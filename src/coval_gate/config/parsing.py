@@ -34,6 +34,8 @@ YES: Final = ("yes", "y", "on", "1", "enabled", "always")
 NO: Final = ("no", "n", "off", "0", "disabled", "never")
 RESOURCE: Final = re.compile(r"(?:https?://[^?#]*/|[a-z-]+/)([\w-]+)/?(?:[?#].*)?", re.ASCII)
 SHELL_VARIABLE: Final = re.compile(r"\$\{?\w+\}?", re.ASCII)
+REFERENCE: Final = re.compile(r"(?:vars|secrets|env|github|inputs)\.[A-Za-z_][\w-]*", re.ASCII)
+OUTPUT: Final = re.compile(r"(?:steps|needs|matrix)\.[\w-]+(?:\.[\w-]+)*", re.ASCII)  # also of GitHub's expressions
 EXAMPLE: Final = '["first", "second"]'
 MARKER: Final = re.compile(r"[-*•]\s+(?=\S)")  # of a list in YAML or Markdown
 UNQUOTED: Final = re.compile(r"""[^:#"']*""")  # a metric's name that needs no quotes
@@ -106,6 +108,15 @@ def id_meant(raw: str) -> str:
     return named[1] if named else text
 
 
+def check_evaluated(raw: str) -> None:
+    """Raise ValueError for a reference to GitHub's values without braces, such as `vars.AGENT_ID`.
+
+    It is the only text that may be shown in place of a secret.
+    """
+    if REFERENCE.fullmatch(raw):
+        raise ValueError(f"is the text {raw}, not its value. In the workflow, write ${{{{ {raw} }}}}.")
+
+
 def about_id(raw: str) -> str:
     """Return advice about an invalid id, after a space; "" if the reason is unknown."""
     if raw.startswith("${{"):
@@ -113,6 +124,8 @@ def about_id(raw: str) -> str:
     if SHELL_VARIABLE.fullmatch(raw):
         name = raw.strip("${}")
         return f" Shell variables are not expanded here: write ${{{{ vars.{name} }}}} or ${{{{ env.{name} }}}}."
+    if OUTPUT.fullmatch(raw):
+        return f" In the workflow, write ${{{{ {raw} }}}}."
     return " Write the id, not the name." if " " in raw else ""
 
 

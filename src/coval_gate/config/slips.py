@@ -213,7 +213,7 @@ def _of_run(match: re.Match[str]) -> str:
 
 def _percentile(match: re.Match[str]) -> str:
     percent = float(match[1])
-    return match[0] if 0 < percent < 1 else f"p({percent:g})"  # 0.95 may stand for 95
+    return f"p({percent * 100 if 0 < percent < 1 else percent:.10g})"  # 0.95 stands for 95
 
 
 def _quantile(match: re.Match[str]) -> str:
@@ -284,9 +284,9 @@ SLIPS: Final = (
           r'"\1": ',
           "quote a metric that contains : # or '"),
     # Aggregates.
-    _slip(r"(?<=[:\s])p_?\s?(\d{1,2}(?:\.\d{1,3})?|100)(?![\d.(%])", _percentile,
+    _slip(r"(?<=[:\s])p_?\s?(\d{1,2}(?:\.\d{1,4})?|100)(?![\d.(%])", _percentile,
           lambda match: f"write {_percentile(match)}"),
-    _slip(r"\bp\s*[(\[{]\s*(\d{1,3}(?:\.\d{1,3})?)\s*(?:%|th)?\s*[)\]}]", _percentile,
+    _slip(r"\bp\s*[(\[{]\s*(\d{1,3}(?:\.\d{1,4})?)\s*(?:%|th)?\s*[)\]}]", _percentile,
           lambda match: f"write {_percentile(match)}"),
     _slip(r"\b(?:percentile|pctl?|perc)[\s(_]*(\d{0,3}(?:\.\d{1,3})?)(?<=\d)%?(?:\s*%?\s*\))?", _percentile,
           lambda match: f"write {_percentile(match)}"),

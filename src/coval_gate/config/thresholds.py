@@ -352,7 +352,7 @@ def _percentile(scanner: _Scanner) -> float:
     """Take the N of p(N), in parentheses."""
     scanner.need(OPEN, "a percentile in parentheses, such as p(95)")
     percentile, unit = scanner.amount(expected := "a percentile from 0 to 100")
-    if unit or not 0 <= percentile <= 100:
+    if unit or not (percentile == 0 or 1 <= percentile <= 100):
         scanner.fail(expected)
     scanner.need(CLOSE, '")"')
     return percentile

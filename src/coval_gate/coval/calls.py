@@ -240,9 +240,7 @@ class Calls:
         same = self._lasting.get(str(request))
         if same is None and (refused := self._refused.get(str(request))):
             # Coval never saw this request, so it did not reject it.
-            return Unavailable(
-                refused.title, refused.what, arrived=False, call=str(request), advice=refused.advice, link=refused.link
-            )
+            return Unavailable(refused.title, refused.what, arrived=False, call=str(request), advice=refused.advice)
         return same or next(reversed(self._lasting.values()), problem)
 
     def _note(self, error: CovalError) -> None:

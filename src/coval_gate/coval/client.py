@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from coval_gate.base import titles
 from coval_gate.base.errors import LaunchUncertain, Rejected, Unavailable
 from coval_gate.base.schedule import repeat
 from coval_gate.base.transport import NetworkError, Request, Server, Timeouts
@@ -189,7 +190,7 @@ class Client:
             if error.by_coval:
                 raise
             what, rejection = f"The launch was sent, but its response is not in Coval's format: {error.what}", error
-        raise LaunchUncertain("Launch uncertain", what, rejection=rejection, advice=LOOK_IT_UP)
+        raise LaunchUncertain(titles.LAUNCH_UNCERTAIN, what, rejection=rejection, advice=LOOK_IT_UP)
 
     def get_run(self, run_id: str, *, until: float, once: bool = False) -> Procedure[Run]:
         """Fetch a run with `GET /runs/{run_id}`. Retry transient failures until the deadline, and once more at it.
@@ -292,7 +293,7 @@ class Client:
         except Rejected as error:
             if path == LEGACY:
                 advice = SIMULATIONS_ADVICE
-                raise type(error)(error.status, error.title, error.what, advice=advice, link=error.link) from None
+                raise type(error)(error.status, error.title, error.what, advice=advice) from None
             if error.status not in (403, 404):
                 raise
         self._simulation_path = LEGACY

@@ -10,6 +10,7 @@ import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
 from coval_gate.base.text import in_words, json_in, one_line
 from coval_gate.config.inputs import declared
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.transport import NetworkError, Request, Response
 
-API_GUIDE: Final = "https://docs.coval.dev"
 LONGEST_WAIT: Final = 60.0  # s, even if Retry-After asks for more; a longer pause could hide the end of the run
-STATUS_PAGE: Final = "https://status.coval.dev"
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
 TRY_LATER: Final = "Check whether Coval has an incident, and re-run the job later."
 TOO_MANY: Final = (
@@ -33,30 +32,30 @@ INVALID_STATUSES: Final = frozenset({400, 413, 422})  # the request itself must 
 ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an existing resource
 
 ADVICE: Final = {
-    400: ("Request rejected", "Correct what Coval reports as invalid."),
+    400: (titles.REQUEST_REJECTED, "Correct what Coval reports as invalid."),
     401: (
-        "API key rejected",
+        titles.KEY_REJECTED,
         "Check that api_key contains a complete, current key of the right Coval organization.",
     ),
-    412: ("Workspace missing", "Set workspace_id to a workspace that the API key belongs to."),
-    413: ("Request too large", "Shorten metadata, config_overrides and the lists of ids."),
+    412: (titles.WORKSPACE_MISSING, "Set workspace_id to a workspace that the API key belongs to."),
+    413: (titles.REQUEST_TOO_LARGE, "Shorten metadata, config_overrides and the lists of ids."),
 }
 BY_CODE: Final = {  # title and advice for error codes that say more than the status
     "MODEL_TIER_ACCESS_DENIED": (
-        "Model not included",
+        titles.MODEL_NOT_INCLUDED,
         "Choose an agent and metrics whose models are included in the organization's plan.",
     ),
 }
 LASTING: Final = {  # title and advice for each problem that a retry cannot solve
     "certificate": (
-        "Certificate not trusted",
+        titles.UNTRUSTED_CERTIFICATE,
         "Check api_base_url. Behind a proxy that inspects TLS, set REQUESTS_CA_BUNDLE to its certificate.",
     ),
     "bundle": (
-        "Certificate file unusable",
+        titles.UNUSABLE_CERTIFICATES,
         "The action runs in a container: use a file in the workspace (/github/workspace/…).",
     ),
-    "address": ("Invalid address", "Check api_base_url and any proxy variables."),
+    "address": (titles.INVALID_ADDRESS, "Check api_base_url and any proxy variables."),
 }
 MOST_FIELDS: Final = 3  # invalid fields that the first sentence describes
 LARGE: Final = "Launch runs with fewer simulations, or set metric_ids to the metrics that the gate needs."
@@ -137,37 +136,36 @@ def response_problem(request: Request, response: Response, *, now: float, reache
     launches = request.method == "POST"
     if status in TRANSIENT_STATUSES or status >= 500:
         return Unavailable(
-            "Coval unavailable",
+            titles.COVAL_UNAVAILABLE,
             what,
             # Only Coval can say that a launch had no effect. A proxy may return 503 after passing it on.
             arrived=not ((status == 429 and body.is_json) or (status == 503 and body.is_coval)),
             retry_after=seconds_to_wait(response.headers.get("Retry-After"), now),
             call=str(request),
             advice=TOO_MANY if launches and status == 429 else TRY_LATER,
-            link=STATUS_PAGE,
         )
     interim = status < 200  # the final response would have followed, but the connection is closed
     if interim or (reached and not launches and (not body.is_json or status in ODD_STATUSES)):
-        return Unavailable("Coval unavailable", what, arrived=True, call=str(request), advice=NOT_COVAL)
+        return Unavailable(titles.COVAL_UNAVAILABLE, what, arrived=True, call=str(request), advice=NOT_COVAL)
     if 300 <= status < 400:
         return Rejected(
             status,
-            "Redirect rejected",
+            titles.REDIRECT_REJECTED,
             f"{what[:-1]}, a redirect to {one_line(response.headers.get('Location', 'nowhere'), 120)}.",
             by_coval=False,
             advice="Set api_base_url to the API's actual address. The step never sends the API key to another one.",
         )
     if not body.is_json:
-        return Rejected(status, "Unexpected response", what, by_coval=False, advice=NOT_COVAL)
+        return Rejected(status, titles.UNEXPECTED_RESPONSE, what, by_coval=False, advice=NOT_COVAL)
     what = _rejection(request, status, body) if body.fields else what
     if status == 404:
         # A missing list says nothing about its entries.
         error = NotFound if operation_of(request).inputs else Rejected
         advice = _what_to_check(request, body)
-        return error(status, "Not found", what, by_coval=body.is_coval, advice=advice, link=API_GUIDE)
+        return error(status, titles.NOT_FOUND, what, by_coval=body.is_coval, advice=advice)
     title, advice = BY_CODE.get(body.code) or _title_and_advice(request, status, body)
     advice = "\n".join([advice, *(f"- {_described(*field)}" for field in body.fields[MOST_FIELDS:])])
-    return Rejected(status, title, what, by_coval=body.is_coval, advice=advice, link=API_GUIDE)
+    return Rejected(status, title, what, by_coval=body.is_coval, advice=advice)
 
 
 def _rejection(request: Request, status: int, body: ErrorBody) -> str:
@@ -195,8 +193,8 @@ def _title_and_advice(request: Request, status: int, body: ErrorBody) -> tuple[s
     if status == 403:
         permission = operation_of(request).permission
         needed = f"Give the API key the permission {permission}" if permission else "Give the API key more permissions"
-        return "Permission missing", f"{needed}, or use a key with full access."
-    title, advice = ADVICE.get(status, ("Request rejected", "A retry would be rejected, too."))
+        return titles.PERMISSION_MISSING, f"{needed}, or use a key with full access."
+    title, advice = ADVICE.get(status, (titles.REQUEST_REJECTED, "A retry would be rejected, too."))
     names = inputs_of(field for field, _ in body.fields) if status in INVALID_STATUSES else ()
     return title, f"Correct {in_words(names)}." if names else advice
 
@@ -204,7 +202,7 @@ def _title_and_advice(request: Request, status: int, body: ErrorBody) -> tuple[s
 def network_problem(request: Request, error: NetworkError) -> CovalError:
     """Return the error for a request without a response."""
     if error.cause == "size" and request.method == "GET":
-        return TooLarge("Response too large", f"{request} {error.what}", advice=LARGE)
+        return TooLarge(titles.RESPONSE_TOO_LARGE, f"{request} {error.what}", advice=LARGE)
     if error.cause in ("transient", "size", "deadline"):
         return unavailable(request, error.what, arrived=error.arrived, sent=error.cause != "deadline")
     title, advice = LASTING[error.cause]
@@ -217,12 +215,11 @@ def unavailable(request: Request | str, what: str, *, arrived: bool, sent: bool 
     `sent`: False if a deadline had passed before.
     """
     return Unavailable(
-        "Coval unavailable",
+        titles.COVAL_UNAVAILABLE,
         f"{request} {what}",
         arrived=arrived,
         call=str(request) if sent else "",
         advice="Check api_base_url and the network, and whether Coval has an incident.",
-        link=STATUS_PAGE,
     )
 
 

@@ -86,7 +86,7 @@ def base_beside(leg: Leg, number: int) -> Procedure[Baseline | None]:
     source = source_of(base)
     if len(base.outcomes) <= number:  # it ended in an error of the step's own
         return Baseline(
-            source=source, missing=NotFoundReason(kind="unreadable", text="The step could not follow its run")
+            source=source, missing=NotFoundReason(kind="unreadable", text="the step could not follow its run")
         )
     outcome = base.outcomes[number]
     if isinstance(outcome, GateError):

@@ -8,8 +8,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, RunnerError
 from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.text import in_words
 from coval_gate.base.times import POST_CANCELLING, Times
 from coval_gate.flow.launch import request_of
 from coval_gate.judge.verdict import Verdict
@@ -28,13 +30,17 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.runs.legs import Leg, Session, Trial
 
+MOST_NAMED: Final = 5  # unknown runs in a message
 LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs may be left to a later step
 
 
 def cancel_named(
     session: Session, progress: Progress, leg: Leg, run_ids: Sequence[str]
 ) -> Procedure[list[Cancellation]]:
-    """Cancel runs side by side, and return what became of each. Raises the first error after it tried all."""
+    """Cancel runs side by side, and return what became of each.
+
+    Raises the first error after it tried all, and GateError if Coval has none of the runs: the ids must be wrong.
+    """
     from coval_gate.report.wording.judgements import run_cancellation_text
     from coval_gate.runs.cancel import cancel_runs
 
@@ -46,7 +52,18 @@ def cancel_named(
         progress.begin_trial(leg).run_id = run_id
     progress.record_id(run_ids[0])
     cancelling = cancel_runs(session, run_ids, report=report)
-    return all_or_first_error((yield from cancelling))
+    ended = all_or_first_error((yield from cancelling))
+    unknown = [cancellation.run_id for cancellation in ended if cancellation.outcome == "gone"]
+    if len(unknown) == len(ended):
+        named = f"run {unknown[0]}" if len(unknown) == 1 else f"of the runs {in_words(unknown, most=MOST_NAMED)}"
+        raise GateError(
+            titles.RUN_NOT_FOUND,
+            f"Coval has {'no' if len(unknown) == 1 else 'none'} {named}, so nothing was cancelled.",
+            advice="Check run_id: it must be the id of a run in the organization and workspace of the API key.",
+        )
+    if unknown:
+        session.warn(f"Coval has no run {in_words(unknown, 'or', MOST_NAMED)}. Check run_id.")
+    return ended
 
 
 def clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:

@@ -15,11 +15,10 @@ from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.model.run import Aborted, Deserted, Run
 from coval_gate.runs import earlier
-from coval_gate.runs.cancel import FRESH_TIME
 from coval_gate.runs.collect import follow
 from coval_gate.runs.launch import differences, not_shown
 from coval_gate.runs.tags import provenance_of
-from coval_gate.runs.watch import NOT_FOUND_PAUSE, ProgressLog, waiting_title
+from coval_gate.runs.watch import NOT_FOUND_PAUSE, ProgressLog, unknown_until, waiting_title
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +55,12 @@ def follow_trial(
     left = max(0.0, session.deadline - session.clock.now()) if trial.repetition else session.inputs.max_wait_time
     with session.group(waiting_title(left)):
         watching = _unless_cancelled(session, progress, trial, follow_run())
-        outcome = (yield from watching) or (yield from follow_run())
+        try:
+            outcome = (yield from watching) or (yield from follow_run())
+        except NotFound as error:
+            if error.by_coval and trial.run is None and session.inputs.mode == "wait":
+                trial.release()  # the id is wrong: there is no run to cancel
+            raise
     trial.is_hopeless = isinstance(outcome, Aborted | Deserted)
     yield from _check_selection(session, progress, trial)
     return outcome
@@ -73,6 +77,9 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
         return
     polls = (_first_poll(session, leg.first.run_id) for leg in progress.legs)
     results = yield from together(polls, session.clock)
+    for leg, result in zip(progress.legs, results, strict=True):
+        # What a run is must not be guessed if it shows up later: it may be the base of others.
+        leg.unknown = result if isinstance(result, NotFound) and result.by_coval else None
     runs = {id(leg): run for leg, run in zip(progress.legs, results, strict=True) if isinstance(run, Run)}
     progress.legs = _with_repetitions(progress.legs, runs)
     _name(progress.legs, runs)
@@ -91,7 +98,7 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
 def _first_poll(session: Session, run_id: str) -> Procedure[Run]:
     """Poll a run that was perhaps launched a moment ago. Raises CovalError."""
     clock = session.clock
-    until = min(session.deadline, clock.now() + FRESH_TIME)
+    until = min(session.deadline, unknown_until(session))
     while True:
         try:
             return (yield from session.client.get_run(run_id, until=until))

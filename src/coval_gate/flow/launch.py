@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from coval_gate.base.errors import GateError
+from coval_gate.base import titles
+from coval_gate.base.errors import GateError, Rejected
 from coval_gate.base.times import announcing
 
 if TYPE_CHECKING:
@@ -29,15 +30,20 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
     trial = progress.begin_trial(leg, request=request, tags=tags, repetition=repetition)
     launcher = launcher_of(session, progress, trial, tags)
     supersede = inputs.supersede and not repetition  # the first run has superseded all older ones
-    resumed = yield from launcher.launch_guarded(
-        resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt
-    )
+    try:
+        resumed = yield from launcher.launch_guarded(
+            resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt
+        )
+    except Rejected as error:
+        from coval_gate.runs.names import with_ids_of_names
+
+        raise (yield from with_ids_of_names(session, error)) from None
     if any(other.run_id == trial.run_id for other in progress.trials if other is not trial):
         run_id = trial.run_id
         trial.forget()
         trial.launches.clear()  # no response names the run: it is looked for by its tag, and cancelled
         raise GateError(
-            "Launch uncertain",
+            titles.LAUNCH_UNCERTAIN,
             f"Coval answered two launches with the same run, {run_id}.",
             advice="Check the runs in Coval: one that this step does not know may go on.",
         )

@@ -69,7 +69,7 @@ def read_inputs(progress: Progress) -> Inputs:
         problems += problems_of_legs(suite, own_problems) if suite else own_problems(inputs)
     problems += publisher.pages.problems(inputs, context)
     environ = progress.runtime.environ
-    check_inputs(inputs, problems, environ, context.secrets_withheld_from, suite)
+    check_inputs(inputs, problems, environ, context.secrets_withheld_from, suite, context.variables)
     for warning in (*warnings_about(inputs, environ, suite), *_without_effect(progress)):
         progress.warn(warning)
     if inputs.api_key:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InputError
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import one_line, plural
@@ -118,7 +119,7 @@ def check_size(leg: Leg, run: Run, last: Run | None) -> None:
     if last is None or last.progress is None or last.progress.total <= leg.planned:
         return
     raise GateError(
-        "Too many simulations",
+        titles.TOO_MANY_SIMULATIONS,
         f"Run {run.run_id} has {run.progress.total:,} simulations, but {leg.planned:,} were planned, and "
         "max_simulations limits them.",
         advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",

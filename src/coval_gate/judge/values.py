@@ -15,7 +15,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.base.text import folded, one_line, within_letters
+from coval_gate.base.text import folded, most_similar, one_line, within_letters
 from coval_gate.model.results import BINARY_TEXTS
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ NEGATIONS: Final = ("un", "in", "im", "il", "ir", "no", "de", "ab", "a")  # pref
 SEPARATORS: Final = re.compile(r"[\W_]+")
 NO_DIGITS: Final = re.compile(r"\D+")
 BINARY: Final = frozenset(comparable(binary_text) for binary_text in BINARY_TEXTS)
+SYNONYMS: Final = {  # of the answers of binary judges; folded
+    "yes": ("true", "pass", "passed", "y", "ok", "success"),
+    "no": ("false", "fail", "failed", "n", "failure"),
+}
 TEXT_SHOWN: Final = 100  # characters of a text; texts that begin alike count as one
 
 
@@ -129,6 +133,12 @@ class Vocabulary(NamedTuple):
         """Return the `wanted` texts that are neither numbers nor among the `possible` ones."""
         taken = {UNKNOWN, *map(comparable, possible)}
         return tuple(text for text in wanted if isinstance(comparable(text), str) and comparable(text) not in taken)
+
+    def meant_by(self, wanted: str) -> str:
+        """Return the text that `wanted` probably stands for; empty if none is likely."""
+        synonym = next((text for text, words in SYNONYMS.items() if comparable(wanted) in words), "")
+        alike = next((text for text in self.allowed if synonym and comparable(text) == synonym), "")
+        return alike or self.close_to(wanted) or most_similar(wanted, self.allowed or self.seen)
 
     def close_to(self, wanted: str) -> str:
         """Return the seen text that `wanted` may misspell; empty if there is none."""

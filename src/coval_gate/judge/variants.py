@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.text import most_similar, one_line
+from coval_gate.base.text import one_line
 from coval_gate.judge import statistics, targets
 from coval_gate.judge.problems import CannotOccur, NoNumbers, NoSuchValue
 from coval_gate.judge.values import TEXT_SHOWN, Kinds, Vocabulary, equals, is_named
@@ -131,7 +131,7 @@ class Sample:
             seen=vocabulary.seen[:SAMPLES],
             different=len(vocabulary.seen),
             allowed=vocabulary.allowed,
-            similar=vocabulary.close_to(first) or most_similar(first, vocabulary.allowed or vocabulary.seen),
+            similar=vocabulary.meant_by(first),
         )
 
     def not_numbers(self) -> NoNumbers | None:

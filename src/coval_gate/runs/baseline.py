@@ -233,11 +233,15 @@ class _Search:
     def _unknown(self) -> str:
         """Return what the search needs and the subject lacks, as a sentence; empty if nothing is lacking."""
         if not self._tag:
-            return "The repository of the branch is not known: name the baseline by a tag or a run."
+            return "The repository of the branch is not known, so name the baseline by a tag or a run."
         unknown = [name for name, value in self._subject.ids.items() if not value]
         if self._created is None:
             unknown.append("create_time")
-        return f"Coval does not return {in_words(unknown)} of the run." if unknown else ""
+        return (
+            f"Coval shows no {in_words(unknown, 'or')} of this run, so name the baseline by run:<id>."
+            if unknown
+            else ""
+        )
 
     def _listed(self) -> Procedure[list[Run]]:
         """Return the runs that may fit, and others. Raises Rejected if Coval refuses each way to ask."""
@@ -387,7 +391,7 @@ def _since_accepted(runs: Sequence[BaselineRun]) -> tuple[BaselineRun, ...]:
 
 
 def _unreadable(error: CovalError) -> NotFoundReason:
-    advice = error.advice.splitlines()[:1] if isinstance(error, Rejected) else []
+    advice = error.advice.splitlines()[:1] if isinstance(error, Rejected) else ["Re-run the job to look again."]
     return NotFoundReason(kind="unreadable", text=" ".join([error.what, *advice]))
 
 

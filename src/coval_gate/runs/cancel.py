@@ -32,14 +32,15 @@ ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
 MOST_AT_ONCE: Final = 20  # runs that are cancelled side by side; each takes a connection of its own
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
+UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
 FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
 
 
 def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Procedure[Cancellation]:
     """Cancel a run unless it is over; one that Coval does not have is over.
 
-    `fresh_until`: the run was launched a moment ago, so Coval may not know it before that time on the clock. Raises
-    CovalError if the run cannot be cancelled by the deadline.
+    `fresh_until`: the run may have been launched a moment ago, so Coval may not know it before that time on the clock.
+    Raises CovalError if the run cannot be cancelled by the deadline.
     """
     client, clock, until = session.client, session.clock, session.deadline
     sent = False  # a try whose response was lost may have cancelled the run all the same
@@ -87,7 +88,8 @@ def cancel_runs(
         now = session.clock.now()
         until = now + max(0.0, session.deadline - now) / rounds
         try:
-            ended = yield from cancel_run(session._replace(deadline=until), run_id)
+            unknown_until = min(now + UNKNOWN_TIME, until)
+            ended = yield from cancel_run(session._replace(deadline=until), run_id, fresh_until=unknown_until)
         except CovalError as error:
             report(run_id, error)
             raise

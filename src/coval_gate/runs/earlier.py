@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
+from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.schedule import together
 from coval_gate.base.times import CANCELLING
@@ -67,7 +68,7 @@ class EarlierRuns(NamedTuple):
             )
         if unknown := _unknown(unfinished):
             raise CovalError(
-                "Not launched",
+                titles.NOT_LAUNCHED,
                 f"Coval shows neither tags nor metadata, so the step cannot tell whether {unknown}, which is not over, "
                 "is from an earlier attempt.",
                 advice="Wait until it is over, or set resume to false to launch another run.",
@@ -147,7 +148,7 @@ class EarlierRuns(NamedTuple):
             return (yield from self._listed(LOOKUP_PATIENCE))
         except CovalError as error:
             advice = "\n".join(text for text in (error.advice, way_out) if text)
-            raise CovalError("Not launched", f"{trouble}: {error.what}", advice=advice, link=error.link) from None
+            raise CovalError(titles.NOT_LAUNCHED, f"{trouble}: {error.what}", advice=advice) from None
 
     def _listed(self, patience: float) -> Procedure[FoundRuns]:
         """Return the same as `_unfinished`. Raises CovalError if Coval does not list them for `patience` seconds."""

@@ -11,6 +11,7 @@ import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, LaunchUncertain, Rejected, Unavailable
 from coval_gate.base.schedule import Wait, together
 from coval_gate.base.text import duration
@@ -122,7 +123,7 @@ def find_launched(
             if not outcome.bare:
                 return None
             ids = " or ".join(run.run_id for run in outcome.bare)
-            raise LaunchUncertain("Launch uncertain", f"The launch may have begun the run {ids}.")
+            raise LaunchUncertain(titles.LAUNCH_UNCERTAIN, f"The launch may have begun the run {ids}.")
         yield Wait(min(pause, settled - now, until - now), open_calls)
         pause = min(LONGEST_PAUSE, pause * 2)
 
@@ -130,12 +131,12 @@ def find_launched(
 def _no_time(lacking: float, settling: float, *, is_open: bool) -> LaunchUncertain:
     """Return the error of a search that ended `lacking` seconds before it could be sure that there is no run."""
     if math.isinf(settling):
-        return LaunchUncertain("Launch uncertain", "Coval does not list the run that may have been launched.")
+        return LaunchUncertain(titles.LAUNCH_UNCERTAIN, "Coval does not list the run that may have been launched.")
     looked = "" if is_open else f" in the {duration(settling - lacking)}"
     still_open = ", and the connection was still open," if is_open else ""
     until = " when" if is_open else " until"
     return LaunchUncertain(
-        "Launch uncertain",
+        titles.LAUNCH_UNCERTAIN,
         f"Coval did not list the run{looked}{still_open}{until} max_wait_time was over. The step needs "
         f"{duration(settling)} after the end of the connection to be sure that no run began.",
         advice=f"To give it that time, raise max_wait_time by at least {duration(math.ceil(lacking))}.",
@@ -202,10 +203,9 @@ def _search(
         if isinstance(before, LaunchUncertain) and isinstance(error, Unavailable) and not error.call:
             return before
         return LaunchUncertain(
-            "Launch uncertain",
+            titles.LAUNCH_UNCERTAIN,
             f"Could not check whether the launch began a run: {error.what}",
             advice=error.advice,
-            link=error.link,
             rejection=error if isinstance(error, Rejected) else None,
         )
 

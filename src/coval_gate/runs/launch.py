@@ -412,4 +412,4 @@ class Launcher(NamedTuple):
                 raise launch from None
             what = f"{lost.what} {error.what}"
             advice = "\n".join(text for text in (lost.advice, error.advice) if text)
-            raise LaunchUncertain(lost.title, what, advice=advice, link=error.link) from None
+            raise LaunchUncertain(lost.title, what, advice=advice) from None

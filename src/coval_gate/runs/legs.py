@@ -232,7 +232,7 @@ class Leg:
     `drift`: what shows whether the agent drifts, if the user asks for it. `promotion`: what became of the first run, if
     it was to be promoted. `begins`: the tag that the first run gets because no run has it: the reference of drift
     begins with this run. `planned`: how many simulations each of its runs has, if that is known.
-    `is_done`: the step has done all that it does for the leg.
+    `is_done`: the step has done all that it does for the leg. `unknown`: why Coval does not know a run to wait for.
 
     `suite`: the file by which a later step must judge the run. `handed_over`: metadata with the thresholds in it, if
     that step needs nothing else of the file. `is_stray`: the step's suite has no such leg.
@@ -257,6 +257,7 @@ class Leg:
         self.begins = ""
         self.planned: int | None = None
         self.is_done = False
+        self.unknown: GateError | None = None
         self.suite = ""
         self.handed_over: Mapping[str, str] = {}
         self.is_stray = False

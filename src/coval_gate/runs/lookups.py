@@ -162,7 +162,7 @@ class _Check:
     def _value_trouble(self, reference: MetricReference, metric_id: str) -> str:
         """Return what is wrong with the values of a reference, as the end of a sentence."""
         wrong, texts = self._impossible(reference, metric_id), self._texts[metric_id]
-        similar = most_similar(wrong[0], texts)
+        similar = Vocabulary(seen=(), allowed=texts).meant_by(wrong[0])
         meant = f"; did you mean {similar}?" if similar else "."
         values = f"value{'s' if len(wrong) > 1 else ''} {in_words([quoted(value) for value in wrong], 'and')}"
         return (

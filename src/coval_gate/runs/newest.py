@@ -12,6 +12,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound, Rejected
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import age, duration, in_words
@@ -64,7 +65,7 @@ def find_newest(session: Session, source: RunSource, context: Context, *, now: f
     tag = {"tag": source.name, "branch": branch_tag(context, source.name), "schedule": ""}[source.kind]
     if source.kind == "branch" and not tag:
         raise GateError(
-            "Run not found",
+            titles.RUN_NOT_FOUND,
             f"run_id {source} cannot be looked up: the repository of the branch is not known.",
             advice=f"Name the run by a tag. {BY_ID}",
         )
@@ -79,7 +80,7 @@ def find_newest(session: Session, source: RunSource, context: Context, *, now: f
             what, advice = f"Could not look up run_id {source}: {error.what}", error.advice
             if isinstance(error, NotFound) and error.by_coval:  # a run that is not found is passed over
                 advice = f"{advice}\nThe API key needs the permission scheduled-runs:read."
-            raise GateError(error.title, what, advice=advice, link=error.link) from None
+            raise GateError(error.title, what, advice=advice) from None
         except GateError as error:
             is_fresh = isinstance(error, _HiddenRun) and clock.now() < began + FRESH_TIME
             pause = pauses.pop(0) if pauses else PAUSES[-1] if is_fresh else None
@@ -119,7 +120,7 @@ class _Search:
         limit, seconds = self._session.inputs.run_max_age, self._now - _created(newest)
         if seconds > limit.seconds:
             raise GateError(
-                "Run too old",
+                titles.RUN_TOO_OLD,
                 f"The newest run {_phrase(self._source)}, {newest.run_id}, is {_age_text(seconds)} old, "
                 f"more than run_max_age ({limit}).",
                 advice="Launch a new run, or raise run_max_age.",
@@ -226,7 +227,7 @@ class _Search:
         """Log that a listed run no longer exists. Raises _HiddenRun if it may have been launched a moment ago."""
         if self._now - candidate.created < FRESH_TIME:
             raise _HiddenRun(
-                "Run unclear",
+                titles.RUN_UNCLEAR,
                 f"Coval lists run {candidate.run_id}, but does not find it, so the step cannot tell which run is the "
                 f"newest {_phrase(self._source)}.",
                 advice=BY_ID,
@@ -271,12 +272,12 @@ class _Search:
     def _not_found(self, more: str = "", advice: str = FIRST) -> GateError:
         ids = in_words([f"{noun(name)} {value}" for name, value in self._ids.items()])
         what = f"Coval lists no run of {ids} {_phrase(self._source)}."
-        return GateError("Run not found", " ".join(filter(None, (what, more))), advice=advice)
+        return GateError(titles.RUN_NOT_FOUND, " ".join(filter(None, (what, more))), advice=advice)
 
     def _unclear(self, run: Run) -> GateError:
         hidden = in_words(_hidden(run)) or "tags"
         return GateError(
-            "Run unclear",
+            titles.RUN_UNCLEAR,
             f"Coval does not show the {hidden} of run {run.run_id}, so the step cannot tell which run is the newest "
             f"{_phrase(self._source)}.",
             advice=BY_ID,

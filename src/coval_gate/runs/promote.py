@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Rejected
 from coval_gate.base.schedule import Wait, together
 from coval_gate.base.times import PROMOTING
@@ -190,7 +191,7 @@ class _Promoter:
             raise self._refused("hidden_tags")
         if created_at(run) is None or not all(getattr(run, name) for name in LAUNCH_IDS):
             raise CovalError(
-                "Run not recognized",
+                titles.RUN_NOT_RECOGNIZED,
                 f"Coval does not show when run {run.run_id} was created, or with which agent, persona and test set.",
             )
 

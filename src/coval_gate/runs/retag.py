@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.schedule import Wait
 from coval_gate.config.parsing import MOST_RUN_TAGS
@@ -103,10 +104,14 @@ def _marked(run: Run, name: str, sent: tuple[str, ...]) -> tuple[str, ...]:
     if is_marked(run, name) or not (run.tags or run.metadata or sent):
         return run.tags
     if hides_tags(run, sent):
-        raise CovalError("Tags hidden", f"Coval does not show all tags of run {run.run_id}, so they would be lost.")
+        raise CovalError(
+            titles.TAGS_HIDDEN, f"Coval does not show all tags of run {run.run_id}, so they would be lost."
+        )
     kept = with_room(tag for tag in run.tags if tag.lower() not in OVERRULED.get(name, ()))
     if len(kept) >= MOST_RUN_TAGS:
         raise CovalError(
-            "No room for a tag", f"Run {run.run_id} has as many tags as Coval allows.", advice="Launch runs with fewer."
+            titles.NO_ROOM_FOR_TAG,
+            f"Run {run.run_id} has as many tags as Coval allows.",
+            advice="Launch runs with fewer.",
         )
     return (*kept, name)

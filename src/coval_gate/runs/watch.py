@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
 NOT_FOUND_PATIENCE: Final = 60.0  # s; Coval may answer 404 for a while about a run it has, above all after its launch
+UNKNOWN_PATIENCE: Final = (
+    15.0  # s since the step began; the same for a run that was launched elsewhere, and never shown
+)
 NOT_FOUND_PAUSE: Final = 5.0  # s
 LOOK_AGAIN: Final = 5.0  # s after a poll that shows a run to give up, at most
 LEAD: Final = 1.5  # times the last response, if that was slow, for the last poll before a limit
@@ -204,16 +207,21 @@ class _Patience:
 def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, progress: ProgressLog) -> Procedure[Run]:
     """Poll once. A 404 must last before it means that the run was deleted or, at the first poll, does not exist.
 
+    In mode wait, another step launched the run, so its id is more likely wrong than too new.
+
     If the deadline leaves no time for that, return the run as it was. The next limit passes at `limit`.
     """
     clock, deadline = session.clock, session.deadline
-    lasting = clock.now() + NOT_FOUND_PATIENCE
+    began = clock.now()
     is_logged = False
     while True:
         try:
             return (yield from _get_run(session, run_id, limit=limit))
-        except NotFound:
-            now, given_up = clock.now(), min(lasting, deadline)
+        except NotFound as error:
+            now, lasting = clock.now(), began + NOT_FOUND_PATIENCE
+            if last is None and error.by_coval and session.inputs.mode == "wait":
+                lasting = max(unknown_until(session), began + NOT_FOUND_PAUSE)
+            given_up = min(lasting, deadline)
             if last is None and now >= given_up:
                 raise
             if last and now >= lasting:
@@ -224,6 +232,11 @@ def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, prog
                 progress.not_found(for_seconds=given_up - now, is_new=last is None)
                 is_logged = True
             yield Wait(min(NOT_FOUND_PAUSE, given_up - now))
+
+
+def unknown_until(session: Session) -> float:
+    """Return until when a run that another step launched may be unknown to Coval before its id must be wrong."""
+    return session.times.deadline - session.inputs.max_wait_time + UNKNOWN_PATIENCE
 
 
 def _get_run(session: Session, run_id: str, *, limit: float) -> Procedure[Run]:

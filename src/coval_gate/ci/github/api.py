@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
+from coval_gate.base import titles
 from coval_gate.base.errors import HostError
 from coval_gate.base.text import duration, json_in, quoted
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Server, Timeouts, Transport
@@ -37,7 +38,6 @@ PERMISSION: Final = (
 )
 NOT_GITHUB: Final = "Check GITHUB_API_URL, the network and any proxies."
 LEFT: Final = "The post step sets the commit status and completes the check run."
-STATUS_PAGE: Final = "https://www.githubstatus.com"
 API_VERSION: Final = "2022-11-28"  # the only one on every Enterprise Server; github.com supports it until 2028
 TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, final=1.0)  # GitHub itself gives up after 10 s
 BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and their envelope
@@ -103,11 +103,11 @@ class GitHubCalls(NamedTuple):
         """
         call = f"{verb} {path}"
         if self.until - self.clock.now() < 0:
-            raise TooLate(HostError("Too late for GitHub", f"{call} {TOO_LATE}", advice=LEFT))
+            raise TooLate(HostError(titles.GITHUB_TOO_LATE, f"{call} {TOO_LATE}", advice=LEFT))
         try:
             response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
         except NetworkError as error:
-            problem = HostError("GitHub unavailable", f"{call} {error.what}", advice=NOT_GITHUB, link=STATUS_PAGE)
+            problem = HostError(titles.GITHUB_UNAVAILABLE, f"{call} {error.what}", advice=NOT_GITHUB)
             raise (Transient(problem) if error.cause == "transient" else problem) from None
         payload = Payload(call, response.headers, json_in(response.body), NOT_GITHUB)
         if not response.ok or payload.get("errors"):  # GraphQL fails with 200
@@ -121,19 +121,19 @@ class GitHubCalls(NamedTuple):
         wait = _rate_limit_pause(payload.headers, message, self.clock.time())
         limited = status in (200, 403, 429) and wait is not None
         if limited or status == 429 or status >= 500 or (status == 404 and exists):
-            title = "GitHub rate limit" if limited else "GitHub unavailable"
+            title = titles.GITHUB_LIMIT if limited else titles.GITHUB_UNAVAILABLE
             advice = "Check whether GitHub has an incident, and re-run the job later."
             if wait:
                 again = datetime.fromtimestamp(self.clock.time() + wait, UTC)
                 advice = f"Retry in {duration(wait)}, at {again:%Y-%m-%d %H:%M:%S} UTC."
-            return Transient(HostError(title, what, advice=advice, link=STATUS_PAGE), wait or 0.0)
+            return Transient(HostError(title, what, advice=advice), wait or 0.0)
         if status in ADVICE:
             advice = ADVICE[status] + PERMISSION.format(self.permission)
         elif 300 <= status < 400:
             advice = "If the repository was renamed after the job began, start a new workflow run."
         else:
             advice = "A retry would be rejected, too."
-        return HostError("GitHub rejected the call", what, forbidden=status in ADVICE, advice=advice)
+        return HostError(titles.GITHUB_REJECTED, what, forbidden=status in ADVICE, advice=advice)
 
 
 def _rate_limit_pause(headers: Mapping[str, str], message: str, now: float) -> float | None:
@@ -161,7 +161,7 @@ def _messages(payload: Payload) -> str:
 
 
 def unexpected(what: str) -> HostError:
-    return HostError("Unexpected response", what, advice=NOT_GITHUB)
+    return HostError(titles.UNEXPECTED_RESPONSE, what, advice=NOT_GITHUB)
 
 
 class GitHub:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from actions_toolkit.command import Command
 from actions_toolkit.file_command import prepare_key_value_message
 
+from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, visible
 from coval_gate.ci.host import MOST_WARNINGS, Console, Context, Head, WebPages, resembles_command
 from coval_gate.ci.workspace import Workspace
-from coval_gate.config.checks import wanted_pages
+from coval_gate.config.checks import Variables, wanted_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,7 +36,11 @@ WEB: Final = WebPages(changes="pull", commits="commit")
 BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
 BRANCH_EVENTS = ("push", "schedule", BY_HAND)  # before a workflow_run; others may be a pull request's
 API_URL: Final = "https://api.github.com"
-FILES_GUIDE: Final = "https://docs.github.com/actions/reference/workflow-commands-for-github-actions"
+VARIABLES: Final = Variables(
+    "${{{{ vars.{} }}}}",
+    "Variables and secrets are set under Settings › Secrets and variables › Actions. One of an environment has a value "
+    "only in a job with that `environment`.",
+)
 SUMMARY_LIMIT: Final = 1024 * 1024  # bytes; the runner drops a larger summary entirely
 ANNOTATION_LIMIT: Final = 4000  # characters; the runner truncates at 4,096
 
@@ -79,6 +84,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         ),
         started_by_person=environ.get("GITHUB_EVENT_NAME") == BY_HAND,
         web=WEB,
+        variables=VARIABLES,
     )
 
 
@@ -278,8 +284,7 @@ class GitHubHost(Console):
                 file.write(text.encode("utf-8", "replace"))
         except OSError as error:
             raise RunnerError(
-                "Runner file not writable",
+                titles.RUNNER_FILE,
                 f"The file that {variable} names cannot be written: {error.strerror}.",
                 advice="Check the runner's disk. The action's container must run as root, as on GitHub's runner.",
-                link=FILES_GUIDE,
             ) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
+from coval_gate.base import titles
 from coval_gate.base.errors import HostError
 from coval_gate.base.text import duration, json_in, quoted
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Server, Timeouts, Transport
@@ -44,7 +45,7 @@ class Refused(HostError):
     """GitLab refused the call with this status code; a retry would be refused, too."""
 
     def __init__(self, status: int, what: str, *, forbidden: bool, advice: str) -> None:
-        super().__init__("GitLab rejected the call", what, forbidden=forbidden, advice=advice)
+        super().__init__(titles.GITLAB_REJECTED, what, forbidden=forbidden, advice=advice)
         self.status = status
 
 
@@ -70,7 +71,7 @@ class GitLabCalls(NamedTuple):
             entries += (payload._replace(data=entry) for entry in found)
             if len(found) < PAGE_SIZE:
                 return entries
-        raise HostError("Unexpected response", f"GET {path} has more than {MOST_PAGES} pages.", advice=NOT_GITLAB)
+        raise HostError(titles.UNEXPECTED_RESPONSE, f"GET {path} has more than {MOST_PAGES} pages.", advice=NOT_GITLAB)
 
     def send(
         self,
@@ -83,11 +84,11 @@ class GitLabCalls(NamedTuple):
         """Send a request once. Raises Transient if another attempt may help, else HostError."""
         call = f"{verb} {path}"
         if self.until - self.clock.now() < 0:
-            raise TooLate(HostError("Too late for GitLab", f"{call} {TOO_LATE}", advice=LEFT))
+            raise TooLate(HostError(titles.GITLAB_TOO_LATE, f"{call} {TOO_LATE}", advice=LEFT))
         try:
             response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
         except NetworkError as error:
-            problem = HostError("GitLab unavailable", f"{call} {error.what}", advice=NOT_GITLAB)
+            problem = HostError(titles.GITLAB_UNAVAILABLE, f"{call} {error.what}", advice=NOT_GITLAB)
             raise (Transient(problem) if error.cause == "transient" else problem) from None
         payload = Payload(call, response.headers, json_in(response.body), NOT_GITLAB)
         if not response.ok:
@@ -106,7 +107,7 @@ class GitLabCalls(NamedTuple):
             advice = "Check whether GitLab has an incident, and retry the job later."
             if wait:
                 advice = f"Retry the job in {duration(wait)}."
-            title = "GitLab rate limit" if limited else "GitLab unavailable"
+            title = titles.GITLAB_LIMIT if limited else titles.GITLAB_UNAVAILABLE
             return Transient(HostError(title, what, advice=advice), wait)
         if status in FORBIDDEN:
             advice = FORBIDDEN[status] + PERMISSION.format(self.role)

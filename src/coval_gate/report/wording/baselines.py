@@ -147,7 +147,7 @@ def _no_base_text(reason: NotFoundReason) -> str:
         case "not_completed":
             return f"{run} did not complete (status {reason.status})"
         case "unusable":
-            return f"{run} cannot be used: {reason.text.rstrip('.')}"
+            return f"{run} cannot be used. {reason.text.rstrip('.')}"
         case "none":
             return (
                 "none of the given runs is its run with this persona and test set; pass on the output run_ids of the "
@@ -189,7 +189,7 @@ def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> s
             )
         case "unreadable":
             unusable = f"run {source.name} cannot" if source and source.kind == "run" else f"no run of {source} can"
-            return f"{unusable} be used: {reason.text.rstrip('.')}"
+            return f"{unusable} be used. {reason.text.rstrip('.')}"
     if source is None:
         return "there are no earlier runs"
     same = "of this agent, persona and test set"
@@ -286,7 +286,8 @@ class OfReferenceUnreadable(ProblemWords[ReferenceUnreadable]):
 
     def reason(self, check: Check, problem: ReferenceUnreadable, about: str) -> str:
         del check, about
-        return f"Drift cannot be judged: Coval did not return the runs of the reference: {problem.text.rstrip('.')}"
+        why = "because the runs of the reference could not be read"
+        return f"Drift cannot be judged, {why}. {problem.text.rstrip('.')}"
 
 
 class OfReferenceDiffers(ProblemWords[ReferenceDiffers]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, Literal, assert_never
 
+from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word, visible
 from coval_gate.config.checks import missing_key_reason
 from coval_gate.judge.judgement import (
@@ -50,30 +51,31 @@ MARKS: Final = {
 }
 TITLES: Final = {
     Verdict.PASSED: "Passed",
-    Verdict.ERROR: "No verdict",
-    Verdict.FAILED: "Gate failed",
-    Verdict.INCONCLUSIVE: "Inconclusive",
-    Verdict.TIMED_OUT: "Timed out",
+    Verdict.ERROR: titles.NO_VERDICT,
+    Verdict.FAILED: titles.GATE_FAILED,
+    Verdict.INCONCLUSIVE: titles.INCONCLUSIVE,
+    Verdict.TIMED_OUT: titles.TIMED_OUT,
 }  # of a run that completed
 TITLES_NOT_COMPLETED: Final = {
-    Verdict.ERROR: "Run ended with an error",
-    Verdict.FAILED: "Run failed",
-    Verdict.CANCELLED: "Run cancelled",
+    Verdict.ERROR: titles.RUN_ERROR,
+    Verdict.FAILED: titles.RUN_FAILED,
+    Verdict.CANCELLED: titles.RUN_CANCELLED,
 }
-NOT_ANSWERED: Final = "Run not answered"
+NOT_ANSWERED: Final = titles.RUN_NOT_ANSWERED
 UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
 ACCEPTED_UNJUDGED: Final = "The run was accepted, and no deciding threshold is absolute: its quality was not judged."
 ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not decide the verdict."
-DOUBTFUL: Final = "Doubtful criterion"
+DOUBTFUL: Final = titles.DOUBTFUL_CRITERION
 LONGEST_REASON: Final = 1000  # characters; names of metrics may be long
 NOTHING_LEFT: Final = ("cancelled", "over", "gone", "not_launched")  # no later step can wait for such a run
 TITLES_OF_CAUSES: Final[Mapping[type, str]] = {
-    TimedOut: "Timed out",
-    Aborted: "Run aborted",
-    StepInterrupted: "Cancelled",
-    Unfinished: "Unfinished",
-    Skipped: "Skipped",
+    TimedOut: titles.TIMED_OUT,
+    Aborted: titles.RUN_ABORTED,
+    StepInterrupted: titles.CANCELLED,
+    Unfinished: titles.UNFINISHED,
+    Skipped: titles.SKIPPED,
 }
+UNDECIDED: Final = (Verdict.ERROR, Verdict.TIMED_OUT)
 NOTHING_DONE: Final = ("gone", "not_launched")
 
 
@@ -85,7 +87,7 @@ def heading(judgement: Judgement) -> str:
 def title(judgement: Judgement) -> str:
     """Return the title of an annotation; empty where there is nothing to warn about."""
     if judgement.passed_flaky:
-        return "Flaky"
+        return titles.FLAKY
     if judgement.verdict is Verdict.PASSED and doubt_lines(judgement):
         return DOUBTFUL
     if judgement.verdict is Verdict.ERROR and judgement.set_up_problem:
@@ -246,7 +248,9 @@ def _unjudged_text(judgement: Judgement) -> str:
 
 def link(judgement: Judgement) -> str:
     """Return the URL of a page that explains more; empty where there is none."""
-    return judgement.cause.link if isinstance(judgement.cause, Errored) else ""
+    if isinstance(judgement.cause, Errored):
+        return judgement.cause.link
+    return titles.entry_of(title(judgement)) if judgement.verdict in UNDECIDED else ""
 
 
 def cancellation_text(cancellation: Cancellation) -> str:

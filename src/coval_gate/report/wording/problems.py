@@ -143,9 +143,9 @@ class OfCannotOccur(ValueWords[CannotOccur]):
 
     def reason(self, check: Check, problem: CannotOccur, about: str) -> str:
         named = " or ".join(quoted(value, VALUE_SHOWN) for value in problem.wanted)
-        why = f"its values are {_kind(problem)} ({_different_text(problem)})"
         left_open = words_of(check.criterion).left_open(check.criterion)
-        return f"{problem.metric} cannot be {named}{about}: {why}, so {left_open}"
+        why = f"Its values are {_kind(problem)} ({_different_text(problem)})"
+        return f"{problem.metric} cannot be {named}{about}. {why}, so {left_open}"
 
 
 class OfNoSuchValue(ValueWords[NoSuchValue]):
@@ -160,7 +160,7 @@ class OfNoSuchValue(ValueWords[NoSuchValue]):
         verb = "cannot be" if problem.allowed else "is never"
         meant = f" (did you mean {value_text(problem.similar)}?)" if problem.similar else ""
         left_open = words_of(check.criterion).left_open(check.criterion)
-        return f"{problem.metric} {verb} {named}{meant}: {_known_values(problem)}, so {left_open}"
+        return f"{problem.metric} {verb} {named}{meant}. {_known_values(problem)}, so {left_open}"
 
 
 class OfOnlySummary(ValueWords[OnlySummary]):
@@ -196,12 +196,11 @@ def seen_text(seen: Sequence[str], different: int) -> str:
 
 
 def _known_values(problem: NoSuchValue) -> str:
-    """Return which values the metric can have, and which were seen, as a clause."""
+    """Return which values the metric can have, and which the run has, as the beginning of a sentence."""
     if not problem.allowed:
-        return f"the values seen are {_values_text(problem)}"
-    return f"its values are {_values_text(problem)}" + (
-        f" (seen: {seen_text(problem.seen, problem.different)})" if problem.seen else ""
-    )
+        return f"This run has {_values_text(problem)}"
+    seen = f" (this run has {seen_text(problem.seen, problem.different)})" if problem.seen else ""
+    return f"Its values are {_values_text(problem)}{seen}"
 
 
 def _values_text(problem: NoSuchValue) -> str:
@@ -242,7 +241,7 @@ class OfNoBaseline(ProblemWords[NoBaseline]):
     def reason(self, check: Check, problem: NoBaseline, about: str) -> str:
         del check, about
         if _is_of_base(problem):
-            return f"Nothing can be compared with the base: {no_baseline_text(problem.source, problem.reason)}"
+            return f"Nothing can be compared with the base, because {no_baseline_text(problem.source, problem.reason)}"
         return f"There is no baseline: {no_baseline_text(problem.source, problem.reason)}"
 
 
