@@ -21,7 +21,7 @@ from hostile import HOSTILE, PAYLOAD, example_reports, repeated, report_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.sync_api import ViewportSize
+    from playwright.sync_api import Locator, ViewportSize
 
     from browsing import Open, Opened
     from coval_gate.report.model import Report
@@ -41,6 +41,18 @@ def reports() -> dict[str, Report]:
 
 def screen(width: int) -> ViewportSize:
     return {"width": width, "height": 800}
+
+
+def sides(element: Locator) -> tuple[float, float]:
+    """Return where an element begins and ends across the page."""
+    box = element.bounding_box()
+    assert box
+    return box["x"], box["x"] + box["width"]
+
+
+def is_on_narrow_screen(element: Locator) -> bool:
+    left, right = sides(element)
+    return left >= 0 and right <= NARROW
 
 
 def beyond_the_edge(found: Opened) -> list[str]:
@@ -365,30 +377,26 @@ def test_both_sides_of_conversation_are_on_narrow_screen(open_report: Open, name
             found.page.locator("tr.more summary", has_text="All values").first.click()
         turns = found.page.locator(".turn:visible")
         expect(turns).to_have_count(5)
-        boxes = [turn.bounding_box() or {} for turn in turns.all()]
-        assert all(box["x"] >= 0 and box["x"] + box["width"] <= NARROW for box in boxes)
-        agents = found.page.locator(".turn.agent:visible").all()
-        assert all((turn.bounding_box() or {})["x"] > boxes[1]["x"] for turn in agents)  # still on the other side
+        assert all(is_on_narrow_screen(turn) for turn in turns.all())
+        (persona, *_), agents = (found.page.locator(f".turn.{role}:visible").all() for role in ("persona", "agent"))
+        assert all(sides(turn)[0] > sides(persona)[0] for turn in agents)  # still on the other side
 
 
 def test_criteria_show_their_values_on_narrow_screen(open_report: Open) -> None:
     with open_report(reports()["worse"], viewport=screen(NARROW)) as found:
         criterion = found.page.locator(".criteria tbody tr", has_text="Latency: avg")
         for text in ("4.1054", "<= 1.3856", "1.2597", "+2.8458 (+230%)"):
-            box = criterion.get_by_text(text, exact=True).bounding_box() or {}
-            assert box["x"] >= 0, text
-            assert box["x"] + box["width"] <= NARROW, text
+            assert is_on_narrow_screen(criterion.get_by_text(text, exact=True)), text
         label = criterion.locator(".actual").evaluate("cell => getComputedStyle(cell, '::before').content")
         assert label.replace('"', "").strip() == "actual"
-        titles = found.page.locator(".criteria .title").all()
-        assert min((title.bounding_box() or {})["width"] for title in titles) >= 200  # words stay whole
+        for title in found.page.locator(".criteria .title").all():
+            left, right = sides(title)
+            assert right - left >= 200  # words stay whole
 
 
 def test_simulations_show_their_values_on_narrow_screen(open_report: Open) -> None:
     with open_report(reports()["worse"], viewport=screen(NARROW)) as found:
-        cell = found.rows.nth(0).locator("[data-c=Latency]")
-        box = cell.bounding_box() or {}
-        assert box["x"] + box["width"] <= NARROW
+        assert is_on_narrow_screen(found.rows.nth(0).locator("[data-c=Latency]"))
         head = found.page.get_by_role("columnheader", name="Latency")
         head.get_by_role("button").click()
         expect(head).to_have_attribute("aria-sort", "descending")

@@ -99,7 +99,8 @@ class LegReport(_LegFields):
         """Every simulation in words: those that fail the gate, then tolerated ones, each with the worst first."""
         from coval_gate.report.simulations import rows_of
 
-        return rows_of(self.findings, self.details, self.case_name, self._simulation_pages())
+        metrics = self.result.metrics if self.result else ()
+        return rows_of(self.findings, self.details, self.case_name, self._simulation_pages(), metrics)
 
     @cached_property
     def case_name(self) -> Callable[[str], str]:

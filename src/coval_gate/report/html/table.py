@@ -219,10 +219,10 @@ def _missed(misses: Sequence[Miss]) -> dict[str, tuple[str, ...]]:
 
 def _texts(row: SimulationRow, missed: Container[str], room: int) -> Iterator[tuple[str, str]]:
     """Yield explanations by metric id, those of missed criteria first, until the room is used up."""
-    for metric in sorted(row.texts, key=lambda metric: metric not in missed):
+    for metric in sorted(row.reasons, key=lambda metric: metric not in missed):
         if room <= 1:
             return
-        text = one_line(row.texts[metric], min(LONGEST_TEXT, room))
+        text = one_line(row.reasons[metric], min(LONGEST_TEXT, room))
         room -= len(text)
         if text:
             yield metric, text
