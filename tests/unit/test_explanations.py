@@ -60,6 +60,8 @@ def test_text_that_repeats_metric_and_value_says_nothing(text: str, name: str, v
         ("3 of 5", "Tone", 3.0),
         ("1.2.3", "Version", 1.0),
         ("1e999", "Huge", 1.0),
+        ("1e99999", "Huge", 1.0),
+        ("²", "Area", 2.0),
         ("Resolved is NO.", "Resolved", None),
         ("El cliente no obtuvo su cita.", "Resolved", "NO"),
         ("予約は確認されなかった", "Resolved", "NO"),

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from coval_gate.model.results import Value
 
 TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?|[^\W\d_]+", re.IGNORECASE)
-GROUPED: Final = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+NUMBER: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]{1,3})?")
+GROUPED: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 SCALES: Final = (1.0, 100.0, 1000.0)  # a share as a percentage, seconds as milliseconds
 LONGEST: Final = 300  # characters; a longer text says more
 FILLERS: Final = frozenset(
@@ -39,7 +40,7 @@ def says_more(text: str, name: str, value: Value | None) -> bool:
 
 def _is_number(word: str, value: Value) -> bool:
     """Return whether a word is the value, rounded or cut off after any of its digits."""
-    if not isinstance(value, float) or not word[0].isdigit():
+    if not isinstance(value, float) or not NUMBER.fullmatch(word):
         return False
     return any(abs(shown - abs(value) * scale) < step for shown, step in _readings(word) for scale in SCALES)
 
