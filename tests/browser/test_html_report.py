@@ -417,7 +417,7 @@ def test_trend_marks_failed_runs_by_shape(open_report: Open) -> None:
     with open_report(reports()["worse"]) as found:
         chart = found.page.get_by_role("group", name="Average of Latency over the last runs")
         expect(chart.locator(".cross")).to_have_count(3)
-        for name in ("run of 2026-01-19: 2.2, failed", "run of 2026-01-14 (promoted to stable): 1.3, failed"):
+        for name in ("run of 2026-01-19: 2.2, failed", "run of 2026-01-16: 1.35, failed"):
             expect(chart.get_by_role("link", name=name)).to_have_count(1)
         expect(chart.get_by_role("img", name="this run: 4.1054, failed")).to_have_count(1)
         expect(found.page.locator(".legend", has_text="failed the gate")).to_be_visible()
