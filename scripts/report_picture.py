@@ -18,7 +18,7 @@ sys.path.append(str(ROOT / "tests"))
 from browsing import BROWSERS, picture_report  # noqa: E402 - the tests' folder is not a package
 
 THEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
-SIZE: Final[ViewportSize] = {"width": 1200, "height": 1240}  # CSS pixels
+SIZE: Final[ViewportSize] = {"width": 1200, "height": 1360}  # CSS pixels
 
 
 def main() -> int:

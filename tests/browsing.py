@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 WHY: Final = "The agent never confirmed the appointment. It asked for the date twice, and then ended the call."
+LONG_NAME: Final = f"of callers who ask twice, {'Terminvereinbarungsbestaetigung' * 4}"
 SUITE: Final = "Resolved: rate(YES) >= 80%\nLatency: avg < 1.5"
 TALK: Final = (
     Turn(role="agent", text="Good morning, this is Acme Dental. How can I help?", start=0.0, end=3.1),
@@ -104,8 +105,9 @@ def enriched(report: Report) -> Report:
         TrendRun(
             run_id=f"old{place}",
             created=f"2026-01-{20 - place:02}T04:00:00Z",
-            averages={"l": 1.2 + 0.05 * (place * 7 % 5)},
+            averages={"l": 1.2 + 0.05 * (place * 7 % 5) + 0.9 * (place == 1)},
             promoted=("stable",) if place in (2, 6) else (),
+            failed=place in (1, 4),
         )
         for place in range(10)
     )
@@ -137,6 +139,22 @@ def large_report(count: int, *, failing: bool = False) -> Report:
     )
     leg = LegReport(judgement=judgement, run_id="run", result=result, details=details, dashboard_url=DASHBOARD)
     return comparison_reports()["unchanged"]._replace(judgement=judgement, legs=(leg,))
+
+
+def long_names_report() -> Report:
+    """Return the report of a run whose names have no room on a narrow screen, with a word that cannot be divided."""
+    (leg,) = rich_report().legs
+    assert leg.result is not None
+    metrics = tuple(metric._replace(name=f"{metric.name} {LONG_NAME}") for metric in leg.result.metrics)
+    result = leg.result._replace(metrics=metrics)
+    thresholds = "\n".join(f'"{metric.name}": missing <= 3' for metric in metrics)
+    labels = {case: f"{label} {LONG_NAME}" for case, label in leg.details.labels.items()}
+    talk = tuple(turn._replace(text=f"{turn.text} {LONG_NAME}") for turn in TALK)
+    texts = {simulation.id: {"m": LONG_NAME, "l": WHY} for simulation in result.simulations}
+    details = leg.details._replace(labels=labels, texts=texts, transcripts=dict.fromkeys(texts, talk))
+    judgement = judged(result, None, f'{thresholds}\n"{metrics[0].name}": rate(YES) >= 90%')
+    long = leg._replace(judgement=judgement, result=result, details=details, known=None)
+    return comparison_reports()["unchanged"]._replace(judgement=judgement, legs=(long,))
 
 
 LEGS: Final = ("Support line · calm caller", "Support line · angry caller", "Booking line")

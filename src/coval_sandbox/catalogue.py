@@ -124,6 +124,8 @@ class TestCase:
     label: str
     text: str
     expected: str
+    subject: str
+    """The label without the number that later rounds have."""
 
 
 _CASES = (
@@ -157,9 +159,9 @@ def test_case(test_case_id: str) -> TestCase:
 
 def _test_case(test_set_id: str, number: int) -> TestCase:
     round_, place = divmod(number - 1, len(_CASES))
-    label, text, expected = _CASES[place]
-    label = f"{label} {round_ + 1}" if round_ else label
-    return TestCase(readable_id(f"case{test_set_id}", number), test_set_id, label, text, expected)
+    subject, text, expected = _CASES[place]
+    label = f"{subject} {round_ + 1}" if round_ else subject
+    return TestCase(readable_id(f"case{test_set_id}", number), test_set_id, label, text, expected, subject)
 
 
 @dataclass(frozen=True)

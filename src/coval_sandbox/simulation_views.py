@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import catalogue
 from .edits import FIRST_VERSION, version_ulid
+from .explanations import answer, explanation
 from .ids import rng, ulid
 from .values import json_value, value_fate
 from .views import spelled, timestamp
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from .catalogue import Json
     from .plan import PlannedSimulation
     from .quirks import Quirks
-    from .scenarios import Value
     from .state import RunRecord
 
 TURN = 0.8  # s; the length of a turn. Turns start a second apart
@@ -117,7 +117,7 @@ def _spoken(planned: PlannedSimulation) -> list[tuple[str, str]]:
     case = catalogue.test_case(planned.test_case_id)
     turns = [("assistant", "Front desk, how can I help you?"), ("user", case.text)]
     if not planned.failed:
-        turns += [("assistant", f"Of course. (The agent {case.expected}.)"), ("user", "Thank you, bye.")]
+        turns += [("assistant", answer(planned.values, case)), ("user", "Thank you, bye.")]
     return turns
 
 
@@ -145,7 +145,8 @@ def _output(record: RunRecord, planned: PlannedSimulation, metric_id: str, now: 
     }.get(fate, ("FAILED", "The judge gave no answer"))
     value = planned.values[metric_id] if fate == "there" else None
     metric = catalogue.metric_for(metric_id)
-    explanation = f"{metric.name} is {_words(value)} for this conversation." if value is not None else None
+    case = catalogue.test_case(planned.test_case_id)
+    said = None if value is None else explanation(metric, planned.values, case, planned.simulation_id)
     ended = record.create_time + min(planned.end, record.plan.end)
     return {
         "metric_output_id": ulid(ended, rng(planned.simulation_id, metric_id)),
@@ -154,10 +155,10 @@ def _output(record: RunRecord, planned: PlannedSimulation, metric_id: str, now: 
         "value": json_value(value),
         "status": spelled(status, quirks),
         "status_reason": reason,
-        "explanation": explanation,
+        "explanation": said,
         "subvalues_by_timestamp": [],
-        "result": {"llm": {"answer_explanation": explanation}} if explanation else None,
-        "runtime_metadata": {"duration_seconds": 1.2} if explanation else None,
+        "result": {"llm": {"answer_explanation": said}} if said else None,
+        "runtime_metadata": {"duration_seconds": 1.2} if said else None,
     }
 
 
@@ -170,7 +171,3 @@ def _version(record: RunRecord, metric_id: str, quirks: Quirks) -> str | None:
 def _superseded(record: RunRecord, planned: PlannedSimulation, output: Json) -> Json:
     older = ulid(record.create_time, rng("older", planned.simulation_id, output["metric_id"]))
     return output | {"metric_output_id": older, "value": None, "status": "FAILED", "status_reason": "Superseded"}
-
-
-def _words(value: Value) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value)

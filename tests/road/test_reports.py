@@ -495,7 +495,8 @@ def test_annotations_are_one_error_and_nine_warnings(run_step: RunStep) -> None:
     warnings = result.annotations("warning")
     assert len(warnings) == 9
     assert warnings[-1].properties["title"] == "Coval: Moves an appointment"
-    assert "Missed Latency: p(95) < 1.5 – here 1.601 s. Judge: Latency is 1.601" in warnings[-1].data
+    assert "Missed Latency: p(95) < 1.5 – here 1.601 s\n" in warnings[-1].data
+    assert "Missed Resolved: rate(YES) >= 90% – here NO. Judge: The caller wanted to move" in warnings[-1].data
 
 
 @pytest.mark.parametrize(("summary", "where"), [("true", "in the log and the summary"), ("false", "in the log")])
@@ -809,7 +810,8 @@ def test_missed_targets_are_named_where_pass_rate_decides(
             (row,) = (line for line in text.splitlines() if f"| {name}<br>" in line)
             assert row.startswith("| ❌ |" if failed else "| ⚪ |")
             assert in_order(row, missed)
-            assert row.count("for this conversation.") == len(missed)
+            explained = row.split(" | ")[-1].split("<br>")  # nobody judges a latency
+            assert len([*filter(None, explained)]) >= len([part for part in missed if "Latency" not in part])
         assert in_order(text, [f"| {name}<br>" for name in MISSED_TARGETS])
         targets = [line for line in text.splitlines() if "meets its target" in line and "<br>" not in line]
         assert len(targets) == 4

@@ -11,6 +11,7 @@ import pytest
 from coval_gate.base.schedule import run
 from coval_gate.base.times import TREND
 from coval_gate.runs.details import MOST_EARLIER, fetch_trend
+from coval_gate.runs.tags import FAILED
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -146,6 +147,14 @@ def test_trend_marks_promoted_runs(identity: str, past: Callable[..., Past]) -> 
     branch.world.update_run(promoted, {"tags": [*record.tags, "stable"]})
     trend = branch.trend(promotions=("Stable", "other"))
     assert [trend_run.promoted for trend_run in trend] == [(), ("Stable",) if identity == "both" else ()]
+
+
+def test_trend_marks_runs_that_the_gate_failed(past: Callable[..., Past]) -> None:
+    branch = past()
+    failed, *_ = [branch.launch() for _ in range(3)]
+    record = next(launched for launched in branch.world.runs if launched.run_id == failed)
+    branch.world.update_run(failed, {"tags": [*record.tags, FAILED]})
+    assert [trend_run.failed for trend_run in branch.trend()] == [False, True]
 
 
 @pytest.mark.parametrize("quirks", [{"averages": "absent"}, {"averages": "refused"}])

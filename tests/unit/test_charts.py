@@ -21,13 +21,13 @@ EVEN = [0.25 * n for n in range(12)]  # 0 to 2.75; one of them is 1.5
 
 
 def plots(chart: str) -> list[tuple[str, str, list[float]]]:
-    """Return the colour, kind and numbers of each series."""
+    """Return the colour, kind and numbers of each series; a bar that cannot be seen is 0."""
     palette = re.search(r'"plotColorPalette": "([^"]*)"', chart)
     series = re.findall(r"^    (bar|line) \[(.*)\]$", chart, re.MULTILINE)
     assert palette
     colours = palette[1].split(", ")
     return [
-        (colour, kind, [float(share) for share in shares.split(", ")])
+        (colour, kind, [max(0.0, float(share)) for share in shares.split(", ")])
         for colour, (kind, shares) in zip(colours, series, strict=True)
     ]
 
@@ -64,12 +64,20 @@ def test_baseline_is_line_over_both_colours() -> None:
 
 
 def test_ranges_without_values_have_no_bar() -> None:
-    """Mermaid draws a bar down to a little below the axis's lowest value."""
+    """Mermaid draws a bar of 0 with the height of half a label."""
     chart = histogram([0.0] * 10 + [9.0] * 10 + [3.0])
-    axis = re.search(r'^    y-axis "% of simulations" ([\d.]+) --> (\d+)$', chart, re.MULTILINE)
+    axis = re.search(r'^    y-axis "% of simulations" 0 --> (\d+)$', chart, re.MULTILINE)
     assert axis
-    assert float(axis[1]) == float(axis[2]) / 20 > 0
-    assert 0 in plots(chart)[0][2], "the chart has such a range"
+    (written,) = re.findall(r"^    bar \[(.*)\]$", chart, re.MULTILINE)
+    shares = [*map(float, written.split(", "))]
+    assert all(share > 0 or share < -float(axis[1]) / 20 for share in shares)
+    assert min(shares) < 0, "the chart has such a range"
+
+
+def test_line_of_baseline_reaches_zero() -> None:
+    chart = compared_histogram([0.0] * 10 + [9.0] * 10, [3.0] * 10 + [0.0] * 10 + [9.0])
+    (written,) = re.findall(r"^    line \[(.*)\]$", chart, re.MULTILINE)
+    assert min(map(float, written.split(", "))) == 0
 
 
 def test_ends_of_chart_hold_values() -> None:

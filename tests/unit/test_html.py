@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from baselines import comparison_reports
+from baselines import DASHBOARD, comparison_reports
 from browsing import LEGS, large_report, suite_report
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.model.matrix import matrix_of
@@ -26,7 +26,7 @@ from coval_gate.model.results import Details, TrendRun, Turn
 from coval_gate.report.formats.html import render
 from coval_gate.report.html.cards import cards
 from coval_gate.report.html.page import page
-from coval_gate.report.html.plots import WIDTH, histogram, scale, trend
+from coval_gate.report.html.plots import WIDTH, Point, histogram, scale, trend
 from coval_gate.report.html.table import conversation, table, web_address
 from coval_gate.report.limits import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
 from hostile import HARMLESS, NAMED, PAYLOAD, example_reports, repeated, report_of, with_leg
@@ -116,7 +116,8 @@ def check(text: str, *, parsed: bool) -> None:
     assert [tag for tag, _ in hostile.tags].count("script") == 1
     assert [tag for tag, _ in hostile.tags].count("style") == 1
     assert all(ALLOWED_SCHEMES.match(address) for address in hostile.addresses)
-    assert {address for address in hostile.addresses if address.startswith("http")} <= {
+    runs = {f"{DASHBOARD}/runs/{text}"} if re.fullmatch(r"[\w-]{1,64}", text, re.ASCII) else set()
+    assert {address for address in hostile.addresses if address.startswith("http")} - runs <= {
         address for address in reference.addresses if address.startswith("http")
     }
     assert hostile.open == []
@@ -292,9 +293,38 @@ def test_histogram_holds_every_number_within_its_frame(now: list[float], earlier
 
 @given(values=NUMBERS)
 def test_trend_stays_within_its_frame(values: list[float]) -> None:
-    line = trend([(value, "", "run") for value in values])
+    line = trend([Point(value, "run") for value in values])
     assert (line is None) is (len(values) < 2)
     assert all(0 <= dot.x <= WIDTH and 0 <= dot.y <= 72 for dot in (line.dots if line else ()))
+    assert all(0 <= tick.y <= 72 for tick in (line.ticks if line else ()))
+    assert line is None or 2 <= len(line.ticks) <= 7
+
+
+def test_axis_of_trend_has_round_numbers_that_hold_all_values() -> None:
+    line = trend([Point(value, "run") for value in (1.07, 1.31, 1.22)], first="2026-01-01", last="this run")
+    assert line
+    assert [tick.text for tick in line.ticks] == ["1", "1.1", "1.2", "1.3", "1.4"]
+    heights = [tick.y for tick in line.ticks]
+    assert heights == sorted(heights, reverse=True)
+    assert line.left < line.dots[0].x
+    assert (line.first, line.last) == ("2026-01-01", "this run")
+
+
+def test_trend_marks_runs_that_the_gate_failed_and_leads_to_their_pages() -> None:
+    (leg,) = comparison_reports()["better"].legs
+    runs = (
+        TrendRun(run_id="b", created="2026-01-02T00:00:00Z", averages={"l": 1.5}, failed=True),
+        TrendRun(run_id="not / usual", created="2026-01-01T00:00:00Z", averages={"l": 1.0}),
+    )
+    card = next(card for card in cards(leg._replace(trend=runs)) if card.name == "Latency")
+    assert card.trend
+    assert card.failed
+    assert [(dot.url, dot.failed) for dot in card.trend.dots] == [
+        ("", False),
+        (f"{DASHBOARD}/runs/b", True),
+        ("", False),
+    ]
+    assert card.trend.dots[1].text == "run of 2026-01-02: 1.5, failed"
 
 
 def test_no_numbers_have_no_histogram() -> None:

@@ -162,10 +162,11 @@ class Details(NamedTuple):
 class TrendRun(NamedTuple):
     """An earlier run that completed, with the averages of its metrics by id, as Coval computes them.
 
-    `created` is ISO 8601. `promoted`: the tags that it was promoted to.
+    `created` is ISO 8601. `promoted`: the tags that it was promoted to. `failed`: whether the gate failed it.
     """
 
     run_id: str
     created: str
     averages: Mapping[str, float] = MappingProxyType({})
     promoted: tuple[str, ...] = ()
+    failed: bool = False

@@ -32,8 +32,9 @@ LEAST_BARS: Final = 3  # with values; with fewer, the table says it all, too
 WIDTH: Final = 640  # pixels
 SMALLEST_TEXT, LARGEST_TEXT = 9, 14  # pixels; the labels of all ranges must fit side by side
 TEXT_WIDTH: Final = 0.6  # of a character with its share of the gap between labels, in heights
-# Mermaid draws bars from below the axis's lowest value: if that were 0, ranges without values would have bars, too.
-HIDDEN: Final = 0.05  # of the axis; with this share as its lowest value, bars begin at 0
+# Mermaid draws bars from half a label below the axis's 0, so even a bar of 0 would be seen. Ranges without values have
+# a number below that instead.
+NO_BAR: Final = -0.06  # of the axis
 
 
 class Bins(NamedTuple):
@@ -184,9 +185,11 @@ def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None, unit: s
     ]
     plots = [plot for plot in plots if any(plot[2])] + [(GREY, "line", shares) for shares in earlier]
     top = 10 * math.ceil(max(max(shares) for _, _, shares in plots) / 10)
-    scale = f'"% of simulations" {HIDDEN * top:g} --> {top}'
+    scale = f'"% of simulations" 0 --> {top}'
+    nothing = {"bar": NO_BAR * top, "line": 0.0}
+    drawn = [(colour, kind, [share or nothing[kind] for share in shares]) for colour, kind, shares in plots]
     labels = [f'"{bar.label}"' for bar in bars]
-    return _drawn(labels, scale, plots, sum(len(bar.label) for bar in bars), unit)
+    return _drawn(labels, scale, drawn, sum(len(bar.label) for bar in bars), unit)
 
 
 def _drawn(

@@ -101,7 +101,8 @@ class LegReport(_LegFields):
         """Every simulation in words: those that fail the gate, then tolerated ones, each with the worst first."""
         from coval_gate.report.simulations import rows_of
 
-        return rows_of(self.findings, self.details, self.case_name, self._simulation_pages())
+        metrics = self.result.metrics if self.result else ()
+        return rows_of(self.findings, self.details, self.case_name, self._simulation_pages(), metrics)
 
     @cached_property
     def case_name(self) -> Callable[[str], str]:
@@ -110,13 +111,18 @@ class LegReport(_LegFields):
 
         return case_names(self.details.labels)
 
+    @cached_property
+    def run_pages(self) -> Mapping[str, str]:
+        """The pages of its runs by id, which is empty for the only run; empty where they are unknown."""
+        return {"": self.run_url, self.run_id: self.run_url} | {run.run_id: run.run_url for run in self.runs}
+
     def _simulation_pages(self) -> dict[str, str]:
         """Return the base URL of the simulations' pages by run id; empty where it is unknown.
 
         They are only known below an organization's own address, which `dashboard_url` may have.
         """
-        urls = {"": self.run_url, self.run_id: self.run_url} | {run.run_id: run.run_url for run in self.runs}
-        return {run_id: f"{url}/results/" for run_id, url in urls.items() if url and urlsplit(self.dashboard_url).path}
+        has_own = urlsplit(self.dashboard_url).path
+        return {run_id: f"{url}/results/" for run_id, url in self.run_pages.items() if url and has_own}
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:

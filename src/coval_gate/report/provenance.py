@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from coval_gate.config.inputs import Inputs
+    from coval_gate.judge.measure import Night
     from coval_gate.model.baseline import Baseline
+    from coval_gate.model.results import TrendRun
     from coval_gate.model.run import Run
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
@@ -230,7 +232,7 @@ def _side_by_side(report: Report) -> str:
     return f"{home}/reports/new?run_ids={','.join(quote(id_, safe='') for id_ in ids)}"
 
 
-def run_page(leg: LegReport, run: Run) -> str:
+def run_page(leg: LegReport, run: Run | TrendRun | Night) -> str:
     """Return the page of another run in Coval's dashboard; empty where it is unknown, or the id is unusual."""
     usual = USUAL_ID.fullmatch(run.run_id)
     return f"{leg.dashboard_url}/runs/{run.run_id}" if leg.dashboard_url and usual else ""

@@ -11,6 +11,7 @@ from coval_gate.base.text import number, one_line, plural, shortened, stopwatch
 from coval_gate.judge.findings import SimulationFinding
 from coval_gate.report.wording.checks import check_text, here_text
 from coval_gate.report.wording.clauses import value_text
+from coval_gate.report.wording.explanations import says_more
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,10 +29,14 @@ NAME: Final = 60  # characters of a metric's name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationRow(SimulationFinding):
-    """A simulation with the name of its test case, the judges' explanations by metric id, and its page."""
+    """A simulation with the name of its test case, the judges' explanations by metric id, and its page.
+
+    `reasons` are those explanations that say more than the value, which is all that people are shown of them.
+    """
 
     name: str
     texts: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
 
     @property
@@ -51,18 +56,29 @@ INHERITED: Final = tuple(attribute.name for attribute in fields(SimulationFindin
 
 
 def rows_of(
-    findings: Findings, details: Details, case_name: Callable[[str], str], pages: Mapping[str, str]
+    findings: Findings,
+    details: Details,
+    case_name: Callable[[str], str],
+    pages: Mapping[str, str],
+    metrics: Sequence[Metric],
 ) -> tuple[SimulationRow, ...]:
     """Return the finding on each simulation in words, in the same order.
 
     `case_name` names test cases. `pages`: the base URL of the simulations' pages, by the id of the run, which is empty
-    for the only run; a missing one is unknown.
+    for the only run; a missing one is unknown. `metrics`: those that the explanations are about.
     """
+    by_id = {metric.id: metric for metric in metrics}
     return tuple(
         SimulationRow(
             **{name: getattr(finding, name) for name in INHERITED},
             name=case_name(simulation.test_case_id) or simulation.id,
-            texts=details.texts.get(simulation.id, {}),
+            texts=(texts := details.texts.get(simulation.id, {})),
+            reasons={
+                metric_id: text
+                for metric_id, text in texts.items()
+                if metric_id not in by_id
+                or says_more(text, by_id[metric_id].name, by_id[metric_id].values.get(simulation.id))
+            },
             url=f"{page}{quote(simulation.id, safe='')}" if (page := pages.get(simulation.run_id)) else "",
         )
         for finding in findings.simulations
@@ -105,7 +121,7 @@ def turn_lines(turns: Sequence[Turn]) -> list[str]:
 
 def _miss_text(miss: Miss, row: SimulationRow) -> str:
     criterion = " – ".join(filter(None, (one_line(check_text(miss.check), LINE // 2), here_text(miss))))
-    return f"Missed {criterion}{f'. Judge: {words}' if (words := row.texts.get(miss.check.metric)) else ''}"
+    return f"Missed {criterion}{f'. Judge: {words}' if (words := row.reasons.get(miss.check.metric)) else ''}"
 
 
 def _values(metrics: Sequence[Metric], row: SimulationRow) -> Iterator[str]:

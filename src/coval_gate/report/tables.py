@@ -358,7 +358,10 @@ def _simulation(explained: bool, simulation: SimulationRow, leg: LegReport) -> s
 
 def _reasons(simulation: SimulationRow) -> list[str]:
     """Return why a simulation missed criteria, in the words of Coval and of the judges."""
-    texts = [simulation.simulation.error, *(simulation.texts.get(miss.check.metric, "") for miss in simulation.misses)]
+    texts = [
+        simulation.simulation.error,
+        *(simulation.reasons.get(miss.check.metric, "") for miss in simulation.misses),
+    ]
     return [text for text in dict.fromkeys(texts) if text]
 
 

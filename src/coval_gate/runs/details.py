@@ -16,7 +16,7 @@ from coval_gate.coval.runs import RunFilter
 from coval_gate.model.results import Details, TrendRun
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.find import created_at
-from coval_gate.runs.tags import branch_tag_of, tags_of
+from coval_gate.runs.tags import FAILED, branch_tag_of, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -151,6 +151,7 @@ def _trend_run(run: Run, tagged: Run, metrics: Collection[str], promotions: Coll
         created=_iso(run),
         averages={metric_id: mean for metric_id, mean in run.averages.items() if metric_id in metrics},
         promoted=tuple(dict.fromkeys(promotion for promotion in promotions if promotion.lower() in tags)),
+        failed=FAILED in tags,
     )
 
 

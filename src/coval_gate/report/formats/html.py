@@ -10,11 +10,12 @@ import base64
 import hashlib
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from coval_gate.judge.verdict import Verdict
 from coval_gate.report import limits
 from coval_gate.report.html.page import page
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from coval_gate.report.model import Report
 
 PARTS = "coval_gate.report.html"
+ICONS: Final[dict[Verdict | None, tuple[str, str]]] = {
+    Verdict.PASSED: ("#1a7f37", "M4.5 8.3l2.5 2.5 4.5-5.3"),
+    Verdict.FAILED: ("#cf222e", "M5.2 5.2l5.6 5.6m0-5.6l-5.6 5.6"),
+}
+OTHER_ICON: Final = ("#9a6700", "M8 4v5m0 2.8v.2")
 
 
 def render(report: Report) -> str:
@@ -32,6 +38,7 @@ def render(report: Report) -> str:
     text = _template().render(
         page=page(report),
         limits=limits,
+        icon=_icon(report.judgement.verdict),
         style=Markup(style),  # noqa: S704 - our own, and named by its hash
         script=Markup(script),  # noqa: S704
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
@@ -49,6 +56,15 @@ def _template() -> Template:
 @cache
 def _part(name: str) -> str:
     return files(PARTS).joinpath(name).read_text(encoding="utf-8")
+
+
+def _icon(verdict: Verdict | None) -> str:
+    """Return the page's icon as a URL: the verdict as a shape on a disc, which a row of tabs tells apart."""
+    colour, shape = ICONS.get(verdict, OTHER_ICON)
+    disc = f"<circle cx='8' cy='8' r='8' fill='{colour}'/>"
+    line = f"<path d='{shape}' fill='none' stroke='#fff' stroke-width='2' stroke-linecap='round'/>"
+    picture = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{disc}{line}</svg>"
+    return f"data:image/svg+xml;base64,{base64.b64encode(picture.encode()).decode()}"
 
 
 def _hash(text: str) -> str:

@@ -148,7 +148,7 @@ def _simulation(row: SimulationRow, leg: LegReport) -> TestCase:
 def _misses(row: SimulationRow) -> Iterator[str]:
     for miss in row.misses:
         yield f"missed: {miss_text(miss)}"
-        if text := row.texts.get(miss.check.metric):
+        if text := row.reasons.get(miss.check.metric):
             yield f"    {text}"
     if row.more_misses:
         yield f"… and {plural(row.more_misses, 'more criterion', 'more criteria')}"

@@ -255,7 +255,7 @@ def _row_lines(row: SimulationRow) -> Iterator[str]:
         yield f"    did not complete: {row.simulation.error or row.simulation.status}"
     for miss in row.misses:
         yield f"    {MARKS[_verdict(miss)]} {' – '.join(filter(None, (_check_text(miss.check), here_text(miss))))}"
-        if text := row.texts.get(miss.check.metric):
+        if text := row.reasons.get(miss.check.metric):
             yield f"      {text}"
     if row.more_misses:
         yield f"    … and {plural(row.more_misses, 'more criterion', 'more criteria')}"

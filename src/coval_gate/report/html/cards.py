@@ -11,9 +11,11 @@ from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.charts import threshold_on_scale
-from coval_gate.report.html.plots import WIDTH, PlottedBar, histogram, trend
+from coval_gate.report.html.plots import WIDTH, PlottedBar, Point, histogram, trend
+from coval_gate.report.html.table import web_address
 from coval_gate.report.limits import MOST_CARDS
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
+from coval_gate.report.provenance import run_page
 from coval_gate.report.wording.baselines import day_text
 from coval_gate.report.wording.clauses import target_text
 from coval_gate.report.wording.units import with_unit
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.variants import Sample, Variant
-    from coval_gate.model.results import Metric, Target
+    from coval_gate.model.results import Metric, Target, TrendRun
     from coval_gate.report.html.plots import Histogram, Line
     from coval_gate.report.model import LegReport
 
@@ -68,6 +70,11 @@ class CardView:
     def promoted(self) -> bool:
         """Whether a run of the trend was promoted."""
         return self.trend is not None and any(dot.kind == "promoted" for dot in self.trend.dots)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the gate failed a run of the trend."""
+        return self.trend is not None and any(dot.failed for dot in self.trend.dots)
 
 
 def cards(leg: LegReport) -> tuple[CardView, ...]:
@@ -162,22 +169,31 @@ def _bounds(target: Target) -> tuple[float, ...]:
 
 def _trend(leg: LegReport, metric: Metric) -> Line | None:
     """Return the metric's averages over the last runs, ending with the agent's own average in this one."""
-    earlier = [
-        (run.averages[metric.id], "promoted" if run.promoted else "", _run_text(run.created, run.promoted))
-        for run in reversed(leg.trend)
-        if metric.id in run.averages
-    ]
+    shown = [run for run in reversed(leg.trend) if metric.id in run.averages]
+    earlier = [_point(leg, run, run.averages[metric.id], metric.unit) for run in shown]
     agent = next((variant for variant in leg.variants if variant.name == BASE), None)
     mean = figures(agent.sample(metric)).get("mean") if agent else None
-    now = [(mean, "now", "this run")] if mean is not None and earlier else []
-    unit = metric.unit
-    dots = [(value, kind, f"{text}: {with_unit(number(value), unit)}") for value, kind, text in (*earlier, *now)]
-    return trend(dots, unit=unit)
+    failed = leg.judgement.verdict is Verdict.FAILED
+    this = _words("this run", mean, failed, metric.unit) if mean is not None else ""
+    now = [Point(mean, this, "now", "", failed)] if mean is not None and earlier else []
+    days = [day_text(run.created) for run in shown] or [""]
+    return trend([*earlier, *now], first=days[0], last="this run" if now else days[-1], unit=metric.unit)
 
 
-def _run_text(created: str, promoted: Sequence[str]) -> str:
-    tags = f" (promoted to {one_line(', '.join(promoted), NAME)})" if promoted else ""
-    return f"{dated_run(created)}{tags}"
+def _point(leg: LegReport, run: TrendRun, mean: float, unit: str) -> Point:
+    tags = f" (promoted to {one_line(', '.join(run.promoted), NAME)})" if run.promoted else ""
+    return Point(
+        value=mean,
+        text=_words(f"{dated_run(run.created)}{tags}", mean, run.failed, unit),
+        kind="promoted" if run.promoted else "",
+        url=web_address(run_page(leg, run)),
+        failed=run.failed,
+    )
+
+
+def _words(run: str, value: float, failed: bool, unit: str) -> str:
+    """Return a run of a trend in words: "run of 2026-03-02: 1.4 s, failed"."""
+    return f"{run}: {with_unit(number(value), unit)}{', failed' if failed else ''}"
 
 
 def dated_run(created: str) -> str:

@@ -10,7 +10,7 @@ from coval_gate.base.text import one_line
 from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.html.cards import cards, dated_run
-from coval_gate.report.html.plots import scale, trend
+from coval_gate.report.html.plots import Point, scale, trend
 from coval_gate.report.html.table import table, web_address
 from coval_gate.report.limits import MOST_FLIPS, MOST_TABLE_CRITERIA
 from coval_gate.report.metrics import variant_key
@@ -23,6 +23,7 @@ from coval_gate.report.provenance import (
     of_leg,
     other_inputs,
     places,
+    run_page,
 )
 from coval_gate.report.tables import FEW_FLIPS
 from coval_gate.report.wording import judgements
@@ -267,7 +268,7 @@ def _leg(leg: LegReport) -> LegView:
         references=tuple(
             reference_text(group, why=True, source=partial(base_name, leg)) for group in findings.compared
         ),
-        paths=tuple(_paths(checks)),
+        paths=tuple(_paths(leg, checks)),
         flips=tuple(_flips(leg, flip) for flip in findings.flips[:MOST_TABLE_CRITERIA]),
         flips_title=flips_title(findings.failing, findings.passing),
         few_flips=findings.failing + findings.passing <= FEW_FLIPS,
@@ -330,20 +331,24 @@ def _scale(check: Check) -> Scale | None:
     )
 
 
-def _paths(checks: Sequence[Check]) -> Iterator[PathView]:
+def _paths(leg: LegReport, checks: Sequence[Check]) -> Iterator[PathView]:
     """Yield the drift of each criterion since the reference."""
     for check in checks:
         path = check.measure.path if check.measure else None
         if path is None:
             continue
         nights = [
-            (night.sum, "", f"{dated_run(night.created)}: {value_text(night.value, check.scale)}, sum {night.sum:.2f}")
+            Point(
+                night.sum,
+                f"{dated_run(night.created)}: {value_text(night.value, check.scale)}, sum {night.sum:.2f}",
+                url=web_address(run_page(leg, night)),
+            )
             for night in path.nights[:-1]
         ]
         last = path.nights[-1]
-        now = (last.sum, "now", f"this run: {value_text(last.value, check.scale)}, sum {last.sum:.2f}")
-        start = (0.0, "", f"reference: {value_text(path.reference, check.scale)}")
-        if line := trend([start, *nights, now], path.level):
+        now = Point(last.sum, f"this run: {value_text(last.value, check.scale)}, sum {last.sum:.2f}", "now")
+        start = Point(0.0, f"reference: {value_text(path.reference, check.scale)}")
+        if line := trend([start, *nights, now], path.level, first="reference", last="this run"):
             yield PathView(
                 criterion=one_line(criterion_text(check.criterion), NAME),
                 variant=one_line(check.variant, NAME),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.text import number, plural
 from coval_gate.report.charts import bins
@@ -17,6 +17,9 @@ WIDTH: Final = 320  # of every chart
 HEIGHT: Final = 72  # of a histogram's bars, and of a trend
 STRETCH: Final = 1.0  # of the values' range; how far the scale may grow on each side to show a mark
 EDGE: Final = 6  # between a chart's side and its first point
+TICKS: Final = 4  # values by which a trend's axis chooses its numbers
+CHARACTER: Final = 6  # width of a digit beside an axis
+ROOM: Final = 64  # for the numbers beside an axis, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,23 +55,50 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """A number beside an axis, and its height."""
+
+    y: float
+    text: str
+
+
+class Point(NamedTuple):
+    """A run of a trend: its value, the text of the whole, its page, and whether the gate failed it."""
+
+    value: float
+    text: str
+    kind: str = ""  # now, promoted or empty
+    url: str = ""
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dot:
-    """A run in a trend."""
+    """A run in a trend. `url` is empty where it has no page."""
 
     x: float
     y: float
-    kind: str  # now, promoted or empty
+    kind: str
     text: str
+    url: str
+    failed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A trend: its dots from the oldest to the newest, the line through them, and the height of a level, if any."""
+    """A trend: its dots from the oldest to the newest, the line through them, and the height of a level, if any.
+
+    `ticks` are the numbers of its axis, which is `left` from the side. `first` and `last` are the words below it.
+    """
 
     dots: tuple[Dot, ...]
     points: str
     low: str
     high: str
+    left: float
+    ticks: tuple[Tick, ...]
+    first: str
+    last: str
     level: float | None = None
 
 
@@ -137,27 +167,41 @@ def histogram(
     )
 
 
-def trend(values: Sequence[tuple[float, str, str]], level: float | None = None, *, unit: str = "") -> Line | None:
-    """Return the line through values (with kind and text, the oldest first); None for fewer than two.
+def trend(
+    points: Sequence[Point], level: float | None = None, *, first: str = "", last: str = "", unit: str = ""
+) -> Line | None:
+    """Return the line through points, the oldest first; None for fewer than two.
 
-    The scale includes the `level`.
+    The scale includes the `level`, and its numbers have the `unit`.
     """
-    if len(values) < 2:
+    if len(points) < 2:
         return None
-    numbers = [value for value, _, _ in values]
-    ends = [*numbers, *([] if level is None else [level])]
-    across = Axis(0.0, float(len(values) - 1), EDGE, WIDTH - 2 * EDGE)
-    up = Axis(min(ends), max(ends), EDGE, HEIGHT - 2 * EDGE)
+    numbers = [point.value for point in points]
+    axis = _round_numbers([*numbers, *([] if level is None else [level])])
+    words = [with_unit(number(value), unit) for value in axis]
+    left = min(ROOM, CHARACTER * max(map(len, words)) + EDGE)
+    across = Axis(0.0, float(len(points) - 1), left + EDGE, WIDTH - left - 2 * EDGE)
+    up = Axis(axis[0], axis[-1], EDGE, HEIGHT - 2 * EDGE)
     dots = tuple(
-        Dot(x=across.place(float(place)), y=_from_top(up.place(value)), kind=kind, text=text)
-        for place, (value, kind, text) in enumerate(values)
+        Dot(
+            x=across.place(float(place)),
+            y=_from_top(up.place(point.value)),
+            kind=point.kind,
+            text=point.text,
+            url=point.url,
+            failed=point.failed,
+        )
+        for place, point in enumerate(points)
     )
-    points = " ".join(f"{dot.x:g},{dot.y:g}" for dot in dots)
     return Line(
         dots=dots,
-        points=points,
+        points=" ".join(f"{dot.x:g},{dot.y:g}" for dot in dots),
         low=with_unit(number(min(numbers)), unit),
         high=with_unit(number(max(numbers)), unit),
+        left=left,
+        ticks=tuple(Tick(y=_from_top(up.place(value)), text=text) for value, text in zip(axis, words, strict=True)),
+        first=first,
+        last=last,
         level=None if level is None else _from_top(up.place(level)),
     )
 
@@ -186,6 +230,14 @@ def scale(
         reference=None if reference is None else axis.place(reference),
         text=text,
     )
+
+
+def _round_numbers(values: Sequence[float]) -> list[float]:
+    """Return round numbers for an axis that includes all values; only the ends where they are too far apart."""
+    low, high = min(values), max(values)
+    if not math.isfinite(high - low):
+        return [low, high]
+    return bins(low, high, TICKS, closed=True).ends
 
 
 def _band(axis: Axis, low: float, high: float) -> PlottedBar:

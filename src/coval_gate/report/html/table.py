@@ -40,16 +40,18 @@ if TYPE_CHECKING:
 
 WEB: Final = re.compile(r"https?://[!-~]+")  # without spaces, control characters and lookalikes
 NAME: Final = 200  # characters of a name
+LABEL: Final = 40  # characters of a name that each row repeats
 BAR: Final = 100  # width of the longest latency
 WORDS: Final = {Verdict.SKIPPED: "tolerated"}  # of a row; others have the verdict's own word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A metric that has a column."""
+    """A metric that has a column. `label` names its values where a narrow screen has no columns."""
 
     id: str
     name: str
+    label: str
     numeric: bool
 
 
@@ -96,6 +98,7 @@ class Conversation:
 class RowView:
     """A simulation. `anchor` is its address on the page, `change` how its test case changed since the baseline.
 
+    `url` is its page in Coval and, only where that is unknown, `run_url` the page of its run.
     `place` counts from the worst. `misses` are the first criteria that it misses; `general` are those without a metric.
     """
 
@@ -111,6 +114,7 @@ class RowView:
     leg: str
     trouble: str
     url: str
+    run_url: str
     stability: str
     flaky: bool
     change: str
@@ -180,6 +184,7 @@ def row_view(
         leg=one_line(leg.name, NAME),
         trouble=one_line(row.trouble),
         url=web_address(row.url),
+        run_url="" if row.url else web_address(leg.run_pages.get(simulation.run_id, "")),
         stability=stability_text(row.stability) if row.stability else "",
         flaky=bool(row.stability and row.stability.is_flaky),
         change=changes.get((simulation.mutation, simulation.test_case_id), ""),
@@ -215,10 +220,10 @@ def _missed(misses: Sequence[Miss]) -> dict[str, tuple[str, ...]]:
 
 def _texts(row: SimulationRow, missed: Container[str], room: int) -> Iterator[tuple[str, str]]:
     """Yield explanations by metric id, those of missed criteria first, until the room is used up."""
-    for metric in sorted(row.texts, key=lambda metric: metric not in missed):
+    for metric in sorted(row.reasons, key=lambda metric: metric not in missed):
         if room <= 1:
             return
-        text = one_line(row.texts[metric], min(LONGEST_TEXT, room))
+        text = one_line(row.reasons[metric], min(LONGEST_TEXT, room))
         room -= len(text)
         if text:
             yield metric, text
@@ -386,7 +391,12 @@ def _columns(legs: Sequence[LegReport]) -> tuple[Column, ...]:
     ids = dict.fromkeys([*missed, *(check.metric for check in checks), *metrics])
     ordered = [metrics[metric_id] for metric_id in ids if metric_id in metrics and metrics[metric_id].values]
     return tuple(
-        Column(id=metric.id, name=_column_name(metric), numeric=_is_numeric(metric))
+        Column(
+            id=metric.id,
+            name=_column_name(metric),
+            label=one_line(metric.name, LABEL),
+            numeric=_is_numeric(metric),
+        )
         for metric in ordered[:MOST_COLUMNS]
     )
 

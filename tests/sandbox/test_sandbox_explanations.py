@@ -1,0 +1,63 @@
+"""What the sandbox's judges say: two sentences that fit metric, value and test case, always the same, and varied."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from coval_gate.report.wording.explanations import says_more
+from coval_sandbox import catalogue
+from coval_sandbox.explanations import JUDGES, STORIES, answer, explanation
+
+if TYPE_CHECKING:
+    from coval_sandbox.scenarios import Value
+
+CASES = catalogue.test_cases("passing1", 20)
+VALUES: dict[str, tuple[Value, ...]] = {
+    catalogue.RESOLVED.id: ("YES", "NO", "UNKNOWN"),
+    catalogue.COMPLIANCE.id: ("YES", "NO", "UNKNOWN"),
+    catalogue.TONE.id: (4.6, 4.0, 3.2, 1.0),
+    catalogue.TOPICS.id: (("billing", "refund"), ("booking",), ()),
+}
+SENTENCE = r"[A-Z](?:[^.]|p\.m\.)*\."
+
+
+@pytest.mark.parametrize("metric", JUDGES, ids=lambda metric: metric.name)
+def test_judge_says_two_sentences_about_the_conversation(metric: catalogue.Metric) -> None:
+    for case in CASES:
+        for value in VALUES[metric.id]:
+            said = explanation(metric, {metric.id: value}, case, "simulation1") or ""
+            assert re.fullmatch(f"{SENTENCE} {SENTENCE}", said), said
+            assert said == explanation(metric, {metric.id: value}, case, "simulation1")
+            assert says_more(said, metric.name, frozenset(value) if isinstance(value, tuple) else value)
+
+
+@pytest.mark.parametrize("metric", JUDGES, ids=lambda metric: metric.name)
+def test_judge_says_different_things(metric: catalogue.Metric) -> None:
+    for value in VALUES[metric.id]:
+        said = {explanation(metric, {metric.id: value}, case, f"simulation{place}") for place, case in enumerate(CASES)}
+        assert len(said) >= 10, value
+
+
+def test_judge_of_outcome_and_agent_tell_the_same_story() -> None:
+    for case in CASES:
+        story = STORIES[case.subject]
+        for value, events, spoken in (("YES", story.good, case.expected), ("NO", story.bad, story.refusal)):
+            values: dict[str, Value] = {catalogue.RESOLVED.id: value}
+            said = explanation(catalogue.RESOLVED, values, case, "simulation1") or ""
+            assert said.startswith(story.wish)
+            assert any(said.endswith(event) for event in events)
+            assert spoken in answer(values, case)
+
+
+@pytest.mark.parametrize("metric", [catalogue.LATENCY, catalogue.SPEAKING_TIME, *catalogue.BUILTIN_METRICS])
+def test_metric_that_measures_has_no_explanation(metric: catalogue.Metric) -> None:
+    assert explanation(metric, {metric.id: 1.5}, CASES[0], "simulation1") is None
+
+
+def test_judges_of_silent_agent_say_so() -> None:
+    values: dict[str, Value] = {catalogue.RESOLVED.id: "NO", catalogue.SPEAKING_TIME.id: 0.0}
+    said = explanation(catalogue.RESOLVED, values, CASES[0], "simulation1")
+    assert said == f"{STORIES[CASES[0].subject].wish} The agent did not say a word."
