@@ -19,6 +19,7 @@ from coval_gate.report.charts import DrawnBound, compared_histogram, histogram, 
 from coval_gate.report.markdown import Table, code, escape, folding, link, row
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
 from coval_gate.report.provenance import of_leg, run_page
+from coval_gate.report.wording.causes import counts_text
 from coval_gate.report.wording.checks import actual_text, here_text, informs_text, shown_verdict
 from coval_gate.report.wording.clauses import in_figures, stability_word
 from coval_gate.report.wording.comparisons import (
@@ -296,11 +297,14 @@ def _sides(required: Requirement | None, bound: DrawnBound | None, values: Seque
 def troubled(report: Report) -> Iterator[str | Listing]:
     """Yield the simulations to look at; all but the worst are folded."""
     if ill := [(simulation, leg) for leg in report.legs for simulation in leg.rows if simulation.is_to_look_at]:
-        yield f"#### {plural(len(ill), 'simulation')} to look at"
+        ill.sort(key=lambda pair: pair[0].order[:2])  # by cause; within a cause, the legs keep their order
+        counts = counts_text(ill)
+        yield f"#### {plural(len(ill), 'simulation')} to look at{f': {escape(counts)}' if counts else ''}"
         explained = any(_reasons(simulation) for simulation, _ in ill)
+        columns = (("cause",) if counts else (), ("why",) if explained else ())
         yield from folding(
-            ("", "simulation", "missed criteria", *(("why",) if explained else ())),
-            (_simulation(explained, simulation, leg) for simulation, leg in ill),
+            ("", "simulation", *columns[0], "missed criteria", *columns[1]),
+            (_simulation(simulation, leg, caused=bool(counts), explained=explained) for simulation, leg in ill),
             len(ill),
             most=MOST_UNFOLDED,
             rest=lambda more: f"{plural(more, 'more simulation')} to look at",
@@ -341,7 +345,7 @@ def passed(report: Report) -> Iterator[Table]:
         )
 
 
-def _simulation(explained: bool, simulation: SimulationRow, leg: LegReport) -> str:
+def _simulation(simulation: SimulationRow, leg: LegReport, *, caused: bool, explained: bool) -> str:
     criteria = ((code(criterion_text(miss.check.criterion)), escape(here_text(miss))) for miss in simulation.misses)
     misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
     if simulation.more_misses:
@@ -349,7 +353,8 @@ def _simulation(explained: bool, simulation: SimulationRow, leg: LegReport) -> s
     if not simulation.simulation.completed:
         misses.append("did not complete")
     why = ("<br>".join(escape(text, WORDS) for text in _reasons(simulation)),) if explained else ()
-    return row(MARKS[simulation.verdict], _which(simulation, leg), "<br>".join(misses) or "a target", *why)
+    cause = (simulation.cause or "",) if caused else ()
+    return row(MARKS[simulation.verdict], _which(simulation, leg), *cause, "<br>".join(misses) or "a target", *why)
 
 
 def _reasons(simulation: SimulationRow) -> list[str]:

@@ -8,6 +8,7 @@ from coval_gate.base.text import number, quoted
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds
 from coval_gate.judge.doubts import FAR, FarBound, Unseen
 from coval_gate.judge.verdict import Verdict
+from coval_gate.report.wording.causes import contribution_text
 from coval_gate.report.wording.clauses import VALUE_SHOWN, runs_text, value_text
 from coval_gate.report.wording.comparisons import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention, words_of
@@ -125,10 +126,11 @@ def _miss_reason(check: Check, measure: Measure) -> str:
 
 
 def here_text(miss: Miss) -> str:
-    """Return the value of a simulation that misses a criterion; empty without a metric."""
+    """Return the value of a simulation that misses a criterion, or contributes to its miss; empty without a metric."""
     if not miss.check.metric:
         return ""
-    return "here " + ("no value" if miss.value is None else value_text(miss.value))
+    here = "here " + ("no value" if miss.value is None else value_text(miss.value))
+    return f"{here}{contribution_text(miss.contribution)}" if miss.contribution else here
 
 
 def miss_text(miss: Miss) -> str:
