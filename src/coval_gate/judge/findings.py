@@ -89,10 +89,10 @@ class SimulationFinding:
 
     @property
     def group(self) -> int:
-        """Its place in the order: 0 if it counts against the gate, 1 if it contributes, 2 if tolerated, 3 if passed."""
+        """Its place in the order: 0 if it fails, then in doubt, contributes to an average, tolerated, passed."""
         if self.contributes:
-            return 1
-        return {Verdict.SKIPPED: 2, Verdict.PASSED: 3}.get(self.verdict, 0)
+            return 2
+        return {Verdict.INCONCLUSIVE: 1, Verdict.SKIPPED: 3, Verdict.PASSED: 4}.get(self.verdict, 0)
 
     @property
     def order(self) -> tuple[int, int, tuple[bool, float, int]]:
@@ -149,8 +149,9 @@ class CheckGroup:
 class Findings:
     """What a judgement shows.
 
-    `simulations`: those that fail the gate, then those that contribute to an average, then tolerated ones, then those
-    that passed; of each, by cause, and the worst of each cause first. `reference`: what causes refer to; empty without.
+    `simulations`: those that fail the gate, those that miss a criterion in doubt, those that contribute to an average,
+    tolerated ones, and those that passed; of each, by cause, and the worst of each cause first. `reference`: what
+    causes refer to; empty without.
     `checks`: all; `absolute`: those that compare with nothing; `compared`: a group for each reference. `flips`: the
     checks with flipped test cases. `failing`: how many test cases flipped to failing in any check; `passing`: how many
     flipped to passing.

@@ -6,6 +6,7 @@ Text from outside stands in code spans and fenced blocks only, so it reads as qu
 from __future__ import annotations
 
 from collections import Counter
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import in_words, number, plural
@@ -17,6 +18,7 @@ from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import IMAGE, case_ids, docker_command, what_ran, workflow_lines
 from coval_gate.report.simulations import MOST_TURNS, case_lines, turn_lines
 from coval_gate.report.wording import judgements
+from coval_gate.report.wording.causes import cause_title
 from coval_gate.report.wording.checks import check_text, shown_verdict
 from coval_gate.report.wording.clauses import stability_text
 from coval_gate.report.wording.comparisons import flips_title
@@ -76,7 +78,7 @@ def _list(rows: Sequence[str], total: int = 0) -> Listing:
 
 
 def _leg(report: Report, leg: LegReport) -> Iterator[str | Listing]:
-    ill = [row for row in leg.rows if row.fails]
+    ill = [row for row in leg.rows if row.explains_failure]
     if leg.name:
         yield f"# {code(leg.name)}"
     if facts := _evaluated(report, leg):
@@ -90,13 +92,26 @@ def _leg(report: Report, leg: LegReport) -> Iterator[str | Listing]:
     yield from _changes(leg)
     if ill:
         stability = _stability(leg.rows, ill)
-        heads = (f"### Case {place:,}: {code(row.title, LINE)}" for place, row in enumerate(ill, start=1))
         yield f"## Failing simulations: {len(ill):,}, worst first"
-        yield Listing(
-            rows=(f"{_case(leg, row, head, stability(row))}\n" for head, row in zip(heads, ill, strict=True)),
-            total=len(ill),
-        )
+        yield from _cases(leg, ill, stability)
         yield from _repeat(report, leg, ill)
+
+
+def _cases(
+    leg: LegReport, ill: Sequence[SimulationRow], stability: Callable[[SimulationRow], str]
+) -> Iterator[str | Listing]:
+    """Yield the simulations by cause, below a heading for each if any cause is known."""
+    place, is_grouped = 0, any(row.cause for row in ill)
+    for (_, cause), members in groupby(ill, key=lambda row: (row.group, row.cause)):
+        rows = list(members)
+        if is_grouped:
+            yield f"### {code(cause_title(cause, leg), LINE)}: {len(rows):,}"
+        shown = []
+        for row in rows:
+            place += 1
+            head = f"{'####' if is_grouped else '###'} Case {place:,}: {code(row.title, LINE)}"
+            shown.append(f"{_case(leg, row, head, stability(row))}\n")
+        yield Listing(rows=shown, total=len(rows))
 
 
 def _evaluated(report: Report, leg: LegReport) -> str:
@@ -193,6 +208,7 @@ def _case(leg: LegReport, row: SimulationRow, head: str, stability: str) -> str:
         "test case": code(row.simulation.test_case_id),
         "variant": code(variant_key(row.simulation.mutation)) if len(leg.variants) > 1 else "",
         "stability": stability,
+        "cause": row.cause or "",
     }
     parts = [
         head,
