@@ -211,7 +211,7 @@ def test_rows_are_grouped_by_cause_in_every_format() -> None:
     assert {each.attrib["name"]: each.attrib["value"] for each in gate.iter("property")}["causes"] == COUNTS
     heads = [line for line in digest(report).splitlines() if line.startswith("### ")]
     titles = ("New", "Cause unknown", "Also fail on main", "Flaky", "Judge", "Line")
-    assert heads == [f"### `{title}`: 1" for title in titles]
+    assert heads == [f"### {title}: 1".replace("Also fail on main", "`Also fail on main`") for title in titles]
     page = html(report)
     assert '<th scope="col">cause</th>' in page
     assert 'data-c="new"' in page

@@ -14,7 +14,6 @@ from ruamel.yaml import YAML
 from baselines import comparison_reports
 from coval_gate.config.checks import check_inputs
 from coval_gate.config.inputs import MOST_TEST_CASES, declared, parse_inputs
-from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import RunResult, TrendRun, Turn
 from coval_gate.report.formats.digest import LIMIT, prompt_of, render
 from coval_gate.report.provenance import case_ids

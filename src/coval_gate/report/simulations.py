@@ -129,7 +129,8 @@ def turn_lines(turns: Sequence[Turn]) -> list[str]:
 
 def _miss_text(miss: Miss, row: SimulationRow) -> str:
     criterion = " – ".join(filter(None, (one_line(check_text(miss.check), LINE // 2), here_text(miss))))
-    return f"Missed {criterion}{f'. Judge: {words}' if (words := row.texts.get(miss.check.metric)) else ''}"
+    how = "Contributes to the miss of" if miss.contribution else "Missed"
+    return f"{how} {criterion}{f'. Judge: {words}' if (words := row.texts.get(miss.check.metric)) else ''}"
 
 
 def _values(metrics: Sequence[Metric], row: SimulationRow) -> Iterator[str]:

@@ -5,11 +5,12 @@ Text from outside stands in code spans and fenced blocks only, so it reads as qu
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import in_words, number, plural
+from coval_gate.judge.cause import Cause
 from coval_gate.judge.judgement import CaseStability
 from coval_gate.report.formats.log import MARKS, check_cells, compared_text
 from coval_gate.report.limits import LONGEST_PROMPT
@@ -105,7 +106,8 @@ def _cases(
     for (_, cause), members in groupby(ill, key=lambda row: (row.group, row.cause)):
         rows = list(members)
         if is_grouped:
-            yield f"### {code(cause_title(cause, leg), LINE)}: {len(rows):,}"
+            title = cause_title(cause, leg)  # that of an old failure names a branch
+            yield f"### {code(title, LINE) if cause is Cause.OLD else title}: {len(rows):,}"
         shown = []
         for row in rows:
             place += 1
@@ -130,20 +132,26 @@ def _evaluated(report: Report, leg: LegReport) -> str:
 def _criteria(leg: LegReport, ill: Sequence[SimulationRow]) -> Iterator[str | Listing]:
     """Yield each criterion with its measure, and the cases that miss it; those that compare come last."""
     places = {row.simulation.id: place for place, row in enumerate(ill, start=1)}
+    contributing = defaultdict(list)
+    for row in ill:
+        for miss in row.misses:
+            if miss.contribution:
+                contributing[id(miss.check)].append(row.simulation.id)
     findings = leg.findings
     groups = [("", findings.absolute), *((compared_text(group), group) for group in findings.compared)]
     for title, group in groups:
         if group.checks:
             yield code(title, 2 * LINE)
             worst = sorted(group.first(MOST_CHECKS), key=lambda check: check.passed or not check.decides)
-            yield _list([_criterion(check, places) for check in worst], len(group.checks))
+            yield _list([_criterion(check, contributing[id(check)], places) for check in worst], len(group.checks))
 
 
-def _criterion(check: Check, places: dict[str, int]) -> str:
+def _criterion(check: Check, contributing: Sequence[str], places: dict[str, int]) -> str:
     criterion, *cells = check_cells(check)
     measured = code(", ".join(filter(None, cells)), LINE)
     missed = check.decides and not check.passed
-    cases = sorted(places[simulation] for simulation in check.simulations if simulation in places) if missed else []
+    blamed = check.simulations or contributing
+    cases = sorted(places[simulation] for simulation in blamed if simulation in places) if missed else []
     numbers = f"; cases: {in_words([str(case) for case in cases], most=MOST_CASES)}" if cases else ""
     return f"{MARKS[shown_verdict(check)]} {code(criterion, LINE)}: {measured}{numbers}"
 

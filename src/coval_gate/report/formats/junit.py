@@ -153,7 +153,7 @@ def _simulation(row: SimulationRow, leg: LegReport) -> TestCase:
 
 def _misses(row: SimulationRow) -> Iterator[str]:
     for miss in row.misses:
-        yield f"missed: {miss_text(miss)}"
+        yield f"{'contributes to' if miss.contribution else 'missed'}: {miss_text(miss)}"
         if text := row.texts.get(miss.check.metric):
             yield f"    {text}"
     if row.more_misses:

@@ -308,7 +308,9 @@ def _name(row: SimulationRow) -> str:
 
 
 def _verdict(miss: Miss) -> Verdict:
-    """Return the verdict on a criterion for one simulation, which may miss what the run as a whole meets."""
+    """Return the verdict on a criterion for one simulation, which may miss what the run meets, or only contribute."""
+    if miss.contribution:
+        return Verdict.SKIPPED
     return Verdict.FAILED if miss.check.passed else miss.check.verdict
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.text import number, one_line
+from coval_gate.base.text import one_line
 from coval_gate.judge.cause import SHOWN_FIRST, Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from coval_gate.judge.findings import Contribution, SimulationFinding
+    from coval_gate.judge.findings import SimulationFinding
     from coval_gate.report.model import LegReport
 
 NAME: Final = 60  # characters of a branch
@@ -63,17 +63,3 @@ def cause_title(cause: Cause | None, leg: LegReport) -> str:
 def with_cause(text: str, cause: Cause | None) -> str:
     """Return a text with the cause before it: "new: missed …"."""
     return f"{cause.value}: {text}" if cause else text
-
-
-def contribution_text(contribution: Contribution) -> str:
-    """Return how a simulation contributes to an average, to follow its value.
-
-    ", one of the 5 highest of 30"; ", before 1.2: one of the 5 largest rises of 30".
-    """
-    shown, of = contribution.shown, f"of {contribution.total:,}"
-    if contribution.before is not None:
-        change = "rise" if contribution.rises else "fall"
-        which = f"the largest {change}" if shown == 1 else f"one of the {shown:,} largest {change}s"
-        return f", before {number(contribution.before)}: {which} {of}"
-    end = "highest" if contribution.rises else "lowest"
-    return f", the {end} {of}" if shown == 1 else f", one of the {shown:,} {end} {of}"

@@ -8,7 +8,6 @@ from coval_gate.base.text import number, quoted
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds
 from coval_gate.judge.doubts import FAR, FarBound, Unseen
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.causes import contribution_text
 from coval_gate.report.wording.clauses import VALUE_SHOWN, runs_text, value_text
 from coval_gate.report.wording.comparisons import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention, words_of
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import ValueAbsent
     from coval_gate.judge.doubts import Doubt
-    from coval_gate.judge.findings import Miss
+    from coval_gate.judge.findings import Contribution, Miss
     from coval_gate.judge.measure import Measure
 
 INFORMS: Final = "informs only"
@@ -130,7 +129,21 @@ def here_text(miss: Miss) -> str:
     if not miss.check.metric:
         return ""
     here = "here " + ("no value" if miss.value is None else value_text(miss.value))
-    return f"{here}{contribution_text(miss.contribution)}" if miss.contribution else here
+    return f"{here}{_contribution_text(miss.contribution)}" if miss.contribution else here
+
+
+def _contribution_text(contribution: Contribution) -> str:
+    """Return how a simulation contributes to an average, to follow its value.
+
+    ", one of the 5 highest of 30"; ", before 1.2: one of the 5 largest rises of 30".
+    """
+    shown, of = contribution.shown, f"of {contribution.total:,}"
+    if contribution.before is not None:
+        change = "rise" if contribution.rises else "fall"
+        which = f"the largest {change}" if shown == 1 else f"one of the {shown:,} largest {change}s"
+        return f", before {number(contribution.before)}: {which} {of}"
+    end = "highest" if contribution.rises else "lowest"
+    return f", the {end} {of}" if shown == 1 else f", one of the {shown:,} {end} {of}"
 
 
 def miss_text(miss: Miss) -> str:
