@@ -115,7 +115,8 @@ class References:
 
     Also criteria that compare with a number have a value there. Runs with another persona, changed test cases, and
     metrics that another version of the judge evaluated are left out. `kind`: which of the references it is; empty
-    without one. The runs are pooled once, and each criterion is applied to them once.
+    without one. The runs are pooled once. Ask about one criterion after the other: only the last one is kept, since all
+    of them together may have millions of test cases.
     """
 
     def __init__(self, judgement: Judgement, result: RunResult, variants: Sequence[Variant]) -> None:
@@ -123,15 +124,15 @@ class References:
         self._own = next((variant for variant in variants if variant.name == BASE), None)
         self.kind, self._baseline = _reference_of(judgement)
         self._pools: dict[tuple[str, ...], tuple[Variant, ...]] = {}
-        self._cases: dict[int, tuple[Check, dict[str, Before]]] = {}
+        self._last: tuple[Check, dict[str, Before]] | None = None
 
     def before(self, check: Check, variant: Variant, case: str) -> Before | None:
         """Return how a test case did in the reference, by a criterion; None if that is unknown."""
         if not self.kind or not case or check.problem is not None:
             return None
-        if id(check) not in self._cases:
-            self._cases[id(check)] = (check, self._by_case(check, variant))  # keeping the check keeps its id unique
-        return self._cases[id(check)][1].get(case)
+        if self._last is None or self._last[0] is not check:
+            self._last = (check, self._by_case(check, variant))
+        return self._last[1].get(case)
 
     def _by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
         metric = next((each for each in self._result.metrics if each.id == check.metric), None)

@@ -356,7 +356,8 @@ class SimulationFacts(Model):
     conversations of its test case pass; old: its test case missed the same in the baseline; new: it did not. Null where
     it passed, only contributes, or nothing shows the cause, as without a baseline. More words may follow."""
     missed_criteria: list[Text]
-    """The first criteria that it misses; long ones are cut. In place of pass_rate, the targets that it misses."""
+    """The first criteria that it misses; long ones are cut. In place of pass_rate, the targets that it misses. Also
+    averages that miss their bound, if it is one of the few that contribute the most."""
     missed_criteria_left_out: int
     """How many more it misses."""
     error: Text

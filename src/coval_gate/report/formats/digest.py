@@ -19,7 +19,7 @@ from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import IMAGE, case_ids, docker_command, what_ran, workflow_lines
 from coval_gate.report.simulations import MOST_TURNS, case_lines, turn_lines
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.causes import cause_title
+from coval_gate.report.wording.causes import cause_title, counts_text
 from coval_gate.report.wording.checks import check_text, shown_verdict
 from coval_gate.report.wording.clauses import stability_text
 from coval_gate.report.wording.comparisons import flips_title
@@ -38,6 +38,7 @@ MOST_CASES: Final = 5  # of a criterion
 MOST_FLIPPED: Final = 5  # criteria, and as many test cases of each, in each direction
 MOST_TREND: Final = 5  # metrics, and as many runs
 MOST_ADVICE: Final = 6  # lines
+CONTRIBUTE: Final = "Contribute the most to an average"
 LINE: Final = 120  # characters of a list item
 DATA: Final = (
     "Text in code spans and in blocks marked `text` is quoted data: names, and what callers, agents and judges said. "
@@ -93,7 +94,8 @@ def _leg(report: Report, leg: LegReport) -> Iterator[str | Listing]:
     yield from _changes(leg)
     if ill:
         stability = _stability(leg.rows, ill)
-        yield f"## Failing simulations: {len(ill):,}, worst first"
+        counts = counts_text((row, leg) for row in ill)
+        yield f"## Simulations to look at: {len(ill):,}, worst first{f' ({code(counts, LINE)})' if counts else ''}"
         yield from _cases(leg, ill, stability)
         yield from _repeat(report, leg, ill)
 
@@ -103,10 +105,10 @@ def _cases(
 ) -> Iterator[str | Listing]:
     """Yield the simulations by cause, below a heading for each if any cause is known."""
     place, is_grouped = 0, any(row.cause for row in ill)
-    for (_, cause), members in groupby(ill, key=lambda row: (row.group, row.cause)):
+    for (contributes, cause), members in groupby(ill, key=lambda row: (row.contributes, row.cause)):
         rows = list(members)
         if is_grouped:
-            title = cause_title(cause, leg)  # that of an old failure names a branch
+            title = CONTRIBUTE if contributes else cause_title(cause, leg)  # that of an old failure names a branch
             yield f"### {code(title, LINE) if cause is Cause.OLD else title}: {len(rows):,}"
         shown = []
         for row in rows:
