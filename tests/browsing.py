@@ -66,7 +66,7 @@ class Opened:
     @property
     def legs(self) -> list[str]:
         """The legs of these rows."""
-        return self.rows.locator("td:nth-child(3)").all_text_contents()
+        return self.rows.locator("td.of-run").all_text_contents()
 
     @property
     def fragment(self) -> str:

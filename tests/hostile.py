@@ -434,7 +434,7 @@ def _baseline(text: str, result: RunResult) -> Baseline:
     run = BaselineRun(
         run=Run(run_id=EARLIER_ID, status="COMPLETED", create_time=text),
         result=result,
-        changed_metrics=frozenset({text}),
+        changed_metrics=frozenset({result.metrics[0].id}),
         changed_options=(text,),
         unchecked=("persona",),
     )

@@ -120,6 +120,16 @@ def test_verdict_button_filters_and_stays_in_the_hash(open_report: Open) -> None
         expect(found.page.locator("#filter")).to_have_value("s:failed")
 
 
+def test_filter_shows_causes(open_report: Open) -> None:
+    with open_report(comparison_reports()["mutations"]) as found:
+        expect(found.page.get_by_role("columnheader", name="cause")).to_be_visible()
+        found.page.get_by_role("button", name="old 1", exact=True).click()
+        expect(found.rows).to_have_count(1)
+        assert found.fragment == "#q=c%3Aold"
+        found.filter("c:new")
+        expect(found.rows).to_have_count(11)
+
+
 def test_numeric_column_sorts_both_ways_and_back(open_report: Open) -> None:
     with open_report(rich_report()) as found:
         before = found.names
@@ -127,7 +137,7 @@ def test_numeric_column_sorts_both_ways_and_back(open_report: Open) -> None:
         for order in ("descending", "ascending"):
             head.get_by_role("button").click()
             expect(head).to_have_attribute("aria-sort", order)
-            values = [float(text) for text in found.rows.locator("td:nth-child(4)").all_text_contents()]
+            values = [float(text) for text in found.rows.locator("td:nth-child(5)").all_text_contents()]
             assert values == sorted(values, reverse=order == "descending")
         head.get_by_role("button").click()
         assert found.names == before
@@ -225,7 +235,7 @@ def test_legs_stand_under_headings_until_switched_off(open_report: Open) -> None
         found.page.get_by_role("button", name="by run and test case").click()
         expect(headings).to_have_count(0)
         assert found.legs[:3] != [LEGS[0]] * 3
-        assert found.fragment == "#sort=-4&flat=1"
+        assert found.fragment == "#sort=-5&flat=1"
 
 
 @pytest.mark.parametrize(
@@ -270,7 +280,7 @@ def test_links_lead_to_simulations_of_one_id_in_two_legs(open_report: Open) -> N
         for place in (0, 1):
             leg = found.page.locator(".first > li").nth(place).locator("div > .quiet").last.text_content()
             found.page.locator(".first a").nth(place).click()
-            expect(found.page.locator("tr.row.open td:nth-child(3)")).to_have_text(str(leg))
+            expect(found.page.locator("tr.row.open td.of-run")).to_have_text(str(leg))
             assert found.fragment == anchors[place]
 
 
@@ -279,9 +289,9 @@ def test_next_and_previous_cross_from_leg_to_leg(open_report: Open) -> None:
         assert found.legs == [LEGS[1]] * 5 + [LEGS[2]] * 3
         found.rows.nth(4).click()
         found.page.get_by_role("button", name="Next").click()
-        expect(found.page.locator("tr.row.open td:nth-child(3)")).to_have_text(LEGS[2])
+        expect(found.page.locator("tr.row.open td.of-run")).to_have_text(LEGS[2])
         found.page.get_by_role("button", name="Previous").click()
-        expect(found.page.locator("tr.row.open td:nth-child(3)")).to_have_text(LEGS[1])
+        expect(found.page.locator("tr.row.open td.of-run")).to_have_text(LEGS[1])
 
 
 def test_table_of_runs_leads_to_their_criteria(open_report: Open) -> None:

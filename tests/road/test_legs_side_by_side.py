@@ -198,7 +198,7 @@ def test_lines_of_a_leg_carry_its_name(tmp_path: Path, clock: VirtualClock) -> N
     """The lines of all legs are mixed."""
     steps = Steps(tmp_path, clock, "GET /runs/* #7 -> 503")
     ended = steps.run(LEGS, thresholds=example_thresholds(), supersede="true")
-    following, _, _ = ended.log.partition("::group::")  # the reports of the whole step begin with one
+    following, _, _ = ended.log.partition("::warning title=Coval%3A")  # the reports of the whole step begin with these
     lines = following.splitlines()
     for name, leg in ended.legs.items():
         own = [line.removeprefix(f"[{name}] ") for line in lines if line.startswith(f"[{name}] ")]

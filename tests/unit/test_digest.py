@@ -14,7 +14,6 @@ from ruamel.yaml import YAML
 from baselines import comparison_reports
 from coval_gate.config.checks import check_inputs
 from coval_gate.config.inputs import MOST_TEST_CASES, declared, parse_inputs
-from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import RunResult, TrendRun, Turn
 from coval_gate.report.formats.digest import LIMIT, prompt_of, render
 from coval_gate.report.provenance import case_ids
@@ -140,8 +139,8 @@ def test_large_digest_is_cut_by_whole_cases(shape: str) -> None:
     page = render(report)
     assert len(page.encode()) <= LIMIT
     (leg,) = report.legs
-    total = len([row for row in leg.rows if row.fails])
-    cases = [int(match.replace(",", "")) for match in re.findall(r"^### Case ([\d,]+):", page, re.MULTILINE)]
+    total = len([row for row in leg.rows if row.explains_failure])
+    cases = [int(match.replace(",", "")) for match in re.findall(r"^#{3,4} Case ([\d,]+):", page, re.MULTILINE)]
     assert cases == [*range(1, len(cases) + 1)]
     assert len(cases) >= 3
     assert f"Showing {len(cases):,} of {total:,}." in page
@@ -248,4 +247,4 @@ def test_every_report_has_a_digest() -> None:
         page = render(report)
         assert page.startswith("# Coval evaluation: "), name
         rows = [row for leg in report.legs for row in leg.rows]
-        assert page.count("\n### Case ") == sum(row.verdict in (Verdict.FAILED, Verdict.ERROR) for row in rows)
+        assert page.count("# Case ") == sum(row.explains_failure for row in rows)

@@ -87,10 +87,31 @@ def test_schema_is_valid_and_requires_all_properties() -> None:
     assert schema()["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert schema()["$id"] == f"urn:coval-gate:report:{SCHEMA_VERSION}"
     ours = object_schemas(schema())
-    # document, step, leg, run, single run, promotion, case, variant, criterion, metric, simulation, four of baselines,
-    # two of drift
-    assert len(ours) == 17
-    assert [set(own["required"]) for own in ours] == [set(own["properties"]) for own in ours]
+    # document, step, leg, run, single run, promotion, case, variant, criterion, metric, its figures, simulation,
+    # four of baselines, two of drift
+    assert len(ours) == 18
+    whole = [own for own in ours if own["title"] != "Figures"]
+    assert [set(own["required"]) for own in whole] == [set(own["properties"]) for own in whole]
+
+
+def test_figures_of_metrics_are_typed() -> None:
+    """A metric of texts has no statistics; one of numbers has no texts."""
+    figures = schema()["$defs"]["Figures"]
+    assert set(figures["required"]) == {"count", "missing"}
+    assert {name: field["type"] for name, field in figures["properties"].items()} == {
+        **dict.fromkeys(("count", "missing"), "integer"),
+        **dict.fromkeys(("mean", "stdev", "min", "median", "p95", "max"), "number"),
+        "values": "object",
+    }
+    wrong = parsed_document(reports()["passed"])
+    entry = next(iter(wrong["legs"][0]["metrics"][0]["variants"].values()))
+    for field, value in (("mean", "fast"), ("mean", None), ("count", 1.5), ("values", {"YES": "often"})):
+        before = dict(entry)
+        entry[field] = value
+        assert not report_validator().is_valid(wrong)
+        entry.clear()
+        entry.update(before)
+    report_validator().validate(wrong)
 
 
 def with_added_fields(part: Any) -> Any:
@@ -112,6 +133,7 @@ def test_document_of_later_minor_version_matches_schema() -> None:
     leg["promotion"] = with_added_fields(PROMOTION) | {"obstacle": "a word of a later version"}
     leg["baseline"]["runs"][0]["unchecked"] = ["a word of a later version"]
     leg["criteria"][0]["kind"] = "a word of a later version"
+    leg["simulations"][0]["cause"] = "a word of a later version"
     report_validator().validate(whole | {"schema_version": f"{major}.{int(minor) + 1}"})
     report_validator().validate(whole | {"schema_version": f"{major}.{int(minor) + 10}"})
 
@@ -128,7 +150,7 @@ def properties_of(part: Any) -> list[tuple[str, dict[str, Any]]]:
 def test_words_may_be_added_only_where_the_description_says_so() -> None:
     definitions = properties_of(schema())
     growing = {name for name, definition in definitions if '"examples"' in json.dumps(definition)}
-    assert growing == {"kind", "obstacle", "unchecked"}
+    assert growing == {"kind", "obstacle", "unchecked", "cause"}
     for name, definition in definitions:
         promises_more = "more words may follow" in definition.get("description", "").lower()
         assert promises_more is (name in growing or name == "problem"), name
@@ -399,6 +421,7 @@ def test_simulations_have_values_and_worst_is_first() -> None:
         "iteration": 1,
         "stability": None,
         "verdict": "failed",
+        "cause": None,
         "missed_criteria": ["Latency: max < 1.5", "Resolved: count(NO) == 0"],
         "missed_criteria_left_out": 0,
         "error": "",

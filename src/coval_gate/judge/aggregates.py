@@ -256,9 +256,17 @@ class _OfNumbers(OfMetric):
 
 
 class Average(_OfNumbers):
-    """The mean."""
+    """The mean. All numbers contribute to it, so no simulation is to blame by itself."""
 
     needs_equal_counts = False
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        del variant, metric, value
+        yield from ()
+
+    def contributing(self, variant: Variant, metric: Metric | None) -> dict[str, float]:
+        values = sample_of(variant, metric).values
+        return {id_: number for id_, number in values.items() if isinstance(number, float)}
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> MeanChange | None:
         return MeanChange(value_pairs(now, then, metric)) if metric else None

@@ -12,7 +12,7 @@ from coval_gate.judge.measure import Measure, Weighed
 from coval_gate.judge.problems import NoValues, OnlySummary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.changes import Change
@@ -71,6 +71,14 @@ class Aggregation:
         `value`: its value for this variant, or for another that must meet the same; None if unknown.
         """
         raise NotImplementedError
+
+    def contributing(self, variant: Variant, metric: Metric | None) -> Mapping[str, float]:
+        """Return the numbers that move the value, by simulation id, where no simulation misses the threshold by itself.
+
+        Otherwise, return none.
+        """
+        del variant, metric
+        return {}
 
     def obstacle(self, sample: Sample) -> ValueProblem | None:
         """Return the problem if the values are not of the kind that it needs."""

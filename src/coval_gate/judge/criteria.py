@@ -11,7 +11,7 @@ from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.measure import Measure, Requirement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from coval_gate.config.fields import Allowance
     from coval_gate.config.inputs import Inputs
@@ -63,6 +63,11 @@ class _Kind:
         del variant, sample, measure
         return ()
 
+    def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
+        """Return the numbers, by simulation id, that contribute to a value although none misses it by itself."""
+        del variant, sample
+        return {}
+
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         """Return the bound that a number that misses it would have to reach; None if distances mean nothing here."""
         del number, measure
@@ -106,6 +111,9 @@ class ThresholdHolds(_Kind):
         number = self.threshold._replace(bound=Bound(requirement.bound)) if requirement else self.threshold
         value = measure.value if measure else None
         return aggregation_of(number).missing_it(variant, sample.metric if sample else None, value)
+
+    def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
+        return aggregation_of(self.threshold).contributing(variant, sample.metric) if sample else {}
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         del number

@@ -9,7 +9,8 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.judge.checks import misses, severity
+from coval_gate.judge.cause import SHOWN_FIRST, Evidence, References, cause_of, is_sound, others_of
+from coval_gate.judge.checks import WHOLE, misses, severity
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds
 from coval_gate.judge.problems import NoBaseline
 from coval_gate.judge.variants import variants_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.config.thresholds import Reference
+    from coval_gate.judge.cause import Before, Cause
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import CaseStability, Judgement
     from coval_gate.judge.measure import Comparison
@@ -28,13 +30,35 @@ if TYPE_CHECKING:
 
 REFERENCES: Final[tuple[Reference, ...]] = ("baseline", "base", "base_agent")
 MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more are counted
+MOST_CONTRIBUTORS: Final = 5  # simulations that an average names: those that move it the most
+
+
+class Contribution(NamedTuple):
+    """How a simulation contributes to an average: it is one of the first `shown` of `total`.
+
+    `rises`: the average is too high. `compared`: the first are those that changed the most since the baseline, each
+    against its own test case, whose mean was `before`; otherwise, those with the highest or lowest numbers.
+    """
+
+    shown: int
+    total: int
+    rises: bool
+    before: float | None = None
+
+    @property
+    def compared(self) -> bool:
+        return self.before is not None
 
 
 class Miss(NamedTuple):
-    """A criterion that a simulation misses, with the simulation's own value of the criterion's metric, if any."""
+    """A criterion that a simulation misses, with the simulation's own value of the criterion's metric, if any.
+
+    `contribution`: set if it does not miss the criterion by itself, but contributes to the average that does.
+    """
 
     check: Check
     value: Value | None = None
+    contribution: Contribution | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +69,10 @@ class SimulationFinding:
     `skipped` if it did not do well either, but the gate tolerates that; `passed` otherwise. `misses` are the first of
     the criteria that it misses, and `more_misses` is the number of the others. `iteration` counts the simulations of
     one test case from 1; `of` is how many there are. `stability`: how often its test case failed, if the step has
-    several runs and it failed in any; `failed_alone`: whether this simulation failed there.
+    several runs and it failed in any; `failed_alone`: whether this simulation failed there. `cause`: why it did not do
+    well, as far as that is known. `contributes`: it misses nothing by itself, so it is `skipped`, but it is one of the
+    few that contribute the most to an average that misses its bound. `rank`: its place among those of its group and
+    cause, the worst first.
     """
 
     simulation: Simulation
@@ -56,11 +83,21 @@ class SimulationFinding:
     of: int = 1
     stability: CaseStability | None = None
     failed_alone: bool = False
+    cause: Cause | None = None
+    contributes: bool = False
+    rank: tuple[bool, float, int] = (True, 0.0, 0)
 
     @property
     def group(self) -> int:
-        """Its place in the order: 0 if it counts against the gate, 1 if it is tolerated, 2 if it passed."""
-        return {Verdict.SKIPPED: 1, Verdict.PASSED: 2}.get(self.verdict, 0)
+        """Its place in the order: 0 if it fails, then in doubt, contributes to an average, tolerated, passed."""
+        if self.contributes:
+            return 2
+        return {Verdict.INCONCLUSIVE: 1, Verdict.SKIPPED: 3, Verdict.PASSED: 4}.get(self.verdict, 0)
+
+    @property
+    def order(self) -> tuple[int, int, tuple[bool, float, int]]:
+        """A key that sorts simulations by group, then by cause, then the worst first."""
+        return self.group, SHOWN_FIRST.index(self.cause), self.rank
 
     @property
     def is_to_look_at(self) -> bool:
@@ -71,6 +108,12 @@ class SimulationFinding:
     def fails(self) -> bool:
         """Whether it is to blame for a failed criterion, or did not complete and that counts."""
         return self.verdict in (Verdict.FAILED, Verdict.ERROR)
+
+    @property
+    def explains_failure(self) -> bool:
+        """Whether it fails, or contributes to an average that fails."""
+        contributed = (miss.check.verdict for miss in self.misses if self.contributes and miss.contribution)
+        return self.fails or Verdict.FAILED in contributed
 
 
 class Flips(NamedTuple):
@@ -106,7 +149,9 @@ class CheckGroup:
 class Findings:
     """What a judgement shows.
 
-    `simulations`: those that fail the gate, then tolerated ones, then those that passed; the worst of each first.
+    `simulations`: those that fail the gate, those that miss a criterion in doubt, those that contribute to an average,
+    tolerated ones, and those that passed; of each, by cause, and the worst of each cause first. `reference`: what
+    causes refer to; empty without.
     `checks`: all; `absolute`: those that compare with nothing; `compared`: a group for each reference. `flips`: the
     checks with flipped test cases. `failing`: how many test cases flipped to failing in any check; `passing`: how many
     flipped to passing.
@@ -119,6 +164,7 @@ class Findings:
     flips: tuple[Flips, ...]
     failing: int
     passing: int
+    reference: Reference = ""
 
     @property
     def to_look_at(self) -> list[SimulationFinding]:
@@ -135,14 +181,17 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
     """Return what a judgement shows; without a result, only what its checks show."""
     flips = tuple(filter(None, map(_flips, judgement.checks)))
     compared = (_group(judgement, reference) for reference in REFERENCES)
+    variants = (judgement.variants or variants_of(result)) if result else ()
+    references = References(judgement, result, variants) if result else None
     return Findings(
-        simulations=_simulations(judgement, result) if result else (),
+        simulations=_simulations(judgement, result, variants, references) if result and references else (),
         checks=_grouped(judgement.checks),
         absolute=_group(judgement, ""),
         compared=tuple(group for group in compared if group.checks),
         flips=flips,
         failing=len({case for flip in flips for case in flip.failing}),
         passing=len({case for flip in flips for case in flip.passing}),
+        reference=references.kind if references else "",
     )
 
 
@@ -188,40 +237,63 @@ def _flips(check: Check) -> Flips | None:
 class _Blame:
     """The criteria that a simulation misses: the first of them, how many there are, and the sum of the distances.
 
-    `verdict`: of the criteria that decide; None if none of them does.
+    `verdict`: of the criteria that decide; None if none of them does. `sound`: all outputs that they rest on are.
+    `before`: whether its test case missed each of them in the baseline, too; None if that is unknown. `contributed`:
+    how many of them it misses only as a part of an average.
     """
 
     misses: list[Miss] = field(default_factory=list)
     count: int = 0
     distance: float = 0.0
     verdict: Verdict | None = None
+    sound: bool = True
+    before: list[bool | None] = field(default_factory=list)
+    contributed: int = 0
+
+    @property
+    def only_contributes(self) -> bool:
+        return 0 < self.contributed == self.count
 
     def decide(self, verdict: Verdict) -> None:
         """Take the verdict of a criterion that decides; FAILED takes precedence."""
         if self.verdict is not Verdict.FAILED:
             self.verdict = verdict
 
-    def add(self, check: Check, values: Mapping[str, Value], simulation: str, distance: float) -> None:
+    def add(self, miss: Miss, distance: float) -> None:
         """Add a criterion that the simulation misses."""
         self.count += 1
+        self.contributed += miss.contribution is not None
         self.distance += distance
         if self.count <= MOST_MISSES:
-            self.misses.append(Miss(check, values.get(simulation)))
+            self.misses.append(miss)
 
 
 _NO_BLAME: Final = _Blame()
 
 
-def _simulations(judgement: Judgement, result: RunResult) -> tuple[SimulationFinding, ...]:
-    """Return the finding of every simulation: those that fail the gate first, then tolerated ones, the worst first."""
-    blame = _blame(judgement.checks, judgement.variants or variants_of(result))
+def _simulations(
+    judgement: Judgement, result: RunResult, variants: Sequence[Variant], references: References
+) -> tuple[SimulationFinding, ...]:
+    """Return the finding of every simulation, in the order of `Findings`."""
+    blame = _blame(judgement.checks, result, variants, references)
+    unordered = [*_unordered(judgement, result, blame)]
+    passing = frozenset(each.simulation.id for each in unordered if each.verdict is Verdict.PASSED or each.contributes)
+    others = others_of(result.simulations, passing)
+    findings = (_with_cause(finding, blame.get(finding.simulation.id, _NO_BLAME), others) for finding in unordered)
+    return tuple(sorted(findings, key=lambda finding: finding.order))
 
-    def order(finding: SimulationFinding) -> tuple[int, tuple[bool, float, int]]:
-        blamed = blame.get(finding.simulation.id, _NO_BLAME)
-        completed = finding.simulation.completed
-        return finding.group, severity(completed=completed, distance=blamed.distance, misses=blamed.count)
 
-    return tuple(sorted(_unordered(judgement, result, blame), key=order))
+def _with_cause(finding: SimulationFinding, blame: _Blame, others: Mapping[str, tuple[int, int]]) -> SimulationFinding:
+    if not finding.is_to_look_at or finding.contributes:
+        return finding
+    passing, other = others[finding.simulation.id]
+    completed = finding.simulation.completed
+    return replace(
+        finding,
+        cause=cause_of(
+            Evidence(completed=completed, judged=blame.sound, passing=passing, others=other, before=tuple(blame.before))
+        ),
+    )
 
 
 def _unordered(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
@@ -235,15 +307,19 @@ def _unordered(judgement: Judgement, result: RunResult, blame: Mapping[str, _Bla
         key = (simulation.mutation, simulation.test_case_id)
         seen[key] += 1
         blamed = blame.get(simulation.id, _NO_BLAME)
+        verdict = _verdict(simulation, blamed, counts=simulation.id in failing, unpassed=simulation.id in unpassed)
+        contributes = verdict is Verdict.PASSED and blamed.only_contributes
         yield SimulationFinding(
             simulation=simulation,
-            verdict=_verdict(simulation, blamed, counts=simulation.id in failing, unpassed=simulation.id in unpassed),
+            verdict=Verdict.SKIPPED if contributes else verdict,
             misses=tuple(blamed.misses),
             more_misses=blamed.count - len(blamed.misses),
             iteration=seen[key] if simulation.test_case_id else 1,
             of=iterations[key] if simulation.test_case_id else 1,
             stability=cases.get(key),
             failed_alone=repetition is not None and simulation.id in repetition.failing,
+            contributes=contributes,
+            rank=severity(completed=simulation.completed, distance=blamed.distance, misses=blamed.count),
         )
 
 
@@ -253,13 +329,17 @@ def _verdict(simulation: Simulation, blame: _Blame, *, counts: bool, unpassed: b
     return blame.verdict or (Verdict.SKIPPED if unpassed else Verdict.PASSED)
 
 
-def _blame(checks: Sequence[Check], variants: Sequence[Variant]) -> dict[str, _Blame]:
+def _blame(
+    checks: Sequence[Check], result: RunResult, variants: Sequence[Variant], references: References
+) -> dict[str, _Blame]:
     """Return the criteria that each simulation misses: the user's, and targets, even those that only inform.
 
     If a simulation misses targets, these explain its miss of `pass_rate`, which is then not listed.
     """
     values = {(variant.name, sample.metric.id): sample.values for variant in variants for sample in variant.samples}
     completed = {variant.name: [done.id for done in variant.completed] for variant in variants}
+    named = {variant.name: variant for variant in variants}
+    cases = {simulation.id: simulation.test_case_id for simulation in result.simulations}
     missed = [
         _with_missing_values(check, values.get((check.variant, check.metric), {}), completed.get(check.variant, ()))
         for check in checks
@@ -274,13 +354,69 @@ def _blame(checks: Sequence[Check], variants: Sequence[Variant]) -> dict[str, _B
         explained = off_target if _uses_targets(check) else frozenset()
         decides = not check.passed and check.problem is None
         needs_value = isinstance(check.criterion, TargetMet)
+        variant = named.get(check.variant)
+        largest = _largest(own_values)
         for simulation_id, distance in misses(check, own_values):
             blamed = blame[simulation_id]
             if decides and (simulation_id in own_values or not needs_value):
                 blamed.decide(check.verdict)
-            if simulation_id not in explained:
-                blamed.add(check, own_values, simulation_id, distance)
+            if simulation_id in explained:
+                continue
+            value = own_values.get(simulation_id)
+            before = references.before(check, variant, cases.get(simulation_id, "")) if variant else None
+            blamed.sound &= is_sound(check, value)
+            blamed.before.append(before.missed if before else None)
+            blamed.add(Miss(check, value), _worsened(check, value, before, largest) if before else distance)
+        if variant and decides:
+            for simulation_id, miss, distance in _contributions(check, variant, references, cases):
+                blame[simulation_id].add(miss, distance)
     return blame
+
+
+def _worsened(check: Check, value: Value | None, before: Before, largest: float) -> float:
+    """Return by how much a simulation is worse than its test case was before, in the unit of its distance.
+
+    A text is worse by the share of the earlier conversations that met the criterion.
+    """
+    bound = check.criterion.closest_bound(value, check.measure) if isinstance(value, float) else None
+    if bound is None or not isinstance(value, float) or before.mean is None:
+        return WHOLE * before.share
+    change = value - before.mean if value > bound else before.mean - value
+    return change / (abs(bound) or largest)
+
+
+def _contributions(
+    check: Check, variant: Variant, references: References, cases: Mapping[str, str]
+) -> Iterator[tuple[str, Miss, float]]:
+    """Yield the simulations that contribute the most to an average that misses its bound, and how far each is off.
+
+    Those come first whose numbers changed the most for the worse, each against its own test case in the baseline; if
+    none did, those whose numbers are the furthest beyond the bound.
+    """
+    numbers = check.criterion.contributing(variant, variant.find_sample(check.metric))
+    requirement, measure = check.requirement, check.measure
+    if not numbers or requirement is None or measure is None or measure.value == requirement.bound:
+        return
+    rises = measure.value > requirement.bound
+    unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or _largest(numbers))
+    earlier = {
+        simulation: before.mean
+        for simulation in numbers
+        if (before := references.before(check, variant, cases.get(simulation, ""))) and before.mean is not None
+    }
+    changes = {simulation: unit * (numbers[simulation] - mean) for simulation, mean in earlier.items()}
+    compared = max(changes.values(), default=0.0) > 0.0
+    beyond = {simulation: unit * (number - requirement.bound) for simulation, number in numbers.items()}
+    distances = {simulation: off for simulation, off in (changes if compared else beyond).items() if off > 0.0}
+    first = sorted(distances, key=lambda simulation: -distances[simulation])[:MOST_CONTRIBUTORS]
+    contribution = Contribution(shown=len(first), total=len(numbers), rises=rises)
+    for simulation in first:
+        own = contribution._replace(before=earlier[simulation]) if compared else contribution
+        yield simulation, Miss(check, numbers[simulation], own), distances[simulation]
+
+
+def _largest(values: Mapping[str, Value]) -> float:
+    return max((abs(value) for value in values.values() if isinstance(value, float)), default=0.0) or WHOLE
 
 
 def _with_missing_values(check: Check, values: Mapping[str, Value], completed: Sequence[str]) -> Check:

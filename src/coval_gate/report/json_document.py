@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pydantic_core.core_schema import CoreSchema, ModelSchema
 
 Stability = Literal["flaky", "consistent"]
+CauseWord = Literal["line", "judge", "flaky", "old", "new"]
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 SCHEMA_VERSION: Final = "3.5"
@@ -352,9 +353,15 @@ class SimulationFacts(Model):
     """The stability of its test case, if that failed in any of several runs."""
     verdict: Outcome
     """passed; failed: it violates a missed criterion; error: it did not complete; skipped: it fell short, but that is
-    tolerated."""
+    tolerated, or it is one of the few that contribute the most to an average that misses its bound."""
+    cause: Annotated[CauseWord, MayGrow()] | None
+    """Why it did not do well, the first that fits. line: it did not complete, or the agent sent no audio for a while;
+    judge: a missed criterion rests on an output without a value, without an explanation, or UNKNOWN; flaky: most other
+    conversations of its test case pass; old: its test case missed the same in the baseline; new: it did not. Null where
+    it passed, only contributes, or nothing shows the cause, as without a baseline. More words may follow."""
     missed_criteria: list[Text]
-    """The first criteria that it misses; long ones are cut. In place of pass_rate, the targets that it misses."""
+    """The first criteria that it misses; long ones are cut. In place of pass_rate, the targets that it misses. Also
+    averages that miss their bound, if it is one of the few that contribute the most."""
     missed_criteria_left_out: int
     """How many more it misses."""
     error: Text
@@ -369,6 +376,26 @@ class SimulationFacts(Model):
     """How many more there are."""
 
 
+class Figures(Model):
+    """A metric on the simulations of a variant.
+
+    Fields that do not apply are absent: statistics where there are no numbers, `values` where there are no texts.
+    """
+
+    count: int
+    """How many simulations have a value."""
+    missing: int
+    """How many have none."""
+    mean: float = Field(default_factory=float)
+    stdev: float = Field(default_factory=float)
+    min: float = Field(default_factory=float)
+    median: float = Field(default_factory=float)
+    p95: float = Field(default_factory=float)
+    max: float = Field(default_factory=float)
+    values: dict[Text, int] = Field(default_factory=dict)
+    """How often each text occurs, also within sets: the most frequent."""
+
+
 class MetricFacts(Model):
     """A metric in a few numbers, for each variant."""
 
@@ -376,8 +403,8 @@ class MetricFacts(Model):
     name: Text
     unit: Text
     """The unit of its numbers, in Coval's words; empty if it has none, or Coval did not show it."""
-    variants: dict[Text, dict[Text, Any]]
-    """count, missing; for numbers mean, stdev, min, median, p95, max; for texts values: how often each occurs."""
+    variants: dict[Text, Figures]
+    """By the variant's name."""
 
 
 class PromotionFacts(Model):

@@ -98,11 +98,12 @@ class LegReport(_LegFields):
 
     @cached_property
     def rows(self) -> tuple[SimulationRow, ...]:
-        """Every simulation in words: those that fail the gate, then tolerated ones, each with the worst first."""
+        """Every simulation in words, in the order of the findings."""
         from coval_gate.report.simulations import rows_of
 
         metrics = self.result.metrics if self.result else ()
-        return rows_of(self.findings, self.details, self.case_name, self._simulation_pages(), metrics)
+        silent = self.answering.silent if self.answering else frozenset[str]()
+        return rows_of(self.findings, self.details, self.case_name, self._simulation_pages(), metrics, silent)
 
     @cached_property
     def case_name(self) -> Callable[[str], str]:

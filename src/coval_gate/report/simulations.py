@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from coval_gate.base.text import number, one_line, plural, shortened, stopwatch
+from coval_gate.judge.cause import Cause, is_explained
 from coval_gate.judge.findings import SimulationFinding
 from coval_gate.report.wording.checks import check_text, here_text
 from coval_gate.report.wording.clauses import value_text
 from coval_gate.report.wording.explanations import says_more
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     from coval_gate.judge.findings import Findings, Miss
     from coval_gate.model.results import Details, Metric, Turn
@@ -61,16 +62,20 @@ def rows_of(
     case_name: Callable[[str], str],
     pages: Mapping[str, str],
     metrics: Sequence[Metric],
+    silent: Container[str] = (),
 ) -> tuple[SimulationRow, ...]:
-    """Return the finding on each simulation in words, in the same order.
+    """Return the finding on each simulation in words.
 
-    `case_name` names test cases. `pages`: the base URL of the simulations' pages, by the id of the run, which is empty
-    for the only run; a missing one is unknown. `metrics`: those that the explanations are about.
+    The order is the findings', but for those whose cause only the details show. `case_name` names test cases. `pages`:
+    the base URL of the simulations' pages, by the id of the run, which is empty for the only run; a missing one is
+    unknown. `metrics`: those that the explanations are about. `silent`: the ids of the simulations in which the agent
+    sent no audio for a while.
     """
     by_id = {metric.id: metric for metric in metrics}
-    return tuple(
+    explained = frozenset(metric for texts in details.texts.values() for metric in texts)
+    rows = (
         SimulationRow(
-            **{name: getattr(finding, name) for name in INHERITED},
+            **{name: getattr(finding, name) for name in INHERITED} | {"cause": cause},
             name=case_name(simulation.test_case_id) or simulation.id,
             texts=(texts := details.texts.get(simulation.id, {})),
             reasons={
@@ -83,7 +88,24 @@ def rows_of(
         )
         for finding in findings.simulations
         for simulation in (finding.simulation,)
+        for cause in (_cause(finding, details, explained, silent),)
     )
+    return tuple(sorted(rows, key=lambda row: row.order))
+
+
+def _cause(
+    finding: SimulationFinding, details: Details, explained: frozenset[str], silent: Container[str]
+) -> Cause | None:
+    """Return the cause of a finding that did not do well, with what the details show."""
+    simulation, texts = finding.simulation.id, details.texts.get(finding.simulation.id)
+    if not finding.is_to_look_at or finding.contributes:
+        return None
+    if simulation in silent:
+        return Cause.LINE
+    if finding.cause is Cause.LINE or texts is None:  # without texts, its explanations were not fetched
+        return finding.cause
+    is_whole = all(is_explained(miss.value, texts, miss.check.metric, explained) for miss in finding.misses)
+    return finding.cause if is_whole else Cause.JUDGE
 
 
 def case_names(labels: Mapping[str, str]) -> Callable[[str], str]:
@@ -121,7 +143,8 @@ def turn_lines(turns: Sequence[Turn]) -> list[str]:
 
 def _miss_text(miss: Miss, row: SimulationRow) -> str:
     criterion = " – ".join(filter(None, (one_line(check_text(miss.check), LINE // 2), here_text(miss))))
-    return f"Missed {criterion}{f'. Judge: {words}' if (words := row.reasons.get(miss.check.metric)) else ''}"
+    how = "Contributes to the miss of" if miss.contribution else "Missed"
+    return f"{how} {criterion}{f'. Judge: {words}' if (words := row.reasons.get(miss.check.metric)) else ''}"
 
 
 def _values(metrics: Sequence[Metric], row: SimulationRow) -> Iterator[str]:

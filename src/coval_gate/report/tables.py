@@ -14,11 +14,13 @@ from coval_gate.base.text import number, plural
 from coval_gate.judge.criteria import TargetMet
 from coval_gate.judge.findings import comparison_of, lacks_baseline, reference_of
 from coval_gate.judge.measure import Requirement
+from coval_gate.judge.verdict import GRAVITY, Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.charts import DrawnBound, compared_histogram, histogram, threshold_on_scale
 from coval_gate.report.markdown import Table, code, escape, folding, link, row
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
 from coval_gate.report.provenance import base_name, of_leg, run_page
+from coval_gate.report.wording.causes import counts_text
 from coval_gate.report.wording.checks import actual_text, here_text, informs_text, shown_verdict
 from coval_gate.report.wording.clauses import in_figures, stability_word
 from coval_gate.report.wording.comparisons import (
@@ -55,6 +57,7 @@ FEW_FLIPS: Final = 6  # test cases that flipped; more are folded
 MOST_FLIPS: Final = 20  # of a criterion, in each direction
 LONGEST_NAME: Final = 200  # characters of a test case's name
 MOST_CHARTS: Final = 2
+MOST_COLUMNS: Final = 4  # criteria of the table of variants; more are counted
 TEXTS_SHOWN: Final = 8  # different texts of a metric
 KINDS: Final[Mapping[Operator, tuple[bool, bool]]] = {  # whether a bound is upper, and whether it is exclusive
     "<": (True, True),
@@ -74,18 +77,68 @@ JUDGED: Final[Mapping[Reference, str]] = {"baseline": "now", "base": "mutation",
 
 
 def leg_table(report: Report) -> Iterator[Table]:
-    """Yield the verdict on each leg, the gravest on top, if the step has several."""
+    """Yield the verdict on each leg, the gravest on top, if the step has several, with how many criteria it missed."""
     if len(report.legs) > 1:
         rows = (
             row(
                 heading(leg.judgement),
                 escape(leg.name, LONGEST_NAME),
                 link(code(leg.run_id), leg.run_url),
+                _completed(sum(variant.total for variant in leg.variants), leg.variants),
+                missed_count(leg.findings.checks.checks),
                 escape(reason(leg.judgement)),
             )
             for leg in report.gravest_first
         )
-        yield Table(head=("", "leg", "run", "reason"), rows=rows, total=len(report.legs))
+        yield Table(head=("", "leg", "run", "completed", "criteria", "reason"), rows=rows, total=len(report.legs))
+
+
+def variant_table(leg: LegReport) -> Iterator[Table]:
+    """Yield a row for the agent and each of its mutations, if there are any: what they completed, and their criteria.
+
+    Few criteria have a column each, with their values; many are counted.
+    """
+    if len(leg.variants) <= 1:
+        return
+    checks = [check for check in leg.findings.checks.checks if check.several]
+    of_user = dict.fromkeys(criterion_text(check.criterion) for check in checks if check.user_defined)
+    columns = list(of_user) if len(of_user) <= MOST_COLUMNS else []
+    rows = (
+        _variant(variant, [check for check in checks if check.variant == variant.name], columns)
+        for variant in leg.variants
+    )
+    head = ("", "variant", "completed", *(map(code, columns) if columns else ("criteria",)))
+    yield Table(head=head, rows=rows, total=len(leg.variants))
+
+
+def _variant(variant: Variant, checks: Sequence[Check], columns: Sequence[str]) -> str:
+    deciding = [check for check in checks if check.decides]
+    gravest = min((check.verdict for check in deciding), key=GRAVITY.index, default=Verdict.PASSED)
+    by_text = {criterion_text(check.criterion): check for check in checks}
+    cells = [_value(by_text.get(column)) for column in columns] or [missed_count(checks)]
+    name = escape(variant_key(variant.name), LONGEST_NAME)
+    return row(MARKS[gravest], name, _completed(variant.total, [variant]), *cells)
+
+
+def _value(check: Check | None) -> str:
+    """Return what was measured, marked; empty for a criterion that the variant does not have."""
+    return f"{MARKS[shown_verdict(check)]} {escape(actual_text(check))}" if check else ""
+
+
+def _completed(total: int, variants: Sequence[Variant]) -> str:
+    return f"{sum(len(variant.completed) for variant in variants):,} of {total:,}" if variants else ""
+
+
+def missed_count(checks: Sequence[Check]) -> str:
+    """Return how many criteria that decide are missed: "1 of 3 missed", "3 met"; empty without any."""
+    checks = [check for check in checks if not check.informs]
+    missed = sum(not check.passed for check in checks)
+    return f"{missed:,} of {len(checks):,} missed" if missed else f"{len(checks):,} met" if checks else ""
+
+
+def folds_met(leg: LegReport) -> bool:
+    """Return whether a table of legs or variants has the criteria that are met, so that they may be folded."""
+    return len(leg.variants) > 1 or (bool(leg.name) and leg.judgement.verdict is not Verdict.PASSED)
 
 
 def comparison_parts(leg: LegReport) -> Iterator[str | Listing]:
@@ -103,25 +156,35 @@ def comparison_parts(leg: LegReport) -> Iterator[str | Listing]:
         now = JUDGED[group.reference]
         values = (NAMES[group.reference], now, "change") if group.comparisons else ()
         head = ("", "criterion", *values, shows_text(group.checks))
-        yield from check_tables(group, head, partial(_row, len(values)))
+        yield from check_tables(group, head, partial(_row, len(values)), only_missed=folds_met(leg))
         if any(_noticeable(check) for check in group.checks):
             yield f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."
     yield from _flips(leg)
 
 
-def check_tables(group: CheckGroup, head: tuple[str, ...], to_row: Callable[[Check], str]) -> Iterator[Table]:
-    """Yield a table of all checks or, if there are many, one of the gravest and a folded one of the others."""
-    first = group.first(MOST_UNFOLDED)
+def check_tables(
+    group: CheckGroup, head: tuple[str, ...], to_row: Callable[[Check], str], *, only_missed: bool = False
+) -> Iterator[Table]:
+    """Yield a table of all checks or, if there are many, one of the gravest and a folded one of the others.
+
+    With `only_missed`, all others are folded.
+    """
+    first = group.missed[:MOST_UNFOLDED] if only_missed else group.first(MOST_UNFOLDED)
     taken = set(map(id, first))
     others = [check for check in group.first(MOST_CHECKS) if id(check) not in taken]
-    met = ", all met" if all(check.passed for check in group.checks if id(check) not in taken) else ""
-    yield from folding(
-        head,
-        map(to_row, [*first, *others]),
-        len(group.checks),
-        most=MOST_UNFOLDED,
-        rest=lambda more: f"{plural(more, 'more criterion', 'more criteria')}{met}",
-    )
+    left = [check for check in group.checks if id(check) not in taken]
+    met = "" if not all(check.passed for check in left) else ", all met" if len(left) > 1 else ", met"
+    if first:
+        yield from folding(
+            head,
+            map(to_row, [*first, *others]),
+            len(group.checks),
+            most=len(first) if only_missed else MOST_UNFOLDED,
+            rest=lambda more: f"{plural(more, 'more criterion', 'more criteria')}{met}",
+        )
+    else:
+        title = f"{plural(len(group.checks), 'criterion', 'criteria')}{met}"
+        yield Table(head=head, rows=map(to_row, others), total=len(group.checks), folded=title)
 
 
 def _row(columns: int, check: Check) -> str:
@@ -300,11 +363,14 @@ def _sides(required: Requirement | None, bound: DrawnBound | None, values: Seque
 def troubled(report: Report) -> Iterator[str | Listing]:
     """Yield the simulations to look at; all but the worst are folded."""
     if ill := [(simulation, leg) for leg in report.legs for simulation in leg.rows if simulation.is_to_look_at]:
-        yield f"#### {plural(len(ill), 'simulation')} to look at"
+        ill.sort(key=lambda pair: pair[0].order[:2])  # by cause; within a cause, the legs keep their order
+        counts = counts_text(ill)
+        yield f"#### {plural(len(ill), 'simulation')} to look at{f': {escape(counts)}' if counts else ''}"
         explained = any(_reasons(simulation) for simulation, _ in ill)
+        columns = (("cause",) if counts else (), ("why",) if explained else ())
         yield from folding(
-            ("", "simulation", "missed criteria", *(("why",) if explained else ())),
-            (_simulation(explained, simulation, leg) for simulation, leg in ill),
+            ("", "simulation", *columns[0], "missed criteria", *columns[1]),
+            (_simulation(simulation, leg, caused=bool(counts), explained=explained) for simulation, leg in ill),
             len(ill),
             most=MOST_UNFOLDED,
             rest=lambda more: f"{plural(more, 'more simulation')} to look at",
@@ -345,7 +411,7 @@ def passed(report: Report) -> Iterator[Table]:
         )
 
 
-def _simulation(explained: bool, simulation: SimulationRow, leg: LegReport) -> str:
+def _simulation(simulation: SimulationRow, leg: LegReport, *, caused: bool, explained: bool) -> str:
     criteria = ((code(criterion_text(miss.check.criterion)), escape(here_text(miss))) for miss in simulation.misses)
     misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
     if simulation.more_misses:
@@ -353,7 +419,8 @@ def _simulation(explained: bool, simulation: SimulationRow, leg: LegReport) -> s
     if not simulation.simulation.completed:
         misses.append("did not complete")
     why = ("<br>".join(escape(text, WORDS) for text in _reasons(simulation)),) if explained else ()
-    return row(MARKS[simulation.verdict], _which(simulation, leg), "<br>".join(misses) or "a target", *why)
+    cause = (simulation.cause or "",) if caused else ()
+    return row(MARKS[simulation.verdict], _which(simulation, leg), *cause, "<br>".join(misses) or "a target", *why)
 
 
 def _reasons(simulation: SimulationRow) -> list[str]:

@@ -5,10 +5,12 @@ Text from outside stands in code spans and fenced blocks only, so it reads as qu
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import in_words, number, plural
+from coval_gate.judge.cause import Cause
 from coval_gate.judge.judgement import CaseStability
 from coval_gate.report.formats.log import MARKS, check_cells, compared_text
 from coval_gate.report.limits import LONGEST_PROMPT
@@ -17,6 +19,7 @@ from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import IMAGE, all_called, case_ids, docker_command, workflow_lines
 from coval_gate.report.simulations import MOST_TURNS, case_lines, turn_lines
 from coval_gate.report.wording import judgements
+from coval_gate.report.wording.causes import cause_title, counts_text
 from coval_gate.report.wording.checks import check_text, shown_verdict
 from coval_gate.report.wording.clauses import stability_text
 from coval_gate.report.wording.comparisons import flips_title
@@ -36,6 +39,7 @@ MOST_CASES: Final = 5  # of a criterion
 MOST_FLIPPED: Final = 5  # criteria, and as many test cases of each, in each direction
 MOST_TREND: Final = 5  # metrics, and as many runs
 MOST_ADVICE: Final = 6  # lines
+CONTRIBUTE: Final = "Contribute the most to an average"
 LINE: Final = 120  # characters of a list item
 DATA: Final = (
     "Text in code spans and in blocks marked `text` is quoted data: names, and what callers, agents and judges said. "
@@ -77,7 +81,7 @@ def _list(rows: Sequence[str], total: int = 0) -> Listing:
 
 
 def _leg(report: Report, leg: LegReport) -> Iterator[str | Listing]:
-    ill = [row for row in leg.rows if row.fails]
+    ill = [row for row in leg.rows if row.explains_failure]
     if leg.name:
         yield f"# {code(leg.name)}"
     if facts := _evaluated(report, leg):
@@ -91,13 +95,28 @@ def _leg(report: Report, leg: LegReport) -> Iterator[str | Listing]:
     yield from _changes(leg)
     if ill:
         stability = _stability(leg.rows, ill)
-        heads = (f"### Case {place:,}: {code(row.title, LINE)}" for place, row in enumerate(ill, start=1))
-        yield f"## Failing simulations: {len(ill):,}, worst first"
-        yield Listing(
-            rows=(f"{_case(leg, row, head, stability(row))}\n" for head, row in zip(heads, ill, strict=True)),
-            total=len(ill),
-        )
+        counts = counts_text((row, leg) for row in ill)
+        yield f"## Simulations to look at: {len(ill):,}, worst first{f' ({code(counts, LINE)})' if counts else ''}"
+        yield from _cases(leg, ill, stability)
         yield from _repeat(report, leg, ill)
+
+
+def _cases(
+    leg: LegReport, ill: Sequence[SimulationRow], stability: Callable[[SimulationRow], str]
+) -> Iterator[str | Listing]:
+    """Yield the simulations by cause, below a heading for each if any cause is known."""
+    place, is_grouped = 0, any(row.cause for row in ill)
+    for (contributes, cause), members in groupby(ill, key=lambda row: (row.contributes, row.cause)):
+        rows = list(members)
+        if is_grouped:
+            title = CONTRIBUTE if contributes else cause_title(cause, leg)  # that of an old failure names a branch
+            yield f"### {code(title, LINE) if cause is Cause.OLD else title}: {len(rows):,}"
+        shown = []
+        for row in rows:
+            place += 1
+            head = f"{'####' if is_grouped else '###'} Case {place:,}: {code(row.title, LINE)}"
+            shown.append(f"{_case(leg, row, head, stability(row))}\n")
+        yield Listing(rows=shown, total=len(rows))
 
 
 def _evaluated(report: Report, leg: LegReport) -> str:
@@ -116,20 +135,26 @@ def _evaluated(report: Report, leg: LegReport) -> str:
 def _criteria(leg: LegReport, ill: Sequence[SimulationRow]) -> Iterator[str | Listing]:
     """Yield each criterion with its measure, and the cases that miss it; those that compare come last."""
     places = {row.simulation.id: place for place, row in enumerate(ill, start=1)}
+    contributing = defaultdict(list)
+    for row in ill:
+        for miss in row.misses:
+            if miss.contribution:
+                contributing[id(miss.check)].append(row.simulation.id)
     findings = leg.findings
     groups = [("", findings.absolute), *((compared_text(group), group) for group in findings.compared)]
     for title, group in groups:
         if group.checks:
             yield code(title, 2 * LINE)
             worst = sorted(group.first(MOST_CHECKS), key=lambda check: check.passed or not check.decides)
-            yield _list([_criterion(check, places) for check in worst], len(group.checks))
+            yield _list([_criterion(check, contributing[id(check)], places) for check in worst], len(group.checks))
 
 
-def _criterion(check: Check, places: dict[str, int]) -> str:
+def _criterion(check: Check, contributing: Sequence[str], places: dict[str, int]) -> str:
     criterion, *cells = check_cells(check)
     measured = code(", ".join(filter(None, cells)), LINE)
     missed = check.decides and not check.passed
-    cases = sorted(places[simulation] for simulation in check.simulations if simulation in places) if missed else []
+    blamed = check.simulations or contributing
+    cases = sorted(places[simulation] for simulation in blamed if simulation in places) if missed else []
     numbers = f"; cases: {in_words([str(case) for case in cases], most=MOST_CASES)}" if cases else ""
     return f"{MARKS[shown_verdict(check)]} {code(criterion, LINE)}: {measured}{numbers}"
 
@@ -196,6 +221,7 @@ def _case(leg: LegReport, row: SimulationRow, head: str, stability: str) -> str:
         "test case": code(row.simulation.test_case_id),
         "variant": code(variant_key(row.simulation.mutation)) if len(leg.variants) > 1 else "",
         "stability": stability,
+        "cause": row.cause or "",
     }
     parts = [
         head,

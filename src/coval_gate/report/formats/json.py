@@ -21,6 +21,7 @@ from coval_gate.report.json_document import (
     Criterion,
     Document,
     DriftFacts,
+    Figures,
     LeftOutFacts,
     Leg,
     MetricFacts,
@@ -67,7 +68,7 @@ T = TypeVar("T")
 
 def render(report: Report) -> str:
     """Return the report as a JSON document that is valid against its schema."""
-    return _document(report).model_dump_json(indent=2) + "\n"
+    return _document(report).model_dump_json(indent=2, exclude_unset=True) + "\n"
 
 
 def schema() -> dict[str, Any]:
@@ -253,13 +254,16 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         variants=_variants(leg),
         criteria=[criterion_facts(check) for check in leg.findings.checks.first(MOST_CRITERIA)],
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
-        metrics=[
-            MetricFacts(id=metric.id, name=metric.name, unit=metric.unit, variants=entries_of(metric, leg.variants))
-            for metric in shown
-        ],
+        metrics=[_metric(metric, leg) for metric in shown],
         metrics_left_out=len(metrics) - len(shown),
         simulations=[_simulation(row, metrics, leg) for row in leg.rows],
     )
+
+
+def _metric(metric: Metric, leg: LegReport) -> MetricFacts:
+    entries = entries_of(metric, leg.variants)
+    figures = {variant: Figures.model_validate(entry) for variant, entry in entries.items()}
+    return MetricFacts(id=metric.id, name=metric.name, unit=metric.unit, variants=figures)
 
 
 def _promotion(promotion: Promotion) -> PromotionFacts:
@@ -339,6 +343,7 @@ def _simulation(row: SimulationRow, metrics: tuple[Metric, ...], leg: LegReport)
         iteration=row.iteration,
         stability=_stability(row.stability) if row.stability else None,
         verdict=_outcome(row.verdict) or "error",
+        cause=row.cause.value if row.cause else None,
         missed_criteria=[mention(miss.check.criterion) for miss in row.misses],
         missed_criteria_left_out=row.more_misses,
         error=simulation.error,

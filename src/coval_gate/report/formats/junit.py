@@ -2,8 +2,9 @@
 
 The agent and each of its mutations have a suite with a case for each simulation. Another suite has the gate's criteria,
 with their numbers as properties, and always at least one case, even if the step failed early. A `failure` is about the
-agent, an `error` about anything else, and `skipped` does not count. A case has a `time` only where Coval reports how
-long the conversation was.
+agent, an `error` about anything else, and `skipped` does not count. The message of a simulation begins with its cause,
+by which the cases are grouped. A case has a `time` only where Coval reports how long the conversation was. A suite
+without any has the step's. Suites overlap in time, so the whole has the time of the longest one.
 
 Readers split a class name into package and class (Jenkins), show it as a heading unless it equals the suite's name
 (dorny/test-reporter), or search the workspace for a file named like its last part (mikepenz/action-junit-report). So
@@ -30,6 +31,7 @@ from coval_gate.report.limits import LONGEST_MENTION, MOST_CRITERIA
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import all_provenance, of_leg
 from coval_gate.report.wording import judgements
+from coval_gate.report.wording.causes import counts_text, with_cause
 from coval_gate.report.wording.checks import actual_text, check_reason, check_text, miss_text, shown_verdict
 from coval_gate.report.wording.clauses import stability_text
 from coval_gate.report.wording.comparisons import (
@@ -77,9 +79,11 @@ def render(report: Report) -> str:
         # `add_testsuite` would merge suites of one name, and a mutation may have any name.
         document.append(suite)  # type: ignore[no-untyped-call]
     document.update_statistics()  # type: ignore[no-untyped-call]
-    document.time = gate.time = round(report.seconds, 3)
     for suite in suites:
-        suite.time = round(suite.time, 3)
+        # Codecov refuses a suite without any time, and 0 would be wrong: the step held all of its conversations.
+        is_known = suite is not gate and any(member.time is not None for member in suite)
+        suite.time = round(suite.time if is_known else report.seconds, 3)
+    document.time = max(suite.time for suite in suites)
     # The schema has this attribute for a suite, but not for the root.
     document._elem.attrib.pop("skipped", None)  # noqa: SLF001
     text = document.tostring()  # type: ignore[no-untyped-call]
@@ -130,11 +134,13 @@ def _simulation(row: SimulationRow, leg: LegReport) -> TestCase:
         misses = list(_misses(row))
         what = row.trouble or next(iter(misses), TARGET)
         stability = f"the test case is {stability_text(row.stability)}" if row.stability else ""
-        lines = [row.trouble, *misses, stability, f"simulation {row.simulation.id}"]
-        note = " (tolerated)" if row.verdict is Verdict.SKIPPED else ""
+        cause = f"cause: {row.cause}" if row.cause else ""
+        lines = [row.trouble, *misses, stability, cause, f"simulation {row.simulation.id}"]
+        note = " (tolerated)" if row.verdict is Verdict.SKIPPED and not row.contributes else ""
         # The simulation missed a threshold that is inconclusive itself: the threshold's own case reports that.
         tolerated = row.verdict is Verdict.INCONCLUSIVE
-        member.result = [_result(row.verdict, f"{what}{note}", "\n".join(filter(None, lines)), tolerated=tolerated)]
+        message = with_cause(f"{what}{note}", row.cause)
+        member.result = [_result(row.verdict, message, "\n".join(filter(None, lines)), tolerated=tolerated)]
     elif row.failed_alone and row.stability:
         # Surefire's element for a test that failed in one of several runs and passes in the end.
         flaky = FlakyFailure(_xml(stability_text(row.stability)), "failed")
@@ -147,7 +153,7 @@ def _simulation(row: SimulationRow, leg: LegReport) -> TestCase:
 
 def _misses(row: SimulationRow) -> Iterator[str]:
     for miss in row.misses:
-        yield f"missed: {miss_text(miss)}"
+        yield f"{'contributes to' if miss.contribution else 'missed'}: {miss_text(miss)}"
         if text := row.reasons.get(miss.check.metric):
             yield f"    {text}"
     if row.more_misses:
@@ -237,9 +243,11 @@ def _shown_checks(report: Report) -> list[tuple[str, Check]]:
 
 
 def _facts(leg: LegReport) -> Iterator[tuple[str, str]]:
-    """Yield the page of a leg's run and, of several runs, their ids and how often test cases failed."""
+    """Yield the page of a leg's run, its causes and, of several runs, their ids and how often test cases failed."""
     if leg.run_url:
         yield "url", leg.run_url
+    if counts := counts_text((row, leg) for row in leg.rows):
+        yield "causes", counts
     if not (repetition := leg.judgement.repetition):
         return
     yield "runs", " ".join(run.run_id for run in leg.runs)

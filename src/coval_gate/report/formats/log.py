@@ -10,6 +10,7 @@ from coval_gate.judge.findings import lacks_baseline, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.provenance import case_ids, ids_line, of_leg
 from coval_gate.report.simulations import miss_lines
+from coval_gate.report.wording.causes import counts_text, with_cause
 from coval_gate.report.wording.checks import (
     actual_text,
     check_text,
@@ -61,7 +62,7 @@ MOST_REPEATED: Final = 10  # test cases
 class Closing(NamedTuple):
     """The end of the log: the simulations to look at, the worst first, and the verdict; lines or annotations.
 
-    `legs`: a line on each leg of a step that has several.
+    `counts`: how many test cases have each cause. `legs`: a line on each leg of a step that has several.
     `flips`: a title, and lines on the test cases that flipped since the baseline; empty where none did. `repeat`: the
     input that repeats only the test cases of these simulations; empty where there are none. `is_doubtful`: a criterion
     that was judged looks like a mistake.
@@ -70,6 +71,7 @@ class Closing(NamedTuple):
     rows: tuple[SimulationRow, ...]
     lines: tuple[str, ...]
     verdict: Annotation
+    counts: str = ""
     legs: tuple[str, ...] = ()
     flips: tuple[str, ...] = ()
     repeat: str = ""
@@ -95,7 +97,8 @@ class Closing(NamedTuple):
     def simulation_lines(self, *, after: int = 0) -> list[str]:
         """Return a title, and lines on each simulation but the first `after` ones; empty where there are none."""
         rows = self.rows[after:]
-        lines = [f"{'Other simulations' if after else 'Simulations'} to look at: {len(rows):,}"] if rows else []
+        counts = f" ({self.counts})" if self.counts and not after else ""
+        lines = [f"{'Other simulations' if after else 'Simulations'} to look at: {len(rows):,}{counts}"] if rows else []
         for row in rows[:MOST_ROWS]:
             lines += _row_lines(row)
         if len(rows) > MOST_ROWS:
@@ -111,21 +114,28 @@ class Closing(NamedTuple):
     def worst_lines(self) -> list[str]:
         """Return a few lines on each of the worst simulations."""
         of = "" if len(self.worst) == len(self.rows) else f", the worst of {len(self.rows):,}"
-        lines = [f"{plural(len(self.worst), 'simulation')} to look at{of}:"] if self.worst else []
+        counts = f" ({self.counts})" if self.counts else ""
+        lines = [f"{plural(len(self.worst), 'simulation')} to look at{of}{counts}:"] if self.worst else []
         for row in self.worst:
-            lines += [_name(row), *(f"    {line}" for line in miss_lines(row, most=MOST_WORST_MISSES))]
+            lines += [
+                with_cause(_name(row), row.cause),
+                *(f"    {line}" for line in miss_lines(row, most=MOST_WORST_MISSES)),
+            ]
         return lines
 
 
 def render(report: Report) -> Closing:
     """Return what to log at the end of the step."""
     judgement = report.judgement
-    rows = [row for row in report.rows if row.fails]
+    pairs = [(row, leg) for leg in report.legs for row in leg.rows if row.explains_failure]
+    pairs.sort(key=lambda pair: pair[0].order[:2])  # by cause; within a cause, the legs keep their order
+    rows = [row for row, _ in pairs]
     # The check run has the same annotations, which would show twice.
     file = "" if report.inputs and report.inputs.check_run else annotated_file(report)
     return Closing(
         rows=tuple(rows),
         lines=tuple(_closing_lines(report)),
+        counts=counts_text(pairs),
         legs=tuple(_leg_lines(report)),
         verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report))), file),
         flips=tuple(_flip_lines(report)),
@@ -248,7 +258,7 @@ def _flip_lines(report: Report) -> Iterator[str]:
 
 def _row_lines(row: SimulationRow) -> Iterator[str]:
     """Yield a line for a simulation, and below it what is known about it."""
-    yield _name(row)
+    yield with_cause(_name(row), row.cause)
     if row.stability:
         yield f"    {stability_text(row.stability)}"
     if not row.simulation.completed:
@@ -287,6 +297,8 @@ def _annotation_lines(row: SimulationRow) -> Iterator[str]:
     yield from miss_lines(row)
     if row.stability:
         yield f"The test case is {stability_text(row.stability)}."
+    if row.cause:
+        yield f"Cause: {row.cause}"
 
 
 def _name(row: SimulationRow) -> str:
@@ -296,7 +308,9 @@ def _name(row: SimulationRow) -> str:
 
 
 def _verdict(miss: Miss) -> Verdict:
-    """Return the verdict on a criterion for one simulation, which may miss what the run as a whole meets."""
+    """Return the verdict on a criterion for one simulation, which may miss what the run meets, or only contribute."""
+    if miss.contribution:
+        return Verdict.SKIPPED
     return Verdict.FAILED if miss.check.passed else miss.check.verdict
 
 

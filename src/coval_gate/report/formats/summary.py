@@ -14,11 +14,13 @@ from coval_gate.report.tables import (
     check_tables,
     comparison_parts,
     criterion_cell,
+    folds_met,
     leg_table,
     metric_parts,
     passed,
     troubled,
     unstable,
+    variant_table,
 )
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.baselines import path_title, report_text
@@ -89,7 +91,10 @@ def opening(report: Report) -> Iterator[str | Listing]:
 
 def _criteria(leg: LegReport) -> Iterator[str | Listing]:
     """Yield the criteria of a leg. If the step has several, they have a title, and are folded where they are met."""
-    parts = [*(_checks(leg.findings.absolute) if leg.findings.absolute.checks else ()), *comparison_parts(leg)]
+    parts: list[str | Listing] = [*variant_table(leg)]
+    if leg.findings.absolute.checks:
+        parts += _checks(leg.findings.absolute, only_missed=folds_met(leg))
+    parts += comparison_parts(leg)
     parts += _drift(leg)
     if leg.name and parts:
         is_folded = leg.judgement.verdict is Verdict.PASSED
@@ -142,10 +147,12 @@ def _advice(advice: str) -> Iterator[str]:
                 yield escape(text)
 
 
-def _checks(group: CheckGroup) -> Iterator[Table]:
+def _checks(group: CheckGroup, *, only_missed: bool) -> Iterator[Table]:
     noted = any(map(note_text, group.first(MOST_CHECKS)))
     last = (notes_title(group.checks),) if noted else ()
-    yield from check_tables(group, ("", "criterion", "actual", *last), partial(_check_row, noted))
+    yield from check_tables(
+        group, ("", "criterion", "actual", *last), partial(_check_row, noted), only_missed=only_missed
+    )
 
 
 def _check_row(noted: bool, check: Check) -> str:

@@ -24,6 +24,7 @@
       m: [...row.nextElementSibling.querySelectorAll(".values b")].map((each) => each.closest("tr").cells[0].textContent).join("\n"),
       v: row.dataset.v || "agent",
       l: row.dataset.l || "",
+      c: row.dataset.c || "",
       is: row.dataset.is || "",
     },
     text: null,
@@ -39,7 +40,7 @@
   // The filter: words that must all hold; of several with one key, any does.
   const parse = (query) => {
     const found = [];
-    for (const match of query.matchAll(/(!?)(?:(s|m|v|l|is):)?(?:"([^"]*)"?|(\S+))?/gi)) {
+    for (const match of query.matchAll(/(!?)(?:(s|m|v|l|c|is):)?(?:"([^"]*)"?|(\S+))?/gi)) {
       const word = (match[3] ?? match[4] ?? "").toLowerCase();
       if (word) found.push({ not: match[1] === "!", key: (match[2] || "").toLowerCase(), word });
     }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.text import number, one_line, plural, stopwatch
+from coval_gate.judge.cause import SHOWN_FIRST
 from coval_gate.judge.findings import reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
@@ -25,6 +26,7 @@ from coval_gate.report.limits import (
 )
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import USUAL_ID
+from coval_gate.report.wording.causes import counts_text
 from coval_gate.report.wording.checks import here_text
 from coval_gate.report.wording.clauses import stability_text, value_text
 from coval_gate.report.wording.criteria import mention
@@ -42,6 +44,7 @@ WEB: Final = re.compile(r"https?://[!-~]+")  # without spaces, control character
 NAME: Final = 200  # characters of a name
 LABEL: Final = 40  # characters of a name that each row repeats
 BAR: Final = 100  # width of the longest latency
+CONTRIBUTES: Final = "contributes"  # the word of a row that only contributes to an average
 WORDS: Final = {Verdict.SKIPPED: "tolerated"}  # of a row; others have the verdict's own word
 
 
@@ -118,6 +121,7 @@ class RowView:
     stability: str
     flaky: bool
     change: str
+    cause: str = ""
     misses: tuple[MissView, ...] = ()
     general: tuple[str, ...] = ()
     more_misses: int = 0
@@ -176,7 +180,7 @@ def row_view(
         anchor=anchor,
         id=one_line(simulation.id, NAME),
         verdict=row.verdict.value,
-        word=WORDS.get(row.verdict, row.verdict.value),
+        word=_word(row),
         name=one_line(row.name, NAME),
         iteration=f"{row.iteration} of {row.of}" if row.of > 1 else "",
         case=f"{leg_key} {one_line(simulation.test_case_id or simulation.id, NAME)}",
@@ -187,6 +191,7 @@ def row_view(
         run_url="" if row.url else web_address(leg.run_pages.get(simulation.run_id, "")),
         stability=stability_text(row.stability) if row.stability else "",
         flaky=bool(row.stability and row.stability.is_flaky),
+        cause=row.cause or "",
         change=changes.get((simulation.mutation, simulation.test_case_id), ""),
         misses=tuple(
             MissView(
@@ -204,6 +209,10 @@ def row_view(
         prompt=prompt_of(report, leg, row) if place < MOST_PROMPTS and row.verdict is not Verdict.PASSED else "",
         status=one_line(simulation.status, NAME),
     )
+
+
+def _word(row: SimulationRow) -> str:
+    return CONTRIBUTES if row.contributes else WORDS.get(row.verdict, row.verdict.value)
 
 
 def _cell(value: Value | None) -> str:
@@ -311,8 +320,9 @@ class Section:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableView:
-    """The simulations that are shown, the worst first, and how many have each word.
+    """The simulations that are shown, the worst first, and how many have each word and each cause.
 
+    `counts_of_causes`: how many test cases have each cause, in words.
     `sections`: the same rows by leg, the leg with the worst row first. `groups`: whether a test case has several rows.
     """
 
@@ -320,6 +330,8 @@ class TableView:
     rows: tuple[RowView, ...]
     total: int
     counts: Mapping[str, int]
+    causes: Mapping[str, int]
+    counts_of_causes: str
     variants: bool
     legs: bool
     groups: bool
@@ -347,12 +359,15 @@ def table(report: Report) -> TableView:
         for place, source in enumerate(shown)
     )
     sections = tuple(_sections(report.legs, rows))
-    words = [WORDS.get(source.row.verdict, source.row.verdict.value) for source in sources]
+    words = [_word(source.row) for source in sources]
+    causes = Counter(source.row.cause for source in sources)
     return TableView(
         columns=columns,
         rows=rows,
         total=len(sources),
         counts={word: words.count(word) for word in dict.fromkeys(words)},
+        causes={cause.value: causes[cause] for cause in SHOWN_FIRST if cause and causes[cause]},
+        counts_of_causes=one_line(counts_text((source.row, source.leg) for source in sources), NAME),
         variants=any(source.row.simulation.mutation != BASE for source in sources),
         legs=len(report.legs) > 1,
         groups=sum(len(section.cases) for section in sections) < len(rows),

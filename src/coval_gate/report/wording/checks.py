@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import ValueAbsent
     from coval_gate.judge.doubts import Doubt
-    from coval_gate.judge.findings import Miss
+    from coval_gate.judge.findings import Contribution, Miss
     from coval_gate.judge.measure import Measure
 
 INFORMS: Final = "informs only"
@@ -126,10 +126,26 @@ def _miss_reason(check: Check, measure: Measure) -> str:
 
 
 def here_text(miss: Miss) -> str:
-    """Return the value of a simulation that misses a criterion; empty without a metric."""
+    """Return the value of a simulation that misses a criterion, or contributes to its miss; empty without a metric."""
     if not miss.check.metric:
         return ""
-    return "here " + ("no value" if miss.value is None else value_text(miss.value, miss.check.metric_unit))
+    unit = miss.check.metric_unit
+    here = "here " + ("no value" if miss.value is None else value_text(miss.value, unit))
+    return f"{here}{_contribution_text(miss.contribution, unit)}" if miss.contribution else here
+
+
+def _contribution_text(contribution: Contribution, unit: str) -> str:
+    """Return how a simulation contributes to an average, to follow its value.
+
+    ", one of the 5 highest of 30"; ", before 1.2 s: one of the 5 largest rises of 30".
+    """
+    shown, of = contribution.shown, f"of {contribution.total:,}"
+    if contribution.before is not None:
+        change = "rise" if contribution.rises else "fall"
+        which = f"the largest {change}" if shown == 1 else f"one of the {shown:,} largest {change}s"
+        return f", before {with_unit(number(contribution.before), unit)}: {which} {of}"
+    end = "highest" if contribution.rises else "lowest"
+    return f", the {end} {of}" if shown == 1 else f", one of the {shown:,} {end} {of}"
 
 
 def miss_text(miss: Miss) -> str:

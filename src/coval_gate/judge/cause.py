@@ -1,0 +1,206 @@
+"""The cause of each simulation that did not do well: the line, the judge, flakiness, or the agent, before or now. Pure.
+
+A cause needs no data of its own. It follows from statuses, values and explanations, and from the runs that thresholds
+compare with.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.judge.baseline import comparable_result, metrics_about, same_metric
+from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.values import UNKNOWN, comparable
+from coval_gate.judge.variants import pooled, same_variant, variants_of
+from coval_gate.model.results import BASE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from coval_gate.config.thresholds import Reference
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.variants import Sample, Variant
+    from coval_gate.model.baseline import Baseline
+    from coval_gate.model.results import Metric, RunResult, Simulation, Value
+
+HALF: Final = 0.5  # of the conversations of a test case, which passes with more
+MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
+
+
+class Cause(StrEnum):
+    """Why a simulation did not do well; where several fit, the first one here.
+
+    LINE: it did not complete, or the agent sent no audio for a while.
+    JUDGE: a criterion that it misses rests on an output of a metric that has no value, is UNKNOWN or, if a judge says
+    more about other simulations, has no explanation. A number that is measured, such as a latency, needs none.
+    FLAKY: most other conversations of its test case pass: iterations, or those of repetitions, of the same variant.
+    OLD: whatever it misses, its test case mostly missed in the baseline, too, as far as that can be compared.
+    NEW: it misses something that its test case mostly met in the baseline.
+
+    There is none if the baseline lacks the test case, or if there is no baseline.
+    """
+
+    LINE = "line"
+    JUDGE = "judge"
+    FLAKY = "flaky"
+    OLD = "old"
+    NEW = "new"
+
+
+# The agent's own failures come first, the newest on top; then those that may not be its fault.
+SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.OLD, Cause.FLAKY, Cause.JUDGE, Cause.LINE)
+
+
+class Evidence(NamedTuple):
+    """What is known about a simulation that did not do well.
+
+    `completed`: it did, and the agent was heard. `judged`: all outputs that its missed criteria rest on are sound.
+    `passing` of the `others`, which are the other conversations of its test case. `before`: for each criterion that it
+    misses, whether its test case missed that in the baseline, too; None if that is unknown.
+    """
+
+    completed: bool = True
+    judged: bool = True
+    passing: int = 0
+    others: int = 0
+    before: tuple[bool | None, ...] = ()
+
+
+def cause_of(evidence: Evidence) -> Cause | None:
+    """Return the cause of a simulation that did not do well; None if nothing shows it."""
+    if not evidence.completed:
+        return Cause.LINE
+    if not evidence.judged:
+        return Cause.JUDGE
+    if evidence.passing > MOST_PASS * evidence.others:
+        return Cause.FLAKY
+    known = [missed for missed in evidence.before if missed is not None]
+    if not known:
+        return None
+    return Cause.OLD if all(known) else Cause.NEW
+
+
+def is_sound(check: Check, value: Value | None) -> bool:
+    """Return whether a criterion rests on a sound output: on no metric, or on a value other than UNKNOWN."""
+    if not check.metric:
+        return True
+    return value is not None and not (isinstance(value, str) and comparable(value) == UNKNOWN)
+
+
+def is_explained(value: Value | None, texts: Mapping[str, str], metric: str, explained: Iterable[str]) -> bool:
+    """Return whether a judge explains a value, or need not: it is a number, or no simulation has an explanation.
+
+    `texts`: the explanations of this simulation by metric. `explained`: the metrics that have some in any.
+    """
+    return value is None or isinstance(value, float) or metric in texts or metric not in explained
+
+
+class Before(NamedTuple):
+    """How a test case did in the reference, by one criterion.
+
+    `missed`: whether it mostly missed the criterion. `mean`: the mean of its numbers; None if it has none. `share`: of
+    its conversations that met the criterion.
+    """
+
+    missed: bool
+    mean: float | None
+    share: float
+
+
+class References:
+    """The runs that a judgement compares with, for every criterion and test case of its run.
+
+    Also criteria that compare with a number have a value there. Runs with another persona, changed test cases, and
+    metrics that another version of the judge evaluated are left out. `kind`: which of the references it is; empty
+    without one. The runs are pooled once. Ask about one criterion after the other: only the last one is kept, since all
+    of them together may have millions of test cases.
+    """
+
+    def __init__(self, judgement: Judgement, result: RunResult, variants: Sequence[Variant]) -> None:
+        self._result = result
+        self._own = next((variant for variant in variants if variant.name == BASE), None)
+        self.kind, self._baseline = _reference_of(judgement)
+        self._pools: dict[tuple[str, ...], tuple[Variant, ...]] = {}
+        self._last: tuple[Check, dict[str, Before]] | None = None
+
+    def before(self, check: Check, variant: Variant, case: str) -> Before | None:
+        """Return how a test case did in the reference, by a criterion; None if that is unknown."""
+        if not self.kind or not case or check.problem is not None:
+            return None
+        if self._last is None or self._last[0] is not check:
+            self._last = (check, self._by_case(check, variant))
+        return self._last[1].get(case)
+
+    def _by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
+        metric = next((each for each in self._result.metrics if each.id == check.metric), None)
+        then = self._then(check, variant, metric)
+        sample = then.find_sample(metric.id) if then and metric else None
+        if then is None or (metric and (sample is None or sample.metric.summary is not None)):
+            return {}
+        missing = frozenset(check.criterion.missing_it(then, sample, check.measure))
+        completed = frozenset(simulation.id for simulation in then.completed)
+        usable = completed & sample.values.keys() if sample else completed
+        return {
+            case: _before([each for each in ids if each in usable], missing, sample)
+            for case, ids in then.by_case.items()
+            if case and any(each in usable for each in ids)
+        }
+
+    def _then(self, check: Check, variant: Variant, metric: Metric | None) -> Variant | None:
+        """Return the same variant in the reference, with the runs in which the criterion's metrics are comparable."""
+        if self.kind == "base":
+            return None if variant.name == BASE else self._own
+        criterion = check.criterion
+        aggregate = criterion.threshold.aggregate if isinstance(criterion, ThresholdHolds) else None
+        needed = metrics_about(aggregate, metric, self._result) if aggregate else (metric,) if metric else ()
+        runs = [
+            run
+            for run in (self._baseline.runs if self._baseline else ())
+            if not run.changed_persona
+            and all(
+                each.id not in run.changed_metrics and same_metric(self._result, run.result, each) for each in needed
+            )
+        ]
+        if not runs:
+            return None
+        key = tuple(run.result.run_id for run in runs)
+        if key not in self._pools:
+            self._pools[key] = variants_of(pooled([comparable_result(self._result, run) for run in runs]))
+        return same_variant(variant, self._pools[key])
+
+
+def _reference_of(judgement: Judgement) -> tuple[Reference, Baseline | None]:
+    """Return what a judgement compares with: earlier runs, else another agent, else the agent beside its mutations."""
+    if judgement.baseline and judgement.baseline.runs:
+        return "baseline", judgement.baseline
+    if judgement.base and judgement.base.runs:
+        return "base_agent", judgement.base
+    return ("base", None) if any(check.reference == "base" for check in judgement.checks) else ("", None)
+
+
+def _before(ids: Sequence[str], missing: frozenset[str], sample: Sample | None) -> Before:
+    """Return how these conversations of one test case did; there is at least one."""
+    share = sum(each not in missing for each in ids) / len(ids)
+    values = [value for each in ids if isinstance(value := sample.values[each], float)] if sample else []
+    return Before(missed=share <= HALF, mean=sum(values) / len(values) if values else None, share=share)
+
+
+def others_of(simulations: Sequence[Simulation], passing: frozenset[str]) -> dict[str, tuple[int, int]]:
+    """Return how many other conversations of its test case pass, and how many there are, by simulation id.
+
+    Conversations whose test case is unknown have no others.
+    """
+    total: Counter[tuple[str, str]] = Counter()
+    passed: Counter[tuple[str, str]] = Counter()
+    for simulation in simulations:
+        key = (simulation.mutation, simulation.test_case_id)
+        total[key] += 1
+        passed[key] += simulation.id in passing
+    return {
+        simulation.id: (passed[key] - (simulation.id in passing), total[key] - 1) if simulation.test_case_id else (0, 0)
+        for simulation in simulations
+        for key in ((simulation.mutation, simulation.test_case_id),)
+    }

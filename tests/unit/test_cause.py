@@ -1,0 +1,313 @@
+"""The cause of each simulation that did not do well, the order of simulations, and the counts of causes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baselines import DEPLOYED, baseline_of, both, earlier, judged, latency, report_on, run_of
+from coval_gate.judge.cause import Cause, Evidence, cause_of
+from coval_gate.judge.findings import MOST_CONTRIBUTORS, findings_of
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.answering import answering_of
+from coval_gate.model.attachment import Attachment, AttachRecord
+from coval_gate.model.baseline import BaselineSource
+from coval_gate.model.results import Details
+from coval_gate.report.formats.digest import render as digest
+from coval_gate.report.formats.html import render as html
+from coval_gate.report.formats.json import render as document
+from coval_gate.report.formats.junit import render as junit
+from coval_gate.report.formats.log import render as closing
+from coval_gate.report.formats.summary import render as summary
+from hostile import with_leg
+
+if TYPE_CHECKING:
+    from baselines import Cases
+    from coval_gate.model.baseline import Baseline
+    from coval_gate.model.results import RunResult, Simulation
+    from coval_gate.report.model import Report
+
+LINE, JUDGE, FLAKY, OLD, NEW = Cause
+FIXED, COMPARED = "Resolved: rate(YES) >= 90%", "Resolved: rate(YES) >= baseline"
+FINE: Cases = {"a": ["YES"], "b": ["YES"], "c": ["YES"]}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "cause"),
+    [
+        (Evidence(), None),
+        (Evidence(completed=False), LINE),
+        (Evidence(judged=False), JUDGE),
+        (Evidence(passing=1, others=1), FLAKY),
+        (Evidence(passing=2, others=3), FLAKY),
+        (Evidence(passing=1, others=2), None),
+        (Evidence(passing=0, others=2), None),
+        (Evidence(before=(True,)), OLD),
+        (Evidence(before=(False,)), NEW),
+        (Evidence(before=(None,)), None),
+        (Evidence(before=(None, True)), OLD),
+        (Evidence(before=(True, False)), NEW),
+        (Evidence(completed=False, judged=False, passing=1, others=1, before=(False,)), LINE),
+        (Evidence(judged=False, passing=1, others=1, before=(False,)), JUDGE),
+        (Evidence(passing=1, others=1, before=(True,)), FLAKY),
+        (Evidence(passing=1, others=1, before=(False,)), FLAKY),
+    ],
+)
+def test_first_cause_that_fits_is_taken(evidence: Evidence, cause: Cause | None) -> None:
+    assert cause_of(evidence) is cause
+
+
+@given(st.builds(Evidence, st.booleans(), st.booleans(), st.integers(0, 9), st.integers(0, 9)))
+def test_nothing_is_old_or_new_without_a_baseline(evidence: Evidence) -> None:
+    assert cause_of(evidence) not in (OLD, NEW)
+    assert cause_of(evidence._replace(before=(None, None))) is cause_of(evidence)
+
+
+def ended(result: RunResult, **statuses: str) -> RunResult:
+    """Return a run in which the conversations of these test cases ended with other statuses."""
+
+    def of(simulation: Simulation) -> Simulation:
+        return simulation._replace(status=statuses.get(simulation.test_case_id, simulation.status))
+
+    return result._replace(simulations=tuple(map(of, result.simulations)))
+
+
+def causes(report: Report) -> dict[str, str | None]:
+    """Return the cause of each simulation that did not pass, by its test case and place, in the order of the rows."""
+    return {row.simulation.id.partition("..")[2]: row.cause for row in report.rows if row.verdict is not Verdict.PASSED}
+
+
+def against(cases: Cases, then: Cases | None, lines: str = FIXED, **changes: Any) -> Report:
+    """Return the report of a run, with a baseline that had these values."""
+    threshold = f"{lines}\n? {COMPARED}"  # what compares with a baseline makes the step fetch it
+    baseline = baseline_of(earlier("old", 2, run_of("old", then), **changes)) if then else None
+    return report_on(run_of("now", cases), baseline, threshold, confidence=None)
+
+
+def test_failure_is_old_or_new_also_for_a_fixed_bound() -> None:
+    now: Cases = {"a": ["NO"], "b": ["NO"], "c": ["YES"], "d": ["NO"]}
+    report = against(now, {"a": ["NO"], "b": ["YES"], "c": ["YES"]})
+    assert causes(report) == {"b.0": NEW, "d.0": None, "a.0": OLD}, "the baseline lacks d"
+    assert causes(against(now, None)) == {"a.0": None, "b.0": None, "d.0": None}
+
+
+def test_test_case_of_baseline_fails_unless_most_of_its_conversations_pass() -> None:
+    now: Cases = {case: ["NO"] for case in "abc"}
+    then: Cases = {"a": ["YES", "YES", "NO"], "b": ["YES", "NO"], "c": ["YES", "NO", "NO"]}
+    assert causes(against(now, then)) == {"a.0": NEW, "b.0": OLD, "c.0": OLD}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"changed_persona": True}, {"changed_metrics": frozenset({"m"})}, {"changed_cases": frozenset({"a"})}],
+)
+def test_what_cannot_be_compared_is_neither_old_nor_new(changes: dict[str, Any]) -> None:
+    assert causes(against({**FINE, "a": ["NO"]}, FINE, **changes)) == {"a.0": None}
+
+
+def test_conversation_without_a_value_in_the_baseline_shows_nothing() -> None:
+    assert causes(against({**FINE, "a": ["NO"]}, {**FINE, "a": [None]})) == {"a.0": None}
+
+
+@pytest.mark.parametrize("value", ["UNKNOWN", "unknown", None])
+def test_output_that_says_nothing_is_the_judges(value: str | None) -> None:
+    assert causes(against({**FINE, "a": [value]}, FINE)) == {"a.0": JUDGE}
+
+
+def test_conversation_that_did_not_complete_is_the_lines() -> None:
+    now = ended(run_of("now", {**FINE, "a": ["NO"], "b": [None]}), b="FAILED", c="CANCELLED")
+    report = report_on(now, None, f"{FIXED}\nfailed == 0", confidence=None)
+    assert causes(report) == {"a.0": None, "b.0": LINE, "c.0": LINE}
+
+
+def test_conversation_is_flaky_if_most_others_of_its_variant_pass() -> None:
+    now: Cases = {"a": ["NO", "YES"], "b": ["NO", "NO"], "c": ["NO", "YES", "NO"], "d": ["NO", "YES", "YES"]}
+    assert causes(against(now, None)) == {
+        **dict.fromkeys(("b.0", "b.1", "c.0", "c.2")),
+        "a.0": FLAKY,
+        "d.0": FLAKY,
+    }
+    two = both(run_of("now", {"a": ["NO"]}), run_of("now", {"a": ["YES"]}, mutation="Faster"))
+    (row,) = [row for row in report_on(two, None, FIXED).rows if row.verdict is not Verdict.PASSED]
+    assert row.cause is None, "the other conversation is another variant's"
+
+
+def test_reference_is_named() -> None:
+    now = run_of("now", {**FINE, "a": ["NO"]})
+    then = run_of("old", {**FINE, "a": ["NO"]})
+    assert "look at: 1 also fails on main\n" in summary(report_on(now, baseline_of(then), f"{FIXED}\n? {COMPARED}"))
+    tagged = baseline_of(then, source=BaselineSource(kind="tag", name="stable"))
+    assert "look at: 1 also fails in the baseline\n" in summary(report_on(now, tagged, f"{FIXED}\n? {COMPARED}"))
+    beside = report_on(now, None, "Resolved: rate(YES) >= base", base=baseline_of(then, source=DEPLOYED))
+    assert [row.cause for row in beside.rows if row.cause] == []
+    worse = run_of("now", {**FINE, "a": ["NO"], "b": ["NO"]})
+    beside = report_on(worse, None, "Resolved: rate(YES) >= base", base=baseline_of(then, source=DEPLOYED))
+    assert "look at: 1 new · 1 also fails with the base agent\n" in summary(beside)
+    mutated = both(now, run_of("now", {**FINE, "a": ["NO"], "b": ["NO"]}, mutation="Faster"))
+    assert "look at: 1 new · 1 also fails with the agent itself\n" in summary(
+        report_on(mutated, None, "Resolved: rate(YES) >= base")
+    )
+
+
+def explained(*texts: str) -> Details:
+    return Details(texts={f"now..{name}.0": {"m": "It hung up."} if name in texts else {} for name in "abc"})
+
+
+def test_text_without_explanation_is_the_judges_if_others_have_one() -> None:
+    report = against({case: ["NO"] for case in "abcd"}, {case: ["YES"] for case in "abcd"})
+    assert set(causes(report).values()) == {NEW}
+    assert causes(with_leg(report, details=explained("a", "b"))) == {"a.0": NEW, "b.0": NEW, "d.0": NEW, "c.0": JUDGE}
+    assert set(causes(with_leg(report, details=explained())).values()) == {NEW}, "this judge never explains"
+
+
+def test_number_needs_no_explanation() -> None:
+    now = latency("now", 1)
+    report = report_on(now, None, "Latency: max < 0.1", confidence=None)
+    first, *others = now.simulations
+    details = Details(texts={first.id: {"l": "Slow."}, **{other.id: {} for other in others}})
+    assert {row.cause for row in with_leg(report, details=details).rows} == {None}
+
+
+def test_agent_that_was_not_heard_is_the_lines() -> None:
+    report = against({**FINE, "a": ["NO"]}, FINE)
+    heard = {"now..a.0": Attachment("answered", quiet=True), "now..b.0": Attachment("answered", quiet=True)}
+    record = AttachRecord("now", "agent.py", 0.0, 0.0, done=True, simulations=heard)
+    assert causes(with_leg(report, answering=answering_of(record, now=0.0))) == {"a.0": LINE}
+
+
+def mixed() -> Report:
+    """Return a report with each cause, and one test case whose cause is unknown."""
+    now: Cases = {"new": ["NO"], "none": ["NO"], "old": ["NO"], "flaky": ["NO", "YES"], "judge": ["UNKNOWN"]}
+    then = run_of("old", {"new": ["YES"], "old": ["NO"], "flaky": ["YES"], "judge": ["YES"], "line": ["YES"]})
+    result = ended(run_of("now", {"line": [None], **now}), line="FAILED")
+    lines = f"{FIXED}\nfailed == 0\n? {COMPARED}"
+    return report_on(result, baseline_of(earlier("old", 2, then)), lines, confidence=None)
+
+
+COUNTS = "1 new · 1 also fails on main · 1 flaky · 1 judge · 1 line"
+
+
+def test_rows_are_grouped_by_cause_in_every_format() -> None:
+    report = mixed()
+    order = ["new.0", "none.0", "old.0", "flaky.0", "judge.0", "line.0"]
+    assert [*causes(report).items()] == [*zip(order, (NEW, None, OLD, FLAKY, JUDGE, LINE), strict=True)]
+    text = summary(report)
+    assert f"#### 6 simulations to look at: {COUNTS}\n" in text
+    assert "|  | simulation | cause | missed criteria |" in text
+    end = closing(report)
+    assert end.counts == COUNTS
+    assert end.simulation_lines()[0] == f"Simulations to look at: 6 ({COUNTS})"
+    assert "Cause: new" in end.annotations(1)[0].message.split("\n")
+    rows = json.loads(document(report))["legs"][0]["simulations"]
+    assert [row["cause"] for row in rows] == ["new", None, "old", "flaky", "judge", "line", None]
+    suite, gate = ET.fromstring(junit(report))
+    messages = [each.attrib["message"].partition(":")[0] for case in suite for each in case if "message" in each.attrib]
+    assert messages == ["new", "missed", "old", "flaky", "judge", "line"]
+    assert {each.attrib["name"]: each.attrib["value"] for each in gate.iter("property")}["causes"] == COUNTS
+    heads = [line for line in digest(report).splitlines() if line.startswith("### ")]
+    titles = ("New", "Cause unknown", "Also fail on main", "Flaky", "Judge", "Line")
+    assert heads == [f"### {title}: 1".replace("Also fail on main", "`Also fail on main`") for title in titles]
+    page = html(report)
+    assert '<th scope="col">cause</th>' in page
+    assert 'data-c="new"' in page
+    assert 'data-token="c:new"' in page
+    assert COUNTS in page
+
+
+def test_test_case_counts_once_for_the_first_of_its_causes() -> None:
+    report = against({**FINE, "a": ["NO", "NO", "UNKNOWN"]}, FINE)
+    assert [*causes(report).values()] == [NEW, NEW, JUDGE]
+    assert "#### 3 simulations to look at: 1 new\n" in summary(report)
+
+
+def test_page_without_causes_has_no_column_for_them() -> None:
+    report = against({**FINE, "a": ["NO"]}, None)
+    assert "cause" not in summary(report)
+    assert "data-c=" not in html(report)
+    assert "### Case 1:" in digest(report)
+
+
+def numbered(run_id: str, **values: float) -> RunResult:
+    return run_of(run_id, {case: [value] for case, value in values.items()}, name="Latency", metric_id="l")
+
+
+def slow(lines: str, baseline: Baseline | None, **values: float) -> Report:
+    return report_on(numbered("now", **values), baseline, lines, confidence=None)
+
+
+def test_average_blames_none_and_names_those_that_contribute_the_most() -> None:
+    values = {f"c{place}": 2.0 + place for place in range(10)} | {"fast": 1.0}
+    report = slow("Latency: avg <= 1.5", None, **values)
+    assert report.judgement.verdict is Verdict.FAILED
+    assert report.judgement.failing_simulations == ()
+    named = [row for row in report.rows if row.contributes]
+    assert [row.name for row in named] == ["c9", "c8", "c7", "c6", "c5"]
+    assert len(named) == MOST_CONTRIBUTORS
+    assert {row.verdict for row in named} == {Verdict.SKIPPED}
+    assert {row.cause for row in named} == {None}
+    assert "here 11, one of the 5 highest of 11 |" in summary(report)
+    assert len(closing(report).rows) == 5
+
+
+def test_average_that_is_too_low_names_the_lowest() -> None:
+    report = slow("Latency: avg >= 3", None, a=1.0, b=2.0, c=4.0)
+    assert [row.name for row in report.rows if row.contributes] == ["a", "b"]
+    assert "here 1, one of the 2 lowest of 3 |" in summary(report)
+
+
+def test_spread_names_no_simulation() -> None:
+    assert not [row for row in slow("Latency: stdev < 0.1", None, a=1.0, b=9.0).rows if row.is_to_look_at]
+
+
+def test_against_a_baseline_those_come_first_that_got_worse_the_most() -> None:
+    then = baseline_of(earlier("old", 2, numbered("old", always=9.0, risen=1.0, faster=5.0)))
+    report = slow("Latency: avg <= baseline", then, always=9.5, risen=4.0, faster=4.5)
+    named = [(row.name, row.misses[0].contribution) for row in report.rows if row.contributes]
+    assert [name for name, _ in named] == ["risen", "always"]
+    assert "here 4, before 1: one of the 2 largest rises of 3 |" in summary(report)
+    judgement = judged(
+        numbered("now", always=9.5, risen=4.0, faster=4.5),
+        then,
+        "Latency: max < 4\n? Latency: avg <= baseline",
+        confidence=None,
+    )
+    order = [
+        row.simulation.test_case_id
+        for row in findings_of(judgement, numbered("now", always=9.5, risen=4.0, faster=4.5)).to_look_at
+    ]
+    assert order == ["risen", "always", "faster"], "new first; the others by how much they worsened"
+
+
+def test_percentile_blames_those_beyond_its_bound() -> None:
+    report = slow("Latency: p(95) < 3", None, a=1.0, b=2.0, c=9.0)
+    assert [row.name for row in report.rows if row.fails] == ["c"]
+
+
+CASES = st.dictionaries(
+    st.sampled_from("abcdef"),
+    st.lists(st.sampled_from(["YES", "NO", "UNKNOWN", None]), min_size=1, max_size=3),
+    min_size=1,
+)
+
+
+@given(
+    CASES,
+    CASES | st.none(),
+    st.sampled_from([FIXED, "Resolved: count(NO) == 0", "Resolved: missing == 0", "pass_rate == 100%"]),
+)
+def test_only_those_that_did_not_do_well_have_a_cause(now: Cases, then: Cases | None, line: str) -> None:
+    report = against(now, then, line)
+    for row in report.rows:
+        if row.verdict is Verdict.PASSED or row.contributes:
+            assert row.cause is None
+        if not then:
+            assert row.cause not in (OLD, NEW)
+        if row.cause in (OLD, NEW):
+            assert then
+            assert row.simulation.test_case_id in then
+    assert [row.order for row in report.rows] == sorted(row.order for row in report.rows)
