@@ -18,6 +18,7 @@ from campaign.mutants import MUTANTS
 from campaign.newest import NEWEST, OF_FOUND
 from campaign.pool import check_seed, run_campaign
 from campaign.simulate import simulate
+from campaign.suites import OF_OPTIONS
 from selection import shares
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def test_same_seed_gives_same_history(seeds: list[int]) -> None:
 
 
 def test_mutants_apply_and_name_known_invariants() -> None:
-    names = {invariant.__name__ for invariant in (*INVARIANTS, *OF_LEGS, *OF_BOTH, *OF_FOUND, *OF_ATTACH)}
+    names = {invariant.__name__ for invariant in (*INVARIANTS, *OF_LEGS, *OF_OPTIONS, *OF_BOTH, *OF_FOUND, *OF_ATTACH)}
     for mutant in MUTANTS:
         assert set(mutant.invariants) <= names, mutant.name
         for sabotage in mutant.breaks:
