@@ -869,6 +869,8 @@ def one_check_run_per_launch(history: History) -> Iterator[str]:
         users, check_runs = _users_of_check_run(history, result), _check_runs(history, result)
         if not users or result is not users[-1]:
             continue
+        if any(_has_file_fault(user, "state") for user in users):
+            continue  # the post step knows no verdict, so it may show an error beside the completed one
         launches = [user for user in users if user.step.mode == "launch" and user.killed is None]
         hands_over = len(users) == 2 and result.given_run and any(launch.exit_code == 0 for launch in launches)
         most = 1 if hands_over and result.step.mode == "wait" else len(users)
@@ -980,6 +982,17 @@ def was_prompt(history: History, request: SentRequest) -> bool:
     record = history.runs[request.launched_run]
     in_time = record.create_time - history.coval_time(request.sent_at) <= MAX_OPEN_TIME
     return in_time and request.launched_run not in history.deleted
+
+
+def clock_lead(history: History, result: ProcessResult) -> float:
+    """Return by how many seconds the clock of a step is ahead of Coval's when it begins; what is set later counts less.
+
+    A step notices that its clock was set forward, and reckons by the time that passed.
+    """
+    events = history.schedule.events
+    return sum(event.amount for event in events if event.kind == "jump" and event.at <= result.began) - (
+        history.schedule.skew
+    )
 
 
 def _name(result: ProcessResult) -> str:

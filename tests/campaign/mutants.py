@@ -1157,6 +1157,12 @@ MUTANTS: Final = (
         SetCondition(cancel.Cleanup.leaves, mentions="repetition", value=False),
         caught_by="no_orphaned_run",
     ),
+    mutant(
+        "look for a lost launch only among runs that seem new",
+        SetConstant(find, "NEWEST_FETCHED", 0),
+        caught_by="one_launch_per_trial",
+        campaign="--legs --base",
+    ),
     # Options of legs
     mutant(
         "forget why a list could not be read",

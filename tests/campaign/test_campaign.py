@@ -66,6 +66,11 @@ def test_invariants_hold_in_schedules_that_once_broke_them(seed: int) -> None:
     assert check_seed(seed).violations == ()
 
 
+@pytest.mark.long
+def test_invariants_hold_where_the_later_pages_of_a_list_cannot_be_read() -> None:
+    assert check_seed(1004, LEGS_BESIDE).violations == ()
+
+
 @pytest.mark.parametrize("seeds", [range(2), pytest.param(range(2, 60), marks=pytest.mark.long)])
 @pytest.mark.parametrize("rules", [SEVERAL_LEGS, BESIDE], ids=["legs", "base"])
 def test_invariants_hold_for_each_of_several_runs(rules: Rules, seeds: range) -> None:
@@ -104,6 +109,11 @@ def test_damaged_responses_do_not_turn_a_check(kind: str, schedules: int, one_of
 def test_same_seed_gives_same_history(seeds: list[int]) -> None:
     for seed in seeds:
         assert _fingerprint(simulate(generate(seed))) == _fingerprint(simulate(generate(seed))), seed
+
+
+def test_same_seed_gives_same_history_where_calls_end_at_once() -> None:
+    histories = [LEGS_BESIDE.simulate(LEGS_BESIDE.generate(872)) for _ in range(2)]
+    assert len({_fingerprint(history) for history in histories}) == 1
 
 
 def test_mutants_apply_and_name_known_invariants() -> None:
