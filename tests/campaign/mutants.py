@@ -1213,12 +1213,6 @@ MUTANTS: Final = (
         campaign="--legs",
     ),
     mutant(
-        "go on with a run of which all simulations fail",
-        ReplaceFunction(watch._is_hopeless, returns(value=False)),
-        caught_by="hopeless_run_is_given_up",
-        campaign="--legs",
-    ),
-    mutant(
         "leave a run that the step gave up",
         SetCondition(Cleanup.leaves, mentions="is_hopeless", value=False),
         caught_by="judged_leg_leaves_no_run hopeless_run_is_given_up",
@@ -1229,15 +1223,6 @@ MUTANTS: Final = (
         SetValue(watch._is_hopeless, "completed", value=0),
         caught_by="no_cancel_without_reason each_leg_meets_its_own_thresholds",
         campaign="--legs",
-    ),
-    mutant(
-        "take any run of a scheduled run, whatever its persona",
-        ReplaceFunction(
-            newest._Search._fit,
-            lambda original, self, run: "fits" if self._source.kind == "schedule" else original(self, run),
-        ),
-        caught_by="newest_run_is_judged found_run_has_its_verdict",
-        campaign="--newest",
     ),
     # Own builds: who answered the simulations
     mutant(

@@ -60,10 +60,12 @@ def newest(seed: int) -> Schedule:
         for number, persona in enumerate(personas)
     )
     source = rng.choice(SOURCES)
-    inputs = with_inputs(shared, run_id=source, persona_id=PERSONAS[0])
+    of_schedule = source.startswith("schedule:")
+    persona = rng.choice(NIGHTLY.template["persona_ids"]) if of_schedule else PERSONAS[0]
+    inputs = with_inputs(shared, run_id=source, persona_id=persona)
     wait = replace(step, mode="wait", inputs=inputs, branch=BRANCH, pause=rng.choice((5.0, 50.0, 200.0)))
     schedule = replace(schedule, seed=seed, workflow="newest", steps=(*launches, wait), foreign_run="")
-    return _with_nights(schedule, rng) if source.startswith("schedule:") else schedule
+    return _with_nights(schedule, rng) if of_schedule else schedule
 
 
 def _with_nights(schedule: Schedule, rng: Random) -> Schedule:
@@ -87,17 +89,18 @@ def _waits(history: History) -> Iterator[tuple[ProcessResult, RunRecord | None]]
         if result.step.mode == "wait":
             began = history.coval_time(result.began)
             source = result.step.given["run_id"]
+            ids = IDS | {"persona_id": result.step.given["persona_id"], "test_set_id": history.schedule.test_set}
             fitting = [
                 record
                 for record in history.runs.values()
-                if _fits_search(record, began, history.schedule.test_set) and _is_of(source, record)
+                if _fits_search(record, began, ids) and _is_of(source, record)
             ]
             yield result, max(fitting, key=lambda record: record.create_time, default=None)
 
 
-def _fits_search(record: RunRecord, began: float, test_set: str) -> bool:
+def _fits_search(record: RunRecord, began: float, ids: dict[str, str]) -> bool:
     there = record.create_time <= began and (record.delete_time is None or record.delete_time > began)
-    return there and all(record.body[name] == value for name, value in (IDS | {"test_set_id": test_set}).items())
+    return there and all(record.body[name] == value for name, value in ids.items())
 
 
 def _is_of(source: str, record: RunRecord) -> bool:
