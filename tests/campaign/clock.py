@@ -82,6 +82,8 @@ class SimulatedClock:
             elif active <= self._waiting.keys():  # every request has been sent, and every response read
                 self._limit = max(self._now, until)
         event.wait(REAL_SLICE)  # real time passes only so that other threads get their turn
+        with self.lock:  # else calls could end one by one while the step looks which have ended
+            self._limit = self._now
         self._let_requests_be_sent()
         if not event.is_set():
             self.check()

@@ -128,6 +128,7 @@ class GitHub(HTTPAdapter):
         if not pending.done.is_set():
             pending.error = error
             pending.done.set()
+            self._clock.freeze()
 
 
 def _reset() -> requests.ConnectionError:

@@ -43,6 +43,7 @@ from campaign.schedule import (
     WITHOUT_QUALITY,
 )
 from coval_gate.report.formats.outputs import OUTPUTS
+from coval_sandbox import views
 from coval_sandbox.runner import read_log
 from leaks import holds
 from support import KEY
@@ -609,7 +610,7 @@ def run_is_accepted_by_person(history: History) -> Iterator[str]:
         green = reported_verdict(result) == "passed" and result.exit_code in (0, None)
         if not (green and result.step.accepts and result.step.event == BY_HAND and _is_own(result, record)):
             yield f"{_name(result)} accepted the run {record.run_id} with the verdict {reported_verdict(result)!r}"
-        if {ACCEPTED, FAILED} <= {*record.tags} and not _misread(history):
+        if {ACCEPTED, FAILED} <= {*record.tags} and not misread(history):
             yield f"{_name(result)} accepted the run {record.run_id}, which is still marked as failed"
 
 
@@ -653,7 +654,7 @@ def tags_move_forward(history: History) -> Iterator[str]:
         for result, request, record in _given(history, tag):
             newer = [holder for holder in begun.values() if record.create_time < holder.create_time]
             existing = [holder for holder in newer if holder.create_time < history.coval_time(request.sent_at)]
-            if existing and tag in record.tags and request.took_effect and not _misread(history):
+            if existing and tag in record.tags and request.took_effect and not misread(history):
                 yield f"{_name(result)} gave {record.run_id} the tag {tag}, although {existing[0].run_id} is newer"
 
 
@@ -733,7 +734,7 @@ def reference_is_never_lost(history: History) -> Iterator[str]:
 
 def other_tags_are_kept(history: History) -> Iterator[str]:
     """Promotions change no other tags."""
-    if _misread(history):
+    if misread(history):
         return
     for record in history.runs.values():
         # Coval may store tags in lower case.
@@ -868,6 +869,8 @@ def one_check_run_per_launch(history: History) -> Iterator[str]:
         users, check_runs = _users_of_check_run(history, result), _check_runs(history, result)
         if not users or result is not users[-1]:
             continue
+        if any(_has_file_fault(user, "state") for user in users):
+            continue  # the post step knows no verdict, so it may show an error beside the completed one
         launches = [user for user in users if user.step.mode == "launch" and user.killed is None]
         hands_over = len(users) == 2 and result.given_run and any(launch.exit_code == 0 for launch in launches)
         most = 1 if hands_over and result.step.mode == "wait" else len(users)
@@ -979,6 +982,17 @@ def was_prompt(history: History, request: SentRequest) -> bool:
     record = history.runs[request.launched_run]
     in_time = record.create_time - history.coval_time(request.sent_at) <= MAX_OPEN_TIME
     return in_time and request.launched_run not in history.deleted
+
+
+def clock_lead(history: History, result: ProcessResult) -> float:
+    """Return by how many seconds the clock of a step is ahead of Coval's when it begins; what is set later counts less.
+
+    A step notices that its clock was set forward, and reckons by the time that passed.
+    """
+    events = history.schedule.events
+    return sum(event.amount for event in events if event.kind == "jump" and event.at <= result.began) - (
+        history.schedule.skew
+    )
 
 
 def _name(result: ProcessResult) -> str:
@@ -1136,7 +1150,7 @@ def _is_own(result: ProcessResult, record: RunRecord) -> bool:
     return record.run_id in (result.run_id, *result.run_ids, *result.launched_runs, *result.given_runs)
 
 
-def _misread(history: History) -> bool:
+def misread(history: History) -> bool:
     """Return whether Coval may have shown other tags of a run than it really has."""
     polls = (request for result in history.results for request in result.requests if request.path.startswith("/runs"))
     return any(poll.fault.startswith(("damage", "json", "body")) for poll in polls)
@@ -1214,10 +1228,36 @@ def _may_cancel(history: History, result: ProcessResult) -> bool:
     several = len(main.launched_runs) > 1 or len(main.given_runs) > 1
     second = several or (step.repetitions and step.attempt > 1 and step.flag("resume"))
     failed = main.verdict in ("", "error") and main.exit_code != 0
+    given_up = any(is_hopeless(history, step, history.runs[run_id], at) for run_id, at in _deletes(history, result))
     state_lost = result.is_post and _has_file_fault(main, "state")  # the post step cannot know that the run ended
     return bool(
-        interrupted or timed_out or failed or state_lost or second or step.mode == "cancel" or step.flag("supersede")
+        interrupted
+        or timed_out
+        or failed
+        or given_up
+        or state_lost
+        or second
+        or step.mode == "cancel"
+        or step.flag("supersede")
     )
+
+
+def is_hopeless(history: History, step: Step, record: RunRecord, at: float) -> bool:
+    """Return whether Coval shows then, by its clock, that so many simulations failed, and none passed, that it ends."""
+    quirks, scenario = history.schedule.quirks, record.plan.scenario
+    most = step.given.get("abort_after_failures")
+    if most is None or quirks.null_progress or scenario.null_progress or record.finished(at - ROUNDING):
+        return False
+    shown = views.progress(record, at - ROUNDING, quirks)
+    return bool(shown["failed_test_cases"] >= int(most) and not shown["completed_test_cases"])
+
+
+def _deletes(history: History, result: ProcessResult) -> Iterator[tuple[str, float]]:
+    """Yield the runs that a process cancelled, and when, by Coval's clock."""
+    for request in result.requests:
+        run_id = request.path.rpartition("/")[2]
+        if request.method == "DELETE" and run_id in history.runs:
+            yield run_id, history.coval_time(request.sent_at)
 
 
 def _may_have_left_repetition(history: History, main: ProcessResult) -> bool:

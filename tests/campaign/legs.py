@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
-from math import prod
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +17,18 @@ from campaign.invariants import INVARIANTS, Violation, late_is_fine, main_result
 from campaign.oracle import is_good
 from campaign.pool import Rules
 from campaign.schedule import GATES, Fault
+from campaign.suites import (
+    LOUD_SET,
+    knows_own,
+    meets_own,
+    name_of,
+    planned_legs,
+    takes_suite,
+    violations_of_options,
+    with_aborts,
+    with_suite,
+    with_turns,
+)
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 
 if TYPE_CHECKING:
@@ -31,6 +42,7 @@ WORKFLOWS: Final = ("run", "launch", "rerun", "supersede", "twice")
 OF_BASE: Final = "Latency: avg <= base * 9"  # which any two agents meet
 PERSONAS: Final = ("persona000000000000001", "persona000000000000002")
 TEST_SETS: Final = ("passing1", "flaky001", "unknown1", "noProgrs", "someFail")
+ENDLESS: Final = '{"runs": [], "next_page_token": "again"}'
 SHAPES: Final = ((2, 2), (2, 2), (2, 1), (1, 2), (1, 3), (1, 5))  # personas and test sets
 TOO_FEW: Final = "1"  # simulations; no leg has so few
 OF_ONE_RUN: Final = (  # invariants that take the step's verdict for its first run's; those below stand in their place
@@ -48,14 +60,19 @@ OF_ONE_RUN: Final = (  # invariants that take the step's verdict for its first r
 def several_legs(seed: int) -> Schedule:
     """Return a schedule whose steps have two to five legs, and whose rest is that of the first fitting seed.
 
-    Some limit their simulations, and some are green although a run is not over in time.
+    Some have their legs in a file, launch them in turns, give up runs, limit their simulations, or are green although a
+    run is not over in time.
     """
+    options = Random(f"options of legs/{seed}")
+    has_suite, aborts, has_turns = (options.random() < share for share in (0.4, 0.25, 0.25))
     place = 1000 * seed
-    while not _fits(schedule := generate(place)):
+    while not (_fits_suite if has_suite else _fits)(schedule := generate(place)):
         place += 1
     rng = Random(f"legs/{seed}")
     personas, test_sets = rng.choice(SHAPES)
     others = rng.sample([name for name in TEST_SETS if name != schedule.test_set], test_sets - 1)
+    if aborts and others:
+        others[0] = LOUD_SET
     more = {"persona_id": ", ".join(PERSONAS[:personas]), "test_set_id": ", ".join([schedule.test_set, *others])}
     limit = {"max_simulations": rng.choice((TOO_FEW, "1000", "1000"))} if rng.random() < 0.25 else {}
     late = {"on_timeout": "pass"} if rng.random() < 0.3 else {}
@@ -64,7 +81,26 @@ def several_legs(seed: int) -> Schedule:
         replace(step, inputs=with_inputs(step.inputs, **more, **of_mode.get(step.mode, {}))) for step in schedule.steps
     )
     # The simulated network sends one request after another, so responses are quick.
-    return replace(schedule, seed=seed, steps=steps, foreign_run="", latency=0.02)
+    schedule = replace(schedule, seed=seed, steps=steps, foreign_run="", latency=0.02)
+    schedule = with_suite(schedule, options, PERSONAS, (schedule.test_set, *others)) if has_suite else schedule
+    schedule = with_aborts(schedule, options) if aborts else schedule
+    schedule = with_turns(schedule, options) if has_turns else schedule
+    return _with_endless_pages(schedule, options)
+
+
+def _with_endless_pages(schedule: Schedule, rng: Random) -> Schedule:
+    """Let Coval name further pages of the list of runs that it then repeats, for as long as steps look for runs."""
+    looks = any(step.attempt > 1 or step.flag("supersede") for step in schedule.steps if step.mode != "wait")
+    if schedule.severity != "rough" or not looks or rng.random() > 0.25:
+        return schedule
+    pages = Fault(method="GET", path="/runs", first=1, last=10_000, action=f"json {ENDLESS}")
+    return replace(schedule, faults=(pages, *schedule.faults))
+
+
+def _fits_suite(schedule: Schedule) -> bool:
+    return takes_suite(schedule) and (
+        _fits(schedule) or (_fits(replace(schedule, workflow="run")) and schedule.workflow == "launch-wait")
+    )
 
 
 def _fits(schedule: Schedule) -> bool:
@@ -145,19 +181,21 @@ def violations(history: History) -> list[Violation]:
         green_only_if_all_legs_are_good,
         legs_agree_with_outputs,
     )
-    return [Violation(invariant.__name__, problem) for invariant in (*checked, *own) for problem in invariant(history)]
+    found = [Violation(invariant.__name__, problem) for invariant in (*checked, *own) for problem in invariant(history)]
+    return found + violations_of_options(history)
 
 
 def one_launch_per_leg(history: History) -> Iterator[str]:
     """A step launches one run of each leg; launches that took effect too late do not count."""
     for result in main_results(history):
         launched = Counter(
-            leg_of(history.runs[request.launched_run])
+            (*leg_of(record), name_of(record))
             for request in result.requests
             if request.launched_run and was_prompt(history, request)
+            for record in [history.runs[request.launched_run]]
         )
         for leg, count in launched.items():
-            if count > 1:
+            if count > (1 if result.step.mode in ("run", "launch") else 0):
                 yield f"step {result.number} launched {count} runs of the leg {leg}"
 
 
@@ -179,10 +217,12 @@ def green_only_if_all_legs_are_good(history: History) -> Iterator[str]:
         if result.verdict != "passed":
             continue
         runs = [history.runs.get(leg["run_id"]) for leg in json.loads(result.outputs["legs"])]
-        planned = [len(result.step.given[name].split(", ")) for name in ("persona_id", "test_set_id")]
-        if None in runs or len({leg_of(run) for run in runs if run}) != prod(planned):
+        planned = len(result.given_runs) if result.step.mode == "wait" else planned_legs(result.step)
+        if None in runs or len({run.run_id for run in runs if run}) != planned:
             yield f"step {result.number} passed without a run of each leg"
-        if not all(run and is_good(run, schedule.gate, schedule.quirks, now) for run in runs):
+        good = (run and is_good(run, schedule.gate, schedule.quirks, now) for run in runs)
+        own = not knows_own(history, result) or all(run and meets_own(history, result.step, run, now) for run in runs)
+        if not (all(good) and own):
             yield f"step {result.number} passed although a leg is bad"
 
 

@@ -20,6 +20,7 @@ from campaign.invariants import (
     MAX_LOST_LAUNCHES,
     Violation,
     cancel_was_impossible,
+    clock_lead,
     hides_identity,
     is_ended,
     knows_events,
@@ -83,6 +84,8 @@ LAUNCHES: Final = (*LOST_RESPONSES, *SAFE_TO_RETRY, "403", "403", "slow 30", "la
 BRANCH_TAG: Final = "coval-gate/branch/"  # prefix of the tag of all runs of a branch
 FEWEST_CASES: Final = 2  # test cases that can be compared
 MOST_SKEW: Final = 120.0  # s by which the step's clock may be ahead of Coval's
+MILLISECOND: Final = 0.001  # s
+LOOKED_FOR: Final = 60.0  # s for which a step looks for the run of a lost launch
 LATE: Final = ("timed_out", "error")  # verdicts of legs whose runs may be left to a later step
 GRAVEST_FIRST: Final = ("error", "failed", "cancelled", "timed_out", "inconclusive", "passed")
 LEFT_OUT: Final = (
@@ -146,7 +149,23 @@ def legs_beside(seed: int) -> Schedule:
         number = rng.randint(1, prod((agents, personas, test_sets)) + personas * test_sets + 1)
         fault = Fault(method="POST", path="/runs", first=number, last=number, action=rng.choice(LAUNCHES))
         schedule = replace(schedule, severity="rough", faults=(fault, *schedule.faults))
-    return _with_left_leg(schedule, rng) if schedule.severity == "rough" and rng.random() < 0.35 else schedule
+    if schedule.severity == "rough" and rng.random() < 0.35:
+        return _with_left_leg(schedule, rng)
+    return _with_clock_ahead(schedule, Random(f"clock ahead/{seed}"))
+
+
+def _with_clock_ahead(schedule: Schedule, rng: Random) -> Schedule:
+    """Lose the response to a launch while the steps' clock is far ahead, and Coval's lists show no tags or metadata."""
+    if schedule.severity != "rough" or rng.random() > 0.1:
+        return schedule
+    lost = Fault(method="POST", path="/runs", first=1, last=1, action=rng.choice(LOST_RESPONSES))
+    hidden = replace(
+        schedule.quirks, list_identity="neither", run_identity=rng.choice(("both", "tags", "metadata", "neither"))
+    )
+    calm = (replace(step, signal=None, file_fault=None) for step in schedule.steps)
+    steps = tuple(replace(step, inputs=with_inputs(step.inputs, max_wait_time="600")) for step in calm)
+    skew = rng.choice((-119.0, -121.0, -3600.0))
+    return replace(schedule, steps=steps, faults=(lost,), quirks=hidden, skew=skew, outages=())
 
 
 def _fits(schedule: Schedule) -> bool:
@@ -231,11 +250,14 @@ def one_launch_per_trial(history: History) -> Iterator[str]:
 
     Launches that took effect too late do not count. A base runs no more often than a leg that is compared with it.
     """
-    # Where a list shows nothing of a run but its time, a clock that is far ahead makes a new run an old one.
-    unclear = history.schedule.quirks.list_identity == "neither" and any(
-        event.amount > MOST_SKEW for event in history.schedule.events
-    )
     for result in main_results(history):
+        # Where Coval shows nothing of a run but its time, neither in a list nor alone while the step looks for it, only
+        # that time can tell the run of a lost launch from older ones, and a clock that is far ahead makes it seem an
+        # older one. Coval cuts times to the millisecond, so one that is ahead by the limit may seem to be so by more.
+        quirks = history.schedule.quirks
+        shown_alone = quirks.run_identity != "neither" and quirks.not_found_after_launch < LOOKED_FOR
+        hidden = quirks.list_identity == "neither" and not shown_alone
+        unclear = hidden and clock_lead(history, result) > MOST_SKEW - MILLISECOND
         launched = Counter(
             leg_of(history.runs[request.launched_run])
             for request in result.requests

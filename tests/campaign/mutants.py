@@ -24,7 +24,7 @@ from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetCons
 from coval_gate import main
 from coval_gate.base import schedule, secret, times, transport
 from coval_gate.base.clock import Interrupted
-from coval_gate.base.errors import CovalError
+from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.transport import Server
 from coval_gate.ci.github import pages as github_pages
 from coval_gate.ci.host import Console
@@ -42,6 +42,7 @@ from coval_gate.flow import follow as flow_follow
 from coval_gate.flow import launch as flow_launch
 from coval_gate.flow import opening
 from coval_gate.flow import promote as promote_flow
+from coval_gate.flow import suite as flow_suite
 from coval_gate.flow.cancel import _Work
 from coval_gate.flow.progress import Progress
 from coval_gate.judge import aggregates, evaluate, gate, judgement, promotion, repetition
@@ -91,7 +92,7 @@ if TYPE_CHECKING:
     from campaign.sabotage import Break
     from coval_gate.base.clock import Clock
     from coval_gate.base.schedule import Procedure, Wait
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.config.inputs import Inputs, LegInputs
     from coval_gate.judge.judgement import SingleRun
     from coval_gate.model.answering import Answering
     from coval_gate.model.results import Simulation
@@ -311,6 +312,31 @@ def promote_before_reports(
     if not progress.is_hurried:
         yield from promote_flow.promote_runs(progress, progress.report(judgement))
     return (yield from original(progress, judgement))
+
+
+def series_without_its_cause(
+    _: object, self: Calls, attempt: Callable[[], Procedure[object]], until: float
+) -> Procedure[object]:
+    """Repeat several reads, and raise the last error even if it is only that the deadline has passed."""
+    return schedule.repeat(attempt, Unavailable, self.backoff(until))
+
+
+def legs_like_the_first(original: Callable[..., list[Leg]], suite: Sequence[LegInputs]) -> list[Leg]:
+    """Judge each leg of a suite by the thresholds of the first one."""
+    thresholds = suite[0].inputs.thresholds
+    return original([given._replace(inputs=given.inputs._replace(thresholds=thresholds)) for given in suite])
+
+
+def judge_by_the_first(original: Callable[..., None], suite: Sequence[LegInputs], legs: Sequence[Leg]) -> None:
+    """Judge each run that was launched elsewhere by the thresholds of the first leg in the file."""
+    thresholds = suite[0].inputs.thresholds
+    original([given._replace(inputs=given.inputs._replace(thresholds=thresholds)) for given in suite], legs)
+
+
+def gravest_of_launched(original: Callable[..., Judgement], progress: Progress) -> Judgement:
+    """Return the gravest judgement of the legs that have a run, if any has."""
+    outcomes = [leg.outcome for leg in progress.legs if leg.outcome and leg.trials and leg.first.run_id]
+    return judgement.gravest(outcomes) if outcomes else original(progress)
 
 
 def raise_instead(_: object, error: CovalError) -> None:
@@ -1130,6 +1156,73 @@ MUTANTS: Final = (
         "leave a repetition that the step gave up",
         SetCondition(cancel.Cleanup.leaves, mentions="repetition", value=False),
         caught_by="no_orphaned_run",
+    ),
+    mutant(
+        "look for a lost launch only among runs that seem new",
+        SetConstant(find, "NEWEST_FETCHED", 0),
+        caught_by="one_launch_per_trial",
+        campaign="--legs --base",
+    ),
+    # Options of legs
+    mutant(
+        "forget why a list could not be read",
+        ReplaceFunction(Calls.read_series, series_without_its_cause),
+        caught_by="reason_matches_verdict",
+        campaign="--legs",
+    ),
+    mutant(
+        "judge all legs of a suite by the thresholds of the first",
+        ReplaceFunction(opening.legs_in, legs_like_the_first),
+        caught_by="each_leg_meets_its_own_thresholds green_only_if_all_legs_are_good",
+        campaign="--legs",
+    ),
+    mutant(
+        "judge given runs by the thresholds of the first leg in the file",
+        ReplaceFunction(flow_suite.judge_by, judge_by_the_first),
+        caught_by="each_leg_meets_its_own_thresholds green_only_if_all_legs_are_good",
+        campaign="--legs",
+    ),
+    mutant(
+        "ignore the thresholds that runs were launched with",
+        ReplaceFunction(flow_follow._take_thresholds, returns(None)),
+        caught_by="each_leg_meets_its_own_thresholds green_only_if_all_legs_are_good",
+        campaign="--legs",
+    ),
+    mutant(
+        "drop the last leg of a suite",
+        ReplaceFunction(opening.legs_in, lambda original, suite: original(suite[:-1])),
+        caught_by="each_leg_of_suite_is_told no_leg_is_left_unjudged",
+        campaign="--legs",
+    ),
+    mutant(
+        "let legs without a run decide nothing",
+        ReplaceFunction(main._gravest, gravest_of_launched),
+        caught_by="no_leg_is_left_unjudged legs_agree_with_outputs",
+        campaign="--legs",
+    ),
+    mutant(
+        "launch all legs at once, whatever max_parallel_runs says",
+        SetValue(main._has_turn, "most", value=None, which=1),
+        caught_by="few_runs_are_under_way",
+        campaign="--legs",
+    ),
+    mutant(
+        "take the turn of a leg whose run goes on",
+        SetValue(main._has_turn, "under_way", value=0),
+        caught_by="few_runs_are_under_way",
+        campaign="--legs",
+    ),
+    mutant(
+        "leave a run that the step gave up",
+        SetCondition(Cleanup.leaves, mentions="is_hopeless", value=False),
+        caught_by="judged_leg_leaves_no_run hopeless_run_is_given_up",
+        campaign="--legs",
+    ),
+    mutant(
+        "give up a run although simulations of it completed",
+        SetValue(watch._is_hopeless, "completed", value=0),
+        caught_by="no_cancel_without_reason each_leg_meets_its_own_thresholds",
+        campaign="--legs",
     ),
     # Own builds: who answered the simulations
     mutant(

@@ -1,6 +1,7 @@
-"""The campaign with runs that are found: steps in mode wait judge the newest run with a tag, or of a branch.
+"""The campaign with runs that are found: steps in mode wait judge the newest run of a tag, a branch or a scheduled run.
 
-Earlier steps have launched one or two such runs, and perhaps one of another persona. Nothing cancels a run that was
+Earlier steps have launched one or two such runs, and perhaps one of another persona. Coval's own schedule has launched
+runs of several personas and test sets at once. Nothing cancels a run that was
 found: others may need it.
 """
 
@@ -16,7 +17,8 @@ from campaign.invariants import INVARIANTS, MAX_LOST_LAUNCHES, Violation, main_r
 from campaign.legs import PERSONAS, is_plain
 from campaign.oracle import has_data, is_good
 from campaign.pool import Rules
-from campaign.schedule import GATES, Schedule, Step
+from campaign.schedule import GATES, Event, Schedule, Step
+from coval_sandbox.catalogue import SCHEDULES
 from support import IDS
 
 if TYPE_CHECKING:
@@ -27,9 +29,14 @@ if TYPE_CHECKING:
 
 TAG: Final = "nightly"
 BRANCH: Final = "main"
-SOURCES: Final = (f"tag:{TAG}", f"branch:{BRANCH}")
+(NIGHTLY,) = SCHEDULES
+SOURCES: Final = (f"tag:{TAG}", f"branch:{BRANCH}", f"schedule:{NIGHTLY.id}", f"schedule:{NIGHTLY.id}")
 LEFT_OUT: Final = (invariants.no_orphaned_run,)  # the step that waits owns no run
-SHOWN_BY: Final = {"tag": ("both", "tags"), "branch": ("both", "tags", "metadata")}  # identities that show a source
+SHOWN_BY: Final = {  # identities that show a source
+    "tag": ("both", "tags"),
+    "branch": ("both", "tags", "metadata"),
+    "schedule": ("both", "tags", "metadata", "neither"),
+}
 CERTAIN: Final = ("passed", "failed", "timed_out", "inconclusive")  # verdicts on a run
 
 
@@ -52,9 +59,23 @@ def newest(seed: int) -> Schedule:
         )
         for number, persona in enumerate(personas)
     )
-    inputs = with_inputs(shared, run_id=rng.choice(SOURCES), persona_id=PERSONAS[0])
+    source = rng.choice(SOURCES)
+    of_schedule = source.startswith("schedule:")
+    persona = rng.choice(NIGHTLY.template["persona_ids"]) if of_schedule else PERSONAS[0]
+    inputs = with_inputs(shared, run_id=source, persona_id=persona)
     wait = replace(step, mode="wait", inputs=inputs, branch=BRANCH, pause=rng.choice((5.0, 50.0, 200.0)))
-    return replace(schedule, seed=seed, workflow="newest", steps=(*launches, wait), foreign_run="")
+    schedule = replace(schedule, seed=seed, workflow="newest", steps=(*launches, wait), foreign_run="")
+    return _with_nights(schedule, rng) if of_schedule else schedule
+
+
+def _with_nights(schedule: Schedule, rng: Random) -> Schedule:
+    """Let Coval's own schedule launch its runs, once or twice, or never; one may come when a step looks for them."""
+    nights = tuple(
+        Event(kind="run schedule", at=at)
+        for at in sorted(rng.choice((0.0, 2.0, 30.0, 70.0)) for _ in range(rng.choice((0, 1, 1, 2))))
+    )
+    test_set = rng.choice(NIGHTLY.template["test_set_ids"])
+    return replace(schedule, test_set=test_set, events=(*schedule.events, *nights))
 
 
 def _fits(schedule: Schedule) -> bool:
@@ -67,13 +88,25 @@ def _waits(history: History) -> Iterator[tuple[ProcessResult, RunRecord | None]]
     for result in main_results(history):
         if result.step.mode == "wait":
             began = history.coval_time(result.began)
-            fitting = [record for record in history.runs.values() if _fits_search(record, began)]
+            source = result.step.given["run_id"]
+            ids = IDS | {"persona_id": result.step.given["persona_id"], "test_set_id": history.schedule.test_set}
+            fitting = [
+                record
+                for record in history.runs.values()
+                if _fits_search(record, began, ids) and _is_of(source, record)
+            ]
             yield result, max(fitting, key=lambda record: record.create_time, default=None)
 
 
-def _fits_search(record: RunRecord, began: float) -> bool:
+def _fits_search(record: RunRecord, began: float, ids: dict[str, str]) -> bool:
     there = record.create_time <= began and (record.delete_time is None or record.delete_time > began)
-    return there and record.body["persona_id"] == IDS["persona_id"]
+    return there and all(record.body[name] == value for name, value in ids.items())
+
+
+def _is_of(source: str, record: RunRecord) -> bool:
+    """Return whether a run is of a source; steps have launched all others, with the tag and on the branch."""
+    is_of_schedule = record.schedule_id == NIGHTLY.id
+    return is_of_schedule == source.startswith("schedule:")
 
 
 def newest_run_is_judged(history: History) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-from campaign.schedule import BASELINE_GATES, COMPARED_GATES, GATES, PROMOTED_GATES, REPEATED_GATES
+from campaign.schedule import BASELINE_GATES, COMPARED_GATES, GATES, OWN_GATES, PROMOTED_GATES, REPEATED_GATES
 from coval_sandbox import catalogue
 from coval_sandbox.values import value_fate
 
@@ -26,6 +26,10 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "counted": (catalogue.RESOLVED,),
     "kept": (catalogue.RESOLVED, catalogue.COMPLIANCE),
     "mixed": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),
+    "strict": (catalogue.LATENCY,),
+    "loose": (catalogue.LATENCY,),
+    "most resolved": (catalogue.RESOLVED,),
+    "no doubt": (catalogue.RESOLVED,),
     "forbidden": (catalogue.COMPLIANCE,),
     "exact rate": (catalogue.COMPLIANCE,),
     "other rate": (catalogue.COMPLIANCE,),
@@ -61,7 +65,7 @@ def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
 
 def can_decide(gate: str) -> bool:
     """Return whether any run can meet or miss the gate."""
-    return gate in GATES or gate in REPEATED_GATES or gate in COMPARED_GATES
+    return any(gate in gates for gates in (GATES, REPEATED_GATES, COMPARED_GATES, OWN_GATES))
 
 
 def is_much_better(record: RunRecord, baseline: RunRecord) -> bool:
@@ -204,6 +208,14 @@ def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
             return all(met) if gate == "targets" else sum(met) / len(simulations) >= 0.95
         case "forbidden" | "baseline of promotions":
             return "NO" not in compliance
+        case "strict":
+            return max(map(float, latency)) < 0.01
+        case "loose":
+            return max(map(float, latency)) < 60
+        case "most resolved":
+            return resolved.count("YES") / len(simulations) >= 0.8
+        case "no doubt":
+            return not resolved.count("UNKNOWN")
         case "rate" | "counted" | "kept" | "mixed":
             return _meets_sampled(simulations, gate) and _meets_counted(simulations, gate)
         case _:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_sandbox.quirks import DEFAULT, Quirks
 from coval_sandbox.scenarios import for_test_set
@@ -97,6 +97,14 @@ PROMOTED_GATES: Final[dict[str, dict[str, str]]] = {
 COMPARED_GATES: Final = BASELINE_GATES | PROMOTED_GATES
 ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | COMPARED_GATES
 
+# Thresholds that only one leg of a suite has, beside those of its step; no run meets the strict one.
+OWN_GATES: Final[dict[str, dict[str, str]]] = {
+    "strict": {"thresholds": "Latency: max < 0.01"},
+    "loose": {"thresholds": "Latency: max < 60"},
+    "most resolved": {"thresholds": "Resolved: rate(YES) >= 80%"},
+    "no doubt": {"thresholds": "Resolved: count(UNKNOWN) == 0"},
+}
+
 GOLDEN: Final = "golden"  # the tag of the run with which the reference of drift begins
 FAILED: Final = "coval-gate/failed"  # the mark of a run that the gate failed
 BETTER: Final = "coval-gate/better"  # the mark of a run whose promotion another one has to confirm
@@ -183,7 +191,7 @@ class Event:
     "revoke" the API key, "delete" the step's run, "delete all" runs that have ended, "jump" the wall clock by `amount`
     s. Of later runs, "recover": they pass; "regress": they are bad; "break": they break Compliance; "stall":
     they never end. "fail newest", "confirm newest", "accept newest": another step gives its mark to the newest run that
-    has ended. "promote newer": a new run has the tag of promoted runs.
+    has ended. "promote newer": a new run has the tag of promoted runs. "run schedule": Coval's own schedule launches.
     """
 
     kind: str
@@ -193,6 +201,21 @@ class Event:
     def __str__(self) -> str:
         by = f" by {self.amount:+g} s" if self.amount else ""
         return f"{self.kind}{by} at {self.at:g} s"
+
+
+class SuiteLeg(NamedTuple):
+    """A leg in the file that a step has; `gate` is one of OWN_GATES, or empty."""
+
+    name: str
+    persona_id: str
+    test_set_id: str
+    gate: str
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Return what the file says of it."""
+        ids = {"persona_id": self.persona_id, "test_set_id": self.test_set_id}
+        return ids | OWN_GATES.get(self.gate, {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +239,7 @@ class Step:
     post_signal: Signal | None = None
     pause: float = 2.0  # s before the step starts
     event: str = "pull_request"  # that started the workflow; or push, or BY_HAND
+    suite: tuple[SuiteLeg, ...] = ()  # the legs in the file, or those with which its runs were launched
 
     @property
     def given(self) -> dict[str, str]:
@@ -253,6 +277,7 @@ class Step:
         lines = [f"step {self.mode} ({job}, {self.action}): {inputs}"]
         lines += [f"    after a {self.event}"] if self.promotes or self.accepts else []
         lines += [f"    {incident}" for incident in (self.signal, self.file_fault) if incident]
+        lines += [f"    leg {leg.name!r}: {leg.persona_id}, {leg.test_set_id}, {leg.gate or '-'}" for leg in self.suite]
         lines += [] if self.post else ["    no post step"]
         lines += [f"    post step: {self.post_signal}"] if self.post_signal else []
         return "\n".join(lines)

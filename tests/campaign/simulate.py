@@ -228,7 +228,12 @@ class Simulator:
         )
 
     def _prepare(self, step: Step, workspace: Path) -> None:
-        """Put into the workspace of a step what is there before it begins."""
+        """Put into the workspace of a step what is there before it begins: the file with its legs."""
+        if path := step.given.get("suite_path"):
+            file = workspace / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            legs = {leg.name: leg.inputs for leg in step.suite}
+            file.write_text(json.dumps({"legs": legs}, ensure_ascii=False, indent=2), encoding="utf-8")
 
     def _follow(self, result: ProcessResult) -> None:
         """Do what the job does after a step."""
@@ -368,6 +373,8 @@ class Simulator:
                 self._launch_holder()
             case "delete all":
                 self._delete_ended()
+            case "run schedule":
+                self.foreign_runs += self.world.run_schedule(catalogue.SCHEDULES[0].id)
             case "delete":
                 ours = [run.run_id for run in self.world.runs if run.run_id not in self.foreign_runs]
                 for run_id in ours[-1:]:

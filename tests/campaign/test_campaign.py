@@ -18,6 +18,7 @@ from campaign.mutants import MUTANTS
 from campaign.newest import NEWEST, OF_FOUND
 from campaign.pool import check_seed, run_campaign
 from campaign.simulate import simulate
+from campaign.suites import OF_OPTIONS
 from selection import shares
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ def test_invariants_hold_in_schedules_that_once_broke_them(seed: int) -> None:
     assert check_seed(seed).violations == ()
 
 
+@pytest.mark.long
+def test_invariants_hold_where_the_later_pages_of_a_list_cannot_be_read() -> None:
+    assert check_seed(1004, LEGS_BESIDE).violations == ()
+
+
 @pytest.mark.parametrize("seeds", [range(2), pytest.param(range(2, 60), marks=pytest.mark.long)])
 @pytest.mark.parametrize("rules", [SEVERAL_LEGS, BESIDE], ids=["legs", "base"])
 def test_invariants_hold_for_each_of_several_runs(rules: Rules, seeds: range) -> None:
@@ -105,8 +111,13 @@ def test_same_seed_gives_same_history(seeds: list[int]) -> None:
         assert _fingerprint(simulate(generate(seed))) == _fingerprint(simulate(generate(seed))), seed
 
 
+def test_same_seed_gives_same_history_where_calls_end_at_once() -> None:
+    histories = [LEGS_BESIDE.simulate(LEGS_BESIDE.generate(872)) for _ in range(2)]
+    assert len({_fingerprint(history) for history in histories}) == 1
+
+
 def test_mutants_apply_and_name_known_invariants() -> None:
-    names = {invariant.__name__ for invariant in (*INVARIANTS, *OF_LEGS, *OF_BOTH, *OF_FOUND, *OF_ATTACH)}
+    names = {invariant.__name__ for invariant in (*INVARIANTS, *OF_LEGS, *OF_OPTIONS, *OF_BOTH, *OF_FOUND, *OF_ATTACH)}
     for mutant in MUTANTS:
         assert set(mutant.invariants) <= names, mutant.name
         for sabotage in mutant.breaks:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.world import World
 from support import IDS
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ def test_older_run_is_superseded(quirks: Quirks, run_step: RunStep, clock: Virtu
 @pytest.mark.parametrize("quirks", SHOWN, ids=describe)
 def test_lost_launch_is_found(quirks: Quirks, run_step: RunStep) -> None:
     result, server = run_step("POST /runs #1 -> reset-after", quirks=quirks)
+    assert (result.outputs["verdict"], len(server.world.runs)) == ("passed", 1), result.log
+
+
+@pytest.mark.parametrize("shown", ["tags", "metadata"])
+def test_lost_launch_is_found_although_our_clock_is_far_ahead(
+    shown: Literal["tags", "metadata"], run_step: RunStep, clock: VirtualClock
+) -> None:
+    coval = World(lambda: clock.time() - 3600, quirks=Quirks(list_identity="neither", run_identity=shown))
+    result, server = run_step("POST /runs #1 -> reset-after", world=coval)
     assert (result.outputs["verdict"], len(server.world.runs)) == ("passed", 1), result.log
 
 

@@ -283,8 +283,22 @@ class Calls:
         return repeat(send, Unavailable, pause_after)
 
     def read_series(self, attempt: Callable[[], Procedure[T]], until: float) -> Procedure[T]:
-        """Make an attempt of several reads, and retry it until the deadline."""
-        return repeat(attempt, Unavailable, self.backoff(until))
+        """Make an attempt of several reads, and retry it until the deadline.
+
+        If the deadline cuts the last attempt off, raise the error of the attempt before: a first read that succeeds
+        does not end a failure of the reads after it.
+        """
+        failed: Unavailable | None = None
+
+        def attempt_again() -> Procedure[T]:
+            nonlocal failed
+            try:
+                return (yield from attempt())
+            except Unavailable as error:
+                failed = failed if failed and not error.call else error
+                raise failed from None
+
+        return repeat(attempt_again, Unavailable, self.backoff(until))
 
     def backoff(self, until: float, *, launches: bool = False) -> Callable[[Unavailable, int], float | None]:
         """Return a function for the pause after an error, in seconds; None: do not retry.

@@ -33,6 +33,7 @@ SEARCH_TIME: Final = (
 )
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0  # s between two searches
 MOST_FETCHED: Final = 20  # runs of a list that are fetched one by one; the newest
+NEWEST_FETCHED: Final = 5  # of them, if a launch was lost, whenever they seem to have begun: the clocks may differ
 
 Unknown = Literal["unknown"]
 UNKNOWN: Final[Unknown] = "unknown"  # whether a launch had an effect
@@ -50,18 +51,23 @@ class FoundRuns(NamedTuple):
 
 
 def runs_with(
-    session: Session, tag: str, ids: Mapping[str, str], *, may_be: Callable[[Run], bool] = lambda _: True
+    session: Session,
+    tag: str,
+    ids: Mapping[str, str],
+    *,
+    may_be: Callable[[Run], bool] = lambda _: True,
+    newest: int = 0,
 ) -> Procedure[FoundRuns]:
     """Return the runs of this agent, persona and test set (`ids`) that have a tag, and bare ones.
 
-    `may_be`: whether a run whose tags are unknown matters. Raises Rejected if Coval refuses both ways to ask,
-    Unavailable if there is no response by the deadline.
+    `may_be`: whether a run whose tags are unknown matters. The first `newest` ones are fetched in any case. Raises
+    Rejected if Coval refuses both ways to ask, Unavailable if there is no response by the deadline.
     """
 
     from coval_gate.coval.runs import RunFilter
 
-    def is_bare(run: Run) -> bool:
-        return not _is_named(run) and is_of(run, ids) and may_be(run)
+    def is_unnamed(run: Run) -> bool:
+        return not _is_named(run) and is_of(run, ids)
 
     same = RunFilter(**{name: ids.get(name, "") for name in LAUNCH_IDS})
     filters = [RunFilter(tag=tag), *([same] if any(same) else [])]
@@ -74,13 +80,15 @@ def runs_with(
             refused.append(error)
             continue
         listed = {run.run_id: run for run in runs} | {run_id: run for run_id, run in listed.items() if _is_named(run)}
-        bare = [run for run in listed.values() if is_bare(run)][:MOST_FETCHED]
+        unnamed = filter(is_unnamed, listed.values())
+        bare = [run for number, run in enumerate(unnamed) if number < newest or may_be(run)][:MOST_FETCHED]
         listed |= {run.run_id: run for run in (yield from fetched(session, bare))}
         if tagged := tuple(run for run in listed.values() if has_tag(run, tag)):
             return FoundRuns(tagged)
     if len(refused) == len(filters):
         raise refused[0]
-    return FoundRuns((), tuple(filter(is_bare, listed.values())), named=any(map(_is_named, listed.values())))
+    bare = [run for run in listed.values() if is_unnamed(run) and may_be(run)]
+    return FoundRuns((), tuple(bare), named=any(map(_is_named, listed.values())))
 
 
 def find_launched(
@@ -198,7 +206,11 @@ def _search(
     If there is no time for a call, return the error of the search `before`.
     """
     try:
-        return (yield from runs_with(session, trial.key, trial.ids, may_be=lambda run: _is_created(run, since)))
+        return (
+            yield from runs_with(
+                session, trial.key, trial.ids, may_be=lambda run: _is_created(run, since), newest=NEWEST_FETCHED
+            )
+        )
     except CovalError as error:
         if isinstance(before, LaunchUncertain) and isinstance(error, Unavailable) and not error.call:
             return before
