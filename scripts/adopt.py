@@ -19,7 +19,7 @@ OWNER = re.compile(r"[A-Za-z0-9](?:-?[A-Za-z0-9]){0,38}")  # GitHub's rule
 PLACES = (
     *("README.md", "docs", "examples"),
     "mkdocs.yml",
-    "src/coval_gate/ci/starters.py",  # the workflow that `coval-gate init` writes
+    "src/coval_gate/__init__.py",  # the workflow that `coval-gate init` writes, and links of messages
     "src/coval_sandbox/guide.py",  # the step that `make sandbox` shows
     ".github/zizmor.yml",  # what the check of the examples may find in them
 )

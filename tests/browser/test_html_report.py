@@ -406,7 +406,7 @@ def test_criteria_show_their_values_on_narrow_screen(open_report: Open) -> None:
 
 def test_simulations_show_their_values_on_narrow_screen(open_report: Open) -> None:
     with open_report(reports()["worse"], viewport=screen(NARROW)) as found:
-        assert is_on_narrow_screen(found.rows.nth(0).locator("[data-c=Latency]"))
+        assert is_on_narrow_screen(found.rows.nth(0).locator("[data-t=Latency]"))
         head = found.page.get_by_role("columnheader", name="Latency")
         head.get_by_role("button").click()
         expect(head).to_have_attribute("aria-sort", "descending")

@@ -95,13 +95,14 @@ def test_next_steps_name_the_tag_of_this_version(copy: Path) -> None:
 def test_placeholder_stands_only_where_adopt_replaces_it() -> None:
     """Other files derive it, or are about it: the sentence of `init`, golden files, this test and the script."""
     about = (
+        "tests/conftest.py",
         "scripts/adopt.py",
         "tests/unit/test_adopt.py",
         "src/coval_gate/init/command.py",
         "CHANGELOG.md",
         "Makefile",
     )
-    places = ("README.md", "docs/", "examples/", "mkdocs.yml", ".github/zizmor.yml", "tests/golden/init/")
-    code = ("src/coval_gate/ci/starters.py", "src/coval_sandbox/guide.py")
+    places = ("README.md", "docs/", "examples/", "mkdocs.yml", ".github/zizmor.yml", "tests/golden/")
+    code = ("src/coval_gate/__init__.py", "src/coval_sandbox/guide.py")
     named = git(ROOT, "grep", "--name-only", "--fixed-strings", "your-org").splitlines()
     assert [path for path in named if not path.startswith((*places, *code, *about))] == []

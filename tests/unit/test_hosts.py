@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coval_gate.base.errors import RunnerError
-from coval_gate.ci.github.host import SUMMARY_LIMIT, WEB, GitHubHost
+from coval_gate.ci.github.host import SUMMARY_LIMIT, VARIABLES, WEB, GitHubHost
 from coval_gate.ci.host import Context, inert
 from coval_gate.ci.plain import PlainHost
 from coval_sandbox.runner import LocalRunner, read_command, read_log
@@ -209,7 +209,7 @@ def test_outputs_are_logged_without_runner_files() -> None:
     host.set_outputs({"a": "b"})
     host.save_state({"a": "b"})
     host.add_summary("a")
-    assert host.context() == Context(web=WEB)
+    assert host.context() == Context(web=WEB, variables=VARIABLES)
     assert not log.getvalue()
     host.show_outputs({"a": "b"})
     assert "\na=b\n" in log.getvalue()

@@ -12,7 +12,7 @@ from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import OPERATORS, Operator, parse_thresholds
 from coval_gate.judge.checks import Check
 from coval_gate.judge.criteria import FewFailed, TargetMet, ThresholdHolds
-from coval_gate.judge.measure import Measure, Requirement, margin
+from coval_gate.judge.measure import Measure, Requirement, Scale, margin
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST, Target
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text
@@ -132,4 +132,4 @@ def test_share_as_text_has_hits_and_total(hits: int, count: int, missing: int) -
     hits = min(hits, total)
     measure = Measure(value=hits / total, unit="share", count=count, missing=missing)
     assert (measure.hits, measure.total) == (hits, total)
-    assert measured(measure, measure.unit).endswith(f"({hits:,} of {total:,})")
+    assert measured(measure, Scale(measure.unit)).endswith(f"({hits:,} of {total:,})")

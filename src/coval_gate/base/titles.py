@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-DOCS: Final = "https://github.com/your-org/coval-gate/blob/main/docs"
+import coval_gate
+
+DOCS: Final = f"https://github.com/{coval_gate.REPOSITORY}/blob/main/docs"
 
 # Invalid inputs; nothing was launched
 INVALID_INPUT: Final = "Invalid input"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate import __version__
+from coval_gate import REPOSITORY, __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-ACTION: Final = f"your-org/coval-gate@v{__version__}"
-PACKAGE: Final = f"https://github.com/your-org/coval-gate/archive/refs/tags/v{__version__}.tar.gz"
+ACTION: Final = f"{REPOSITORY}@v{__version__}"
+PACKAGE: Final = f"https://github.com/{REPOSITORY}/archive/refs/tags/v{__version__}.tar.gz"
 KEY: Final = "COVAL_API_KEY"
 CONNECTION: Final = ("api_base_url", "workspace_id")
 SLOT: Final = re.compile(r"( *)(@[a-z]+@)\n")
