@@ -82,7 +82,7 @@ def _find_names(progress: Progress, judgement: Judgement) -> Procedure[None]:
 
     try:
         with tolerant(progress.host, "Names could not be looked up"):
-            yield from find_names(progress)
+            yield from find_names(progress, judgement)
     except Interrupted:
         progress.hurry()
 

@@ -129,7 +129,7 @@ def test_reports_speak_of_agent_persona_and_test_set_by_name(run_step: RunStep) 
     assert (run["agent_id"], run["agent_name"], run["persona_name"]) == (IDS["agent_id"], agent, persona)
     page = (result.workspace / "r.html").read_text(encoding="utf-8")
     assert f"Tested: agent {agent} as deployed · test set Failing · persona {persona} · " in page
-    assert '<a href="https://github.com/acme/voice-agent/pull/42" rel="noopener noreferrer">#42</a>' in page
+    assert '<a href="https://github.com/acme/voice-agent/pull/42">#42</a>' in page
 
 
 @pytest.mark.parametrize("fault", ["403", "404", "500", "hang 60", "json {}"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_sandbox.catalogue import TOPICS
+from coval_sandbox.catalogue import LATENCY, TONE, TOPICS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.world import World
 
@@ -32,7 +32,10 @@ def follow_run(run_step: RunStep, clock: VirtualClock) -> RunStep:
 
 
 def definitions_read(server: Server) -> int:
-    return sum(request.method == "GET" and "/metrics/" in request.path for request in server.requests_seen)
+    """Count how often the step read a metric without numbers. It reads others for their units."""
+    numbers = tuple(metric.id for metric in (LATENCY, TONE))
+    paths = [request.path for request in server.requests_seen if request.method == "GET"]
+    return sum("/metrics/" in path and not path.endswith(numbers) for path in paths)
 
 
 @pytest.mark.parametrize(
