@@ -76,13 +76,14 @@ def evaluate(progress: Progress, plan: Plan = legs_of) -> Procedure[Report]:
 
 def _find_names(progress: Progress, judgement: Judgement) -> Procedure[None]:
     """Look up the names that the reports of a verdict need. They only inform: a signal meanwhile changes no verdict."""
-    if judgement.verdict is None or not any(trial.run_id for trial in progress.trials):
+    mode = progress.inputs.mode
+    if judgement.verdict is None or mode == "cancel" or not any(trial.run_id for trial in progress.trials):
         return
     from coval_gate.flow.names import find_names
 
     try:
         with tolerant(progress.host, "Names could not be looked up"):
-            yield from find_names(progress, judgement)
+            yield from find_names(progress)
     except Interrupted:
         progress.hurry()
 

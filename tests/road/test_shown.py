@@ -50,7 +50,7 @@ def test_values_have_the_unit_of_their_metric(run_step: RunStep) -> None:
     assert unit_calls(server) == []  # the list that was read before the launch shows them
 
 
-@pytest.mark.parametrize("fault", ["403", "404", "500", "hang 60", "json {}"])
+@pytest.mark.parametrize("fault", ["403", "404", "500", "json {}", pytest.param("hang 60", marks=pytest.mark.long)])
 def test_number_without_a_unit_where_coval_shows_none(fault: str, run_step: RunStep) -> None:
     result, server = run_step(f"GET /metrics* -> {fault}", **BAD)
     assert result.outputs["reason"] == "max of Latency is 2.723, must be < 1.5."
@@ -132,7 +132,7 @@ def test_reports_speak_of_agent_persona_and_test_set_by_name(run_step: RunStep) 
     assert '<a href="https://github.com/acme/voice-agent/pull/42">#42</a>' in page
 
 
-@pytest.mark.parametrize("fault", ["403", "404", "500", "hang 60", "json {}"])
+@pytest.mark.parametrize("fault", ["403", "404", "500", "json {}", pytest.param("hang 60", marks=pytest.mark.long)])
 def test_ids_where_coval_shows_no_names(fault: str, run_step: RunStep) -> None:
     faults = [f"GET {path}/* -> {fault}" for path, _, _ in KINDS.values()]
     result, server = run_step(*faults, **BAD)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from coval_gate.base.times import NAMING
 from coval_gate.config.inputs import LAUNCH_IDS, ids_of
-from coval_gate.judge.verdict import Verdict
 from coval_gate.runs.legs import ids_shown
 from coval_gate.runs.shown import fetch_names
 
@@ -16,14 +15,11 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
-    from coval_gate.judge.judgement import Judgement
     from coval_gate.runs.legs import Leg
 
 
-def find_names(progress: Progress, judgement: Judgement) -> Procedure[None]:
+def find_names(progress: Progress) -> Procedure[None]:
     """Look up the names that the reports of all legs need, and no response has shown yet."""
-    if judgement.verdict is Verdict.ERROR and not any(leg.result for leg in progress.legs):
-        return  # Coval may not answer now
     session = progress.session()
     soon = session.times.informing(progress.clock.now(), NAMING)
     wanted = [[*_wanted(leg)] for leg in progress.legs if leg.trials]
