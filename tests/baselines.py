@@ -6,12 +6,14 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from coval_gate.ci.host import Context
+from coval_gate.ci.github.host import WEB
+from coval_gate.ci.host import Context, Head
 from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge
+from coval_gate.judge.units import judgement_with_units, result_with_units
 from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
 from coval_gate.model.results import BASE, Details, Metric, RunResult, Simulation, Target, Value
 from coval_gate.model.run import Run
@@ -136,6 +138,29 @@ def report_on(
         began="2026-01-03T00:00:00Z",
         seconds=62.5,
     )
+
+
+def of_pull_request(report: Report) -> Report:
+    """Return the report as a pull request shows it: of a commit, with the agent's name and the latency's unit."""
+    units = {"l": "seconds"}
+    context = report.context._replace(
+        server_url="https://github.com",
+        sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f",
+        pull_request=42,
+        of_pull_request=True,
+        head=Head("acme", "better-greeting"),
+        web=WEB,
+    )
+    legs = tuple(
+        leg._replace(
+            judgement=judgement_with_units(leg.judgement, units),
+            result=result_with_units(leg.result, units) if leg.result else None,
+            names={"agent_id": "Front desk"},
+        )
+        for leg in report.legs
+    )
+    judgement = legs[0].judgement if len(legs) == 1 else report.judgement
+    return report._replace(judgement=judgement, legs=legs, context=context)
 
 
 def earlier(run_id: str, day: int, result: RunResult, **differences: object) -> BaselineRun:

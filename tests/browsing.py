@@ -15,6 +15,7 @@ from baselines import (
     earlier,
     judged,
     numbers,
+    of_pull_request,
     pair,
     report_on,
     run_of,
@@ -90,7 +91,7 @@ def rich_report(name: str = "worse") -> Report:
 def picture_report() -> Report:
     """Return the report that README's pictures show: one criterion is missed, the other one is met."""
     baseline = baseline_of(earlier("old1", 2, pair("old1", 19, 1)))
-    return enriched(report_on(pair("now", 16, 5), baseline, TWO, labels=LABELS, confidence=None))
+    return of_pull_request(enriched(report_on(pair("now", 16, 5), baseline, TWO, labels=LABELS, confidence=None)))
 
 
 def enriched(report: Report) -> Report:

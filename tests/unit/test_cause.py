@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines import DEPLOYED, baseline_of, both, earlier, judged, latency, report_on, run_of
+from baselines import DEPLOYED, baseline_of, both, comparison_reports, earlier, judged, latency, report_on, run_of
 from coval_gate.judge.cause import Cause, Evidence, cause_of
 from coval_gate.judge.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.judge.verdict import Verdict
@@ -258,6 +258,18 @@ def test_average_that_is_too_low_names_the_lowest() -> None:
     report = slow("Latency: avg >= 3", None, a=1.0, b=2.0, c=4.0)
     assert [row.name for row in report.rows if row.contributes] == ["a", "b"]
     assert "here 1, one of the 2 lowest of 3 |" in summary(report)
+
+
+def test_average_in_doubt_names_those_that_make_it_worse() -> None:
+    """It may be on the right side of its bound, as measured."""
+    report = comparison_reports()["in doubt"]
+    (check,) = [check for check in report.legs[0].judgement.checks if check.metric == "l"]
+    assert check.measure
+    assert check.requirement
+    assert check.measure.value < check.requirement.bound
+    contributions = [miss.contribution for row in report.legs[0].rows if row.contributes for miss in row.misses]
+    assert len(contributions) == MOST_CONTRIBUTORS
+    assert all(contribution and contribution.rises for contribution in contributions)
 
 
 def test_spread_names_no_simulation() -> None:

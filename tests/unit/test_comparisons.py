@@ -15,7 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines import LABELS, NO_BASELINE, RATE, baseline_of, comparison_reports, earlier, report_on, run_of, yes
+from baselines import (
+    LABELS,
+    NO_BASELINE,
+    RATE,
+    baseline_of,
+    comparison_reports,
+    earlier,
+    of_pull_request,
+    report_on,
+    run_of,
+    yes,
+)
 from browsing import suite_report
 from coval_gate.base.errors import GateError
 from coval_gate.ci.github.pages import state_of
@@ -52,7 +63,7 @@ NAMES = list(comparison_reports())
 
 @cache
 def reports() -> dict[str, Report]:
-    return comparison_reports()
+    return {name: of_pull_request(report) for name, report in comparison_reports().items()}
 
 
 def file_of(name: str) -> str:
@@ -65,7 +76,7 @@ def test_summary_shows_comparisons(name: str, golden: Callable[[str, str], None]
 
 
 def test_summary_shows_legs(golden: Callable[[str, str], None]) -> None:
-    golden("compared/legs.md", summary(suite_report()))
+    golden("compared/legs.md", summary(of_pull_request(suite_report())))
 
 
 @pytest.mark.parametrize("name", NAMES)

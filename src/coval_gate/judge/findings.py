@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 REFERENCES: Final[tuple[Reference, ...]] = ("baseline", "base", "base_agent")
 MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more are counted
+TOO_HIGH: Final = {"<": True, "<=": True, ">": False, ">=": False}  # by operator: how a miss is off
 MOST_CONTRIBUTORS: Final = 5  # simulations that an average names: those that move it the most
 
 
@@ -395,9 +396,10 @@ def _contributions(
     """
     numbers = check.criterion.contributing(variant, variant.find_sample(check.metric))
     requirement, measure = check.requirement, check.measure
-    if not numbers or requirement is None or measure is None or measure.value == requirement.bound:
+    if not numbers or requirement is None or measure is None:
         return
-    rises = measure.value > requirement.bound
+    # One that is in doubt may be on the right side of its bound: the operator says which side is the wrong one.
+    rises = TOO_HIGH.get(requirement.operator, measure.value > requirement.bound)
     unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or _largest(numbers))
     earlier = {
         simulation: before.mean
