@@ -291,10 +291,10 @@ def test_command_answers_each_simulation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "outcome", "heard"),
     [
-        ("exec sleep 600", "answered", False),  # neither reads nor speaks
+        pytest.param("exec sleep 600", "answered", False, marks=pytest.mark.long),  # neither reads nor speaks
         ("trap '' TERM; cat; sleep 600", "answered", True),  # does not end
         ("head -c 3201 /dev/zero", "ended_early", True),  # speaks, and goes
-        ("exec >&-; exec sleep 600", "answered", False),  # cannot speak any more
+        pytest.param("exec >&-; exec sleep 600", "answered", False, marks=pytest.mark.long),  # cannot speak any more
         ("kill -SEGV $$", "crashed", False),
     ],
 )

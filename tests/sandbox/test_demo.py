@@ -81,7 +81,7 @@ def test_text_that_is_no_entry_is_refused(text: str, problem: str) -> None:
         split_entries(text, NAMES)
 
 
-@pytest.mark.parametrize(("arguments", "entries"), [(["list"], ""), ([], "list"), ([], " list ")])
+@pytest.mark.parametrize(("arguments", "entries"), [(["list"], ""), ([], " list ")])
 def test_list_shows_scenarios(arguments: list[str], entries: str) -> None:
     shown = demo(*arguments, entries=entries)
     assert (shown.returncode, shown.stderr) == (0, "")

@@ -291,7 +291,7 @@ def calls_of(work: Callable[[], object]) -> int:
 @pytest.fixture(scope="module")
 def of_two_sizes() -> tuple[Report, Report]:
     """Two reports whose simulations all fail; the second has eight times as many."""
-    small, large = (report_of(metrics=2, simulations=size, lines=20) for size in (100, 800))
+    small, large = (report_of(metrics=2, simulations=size, lines=20) for size in (50, 400))
     return small, large
 
 
