@@ -20,6 +20,7 @@ from baselines import (
     run_of,
     yes,
 )
+from coval_gate.judge.units import judgement_with_units, result_with_units
 from coval_gate.model.results import Details, Metric, RunResult, Simulation, TrendRun, Turn
 from coval_gate.report.model import LegReport
 
@@ -35,6 +36,7 @@ BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 WHY: Final = "The agent never confirmed the appointment. It asked for the date twice, and then ended the call."
 LONG_NAME: Final = f"of callers who ask twice, {'Terminvereinbarungsbestaetigung' * 4}"
 SUITE: Final = "Resolved: rate(YES) >= 80%\nLatency: avg < 1.5"
+UNITS: Final = {"l": "s"}  # by the metric's id
 TALK: Final = (
     Turn(role="agent", text="Good morning, this is Acme Dental. How can I help?", start=0.0, end=3.1),
     Turn(role="persona", text="I would like to move my appointment to Friday.", start=3.6, end=6.2),
@@ -90,7 +92,16 @@ def rich_report(name: str = "worse") -> Report:
 def picture_report() -> Report:
     """Return the report that README's pictures show: one criterion is missed, the other one is met."""
     baseline = baseline_of(earlier("old1", 2, pair("old1", 19, 1)))
-    return enriched(report_on(pair("now", 16, 5), baseline, TWO, labels=LABELS, confidence=None))
+    report = enriched(report_on(pair("now", 16, 5), baseline, TWO, labels=LABELS, confidence=None))
+    (leg,) = report.legs
+    judgement = judgement_with_units(report.judgement, UNITS)
+    leg = leg._replace(
+        judgement=judgement,
+        result=result_with_units(leg.result, UNITS) if leg.result else None,
+        names={"agent_id": "Front desk"},
+    )
+    context = report.context._replace(sha="5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f", branch="main")
+    return report._replace(judgement=judgement, legs=(leg,), context=context)
 
 
 def enriched(report: Report) -> Report:
