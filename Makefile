@@ -16,7 +16,7 @@ SHORT ?=
 
 .PHONY: help setup hooks demo sandbox plan adopt test coverage long browser check format render picture docs lock bench statistics campaign fuzz mutants e2e clean
 help:  ## list the targets
-	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 19
 
 setup: $(VENV)/.installed  ## create .venv with everything that the other targets need
 
@@ -29,7 +29,7 @@ hooks: setup  ## have git run the checks that concern a commit's files before ea
 	$(BIN)/pre-commit install
 
 demo: export DEMO_INPUTS = $(value INPUTS)
-demo: setup  ## run the action against the local sandbox; SHORT=1 shows less, INPUTS=--help tells how to try other inputs
+demo: setup  ## run the action against the local sandbox; SHORT=1 shows less, INPUTS=list what else there is to see
 	@$(BIN)/python -m coval_demo $(if $(SHORT),--short) || test $$? -eq 1 # 1: the run was red, which the last line says
 
 sandbox: setup  ## serve the local sandbox and a small GitHub until Ctrl-C; PORT, SPEED and OPTIONS=--help change it

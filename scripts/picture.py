@@ -35,7 +35,7 @@ SOURCES = {  # a log with its summary, which is shown whole, or a summary, of wh
     "preview": GOLDEN / "compared" / "beside-another-agent.md",
     "suite": GOLDEN / "compared" / "legs.md",
 }
-BEYOND = re.compile(r"^#### [\d,]+ simulations to look at$", re.MULTILINE)
+BEYOND = re.compile(r"^#### [\d,]+ simulations to look at\b", re.MULTILINE)
 THEMES = ("light", "dark")
 TITLE = "evaluate summary"
 WIDTH = 900  # CSS pixels

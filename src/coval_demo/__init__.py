@@ -35,6 +35,8 @@ ACTION = Path(__file__).resolve().parents[2] / "entrypoint.py"  # in a checkout
 SPEED = 15.0  # times real time; a real run takes about a minute
 WIDTH = 90  # characters of an output's value
 ENTRIES = "DEMO_INPUTS"  # the variable in which `make demo` passes INPUTS
+WAITING = "Waiting for the run"  # a step with several runs shows them side by side, without a group
+LEGS = re.compile(r"\d+ legs:")
 ENTRY = re.compile(r"(?:^|(?<=\s))(\w+)=(?!=)")  # the start of an entry; `==` is an operator of thresholds
 REPORTS = {"html_path": "report.html", "digest_path": "digest.md"}  # the files to write, by input
 ON_GITHUB = ("comment", "commit_status", "check_run")  # inputs that ask for something in the pull request
@@ -118,7 +120,7 @@ def split_entries(text: str, names: Collection[str]) -> dict[str, str]:
         elif not match.start() or get_close_matches(match[1], names, cutoff=0.8):
             raise unknown(match[1], names)
     if not starts or starts[0].start():
-        raise ValueError(f"must begin with INPUT=VALUE; got {text.strip()[:40]!r}")
+        raise ValueError(f"there is no step {text.strip()[:40]!r}, and inputs begin with INPUT=VALUE")
     ends = [*(match.start() for match in starts[1:]), len(text.strip())]
     pairs = zip(starts, ends, strict=True)
     return {match[1]: text.strip()[match.end() : end].strip() for match, end in pairs}
@@ -130,7 +132,7 @@ def read_arguments(arguments: Sequence[str], names: Collection[str]) -> dict[str
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals:
-            raise ValueError(f"must have the form INPUT=VALUE; got {argument[:40]!r}")
+            raise ValueError(f"there is no step {argument[:40]!r}, and an input has the form INPUT=VALUE")
         if name not in names:
             raise unknown(name, names)
         overrides[name] = value
@@ -223,7 +225,8 @@ def _origin(inputs: Mapping[str, str]) -> str:
 def show_log(output: Iterable[str], *, short: bool = False) -> str:
     """Show the step's log as on GitHub's page, line by line, and return its output.
 
-    `short`: leave out what follows the criteria of a step that waited: its annotations, and the groups beside them.
+    `short`: leave out what follows the criteria of a step that waited, its annotations and the groups beside them, but
+    not the table of the legs.
     """
     print(f"{BOLD}Log{PLAIN}")
     lines = []
@@ -235,8 +238,8 @@ def show_log(output: Iterable[str], *, short: bool = False) -> str:
 
     waited = hidden = False
     for style, text in shown_lines(read()):
-        hidden |= short and waited and bool(style)
-        waited |= style == "group"
+        hidden = (hidden or (short and waited and bool(style))) and not LEGS.match(text)
+        waited |= style == "group" or WAITING in text
         if not hidden:
             print(f"  {STYLES.get(style, '')}{text}{PLAIN}", flush=True)
     return "".join(lines)
@@ -307,7 +310,7 @@ def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.
         overrides = split_entries(entries, names) if entries.strip() else {}
         return options, step | overrides | read_arguments(options.inputs, names)
     except ValueError as error:
-        command_line.exit(2, f"{PROGRAM}: {error}. --help shows examples.\n")
+        command_line.exit(2, f"{PROGRAM}: {error}. `list` shows the steps, --help examples.\n")
 
 
 def main(arguments: Sequence[str], entries: str = "") -> int:
@@ -331,7 +334,7 @@ def main(arguments: Sequence[str], entries: str = "") -> int:
     if options.build:
         from coval_demo.own_build import show  # only this needs the Agent SDK
 
-        return show(OWN_BUILDS[options.build][1], overrides, repeated)
+        return show(OWN_BUILDS[options.build][1], overrides, repeated, short=options.short)
     with sandbox(["--speed", options.speed, *repeated], options.sandbox) as url:
         if overrides:
             return run(overrides, url, short=options.short)

@@ -27,7 +27,7 @@ RUN: Final = {"agent_id": OWN_BUILD_ID, "concurrency": "10"}
 THRESHOLDS: Final = "Latency: p(95) < 1.5\nResolved: rate(YES) >= 90%"
 
 
-def show(files: Sequence[str], overrides: dict[str, str], options: Sequence[str]) -> int:
+def show(files: Sequence[str], overrides: dict[str, str], options: Sequence[str], *, short: bool) -> int:
     """Launch a run, answer it with the first of these files, judge it, and return the exit code of the last step.
 
     Callers speak in real time, so the sandbox's clock does, too.
@@ -40,10 +40,10 @@ def show(files: Sequence[str], overrides: dict[str, str], options: Sequence[str]
         relay = ["--speed", "1", "--relay", "--relay-ca", str(authority)]
         with sandbox([*relay, *options]) as url:
             inputs = INPUTS | {"api_base_url": url, "thresholds": THRESHOLDS} | RUN | overrides
-            return _job(Path(directory) / "job", files, inputs, authority)
+            return _job(Path(directory) / "job", files, inputs, authority, short=short)
 
 
-def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authority: Path) -> int:
+def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authority: Path, *, short: bool) -> int:
     """Run the three steps of a job, and return the exit code of the last one."""
     directory.mkdir()
     judging = {declaration.name for declaration in declared() if declaration.group in (GATE, REPORT)}
@@ -52,7 +52,7 @@ def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authorit
     for name in files:
         shutil.copy(next(path for path in AGENTS if path.exists()) / name, runner.workspace)
     launch = {name: text for name, text in inputs.items() if name not in (*judging, WAITING)}
-    code = run_step(runner, launch | {"mode": "launch"})
+    code = run_step(runner, launch | {"mode": "launch"}, short=short)
     run_id, runs = runner.outputs.get("run_id", ""), runner.outputs.get("run_ids", "")  # a base has a run, too
     if code or not run_id:
         return code or 1
@@ -68,4 +68,4 @@ def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authorit
     print(f"exit code {attached.returncode}")
     print(f"\n{BOLD}━━ 3. mode: wait{PLAIN}\n")
     judge = {name: text for name, text in inputs.items() if name in (*judging, *BOTH, WAITING)}
-    return run_step(LocalRunner(directory), judge | {"mode": "wait", "run_id": runs})
+    return run_step(LocalRunner(directory), judge | {"mode": "wait", "run_id": runs}, short=short)

@@ -48,8 +48,7 @@ def resources() -> str:
     """Describe the ids of the catalogue, except test sets."""
     rows = [
         *(("agent", agent_id, _agent(agent)) for agent_id, agent in catalogue.AGENTS.items()),
-        ("persona", catalogue.PERSONA_ID, ""),
-        ("persona", catalogue.IMPATIENT_PERSONA_ID, ""),
+        *(("persona", persona.id, persona.name) for persona in catalogue.PERSONAS),
         *(
             (
                 "metric",

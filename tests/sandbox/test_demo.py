@@ -72,8 +72,8 @@ def test_entries_with_any_text_are_split(entries: dict[str, str]) -> None:
         ("test_st_id=a", "there is no input 'test_st_id'; did you mean test_set_id"),
         ("test_set_id=a max_failed_simulation=2", "'max_failed_simulation'; did you mean max_failed_simulations"),
         ("colour=red", "there is no input 'colour'"),
-        ("someFail", "must begin with INPUT=VALUE; got 'someFail'"),
-        ("some test_set_id=a", "must begin with INPUT=VALUE; got 'some test_set_id=a'"),
+        ("someFail", "there is no step 'someFail', and inputs begin with INPUT=VALUE"),
+        ("some test_set_id=a", "there is no step 'some test_set_id=a', and inputs begin with INPUT=VALUE"),
     ],
 )
 def test_text_that_is_no_entry_is_refused(text: str, problem: str) -> None:
@@ -127,10 +127,10 @@ def test_help_shows_examples(arguments: list[str], entries: str) -> None:
     [
         (["test_st_id=a"], "", "coval-gate demo: there is no input 'test_st_id'; did you mean test_set_id?"),
         pytest.param(
-            *(["someFail"], "", "coval-gate demo: must have the form INPUT=VALUE; got 'someFail'."),
+            *(["someFail"], "", "coval-gate demo: there is no step 'someFail', and an input has the form INPUT=VALUE."),
             marks=pytest.mark.long,
         ),
-        ([], "nonsense", "coval-gate demo: must begin with INPUT=VALUE; got 'nonsense'."),
+        ([], "nonsense", "coval-gate demo: there is no step 'nonsense', and inputs begin with INPUT=VALUE."),
         (["--quirk", "nonsense"], "", "unknown quirk 'nonsense'"),
     ],
 )
@@ -152,6 +152,13 @@ def test_demo_shows_step_with_given_inputs() -> None:
     assert "verdict                 failed" in rest
     assert rest.splitlines()[-1].startswith("Verdict: failed. p(95) of Latency is ")
     assert "`Say 'hi' & $HOME`" in rest
+
+
+def test_short_demo_of_a_suite_ends_with_its_legs() -> None:
+    shown = demo("--speed", "200", "--short", "suite").stdout
+    assert "  3 legs:\n    ❌ Failed  refunds" in shown
+    assert "Warning" not in shown
+    assert shown.splitlines()[-1].startswith("Verdict: failed. refunds: ")
 
 
 def test_short_demo_ends_with_verdict_and_keeps_what_the_pull_request_shows() -> None:

@@ -189,7 +189,7 @@ def mixed() -> Report:
     return report_on(result, baseline_of(earlier("old", 2, then)), lines, confidence=None)
 
 
-COUNTS = "1 new · 1 also fails on main · 1 flaky · 1 judge · 1 line"
+COUNTS = "1 new · 1 also fails on main · 1 flaky · 1 unclear to the judge · 1 lost on the line"
 
 
 def test_rows_are_grouped_by_cause_in_every_format() -> None:

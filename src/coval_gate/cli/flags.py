@@ -91,8 +91,17 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{f'{where}: ' if where else ''}{message}. {self.prog} --help shows what there is.")
 
 
+class _Help(argparse.HelpFormatter):
+    """Help that keeps the names of flags whole: --api-base-url is searched for, and copied."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        from textwrap import wrap
+
+        return wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.HelpFormatter(prog, max_help_position=30, width=WIDTH)
+    return _Help(prog, max_help_position=30, width=WIDTH)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace | str:

@@ -62,7 +62,7 @@ OUTPUTS: Final = {
     "status": "How the run ended: `COMPLETED`, `COMPLETED_WITH_FAILURES` (completed, but the gate failed), "
     "`FAILED`, `CANCELLED`, `DELETED`, `TIMEOUT`, `ERROR`, `LAUNCHED`, `PLANNED` or `SKIPPED`.",
     "verdict": "The step's verdict: `passed`, `failed`, `inconclusive`, `error`, `timed_out`, `cancelled` or "
-    "`skipped`; empty with `mode: launch` and `mode: cancel`.",
+    "`skipped`; empty if nothing is judged, as with `mode: launch`, `mode: cancel` and `mode: plan`.",
     "passed": "`true` if the verdict is `passed`, otherwise `false`.",
     "reason": "The verdict's reason in one sentence.",
     "total_simulations": "How many simulations the runs of all legs had.",
