@@ -83,7 +83,7 @@ def ids_in(lines: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("annotations", ["true", "false"])
-@pytest.mark.parametrize("name", ["gate-failed", "gate-flaky", "failed"])
+@pytest.mark.parametrize("name", ["gate-flaky", "failed"])
 def test_log_of_failing_step_ends_unfolded_with_what_failed(name: str, annotations: str, run_step: RunStep) -> None:
     result, _ = run_step(silent=annotations == "false", **inputs_of(name), annotations=annotations)
     unfolded = re.sub(r"^::group::.*?^::endgroup::\n", "", result.log, flags=re.DOTALL | re.MULTILINE)

@@ -174,7 +174,10 @@ class Note(GitLabPage):
         create = self._inputs.comment == "always" or not text.passes
         id_ = yield from self._write(number, text, create=create, until=until)
         if id_:
+            known = self.url
             self.url = f"{self._server_url}/{context.repository}/-/merge_requests/{number}#note_{id_}"
+            if self.url == known:  # an update follows the verdict, which is the log's last line
+                return
             self._host.log(f"Commented on merge request !{number}: {self.url}")
 
     def _write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[int]:

@@ -139,7 +139,7 @@ def render(report: Report) -> Closing:
         legs=tuple(_leg_lines(report)),
         verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report))), file),
         flips=tuple(_flip_lines(report)),
-        repeat="" if judgement.lets_pass or len(report.legs) > 1 else _repeat_text(case_ids(rows)),
+        repeat="" if judgement.lets_pass or len(report.legs) > 1 else _repeat_text(report, rows),
         has_summary=report.inputs is None or report.inputs.summary,
         is_doubtful=bool(doubt_lines(judgement)),
     )
@@ -151,9 +151,11 @@ def annotated_file(report: Report) -> str:
     return report.inputs.annotate_file if report.inputs and of_agent else ""
 
 
-def _repeat_text(ids: Sequence[str]) -> str:
-    """Return the input that repeats the first of these test cases."""
-    if not ids:
+def _repeat_text(report: Report, rows: Sequence[SimulationRow]) -> str:
+    """Return the input that repeats the first of these rows' test cases; empty if they are all of the run's."""
+    ids = case_ids(rows)
+    others = {row.simulation.test_case_id for leg in report.legs for row in leg.rows}.difference(ids)
+    if not ids or not others:
         return ""
     first = ids[:MOST_REPEATED]
     which = "this test case" if len(ids) == 1 else f"these {plural(len(ids), 'test case')}"
