@@ -123,6 +123,8 @@ def find_baseline(session: Session, source: BaselineSource, subject: Subject, *,
         pause = pauses.pop(0) if pauses else until
         if not _may_be_damaged(baseline, subject) or session.clock.now() + pause >= until:
             break
+        if len(pauses) == len(PAUSES) - 1:
+            session.log(f"Looking for the baseline again, for {sum(PAUSES):.0f} s at most: Coval may list it late.")
         yield Wait(pause)
     runs = baseline.runs
     if runs:
