@@ -102,8 +102,8 @@ def _cause(
         return None
     if simulation in silent:
         return Cause.LINE
-    if finding.cause is Cause.LINE or texts is None:  # without texts, its explanations were not fetched
-        return finding.cause
+    if finding.cause is Cause.LINE or texts is None or simulation in details.pending:
+        return finding.cause  # without texts, its explanations were not fetched
     own = [miss for miss in finding.misses if miss.contribution is None]
     is_judged = finding.more_misses or any(
         is_sound(miss.check, miss.value) and is_explained(miss.value, texts, miss.check.metric, explained)
