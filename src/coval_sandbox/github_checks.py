@@ -104,6 +104,8 @@ def _output_problems(output: Mapping[str, Any]) -> Iterator[str]:
             yield f'"{name}" wasn\'t supplied.'
     if len(str(output.get("title", ""))) > LONGEST_TITLE:
         yield f"title is too long (maximum is {LONGEST_TITLE} characters)"
+    if not isinstance(output.get("text"), str | None):
+        yield "text is not a string."
     for name in ("summary", "text"):
         if len(str(output.get(name, "")).encode()) > LONGEST_TEXT:
             yield f"{name} exceeds a maximum bytesize of {LONGEST_TEXT}"

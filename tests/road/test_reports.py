@@ -608,6 +608,17 @@ def test_api_key_in_other_input_is_error(run_step: RunStep) -> None:
     assert server.requests_seen == []
 
 
+@pytest.mark.parametrize("name", ["agent_id", "thresholds", "tags", "metadata"])
+def test_other_api_key_in_other_input_is_error_that_does_not_show_it(
+    run_step_with_reports: Callable[..., StepResult], github: FakeGitHub, name: str
+) -> None:
+    other = "coval_sk_prod_OfAnotherOne"
+    result = run_step_with_reports(**{name: other})
+    assert result.outputs["verdict"] == "error"
+    assert name in result.outputs["reason"]
+    assert other not in "".join(written_by(result, github).values())
+
+
 def test_api_key_in_response_is_not_reported(
     run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
 ) -> None:

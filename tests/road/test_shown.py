@@ -173,3 +173,21 @@ def test_several_legs_ask_for_each_name_once(run_step: RunStep) -> None:
     looked_up = [path for path in paths if path.startswith(("/agents/", "/personas/", "/test-sets/"))]
     assert len(looked_up) == len({*looked_up}) == 5
     assert len({leg["run"]["test_set_name"] for leg in json.loads(result.json)["legs"]}) == 3
+
+
+def test_agents_of_one_name_are_told_apart(run_step: RunStep) -> None:
+    agents = ("agent00000000000000001", "agent00000000000000002")
+    faults = [f"GET /agents/{id_} -> json {json.dumps({'agent': {'id': id_, 'name': 'Bot'}})}" for id_ in agents]
+    result, _ = run_step(*faults, agent_id=",".join(agents))
+    tested = " and ".join(f"agent Bot ({id_}) as deployed" for id_ in agents)
+    assert f"Tested: {tested}" in heading(result)
+    same, _ = run_step(test_set_id="passing1,failing1")
+    assert f"Tested: agent {agent_for(IDS['agent_id']).name} as deployed" in heading(same)
+
+
+def test_id_that_is_none_is_no_advice_for_a_name(run_step: RunStep) -> None:
+    ids = ["one\n::error::two", "x" * 5000, LATENCY.id]
+    metrics = {"metrics": [{"id": id_, "metric_name": LATENCY.name} for id_ in ids]}
+    result, _ = run_step(f"GET /metrics -> json {json.dumps(metrics)}", metric_ids=LATENCY.name)
+    (error,) = result.annotations("error")
+    assert f'metric_ids takes ids, not names; "{LATENCY.name}" is {LATENCY.id}.\n' in error.data

@@ -135,6 +135,7 @@ def test_body_that_is_no_json_is_400() -> None:
         ({"output": {"title": "t"}}, '"summary"'),
         ({"output": {"title": "t" * 256, "summary": "s"}}, "title is too long"),
         ({"output": {"title": "t", "summary": "é" * 32_768}}, "summary exceeds"),
+        ({"output": {"title": "t", "summary": "s", "text": {}}}, "text is not a string"),
         ({"output": {"title": "t", "summary": "s", "annotations": {}}}, "not a list of objects"),
         ({"output": {"title": "t", "summary": "s", "annotations": [{}] * (MOST_ANNOTATIONS + 1)}}, "No more than 50"),
         ({"output": {"title": "t", "summary": "s", "annotations": [{}]}}, '"path"'),

@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines import DEPLOYED, baseline_of, both, comparison_reports, earlier, judged, latency, report_on, run_of
+from baselines import (
+    DEPLOYED,
+    also,
+    baseline_of,
+    both,
+    comparison_reports,
+    earlier,
+    judged,
+    latency,
+    report_on,
+    run_of,
+)
 from coval_gate.judge.cause import Cause, Evidence, cause_of
 from coval_gate.judge.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.judge.verdict import Verdict
@@ -33,6 +44,7 @@ if TYPE_CHECKING:
     from coval_gate.report.model import Report
 
 LINE, JUDGE, FLAKY, OLD, NEW = Cause
+LATENCY = "l"
 FIXED, COMPARED = "Resolved: rate(YES) >= 90%", "Resolved: rate(YES) >= baseline"
 FINE: Cases = {"a": ["YES"], "b": ["YES"], "c": ["YES"]}
 
@@ -50,7 +62,8 @@ FINE: Cases = {"a": ["YES"], "b": ["YES"], "c": ["YES"]}
         (Evidence(before=(True,)), OLD),
         (Evidence(before=(False,)), NEW),
         (Evidence(before=(None,)), None),
-        (Evidence(before=(None, True)), OLD),
+        (Evidence(before=(None, True)), None),
+        (Evidence(before=(None, False)), NEW),
         (Evidence(before=(True, False)), NEW),
         (Evidence(completed=False, judged=False, passing=1, others=1, before=(False,)), LINE),
         (Evidence(judged=False, passing=1, others=1, before=(False,)), JUDGE),
@@ -117,6 +130,36 @@ def test_conversation_without_a_value_in_the_baseline_shows_nothing() -> None:
 @pytest.mark.parametrize("value", ["UNKNOWN", "unknown", None])
 def test_output_that_says_nothing_is_the_judges(value: str | None) -> None:
     assert causes(against({**FINE, "a": [value]}, FINE)) == {"a.0": JUDGE}
+
+
+TWO = f"{FIXED}\nLatency: max < 2"
+
+
+def two_metrics(run_id: str, text: str | None, number: float) -> RunResult:
+    """Return a run of three test cases with two metrics. The first test case has these values."""
+    numbers: Cases = {"a": [number], "b": [1.0], "c": [1.0]}
+    return also(run_of(run_id, {**FINE, "a": [text]}), run_of(run_id, numbers, name="Latency", metric_id=LATENCY))
+
+
+@pytest.mark.parametrize("value", ["UNKNOWN", None])
+def test_output_that_says_nothing_hides_no_other_failure(value: str | None) -> None:
+    now = two_metrics("now", value, 9.0)
+    lines = f"{TWO}\n? {COMPARED}"
+    assert causes(report_on(now, baseline_of(two_metrics("old", "YES", 1.0)), lines)) == {"a.0": NEW}
+    assert causes(report_on(now, baseline_of(two_metrics("old", "NO", 9.0)), lines)) == {"a.0": OLD}
+    assert causes(report_on(now, None, TWO)) == {"a.0": None}
+
+
+def test_failure_that_lacks_an_explanation_hides_no_other() -> None:
+    now = two_metrics("now", "NO", 9.0)
+    report = report_on(now, baseline_of(two_metrics("old", "NO", 1.0)), f"{TWO}\n? {COMPARED}")
+    texts = {"now..a.0": {LATENCY: ""}, "now..b.0": {"m": "The caller got a refund."}}
+    assert causes(with_leg(report, details=Details(texts=texts))) == {"a.0": NEW}
+
+
+def test_old_failure_hides_none_of_a_metric_that_the_baseline_lacks() -> None:
+    now, then = two_metrics("now", "NO", 9.0), run_of("old", {**FINE, "a": ["NO"]})
+    assert causes(report_on(now, baseline_of(then), f"{TWO}\n? {COMPARED}")) == {"a.0": None}
 
 
 def test_conversation_that_did_not_complete_is_the_lines() -> None:
@@ -189,7 +232,7 @@ def mixed() -> Report:
     return report_on(result, baseline_of(earlier("old", 2, then)), lines, confidence=None)
 
 
-COUNTS = "1 new · 1 also fails on main · 1 flaky · 1 unclear to the judge · 1 lost on the line"
+COUNTS = "1 new · 1 also fails on main · 1 flaky · 1 judge · 1 line"
 
 
 def test_rows_are_grouped_by_cause_in_every_format() -> None:

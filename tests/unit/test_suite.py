@@ -202,6 +202,9 @@ MISTAKES: dict[str, str] = {
     f'{LEG}tags: "\\ud83d"': "line 3: half of an escaped character is missing; write the character itself.",
     f"{LEG}tags: {'[' * 120}": "line 3: the file is nested more than 100 levels deep.",
     f"{LEG}tags: {KEY}": "line 3: the file holds the API key, which must be set in api_key only.",
+    f"{LEG}tags: coval_sk_prod_of_another": (
+        "line 3: the file holds an API key of Coval, which must be set in api_key only."
+    ),
     "legs:\n  a: {tags: x}\n  b: {tags: y}": (
         "line 3: legs.b is the same as legs.a in line 2: ids, options and thresholds; remove one."
     ),

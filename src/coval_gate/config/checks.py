@@ -25,7 +25,7 @@ from coval_gate.config.inputs import (
     declared,
     default_of,
 )
-from coval_gate.config.parsing import read_metadata
+from coval_gate.config.parsing import KEY, read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -567,11 +567,14 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
 
 
 def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield a problem for each other input that contains the API key: the step sends or shows them all."""
+    """Yield a problem for each other input that contains an API key: the step sends or shows them all."""
     key = inputs.api_key.reveal() if inputs.api_key else ""
     for declaration in declared():
-        if key and declaration.name != "api_key" and key in environ.get(f"INPUT_{declaration.name.upper()}", ""):
+        text = environ.get(f"INPUT_{declaration.name.upper()}", "") if declaration.name != "api_key" else ""
+        if key and key in text:
             yield Problem(declaration.name, "holds the API key, which must be set in api_key only.")
+        elif KEY.search(text):
+            yield Problem(declaration.name, "holds an API key of Coval, which must be set in api_key only.")
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:

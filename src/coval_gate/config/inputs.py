@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from coval_gate.base.text import plural
 from coval_gate.config import fields
 from coval_gate.config.fields import UNFILLED, Field
-from coval_gate.config.parsing import LONGEST_TEXT, MOST_TAGS, REFERENCE, lines_of
+from coval_gate.config.parsing import KEY, LONGEST_TEXT, MOST_TAGS, REFERENCE, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -614,6 +614,12 @@ def token_in(environ: Mapping[str, str]) -> str:
     """Return the unchecked GitHub token, for the same reason; empty if the runner did not fill it in."""
     token = environ.get("INPUT_GITHUB_TOKEN", "").strip()
     return "" if token.startswith(UNFILLED) or REFERENCE.fullmatch(token) else token
+
+
+def stray_keys_in(environ: Mapping[str, str]) -> list[str]:
+    """Return what looks like an API key in an input where none belongs: errors and reports would show it."""
+    others = (text for name, text in environ.items() if name.startswith("INPUT_") and name != "INPUT_API_KEY")
+    return [key for text in others for key in KEY.findall(text)]
 
 
 def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:

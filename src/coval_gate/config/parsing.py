@@ -35,6 +35,7 @@ NO: Final = ("no", "n", "off", "0", "disabled", "never")
 RESOURCE: Final = re.compile(r"(?:https?://[^?#]*/|[a-z-]+/)([\w-]+)/?(?:[?#].*)?", re.ASCII)
 SHELL_VARIABLE: Final = re.compile(r"\$\{?\w+\}?", re.ASCII)
 REFERENCE: Final = re.compile(r"(?:vars|secrets|env|github|inputs)\.[A-Za-z_][\w-]*", re.ASCII)
+KEY: Final = re.compile(r"coval_sk_[\w-]{8,}", re.ASCII)  # one of Coval's API keys, as far as they look alike
 OUTPUT: Final = re.compile(r"(?:steps|needs|matrix)\.[\w-]+(?:\.[\w-]+)*", re.ASCII)  # also of GitHub's expressions
 EXAMPLE: Final = '["first", "second"]'
 MARKER: Final = re.compile(r"[-*•]\s+(?=\S)")  # of a list in YAML or Markdown

@@ -37,6 +37,7 @@ from coval_gate.config.inputs import (
     Problem,
     declared,
 )
+from coval_gate.config.parsing import KEY
 from coval_gate.config.slips import explained
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 
@@ -144,15 +145,21 @@ def decoded(contents: bytes) -> str:
         raise Unreadable(line, "the file is not in UTF-8; save it in this encoding.") from None
 
 
+def _line(text: str, part: str) -> int:
+    """Return the line in which a part of a text begins."""
+    return text[: text.index(part)].count("\n") + 1
+
+
 def read_suite(contents: bytes, inputs: Inputs, *, is_json: bool = False) -> Suite:
     """Return the legs of a suite, whose inputs replace those of the step, and every mistake in it."""
     reader = _Reader(inputs)
     try:
         text = decoded(contents)
         key = inputs.api_key.reveal() if inputs.api_key else ""
-        if key and key in text:
-            line = text[: text.index(key)].count("\n") + 1
-            reader.note(line, "the file holds the API key, which must be set in api_key only.")
+        if own := key and key in text:
+            reader.note(_line(text, key), "the file holds the API key, which must be set in api_key only.")
+        if stray := [found for found in KEY.findall(text) if not own or found not in key]:
+            reader.note(_line(text, stray[0]), "the file holds an API key of Coval, which must be set in api_key only.")
         if is_json:
             _check_json(text)
             text = text.replace("\t", " ")  # YAML has no tabs between values, and JSON has none in texts

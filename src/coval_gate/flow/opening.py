@@ -20,6 +20,7 @@ from coval_gate.config.inputs import (
     declared,
     key_in,
     parse_inputs,
+    stray_keys_in,
     token_in,
 )
 from coval_gate.report.formats import Surface, formats
@@ -46,6 +47,9 @@ def read_inputs(progress: Progress) -> Inputs:
     host.log(f"{NAME} {__version__}")
     progress.context = host.context()
     unread = add_file(progress)
+    for key in stray_keys_in(progress.runtime.environ):
+        if host.redact(key) == key:
+            host.mask(key)
     progress.inputs, problems = parse_inputs(progress.runtime.environ)
     problems = [*unread, *problems]
     progress.context = progress.context._replace(matrix=progress.inputs.matrix)

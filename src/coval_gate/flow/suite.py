@@ -11,6 +11,7 @@ from coval_gate.base.errors import InputError
 from coval_gate.base.text import in_words, quoted
 from coval_gate.config.checks import doubtful_thresholds, threshold_warnings, without_effect_on_thresholds
 from coval_gate.config.inputs import SUITE, Problem
+from coval_gate.config.parsing import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,9 @@ def read_file(host: Host, inputs: Inputs) -> tuple[Sequence[LegInputs], Sequence
         contents = host.workspace.read(inputs.suite_path, LARGEST)
     except ValueError as problem:
         return (), (Problem(SUITE, str(problem)),)
+    for key in KEY.findall(contents.decode("utf-8", "replace")):
+        if host.redact(key) == key:  # the problems may quote it
+            host.mask(key)
     return read_suite(contents, inputs, is_json=inputs.suite_path.lower().endswith(".json"))
 
 

@@ -34,13 +34,14 @@ class Cause(StrEnum):
     """Why a simulation did not do well; where several fit, the first one here.
 
     LINE: it did not complete, or the agent sent no audio for a while.
-    JUDGE: a criterion that it misses rests on an output of a metric that has no value, is UNKNOWN or, if a judge says
-    more about other simulations, has no explanation. A number that is measured, such as a latency, needs none.
+    JUDGE: whatever it misses rests on an output of a metric that has no value, is UNKNOWN or, if a judge says more
+    about other simulations, has no explanation. A number that is measured, such as a latency, needs none.
     FLAKY: most other conversations of its test case pass: iterations, or those of repetitions, of the same variant.
-    OLD: whatever it misses, its test case mostly missed in the baseline, too, as far as that can be compared.
+    OLD: whatever it misses, its test case mostly missed in the baseline, too.
     NEW: it misses something that its test case mostly met in the baseline.
 
-    There is none if the baseline lacks the test case, or if there is no baseline.
+    There is none if there is no baseline, if that lacks the test case, or if something that it misses may be new. What
+    rests on an unsound output shows neither.
     """
 
     LINE = "line"
@@ -57,9 +58,9 @@ SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.OLD, Caus
 class Evidence(NamedTuple):
     """What is known about a simulation that did not do well.
 
-    `completed`: it did, and the agent was heard. `judged`: all outputs that its missed criteria rest on are sound.
+    `completed`: it did, and the agent was heard. `judged`: a criterion that it misses rests on a sound output.
     `passing` of the `others`, which are the other conversations of its test case. `before`: for each criterion that it
-    misses, whether its test case missed that in the baseline, too; None if that is unknown.
+    misses by a sound output, whether its test case missed that in the baseline, too; None if that is unknown.
     """
 
     completed: bool = True
@@ -77,10 +78,9 @@ def cause_of(evidence: Evidence) -> Cause | None:
         return Cause.JUDGE
     if evidence.passing > MOST_PASS * evidence.others:
         return Cause.FLAKY
-    known = [missed for missed in evidence.before if missed is not None]
-    if not known:
-        return None
-    return Cause.OLD if all(known) else Cause.NEW
+    if False in evidence.before:
+        return Cause.NEW
+    return Cause.OLD if evidence.before and None not in evidence.before else None
 
 
 def is_sound(check: Check, value: Value | None) -> bool:

@@ -238,22 +238,27 @@ def _flips(check: Check) -> Flips | None:
 class _Blame:
     """The criteria that a simulation misses: the first of them, how many there are, and the sum of the distances.
 
-    `verdict`: of the criteria that decide; None if none of them does. `sound`: all outputs that they rest on are.
-    `before`: whether its test case missed each of them in the baseline, too; None if that is unknown. `contributed`:
-    how many of them it misses only as a part of an average.
+    `verdict`: of the criteria that decide; None if none of them does. `unsound`: how many rest on an output that is not
+    sound. `before`: whether its test case missed each of the others in the baseline, too; None if that is unknown.
+    `contributed`: how many of them it misses only as a part of an average.
     """
 
     misses: list[Miss] = field(default_factory=list)
     count: int = 0
     distance: float = 0.0
     verdict: Verdict | None = None
-    sound: bool = True
+    unsound: int = 0
     before: list[bool | None] = field(default_factory=list)
     contributed: int = 0
 
     @property
     def only_contributes(self) -> bool:
         return 0 < self.contributed == self.count
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it misses a criterion by a sound output, or none because of an unsound one."""
+        return not self.unsound or bool(self.before)
 
     def decide(self, verdict: Verdict) -> None:
         """Take the verdict of a criterion that decides; FAILED takes precedence."""
@@ -292,7 +297,9 @@ def _with_cause(finding: SimulationFinding, blame: _Blame, others: Mapping[str, 
     return replace(
         finding,
         cause=cause_of(
-            Evidence(completed=completed, judged=blame.sound, passing=passing, others=other, before=tuple(blame.before))
+            Evidence(
+                completed=completed, judged=blame.is_judged, passing=passing, others=other, before=tuple(blame.before)
+            )
         ),
     )
 
@@ -365,8 +372,10 @@ def _blame(
                 continue
             value = own_values.get(simulation_id)
             before = references.before(check, variant, cases.get(simulation_id, "")) if variant else None
-            blamed.sound &= is_sound(check, value)
-            blamed.before.append(before.missed if before else None)
+            if is_sound(check, value):
+                blamed.before.append(before.missed if before else None)
+            else:
+                blamed.unsound += 1
             blamed.add(Miss(check, value), _worsened(check, value, before, largest) if before else distance)
         if variant and decides:
             for simulation_id, miss, distance in _contributions(check, variant, references, cases):

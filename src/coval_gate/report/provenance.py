@@ -139,16 +139,20 @@ def places(report: Report) -> list[Place]:
     return [first._replace(word=first.word.capitalize()), *others] if first.text else []
 
 
-def subject_of(report: Report, leg: LegReport) -> str:
-    """Return what the run of a leg tested, in words; empty without a verdict on it, or if its agent is unknown."""
+def subject_of(report: Report, leg: LegReport, *, with_ids: bool = False) -> str:
+    """Return what the run of a leg tested, in words; empty without a verdict on it, or if its agent is unknown.
+
+    `with_ids`: name agents with their ids, because another one has the same name.
+    """
     agent = what_ran(report, leg)["agent_id"]
     if report.judgement.verdict in UNTESTED or not (leg.run and agent):
         return ""
     text, base = called(leg, "agent_id", agent).text, ""
     if leg.base:
         base = called(leg, BASE_AGENT, leg.base.agent_id).text
-        if base == text:  # two agents may share a name
-            text, base = with_id(leg, "agent_id", agent), with_id(leg, BASE_AGENT, leg.base.agent_id)
+    if with_ids or base == text:  # two agents may share a name
+        text = with_id(leg, "agent_id", agent)
+        base = with_id(leg, BASE_AGENT, leg.base.agent_id) if leg.base else ""
     return subject_text(text, base, leg.answering, changed=_changed(report, leg))
 
 
@@ -168,8 +172,17 @@ def _changed(report: Report, leg: LegReport) -> str:
 
 def all_subjects(report: Report) -> str:
     """Return what the runs of a step tested, in words; the first of several different texts, and how many more."""
-    texts = dict.fromkeys(filter(None, (subject_of(report, leg) for leg in report.legs)))
+    texts = dict.fromkeys(filter(None, (_told_apart(report, leg) for leg in report.legs)))
     return in_words([*texts], most=MOST_TESTED)
+
+
+def _told_apart(report: Report, leg: LegReport) -> str:
+    """Return what the run of a leg tested, with the agent's id where another leg's agent has the same name."""
+    agent = what_ran(report, leg)["agent_id"]
+    name = called(leg, "agent_id", agent).text
+    others = ((other, what_ran(report, other)["agent_id"]) for other in report.legs)
+    shares = any(id_ != agent and called(other, "agent_id", id_).text == name for other, id_ in others)
+    return subject_of(report, leg, with_ids=shares)
 
 
 def all_called(report: Report, leg: LegReport | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from coval_gate.base.text import number, one_line, plural, shortened, stopwatch
-from coval_gate.judge.cause import Cause, is_explained
+from coval_gate.judge.cause import Cause, is_explained, is_sound
 from coval_gate.judge.findings import SimulationFinding
 from coval_gate.report.wording.checks import check_text, here_text
 from coval_gate.report.wording.clauses import value_text
@@ -102,10 +102,14 @@ def _cause(
         return None
     if simulation in silent:
         return Cause.LINE
-    if finding.cause is Cause.LINE or texts is None:  # without texts, its explanations were not fetched
-        return finding.cause
-    is_whole = all(is_explained(miss.value, texts, miss.check.metric, explained) for miss in finding.misses)
-    return finding.cause if is_whole else Cause.JUDGE
+    if finding.cause is Cause.LINE or texts is None or simulation in details.pending:
+        return finding.cause  # without texts, its explanations were not fetched
+    own = [miss for miss in finding.misses if miss.contribution is None]
+    is_judged = finding.more_misses or any(
+        is_sound(miss.check, miss.value) and is_explained(miss.value, texts, miss.check.metric, explained)
+        for miss in own
+    )
+    return finding.cause if is_judged or not own else Cause.JUDGE
 
 
 def case_names(labels: Mapping[str, str]) -> Callable[[str], str]:

@@ -9,6 +9,7 @@ from coval_gate.base.errors import CovalError, Rejected
 from coval_gate.base.schedule import together
 from coval_gate.base.text import folded, in_words, plural, quoted
 from coval_gate.base.times import preparing
+from coval_gate.config.fields import IDENTIFIER
 from coval_gate.config.inputs import declared
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def _names(session: Session, name: str, until: float) -> Procedure[Names]:
     try:
         if name == "metric_ids":
             for metric in (yield from client.list_metrics(until=until, go_on=lambda _: True)):
-                names.setdefault(folded(metric.name), []).append(metric.id)
+                if IDENTIFIER.fullmatch(metric.id):  # it stands in a message, for people to copy
+                    names.setdefault(folded(metric.name), []).append(metric.id)
         elif name in lists:
             for listed in (yield from lists[name](until=until, most=MOST_LISTED)):
                 names.setdefault(folded(listed.name), []).append(listed.id)

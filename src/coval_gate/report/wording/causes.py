@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 NAME: Final = 60  # characters of a branch
 IN_BASELINE: Final = "in the baseline"
-IN_COUNTS: Final = {Cause.JUDGE: "unclear to the judge", Cause.LINE: "lost on the line"}  # "2 judge" says nothing
 WITH_BASE: Final = {"base": "with the agent itself", "base_agent": "with the base agent"}
 
 
@@ -29,7 +28,7 @@ def where_text(leg: LegReport) -> str:
 
 
 def counts_text(rows: Iterable[tuple[SimulationFinding, LegReport]]) -> str:
-    """Return how many test cases have each cause: "2 new · 3 also fail on main"; empty if none is known.
+    """Return how many test cases have each cause: "2 new · 3 also fail on main · 1 line"; empty if none is known.
 
     A test case counts once, for the first of its causes in the order in which they are shown.
     """
@@ -51,7 +50,7 @@ def cause_count(cause: Cause, count: int, where: str) -> str:
     """Return how many test cases have a cause: "2 new", "1 also fails on main"."""
     if cause is Cause.OLD:
         return f"{count:,} also {'fails' if count == 1 else 'fail'} {where}"
-    return f"{count:,} {IN_COUNTS.get(cause, cause.value)}"
+    return f"{count:,} {cause.value}"
 
 
 def cause_title(cause: Cause | None, leg: LegReport) -> str:
