@@ -36,7 +36,7 @@ def definition(unit: object) -> str:
 
 def unit_calls(server: Server) -> list[str]:
     paths = [request.path.removeprefix("/v1") for request in server.requests_seen]
-    return [path for path in paths if path.startswith("/metrics/")]
+    return sorted(path for path in paths if path.startswith("/metrics/"))  # sent side by side
 
 
 def test_values_have_the_unit_of_their_metric(run_step: RunStep) -> None:
@@ -70,6 +70,8 @@ def test_number_without_a_unit_where_coval_shows_none(fault: str, run_step: RunS
         ("", "2.693"),
         (None, "2.693"),
         ({"name": "s"}, "2.693"),
+        ("99", "2.693"),
+        ("× 1000", "2.693"),
         ("x" * 99, f"2.693 {'x' * 19}…"),
         ("a\n::error::b", "2.693 a ::error::b"),
     ],
@@ -81,16 +83,16 @@ def test_unit_is_shown_as_people_write_it(unit: object, shown: str, run_step: Ru
 
 
 def test_hostile_unit_is_text(run_step: RunStep) -> None:
-    result, _ = run_step("GET /metrics -> 403", definition("|`<b>](x)"), metric_ids=LATENCY.id, **BAD)
+    result, _ = run_step("GET /metrics -> 403", definition("u|`<b>](x)"), metric_ids=LATENCY.id, **BAD)
     assert "<b>" not in result.summary
-    assert r"| 3.001 \|\`&lt;b&gt;\](x) |" in result.summary
+    assert r"| 3.001 u\|\`&lt;b&gt;\](x) |" in result.summary
     assert "x-axis [" in result.summary  # no text from outside is part of a drawing
 
 
 def test_units_of_the_metrics_with_criteria_come_first(run_step: RunStep) -> None:
     """Without criteria, only metrics with numbers have a look-up."""
     _, server = run_step()
-    assert unit_calls(server) == [f"/metrics/{metric.id}" for metric in (LATENCY, TONE)]
+    assert unit_calls(server) == sorted(f"/metrics/{metric.id}" for metric in (LATENCY, TONE))
     _, server = run_step(thresholds=THRESHOLDS, use_metric_targets="true")
     assert len(unit_calls(server)) == len({*unit_calls(server)})
 

@@ -24,8 +24,12 @@ SHORT: Final[Mapping[str, str]] = {
 
 
 def symbol(unit: str) -> str:
-    """Return a unit as people write it: the usual sign of a known one, any other as Coval has it, cut."""
-    return SHORT.get(folded(unit), one_line(unit, LONGEST))
+    """Return a unit as people write it: the usual sign of a known one, any other as Coval has it, cut.
+
+    Empty for one that would read as a part of the number: "1.1 99", "1.1 × 1000".
+    """
+    sign = SHORT.get(folded(unit), one_line(unit, LONGEST))
+    return sign if sign == PERCENT or sign[:1].isalpha() else ""
 
 
 def drawn_symbol(unit: str) -> str:
