@@ -26,7 +26,7 @@ SHORT: Final[Mapping[str, str]] = {
 def symbol(unit: str) -> str:
     """Return a unit as people write it: the usual sign of a known one, any other as Coval has it, cut.
 
-    Empty for one that would read as a part of the number: "1.1 99", "1.1 × 1000".
+    Empty for one that would read as a part of the number: "1.1 99".
     """
     sign = SHORT.get(folded(unit), one_line(unit, LONGEST))
     return sign if sign == PERCENT or sign[:1].isalpha() else ""
