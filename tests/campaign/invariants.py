@@ -88,6 +88,7 @@ SATISFYING: Final = ("success", "neutral", "skipped")  # conclusions with which 
 STATUS_TIME: Final = 35.0  # s for the final commit status and check run, if GitHub does not respond
 LOOK_UP_TIME: Final = 300.0  # s for which a step must look for earlier runs
 CHECK_TIME: Final = 7.0  # s for the check of names before the launch
+UNKNOWN_TIME: Final = 10.0  # s for which a step in mode wait must look for a run that Coval does not know
 SETTLED: Final = 45.0  # s from the last change of the data of a run to the look that sees that no more will come
 UNNAMED_SETTLED: Final = 85.0  # s; where nothing names the metrics of the run
 GRACE: Final = 180.0  # s, the default of metrics_grace_time
@@ -1346,7 +1347,7 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return ("",)
     if schedule.gate in UNREADABLE_GATES or _may_not_promote(result) or _may_not_accept(result):
         return ("error",)
-    if record is None and schedule.gate in MISNAMED_GATES:
+    if is_unknown(history, result, record) if record else schedule.gate in MISNAMED_GATES:
         return ("error",)
     if record is None:
         return ("passed", "failed")
@@ -1360,6 +1361,21 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
     if not has_data(record, schedule.gate, schedule.quirks, now):
         return ("error", "failed")
     return ("failed",) if can_decide(schedule.gate) else ("error",)
+
+
+def is_unknown(history: History, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether Coval hid the run that a step in mode wait was given, for as long as that must look for it.
+
+    Another step launched it, so its id is more likely wrong than too new. A user who waits for a wrong id must not wait
+    for the longest time that Coval may hide a new run.
+    """
+    path = f"/runs/{record.run_id}"
+    polls = [request for request in result.requests if (request.method, request.path) == ("GET", path)]
+    if result.step.mode != "wait" or not polls:
+        return False
+    shown_at = record.create_time + history.schedule.quirks.not_found_after_launch
+    last = polls[-1].sent_at
+    return last - result.began >= UNKNOWN_TIME and history.coval_time(last) < shown_at
 
 
 def _of_good(history: History, result: ProcessResult) -> tuple[str, ...]:

@@ -836,8 +836,16 @@ MUTANTS: Final = (
     ),
     mutant(
         "find a check run by another id",
-        ReplaceFunction(check._reference, lambda original, report: f"{original(report)}/{report.began}"),
+        ReplaceFunction(
+            check._references, lambda original, report: tuple(f"{id_}/{report.began}" for id_ in original(report))
+        ),
         caught_by="one_check_run_per_launch check_runs_are_completed",
+    ),
+    mutant(
+        "find a check run by the first leg's run only",
+        ReplaceFunction(check._references, lambda original, report: original(report)[-1:]),
+        caught_by="one_check_run_per_launch check_runs_are_completed",
+        campaign="--legs",
     ),
     mutant(
         "let an error satisfy a branch",

@@ -18,6 +18,7 @@ from campaign.invariants import (
     cancel_was_impossible,
     is_ended,
     is_hopeless,
+    is_unknown,
     main_results,
     met_fault,
     misread,
@@ -170,6 +171,8 @@ def each_leg_meets_its_own_thresholds(history: History) -> Iterator[str]:
 def _expected(history: History, result: ProcessResult, record: RunRecord) -> tuple[str, ...]:
     """Return the verdicts of a leg that are right without permanent faults."""
     schedule, now = history.schedule, history.coval_time(result.ended)
+    if is_unknown(history, result, record):
+        return ("error",)
     own = own_gate(result.step, record)
     if not knows_own(history, result):
         # With the file, the name of the leg is missing; else the run's tag shows that thresholds are.

@@ -190,3 +190,17 @@ def test_launch_and_later_step_share_a_check_run_whichever_leg_is_launched_first
         assert [(check.external_id, check.conclusion) for check in github.check_runs] == [
             (launch.outputs["run_id"], "success")
         ]
+
+
+@pytest.mark.parametrize("first", ["slow 3", "403"])
+def test_later_step_finds_check_run_that_another_leg_was_first_to_need(
+    first: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """`first`: the first leg's launch comes late, or is refused. The launch could not tell GitHub of it."""
+    with github_with("PATCH * -> 502", now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        launch, server = run_step(f"POST /runs #1 -> {first}", mode="launch", persona_id=PERSONAS, env=env, **CHECK)
+        assert [check.status for check in github.check_runs] == ["in_progress"]
+        github.faults.clear()
+        run_step(world=server.world, env=env, **(WAIT | CHECK), run_id=launch.outputs["run_ids"])
+        assert [check.conclusion for check in github.check_runs] == ["success"]
