@@ -1154,6 +1154,12 @@ MUTANTS: Final = (
         campaign="--newest",
     ),
     mutant(
+        "take any run of a scheduled run",
+        SetCondition(newest._Search._fit, mentions="is_of", value=False),
+        caught_by="newest_run_is_judged found_run_has_its_verdict",
+        campaign="--newest",
+    ),
+    mutant(
         "cancel a run that was found as if it were the step's own",
         ReplaceFunction(opening.legs_of, may_cancel_found),
         SetCondition(Cleanup.leaves, mentions="newest", value=False),
@@ -1224,6 +1230,12 @@ MUTANTS: Final = (
         "leave a run that the step gave up",
         SetCondition(Cleanup.leaves, mentions="is_hopeless", value=False),
         caught_by="judged_leg_leaves_no_run hopeless_run_is_given_up",
+        campaign="--legs",
+    ),
+    mutant(
+        "go on with a run of which all simulations fail",
+        ReplaceFunction(watch._is_hopeless, returns(value=False)),
+        caught_by="hopeless_run_is_given_up",
         campaign="--legs",
     ),
     mutant(
