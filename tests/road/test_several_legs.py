@@ -204,3 +204,11 @@ def test_later_step_finds_check_run_that_another_leg_was_first_to_need(
         github.faults.clear()
         run_step(world=server.world, env=env, **(WAIT | CHECK), run_id=launch.outputs["run_ids"])
         assert [check.conclusion for check in github.check_runs] == ["success"]
+
+
+def test_given_runs_are_recognized_after_an_outage(run_step: RunStep) -> None:
+    """Only the runs tell the names of their legs, and which one is the base of others."""
+    launch, server = run_step(mode="launch", persona_id=PERSONAS, test_set_id=SETS)
+    outage = "GET /runs/* #1-12 -> 503 retry-after=10"  # 30 s for each of four runs
+    result, _ = run_step(outage, world=server.world, run_id=launch.outputs["run_ids"], **WAIT)
+    assert list(legs_of(result)) == NAMES
