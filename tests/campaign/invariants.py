@@ -339,7 +339,8 @@ def certain_ends_come_soon(history: History) -> Iterator[str]:
         if record.status(history.coval_time(result.ended)) != "COMPLETED":
             continue
         seen = float(result.step.given.get("check_interval", "15"))
-        complete = max(record.end_time - history.coval_time(0.0), result.began) + lag
+        last = max(history.runs[run_id].end_time for run_id in result.run_ids if run_id in history.runs)  # of any leg
+        complete = max(last - history.coval_time(0.0), result.began) + lag
         named = result.step.mode == "run" and quirks.agent_metrics == "shown"
         settled = SETTLED if named or schedule.test_set == EMPTY_TEST_SET else UNNAMED_SETTLED
         if result.ended - complete > settled + seen + _status_time(result):
@@ -983,17 +984,6 @@ def was_prompt(history: History, request: SentRequest) -> bool:
     record = history.runs[request.launched_run]
     in_time = record.create_time - history.coval_time(request.sent_at) <= MAX_OPEN_TIME
     return in_time and request.launched_run not in history.deleted
-
-
-def clock_lead(history: History, result: ProcessResult) -> float:
-    """Return by how many seconds the clock of a step is ahead of Coval's when it begins; what is set later counts less.
-
-    A step notices that its clock was set forward, and reckons by the time that passed.
-    """
-    events = history.schedule.events
-    return sum(event.amount for event in events if event.kind == "jump" and event.at <= result.began) - (
-        history.schedule.skew
-    )
 
 
 def _name(result: ProcessResult) -> str:

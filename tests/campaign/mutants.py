@@ -1172,8 +1172,8 @@ MUTANTS: Final = (
         caught_by="no_orphaned_run",
     ),
     mutant(
-        "look for a lost launch only among runs that seem new",
-        SetConstant(find, "NEWEST_FETCHED", 0),
+        "take our own clock for Coval's",
+        ReplaceFunction(transport.Transport.server_time, returns(value=None)),
         caught_by="one_launch_per_trial",
         campaign="--legs --base",
     ),
