@@ -276,9 +276,9 @@ class Transport:
         Raises NetworkError without a usable response.
         """
         response = yield from self.exchange(request, until=until).response()
-        if response.date is not None:
+        if (date := response.date) is not None:
             # On its way, a response loses time: the latest of these is closest to the server's time.
-            zero = response.date - self._clock.now()
+            zero = date - self._clock.now()
             self._server_zero = zero if self._server_zero is None else max(self._server_zero, zero)
         return response
 
