@@ -20,7 +20,6 @@ from coval_gate.flow.opening import add_file
 from coval_gate.flow.progress import Progress
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.publish.pages import STATE, with_owed
-from coval_gate.report.model import Report
 from coval_gate.runs.legs import LEGS, MODE
 from coval_gate.runs.tags import provenance_of
 
@@ -98,7 +97,8 @@ def _close(progress: Progress, *, hurried: bool) -> Procedure[None]:
         progress.context = yield from pages.locate(progress.context, inputs, until=until)
     now = clock.now()
     times = Times.of_interrupted(now) if hurried else Times.of_post_step(now)
-    yield from pages.close(Report(judgement=UNFINISHED, context=progress.context, inputs=inputs), times)
+    # By the ids of the runs, the check run of an earlier attempt is found, which this one had taken over.
+    yield from pages.close(progress.report(UNFINISHED), times)
 
 
 def _find_commit_of_run(progress: Progress) -> Procedure[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from email.utils import formatdate
 from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
@@ -27,6 +28,11 @@ class Direct:
 
     def answer(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Return the response to a request. `path` begins with /v1; header names are in lower case."""
+        reply = self._answer(method, path, query, headers, body)
+        date = formatdate(self._world.clock(), usegmt=True)  # the user's clock may differ
+        return reply._replace(headers={**reply.headers, "date": date})
+
+    def _answer(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Reply:
         world = self._world
         try:
             operation, scope, parameters = self._find(method, unquote(path))

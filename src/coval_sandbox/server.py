@@ -143,6 +143,7 @@ class Server:
             loop="asyncio",
             lifespan="off",
             proxy_headers=False,
+            date_header=False,  # the API sends the date by the world's clock
             log_config=None,
             log_level="error",
         )

@@ -88,6 +88,7 @@ SATISFYING: Final = ("success", "neutral", "skipped")  # conclusions with which 
 STATUS_TIME: Final = 35.0  # s for the final commit status and check run, if GitHub does not respond
 LOOK_UP_TIME: Final = 300.0  # s for which a step must look for earlier runs
 CHECK_TIME: Final = 7.0  # s for the check of names before the launch
+UNKNOWN_TIME: Final = 10.0  # s for which a step in mode wait must look for a run that Coval does not know
 SETTLED: Final = 45.0  # s from the last change of the data of a run to the look that sees that no more will come
 UNNAMED_SETTLED: Final = 85.0  # s; where nothing names the metrics of the run
 GRACE: Final = 180.0  # s, the default of metrics_grace_time
@@ -338,7 +339,8 @@ def certain_ends_come_soon(history: History) -> Iterator[str]:
         if record.status(history.coval_time(result.ended)) != "COMPLETED":
             continue
         seen = float(result.step.given.get("check_interval", "15"))
-        complete = max(record.end_time - history.coval_time(0.0), result.began) + lag
+        last = max(history.runs[run_id].end_time for run_id in result.run_ids if run_id in history.runs)  # of any leg
+        complete = max(last - history.coval_time(0.0), result.began) + lag
         named = result.step.mode == "run" and quirks.agent_metrics == "shown"
         settled = SETTLED if named or schedule.test_set == EMPTY_TEST_SET else UNNAMED_SETTLED
         if result.ended - complete > settled + seen + _status_time(result):
@@ -984,17 +986,6 @@ def was_prompt(history: History, request: SentRequest) -> bool:
     return in_time and request.launched_run not in history.deleted
 
 
-def clock_lead(history: History, result: ProcessResult) -> float:
-    """Return by how many seconds the clock of a step is ahead of Coval's when it begins; what is set later counts less.
-
-    A step notices that its clock was set forward, and reckons by the time that passed.
-    """
-    events = history.schedule.events
-    return sum(event.amount for event in events if event.kind == "jump" and event.at <= result.began) - (
-        history.schedule.skew
-    )
-
-
 def _name(result: ProcessResult) -> str:
     return f"{'post step of ' if result.is_post else ''}step {result.number} ({result.step.mode})"
 
@@ -1346,7 +1337,7 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return ("",)
     if schedule.gate in UNREADABLE_GATES or _may_not_promote(result) or _may_not_accept(result):
         return ("error",)
-    if record is None and schedule.gate in MISNAMED_GATES:
+    if is_unknown(history, result, record) if record else schedule.gate in MISNAMED_GATES:
         return ("error",)
     if record is None:
         return ("passed", "failed")
@@ -1360,6 +1351,21 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
     if not has_data(record, schedule.gate, schedule.quirks, now):
         return ("error", "failed")
     return ("failed",) if can_decide(schedule.gate) else ("error",)
+
+
+def is_unknown(history: History, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether Coval hid the run that a step in mode wait was given, for as long as that must look for it.
+
+    Another step launched it, so its id is more likely wrong than too new. A user who waits for a wrong id must not wait
+    for the longest time that Coval may hide a new run.
+    """
+    path = f"/runs/{record.run_id}"
+    polls = [request for request in result.requests if (request.method, request.path) == ("GET", path)]
+    if result.step.mode != "wait" or not polls:
+        return False
+    shown_at = record.create_time + history.schedule.quirks.not_found_after_launch
+    last = polls[-1].sent_at
+    return last - result.began >= UNKNOWN_TIME and history.coval_time(last) < shown_at
 
 
 def _of_good(history: History, result: ProcessResult) -> tuple[str, ...]:

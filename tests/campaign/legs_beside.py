@@ -20,9 +20,9 @@ from campaign.invariants import (
     MAX_LOST_LAUNCHES,
     Violation,
     cancel_was_impossible,
-    clock_lead,
     hides_identity,
     is_ended,
+    is_unknown,
     knows_events,
     main_results,
     met_fault,
@@ -83,9 +83,6 @@ ENDLESS_SETS: Final = ("stuck001", "queued01", "slow0001")
 LAUNCHES: Final = (*LOST_RESPONSES, *SAFE_TO_RETRY, "403", "403", "slow 30", "late 97")
 BRANCH_TAG: Final = "coval-gate/branch/"  # prefix of the tag of all runs of a branch
 FEWEST_CASES: Final = 2  # test cases that can be compared
-MOST_SKEW: Final = 120.0  # s by which the step's clock may be ahead of Coval's
-MILLISECOND: Final = 0.001  # s
-LOOKED_FOR: Final = 60.0  # s for which a step looks for the run of a lost launch
 LATE: Final = ("timed_out", "error")  # verdicts of legs whose runs may be left to a later step
 GRAVEST_FIRST: Final = ("error", "failed", "cancelled", "timed_out", "inconclusive", "passed")
 LEFT_OUT: Final = (
@@ -159,9 +156,9 @@ def _with_clock_ahead(schedule: Schedule, rng: Random) -> Schedule:
     if schedule.severity != "rough" or rng.random() > 0.1:
         return schedule
     lost = Fault(method="POST", path="/runs", first=1, last=1, action=rng.choice(LOST_RESPONSES))
-    hidden = replace(
-        schedule.quirks, list_identity="neither", run_identity=rng.choice(("both", "tags", "metadata", "neither"))
-    )
+    hidden = replace(schedule.quirks, list_identity="neither", run_identity="neither")
+    if rng.random() < 0.5:
+        hidden = replace(hidden, run_identity=rng.choice(("both", "tags", "metadata")))
     calm = (replace(step, signal=None, file_fault=None) for step in schedule.steps)
     steps = tuple(replace(step, inputs=with_inputs(step.inputs, max_wait_time="600")) for step in calm)
     skew = rng.choice((-119.0, -121.0, -3600.0))
@@ -251,20 +248,13 @@ def one_launch_per_trial(history: History) -> Iterator[str]:
     Launches that took effect too late do not count. A base runs no more often than a leg that is compared with it.
     """
     for result in main_results(history):
-        # Where Coval shows nothing of a run but its time, neither in a list nor alone while the step looks for it, only
-        # that time can tell the run of a lost launch from older ones, and a clock that is far ahead makes it seem an
-        # older one. Coval cuts times to the millisecond, so one that is ahead by the limit may seem to be so by more.
-        quirks = history.schedule.quirks
-        shown_alone = quirks.run_identity != "neither" and quirks.not_found_after_launch < LOOKED_FOR
-        hidden = quirks.list_identity == "neither" and not shown_alone
-        unclear = hidden and clock_lead(history, result) > MOST_SKEW - MILLISECOND
         launched = Counter(
             leg_of(history.runs[request.launched_run])
             for request in result.requests
             if request.launched_run and was_prompt(history, request)
         )
         for leg, count in launched.items():
-            if not unclear and count > (1 + result.step.repetitions if result.step.mode in ("run", "launch") else 0):
+            if count > (1 + result.step.repetitions if result.step.mode in ("run", "launch") else 0):
                 yield f"step {result.number} launched {count} runs of {leg}"
             beside = {_base_of(record): record for record in map(leg_of, _own_runs(history, result))}
             if leg[0] == AGENT_ID and leg not in beside:
@@ -357,6 +347,8 @@ def _expected(history: History, result: ProcessResult, leg: Judged) -> tuple[str
     if not leg.runs:
         return ("a verdict on a run",)
     first = leg.runs[0]
+    if any(is_unknown(history, result, record) for record in (first, *leg.bases)):
+        return ("error",)
     if first.status(now) != "COMPLETED":
         return {"FAILED": ("failed",), "ERROR": ("error",)}.get(first.status(now), ("cancelled",))
     if result.step.mode == "wait" and schedule.quirks.run_identity in ("tags", "neither"):

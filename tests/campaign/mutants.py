@@ -836,8 +836,16 @@ MUTANTS: Final = (
     ),
     mutant(
         "find a check run by another id",
-        ReplaceFunction(check._reference, lambda original, report: f"{original(report)}/{report.began}"),
+        ReplaceFunction(
+            check._references, lambda original, report: tuple(f"{id_}/{report.began}" for id_ in original(report))
+        ),
         caught_by="one_check_run_per_launch check_runs_are_completed",
+    ),
+    mutant(
+        "find a check run by the first leg's run only",
+        ReplaceFunction(check._references, lambda original, report: original(report)[-1:]),
+        caught_by="one_check_run_per_launch check_runs_are_completed",
+        campaign="--legs",
     ),
     mutant(
         "let an error satisfy a branch",
@@ -1146,6 +1154,12 @@ MUTANTS: Final = (
         campaign="--newest",
     ),
     mutant(
+        "take any run of a scheduled run",
+        SetCondition(newest._Search._fit, mentions="is_of", value=False),
+        caught_by="newest_run_is_judged found_run_has_its_verdict",
+        campaign="--newest",
+    ),
+    mutant(
         "cancel a run that was found as if it were the step's own",
         ReplaceFunction(opening.legs_of, may_cancel_found),
         SetCondition(Cleanup.leaves, mentions="newest", value=False),
@@ -1158,8 +1172,8 @@ MUTANTS: Final = (
         caught_by="no_orphaned_run",
     ),
     mutant(
-        "look for a lost launch only among runs that seem new",
-        SetConstant(find, "NEWEST_FETCHED", 0),
+        "take our own clock for Coval's",
+        ReplaceFunction(transport.Transport.server_time, returns(value=None)),
         caught_by="one_launch_per_trial",
         campaign="--legs --base",
     ),
@@ -1216,6 +1230,12 @@ MUTANTS: Final = (
         "leave a run that the step gave up",
         SetCondition(Cleanup.leaves, mentions="is_hopeless", value=False),
         caught_by="judged_leg_leaves_no_run hopeless_run_is_given_up",
+        campaign="--legs",
+    ),
+    mutant(
+        "go on with a run of which all simulations fail",
+        ReplaceFunction(watch._is_hopeless, returns(value=False)),
+        caught_by="hopeless_run_is_given_up",
         campaign="--legs",
     ),
     mutant(

@@ -239,6 +239,7 @@ class Network:
             self.before_launch.clear()
         before = len(self._world.runs)
         pending.response = self._api.answer(request.method, BASE + request.path, request.query, headers, request.body)
+        pending.headers["date"] = pending.response.headers["date"]
         request.took_effect = pending.response.status == 200
         if request.method == "POST" and len(self._world.runs) > before:
             request.launched_run = self._world.runs[-1].run_id

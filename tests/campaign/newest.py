@@ -61,8 +61,9 @@ def newest(seed: int) -> Schedule:
     )
     source = rng.choice(SOURCES)
     of_schedule = source.startswith("schedule:")
-    persona = rng.choice(NIGHTLY.template["persona_ids"]) if of_schedule else PERSONAS[0]
-    inputs = with_inputs(shared, run_id=source, persona_id=persona)
+    template = NIGHTLY.template
+    ids = {name: rng.choice(template[f"{name}s"]) for name in ("persona_id", "agent_id")} if of_schedule else {}
+    inputs = with_inputs(shared, **({"persona_id": PERSONAS[0]} | ids), run_id=source)
     wait = replace(step, mode="wait", inputs=inputs, branch=BRANCH, pause=rng.choice((5.0, 50.0, 200.0)))
     schedule = replace(schedule, seed=seed, workflow="newest", steps=(*launches, wait), foreign_run="")
     return _with_nights(schedule, rng) if of_schedule else schedule
@@ -84,22 +85,27 @@ def _fits(schedule: Schedule) -> bool:
 
 
 def _waits(history: History) -> Iterator[tuple[ProcessResult, RunRecord | None]]:
-    """Yield the steps that look for a run, each with the one that it must find, if there is any."""
+    """Yield the steps that look for a run, each with the one that it must find, if there is any.
+
+    That is the newest when the step began, or one that came while it looked, if it took that one.
+    """
     for result in main_results(history):
         if result.step.mode == "wait":
-            began = history.coval_time(result.began)
+            began, ended = history.coval_time(result.began), history.coval_time(result.ended)
             source = result.step.given["run_id"]
-            ids = IDS | {"persona_id": result.step.given["persona_id"], "test_set_id": history.schedule.test_set}
+            given = {name: value for name, value in result.step.given.items() if name in IDS}
+            ids = IDS | {"test_set_id": history.schedule.test_set} | given
             fitting = [
                 record
                 for record in history.runs.values()
-                if _fits_search(record, began, ids) and _is_of(source, record)
+                if _fits_search(record, began, ended, ids) and _is_of(source, record)
             ]
-            yield result, max(fitting, key=lambda record: record.create_time, default=None)
+            due = [record for record in fitting if record.create_time <= began or record.run_id == result.run_id]
+            yield result, max(due, key=lambda record: record.create_time, default=None)
 
 
-def _fits_search(record: RunRecord, began: float, ids: dict[str, str]) -> bool:
-    there = record.create_time <= began and (record.delete_time is None or record.delete_time > began)
+def _fits_search(record: RunRecord, began: float, ended: float, ids: dict[str, str]) -> bool:
+    there = record.create_time <= ended and (record.delete_time is None or record.delete_time > began)
     return there and all(record.body[name] == value for name, value in ids.items())
 
 

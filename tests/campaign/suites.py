@@ -18,6 +18,7 @@ from campaign.invariants import (
     cancel_was_impossible,
     is_ended,
     is_hopeless,
+    is_unknown,
     main_results,
     met_fault,
     misread,
@@ -40,6 +41,7 @@ STEP_GATES: Final = ("default", "thresholds", "targets", "pass_rate", "forbidden
 NAMES: Final = ("booking", "refunds · slow line", "Überweisung", "leg 4", '"quoted" | <b>')
 STRICT: Final = "strict"  # at most one leg has this gate
 LOUD_SET: Final = "allFail1"  # all of its simulations fail, one after another
+LASTING: Final = {"iteration_count": "3", "concurrency": "1"}  # of a run that goes on for long
 SUITES: Final = ("evals/suite.json", "suite.yml")  # JSON is YAML, too
 SHOWS_METADATA: Final = ("both", "metadata")
 ABORT_TIME: Final = 3.0  # s from the second poll that shows a run to give up until it is cancelled, at most
@@ -89,11 +91,15 @@ def with_turns(schedule: Schedule, rng: Random) -> Schedule:
 
 
 def with_aborts(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the steps give up runs whose simulations fail."""
+    """Let the steps give up runs whose simulations fail; half of the steps are not disturbed, and their runs last."""
     steps = tuple(
         replace(step, inputs=with_inputs(step.inputs, abort_after_failures=rng.choice("234")))
         for step in schedule.steps
     )
+    if rng.random() < 0.5:
+        calm = (replace(step, signal=None, file_fault=None) for step in steps)
+        steps = tuple(replace(step, inputs=with_inputs(step.inputs, **LASTING)) for step in calm)
+        schedule = replace(schedule, faults=(), outages=())
     # The sandbox deletes a completed run even while it is in progress again, when a step may give it up.
     return replace(schedule, steps=steps, quirks=replace(schedule.quirks, reopens=DEFAULT.reopens))
 
@@ -170,6 +176,8 @@ def each_leg_meets_its_own_thresholds(history: History) -> Iterator[str]:
 def _expected(history: History, result: ProcessResult, record: RunRecord) -> tuple[str, ...]:
     """Return the verdicts of a leg that are right without permanent faults."""
     schedule, now = history.schedule, history.coval_time(result.ended)
+    if is_unknown(history, result, record):
+        return ("error",)
     own = own_gate(result.step, record)
     if not knows_own(history, result):
         # With the file, the name of the leg is missing; else the run's tag shows that thresholds are.
@@ -248,7 +256,8 @@ def hopeless_run_is_given_up(history: History) -> Iterator[str]:
             since = _shown_hopeless(history, result, record) if record else None
             if record is None or since is None or met_fault(result.requests):
                 continue
-            if min(record.end_time, history.coval_time(result.ended)) > since + ABORT_TIME:
+            cancelled_by = since + ABORT_TIME + history.schedule.quirks.cancel_lag
+            if min(record.end_time, history.coval_time(result.ended)) > cancelled_by:
                 yield f"step {result.number}: {leg['name']} goes on with a run of which all simulations fail"
             if record.cancel_time is not None and leg["verdict"] not in ("failed", "timed_out"):
                 yield f"step {result.number}: {leg['name']} is {leg['verdict']}, but its run was given up"

@@ -323,6 +323,23 @@ def test_check_run_of_killed_step_is_completed(
         assert [check_run.title for check_run in github.check_runs] == [UNFINISHED]
 
 
+def test_check_run_of_a_killed_attempt_is_that_of_the_run_it_took_over(run_step: RunStep, clock: VirtualClock) -> None:
+    """The second attempt was killed before it could save anything of its pages, but it had saved the run."""
+    legs = {"test_set_id": "slow0001, stuck001"}
+    with github_with(now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        first, server = run_step(env=env, **CHECK | legs | {"mode": "launch"})
+        assert checks(github) == [(NAME, first.outputs["run_id"], None)]
+        github.faults.append(Fault(f"{DOWN} -> 502"))
+        clock.at(clock.now() + 60, clock.interrupt)
+        again, _ = run_step("DELETE * -> 503", world=server.world, env=env | RERUN, **CHECK | legs)
+        assert again.outputs["run_ids"] == first.outputs["run_ids"]
+        github.faults.clear()
+        run_post(known_state(again), server, github, **RERUN)
+        assert checks(github) == [(NAME, first.outputs["run_id"], "failure")]
+        assert [check_run.title for check_run in github.check_runs] == [UNFINISHED]
+
+
 @pytest.mark.parametrize("saved", [(), ("owed",), ("owed", "made")], ids=str)
 @pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
 def test_killed_mode_wait_completes_check_run_of_launch(

@@ -529,6 +529,24 @@ def test_run_of_other_persona_that_is_newer_is_passed_over(nights: Nights) -> No
     assert [nights.calls(f"/runs/{row['id']}") for row in others if row["test_set_id"] == "passing1"] == [1]
 
 
+@pytest.mark.parametrize("scenario", ["failing", ""])
+def test_tags_that_coval_hides_are_kept(scenario: str, run_step: RunStep, clock: VirtualClock) -> None:
+    """Coval shows only the metadata of its own schedule's run, which do not repeat its tags as those of ours do.
+
+    A failed run would be marked, and a good one promoted: both replace all tags.
+    """
+    nights = Nights(run_step, clock, run_identity="metadata", list_identity="metadata")
+    newest = nights.launch(SCHEDULED, scenario)
+    (record,) = (run for run in nights.world.runs if run.run_id == newest)
+    assert record.tags == ("nightly", "regression")
+    result = nights.judge(SCHEDULED, thresholds="Latency: avg < 1.5", promote="stable")
+    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("failed" if scenario else "passed", newest)
+    (record,) = (run for run in nights.world.runs if run.run_id == newest)
+    assert record.tags == ("nightly", "regression")
+    assert not [request for request in nights.server.requests_seen if request.method == "PATCH"]
+    assert ("the hidden ones would be lost" in result.log) == (scenario == "")
+
+
 def _bare(rows: list[dict[str, Any]]) -> object:
     return rows
 

@@ -67,6 +67,21 @@ def test_lost_launch_is_found_although_our_clock_is_far_ahead(
     assert (result.outputs["verdict"], len(server.world.runs)) == ("passed", 1), result.log
 
 
+@pytest.mark.parametrize("ahead", [3600, 121, 0])
+def test_launch_is_not_repeated_although_only_its_time_tells_its_run(
+    ahead: int, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """Our clock may be ahead of Coval's. An older run of the same is none that the launch may have begun."""
+    coval = World(lambda: clock.time() - ahead, quirks=HIDDEN)
+    coval.launch({**IDS, "metadata": {}})
+    clock.sleep(3600)
+    result, server = run_step("POST /runs #1 -> reset-after", world=coval)
+    old, ours = server.world.runs
+    assert result.outputs["verdict"] == "error", result.log
+    assert f"The launch may have begun the run {ours.run_id}." in result.outputs["reason"]
+    assert old.run_id not in result.log
+
+
 def test_run_is_not_launched_beside_one_without_identity(run_step: RunStep) -> None:
     first, server = run_step(mode="launch", quirks=HIDDEN)
     second, _ = run_step(world=server.world, env=RERUN)

@@ -190,3 +190,25 @@ def test_launch_and_later_step_share_a_check_run_whichever_leg_is_launched_first
         assert [(check.external_id, check.conclusion) for check in github.check_runs] == [
             (launch.outputs["run_id"], "success")
         ]
+
+
+@pytest.mark.parametrize("first", ["slow 3", "403"])
+def test_later_step_finds_check_run_that_another_leg_was_first_to_need(
+    first: str, run_step: RunStep, clock: VirtualClock
+) -> None:
+    """`first`: the first leg's launch comes late, or is refused. The launch could not tell GitHub of it."""
+    with github_with("PATCH * -> 502", now=clock.time) as github:
+        env = {"GITHUB_API_URL": github.url}
+        launch, server = run_step(f"POST /runs #1 -> {first}", mode="launch", persona_id=PERSONAS, env=env, **CHECK)
+        assert [check.status for check in github.check_runs] == ["in_progress"]
+        github.faults.clear()
+        run_step(world=server.world, env=env, **(WAIT | CHECK), run_id=launch.outputs["run_ids"])
+        assert [check.conclusion for check in github.check_runs] == ["success"]
+
+
+def test_given_runs_are_recognized_after_an_outage(run_step: RunStep) -> None:
+    """Only the runs tell the names of their legs, and which one is the base of others."""
+    launch, server = run_step(mode="launch", persona_id=PERSONAS, test_set_id=SETS)
+    outage = "GET /runs/* #1-12 -> 503 retry-after=10"  # 30 s for each of four runs
+    result, _ = run_step(outage, world=server.world, run_id=launch.outputs["run_ids"], **WAIT)
+    assert list(legs_of(result)) == NAMES

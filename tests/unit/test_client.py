@@ -397,3 +397,42 @@ def test_workspace_id_is_sent_as_header(clock: VirtualClock) -> None:
         launch(client, clock, 60)
         client.close()
     assert server.requests_seen[0].headers["x-coval-workspace-id"] == "w1"
+
+
+@pytest.mark.parametrize(
+    ("dates", "shown"),
+    [
+        ([None], None),
+        (["", "yesterday", "Thu, 99 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 99999 00:00:00 GMT"], None),
+        (["Thu, 01 Jan 2026 00:01:40 GMT"], 100.0),
+        (["Thu, 01 Jan 2026 00:01:38 GMT", "Thu, 01 Jan 2026 00:01:40 GMT", "Thu, 01 Jan 2026 00:01:39 GMT"], 100.0),
+        (["Thu, 01 Jan 1970 00:00:00 GMT", "Thu, 01 Jan 2026 00:01:40 GMT", "soon"], 100.0),
+    ],
+    ids=str,
+)
+def test_time_of_coval_is_the_latest_that_responses_show(
+    dates: list[str | None], shown: float | None, clock: VirtualClock
+) -> None:
+    """A response loses time on its way, so no later response can show that Coval's clock is slower."""
+    body = b'{"run": {"run_id": "r1", "status": "PENDING"}}'
+
+    def respond(listener: socket.socket) -> None:
+        for date in dates:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                header = b"" if date is None else b"date: %b\r\n" % date.encode()
+                head = b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n" % (header, len(body))
+                connection.sendall(head + body)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=respond, args=[listener])
+        thread.start()
+        client = new_client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", clock)
+        for _ in dates:
+            assert run_through(client.get_run("r1", until=clock.now() + 60), clock).run_id == "r1"
+        thread.join()
+        client.close()
+    began = 1767225600.0  # 2026-01-01
+    assert client.server_time(clock.now()) == (None if shown is None else began + shown)
+    assert client.server_time(clock.now() + 5) == (None if shown is None else began + shown + 5)

@@ -29,6 +29,7 @@ from coval_gate.coval.client import connect
 from coval_gate.model.attachment import TAG, counts_in, path_of, tag_of
 from coval_gate.runs.legs import Session
 from coval_gate.runs.retag import hides_tags, lowered, retag, with_room
+from coval_gate.runs.tags import tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -268,7 +269,7 @@ def _tag(session: Session, run_id: str, tag: str) -> Procedure[None]:
     """
 
     def change(run: Run) -> tuple[str, ...]:
-        if tag in lowered(run.tags) or hides_tags(run) or not (run.tags or run.metadata):
+        if tag in lowered(run.tags) or hides_tags(run) or not tags_of(run):
             return run.tags
         if counts_in((tag, *lowered(run.tags))) != counts_in([tag]):
             return run.tags

@@ -9,6 +9,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import HTTPException, IncompleteRead
 from ipaddress import ip_address
@@ -225,6 +226,17 @@ class Response(NamedTuple):
     def ok(self) -> bool:
         return 200 <= self.status < 300
 
+    @property
+    def date(self) -> float | None:
+        """When the server sent it, by its own clock in whole seconds since the epoch; None if it does not say.
+
+        Source: RFC 9110, section 6.6.1.
+        """
+        try:
+            return parsedate_to_datetime(self.headers.get("date", "")).timestamp()
+        except (ValueError, OverflowError):
+            return None
+
 
 class CredentialAuth(requests.auth.AuthBase):
     """Adds the credential to each request, if there is one.
@@ -252,6 +264,7 @@ class Transport:
         self._clock = clock
         self._ends = ends
         self._sessions = _Sessions(server, clock, new_session)
+        self._server_zero: float | None = None  # the server's time at zero of the clock's now(), or a little less
 
     def close(self) -> None:
         """Close idle connections; the next request opens a new one."""
@@ -262,7 +275,16 @@ class Transport:
 
         Raises NetworkError without a usable response.
         """
-        return self.exchange(request, until=until).response()
+        response = yield from self.exchange(request, until=until).response()
+        if (date := response.date) is not None:
+            # On its way, a response loses time: the latest of these is closest to the server's time.
+            zero = date - self._clock.now()
+            self._server_zero = zero if self._server_zero is None else max(self._server_zero, zero)
+        return response
+
+    def server_time(self, moment: float) -> float | None:
+        """Return the server's time at a moment of the clock's now(), or a little less; None if no response shows it."""
+        return None if self._server_zero is None else self._server_zero + moment
 
     def exchange(self, request: Request, *, until: float, open_for: float = 0.0) -> Exchange:
         """Prepare to send a request once. `Exchange.response` sends it.

@@ -84,6 +84,10 @@ class Calls:
         """How long before a deadline to send a read, in seconds, because Coval responds slowly; usually 0."""
         return self._response_time if self._response_time > self._final_timeout else 0.0
 
+    def server_time(self, moment: float) -> float | None:
+        """Return Coval's time at a moment of the clock's now(): as in `Transport`."""
+        return self._transport.server_time(moment)
+
     def exchange(self, request: Request, until: float, *, open_for: float) -> Exchange:
         """Prepare to send a request once; waiting for its response sends it. `open_for`: as in `Transport`."""
         return self._transport.exchange(request, until=until, open_for=open_for)

@@ -441,6 +441,13 @@ class Client:
         """How long before a deadline to send a read, in seconds, because Coval responds slowly; usually 0."""
         return self._calls.lead
 
+    def server_time(self, moment: float) -> float | None:
+        """Return Coval's time at a moment of the clock's now(), in seconds since the epoch; None if it is not known.
+
+        It may be a little less: a response is under way for a while, and shows its time in whole seconds.
+        """
+        return self._calls.server_time(moment)
+
     def retry_reporter(self) -> Callable[[Unavailable, float], None]:
         """Return a function that logs an error and the pause after it, in seconds: the first one, then one a minute."""
         return self._calls.retry_reporter()

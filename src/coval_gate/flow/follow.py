@@ -15,6 +15,7 @@ from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.model.run import Aborted, Deserted, Run
 from coval_gate.runs import earlier
+from coval_gate.runs.cancel import FRESH_TIME
 from coval_gate.runs.collect import follow
 from coval_gate.runs.launch import differences, not_shown
 from coval_gate.runs.tags import provenance_of
@@ -96,14 +97,18 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
 
 
 def _first_poll(session: Session, run_id: str) -> Procedure[Run]:
-    """Poll a run that was perhaps launched a moment ago. Raises CovalError."""
+    """Poll a run that was perhaps launched a moment ago. Raises CovalError.
+
+    A wrong id is told soon. If Coval does not respond, that says nothing of the run, and the legs must not be guessed.
+    """
     clock = session.clock
-    until = min(session.deadline, unknown_until(session))
+    until = min(session.deadline, clock.now() + FRESH_TIME)
+    unknown = min(session.deadline, unknown_until(session))
     while True:
         try:
             return (yield from session.client.get_run(run_id, until=until))
         except NotFound:
-            if clock.now() + NOT_FOUND_PAUSE > until:
+            if clock.now() + NOT_FOUND_PAUSE > unknown:
                 raise
         yield Wait(NOT_FOUND_PAUSE)
 

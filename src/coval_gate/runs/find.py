@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.runs.legs import Session, Trial
 
-SKEW: Final = 120.0  # s by which Coval's clock may be behind ours
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
 FOREIGN: Final = 10.0  # s after which responses that are not in Coval's form will not do
 SEARCH_TIME: Final = (
@@ -92,12 +91,13 @@ def runs_with(
 
 
 def find_launched(
-    session: Session, trial: Trial, *, settling: float = math.inf, since: float = 0.0
+    session: Session, trial: Trial, *, settling: float = math.inf, since: Callable[[], float] = lambda: 0.0
 ) -> Procedure[Run | None]:
     """Find the run of a launch whose response was lost; return None if it surely had no effect.
 
     A launch had none if Coval does not list its run for `settling` seconds after the connection was closed, unless a
-    bare run created `since` then may be its run. While the connection is open, a search may fail: the response can
+    bare run created `since` then may be its run: a time in seconds since the epoch, by Coval's clock, of which its
+    responses may tell more and more. While the connection is open, a search may fail: the response can
     still come. Raises LaunchUncertain if the question cannot be settled by the deadline.
     """
     clock, until = session.clock, session.deadline
@@ -199,7 +199,7 @@ def _late_response(trial: Trial, within: float) -> Procedure[Run | Unknown | Non
 
 
 def _search(
-    session: Session, trial: Trial, *, since: float, before: FoundRuns | LaunchUncertain | None
+    session: Session, trial: Trial, *, since: Callable[[], float], before: FoundRuns | LaunchUncertain | None
 ) -> Procedure[FoundRuns | LaunchUncertain]:
     """Return the runs with the trial's key, and bare ones; an error if Coval does not say.
 
@@ -208,7 +208,7 @@ def _search(
     try:
         return (
             yield from runs_with(
-                session, trial.key, trial.ids, may_be=lambda run: _is_created(run, since), newest=NEWEST_FETCHED
+                session, trial.key, trial.ids, may_be=lambda run: _is_created(run, since()), newest=NEWEST_FETCHED
             )
         )
     except CovalError as error:
@@ -240,4 +240,4 @@ def is_of(run: Run, ids: Mapping[str, str]) -> bool:
 def _is_created(run: Run, since: float) -> bool:
     """Return whether a run may have been created since that time, in seconds since the epoch."""
     created = created_at(run)
-    return created is None or created >= since - SKEW
+    return created is None or created >= since

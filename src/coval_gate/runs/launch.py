@@ -10,6 +10,7 @@ Coval itself said so, or if Coval has not listed the run for a while after the c
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, InputError, LaunchUncertain, RunnerError
@@ -54,6 +55,8 @@ DISPLAY_NAME_LIMIT: Final = 200  # characters
 FALLBACK_CREATOR: Final = "coval-gate"
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
+SKEW: Final = 120.0  # s by which Coval's clock may be behind ours, if its responses do not tell
+SERVERS_SKEW: Final = 10.0  # s by which the clocks of Coval's own servers may differ
 MOST_LAUNCHES: Final = 3  # of one run, each of which was lost without a trace
 
 
@@ -341,6 +344,7 @@ class Launcher(NamedTuple):
     def launch(self) -> Procedure[Run]:
         """Launch the run. Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
         session, trial = self.session, self.trial
+        began = session.clock.now()
         for left in reversed(range(MOST_LAUNCHES)):
             try:
                 return (
@@ -350,7 +354,7 @@ class Launcher(NamedTuple):
                 )
             except LaunchUncertain as lost:
                 session.log(f"{lost.what} {self._what_to_check()}")
-                if run := (yield from self._find_lost(lost, self.since)):
+                if run := (yield from self._find_lost(lost, partial(self._created_since, began))):
                     session.log("The run began, so the step takes it over.")
                     return run
                 if lost.rejection:
@@ -397,7 +401,16 @@ class Launcher(NamedTuple):
         left = self.session.deadline - self.session.clock.now()
         return f"Checking for up to {duration(min(SETTLING, left))} whether the run began."
 
-    def _find_lost(self, lost: LaunchUncertain, since: float) -> Procedure[Run | None]:
+    def _created_since(self, began: float) -> float:
+        """Return when the run was created at the earliest, by Coval's clock. `began`: the launch, on the clock's now().
+
+        Coval's responses tell how far our clock is ahead. Whatever they say, a smaller difference is allowed for.
+        """
+        shown = self.session.client.server_time(began)
+        by_ours = self.since - SKEW
+        return by_ours if shown is None else min(by_ours, shown - SERVERS_SKEW)
+
+    def _find_lost(self, lost: LaunchUncertain, since: Callable[[], float]) -> Procedure[Run | None]:
         """Return the run of a launch whose response was lost; None if it surely had no effect.
 
         Raises LaunchUncertain; if the search is rejected in the same way as the launch, the launch's rejection.

@@ -26,7 +26,7 @@ from coval_gate.model.baseline import Promotion
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
 from coval_gate.runs.retag import hides_tags, lowered, mark, retag, with_room
-from coval_gate.runs.tags import ACCEPTED, BETTER, FAILED, is_marked, pull_request_of
+from coval_gate.runs.tags import ACCEPTED, BETTER, FAILED, is_marked, pull_request_of, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -185,6 +185,8 @@ class _Promoter:
                 raise self._refused("pull_request", number)
             if not (run.tags or run.metadata):
                 raise self._refused("unknown_origin")
+            if not tags_of(run):  # its metadata do not repeat the tags that Coval may hide
+                raise self._refused("hidden_tags")
         if is_marked(run, FAILED):  # it would be the only run with the tag, and no search would find it
             raise self._refused("marked")
         if hides_tags(run, self.trial.sent_tags):

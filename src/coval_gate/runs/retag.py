@@ -66,8 +66,8 @@ def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]
 def mark(session: Session, run_id: str, name: str, *, sent: Iterable[str] = ()) -> Procedure[bool]:
     """Give a run that is over a mark of ours, and return whether it has it now. Raises CovalError.
 
-    `sent`: tags that the run was launched with. A run that shows neither tags nor metadata gets none: no search finds
-    it by a tag, and tags that Coval hides would be lost.
+    `sent`: tags that the run was launched with. A run that shows no tags, not even ours as metadata, gets none: no
+    search finds it by a tag, and tags that Coval hides would be lost. Coval's own schedule launches runs with both.
     """
     sent = tuple(sent)
     run = yield from retag(session, run_id, lambda run: _marked(run, name, sent))
@@ -101,7 +101,7 @@ def _marked(run: Run, name: str, sent: tuple[str, ...]) -> tuple[str, ...]:
     A person may accept a run that a step failed before. Comparisons cannot begin with a run that is marked as failed.
     A run that failed, or was accepted, confirms nothing.
     """
-    if is_marked(run, name) or not (run.tags or run.metadata or sent):
+    if is_marked(run, name) or not (tags_of(run) or sent):
         return run.tags
     if hides_tags(run, sent):
         raise CovalError(

@@ -40,15 +40,20 @@ def brief(report: Report) -> PageText:
         name=page_name(report, "check_run"),
         title=title,
         summary="\n\n".join(filter(None, parts)) or escape(title),  # GitHub takes no empty summary
-        references=(_reference(report),),
+        references=_references(report),
     )
 
 
-def _reference(report: Report) -> str:
-    """Return the id of the run in Coval; without a run, what distinguishes this step and attempt from all others."""
+def _references(report: Report) -> tuple[str, ...]:
+    """Return the ids of the runs in Coval, the first leg's last; without any, what distinguishes this step and attempt.
+
+    A later step finds the check run by any of them. The launch may have created it with the id of another leg, whose
+    run came first, and GitHub may have missed the change.
+    """
     inputs, context = report.inputs, report.context
-    waits_for = inputs.run_id.ids[0] if inputs and inputs.mode == "wait" and inputs.run_id.ids else ""
-    return report.run_id or waits_for or f"{context.run_id}.{context.run_attempt}/{context.job}/{context.step}"
+    waits_for = inputs.run_id.ids if inputs and inputs.mode == "wait" else ()
+    known = list(dict.fromkeys(filter(None, (*(leg.run_id for leg in report.legs), *waits_for))))
+    return tuple(reversed(known)) or (f"{context.run_id}.{context.run_attempt}/{context.job}/{context.step}",)
 
 
 def _annotations(report: Report) -> Iterator[Annotation]:
