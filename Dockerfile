@@ -11,9 +11,11 @@ COPY entrypoint.py post_entrypoint.py /app/
 RUN printf '#!/opt/venv/bin/python -IuB\nfrom coval_gate.cli.command import command\ncommand()\n' > /app/coval-gate \
     && chmod +x /app/coval-gate
 # Some packages bring their tests along, one even as a top-level module of that name. PyYAML brings a parser in C, too
-# (2.7 MB); suites are read by the one in Python. Agents are attached where they run, with the SDK, and not from here.
+# (2.7 MB); suites are read by the one in Python. pydantic brings its version 1 along, which nothing imports. Agents are
+# attached where they run, with the SDK, and not from here.
 # Bytecode is made here once, because the action runs with -B. Nothing changes in an image: no need to check for it.
-RUN find /opt/venv/lib \( -type d -name tests -o -name '_yaml*' -o -path '*/coval_gate/attach' \) -prune -exec rm -r {} + \
+RUN find /opt/venv/lib \( -type d -name tests -o -name '_yaml*' -o -path '*/coval_gate/attach' \
+        -o -path '*/pydantic/v1' \) -prune -exec rm -r {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 

@@ -26,8 +26,6 @@ MISSING_IMPORTS = {
     "coval_gate.ci.terminal": "rich",  # a container has no terminal to draw on
     "actions_toolkit.github": "github",
     "pydantic.mypy": "mypy",
-    "pydantic.v1.mypy": "mypy",
-    "pydantic.v1._hypothesis_plugin": "hypothesis",
     "urllib3.contrib.emscripten": "js",
     "urllib3.contrib.pyopenssl": "OpenSSL",
     "urllib3.contrib.socks": "socks",
