@@ -17,9 +17,10 @@ from coval_gate.base.text import json_in, one_line, plural, quoted
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+# Most inputs are right: these patterns are compiled where one is wrong.
 QUOTES: Final = "\"'`“”„‘’"
 NUMBER: Final = r"\d{1,12}(?:\.\d{1,6})?"
-DURATION: Final = re.compile(rf"({NUMBER})\s*([a-zµ]+)\.?", re.IGNORECASE | re.ASCII)
+DURATION: Final = rf"(?ai)({NUMBER})\s*([a-zµ]+)\.?"
 UNITS: Final = {  # in seconds, by singular name
     **dict.fromkeys(("s", "sec", "second"), 1.0),
     **dict.fromkeys(("m", "min", "minute"), 60.0),
@@ -27,19 +28,19 @@ UNITS: Final = {  # in seconds, by singular name
     **dict.fromkeys(("d", "day"), 86400.0),
     **dict.fromkeys(("ms", "millisecond"), 0.001),
 }
-GROUPED: Final = re.compile(r"[+-]?[1-9]\d{0,2}(?:[,_' ]\d{3})+(?:\.\d+)?", re.ASCII)  # 1,000 as people write it
-DECIMAL_COMMA: Final = re.compile(r"\d+,\d+", re.ASCII)
-PERCENT: Final = re.compile(rf"({NUMBER})\s*(?:percent|per cent|pct|pc|%+)\.?", re.IGNORECASE | re.ASCII)
+GROUPED: Final = r"(?a)[+-]?[1-9]\d{0,2}(?:[,_' ]\d{3})+(?:\.\d+)?"  # 1,000 as people write it
+DECIMAL_COMMA: Final = r"(?a)\d+,\d+"
+PERCENT: Final = rf"(?ai)({NUMBER})\s*(?:percent|per cent|pct|pc|%+)\.?"
 YES: Final = ("yes", "y", "on", "1", "enabled", "always")
 NO: Final = ("no", "n", "off", "0", "disabled", "never")
-RESOURCE: Final = re.compile(r"(?:https?://[^?#]*/|[a-z-]+/)([\w-]+)/?(?:[?#].*)?", re.ASCII)
-SHELL_VARIABLE: Final = re.compile(r"\$\{?\w+\}?", re.ASCII)
+RESOURCE: Final = r"(?a)(?:https?://[^?#]*/|[a-z-]+/)([\w-]+)/?(?:[?#].*)?"
+SHELL_VARIABLE: Final = r"(?a)\$\{?\w+\}?"
 REFERENCE: Final = re.compile(r"(?:vars|secrets|env|github|inputs)\.[A-Za-z_][\w-]*", re.ASCII)
 KEY: Final = re.compile(r"coval_sk_[\w-]{8,}", re.ASCII)  # one of Coval's API keys, as far as they look alike
-OUTPUT: Final = re.compile(r"(?:steps|needs|matrix)\.[\w-]+(?:\.[\w-]+)*", re.ASCII)  # also of GitHub's expressions
+OUTPUT: Final = r"(?a)(?:steps|needs|matrix)\.[\w-]+(?:\.[\w-]+)*"  # also of GitHub's expressions
 EXAMPLE: Final = '["first", "second"]'
-MARKER: Final = re.compile(r"[-*•]\s+(?=\S)")  # of a list in YAML or Markdown
-UNQUOTED: Final = re.compile(r"""[^:#"']*""")  # a metric's name that needs no quotes
+MARKER: Final = r"[-*•]\s+(?=\S)"  # of a list in YAML or Markdown
+UNQUOTED: Final = r"""[^:#"']*"""  # a metric's name that needs no quotes
 MOST_DIGITS: Final = 100  # of a whole number
 DEEPEST: Final = 100  # levels; Coval's responses repeat this JSON and must stay parsable
 NULL: Final = "null"  # GitHub's toJSON writes it for an unset value
@@ -65,15 +66,15 @@ def unquoted(raw: str) -> str:
 def number_meant(raw: str) -> str:
     """Return a number without quotes and separators, and with a decimal point; any other text unquoted."""
     text = unquoted(raw)
-    if GROUPED.fullmatch(text):
+    if re.fullmatch(GROUPED, text):
         return re.sub(r"[,_' ]", "", text)
-    return text.replace(",", ".") if DECIMAL_COMMA.fullmatch(text) else text
+    return text.replace(",", ".") if re.fullmatch(DECIMAL_COMMA, text) else text
 
 
 def seconds_meant(raw: str) -> str:
     """Return a duration with a unit in seconds; otherwise as `number_meant`."""
     text = number_meant(raw)
-    match = DURATION.fullmatch(text)
+    match = re.fullmatch(DURATION, text)
     unit = match[2].lower() if match else ""
     factor = UNITS.get(unit) or UNITS.get(unit.removesuffix("s"))
     return plain(float(match[1]) * factor) if match and factor else text
@@ -82,7 +83,7 @@ def seconds_meant(raw: str) -> str:
 def percentage_meant(raw: str) -> str:
     """Return a percentage as "5%", also for "5 percent" and "0.05"."""
     text = number_meant(raw)
-    if match := PERCENT.fullmatch(text):
+    if match := re.fullmatch(PERCENT, text):
         return f"{match[1]}%"
     is_share = re.fullmatch(r"0?\.\d{1,6}", text, re.ASCII)
     return f"{plain(float(text) * 100)}%" if is_share else text
@@ -105,7 +106,7 @@ def word_meant(raw: str, words: Sequence[str]) -> str:
 def id_meant(raw: str) -> str:
     """Return the id from quotes, a resource name (`agents/…`) or the end of a dashboard URL."""
     text = unquoted(raw)
-    named = RESOURCE.fullmatch(text)
+    named = re.fullmatch(RESOURCE, text)
     return named[1] if named else text
 
 
@@ -122,10 +123,10 @@ def about_id(raw: str) -> str:
     """Return advice about an invalid id, after a space; "" if the reason is unknown."""
     if raw.startswith("${{"):
         return " GitHub did not evaluate the expression: write it under `with:` of a step."
-    if SHELL_VARIABLE.fullmatch(raw):
+    if re.fullmatch(SHELL_VARIABLE, raw):
         name = raw.strip("${}")
         return f" Shell variables are not expanded here: write ${{{{ vars.{name} }}}} or ${{{{ env.{name} }}}}."
-    if OUTPUT.fullmatch(raw):
+    if re.fullmatch(OUTPUT, raw):
         return f" In the workflow, write ${{{{ {raw} }}}}."
     return " Write the id, not the name." if " " in raw else ""
 
@@ -139,8 +140,8 @@ def entries(raw: str) -> list[str]:
     else:
         value = raw.splitlines() if "\n" in raw else raw.split(",")
         value = [entry.strip().rstrip(",") for entry in value]
-        if marked := next((entry for entry in value if MARKER.match(entry)), ""):
-            plain = MARKER.sub("", marked)
+        if marked := next((entry for entry in value if re.match(MARKER, entry)), ""):
+            plain = re.sub(MARKER, "", marked)
             raise ValueError(f"must be a list without markers; got {quoted(marked)}. Write {one_line(plain, 80)}.")
     return [entry.strip() for entry in value if entry.strip()]
 
@@ -162,7 +163,7 @@ def _line_of(entry: Any) -> str:
         case dict() if len(entry) == 1 and isinstance(text := next(iter(entry.values())), str):
             name = next(iter(entry))
             # YAML took quotes around it away.
-            quote = "" if UNQUOTED.fullmatch(name) else "'" if '"' in name else '"'
+            quote = "" if re.fullmatch(UNQUOTED, name) else "'" if '"' in name else '"'
             return f"{quote}{name}{quote}: {text}"
         case _:
             raise ValueError(f"must be a list of texts; got {quoted(json.dumps(entry, ensure_ascii=False))} in it.")

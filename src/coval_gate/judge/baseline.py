@@ -32,8 +32,9 @@ from coval_gate.judge.problems import (
 )
 from coval_gate.judge.variants import pooled, same_variant, variants_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import BaselineSource, NotFoundReason
+from coval_gate.model.baseline import NotFoundReason
 from coval_gate.model.results import BASE
+from coval_gate.model.source import BaselineSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence, Set

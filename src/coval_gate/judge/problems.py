@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from coval_gate.judge.measure import LeftOut
     from coval_gate.judge.targets import TargetProblem
     from coval_gate.model.answering import Answering
-    from coval_gate.model.baseline import BaselineSource, NotFoundReason
+    from coval_gate.model.baseline import NotFoundReason
     from coval_gate.model.results import Value
     from coval_gate.model.run import Run
+    from coval_gate.model.source import BaselineSource
 
 
 Difference = Literal["persona", "metric", "mutation", "cases", "values"]

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
-    from coval_gate.model.baseline import BaselineSource, NotFoundKind
+    from coval_gate.model.baseline import NotFoundKind
     from coval_gate.model.run import Outcome, Run
+    from coval_gate.model.source import BaselineSource
     from coval_gate.runs.legs import Session, Trial
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.measure import Comparison, DriftPath, Measure, Scale
-    from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason, Promotion, Unchecked
+    from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason, Promotion, Unchecked
     from coval_gate.model.run import Run
+    from coval_gate.model.source import BaselineSource
 
     Mark = Callable[[str], str]
 
