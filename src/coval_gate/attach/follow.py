@@ -176,7 +176,7 @@ class Follower:
     def _see_over(self, id_: str) -> None:
         if id_ in self._open and id_ not in self._seen_over:
             self._seen_over.add(id_)
-            self._worker.see_over(id_)
+            self._worker.see_over(id_, completed=self._is_completed(id_))
 
     def _start(self, id_: str) -> None:
         refusal = self._refusals.get(id_)
@@ -280,7 +280,9 @@ class Follower:
         for id_ in self._refusals:
             self._give_up(id_)
         for id_ in [*self._open]:
-            outcome = "answered" if id_ in self._attached and self._is_over(id_) else "lost"
+            # A worker that is gone took its processes along, and with them conversations that went on.
+            is_over = self._is_completed(id_) if self._error else self._is_over(id_)
+            outcome = "answered" if id_ in self._attached and is_over else "lost"
             self._open.discard(id_)
             self._keeper.set(id_, outcome=outcome, error=self._error.what if self._error else HAD_TO_END)
         outcomes = self._keeper.record.simulations
@@ -309,6 +311,9 @@ class Follower:
             return (yield from self._session.client.get_relay_status(id_, until=until)) in CLAIMED
         except CovalError:
             return False
+
+    def _is_completed(self, id_: str) -> bool:
+        return id_ in self._simulations and self._simulations[id_].completed
 
     def _is_over(self, id_: str) -> bool:
         return id_ in self._simulations and self._simulations[id_].ended

@@ -49,11 +49,13 @@ class Order(NamedTuple):
     """What the worker is to do about a simulation. The end of its input means: end everything, and leave.
 
     `attach`: start a process, which writes to the file `log`. `over`: the simulation is over; its process should end.
+    `completed`: Coval says that its conversation came to its end.
     """
 
     do: Literal["attach", "over"]
     simulation: str
     log: str = ""
+    completed: bool = False
 
 
 class Event(NamedTuple):

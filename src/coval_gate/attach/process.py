@@ -53,9 +53,9 @@ class WorkerProcess:
         """Start a process for a simulation."""
         self._send(line_of(Order("attach", simulation, log)))
 
-    def see_over(self, simulation: str) -> None:
-        """Say that a simulation is over, so that its process ends."""
-        self._send(line_of(Order("over", simulation)))
+    def see_over(self, simulation: str, *, completed: bool) -> None:
+        """Say that a simulation is over, so that its process ends, and whether it completed."""
+        self._send(line_of(Order("over", simulation, completed=completed)))
 
     def events(self) -> list[Event]:
         """Return what has happened since the last call."""

@@ -49,6 +49,7 @@ class _Child:
     result: Result | None = None
     ended_at: float | None = None
     over_at: float | None = None
+    completed: bool = False  # the simulation, as Coval says
     terminated_at: float | None = None
 
 
@@ -92,6 +93,7 @@ class Worker:
             self._start(order.simulation, order.log)
         elif order.do == "over" and child:
             child.over_at = child.over_at or time.monotonic()
+            child.completed = order.completed
 
     def _start(self, simulation: str, log: str) -> None:
         context = multiprocessing.get_context(self._method)
@@ -226,9 +228,11 @@ def _not_started(simulation: str, error: OSError) -> Event:
 def _result_of(child: _Child, code: int) -> Result:
     """Return what became of a simulation whose process ended without a word."""
     how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
-    if child.closed or (child.attached and child.over_at is not None):
+    # One that was killed while it spoke ends its simulation, too, and Coval may say so before its end is seen here.
+    had_its_end = child.over_at is not None and (child.completed or child.terminated_at is not None)
+    if child.closed or (child.attached and had_its_end):
         return Result("answered", HAD_TO_END if child.terminated_at else f"After the conversation, the process {how}.")
-    if child.over_at is not None:
+    if child.over_at is not None and not child.attached:
         return Result("missed", "The simulation was over before Coval offered its relay.")
     return Result("crashed", f"The process {how}.")
 
