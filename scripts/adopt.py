@@ -66,7 +66,7 @@ Next:
      action.yml must be free there.
    - Internal: in the repository's settings, under Actions, General, Access, allow the organization's repositories.
    - Mirror, such as on Enterprise Server: git push --mirror ADDRESS, again after each release.
-4. Let workflows pin the commit of the tag, which nobody can move. This prints it:
+4. Let workflows pin the tag's commit: a tag can be moved, and a commit cannot. This prints the commit:
      git rev-parse "{tag}^{{commit}}"
 """
 

@@ -57,6 +57,9 @@ async def answer(connection):
             sys.exit(3)
         case "block":
             time.sleep(600)
+        case "killed":
+            time.sleep(0.8)  # until Coval shows that the conversation failed
+            os.kill(os.getpid(), signal.SIGKILL)
         case "late":
             async for _ in connection.receive_audio():
                 pass
@@ -117,6 +120,7 @@ def run_attach(
     fake: FakeRelay,
     directory: Path,
     options: Options = Options(RUN_ID, "agent:answer"),  # noqa: B008 - frozen
+    limits: Limits = SHORT,
     /,
     **environ: str,
 ) -> Result:
@@ -125,7 +129,7 @@ def run_attach(
     log = io.StringIO()
     with chdir(directory):
         given = runtime(SystemClock(), environ=environ_of(fake, directory, **environ), stdout=log)
-        code = attach(given, options, SHORT)
+        code = attach(given, options, limits)
     result = Result(code, log.getvalue(), record_in(directory), directory)
     written = [path.read_text(encoding="utf-8") for path in directory.rglob(".coval-gate/**/*") if path.is_file()]
     assert KEY not in "".join([result.log, *written])
@@ -203,6 +207,14 @@ def test_each_simulation_has_its_outcome(mixed: tuple[FakeRelay, Result]) -> Non
     }
     assert result.code == 1
     assert result.record.problem == ""
+
+
+def test_killed_process_has_answered_nobody_although_its_simulation_is_over(tmp_path: Path) -> None:
+    with FakeRelay(tmp_path, [Caller("killed1", end="drop")]) as fake:
+        options = Options(RUN_ID, "agent:answer")
+        result = run_attach(fake, tmp_path, options, SHORT._replace(over=20.0))
+    assert (result.code, result.outcomes()) == (1, {"killed1": "crashed"})
+    assert result.record.simulations["killed1"].error == "The process was ended by SIGKILL."
 
 
 def test_errors_say_what_happened_on_one_line(mixed: tuple[FakeRelay, Result]) -> None:

@@ -821,7 +821,7 @@ def test_missed_targets_are_named_where_pass_rate_decides(
             (row,) = (line for line in text.splitlines() if f"| {name}<br>" in line)
             assert row.startswith("| ❌ |" if failed else "| ⚪ |")
             assert in_order(row, missed)
-            explained = row.split(" | ")[-1].split("<br>")  # nobody judges a latency
+            explained = row.split(" | ")[-1].split("<br>")  # a latency is measured, not judged
             assert len([*filter(None, explained)]) >= len([part for part in missed if "Latency" not in part])
         assert in_order(text, [f"| {name}<br>" for name in MISSED_TARGETS])
         targets = [line for line in text.splitlines() if "meets its target" in line and "<br>" not in line]

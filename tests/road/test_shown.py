@@ -145,7 +145,7 @@ def test_ids_where_coval_shows_no_names(fault: str, run_step: RunStep) -> None:
     assert all(warning.properties["title"].startswith("Coval: ") for warning in result.annotations("warning"))
     asked = [request.path.removeprefix("/v1") for request in server.requests_seen]
     for path, _, _ in KINDS.values():
-        assert sum(each.startswith(f"{path}/") for each in asked) <= 2, "a call that only informs is repeated"
+        assert sum(called.startswith(f"{path}/") for called in asked) <= 2, "a call that only informs is repeated"
 
 
 def test_names_are_not_looked_up_before_the_launch_or_without_a_verdict(run_step: RunStep) -> None:

@@ -316,7 +316,7 @@ def test_list_and_get_metric_outputs() -> None:
         metric_id: list(value) if isinstance(value, tuple) else value for metric_id, value in good.values.items()
     }
     explained = {output["metric_id"] for output in outputs if output["explanation"] and output["result"]}
-    assert explained == {*values} - {catalogue.LATENCY.id}, "nobody judges a latency"
+    assert explained == {*values} - {catalogue.LATENCY.id}, "a latency is measured, not judged"
     basic = a.list_metric_outputs(good.simulation_id, {"view": "BASIC", "filter": 'metric_name="Resolved"'})["metrics"]
     assert [output["metric_id"] for output in basic] == [catalogue.RESOLVED.id]
     assert not {"result", "runtime_metadata"} & basic[0].keys()

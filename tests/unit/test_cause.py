@@ -249,9 +249,9 @@ def test_rows_are_grouped_by_cause_in_every_format() -> None:
     rows = json.loads(document(report))["legs"][0]["simulations"]
     assert [row["cause"] for row in rows] == ["new", None, "old", "flaky", "judge", "line", None]
     suite, gate = ET.fromstring(junit(report))
-    messages = [each.attrib["message"].partition(":")[0] for case in suite for each in case if "message" in each.attrib]
+    messages = [part.attrib["message"].partition(":")[0] for case in suite for part in case if "message" in part.attrib]
     assert messages == ["new", "missed", "old", "flaky", "judge", "line"]
-    assert {each.attrib["name"]: each.attrib["value"] for each in gate.iter("property")}["causes"] == COUNTS
+    assert {entry.attrib["name"]: entry.attrib["value"] for entry in gate.iter("property")}["causes"] == COUNTS
     heads = [line for line in digest(report).splitlines() if line.startswith("### ")]
     titles = ("New", "Cause unknown", "Also fail on main", "Flaky", "Judge", "Line")
     assert heads == [f"### {title}: 1".replace("Also fail on main", "`Also fail on main`") for title in titles]

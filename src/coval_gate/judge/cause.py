@@ -135,7 +135,7 @@ class References:
         return self._last[1].get(case)
 
     def _by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
-        metric = next((each for each in self._result.metrics if each.id == check.metric), None)
+        metric = next((metric for metric in self._result.metrics if metric.id == check.metric), None)
         then = self._then(check, variant, metric)
         sample = then.find_sample(metric.id) if then and metric else None
         if then is None or (metric and (sample is None or sample.metric.summary is not None)):
@@ -144,9 +144,9 @@ class References:
         completed = frozenset(simulation.id for simulation in then.completed)
         usable = completed & sample.values.keys() if sample else completed
         return {
-            case: _before([each for each in ids if each in usable], missing, sample)
+            case: _before([simulation for simulation in ids if simulation in usable], missing, sample)
             for case, ids in then.by_case.items()
-            if case and any(each in usable for each in ids)
+            if case and not usable.isdisjoint(ids)
         }
 
     def _then(self, check: Check, variant: Variant, metric: Metric | None) -> Variant | None:
@@ -160,9 +160,7 @@ class References:
             run
             for run in (self._baseline.runs if self._baseline else ())
             if not run.changed_persona
-            and all(
-                each.id not in run.changed_metrics and same_metric(self._result, run.result, each) for each in needed
-            )
+            and all(one.id not in run.changed_metrics and same_metric(self._result, run.result, one) for one in needed)
         ]
         if not runs:
             return None
@@ -183,9 +181,10 @@ def _reference_of(judgement: Judgement) -> tuple[Reference, Baseline | None]:
 
 def _before(ids: Sequence[str], missing: frozenset[str], sample: Sample | None) -> Before:
     """Return how these conversations of one test case did; there is at least one."""
-    share = sum(each not in missing for each in ids) / len(ids)
-    values = [value for each in ids if isinstance(value := sample.values[each], float)] if sample else []
-    return Before(missed=share <= HALF, mean=sum(values) / len(values) if values else None, share=share)
+    share = sum(simulation not in missing for simulation in ids) / len(ids)
+    values = [sample.values[simulation] for simulation in ids] if sample else []
+    numbers = [value for value in values if isinstance(value, float)]
+    return Before(missed=share <= HALF, mean=sum(numbers) / len(numbers) if numbers else None, share=share)
 
 
 def others_of(simulations: Sequence[Simulation], passing: frozenset[str]) -> dict[str, tuple[int, int]]:

@@ -283,7 +283,9 @@ def _simulations(
     """Return the finding of every simulation, in the order of `Findings`."""
     blame = _blame(judgement.checks, result, variants, references)
     unordered = [*_unordered(judgement, result, blame)]
-    passing = frozenset(each.simulation.id for each in unordered if each.verdict is Verdict.PASSED or each.contributes)
+    passing = frozenset(
+        finding.simulation.id for finding in unordered if finding.verdict is Verdict.PASSED or finding.contributes
+    )
     others = others_of(result.simulations, passing)
     findings = (_with_cause(finding, blame.get(finding.simulation.id, _NO_BLAME), others) for finding in unordered)
     return tuple(sorted(findings, key=lambda finding: finding.order))

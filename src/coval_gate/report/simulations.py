@@ -66,10 +66,10 @@ def rows_of(
 ) -> tuple[SimulationRow, ...]:
     """Return the finding on each simulation in words.
 
-    The order is the findings', but for those whose cause only the details show. `case_name` names test cases. `pages`:
-    the base URL of the simulations' pages, by the id of the run, which is empty for the only run; a missing one is
-    unknown. `metrics`: those that the explanations are about. `silent`: the ids of the simulations in which the agent
-    sent no audio for a while.
+    The rows keep the findings' order, except those whose cause only the details show: they are sorted again.
+    `case_name` names test cases. `pages`: the base URL of the simulations' pages, by the id of the run, which is empty
+    for the only run; a missing one is unknown. `metrics`: those that the explanations are about. `silent`: the ids of
+    the simulations in which the agent sent no audio for a while.
     """
     by_id = {metric.id: metric for metric in metrics}
     explained = frozenset(metric for texts in details.texts.values() for metric in texts)
