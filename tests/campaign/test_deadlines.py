@@ -133,6 +133,16 @@ def test_step_ends_soon_after_a_signal_whatever_is_slow(
             assert not late(history), history.results[0].log
 
 
+@pytest.mark.parametrize("at", [2.0, 20.0])
+def test_interrupted_step_cancels_its_run_although_the_first_try_hangs(at: float) -> None:
+    fault = Fault(method="DELETE", path="/runs/*", first=1, last=1, action="hang 30")
+    history = history_of(fault, signal=Signal(kill=False, at=at), max_wait_time="300")
+    main, post = history.results
+    assert main.outputs["reason"] == "The step was interrupted; the run was cancelled.", main.log
+    assert main.ended - main.began - at < 4
+    assert not [request for request in post.requests if request.method == "DELETE"]
+
+
 def shown(history: History) -> tuple[str, str, str | None]:
     """Return the verdict in the outputs, the state of the commit's status, and the conclusion of its check run."""
     verdict = history.results[0].outputs.get("verdict", "")

@@ -48,14 +48,14 @@ class Moment:
     """A moment in a step at which a signal arrives: how to reach it, and the expected state afterwards.
 
     `statuses` are those that the run may have, "" if none was launched; `post_step_cancels` says that the post step
-    cancels it.
+    cancels it; None: on a busy machine it may have to. tests/campaign/test_deadlines.py holds that the main step does.
     """
 
     reach: Reach
     statuses: tuple[str, ...]
     faults: tuple[str, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
-    post_step_cancels: bool = False
+    post_step_cancels: bool | None = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +138,12 @@ MOMENTS = {
     "all-polls-hang": Moment(
         reach=poll_outstanding, statuses=("CANCELLED",), faults=("GET /runs/* #1-4 -> hang 3",), post_step_cancels=True
     ),
-    "delete-hangs": Moment(reach=run_in_progress, statuses=("CANCELLED",), faults=("DELETE /runs/* #1 -> hang 30",)),
+    "delete-hangs": Moment(
+        reach=run_in_progress,
+        statuses=("CANCELLED",),
+        faults=("DELETE /runs/* #1 -> hang 30",),
+        post_step_cancels=None,
+    ),
     "delete-is-slow": Moment(reach=run_in_progress, statuses=("CANCELLED",), faults=("DELETE /runs/* -> slow 30",)),
     "completed": Moment(
         reach=run_completed,
@@ -380,7 +385,8 @@ def test_signal_ends_step_and_cancels_run(
     assert result.summary.startswith("### 🚫 Cancelled: Coval evaluation")
     assert found.status in moment.statuses, result.log
     assert post.exit_code == 0
-    assert bool(post.log) == moment.post_step_cancels, post.log
-    left = {"legs": "[]", "mode": "run"} if moment.post_step_cancels else {}  # nothing is left
+    cancels = bool(post.log)
+    assert moment.post_step_cancels in (cancels, None), post.log
+    left = {"legs": "[]", "mode": "run"} if cancels else {}  # nothing is left
     assert (post.outputs, post.state, post.summary) == ({}, left, "")
     assert found.leaks == []
