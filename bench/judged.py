@@ -11,10 +11,9 @@ from coval_gate.judge.confidence import Hits
 from coval_gate.judge.criteria import Criteria, ThresholdHolds
 from coval_gate.judge.gate import judge
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import Baseline, BaselineRun
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource
 from coval_gate.model.results import Metric, RunResult, Simulation
 from coval_gate.model.run import Run
-from coval_gate.model.source import BaselineSource
 from coval_gate.model.statuses import COMPLETED
 
 if TYPE_CHECKING:

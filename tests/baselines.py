@@ -13,11 +13,10 @@ from coval_gate.config.inputs import parse_inputs
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge
-from coval_gate.judge.units import judgement_with_units, result_with_units
-from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
+from coval_gate.judge.judgement import judgement_with_units, result_with_units
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
 from coval_gate.model.results import BASE, Details, Metric, RunResult, Simulation, Target, Value
 from coval_gate.model.run import Run
-from coval_gate.model.source import BaselineSource
 from coval_gate.report.model import BaseReport, LegReport, Report
 
 if TYPE_CHECKING:

@@ -54,11 +54,10 @@ from coval_gate.judge.problems import (
 )
 from coval_gate.judge.targets import TargetProblem
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
 from coval_gate.model.matrix import matrix_of
 from coval_gate.model.results import Details, Metric, RunResult, Simulation, Summary, Target
 from coval_gate.model.run import Cancellation, Completed, Limit, NotCompleted, Run, TimedOut
-from coval_gate.model.source import BaselineSource
 from coval_gate.report.model import LegReport, Report, RunReport
 
 if TYPE_CHECKING:

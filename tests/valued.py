@@ -8,10 +8,9 @@ from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria, Forbidden
 from coval_gate.judge.gate import judge
-from coval_gate.model.baseline import Baseline, BaselineRun
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource
 from coval_gate.model.results import Metric, RunResult, Simulation, Target, Value
 from coval_gate.model.run import Run
-from coval_gate.model.source import BaselineSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -45,13 +45,13 @@ from coval_gate.flow import promote as promote_flow
 from coval_gate.flow import suite as flow_suite
 from coval_gate.flow.cancel import _Work
 from coval_gate.flow.progress import Progress
-from coval_gate.judge import aggregates, evaluate, gate, judgement, promotion, repetition
+from coval_gate.judge import aggregates, checks, gate, judgement, promotion, repetition
 from coval_gate.judge import baseline as judge_baseline
 from coval_gate.judge.checks import Check
 from coval_gate.judge.judgement import UNFINISHED, Judgement
 from coval_gate.judge.values import Kinds, Vocabulary
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model import answering, attachment, results, statuses
+from coval_gate.model import attachment, results, statuses
 from coval_gate.model.attachment import AttachRecord
 from coval_gate.model.baseline import Drift
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure, Wait
     from coval_gate.config.inputs import Inputs, LegInputs
     from coval_gate.judge.judgement import SingleRun
-    from coval_gate.model.answering import Answering
+    from coval_gate.model.attachment import Answering
     from coval_gate.model.results import Simulation
     from coval_gate.report.model import Report
     from coval_gate.runs.legs import Leg, Session
@@ -730,14 +730,14 @@ MUTANTS: Final = (
     mutant(
         "take the listed simulations for all",
         ReplaceFunction(
-            evaluate.population,
-            lambda original, run, simulations, criteria: evaluate.Population(len(simulations), certain=True),  # noqa: ARG005
+            checks.population,
+            lambda original, run, simulations, criteria: checks.Population(len(simulations), certain=True),  # noqa: ARG005
         ),
         caught_by="pass_rests_on_everything verdict_matches_run",
     ),
     mutant(
         "take progress for the number of simulations",
-        SetValue(evaluate.population, "counts_cases", value=False, which=1),
+        SetValue(checks.population, "counts_cases", value=False, which=1),
         caught_by="pass_rests_on_everything",
     ),
     mutant(
@@ -1248,14 +1248,12 @@ MUTANTS: Final = (
     mutant(
         "count a simulation that lost its relay as answered",
         SetConstant(attachment, "ANSWERED", (*attachment.ANSWERED, "lost")),
-        SetConstant(answering, "ANSWERED", (*attachment.ANSWERED, "lost")),
         caught_by="green_only_if_all_were_answered set_up_is_to_blame",
         campaign="--attach",
     ),
     mutant(
         "count a process that crashed as one that answered",
         SetConstant(attachment, "ANSWERED", (*attachment.ANSWERED, "crashed")),
-        SetConstant(answering, "ANSWERED", (*attachment.ANSWERED, "crashed")),
         caught_by="green_only_if_all_were_answered set_up_is_to_blame",
         campaign="--attach",
     ),
@@ -1273,7 +1271,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "take the record over what Coval lists and counts",
-        ReplaceFunction(answering.answering_of, count_only_the_record),
+        ReplaceFunction(attachment.answering_of, count_only_the_record),
         caught_by="green_only_if_all_were_answered set_up_is_to_blame",
         campaign="--attach",
     ),
@@ -1303,7 +1301,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "wait for a run that nobody answers any more",
-        ReplaceFunction(answering.is_deserted, returns(False)),
+        ReplaceFunction(attachment.is_deserted, returns(False)),
         caught_by="gone_process_is_noticed",
         campaign="--attach",
     ),

@@ -9,8 +9,15 @@ import pytest
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge_outcome
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.answering import NOT_ATTACHED, Answering, answering_of, is_deserted
-from coval_gate.model.attachment import STALE, Attachment, AttachRecord
+from coval_gate.model.attachment import (
+    NOT_ATTACHED,
+    STALE,
+    Answering,
+    Attachment,
+    AttachRecord,
+    answering_of,
+    is_deserted,
+)
 from coval_gate.model.run import Aborted, Completed, Deserted, Limit, NotCompleted, Run, RunProgress, TimedOut
 from coval_gate.report.wording.answering import subject_text, warnings
 from coval_gate.report.wording.judgements import advice, reason, title

@@ -25,10 +25,9 @@ from baselines import (
 )
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
 from coval_gate.model.results import Metric, Summary, Target
 from coval_gate.model.run import Run
-from coval_gate.model.source import BaselineSource
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reasons

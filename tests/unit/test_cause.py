@@ -25,10 +25,9 @@ from baselines import (
 from coval_gate.judge.cause import Cause, Evidence, cause_of
 from coval_gate.judge.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.answering import answering_of
-from coval_gate.model.attachment import Attachment, AttachRecord
+from coval_gate.model.attachment import Attachment, AttachRecord, answering_of
+from coval_gate.model.baseline import BaselineSource
 from coval_gate.model.results import Details
-from coval_gate.model.source import BaselineSource
 from coval_gate.report.formats.digest import render as digest
 from coval_gate.report.formats.html import render as html
 from coval_gate.report.formats.json import render as document

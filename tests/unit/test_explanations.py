@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from baselines import comparison_reports
 from coval_gate.report.formats import comment, digest, html, junit, summary
 from coval_gate.report.formats import json as json_report
-from coval_gate.report.simulations import miss_lines
-from coval_gate.report.wording.explanations import says_more
+from coval_gate.report.simulations import miss_lines, says_more
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.config.fields import Allowance
+from coval_gate.judge.checks import Population, population
 from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.evaluate import Population, population
 from coval_gate.model.results import Metric, Simulation
 from coval_gate.model.run import Run, RunProgress
 

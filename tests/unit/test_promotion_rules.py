@@ -12,8 +12,7 @@ from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import Judgement, Repetition, SingleRun
 from coval_gate.judge.promotion import acceptance_refusal, has_failed_check, lacks_baseline, refusal
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import Baseline, NotFoundKind, NotFoundReason
-from coval_gate.model.source import BaselineSource
+from coval_gate.model.baseline import Baseline, BaselineSource, NotFoundKind, NotFoundReason
 
 RATE = "Resolved: rate(YES) >= baseline - 5pp"
 FINE = baseline_of(earlier("old", 2, run_of("old", yes(19, 20))))

@@ -17,10 +17,9 @@ from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria, ThresholdHolds
 from coval_gate.judge.findings import MOST_MISSES
 from coval_gate.judge.gate import judge
-from coval_gate.model.baseline import Baseline, BaselineRun
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource
 from coval_gate.model.results import Details, Metric, RunResult, Simulation
 from coval_gate.model.run import Run
-from coval_gate.model.source import BaselineSource
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
 from coval_gate.report.formats.comment import body as comment

@@ -16,8 +16,8 @@ from coval_gate.base.text import in_words, one_line, quoted
 from coval_gate.base.transport import is_loopback, parse_address
 from coval_gate.config import parsing
 from coval_gate.config.parsing import NULL, entries, read_metadata, read_object
+from coval_gate.model.baseline import BaselineSource
 from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_of
-from coval_gate.model.source import BaselineSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

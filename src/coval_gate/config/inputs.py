@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from coval_gate.base.secret import Secret
     from coval_gate.config.fields import Age, Allowance, ChosenRuns
     from coval_gate.config.thresholds import Threshold, WrongLine
+    from coval_gate.model.baseline import BaselineSource
     from coval_gate.model.matrix import Matrix
-    from coval_gate.model.source import BaselineSource
 
 T = TypeVar("T")
 

@@ -12,8 +12,18 @@ from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import AGENT_TYPE
-from coval_gate.model.answering import ANSWERED_BY_JOB, NOT_ATTACHED, Answering, answering_of, is_deserted, worse
-from coval_gate.model.attachment import STALE, counts_in, path_of, read_record
+from coval_gate.model.attachment import (
+    ANSWERED_BY_JOB,
+    NOT_ATTACHED,
+    STALE,
+    Answering,
+    answering_of,
+    counts_in,
+    is_deserted,
+    path_of,
+    read_record,
+    worse,
+)
 from coval_gate.model.run import Completed, Deserted
 from coval_gate.report.wording.answering import warnings
 

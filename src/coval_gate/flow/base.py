@@ -17,9 +17,8 @@ from coval_gate.flow.follow import follow_trial
 from coval_gate.judge.criteria import Criteria, TargetMet, ThresholdHolds, ValueAbsent
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
-from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
+from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
 from coval_gate.model.run import Completed, TimedOut
-from coval_gate.model.source import BaselineSource
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 

@@ -25,9 +25,8 @@ from coval_gate.flow.size import fits
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
-from coval_gate.judge.judgement import SingleRun, errored, gravest
+from coval_gate.judge.judgement import SingleRun, errored, gravest, judgement_with_units, result_with_units
 from coval_gate.judge.repetition import has_failed, judge_together, repeats, unchangeable
-from coval_gate.judge.units import judgement_with_units, result_with_units
 from coval_gate.model.run import Completed, TimedOut
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason

@@ -11,7 +11,7 @@ from coval_gate.base.times import announcing
 
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.launch import LaunchRequest
+    from coval_gate.coval.runs import LaunchRequest
     from coval_gate.flow.progress import Progress
     from coval_gate.runs.launch import Launcher
     from coval_gate.runs.legs import Leg, Session, Trial

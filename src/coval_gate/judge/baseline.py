@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.config.thresholds import TOLERANCE
 from coval_gate.judge.aggregates import aggregation_of
-from coval_gate.judge.checks import check_on
-from coval_gate.judge.evaluate import check_variant, subjects
+from coval_gate.judge.checks import check_on, check_variant, subjects
 from coval_gate.judge.family import Compared, Pairs, ruled
 from coval_gate.judge.measure import Comparison, LeftOut
 from coval_gate.judge.problems import (
@@ -32,9 +31,8 @@ from coval_gate.judge.problems import (
 )
 from coval_gate.judge.variants import pooled, same_variant, variants_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import NotFoundReason
+from coval_gate.model.baseline import BaselineSource, NotFoundReason
 from coval_gate.model.results import BASE
-from coval_gate.model.source import BaselineSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence, Set

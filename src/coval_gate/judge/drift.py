@@ -12,8 +12,7 @@ from coval_gate.config.thresholds import Bound
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.baseline import FEWEST_SHARED, comparable_result, metrics_about, same_metric
 from coval_gate.judge.chart import level_for
-from coval_gate.judge.checks import check_on
-from coval_gate.judge.evaluate import subjects
+from coval_gate.judge.checks import check_on, subjects
 from coval_gate.judge.measure import DriftPath, Measure, Night
 from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
 from coval_gate.judge.variants import same_variant, variants_of

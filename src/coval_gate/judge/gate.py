@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.text import most_similar
 from coval_gate.judge import targets
 from coval_gate.judge.baseline import compare
-from coval_gate.judge.checks import Check, Totals, check_on
+from coval_gate.judge.checks import Check, Totals, check_on, evaluate
 from coval_gate.judge.criteria import (
     AllAnswered,
     AllEnded,
@@ -31,7 +31,6 @@ from coval_gate.judge.criteria import (
     VariantsPresent,
 )
 from coval_gate.judge.drift import drift_checks
-from coval_gate.judge.evaluate import evaluate
 from coval_gate.judge.judgement import aborted, conclude, not_completed, timed_out, unanswered
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.problems import (
@@ -64,7 +63,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.problems import Problem
     from coval_gate.judge.variants import Variant
-    from coval_gate.model.answering import Answering
+    from coval_gate.model.attachment import Answering
     from coval_gate.model.baseline import Baseline, Drift
     from coval_gate.model.results import Metric, RunResult, Target
     from coval_gate.model.run import Limit, Outcome

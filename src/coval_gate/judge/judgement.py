@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.verdict import (
@@ -18,13 +19,14 @@ from coval_gate.model.run import Aborted, Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, COMPLETED, ERROR, FAILED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.base.errors import GateError
     from coval_gate.judge.checks import Check, Totals
     from coval_gate.judge.problems import SetUpProblem
-    from coval_gate.judge.variants import Variant
+    from coval_gate.judge.variants import Sample, Variant
     from coval_gate.model.baseline import Baseline
+    from coval_gate.model.results import Metric, RunResult
     from coval_gate.model.run import Cancellation, Run
 
 
@@ -394,3 +396,34 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
     if repetition and (unusable := repetition.unusable):
         repetition = repetition._replace(unusable=unusable._replace(judgement=redacted(unusable.judgement, redact)))
     return judgement._replace(cause=cause, cancellation=cancellation, repetition=repetition)
+
+
+def result_with_units(result: RunResult, units: Mapping[str, str]) -> RunResult:
+    """Return a result whose metrics have their units."""
+    return result._replace(metrics=tuple(_metric(metric, units) for metric in result.metrics))
+
+
+def judgement_with_units(judgement: Judgement, units: Mapping[str, str]) -> Judgement:
+    """Return a judgement whose checks and samples have the units of their metrics."""
+    return judgement._replace(
+        checks=tuple(
+            replace(check, metric_unit=unit) if (unit := units.get(check.metric, "")) else check
+            for check in judgement.checks
+        ),
+        variants=tuple(_variant(variant, units) for variant in judgement.variants),
+    )
+
+
+def _variant(variant: Variant, units: Mapping[str, str]) -> Variant:
+    return replace(variant, samples=tuple(_sample(sample, units) for sample in variant.samples))
+
+
+def _sample(sample: Sample, units: Mapping[str, str]) -> Sample:
+    """Return a sample with its unit. One without a unit stays the same, with the statistics that it remembers."""
+    metric = _metric(sample.metric, units)
+    return sample if metric is sample.metric else replace(sample, metric=metric)
+
+
+def _metric(metric: Metric, units: Mapping[str, str]) -> Metric:
+    unit = units.get(metric.id, "")
+    return metric._replace(unit=unit) if unit else metric

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 if TYPE_CHECKING:
     from coval_gate.judge.measure import LeftOut
     from coval_gate.judge.targets import TargetProblem
-    from coval_gate.model.answering import Answering
-    from coval_gate.model.baseline import NotFoundReason
+    from coval_gate.model.attachment import Answering
+    from coval_gate.model.baseline import BaselineSource, NotFoundReason
     from coval_gate.model.results import Value
     from coval_gate.model.run import Run
-    from coval_gate.model.source import BaselineSource
 
 
 Difference = Literal["persona", "metric", "mutation", "cases", "values"]

@@ -1,4 +1,4 @@
-"""What runs are compared with: the runs of a baseline, the reference of drift, promoted runs. Frozen."""
+"""What runs are compared with: baselines and how inputs name them, the reference of drift, promoted runs. Frozen."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
-    from coval_gate.model.source import BaselineSource
 
+SourceKind = Literal["run", "tag", "branch", "base", "base_agent"]
 Unchecked = Literal["test_cases", "persona", "metrics"]
 NotFoundKind = Literal[
     "none",
@@ -45,6 +45,27 @@ Obstacle = Literal[
     "marked",
     Refusal,
 ]
+
+
+class BaselineSource(NamedTuple):
+    """What the `baseline` input names: a run by its id, or the newest `last` runs with a tag or of a branch.
+
+    base: the agent itself in the same run, which needs no earlier run, so `name` is empty. base_agent: another agent,
+    which the input `base_agent_id` names, in a run beside this one.
+    """
+
+    kind: SourceKind
+    name: str = ""
+    last: int = 1
+
+    def __str__(self) -> str:
+        """Return the source as the input spells it."""
+        if self.kind == "base":
+            return self.kind
+        if self.kind == "base_agent":
+            return f"base agent {self.name}"
+        count = f" last {self.last}" if self.last > 1 else ""
+        return f"{self.kind}:{self.name}{count}"
 
 
 class BaselineRun(NamedTuple):

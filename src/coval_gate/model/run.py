@@ -10,7 +10,7 @@ from coval_gate.model.statuses import ENDING, QUEUED, RUNNING, TERMINAL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from coval_gate.model.answering import Answering
+    from coval_gate.model.attachment import Answering
     from coval_gate.model.results import Metric, RunResult
 
 CLEAN: Final = frozenset({"", "SUCCESS"})

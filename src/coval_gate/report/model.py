@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
     from coval_gate.judge.verdict import Verdict
-    from coval_gate.model.answering import Answering
+    from coval_gate.model.attachment import Answering
     from coval_gate.model.baseline import Promotion
     from coval_gate.model.results import RunResult, TrendRun
     from coval_gate.model.run import Run

@@ -14,7 +14,7 @@ from coval_gate.base.text import duration, in_words, one_line, plural
 from coval_gate.config.fields import IDENTIFIER, Age, Allowance
 from coval_gate.config.inputs import CONNECTION, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, SUITE, WHAT, declared
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.source import BaselineSource
+from coval_gate.model.baseline import BaselineSource
 from coval_gate.report.wording.answering import subject_text
 from coval_gate.report.wording.judgements import link as read_more
 

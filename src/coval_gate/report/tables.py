@@ -22,7 +22,7 @@ from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, varia
 from coval_gate.report.provenance import base_name, of_leg, run_page
 from coval_gate.report.wording.causes import counts_text
 from coval_gate.report.wording.checks import actual_text, here_text, informs_text, shown_verdict
-from coval_gate.report.wording.clauses import in_figures, stability_word
+from coval_gate.report.wording.clauses import drawn_symbol, in_figures, named_with_unit, stability_word, with_unit
 from coval_gate.report.wording.comparisons import (
     CHANCE,
     NAMES,
@@ -37,7 +37,6 @@ from coval_gate.report.wording.comparisons import (
 )
 from coval_gate.report.wording.criteria import criterion_text
 from coval_gate.report.wording.judgements import MARKS, heading, reason
-from coval_gate.report.wording.units import drawn_symbol, named_with_unit, with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -16,8 +16,8 @@ from coval_gate.base.text import in_words
 from coval_gate.base.times import COLLECTING
 from coval_gate.config.fields import Allowance
 from coval_gate.coval.runs import RunFilter
+from coval_gate.judge.checks import population
 from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.evaluate import population
 from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
 from coval_gate.model.results import RunResult
 from coval_gate.model.run import Completed
@@ -41,9 +41,8 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
-    from coval_gate.model.baseline import NotFoundKind
+    from coval_gate.model.baseline import BaselineSource, NotFoundKind
     from coval_gate.model.run import Outcome, Run
-    from coval_gate.model.source import BaselineSource
     from coval_gate.runs.legs import Session, Trial
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched

@@ -17,7 +17,7 @@ from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import one_line
 from coval_gate.base.times import COLLECTING
-from coval_gate.judge.evaluate import population
+from coval_gate.judge.checks import population
 from coval_gate.model.results import RunResult
 from coval_gate.model.run import Aborted, Completed, Deserted, NotCompleted, TimedOut
 from coval_gate.model.statuses import COMPLETED
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.judge.criteria import Criteria
-    from coval_gate.model.answering import Answering
+    from coval_gate.model.attachment import Answering
     from coval_gate.model.results import Metric, Simulation
     from coval_gate.model.run import Outcome, Run
     from coval_gate.runs.legs import Session

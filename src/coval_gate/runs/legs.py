@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs, Problem
     from coval_gate.coval.client import Client, Launch
-    from coval_gate.coval.launch import LaunchRequest
+    from coval_gate.coval.runs import LaunchRequest
     from coval_gate.judge.findings import Findings
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.answering import Answering
+    from coval_gate.model.attachment import Answering
     from coval_gate.model.baseline import Drift, Promotion
     from coval_gate.model.results import Details, RunResult, TrendRun
     from coval_gate.model.run import Cancellation, Outcome, Run

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from coval_gate.ci.host import Context
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.resources import MetricDefinition
+    from coval_gate.model.baseline import BaselineSource
     from coval_gate.model.run import Run
-    from coval_gate.model.source import BaselineSource
     from coval_gate.runs.legs import Session
 
 AT_ONCE: Final = 10  # definitions

@@ -21,9 +21,8 @@ from coval_gate.report.simulations import MOST_TURNS, case_lines, turn_lines
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.causes import cause_title, counts_text
 from coval_gate.report.wording.checks import check_text, shown_verdict
-from coval_gate.report.wording.clauses import stability_text
+from coval_gate.report.wording.clauses import stability_text, with_unit
 from coval_gate.report.wording.comparisons import flips_title
-from coval_gate.report.wording.units import with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

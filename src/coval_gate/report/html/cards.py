@@ -17,8 +17,7 @@ from coval_gate.report.limits import MOST_CARDS
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
 from coval_gate.report.provenance import run_page
 from coval_gate.report.wording.baselines import day_text
-from coval_gate.report.wording.clauses import target_text
-from coval_gate.report.wording.units import with_unit
+from coval_gate.report.wording.clauses import target_text, with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

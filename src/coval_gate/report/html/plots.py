@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.text import number, plural
 from coval_gate.report.charts import bins
-from coval_gate.report.wording.units import with_unit
+from coval_gate.report.wording.clauses import with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -28,9 +28,8 @@ from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import USUAL_ID
 from coval_gate.report.wording.causes import counts_text
 from coval_gate.report.wording.checks import here_text
-from coval_gate.report.wording.clauses import stability_text, value_text
+from coval_gate.report.wording.clauses import named_with_unit, stability_text, value_text
 from coval_gate.report.wording.criteria import mention
-from coval_gate.report.wording.units import named_with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence

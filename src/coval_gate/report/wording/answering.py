@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from coval_gate.judge.problems import SetUpProblem
-    from coval_gate.model.answering import Answering
-    from coval_gate.model.attachment import Attachment
+    from coval_gate.model.attachment import Answering, Attachment
 
 THIS_COMMIT: Final = "this commit (attached)"
 LONGEST_WHY: Final = 200  # characters

@@ -9,8 +9,7 @@ from coval_gate.base.text import age, in_words, number, one_line, percent, plura
 from coval_gate.judge.measure import LeftOut
 from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
 from coval_gate.model.baseline import REFERENCE_RUNS
-from coval_gate.report.wording.clauses import required_text
-from coval_gate.report.wording.units import with_unit
+from coval_gate.report.wording.clauses import required_text, with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.measure import Comparison, DriftPath, Measure, Scale
-    from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason, Promotion, Unchecked
+    from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason, Promotion, Unchecked
     from coval_gate.model.run import Run
-    from coval_gate.model.source import BaselineSource
 
     Mark = Callable[[str], str]
 

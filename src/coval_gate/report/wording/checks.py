@@ -8,11 +8,10 @@ from coval_gate.base.text import number, quoted
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds
 from coval_gate.judge.doubts import FAR, FarBound, Unseen
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.clauses import VALUE_SHOWN, runs_text, value_text
+from coval_gate.report.wording.clauses import VALUE_SHOWN, difference_with_unit, runs_text, value_text, with_unit
 from coval_gate.report.wording.comparisons import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention, words_of
 from coval_gate.report.wording.problems import problem_reason, problem_text, seen_text
-from coval_gate.report.wording.units import difference_with_unit, with_unit
 
 if TYPE_CHECKING:
     from coval_gate.judge.checks import Check

@@ -1,20 +1,22 @@
-"""Clauses that sentences about criteria share: rounded amounts, targets, and what came of repetitions."""
+"""Clauses that sentences about criteria share: numbers with their units, rounded amounts, targets, repetitions.
+
+The only place that knows how units are written: 2.58 s, 45%.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Final, assert_never
 
-from coval_gate.base.text import number, one_line, percent, quoted
+from coval_gate.base.text import folded, number, one_line, percent, quoted
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.targets import MEMBERSHIPS, RANGES, bounds, effective_operator
 from coval_gate.judge.values import comparable
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
-from coval_gate.report.wording.units import with_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
@@ -24,6 +26,18 @@ if TYPE_CHECKING:
     from coval_gate.judge.targets import TargetProblem
     from coval_gate.model.results import Target, Value
 
+UNIT_SHOWN: Final = 20  # characters of a unit
+PERCENT: Final = "%"
+POINTS: Final = "percentage points"
+SHORT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), "ms"),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), "min"),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("%", "pct", "percent", "percentage"), PERCENT),
+    **dict.fromkeys(("db", "decibel", "decibels"), "dB"),
+    **dict.fromkeys(("hz", "hertz"), "Hz"),
+}
 DIGITS: Final = 4  # of a bound
 FLAKY, CONSISTENT = "flaky", "consistent"
 TOGETHER: Final = {
@@ -45,6 +59,39 @@ PHRASES: Final = {
     "bt": "between {} and {}",
     "nbt": "less than {} or more than {}",
 }
+
+
+def symbol(unit: str) -> str:
+    """Return a unit as people write it: the usual sign of a known one, any other as Coval has it, cut.
+
+    Empty for one that would read as a part of the number: "1.1 99".
+    """
+    sign = SHORT.get(folded(unit), one_line(unit, UNIT_SHOWN))
+    return sign if sign == PERCENT or sign[:1].isalpha() else ""
+
+
+def drawn_symbol(unit: str) -> str:
+    """Return the sign of a known unit; empty for any other, whose text could be read as a part of a drawing."""
+    return SHORT.get(folded(unit), "")
+
+
+def with_unit(number: str, unit: str) -> str:
+    """Return a formatted number with its metric's unit, if it has one."""
+    sign = symbol(unit)
+    return f"{number}{'' if sign == PERCENT else ' '}{sign}" if sign else number
+
+
+def difference_with_unit(number: str, unit: str, *, short: bool = False) -> str:
+    """Return a formatted difference of two numbers; that of two percentages is in percentage points."""
+    if symbol(unit) != PERCENT:
+        return with_unit(number, unit)
+    return f"{number}pp" if short else f"{number} {POINTS.removesuffix('s') if number == '1' else POINTS}"
+
+
+def named_with_unit(name: str, unit: str) -> str:
+    """Return the name of a row or a column of numbers, with their unit in brackets."""
+    sign = symbol(unit)
+    return f"{name} ({sign})" if sign else name
 
 
 def measured(measure: Measure | Comparison, scale: Scale) -> str:

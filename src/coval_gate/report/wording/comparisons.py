@@ -16,8 +16,13 @@ from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.planning import POWER
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.baselines import baseline_text, shared_text
-from coval_gate.report.wording.clauses import confidence_text, measured, rounded, rounded_with_unit
-from coval_gate.report.wording.units import difference_with_unit
+from coval_gate.report.wording.clauses import (
+    confidence_text,
+    difference_with_unit,
+    measured,
+    rounded,
+    rounded_with_unit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
