@@ -141,6 +141,8 @@ def test_template_without_a_persona_needs_one(run_step: RunStep, monkeypatch: py
 def test_plan_expands_the_template(run_step: RunStep) -> None:
     result, server = run_step(mode="plan", run_template_id=NIGHTLY, **EMPTY)
     assert (result.outputs["planned_simulations"], server.world.runs) == ("160", ())
-    result, _ = run_step(mode="plan", run_template_id=NIGHTLY, api_key="", **EMPTY)
+    result, _ = run_step(mode="plan", run_template_id=NIGHTLY, api_key="", thresholds="Latency: avg < 1", **EMPTY)
     assert "Runs: unknown, because the run template was not looked up." in result.log
+    assert "\n  Latency: avg < 1\n" in result.log
+    assert result.outputs["reason"] == "The runs of the run template would be launched. Nothing was."
     assert json.loads(result.outputs["legs"] or "[]") == []
