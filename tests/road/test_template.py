@@ -81,9 +81,12 @@ def test_older_template_has_one_of_each(run_step: RunStep) -> None:
 
 def test_base_beside_the_agents_of_a_template(run_step: RunStep, monkeypatch: pytest.MonkeyPatch) -> None:
     template = {"agent_ids": [PREVIEW_ID], "persona_ids": ["p" * 22], "test_set_ids": ["passing1"]}
+    template["mutation_ids"] = [MUTATIONS[0].id]
     result, server = of_template(
         run_step, monkeypatch, template, base_agent_id=AGENT_ID, thresholds="Latency: avg <= base * 3"
     )
+    assert "\nThe step leaves out 1 mutation of the template: base_agent_id compares with" in result.log
+    assert not [run for run in server.world.runs if run.body.get("mutation_ids")]
     assert [run.request.agent_id for run in server.world.runs] == [PREVIEW_ID, AGENT_ID]
     assert result.outputs["verdict"] == "passed"
 
