@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base import titles
 from coval_gate.base.clock import Interrupted
-from coval_gate.base.errors import GateError, InternalError
+from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.base.schedule import Wait, all_or_first_error, run, together
 from coval_gate.ci.host import tolerant
 from coval_gate.config.checks import acts_as
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
+    from coval_gate.config.inputs import Inputs
     from coval_gate.flow.opening import Plan
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
@@ -96,11 +97,7 @@ def publish(progress: Progress, judgement: Judgement) -> Procedure[Report]:
 def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
     """Do what the inputs ask for; an error is a judgement, too. Raises Interrupted."""
     try:
-        inputs = read_inputs(progress)
-        if inputs.run_template_id and inputs.api_key is not None:
-            from coval_gate.flow.template import expand
-
-            inputs = yield from expand(progress)
+        inputs = yield from _whole_inputs(progress)
         if inputs.mode == "plan":
             from coval_gate.flow.plan import plan_step
 
@@ -121,6 +118,23 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
     from coval_gate.judge.judgement import errored
 
     return errored(problem)
+
+
+def _whole_inputs(progress: Progress) -> Procedure[Inputs]:
+    """Return the inputs, with what a run template adds. Raises InputError, CovalError, RunnerError."""
+    try:
+        inputs = read_inputs(progress)
+        if inputs.run_template_id and inputs.api_key is not None:
+            from coval_gate.flow.template import expand
+
+            inputs = yield from expand(progress)
+    except InputError as error:
+        if progress.inputs.mode != "plan":
+            raise
+        from coval_gate.flow.plan import with_wrong_ids
+
+        raise (yield from with_wrong_ids(progress, error)) from None
+    return inputs
 
 
 def _plan_legs(progress: Progress, plan: Plan) -> Procedure[None]:

@@ -69,6 +69,25 @@ def test_leg_whose_turn_does_not_come_is_an_error(run_step: RunStep) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("inputs", "todo"),
+    [
+        ({}, "Re-run the job later."),
+        ({"concurrency": "5"}, "Lower concurrency (5), and re-run the job later."),
+        ({"test_set_id": SETS}, "Set max_parallel_runs below 2, and re-run the job later."),
+        (
+            {"test_set_id": f"{SETS}, passing2", "max_parallel_runs": "2", "concurrency": "5"},
+            "Lower concurrency (5) or set max_parallel_runs below 2, and re-run the job later.",
+        ),
+        ({"test_set_id": SETS, "max_parallel_runs": "1"}, "Re-run the job later."),
+    ],
+)
+def test_refused_launches_name_what_to_lower(inputs: dict[str, str], todo: str, run_step: RunStep) -> None:
+    result, _ = run_step("POST /runs -> 429", max_wait_time="120", **inputs)
+    assert result.outputs["verdict"] == "error"
+    assert f"\nCoval limits how much runs at a time. {todo}\n" in result.annotations("error")[0].data
+
+
 def test_interrupted_step_launches_no_leg_that_waits_for_its_turn(run_step: RunStep, clock: VirtualClock) -> None:
     clock.at(20, clock.interrupt)
     result, server = run_step(test_set_id="slow0001, passing1", max_parallel_runs="1")

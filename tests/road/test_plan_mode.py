@@ -9,7 +9,7 @@ import pytest
 
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 from road.test_several_legs import PERSONAS, SETS, THRESHOLDS
-from support import IDS
+from support import IDS, KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +82,50 @@ def test_plan_reports_every_mistake_at_once(run_step: RunStep) -> None:
     assert "max_simulations cannot be kept" in error.data
 
 
+def test_plan_reports_wrong_inputs_and_wrong_ids_together(run_step: RunStep) -> None:
+    result, server = run_step(
+        mode="plan",
+        agent_id="missing000000000000001",
+        test_set_id=f"passing1, {KEY}",
+        iteration_count="0",
+        thresholds="Latency: avgg < 3",
+    )
+    assert is_harmless(server)
+    assert not [request for request in server.requests_seen if KEY in request.path]
+    (error,) = result.annotations("error")
+    assert result.outputs["reason"].endswith(" 3 more problems: thresholds, test_set_id and agent_id.")
+    assert "\n- agent_id names missing000000000000001, which Coval does not have.\n" in error.data
+
+
+def test_plan_reports_wrong_ids_beside_a_template_that_is_missing(run_step: RunStep) -> None:
+    result, server = run_step(mode="plan", run_template_id="missing1", persona_id="missing000000000000003")
+    assert is_harmless(server)
+    assert result.outputs["reason"] == (
+        "run_template_id names missing1, which Coval does not have. 1 more problem: persona_id."
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"api_base_url": "http://example.com/v1"}, {"workspace_id": "a b"}])
+def test_plan_sends_nothing_if_it_may_be_to_the_wrong_place(wrong: dict[str, str], run_step: RunStep) -> None:
+    result, server = run_step(mode="plan", agent_id="missing000000000000001", **wrong)
+    assert server.requests_seen == []
+    assert result.outputs["verdict"] == "error"
+
+
+def test_wrong_ids_of_a_suite_have_their_lines(run_step: RunStep, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir(exist_ok=True)
+    (workspace / "suite.yml").write_text(
+        f"defaults: {{persona_id: {IDS['persona_id']}}}\n"
+        "legs:\n  one: {test_set_id: passing1}\n  two:\n    test_set_id: missing1\n"
+    )
+    given = {"suite_path": "suite.yml", "persona_id": "", "test_set_id": "", "agent_id": "missing000000000000001"}
+    result, _ = run_step(mode="plan", **given)
+    (error,) = result.annotations("error")
+    assert error.data.startswith("agent_id names missing000000000000001, which Coval does not have. ")
+    assert "\n- suite_path, line 5: legs.two: test_set_id names missing1, which Coval does not have.\n" in error.data
+
+
 def test_id_that_coval_rejects_is_a_mistake(run_step: RunStep) -> None:
     result, server = run_step(mode="plan", agent_id="nonsense")
     assert is_harmless(server)
@@ -107,6 +151,9 @@ def test_what_coval_does_not_show_is_not_checked(status: str, run_step: RunStep)
 
 
 def test_plan_above_the_cap_is_red(run_step: RunStep) -> None:
+    result, server = run_step("GET /test-sets/* -> 403", mode="plan", max_simulations="99")
+    assert (result.exit_code, is_harmless(server)) == (1, True)
+    assert "the permission test-sets:read" in result.outputs["reason"]
     for most, code in (("39", 1), ("40", 0)):
         result, server = run_step(mode="plan", persona_id=PERSONAS, test_set_id=SETS, max_simulations=most)
         assert (result.exit_code, is_harmless(server)) == (code, True)
@@ -116,6 +163,11 @@ def test_plan_without_a_key_checks_the_inputs(run_step: RunStep) -> None:
     result, server = run_step(mode="plan", api_key="", thresholds=THRESHOLDS)
     assert (result.exit_code, server.requests_seen) == (0, [])
     assert "Not checked: Nothing in Coval was looked up, because there is no API key." in result.log
+    result, _ = run_step(mode="plan", api_key="", max_simulations="3")
+    assert result.exit_code == 0
+    assert "Not checked: max_simulations, because the size is unknown." in result.log
+    result, _ = run_step(mode="plan", api_key="", max_simulations="3", test_case_ids="a, b, c, d")
+    assert result.exit_code == 1
     result, _ = run_step(mode="plan", api_key="", thresholds="Latency: avg <", iteration_count="0")
     assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
 

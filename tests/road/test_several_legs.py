@@ -9,6 +9,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from coval_gate.config.suite import LONGEST_NAME
+from coval_gate.runs.legs import Trial, read_state, write_state
+from coval_gate.runs.tags import Tags
 from coval_sandbox.quirks import Quirks
 from road.test_check_run import CHECK
 from road.test_commit_status import github_with
@@ -165,6 +168,20 @@ def test_state_of_a_hundred_legs_fits_into_an_environment_variable(run_step: Run
     result, _ = run_step(mode="launch", persona_id=personas, bare=True)
     states = (result.workspace.parent / "state").read_text(encoding="utf-8").splitlines()
     assert 10_000 < max(map(len, states)) < 60_000
+
+
+@pytest.mark.parametrize("letter", ["x", "ж", "語", "😀", '"'])
+def test_state_of_a_leg_is_small_whatever_its_name(letter: str) -> None:
+    """A hundred legs with a base each, all of them open, stay below the system's limit."""
+    tags = Tags("k" * 120)
+    ids = dict.fromkeys(IDS, "i" * 22)
+    trials = [Trial(leg=letter * LONGEST_NAME, ids=ids, tags=tags, run_id="r" * 22) for _ in range(200)]
+    state = write_state(trials)
+    assert len(write_state(trials[:1]).encode()) < 1000
+    assert len(state.encode()) < 120_000
+    (restored, *_) = read_state(state, now=0.0)
+    assert trials[0].leg.startswith(restored.leg)
+    assert restored.leg
 
 
 def test_metadata_of_a_run_cannot_forge_names(run_step: RunStep) -> None:

@@ -81,9 +81,12 @@ def test_older_template_has_one_of_each(run_step: RunStep) -> None:
 
 def test_base_beside_the_agents_of_a_template(run_step: RunStep, monkeypatch: pytest.MonkeyPatch) -> None:
     template = {"agent_ids": [PREVIEW_ID], "persona_ids": ["p" * 22], "test_set_ids": ["passing1"]}
+    template["mutation_ids"] = [MUTATIONS[0].id]
     result, server = of_template(
         run_step, monkeypatch, template, base_agent_id=AGENT_ID, thresholds="Latency: avg <= base * 3"
     )
+    assert "\nThe step leaves out 1 mutation of the template: base_agent_id compares with" in result.log
+    assert not [run for run in server.world.runs if run.body.get("mutation_ids")]
     assert [run.request.agent_id for run in server.world.runs] == [PREVIEW_ID, AGENT_ID]
     assert result.outputs["verdict"] == "passed"
 
@@ -141,6 +144,8 @@ def test_template_without_a_persona_needs_one(run_step: RunStep, monkeypatch: py
 def test_plan_expands_the_template(run_step: RunStep) -> None:
     result, server = run_step(mode="plan", run_template_id=NIGHTLY, **EMPTY)
     assert (result.outputs["planned_simulations"], server.world.runs) == ("160", ())
-    result, _ = run_step(mode="plan", run_template_id=NIGHTLY, api_key="", **EMPTY)
+    result, _ = run_step(mode="plan", run_template_id=NIGHTLY, api_key="", thresholds="Latency: avg < 1", **EMPTY)
     assert "Runs: unknown, because the run template was not looked up." in result.log
+    assert "\n  Latency: avg < 1\n" in result.log
+    assert result.outputs["reason"] == "The runs of the run template would be launched. Nothing was."
     assert json.loads(result.outputs["legs"] or "[]") == []

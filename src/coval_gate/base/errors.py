@@ -42,12 +42,13 @@ class GateError(Exception):
 class InputError(GateError):
     """One or more invalid inputs. `problems` has a sentence for each, possibly with further lines.
 
-    `pairs` has the same apart: the input's name, and what is wrong. `what` has the first sentence in full and names the
-    other inputs, because some readers see nothing else.
+    `pairs` has the same apart: the input's name, and what is wrong. `more_advice` is about all of them. `what` has the
+    first sentence in full and names the other inputs, because some readers see nothing else.
     """
 
     def __init__(self, problems: Sequence[tuple[str, str]], *, advice: str = "") -> None:
         self.pairs = tuple(problems)
+        self.more_advice = advice
         self.problems = tuple(f"{name}{'' if problem[:1] == ',' else ' '}{problem}" for name, problem in problems)
         first, _, more = self.problems[0].partition("\n")
         if len(self.problems) == 1:

@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 LONGEST_WAIT: Final = 60.0  # s, even if Retry-After asks for more; a longer pause could hide the end of the run
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
 TRY_LATER: Final = "Check whether Coval has an incident, and re-run the job later."
-TOO_MANY: Final = (
-    "Coval limits how much runs at a time: lower concurrency, or max_parallel_runs if the step has several legs, and "
-    "re-run the job later."
-)
+TOO_MANY: Final = "Coval limits how much runs at a time."  # the launch adds what to lower
 TRANSIENT_STATUSES: Final = frozenset({408, 429})  # besides 500 and above
 INVALID_STATUSES: Final = frozenset({400, 413, 422})  # the request itself must change
 ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an existing resource

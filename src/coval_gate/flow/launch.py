@@ -6,11 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from coval_gate.base import titles
-from coval_gate.base.errors import GateError, Rejected
+from coval_gate.base.errors import GateError, Rejected, Unavailable
 from coval_gate.base.times import announcing
+from coval_gate.coval.errors import TOO_MANY
 
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
+    from coval_gate.config.inputs import Inputs
     from coval_gate.coval.runs import LaunchRequest
     from coval_gate.flow.progress import Progress
     from coval_gate.runs.launch import Launcher
@@ -38,6 +40,10 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
         from coval_gate.runs.names import with_ids_of_names
 
         raise (yield from with_ids_of_names(session, error)) from None
+    except Unavailable as error:
+        if error.advice == TOO_MANY:
+            error.advice = _limit_advice(inputs, legs=len(progress.legs))
+        raise
     if any(other.run_id == trial.run_id for other in progress.trials if other is not trial):
         run_id = trial.run_id
         trial.forget()
@@ -50,6 +56,15 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
     how_it_began = "Taking over the run of an earlier attempt," if resumed else "Launched run"
     session.log(f"{how_it_began} {trial.run_id}: {progress.run_url(trial.run_id)}")
     return trial
+
+
+def _limit_advice(inputs: Inputs, *, legs: int) -> str:
+    """Return what to lower if Coval does not let so much run at a time."""
+    most = min(inputs.max_parallel_runs or legs, legs)
+    ways = [f"lower concurrency ({inputs.concurrency:,})"] if inputs.concurrency > 1 else []
+    ways += [f"set max_parallel_runs below {most:,}"] if most > 1 else []
+    todo = f"{' or '.join(ways)}, and re-run the job later." if ways else "re-run the job later."
+    return f"{TOO_MANY} {todo[:1].upper()}{todo[1:]}"
 
 
 def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) -> Launcher:

@@ -11,25 +11,30 @@ from coval_gate.base.errors import CovalError, InputError, Rejected
 from coval_gate.base.schedule import together
 from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.base.times import preparing
-from coval_gate.config.inputs import Problem, ids_of
+from coval_gate.config.checks import problems_of_legs
+from coval_gate.config.inputs import LAUNCH_IDS, SUITE, Problem, ids_of
 from coval_gate.coval.resources import TestSet
-from coval_gate.flow.size import exceeded_text, for_each_case, size_of
+from coval_gate.flow.size import PERMISSION, exceeded_text, for_each_case, size_of
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.doubts import undecidable
 from coval_gate.judge.judgement import planned
 from coval_gate.report.wording.comparisons import undecidable_text
+from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
+    from coval_gate.config.inputs import Inputs
     from coval_gate.coval.resources import Agent, MetricDefinition, Persona
     from coval_gate.flow.progress import Progress
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.runs.legs import Leg, Session
+    from coval_gate.runs.legs import Session
 
     Named = Agent | Persona | TestSet | MetricDefinition
 
+KEY: Final = "api_key"
+CONNECTING: Final = frozenset({KEY, "api_base_url", "workspace_id", "config_path", "mode"})  # wrong: ask Coval nothing
 NO_KEY: Final = 401
 NOT_FOUND: Final = 404
 WRONG: Final = (400, 422)  # Coval rejects the id itself
@@ -56,13 +61,15 @@ def plan_step(progress: Progress) -> Procedure[Judgement]:
     cases = _cases(looked)
     for leg in progress.all_legs:
         leg.planned = size_of(leg.inputs, cases)
+    total = _total(progress)
+    if inputs.api_key is None and total is None and inputs.max_simulations:
+        looked.unchecked.append("max_simulations, because the size is unknown.")
     lines = [
         *_leg_lines(progress, looked),
         *_threshold_lines(progress),
         *(f"Not checked: {why}" for why in looked.unchecked),
     ]
     progress.host.quote(*lines)
-    total = _total(progress)
     problems = [*looked.problems, *_over_the_cap(progress, total)]
     if problems:
         raise InputError(list(dict.fromkeys(problems)))
@@ -71,29 +78,25 @@ def plan_step(progress: Progress) -> Procedure[Judgement]:
     return planned(_summary(progress, total))
 
 
+def with_wrong_ids(progress: Progress, error: InputError) -> Procedure[InputError]:
+    """Return the error with the ids that Coval does not have among the inputs that are valid so far."""
+    inputs, wrong = progress.inputs, {name for name, _ in error.pairs}
+    if inputs.api_key is None or wrong & CONNECTING:
+        return error
+    legs = [inputs, *(leg.inputs for leg in progress.suite if SUITE not in wrong)]
+    wanted = [pair for own in legs for pair in _named_by(own) if pair[0] not in wrong]
+    looked = yield from _read(_prepared(progress.session()), progress, wanted)
+    return InputError([*(Problem(*pair) for pair in error.pairs), *looked.problems], advice=error.more_advice)
+
+
+def _prepared(session: Session) -> Session:
+    return session._replace(deadline=preparing(session.clock.now(), session.deadline))
+
+
 def _look_up(session: Session, progress: Progress) -> Procedure[Looked]:
-    """Read everything that the step names. Each resource is read once."""
-    session = session._replace(deadline=preparing(session.clock.now(), session.deadline))
-    wanted = _wanted(progress)
-    client, until = session.client, session.deadline
-    calls: dict[str, Callable[..., Procedure[Named]]] = {
-        "agent_id": client.get_agent,
-        "base_agent_id": client.get_agent,
-        "persona_id": client.get_persona,
-        "test_set_id": client.get_test_set,
-        "metric_ids": client.get_metric,
-    }
-    results = yield from together((calls[name](id_, until=until) for name, id_ in wanted), session.clock)
-    looked = Looked({}, [], [])
-    for (name, id_), result in zip(wanted, results, strict=True):
-        if isinstance(result, Rejected) and (problem := _mistake(name, id_, result)):
-            looked.problems.append(problem)
-        elif isinstance(result, CovalError):
-            looked.unchecked.append(f"{name} {id_}: {one_line(result.what)}")
-        elif isinstance(result, Exception):
-            raise result
-        else:
-            looked.resources[name, id_] = result
+    """Read everything that the step names, and find what is wrong with it."""
+    session = _prepared(session)
+    looked = yield from _read(session, progress, _wanted(progress))
     legs = progress.all_legs
     works = (_checks_of(progress.session_of(leg, session), progress, leg) for leg in legs)
     checks = yield from together(works, session.clock)
@@ -104,6 +107,50 @@ def _look_up(session: Session, progress: Progress) -> Procedure[Looked]:
     return looked
 
 
+def _read(session: Session, progress: Progress, wanted: Sequence[tuple[str, str]]) -> Procedure[Looked]:
+    """Read resources, each of them once. `wanted` are their inputs and ids."""
+    wanted = list(dict.fromkeys(wanted))
+    client, until = session.client, session.deadline
+    calls: dict[str, Callable[..., Procedure[Named]]] = {
+        "agent_id": client.get_agent,
+        "base_agent_id": client.get_agent,
+        "persona_id": client.get_persona,
+        "test_set_id": client.get_test_set,
+        "metric_ids": client.get_metric,
+    }
+    results = yield from together((calls[name](id_, until=until) for name, id_ in wanted), session.clock)
+    looked = Looked({}, [], [])
+    mistakes: dict[tuple[str, str], Problem] = {}
+    for (name, id_), result in zip(wanted, results, strict=True):
+        if isinstance(result, Rejected) and (problem := _mistake(name, id_, result)):
+            mistakes[name, id_] = problem
+        elif isinstance(result, CovalError):
+            looked.unchecked.append(f"{name} {id_}: {one_line(result.what)}")
+        elif isinstance(result, Exception):
+            raise result
+        else:
+            looked.resources[name, id_] = result
+    looked.problems.extend(_placed(progress, mistakes))
+    return looked
+
+
+def _placed(progress: Progress, mistakes: Mapping[tuple[str, str], Problem]) -> Iterator[Problem]:
+    """Yield the mistakes in ids, with their places if the suite names the ids."""
+    placed = {pair for leg in progress.suite for pair in _named_by(leg.inputs) if pair in mistakes}
+    placed -= {pair for pair, problem in mistakes.items() if problem.name == KEY}
+    yield from dict.fromkeys(problem for pair, problem in mistakes.items() if pair not in placed)
+    yield from problems_of_legs(
+        progress.suite, lambda own: [mistakes[pair] for pair in _named_by(own) if pair in placed]
+    )
+
+
+def _named_by(inputs: Inputs) -> list[tuple[str, str]]:
+    """Return what inputs name, each with its input."""
+    ids = [(name, id_) for name in LAUNCH_IDS for id_ in getattr(inputs, name)]
+    base = [("base_agent_id", inputs.base_agent_id)] if inputs.base_agent_id else []
+    return [*ids, *base, *(("metric_ids", id_) for id_ in inputs.metric_ids[:MOST_METRICS])]
+
+
 def _mistake(name: str, id_: str, error: Rejected) -> Problem | None:
     """Return what is wrong with an input, if a rejected look-up shows it; None if the key may only not read this."""
     if error.status == NOT_FOUND:
@@ -111,7 +158,7 @@ def _mistake(name: str, id_: str, error: Rejected) -> Problem | None:
     if error.status in WRONG and error.by_coval:
         return Problem(name, f"names {id_}, which is not valid: {one_line(error.what)}")
     if error.status == NO_KEY and error.by_coval:
-        return Problem("api_key", "is not valid: Coval accepts no call with it. Check the secret.")
+        return Problem(KEY, "is not valid: Coval accepts no call with it. Check the secret.")
     return None
 
 
@@ -151,6 +198,8 @@ def _cases(looked: Looked) -> dict[str, int]:
 
 
 def _total(progress: Progress) -> int | None:
+    if not progress.legs:
+        return None
     sizes = [leg.planned for leg in progress.all_legs]
     return None if None in sizes else sum(size or 0 for size in sizes)
 
@@ -159,8 +208,14 @@ def _over_the_cap(progress: Progress, total: int | None) -> list[Problem]:
     most = progress.inputs.max_simulations
     if most is None:
         return []
+    if total is None and progress.inputs.api_key is None:
+        return []
     if total is None:
-        return [Problem("max_simulations", "cannot be kept: Coval does not say how many simulations this step has.")]
+        what = (
+            "cannot be kept: Coval does not say how many simulations this step has. Give the API key the permission "
+            f"{PERMISSION}, or set test_case_ids."
+        )
+        return [Problem("max_simulations", what)]
     return [Problem("max_simulations", exceeded_text(progress, total, most))] if total > most else []
 
 
@@ -194,7 +249,7 @@ def _what(leg: Leg, looked: Looked) -> str:
 def _threshold_lines(progress: Progress) -> list[str]:
     """Return the thresholds as understood, and what none can show at the size of the smallest run that has them."""
     groups: dict[tuple[object, ...], list[Leg]] = {}
-    for leg in progress.legs:
+    for leg in progress.legs or [Leg(progress.inputs)]:
         groups.setdefault((leg.inputs.thresholds, leg.inputs.confidence), []).append(leg)
     return [line for legs in groups.values() for line in _lines_of_group(progress, legs, alone=len(groups) == 1)]
 
@@ -224,6 +279,8 @@ def _leg_summary(leg: Leg) -> str:
 
 def _summary(progress: Progress, total: int | None) -> str:
     inputs = progress.inputs
+    if not progress.legs:
+        return "The runs of the run template would be launched. Nothing was."
     runs, bases = plural(len(progress.legs), "run"), len(progress.bases)
     beside = f" and {plural(bases, 'run')} of the base agent" if bases else ""
     size = f"with {plural(total, 'simulation')}" if total is not None else "of unknown size"

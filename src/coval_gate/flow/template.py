@@ -42,6 +42,11 @@ def expand(progress: Progress) -> Procedure[Inputs]:
     progress.inputs = inputs = expanded(inputs, template)
     progress.template = template
     session.log(f"Using run template {template_id}{f' ({template.name})' if template.name else ''}.")
+    if inputs.base_agent_id and template.mutation_ids:
+        session.log(
+            f"The step leaves out {plural(len(template.mutation_ids), 'mutation')} of the template: base_agent_id "
+            "compares with another agent instead."
+        )
     missing = [
         Problem(name, f"is required: run template {template_id} names none.")
         for name in LAUNCH_IDS

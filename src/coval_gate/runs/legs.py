@@ -39,12 +39,13 @@ if TYPE_CHECKING:
 LEGS: Final = "legs"  # the name of the state
 MODE: Final = "mode"  # likewise, of the main step's mode
 LONGEST_NAME: Final = 60  # characters of a leg's name before its lines
+LARGEST_NAME: Final = 128  # bytes of a leg's name in the state, where a letter without a place in ASCII takes six
 
 
 class TrialState(NamedTuple):
     """What the post step knows of a trial.
 
-    `leg`: the name of its leg. `ids`: what it evaluates. `cancel`: the post step must cancel the run.
+    `leg`: the beginning of its leg's name. `ids`: what it evaluates. `cancel`: the post step must cancel the run.
     `launched_again`: it must cancel other runs with the trial's key. `failed`: it must mark the run as failed.
     """
 
@@ -139,9 +140,8 @@ class Trial:
     @property
     def state(self) -> TrialState:
         """What the post step needs."""
-        return TrialState(
-            self.leg, self.key, self.run_id, self.ids, self.post_cancels, self.launched_again, self.owes_mark
-        )
+        leg = _beginning(self.leg)
+        return TrialState(leg, self.key, self.run_id, self.ids, self.post_cancels, self.launched_again, self.owes_mark)
 
     def identify(self, run_id: str, *, at: float) -> None:
         """Record the run's id, which became known `at` that time on the clock."""
@@ -191,6 +191,14 @@ class Trial:
 def write_state(trials: Iterable[Trial]) -> str:
     """Return the state of all trials as JSON."""
     return json.dumps([trial.state._asdict() for trial in trials])
+
+
+def _beginning(name: str) -> str:
+    """Return as much of a leg's name as the state has room for: the system passes no state of more than 128 KiB."""
+    end = len(name)
+    while len(json.dumps(name[:end])) > LARGEST_NAME:
+        end -= 1
+    return name[:end]
 
 
 def read_state(text: str, *, now: float) -> tuple[Trial, ...]:
