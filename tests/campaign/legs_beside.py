@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from http import HTTPStatus
 from math import prod
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -407,9 +408,9 @@ def _may_be_left(history: History, result: ProcessResult, leg: Judged, record: R
 
 
 def _was_seen_to_end(history: History, result: ProcessResult, record: RunRecord) -> bool:
-    """Return whether a poll of the step has shown that the run is over."""
+    """Return whether a poll of the step has shown that the run is over, and not only that Coval hides it."""
     polls = [request for request in result.requests if request.path == f"/runs/{record.run_id}" and request.answered]
-    return any(record.finished(history.coval_time(poll.sent_at)) for poll in polls)
+    return any(poll.status == HTTPStatus.OK and record.finished(history.coval_time(poll.sent_at)) for poll in polls)
 
 
 def rerun_resumes_each_run(history: History) -> Iterator[str]:
