@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -158,14 +159,20 @@ def runtime(clock: Clock, **given: Any) -> Runtime:
 
 
 def new_client(
-    url: str, clock: Clock, *, log: Callable[[str], None] = lambda _: None, workspace_id: str = "", **server: Any
+    url: str,
+    clock: Clock,
+    *,
+    log: Callable[[str], None] = lambda _: None,
+    workspace_id: str = "",
+    ends: float = math.inf,
+    **server: Any,
 ) -> Client:
     """Return a client of the API at `url`, as the action creates it; `server` replaces fields of Server."""
     inputs, problems = parse_inputs(
         {"INPUT_API_KEY": KEY, "INPUT_API_BASE_URL": url, "INPUT_WORKSPACE_ID": workspace_id}
     )
     assert not problems
-    return Client(server_of(inputs)._replace(**server), runtime(clock), log)
+    return Client(server_of(inputs)._replace(**server), runtime(clock), log, ends=ends)
 
 
 def new_session(client: Client, clock: Clock, *, deadline: float, **inputs: str) -> Session:

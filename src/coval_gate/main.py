@@ -166,10 +166,7 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
 
         warn_of_thresholds_left_behind(progress)
     yield from _plan_sizes(session, progress)
-    yield from _side_by_side(session, progress, progress.legs, _launch)
-    yield from _side_by_side(
-        session, progress, [base for base in progress.bases if _is_needed(progress, base)], _launch
-    )
+    yield from _side_by_side(session, progress, progress.all_legs, _launch_one)
     for leg in progress.legs:
         leg.error = leg.error or (leg.base.error if leg.base else None)
     launched = [leg for leg in progress.legs if not leg.error]
@@ -238,9 +235,14 @@ def _is_counted_first(progress: Progress) -> bool:
     return progress.inputs.max_simulations is not None or len(progress.all_legs) > 1
 
 
-def _is_needed(progress: Progress, base: Leg) -> bool:
-    """Return whether a leg that was launched is compared with the base."""
-    return any(leg.base is base and not leg.error for leg in progress.legs)
+def _launch_one(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
+    """Launch the first run of a leg; a base once a leg was launched that is compared with it, and not without one."""
+    tested = [other for other in progress.legs if leg.is_base and other.base is leg]
+    while tested and not any(other.trials and other.first.run_id for other in tested):
+        if all(other.is_done for other in tested):
+            return
+        yield Wait(TURN)
+    yield from _launch(session, progress, leg)
 
 
 def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from http import HTTPStatus
 from math import prod
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -147,7 +148,7 @@ def legs_beside(seed: int) -> Schedule:
         fault = Fault(method="POST", path="/runs", first=number, last=number, action=rng.choice(LAUNCHES))
         schedule = replace(schedule, severity="rough", faults=(fault, *schedule.faults))
     if schedule.severity == "rough" and rng.random() < 0.35:
-        return _with_left_leg(schedule, rng)
+        return _with_late_base(_with_left_leg(schedule, rng), Random(f"late base/{seed}"))
     return _with_clock_ahead(schedule, Random(f"clock ahead/{seed}"))
 
 
@@ -222,6 +223,18 @@ def _with_left_leg(schedule: Schedule, rng: Random) -> Schedule:
     faults = schedule.faults if rng.random() < 0.5 else ()
     others = [replace(other, inputs=with_inputs(other.inputs, test_set_id=test_sets)) for other in others]
     return replace(schedule, steps=(step, *others), faults=faults, base_test_set=base_test_set)
+
+
+def _with_late_base(schedule: Schedule, rng: Random) -> Schedule:
+    """Let the response to a base's launch come about when its legs have waited in the queue for too long."""
+    given = schedule.steps[0].given
+    if "max_queue_time" not in given or rng.random() > 0.3:
+        return schedule
+    first = prod(len(given[name].split(", ")) for name in ("agent_id", "persona_id", "test_set_id")) + 1
+    delay = float(given["max_queue_time"]) + rng.choice((-1.5, 0.0, 1.0, 30.0))
+    late = Fault(method="POST", path="/runs", first=first, last=first, action=f"slow {delay:g}")
+    calm = [replace(step, signal=None) if rng.random() < 0.5 else step for step in schedule.steps]
+    return replace(schedule, steps=tuple(calm), faults=(late, *schedule.faults))
 
 
 def judged_legs(history: History, result: ProcessResult) -> list[Judged]:
@@ -407,9 +420,9 @@ def _may_be_left(history: History, result: ProcessResult, leg: Judged, record: R
 
 
 def _was_seen_to_end(history: History, result: ProcessResult, record: RunRecord) -> bool:
-    """Return whether a poll of the step has shown that the run is over."""
+    """Return whether a poll of the step has shown that the run is over, and not only that Coval hides it."""
     polls = [request for request in result.requests if request.path == f"/runs/{record.run_id}" and request.answered]
-    return any(record.finished(history.coval_time(poll.sent_at)) for poll in polls)
+    return any(poll.status == HTTPStatus.OK and record.finished(history.coval_time(poll.sent_at)) for poll in polls)
 
 
 def rerun_resumes_each_run(history: History) -> Iterator[str]:

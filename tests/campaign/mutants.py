@@ -263,6 +263,12 @@ def guard_tested(original: Callable[..., None], self: Trial, **kwargs: bool) -> 
         original(self, **kwargs)
 
 
+def leave_after_limit(original: Callable[..., bool], self: Cleanup, verdict: Verdict | None) -> bool:
+    """Leave any run after a limit if its user wants that, whether or not its id is known."""
+    wanted = verdict is Verdict.TIMED_OUT and not self.session.inputs.cancel_on_timeout
+    return wanted or original(self, verdict)
+
+
 def let_go_of_bases(
     original: Callable[..., Procedure[None]], session: Session, progress: Progress, base: Leg
 ) -> Procedure[None]:
@@ -1145,6 +1151,13 @@ MUTANTS: Final = (
         "let go of a base that is left before the step ends",
         ReplaceFunction(flow_cancel.clean_up_base, let_go_of_bases),
         caught_by="no_run_is_left",
+        campaign="--legs --base",
+    ),
+    mutant(
+        "leave a base whose id no later step can know",
+        ReplaceFunction(Cleanup.look_for_left, returns(value=None)),
+        ReplaceFunction(Cleanup.leaves, leave_after_limit),
+        caught_by="second_runs_are_ended",
         campaign="--legs --base",
     ),
     mutant(

@@ -8,7 +8,9 @@ import pytest
 
 from coval_gate.base.errors import Unavailable
 from coval_gate.base.schedule import run
+from coval_gate.coval.launch import LaunchRequest
 from coval_gate.coval.runs import RunFilter
+from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import VirtualClock, new_client, run_main_step
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from coval_sandbox.filters import Query
 
 TOO_LATE = "was not sent"
+WANTED = LaunchRequest(agent_id=AGENT_ID, persona_id="persona000000000000001", test_set_id="passing1")
 CALLS: dict[str, Callable[[Client, float], Procedure[object]]] = {
     "/runs/*": lambda client, until: client.get_run("r1", until=until),
     "/runs": lambda client, until: client.list_runs(RunFilter(), until=until),
@@ -74,6 +77,28 @@ def test_series_of_pages_that_the_deadline_cuts_off_fails_with_what_went_wrong(c
         with pytest.raises(Unavailable, match="rejected the page token that it had returned"):
             run(client.list_runs(RunFilter(), until=30.0), clock)
     assert 30.0 < clock.now() < 30.1
+
+
+def test_launch_that_comes_too_late_fails_with_what_held_it_up(clock: VirtualClock) -> None:
+    """Nothing was launched, whatever became of the calls before."""
+    with Server(World(clock.time), faults=["GET /runs -> 503"]) as server:
+        client = new_client(server.url, clock, ends=30.0)
+        with pytest.raises(Unavailable):
+            run(client.list_runs(RunFilter(), until=30.0), clock)
+        clock.sleep(1.0)
+        with pytest.raises(Unavailable) as caught:
+            run(client.launch_run(WANTED, until=30.0, sent=lambda _: None), clock)
+        assert caught.value.what.startswith(
+            "POST /runs was not sent before max_wait_time was over. The last failure until then: GET /runs returned 503"
+        )
+        assert (caught.value.arrived, server.world.runs) == (False, ())
+
+
+def test_launch_that_comes_too_late_by_itself_says_so(clock: VirtualClock) -> None:
+    with Server(World(clock.time)) as server:
+        client = new_client(server.url, clock, ends=-1.0)
+        with pytest.raises(Unavailable, match="POST /runs was not sent: the deadline has passed"):
+            run(client.launch_run(WANTED, until=-1.0, sent=lambda _: None), clock)
 
 
 @pytest.mark.parametrize("path", ["/conversations/simulated", "/metrics/*", "/runs/* #2-"])

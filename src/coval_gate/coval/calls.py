@@ -247,6 +247,17 @@ class Calls:
             return Unavailable(refused.title, refused.what, arrived=False, call=str(request), advice=refused.advice)
         return same or next(reversed(self._lasting.values()), problem)
 
+    def late_launch(self, problem: Unavailable, request: Request) -> Unavailable:
+        """Return the problem of a launch without effect; if only the deadline had passed, with the failure before it.
+
+        That may be of another leg's launch, so it says nothing of this one.
+        """
+        cause = self._cause(problem, request)
+        if cause is problem:
+            return problem
+        what = f"{request} was not sent before max_wait_time was over. The last failure until then: {cause.what}"
+        return Unavailable(cause.title, what, arrived=False, call=str(request), advice=cause.advice)
+
     def _note(self, error: CovalError) -> None:
         if isinstance(error, Unavailable) and error.call:
             self._lasting.pop(error.call, None)  # keep the newest last

@@ -183,7 +183,7 @@ class Client:
             return (yield from repeat(attempt, Unavailable, self._calls.backoff(until, launches=True)))
         except Unavailable as error:
             if not error.arrived:
-                raise
+                raise self._calls.late_launch(error, request) from None
             what, rejection = f"The launch was sent, but its response was lost: {error.what}", None
         except Rejected as error:
             if error.by_coval:

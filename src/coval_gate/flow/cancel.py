@@ -141,6 +141,7 @@ def _end_runs(session: Session, leg: Leg, verdict: Verdict | None) -> Procedure[
         if trial.is_over:
             trial.release()
         cleanup = Cleanup(session=session, trial=trial, late=late)
+        yield from cleanup.look_for_left(verdict)
         if (trial.is_active or trial.launched_again) and not cleanup.leaves(verdict):
             yield from cleanup.clean_up(verdict)
 
@@ -155,7 +156,8 @@ def verdict_of_base(progress: Progress, base: Leg) -> Verdict:
 def warn_of_failed_end(session: Session, trial: Trial) -> None:
     """Warn that the base's run could not be cancelled: the verdict is about the tested run."""
     if trial.ended and trial.ended.outcome == "failed":
-        session.warn(f"Run {trial.run_id} could not be cancelled: {trial.ended.reason}. The post step tries again.")
+        what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"
+        session.warn(f"{what} could not be cancelled: {trial.ended.reason}. The post step tries again.")
 
 
 def _with_cancellations(progress: Progress, judgement: Judgement) -> Judgement:

@@ -108,9 +108,10 @@ def _first_poll(session: Session, run_id: str) -> Procedure[Run]:
         try:
             return (yield from session.client.get_run(run_id, until=until))
         except NotFound:
-            if clock.now() + NOT_FOUND_PAUSE > unknown:
+            left = unknown - clock.now()
+            if left <= 0:
                 raise
-        yield Wait(NOT_FOUND_PAUSE)
+        yield Wait(min(NOT_FOUND_PAUSE, left))
 
 
 def _with_repetitions(legs: Sequence[Leg], runs: Mapping[int, Run]) -> list[Leg]:

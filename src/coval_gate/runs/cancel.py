@@ -152,6 +152,7 @@ class Cleanup:
         The post step tries again if this fails.
         """
         trial = self.trial
+        yield from self.look_for_left(verdict)
         is_left = trial.is_active and self.leaves(verdict)
         if trial.is_active and not is_left:
             trial.ended = yield from self._cancel()
@@ -160,6 +161,22 @@ class Cleanup:
         if is_left:  # not before: a signal until now may ask to cancel the run
             trial.ended = Cancellation(outcome="left" if trial.run_id else "maybe_left", run_id=trial.run_id)
             trial.release()
+
+    def look_for_left(self, verdict: Verdict | None) -> Procedure[None]:
+        """Find the run of a launch under way, if a limit has passed and the run is to be left for a later step.
+
+        That step needs the id. So if the run cannot be found, it is not left.
+        """
+        trial, session = self.trial, self.session
+        is_left = verdict is Verdict.TIMED_OUT and not session.inputs.cancel_on_timeout
+        if not (is_left and trial.is_active) or trial.run_id:
+            return
+        with suppress(CovalError):
+            run = yield from find_launched(session, trial)
+            if run is None:
+                trial.release()
+            else:
+                trial.identify(run.run_id, at=session.clock.now())
 
     def _cancel(self) -> Procedure[Cancellation]:
         trial = self.trial
@@ -200,10 +217,11 @@ class Cleanup:
         match verdict:
             case Verdict.CANCELLED:
                 return not inputs.cancel_on_interrupt
+            # A later step cannot wait for a run whose id is not known.
             case Verdict.TIMED_OUT:
-                return not inputs.cancel_on_timeout
+                is_unknown = not trial.run_id
+                return not (inputs.cancel_on_timeout or (is_unknown and inputs.cancel_on_interrupt))
             case Verdict.ERROR:
-                # A later step cannot wait for a run whose id is not known.
                 gave_up = self.late and trial.run_id
                 return not (inputs.cancel_on_timeout if gave_up else inputs.cancel_on_interrupt)
         return True
