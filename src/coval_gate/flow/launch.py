@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from coval_gate.base import titles
 from coval_gate.base.errors import GateError, Rejected
 from coval_gate.base.times import announcing
+from coval_gate.ci.host import BASE
 
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
@@ -106,11 +107,16 @@ def _digest_of(context: Context, leg: Leg) -> str:
 
 
 def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchRequest, list[object]]:
-    """Return the request of a leg, without tags, and what identifies its run among those of the step besides that."""
+    """Return the request of a leg, without tags, and what identifies its run among those of the step besides that.
+
+    A suite may have two legs that run the same. The name of any other leg depends on which others there are, and these
+    may be different ones in the next attempt.
+    """
     from coval_gate.runs.launch import launch_request
 
     inputs = leg.inputs
-    own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, leg.name))]
+    name = leg.name if inputs.suite_path else BASE if leg.is_base else ""
+    own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, name))]
     return launch_request(inputs, context), own
 
 
