@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -134,7 +134,7 @@ def test_runs_without_a_leg_of_this_plan_continue_and_are_told(run_step: RunStep
         ({"lower_case_tags": True}, True),
     ],
 )
-def test_only_what_shows_its_tags_is_ended(quirks: dict[str, object], is_ended: bool, run_step: RunStep) -> None:
+def test_only_what_shows_its_tags_is_ended(quirks: dict[str, Any], is_ended: bool, run_step: RunStep) -> None:
     hides = "run_identity" in quirks
     _, server = run_step(mode="launch", test_set_id=SETS, quirks=Quirks(**quirks))
     run_step(world=server.world, env=attempt(2), mode="launch", test_set_id=FEWER, bare=hides)
