@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 ENDED: Final = re.compile(r"Cancelled run (\S+): attempt \d+ launched it for ")
 
+PROMPT: Final = 15.0  # s from a step's start until it has ended what left the plan
+VERDICTS: Final = ("passed", "failed", "inconclusive", "timed_out")  # of steps that have launched
+
 
 def with_fewer_legs(schedule: Schedule, rng: Random) -> Schedule:
     """Let a leg, or the legs of a test set, be in the first attempt only; not in each schedule."""
@@ -60,7 +63,8 @@ def left_legs_are_ended(history: History) -> Iterator[str]:
         if not any(_leg_of(result.step, record) in legs for record in earlier):
             continue
         for record in earlier:
-            over = is_ended(history, record, history.coval_time(result.ended)) or record.run_id in history.deleted
+            at = min(result.began + PROMPT, result.ended)  # a run may end by itself, later
+            over = is_ended(history, record, history.coval_time(at)) or record.run_id in history.deleted
             if _leg_of(result.step, record) not in legs and not over:
                 yield f"step {result.number} left the run {record.run_id} of a leg that it does not have"
 
@@ -75,7 +79,7 @@ def only_left_legs_are_ended(history: History) -> Iterator[str]:
 
 def _has_looked(result: ProcessResult) -> bool:
     step = result.step
-    is_whole = result.killed is None and result.interrupted is None and result.verdict in ("passed", "failed")
+    is_whole = result.killed is None and result.interrupted is None and result.verdict in VERDICTS
     return is_whole and step.attempt > 1 and step.flag("resume") and step.mode == "run"
 
 
