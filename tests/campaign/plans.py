@@ -8,7 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from campaign.generate import with_inputs
-from campaign.invariants import is_ended, main_results, met_fault, misread
+from campaign.invariants import main_results, met_fault, misread
 from coval_gate.ci.host import LEG
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 ENDED: Final = re.compile(r"Cancelled run (\S+): attempt \d+ launched it for ")
 
-PROMPT: Final = 15.0  # s from a step's start until it has ended what left the plan
-VERDICTS: Final = ("passed", "failed", "inconclusive", "timed_out")  # of steps that have launched
+PROMPT: Final = 15.0  # s from a step's start until it has seen what left the plan
 
 
 def with_fewer_legs(schedule: Schedule, rng: Random) -> Schedule:
@@ -64,7 +63,8 @@ def left_legs_are_ended(history: History) -> Iterator[str]:
             continue
         for record in earlier:
             at = min(result.began + PROMPT, result.ended)  # a run may end by itself, later
-            over = is_ended(history, record, history.coval_time(at)) or record.run_id in history.deleted
+            cancelled = record.cancel_time is not None or record.run_id in history.deleted
+            over = cancelled or record.finished(history.coval_time(at))
             if _leg_of(result.step, record) not in legs and not over:
                 yield f"step {result.number} left the run {record.run_id} of a leg that it does not have"
 
@@ -79,7 +79,7 @@ def only_left_legs_are_ended(history: History) -> Iterator[str]:
 
 def _has_looked(result: ProcessResult) -> bool:
     step = result.step
-    is_whole = result.killed is None and result.interrupted is None and result.verdict in VERDICTS
+    is_whole = result.killed is None and result.interrupted is None and bool(result.run_ids)
     return is_whole and step.attempt > 1 and step.flag("resume") and step.mode == "run"
 
 
