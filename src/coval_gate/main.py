@@ -15,7 +15,7 @@ from coval_gate.base.schedule import Wait, all_or_first_error, run, together
 from coval_gate.ci.host import tolerant
 from coval_gate.config.checks import acts_as
 from coval_gate.config.inputs import LAUNCHING_MODES
-from coval_gate.flow.launch import announce, launch, take_over
+from coval_gate.flow.launch import announce, end_left, launch, take_over
 from coval_gate.flow.opening import foresee, legs_in, legs_of, locate, read_inputs
 from coval_gate.flow.progress import Progress
 
@@ -155,7 +155,7 @@ def _plan_legs(progress: Progress, plan: Plan) -> Procedure[None]:
 def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode run."""
     yield from _plan_sizes(session, progress)
-    yield from _side_by_side(session, progress, progress.all_legs, _launch_and_judge)
+    yield from _side_by_side(session, progress, progress.all_legs, _launch_and_judge, _end_left(session, progress))
     return _gravest(progress)
 
 
@@ -166,7 +166,7 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
 
         warn_of_thresholds_left_behind(progress)
     yield from _plan_sizes(session, progress)
-    yield from _side_by_side(session, progress, progress.all_legs, _launch_one)
+    yield from _side_by_side(session, progress, progress.all_legs, _launch_one, _end_left(session, progress))
     for leg in progress.legs:
         leg.error = leg.error or (leg.base.error if leg.base else None)
     launched = [leg for leg in progress.legs if not leg.error]
@@ -333,10 +333,25 @@ def _has_turn(session: Session, progress: Progress, leg: Leg) -> bool:
     return under_way < most and progress.launching < MOST_LAUNCHES
 
 
-def _side_by_side(session: Session, progress: Progress, legs: Sequence[Leg], work: Work) -> Procedure[None]:
-    """Do the work for each leg in its own session. An error is the judgement of its leg, and the others go on."""
+def _side_by_side(
+    session: Session, progress: Progress, legs: Sequence[Leg], work: Work, beside: Sequence[Procedure[None]] = ()
+) -> Procedure[None]:
+    """Do the work for each leg in its own session. An error is the judgement of its leg, and the others go on.
+
+    `beside`: what else is done meanwhile.
+    """
     works = [_with_own_error(progress.session_of(leg, session), progress, leg, work) for leg in legs]
-    all_or_first_error((yield from together(works, session.clock)))
+    all_or_first_error((yield from together([*works, *beside], session.clock)))
+
+
+def _end_left(session: Session, progress: Progress) -> list[Procedure[None]]:
+    """Return what ends the runs of legs that earlier attempts had, and this one does not. No verdict depends on it."""
+
+    def guarded(work: Procedure[None]) -> Procedure[None]:
+        with tolerant(progress.host, "Runs of earlier attempts could not be checked"):
+            yield from work
+
+    return [guarded(work) for work in end_left(session, progress)]
 
 
 def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) -> Procedure[None]:

@@ -1219,7 +1219,7 @@ def _may_cancel(history: History, result: ProcessResult) -> bool:
     interrupted = (main.killed is not None or main.interrupted is not None) and step.flag("cancel_on_interrupt")
     timed_out = main.ended - main.began >= float(step.given["max_wait_time"]) or main.verdict == "timed_out"
     timed_out = timed_out and step.flag("cancel_on_timeout")
-    several = len(main.launched_runs) > 1 or len(main.given_runs) > 1
+    several = len(main.launched_runs) > 1 or len(main.given_runs) > 1 or _has_other_plan(history, step)
     second = several or (step.repetitions and step.attempt > 1 and step.flag("resume"))
     failed = main.verdict in ("", "error") and main.exit_code != 0
     given_up = any(is_hopeless(history, step, history.runs[run_id], at) for run_id, at in _deletes(history, result))
@@ -1233,6 +1233,14 @@ def _may_cancel(history: History, result: ProcessResult) -> bool:
         or second
         or step.mode == "cancel"
         or step.flag("supersede")
+    )
+
+
+def _has_other_plan(history: History, step: Step) -> bool:
+    """Return whether an earlier attempt had legs that the step does not have."""
+    earlier = (other for other in history.schedule.steps if step.flag("resume") and other.attempt < step.attempt)
+    return any(
+        (other.suite, other.given["test_set_id"]) != (step.suite, step.given["test_set_id"]) for other in earlier
     )
 
 

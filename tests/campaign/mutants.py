@@ -71,6 +71,7 @@ from coval_gate.runs import (
     earlier,
     find,
     launch,
+    left,
     lookups,
     newest,
     promote,
@@ -81,6 +82,7 @@ from coval_gate.runs.cancel import Cleanup, cancel_run
 from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.find import FoundRuns, has_tag, runs_with
 from coval_gate.runs.launch import Launcher
+from coval_gate.runs.left import Found
 from coval_gate.runs.legs import Trial
 from coval_gate.runs.promote import _Promoter
 from coval_gate.runs.tags import BETTER, tags_of
@@ -98,6 +100,7 @@ if TYPE_CHECKING:
     from coval_gate.model.results import Simulation
     from coval_gate.report.model import Report
     from coval_gate.runs.legs import Leg, Session
+    from coval_gate.runs.tags import Plan
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make long` runs
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
@@ -345,6 +348,12 @@ def gravest_of_launched(original: Callable[..., Judgement], progress: Progress) 
     return judgement.gravest(outcomes) if outcomes else original(progress)
 
 
+def end_all_of_earlier_attempts(_: object, runs: Iterable[Run], plan: Plan, attempt: str) -> Found:
+    """Return all runs that are not over and were launched before this attempt, whatever their legs."""
+    launched = filter(None, (left._launched(run) for run in runs if plan.step in tags_of(run)))
+    return Found(tuple(one for one in launched if one.attempt != attempt and not one.run.is_over))
+
+
 def raise_instead(_: object, error: CovalError) -> None:
     """Raise the error."""
     raise error
@@ -371,6 +380,18 @@ MUTANTS: Final = (
         "launch although the look-up failed",
         ReplaceFunction(EarlierRuns._unfinished, launch_all_the_same),
         caught_by="rerun_resumes",
+    ),
+    mutant(
+        "leave the runs of legs that left the plan",
+        ReplaceFunction(left.find_left, returns(Found())),
+        caught_by="left_legs_are_ended",
+        campaign="--legs",
+    ),
+    mutant(
+        "end the runs of all legs of an earlier attempt",
+        ReplaceFunction(left.find_left, end_all_of_earlier_attempts),
+        caught_by="only_left_legs_are_ended verdict_matches_run green_only_if_all_legs_are_good",
+        campaign="--legs",
     ),
     mutant(
         "give up on a look-up after half a minute",

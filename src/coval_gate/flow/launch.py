@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 from coval_gate.base import titles
 from coval_gate.base.errors import GateError, Rejected, Unavailable
 from coval_gate.base.times import announcing
+from coval_gate.ci.host import BASE
 from coval_gate.coval.errors import TOO_MANY
 
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
+    from coval_gate.ci.host import Context
     from coval_gate.config.inputs import Inputs
     from coval_gate.coval.runs import LaunchRequest
     from coval_gate.flow.progress import Progress
     from coval_gate.runs.launch import Launcher
     from coval_gate.runs.legs import Leg, Session, Trial
-    from coval_gate.runs.tags import Tags
+    from coval_gate.runs.tags import Plan, Tags
 
 
 def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 0) -> Procedure[Trial]:
@@ -83,19 +85,64 @@ def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) 
 
 def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) -> tuple[LaunchRequest, Tags]:
     """Return the request of the leg's first run, or of a repetition, and the tags in it."""
-    from coval_gate.runs.launch import launch_request, with_leg, with_tags
+    from coval_gate.runs.launch import with_leg, with_tags
     from coval_gate.runs.tags import SUITE, tags_for
 
-    inputs = leg.inputs
     # Repetitions follow failed runs only, so they would bias the branch's baseline.
     # Runs of the base agent are none of the branch's.
     context = progress.context._replace(branch="") if repetition or leg.is_base else progress.context
-    request = launch_request(inputs, context)
-    own = (inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, leg.name)))
+    request, own = _identity(context, leg, repetition)
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
-    to_send = (*tags.to_send, SUITE) if leg.suite else tags.to_send
+    # The most important first: a user's own tags may leave no room for all.
+    to_send = (*tags.to_send, *([SUITE] if leg.suite else []), *_tags_of_plan(progress, leg))
     return with_tags(with_leg(request, leg, len(progress.legs), repetition), to_send), tags
+
+
+def plan_of(progress: Progress) -> Plan:
+    """Return what identifies the step, and its legs, in all attempts."""
+    from coval_gate.runs.tags import plan_for
+
+    return plan_for(progress.context, (_digest_of(progress.context, leg) for leg in progress.all_legs))
+
+
+def _tags_of_plan(progress: Progress, leg: Leg) -> tuple[str, ...]:
+    """Return the tags by which a later attempt can tell that it does not have the leg any more."""
+    if len(progress.all_legs) == 1:
+        return ()
+    if progress.plan is None:
+        progress.plan = plan_of(progress)
+    return progress.plan.tags_of_leg(_digest_of(progress.context, leg))
+
+
+def _digest_of(context: Context, leg: Leg) -> str:
+    from coval_gate.runs.tags import digest_of
+
+    return digest_of(context, *_identity(context, leg, 0))
+
+
+def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchRequest, list[object]]:
+    """Return the request of a leg, without tags, and what identifies its run among those of the step besides that.
+
+    A suite may have two legs that run the same. The name of any other leg depends on which others there are, and these
+    may be different ones in the next attempt.
+    """
+    from coval_gate.runs.launch import launch_request
+
+    inputs = leg.inputs
+    name = leg.name if inputs.suite_path else BASE if leg.is_base else ""
+    own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, name))]
+    return launch_request(inputs, context), own
+
+
+def end_left(session: Session, progress: Progress) -> list[Procedure[None]]:
+    """Return what ends the runs of legs that left the plan since an earlier attempt: nothing to do in a first one."""
+    if not (progress.inputs.resume and progress.context.attempts_are_apart and progress.context.later_attempt):
+        return []
+    from coval_gate.runs import left
+
+    plan = plan_of(progress)
+    return [left.end_left(session, plan, progress.context.later_attempt)] if plan.step else []
 
 
 def take_over(session: Session, progress: Progress, leg: Leg) -> Procedure[Trial]:

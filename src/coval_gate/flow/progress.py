@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.runs import LaunchRequest
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
-    from coval_gate.runs.tags import Tags
+    from coval_gate.runs.tags import Plan, Tags
 
 
 class Progress:
@@ -48,6 +48,7 @@ class Progress:
         self.legs: list[Leg] = []
         self.unpaired: list[Leg] = []
         self.template: RunTemplate | None = None
+        self.plan: Plan | None = None  # of a step that launches several runs
         self.shown = Shown()
         self.launching = 0  # legs whose launch is under way
         self.is_announced = False  # on the commit's pages

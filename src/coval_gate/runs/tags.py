@@ -6,6 +6,10 @@ of its own. A third tag names the branch: by it, later runs find this one as the
 none. Once a run is judged, it may get a mark: the gate failed it, and it is no baseline; a person accepted it, and
 comparisons begin with it; or it is so much better than its baseline that another run must confirm it.
 
+The runs of a step with several legs have two tags more, by which a later attempt finds those of legs that it has no
+more. One names the step: its runs of all attempts share it. Jobs that nothing tells apart share it, too, so the other
+names the step's plan, a digest of all its legs, and the run's own leg.
+
 Some responses show the tags, others the metadata of the launch. So both contain them, and both name the commit. All are
 in lower case, because Coval may return tags so.
 """
@@ -40,6 +44,8 @@ LINE: Final = f"{PREFIX}/line/"  # prefix of the group
 FAILED: Final = f"{PREFIX}/failed"  # the mark of a run that the gate failed
 ACCEPTED: Final = f"{PREFIX}/accepted"  # the mark of a run that a person accepted
 BETTER: Final = f"{PREFIX}/better"  # the mark of a run whose promotion another run must confirm
+STEP: Final = f"{PREFIX}/step/"  # prefix of the tag that names the step
+PLANNED: Final = re.compile(rf"{PREFIX}/plan/([0-9a-f]{{12}})/([0-9a-f]{{12}})")  # the plan, and the run's leg in it
 SUITE: Final = f"{PREFIX}/suite"  # the tag of a run that a later step judges by a suite
 COUNTED: Final = re.compile("([0-9]{1,18})(-[0-9a-f]{8})?")
 SHA: Final = re.compile("[0-9a-f]{40,64}")
@@ -84,7 +90,7 @@ class Tags(NamedTuple):
         """Return whether an earlier attempt of this step launched the run with these tags."""
         return self.origin is not None and any(
             (earlier.workflow_run, earlier.digest) == (self.origin.workflow_run, self.origin.digest)
-            and _is_earlier(earlier.attempt, self.origin.attempt)
+            and is_earlier(earlier.attempt, self.origin.attempt)
             for earlier in origins(tags)
         )
 
@@ -103,7 +109,41 @@ class Tags(NamedTuple):
             return False
         if earlier.workflow_run == self.origin.workflow_run:
             return self.continues(tags)
-        return _is_earlier(earlier.workflow_run, self.origin.workflow_run)
+        return is_earlier(earlier.workflow_run, self.origin.workflow_run)
+
+
+class Plan(NamedTuple):
+    """What a step launches. `step` is the tag that names it; empty where attempts cannot be told apart.
+
+    `legs`: their digests, as in the keys of their first runs.
+    """
+
+    step: str
+    legs: frozenset[str]
+
+    @property
+    def digest(self) -> str:
+        """What the runs of all legs of this plan share."""
+        return _digest(sorted(self.legs))[:12]
+
+    def tags_of_leg(self, leg: str) -> tuple[str, ...]:
+        """Return the tags of a leg's runs; none of a single leg, which the key identifies."""
+        if not self.step or len(self.legs) < 2:
+            return ()
+        return self.step, f"{PREFIX}/plan/{self.digest}/{leg}"
+
+
+def plan_for(context: Context, legs: Iterable[str]) -> Plan:
+    """Return the plan of a step with these legs."""
+    names_step = context.attempts_are_apart and is_identified(context)
+    step = f"{STEP}{_digest([_place(context), run_id_of(context)])[:24]}" if names_step else ""
+    return Plan(step, frozenset(legs))
+
+
+def digest_of(context: Context, request: LaunchRequest, own: Sequence[object] = ()) -> str:
+    """Return the digest in the key of a run: of the step, of what the run evaluates, and of its `own` values."""
+    instance = [context.instance] if context.instance else []
+    return _digest([_place(context), request.parameters, own, *instance])[:12]
 
 
 def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence[object] = ()) -> Tags:
@@ -117,8 +157,7 @@ def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence
         return Tags(f"{PREFIX}/{nonce}", branch=branch)
     place = _place(context)
     parameters = request.parameters
-    instance = [context.instance] if context.instance else []
-    origin = Origin(run_id, attempt, _digest([place, parameters, own, *instance])[:12])
+    origin = Origin(run_id, attempt, digest_of(context, request, own))
     head = ":".join(context.head) if context.head else context.ref
     about = f"#{context.pull_request}" if context.pull_request else head
     group = _digest([place, about, {name: parameters.get(name) for name in EVALUATED}])[:24]
@@ -214,7 +253,7 @@ def _id(text: str) -> str:
     return text if re.fullmatch(ID, text) else ""
 
 
-def _is_earlier(one: str, other: str) -> bool:
+def is_earlier(one: str, other: str) -> bool:
     """Return whether the first of two ids is the earlier one. Those that are not numbers have no order: if they differ.
 
     Numbers may be followed by the job that counts them.
