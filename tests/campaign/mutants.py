@@ -82,7 +82,7 @@ from coval_gate.runs.cancel import Cleanup, cancel_run
 from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.find import FoundRuns, has_tag, runs_with
 from coval_gate.runs.launch import Launcher
-from coval_gate.runs.left import Found
+from coval_gate.runs.left import Departed
 from coval_gate.runs.legs import Trial
 from coval_gate.runs.promote import _Promoter
 from coval_gate.runs.tags import BETTER, tags_of
@@ -348,10 +348,10 @@ def gravest_of_launched(original: Callable[..., Judgement], progress: Progress) 
     return judgement.gravest(outcomes) if outcomes else original(progress)
 
 
-def end_all_of_earlier_attempts(_: object, runs: Iterable[Run], plan: Plan, attempt: str) -> Found:
+def end_all_of_earlier_attempts(_: object, runs: Iterable[Run], plan: Plan, attempt: str) -> Departed:
     """Return all runs that are not over and were launched before this attempt, whatever their legs."""
-    launched = filter(None, (left._launched(run) for run in runs if plan.step in tags_of(run)))
-    return Found(tuple(one for one in launched if one.attempt != attempt and not one.run.is_over))
+    planned = filter(None, (left._planned(run) for run in runs if plan.step in tags_of(run)))
+    return Departed(tuple(one for one in planned if one.attempt != attempt and not one.run.is_over))
 
 
 def raise_instead(_: object, error: CovalError) -> None:
@@ -383,7 +383,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "leave the runs of legs that left the plan",
-        ReplaceFunction(left.find_left, returns(Found())),
+        ReplaceFunction(left.find_left, returns(Departed())),
         caught_by="left_legs_are_ended",
         campaign="--legs",
     ),

@@ -102,7 +102,7 @@ class Unavailable(CovalError):
 
     `arrived` is False if the call certainly had no effect (never sent, or the API says so), True if it may have had
     one. `retry_after` is the pause that the API asked for, in seconds, or None. `call` is the method and path of a
-    request that was sent; empty if a deadline had passed before.
+    request that was sent; empty if a deadline had passed before. `is_limit`: Coval runs no more at a time.
     """
 
     def __init__(
@@ -114,11 +114,13 @@ class Unavailable(CovalError):
         retry_after: float | None = None,
         call: str = "",
         advice: str = "",
+        is_limit: bool = False,
     ) -> None:
         super().__init__(title, what, advice=advice)
         self.arrived = arrived
         self.retry_after = retry_after
         self.call = call
+        self.is_limit = is_limit
 
 
 class LaunchUncertain(CovalError):

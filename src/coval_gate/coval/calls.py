@@ -256,7 +256,14 @@ class Calls:
         if cause is problem:
             return problem
         what = f"{request} was not sent before max_wait_time was over. The last failure until then: {cause.what}"
-        return Unavailable(cause.title, what, arrived=False, call=str(request), advice=cause.advice)
+        return Unavailable(
+            cause.title,
+            what,
+            arrived=False,
+            call=str(request),
+            advice=cause.advice,
+            is_limit=isinstance(cause, Unavailable) and cause.is_limit,
+        )
 
     def _note(self, error: CovalError) -> None:
         if isinstance(error, Unavailable) and error.call:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 LONGEST_WAIT: Final = 60.0  # s, even if Retry-After asks for more; a longer pause could hide the end of the run
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")
 TRY_LATER: Final = "Check whether Coval has an incident, and re-run the job later."
-TOO_MANY: Final = "Coval limits how much runs at a time."  # the launch adds what to lower
 TRANSIENT_STATUSES: Final = frozenset({408, 429})  # besides 500 and above
 INVALID_STATUSES: Final = frozenset({400, 413, 422})  # the request itself must change
 ODD_STATUSES: Final = frozenset({304, 409, 421, 425})  # odd for a read of an existing resource
@@ -139,7 +138,8 @@ def response_problem(request: Request, response: Response, *, now: float, reache
             arrived=not ((status == 429 and body.is_json) or (status == 503 and body.is_coval)),
             retry_after=seconds_to_wait(response.headers.get("Retry-After"), now),
             call=str(request),
-            advice=TOO_MANY if launches and status == 429 else TRY_LATER,
+            advice=TRY_LATER,
+            is_limit=launches and status == 429,
         )
     interim = status < 200  # the final response would have followed, but the connection is closed
     if interim or (reached and not launches and (not body.is_json or status in ODD_STATUSES)):

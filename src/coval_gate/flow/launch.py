@@ -9,7 +9,6 @@ from coval_gate.base import titles
 from coval_gate.base.errors import GateError, Rejected, Unavailable
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import BASE
-from coval_gate.coval.errors import TOO_MANY
 
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
@@ -43,7 +42,7 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
 
         raise (yield from with_ids_of_names(session, error)) from None
     except Unavailable as error:
-        if error.advice == TOO_MANY:
+        if error.is_limit:
             error.advice = _limit_advice(inputs, legs=len(progress.legs))
         raise
     if any(other.run_id == trial.run_id for other in progress.trials if other is not trial):
@@ -66,7 +65,7 @@ def _limit_advice(inputs: Inputs, *, legs: int) -> str:
     ways = [f"lower concurrency ({inputs.concurrency:,})"] if inputs.concurrency > 1 else []
     ways += [f"set max_parallel_runs below {most:,}"] if most > 1 else []
     todo = f"{' or '.join(ways)}, and re-run the job later." if ways else "re-run the job later."
-    return f"{TOO_MANY} {todo[:1].upper()}{todo[1:]}"
+    return f"Coval limits how much runs at a time. {todo[:1].upper()}{todo[1:]}"
 
 
 def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) -> Launcher:
