@@ -110,7 +110,9 @@ def test_own_build_answers_in_the_demo(build: str, code: int, shown: str) -> Non
     assert shown in result.stdout
 
 
-@pytest.mark.parametrize(("arguments", "entries"), [(["--help"], ""), pytest.param([], "--help", marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("arguments", "entries"), [(["--help"], ""), pytest.param([], "--help", marks=pytest.mark.long)]
+)
 def test_help_shows_examples(arguments: list[str], entries: str) -> None:
     shown = demo(*arguments, entries=entries)
     assert (shown.returncode, shown.stderr) == (0, "")
