@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from coval_gate.ci.github.host import WEB
@@ -188,6 +189,7 @@ BESIDE = "Resolved: rate(YES) >= base - 15pp\nLatency: avg <= base * 1.1"
 TWO = f"{RATE}\nLatency: avg <= baseline * 1.1"
 
 
+@cache
 def comparison_reports() -> dict[str, Report]:
     """Return a report for each way in which a comparison can end."""
     fine = baseline_of(earlier("old1", 2, pair("old1", 19, 1)))

@@ -49,11 +49,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     worker = getattr(config, "workerinput", None)
     if worker is not None and config.args == config.getini("testpaths"):
-        folders = {path.parent for path in TESTS.glob("*/test_*.py")}
+        folders = {path.parent for path in TESTS.glob("*/test_*.py") if not is_left_out(path.parent, config)}
         largest = sorted(folders, key=lambda folder: (-len([*folder.glob("test_*.py")]), folder))
         first = int(worker["workerid"].removeprefix("gw")) % len(largest)
         config.args = [str(folder) for folder in (*largest[first:], *largest[:first])]
         config.stash[IS_ROTATED] = True
+
+
+def is_left_out(folder: Path, config: pytest.Config) -> bool:
+    """Return whether the run leaves out all tests of a folder, each of which has the folder's name as its marker."""
+    return folder in (TESTS / "e2e", TESTS / "browser") and f"not {folder.name}" in config.option.markexpr
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no tests that the run leaves out: each of pytest's processes would load Playwright for nothing."""
+    return is_left_out(collection_path, config) or None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.errors import GateError
@@ -485,6 +486,7 @@ def _inputs(text: str) -> Inputs:
     return inputs
 
 
+@cache
 def example_reports() -> dict[str, Report]:
     """Return a report for each verdict and each reason for it, mostly on four simulations."""
     well = (simulation("s1"), simulation("s2"), simulation("s3"), simulation("s4"))

@@ -66,10 +66,16 @@ def parsed(path: Path) -> ast.Module:
 
 
 @cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Return all nodes of a file."""
+    return [*ast.walk(parsed(path))]
+
+
+@cache
 def imports(path: Path) -> set[str]:
     """Return all modules that a file imports, including imports in functions and for type checking."""
     imported = set()
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -148,7 +154,7 @@ def test_only_its_package_knows_github() -> None:
         if name not in users | {CREDENTIALS, TITLES} and not name.startswith(GITLAB)
     ):
         shared = "external_id" if path.stem == "bitbucket" else ""
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             names = {
                 value for key in ("id", "attr", "name", "arg") if isinstance(value := getattr(node, key, None), str)
             }
@@ -164,7 +170,7 @@ def test_only_its_package_knows_gitlab() -> None:
     assert users == {"coval_gate.ci.detect"}
     tables = {"coval_gate.ci.starters", "coval_gate.ci.systems", CREDENTIALS, TITLES}  # of all systems
     for path in (path for name, path in outside.items() if name not in users | tables):
-        for node in ast.walk(parsed(path)):
+        for node in nodes(path):
             names = {
                 value for key in ("id", "attr", "name", "arg") if isinstance(value := getattr(node, key, None), str)
             }

@@ -58,7 +58,10 @@ if TYPE_CHECKING:
     from coval_gate.judge.measure import Trend, Unit
     from coval_gate.report.model import Report
 
-NAMES = list(comparison_reports())
+NAMES = (
+    *("better", "unchanged", "worse", "worse, as counted", "in doubt", "in doubt, red", "by chance", "several runs"),
+    *("no baseline", "no baseline, red", "advisory", "beside another agent", "mutations"),
+)  # without the reports, which every process that collects tests would judge
 
 
 @cache
@@ -68,6 +71,10 @@ def reports() -> dict[str, Report]:
 
 def file_of(name: str) -> str:
     return name.replace(",", "").replace(" ", "-")
+
+
+def test_every_comparison_is_named() -> None:
+    assert tuple(comparison_reports()) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

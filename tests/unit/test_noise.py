@@ -47,7 +47,7 @@ def most(percent: float, runs: int) -> float:
     return 100 * bisect_left(range(runs), True, key=lambda seen: chance_of_more(seen) < SURE) / runs
 
 
-ONE_OF = [pytest.param(10, id="few"), pytest.param(1, id="all", marks=pytest.mark.long)]  # runs
+ONE_OF = [pytest.param(20, id="few"), pytest.param(1, id="all", marks=pytest.mark.long)]  # runs
 
 
 @pytest.mark.parametrize("one_of", ONE_OF)

@@ -34,6 +34,7 @@ def test_averages_take_as_many_test_cases_as_the_formula_says(
     assert least <= cases <= most
 
 
+@pytest.mark.long
 def test_rates_take_as_many_test_cases_as_runs_that_are_drawn_show() -> None:
     """`make statistics` measures 71 % with 50 test cases that differ no more than by chance."""
     threshold, agents = parsed("Resolved: rate(YES) >= baseline"), Agents(0.95, 0.8, 0.0)
