@@ -182,8 +182,9 @@ class Step:
             try:
                 yield process
             finally:
-                remove = ["docker", "rm", "--force", name]
-                subprocess.run(remove, capture_output=True)  # usually removed already
+                if process.poll() is None:  # else --rm has removed it
+                    remove = ["docker", "rm", "--force", name]
+                    subprocess.run(remove, capture_output=True)
 
     def result(self, process: subprocess.Popen[str], log: str) -> StepResult:
         """Return the result of a step whose container has ended."""

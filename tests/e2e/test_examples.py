@@ -128,12 +128,12 @@ async def answer(connection):
 
 
 @pytest.fixture
-def example(checkout: Path, tmp_path: Path, sandbox: Sandbox, _act_image: None) -> Example:
+def example(action: Path, tmp_path: Path, sandbox: Sandbox) -> Example:
     """Return a function that runs an example by name, on a pull request unless `given` says otherwise."""
 
     def run(name: str, github: FakeGitHub | None = None, *, api_url: str = "", **given: Any) -> WorkflowResult:
         text = (EXAMPLES / f"{name}.yml").read_text(encoding="utf-8")
-        stubs = [f"{ACTION}={checkout_with_defaults(api_url or sandbox.url)}"]
+        stubs = [f"{ACTION}={action_with_defaults(api_url or sandbox.url)}"]
         if UPLOAD in text:
             reference = text.partition(UPLOAD)[2].split()[0]
             stubs.append(f"actions/upload-artifact@{reference}={directory_with('action.yml', SHOW_FILES)}")
@@ -142,18 +142,18 @@ def example(checkout: Path, tmp_path: Path, sandbox: Sandbox, _act_image: None) 
         defaults = {"event": "pull_request", "payload": EVENT, "token": TOKEN}
         defaults |= {"api_url": github.url} if github else {}
         environment = Environment(**defaults | given)
-        result = run_workflow(EXAMPLES / f"{name}.yml", tmp_path, checkout, sandbox, environment)
+        result = run_workflow(EXAMPLES / f"{name}.yml", tmp_path, None, sandbox, environment)
         assert result.leaks == []
         return result
 
-    def checkout_with_defaults(api_url: str) -> Path:
+    def action_with_defaults(api_url: str) -> Path:
         copy = Path(tempfile.mkdtemp(dir=tmp_path)) / "coval-gate"
-        shutil.copytree(checkout, copy)
-        action = (copy / "action.yml").read_text(encoding="utf-8")
+        shutil.copytree(action, copy)
+        text = (copy / "action.yml").read_text(encoding="utf-8")
         for before, after in (("https://api.coval.dev/v1", api_url), ("adaptive", "1")):  # the sandbox is fast
-            assert f"default: {json.dumps(before)}" in action
-            action = action.replace(f"default: {json.dumps(before)}", f"default: {json.dumps(after)}")
-        (copy / "action.yml").write_text(action, encoding="utf-8")
+            assert f"default: {json.dumps(before)}" in text
+            text = text.replace(f"default: {json.dumps(before)}", f"default: {json.dumps(after)}")
+        (copy / "action.yml").write_text(text, encoding="utf-8")
         return copy
 
     def directory_with(name: str, text: str) -> Path:

@@ -12,13 +12,11 @@ from signal import SIGINT, SIGTERM
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from coval_gate.report.formats.outputs import OUTPUTS
 from e2e import engine
 from e2e.engine import CANCEL, KEY, KILL, POST, PYTHON, Step, docker, leaks
 from e2e.test_container import HOSTILE_ENV, write_files
-from e2e.test_image import run_python
 from e2e.traps import TRAP, TRAP_MESSAGE, TRAPS
 
 if TYPE_CHECKING:
@@ -352,13 +350,6 @@ def test_post_step_that_cannot_cancel_run_does_not_fail_job(step: Step, sandbox:
     (warning,) = post.annotations("warning")
     assert warning.data.startswith("The run could not be cancelled: ")
     assert sandbox.run["status"] not in FINISHED
-
-
-def test_post_entrypoint_is_isolated_executable(image: str, checkout: Path) -> None:
-    """GitHub's runner starts it by its name alone, so its shebang must isolate Python."""
-    program = f"import json, os; print(json.dumps([os.access({POST!r}, os.X_OK), open({POST!r}).readline()]))"
-    assert run_python(image, program) == [True, f"#!{PYTHON} -IuB\n"]
-    assert YAML(typ="safe").load(checkout / "action.yml")["runs"]["post-entrypoint"] == POST
 
 
 @pytest.mark.parametrize("module", ["coval_gate/base/clock", "sitecustomize"])
