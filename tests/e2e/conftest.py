@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 # `bench` is in the root directory, which is on the path only if pytest runs as `python -m pytest`, as in the Makefile.
 # It is imported in functions, so that the other tests run with any pytest command.
 TAG = "coval-gate-e2e"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that one worker runs all of: they take longest."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -121,19 +127,26 @@ def workflow(action: Path, tmp_path: Path, sandbox: Sandbox) -> Callable[..., Wo
 @contextmanager
 def used(file: Path, make: Callable[[], object], remove: Callable[[], object]) -> Iterator[None]:
     """Make what pytest's workers share if no other worker has, and remove it after the last one that uses it."""
-    with file.open("a+", encoding="utf-8") as users:
-        fcntl.flock(users, fcntl.LOCK_EX)
-        users.seek(0)
-        if not users.read():
-            make()
-            users.write("made")
-            users.flush()
-        fcntl.flock(users, fcntl.LOCK_SH)  # as long as it is used
+    with file.open("a+", encoding="utf-8") as users, file.with_suffix(".change").open("w", encoding="utf-8") as change:
+        with locked(change):
+            users.seek(0)
+            if not users.read():
+                make()
+                users.write("made")
+                users.flush()
+            fcntl.flock(users, fcntl.LOCK_SH)  # as long as it is used
         yield
-        with suppress(BlockingIOError):  # another worker uses it
+        with locked(change), suppress(BlockingIOError):  # another worker still uses it
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             remove()
             users.truncate(0)
+
+
+@contextmanager
+def locked(file: IO[str]) -> Iterator[None]:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield
+    fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _remove(image: str) -> None:

@@ -30,6 +30,7 @@ SPEED_OF_CALLS = 15  # likewise, where an agent must be there in time
 KEY = f"coval_sk_{secrets.token_hex(16)}"  # random, so that any occurrence is a leak
 PYTHON = "/opt/venv/bin/python"
 DOCKER_VARIABLES = ("PATH", "HOME", "DOCKER_HOST")  # variables of the docker command itself
+MAIN = "/app/entrypoint.py"
 POST = "/app/post_entrypoint.py"
 CANCEL = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5))  # as GitHub's runner does: each signal, and seconds to wait
 KILL = ()  # immediately, without signals

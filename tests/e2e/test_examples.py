@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 SPEED = engine.SPEED_OF_STEPS
+in_runner = pytest.mark.xdist_group("runner")  # only one worker builds the images of runners
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 RAN = {
@@ -93,7 +94,7 @@ GH_RUNNER = "coval-gate-e2e-gh"
 GH_SOCKETS = "/run/github"
 GH_DOCKERFILE = f"""
 FROM {RUNNER}
-RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends gh jq curl \\
+RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends gh jq curl git ca-certificates \\
     && mkdir /etc/gh \\
     && echo 'http_unix_socket: {GH_SOCKETS}/socket' > /etc/gh/config.yml
 ENV GH_CONFIG_DIR=/etc/gh
@@ -102,8 +103,6 @@ ENV GH_CONFIG_DIR=/etc/gh
 # The runner of a job that installs the command from its repository: git finds that here, and Coval's SDK is installed.
 OWN_BUILD_RUNNER = "coval-gate-e2e-own-build"
 OWN_BUILD_DOCKERFILE = f"""
-FROM {RUNNER}
-RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends git ca-certificates
 COPY . /opt/coval-gate
 RUN cd /opt/coval-gate && git init -q && git add --all --force \\
     && git -c user.name=Mona -c user.email=mona@example.com commit -qm Gate && git tag v{__version__} \\
@@ -173,7 +172,7 @@ def github() -> Iterator[FakeGitHub]:
 
 @pytest.fixture(scope="session")
 def gh_runner() -> Iterator[str]:
-    """Build the image of a runner that has the commands gh, jq and curl."""
+    """Build the image of a runner that has the commands gh, jq, curl and git."""
     command = ["docker", "build", "--tag", GH_RUNNER, "-"]
     subprocess.run(command, input=GH_DOCKERFILE, text=True, check=True, capture_output=True)
     yield GH_RUNNER
@@ -181,7 +180,7 @@ def gh_runner() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def own_build_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def own_build_runner(gh_runner: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Build the image of a runner that can install the command."""
     directory = tmp_path_factory.mktemp("runner")
     for name in ("src", "examples/agents"):
@@ -189,7 +188,7 @@ def own_build_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, directory)
     command = ["docker", "build", "--network", "host", "--tag", OWN_BUILD_RUNNER, "--file", "-", str(directory)]
-    subprocess.run(command, input=OWN_BUILD_DOCKERFILE, text=True, check=True, capture_output=True)
+    subprocess.run(command, input=f"FROM {gh_runner}{OWN_BUILD_DOCKERFILE}", text=True, check=True, capture_output=True)
     yield OWN_BUILD_RUNNER
     docker("image", "rm", OWN_BUILD_RUNNER)
 
@@ -278,6 +277,7 @@ def test_pull_request(example: Example, test_set: str, verdict: str, job: str) -
     assert all(f"`{line.partition('#')[0].strip()}`" in summary["content"] for line in thresholds("pull-request"))
 
 
+@in_runner
 @pytest.mark.parametrize(("agent", "verdict"), [(AGENT, "passed"), (BROKEN_AGENT, "error")], ids=["good", "broken"])
 def test_own_build(example: Example, own_build_runner: str, tmp_path: Path, agent: str, verdict: str) -> None:
     """The commit's own code answers the callers. If it crashes, the check is red and shows the crash."""
@@ -352,6 +352,7 @@ def test_label(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
     assert states(github)[-1] == "error"
 
 
+@in_runner
 def test_paths(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
     """A pull request is evaluated if it changes a file of the agent, also if it only moves one away."""
     pull_request = EVENT["pull_request"] | {"changed_files": 150}
@@ -391,6 +392,7 @@ def test_manual(example: Example, sandbox: Sandbox) -> None:
     assert [run["run_id"] for run in sandbox.runs if "stable" in run["tags"]] == [holder["run_id"]]
 
 
+@in_runner
 def test_notify(example: Example, gh_runner: str) -> None:
     """Each channel learns why the agent does not pass. No text from outside can link, mention someone, or run."""
     hostile = "'\"; echo pwned-$((6 * 7)) # $(id) `id` <!channel> [free](https://evil.example) \\(env.HOME)"
@@ -443,6 +445,7 @@ def test_suite(example: Example, sandbox: Sandbox) -> None:
     assert example("suite").outputs("1")["reason"].startswith("suite_path must be an existing file in the workspace")
 
 
+@in_runner
 def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
     """It opens the issue, updates it, closes it with a comment, and leaves an issue of that title by others alone.
 
@@ -482,6 +485,7 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
     assert other not in github.comments
 
 
+@in_runner
 def test_nightly_evaluates_main_only(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
     """Another branch may neither move the baseline nor close the issue."""
     payload = {"ref": "refs/heads/patch-1", "inputs": {}}
@@ -490,6 +494,7 @@ def test_nightly_evaluates_main_only(example: Example, sandbox: Sandbox, github:
     assert (sandbox.runs, github.issues) == ([], {})
 
 
+@in_runner
 def test_mend_keeps_one_issue_per_branch(example: Example, github: FakeGitHub, gh_runner: str) -> None:
     """Only a run that fails because of the agent opens the issue or replaces its digest; one that passes closes it."""
     title = "The voice agent fails its gate on main"
@@ -537,22 +542,22 @@ def test_personas(example: Example, sandbox: Sandbox, github: FakeGitHub) -> Non
     assert result.jobs == {"evaluate": {"failure"}, "all-personas": {"failure"}}
 
 
-@pytest.mark.parametrize("start", ["repository_dispatch", "workflow_dispatch"])
-def test_launch_and_judge(example: Example, sandbox: Sandbox, github: FakeGitHub, start: str) -> None:
+def test_launch_and_judge(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
     """The second workflow, whose event knows no pull request, decides the status and writes the comment."""
     result = example("launch", github, variables={"COVAL_TEST_SET_ID": "flaky001"})
     assert result.job == "success"
     assert states(github) == ["pending"]
     run = {"run_id": sandbox.run["run_id"]}
-    payload = (
-        {"client_payload": run, "action": "coval-run-ended"} if start == "repository_dispatch" else {"inputs": run}
-    )
-    result = example("judge", github, event=start, payload=payload)
-    assert result.job == "failure"
-    assert len(sandbox.runs) == 1
-    assert states(github) == ["pending", "failure"]
-    (comment,) = github.comments[42]
-    assert "### ❌ Failed: Coval evaluation" in comment.body
+    dispatched: dict[str, Any] = {"client_payload": run, "action": "coval-run-ended"}
+    for event, payload in (("repository_dispatch", dispatched), ("workflow_dispatch", {"inputs": run})):
+        github.statuses[HEAD] = github.statuses[HEAD][:1]
+        github.comments.clear()
+        result = example("judge", github, event=event, payload=payload)
+        assert result.job == "failure"
+        assert len(sandbox.runs) == 1
+        assert states(github) == ["pending", "failure"]
+        (comment,) = github.comments[42]
+        assert "### ❌ Failed: Coval evaluation" in comment.body
 
 
 def test_deploy(example: Example) -> None:

@@ -31,7 +31,7 @@ ACT_IMAGES = tuple(
 )  # act's names for the action's image
 RUNNER = "python:3.13-slim"  # the workflows need only bash; act itself replaces actions/checkout
 REPOSITORY = "acme/voice-agent"
-TIMEOUT = 120  # s
+TIMEOUT = 300  # s, also on a busy machine
 
 
 @dataclass(frozen=True)
