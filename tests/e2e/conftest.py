@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 TAG = "coval-gate-e2e"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that one worker runs all of: they take longest."""
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _docker(request: pytest.FixtureRequest) -> None:
     """Without Docker, exit if only these tests were selected; otherwise skip them."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SPEED = 30  # times real time, where a signal must come during a run, which takes about a minute
 SPEED_OF_STEPS = 120  # likewise, where all steps end by themselves
-SPEED_OF_CALLS = 15  # likewise, where an agent must be there in time
+SPEED_OF_CALLS = 8  # likewise, where an agent must be there in time, also on a busy machine
 KEY = f"coval_sk_{secrets.token_hex(16)}"  # random, so that any occurrence is a leak
 PYTHON = "/opt/venv/bin/python"
 DOCKER_VARIABLES = ("PATH", "HOME", "DOCKER_HOST")  # variables of the docker command itself

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 SPEED = engine.SPEED_OF_STEPS
-in_runner = pytest.mark.xdist_group("runner")  # only one worker builds the images of runners
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 RAN = {
@@ -277,7 +276,6 @@ def test_pull_request(example: Example, test_set: str, verdict: str, job: str) -
     assert all(f"`{line.partition('#')[0].strip()}`" in summary["content"] for line in thresholds("pull-request"))
 
 
-@in_runner
 @pytest.mark.parametrize(("agent", "verdict"), [(AGENT, "passed"), (BROKEN_AGENT, "error")], ids=["good", "broken"])
 def test_own_build(example: Example, own_build_runner: str, tmp_path: Path, agent: str, verdict: str) -> None:
     """The commit's own code answers the callers. If it crashes, the check is red and shows the crash."""
@@ -352,7 +350,6 @@ def test_label(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
     assert states(github)[-1] == "error"
 
 
-@in_runner
 def test_paths(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
     """A pull request is evaluated if it changes a file of the agent, also if it only moves one away."""
     pull_request = EVENT["pull_request"] | {"changed_files": 150}
@@ -392,7 +389,6 @@ def test_manual(example: Example, sandbox: Sandbox) -> None:
     assert [run["run_id"] for run in sandbox.runs if "stable" in run["tags"]] == [holder["run_id"]]
 
 
-@in_runner
 def test_notify(example: Example, gh_runner: str) -> None:
     """Each channel learns why the agent does not pass. No text from outside can link, mention someone, or run."""
     hostile = "'\"; echo pwned-$((6 * 7)) # $(id) `id` <!channel> [free](https://evil.example) \\(env.HOME)"
@@ -445,7 +441,6 @@ def test_suite(example: Example, sandbox: Sandbox) -> None:
     assert example("suite").outputs("1")["reason"].startswith("suite_path must be an existing file in the workspace")
 
 
-@in_runner
 def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
     """It opens the issue, updates it, closes it with a comment, and leaves an issue of that title by others alone.
 
@@ -485,7 +480,6 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
     assert other not in github.comments
 
 
-@in_runner
 def test_nightly_evaluates_main_only(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
     """Another branch may neither move the baseline nor close the issue."""
     payload = {"ref": "refs/heads/patch-1", "inputs": {}}
@@ -494,7 +488,6 @@ def test_nightly_evaluates_main_only(example: Example, sandbox: Sandbox, github:
     assert (sandbox.runs, github.issues) == ([], {})
 
 
-@in_runner
 def test_mend_keeps_one_issue_per_branch(example: Example, github: FakeGitHub, gh_runner: str) -> None:
     """Only a run that fails because of the agent opens the issue or replaces its digest; one that passes closes it."""
     title = "The voice agent fails its gate on main"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Process = subprocess.Popen[str]
     Reach = Callable[[Step, Sandbox, Process], object]
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("signals"), pytest.mark.usefixtures("signal_results")]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("signal_results")]
 MAX_SECONDS = 6.0  # s from the signal to the end of the container
 FINISHED = ("CANCELLED", "COMPLETED")
 SIGNALS = {
@@ -185,7 +185,7 @@ def signal_results(
     image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[tuple[str, str], Future[SignalResult]]]:
     """Run all cases in parallel, and in parallel with other tests: they spend most of their time waiting."""
-    with ThreadPoolExecutor(5) as pool:
+    with ThreadPoolExecutor(3) as pool:
         yield {
             (name, signals): pool.submit(
                 run_until_signal, image, tmp_path_factory.mktemp("step"), MOMENTS[name], signals
