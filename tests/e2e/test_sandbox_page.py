@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ def test_workflow_under_act(home: Path, sandbox: Sandbox) -> None:
     assert "🏁  Job succeeded" in passed.stdout
     assert closing_lines(passed.stdout) == closing_lines(sample("A workflow"))
     assert (sandbox.run["test_set_id"], sandbox.run["status"]) == ("passing1", "COMPLETED")
+    shutil.rmtree(home / "coval-gate-clone")  # which the commands make
     (home / ".actrc").write_text(f"{ACTRC}--rebuild=false\n", encoding="utf-8")
     failed = follow("A workflow", home, sandbox, {"passing1": "failing1"})
     assert failed.returncode == 1, failed.stdout
