@@ -56,7 +56,7 @@ browser: setup  ## test the HTML report in Chromium, which scripts/browser finds
 	CI=true $(BIN)/python -m pytest -m browser --numprocesses auto tests/browser
 
 e2e: setup  ## build the image and run it in a real workflow (needs Docker)
-	$(BIN)/python -m pytest -m e2e tests/e2e
+	$(BIN)/python -m pytest -m e2e --numprocesses 2 --dist loadfile tests/e2e
 
 check: setup  ## format, lint, types, workflows, Dockerfile, generated files
 	@BIN=$(BIN) scripts/check

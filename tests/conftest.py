@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden"
 IS_ROTATED = pytest.StashKey[bool]()  # whether the order of the folders is a worker's own
+PROCESS_CONFIG = "COVERAGE_PROCESS_CONFIG"  # the variable by which coverage traces other processes
 IS_MEASURED = pytest.StashKey[bool]()  # whether the case counts for coverage
 
 # No deadlines: the speed of the machine does not matter. `make test` tries the same examples in every run, so that a
@@ -124,15 +125,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Trace no case that is not measured. In a worker, the marker no_cover of pytest-cov leaves a second trace on."""
+    """Trace no case that is not measured, nor the processes that it starts.
+
+    In a worker, the marker no_cover of pytest-cov leaves a second trace on.
+    """
     if item.stash.get(IS_MEASURED, True):
         return (yield)
     tracer, tracer_of_threads = sys.gettrace(), threading.gettrace()
+    of_processes = os.environ.pop(PROCESS_CONFIG, None)
     sys.settrace(None)
     threading.settrace(None)
     try:
         return (yield)
     finally:
+        if of_processes is not None:
+            os.environ[PROCESS_CONFIG] = of_processes
         sys.settrace(tracer)
         threading.settrace(tracer_of_threads)
 

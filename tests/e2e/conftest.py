@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
 from e2e import engine
+from e2e.engine import docker
 from e2e.workflow import ACT_IMAGES, WORKFLOWS, Environment, WorkflowResult, run_workflow
 
 if TYPE_CHECKING:
@@ -44,13 +49,19 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image(checkout: Path) -> Iterator[str]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory that all of pytest's workers share."""
+    directory = tmp_path_factory.getbasetemp()
+    return directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory
+
+
+@pytest.fixture(scope="session")
+def image(checkout: Path, shared: Path) -> Iterator[str]:
     """Build the image once, and return its tag."""
     from bench.image import build
 
-    build(checkout, TAG)
-    yield TAG
-    _remove(TAG)
+    with used(shared / "image", lambda: build(checkout, TAG), lambda: _remove(TAG)):
+        yield TAG
 
 
 @pytest.fixture
@@ -67,35 +78,69 @@ def step(image: str, tmp_path: Path, sandbox: Sandbox) -> Step:
 
 
 @pytest.fixture(scope="session")
-def _act_image() -> Iterator[None]:
-    """Remove the images and the volume that act creates. An image left behind would hide changes of the code."""
+def action(image: str, checkout: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a directory with what act reads of the action, whose image has the names that act looks for.
+
+    What act leaves behind is removed.
+    """
     volume = "act-toolcache"  # shared by all uses of act on this machine
     had_volume = _succeeds("docker", "volume", "inspect", volume)
-    _remove_act_images()
-    yield
-    _remove_act_images()
-    # act uses the legacy builder, which leaves the first stage as a dangling image.
-    for image in _lines("docker", "image", "ls", "--quiet", "--no-trunc", "--filter", "dangling=true"):
-        history = _lines("docker", "image", "history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
-        if any("/opt/venv/bin/python -m compileall" in line for line in history):
-            _remove(image)
-    if not had_volume:
-        _succeeds("docker", "volume", "rm", volume)
+
+    def name_image() -> None:
+        for name in ACT_IMAGES:
+            docker("tag", image, name)
+
+    def remove() -> None:
+        for name in ACT_IMAGES:
+            _remove(name)
+        # act uses the legacy builder, which leaves the first stage as a dangling image.
+        for dangling in docker("image", "ls", "--quiet", "--no-trunc", "--filter", "dangling=true").split():
+            history = docker("image", "history", "--no-trunc", "--format", "{{.CreatedBy}}", dangling)
+            if "/opt/venv/bin/python -m compileall" in history:
+                _remove(dangling)
+        if not had_volume:
+            _succeeds("docker", "volume", "rm", volume)
+
+    directory = tmp_path_factory.mktemp("action")
+    for file in ("action.yml", "Dockerfile"):
+        shutil.copy(checkout / file, directory)
+    with used(shared / "act", name_image, remove):
+        yield directory
 
 
 @pytest.fixture
-def workflow(checkout: Path, tmp_path: Path, sandbox: Sandbox, _act_image: None) -> Callable[..., WorkflowResult]:
+def workflow(action: Path, tmp_path: Path, sandbox: Sandbox) -> Callable[..., WorkflowResult]:
     """Return a function that runs one of `workflows` in a repository that contains the action."""
 
     def run(name: str, environment: Environment | None = None) -> WorkflowResult:
-        return run_workflow(WORKFLOWS / name, tmp_path, checkout, sandbox, environment or Environment())
+        return run_workflow(WORKFLOWS / name, tmp_path, action, sandbox, environment or Environment())
 
     return run
 
 
-def _remove_act_images() -> None:
-    for image in _lines("docker", "image", "ls", "--format", "{{.Repository}}", "--filter", f"reference={ACT_IMAGES}"):
-        _remove(image)
+@contextmanager
+def used(file: Path, make: Callable[[], object], remove: Callable[[], object]) -> Iterator[None]:
+    """Make what pytest's workers share if no other worker has, and remove it after the last one that uses it."""
+    with file.open("a+", encoding="utf-8") as users, file.with_suffix(".change").open("w", encoding="utf-8") as change:
+        with locked(change):
+            users.seek(0)
+            if not users.read():
+                make()
+                users.write("made")
+                users.flush()
+            fcntl.flock(users, fcntl.LOCK_SH)  # as long as it is used
+        yield
+        with locked(change), suppress(BlockingIOError):  # another worker still uses it
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove()
+            users.truncate(0)
+
+
+@contextmanager
+def locked(file: IO[str]) -> Iterator[None]:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield
+    fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _remove(image: str) -> None:
@@ -104,7 +149,3 @@ def _remove(image: str) -> None:
 
 def _succeeds(*command: str) -> bool:
     return subprocess.run(command, capture_output=True).returncode == 0
-
-
-def _lines(*command: str) -> list[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

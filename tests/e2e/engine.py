@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 SPEED = 30  # times real time, where a signal must come during a run, which takes about a minute
 SPEED_OF_STEPS = 120  # likewise, where all steps end by themselves
-SPEED_OF_CALLS = 15  # likewise, where an agent must be there in time
+SPEED_OF_CALLS = 8  # likewise, where an agent must be there in time, also on a busy machine
 KEY = f"coval_sk_{secrets.token_hex(16)}"  # random, so that any occurrence is a leak
 PYTHON = "/opt/venv/bin/python"
 DOCKER_VARIABLES = ("PATH", "HOME", "DOCKER_HOST")  # variables of the docker command itself
+MAIN = "/app/entrypoint.py"
 POST = "/app/post_entrypoint.py"
 CANCEL = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5))  # as GitHub's runner does: each signal, and seconds to wait
 KILL = ()  # immediately, without signals
@@ -182,8 +183,9 @@ class Step:
             try:
                 yield process
             finally:
-                remove = ["docker", "rm", "--force", name]
-                subprocess.run(remove, capture_output=True)  # usually removed already
+                if process.poll() is None:  # else --rm has removed it
+                    remove = ["docker", "rm", "--force", name]
+                    subprocess.run(remove, capture_output=True)
 
     def result(self, process: subprocess.Popen[str], log: str) -> StepResult:
         """Return the result of a step whose container has ended."""

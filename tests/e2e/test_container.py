@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.report.formats.outputs import OUTPUTS
-from e2e.engine import KEY, PYTHON, docker, inspect, leaks
+from e2e.engine import KEY, MAIN, POST, PYTHON, SPEED_OF_STEPS, docker, inspect, leaks
 from e2e.traps import MODULES, TRAP, TRAP_MESSAGE, TRAPS
 from support import IDS
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from e2e.engine import Sandbox, Step
 
 pytestmark = pytest.mark.e2e
+SPEED = SPEED_OF_STEPS
 HOSTILE_ENV = {
     "PATH": "/nonsense",
     "PYTHONPATH": "src",
@@ -45,7 +46,8 @@ def test_passing_run_writes_runner_files(step: Step, sandbox: Sandbox) -> None:
     assert result.annotations("error") == []
 
 
-def test_failing_run_fails_step(step: Step, sandbox: Sandbox) -> None:
+def test_failing_run_fails_step_and_shows_no_key(step: Step, sandbox: Sandbox) -> None:
+    """The key is masked first, and is neither in the log nor in a file."""
     result = step.run(test_set_id="someFail")
     assert result.exit_code == 1
     assert result.outputs["verdict"] == "failed"
@@ -54,6 +56,10 @@ def test_failing_run_fails_step(step: Step, sandbox: Sandbox) -> None:
     assert result.outputs["run_id"] == sandbox.run["run_id"]
     assert result.summary.startswith("### ❌ Failed: Coval evaluation")
     assert len(result.annotations("error")) == 1
+    mask, *rest = result.log.splitlines()
+    assert mask == f"::add-mask::{KEY}"
+    assert [line for line in rest if KEY in line] == []
+    assert leaks(step.directory) == []
 
 
 def test_invalid_input_is_error_with_outputs_and_summary(step: Step, sandbox: Sandbox) -> None:
@@ -65,14 +71,6 @@ def test_invalid_input_is_error_with_outputs_and_summary(step: Step, sandbox: Sa
     assert result.outputs["reason"] in result.annotations("error")[0].data
     assert result.summary.startswith("### ⚠️ Error: Coval evaluation")
     assert sandbox.runs == []
-
-
-def test_key_is_masked_first_and_not_in_log_or_files(step: Step) -> None:
-    result = step.run(test_set_id="someFail")
-    mask, *rest = result.log.splitlines()
-    assert mask == f"::add-mask::{KEY}"
-    assert [line for line in rest if KEY in line] == []
-    assert leaks(step.directory) == []
 
 
 def test_key_is_on_no_command_line(step: Step) -> None:
@@ -113,14 +111,20 @@ def test_hostile_workspace_and_environment_have_no_effect(step: Step, sandbox: S
     assert re.search(r"COMPLETED +█+  10/10 done", result.log), "the log is not UTF-8"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_trap_works_without_isolation(step: Step, module: str) -> None:
-    """Control: each trap takes over a Python without -I."""
-    package = {"src/coval_gate/__init__.py": ""} if module.startswith("coval_gate/") else {}
-    write_files(step, package | {f"src/{module}.py": TRAP})
-    entrypoint = [PYTHON, "-u", "-B", "/app/entrypoint.py"]
-    result = step.run(env={"PYTHONPATH": "src"}, entrypoint=entrypoint, json_path="coval.json")  # pydantic writes it
-    assert f"{TRAP_MESSAGE}: {module.replace('/', '.')}" in result.log
+def test_traps_work_without_isolation(step: Step) -> None:
+    """Control: each trap takes over a Python without -I, in the main step and in the post step."""
+    cases = [(MAIN, module) for module in MODULES]
+    cases += [(POST, module) for module in ("coval_gate/base/clock", "sitecustomize")]
+    script = ""
+    for number, (program, module) in enumerate(cases):
+        packages = {f"{number}/coval_gate/{package}__init__.py": "" for package in ("", "base/")}
+        packages = packages if module.startswith("coval_gate/") else {}
+        write_files(step, packages | {f"{number}/{module}.py": TRAP})
+        script += f"PYTHONPATH={number} {PYTHON} -u -B {program}; echo ended\n"
+    result = step.run(entrypoint=["sh", "-c", script], json_path="coval.json")  # pydantic writes it
+    logs = result.log.split("ended\n")[:-1]
+    for (program, module), log in zip(cases, logs, strict=True):
+        assert f"{TRAP_MESSAGE}: {module.replace('/', '.')}" in log, program
     assert not (step.directory / "workspace" / "coval.json").exists()
 
 

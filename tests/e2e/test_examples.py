@@ -93,7 +93,7 @@ GH_RUNNER = "coval-gate-e2e-gh"
 GH_SOCKETS = "/run/github"
 GH_DOCKERFILE = f"""
 FROM {RUNNER}
-RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends gh jq curl \\
+RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends gh jq curl git ca-certificates \\
     && mkdir /etc/gh \\
     && echo 'http_unix_socket: {GH_SOCKETS}/socket' > /etc/gh/config.yml
 ENV GH_CONFIG_DIR=/etc/gh
@@ -102,8 +102,6 @@ ENV GH_CONFIG_DIR=/etc/gh
 # The runner of a job that installs the command from its repository: git finds that here, and Coval's SDK is installed.
 OWN_BUILD_RUNNER = "coval-gate-e2e-own-build"
 OWN_BUILD_DOCKERFILE = f"""
-FROM {RUNNER}
-RUN apt-get update -qq && apt-get install -qq --yes --no-install-recommends git ca-certificates
 COPY . /opt/coval-gate
 RUN cd /opt/coval-gate && git init -q && git add --all --force \\
     && git -c user.name=Mona -c user.email=mona@example.com commit -qm Gate && git tag v{__version__} \\
@@ -128,12 +126,12 @@ async def answer(connection):
 
 
 @pytest.fixture
-def example(checkout: Path, tmp_path: Path, sandbox: Sandbox, _act_image: None) -> Example:
+def example(action: Path, tmp_path: Path, sandbox: Sandbox) -> Example:
     """Return a function that runs an example by name, on a pull request unless `given` says otherwise."""
 
     def run(name: str, github: FakeGitHub | None = None, *, api_url: str = "", **given: Any) -> WorkflowResult:
         text = (EXAMPLES / f"{name}.yml").read_text(encoding="utf-8")
-        stubs = [f"{ACTION}={checkout_with_defaults(api_url or sandbox.url)}"]
+        stubs = [f"{ACTION}={action_with_defaults(api_url or sandbox.url)}"]
         if UPLOAD in text:
             reference = text.partition(UPLOAD)[2].split()[0]
             stubs.append(f"actions/upload-artifact@{reference}={directory_with('action.yml', SHOW_FILES)}")
@@ -142,18 +140,18 @@ def example(checkout: Path, tmp_path: Path, sandbox: Sandbox, _act_image: None) 
         defaults = {"event": "pull_request", "payload": EVENT, "token": TOKEN}
         defaults |= {"api_url": github.url} if github else {}
         environment = Environment(**defaults | given)
-        result = run_workflow(EXAMPLES / f"{name}.yml", tmp_path, checkout, sandbox, environment)
+        result = run_workflow(EXAMPLES / f"{name}.yml", tmp_path, None, sandbox, environment)
         assert result.leaks == []
         return result
 
-    def checkout_with_defaults(api_url: str) -> Path:
+    def action_with_defaults(api_url: str) -> Path:
         copy = Path(tempfile.mkdtemp(dir=tmp_path)) / "coval-gate"
-        shutil.copytree(checkout, copy)
-        action = (copy / "action.yml").read_text(encoding="utf-8")
+        shutil.copytree(action, copy)
+        text = (copy / "action.yml").read_text(encoding="utf-8")
         for before, after in (("https://api.coval.dev/v1", api_url), ("adaptive", "1")):  # the sandbox is fast
-            assert f"default: {json.dumps(before)}" in action
-            action = action.replace(f"default: {json.dumps(before)}", f"default: {json.dumps(after)}")
-        (copy / "action.yml").write_text(action, encoding="utf-8")
+            assert f"default: {json.dumps(before)}" in text
+            text = text.replace(f"default: {json.dumps(before)}", f"default: {json.dumps(after)}")
+        (copy / "action.yml").write_text(text, encoding="utf-8")
         return copy
 
     def directory_with(name: str, text: str) -> Path:
@@ -173,7 +171,7 @@ def github() -> Iterator[FakeGitHub]:
 
 @pytest.fixture(scope="session")
 def gh_runner() -> Iterator[str]:
-    """Build the image of a runner that has the commands gh, jq and curl."""
+    """Build the image of a runner that has the commands gh, jq, curl and git."""
     command = ["docker", "build", "--tag", GH_RUNNER, "-"]
     subprocess.run(command, input=GH_DOCKERFILE, text=True, check=True, capture_output=True)
     yield GH_RUNNER
@@ -181,7 +179,7 @@ def gh_runner() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def own_build_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def own_build_runner(gh_runner: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Build the image of a runner that can install the command."""
     directory = tmp_path_factory.mktemp("runner")
     for name in ("src", "examples/agents"):
@@ -189,7 +187,7 @@ def own_build_runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, directory)
     command = ["docker", "build", "--network", "host", "--tag", OWN_BUILD_RUNNER, "--file", "-", str(directory)]
-    subprocess.run(command, input=OWN_BUILD_DOCKERFILE, text=True, check=True, capture_output=True)
+    subprocess.run(command, input=f"FROM {gh_runner}{OWN_BUILD_DOCKERFILE}", text=True, check=True, capture_output=True)
     yield OWN_BUILD_RUNNER
     docker("image", "rm", OWN_BUILD_RUNNER)
 
@@ -537,22 +535,22 @@ def test_personas(example: Example, sandbox: Sandbox, github: FakeGitHub) -> Non
     assert result.jobs == {"evaluate": {"failure"}, "all-personas": {"failure"}}
 
 
-@pytest.mark.parametrize("start", ["repository_dispatch", "workflow_dispatch"])
-def test_launch_and_judge(example: Example, sandbox: Sandbox, github: FakeGitHub, start: str) -> None:
+def test_launch_and_judge(example: Example, sandbox: Sandbox, github: FakeGitHub) -> None:
     """The second workflow, whose event knows no pull request, decides the status and writes the comment."""
     result = example("launch", github, variables={"COVAL_TEST_SET_ID": "flaky001"})
     assert result.job == "success"
     assert states(github) == ["pending"]
     run = {"run_id": sandbox.run["run_id"]}
-    payload = (
-        {"client_payload": run, "action": "coval-run-ended"} if start == "repository_dispatch" else {"inputs": run}
-    )
-    result = example("judge", github, event=start, payload=payload)
-    assert result.job == "failure"
-    assert len(sandbox.runs) == 1
-    assert states(github) == ["pending", "failure"]
-    (comment,) = github.comments[42]
-    assert "### ❌ Failed: Coval evaluation" in comment.body
+    dispatched: dict[str, Any] = {"client_payload": run, "action": "coval-run-ended"}
+    for event, payload in (("repository_dispatch", dispatched), ("workflow_dispatch", {"inputs": run})):
+        github.statuses[HEAD] = github.statuses[HEAD][:1]
+        github.comments.clear()
+        result = example("judge", github, event=event, payload=payload)
+        assert result.job == "failure"
+        assert len(sandbox.runs) == 1
+        assert states(github) == ["pending", "failure"]
+        (comment,) = github.comments[42]
+        assert "### ❌ Failed: Coval evaluation" in comment.body
 
 
 def test_deploy(example: Example) -> None:

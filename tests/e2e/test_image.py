@@ -7,11 +7,12 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ruamel.yaml import YAML
 
-from e2e.engine import PYTHON, inspect
+from e2e.engine import POST, PYTHON, inspect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pathlib import Path
 
 pytestmark = pytest.mark.e2e
 SITE_PACKAGES = "/opt/venv/lib/python3.13/site-packages"
@@ -33,6 +34,71 @@ MISSING_IMPORTS = {
     "yaml.cyaml": "yaml._yaml",
 }
 COMPILERS = ["as", "c++", "cc", "clang", "g++", "gcc", "ld", "make", "rustc"]
+# Prints the facts about the image's contents that the tests check, as JSON.
+PROGRAM = f"""
+import importlib.util, json, os, pathlib, pkgutil, shutil, warnings
+from importlib.metadata import distributions
+
+def modules_and_programs():
+    modules = [name for name in {[*NEEDED, *UNWANTED]} if importlib.util.find_spec(name)]
+    path = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"
+    return [modules, [name for name in {COMPILERS} if shutil.which(name, path=path)]]
+
+def tests_and_caches():
+    every = [path for place in ("/opt", "/app", "/root", "/tmp", "/build") for path in pathlib.Path(place).rglob("*")]
+    tests = [path for path in every if path.name in ("tests", "test", "conftest.py")]
+    caches = [path for path in every if path.name in ("pip", ".cache") or path.suffix == ".whl"]
+    return [str(path) for path in tests + caches]
+
+def bytecode():
+    counts = dict(modules=0, ours=0, missing=[], checked=[], stale=[])
+    for source in pathlib.Path({SITE_PACKAGES!r}).rglob("*.py"):
+        counts["modules"] += 1
+        counts["ours"] += source.is_relative_to({SITE_PACKAGES!r} + "/coval_gate")
+        cached = pathlib.Path(importlib.util.cache_from_source(str(source)))
+        if not cached.exists():
+            counts["missing"].append(str(source))
+            continue
+        header = cached.read_bytes()[:16]
+        if header[4:8] != b"\\1\\0\\0\\0":
+            counts["checked"].append(str(source))
+        if header[8:] != importlib.util.source_hash(source.read_bytes()):
+            counts["stale"].append(str(source))
+    return counts
+
+def imports():
+    warnings.simplefilter("ignore")
+    counts = dict(ours=0, others=0, missing=dict())
+    for module in pkgutil.walk_packages([{SITE_PACKAGES!r}], onerror=lambda name: None):
+        if module.name.endswith("__main__"):
+            continue
+        try:
+            importlib.import_module(module.name)
+            counts["ours" if module.name.startswith("coval_gate") else "others"] += 1
+        except ModuleNotFoundError as error:
+            counts["missing"][module.name] = error.name
+    return counts
+
+facts = dict(
+    user=os.getuid(),
+    app=sorted(os.listdir("/app")),
+    post=[os.access({POST!r}, os.X_OK), open({POST!r}).readline()],
+    versions={{each.metadata["Name"].lower().replace("_", "-"): each.version for each in distributions()}},
+    modules_and_programs=modules_and_programs(),
+    tests_and_caches=tests_and_caches(),
+    bytecode=bytecode(),
+)
+print(json.dumps(facts | dict(imports=imports())))
+"""
+
+
+@pytest.fixture(scope="module")
+def contents(image: str) -> Any:
+    """Run the program in the image's Python, isolated as the action is, and parse its output."""
+    command = ["docker", "run", "--rm", "--network", "none", "--entrypoint", PYTHON, image]
+    done = subprocess.run([*command, "-I", "-B", "-c", PROGRAM], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_entrypoint_is_absolute_and_isolated(image: str) -> None:
@@ -41,109 +107,54 @@ def test_entrypoint_is_absolute_and_isolated(image: str) -> None:
     assert not config["Cmd"]
 
 
-def test_image_runs_as_root(image: str) -> None:
+def test_post_entrypoint_is_isolated_executable(contents: Any, checkout: Path) -> None:
+    """GitHub's runner starts it by its name alone, so its shebang must isolate Python."""
+    assert contents["post"] == [True, f"#!{PYTHON} -IuB\n"]
+    assert YAML(typ="safe").load(checkout / "action.yml")["runs"]["post-entrypoint"] == POST
+
+
+def test_image_runs_as_root(image: str, contents: Any) -> None:
     """The files that GitHub's runner mounts belong to root."""
     assert inspect(image)["Config"]["User"] == ""
-    assert run_python(image, "import os; print(os.getuid())") == 0
+    assert contents["user"] == 0
 
 
-def test_image_has_no_development_tools(image: str) -> None:
+def test_image_has_no_development_tools(contents: Any) -> None:
     """Python finds the packages that the action needs, but no sandbox, test tools, pip or compilers."""
-    output = run_python(
-        image,
-        f"""
-import importlib.util, json, shutil
-modules = [name for name in {[*NEEDED, *UNWANTED]} if importlib.util.find_spec(name)]
-programs = [name for name in {COMPILERS} if shutil.which(name, path="/opt/venv/bin:/usr/local/bin:/usr/bin:/bin")]
-print(json.dumps([modules, programs]))
-""",
-    )
-    assert output == [NEEDED, []]
+    assert contents["modules_and_programs"] == [NEEDED, []]
 
 
-def test_all_modules_can_be_imported(image: str) -> None:
+def test_all_modules_can_be_imported(contents: Any) -> None:
     """Exceptions are modules of other packages that integrate a package which the action does not use."""
-    output = run_python(
-        image,
-        f"""
-import importlib, json, pkgutil, warnings
-warnings.simplefilter("ignore")
-counts = dict(ours=0, others=0, missing=dict())
-for module in pkgutil.walk_packages([{SITE_PACKAGES!r}], onerror=lambda name: None):
-    if module.name.endswith("__main__"):
-        continue
-    try:
-        importlib.import_module(module.name)
-        counts["ours" if module.name.startswith("coval_gate") else "others"] += 1
-    except ModuleNotFoundError as error:
-        counts["missing"][module.name] = error.name
-print(json.dumps(counts))
-""",
-    )
-    assert output["missing"] == MISSING_IMPORTS
-    assert output["ours"] > 50
-    assert output["others"] > 150
+    assert contents["imports"]["missing"] == MISSING_IMPORTS
+    assert contents["imports"]["ours"] > 50
+    assert contents["imports"]["others"] > 150
 
 
-def test_image_has_no_tests_or_caches(image: str) -> None:
+def test_image_has_no_tests_or_caches(contents: Any) -> None:
     """This includes the tests of installed packages, but not the directories of the base image."""
-    output = run_python(
-        image,
-        """
-import json, pathlib
-every = [path for place in ("/opt", "/app", "/root", "/tmp", "/build") for path in pathlib.Path(place).rglob("*")]
-tests = [path for path in every if path.name in ("tests", "test", "conftest.py")]
-caches = [path for path in every if path.name in ("pip", ".cache") or path.suffix == ".whl"]
-print(json.dumps([str(path) for path in tests + caches]))
-""",
-    )
-    assert output == []
+    assert contents["tests_and_caches"] == []
 
 
-def test_app_directory_has_only_entrypoints(image: str) -> None:
-    listed = run_python(image, "import json, os; print(json.dumps(sorted(os.listdir('/app'))))")
-    assert listed == ["coval-gate", "entrypoint.py", "post_entrypoint.py"]
+def test_app_directory_has_only_entrypoints(contents: Any) -> None:
+    assert contents["app"] == ["coval-gate", "entrypoint.py", "post_entrypoint.py"]
 
 
-def test_all_modules_have_unchecked_bytecode(image: str) -> None:
+def test_all_modules_have_unchecked_bytecode(contents: Any) -> None:
     """The bytecode matches its source, and Python uses it without a check of the source (PEP 552)."""
-    counts = run_python(
-        image,
-        f"""
-import importlib.util, json, pathlib
-counts = dict(modules=0, ours=0, missing=[], checked=[], stale=[])
-for source in pathlib.Path({SITE_PACKAGES!r}).rglob("*.py"):
-    counts["modules"] += 1
-    counts["ours"] += source.is_relative_to({SITE_PACKAGES!r} + "/coval_gate")
-    cached = pathlib.Path(importlib.util.cache_from_source(str(source)))
-    if not cached.exists():
-        counts["missing"].append(str(source))
-        continue
-    header = cached.read_bytes()[:16]
-    if header[4:8] != b"\\1\\0\\0\\0":
-        counts["checked"].append(str(source))
-    if header[8:] != importlib.util.source_hash(source.read_bytes()):
-        counts["stale"].append(str(source))
-print(json.dumps(counts))
-""",
-    )
+    counts = contents["bytecode"]
     assert (counts["missing"], counts["checked"], counts["stale"]) == ([], [], [])
     assert counts["ours"] > 50
     assert counts["modules"] > 200
 
 
-def test_installed_versions_match_lock_file(image: str) -> None:
+def test_installed_versions_match_lock_file(contents: Any) -> None:
     """The environment has exactly the packages in requirements/runtime.txt."""
     from bench.image import ROOT
 
     lines = (ROOT / "requirements" / "runtime.txt").read_text(encoding="utf-8").splitlines()
     locked = dict(line.split()[0].split("==") for line in lines if "==" in line and not line.startswith((" ", "#")))
-    installed = run_python(
-        image,
-        "import importlib.metadata as m, json;"
-        "print(json.dumps({d.metadata['Name'].lower().replace('_', '-'): d.version for d in m.distributions()}))",
-    )
-    assert installed == locked
+    assert contents["versions"] == locked
 
 
 def test_image_adds_at_most_22_mb(image: str) -> None:
@@ -153,12 +164,3 @@ def test_image_adds_at_most_22_mb(image: str) -> None:
     weights = added(image)
     assert min(weights) > 1, weights  # the measurement worked
     assert max(weights) <= MOST == 22, weights
-
-
-def run_python(image: str, program: str, **env: str) -> Any:
-    """Run a program in the image's Python, isolated as the action is, and parse its output as JSON."""
-    variables: Sequence[str] = [part for name, value in env.items() for part in ("--env", f"{name}={value}")]
-    command = ["docker", "run", "--rm", "--network", "none", *variables, "--entrypoint", PYTHON, image]
-    done = subprocess.run([*command, "-I", "-B", "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.ci.starters import ACTION
-from e2e.engine import docker
-from e2e.workflow import ACT
+from e2e.workflow import ACT, docker_host, own_name
 from sandbox_page import PORT, closing_lines, commands, sample, step_line
 
 if TYPE_CHECKING:
@@ -20,10 +18,11 @@ if TYPE_CHECKING:
 
     from e2e.engine import Sandbox
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("action")]
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "pull-request.yml"
-IMAGES = ("coval-gate-local", f"act-{re.sub('[^a-z0-9]', '-', ACTION.lower())}-dockeraction")
+IMAGE = "coval-gate-local"
+ACTRC = "--pull=false\n--rm\n--container-daemon-socket -\n"  # no registry is needed, and no container stays
 
 
 @pytest.fixture
@@ -36,25 +35,30 @@ def home(checkout: Path, tmp_path: Path) -> Iterator[Path]:
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)
     (place,) = (number for number, line in enumerate(lines) if line.lstrip().startswith("api_key:"))
     lines.insert(place, step_line("A workflow"))
-    (workflows / "voice-gate.yml").write_text("".join(lines), encoding="utf-8")
+    (workflows / "voice-gate.yml").write_text(own_name("".join(lines)), encoding="utf-8")
     _git(tmp_path / "voice-agent")
-    # No registry is needed, and no image or container stays.
-    (tmp_path / ".actrc").write_text("--pull=false\n--rm\n--container-daemon-socket -\n", encoding="utf-8")
+    (tmp_path / ".actrc").write_text(ACTRC, encoding="utf-8")
     yield tmp_path
-    for image in IMAGES:
-        command = ["docker", "image", "rm", image]
-        subprocess.run(command, capture_output=True)
+    command = ["docker", "image", "rm", IMAGE]
+    subprocess.run(command, capture_output=True)
 
 
-@pytest.mark.parametrize(("test_set_id", "exit_code"), [("passing1", 0), ("failing1", 1)])
-def test_workflow_under_act(home: Path, sandbox: Sandbox, test_set_id: str, exit_code: int) -> None:
-    done = follow("A workflow", home, sandbox, {"passing1": test_set_id})
-    assert done.returncode == exit_code, done.stdout
-    assert f"🏁  Job {'failed' if exit_code else 'succeeded'}" in done.stdout
-    if not exit_code:
-        assert closing_lines(done.stdout) == closing_lines(sample("A workflow"))
-    assert sandbox.run["test_set_id"] == test_set_id
-    assert sandbox.run["status"] == "COMPLETED"
+def test_workflow_under_act(home: Path, sandbox: Sandbox) -> None:
+    """act builds the image from the action's Dockerfile, and then uses it again."""
+    passed = follow("A workflow", home, sandbox)
+    assert passed.returncode == 0, passed.stdout
+    assert "🏁  Job succeeded" in passed.stdout
+    assert closing_lines(passed.stdout) == closing_lines(sample("A workflow"))
+    assert (sandbox.run["test_set_id"], sandbox.run["status"]) == ("passing1", "COMPLETED")
+    shutil.rmtree(home / "coval-gate-clone")  # which the commands make
+    (home / ".actrc").write_text(f"{ACTRC}--rebuild=false\n", encoding="utf-8")
+    failed = follow("A workflow", home, sandbox, {"passing1": "failing1"})
+    assert failed.returncode == 1, failed.stdout
+    assert "🏁  Job failed" in failed.stdout
+    assert sorted((run["test_set_id"], run["status"]) for run in sandbox.runs) == [
+        ("failing1", "COMPLETED"),
+        ("passing1", "COMPLETED"),
+    ]
 
 
 def test_image_alone(home: Path, sandbox: Sandbox) -> None:
@@ -72,8 +76,7 @@ def follow(
     for old, new in {PORT: sandbox.url.rpartition(":")[2].partition("/")[0], **(changes or {})}.items():
         assert old in script
         script = script.replace(old, new)
-    endpoint = docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").strip()
-    environ = {"PATH": f"{ACT.parent}:{os.environ['PATH']}", "HOME": str(home), "DOCKER_HOST": endpoint}
+    environ = {"PATH": f"{ACT.parent}:{os.environ['PATH']}", "HOME": str(home), "DOCKER_HOST": docker_host()}
     command = ["bash", "-euc", script]
     return subprocess.run(
         command,

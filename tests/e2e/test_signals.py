@@ -12,13 +12,11 @@ from signal import SIGINT, SIGTERM
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from coval_gate.report.formats.outputs import OUTPUTS
 from e2e import engine
-from e2e.engine import CANCEL, KEY, KILL, POST, PYTHON, Step, docker, leaks
+from e2e.engine import CANCEL, KEY, KILL, PYTHON, Step, docker, leaks
 from e2e.test_container import HOSTILE_ENV, write_files
-from e2e.test_image import run_python
 from e2e.traps import TRAP, TRAP_MESSAGE, TRAPS
 
 if TYPE_CHECKING:
@@ -152,7 +150,14 @@ MOMENTS = {
         inputs={"test_set_id": "passing1"},
     ),
 }
-CASES = [(moment, signals) for moment in MOMENTS for signals in SIGNALS]
+# Docker forwards all signals alike, and tests/unit/test_clock.py holds that each interrupts each kind of wait.
+MOMENTS_OF_ALL_SIGNALS = ("log-begins", "before-response", "in-progress", "delete-hangs")
+CASES = [
+    (moment, signals)
+    for moment in MOMENTS
+    for signals in SIGNALS
+    if signals == "as-github-cancels" or moment in MOMENTS_OF_ALL_SIGNALS
+]
 
 
 def run_until_signal(image: str, directory: Path, moment: Moment, signals: str) -> SignalResult:
@@ -180,7 +185,7 @@ def signal_results(
     image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[tuple[str, str], Future[SignalResult]]]:
     """Run all cases in parallel, and in parallel with other tests: they spend most of their time waiting."""
-    with ThreadPoolExecutor(5) as pool:
+    with ThreadPoolExecutor(3) as pool:
         yield {
             (name, signals): pool.submit(
                 run_until_signal, image, tmp_path_factory.mktemp("step"), MOMENTS[name], signals
@@ -217,14 +222,14 @@ def test_signal_during_start_leaves_no_run(image: str, tmp_path: Path, sandbox: 
         with step.running(test_set_id="stuck001") as process:
             early = ["--all"] if number < 2 else []  # as soon as the container exists, usually before it runs
             wait_until(lambda: docker("ps", "--quiet", "--filter", f"name={step.name}", *early))
-            time.sleep(max(0, number - 2) * 0.03)
+            time.sleep(max(0, number - 2) * 0.05)
             log, _ = step.cancel(process)
             result = step.result(process, log)
         assert step.post().exit_code == 0
         return result
 
     with ThreadPoolExecutor(3) as pool:
-        results = list(pool.map(cancel_early, range(10)))
+        results = list(pool.map(cancel_early, range(7)))
     runs = sandbox.runs
     assert [run["status"] for run in runs] == ["CANCELLED"] * len(runs)
     assert {result.outputs["run_id"] for result in results if result.outputs} - {""} <= {run["run_id"] for run in runs}
@@ -235,15 +240,16 @@ def test_signal_during_start_leaves_no_run(image: str, tmp_path: Path, sandbox: 
 
 def test_step_that_ignores_signals_is_killed(step: Step) -> None:
     """Control: `cancel` sends both signals to the first process, and finally kills it."""
+    signals = ((SIGINT, 2.0), (SIGTERM, 1.0))
     program = "import signal, time\nfor each in (signal.SIGINT, signal.SIGTERM):\n"
     program += "    signal.signal(each, lambda number, _: print(signal.Signals(number).name))\n"
     with step.running(entrypoint=[PYTHON, "-u", "-c", f"{program}print('ready')\ntime.sleep(60)"]) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-        log, seconds = step.cancel(process)
+        log, seconds = step.cancel(process, signals)
         result = step.result(process, log)
     assert log == "SIGINT\nSIGTERM\n"
-    assert 10 <= seconds < 12
+    assert seconds >= 3
     assert result.exit_code == 137
 
 
@@ -313,9 +319,8 @@ def test_post_step_does_nothing_for_step_killed_before_launch(step: Step, sandbo
     assert (post.exit_code, post.log) == (0, "")
 
 
-@pytest.mark.parametrize("state", [{}, {"run_id": ""}], ids=["by-id", "by-tag"])
-def test_post_container_does_not_delete_finished_run(state: dict[str, str], step: Step, sandbox: Sandbox) -> None:
-    """A DELETE would; the state is as if the step had been killed just after the end of its run."""
+def test_post_container_does_not_delete_finished_run(step: Step, sandbox: Sandbox) -> None:
+    """A DELETE would. The state is as if the step had been killed after the end of its run, with or without its id."""
     result = step.run()
     assert result.outputs["verdict"] == "passed"
     quiet = step.post()
@@ -324,18 +329,11 @@ def test_post_container_does_not_delete_finished_run(state: dict[str, str], step
     ids = {name: sandbox.run[name] for name in ("agent_id", "persona_id", "test_set_id")}
     (key,) = [tag for tag in sandbox.run["tags"] if re.match(r"coval-gate/\d", tag)]
     known = {"leg": "", "key": key, "run_id": sandbox.run["run_id"], "ids": ids, "cancel": True}
-    post = step.post(state={"legs": json.dumps([known | state])})
-    assert post.exit_code == 0
-    assert f"the run had already ended (COMPLETED) ({result.outputs['run_id']})" in post.log
-    assert sandbox.run["status"] == "COMPLETED"
-
-
-def test_post_step_keeps_run_of_mode_launch(step: Step, sandbox: Sandbox) -> None:
-    result = step.run(mode="launch", test_set_id="stuck001")
-    assert (result.exit_code, result.outputs["status"]) == (0, "LAUNCHED")
-    post = step.post()
-    assert (post.exit_code, post.log) == (0, "")
-    assert sandbox.run["status"] not in FINISHED
+    for state in (known, known | {"run_id": ""}):
+        post = step.post(state={"legs": json.dumps([state])})
+        assert post.exit_code == 0
+        assert f"the run had already ended (COMPLETED) ({result.outputs['run_id']})" in post.log
+        assert sandbox.run["status"] == "COMPLETED"
 
 
 def test_post_step_keeps_run_without_cancel_on_interrupt(step: Step, sandbox: Sandbox) -> None:
@@ -343,31 +341,6 @@ def test_post_step_keeps_run_without_cancel_on_interrupt(step: Step, sandbox: Sa
     post = step.post()
     assert (post.exit_code, post.log) == (0, "")
     assert sandbox.run["status"] not in FINISHED
-
-
-def test_post_step_that_cannot_cancel_run_does_not_fail_job(step: Step, sandbox: Sandbox) -> None:
-    kill_step(step, partial(run_launched, step, sandbox))
-    post = step.post(env={"INPUT_API_KEY": f"coval_sk_{'0' * 32}"})
-    assert post.exit_code == 0
-    (warning,) = post.annotations("warning")
-    assert warning.data.startswith("The run could not be cancelled: ")
-    assert sandbox.run["status"] not in FINISHED
-
-
-def test_post_entrypoint_is_isolated_executable(image: str, checkout: Path) -> None:
-    """GitHub's runner starts it by its name alone, so its shebang must isolate Python."""
-    program = f"import json, os; print(json.dumps([os.access({POST!r}, os.X_OK), open({POST!r}).readline()]))"
-    assert run_python(image, program) == [True, f"#!{PYTHON} -IuB\n"]
-    assert YAML(typ="safe").load(checkout / "action.yml")["runs"]["post-entrypoint"] == POST
-
-
-@pytest.mark.parametrize("module", ["coval_gate/base/clock", "sitecustomize"])
-def test_trap_works_in_post_step_without_isolation(step: Step, module: str) -> None:
-    """Control, as for the main step."""
-    packages = {f"src/coval_gate/{package}__init__.py": "" for package in ("", "base/")}
-    write_files(step, packages | {f"src/{module}.py": TRAP})
-    post = step.post(env={"PYTHONPATH": "src"}, entrypoint=[PYTHON, "-u", "-B", POST])
-    assert f"{TRAP_MESSAGE}: {module.replace('/', '.')}" in post.log
 
 
 @pytest.mark.parametrize(("name", "signals"), CASES)

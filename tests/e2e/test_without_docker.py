@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.e2e
     ids=["no-engine", "no-command"],
 )
 def test_missing_docker_is_reported_in_one_line(env: dict[str, str], reason: str) -> None:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "e2e", str(Path(__file__).parent)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "e2e", __file__]
     done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stdout.count("Docker is not available: ") == 1

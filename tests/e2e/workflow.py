@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coval_gate.ci.starters import ACTION as PUBLISHED
 from e2e.engine import KEY
 
 if TYPE_CHECKING:
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
 ACT = Path(sys.executable).parent / "act"
 WORKFLOWS = Path(__file__).parent / "workflows"
 ACTION = "coval-gate"  # the path of the action in the workflows
-ACT_IMAGES = f"act-*{ACTION}*-dockeraction"  # act's names for the images that it builds
+ACT_IMAGES = tuple(
+    f"act-{re.sub('[^a-z0-9]', '-', uses.lower())}-dockeraction" for uses in (ACTION, PUBLISHED)
+)  # act's names for the action's image
 RUNNER = "python:3.13-slim"  # the workflows need only bash; act itself replaces actions/checkout
 REPOSITORY = "acme/voice-agent"
-TIMEOUT = 120  # s
+TIMEOUT = 300  # s, also on a busy machine
 
 
 @dataclass(frozen=True)
@@ -109,14 +113,24 @@ class Environment:
     flags: tuple[str, ...] = ()  # more flags of act
 
 
+def own_name(workflow: str) -> str:
+    """Return the text of a workflow whose name tells pytest's workers apart, because act names containers by it."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    return re.sub("(?m)^name: .*", rf"\g<0> {worker}", workflow, count=1) if worker else workflow
+
+
 def run_workflow(
-    workflow: Path, directory: Path, action: Path, api: Sandbox, environment: Environment
+    workflow: Path, directory: Path, action: Path | None, api: Sandbox, environment: Environment
 ) -> WorkflowResult:
-    """Run a workflow in a new repository that holds the action."""
+    """Run a workflow in a new repository, which holds the action if it is given.
+
+    act uses the action's image that is there: e2e/test_sandbox_page.py has it build the image itself.
+    """
     repository = Path(tempfile.mkdtemp(dir=directory)) / "voice-agent"
-    shutil.copytree(action, repository / ACTION)
+    if action:
+        shutil.copytree(action, repository / ACTION)
     for name, text in {
-        f".github/workflows/{workflow.name}": workflow.read_text(encoding="utf-8"),
+        f".github/workflows/{workflow.name}": own_name(workflow.read_text(encoding="utf-8")),
         **environment.files,
     }.items():
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +139,7 @@ def run_workflow(
     environ = {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),  # keeps the settings and caches of act out
-        "DOCKER_HOST": _run("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"),
+        "DOCKER_HOST": docker_host(),
     }
     payload = repository.parent / "event.json"
     payload.write_text(json.dumps(environment.payload), encoding="utf-8")
@@ -134,7 +148,7 @@ def run_workflow(
         *(str(ACT), environment.event, "--eventpath", str(payload), "--json", "--rm", "--no-cache-server"),
         *("--container-daemon-socket", "-", "--env", f"GITHUB_API_URL={environment.api_url}"),
         *("--platform", f"ubuntu-latest={environment.runner}", "--platform", f"self-hosted={environment.runner}"),
-        *("--pull=false", "--network", "host", *environment.flags),
+        *("--pull=false", "--rebuild=false", "--network", "host", *environment.flags),
         *(("--secret", "COVAL_API_KEY") if environment.key else ()),  # act would ask for an empty secret
         *(part for name in ("GITHUB_TOKEN", *environment.secrets) for part in ("--secret", name)),
         "--insecure-secrets",
@@ -158,6 +172,12 @@ def run_workflow(
             raise AssertionError(f"{workflow.name} did not end:\n{log}\n{errors}") from None
     entries = [json.loads(line) for line in log.splitlines()]
     return WorkflowResult(process.returncode, entries, errors, commit)
+
+
+@cache
+def docker_host() -> str:
+    """Return where the engine listens: act does not know Docker's contexts."""
+    return _run("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
 
 
 def _commit(repository: Path) -> str:
