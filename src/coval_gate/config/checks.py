@@ -325,7 +325,7 @@ def check_inputs(
         all_problems.append(Problem("api_key", f"is empty{reason}."))
     if all_problems:
         lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in all_problems)
-        advice = [_key_advice(withheld)] if key_is_missing else []
+        advice = [WITHHELD[withheld].advice] if key_is_missing else []
         advice += [variables.advice] if variables and lacks_id else []
         if any(name in OF_OLD_ACTION for name, _ in all_problems):
             advice.append(f"How to come from the older action: {MIGRATION}")
@@ -605,7 +605,3 @@ def wanted_pages(inputs: Inputs) -> list[str]:
 def missing_key_reason(withheld: str) -> str:
     """Return why there is no API key, as the end of a sentence; empty if the reason is unknown."""
     return WITHHELD[withheld].reason
-
-
-def _key_advice(withheld: str) -> str:
-    return WITHHELD[withheld].advice
