@@ -252,10 +252,6 @@ class _Blame:
     contributed: int = 0
 
     @property
-    def only_contributes(self) -> bool:
-        return 0 < self.contributed == self.count
-
-    @property
     def is_judged(self) -> bool:
         """Whether it misses a criterion by a sound output, or none because of an unsound one."""
         return not self.unsound or bool(self.before)
@@ -318,7 +314,7 @@ def _unordered(judgement: Judgement, result: RunResult, blame: Mapping[str, _Bla
         seen[key] += 1
         blamed = blame.get(simulation.id, _NO_BLAME)
         verdict = _verdict(simulation, blamed, counts=simulation.id in failing, unpassed=simulation.id in unpassed)
-        contributes = verdict is Verdict.PASSED and blamed.only_contributes
+        contributes = verdict is Verdict.PASSED and 0 < blamed.contributed == blamed.count
         yield SimulationFinding(
             simulation=simulation,
             verdict=Verdict.SKIPPED if contributes else verdict,
