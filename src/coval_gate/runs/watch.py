@@ -96,11 +96,6 @@ class MissingData(NamedTuple):
     is_open: bool = False
     is_doubtful: bool = False
 
-    @property
-    def is_of_metrics(self) -> bool:
-        """Whether metrics or their values are missing."""
-        return bool(self.metric or self.values)
-
 
 def missing_text(missing: MissingData) -> str:
     """Return a sentence about the data that the step waits for."""
