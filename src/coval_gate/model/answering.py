@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.model.attachment import ANSWERED, OPEN, Attachment, AttachRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
 ANSWERED_BY_JOB: Final = "SDK_WEBSOCKET"  # the type of an agent that a process of the user's answers
 BLAMED_FIRST: Final = ("crashed", "lost", "refused", "missed", "attached", "waiting")
@@ -63,7 +63,7 @@ def answering_of(record: AttachRecord, listed: Collection[str] = (), *, expected
     return Answering(
         answered=record.answered,
         total=max(len({*record.simulations, *listed}), expected),
-        worst=_worst(left),
+        worst=min(left, key=lambda one: BLAMED_FIRST.index(one.outcome), default=None),
         crashed=sum(one.outcome == "crashed" for one in left),
         problem=record.problem,
         is_done=record.done,
@@ -84,7 +84,7 @@ def _cause(one: Attachment) -> str:
 def worse(of_record: Answering, of_tag: Answering | None) -> Answering:
     """Return what shows more simulations that nobody answered.
 
-    The tag may be that of an earlier process, whose record is gone, and which saw a crash.
+    An earlier process, whose record is gone, may have written the tag after a crash.
     """
     if of_tag is None or of_tag.total - of_tag.answered <= of_record.total - of_record.answered:
         return of_record
@@ -95,7 +95,3 @@ def is_deserted(record: AttachRecord, *, expected: int, now: float) -> bool:
     """Return whether nobody will answer the rest of a run that goes on, in which Coval expects so many simulations."""
     seen = answering_of(record, expected=expected, now=now)
     return (seen.is_done or seen.is_gone) and (not seen.is_whole or bool(record.problem and not expected))
-
-
-def _worst(left: Sequence[Attachment]) -> Attachment | None:
-    return min(left, key=lambda one: BLAMED_FIRST.index(one.outcome), default=None)

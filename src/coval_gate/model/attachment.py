@@ -109,7 +109,7 @@ def read_record(text: str, run_id: str) -> AttachRecord | None:
 
 
 def _attachment(entry: Any) -> Attachment:
-    """Return an entry of the file. One that cannot be read shows nobody who answered."""
+    """Return an entry of the file. An entry that cannot be read counts as not answered."""
     entry = entry if isinstance(entry, dict) else {}
     outcome = entry.get("outcome")
     error, log = (text if isinstance(text := entry.get(name), str) else "" for name in ("error", "log"))
