@@ -211,8 +211,8 @@ def _plan_text(progress: Progress, total: int) -> str:
 def _names_text(progress: Progress) -> str:
     """Return what the only run evaluates, as far as responses showed its name by now; empty where none did."""
     ids = ids_of(progress.legs[0].inputs)
-    known = {word: progress.name_of(kind, ids[kind]) for kind, word in WORDS.items()}
-    named = [f"{word} {one_line(name, LONGEST_NAME)}" for word, name in known.items() if name]
+    names = {word: progress.name_of(kind, ids[kind]) for kind, word in WORDS.items()}
+    named = [f"{word} {one_line(name, LONGEST_NAME)}" for word, name in names.items() if name]
     return f" ({', '.join(named)})" if named else ""
 
 

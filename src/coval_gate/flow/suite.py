@@ -1,6 +1,6 @@
 """Reads the file that `suite_path` names, and gives runs that were launched elsewhere the criteria in it.
 
-Without the file, such runs may bring thresholds of their own; what is wrong with these is told here, too.
+Without the file, such runs may bring thresholds of their own; this module also says what is wrong with them.
 """
 
 from __future__ import annotations

@@ -119,12 +119,16 @@ class GitLabCalls(NamedTuple):
 
 
 def _message(payload: Payload) -> str:
-    """Return the message of an error response: a text, the problems of each field, or that of a rate limit."""
+    """Return the message of an error response: a text, the problems of each field, or a rate limit."""
     message = payload.get("message") or payload.get("error_description") or payload.get("error")
     if isinstance(message, dict):
         if isinstance(limit := message.get("error"), str):
             return limit
-        parts = [f"{name}: {', '.join(map(str, told))}" for name, told in message.items() if isinstance(told, list)]
+        parts = [
+            f"{name}: {', '.join(map(str, problems))}"
+            for name, problems in message.items()
+            if isinstance(problems, list)
+        ]
         return "; ".join(parts)
     return message if isinstance(message, str) else ""
 

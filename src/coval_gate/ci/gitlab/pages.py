@@ -109,7 +109,7 @@ class CommitStatus(GitLabPage):
     _forbidden = False
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
-        if self._forbidden:  # as the step was told when it announced the run
+        if self._forbidden:  # GitLab said so when the step announced the run
             return
         operation = self._gitlab().operation("Developer, or Maintainer where the branch is protected", until)
         status = {
