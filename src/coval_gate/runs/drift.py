@@ -116,9 +116,9 @@ class _Search:
         holder = max(fitting, key=_order)
         followers = sorted((run for run in listed if self._fits(run) and _order(run) > _order(holder)), key=_order)
         followed = _Followed(holder, tuple(_first_tries(followers)))
-        known = min(REFERENCE_RUNS, len(followed.candidates))
-        if known < REFERENCE_RUNS:
-            return Drift(tag=self._tag, known=known, holder=holder.run_id)
+        count = min(REFERENCE_RUNS, len(followed.candidates))
+        if count < REFERENCE_RUNS:
+            return Drift(tag=self._tag, known=count, holder=holder.run_id)
         return (yield from self._loaded(followed))
 
     def _unknown(self) -> str:
