@@ -164,13 +164,13 @@ class Follower:
     def _see(self, simulations: tuple[Simulation, ...]) -> None:
         self._simulations = {one.id: one for one in simulations if IDENTIFIER.fullmatch(one.id)}
         for id_, simulation in self._simulations.items():
-            known = self._keeper.record.simulations.get(id_)
-            if known is None:
+            attachment = self._keeper.record.simulations.get(id_)
+            if attachment is None:
                 self._keeper.set(id_)
             if simulation.ended:
                 self._see_over(id_)
                 self._give_up(id_)
-            elif simulation.status not in QUEUED and (known is None or known.outcome in UNSURE):
+            elif simulation.status not in QUEUED and (attachment is None or attachment.outcome in UNSURE):
                 self._start(id_)
 
     def _see_over(self, id_: str) -> None:

@@ -62,7 +62,8 @@ def plan_step(progress: Progress) -> Procedure[Judgement]:
         *(f"Not checked: {why}" for why in looked.unchecked),
     ]
     progress.host.quote(*lines)
-    total = _total(progress)
+    sizes = [leg.planned for leg in progress.all_legs]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
     problems = [*looked.problems, *_over_the_cap(progress, total)]
     if problems:
         raise InputError(list(dict.fromkeys(problems)))
@@ -147,11 +148,6 @@ def _cases(looked: Looked) -> dict[str, int]:
         for (_, id_), resource in looked.resources.items()
         if isinstance(resource, TestSet) and resource.cases is not None and not resource.has_parameters
     }
-
-
-def _total(progress: Progress) -> int | None:
-    sizes = [leg.planned for leg in progress.all_legs]
-    return None if None in sizes else sum(size or 0 for size in sizes)
 
 
 def _over_the_cap(progress: Progress, total: int | None) -> list[Problem]:

@@ -130,12 +130,12 @@ def places(report: Report) -> list[Place]:
     context = report.context
     change = f"{context.web.mark}{context.pull_request}" if context.pull_request else ""
     commit = context.sha[:SHORT_COMMIT] if context.sha_is_known else ""
-    found = [
+    known_places = [
         Place(context.web.change, change, context.change_url, is_code=False),
         Place("branch", context.shown_branch),
         Place("commit", commit, context.commit_url, note=UNCOMMITTED if context.is_changed else ""),
     ]
-    first, *others = [place for place in found if place.text] or [Place("", "")]
+    first, *others = [place for place in known_places if place.text] or [Place("", "")]
     return [first._replace(word=first.word.capitalize()), *others] if first.text else []
 
 

@@ -67,9 +67,9 @@ class GitLabCalls(NamedTuple):
         for page in range(1, MOST_PAGES + 1):
             page_query = {**query, "per_page": str(PAGE_SIZE), "page": str(page)}
             payload = yield from self.send("GET", path, query=page_query)
-            found = payload.data if isinstance(payload.data, list) else payload.lacks("a list")
-            entries += (payload._replace(data=entry) for entry in found)
-            if len(found) < PAGE_SIZE:
+            listed = payload.data if isinstance(payload.data, list) else payload.lacks("a list")
+            entries += (payload._replace(data=entry) for entry in listed)
+            if len(listed) < PAGE_SIZE:
                 return entries
         raise HostError(titles.UNEXPECTED_RESPONSE, f"GET {path} has more than {MOST_PAGES} pages.", advice=NOT_GITLAB)
 

@@ -174,9 +174,9 @@ class Note(GitLabPage):
         create = self._inputs.comment == "always" or not text.passes
         id_ = yield from self._write(number, text, create=create, until=until)
         if id_:
-            known = self.url
+            before = self.url
             self.url = f"{self._server_url}/{context.repository}/-/merge_requests/{number}#note_{id_}"
-            if self.url == known:  # an update follows the verdict, which is the log's last line
+            if self.url == before:  # an update follows the verdict, which is the log's last line
                 return
             self._host.log(f"Commented on merge request !{number}: {self.url}")
 

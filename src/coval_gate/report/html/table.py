@@ -396,16 +396,12 @@ def _columns(legs: Sequence[LegReport]) -> tuple[Column, ...]:
     return tuple(
         Column(
             id=metric.id,
-            name=_column_name(metric),
+            name=one_line(named_with_unit(metric.name, metric.unit if _is_numeric(metric) else ""), NAME),
             label=one_line(metric.name, LABEL),
             numeric=_is_numeric(metric),
         )
         for metric in ordered[:MOST_COLUMNS]
     )
-
-
-def _column_name(metric: Metric) -> str:
-    return one_line(named_with_unit(metric.name, metric.unit if _is_numeric(metric) else ""), NAME)
 
 
 def _is_numeric(metric: Metric) -> bool:
