@@ -47,7 +47,7 @@ def finish(progress: Progress) -> Procedure[None]:
     host.take_over()
     saved = host.read_state(LEGS)
     inputs, _ = parse_inputs(environ)
-    mode = host.read_state(MODE)  # that of a command is not in its variables
+    mode = host.read_state(MODE)  # a command has no mode in its variables
     inputs = with_owed(inputs._replace(mode=mode if mode in ALL_MODES else inputs.mode), host.read_state(STATE))
     progress.inputs = inputs
     progress.restore(saved)

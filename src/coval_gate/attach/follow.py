@@ -164,13 +164,13 @@ class Follower:
     def _see(self, simulations: tuple[Simulation, ...]) -> None:
         self._simulations = {one.id: one for one in simulations if IDENTIFIER.fullmatch(one.id)}
         for id_, simulation in self._simulations.items():
-            known = self._keeper.record.simulations.get(id_)
-            if known is None:
+            attachment = self._keeper.record.simulations.get(id_)
+            if attachment is None:
                 self._keeper.set(id_)
             if simulation.ended:
                 self._see_over(id_)
                 self._give_up(id_)
-            elif simulation.status not in QUEUED and (known is None or known.outcome in UNSURE):
+            elif simulation.status not in QUEUED and (attachment is None or attachment.outcome in UNSURE):
                 self._start(id_)
 
     def _see_over(self, id_: str) -> None:
@@ -237,7 +237,8 @@ class Follower:
 
     def _end(self, event: Event) -> None:
         id_, outcome, error = event.simulation, event.outcome, event.error
-        if outcome == "refused" and self._goes_on(id_):
+        goes_on = self._polled_at is None and self._error is None and not self._is_over(id_)  # as far as known
+        if outcome == "refused" and goes_on:
             self._try_again(id_, error)
             return
         refusal = self._refusals.get(id_)
@@ -251,10 +252,6 @@ class Follower:
         elif error or outcome == "ended_early":
             what = error or "The handler returned before the conversation ended."
             self._session.log(f"Simulation {id_}: {what}")
-
-    def _goes_on(self, id_: str) -> bool:
-        """Return whether a process may still attach: the run and the simulation go on, as far as known."""
-        return self._polled_at is None and self._error is None and not self._is_over(id_)
 
     def _try_again(self, id_: str, error: str) -> None:
         """Note that a process could not attach. Another one tries, because Coval may only have hiccuped.

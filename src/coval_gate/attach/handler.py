@@ -111,16 +111,16 @@ def _not_imported(name: str, error: BaseException) -> Unusable:
 
 
 def _attribute(module: Any, path: str, name: str) -> Any:
-    found = module
+    value = module
     for part in path.split("."):
         try:
-            found = getattr(found, part)
+            value = getattr(value, part)
         except AttributeError:
-            names = [known for known in dir(found) if not known.startswith("_")]
+            names = [attribute for attribute in dir(value) if not attribute.startswith("_")]
             similar = most_similar(part, names)
             hint = f" Did you mean {similar}?" if similar else ""
             raise Unusable(f"There is no {name}: the module has no {part}.{hint}") from None
-    return found
+    return value
 
 
 def _is_async(handler: Any) -> bool:

@@ -119,8 +119,8 @@ class Context(NamedTuple):
         return self._page(self.web.commits, self.sha if self.sha_is_known else "")
 
     def _page(self, path: str, name: str) -> str:
-        known = self.server_url and self.repository and path and name
-        return f"{self.server_url}/{self.repository}/{path}/{name}" if known else ""
+        is_known = self.server_url and self.repository and path and name
+        return f"{self.server_url}/{self.repository}/{path}/{name}" if is_known else ""
 
     @property
     def later_attempt(self) -> str:

@@ -154,7 +154,7 @@ def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) 
 
 
 def _post(runtime: Runtime, _: Namespace) -> int:
-    """End what killed commands left. One that was only just told to end may still end its runs itself."""
+    """End what killed commands left. A command that just received a signal may still end its runs itself."""
     from coval_gate.ci.plain import PlainHost, left_behind, others_run
     from coval_gate.ci.systems import system_in
     from coval_gate.config.inputs import key_in

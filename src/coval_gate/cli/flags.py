@@ -271,7 +271,7 @@ def _refuse_repeated(command: str, arguments: Sequence[str], parser: _Parser) ->
 
 
 def _refuse_empty(command: str, options: argparse.Namespace) -> None:
-    """Raise UsageError if a value is empty, as that of a shell's variable which is not set: it would be ignored."""
+    """Raise UsageError if a value is empty, such as a shell variable that is not set: it would be ignored."""
     for name in ("run_id", "key_file", *(declaration.name for declaration in declared())):
         value = getattr(options, name, None)
         values = value if isinstance(value, list) else [value]

@@ -325,7 +325,7 @@ def check_inputs(
         all_problems.append(Problem("api_key", f"is empty{reason}."))
     if all_problems:
         lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in all_problems)
-        advice = [_key_advice(withheld)] if key_is_missing else []
+        advice = [WITHHELD[withheld].advice] if key_is_missing else []
         advice += [variables.advice] if variables and lacks_id else []
         if any(name in OF_OLD_ACTION for name, _ in all_problems):
             advice.append(f"How to come from the older action: {MIGRATION}")
@@ -351,13 +351,13 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str], legs: Sequence[Le
     """
     if not legs:
         return _warnings_about(inputs, environ)
-    found: dict[str, list[str]] = {}
+    legs_with: dict[str, list[str]] = {}
     for leg in legs:
         for warning in _warnings_about(leg.inputs, environ):
-            found.setdefault(warning, []).append(quoted(leg.name))
+            legs_with.setdefault(warning, []).append(quoted(leg.name))
     return [
         warning if len(names) == len(legs) else f"In the suite's {in_words(names, most=MOST_NAMED)}: {warning}"
-        for warning, names in found.items()
+        for warning, names in legs_with.items()
     ]
 
 
@@ -425,11 +425,11 @@ def problems_of_legs(
 
     A problem that all legs have, with an input that the file does not set, is the step's.
     """
-    found: dict[tuple[Problem, tuple[int, str] | None], list[LegInputs]] = {}
+    legs_with: dict[tuple[Problem, tuple[int, str] | None], list[LegInputs]] = {}
     for leg in legs:
         for problem in problems_of(leg.inputs):
-            found.setdefault((problem, leg.places.get(problem.name)), []).append(leg)
-    for (problem, place), concerned in found.items():
+            legs_with.setdefault((problem, leg.places.get(problem.name)), []).append(leg)
+    for (problem, place), concerned in legs_with.items():
         if problem.name == SUITE or (not place and len(concerned) == len(legs)):
             yield problem
             continue
@@ -454,8 +454,8 @@ def _of_step(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
 
 def _of_leg(inputs: Inputs, wrong: Container[str], variables: Variables | None) -> Iterator[Problem]:
     """Yield a problem for each contradiction between the inputs of a leg, without inputs that are `wrong` already."""
-    found = (*_id_contradictions(inputs, variables), *_run_contradictions(inputs))
-    return (problem for problem in found if problem.name not in wrong)
+    problems = (*_id_contradictions(inputs, variables), *_run_contradictions(inputs))
+    return (problem for problem in problems if problem.name not in wrong)
 
 
 def _of_file(inputs: Inputs) -> Iterator[Problem]:
@@ -605,7 +605,3 @@ def wanted_pages(inputs: Inputs) -> list[str]:
 def missing_key_reason(withheld: str) -> str:
     """Return why there is no API key, as the end of a sentence; empty if the reason is unknown."""
     return WITHHELD[withheld].reason
-
-
-def _key_advice(withheld: str) -> str:
-    return WITHHELD[withheld].advice

@@ -282,14 +282,10 @@ def whole(least: int, most: int | None = None) -> Field[int]:
         number = int(raw) if re.fullmatch(r"[+-]?\d{1,18}", raw, re.ASCII) else None
         return None if number is None or number < least or (most is not None and number > most) else number
 
-    def parse(raw: str) -> int:
-        number = read(raw)
-        if number is None:
-            meant = re.sub(r"\.0+$", "", parsing.number_meant(raw))
-            raise ValueError(invalid(f"a whole number {allowed}", raw, meant, read))
-        return number
+    def meant(raw: str) -> str:
+        return re.sub(r"\.0+$", "", parsing.number_meant(raw))
 
-    return Field("whole number", 0, parse)
+    return Field("whole number", 0, _parser(read, f"a whole number {allowed}", meant))
 
 
 def seconds(least: float, most: float) -> Field[float]:
@@ -299,14 +295,8 @@ def seconds(least: float, most: float) -> Field[float]:
         number = parse_number(raw)
         return number if number is not None and least <= number <= most else None
 
-    def parse(raw: str) -> float:
-        number = read(raw)
-        if number is None:
-            allowed = f"a number of seconds from {least:g} to {most:,.0f}"
-            raise ValueError(invalid(allowed, raw, parsing.seconds_meant(raw), read))
-        return number
-
-    return Field("seconds", 0.0, parse)
+    allowed = f"a number of seconds from {least:g} to {most:,.0f}"
+    return Field("seconds", 0.0, _parser(read, allowed, parsing.seconds_meant))
 
 
 def optional(field: Field[T], word: str = "") -> Field[T | None]:
@@ -336,13 +326,8 @@ def allowance() -> Field[Allowance]:
             return None
         return Allowance(number, percent)
 
-    def parse(raw: str) -> Allowance:
-        if (allowed := read(raw)) is None:
-            kinds = "a whole number such as 2 or a percentage such as 5%"
-            raise ValueError(invalid(kinds, raw, parsing.percentage_meant(raw), read))
-        return allowed
-
-    return Field("number or %", Allowance(0), parse)
+    kinds = "a whole number such as 2 or a percentage such as 5%"
+    return Field("number or %", Allowance(0), _parser(read, kinds, parsing.percentage_meant))
 
 
 def confidence() -> Field[float]:
@@ -356,12 +341,7 @@ def confidence() -> Field[float]:
         percentage = number * 100 if number <= 1 and not raw.endswith("%") else number
         return percentage / 100 if low <= percentage <= high else None
 
-    def parse(raw: str) -> float:
-        if (share := read(raw)) is None:
-            kinds = f"a percentage from {low:g}% to {high:g}%"
-            raise ValueError(f"must be {kinds}; got {quoted(raw)}.")
-        return share
-
+    parse = _parser(read, f"a percentage from {low:g}% to {high:g}%", str)
     return Field("percentage", 0.0, parse, lambda share: f"{share * 100:.10g}%")
 
 
@@ -385,13 +365,7 @@ def flag() -> Field[bool]:
     def read(raw: str) -> bool | None:
         return {"true": True, "false": False}.get(raw.lower())
 
-    def parse(raw: str) -> bool:
-        flag = read(raw)
-        if flag is None:
-            raise ValueError(invalid("true or false", raw, parsing.flag_meant(raw), read))
-        return flag
-
-    return Field("true or false", False, parse)
+    return Field("true or false", False, _parser(read, "true or false", parsing.flag_meant))
 
 
 def json_object(example: str) -> Field[dict[str, Any] | None]:
@@ -444,13 +418,8 @@ def age() -> Field[Age]:
         number = float(match[1]) if match else 0.0
         return Age(number, match[2].lower()) if match and number > 0 else None
 
-    def parse(raw: str) -> Age:
-        if (match := read(raw)) is None:
-            allowed = "a number of hours, days or weeks such as 36h, 30d or 2w"
-            raise ValueError(invalid(allowed, raw, f"{raw}d", read))
-        return match
-
-    return Field("age", Age(0.0, "d"), parse)
+    allowed = "a number of hours, days or weeks such as 36h, 30d or 2w"
+    return Field("age", Age(0.0, "d"), _parser(read, allowed, "{}d".format))
 
 
 def baseline() -> Field[BaselineSource | None]:
@@ -515,6 +484,18 @@ def invalid(allowed: str, raw: str, meant: str, read: Callable[[str], object]) -
     """Return what is wrong with `raw`, and propose `meant` if `read` accepts it."""
     write = f" Write {meant}." if meant != raw and read(meant) is not None else ""
     return f"must be {allowed}; got {quoted(raw)}.{write}"
+
+
+def _parser(read: Callable[[str], T | None], allowed: str, meant: Callable[[str], str]) -> Callable[[str], T]:
+    """Return a parser that reads a value, or else says what is `allowed`, and what was probably `meant`."""
+
+    def parse(raw: str) -> T:
+        value = read(raw)
+        if value is None:
+            raise ValueError(invalid(allowed, raw, meant(raw), read))
+        return value
+
+    return parse
 
 
 def _list(name: str, most: int, item: Callable[[str], str]) -> Field[tuple[str, ...]]:

@@ -149,11 +149,8 @@ def _correct(line: str) -> Corrected:
             break
     if _error(line) is None:
         return Corrected(tuple(advice), line.strip())
-    return Corrected((*advice, _uncertain(line)), "")
-
-
-def _uncertain(line: str) -> str:
-    return next(filter(None, (slip.advice_for(line) for slip in RIDDLES)), "")
+    riddle = next(filter(None, (slip.advice_for(line) for slip in RIDDLES)), "")
+    return Corrected((*advice, riddle), "")
 
 
 def _error(line: str) -> WrongLine | None:

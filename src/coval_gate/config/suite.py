@@ -50,7 +50,7 @@ LARGEST: Final = 256 * 1024  # bytes
 LONGEST_NAME: Final = 200  # characters of a leg's name
 NAME_SHOWN: Final = 60  # characters of a name in a message
 DEEPEST: Final = 100  # levels; as in other inputs
-MOST_MISTAKES: Final = 50  # told
+MOST_MISTAKES: Final = 50  # in one message
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
 TAB: Final = r"'\t'"  # in PyYAML's words
 MERGE: Final = "<<"  # YAML's key for an alias whose values it adds
@@ -158,7 +158,7 @@ def read_suite(contents: bytes, inputs: Inputs, *, is_json: bool = False) -> Sui
         key = inputs.api_key.reveal() if inputs.api_key else ""
         if own := key and key in text:
             reader.note(_line(text, key), "the file holds the API key, which must be set in api_key only.")
-        if stray := [found for found in KEY.findall(text) if not own or found not in key]:
+        if stray := [other for other in KEY.findall(text) if not own or other not in key]:
             reader.note(_line(text, stray[0]), "the file holds an API key of Coval, which must be set in api_key only.")
         if is_json:
             _check_json(text)
@@ -465,14 +465,14 @@ class _Reader:
                 return part.line + number if part.is_literal else part.line
 
             try:
-                found = parse_thresholds(text)
+                parsed = parse_thresholds(text)
             except ThresholdSyntaxError as error:
                 for number, wrong in enumerate(error.errors):
-                    told = explained(wrong) if number < MOST_EXPLAINED else wrong
-                    stop = "" if told.problem.endswith("?") else "."
-                    self.note(line_of(wrong.line), f"{where}: {told.problem}{stop}\n{told.shown}")
+                    line = explained(wrong) if number < MOST_EXPLAINED else wrong
+                    stop = "" if line.problem.endswith("?") else "."
+                    self.note(line_of(wrong.line), f"{where}: {line.problem}{stop}\n{line.shown}")
             else:
-                thresholds += [entry._replace(line=line_of(entry.line), source=SUITE) for entry in found]
+                thresholds += [entry._replace(line=line_of(entry.line), source=SUITE) for entry in parsed]
         return thresholds
 
     def _leg(self, name: str, line: int, defaults: Values, own: Values) -> tuple[LegInputs, Inputs]:

@@ -317,11 +317,11 @@ class Client:
         from coval_gate.coval.resources import read_definition
 
         query = {"include_builtin": "true"}
-        found = yield from self._calls.entries(
+        definitions = yield from self._calls.entries(
             "/metrics", query, "metrics", read_definition, until, go_on=go_on, once=True
         )
-        self.shown.units |= {definition.id: definition.unit for definition in found if definition.id}
-        return found
+        self.shown.units |= {definition.id: definition.unit for definition in definitions if definition.id}
+        return definitions
 
     def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[Agent]:
         """Return an agent. `once` and errors as in `get_run`."""
@@ -359,9 +359,9 @@ class Client:
         from coval_gate.coval.resources import read_test_set
 
         self.shown.names.setdefault(("test_set_id", test_set_id), "")
-        found = yield from self._calls.get("/test-sets", test_set_id, "test_set", read_test_set, until, once=once)
-        self.shown.names["test_set_id", test_set_id] = found.name
-        return found
+        test_set = yield from self._calls.get("/test-sets", test_set_id, "test_set", read_test_set, until, once=once)
+        self.shown.names["test_set_id", test_set_id] = test_set.name
+        return test_set
 
     def get_run_template(self, template_id: str, *, until: float) -> Procedure[RunTemplate]:
         """Return a run template. Raises as `get_run`."""

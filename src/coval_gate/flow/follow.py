@@ -99,7 +99,7 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
 def _first_poll(session: Session, run_id: str) -> Procedure[Run]:
     """Poll a run that was perhaps launched a moment ago. Raises CovalError.
 
-    A wrong id is told soon. If Coval does not respond, that says nothing of the run, and the legs must not be guessed.
+    A wrong id is reported soon. If Coval does not respond, the step does not guess the legs of the run.
     """
     clock = session.clock
     until = min(session.deadline, clock.now() + FRESH_TIME)

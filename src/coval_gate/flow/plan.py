@@ -103,7 +103,10 @@ def _look_up(session: Session, progress: Progress) -> Procedure[Looked]:
     for leg, problems in zip(legs, checks, strict=True):
         if isinstance(problems, Exception):
             raise problems
-        looked.problems.extend(problems if not leg.is_base else [_of_base(problem) for problem in problems])
+        if leg.is_base:
+            of_base = "(the run of base_agent_id)."
+            problems = [problem._replace(what=f"{problem.what.rstrip('.')} {of_base}") for problem in problems]
+        looked.problems.extend(problems)
     return looked
 
 
@@ -182,10 +185,6 @@ def _checks_of(session: Session, progress: Progress, leg: Leg) -> Procedure[list
         if isinstance(result, Exception) and not isinstance(result, InputError):
             raise result
     return [Problem(*pair) for result in results if isinstance(result, InputError) for pair in result.pairs]
-
-
-def _of_base(problem: Problem) -> Problem:
-    return problem._replace(what=f"{problem.what.rstrip('.')} (the run of base_agent_id).")
 
 
 def _cases(looked: Looked) -> dict[str, int]:

@@ -60,8 +60,8 @@ class Progress:
     def planned_legs(self) -> int:
         """How many legs the step, or the one that launched its runs, was to have."""
         runs = [leg.first.run for leg in self.legs if leg.trials and leg.first.run]
-        told = [legs for run in runs if isinstance(legs := run.metadata.get(LEG_COUNT), int) and legs <= MOST_LEGS]
-        return max(len(self.legs), *told, 1)
+        counts = [legs for run in runs if isinstance(legs := run.metadata.get(LEG_COUNT), int) and legs <= MOST_LEGS]
+        return max(len(self.legs), *counts, 1)
 
     @property
     def bases(self) -> list[Leg]:

@@ -50,7 +50,8 @@ def plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
     cases, unknown = yield from _cases(session, progress, partial(_test_set, session))
     if unknown and most:
         id_, why = next(iter(unknown.items()))
-        raise InputError([Problem("max_simulations", _unknown_text(id_, why))])
+        what = f"cannot be kept: it is not known how many simulations a run on test set {id_} has."
+        raise InputError([Problem("max_simulations", f"{what} {why.what} {why.advice}")])
     if unknown:
         id_, why = next(iter(unknown.items()))
         session.log(f"The step does not know how many simulations it launches on test set {id_}. {why.what}")
@@ -150,9 +151,9 @@ def _cases(
     """
     counted = [leg.inputs for leg in progress.all_legs if not leg.inputs.test_case_ids]
     ids = list(dict.fromkeys(ids_of(inputs)["test_set_id"] for inputs in counted))
-    found = yield from together(map(read, ids), session.clock, at_once=MOST_AT_ONCE)
+    test_sets = yield from together(map(read, ids), session.clock, at_once=MOST_AT_ONCE)
     cases, unknown = dict[str, int](), dict[str, Unknown]()
-    for id_, test_set in zip(ids, found, strict=True):
+    for id_, test_set in zip(ids, test_sets, strict=True):
         if isinstance(test_set, CovalError):
             unknown[id_] = Unknown(
                 test_set.what, f"Give the API key the permission {PERMISSION}, or set test_case_ids."
@@ -182,13 +183,6 @@ def _test_set(session: Session, id_: str) -> Procedure[TestSet]:
     return test_set
 
 
-def _unknown_text(test_set_id: str, why: Unknown) -> str:
-    return (
-        f"cannot be kept: it is not known how many simulations a run on test set {test_set_id} has. "
-        f"{why.what} {why.advice}"
-    )
-
-
 def _plan_text(progress: Progress, total: int) -> str:
     """Return how many simulations the step launches: those of the base agent and of repetitions are named apart."""
     most, runs = progress.inputs.max_simulations, len(progress.all_legs)
@@ -211,8 +205,8 @@ def _plan_text(progress: Progress, total: int) -> str:
 def _names_text(progress: Progress) -> str:
     """Return what the only run evaluates, as far as responses showed its name by now; empty where none did."""
     ids = ids_of(progress.legs[0].inputs)
-    known = {word: progress.name_of(kind, ids[kind]) for kind, word in WORDS.items()}
-    named = [f"{word} {one_line(name, LONGEST_NAME)}" for word, name in known.items() if name]
+    names = {word: progress.name_of(kind, ids[kind]) for kind, word in WORDS.items()}
+    named = [f"{word} {one_line(name, LONGEST_NAME)}" for word, name in names.items() if name]
     return f" ({', '.join(named)})" if named else ""
 
 

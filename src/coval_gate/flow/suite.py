@@ -1,6 +1,6 @@
 """Reads the file that `suite_path` names, and gives runs that were launched elsewhere the criteria in it.
 
-Without the file, such runs may bring thresholds of their own; what is wrong with these is told here, too.
+Without the file, such runs may bring thresholds of their own; this module also says what is wrong with them.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ def warn_of_earlier_thresholds(session: Session, leg: Leg, run: Run) -> None:
 def warn_of_given_thresholds(progress: Progress) -> None:
     """Warn of what looks like a mistake now that the runs have shown which thresholds they bring."""
     polled = [leg for leg in progress.legs if leg.trials and leg.first.run]
-    told = set(threshold_warnings(progress.inputs))
+    warned = set(threshold_warnings(progress.inputs))
     unused = [set(without_effect_on_thresholds(leg.inputs)) for leg in polled]
     doubts = [warning for leg in polled for warning in doubtful_thresholds(leg.inputs)]
     everywhere = sorted(set.intersection(*unused)) if unused else []
     for warning in dict.fromkeys((*everywhere, *doubts)):
-        if warning not in told:
+        if warning not in warned:
             progress.warn(warning)

@@ -107,7 +107,7 @@ def with_own_parts(session: Session, progress: Progress) -> Procedure[list[Leg]]
     mutations = yield from together((client.list_mutation_ids(agent, until=until) for agent in agents), clock)
     cases = yield from together((client.list_test_cases(test_set, until=until) for test_set in sets), clock)
     of_agent = dict(zip(agents, all_or_first_error(mutations), strict=True))
-    of_set = {name: {case.id for case in found} for name, found in zip(sets, all_or_first_error(cases), strict=True)}
+    of_set = {name: {case.id for case in listed} for name, listed in zip(sets, all_or_first_error(cases), strict=True)}
     kept: list[Leg] = []
     for leg in progress.all_legs:
         ids = ids_of(leg.inputs)

@@ -166,12 +166,14 @@ def _look_up(
             if isinstance(listed, CovalError):
                 if not refusal:
                     log(f"{listed.what} {listed.advice}".strip())
-                refusal = listed if _is_of_all(listed) else None
+                # Every other call would fail, too: the key is rejected, or Coval cannot be reached.
+                is_of_all = _is_of_key(listed) or (isinstance(listed, Unavailable) and not listed.arrived)
+                refusal = listed if is_of_all else None
                 choices.append(unlisted(kind, text, listed))
             else:
                 choices.append(choose(kind, listed, text, ask))
         last = (
-            LastRuns(reason=_refusal_text(refusal))
+            LastRuns(reason="the API key was rejected" if _is_of_key(refusal) else "Coval did not respond")
             if refusal
             else run(last_runs(client, choices, until), runtime.clock)
         )
@@ -187,17 +189,8 @@ def _listed(client: Client, kind: Kind, until: float) -> Procedure[tuple[Listed,
         return error
 
 
-def _is_of_all(error: CovalError) -> bool:
-    """Return whether every other call would fail, too: the key is rejected, or Coval cannot be reached."""
-    return _is_of_key(error) or (isinstance(error, Unavailable) and not error.arrived)
-
-
 def _is_of_key(error: CovalError) -> bool:
     return isinstance(error, Rejected) and error.status == REJECTED
-
-
-def _refusal_text(error: CovalError) -> str:
-    return "the API key was rejected" if _is_of_key(error) else "Coval did not respond"
 
 
 def _choice_text(choice: Choice) -> str:

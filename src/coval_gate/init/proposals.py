@@ -129,7 +129,7 @@ def propose(runs: Sequence[RunResult], definitions: Mapping[str, MetricDefinitio
     allowance = Allowance(100.0 - least, percent=True) if some_failed else Allowance(0)
     lines = list(_metric_lines(runs, definitions, allowance))[:MOST_LINES]
     if any(metric.target for metric in runs[0].metrics):
-        lines += _pass_rate(runs, allowance)
+        lines += _share_lines("pass_rate", None, runs, allowance, lambda reason: f"{reason}; all targets in Coval")
     if some_failed or not lines:
         lines.append(Line(f"completed_rate >= {least}%", _seen(completed)))
     return Proposal(tuple(lines), len(runs), str(allowance) if some_failed else "")
@@ -290,10 +290,6 @@ def _rate(written: str, metric: Metric, runs: Sequence[RunResult], allowance: Al
         return []
     subject = f"{written}: rate({', '.join(values)})"
     return _share_lines(subject, metric, runs, allowance, lambda reason: _of_id(written, metric, reason))
-
-
-def _pass_rate(runs: Sequence[RunResult], allowance: Allowance) -> list[Line]:
-    return _share_lines("pass_rate", None, runs, allowance, lambda reason: f"{reason}; all targets in Coval")
 
 
 def _share_lines(

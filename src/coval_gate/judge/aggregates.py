@@ -108,7 +108,6 @@ class _ShareOfRun(_Share, _OfRun):
         return super().measured(variant, metric)._replace(interval=interval)
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        del value
         hits = self.hits(variant, metric)
         return (simulation.id for simulation in variant.simulations if simulation.id not in hits)
 
@@ -117,7 +116,6 @@ class PassRate(_ShareOfRun):
     """The share of simulations that completed and met every target."""
 
     def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
-        del metric
         return variant.passing
 
 
@@ -125,7 +123,6 @@ class CompletedRate(_ShareOfRun):
     """The share of simulations that completed."""
 
     def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
-        del metric
         return frozenset(simulation.id for simulation in variant.completed)
 
 
@@ -133,11 +130,9 @@ class Failed(_OfRun):
     """How many simulations did not complete."""
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
-        del metric
         return Weighed(float(variant.failed))
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        del metric, value
         return (simulation.id for simulation in variant.simulations if not simulation.completed)
 
 
@@ -145,11 +140,9 @@ class Total(_OfRun):
     """How many simulations there are; no simulation is to blame for that."""
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
-        del metric
         return Weighed(float(variant.total))
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> tuple[()]:
-        del variant, metric, value
         return ()
 
 
@@ -202,13 +195,12 @@ class Missing(OfMetric):
     """How many simulations have no value. A metric without any value can be measured, too."""
 
     def obstacle(self, sample: Sample) -> None:
-        del sample
+        """Return None: any values will do, even none."""
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
         return Weighed(sample_of(variant, metric).missing)
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> list[str]:
-        del value
         return _unknown_ids(variant, sample_of(variant, metric))
 
 
@@ -224,7 +216,6 @@ class _OfNumbers(OfMetric):
         return _weighed(self._even([*variant.numbers(sample.metric).values()], pooled), pooled)
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        del value
         if self.threshold.bound.reference:  # the bound is unknown
             return
         values, holds = sample_of(variant, metric).values, self.threshold.holds
@@ -246,12 +237,10 @@ class _OfNumbers(OfMetric):
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         """Return the aggregate where all test cases weigh the same: `pooled` if weights make no difference."""
-        del cases
         return pooled
 
     def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
         """Return the bounds that the numbers of test cases show for the agent: none, unless a subclass knows some."""
-        del cases, confidence
         return NOTHING
 
 
@@ -261,7 +250,6 @@ class Average(_OfNumbers):
     needs_equal_counts = False
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        del variant, metric, value
         yield from ()
 
     def contributing(self, variant: Variant, metric: Metric | None) -> dict[str, float]:
@@ -278,7 +266,6 @@ class Average(_OfNumbers):
         return sample.mean
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
-        del pooled
         return even_mean(cases)
 
     def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
@@ -319,7 +306,6 @@ class Percentile(_OfNumbers):
         return sample.percentile(self.n)
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
-        del pooled
         return even_percentile(cases, self.n)
 
     def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
@@ -356,7 +342,6 @@ class Spread(_OfNumbers):
         return super().obstacle(sample) or (OneValue(metric=sample.metric.name) if sample.count == 1 else None)
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        del variant, metric, value
         yield from ()
 
     def _pooled(self, sample: Sample) -> float:
@@ -364,7 +349,6 @@ class Spread(_OfNumbers):
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
         """Return the root of the unbiased weighted variance; for test cases of one size, the plain deviation."""
-        del pooled
         centre, total = even_mean(cases), float(len(cases))
         squares = math.fsum((value - centre) ** 2 / len(values) for values in cases for value in values)
         return math.sqrt(squares / (total - math.fsum(1.0 / len(values) for values in cases) / total))

@@ -77,7 +77,6 @@ class Aggregation:
 
         Otherwise, return none.
         """
-        del variant, metric
         return {}
 
     def obstacle(self, sample: Sample) -> ValueProblem | None:
@@ -88,7 +87,6 @@ class Aggregation:
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> Change | None:
         """Return its change between variants with the same test cases; None if nothing can show one."""
-        del now, then, metric
         return None
 
     def cases(self, variant: Variant, metric: Metric | None) -> Cases:
@@ -135,7 +133,6 @@ class OfMetric(Aggregation):
 
     def _summarized(self, summary: Summary) -> float | None:
         """Return its value from a summary, without single values; None if the summary lacks it."""
-        del summary
         return None
 
 

@@ -302,7 +302,7 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
     measure, verdict = check.measure, check.verdict
     if measure is None:
         return Compared(replace(check, criterion=criterion))
-    missing = pairs.then_missing
+    missing = pairs.then.sample(pairs.metric).missing if pairs.metric else 0
     failing, passing = pairs.flips()
     comparison = Comparison(
         value=pairs.earlier,

@@ -69,7 +69,6 @@ class Change:
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the test cases that passed before and fail now, and the reverse; none for numbers."""
-        del wants_less
         return (), ()
 
     def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
@@ -100,7 +99,6 @@ class RateChange(Change):
         return _estimate(self._rates)
 
     def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
-        del values
         return noticeable_rate(self._rates, rule, rises=rises)
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -128,7 +126,6 @@ class MeanChange(Change):
         return Estimate(self._means.change, self._means.error()) if is_bounded else None
 
     def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
-        del values
         return noticeable_mean(self._means, rule, rises=rises)
 
     def _excess(self, confidence: float, factor: float, number: float) -> Bounds:

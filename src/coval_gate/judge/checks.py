@@ -193,7 +193,7 @@ def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, flo
     to the largest of the `values` of the check's metric, which are by simulation id. A wrong text and a missing value
     count as 1, as far off as twice an upper bound.
     """
-    largest = max((abs(value) for value in values.values() if isinstance(value, float)), default=0.0) or WHOLE
+    largest = largest_of(values)
     for simulation in check.simulations:
         value = values.get(simulation)
         number = comparable(value) if isinstance(value, str) else value
@@ -202,6 +202,11 @@ def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, flo
             yield simulation, WHOLE
         else:
             yield simulation, abs(number - bound) / (abs(bound) or largest)
+
+
+def largest_of(values: Mapping[str, Value]) -> float:
+    """Return the magnitude of the largest number; 1 without any."""
+    return max((abs(value) for value in values.values() if isinstance(value, float)), default=0.0) or WHOLE
 
 
 class Population(NamedTuple):

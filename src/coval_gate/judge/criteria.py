@@ -47,12 +47,10 @@ class _Kind:
 
     def requirement(self, measure: Measure) -> Requirement | None:
         """Return what the value of `measure` must be; None if any value will do."""
-        del measure
         return None
 
     def can_fail(self, measure: Measure) -> bool:
         """Return whether another measured value could miss the criterion; otherwise it only informs."""
-        del measure
         return True
 
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
@@ -60,17 +58,14 @@ class _Kind:
 
         `measure`: of this variant, or of another that must meet the same. `sample`: of the check's metric, if any.
         """
-        del variant, sample, measure
         return ()
 
     def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
         """Return the numbers, by simulation id, that contribute to a value although none misses it by itself."""
-        del variant, sample
         return {}
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         """Return the bound that a number that misses it would have to reach; None if distances mean nothing here."""
-        del number, measure
         return None
 
 
@@ -116,7 +111,6 @@ class ThresholdHolds(_Kind):
         return aggregation_of(self.threshold).contributing(variant, sample.metric) if sample else {}
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
-        del number
         if not self.threshold.aggregate.kind.is_on_scale or self.threshold.operator == "!=":
             return None
         return self._bound(measure)
@@ -141,7 +135,6 @@ class FewFailed(_Kind):
         return self.allowance.of(measure.total) < measure.total
 
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
-        del sample, measure
         return (simulation.id for simulation in variant.simulations if not simulation.completed)
 
 
@@ -154,7 +147,6 @@ class EnoughCompleted(_Kind):
     least: int
 
     def requirement(self, measure: Measure) -> Requirement:
-        del measure
         return Requirement(">=", self.least)
 
 
@@ -228,7 +220,6 @@ class MetricHasValues(_Kind):
     most: int
 
     def requirement(self, measure: Measure) -> Requirement:
-        del measure
         return Requirement("<=", self.most)
 
 
@@ -261,16 +252,13 @@ class TargetMet(_Kind):
         return Requirement(">=", measure.count) if self.decides else None
 
     def can_fail(self, measure: Measure) -> bool:
-        del measure
         return self.decides
 
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
-        del variant, measure
         values = sample.values if sample else {}
         return (simulation for simulation, value in values.items() if not targets.meets(self.target, value))
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
-        del measure
         return targets.closest_bound(self.target, number)
 
 
@@ -284,11 +272,9 @@ class ValueAbsent(_Kind):
     value: str
 
     def requirement(self, measure: Measure) -> Requirement:
-        del measure
         return Requirement("<=", 0)
 
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
-        del variant, measure
         return sample.having((self.value,)) if sample else ()
 
 

@@ -100,7 +100,7 @@ class Unseen(NamedTuple):
 class FarBound(NamedTuple):
     """The bound lies beyond FAR times every value of `metric`.
 
-    `farthest` is the value farthest from 0, and `unit` that of the metric's numbers.
+    `farthest` is the value farthest from 0, and `unit` the unit of its numbers.
     """
 
     criterion: ThresholdHolds

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.cause import SHOWN_FIRST, Evidence, References, cause_of, is_sound, others_of
-from coval_gate.judge.checks import WHOLE, misses, severity
+from coval_gate.judge.checks import WHOLE, largest_of, misses, severity
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds
 from coval_gate.judge.problems import NoBaseline
 from coval_gate.judge.variants import variants_of
@@ -252,10 +252,6 @@ class _Blame:
     contributed: int = 0
 
     @property
-    def only_contributes(self) -> bool:
-        return 0 < self.contributed == self.count
-
-    @property
     def is_judged(self) -> bool:
         """Whether it misses a criterion by a sound output, or none because of an unsound one."""
         return not self.unsound or bool(self.before)
@@ -318,7 +314,7 @@ def _unordered(judgement: Judgement, result: RunResult, blame: Mapping[str, _Bla
         seen[key] += 1
         blamed = blame.get(simulation.id, _NO_BLAME)
         verdict = _verdict(simulation, blamed, counts=simulation.id in failing, unpassed=simulation.id in unpassed)
-        contributes = verdict is Verdict.PASSED and blamed.only_contributes
+        contributes = verdict is Verdict.PASSED and 0 < blamed.contributed == blamed.count
         yield SimulationFinding(
             simulation=simulation,
             verdict=Verdict.SKIPPED if contributes else verdict,
@@ -365,7 +361,7 @@ def _blame(
         decides = not check.passed and check.problem is None
         needs_value = isinstance(check.criterion, TargetMet)
         variant = named.get(check.variant)
-        largest = _largest(own_values)
+        largest = largest_of(own_values)
         for simulation_id, distance in misses(check, own_values):
             blamed = blame[simulation_id]
             if decides and (simulation_id in own_values or not needs_value):
@@ -411,7 +407,7 @@ def _contributions(
         return
     # One that is in doubt may be on the right side of its bound: the operator says which side is the wrong one.
     rises = TOO_HIGH.get(requirement.operator, measure.value > requirement.bound)
-    unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or _largest(numbers))
+    unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or largest_of(numbers))
     earlier = {
         simulation: before.mean
         for simulation in numbers
@@ -426,10 +422,6 @@ def _contributions(
     for simulation in first:
         own = contribution._replace(before=earlier[simulation]) if compared else contribution
         yield simulation, Miss(check, numbers[simulation], own), distances[simulation]
-
-
-def _largest(values: Mapping[str, Value]) -> float:
-    return max((abs(value) for value in values.values() if isinstance(value, float)), default=0.0) or WHOLE
 
 
 def _with_missing_values(check: Check, values: Mapping[str, Value], completed: Sequence[str]) -> Check:

@@ -84,7 +84,8 @@ def judge_outcome(
     """Judge a run by its outcome.
 
     `baseline`: the earlier runs that thresholds refer to; `base`: the run of the base agent. `drift`: those that show
-    whether the agent drifts. `answering`: who answered the simulations, if that is a job's to do.
+    whether the agent drifts; None if drift is not watched. `answering`: who answered the simulations, if that is a
+    job's to do.
     """
     problem = _set_up_problem(answering)
     match outcome:
@@ -113,12 +114,7 @@ def judge(
     late: Limit | None = None,
     answering: Answering | None = None,
 ) -> Judgement:
-    """Judge a run that completed.
-
-    `baseline`: the earlier runs that thresholds refer to; `base`: the run of the base agent. `drift`: those that show
-    whether the agent drifts; None if drift is not watched. `late`: the limit that passed before Coval had all of the
-    run's data. `answering`: who answered the simulations, if that is a job's to do.
-    """
+    """Judge a run that completed, as in `judge_outcome`. `late`: the limit that passed before its data were there."""
     result = _with_texts_of(base, _with_texts_of(baseline, result))
     variants = variants_of(result, criteria.mutations)
     set_up = tuple(_set_up(answering))
@@ -238,7 +234,8 @@ def _values(
 ) -> Iterator[Check]:
     """Check the metrics, targets, thresholds and forbidden values."""
     yield from _named_metrics(result, variants, criteria)
-    yield from _absent_metrics(result)
+    for name in result.absent_metrics:
+        yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NotListed())
     if criteria.judges_targets:
         yield from _targets(result, variants, criteria)
     yield from _thresholds(result, variants, criteria, references)
@@ -303,12 +300,6 @@ def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Cri
         )
         if metrics[0].summary is None and not is_bounded:
             yield from _gaps(metrics[0], variants, criteria.max_failed)
-
-
-def _absent_metrics(result: RunResult) -> Iterator[Check]:
-    """Check that each metric with a target that Coval announced is there."""
-    for name in result.absent_metrics:
-        yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NotListed())
 
 
 def _no_such_metric(reference: str, result: RunResult) -> NoSuchMetric:

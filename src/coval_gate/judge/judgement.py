@@ -201,11 +201,6 @@ def _may_be_late(check: Check) -> bool:
     return check.verdict is not Verdict.FAILED
 
 
-def _is_of_set_up(check: Check) -> bool:
-    """Return whether a check failed because a job did not answer the simulations: more time would not help."""
-    return check.verdict is Verdict.ERROR and check.criterion.kind == "simulations_answered"
-
-
 class SingleRun(NamedTuple):
     """One of several runs of a step, judged alone. `run_id` is empty if no run was launched."""
 
@@ -277,7 +272,11 @@ def conclude(
     verdict = min((check.verdict for check in deciding), key=GRAVITY.index, default=Verdict.PASSED)
     doubtful = [check for check in deciding if check.verdict is Verdict.INCONCLUSIVE]
     inconclusive_passes = bool(doubtful) and all(check.doubt_passes for check in doubtful)
-    if verdict is Verdict.ERROR and outcome.late and not any(map(_is_of_set_up, deciding)):
+    # A job did not answer the simulations: more time would not help.
+    is_of_set_up = any(
+        check.verdict is Verdict.ERROR and check.criterion.kind == "simulations_answered" for check in deciding
+    )
+    if verdict is Verdict.ERROR and outcome.late and not is_of_set_up:
         verdict = Verdict.TIMED_OUT
     statuses = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED, Verdict.TIMED_OUT: TIMEOUT}
     if inconclusive_passes:

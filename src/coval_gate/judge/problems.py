@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 if TYPE_CHECKING:
     from coval_gate.judge.measure import LeftOut
@@ -14,76 +15,78 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
 
 
+CAPITAL: Final = re.compile(r"(?<=.)(?=[A-Z])")
 Difference = Literal["persona", "metric", "mutation", "cases", "values"]
 
 
+class _Kind:
+    """The base of all kinds of problem."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        """Name the kind as the JSON report does: no_such_metric for NoSuchMetric."""
+        cls.kind = CAPITAL.sub("_", cls.__name__).lower()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoSuchMetric:
+class NoSuchMetric(_Kind):
     """The run does not have the metric. `known`: the names of the metrics that it has, the most similar first.
 
     `similar`: the name that the user may mean; empty if none is similar enough.
     """
 
-    kind: ClassVar = "no_such_metric"
     known: tuple[str, ...]
     similar: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotListed:
+class NotListed(_Kind):
     """The agent or a simulation has the metric, which has a target, but the run does not list it."""
 
-    kind: ClassVar = "not_listed"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotSettled:
+class NotSettled(_Kind):
     """Coval may have more simulations and metrics of the run than it lists."""
 
-    kind: ClassVar = "not_settled"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeveralMetrics:
+class SeveralMetrics(_Kind):
     """Several metrics have the name; `ids` distinguish them."""
 
-    kind: ClassVar = "several_metrics"
     ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoValues:
+class NoValues(_Kind):
     """The metric of this name has no value on any simulation."""
 
-    kind: ClassVar = "no_values"
     metric: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OneValue:
+class OneValue(_Kind):
     """The metric of this name has a value on one simulation only, so there is no spread."""
 
-    kind: ClassVar = "one_value"
     metric: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoNumbers:
+class NoNumbers(_Kind):
     """The metric of this name has values that are not numbers; `samples` are some of them."""
 
-    kind: ClassVar = "no_numbers"
     metric: str
     samples: tuple[str | frozenset[str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CannotOccur:
+class CannotOccur(_Kind):
     """No value of the metric of this name can be one of `wanted`: its values are of another kind.
 
     `samples` are some of its `different` values.
     """
 
-    kind: ClassVar = "cannot_occur"
     metric: str
     wanted: tuple[str, ...]
     samples: tuple[Value, ...]
@@ -91,14 +94,13 @@ class CannotOccur:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoSuchValue:
+class NoSuchValue(_Kind):
     """The metric of this name never has the `wanted` values, which are probably misspelt.
 
     `seen` are some of the `different` texts that simulations have. `allowed` are all texts that the metric can have;
     empty if others are possible. `similar`: the text that the user may mean; empty if none is similar enough.
     """
 
-    kind: ClassVar = "no_such_value"
     metric: str
     wanted: tuple[str, ...]
     seen: tuple[str, ...]
@@ -108,157 +110,135 @@ class NoSuchValue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnlySummary:
+class OnlySummary(_Kind):
     """Coval reports no single values of the metric of this name, only a summary, which is not enough."""
 
-    kind: ClassVar = "only_summary"
     metric: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoTargets:
+class NoTargets(_Kind):
     """No metric of the run has a target in Coval."""
-
-    kind: ClassVar = "no_targets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnusableTarget:
+class UnusableTarget(_Kind):
     """Nothing can be compared with the metric's target."""
 
-    kind: ClassVar = "unusable_target"
     target: TargetProblem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VariantsMissing:
+class VariantsMissing(_Kind):
     """Coval lists simulations of only so many `mutations`; `agent`: whether it lists any of the agent itself."""
 
-    kind: ClassVar = "variants_missing"
     mutations: int
     agent: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorReported:
+class ErrorReported(_Kind):
     """Coval reports an error for the run, in these words."""
 
-    kind: ClassVar = "error_reported"
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoMutations:
+class NoMutations(_Kind):
     """The run has no mutation that could be compared with the agent itself."""
-
-    kind: ClassVar = "no_mutations"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoBaseline:
+class NoBaseline(_Kind):
     """There is no run to compare with; `source` is None if the step did not look for one."""
 
-    kind: ClassVar = "no_baseline"
     source: BaselineSource | None
     reason: NotFoundReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotInBaseline:
+class NotInBaseline(_Kind):
     """The baseline does not have the metric or the mutation of this `name`."""
 
-    kind: ClassVar = "not_in_baseline"
     what: Literal["metric", "mutation"]
     name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnusableBaseline:
+class UnusableBaseline(_Kind):
     """The baseline's values of a metric cannot be compared with, for the reason in `problem`."""
 
-    kind: ClassVar = "unusable_baseline"
     problem: ValueProblem | OnlySummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(_Kind):
     """A person accepted the run (`accept`), so nothing is compared with a baseline."""
-
-    kind: ClassVar = "accepted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PersonaChanged:
+class PersonaChanged(_Kind):
     """The baseline used another persona, or another version of it; `since`: its newest run."""
 
-    kind: ClassVar = "persona_changed"
     since: Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeChanged:
+class JudgeChanged(_Kind):
     """The baseline used another version of the metric of this name; `since`: its newest run."""
 
-    kind: ClassVar = "judge_changed"
     metric: str
     since: Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CasesUnknown:
+class CasesUnknown(_Kind):
     """Coval does not report the test case of a simulation, of the run or of its baseline."""
-
-    kind: ClassVar = "cases_unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TooFewShared:
+class TooFewShared(_Kind):
     """Only `shared` test cases can be compared, fewer than two. `since`: the newest run of an earlier baseline."""
 
-    kind: ClassVar = "too_few_shared"
     shared: int
     left_out: LeftOut
     since: Run | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnequalCounts:
+class UnequalCounts(_Kind):
     """The shared test cases have `now` simulations in the run and `earlier` in the baseline, but these are counted."""
 
-    kind: ClassVar = "unequal_counts"
     now: int
     earlier: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OtherCases:
+class OtherCases(_Kind):
     """A repetition, or a base, has `new` test cases that the first run lacks, and lacks `gone` ones of that run."""
 
-    kind: ClassVar = "other_cases"
     new: int
     gone: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceGrows:
+class ReferenceGrows(_Kind):
     """The reference of drift has too few runs so far, `known`. `begun`: whether a run has its `tag`."""
 
-    kind: ClassVar = "reference_grows"
     tag: str
     known: int
     begun: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceUnreadable:
+class ReferenceUnreadable(_Kind):
     """Coval did not report the runs of the drift reference, for the reason in `text`."""
 
-    kind: ClassVar = "reference_unreadable"
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceDiffers:
+class ReferenceDiffers(_Kind):
     """The run cannot be compared with the drift reference, which began with the run `since`.
 
     How the reference differs: persona: another one held the conversations. metric: it used another version of the
@@ -266,33 +246,28 @@ class ReferenceDiffers:
     test cases, or Coval does not report them. values: the values of the metric of this `name` cannot be compared.
     """
 
-    kind: ClassVar = "reference_differs"
     what: Difference
     since: Run
     name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flaky:
+class Flaky(_Kind):
     """The first run failed, but the step's `runs` together do not."""
 
-    kind: ClassVar = "flaky"
     runs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotAnswered:
+class NotAnswered(_Kind):
     """A job had to answer the simulations of the run, and did not answer all of them."""
 
-    kind: ClassVar = "not_answered"
     answering: Answering
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotAttached:
+class NotAttached(_Kind):
     """A job had to answer the simulations of the run, and nothing shows that one did."""
-
-    kind: ClassVar = "not_attached"
 
 
 ValueProblem = NoValues | OneValue | NoNumbers | CannotOccur | NoSuchValue

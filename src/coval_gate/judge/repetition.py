@@ -189,7 +189,11 @@ def _each(seen: Seen) -> Check | None:
         for place, (run_id, check) in enumerate(seen.alone)
         if check and not (_is_silent(check) and any(not _is_silent(later) for _, later in seen.alone[place + 1 :]))
     ]
-    return min(counted, key=_closeness, default=None)  # None: a later run has what only a silent one lacked
+    return min(
+        counted,
+        key=lambda check: (GRAVITY.index(check.verdict), check.margin or 0.0),
+        default=None,  # a later run has what only a silent one lacked
+    )
 
 
 RULES: Final[Mapping[OverRuns, Callable[[Seen], Check | None]]] = {
@@ -201,11 +205,6 @@ RULES: Final[Mapping[OverRuns, Callable[[Seen], Check | None]]] = {
 
 def _by_place(checks: Sequence[Check]) -> dict[Place, Check]:
     return {Place(check.criterion, check.variant): check for check in checks}
-
-
-def _closeness(check: Check) -> tuple[int, float]:
-    """Return a key that sorts the gravest verdict first, then the smallest margin."""
-    return GRAVITY.index(check.verdict), check.margin or 0.0
 
 
 def _is_silent(check: Check | None) -> bool:

@@ -16,7 +16,7 @@ from coval_gate.judge.values import TEXT_SHOWN, Kinds, Vocabulary, equals, is_na
 from coval_gate.model.results import BASE, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+    from collections.abc import Iterable, Mapping, Sequence, Set
 
     from coval_gate.model.results import Metric, RunResult, Simulation, Value
 
@@ -213,16 +213,12 @@ class Variant:
             if (numbers := [value for simulation in ids if isinstance(value := values.get(simulation), float)])
         }
 
-    def of_cases(self, cases: Set[str]) -> Variant:
-        """Return the variant as if the run had these test cases only."""
-        return self._only(lambda simulation: simulation.test_case_id in cases)
-
     def comparable(self, cases: Set[str]) -> Variant:
         """Return the variant as if the run had these test cases only, with the same weight for each."""
-        return replace(self.of_cases(cases), even=True)
+        return replace(self._with(cases), even=True)
 
-    def _only(self, is_kept: Callable[[Simulation], bool]) -> Variant:
-        simulations = tuple(simulation for simulation in self.simulations if is_kept(simulation))
+    def _with(self, cases: Set[str]) -> Variant:
+        simulations = tuple(simulation for simulation in self.simulations if simulation.test_case_id in cases)
         if len(simulations) == self.total:
             return self
         ids = dict.fromkeys(simulation.id for simulation in simulations)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 from coval_gate.base.text import json_in
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping
 
 DIRECTORY: Final = ".coval-gate"  # in the workspace
 LOGS: Final = f"{DIRECTORY}/logs"  # a file for each simulation
@@ -114,7 +114,7 @@ def read_record(text: str, run_id: str) -> AttachRecord | None:
 
 
 def _attachment(entry: Any) -> Attachment:
-    """Return an entry of the file. One that cannot be read shows nobody who answered."""
+    """Return an entry of the file. An entry that cannot be read counts as not answered."""
     entry = entry if isinstance(entry, dict) else {}
     outcome = entry.get("outcome")
     error, log = (text if isinstance(text := entry.get(name), str) else "" for name in ("error", "log"))
@@ -179,7 +179,7 @@ def answering_of(record: AttachRecord, listed: Collection[str] = (), *, expected
     return Answering(
         answered=record.answered,
         total=max(len({*record.simulations, *listed}), expected),
-        worst=_worst(left),
+        worst=min(left, key=lambda one: BLAMED_FIRST.index(one.outcome), default=None),
         crashed=sum(one.outcome == "crashed" for one in left),
         problem=record.problem,
         is_done=record.done,
@@ -200,7 +200,7 @@ def _cause(one: Attachment) -> str:
 def worse(of_record: Answering, of_tag: Answering | None) -> Answering:
     """Return what shows more simulations that nobody answered.
 
-    The tag may be that of an earlier process, whose record is gone, and which saw a crash.
+    An earlier process, whose record is gone, may have written the tag after a crash.
     """
     if of_tag is None or of_tag.total - of_tag.answered <= of_record.total - of_record.answered:
         return of_record
@@ -211,7 +211,3 @@ def is_deserted(record: AttachRecord, *, expected: int, now: float) -> bool:
     """Return whether nobody will answer the rest of a run that goes on, in which Coval expects so many simulations."""
     seen = answering_of(record, expected=expected, now=now)
     return (seen.is_done or seen.is_gone) and (not seen.is_whole or bool(record.problem and not expected))
-
-
-def _worst(left: Sequence[Attachment]) -> Attachment | None:
-    return min(left, key=lambda one: BLAMED_FIRST.index(one.outcome), default=None)

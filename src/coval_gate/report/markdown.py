@@ -124,7 +124,7 @@ def page(parts: Sequence[str | Listing], *, limit: int, size: Callable[[str], in
     frames = [part if isinstance(part, str) else part.before + part.after(0) for part in parts]
     room = limit - sum(size(frame) + 2 for frame in frames)
     shown = dict(enumerate(parts))
-    for place, part in sorted(shown.items(), key=lambda item: not _is_short(item[1])):
+    for place, part in sorted(shown.items(), key=lambda item: not isinstance(item[1], str) and item[1].total > SHORT):
         if not isinstance(part, str):
             rows = list(_fitting(part.rows, room, size))
             room -= sum(size(line) + 1 for line in rows)
@@ -135,10 +135,6 @@ def page(parts: Sequence[str | Listing], *, limit: int, size: Callable[[str], in
 def utf8_size(text: str) -> int:
     """Return the number of bytes of a text in UTF-8."""
     return len(text.encode("utf-8", "replace"))
-
-
-def _is_short(part: str | Listing) -> bool:
-    return isinstance(part, str) or part.total <= SHORT
 
 
 def _fitting(rows: Iterable[str], room: int, size: Callable[[str], int]) -> Iterator[str]:

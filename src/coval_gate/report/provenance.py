@@ -130,12 +130,12 @@ def places(report: Report) -> list[Place]:
     context = report.context
     change = f"{context.web.mark}{context.pull_request}" if context.pull_request else ""
     commit = context.sha[:SHORT_COMMIT] if context.sha_is_known else ""
-    found = [
+    known_places = [
         Place(context.web.change, change, context.change_url, is_code=False),
         Place("branch", context.shown_branch),
         Place("commit", commit, context.commit_url, note=UNCOMMITTED if context.is_changed else ""),
     ]
-    first, *others = [place for place in found if place.text] or [Place("", "")]
+    first, *others = [place for place in known_places if place.text] or [Place("", "")]
     return [first._replace(word=first.word.capitalize()), *others] if first.text else []
 
 
@@ -306,7 +306,8 @@ def docker_command(report: Report, leg: LegReport, ids: Iterable[str]) -> str:
 
     Empty where an input is unknown, may contain a secret, or makes the command too long to be read.
     """
-    given, ran = _given(report, leg), _ran(report, leg)
+    given = _given(report, leg)
+    ran = {name: value for name, value in what_ran(report, leg).items() if IDENTIFIER.fullmatch(value)}
     if len(ran) < len(LAUNCH_IDS) or any(name in given for name in WITHHELD):
         return ""
     repeated = {
@@ -326,7 +327,3 @@ def _given(report: Report, leg: LegReport) -> dict[str, str]:
     """Return the leg's inputs that differ from their defaults."""
     inputs = leg.inputs or report.inputs
     return configuration(inputs) if inputs else {}
-
-
-def _ran(report: Report, leg: LegReport) -> dict[str, str]:
-    return {name: value for name, value in what_ran(report, leg).items() if IDENTIFIER.fullmatch(value)}

@@ -332,7 +332,7 @@ def _chart(leg: LegReport, sample: Sample, required: Requirement | None, *, pair
 
 
 def _requirement(checks: Sequence[Check]) -> Requirement | None:
-    """Return a one-sided bound on the scale of the values: that of the first missed criterion, else of the first."""
+    """Return a one-sided bound on the scale of the values: of the first missed criterion, else of the first."""
     for check in sorted(checks, key=lambda check: check.passed or not check.decides):
         requirement = threshold_on_scale(check)
         if isinstance(check.criterion, TargetMet):

@@ -403,14 +403,18 @@ def baseline_of(session: Session, trial: Trial, outcome: Outcome, context: Conte
     Search for as long as PATIENCE and the deadline allow. A run that completed just before the deadline gets
     COLLECTING, as for its own data.
     """
-    clock, inputs = session.clock, session.inputs
-    source, run = inputs.baseline, trial.run
+    inputs, source, run = session.inputs, session.inputs.baseline, trial.run
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
     if not (compares and source and run and isinstance(outcome, Completed)):
         return None
-    subject = Subject(
-        run=run, result=outcome.result, request=trial.request, context=context, thresholds=inputs.thresholds
-    )
-    over_since = clock.now() if trial.over_since is None else trial.over_since
-    until = max(min(session.deadline, clock.now() + PATIENCE), over_since + COLLECTING)
+    subject, until = subject_of(session, trial, run, outcome.result, context)
     return (yield from find_baseline(session, source, subject, until=until))
+
+
+def subject_of(session: Session, trial: Trial, run: Run, result: RunResult, context: Context) -> tuple[Subject, float]:
+    """Return what a trial's run is compared as, and until when the search for other runs may last."""
+    now = session.clock.now()
+    thresholds = session.inputs.thresholds
+    subject = Subject(run=run, result=result, request=trial.request, context=context, thresholds=thresholds)
+    over_since = now if trial.over_since is None else trial.over_since
+    return subject, max(min(session.deadline, now + PATIENCE), over_since + COLLECTING)

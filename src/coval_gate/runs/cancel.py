@@ -230,13 +230,10 @@ class Cleanup:
 def with_cancellations(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:
     """Return the judgement of a leg, or of the whole step, with what became of the leg's runs."""
     for trial in trials:
-        if trial.ended and _is_judged_apart(trial, judgement):
+        # A repetition was judged alone, unless the step was cancelled.
+        is_apart = trial.repetition and trial.judgement and judgement.verdict is not Verdict.CANCELLED
+        if trial.ended and is_apart:
             judgement = with_end_of_repetition(judgement, trial.ended)
         elif trial.ended:
             judgement = trial.judgement = judgement._replace(cancellation=trial.ended)
     return judgement
-
-
-def _is_judged_apart(trial: Trial, judgement: Judgement) -> bool:
-    """Return whether a trial is a repetition that was judged alone, in a step that was not cancelled."""
-    return bool(trial.repetition and trial.judgement) and judgement.verdict is not Verdict.CANCELLED

@@ -93,7 +93,7 @@ def collect(
         unchanged = max(0.0, looked_at - since)
         settles_at = since + (SETTLING if look.result.simulations else EMPTY_SETTLING)
         missing = missing_data(look, criteria, unchanged=unchanged)
-        if unchanged >= SETTLING and missing.is_of_metrics:
+        if unchanged >= SETTLING and (missing.metric or missing.values):
             never = yield from collector.never(run, look.result, unchanged=unchanged, deadline=deadline)
             missing = missing_data(look, criteria, unchanged=unchanged, never=never)
         if not any(missing):

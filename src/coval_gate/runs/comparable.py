@@ -172,7 +172,7 @@ class Subject:
     def metrics(self) -> tuple[Metric, ...]:
         """The metrics that thresholds compare with the baseline, by name or by their targets."""
         compared = [threshold for threshold in self.thresholds if threshold.bound.reference == "baseline"]
-        by_target = any(threshold.aggregate.name == "pass_rate" for threshold in compared)
+        by_target = any(threshold.aggregate.kind.uses_targets for threshold in compared)
         named = [threshold.metric for threshold in compared if threshold.metric]
         metrics = [metric for name in named for metric in self.result.find_metrics(name)]
         metrics += [metric for metric in self.result.metrics if by_target and metric.target]

@@ -180,7 +180,11 @@ def find_never(
     completed = [simulation.id for simulation in result.simulations if simulation.completed]
     if not completed:
         return Never(no_more_metrics=True)  # metrics are computed for simulations that completed
-    lacking = {metric.id: _without_value(metric, completed) for metric in needed if not metric.summary}
+    lacking = {
+        metric.id: [simulation_id for simulation_id in completed if simulation_id not in metric.values]
+        for metric in needed
+        if not metric.summary
+    }
     sample = _sample(completed, [simulation_ids for simulation_ids in lacking.values() if simulation_ids])
     calls = (session.client.list_metric_outputs(simulation_id, until=session.deadline) for simulation_id in sample)
     responses = yield from together(calls, session.clock, at_once=ASKED)
@@ -199,10 +203,6 @@ def find_never(
             metric_id for metric_id, ids in lacking.items() if _has_ended(metric_id, ids, completed, outputs)
         ),
     )
-
-
-def _without_value(metric: Metric, completed: Sequence[str]) -> list[str]:
-    return [simulation_id for simulation_id in completed if simulation_id not in metric.values]
 
 
 def _sample(completed: Sequence[str], lacking: Sequence[Sequence[str]]) -> list[str]:

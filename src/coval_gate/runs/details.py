@@ -132,7 +132,7 @@ def fetch_trend(
             of_branch = yield from session.client.list_runs(alike._replace(tag=tag), until=session.deadline)
             tagged = {other.run_id: other for other in of_branch}
     earlier = [other for other in listed if _is_before(other, run) and (not tag or _has(tag, other, tagged))]
-    earlier.sort(key=lambda each: _created(each) or 0.0, reverse=True)
+    earlier.sort(key=lambda other: _created(other) or 0.0, reverse=True)
     trend = (_trend_run(other, tagged.get(other.run_id, other), metrics, promotions) for other in earlier)
     return tuple(trend_run for trend_run in trend if trend_run.averages)[:MOST_EARLIER]
 

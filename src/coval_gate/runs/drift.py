@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, NotFound, Rejected
 from coval_gate.base.schedule import Wait, together
-from coval_gate.base.times import COLLECTING
 from coval_gate.coval.runs import RunFilter
 from coval_gate.model.baseline import LATER_RUNS, REFERENCE_RUNS, BaselineRun, Drift
 from coval_gate.model.run import Completed
 from coval_gate.model.statuses import COMPLETED
-from coval_gate.runs.baseline import PATIENCE, PAUSES, load_run
+from coval_gate.runs.baseline import PAUSES, load_run, subject_of
 from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.find import created_at, fetched
 from coval_gate.runs.tags import FAILED, branch_tag_of, is_marked, origins, pull_request_of, tags_of
@@ -70,15 +69,11 @@ def drift_of(session: Session, trial: Trial, outcome: Outcome, context: Context)
 
     A repetition does not count: the step's first run stands for the night.
     """
-    clock, inputs, run = session.clock, session.inputs, trial.run
+    inputs, run = session.inputs, trial.run
     if not (inputs.drift and run and isinstance(outcome, Completed)) or inputs.accept or trial.repetition:
         return None
-    subject = Subject(
-        run=run, result=outcome.result, request=trial.request, context=context, thresholds=inputs.thresholds
-    )
+    subject, until = subject_of(session, trial, run, outcome.result, context)
     branch = branch_tag_of(run) or (trial.tags.branch if trial.tags else "")
-    over_since = clock.now() if trial.over_since is None else trial.over_since
-    until = max(min(session.deadline, clock.now() + PATIENCE), over_since + COLLECTING)
     return (yield from find_drift(session._replace(deadline=until), inputs.drift.name, subject, branch))
 
 
@@ -121,9 +116,9 @@ class _Search:
         holder = max(fitting, key=_order)
         followers = sorted((run for run in listed if self._fits(run) and _order(run) > _order(holder)), key=_order)
         followed = _Followed(holder, tuple(_first_tries(followers)))
-        known = min(REFERENCE_RUNS, len(followed.candidates))
-        if known < REFERENCE_RUNS:
-            return Drift(tag=self._tag, known=known, holder=holder.run_id)
+        count = min(REFERENCE_RUNS, len(followed.candidates))
+        if count < REFERENCE_RUNS:
+            return Drift(tag=self._tag, known=count, holder=holder.run_id)
         return (yield from self._loaded(followed))
 
     def _unknown(self) -> str:

@@ -40,7 +40,10 @@ def as_metadata(thresholds: Sequence[Threshold]) -> dict[str, str]:
         is_whole = {_bare(threshold) for threshold in parse_thresholds("\n".join(lines))} == wanted
     except ThresholdSyntaxError:  # a text that was made printable is another one
         return {}
-    return {THRESHOLDS: f"{len(lines)}.{digest_of(lines)}", **_numbered(lines)} if is_whole else {}
+    if not is_whole:
+        return {}
+    numbered = {_key(number): line for number, line in enumerate(lines, 1)}
+    return {THRESHOLDS: f"{len(lines)}.{digest_of(lines)}", **numbered}
 
 
 def thresholds_of(run: Run) -> tuple[Threshold, ...]:
@@ -61,8 +64,8 @@ def with_thresholds_of(inputs: Inputs, run: Run) -> Inputs:
 
     Raises ValueError as `thresholds_of`.
     """
-    known = {_bare(threshold) for threshold in inputs.thresholds}
-    added = tuple(threshold for threshold in thresholds_of(run) if _bare(threshold) not in known)
+    own = {_bare(threshold) for threshold in inputs.thresholds}
+    added = tuple(threshold for threshold in thresholds_of(run) if _bare(threshold) not in own)
     has_base = run.metadata.get(ROLE) == TESTED and any(threshold.bound.reference == "base" for threshold in added)
     inputs = inputs._replace(thresholds=(*inputs.thresholds, *added))
     # The base of such a run is another agent's run, even if the step was not given it.
@@ -141,10 +144,6 @@ def _parsed(text: str, number: int) -> Threshold:
 def _bare(threshold: Threshold) -> Threshold:
     """Return a threshold without its place."""
     return threshold._replace(line=0, source="")
-
-
-def _numbered(lines: Sequence[str]) -> dict[str, str]:
-    return {_key(number): line for number, line in enumerate(lines, 1)}
 
 
 def _key(number: int) -> str:

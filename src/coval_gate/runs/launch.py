@@ -151,8 +151,8 @@ def differences(inputs: Inputs, run: Run) -> tuple[Problem, ...]:
     if is_of_suite and not inputs.suite_path:
         from coval_gate.runs.handover import obstacles
 
-        if found := obstacles(inputs, run):
-            return found
+        if problems := obstacles(inputs, run):
+            return problems
     pairs = ((name, getattr(inputs, name), getattr(run, name)) for name in LAUNCH_IDS)
     return tuple(
         Problem(

@@ -37,9 +37,9 @@ def with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]:
     until = preparing(session.clock.now(), session.deadline)
     names = yield from together((_names(session, name, until) for name in doubtful), session.clock)
     lines = [
-        f"{name} takes ids, not names; {in_words([_meant(name, text, known) for text in texts])}."
+        f"{name} takes ids, not names; {in_words([_meant(name, text, listed) for text in texts])}."
         for (name, texts), result in zip(doubtful.items(), names, strict=True)
-        for known in [result if isinstance(result, dict) else {}]
+        for listed in [result if isinstance(result, dict) else {}]
     ]
     advice = "\n".join([*lines, *filter(None, [error.advice])])
     return type(error)(error.status, error.title, error.what, by_coval=error.by_coval, advice=advice)

@@ -119,9 +119,10 @@ class _Search:
         newest = yield from self._first(candidates, shows_tags=shows_tags)
         limit, seconds = self._session.inputs.run_max_age, self._now - _created(newest)
         if seconds > limit.seconds:
+            old = age(seconds) if seconds >= 2 * DAY else duration(seconds)  # exactly enough to differ from a day
             raise GateError(
                 titles.RUN_TOO_OLD,
-                f"The newest run {_phrase(self._source)}, {newest.run_id}, is {_age_text(seconds)} old, "
+                f"The newest run {_phrase(self._source)}, {newest.run_id}, is {old} old, "
                 f"more than run_max_age ({limit}).",
                 advice="Launch a new run, or raise run_max_age.",
             )
@@ -307,8 +308,3 @@ def _newest_first(candidates: Iterable[_Candidate]) -> list[_Candidate]:
 def _phrase(source: RunSource) -> str:
     """Return what the runs of a source have in common."""
     return PHRASES[source.kind].format(source.name)
-
-
-def _age_text(seconds: float) -> str:
-    """Return an age, exactly enough to differ from a limit of a day."""
-    return age(seconds) if seconds >= 2 * DAY else duration(seconds)

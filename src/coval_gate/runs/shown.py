@@ -30,14 +30,14 @@ def fetch_units(session: Session, metrics: Sequence[Metric], first: Collection[s
 
     `first`: the ids of the metrics that matter most.
     """
-    known = session.client.shown.units
-    unknown = [metric.id for metric in metrics if metric.is_identified and metric.id not in known and metric.numbers]
+    units = session.client.shown.units
+    unknown = [metric.id for metric in metrics if metric.is_identified and metric.id not in units and metric.numbers]
     unknown.sort(key=lambda metric_id: metric_id not in first)
     client, until = session.client, session.deadline
     yield from _try(
         session, [client.get_metric(metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
     )
-    return {metric.id: known[metric.id] for metric in metrics if known.get(metric.id)}
+    return {metric.id: units[metric.id] for metric in metrics if units.get(metric.id)}
 
 
 def fetch_names(session: Session, wanted: Iterable[Named]) -> Procedure[None]:

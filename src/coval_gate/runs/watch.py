@@ -34,21 +34,21 @@ LEAD: Final = 1.5  # times the last response, if that was slow, for the last pol
 class ProgressLog:
     """Writes a line when something changed, and otherwise once a minute.
 
-    `told`: the undocumented statuses of which the step has warned. All runs of the step share it.
+    `warned`: the undocumented statuses of which the step has warned. All runs of the step share it.
     """
 
-    def __init__(self, session: Session, told: set[str]) -> None:
+    def __init__(self, session: Session, warned: set[str]) -> None:
         self._session = session
         self._began = session.clock.now()
         self._written = float("-inf")
         self._last = ""
-        self._told = told
+        self._warned = warned
 
     def add(self, run: Run, expected_end: float | None) -> None:
         """Take what a poll showed; `expected_end` is on the clock."""
         now = self._session.clock.now()
-        if not run.has_known_status and run.status not in self._told:
-            self._told.add(run.status)
+        if not run.has_known_status and run.status not in self._warned:
+            self._warned.add(run.status)
             self._session.warn(
                 f"Coval reports the status {quoted(run.status)}, which is not documented; the step keeps waiting."
             )
@@ -95,11 +95,6 @@ class MissingData(NamedTuple):
     test_cases: int = 0
     is_open: bool = False
     is_doubtful: bool = False
-
-    @property
-    def is_of_metrics(self) -> bool:
-        """Whether metrics or their values are missing."""
-        return bool(self.metric or self.values)
 
 
 def missing_text(missing: MissingData) -> str:

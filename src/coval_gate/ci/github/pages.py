@@ -206,9 +206,9 @@ class Comment(GitHubPage):
             return
         # A passing verdict replaces a comment about a failure, even with on_failure.
         create = self._inputs.comment == "always" or not text.passes
-        known = self.url
+        before = self.url
         self.url = yield from self.write(number, text, create=create, until=until)
-        if self.url not in ("", known):  # an update follows the verdict, which is the log's last line
+        if self.url not in ("", before):  # an update follows the verdict, which is the log's last line
             self._host.log(f"Commented on pull request #{number}: {self.url}")
 
     def write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[str]:

@@ -67,9 +67,9 @@ class GitLabCalls(NamedTuple):
         for page in range(1, MOST_PAGES + 1):
             page_query = {**query, "per_page": str(PAGE_SIZE), "page": str(page)}
             payload = yield from self.send("GET", path, query=page_query)
-            found = payload.data if isinstance(payload.data, list) else payload.lacks("a list")
-            entries += (payload._replace(data=entry) for entry in found)
-            if len(found) < PAGE_SIZE:
+            listed = payload.data if isinstance(payload.data, list) else payload.lacks("a list")
+            entries += (payload._replace(data=entry) for entry in listed)
+            if len(listed) < PAGE_SIZE:
                 return entries
         raise HostError(titles.UNEXPECTED_RESPONSE, f"GET {path} has more than {MOST_PAGES} pages.", advice=NOT_GITLAB)
 
@@ -119,12 +119,16 @@ class GitLabCalls(NamedTuple):
 
 
 def _message(payload: Payload) -> str:
-    """Return the message of an error response: a text, the problems of each field, or that of a rate limit."""
+    """Return the message of an error response: a text, the problems of each field, or a rate limit."""
     message = payload.get("message") or payload.get("error_description") or payload.get("error")
     if isinstance(message, dict):
         if isinstance(limit := message.get("error"), str):
             return limit
-        parts = [f"{name}: {', '.join(map(str, told))}" for name, told in message.items() if isinstance(told, list)]
+        parts = [
+            f"{name}: {', '.join(map(str, problems))}"
+            for name, problems in message.items()
+            if isinstance(problems, list)
+        ]
         return "; ".join(parts)
     return message if isinstance(message, str) else ""
 

@@ -122,7 +122,7 @@ def dotenv(outputs: Mapping[str, str]) -> str:
 
 
 def links_in(outputs: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return links to the step's runs for an annotations report: the first run, or that of each leg."""
+    """Return links to the step's runs for an annotations report: the first run, or the run of each leg."""
     legs = json_in(outputs.get("legs", ""))
     of_legs = [leg for leg in legs if isinstance(leg, dict)] if isinstance(legs, list) else []
     named = {f"Run of {leg.get('name')}": str(leg.get("run_url") or "") for leg in of_legs[:MOST_LINKS]}

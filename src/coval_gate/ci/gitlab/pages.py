@@ -109,7 +109,7 @@ class CommitStatus(GitLabPage):
     _forbidden = False
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
-        if self._forbidden:  # as the step was told when it announced the run
+        if self._forbidden:  # GitLab said so when the step announced the run
             return
         operation = self._gitlab().operation("Developer, or Maintainer where the branch is protected", until)
         status = {
@@ -174,9 +174,9 @@ class Note(GitLabPage):
         create = self._inputs.comment == "always" or not text.passes
         id_ = yield from self._write(number, text, create=create, until=until)
         if id_:
-            known = self.url
+            before = self.url
             self.url = f"{self._server_url}/{context.repository}/-/merge_requests/{number}#note_{id_}"
-            if self.url == known:  # an update follows the verdict, which is the log's last line
+            if self.url == before:  # an update follows the verdict, which is the log's last line
                 return
             self._host.log(f"Commented on merge request !{number}: {self.url}")
 

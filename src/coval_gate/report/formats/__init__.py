@@ -27,14 +27,19 @@ class Format(NamedTuple):
     """One way to show a report.
 
     `input`: the input that turns it on; empty for a format that is always on. A page without an input, which its host
-    always shows, has a name of its own there. `output`: the description of the output
-    with the path of a file, which has the name of the input.
+    always shows, has a name of its own there. `what`: what people call a file, whose path is
+    in the output with the name of the input.
     """
 
     name: str
     input: str
     surface: Surface
-    output: str = ""
+    what: str = ""
+
+    @property
+    def output(self) -> str:
+        """The description of the output with the path of a file."""
+        return f"The path of the {self.what} in the workspace, if `{self.input}` is set."
 
     def render(self, report: Report) -> Any:
         """Return the report in this format, whose module is imported only here."""
@@ -48,30 +53,10 @@ class Format(NamedTuple):
 
 FORMATS: Final = (
     Format(name="outputs", input="", surface=Surface.OUTPUTS),
-    Format(
-        name="junit",
-        input="junit_path",
-        surface=Surface.FILE,
-        output="The path of the JUnit report in the workspace, if `junit_path` is set.",
-    ),
-    Format(
-        name="json",
-        input="json_path",
-        surface=Surface.FILE,
-        output="The path of the JSON report in the workspace, if `json_path` is set.",
-    ),
-    Format(
-        name="html",
-        input="html_path",
-        surface=Surface.FILE,
-        output="The path of the HTML report in the workspace, if `html_path` is set.",
-    ),
-    Format(
-        name="digest",
-        input="digest_path",
-        surface=Surface.FILE,
-        output="The path of the digest for coding agents in the workspace, if `digest_path` is set.",
-    ),
+    Format(name="junit", input="junit_path", surface=Surface.FILE, what="JUnit report"),
+    Format(name="json", input="json_path", surface=Surface.FILE, what="JSON report"),
+    Format(name="html", input="html_path", surface=Surface.FILE, what="HTML report"),
+    Format(name="digest", input="digest_path", surface=Surface.FILE, what="digest for coding agents"),
     Format(name="summary", input="summary", surface=Surface.SUMMARY),
     Format(name="log", input="annotations", surface=Surface.LOG),
     Format(name="status", input="commit_status", surface=Surface.PAGE),

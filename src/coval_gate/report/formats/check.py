@@ -52,8 +52,8 @@ def _references(report: Report) -> tuple[str, ...]:
     """
     inputs, context = report.inputs, report.context
     waits_for = inputs.run_id.ids if inputs and inputs.mode == "wait" else ()
-    known = list(dict.fromkeys(filter(None, (*(leg.run_id for leg in report.legs), *waits_for))))
-    return tuple(reversed(known)) or (f"{context.run_id}.{context.run_attempt}/{context.job}/{context.step}",)
+    run_ids = list(dict.fromkeys(filter(None, (*(leg.run_id for leg in report.legs), *waits_for))))
+    return tuple(reversed(run_ids)) or (f"{context.run_id}.{context.run_attempt}/{context.job}/{context.step}",)
 
 
 def _annotations(report: Report) -> Iterator[Annotation]:

@@ -88,8 +88,8 @@ OUTPUTS: Final = {
 
 def unfinished() -> dict[str, str]:
     """Return every output of a step that has only begun. If the step is killed, the workflow sees these."""
-    known = {"status": ERROR, "verdict": Verdict.ERROR, "passed": "false", "reason": UNFINISHED}
-    return dict.fromkeys(OUTPUTS, "") | known | {"duration_seconds": "0"}
+    values = {"status": ERROR, "verdict": Verdict.ERROR, "passed": "false", "reason": UNFINISHED}
+    return dict.fromkeys(OUTPUTS, "") | values | {"duration_seconds": "0"}
 
 
 def render(report: Report) -> dict[str, str]:

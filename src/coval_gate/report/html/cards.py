@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.text import number, one_line, percent, plural
 from coval_gate.judge import targets
@@ -41,8 +41,7 @@ class Share:
     bar: PlottedBar
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleView:
+class SampleView(NamedTuple):
     """A metric on the simulations of one variant."""
 
     variant: str
@@ -53,8 +52,7 @@ class SampleView:
     missing: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CardView:
+class CardView(NamedTuple):
     """A metric: its verdict, its values by variant, and its average over the last runs."""
 
     name: str

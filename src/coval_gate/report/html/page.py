@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.text import one_line
 from coval_gate.judge.findings import comparison_of, reference_of
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from coval_gate.report.html.plots import Line, Scale
     from coval_gate.report.html.table import TableView
     from coval_gate.report.model import LegReport, Report
+    from coval_gate.report.provenance import Place
 
 LONG: Final = 500  # characters of a sentence
 NAME: Final = 200  # characters of a name
@@ -58,8 +58,7 @@ MOST_REASONS: Final = 20
 WORDS: Final = {Verdict.SKIPPED: "informs"}  # of a criterion; others have the verdict's own word
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CriterionView:
+class CriterionView(NamedTuple):
     """A criterion as a row of a table. `trend` and later fields are empty unless it compares."""
 
     verdict: str
@@ -76,8 +75,7 @@ class CriterionView:
     difference: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlipView:
+class FlipView(NamedTuple):
     """A criterion with the test cases that flipped."""
 
     criterion: str
@@ -86,8 +84,7 @@ class FlipView:
     more: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnstableView:
+class UnstableView(NamedTuple):
     """A test case that failed in any of several runs."""
 
     name: str
@@ -96,8 +93,7 @@ class UnstableView:
     failed: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathView:
+class PathView(NamedTuple):
     """A criterion about drift: the sums of its shortfalls from run to run, and a summary of them."""
 
     criterion: str
@@ -107,16 +103,14 @@ class PathView:
     alarms: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(NamedTuple):
     """A text with a URL, which is empty where there is no safe one."""
 
     text: str
     url: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LegView:
+class LegView(NamedTuple):
     """A run: its criteria, what it was compared with, and its metrics. `notes` is the title of the last column."""
 
     name: str
@@ -147,31 +141,18 @@ class LegView:
         return bool(self.criteria or self.promotion)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdviceView:
+class AdviceView(NamedTuple):
     """A part of the advice: a sentence, a list item, or preformatted lines."""
 
     kind: str
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceView:
-    """The pull request, the branch or the commit, with its page."""
-
-    word: str
-    text: str
-    url: str
-    code: bool
-    note: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageView:
+class PageView(NamedTuple):
     """The page."""
 
     title: str
-    places: tuple[PlaceView, ...]
+    places: tuple[Place, ...]
     subtitle: str
     verdict: str
     word: str
@@ -204,14 +185,7 @@ def page(report: Report) -> PageView:
     return PageView(
         title=one_line(context.matrix.after("Coval evaluation"), NAME),
         places=tuple(
-            PlaceView(
-                word=place.word,
-                text=one_line(place.text, NAME),
-                url=web_address(place.url),
-                code=place.is_code,
-                note=place.note,
-            )
-            for place in places(report)
+            place._replace(text=one_line(place.text, NAME), url=web_address(place.url)) for place in places(report)
         ),
         subtitle=" · ".join(one_line(text, NAME) for text in subtitle if text),
         verdict=judgement.verdict.value if judgement.verdict else "none",

@@ -22,8 +22,7 @@ CHARACTER: Final = 6  # width of a digit beside an axis
 ROOM: Final = 64  # for the numbers beside an axis, at most
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlottedBar:
+class PlottedBar(NamedTuple):
     """A bar, with the text of what it stands for."""
 
     x: float
@@ -33,8 +32,7 @@ class PlottedBar:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class Mark(NamedTuple):
     """A bound on the scale. `kind`: threshold, target or value."""
 
     x: float
@@ -42,8 +40,7 @@ class Mark:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Histogram:
+class Histogram(NamedTuple):
     """A distribution: bars, the outline of earlier numbers, marks, and the ends of the scale."""
 
     bars: tuple[PlottedBar, ...]
@@ -54,8 +51,7 @@ class Histogram:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class Tick(NamedTuple):
     """A number beside an axis, and its height."""
 
     y: float
@@ -72,8 +68,7 @@ class Point(NamedTuple):
     failed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dot:
+class Dot(NamedTuple):
     """A run in a trend. `url` is empty where it has no page."""
 
     x: float
@@ -84,8 +79,7 @@ class Dot:
     failed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(NamedTuple):
     """A trend: its dots from the oldest to the newest, the line through them, and the height of a level, if any.
 
     `ticks` are the numbers of its axis, which is `left` from the side. `first` and `last` are the words below it.
@@ -102,8 +96,7 @@ class Line:
     level: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class Scale(NamedTuple):
     """A measured value beside its bound, with its confidence bounds as a bar; `allowed` is the side that passes."""
 
     value: float

@@ -47,8 +47,7 @@ CONTRIBUTES: Final = "contributes"  # the word of a row that only contributes to
 WORDS: Final = {Verdict.SKIPPED: "tolerated"}  # of a row; others have the verdict's own word
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(NamedTuple):
     """A metric that has a column. `label` names its values where a narrow screen has no columns."""
 
     id: str
@@ -57,8 +56,7 @@ class Column:
     numeric: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MissView:
+class MissView(NamedTuple):
     """A missed criterion, with the simulation's value and the judge's explanation."""
 
     criterion: str
@@ -66,8 +64,7 @@ class MissView:
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueView:
+class ValueView(NamedTuple):
     """A metric's value on a simulation, the judge's explanation, and the first criteria that it misses."""
 
     name: str
@@ -77,8 +74,7 @@ class ValueView:
     criteria: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnView:
+class TurnView(NamedTuple):
     """A turn, its time in the conversation, and the pause before it where the agent answers."""
 
     role: str
@@ -88,16 +84,14 @@ class TurnView:
     bar: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
+class Conversation(NamedTuple):
     """The last turns of a conversation, and how many are left out."""
 
     turns: tuple[TurnView, ...]
     left_out: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowView:
+class RowView(NamedTuple):
     """A simulation. `anchor` is its address on the page, `change` how its test case changed since the baseline.
 
     `url` is its page in Coval and, only where that is unknown, `run_url` the page of its run.
@@ -136,8 +130,7 @@ class RowView:
         return any(value.text or value.criteria for value in self.values)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A row with its leg, and its place among the leg's rows."""
 
     row: SimulationRow
@@ -202,7 +195,7 @@ def row_view(
         ),
         general=tuple(criterion for metric, criteria in missed.items() if metric not in ids for criterion in criteria),
         more_misses=row.more_misses + len(row.misses) - len(misses),
-        cells=tuple(_cell(values.get(column.id)) for column in columns),
+        cells=tuple(value_text(values[column.id]) if column.id in values else "" for column in columns),
         values=tuple(_values(metrics, values, texts, missed, blamed)),
         conversation=conversation(turns, room.transcript),
         prompt=prompt_of(report, leg, row) if place < MOST_PROMPTS and row.verdict is not Verdict.PASSED else "",
@@ -212,10 +205,6 @@ def row_view(
 
 def _word(row: SimulationRow) -> str:
     return CONTRIBUTES if row.contributes else WORDS.get(row.verdict, row.verdict.value)
-
-
-def _cell(value: Value | None) -> str:
-    return "" if value is None else value_text(value)
 
 
 def _missed(misses: Sequence[Miss]) -> dict[str, tuple[str, ...]]:
@@ -317,8 +306,7 @@ class Section:
         return sum(len(rows) for rows in self.cases.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableView:
+class TableView(NamedTuple):
     """The simulations that are shown, the worst first, and how many have each word and each cause.
 
     `counts_of_causes`: how many test cases have each cause, in words.
@@ -407,16 +395,12 @@ def _columns(legs: Sequence[LegReport]) -> tuple[Column, ...]:
     return tuple(
         Column(
             id=metric.id,
-            name=_column_name(metric),
+            name=one_line(named_with_unit(metric.name, metric.unit if _is_numeric(metric) else ""), NAME),
             label=one_line(metric.name, LABEL),
             numeric=_is_numeric(metric),
         )
         for metric in ordered[:MOST_COLUMNS]
     )
-
-
-def _column_name(metric: Metric) -> str:
-    return one_line(named_with_unit(metric.name, metric.unit if _is_numeric(metric) else ""), NAME)
 
 
 def _is_numeric(metric: Metric) -> bool:

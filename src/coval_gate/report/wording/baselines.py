@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, assert_never
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, assert_never
 
 from coval_gate.base.text import age, in_words, number, one_line, percent, plural
 from coval_gate.judge.measure import LeftOut
@@ -59,11 +59,13 @@ BY_HAND: Final = "To promote it anyway, add the tag to the run in Coval."
 
 
 class ProblemWords(Generic[P]):
-    """How one kind of problem reads."""
+    """How one kind of problem reads. `short`: its few words, where they are always the same."""
+
+    short: ClassVar[str]
 
     def text(self, problem: P) -> str:
         """Return in a few words what to show in place of a value."""
-        raise NotImplementedError
+        return self.short
 
     def reason(self, check: Check, problem: P, about: str) -> str:
         """Return why a check has no measure, without a full stop.
@@ -270,7 +272,6 @@ class OfReferenceGrows(ProblemWords[ReferenceGrows]):
         return f"the reference has {problem.known} of {REFERENCE_RUNS} runs"
 
     def reason(self, check: Check, problem: ReferenceGrows, about: str) -> str:
-        del check, about
         tag, known = problem.tag, problem.known
         if problem.begun:
             return f"The drift reference tag:{tag} has {known} of {REFERENCE_RUNS} runs, so nothing is compared yet"
@@ -279,12 +280,9 @@ class OfReferenceGrows(ProblemWords[ReferenceGrows]):
 
 
 class OfReferenceUnreadable(ProblemWords[ReferenceUnreadable]):
-    def text(self, problem: ReferenceUnreadable) -> str:
-        del problem
-        return "the reference is unknown"
+    short = "the reference is unknown"
 
     def reason(self, check: Check, problem: ReferenceUnreadable, about: str) -> str:
-        del check, about
         why = "because the runs of the reference could not be read"
         return f"Drift cannot be judged, {why}. {problem.text.rstrip('.')}"
 
@@ -301,7 +299,6 @@ class OfReferenceDiffers(ProblemWords[ReferenceDiffers]):
         return "the reference cannot be compared"
 
     def reason(self, check: Check, problem: ReferenceDiffers, about: str) -> str:
-        del check
         reference = f"the reference, run {dated_text(problem.since)}"
         return f"Drift cannot be judged{about} against {reference}: {_difference_text(problem)}; {START_OVER}"
 

@@ -82,7 +82,7 @@ def with_unit(number: str, unit: str) -> str:
 
 
 def difference_with_unit(number: str, unit: str, *, short: bool = False) -> str:
-    """Return a formatted difference of two numbers; that of two percentages is in percentage points."""
+    """Return a formatted difference of two numbers, in percentage points for two percentages."""
     if symbol(unit) != PERCENT:
         return with_unit(number, unit)
     return f"{number}pp" if short else f"{number} {POINTS.removesuffix('s') if number == '1' else POINTS}"

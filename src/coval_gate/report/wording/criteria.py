@@ -89,7 +89,6 @@ class CriterionWords(Generic[C]):
 
     def measured(self, check: Check, criterion: C, measure: Measure) -> str:
         """Return what was measured."""
-        del criterion
         return measured(measure, Scale(measure.unit, check.metric_unit))
 
     def missed(self, check: Check, criterion: C, measure: Measure) -> str:
@@ -98,7 +97,6 @@ class CriterionWords(Generic[C]):
 
     def left_open(self, criterion: C) -> str:
         """Return what cannot be judged without values, as a clause."""
-        del criterion
         return "it cannot be judged"
 
     def _actual(self, check: Check, criterion: C, measure: Measure) -> str:
@@ -112,7 +110,6 @@ class Sentence(CriterionWords[Any]):
         self._sentence = sentence
 
     def sentence(self, criterion: object) -> str:
-        del criterion
         return self._sentence
 
 
@@ -167,7 +164,6 @@ class OfAllListed(Sentence):
         return f"{super().measured(check, criterion, measure)} listed" if measure.value else "none listed"
 
     def missed(self, check: Check, criterion: AllListed, measure: Measure) -> str:
-        del check, criterion
         return _not_listed(measure)
 
 
@@ -176,7 +172,6 @@ class OfAllEnded(Sentence):
         return f"{super().measured(check, criterion, measure)} ended"
 
     def missed(self, check: Check, criterion: AllEnded, measure: Measure) -> str:
-        del check, criterion
         running = f"{measure.missing:,} of {plural(measure.total, 'simulation')}"
         return f"The run completed, but {running} had not ended when metrics_grace_time was over"
 
@@ -234,7 +229,6 @@ class OfValueAbsent(CriterionWords[ValueAbsent]):
         return f"{criterion.metric} is {forbidden_text(criterion.value)} on {hits}; fail_on_metric_value forbids it"
 
     def left_open(self, criterion: ValueAbsent) -> str:
-        del criterion
         return "fail_on_metric_value cannot be judged"
 
 
@@ -250,7 +244,6 @@ class OfDrift(CriterionWords[NoDrift]):
         )
 
     def missed(self, check: Check, criterion: NoDrift, measure: Measure) -> str:
-        del measure
         return drift_miss_reason(check, criterion.threshold, _subject(criterion.threshold), whom(check))
 
 

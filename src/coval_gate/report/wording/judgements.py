@@ -313,13 +313,10 @@ def _all_well(judgement: Judgement) -> str:
         return f"The first run failed, but {both} together meet every criterion (flaky)."
     total, completed = (judgement.totals.total, judgement.totals.completed) if judgement.totals else (0, 0)
     met = 0 if judgement.passed_unjudged else sum(not check.informs for check in judgement.checks)
+    all_met = {1: "the criterion is", 2: "both criteria are"}.get(met, f"all {met:,} criteria are")
     everything = "The one simulation" if total == 1 else f"All {total:,} simulations"
     simulations = everything if completed == total else f"{completed:,} of {plural(total, 'simulation')}"
-    return f"{simulations} completed{f'; {_all_of(met)} met' if met else ''}."
-
-
-def _all_of(criteria: int) -> str:
-    return {1: "the criterion is", 2: "both criteria are"}.get(criteria, f"all {criteria:,} criteria are")
+    return f"{simulations} completed{f'; {all_met} met' if met else ''}."
 
 
 def _not_completed_reason(run: Run) -> str:

@@ -99,9 +99,7 @@ class ValueWords(ProblemWords[P]):
 
 
 class OfNoValues(ValueWords[NoValues]):
-    def text(self, problem: NoValues) -> str:
-        del problem
-        return "no simulation has a value"
+    short = "no simulation has a value"
 
     def reason(self, check: Check, problem: NoValues, about: str) -> str:
         if isinstance(check.criterion, ValueAbsent):
@@ -114,9 +112,7 @@ class OfNoValues(ValueWords[NoValues]):
 
 
 class OfOneValue(ValueWords[OneValue]):
-    def text(self, problem: OneValue) -> str:
-        del problem
-        return "only one simulation has a value"
+    short = "only one simulation has a value"
 
     def reason(self, check: Check, problem: OneValue, about: str) -> str:
         return f"{problem.metric} has only one value{about}, so {aggregate_text(check.criterion)} is unknown"
@@ -155,7 +151,6 @@ class OfNoSuchValue(ValueWords[NoSuchValue]):
         return f"its values are {_values_text(problem)}"
 
     def reason(self, check: Check, problem: NoSuchValue, about: str) -> str:
-        del about
         named = " or ".join(quoted(value, VALUE_SHOWN) for value in problem.wanted)
         verb = "cannot be" if problem.allowed else "is never"
         meant = f" (did you mean {value_text(problem.similar)}?)" if problem.similar else ""
@@ -164,9 +159,7 @@ class OfNoSuchValue(ValueWords[NoSuchValue]):
 
 
 class OfOnlySummary(ValueWords[OnlySummary]):
-    def text(self, problem: OnlySummary) -> str:
-        del problem
-        return "Coval reports no individual values"
+    short = "Coval reports no individual values"
 
     def reason(self, check: Check, problem: OnlySummary, about: str) -> str:
         metric = problem.metric
@@ -225,12 +218,9 @@ def _different_text(problem: CannotOccur) -> str:
 
 
 class OfNoMutations(ProblemWords[NoMutations]):
-    def text(self, problem: NoMutations) -> str:
-        del problem
-        return "the run has no mutations"
+    short = "the run has no mutations"
 
     def reason(self, check: Check, problem: NoMutations, about: str) -> str:
-        del problem, about
         return f"{_threshold(check)} compares mutations with the agent itself, but the run has no mutations"
 
 
@@ -239,7 +229,6 @@ class OfNoBaseline(ProblemWords[NoBaseline]):
         return "no base" if _is_of_base(problem) else "no baseline"
 
     def reason(self, check: Check, problem: NoBaseline, about: str) -> str:
-        del check, about
         if _is_of_base(problem):
             return f"Nothing can be compared with the base, because {no_baseline_text(problem.source, problem.reason)}"
         return f"There is no baseline: {no_baseline_text(problem.source, problem.reason)}"
@@ -263,9 +252,7 @@ class OfNotInBaseline(ProblemWords[NotInBaseline]):
 
 
 class OfUnusableBaseline(ProblemWords[UnusableBaseline]):
-    def text(self, problem: UnusableBaseline) -> str:
-        del problem
-        return "the other side's values cannot be compared"
+    short = "the other side's values cannot be compared"
 
     def reason(self, check: Check, problem: UnusableBaseline, about: str) -> str:
         words = VALUE_WORDS[type(problem.problem)]
@@ -273,42 +260,30 @@ class OfUnusableBaseline(ProblemWords[UnusableBaseline]):
 
 
 class OfAccepted(ProblemWords[Accepted]):
-    def text(self, problem: Accepted) -> str:
-        del problem
-        return "accepted"
+    short = "accepted"
 
     def reason(self, check: Check, problem: Accepted, about: str) -> str:
-        del problem, about
         return f"{_threshold(check)} is not compared: a person accepted this run"
 
 
 class OfPersonaChanged(ProblemWords[PersonaChanged]):
-    def text(self, problem: PersonaChanged) -> str:
-        del problem
-        return OTHER_PERSONA_TEXT
+    short = OTHER_PERSONA_TEXT
 
     def reason(self, check: Check, problem: PersonaChanged, about: str) -> str:
-        del check, about
         return f"{_nothing_like(problem.since)}: {OTHER_PERSONA}; {START_OVER}"
 
 
 class OfJudgeChanged(ProblemWords[JudgeChanged]):
-    def text(self, problem: JudgeChanged) -> str:
-        del problem
-        return OTHER_METRIC_TEXT
+    short = OTHER_METRIC_TEXT
 
     def reason(self, check: Check, problem: JudgeChanged, about: str) -> str:
-        del check
         return f"{_nothing_like(problem.since)}{about}: it used another version of {problem.metric}; {START_OVER}"
 
 
 class OfCasesUnknown(ProblemWords[CasesUnknown]):
-    def text(self, problem: CasesUnknown) -> str:
-        del problem
-        return "the test cases are unknown"
+    short = "the test cases are unknown"
 
     def reason(self, check: Check, problem: CasesUnknown, about: str) -> str:
-        del check, problem, about
         return "Nothing can be compared: Coval does not say which test case each simulation belongs to"
 
 
@@ -380,7 +355,6 @@ class OfNoSuchMetric(ProblemWords[NoSuchMetric]):
         return f"it has only {in_words(problem.known, most=FEW_NAMES)}" if problem.known else "it has no metrics at all"
 
     def reason(self, check: Check, problem: NoSuchMetric, about: str) -> str:
-        del about
         metric = _metric_named(check.criterion)
         if not problem.known:
             return f"The run has no metric {metric}; it has no metrics at all"
@@ -389,12 +363,9 @@ class OfNoSuchMetric(ProblemWords[NoSuchMetric]):
 
 
 class OfNotListed(ProblemWords[NotListed]):
-    def text(self, problem: NotListed) -> str:
-        del problem
-        return "Coval does not list it"
+    short = "Coval does not list it"
 
     def reason(self, check: Check, problem: NotListed, about: str) -> str:
-        del problem, about
         metric = check.criterion.reference if isinstance(check.criterion, MetricPresent) else ""
         return (
             f"Coval announced the metric {metric} for the run, but does not list it; to run without it, set metric_ids "
@@ -403,12 +374,9 @@ class OfNotListed(ProblemWords[NotListed]):
 
 
 class OfNotSettled(ProblemWords[NotSettled]):
-    def text(self, problem: NotSettled) -> str:
-        del problem
-        return "its lists were still changing at the deadline"
+    short = "its lists were still changing at the deadline"
 
     def reason(self, check: Check, problem: NotSettled, about: str) -> str:
-        del check, about
         unknown = "Coval does not say how many simulations and metrics the run has"
         return f"{unknown}, and {self.text(problem)}"
 
@@ -418,18 +386,14 @@ class OfSeveralMetrics(ProblemWords[SeveralMetrics]):
         return f"{plural(len(problem.ids), 'metric')} of this name"
 
     def reason(self, check: Check, problem: SeveralMetrics, about: str) -> str:
-        del about
         metric, ids = _metric_named(check.criterion), " or ".join(problem.ids)
         return f"The run has {len(problem.ids)} metrics named {metric}; use the id of one: {ids}"
 
 
 class OfNoTargets(ProblemWords[NoTargets]):
-    def text(self, problem: NoTargets) -> str:
-        del problem
-        return "no metric has a target"
+    short = "no metric has a target"
 
     def reason(self, check: Check, problem: NoTargets, about: str) -> str:
-        del check, problem, about
         return "No metric of the run has a target in Coval, so use_metric_targets and pass_rate have nothing to check"
 
 
@@ -438,7 +402,6 @@ class OfUnusableTarget(ProblemWords[UnusableTarget]):
         return f"its target {target_problem_text(problem.target)}"
 
     def reason(self, check: Check, problem: UnusableTarget, about: str) -> str:
-        del about
         metric = check.criterion.metric if isinstance(check.criterion, TargetMet) else ""
         return f"The target of {metric} {target_problem_text(problem.target)}"
 
@@ -448,7 +411,6 @@ class OfVariantsMissing(ProblemWords[VariantsMissing]):
         return f"of {plural(problem.mutations, 'mutation')}{'' if problem.agent else ', none of the agent itself'}"
 
     def reason(self, check: Check, problem: VariantsMissing, about: str) -> str:
-        del about
         criterion = check.criterion
         launched = plural(criterion.mutations, "mutation") if isinstance(criterion, VariantsPresent) else ""
         listed = plural(problem.mutations, "mutation") + ("" if problem.agent else " and none of the agent itself")
@@ -460,7 +422,6 @@ class OfErrorReported(ProblemWords[ErrorReported]):
         return f"it reports {problem.text}"
 
     def reason(self, check: Check, problem: ErrorReported, about: str) -> str:
-        del check, about
         return f"The run completed, but Coval reports an error: {problem.text.rstrip('.')}"
 
 
@@ -469,7 +430,6 @@ class OfOtherCases(ProblemWords[OtherCases]):
         return f"{problem.new:,} new, {problem.gone:,} missing"
 
     def reason(self, check: Check, problem: OtherCases, about: str) -> str:
-        del about
         of_base = reference_of(check) == "base_agent"
         differ = (
             "The base's test cases differ from the run's" if of_base else "Its test cases differ from the first run's"
@@ -482,7 +442,6 @@ class OfFlaky(ProblemWords[Flaky]):
         return f"the first run failed, but {all_runs_text(problem.runs)} together did not"
 
     def reason(self, check: Check, problem: Flaky, about: str) -> str:
-        del check, about
         together = f"{all_runs_text(problem.runs)} together did not (flaky)"
         return f"The first run failed, but {together}, and on_flaky is fail"
 
@@ -492,7 +451,6 @@ class OfSetUp(ProblemWords[SetUpProblem]):
         return set_up_text(problem)
 
     def reason(self, check: Check, problem: SetUpProblem, about: str) -> str:
-        del check, about
         return set_up_reason(problem)
 
 
