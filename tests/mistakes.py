@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from coval_sandbox.catalogue import AGENT_ID, MUTATIONS, PREVIEW_ID
+
 WAIT: Final = {"mode": "wait", "run_id": "run0000000000000000001", "agent_id": "", "persona_id": "", "test_set_id": ""}
 LONG_KEY: Final = "coval_sk_test_a_second_key_0123456789"
 
@@ -179,6 +181,7 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "a key of another organization": {"api_key": "coval_sk_wrong_0000000000"},
     "a key that may only read": {"api_key": "coval_sk_test_readonly"},
     "an agent that does not exist": {"agent_id": "missing000000000000001"},
+    "a mutation of another agent": {"agent_id": f"{AGENT_ID}, {PREVIEW_ID}", "mutation_ids": MUTATIONS[0].id},
     "a metric that does not exist": {"metric_ids": "missing000000000000001"},
     "names where ids belong": {"agent_id": "Front-desk", "metric_ids": "Latency, resolved, Tone"},
     "a name that the key may not look up": {"scopes": ("runs:*",), "metric_ids": "Latency"},

@@ -154,6 +154,7 @@ def _plan_legs(progress: Progress, plan: Plan) -> Procedure[None]:
 
 def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode run."""
+    yield from _check_mutations(session, progress)
     yield from _plan_sizes(session, progress)
     yield from _side_by_side(session, progress, progress.all_legs, _launch_and_judge, _end_left(session, progress))
     return _gravest(progress)
@@ -165,6 +166,7 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
         from coval_gate.flow.suite import warn_of_thresholds_left_behind
 
         warn_of_thresholds_left_behind(progress)
+    yield from _check_mutations(session, progress)
     yield from _plan_sizes(session, progress)
     yield from _side_by_side(session, progress, progress.all_legs, _launch_one, _end_left(session, progress))
     for leg in progress.legs:
@@ -217,6 +219,14 @@ def _clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
     from coval_gate.flow.cancel import clean_up
 
     return clean_up(progress, judgement)
+
+
+def _check_mutations(session: Session, progress: Progress) -> Procedure[None]:
+    """Raise InputError if a leg names a mutation of another leg's agent. A step with a single leg begins sooner."""
+    if len(progress.legs) > 1 and any(leg.inputs.mutation_id or leg.inputs.mutation_ids for leg in progress.legs):
+        from coval_gate.flow.mutations import check_mutations
+
+        yield from check_mutations(session, progress)
 
 
 def _plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
@@ -349,6 +359,8 @@ def _end_left(session: Session, progress: Progress) -> list[Procedure[None]]:
 
     def guarded(work: Procedure[None]) -> Procedure[None]:
         with tolerant(progress.host, "Runs of earlier attempts could not be checked"):
+            while progress.launching:
+                yield Wait(TURN)
             yield from work
 
     return [guarded(work) for work in end_left(session, progress)]

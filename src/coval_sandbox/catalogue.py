@@ -238,10 +238,19 @@ MUTATIONS = (
     _mutation("Short prompt", 0.3, prompt="short"),
 )
 
+"""Those of the front desk."""
+PREVIEW_MUTATIONS = (_mutation("Smaller model of the preview", 0.8, model="small"),)
+
+
+def mutations_of(agent_id: str) -> tuple[Mutation, ...]:
+    """Return the mutations of an agent; an unknown one has those of the front desk."""
+    of_others = {PREVIEW_ID: PREVIEW_MUTATIONS}
+    return of_others.get(agent_id, MUTATIONS if agent_for(agent_id) is AGENTS[AGENT_ID] else ())
+
 
 def mutation_for(mutation_id: str) -> Mutation:
     """Return the mutation with this id; an unknown one behaves like the base agent."""
-    for mutation in MUTATIONS:
+    for mutation in (*MUTATIONS, *PREVIEW_MUTATIONS):
         if mutation.id == mutation_id:
             return mutation
     return Mutation(mutation_id, f"Mutation {mutation_id[-4:]}", {})

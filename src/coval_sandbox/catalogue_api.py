@@ -24,7 +24,7 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "Persona": frozenset(persona.id for persona in catalogue.PERSONAS),
     "Test set": frozenset(scenario.test_set_id for scenario in SCENARIOS),
     "Metric": frozenset(metric.id for metric in catalogue.METRICS),
-    "Mutation": frozenset(mutation.id for mutation in catalogue.MUTATIONS),
+    "Mutation": frozenset(mutation.id for mutation in (*catalogue.MUTATIONS, *catalogue.PREVIEW_MUTATIONS)),
 }
 """The ids that exist in a strict sandbox, by kind of resource."""
 MISSING = "missing"
@@ -49,6 +49,13 @@ class CatalogueApi:
         """Raise `Problem` (404) if a resource does not exist; `what` is its kind, as in `KNOWN`."""
         if not self._exists(what, identifier):
             raise not_found(what, field, identifier)
+
+    def require_mutation(self, agent_id: str, mutation_id: str) -> None:
+        """Raise `Problem` (404) if the agent does not have the mutation. That Coval answers 404 is not documented."""
+        self.require("Mutation", "mutation_ids", mutation_id)
+        own = {mutation.id for mutation in catalogue.mutations_of(agent_id)}
+        if mutation_id in KNOWN["Mutation"] - own:
+            raise not_found("Mutation", "mutation_ids", mutation_id)
 
     def _exists(self, what: str, identifier: str) -> bool:
         return not identifier.startswith(MISSING) and (not self._strict or identifier in KNOWN[what])
@@ -168,13 +175,13 @@ class CatalogueApi:
     def list_mutations(self, agent_id: str, query: Query) -> Json:
         """GET /agents/{agent_id}/mutations."""
         self._require_agent(agent_id)
-        rows = [views.mutation(agent_id, mutation) for mutation in catalogue.MUTATIONS]
+        rows = [views.mutation(agent_id, mutation) for mutation in catalogue.mutations_of(agent_id)]
         return self._listing("mutations", rows, query) | {"total_count": len(rows)}
 
     def get_mutation(self, agent_id: str, mutation_id: str) -> Json:
         """GET /agents/{agent_id}/mutations/{mutation_id}."""
         self._require_agent(agent_id)
-        for mutation in catalogue.MUTATIONS:
+        for mutation in catalogue.mutations_of(agent_id):
             if mutation.id == mutation_id:
                 return {"mutation": views.mutation(agent_id, mutation)}
         raise not_found("Mutation", "mutation_id", mutation_id)

@@ -57,7 +57,11 @@ def resources() -> str:
             )
             for metric in catalogue.DEFAULT_METRICS
         ),
-        *(("mutation", mutation.id, mutation.name) for mutation in catalogue.MUTATIONS),
+        *(
+            ("mutation", mutation.id, f"{mutation.name} (of {agent.name})")
+            for agent_id, agent in catalogue.AGENTS.items()
+            for mutation in catalogue.mutations_of(agent_id)
+        ),
         *(("template", run_template["id"], run_template["display_name"]) for run_template in catalogue.RUN_TEMPLATES),
         *(
             ("schedule", schedule.id, f"{schedule.name}: each night, a run of each combination in the template")

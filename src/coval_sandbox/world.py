@@ -318,7 +318,7 @@ class World:
         for metric_id in request.metric_ids or ():
             require("Metric", "metric_ids", metric_id)
         for mutation_id in request.mutations:
-            require("Mutation", "mutation_ids", mutation_id)
+            self.catalogue.require_mutation(request.agent_id, mutation_id)
 
     def _filter(self, query: Query, fields: Sequence[str]) -> Filter:
         return parse_filter(query.get("filter"), fields, unquoted=self.quirks.unquoted_filters)

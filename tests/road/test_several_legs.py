@@ -16,6 +16,7 @@ from coval_sandbox.quirks import Quirks
 from road.test_check_run import CHECK
 from road.test_commit_status import github_with
 from support import IDS
+from validation import junit_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,8 +71,8 @@ def test_refused_leg_is_an_error_beside_the_others(run_step: RunStep) -> None:
     assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
     assert json.loads(result.outputs["run_ids"]) == [run.run_id for run in server.world.runs] == [judged["run_id"]]
     cases = ET.fromstring(result.junit).iter("testcase")
-    errors = [case.get("name") for case in cases if case.find("error") is not None]
-    assert errors == ["missing000000000000001: evaluation"]
+    errors = [(case.get("classname"), case.get("name")) for case in cases if case.find("error") is not None]
+    assert errors == [("Coval.missing000000000000001: criteria of the gate", "evaluation")]
     assert "| ⚠️ Error | missing000000000000001 |" in result.summary
 
 
@@ -92,6 +93,59 @@ def test_later_step_checks_every_run_against_the_inputs(ids: str, verdict: str, 
     inputs = WAIT | {"agent_id": ids, "persona_id": PERSONAS, "run_id": launch.outputs["run_ids"]}
     judged, _ = run_step(world=server.world, **inputs)
     assert {leg["verdict"] for leg in legs_of(judged).values()} == {verdict}
+
+
+def test_each_leg_has_its_own_suites_in_junit(run_step: RunStep, golden: Callable[[str, str], None]) -> None:
+    result, _ = run_step(
+        test_set_id="passing1, failing1, missing1, stuck001",
+        max_parallel_runs="1",  # one after the other, so that the sandbox gives the same ids each time
+        sub_sample_size="2",
+        sub_sample_seed="7",
+        thresholds=THRESHOLDS,
+        max_wait_time="600",
+        junit_path="reports/junit.xml",
+    )
+    assert [leg["verdict"] for leg in legs_of(result).values()] == ["passed", "failed", "error", "timed_out"]
+    junit_schema().validate(result.junit)
+    root = ET.fromstring(result.junit)
+    ET.indent(root)
+    golden("reports/several-legs/junit.xml", ET.tostring(root, encoding="unicode") + "\n")
+    kinds = {
+        (suite.get("name"), case.get("name")): next((node.tag for node in case if node.tag != "system-out"), "passed")
+        for suite in root
+        for case in suite.iter("testcase")
+        if "simulations of" not in str(suite.get("name"))
+    }
+    names = ["no simulation failed", *THRESHOLDS.splitlines()]
+    assert kinds == {
+        **{("Coval.passing1: criteria of the gate", name): "passed" for name in (*names, "evaluation")},
+        ("Coval.failing1: criteria of the gate", names[0]): "passed",
+        ("Coval.failing1: criteria of the gate", names[1]): "failure",
+        ("Coval.failing1: criteria of the gate", names[2]): "passed",
+        ("Coval.stuck001: criteria of the gate", "evaluation"): "error",
+        ("Coval.missing1: criteria of the gate", "evaluation"): "error",
+    }
+
+
+def test_what_the_step_decides_has_a_suite_of_its_own_in_junit(run_step: RunStep, clock: VirtualClock) -> None:
+    """A leg that was stopped has the end of its own run, and one that the step never came to is skipped."""
+    clock.at(90, clock.interrupt)
+    result, _ = run_step(test_set_id="passing1, stuck001", junit_path="reports/junit.xml")
+    assert evaluations_in(result.junit) == {"passing1: ": "passed", "stuck001: ": "error", "": "error"}
+    result, _ = run_step(test_set_id=SETS, max_simulations="1", junit_path="reports/junit.xml")
+    assert evaluations_in(result.junit) == {"passing1: ": "skipped", "failing1: ": "skipped", "": "error"}
+    assert 'message="Not evaluated: max_simulations allows 1 simulation, but' in result.junit
+
+
+def evaluations_in(junit: str) -> dict[str, str]:
+    """Return the kinds of the cases that are about whole legs, or about the step, by what their suites are named."""
+    cases = [case for case in ET.fromstring(junit).iter("testcase") if case.get("name") == "evaluation"]
+    return {
+        str(case.get("classname")).removeprefix("Coval.").removesuffix("criteria of the gate"): next(
+            (node.tag for node in case), "passed"
+        )
+        for case in cases
+    }
 
 
 def test_signal_leaves_the_verdict_of_a_leg_that_is_done(run_step: RunStep, clock: VirtualClock) -> None:

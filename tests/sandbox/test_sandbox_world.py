@@ -655,3 +655,20 @@ def test_only_first_run_on_test_set_is_unlucky() -> None:
         for run_id in runs
     ]
     assert unresolved == [2, 0, 0]
+
+
+def test_agents_have_mutations_of_their_own() -> None:
+    """A launch with one of another agent is refused; in a lax sandbox, ids of no agent exist for each."""
+    a, _ = world()
+    shelf, ours, theirs = a.catalogue, catalogue.MUTATIONS[0].id, catalogue.PREVIEW_MUTATIONS[0].id
+    listed = {
+        agent: {mutation["id"] for mutation in shelf.list_mutations(agent, {})["mutations"]}
+        for agent in (catalogue.AGENT_ID, catalogue.PREVIEW_ID, catalogue.SLOW_PREVIEW_ID)
+    }
+    assert [ours in listed[agent] for agent in listed] == [True, False, False]
+    assert listed[catalogue.PREVIEW_ID] == {theirs}
+    with pytest.raises(Problem, match="404"):
+        shelf.get_mutation(catalogue.PREVIEW_ID, ours)
+    with pytest.raises(Problem, match="404"):
+        launch(a, agent_id=catalogue.PREVIEW_ID, mutation_id=ours)
+    assert launch(a, agent_id=catalogue.PREVIEW_ID, mutation_ids=[theirs, "01JOFNOAGENTATALL000000000"])

@@ -37,7 +37,7 @@ from coval_gate.config.inputs import Problem, declared, parse_inputs
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import ThresholdHolds
-from coval_gate.judge.judgement import UNFINISHED, Judgement, conclude, errored, interrupted
+from coval_gate.judge.judgement import UNFINISHED, Judgement, OfLegs, conclude, errored, interrupted
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.problems import NoValues
 from coval_gate.judge.variants import variants_of
@@ -346,12 +346,11 @@ def test_legs_are_distinct_in_every_format() -> None:
     """Each leg has its own criteria, simulations and names; the judgement of the step comes first."""
     report = harmless()
     legs = tuple(report.legs[0]._replace(name=name) for name in ("one", "two"))
-    twice = report._replace(legs=legs)
+    twice = report._replace(judgement=report.judgement._replace(of_legs=OfLegs(2, "one")), legs=legs)
     assert [leg["name"] for leg in json.loads(document(twice))["legs"]] == ["one", "two"]
     cases = [(case.get("classname"), case.get("name")) for case in ET.fromstring(junit(twice)).iter("testcase")]
     assert len(cases) == 2 * len([*ET.fromstring(junit(report)).iter("testcase")])
-    gate = [name for group, name in cases if str(group).startswith("Coval.criteria of the gate")]
-    assert {str(name).partition(": ")[0] for name in gate} == {"one", "two"}
+    assert {str(group).partition(": ")[0] for group, _ in cases} == {"Coval.one", "Coval.two"}
     assert "#### one" in summary(twice)
     assert twice.rows == 2 * report.rows
 

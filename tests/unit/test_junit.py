@@ -14,7 +14,7 @@ import pytest
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import ThresholdHolds
-from coval_gate.judge.judgement import conclude
+from coval_gate.judge.judgement import OfLegs, conclude
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Details, RunResult, Turn
@@ -292,17 +292,50 @@ def test_suite_of_gate_has_properties_and_every_suite_has_timestamp() -> None:
     assert [*root[0].iter("property")] == []
 
 
+def of_legs(*names: str, decisive: str = "") -> Report:
+    """Return a report on several legs of these names, which differ in nothing else."""
+    report = reports()["failed"]
+    legs = tuple(report.legs[0]._replace(name=name, run_id=f"run {name}") for name in names)
+    return report._replace(legs=legs, judgement=report.judgement._replace(of_legs=OfLegs(len(legs), decisive)))
+
+
+def test_each_leg_has_suites_of_the_shape_that_the_only_leg_has() -> None:
+    alone, root = root_of(reports()["failed"]), root_of(of_legs("one", "two", decisive="one"))
+    assert [suite.attrib["name"] for suite in root] == [
+        f"Coval.{name}: {suite.attrib['name'].removeprefix('Coval.')}" for name in ("one", "two") for suite in alone
+    ]
+    for suite, own in zip(root, [*alone, *alone], strict=True):
+        assert [shown(case) for case in suite.iter("testcase")] == [shown(case) for case in own.iter("testcase")]
+
+
+def shown(case: ET.Element) -> list[object]:
+    """Return a case without its class name."""
+    return [case.attrib["name"], [(node.tag, node.attrib, node.text) for node in case]]
+
+
+def test_suites_of_legs_have_distinct_names() -> None:
+    """A dot becomes a "·", and names of legs may hold what we write ourselves."""
+    names = [suite.attrib["name"] for suite in root_of(of_legs("v1.2", "v1·2", "v1", decisive="v1"))]
+    assert names[1::2] == [
+        "Coval.v1·2: criteria of the gate",
+        "Coval.v1·2: criteria of the gate (2)",
+        "Coval.v1: criteria of the gate",
+    ]
+    assert len(set(names)) == len(names) == 6
+
+
 def test_properties_of_legs_are_told_apart() -> None:
-    """What the legs share stands there once."""
-    report = reports()["passed"]
-    legs = tuple(report.legs[0]._replace(name=name, run_id=f"run {name}") for name in ("one", "two"))
-    properties = {
-        entry.attrib["name"]: entry.attrib["value"] for entry in root_of(report._replace(legs=legs)).iter("property")
-    }
-    assert (properties["one: run"], properties["two: run"]) == ("run one", "run two")
-    assert (properties["one: url"], properties["two: url"]) == (RUN_URL, RUN_URL)
-    assert properties["one: persona"] == "p1"
-    assert [name for name in properties if name.endswith("workflow")] == ["workflow"]
+    """Each leg's suite has its own, with its name. What the legs share is in the first of these suites, once."""
+    root = root_of(of_legs("one", "two", decisive="one"))
+    one, two = (
+        {entry.attrib["name"]: entry.attrib["value"] for entry in suite.iter("property")} for suite in [*root][1::2]
+    )
+    assert (one["one: run"], two["two: run"]) == ("run one", "run two")
+    assert (one["one: url"], two["two: url"]) == (RUN_URL, RUN_URL)
+    assert (one["workflow"], one["one: persona"]) == ("Voice gate", "p1")
+    assert one["one: Latency: max < 1.5: actual"] == two["two: Latency: max < 1.5: actual"]
+    assert {name.partition(": ")[0] for name in two} == {"two"}
+    assert not one.keys() & two.keys()
 
 
 def test_numbers_of_criteria_are_properties_of_suite() -> None:

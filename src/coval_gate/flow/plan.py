@@ -14,6 +14,7 @@ from coval_gate.base.times import preparing
 from coval_gate.config.checks import problems_of_legs
 from coval_gate.config.inputs import LAUNCH_IDS, SUITE, Problem, ids_of
 from coval_gate.coval.resources import TestSet
+from coval_gate.flow.mutations import is_of_template, mutation_problems, read_mutations
 from coval_gate.flow.size import PERMISSION, exceeded_text, for_each_case, size_of
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.doubts import undecidable
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     Named = Agent | Persona | TestSet | MetricDefinition
 
 KEY: Final = "api_key"
+MUTATIONS: Final = ("mutation_id", "mutation_ids")
 CONNECTING: Final = frozenset({KEY, "api_base_url", "workspace_id", "config_path", "mode"})  # wrong: ask Coval nothing
 NO_KEY: Final = 401
 NOT_FOUND: Final = 404
@@ -85,7 +87,10 @@ def with_wrong_ids(progress: Progress, error: InputError) -> Procedure[InputErro
         return error
     legs = [inputs, *(leg.inputs for leg in progress.suite if SUITE not in wrong)]
     wanted = [pair for own in legs for pair in _named_by(own) if pair[0] not in wrong]
-    looked = yield from _read(_prepared(progress.session()), progress, wanted)
+    session = _prepared(progress.session())
+    looked = yield from _read(session, progress, wanted)
+    if not wrong & {*MUTATIONS, "agent_id"}:
+        yield from _check_mutations(session, progress, legs, looked)
     return InputError([*(Problem(*pair) for pair in error.pairs), *looked.problems], advice=error.more_advice)
 
 
@@ -107,7 +112,17 @@ def _look_up(session: Session, progress: Progress) -> Procedure[Looked]:
             of_base = "(the run of base_agent_id)."
             problems = [problem._replace(what=f"{problem.what.rstrip('.')} {of_base}") for problem in problems]
         looked.problems.extend(problems)
+    yield from _check_mutations(session, progress, [leg.inputs for leg in progress.legs], looked)
     return looked
+
+
+def _check_mutations(session: Session, progress: Progress, legs: Sequence[Inputs], looked: Looked) -> Procedure[None]:
+    """Add what is wrong with the mutations that the legs name, and what could not be checked."""
+    if is_of_template(progress):
+        return
+    read = yield from read_mutations(session, legs, until=session.deadline)
+    looked.problems.extend(mutation_problems(progress, legs, read))
+    looked.unchecked.extend(f"the mutations of agent {agent_id}: {why}" for agent_id, why in read.unread.items())
 
 
 def _read(session: Session, progress: Progress, wanted: Sequence[tuple[str, str]]) -> Procedure[Looked]:

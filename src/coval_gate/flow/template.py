@@ -14,6 +14,7 @@ from coval_gate.base.times import preparing
 from coval_gate.config.checks import check_inputs
 from coval_gate.config.fields import Unset
 from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
+from coval_gate.flow.mutations import is_of_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +100,7 @@ def with_own_parts(session: Session, progress: Progress) -> Procedure[list[Leg]]
     template = progress.template
     if template is None:
         return legs
-    takes_mutations = inputs.mutation_ids == template.mutation_ids != ()
+    takes_mutations = is_of_template(progress)
     takes_cases = inputs.test_case_ids == template.test_case_ids != ()
     agents = list(dict.fromkeys(ids_of(leg.inputs)["agent_id"] for leg in legs)) if takes_mutations else []
     sets = list(dict.fromkeys(ids_of(leg.inputs)["test_set_id"] for leg in legs)) if takes_cases else []

@@ -19,7 +19,7 @@ from coval_gate.report.wording.answering import subject_text
 from coval_gate.report.wording.judgements import link as read_more
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from coval_gate.config.inputs import Inputs
     from coval_gate.judge.measure import Night
@@ -224,8 +224,12 @@ def all_provenance(report: Report) -> Iterator[tuple[LegReport | None, str, str]
             shared = provenance(report)
             yield from ((None, name, text) for name, text in shared.items())
             for leg in legs:
-                own = provenance(report, leg).items() - shared.items()
-                yield from ((leg, *fact) for fact in provenance(report, leg).items() if fact in own)
+                yield from ((leg, *fact) for fact in own_provenance(report, leg, shared))
+
+
+def own_provenance(report: Report, leg: LegReport, shared: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the provenance of one of several legs, as names and texts, without what the legs share."""
+    return [fact for fact in provenance(report, leg).items() if fact not in shared.items()]
 
 
 def links(report: Report, *, with_runs: bool = True) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The step as a JUnit report, which most tools that show test results can read.
 
 The agent and each of its mutations have a suite with a case for each simulation. Another suite has the gate's criteria,
-with their numbers as properties, and always at least one case, even if the step failed early. A `failure` is about the
+with their numbers as properties, and always at least one case, even if the step failed early. Each of several legs has
+such suites of its own, named after it; what is about the step as a whole has one more. A `failure` is about the
 agent, an `error` about anything else, and `skipped` does not count. The message of a simulation begins with its cause,
 by which the cases are grouped. A case has a `time` only where Coval reports how long the conversation was. A suite
 without any has the step's. Suites overlap in time, so the whole has the time of the longest one.
@@ -29,7 +30,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import length
 from coval_gate.report.limits import LONGEST_MENTION, MOST_CRITERIA
 from coval_gate.report.metrics import variant_key
-from coval_gate.report.provenance import all_provenance, of_leg
+from coval_gate.report.provenance import all_provenance, of_leg, own_provenance, provenance
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.causes import counts_text, with_cause
 from coval_gate.report.wording.checks import actual_text, check_reason, check_text, miss_text, shown_verdict
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 NAME: Final = "Coval Gate"
 PACKAGE: Final = "Coval"
 DOT: Final = "·"  # in place of a dot that would split a class name again
+GATE: Final = "criteria of the gate"
+EVALUATION: Final = "evaluation"
 TARGET: Final = "missed: a target"  # an unusable one
 # All but what XML 1.0 allows (its production 2, Char), which would make the whole file unreadable.
 FORBIDDEN: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -72,16 +75,14 @@ KINDS: Final[dict[Verdict | None, type[Failure | Error | Skipped]]] = {
 def render(report: Report) -> str:
     """Return the report as an XML document."""
     document = JUnitXml(_xml(report.context.matrix.after(NAME)))
-    suites = [*_simulations(report), gate := _suite(report, "criteria of the gate", _gate(report))]
-    for name, value in _distinct(_properties(report)):
-        gate.add_property(name, value)
+    suites = [*_suites(report)]
     for suite in suites:
         # `add_testsuite` would merge suites of one name, and a mutation may have any name.
         document.append(suite)  # type: ignore[no-untyped-call]
     document.update_statistics()  # type: ignore[no-untyped-call]
     for suite in suites:
         # Codecov refuses a suite without any time, and 0 would be wrong: the step held all of its conversations.
-        is_known = suite is not gate and any(member.time is not None for member in suite)
+        is_known = any(member.time is not None for member in suite)
         suite.time = round(suite.time if is_known else report.seconds, 3)
     document.time = max(suite.time for suite in suites)
     # The schema has this attribute for a suite, but not for the root.
@@ -90,21 +91,48 @@ def render(report: Report) -> str:
     return (text.decode("utf-8") if isinstance(text, bytes) else str(text)) + "\n"
 
 
-def _simulations(report: Report) -> Iterator[TestSuite]:
-    """Yield a suite for the agent and for each of its mutations."""
+def _suites(report: Report) -> Iterator[TestSuite]:
+    """Yield the suites of each leg, and one of the step, unless only its legs have something to tell."""
+    names, properties = Counter[str](), Counter[str]()
+
+    def suite(name: str, members: Iterable[TestCase], facts: Iterable[tuple[str, str]] = ()) -> TestSuite:
+        made = _suite(report, _distinct(_suite_name(report, name), names), members)
+        for fact, value in facts:
+            made.add_property(_distinct(_xml(fact), properties), _xml(value))
+        return made
+
     for leg in report.legs:
-        members: dict[str, list[SimulationRow]] = defaultdict(list)
-        for row in leg.rows:
-            members[row.simulation.mutation].append(row)
-        for variant in leg.result.variants if leg.result else ():
-            name = f"simulations of {variant_key(variant)}"
-            cases = (_simulation(row, leg) for row in members[variant])
-            yield _suite(report, f"{leg.name}: {name}" if leg.name else name, cases)
+        for name, members in _simulations(leg):
+            yield suite(of_leg(leg, name), members)
+        if len(report.legs) > 1:
+            yield suite(of_leg(leg, GATE), _gate_of_leg(report, leg), _properties_of_leg(report, leg))
+    if len(report.legs) < 2:
+        yield suite(GATE, _gate(report), _properties(report))
+    elif not _is_decided_by_leg(report):
+        yield suite(GATE, [_evaluation(report.judgement)])
+
+
+def _is_decided_by_leg(report: Report) -> bool:
+    """Return whether the verdict of a step with several legs is that of one of them."""
+    return bool(report.judgement.of_legs and report.judgement.of_legs.decisive)
+
+
+def _simulations(leg: LegReport) -> Iterator[tuple[str, Iterator[TestCase]]]:
+    """Yield a name and the cases for the agent and for each of its mutations."""
+    members: dict[str, list[SimulationRow]] = defaultdict(list)
+    for row in leg.rows:
+        members[row.simulation.mutation].append(row)
+    for variant in leg.result.variants if leg.result else ():
+        yield f"simulations of {variant_key(variant)}", (_simulation(row, leg) for row in members[variant])
+
+
+def _suite_name(report: Report, name: str) -> str:
+    """Return the name of a suite. It differs between the jobs of a matrix, whose files may be merged."""
+    return f"{PACKAGE}.{_xml(report.context.matrix.after(name)).replace('.', DOT)}"
 
 
 def _suite(report: Report, name: str, members: Iterable[TestCase]) -> TestSuite:
-    """Return a suite of cases. Its name differs between the jobs of a matrix, whose files may be merged."""
-    name = f"{PACKAGE}.{_xml(report.context.matrix.after(name)).replace('.', DOT)}"
+    """Return a suite of cases, which have its name as their class name."""
     suite = TestSuite(name)
     if report.began:
         suite.timestamp = report.began
@@ -114,16 +142,14 @@ def _suite(report: Report, name: str, members: Iterable[TestCase]) -> TestSuite:
     return suite
 
 
-def _distinct(properties: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield properties as XML allows them, with a number after a name that occurred before."""
-    seen: Counter[str] = Counter()
-    for name, value in ((_xml(name), _xml(value)) for name, value in properties):
-        own = name
-        while seen[own]:
-            seen[name] += 1
-            own = f"{name} ({seen[name]})"
-        seen[own] += 1
-        yield own, value
+def _distinct(name: str, seen: Counter[str]) -> str:
+    """Return a name, with a number after it if it is among those seen before. Add it to them."""
+    own = name
+    while seen[own]:
+        seen[name] += 1
+        own = f"{name} ({seen[name]})"
+    seen[own] += 1
+    return own
 
 
 def _simulation(row: SimulationRow, leg: LegReport) -> TestCase:
@@ -161,10 +187,28 @@ def _misses(row: SimulationRow) -> Iterator[str]:
 
 
 def _gate(report: Report) -> Iterator[TestCase]:
-    """Yield a case for each criterion, and one for the step, or each leg, unless a criterion has the same verdict."""
-    judgement, checks = report.judgement, _shown_checks(report)
-    for name, check in checks:
-        member = TestCase(_xml(name))
+    """Yield the cases of a step with at most one leg: those of its criteria, and of the step if it needs one."""
+    judgement = report.judgement
+    for leg in report.legs:
+        yield from _criteria(leg, judgement, of_leg(leg, ""))
+    if not any(_is_explained(leg, judgement) for leg in report.legs):
+        yield _evaluation(judgement)
+
+
+def _gate_of_leg(report: Report, leg: LegReport) -> Iterator[TestCase]:
+    """Yield the cases of one of several legs, which its suite names: those of its criteria, and of the leg itself."""
+    yield from _criteria(leg, leg.judgement)
+    if not _is_decided_by_leg(report) and leg.judgement == report.judgement._replace(of_legs=None):
+        yield _not_evaluated(leg.judgement)
+    elif not _is_explained(leg, leg.judgement):
+        yield _evaluation(leg.judgement)
+
+
+def _criteria(leg: LegReport, judgement: Judgement, prefix: str = "") -> Iterator[TestCase]:
+    """Yield a case for each criterion of a leg, and one that counts those that are not shown."""
+    shown = leg.findings.checks.first(MOST_CRITERIA)
+    for check in shown:
+        member = TestCase(_xml(f"{prefix}{check_text(check)}"))
         if reason := check_reason(check):
             text = f"{reason}\nActual: {actual_text(check)}"
             tolerated = judgement.lets_pass and check.verdict is not Verdict.FAILED
@@ -172,24 +216,29 @@ def _gate(report: Report) -> Iterator[TestCase]:
         if compared := _compared(check):
             member.system_out = _xml(compared)
         yield member
-    if more := sum(len(leg.judgement.checks) for leg in report.legs) - len(checks):
+    if more := len(leg.judgement.checks) - len(shown):
         member = TestCase(f"… and {plural(more, 'more criterion', 'more criteria')}")
         left_out = f"This report shows the gravest criteria; {more:,} more are left out."
         member.result = [_result(Verdict.SKIPPED, left_out, "")]
         yield member
-    judged = [
-        (of_leg(leg, "evaluation"), leg.judgement, leg.findings.checks.first(MOST_CRITERIA)) for leg in report.legs
-    ]
-    if len(judged) == 1 or not (judgement.of_legs and judgement.of_legs.decisive):
-        judged = [("evaluation", judgement, tuple(check for _, check in checks))]
-    for name, own, shown in judged:
-        if not any(check.decides and check.verdict is own.verdict is not Verdict.PASSED for check in shown):
-            yield _evaluation(name, own)
 
 
-def _evaluation(name: str, judgement: Judgement) -> TestCase:
+def _is_explained(leg: LegReport, judgement: Judgement) -> bool:
+    """Return whether a criterion of the leg has the same verdict, so that a case for the judgement would repeat it."""
+    shown = leg.findings.checks.first(MOST_CRITERIA)
+    return any(check.decides and check.verdict is judgement.verdict is not Verdict.PASSED for check in shown)
+
+
+def _not_evaluated(judgement: Judgement) -> TestCase:
+    """Return the case of a leg that the step never came to; a case of the step has the `judgement`."""
+    member = TestCase(EVALUATION)
+    member.result = [_result(Verdict.SKIPPED, f"Not evaluated: {judgements.reason(judgement)}", "")]
+    return member
+
+
+def _evaluation(judgement: Judgement) -> TestCase:
     """Return a case with a verdict that no criterion has."""
-    member = TestCase(_xml(name))
+    member = TestCase(EVALUATION)
     if judgement.verdict is not Verdict.PASSED:
         lines = (
             *judgements.reasons(judgement)[:MOST_CRITERIA],
@@ -223,23 +272,22 @@ def _result(verdict: Verdict | None, message: str, text: str, *, tolerated: bool
 
 
 def _properties(report: Report) -> Iterator[tuple[str, str]]:
-    """Yield all properties, whose names may repeat: where the step ran, and the criteria's numbers.
+    """Yield the properties of a step with at most one leg: where it ran, and the criteria's numbers.
 
-    One suite has them all: some readers merge the properties of all suites, and the schema has none for cases.
+    The suite of the criteria has them, because the schema has none for cases. Some readers merge the properties of all
+    suites, so those of a leg have its name.
     """
     yield from ((of_leg(leg, name), value) for leg, name, value in all_provenance(report))
     for leg in report.legs:
-        yield from ((of_leg(leg, name), value) for name, value in _facts(leg))
-    yield from _numbers(report)
+        yield from ((of_leg(leg, name), value) for name, value in (*_facts(leg), *_numbers(leg)))
 
 
-def _shown_checks(report: Report) -> list[tuple[str, Check]]:
-    """Return the checks that have a case, with its name; the gravest where there are too many."""
-    return [
-        (of_leg(leg, check_text(check)), check)
-        for leg in report.legs
-        for check in leg.findings.checks.first(MOST_CRITERIA)
-    ]
+def _properties_of_leg(report: Report, leg: LegReport) -> Iterator[tuple[str, str]]:
+    """Yield the properties of one of several legs. Those of the step are the first leg's, which is always there."""
+    shared = provenance(report)
+    yield from shared.items() if leg is report.legs[0] else ()
+    own = (*own_provenance(report, leg, shared), *_facts(leg), *_numbers(leg))
+    yield from ((of_leg(leg, name), value) for name, value in own)
 
 
 def _facts(leg: LegReport) -> Iterator[tuple[str, str]]:
@@ -258,9 +306,10 @@ def _facts(leg: LegReport) -> Iterator[tuple[str, str]]:
         yield f"stability of {title}{f' [{case.variant}]' if case.variant else ''}", stability_text(case)
 
 
-def _numbers(report: Report) -> Iterator[tuple[str, str]]:
+def _numbers(leg: LegReport) -> Iterator[tuple[str, str]]:
     """Yield the numbers of each criterion that was measured."""
-    for place, (whole, check) in enumerate(_shown_checks(report), start=1):
+    for place, check in enumerate(leg.findings.checks.first(MOST_CRITERIA), start=1):
+        whole = check_text(check)
         # Up to nine properties repeat the name.
         name = whole if len(whole) <= LONGEST_MENTION else f"{shortened(whole, LONGEST_MENTION)} ({place})"
         if measure := check.measure:

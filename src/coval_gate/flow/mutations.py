@@ -1,0 +1,99 @@
+"""Checks that the mutations that the step names are mutations of the agents that it tests.
+
+Each agent has its own, so a mutation that several agents are to have is a mistake of all but one. A step with one agent
+leaves that to Coval, and is launched at once.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from coval_gate.base.errors import CovalError, InputError
+from coval_gate.base.schedule import together
+from coval_gate.base.text import in_words, one_line
+from coval_gate.base.times import preparing
+from coval_gate.config.checks import problems_of_legs
+from coval_gate.config.inputs import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.config.inputs import Inputs
+    from coval_gate.flow.progress import Progress
+    from coval_gate.runs.legs import Session
+
+MOST_NAMED: Final = 5  # mutations
+MOST_AT_ONCE: Final = 20  # agents that are read side by side; each takes a connection of its own
+
+
+class Mutations(NamedTuple):
+    """The ids of agents' mutations, and why those of other agents could not be read; both by the agents' ids."""
+
+    of_agent: dict[str, frozenset[str]]
+    unread: dict[str, str]
+
+
+def check_mutations(session: Session, progress: Progress) -> Procedure[None]:
+    """Raise InputError if the step tests several agents, and names a mutation that one of them does not have.
+
+    Mutations that cannot be read are not checked, and the log says so. Those of a run template are each agent's own.
+    """
+    legs = [leg.inputs for leg in progress.legs]
+    if len(_agents(legs)) < 2 or is_of_template(progress):
+        return
+    until = preparing(session.clock.now(), session.deadline)
+    read = yield from read_mutations(session, legs, until=until)
+    if problems := [*mutation_problems(progress, legs, read)]:
+        raise InputError(problems)
+    for agent_id, why in read.unread.items():
+        session.log(f"The step does not know whether agent {agent_id} has the mutations that it is to run with. {why}")
+
+
+def is_of_template(progress: Progress) -> bool:
+    """Return whether a run template names the mutations: those of other agents were left out."""
+    template = progress.template
+    return template is not None and progress.inputs.mutation_ids == template.mutation_ids != ()
+
+
+def read_mutations(session: Session, legs: Iterable[Inputs], *, until: float) -> Procedure[Mutations]:
+    """Return the mutations of each agent that is to run with some."""
+    agents = _agents(inputs for inputs in legs if _named(inputs)[1])
+    calls = (session.client.list_mutation_ids(agent_id, until=until) for agent_id in agents)
+    results = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
+    read = Mutations({}, {})
+    for agent_id, result in zip(agents, results, strict=True):
+        if isinstance(result, CovalError):
+            read.unread[agent_id] = one_line(result.what)
+        elif isinstance(result, Exception):
+            raise result
+        else:
+            read.of_agent[agent_id] = frozenset(result)
+    return read
+
+
+def mutation_problems(progress: Progress, legs: Iterable[Inputs], read: Mutations) -> Iterator[Problem]:
+    """Yield a problem for each agent with mutations that are not its own, with its place if the step has a suite."""
+    if progress.suite:
+        yield from problems_of_legs(progress.suite, partial(_problems, of_agent=read.of_agent))
+    else:
+        yield from dict.fromkeys(problem for inputs in legs for problem in _problems(inputs, read.of_agent))
+
+
+def _problems(inputs: Inputs, of_agent: Mapping[str, frozenset[str]]) -> Iterator[Problem]:
+    name, ids = _named(inputs)
+    for agent_id in inputs.agent_id:
+        others = [id_ for id_ in ids if agent_id in of_agent and id_ not in of_agent[agent_id]]
+        if others:
+            what = f"names {in_words(others, most=MOST_NAMED)}, which agent {agent_id} does not have as "
+            yield Problem(name, f"{what}{'mutations' if len(others) > 1 else 'a mutation'}.")
+
+
+def _named(inputs: Inputs) -> tuple[str, tuple[str, ...]]:
+    """Return the input that names mutations, and their ids."""
+    return ("mutation_id", (inputs.mutation_id,)) if inputs.mutation_id else ("mutation_ids", inputs.mutation_ids)
+
+
+def _agents(legs: Iterable[Inputs]) -> list[str]:
+    return list(dict.fromkeys(agent_id for inputs in legs for agent_id in inputs.agent_id))
