@@ -15,8 +15,8 @@ little about a longer time.
 Runs that are polled side by side share what a poll may cost, so n runs pause sqrt(n) times as long. The first pauses
 are short because little is known, and many runs would have theirs at the same time. So each of more than FEW runs has
 had at most one poll for every EACH * (n - FEW) seconds of its age, and one at the start: n runs together have at most
-n + (60 / EACH) * n / (n - FEW) in the first minute, which are 60 for 20 runs. What a run saves while its pauses are long
-it may spend at its end. Runs that are over do not count: the last one is watched as if it were alone.
+n + (60 / EACH) * n / (n - FEW) in the first minute, which is 60 for 20 runs. What a run saves while its pauses are
+long, it may spend at its end. Runs that are over do not count: the last one is watched as if it were alone.
 
 Weighing the delay against the cost of a poll is the standard optimum for inspections. If the probability to end is a
 constant h per second, the pause is sqrt(2 * POLL_COST / h) (J. B. Keller, "Optimum checking schedules for systems
@@ -42,9 +42,7 @@ KNOWN: Final = 3.0  # shape (see Part) of conversations: nine of ten last 0.4 to
 UNKNOWN: Final = 1.0  # shape of other parts: one that has lasted long will last about as long again
 HANGING: Final = 0.01  # share of parts that never end: a run that is far overdue costs few requests
 FEW: Final = 5  # runs side by side that may be polled as often as they need
-EACH: Final = (
-    2.0  # s between two polls of a run, on average, for each run beyond these; at 1.5, 20 runs need 60 a minute
-)
+EACH: Final = 2.0  # s from one poll of a run to the next, on average, for each run beyond these
 LAST_BEGUN: Final = 2  # active conversations that count; they share any error in `typical`, so more add no certainty
 
 _MANY: Final = 10**6  # conversations, and
