@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from coval_gate.runs.polling import LONGEST_PAUSE
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.world import World
-from support import IDS
+from support import EPOCH, IDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,3 +110,13 @@ def test_only_runs_that_are_under_way_share_the_pace(run_step: RunStep) -> None:
     polls = kinds_of(reads_of(alone))["runs"]
     _, server = run_step(test_set_id=sets, max_parallel_runs="1", persona_id=IDS["persona_id"])
     assert kinds_of(reads_of(server))["runs"] >= 3 * (polls - 2)
+
+
+def test_last_run_is_watched_as_if_it_were_alone(run_step: RunStep) -> None:
+    """Five other runs are over after about a minute."""
+    sets = ", ".join(f"passing{number}" for number in range(1, 6))
+    _, server = run_step(test_set_id=f"slow0001, {sets}")
+    (slow,) = [run.run_id for run in server.world.runs if run.body["test_set_id"] == "slow0001"]
+    polls = [request.at - EPOCH for request in reads_of(server) if request.path == f"/v1/runs/{slow}"]
+    pauses = [later - earlier for earlier, later in pairwise(polls) if earlier > 3 * 60]
+    assert LONGEST_PAUSE - 1 < max(pauses) <= LONGEST_PAUSE + 0.1
