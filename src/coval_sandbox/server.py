@@ -31,19 +31,21 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .asgi import App, Message, Receive, Scope, Send
+    from .clock import Clock
 
 ACCEPTING: Final = 3  # turns of the loop until a connection that was just accepted can be closed
 
 
 @dataclass(frozen=True)
 class SeenRequest:
-    """A received request. `path` is undecoded; header names are in lower case."""
+    """A received request. `path` is undecoded; header names are in lower case; it came `at` this time of the world."""
 
     method: str
     path: str
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    at: float = 0.0
 
     @property
     def json(self) -> Any:
@@ -135,7 +137,7 @@ class Server:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = listener.getsockname()[1]
         api = FaultInjector(api_of(self.world, self.github), self.faults, BASE)
-        app = _recorded(with_request_ids(api), self.requests_seen)
+        app = _recorded(with_request_ids(api), self.requests_seen, self.world.clock)
         config = uvicorn.Config(
             app,
             http=_Connection,
@@ -204,7 +206,7 @@ class _Connection(H11Protocol):
         self.app = with_transport
 
 
-def _recorded(app: App, seen: list[SeenRequest]) -> App:
+def _recorded(app: App, seen: list[SeenRequest], clock: Clock) -> App:
     async def record(scope: Scope, receive: Receive, send: Send) -> None:
         body, more = b"", True
         while more:
@@ -214,7 +216,7 @@ def _recorded(app: App, seen: list[SeenRequest]) -> App:
             body, more = body + message.get("body", b""), message.get("more_body", False)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         query = dict(parse_qsl(scope["query_string"].decode(errors="replace"), keep_blank_values=True))
-        seen.append(SeenRequest(scope["method"], scope["raw_path"].decode("latin-1"), query, headers, body))
+        seen.append(SeenRequest(scope["method"], scope["raw_path"].decode("latin-1"), query, headers, body, clock()))
         replay: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def received() -> Message:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.runs.polling import LONGEST_PAUSE, SHORTEST_PAUSE, Observation, expected_end, next_pause
+from coval_gate.runs.polling import EACH, FEW, LONGEST_PAUSE, SHORTEST_PAUSE, Observation, expected_end, next_pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +33,12 @@ def one_minute_conversations(done: int, *, total: int = 20) -> list[Observation]
     return [LAUNCH, *(Observation(60.0 * n, True, n, total, min(1, total - n)) for n in range(done + 1))]
 
 
-def poll_times(show: Callable[[float], Observation], seconds: float, *, longest: float = LONGEST_PAUSE) -> list[float]:
+def poll_times(
+    show: Callable[[float], Observation], seconds: float, *, longest: float = LONGEST_PAUSE, runs: int = 1
+) -> list[float]:
     """Return the times of the polls within `seconds`, where a poll at `t` observes `show(t)`."""
     history = [LAUNCH]
-    while (time := history[-1].at + next_pause(history, longest=longest)) < seconds:
+    while (time := history[-1].at + next_pause(history, longest=longest, runs=runs)) < seconds:
         history.append(show(time))
     return [observation.at for observation in history[1:]]
 
@@ -51,6 +53,41 @@ def test_pause_is_longest_while_many_conversations_remain() -> None:
 def test_pause_grows_with_square_root_of_runs_that_are_polled_side_by_side() -> None:
     history = [*one_minute_conversations(19), Observation(19 * 60 + 60, True, 19, 20, 1)]
     assert next_pause(history, runs=16) == pytest.approx(4 * next_pause(history), rel=0.2)
+
+
+SHOWN: dict[str, Callable[[float], Observation]] = {
+    "queued": lambda at: Observation(at, running=False),
+    "silent": lambda at: Observation(at, running=True),
+    "chat": lambda at: Observation(at, True, min(int(at / 3), 19), 20, 1),
+    "about to end": lambda at: Observation(at, True, 20, 20, 0),
+}
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+@pytest.mark.parametrize("runs", [10, 20, 30, 100])
+def test_many_runs_keep_to_the_pace_from_the_start(runs: int, shown: str) -> None:
+    """Of 20 runs, at most 60 polls are in the first minute, as the module's docstring says."""
+    polls = [0.0, *poll_times(SHOWN[shown], 300, longest=LONGEST_PAUSE * math.sqrt(runs), runs=runs)]
+    each = EACH * (runs - FEW)
+    assert all(time >= number * each - 0.05 for number, time in enumerate(polls))
+    assert runs != 20 or runs * sum(time <= 60 for time in polls) <= 60
+
+
+@given(any_history, st.integers(1, FEW))
+def test_few_runs_are_polled_as_often_as_they_need(history: list[Observation], runs: int) -> None:
+    age = max(history[-1].at - history[0].at, 4.0)
+    assert next_pause(history, runs=runs) <= max(age, SHORTEST_PAUSE)
+
+
+def test_what_a_run_saves_is_for_its_end() -> None:
+    """One of twenty runs, which is about to end, may be polled several times in a row."""
+    history = [*one_minute_conversations(20)[::2], Observation(20 * 60 + 1, True, 20, 20, 0)]
+    pauses = []
+    for _ in range(8):
+        pauses.append(next_pause(history, longest=LONGEST_PAUSE * math.sqrt(20), runs=20))
+        history.append(replace(history[-1], at=history[-1].at + pauses[-1]))
+    assert max(pauses) < EACH * (20 - FEW)
+    assert next_pause(history, runs=1) < pauses[-1], "the last of them is watched as if it were alone"
 
 
 def test_pause_shrinks_during_last_conversation_and_grows_when_overdue() -> None:

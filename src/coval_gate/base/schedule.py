@@ -188,6 +188,43 @@ class _Task(Generic[T]):
             self.result.append(error)
 
 
+class SharedCall(Generic[T]):
+    """A procedure whose result several others need: it runs once, and each of them that waits goes on with it.
+
+    So it goes on where one of them is given up, and is given up with the last. `ended_at`: when it ended, on the clock;
+    None while it is under way.
+    """
+
+    def __init__(self, procedure: Procedure[T], clock: Clock) -> None:
+        self._task = _Task(procedure, clock)
+        self._clock = clock
+        self._waiting = 0
+        self.ended_at: float | None = None
+
+    @property
+    def error(self) -> Exception | None:
+        """What the procedure raised; None if it did not, or has not ended."""
+        return next((result for result in self._task.result if isinstance(result, Exception)), None)
+
+    def result(self) -> Procedure[T]:
+        """Wait for what the procedure returns. Raises what it raises."""
+        task, clock = self._task, self._clock
+        self._waiting += 1
+        try:
+            while not task.result:
+                task.resume_if_due()
+                if not task.result:
+                    yield Wait(max(0.0, task.due - clock.now()), task.wait.calls)
+                elif self.ended_at is None:
+                    self.ended_at = clock.now()
+        finally:
+            self._waiting -= 1
+            if not (task.result or self._waiting):
+                task.procedure.close()
+                self.ended_at = -math.inf
+        return all_or_first_error(task.result)[0]
+
+
 def _pass(wait: Wait, clock: Clock) -> None:
     """Let what a procedure waits for happen. Raises Interrupted, before a call begins as well."""
     if not wait.calls:

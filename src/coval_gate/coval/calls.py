@@ -6,11 +6,11 @@ import math
 from copy import copy
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base.errors import Rejected, TooLarge, Unavailable
-from coval_gate.base.schedule import repeat
+from coval_gate.base.schedule import SharedCall, repeat
 from coval_gate.base.text import duration, json_in
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Transport
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
@@ -33,6 +33,8 @@ SMALL_PAGE: Final = 100  # entries of most lists; the API's maximum
 SMALLER: Final = 10  # the factor by which pages shrink after one was too large
 CLOSE: Final = 0.01  # s; an attempt so soon before a deadline counts as made at the deadline
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
+SHARED: Final = 10.0  # s; as old may a look-up before the launch be in any case, because Coval responds slowly
+ALIKE: Final = 1.0  # s by which the deadlines of a shared call may differ
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -51,6 +53,22 @@ def enveloped(content: dict[str, Any], *keys: str) -> dict[str, Any]:
     return next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
 
 
+class SharedRead(NamedTuple):
+    """A read that several legs share, and the deadline of the first one that asked."""
+
+    call: SharedCall[Any]
+    until: float
+
+    def serves(self, until: float, now: float) -> bool:
+        """Return whether another one may share it: while it is under way, or soon after Coval answered or rejected it.
+
+        A deadline that is another one's must not cut a call off, so it must be about the same.
+        """
+        if self.call.ended_at is None:
+            return abs(until - self.until) <= ALIKE
+        return now - self.call.ended_at <= SHARED and not isinstance(self.call.error, Unavailable)
+
+
 class Calls:
     """Calls to one server. `until`, a time on the clock's now(), is a call's deadline; all calls have ended at `ends`.
 
@@ -62,6 +80,7 @@ class Calls:
         self._ends = ends
         self._lasting: dict[str, Unavailable] = {}  # current failures by method and path, newest last
         self._refused: dict[str, Rejected] = {}  # the last rejections, likewise
+        self._shared: dict[tuple[object, ...], SharedRead] = {}  # of all legs, whose calls are copies
         self._clock = runtime.clock
         self._randomness = runtime.randomness
         self._log = log
@@ -102,11 +121,12 @@ class Calls:
         *,
         page_size: int,
         once: bool = False,
+        shared: bool = False,
     ) -> Procedure[None]:
         """Fetch a list page by page, and pass its entries to `take` while it returns True.
 
         `keys` are the possible names of the list in a response. After a page that is too large, pages are smaller.
-        `once`: do not retry.
+        `once`: do not retry. `shared`: as in `read_shared`, page by page.
         """
         tokens: set[str] = set()
         token = ""
@@ -115,7 +135,11 @@ class Calls:
             request = Request("GET", path, query={**query, **more})
             self.check_time(request, until)
             try:
-                entries, following = yield from self.read(partial(self.page, request, keys, until), until, once=once)
+                attempt = partial(self.page, request, keys, until)
+                if shared:
+                    entries, following = yield from self.read_shared(request, attempt, until, once=once)
+                else:
+                    entries, following = yield from self.read(attempt, until, once=once)
             except TooLarge:
                 if page_size == 1:
                     raise
@@ -142,10 +166,11 @@ class Calls:
         *,
         go_on: Callable[[T], bool] = lambda _: True,
         once: bool = False,
+        shared: bool = False,
     ) -> Procedure[tuple[T, ...]]:
         """Return the entries of a list as `read` parses them, up to the first for which `go_on` returns False.
 
-        `key`: the name of the list in a response. `once`: do not retry.
+        `key`: the name of the list in a response. `once`: do not retry. `shared`: as in `read_shared`.
         """
         items: list[T] = []
 
@@ -153,7 +178,7 @@ class Calls:
             items.append(read(entry))
             return go_on(items[-1])
 
-        yield from self.pages(path, query, (key,), until, take, page_size=SMALL_PAGE, once=once)
+        yield from self.pages(path, query, (key,), until, take, page_size=SMALL_PAGE, once=once, shared=shared)
         return tuple(items)
 
     def page(
@@ -185,24 +210,25 @@ class Calls:
         until: float,
         *,
         once: bool = False,
+        look: int = 1,
     ) -> Procedure[T]:
-        """Fetch an object by its id, and return it as `read` parses it.
+        """Fetch an object by its id, and return it as `read` parses it. Legs share the response.
 
-        `key`: the object's name in a response, if it has one. `once`: do not retry.
+        `key`: the object's name in a response, if it has one. `once`: do not retry. `look`: as in `read_shared`.
         """
         request = Request("GET", f"{path}/{quote(id_, safe='')}")
         self.check_time(request, until)
 
-        def attempt() -> Procedure[T]:
+        def attempt() -> Procedure[dict[str, Any]]:
             content = yield from self.json(request, until)
             resource = enveloped(content, key)
             if resource.get("id") not in (None, id_):
                 raise unavailable(request, f"returned another {key}.", arrived=True)
             if not any(resource.get(name) for name in IDENTITY):
                 raise unavailable(request, f"returned a response without a {key}.", arrived=True)
-            return read(resource)
+            return resource
 
-        return (yield from self.read(attempt, until, once=once))
+        return read((yield from self.read_shared(request, attempt, until, once=once, look=look)))
 
     def json(self, request: Request, until: float) -> Procedure[dict[str, Any]]:
         """Send a request once, and return its response as a JSON object. Raises CovalError."""
@@ -303,6 +329,29 @@ class Calls:
             return pause
 
         return repeat(send, Unavailable, pause_after)
+
+    def read_shared(
+        self,
+        request: Request,
+        attempt: Callable[[], Procedure[T]],
+        until: float,
+        *,
+        once: bool = False,
+        look: int = 1,
+    ) -> Procedure[T]:
+        """Read what hardly changes, as `read` does: the legs that need it at about the same time share one call.
+
+        They share its error, too. `look` tells apart the looks at something whose first response may be damaged: legs
+        share each of them.
+        """
+        now = self._clock.now()
+        for old in [key for key, read in self._shared.items() if not read.serves(read.until, now)]:
+            del self._shared[old]
+        key = (str(request), *(request.query or {}).items(), once, look)
+        read = self._shared.get(key)
+        if read is None or not read.serves(until, now):
+            read = self._shared[key] = SharedRead(SharedCall(self.read(attempt, until, once=once), self._clock), until)
+        return read.call.result()
 
     def read_series(self, attempt: Callable[[], Procedure[T]], until: float) -> Procedure[T]:
         """Make an attempt of several reads, and retry it until the deadline.

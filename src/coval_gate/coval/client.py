@@ -94,7 +94,7 @@ def server_of(inputs: Inputs, timeouts: Timeouts = Timeouts()) -> Server:  # noq
 
 
 class Shown:
-    """What responses showed by the way, and reports need: the units of metrics by id, and names.
+    """What responses showed by the way, and reports need: units of metrics, test cases in words, each by id, and names.
 
     `names` are of agents, personas and test sets, by the input of such ids (agent_id) and the id. An entry is empty if
     Coval shows nothing, or was asked in vain: what only informs is not asked for again.
@@ -102,6 +102,7 @@ class Shown:
 
     def __init__(self) -> None:
         self.units: dict[str, str] = {}
+        self.labels: dict[str, str] = {}
         self.names: dict[tuple[str, str], object] = {}  # as Coval shows them
 
     def name_of(self, kind: str, id_: str) -> str | None:
@@ -298,12 +299,20 @@ class Client:
         self._simulation_path = LEGACY
         return (yield from self.list_simulations(run_id, until=until))
 
-    def get_metric(self, metric_id: str, *, until: float, once: bool = False) -> Procedure[MetricDefinition]:
-        """Return the definition of a metric. `once` and errors as in `get_run`."""
+    def get_metric(
+        self, metric_id: str, *, until: float, once: bool = False, look: int = 1
+    ) -> Procedure[MetricDefinition]:
+        """Return the definition of a metric. `once` and errors as in `get_run`.
+
+        Legs that need it at about the same time share the response, as in all methods that read nothing of a run.
+        `look` is 2 for a second look, because the first response may be damaged.
+        """
         from coval_gate.coval.resources import read_definition
 
         self.shown.units.setdefault(metric_id, "")
-        definition = yield from self._calls.get("/metrics", metric_id, "metric", read_definition, until, once=once)
+        definition = yield from self._calls.get(
+            "/metrics", metric_id, "metric", read_definition, until, once=once, look=look
+        )
         self.shown.units[metric_id] = definition.unit
         return definition
 
@@ -318,17 +327,17 @@ class Client:
 
         query = {"include_builtin": "true"}
         definitions = yield from self._calls.entries(
-            "/metrics", query, "metrics", read_definition, until, go_on=go_on, once=True
+            "/metrics", query, "metrics", read_definition, until, go_on=go_on, once=True, shared=True
         )
         self.shown.units |= {definition.id: definition.unit for definition in definitions if definition.id}
         return definitions
 
-    def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[Agent]:
-        """Return an agent. `once` and errors as in `get_run`."""
+    def get_agent(self, agent_id: str, *, until: float, once: bool = False, look: int = 1) -> Procedure[Agent]:
+        """Return an agent. `once` and errors as in `get_run`, `look` as in `get_metric`."""
         from coval_gate.coval.resources import read_agent
 
         self.shown.names.setdefault(("agent_id", agent_id), "")
-        agent = yield from self._calls.get("/agents", agent_id, "agent", read_agent, until, once=once)
+        agent = yield from self._calls.get("/agents", agent_id, "agent", read_agent, until, once=once, look=look)
         self.shown.names["agent_id", agent_id] = agent.name
         return agent
 
@@ -354,12 +363,14 @@ class Client:
         """Return test sets, as `list_agents` does."""
         return self._listed("/test-sets", "test_sets", until, most)
 
-    def get_test_set(self, test_set_id: str, *, until: float, once: bool = False) -> Procedure[TestSet]:
-        """Return a test set. `once` and errors as in `get_run`."""
+    def get_test_set(self, test_set_id: str, *, until: float, once: bool = False, look: int = 1) -> Procedure[TestSet]:
+        """Return a test set. `once` and errors as in `get_run`, `look` as in `get_metric`."""
         from coval_gate.coval.resources import read_test_set
 
         self.shown.names.setdefault(("test_set_id", test_set_id), "")
-        test_set = yield from self._calls.get("/test-sets", test_set_id, "test_set", read_test_set, until, once=once)
+        test_set = yield from self._calls.get(
+            "/test-sets", test_set_id, "test_set", read_test_set, until, once=once, look=look
+        )
         self.shown.names["test_set_id", test_set_id] = test_set.name
         return test_set
 
@@ -374,7 +385,7 @@ class Client:
         from coval_gate.coval.resources import read_mutation_id
 
         path = f"/agents/{quote(agent_id, safe='')}/mutations"
-        return self._calls.entries(path, {}, "mutations", read_mutation_id, until)
+        return self._calls.entries(path, {}, "mutations", read_mutation_id, until, shared=True)
 
     def get_persona(self, persona_id: str, *, until: float, once: bool = False) -> Procedure[Persona]:
         """Return a persona. `once` and errors as in `get_run`."""
@@ -398,7 +409,11 @@ class Client:
         from coval_gate.coval.resources import read_test_case
 
         query = {"filter": f'test_set_id="{test_set_id}"'}
-        return self._calls.entries("/test-cases", query, "test_cases", read_test_case, until, go_on=go_on)
+        cases = yield from self._calls.entries(
+            "/test-cases", query, "test_cases", read_test_case, until, go_on=go_on, shared=True
+        )
+        self.shown.labels |= {case.id: case.label for case in cases}
+        return cases
 
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
         """Return a simulation's transcript; empty if Coval has none. Raises as `get_run`."""
@@ -461,7 +476,7 @@ class Client:
             seen += 1
             return seen < most
 
-        entries = yield from self._calls.entries(path, {}, key, read_listed, until, go_on=go_on)
+        entries = yield from self._calls.entries(path, {}, key, read_listed, until, go_on=go_on, shared=True)
         return tuple({entry.id: entry for entry in entries if entry.id}.values())
 
     def _simulations(self, path: str, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:

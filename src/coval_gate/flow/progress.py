@@ -115,7 +115,15 @@ class Progress:
 
     def session_of(self, leg: Leg, session: Session) -> Session:
         """Return the leg's own session."""
-        return session.of_leg(leg, legs=len(self.all_legs))
+        return session.of_leg(leg, legs=len(self.all_legs), count_polled=self.count_polled)
+
+    def count_polled(self) -> int:
+        """Return how many runs are polled side by side: those of the legs that are not done, as far as they may be."""
+        left = [leg.is_base for leg in self.all_legs if not leg.is_done]
+        bases = sum(left)
+        tested = len(left) - bases
+        most = self.inputs.max_parallel_runs or len(left)
+        return max(1, min(tested, most) + min(bases, most))
 
     def is_of_leg(self, judgement: Judgement) -> bool:
         """Return whether a judgement is a leg's, and not about the step as a whole."""

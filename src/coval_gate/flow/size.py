@@ -179,7 +179,7 @@ def _test_set(session: Session, id_: str) -> Procedure[TestSet]:
     until = min(session.deadline, now + PATIENCE)
     test_set = yield from session.client.get_test_set(id_, until=until)
     if test_set.cases is None:  # one response may be damaged
-        test_set = yield from session.client.get_test_set(id_, until=until)
+        test_set = yield from session.client.get_test_set(id_, until=until, look=2)
     return test_set
 
 

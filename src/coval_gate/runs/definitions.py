@@ -9,6 +9,7 @@ criterion names a value that no simulation has.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -68,7 +69,7 @@ def _texts(session: Session, metric_id: str, values: tuple[str, ...]) -> Procedu
         texts = (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
         if not Vocabulary(seen=(), allowed=texts).impossible(values):
             return texts
-        again = (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
+        again = (yield from session.client.get_metric(metric_id, until=session.deadline, look=2)).texts
         return texts if texts == again else ()
     return ()
 
@@ -82,6 +83,7 @@ class Targets:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._definitions: dict[str, MetricDefinition] = {}
+        self._looks = Counter[str]()  # at each metric
 
     @property
     def are_usable(self) -> bool:
@@ -93,7 +95,9 @@ class Targets:
         definition = self._definitions.get(metric_id)
         if definition is None or not _is_usable(definition):
             client, until = self._session.client, self._session.deadline
-            definition = self._definitions[metric_id] = yield from client.get_metric(metric_id, until=until)
+            self._looks[metric_id] += 1
+            definition = yield from client.get_metric(metric_id, until=until, look=self._looks[metric_id])
+            self._definitions[metric_id] = definition
         return definition.target
 
     def name(self, metric_id: str) -> str:
@@ -115,6 +119,7 @@ class Announced:
     def __init__(self, criteria: Criteria) -> None:
         self._launched_here = criteria.iterations is not None
         self._ids: frozenset[str] = frozenset(criteria.metric_ids)
+        self._looks = 0  # at the agent
 
     @property
     def certain(self) -> bool:
@@ -135,8 +140,9 @@ class Announced:
     def of_launch(self, session: Session, run: Run) -> Procedure[frozenset[str]]:
         """Return the ids that the launch or the agent names; none if they do not say."""
         if not self._ids and self._launched_here and run.agent_id:
+            self._looks += 1
             with suppress(CovalError):
-                agent = yield from session.client.get_agent(run.agent_id, until=_soon(session))
+                agent = yield from session.client.get_agent(run.agent_id, until=_soon(session), look=self._looks)
                 self._ids = frozenset(agent.metric_ids)
         return self._ids
 

@@ -89,8 +89,13 @@ def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Procedure[De
 
 
 def _fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], test_set_id: str) -> Procedure[None]:
-    """Fill in the `labels` of test cases by their ids, as far as the first pages of their test set have them."""
-    if not test_set_id or not case_ids:
+    """Fill in the `labels` of test cases by their ids, as far as the first pages of their test set have them.
+
+    They only inform, so legs with the same test set list it once.
+    """
+    shown = session.client.shown.labels
+    labels |= {case_id: shown[case_id] for case_id in case_ids if case_id in shown}
+    if not test_set_id or len(labels) == len(case_ids):
         return
     listed = 0
 

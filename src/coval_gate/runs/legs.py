@@ -306,7 +306,8 @@ class Session(NamedTuple):
     """Coval, the CI system, the clock, chance, and what the user asks for.
 
     Calls and waiting end at the `deadline` of the step, or of a part of it. `times` is how long each part may take.
-    `legs`: how many the step has. `label` stands before each line of a leg if there are several.
+    `count_polled` returns how many runs are polled side by side. `label` stands before each line of a leg if there are
+    several.
     """
 
     client: Client
@@ -316,12 +317,12 @@ class Session(NamedTuple):
     inputs: Inputs
     deadline: float
     times: Times
-    legs: int = 1
+    count_polled: Callable[[], int] = lambda: 1
     label: str = ""
 
-    def of_leg(self, leg: Leg, *, legs: int) -> Session:
+    def of_leg(self, leg: Leg, *, legs: int, count_polled: Callable[[], int]) -> Session:
         """Return the session of one of so many legs, with its inputs. Of several, its lines carry its name."""
-        session = self._replace(inputs=leg.inputs, legs=legs)
+        session = self._replace(inputs=leg.inputs, count_polled=count_polled)
         if legs == 1 or not leg.name:
             return session
         session = session._replace(label=f"[{one_line(leg.name, LONGEST_NAME)}] ")

@@ -139,7 +139,7 @@ class _Check:
         yield from self._define({metric_id for _, metric_id in pairs} - self._texts.keys())
         wrong = {metric_id for reference, metric_id in pairs if self._impossible(reference, metric_id)}
         first_texts = {metric_id: self._texts[metric_id] for metric_id in wrong}
-        yield from self._define(wrong)  # again: a response may be damaged
+        yield from self._define(wrong, look=2)  # a response may be damaged
         confirmed = {metric_id for metric_id in wrong if self._texts[metric_id] == first_texts[metric_id]}
         return [
             Problem(reference.source, self._value_trouble(reference, metric_id))
@@ -147,13 +147,14 @@ class _Check:
             if metric_id in confirmed and self._impossible(reference, metric_id)
         ]
 
-    def _define(self, ids: Collection[str]) -> Procedure[None]:
+    def _define(self, ids: Collection[str], look: int = 1) -> Procedure[None]:
         """Read from their definitions which values the metrics with these ids can have."""
-        definitions = yield from self._definitions(ids)
+        definitions = yield from self._definitions(ids, look)
         self._texts |= {metric_id: definition.texts for metric_id, definition in zip(ids, definitions, strict=True)}
 
-    def _definitions(self, ids: Collection[str]) -> Procedure[list[MetricDefinition]]:
-        calls = (self._client.get_metric(metric_id, until=self._session.deadline, once=True) for metric_id in ids)
+    def _definitions(self, ids: Collection[str], look: int = 1) -> Procedure[list[MetricDefinition]]:
+        client, until = self._client, self._session.deadline
+        calls = (client.get_metric(metric_id, until=until, once=True, look=look) for metric_id in ids)
         return all_or_first_error((yield from together(calls, self._session.clock, at_once=AT_ONCE)))
 
     def _impossible(self, reference: MetricReference, metric_id: str) -> tuple[str, ...]:
@@ -172,19 +173,19 @@ class _Check:
 
     def _is_confirmed(self, ids: tuple[str, ...], listed: Names) -> Procedure[bool]:
         """Return whether a second look shows the same metrics and names: a response may be damaged."""
-        if set((yield from self._ids())) != set(ids):
+        if set((yield from self._ids(look=2))) != set(ids):
             return False
         names = [definition.name for definition in (yield from self._definitions(ids))]
         return all(names) and names == [listed.get(metric_id) for metric_id in ids]
 
-    def _ids(self) -> Procedure[tuple[str, ...]]:
+    def _ids(self, look: int = 1) -> Procedure[tuple[str, ...]]:
         """Return the ids of all metrics that the run will have; none if that is not certain."""
         if self._inputs.metric_ids:
             return tuple(dict.fromkeys(self._inputs.metric_ids))
         if self._inputs.config_overrides:  # they may concern the agent's metrics
             return ()
         agent = yield from self._client.get_agent(
-            ids_of(self._inputs)["agent_id"], until=self._session.deadline, once=True
+            ids_of(self._inputs)["agent_id"], until=self._session.deadline, once=True, look=look
         )
         return agent.metric_ids
 

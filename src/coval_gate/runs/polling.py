@@ -12,6 +12,12 @@ and to be quiet for as long as this one. So the first pauses are short, and soon
 conversations turn out to be short. No pause is longer than the run's age: what a run has shown in a few seconds says
 little about a longer time.
 
+Runs that are polled side by side share what a poll may cost, so n runs pause sqrt(n) times as long. The first pauses
+are short because little is known, and many runs would have theirs at the same time. So each of more than FEW runs has
+had at most one poll for every EACH * (n - FEW) seconds of its age, and one at the start: n runs together have at most
+n + (60 / EACH) * n / (n - FEW) in the first minute, which is 60 for 20 runs. What a run saves while its pauses are
+long, it may spend at its end. Runs that are over do not count: the last one is watched as if it were alone.
+
 Weighing the delay against the cost of a poll is the standard optimum for inspections. If the probability to end is a
 constant h per second, the pause is sqrt(2 * POLL_COST / h) (J. B. Keller, "Optimum checking schedules for systems
 subject to random failure", Management Science 21, 1974).
@@ -35,6 +41,8 @@ FINISHING: Final = 10.0  # s at most, usually, from the last counted conversatio
 KNOWN: Final = 3.0  # shape (see Part) of conversations: nine of ten last 0.4 to 2.7 times the typical length
 UNKNOWN: Final = 1.0  # shape of other parts: one that has lasted long will last about as long again
 HANGING: Final = 0.01  # share of parts that never end: a run that is far overdue costs few requests
+FEW: Final = 5  # runs side by side that may be polled as often as they need
+EACH: Final = 2.0  # s from one poll of a run to the next, on average, for each run beyond these
 LAST_BEGUN: Final = 2  # active conversations that count; they share any error in `typical`, so more add no certainty
 
 _MANY: Final = 10**6  # conversations, and
@@ -108,14 +116,17 @@ def next_pause(history: Sequence[Observation], *, longest: float = LONGEST_PAUSE
     """Return the pause until the next poll, in seconds.
 
     `history`: every poll, oldest first, not empty. `longest`: the longest pause that the user allows, in seconds.
-    `runs`: how many runs are polled side by side. A poll costs as much more, so pauses grow with their square root.
+    `runs`: how many runs are polled side by side. A poll costs as much more, so pauses grow with their square root, and
+    many runs are polled only so often.
     """
     if longest <= SHORTEST_PAUSE:
         return longest
     over_within = _over_within(history, early=1.0)  # an early poll costs one request, a late one delays the step
     age = _between(history[0].at, history[-1].at)
-    longest = min(longest, max(age, CHAT.usual))
-    return _least(lambda t: over_within(t) * t / 2 >= POLL_COST * runs, SHORTEST_PAUSE, min(longest, _EVER))
+    due = len(history) * EACH * max(0, runs - FEW) - age
+    shortest = min(max(SHORTEST_PAUSE, due), longest)
+    longest = max(shortest, min(longest, max(age, CHAT.usual)))
+    return _least(lambda t: over_within(t) * t / 2 >= POLL_COST * runs, shortest, min(longest, _EVER))
 
 
 def expected_end(history: Sequence[Observation]) -> float | None:

@@ -137,7 +137,6 @@ def watch(
     client, clock, inputs = session.client, session.clock, session.inputs
     patience = _Patience(session)
     passes_at = session.deadline
-    longest = LONGEST_PAUSE * math.sqrt(session.legs) if inputs.check_interval is None else inputs.check_interval
     history: list[Observation] = []
     failing = deserted = 0  # polls in a row that show a run to abort, or to give up; one may be damaged
     run: Run | None = None
@@ -162,7 +161,9 @@ def watch(
         if now >= passes_at or (was_last and now + client.lead >= passes_at):
             return TimedOut(run=run, limit=limit)
         last_poll = max(passes_at - LEAD * client.lead, now)
-        pause = next_pause(history, longest=LOOK_AGAIN if deserted else longest, runs=session.legs)
+        runs = session.count_polled()
+        longest = LONGEST_PAUSE * math.sqrt(runs) if inputs.check_interval is None else inputs.check_interval
+        pause = next_pause(history, longest=LOOK_AGAIN if deserted else longest, runs=runs)
         was_last = pause >= last_poll - now
         yield Wait(min(pause, last_poll - now))
 

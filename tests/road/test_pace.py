@@ -1,0 +1,122 @@
+"""A step with many legs sends Coval few requests: a look-up once, and polls at a bearable pace from the start."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from coval_gate.runs.polling import LONGEST_PAUSE
+from coval_sandbox.scenarios import BY_NAME
+from coval_sandbox.world import World
+from support import EPOCH, IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from coval_sandbox.server import SeenRequest, Server
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+LEGS = 20
+MOST = 60  # reads in any minute
+CONVERSATIONS = 20
+MINUTES = (10, 20)  # that a run takes
+PERSONAS = [f"persona{number:015}" for number in range(LEGS)]
+
+
+class LongRuns(World):
+    """A Coval whose runs take MINUTES."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self._lengths = random.Random(0)
+
+    def launch(self, body: object) -> dict[str, Any]:
+        """Launch a run."""
+        each = 60 * self._lengths.uniform(*MINUTES) / CONVERSATIONS
+        passing = BY_NAME["passing"]
+        self.scenario = replace(passing, test_cases=CONVERSATIONS, conversation=(0.7 * each, 1.3 * each))
+        return super().launch(body)
+
+
+def reads_of(server: Server) -> list[SeenRequest]:
+    return [request for request in server.requests_seen if request.method == "GET"]
+
+
+def most_in_a_minute(requests: Sequence[SeenRequest]) -> int:
+    times = [request.at for request in requests]
+    return max(sum(begin <= at < begin + 60 for at in times) for begin in times)
+
+
+def kinds_of(requests: Sequence[SeenRequest]) -> Counter[str]:
+    """Return how many requests there were by the first part of their path."""
+    return Counter(request.path.removeprefix("/v1/").partition("/")[0] for request in requests)
+
+
+@pytest.mark.parametrize("mode", ["run", "wait"])
+def test_twenty_legs_keep_to_the_pace(mode: str, run_step: RunStep, clock: VirtualClock) -> None:
+    world = LongRuns(clock.time)
+    inputs = {"persona_id": ", ".join(PERSONAS)}
+    if mode == "wait":
+        launched, _ = run_step(world=world, mode="launch", **inputs)
+        inputs = {"persona_id": "", "agent_id": "", "test_set_id": "", "run_id": launched.outputs["run_ids"]}
+    result, server = run_step(world=world, mode=mode, thresholds="Latency: avg < 1.5", **inputs)
+    assert result.outputs["total_simulations"] == str(LEGS * CONVERSATIONS), result.log
+    assert most_in_a_minute(reads_of(server)) <= MOST
+    assert sum(request.method != "GET" for request in server.requests_seen) == (LEGS if mode == "run" else 0)
+
+
+@pytest.mark.parametrize("legs", [1, 5, LEGS])
+def test_legs_share_look_ups(legs: int, run_step: RunStep, clock: VirtualClock) -> None:
+    personas = ", ".join(PERSONAS[:legs])
+    _, server = run_step(world=LongRuns(clock.time), persona_id=personas, thresholds="Latency: avg < 1.5")
+    kinds = kinds_of(reads_of(server))
+    of_runs = {"runs": kinds.pop("runs"), "conversations": kinds.pop("conversations")}
+    assert kinds == {"agents": 1, "metrics": 1, "test-sets": 1, "test-cases": 1, "personas": legs}
+    assert of_runs["conversations"] == legs
+
+
+def test_legs_share_what_later_comparisons_need(run_step: RunStep) -> None:
+    _, server = run_step(persona_id=", ".join(PERSONAS), mode="launch", baseline="branch:main")
+    kinds = kinds_of(reads_of(server))
+    assert (kinds["agents"], kinds["test-cases"], kinds["personas"]) == (1, 1, LEGS)
+
+
+def test_legs_share_a_mistake_and_each_reports_it(run_step: RunStep) -> None:
+    result, server = run_step(persona_id=", ".join(PERSONAS), thresholds="Latncy: avg < 2")
+    assert sum("did you mean Latency?" in line for line in result.log.splitlines() if line.startswith("[")) == LEGS
+    assert not server.world.runs
+    paths = Counter(request.path for request in reads_of(server))
+    assert max(paths.values()) == 2, "a second look may show that the first response was damaged"
+
+
+def test_refused_look_up_is_told_by_each_leg_and_sent_once(run_step: RunStep) -> None:
+    result, server = run_step("GET /metrics -> 403", persona_id=", ".join(PERSONAS), thresholds="Latency: avg < 9")
+    assert sum("Could not check before the launch" in line for line in result.log.splitlines()) == LEGS
+    assert kinds_of([request for request in reads_of(server) if request.path == "/v1/metrics"]) == {"metrics": 1}
+    assert result.outputs["verdict"] == "passed"
+
+
+def test_only_runs_that_are_under_way_share_the_pace(run_step: RunStep) -> None:
+    """The runs follow one another, so each is polled as often as if it were alone."""
+    sets = ", ".join(f"passing{number}" for number in range(1, 4))
+    _, alone = run_step(test_set_id="passing1")
+    polls = kinds_of(reads_of(alone))["runs"]
+    _, server = run_step(test_set_id=sets, max_parallel_runs="1", persona_id=IDS["persona_id"])
+    assert kinds_of(reads_of(server))["runs"] >= 3 * (polls - 2)
+
+
+def test_last_run_is_watched_as_if_it_were_alone(run_step: RunStep) -> None:
+    """Five other runs are over after about a minute."""
+    sets = ", ".join(f"passing{number}" for number in range(1, 6))
+    _, server = run_step(test_set_id=f"slow0001, {sets}")
+    (slow,) = [run.run_id for run in server.world.runs if run.body["test_set_id"] == "slow0001"]
+    polls = [request.at - EPOCH for request in reads_of(server) if request.path == f"/v1/runs/{slow}"]
+    pauses = [later - earlier for earlier, later in pairwise(polls) if earlier > 3 * 60]
+    assert LONGEST_PAUSE - 1 < max(pauses) <= LONGEST_PAUSE + 0.1
