@@ -326,12 +326,12 @@ class Exchange:
         within = min(max(timeouts.final, min(timeouts.response, self._until - now)), self._ends - now)
         if within <= 0:
             raise NetworkError(TOO_LATE, arrived=False, cause="deadline")
-        session = self._sessions.take(self.request)
+        pooled = self._sessions.take(self.request)
         times = (min(timeouts.connect, within), max(within, self._open_for))
-        self._call = call = BackgroundCall(partial(self._send, session, times))
+        self._call = call = BackgroundCall(partial(self._send, pooled, times))
         yield Wait(within, (call,))
         if call.ended:
-            self._sessions.give_back(session)
+            self._sessions.give_back(pooled)
         return self._read(call, within)
 
     @property
@@ -358,21 +358,22 @@ class Exchange:
             raise network_error(error) from None
         return response._replace(body=self._server.without_credential(response.body))
 
-    def _send(self, session: requests.Session, times: tuple[float, float]) -> Response:
+    def _send(self, pooled: _Pooled, times: tuple[float, float]) -> Response:
         """Send the request, and read the response. Runs in a separate thread.
 
         `times`: timeouts in seconds, to connect and to wait for data.
         """
-        server, request = self._server, self.request
-        with session.request(
+        server, request, session = self._server, self.request, pooled.session
+        prepared = requests.PreparedRequest()
+        prepared.prepare(
             request.method,
             server.root + request.path,
+            headers=session.headers,
             params=request.query,
             json=request.json,
-            timeout=times,
-            allow_redirects=False,
-            stream=True,
-        ) as received:
+            auth=session.auth,
+        )
+        with session.send(prepared, timeout=times, allow_redirects=False, **pooled.settings) as received:
             limit = request.body_limit or server.body_limit
             response = Response(received.status_code, received.headers, _read_body(received, limit))
         if response.status < 200:
@@ -380,36 +381,45 @@ class Exchange:
         return response
 
 
+class _Pooled(NamedTuple):
+    """A session with its settings, which requests would read from the environment before every call."""
+
+    session: requests.Session
+    settings: Mapping[str, Any]
+    used: float = 0.0  # when it was used last, by the clock
+
+
 class _Sessions:
-    """A pool of idle sessions, each with the time of its last use."""
+    """A pool of idle sessions."""
 
     def __init__(self, server: Server, clock: Clock, new_session: SessionFactory) -> None:
         self._server = server
         self._clock = clock
         self._new_session = new_session
-        self._idle: list[tuple[requests.Session, float]] = []
+        self._idle: list[_Pooled] = []
 
     def close(self) -> None:
-        for session, _ in self._idle:
-            session.close()
+        for pooled in self._idle:
+            pooled.session.close()
 
-    def take(self, request: Request) -> requests.Session:
+    def take(self, request: Request) -> _Pooled:
         if not self._idle:
-            return self._prepared()
-        session, used = self._idle.pop()
-        if request.method == "POST" or self._clock.now() - used > IDLE_LIMIT:
-            session.close()  # if a stale connection fails, a POST may or may not have had an effect
-        return session
+            return self._opened()
+        pooled = self._idle.pop()
+        if request.method == "POST" or self._clock.now() - pooled.used > IDLE_LIMIT:
+            pooled.session.close()  # if a stale connection fails, a POST may or may not have had an effect
+        return pooled
 
-    def give_back(self, session: requests.Session) -> None:
-        self._idle.append((session, self._clock.now()))
+    def give_back(self, pooled: _Pooled) -> None:
+        self._idle.append(pooled._replace(used=self._clock.now()))
 
-    def _prepared(self) -> requests.Session:
+    def _opened(self) -> _Pooled:
         session = self._new_session()
         session.auth = CredentialAuth(self._server)
         session.headers.update({"Accept": "application/json", "User-Agent": f"coval-gate/{__version__}"})
         session.headers.update(self._server.headers)
-        return session
+        settings = session.merge_environment_settings(self._server.root, {}, stream=True, verify=None, cert=None)
+        return _Pooled(session, settings)
 
 
 def _read_body(response: requests.Response, limit: int) -> bytes:

@@ -12,7 +12,7 @@ from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import together
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.model.results import Metric
@@ -43,9 +43,13 @@ def fetch_units(session: Session, metrics: Sequence[Metric], first: Collection[s
 def fetch_names(session: Session, wanted: Iterable[Named]) -> Procedure[None]:
     """Look up the names of the first of the `wanted`, which the session remembers."""
     client, until = session.client, session.deadline
-    reads = {"agent_id": client.get_agent, "persona_id": client.get_persona, "test_set_id": client.get_test_set}
+    reads: dict[str, Callable[..., Procedure[object]]] = {
+        "agent_id": client.get_agent,
+        "persona_id": client.get_persona,
+        "test_set_id": client.get_test_set,
+    }
     unknown = [named for named in dict.fromkeys(wanted) if named[1] and client.shown.name_of(*named) is None]
-    calls: list[Procedure[object]] = [reads[kind](id_, until=until, once=True) for kind, id_ in unknown[:MOST_NAMES]]
+    calls = [reads[kind](id_, until=until, once=True) for kind, id_ in unknown[:MOST_NAMES]]
     yield from _try(session, calls)
 
 
