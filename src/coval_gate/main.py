@@ -156,7 +156,7 @@ def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement
     """Mode run."""
     yield from _check_mutations(session, progress)
     yield from _plan_sizes(session, progress)
-    yield from _side_by_side(session, progress, progress.all_legs, _launch_and_judge, _end_left(session, progress))
+    yield from _side_by_side(session, progress, progress.all_legs, _launch_and_judge)
     return _gravest(progress)
 
 
@@ -168,7 +168,7 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
         warn_of_thresholds_left_behind(progress)
     yield from _check_mutations(session, progress)
     yield from _plan_sizes(session, progress)
-    yield from _side_by_side(session, progress, progress.all_legs, _launch_one, _end_left(session, progress))
+    yield from _side_by_side(session, progress, progress.all_legs, _launch_one)
     for leg in progress.legs:
         leg.error = leg.error or (leg.base.error if leg.base else None)
     launched = [leg for leg in progress.legs if not leg.error]
@@ -253,6 +253,8 @@ def _launch_one(session: Session, progress: Progress, leg: Leg) -> Procedure[Non
             return
         yield Wait(TURN)
     yield from _launch(session, progress, leg)
+    for look in _look_back(progress):
+        yield from look
 
 
 def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
@@ -292,7 +294,20 @@ def _launch_and_judge(session: Session, progress: Progress, leg: Leg) -> Procedu
     yield from _launch(session, progress, leg)
     from coval_gate.flow.judge import judge_and_repeat
 
-    yield from judge_and_repeat(session, progress, leg)
+    works = [judge_and_repeat(session, progress, leg), *_look_back(progress)]
+    all_or_first_error((yield from together(works, session.clock)))
+
+
+def _look_back(progress: Progress) -> list[Procedure[None]]:
+    """Return what ends the runs of legs that earlier attempts had, and this one does not: once, after a launch."""
+    looks = [] if progress.has_looked_back else end_left(progress.session(), progress)
+    progress.has_looked_back = True
+
+    def tolerated(look: Procedure[None]) -> Procedure[None]:
+        with tolerant(progress.host, "Runs of earlier attempts could not be checked"):
+            yield from look
+
+    return [tolerated(look) for look in looks]
 
 
 def _launch_base(session: Session, progress: Progress, base: Leg, number: int) -> Procedure[Trial]:
@@ -343,27 +358,10 @@ def _has_turn(session: Session, progress: Progress, leg: Leg) -> bool:
     return under_way < most and progress.launching < MOST_LAUNCHES
 
 
-def _side_by_side(
-    session: Session, progress: Progress, legs: Sequence[Leg], work: Work, beside: Sequence[Procedure[None]] = ()
-) -> Procedure[None]:
-    """Do the work for each leg in its own session. An error is the judgement of its leg, and the others go on.
-
-    `beside`: what else is done meanwhile.
-    """
+def _side_by_side(session: Session, progress: Progress, legs: Sequence[Leg], work: Work) -> Procedure[None]:
+    """Do the work for each leg in its own session. An error is the judgement of its leg, and the others go on."""
     works = [_with_own_error(progress.session_of(leg, session), progress, leg, work) for leg in legs]
-    all_or_first_error((yield from together([*works, *beside], session.clock)))
-
-
-def _end_left(session: Session, progress: Progress) -> list[Procedure[None]]:
-    """Return what ends the runs of legs that earlier attempts had, and this one does not. No verdict depends on it."""
-
-    def guarded(work: Procedure[None]) -> Procedure[None]:
-        with tolerant(progress.host, "Runs of earlier attempts could not be checked"):
-            while progress.launching:
-                yield Wait(TURN)
-            yield from work
-
-    return [guarded(work) for work in end_left(session, progress)]
+    all_or_first_error((yield from together(works, session.clock)))
 
 
 def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) -> Procedure[None]:

@@ -52,6 +52,7 @@ class Progress:
         self.shown = Shown()
         self.launching = 0  # legs whose launch is under way
         self.is_announced = False  # on the commit's pages
+        self.has_looked_back = False  # for runs of legs that left the plan
         self.unknown_statuses: set[str] = set()  # of which the step has warned
         self._saved = ""
         self._interrupted: Times | None = None  # the times of a step that received a signal
