@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coval_gate.coval import client, resources, runs
+from coval_gate.coval import client, launch, resources, runs
 from coval_gate.coval.runs import RunFilter
 from coval_gate.model import results, run
 
@@ -26,7 +26,8 @@ EXCEPTIONS = {
 FACE = {  # what other packages may import from coval/: no reader of JSON
     "coval_gate.coval.client": {"Shown", "Client", "Launch", "connect"},
     "coval_gate.coval.errors": {"unavailable"},
-    "coval_gate.coval.runs": {"RunFilter", "ScheduledRun", "LaunchRequest"},
+    "coval_gate.coval.runs": {"RunFilter", "ScheduledRun"},
+    "coval_gate.coval.launch": {"LaunchRequest"},
     "coval_gate.coval.resources": {
         "Agent",
         "Listed",
@@ -57,7 +58,7 @@ def annotations_of_methods() -> Iterator[tuple[str, str]]:
 
 def annotations_of_records() -> Iterator[tuple[str, str]]:
     """Yield the fields of the records that the client takes or returns."""
-    for module in (runs, resources, results, run):
+    for module in (runs, launch, resources, results, run):
         for record in vars(module).values():
             is_ours = isinstance(record, type) and record.__module__ == module.__name__
             if is_ours and not record.__name__.startswith("_"):

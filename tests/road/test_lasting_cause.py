@@ -8,7 +8,8 @@ import pytest
 
 from coval_gate.base.errors import Unavailable
 from coval_gate.base.schedule import run
-from coval_gate.coval.runs import LaunchRequest, RunFilter
+from coval_gate.coval.launch import LaunchRequest
+from coval_gate.coval.runs import RunFilter
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

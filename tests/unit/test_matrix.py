@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import Context, with_run_metadata
 from coval_gate.config.inputs import CONTEXT_LIMIT, declared, parse_inputs
-from coval_gate.coval.runs import LaunchRequest
+from coval_gate.coval.launch import LaunchRequest
 from coval_gate.model.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
 from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from coval_gate.ci.host import Context, Head
 from coval_gate.config.parsing import RunMetadata
-from coval_gate.coval.runs import LaunchRequest
+from coval_gate.coval.launch import LaunchRequest
 from coval_gate.model.run import Run
 from coval_gate.runs.tags import (
     KEY,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import BackgroundCall, Procedure
     from coval_gate.base.transport import Exchange, Response
     from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import (
         Agent,
         Listed,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
         TestCase,
         TestSet,
     )
-    from coval_gate.coval.runs import LaunchRequest, RunFilter, ScheduledRun
+    from coval_gate.coval.runs import RunFilter, ScheduledRun
     from coval_gate.model.results import Simulation, Turn
     from coval_gate.model.run import Run
 

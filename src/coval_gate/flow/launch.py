@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
     from coval_gate.config.inputs import Inputs
-    from coval_gate.coval.runs import LaunchRequest
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.flow.progress import Progress
     from coval_gate.runs.launch import Launcher
     from coval_gate.runs.legs import Leg, Session, Trial

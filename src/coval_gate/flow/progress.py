@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.config.inputs import LegInputs
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import RunTemplate
-    from coval_gate.coval.runs import LaunchRequest
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
     from coval_gate.runs.tags import Plan, Tags
@@ -180,7 +180,7 @@ class Progress:
         """Return the report of what is known by now."""
         # None of this is needed before the launch, whose start is measured.
         from coval_gate.judge.judgement import OfLegs, redacted
-        from coval_gate.publish.publisher import leg_report
+        from coval_gate.publish.legs import leg_report
         from coval_gate.report.model import Report
 
         redact, home, is_of_leg = self.host.redact, self.inputs.dashboard_url, self.is_of_leg(judgement)

@@ -1,4 +1,4 @@
-"""Makes the report of a step and publishes it: outputs, files, summary and log, and then the host's pages.
+"""Publishes a report: outputs, files, summary and log, and then the host's pages.
 
 What a workflow relies on comes first. An output or a requested file that cannot be written changes the verdict, because
 a later step waits for it; nothing else does. It is rendered beside the thread that notices signals, because a large
@@ -18,16 +18,11 @@ from coval_gate.base.errors import GateError, InternalError, RunnerError
 from coval_gate.base.schedule import BackgroundCall, Wait
 from coval_gate.ci.host import BUG, NAME, tolerant
 from coval_gate.config.checks import reads_suite
-from coval_gate.config.inputs import SUITE, Problem, ids_of
-from coval_gate.judge.judgement import redacted
+from coval_gate.config.inputs import SUITE, Problem
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import Details
 from coval_gate.publish.pages import PagePublisher
 from coval_gate.report.formats import Surface, formats, rendered
 from coval_gate.report.formats.outputs import unfinished
-from coval_gate.report.model import BaseReport, LegReport, RunReport
-from coval_gate.report.provenance import BASE_AGENT
-from coval_gate.runs.legs import Trial, ids_shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,87 +33,13 @@ if TYPE_CHECKING:
     from coval_gate.base.times import Times
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs
-    from coval_gate.judge.judgement import Judgement
     from coval_gate.report.formats import Format
     from coval_gate.report.model import Report
-    from coval_gate.runs.legs import Leg
 
 T = TypeVar("T")
+
 AFTER_SIGNAL: Final = 0.75  # s for everything not yet rendered when a signal arrives
 LEFT_OUT: Final = "The step was interrupted: reports that are not ready are left out."
-
-
-def leg_report(
-    leg: Leg,
-    judgement: Judgement,
-    *,
-    keeps_own: bool,
-    page: Callable[[str], str],
-    redact: Callable[[str], str],
-    home: str,
-    name_of: Callable[[str, str], str | None],
-) -> LegReport:
-    """Return the report of a leg, which may have no run if the step has several.
-
-    `judgement` is the step's. `keeps_own`: it replaces no other judgement of the leg, as it does where the only leg's
-    step went wrong afterwards. `page` returns the URL of a run by its id, `redact` hides secrets in a text, and `home`
-    is the URL of the dashboard. `name_of` returns the name of an agent, persona or test set, as far as it is known, by
-    the input of its id and the id.
-    """
-    trials = [trial for trial in leg.trials if trial.run_id]
-    first = trials[0] if trials else Trial()
-    own = leg.outcome
-    if own and judgement.is_of_step and not keeps_own and own.verdict is not judgement.verdict:
-        own = None
-    return LegReport(
-        judgement=redacted(own, redact) if own else judgement,
-        known=leg.findings if own and not leg.error else None,
-        dashboard_url=home,
-        name=leg.name,
-        ids=ids_of(leg.inputs),
-        planned=leg.planned,
-        run_id=first.run_id,
-        run_url=page(first.run_id),
-        run=first.run,
-        result=leg.result,
-        details=leg.details or Details(),
-        trend=leg.trend,
-        single_runs=tuple(_run_report(trial, own or judgement, page) for trial in trials),
-        promotion=leg.promotion and leg.promotion.redacted(redact),
-        base=_base_report(leg.base, page) if leg.base else None,
-        inputs=leg.inputs if leg.inputs.suite_path and leg.inputs.mode != "wait" else None,
-        answering=first.answering,
-        names=_names(leg, first, name_of, redact),
-    )
-
-
-def _names(
-    leg: Leg, first: Trial, name_of: Callable[[str, str], str | None], redact: Callable[[str], str]
-) -> dict[str, str]:
-    """Return the known names of what the first run of a leg evaluates, and of its base agent."""
-    ids = ids_shown(leg, first)
-    named = {name: name_of(name, id_) for name, id_ in ids.items()}
-    if leg.base:
-        named[BASE_AGENT] = name_of("agent_id", ids_of(leg.base.inputs)["agent_id"])
-    return {name: redact(text) for name, text in named.items() if text}
-
-
-def _base_report(base: Leg, page: Callable[[str], str]) -> BaseReport:
-    first, *again = [trial.run_id for trial in base.trials] or [""]
-    return BaseReport(
-        name=base.name,
-        agent_id=ids_of(base.inputs)["agent_id"],
-        planned=base.planned,
-        run_id=first,
-        run_url=page(first),
-        again=tuple(filter(None, again)),
-    )
-
-
-def _run_report(trial: Trial, judgement: Judgement, page: Callable[[str], str]) -> RunReport:
-    alone = trial.judgement or judgement
-    status = trial.run.status if trial.run else ""
-    return RunReport(run_id=trial.run_id, run_url=page(trial.run_id), status=status, verdict=alone.verdict)
 
 
 class TooLate(Interrupted):

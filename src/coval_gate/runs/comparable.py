@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import Persona, TestCase
-    from coval_gate.coval.runs import LaunchRequest
     from coval_gate.model.baseline import BaselineRun, Unchecked
     from coval_gate.model.results import Metric, RunResult
     from coval_gate.model.run import Run

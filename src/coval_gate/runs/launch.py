@@ -35,7 +35,7 @@ from coval_gate.ci.host import (
 )
 from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
-from coval_gate.coval.runs import LaunchRequest
+from coval_gate.coval.launch import LaunchRequest
 from coval_gate.runs.tags import SUITE as SUITE_TAG
 from coval_gate.runs.tags import as_metadata
 

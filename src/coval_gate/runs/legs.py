@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs, Problem
     from coval_gate.coval.client import Client, Launch
-    from coval_gate.coval.runs import LaunchRequest
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.judge.findings import Findings
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.attachment import Answering

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.ci.host import Context
-    from coval_gate.coval.runs import LaunchRequest
+    from coval_gate.coval.launch import LaunchRequest
     from coval_gate.model.run import Run
 
 PREFIX: Final = "coval-gate"
