@@ -1,4 +1,4 @@
-"""The action in real workflows: nektos/act builds it from its Dockerfile and runs it."""
+"""The action in real workflows: nektos/act runs the image of its Dockerfile, which is built once for all."""
 
 from __future__ import annotations
 
