@@ -100,6 +100,7 @@ LATE_FOR_GITHUB: Final = (
 )
 HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot see which step launched a run
 TOO_LATE: Final = "was not sent: the deadline has passed"
+OF_NAMES: Final = re.compile("/(agents|personas|test-sets)/[^/]+")
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
 
 
@@ -548,7 +549,7 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
         tells_github = _status_name(result) or _check_name(result)
         ends = result.ended == result.interrupted  # what it does after the verdict takes no time on the clock
         late = (tells_github or ends) and not _is_asking_coval(result)  # the verdict stood
-        late |= _had_begun_to_promote(result)
+        late |= _had_begun_to_promote(result) or _was_looking_names_up(result)
         if result.interrupted is not None and written and result.verdict != "cancelled" and not late:
             yield f"{_name(result)} was interrupted, but its verdict is {result.verdict!r}"
         if result.verdict == "cancelled" and result.interrupted is None and result.step.mode != "cancel":
@@ -1025,6 +1026,12 @@ def knows_events(history: History) -> bool:
 def _is_asking_coval(result: ProcessResult) -> bool:
     """Return whether the step called Coval when it was interrupted, or afterwards."""
     return any(request.ended_at > (result.interrupted or 0.0) for request in result.requests)
+
+
+def _was_looking_names_up(result: ProcessResult) -> bool:
+    """Return whether the step only asked for names when it was interrupted: after a launch, its verdict stands then."""
+    asked = [request for request in result.requests if request.ended_at > (result.interrupted or 0.0)]
+    return bool(result.launched_runs and asked) and all(OF_NAMES.fullmatch(request.path) for request in asked)
 
 
 def _status_name(result: ProcessResult) -> str:
