@@ -142,6 +142,16 @@ def test_only_what_shows_its_tags_is_ended(quirks: dict[str, Any], is_ended: boo
     assert ended(server.world) == ({"stuck001"} if is_ended else set())
 
 
+def test_run_with_an_unknown_status_continues(run_step: RunStep, clock: VirtualClock) -> None:
+    """It may be over, and Coval's call that cancels a run deletes one that is over."""
+    quirks = Quirks(unknown_status="COMPLETED_WITH_FAILURES")
+    _, server = run_step(mode="launch", test_set_id=SETS, quirks=quirks)
+    clock.sleep(10)
+    again, second = run_step(world=server.world, env=attempt(2), mode="launch", test_set_id=FEWER)
+    assert (again.exit_code, ended(server.world)) == (0, set())
+    assert not [request for request in second.requests_seen if request.method == "DELETE"]
+
+
 def test_list_that_does_not_end_proves_nothing(run_step: RunStep, clock: VirtualClock) -> None:
     """Coval ignores the filter, and newer runs hide those that would show that two jobs share the place."""
     _, server = run_step(mode="launch", test_set_id=FEWER, quirks=Quirks(ignore_tag_filter=True))

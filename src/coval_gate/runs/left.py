@@ -5,6 +5,7 @@ input `matrix` is empty. So what another job may have launched is left alone. A 
 if all of this is true:
 
 - an earlier attempt launched it, for a leg that the step does not have now;
+- its status says that it is under way: one that we do not know may mean that it is over, and it would be deleted;
 - one of its siblings, launched by the same plan, is of a leg that the step still has, and no other plan has such a run;
 - nothing shows that jobs share the place: no attempt has runs of two plans, or two runs of one leg.
 
@@ -97,7 +98,7 @@ def find_left(runs: Iterable[Run], plan: Plan, attempt: str, *, is_whole: bool =
     if len(known) < len(launched) or any(not (run.tags or run.metadata) for run in runs):
         return Departed()
     earlier = [one for one in known if is_earlier(one.attempt, attempt)]
-    others = tuple(one for one in earlier if not one.run.is_over and one.leg not in plan.legs)
+    others = tuple(one for one in earlier if one.run.is_under_way and one.leg not in plan.legs)
     if _is_shared(known, plan, attempt):
         return Departed(unclear=others, is_shared=True)
     related = {one.plan for one in earlier if one.leg in plan.legs}
