@@ -348,7 +348,7 @@ def gravest_of_launched(original: Callable[..., Judgement], progress: Progress) 
     return judgement.gravest(outcomes) if outcomes else original(progress)
 
 
-def end_all_of_earlier_attempts(_: object, runs: Iterable[Run], plan: Plan, attempt: str) -> Departed:
+def end_all_of_earlier_attempts(_: object, runs: Iterable[Run], plan: Plan, attempt: str, **__: bool) -> Departed:
     """Return all runs that are not over and were launched before this attempt, whatever their legs."""
     planned = filter(None, (left._planned(run) for run in runs if plan.step in tags_of(run)))
     return Departed(tuple(one for one in planned if one.attempt != attempt and not one.run.is_over))

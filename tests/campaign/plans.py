@@ -55,6 +55,7 @@ def left_legs_are_ended(history: History) -> Iterator[str]:
     """A later attempt that was not disturbed ends the runs of legs that it does not have."""
     quirks = history.schedule.quirks
     finds = quirks.list_identity != "neither" and not (quirks.blind_tag_filter or quirks.refuse_tag_filter)
+    finds = finds and not quirks.unknown_status  # such a run may be over
     for result in main_results(history):
         if not (finds and _has_looked(result)) or misread(history) or met_fault(result.requests):
             continue

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.config.parsing import MOST_RUN_TAGS
+from coval_gate.coval.client import MOST_RUNS
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 from coval_sandbox.quirks import Quirks
 from support import IDS
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from coval_sandbox.server import Server
     from coval_sandbox.world import World
-    from support import StepResult
+    from support import StepResult, VirtualClock
 
     RunStep = Callable[..., tuple[StepResult, Server]]
 
@@ -139,6 +140,28 @@ def test_only_what_shows_its_tags_is_ended(quirks: dict[str, Any], is_ended: boo
     _, server = run_step(mode="launch", test_set_id=SETS, quirks=Quirks(**quirks))
     run_step(world=server.world, env=attempt(2), mode="launch", test_set_id=FEWER, bare=hides)
     assert ended(server.world) == ({"stuck001"} if is_ended else set())
+
+
+def test_run_with_an_unknown_status_continues(run_step: RunStep, clock: VirtualClock) -> None:
+    """It may be over, and Coval's call that cancels a run deletes one that is over."""
+    quirks = Quirks(unknown_status="COMPLETED_WITH_FAILURES")
+    _, server = run_step(mode="launch", test_set_id=SETS, quirks=quirks)
+    clock.sleep(10)
+    again, second = run_step(world=server.world, env=attempt(2), mode="launch", test_set_id=FEWER)
+    assert (again.exit_code, ended(server.world)) == (0, set())
+    assert not [request for request in second.requests_seen if request.method == "DELETE"]
+
+
+def test_list_that_does_not_end_proves_nothing(run_step: RunStep, clock: VirtualClock) -> None:
+    """Coval ignores the filter, and newer runs hide those that would show that two jobs share the place."""
+    _, server = run_step(mode="launch", test_set_id=FEWER, quirks=Quirks(ignore_tag_filter=True))
+    for _ in range(MOST_RUNS):
+        server.world.launch(IDS | {"metadata": {"tags": ["other"]}})
+    run_step(world=server.world, mode="launch", test_set_id="flaky001, stuck001")
+    clock.sleep(3600)
+    again, _ = run_step(world=server.world, env=attempt(2), mode="launch", test_set_id=FEWER)
+    assert ended(server.world) == set()
+    assert CONTINUES in again.log
 
 
 @pytest.mark.parametrize(

@@ -122,11 +122,12 @@ class Calls:
         page_size: int,
         once: bool = False,
         shared: bool = False,
+        look: int = 1,
     ) -> Procedure[None]:
         """Fetch a list page by page, and pass its entries to `take` while it returns True.
 
         `keys` are the possible names of the list in a response. After a page that is too large, pages are smaller.
-        `once`: do not retry. `shared`: as in `read_shared`, page by page.
+        `once`: do not retry. `shared`: as in `read_shared`, page by page; `look` likewise.
         """
         tokens: set[str] = set()
         token = ""
@@ -137,7 +138,7 @@ class Calls:
             try:
                 attempt = partial(self.page, request, keys, until)
                 if shared:
-                    entries, following = yield from self.read_shared(request, attempt, until, once=once)
+                    entries, following = yield from self.read_shared(request, attempt, until, once=once, look=look)
                 else:
                     entries, following = yield from self.read(attempt, until, once=once)
             except TooLarge:
@@ -167,10 +168,11 @@ class Calls:
         go_on: Callable[[T], bool] = lambda _: True,
         once: bool = False,
         shared: bool = False,
+        look: int = 1,
     ) -> Procedure[tuple[T, ...]]:
         """Return the entries of a list as `read` parses them, up to the first for which `go_on` returns False.
 
-        `key`: the name of the list in a response. `once`: do not retry. `shared`: as in `read_shared`.
+        `key`: the name of the list in a response. `once`: do not retry. `shared`, `look`: as in `read_shared`.
         """
         items: list[T] = []
 
@@ -178,7 +180,9 @@ class Calls:
             items.append(read(entry))
             return go_on(items[-1])
 
-        yield from self.pages(path, query, (key,), until, take, page_size=SMALL_PAGE, once=once, shared=shared)
+        yield from self.pages(
+            path, query, (key,), until, take, page_size=SMALL_PAGE, once=once, shared=shared, look=look
+        )
         return tuple(items)
 
     def page(

@@ -381,12 +381,15 @@ class Client:
 
         return self._calls.get("/run-templates", template_id, "run_template", read_template, until)
 
-    def list_mutation_ids(self, agent_id: str, *, until: float) -> Procedure[tuple[str, ...]]:
-        """Return the ids of an agent's mutations. Raises as `get_run`."""
+    def list_mutation_ids(self, agent_id: str, *, until: float, look: int = 1) -> Procedure[tuple[str, ...]]:
+        """Return the ids of an agent's mutations; empty ones where Coval shows none.
+
+        Errors as in `get_run`, `look` as in `get_metric`.
+        """
         from coval_gate.coval.resources import read_mutation_id
 
         path = f"/agents/{quote(agent_id, safe='')}/mutations"
-        return self._calls.entries(path, {}, "mutations", read_mutation_id, until, shared=True)
+        return self._calls.entries(path, {}, "mutations", read_mutation_id, until, shared=True, look=look)
 
     def get_persona(self, persona_id: str, *, until: float, once: bool = False) -> Procedure[Persona]:
         """Return a persona. `once` and errors as in `get_run`."""
@@ -404,14 +407,17 @@ class Client:
         return self._calls.get("/test-cases", test_case_id, "test_case", read_test_case, until)
 
     def list_test_cases(
-        self, test_set_id: str, *, until: float, go_on: Callable[[TestCase], bool] = lambda _: True
+        self, test_set_id: str, *, until: float, go_on: Callable[[TestCase], bool] = lambda _: True, look: int = 1
     ) -> Procedure[tuple[TestCase, ...]]:
-        """Return a test set's test cases, up to the first for which `go_on` returns False. Raises as `get_run`."""
+        """Return a test set's test cases, up to the first for which `go_on` returns False.
+
+        Errors as in `get_run`, `look` as in `get_metric`.
+        """
         from coval_gate.coval.resources import read_test_case
 
         query = {"filter": f'test_set_id="{test_set_id}"'}
         cases = yield from self._calls.entries(
-            "/test-cases", query, "test_cases", read_test_case, until, go_on=go_on, shared=True
+            "/test-cases", query, "test_cases", read_test_case, until, go_on=go_on, shared=True, look=look
         )
         self.shown.labels |= {case.id: case.label for case in cases}
         return cases

@@ -5,10 +5,12 @@ input `matrix` is empty. So what another job may have launched is left alone. A 
 if all of this is true:
 
 - an earlier attempt launched it, for a leg that the step does not have now;
+- its status says that it is under way: one that we do not know may mean that it is over, and it would be deleted;
 - one of its siblings, launched by the same plan, is of a leg that the step still has, and no other plan has such a run;
 - nothing shows that jobs share the place: no attempt has runs of two plans, or two runs of one leg.
 
-A run that hides its tags could show the opposite, so a list with one in it proves nothing.
+A run that hides its tags could show the opposite, so a list with one in it proves nothing. Nor does one that was not
+read to its end, because Coval ignored the filter.
 """
 
 from __future__ import annotations
@@ -62,18 +64,21 @@ class Departed(NamedTuple):
 def end_left(session: Session, plan: Plan, attempt: str) -> Procedure[None]:
     """Cancel the runs of legs that left the plan before this attempt. No verdict depends on it."""
     session = session._replace(deadline=min(session.deadline, session.clock.now() + CANCELLING))
+    is_whole = True
+
+    def go_on(runs: Sequence[Run]) -> bool:
+        nonlocal is_whole
+        is_whole = all(plan.step in tags_of(run) for run in runs)
+        return is_whole
+
     try:
-        listed = yield from session.client.list_runs(
-            RunFilter(tag=plan.step),
-            until=session.deadline,
-            go_on=lambda runs: all(plan.step in tags_of(run) for run in runs),
-        )
+        listed = yield from session.client.list_runs(RunFilter(tag=plan.step), until=session.deadline, go_on=go_on)
     except CovalError as error:
         # The earlier attempts of a step with a single leg have probably had no others.
         tell = session.warn if len(plan.legs) > 1 else session.log
         tell(f"Could not check for runs of legs that earlier attempts had, and this one does not: {error.what}")
         return
-    found = find_left(listed, plan, attempt)
+    found = find_left(listed, plan, attempt, is_whole=is_whole)
     if found.unclear:
         _tell_of_unclear(session, found)
     cancelling = [_end(session, launched) for launched in found.left]
@@ -82,19 +87,22 @@ def end_left(session: Session, plan: Plan, attempt: str) -> Procedure[None]:
             raise result
 
 
-def find_left(runs: Iterable[Run], plan: Plan, attempt: str) -> Departed:
-    """Return which of the `runs` are of legs that left the plan before this attempt."""
+def find_left(runs: Iterable[Run], plan: Plan, attempt: str, *, is_whole: bool = True) -> Departed:
+    """Return which of the `runs` are of legs that left the plan before this attempt.
+
+    `is_whole`: these are all runs of the step.
+    """
     runs = tuple(runs)
     launched = [_planned(run) for run in runs if plan.step in tags_of(run)]
     known = [one for one in launched if one]
     if len(known) < len(launched) or any(not (run.tags or run.metadata) for run in runs):
         return Departed()
     earlier = [one for one in known if is_earlier(one.attempt, attempt)]
-    others = tuple(one for one in earlier if not one.run.is_over and one.leg not in plan.legs)
+    others = tuple(one for one in earlier if one.run.is_under_way and one.leg not in plan.legs)
     if _is_shared(known, plan, attempt):
         return Departed(unclear=others, is_shared=True)
     related = {one.plan for one in earlier if one.leg in plan.legs}
-    if len(related) > 1:
+    if len(related) > 1 or not is_whole:
         return Departed(unclear=others)
     left = tuple(one for one in others if one.plan in related)
     return Departed(left, tuple(one for one in others if one not in left))
