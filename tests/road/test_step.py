@@ -276,8 +276,8 @@ def test_results_need_few_requests(run_step: RunStep) -> None:
     inputs = ",".join(metric.id for metric in DEFAULT_METRICS)
     assert others(run_step(thresholds=THRESHOLDS, metric_ids=inputs)[1]) == sorted([*named, agent])
     with_targets = others(run_step(thresholds=THRESHOLDS, use_metric_targets="true")[1])
-    assert len(with_targets) == 12
-    assert sum(path.startswith("/metrics/") for path in with_targets) == 5
+    assert len(with_targets) == 13
+    assert sum(path.startswith("/metrics/") for path in with_targets) == 6  # twice the one that has no target
 
 
 def test_simulations_of_other_runs_are_ignored(

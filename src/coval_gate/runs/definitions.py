@@ -77,7 +77,7 @@ def _texts(session: Session, metric_id: str, values: tuple[str, ...]) -> Procedu
 class Targets:
     """The targets of metrics, from their definitions.
 
-    Each definition is fetched once, except for unusable ones: those may be damaged responses.
+    Each definition is fetched once, except for an unusable one, or one without a target: the response may be damaged.
     """
 
     def __init__(self, session: Session) -> None:
@@ -94,11 +94,16 @@ class Targets:
         """Return a metric's target; None if it has none. Raises CovalError."""
         definition = self._definitions.get(metric_id)
         if definition is None or not _is_usable(definition):
-            client, until = self._session.client, self._session.deadline
-            self._looks[metric_id] += 1
-            definition = yield from client.get_metric(metric_id, until=until, look=self._looks[metric_id])
+            definition = yield from self._look_at(metric_id)
+            if definition.target is None and self._looks[metric_id] == 1:  # what a response lost would pass everywhere
+                definition = yield from self._look_at(metric_id)
             self._definitions[metric_id] = definition
         return definition.target
+
+    def _look_at(self, metric_id: str) -> Procedure[MetricDefinition]:
+        client, until = self._session.client, self._session.deadline
+        self._looks[metric_id] += 1
+        return client.get_metric(metric_id, until=until, look=self._looks[metric_id])
 
     def name(self, metric_id: str) -> str:
         """Return the metric's name by its last definition; the id if it has none."""
