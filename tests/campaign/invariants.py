@@ -360,7 +360,7 @@ def late_values_are_waited_for(history: History) -> Iterator[str]:
             continue
         waited = now - max(record.end_time, history.coval_time(result.began))
         comes = is_good(record, schedule.gate, schedule.quirks, now + schedule.quirks.metrics_lag)
-        if comes and waited < GRACE - 1:
+        if comes and 0 <= waited < GRACE - 1:  # before its end, a run has no values to give up
             yield f"{_name(result)} gave up values after {waited:.0f} s that were still to come"
 
 
@@ -1029,9 +1029,10 @@ def _is_asking_coval(result: ProcessResult) -> bool:
 
 
 def _was_looking_names_up(result: ProcessResult) -> bool:
-    """Return whether the step only asked for names when it was interrupted: after a launch, its verdict stands then."""
+    """Return whether an interrupted step only asked for names: if it has a run, its verdict stands by then."""
     asked = [request for request in result.requests if request.ended_at > (result.interrupted or 0.0)]
-    return bool(result.launched_runs and asked) and all(OF_NAMES.fullmatch(request.path) for request in asked)
+    has_run = bool(result.launched_runs or result.given_runs)
+    return has_run and bool(asked) and all(OF_NAMES.fullmatch(request.path) for request in asked)
 
 
 def _status_name(result: ProcessResult) -> str:
