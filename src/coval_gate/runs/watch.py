@@ -28,7 +28,6 @@ UNKNOWN_PATIENCE: Final = (
 )
 NOT_FOUND_PAUSE: Final = 5.0  # s
 LOOK_AGAIN: Final = 5.0  # s after a poll that shows a run to give up, at most
-QUICK: Final = 2.0  # s that may suffice for one more last poll, if the one before it was slow
 LEAD: Final = 1.5  # times the last response, if that was slow, for the last poll before a limit
 
 
@@ -158,8 +157,8 @@ def watch(
         if failing > 1 and run.progress:
             return Aborted(run=run, failed=run.progress.failed)
         limit, passes_at = patience.next_limit(run, now)
-        # A slow response must not end the wait early: there is time for a last poll, which the limit cuts off.
-        if now >= passes_at or (was_last and now + min(client.lead, QUICK) >= passes_at):
+        # One slow response must not end the wait early: there is time for a last poll, which the limit cuts off.
+        if now >= passes_at or (was_last and now + client.lead >= passes_at):
             return TimedOut(run=run, limit=limit)
         last_poll = max(passes_at - LEAD * client.lead, now)
         runs = session.count_polled()
