@@ -1031,8 +1031,7 @@ def _is_asking_coval(result: ProcessResult) -> bool:
 def _was_looking_names_up(result: ProcessResult) -> bool:
     """Return whether an interrupted step only asked for names: if it has a run, its verdict stands by then."""
     asked = [request for request in result.requests if request.ended_at > (result.interrupted or 0.0)]
-    has_run = bool(result.launched_runs or result.given_runs)
-    return has_run and bool(asked) and all(OF_NAMES.fullmatch(request.path) for request in asked)
+    return bool(result.run_id and asked) and all(OF_NAMES.fullmatch(request.path) for request in asked)
 
 
 def _status_name(result: ProcessResult) -> str:
