@@ -159,7 +159,7 @@ class Answering(NamedTuple):
 
     @property
     def goes_on(self) -> bool:
-        """Whether those that nobody answered may still be answered: no process went wrong, and that of all lives."""
+        """Whether a process may still answer the others: none went wrong, and the command that starts them lives."""
         ended = self.problem or self.is_gone or self.is_done
         return bool(self.worst and self.worst.outcome in OPEN and not ended)
 
@@ -198,7 +198,7 @@ def _cause(one: Attachment) -> str:
 
 
 def worse(of_record: Answering, of_tag: Answering | None) -> Answering:
-    """Return what shows more simulations that nobody answered.
+    """Return the one that shows more unanswered simulations.
 
     An earlier process, whose record is gone, may have written the tag after a crash.
     """
@@ -208,6 +208,6 @@ def worse(of_record: Answering, of_tag: Answering | None) -> Answering:
 
 
 def is_deserted(record: AttachRecord, *, expected: int, now: float) -> bool:
-    """Return whether nobody will answer the rest of a run that goes on, in which Coval expects so many simulations."""
+    """Return whether no process will answer the rest of a run that goes on. `expected`: its simulations in Coval."""
     seen = answering_of(record, expected=expected, now=now)
     return (seen.is_done or seen.is_gone) and (not seen.is_whole or bool(record.problem and not expected))

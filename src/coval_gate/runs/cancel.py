@@ -73,6 +73,21 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
         pause = min(LONGEST_PAUSE, pause * 2)
 
 
+def cancel_or_warn(session: Session, run_id: str, why: str) -> Procedure[bool]:
+    """Cancel a run that nothing needs now, and say `why`. Warn if that fails.
+
+    Return whether the run needs no cancelling any more. Until the deadline, Coval may not know it yet.
+    """
+    try:
+        ended = yield from cancel_run(session, run_id, fresh_until=session.deadline)
+    except CovalError as error:
+        session.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
+        return False
+    if ended.outcome == "cancelled":
+        session.log(f"Cancelled run {run_id}: {why}.")
+    return True
+
+
 def cancel_runs(
     session: Session, run_ids: Sequence[str], *, report: Callable[[str, Cancellation | CovalError], None]
 ) -> Procedure[list[Cancellation | Exception]]:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound
-from coval_gate.base.schedule import together
+from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.times import CANCELLING
 from coval_gate.model.run import NotCompleted
 from coval_gate.model.statuses import CANCELLED
-from coval_gate.runs.cancel import ENDED, MOST_AT_ONCE, cancel_run
+from coval_gate.runs.cancel import ENDED, MOST_AT_ONCE, cancel_or_warn
 from coval_gate.runs.find import FoundRuns, runs_with
 from coval_gate.runs.tags import tags_of
 from coval_gate.runs.watch import watch
@@ -123,21 +123,10 @@ class EarlierRuns(NamedTuple):
         yield from self._all([self._cancel_one(run.run_id, why) for run in runs if not run.is_over])
 
     def _all(self, cancelling: Sequence[Procedure[object]]) -> Procedure[None]:
-        for result in (yield from together(cancelling, self.session.clock, at_once=MOST_AT_ONCE)):
-            if isinstance(result, Exception):
-                raise result
+        all_or_first_error((yield from together(cancelling, self.session.clock, at_once=MOST_AT_ONCE)))
 
     def _cancel_one(self, run_id: str, why: str) -> Procedure[bool]:
-        """Cancel a run, and return whether it needs no cancelling now; warn if that fails."""
-        session = self._with_patience(CANCELLING)
-        try:
-            ended = yield from cancel_run(session, run_id, fresh_until=session.deadline)
-            if ended.outcome == "cancelled":
-                self.session.log(f"Cancelled run {run_id}: {why}.")
-        except CovalError as error:
-            self.session.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
-            return False
-        return True
+        return cancel_or_warn(self._with_patience(CANCELLING), run_id, why)
 
     def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[FoundRuns]:
         """Return the runs of the concurrency group, and unfinished runs that may belong to it.

@@ -19,12 +19,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import together
+from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import in_words, quoted
 from coval_gate.base.times import CANCELLING
 from coval_gate.ci.host import LEG, NAME
 from coval_gate.coval.runs import RunFilter
-from coval_gate.runs.cancel import MOST_AT_ONCE, cancel_run
+from coval_gate.runs.cancel import MOST_AT_ONCE, cancel_or_warn
 from coval_gate.runs.tags import KEY, PLANNED, is_earlier, tags_of
 
 if TYPE_CHECKING:
@@ -78,13 +78,11 @@ def end_left(session: Session, plan: Plan, attempt: str) -> Procedure[None]:
         tell = session.warn if len(plan.legs) > 1 else session.log
         tell(f"Could not check for runs of legs that earlier attempts had, and this one does not: {error.what}")
         return
-    found = find_left(listed, plan, attempt, is_whole=is_whole)
-    if found.unclear:
-        _tell_of_unclear(session, found)
-    cancelling = [_end(session, launched) for launched in found.left]
-    for result in (yield from together(cancelling, session.clock, at_once=MOST_AT_ONCE)):
-        if isinstance(result, Exception):
-            raise result
+    departed = find_left(listed, plan, attempt, is_whole=is_whole)
+    if departed.unclear:
+        _name_unclear(session, departed)
+    cancelling = [cancel_or_warn(session, one.run.run_id, _reason(one)) for one in departed.left]
+    all_or_first_error((yield from together(cancelling, session.clock, at_once=MOST_AT_ONCE)))
 
 
 def find_left(runs: Iterable[Run], plan: Plan, attempt: str, *, is_whole: bool = True) -> Departed:
@@ -131,28 +129,22 @@ def _is_shared(runs: Sequence[PlannedRun], plan: Plan, attempt: str) -> bool:
     return any(len(several) > 1 for several in (*plans.values(), *keys.values()))
 
 
-def _end(session: Session, launched: PlannedRun) -> Procedure[None]:
-    run, name = launched.run, launched.run.metadata.get(LEG)
+def _reason(planned: PlannedRun) -> str:
+    """Return why a run is cancelled, as a clause."""
+    name = planned.run.metadata.get(LEG)
     leg = f"leg {quoted(name, LONGEST_NAME)}" if isinstance(name, str) and name else "a leg"
-    why = f"attempt {launched.attempt} launched it for {leg}, which this step does not have any more"
-    try:
-        ended = yield from cancel_run(session, run.run_id, fresh_until=session.deadline)
-    except CovalError as error:
-        session.warn(f"Could not cancel run {run.run_id} ({why}): {error.what}")
-        return
-    if ended.outcome == "cancelled":
-        session.log(f"Cancelled run {run.run_id}: {why}.")
+    return f"attempt {planned.attempt} launched it for {leg}, which this step does not have any more"
 
 
-def _tell_of_unclear(session: Session, found: Departed) -> None:
-    """Tell of runs that nobody may need. Where jobs share a place, they usually are another one's."""
-    ids = [one.run.run_id for one in found.unclear]
+def _name_unclear(session: Session, departed: Departed) -> None:
+    """Name the runs that continue although this step does not need them; another job at the same place may."""
+    ids = [one.run.run_id for one in departed.unclear]
     named = in_words(ids, most=MOST_NAMED)
     which = f"Run {named} of an earlier attempt continues: it is"
     if len(ids) > 1:
         which = f"Runs {named} of earlier attempts continue: they are"
     text = f"{which} of no leg that this step has now, and may be another job's."
-    if found.is_shared:
+    if departed.is_shared:
         session.log(text)
     else:
         session.host.annotate("notice", NAME, text)
