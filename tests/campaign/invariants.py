@@ -98,6 +98,7 @@ TRANSIENT: Final = (408, 429, *range(500, 600))
 LATE_FOR_GITHUB: Final = (
     "Too late for GitHub"  # nothing was left of the time of the step, whose post step does the rest
 )
+LEFT_ALONE: Final = "continues in Coval, but this step does not judge it"
 HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot see which step launched a run
 TOO_LATE: Final = "was not sent: the deadline has passed"
 OF_NAMES: Final = re.compile("/(agents|personas|test-sets)/[^/]+")
@@ -1083,13 +1084,15 @@ def _could_set_status(history: History, main: ProcessResult) -> bool:
     ended_early = last.killed is not None or last.interrupted is not None
     # In mode wait, the step reads the commit from the run.
     knows_commit = main.step.mode != "wait" or bool(main.given_run and main.given_run not in history.deleted)
-    knows_commit &= (
-        main.step.event == "pull_request"
-        or main.step.mode != "wait"
-        or any(request.answered and request.status == HTTPStatus.OK for request in main.requests)
-    )
+    knows_commit &= main.step.event == "pull_request" or main.step.mode != "wait" or _has_seen_runs(main)
     files = any(_has_file_fault(main, file) for file in ("state", "output"))
     return began and knows_commit and knows_events(history) and not (down or ended_early or files)
+
+
+def _has_seen_runs(result: ProcessResult) -> bool:
+    """Return whether Coval has shown the step a run, or a list of runs."""
+    shown = (request for request in result.requests if request.answered and request.status == HTTPStatus.OK)
+    return any(request.path.startswith("/runs") for request in shown)
 
 
 def _may_not_promote(result: ProcessResult) -> bool:
@@ -1213,6 +1216,8 @@ def _must_cancel(result: ProcessResult) -> bool:
     """Return whether the step must cancel its run. It may be killed after it decided to leave the run alone."""
     if reported_verdict(result) == "timed_out":
         return result.step.flag("cancel_on_timeout")
+    if result.killed is not None and LEFT_ALONE in result.log:
+        return False
     if result.step.repetitions and result.killed is None and reported_verdict(result) in ("passed", "failed"):
         return True  # nothing can use a repetition that the step gave up
     interrupted = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")
