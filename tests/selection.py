@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,22 +19,6 @@ def shares(entries: Iterable[Any], *, one_of: int, of_others: int = 1) -> list[A
     whole = [*entries]
     others = [entry for place, entry in enumerate(whole) if place % one_of][::of_others]
     return [pytest.param(whole[::one_of], id="some"), pytest.param(others, id="others", marks=pytest.mark.long)]
-
-
-def crossed(*axes: Iterable[Any], one_of: int = 1) -> list[Any]:
-    """Return parameters: all combinations of the axes' values.
-
-    `make test` has so many that it has every n-th value once, and `make long` has the others.
-    """
-    values = [[*axis] for axis in axes]
-    diagonal = {tuple(place % len(axis) for axis in values) for place in range(0, max(map(len, values)), one_of)}
-    return [
-        pytest.param(
-            *(axis[place] for axis, place in zip(values, places, strict=True)),
-            marks=[] if places in diagonal else pytest.mark.long,
-        )
-        for places in product(*(range(len(axis)) for axis in values))
-    ]
 
 
 def some_of(entries: Iterable[Any], *chosen: Any) -> list[Any]:

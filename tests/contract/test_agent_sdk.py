@@ -133,6 +133,7 @@ def faults(*lines: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("attached", [lines], indirect=True, ids=["faults"])
 
 
+@pytest.mark.long
 def test_agent_has_type_of_sdk(attached: Attached) -> None:
     agent = attached.server.world.catalogue.get_agent(catalogue.OWN_BUILD_ID)["agent"]
     assert agent["model_type"] == "MODEL_TYPE_SDK_WEBSOCKET"

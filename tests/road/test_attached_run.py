@@ -218,7 +218,7 @@ def test_mode_run_asks_for_no_type(run_step: RunStep) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    ["GET /agents/* -> 403", "GET /agents/* -> 500", pytest.param("GET /agents/* -> hang 60", marks=pytest.mark.long)],
+    ["GET /agents/* -> 403", "GET /agents/* -> 500", "GET /agents/* -> hang 60"],
 )
 def test_launch_does_not_depend_on_the_type(fault: str, job: Job) -> None:
     result, _ = job.run_step(fault, world=job.world, mode="launch")

@@ -18,7 +18,6 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import for_test_set
 from coval_sandbox.world import World
 from road.test_run_lifecycle import run_post_step
-from selection import crossed
 from support import state_of
 
 if TYPE_CHECKING:
@@ -131,23 +130,20 @@ def test_criteria_that_compare_with_nothing_inform_about_the_base(run_step: RunS
     assert not any("coval-gate/failed" in run.tags for run in server.world.runs)
 
 
+@pytest.mark.parametrize("on_timeout", ["fail", "pass"])
 @pytest.mark.parametrize(
-    ("ended", "on_timeout"),
-    crossed(
-        [
-            ("errors01", "did not complete (status ERROR)"),
-            ("runFails", "did not complete (status FAILED)"),
-            ("cancels1", "did not complete (status CANCELLED)"),
-            ("stuck001", "had not ended when the time was over (status IN PROGRESS); raise max_wait_time"),
-            ("someFail", "cannot be used. "),
-        ],
-        ["fail", "pass"],
-    ),
+    ("test_set", "why"),
+    [
+        ("errors01", "did not complete (status ERROR)"),
+        ("runFails", "did not complete (status FAILED)"),
+        ("cancels1", "did not complete (status CANCELLED)"),
+        ("stuck001", "had not ended when the time was over (status IN PROGRESS); raise max_wait_time"),
+        ("someFail", "cannot be used. "),
+    ],
 )
 def test_base_without_data_is_an_error(
-    ended: tuple[str, str], on_timeout: str, run_step: RunStep, clock: VirtualClock
+    test_set: str, why: str, on_timeout: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
-    test_set, why = ended
     given = BESIDE | {"on_timeout": on_timeout, "on_inconclusive": "pass", "max_wait_time": "600"}
     result, server = run_step(world=agents(clock, base=test_set), **given)
     assert (result.outputs["verdict"], result.exit_code) == ("error", 1)

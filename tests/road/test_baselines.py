@@ -21,7 +21,6 @@ from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from selection import crossed
 from support import KEY, VirtualClock, new_client, new_session
 
 if TYPE_CHECKING:
@@ -257,7 +256,8 @@ LISTS = [
 ]
 
 
-@pytest.mark.parametrize(("source", "quirks"), crossed(["branch:main", "tag:nightly"], LISTS, one_of=3))
+@pytest.mark.parametrize("quirks", LISTS)
+@pytest.mark.parametrize("source", ["branch:main", "tag:nightly"])
 def test_baseline_is_found_whatever_lists_show(
     source: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -308,11 +308,7 @@ def test_branch_of_run_without_room_for_its_tag_is_found(run_step: RunStep, cloc
         assert ids_of(past.find("branch:main")) == [full]
 
 
-@pytest.mark.parametrize(
-    "quirks",
-    [{}, *(pytest.param({quirk: True}, marks=pytest.mark.long) for quirk in ("blind_tag_filter", "ignore_tag_filter"))],
-    ids=str,
-)
+@pytest.mark.parametrize("quirks", [{}, {"blind_tag_filter": True}, {"ignore_tag_filter": True}], ids=str)
 def test_search_reads_on_where_other_branches_are_busy(
     quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -331,14 +327,9 @@ def test_search_reads_on_where_other_branches_are_busy(
     assert past.requests.count("GET /runs") <= 2 * (1 + len(PAUSES))
 
 
-@pytest.mark.parametrize(
-    ("source", "path", "fault"),
-    crossed(
-        ["branch:main", "run"],
-        ["/runs", "/runs/*", "/conversations/simulated"],
-        ["503", "429", "reset-before", "html 502", "body {}", "cut"],
-    ),
-)
+@pytest.mark.parametrize("fault", ["503", "429", "reset-before", "html 502", "body {}", "cut"])
+@pytest.mark.parametrize("path", ["/runs", "/runs/*", "/conversations/simulated"])
+@pytest.mark.parametrize("source", ["branch:main", "run"])
 def test_hiccup_does_not_cost_the_baseline(source: str, path: str, fault: str, past: Past) -> None:
     run_id = past.launch()
     past.launch()
@@ -711,10 +702,8 @@ def test_named_run_that_the_gate_failed_is_compared_with_a_warning(past: Past, r
     assert f"Baseline run:{named}: run {named} of 2026-01-01, which the gate failed" in result.log
 
 
-@pytest.mark.parametrize(
-    ("source", "quirks"),
-    crossed(["tag:nightli", "branch:mian", "tag:zebra"], [{}, {"refuse_tag_filter": True}, {"blind_tag_filter": True}]),
-)
+@pytest.mark.parametrize("quirks", [{}, {"refuse_tag_filter": True}, {"blind_tag_filter": True}])
+@pytest.mark.parametrize("source", ["tag:nightli", "branch:mian", "tag:zebra"])
 def test_name_that_no_run_has_is_a_warning_before_the_launch(
     source: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -805,10 +794,8 @@ def marked(past: Past, run_id: str, *marks: str) -> str:
 MARK_LISTS = [{}, {"ignore_tag_filter": True}, {"blind_tag_filter": True}, {"list_identity": "metadata"}]
 
 
-@pytest.mark.parametrize(
-    ("source", "quirks"),
-    crossed(["branch:main", "tag:nightly"], [*MARK_LISTS, {"list_identity": "neither"}, {"lower_case_tags": True}]),
-)
+@pytest.mark.parametrize("quirks", [*MARK_LISTS, {"list_identity": "neither"}, {"lower_case_tags": True}])
+@pytest.mark.parametrize("source", ["branch:main", "tag:nightly"])
 def test_newest_run_that_did_not_fail_is_the_baseline(
     source: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
 ) -> None:

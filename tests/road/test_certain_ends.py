@@ -77,8 +77,8 @@ def test_misspelt_metric_ends_soon_where_it_was_not_checked(
     ("fault", "inputs"),
     [
         ("GET /conversations/simulated/*/metrics -> 403", {}),
-        pytest.param("GET /conversations/simulated/*/metrics -> 503", {}, marks=pytest.mark.long),
-        pytest.param('GET /conversations/simulated/*/metrics -> json {"metrics": []}', {}, marks=pytest.mark.long),
+        ("GET /conversations/simulated/*/metrics -> 503", {}),
+        ('GET /conversations/simulated/*/metrics -> json {"metrics": []}', {}),
         ('GET /conversations/simulated/*/metrics -> json {"metrics": [{"metric_id": "another"}]}', {}),
         ("GET /metrics -> 403", {"persona_metrics": "latency"}),
     ],
@@ -132,16 +132,10 @@ def test_values_that_ended_without_one_are_not_waited_for(share: float, test_set
     "fault",
     [
         "403",
-        pytest.param("body {}", marks=pytest.mark.long),
         'json {"metrics": [{"metric_id": "metricLatency000000001", "status": "IN PROGRESS", "value": null}]}',
-        pytest.param(
-            'json {"metrics": [{"metric_id": "metricLatency000000001", "status": "WARMING", "value": null}]}',
-            marks=pytest.mark.long,
-        ),
-        pytest.param(
-            'json {"metrics": [{"metric_id": "metricLatency000000001", "status": null, "value": null}]}',
-            marks=pytest.mark.long,
-        ),
+        'json {"metrics": [{"metric_id": "metricLatency000000001", "status": "WARMING", "value": null}]}',
+        'json {"metrics": [{"metric_id": "metricLatency000000001", "status": null, "value": null}]}',
+        "body {}",
         'json {"metrics": [{"metric_id": "metricLatency000000001", "status": "COMPLETED", "value": 0.9}]}',
     ],
 )

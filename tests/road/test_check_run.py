@@ -17,7 +17,6 @@ from road.test_commit_status import UNFINISHED, Processes, done_pages, github_wi
 from road.test_reports import EVENTS, HEAD, annotations_of, prompt_in
 from road.test_run_lifecycle import run_post_step
 from road.test_takeover import RERUN, cancel_first
-from selection import crossed
 from support import KEY
 
 if TYPE_CHECKING:
@@ -284,7 +283,9 @@ def test_post_step_of_launch_leaves_check_run_of_the_step_that_judged_its_run(
             assert [actual for *_, actual in checks(github)] == ["success" if judges else "cancelled"]
 
 
-@pytest.mark.parametrize(("cancel", "at", "down"), crossed(["true", "false"], [0.5, 10, 59], [DOWN, "", COMPLETING]))
+@pytest.mark.parametrize("cancel", ["true", "false"])
+@pytest.mark.parametrize("at", [10, 0.5, 59])
+@pytest.mark.parametrize("down", [DOWN, "", COMPLETING])
 def test_interrupted_step_leaves_no_check_run_in_progress(
     down: str, at: float, cancel: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -300,10 +301,8 @@ def test_interrupted_step_leaves_no_check_run_in_progress(
         assert github.check_runs[0].title == f"🚫 Cancelled: The step was interrupted; {outcome}."
 
 
-@pytest.mark.parametrize(
-    ("event", "saved"),
-    crossed([*EVENTS, "push"], [(), ("owed",), ("owed", "made")]),
-)
+@pytest.mark.parametrize("saved", [(), ("owed",), ("owed", "made")])
+@pytest.mark.parametrize("event", [*EVENTS, "push"])
 def test_check_run_of_killed_step_is_completed(
     saved: tuple[str, ...], event: str, run_step: RunStep, clock: VirtualClock, tmp_path: Path
 ) -> None:
@@ -422,10 +421,10 @@ def test_long_summary_is_cut_to_what_github_takes(run_step: RunStep, clock: Virt
 @pytest.mark.parametrize(
     "hangs",
     [
-        pytest.param("POST /runs", id="during-launch", marks=pytest.mark.long),
         pytest.param("POST check-runs", id="while-created"),
-        pytest.param("", id="while-waiting", marks=pytest.mark.long),
         pytest.param("PATCH check-runs", id="before-final"),
+        pytest.param("POST /runs", id="during-launch"),
+        pytest.param("", id="while-waiting"),
     ],
 )
 def test_killed_process_leaves_no_check_run_in_progress(hangs: str, tmp_path: Path) -> None:
@@ -454,7 +453,8 @@ def test_killed_process_leaves_no_check_run_in_progress(hangs: str, tmp_path: Pa
     assert KEY not in log.replace(f"::add-mask::{KEY}", "")
 
 
-@pytest.mark.parametrize(("lost", "mode"), crossed([False, True], ["run", "launch"]))
+@pytest.mark.parametrize("lost", [True, False])
+@pytest.mark.parametrize("mode", ["run", "launch"])
 def test_check_run_of_replaced_run_is_that_of_the_new_one(
     lost: bool, mode: str, run_step: RunStep, clock: VirtualClock
 ) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.world import World
-from selection import crossed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +29,9 @@ def judged_metrics(result: StepResult) -> set[str]:
     return {criterion["metric_id"] for criterion in criteria if criterion["kind"] == "target_met"}
 
 
-@pytest.mark.parametrize(("gate", "source", "trickle"), crossed(TARGETS, SOURCES, [3.0, 12.0, 60.0]))
+@pytest.mark.parametrize("trickle", [3.0, 12.0, 60.0])
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("gate", TARGETS)
 def test_targets_of_late_metrics_are_judged(
     gate: dict[str, str], source: Any, trickle: float, run_step: RunStep
 ) -> None:
@@ -60,13 +61,11 @@ def completed_run(world: World, output_ids: list[str], **changes: Any) -> str:
     return json.dumps({"run": run | changes})
 
 
+@pytest.mark.parametrize("counts", ["test-cases", "simulations"])
+@pytest.mark.parametrize("null_progress", [True, False])
 @pytest.mark.parametrize(
-    ("counts", "null_progress", "inputs"),
-    crossed(
-        ["test-cases", "simulations"],
-        [True, False],
-        [{}, {"iteration_count": "3"}, {"mutation_ids": MUTATION}, {"iteration_count": "2", "mutation_ids": MUTATION}],
-    ),
+    "inputs",
+    [{}, {"iteration_count": "3"}, {"mutation_ids": MUTATION}, {"iteration_count": "2", "mutation_ids": MUTATION}],
 )
 def test_late_simulations_are_judged(
     counts: Any, null_progress: bool, inputs: dict[str, str], run_step: RunStep

@@ -268,19 +268,18 @@ class Processes:
         ).stdout
 
 
-@pytest.mark.parametrize("cancel", ["true", pytest.param("false", marks=pytest.mark.long)])
+@pytest.mark.parametrize("cancel", ["true", "false"])
 @pytest.mark.parametrize(
     ("hangs", "launched", "final"),
     [
         pytest.param("POST /runs", False, ("error", UNFINISHED), id="during-launch"),
-        pytest.param("statuses #1", True, ("error", UNFINISHED), id="before-pending", marks=pytest.mark.long),
+        pytest.param("statuses #1", True, ("error", UNFINISHED), id="before-pending"),
         pytest.param("", True, ("error", UNFINISHED), id="while-waiting"),
         pytest.param(
             "statuses #2",
             True,
             ("success", "✅ Passed: All 10 simulations completed. Agent Front desk as deployed."),
             id="before-final",
-            marks=pytest.mark.long,
         ),
     ],
 )

@@ -18,7 +18,7 @@ from coval_sandbox.runner import LocalRunner
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from selection import crossed, shares
+from selection import shares
 from support import DEFAULTS, KEY
 
 if TYPE_CHECKING:
@@ -304,7 +304,8 @@ QUIRKS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("source", "quirks"), crossed(PHRASES, QUIRKS))
+@pytest.mark.parametrize("quirks", QUIRKS)
+@pytest.mark.parametrize("source", PHRASES)
 def test_newest_run_is_found_whatever_lists_show(
     source: str, quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -343,9 +344,8 @@ def test_no_run_is_judged_if_nothing_shows_tags(run_step: RunStep, clock: Virtua
         assert "Coval lists no run of" in nights.judge(source).outputs["reason"]
 
 
-@pytest.mark.parametrize(
-    ("source", "field"), crossed(PHRASES, ["agent_id", "persona_id", "test_set_id", "create_time"])
-)
+@pytest.mark.parametrize("field", ["agent_id", "persona_id", "test_set_id", "create_time"])
+@pytest.mark.parametrize("source", PHRASES)
 def test_run_that_does_not_show_what_it_is_is_not_judged(source: str, field: str, nights: Nights) -> None:
     nights.launch(source)
     newest = nights.launch(source)
@@ -364,10 +364,8 @@ def test_list_that_lags_is_read_again(source: str, run_step: RunStep, clock: Vir
     assert nights.judge(source).outputs["run_id"] == newest
 
 
-@pytest.mark.parametrize(
-    ("source", "damage"),
-    crossed(PHRASES, ["json {}", 'json {"runs": []}', 'json {"runs": [null, {}]}', "body <html>", "cut"]),
-)
+@pytest.mark.parametrize("damage", ["json {}", 'json {"runs": []}', 'json {"runs": [null, {}]}', "body <html>", "cut"])
+@pytest.mark.parametrize("source", PHRASES)
 def test_damaged_first_list_does_not_cost_the_newest_run(source: str, damage: str, nights: Nights) -> None:
     nights.launch(source)
     newest = nights.launch(source)
@@ -399,7 +397,8 @@ def test_no_damage_puts_an_older_run_in_place_of_the_newest(
             assert (result.outputs["verdict"], result.outputs["run_id"]) == ("failed", newest)
 
 
-@pytest.mark.parametrize(("source", "filter_for_tags"), crossed([TAG, BRANCH], ["refuse", "blind", "ignore"]))
+@pytest.mark.parametrize("filter_for_tags", ["refuse", "blind", "ignore"])
+@pytest.mark.parametrize("source", [TAG, BRANCH])
 def test_list_without_filter_for_tags_is_read_twice(
     source: str, filter_for_tags: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -458,7 +457,8 @@ def test_run_that_no_longer_exists_is_passed_over(source: str, nights: Nights) -
     assert nights.judge(source, f"GET /runs/{deleted} #1 -> 404").outputs["run_id"] == deleted
 
 
-@pytest.mark.parametrize(("source", "seconds"), crossed(PHRASES, [5, 50, 500]))
+@pytest.mark.parametrize("seconds", [5, 50, 500])
+@pytest.mark.parametrize("source", PHRASES)
 def test_run_that_is_too_new_to_be_found_is_not_passed_over(
     source: str, seconds: int, run_step: RunStep, clock: VirtualClock
 ) -> None:

@@ -23,7 +23,6 @@ from coval_sandbox.catalogue import AGENT_ID, AGENTS, PERSONA_ID
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from selection import some_of
 from support import KEY, VirtualClock, read_inputs, runtime
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def inputs_of(workflow: str) -> dict[str, str]:
     return dict(step["with"])
 
 
-@pytest.mark.parametrize("word", some_of(WORDS, "github", "gitlab"))
+@pytest.mark.parametrize("word", WORDS)
 def test_workflow_of_each_system(
     word: str, run_init: Callable[..., Result], golden: Callable[[str, str], None], tmp_path: Path
 ) -> None:

@@ -123,8 +123,7 @@ def test_size_of_a_single_run_without_a_limit_is_told_after_the_launch(mode: str
 @pytest.mark.parametrize(
     "action",
     [
-        *("403", "404", "429", "503", "body {}", "json []", "reset-after"),
-        pytest.param("hang 60", marks=pytest.mark.long),
+        *("403", "404", "429", "503", "body {}", "json []", "reset-after", "hang 60"),
         "json " + SHOWN % "",
         "json " + SHOWN % ', "test_case_count": 3, "parameters": {"a": ["b"]}',
     ],

@@ -13,7 +13,6 @@ import pytest
 from coval_gate.base.times import PREPARING
 from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED, TOPICS
 from coval_sandbox.quirks import Quirks
-from selection import crossed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,22 +211,19 @@ def undisturbed_seconds(finished_step: RunStep) -> int:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "fault"),
-    crossed(
-        [{}, {"metric_ids": f"{LATENCY.id},{RESOLVED.id},{COMPLIANCE.id}"}],
-        [
-            *[f"GET /metrics -> {failure}" for failure in FAILURES],
-            *[f"GET /metrics -> json {body}" for body in UNSURE],
-            *[f"GET /metrics/* #1 -> {fault}" for fault in ("403", "503", "body {}")],
-            *[f"GET /agents/* #1 -> {failure}" for failure in FAILURES],
-            "GET /metrics -> slow 20",
-            'GET /agents/* #1 -> json {"agent": {"id": "agent00000000000000001", "metric_ids": [null]}}',
-            f"GET /agents/* #1 -> json {ONE_METRIC}",
-            f"GET /agents/* #2 -> json {ONE_METRIC}",
-        ],
-        one_of=3,
-    ),
+    "fault",
+    [
+        *[f"GET /metrics -> {failure}" for failure in FAILURES],
+        *[f"GET /metrics -> json {body}" for body in UNSURE],
+        *[f"GET /metrics/* #1 -> {fault}" for fault in ("403", "503", "body {}")],
+        *[f"GET /agents/* #1 -> {failure}" for failure in FAILURES],
+        "GET /metrics -> slow 20",
+        'GET /agents/* #1 -> json {"agent": {"id": "agent00000000000000001", "metric_ids": [null]}}',
+        f"GET /agents/* #1 -> json {ONE_METRIC}",
+        f"GET /agents/* #2 -> json {ONE_METRIC}",
+    ],
 )
+@pytest.mark.parametrize("inputs", [{}, {"metric_ids": f"{LATENCY.id},{RESOLVED.id},{COMPLIANCE.id}"}])
 def test_good_run_is_launched_where_check_is_disturbed(
     inputs: dict[str, str], fault: str, run_step: RunStep, undisturbed_seconds: int
 ) -> None:

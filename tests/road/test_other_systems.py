@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_sandbox.world import World
-from selection import some_of
 from unit.test_systems import JOBS, LATER, OF_PULL_REQUESTS
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def output(log: str, name: str) -> str:
     return str(value)
 
 
-@pytest.mark.parametrize("name", some_of(OF_PULL_REQUESTS, "Jenkins", "Azure Pipelines"))
+@pytest.mark.parametrize("name", OF_PULL_REQUESTS)
 def test_pull_request_is_compared_with_the_last_night_and_is_none_itself(
     name: str, run_job: Callable[..., str]
 ) -> None:

@@ -15,7 +15,6 @@ import pytest
 from coval_sandbox.catalogue import LATENCY, TONE, TOPICS, agent_for, persona_for
 from hostile import HOSTILE
 from road.steps import THRESHOLDS
-from selection import some_of
 from support import IDS
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def test_values_have_the_unit_of_their_metric(run_step: RunStep) -> None:
     assert unit_calls(server) == []  # the list that was read before the launch shows them
 
 
-@pytest.mark.parametrize("fault", ["403", "404", "500", "json {}", pytest.param("hang 60", marks=pytest.mark.long)])
+@pytest.mark.parametrize("fault", ["403", "404", "500", "json {}", "hang 60"])
 def test_number_without_a_unit_where_coval_shows_none(fault: str, run_step: RunStep) -> None:
     result, server = run_step(f"GET /metrics* -> {fault}", **BAD)
     assert result.outputs["reason"] == "max of Latency is 2.723, must be < 1.5."
@@ -137,7 +136,7 @@ def test_reports_speak_of_agent_persona_and_test_set_by_name(run_step: RunStep) 
     assert '<a href="https://github.com/acme/voice-agent/pull/42">#42</a>' in page
 
 
-@pytest.mark.parametrize("fault", ["403", "404", "500", "json {}", pytest.param("hang 60", marks=pytest.mark.long)])
+@pytest.mark.parametrize("fault", ["403", "404", "500", "json {}", "hang 60"])
 def test_ids_where_coval_shows_no_names(fault: str, run_step: RunStep) -> None:
     faults = [f"GET {path}/* -> {fault}" for path, _, _ in KINDS.values()]
     result, server = run_step(*faults, **BAD)
@@ -159,7 +158,7 @@ def test_names_are_not_looked_up_before_the_launch_or_without_a_verdict(run_step
     assert paths.count(f"/v1/agents/{IDS['agent_id']}") <= 1
 
 
-@pytest.mark.parametrize("name", some_of(HOSTILE, *HOSTILE[::8]))
+@pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_are_text(name: str, run_step: RunStep) -> None:
     """The sentences around them stay; other tests read whole reports back that contain such texts."""
     faults = [named(kind, name) for kind in KINDS]

@@ -141,6 +141,7 @@ def test_wrong_command_line_is_error(arguments: list[str], entries: str, problem
     assert "Traceback" not in shown.stderr
 
 
+@pytest.mark.long
 def test_demo_shows_step_with_given_inputs() -> None:
     shown = demo("--speed", "200", entries="thresholds=Latency: p(95) < 0.5 display_name=Say 'hi' & $HOME")
     assert shown.returncode == 1
@@ -154,6 +155,7 @@ def test_demo_shows_step_with_given_inputs() -> None:
     assert "`Say 'hi' & $HOME`" in rest
 
 
+@pytest.mark.long
 def test_short_demo_of_a_suite_ends_with_its_legs() -> None:
     result = demo("--speed", "200", "--short", "suite")
     assert (result.returncode, result.stderr) == (1, "")

@@ -70,6 +70,7 @@ def test_demo_shows_the_pull_request_as_the_page_says(tmp_path: Path) -> None:
     assert [line.split()[:2] for line in actual if line.startswith("  the pull request ")]
 
 
+@pytest.mark.long
 def test_steps_in_turn_use_the_sandbox_that_runs(tmp_path: Path) -> None:
     text = commands("What a pull request shows")
     with Server(World(SpeedClock(200))) as server:

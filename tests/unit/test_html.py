@@ -125,6 +125,7 @@ def check(text: str, *, parsed: bool) -> None:
     assert len(ids) == len({*ids})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
 def test_hostile_names_of_legs_add_no_element_and_no_address(
     entries: list[tuple[str, str]], subtests: pytest.Subtests
