@@ -101,12 +101,12 @@ class Publisher:
         problems = self._place_files(inputs)
         for name in ("annotate_file", *([SUITE] if reads_suite(inputs) else [])):
             if path := getattr(inputs, name):
-                found: dict[str, Any] = {name: ""}
+                relative: dict[str, Any] = {name: ""}
                 try:
-                    found[name] = self._workspace.find(path)
+                    relative[name] = self._workspace.find(path)
                 except ValueError as problem:
                     problems.append(Problem(name, str(problem)))
-                inputs = inputs._replace(**found)
+                inputs = inputs._replace(**relative)
         for name, place in list(self._places.items()):
             if read := next((read for read in ("annotate_file", SUITE) if getattr(inputs, read) == place), ""):
                 problems.append(Problem(name, f"is the same as {read}, which the report would overwrite."))

@@ -30,7 +30,7 @@ HEAD: Final = re.compile("([0-9]{1,3})[.]([0-9a-f]{8})")
 OF_STEP: Final = "thresholds"  # the source of thresholds that the step itself has
 
 
-def as_metadata(thresholds: Sequence[Threshold]) -> dict[str, str]:
+def thresholds_as_metadata(thresholds: Sequence[Threshold]) -> dict[str, str]:
     """Return thresholds as metadata, each with a key of its own; nothing if they do not fit."""
     lines = list(dict.fromkeys(f"{'? ' if threshold.advisory else ''}{threshold.text}" for threshold in thresholds))
     if len(lines) > MOST or any(len(line) > LONGEST for line in lines):

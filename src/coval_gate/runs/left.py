@@ -92,12 +92,12 @@ def find_left(runs: Iterable[Run], plan: Plan, attempt: str, *, is_whole: bool =
     """
     runs = tuple(runs)
     launched = [_planned(run) for run in runs if plan.step in tags_of(run)]
-    known = [one for one in launched if one]
-    if len(known) < len(launched) or any(not (run.tags or run.metadata) for run in runs):
+    planned = [one for one in launched if one]
+    if len(planned) < len(launched) or any(not (run.tags or run.metadata) for run in runs):
         return Departed()
-    earlier = [one for one in known if is_earlier(one.attempt, attempt)]
+    earlier = [one for one in planned if is_earlier(one.attempt, attempt)]
     others = tuple(one for one in earlier if one.run.is_under_way and one.leg not in plan.legs)
-    if _is_shared(known, plan, attempt):
+    if _is_shared(planned, plan, attempt):
         return Departed(unclear=others, is_shared=True)
     related = {one.plan for one in earlier if one.leg in plan.legs}
     if len(related) > 1 or not is_whole:
