@@ -16,7 +16,7 @@ from coval_gate.model.run import Run
 from coval_gate.runs.handover import (
     LONGEST,
     MOST,
-    digest_of,
+    checksum_of,
     obstacles,
     thresholds_as_metadata,
     thresholds_of,
@@ -79,7 +79,7 @@ def test_foreign_metadata_add_nothing_or_are_refused(metadata: dict[str, Any]) -
 def signed(*lines: str) -> dict[str, str]:
     """Return metadata with a digest that is right, as someone could forge it."""
     numbered = {f"{THRESHOLDS}_{number}": line for number, line in enumerate(lines, 1)}
-    return {THRESHOLDS: f"{len(lines)}.{digest_of(lines)}", **numbered}
+    return {THRESHOLDS: f"{len(lines)}.{checksum_of(lines)}", **numbered}
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.text import in_words, quoted
 from coval_gate.base.times import CANCELLING
 from coval_gate.ci.host import LEG, NAME
 from coval_gate.coval.runs import RunFilter
-from coval_gate.runs.cancel import MOST_AT_ONCE, cancel_or_warn
+from coval_gate.runs.cancel import cancel_or_warn
 from coval_gate.runs.tags import KEY, PLANNED, is_earlier, tags_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Rejected
-from coval_gate.base.schedule import Wait, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Wait, together
 from coval_gate.base.times import PROMOTING
 from coval_gate.config.inputs import LAUNCH_IDS, Problem
 from coval_gate.config.parsing import MOST_RUN_TAGS, read_metadata
@@ -50,7 +50,6 @@ PULL_REQUEST: Final = "pull_request"
 OURS: Final = 3  # tags that the step itself may give to a run: its key, its group and its branch
 # The ends of its parts, as shares of the time for a promotion: one that meets an outage leaves time for the next.
 LOOK, TAG, LOOK_AGAIN, TAKE_AWAY = 0.4, 0.6, 0.8, 1.0
-MOST_AT_ONCE: Final = 20  # runs that lose the tag side by side
 LIST_PAUSE: Final = 2.0  # s until a list that lacks the run is read again
 
 

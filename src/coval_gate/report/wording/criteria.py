@@ -48,9 +48,9 @@ from coval_gate.report.wording.clauses import (
 from coval_gate.report.wording.comparisons import (
     NAMES,
     change_clause,
-    doubt_text,
     earlier_text,
     has_bounds,
+    inconclusive_clause,
     shown_bound_text,
 )
 
@@ -128,7 +128,7 @@ class OfThreshold(CriterionWords[ThresholdHolds]):
         required = f"{threshold.operator} {_bound_text(threshold.bound.number, measure.unit)}"
         value = f"{_subject(threshold)} is {actual}{whom(check)}"
         if check.verdict is Verdict.INCONCLUSIVE:
-            return f"{value}, which neither shows nor rules out {required}{doubt_text(check)}"
+            return f"{value}, which neither shows nor rules out {required}{inconclusive_clause(check)}"
         return f"{value}{shown_bound_text(check)}, must be {required}"
 
     def left_open(self, criterion: ThresholdHolds) -> str:
