@@ -154,7 +154,7 @@ def long_names_report() -> Report:
     texts = {simulation.id: {"m": LONG_NAME, "l": WHY} for simulation in result.simulations}
     details = leg.details._replace(labels=labels, texts=texts, transcripts=dict.fromkeys(texts, talk))
     judgement = judged(result, None, f'{thresholds}\n"{metrics[0].name}": rate(YES) >= 90%')
-    long = leg._replace(judgement=judgement, result=result, details=details, known=None)
+    long = leg._replace(judgement=judgement, result=result, details=details, own_findings=None)
     return comparison_reports()["unchanged"]._replace(judgement=judgement, legs=(long,))
 
 

@@ -360,7 +360,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
     never = NoSuchValue(metric=text, wanted=(text,), seen=(text,), different=9, allowed=(text,), similar=text)
     doubts: dict[Criterion, Problem] = {
         ValueAbsent(metric=text, value=f"1 {text}"): never,
-        present: NoSuchMetric(known=(text,)),
+        present: NoSuchMetric(names=(text,)),
         MetricPresent(reference=f"2 {text}"): SeveralMetrics(ids=(text, f"2 {text}")),
         missed.criterion: NoNumbers(metric=text, samples=(text, frozenset({text}))),
         target: UnusableTarget(target=unknown),

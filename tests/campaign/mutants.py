@@ -1011,7 +1011,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "take a failed run for a baseline",
-        SetCondition(baseline._Search._fit, mentions="FAILED", value=False),
+        SetCondition(baseline._BaselineSearch._fit, mentions="FAILED", value=False),
         caught_by="failed_run_is_no_baseline verdict_matches_run",
     ),
     mutant(
@@ -1054,12 +1054,12 @@ MUTANTS: Final = (
     ),
     mutant(
         "take any listed run for a baseline",
-        ReplaceFunction(baseline._Search._fit, returns("fits")),
+        ReplaceFunction(baseline._BaselineSearch._fit, returns("fits")),
         caught_by="baseline_decides_nothing_alone verdict_matches_run",
     ),
     mutant(
         "take a run of a pull request for a baseline",
-        SetCondition(baseline._Search._fit, mentions="pull_request_of", value=False),
+        SetCondition(baseline._BaselineSearch._fit, mentions="pull_request_of", value=False),
         caught_by="baseline_decides_nothing_alone verdict_matches_run",
     ),
     mutant(
@@ -1114,7 +1114,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "judge the last repetition alone",
-        ReplaceFunction(repetition.pooled, lambda original, results: original(results[-1:])),
+        ReplaceFunction(repetition.pool_of, lambda original, results: original(results[-1:])),
         caught_by="no_pass_without_data pass_rests_on_everything mutations_are_told_apart verdict_matches_run",
     ),
     mutant(
@@ -1189,7 +1189,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "take any run of a scheduled run",
-        SetCondition(newest._Search._fit, mentions="is_of", value=False),
+        SetCondition(newest._NewestSearch._fit, mentions="is_of", value=False),
         caught_by="newest_run_is_judged found_run_has_its_verdict",
         campaign="--newest",
     ),

@@ -14,8 +14,9 @@ from coval_gate.config.fields import baseline as baseline_field
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.model.baseline import Baseline, NotFoundReason
 from coval_gate.model.results import RunResult
-from coval_gate.runs.baseline import PAUSES, find_baseline
+from coval_gate.runs.baseline import find_baseline
 from coval_gate.runs.comparable import NAME, Subject
+from coval_gate.runs.find import PAUSES
 from coval_gate.runs.tags import ACCEPTED, FAILED
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks

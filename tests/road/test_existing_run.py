@@ -10,8 +10,8 @@ import pytest
 
 from coval_gate.base.runtime import Runtime
 from coval_gate.post import post
-from coval_gate.runs.find import MOST_FETCHED
-from coval_gate.runs.newest import MOST_SCHEDULED, PATIENCE
+from coval_gate.runs.find import MOST_FETCHED, PATIENCE
+from coval_gate.runs.newest import MOST_SCHEDULED
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.attach.handler import Unusable, cause_of, causes_of, form_problem, load
+from coval_gate.attach.handler import Unusable, causes_of, error_line, form_problem, load
 from coval_gate.attach.messages import Event, Limits, Order, Setup, event_in, line_of, order_in, setup_in
 from coval_gate.attach.record import Busy, RecordKeeper, log_of
 from coval_gate.base.secret import redactor
@@ -110,11 +110,11 @@ def test_cause_is_one_line_of_the_innermost_exception() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert cause_of(ValueError("two\nlines")) == "ValueError: two lines"
-    assert cause_of(ValueError()) == "ValueError"
-    assert cause_of(ExceptionGroup("a", [ExceptionGroup("b", [KeyError(1), OSError()])])) == "KeyError: 1"
-    assert cause_of(Odd()) == "Odd"
-    assert len(cause_of(ValueError("x" * 9999))) == 300
+    assert error_line(ValueError("two\nlines")) == "ValueError: two lines"
+    assert error_line(ValueError()) == "ValueError"
+    assert error_line(ExceptionGroup("a", [ExceptionGroup("b", [KeyError(1), OSError()])])) == "KeyError: 1"
+    assert error_line(Odd()) == "Odd"
+    assert len(error_line(ValueError("x" * 9999))) == 300
 
 
 def test_cause_of_an_error_is_shown_beside_it() -> None:

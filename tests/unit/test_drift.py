@@ -40,7 +40,7 @@ def past(slower: list[float], *, cases: int = 30) -> Drift:
     """Return a drift with a steady reference, and later nights that are so many times as slow."""
     reference = tuple(night(number, numbers(number, cases)) for number in range(1, 8))
     later = tuple(night(8 + place, numbers(90 + place, cases, slower=factor)) for place, factor in enumerate(slower))
-    return Drift(tag="golden", known=REFERENCE_RUNS, holder="night1", reference=reference, later=later)
+    return Drift(tag="golden", reference_runs=REFERENCE_RUNS, holder="night1", reference=reference, later=later)
 
 
 def checks(now: RunResult, drift: Drift | None, thresholds: str = LATENCY) -> list[Check]:
@@ -97,8 +97,8 @@ def test_mended_agent_is_soon_green() -> None:
 
 
 def test_reference_that_grows_informs_only() -> None:
-    for known, begun in ((0, False), (3, True)):
-        drift = Drift(tag="golden", known=known, holder="night1" if begun else "")
+    for runs, begun in ((0, False), (3, True)):
+        drift = Drift(tag="golden", reference_runs=runs, holder="night1" if begun else "")
         (check,) = checks(latency(), drift)
         assert (check.verdict, check.informs) == (Verdict.PASSED, True)
         assert "golden" in check_reason(check)
@@ -121,9 +121,8 @@ def test_unreadable_reference_is_inconclusive() -> None:
     ids=["persona", "metric", "cases"],
 )
 def test_reference_that_differs_is_inconclusive(differences: dict[str, Any], reason: str) -> None:
-    drift = past([1.0])
     reference = tuple(night(number, numbers(number, 30), **differences) for number in range(1, 8))
-    (check,) = checks(latency(), Drift(tag="golden", known=7, holder="night1", reference=reference, later=drift.later))
+    (check,) = checks(latency(), past([1.0])._replace(reference=reference))
     assert check.verdict is Verdict.INCONCLUSIVE
     assert "against the reference, run night1 of 2026-01-01" in check_reason(check)
     assert reason in check_reason(check)
@@ -133,7 +132,7 @@ def test_reference_that_differs_is_inconclusive(differences: dict[str, Any], rea
 def test_later_run_that_differs_does_not_count() -> None:
     slow = past([3.0] * 6)
     later = tuple(night(8 + place, numbers(90, 30, slower=3.0), changed_persona=True) for place in range(6))
-    drift = Drift(tag="golden", known=7, holder="night1", reference=slow.reference, later=later)
+    drift = Drift(tag="golden", reference_runs=7, holder="night1", reference=slow.reference, later=later)
     (check,) = checks(latency(), drift)
     assert check.measure
     assert check.measure.path
@@ -146,7 +145,7 @@ def test_test_set_that_grew_is_no_drift() -> None:
     reference = past([]).reference
     later = tuple(night(8 + place, {**numbers(90 + place, 30), **slow}) for place in range(6))
     now = run_of("now", {**numbers(7, 30), **slow}, name="Latency")
-    (check,) = checks(now, Drift(tag="golden", known=7, holder="night1", reference=reference, later=later))
+    (check,) = checks(now, Drift(tag="golden", reference_runs=7, holder="night1", reference=reference, later=later))
     assert check.verdict is Verdict.PASSED
     assert check.measure
     assert check.measure.path
@@ -157,7 +156,7 @@ def test_missing_values_count_as_misses_of_a_rate_in_every_run() -> None:
     rates = "Resolved: rate(YES) >= baseline"
     some: Cases = {f"case{n:03}": ["YES" if n % 5 else None] for n in range(30)}
     runs = tuple(night(number, some, name="Resolved") for number in range(1, 14))
-    drift = Drift(tag="golden", known=7, holder="night1", reference=runs[:7], later=runs[7:])
+    drift = Drift(tag="golden", reference_runs=7, holder="night1", reference=runs[:7], later=runs[7:])
     (check,) = checks(run_of("now", some), drift, rates)
     assert check.measure
     assert check.verdict is Verdict.PASSED
@@ -245,7 +244,7 @@ def test_values_that_go_missing_are_seen_as_in_a_comparison() -> None:
     failing: Cases = {case: [None] if place < 12 else values for place, (case, values) in enumerate(fine.items())}
     reference = tuple(night(number, fine, name="Resolved") for number in range(1, 8))
     later = tuple(night(8 + number, failing, name="Resolved") for number in range(5))
-    drift = Drift(tag="golden", known=REFERENCE_RUNS, holder="night1", reference=reference, later=later)
+    drift = Drift(tag="golden", reference_runs=REFERENCE_RUNS, holder="night1", reference=reference, later=later)
 
     (check,) = checks(run_of("now", failing), drift, "Resolved: rate(NO) <= baseline + 5pp")
 
@@ -261,7 +260,7 @@ def test_cases_weigh_the_same_with_any_number_of_conversations(aggregate: str) -
     often = {case: [*values] * (1 if place < 26 else 5) for place, (case, values) in enumerate(once.items())}
     reference = tuple(night(number, once) for number in range(1, 8))
     later = tuple(night(8 + number, often) for number in range(6))
-    drift = Drift(tag="golden", known=REFERENCE_RUNS, holder="night1", reference=reference, later=later)
+    drift = Drift(tag="golden", reference_runs=REFERENCE_RUNS, holder="night1", reference=reference, later=later)
 
     (check,) = checks(run_of("now", often, name="Latency"), drift, f"Latency: {aggregate} <= baseline + 0.1")
 

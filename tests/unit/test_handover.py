@@ -13,7 +13,15 @@ from coval_gate.ci.host import THRESHOLDS
 from coval_gate.config.inputs import Inputs, parse_inputs
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.model.run import Run
-from coval_gate.runs.handover import LONGEST, MOST, as_metadata, digest_of, obstacles, thresholds_of, with_thresholds_of
+from coval_gate.runs.handover import (
+    LONGEST,
+    MOST,
+    checksum_of,
+    obstacles,
+    thresholds_as_metadata,
+    thresholds_of,
+    with_thresholds_of,
+)
 
 LINES = [
     "pass_rate >= 95%",
@@ -39,7 +47,7 @@ def inputs_with(**given: str) -> Inputs:
 @given(st.lists(st.sampled_from(LINES[:4]), min_size=1, unique=True))
 def test_thresholds_come_out_as_they_went_in(lines: list[str]) -> None:
     thresholds = parse_thresholds("\n".join(lines))
-    metadata = as_metadata(thresholds)
+    metadata = thresholds_as_metadata(thresholds)
     assert all(len(value) <= LONGEST for value in metadata.values())
     found = thresholds_of(run_with(json.loads(json.dumps(metadata))))
     assert [entry._replace(line=0, source="") for entry in found] == [
@@ -52,7 +60,7 @@ def test_thresholds_come_out_as_they_went_in(lines: list[str]) -> None:
 
 def test_thresholds_that_would_change_do_not_travel() -> None:
     """Their text is made printable, and would name another metric."""
-    assert as_metadata(parse_thresholds(LINES[4])) == {}
+    assert thresholds_as_metadata(parse_thresholds(LINES[4])) == {}
 
 
 @given(
@@ -71,7 +79,7 @@ def test_foreign_metadata_add_nothing_or_are_refused(metadata: dict[str, Any]) -
 def signed(*lines: str) -> dict[str, str]:
     """Return metadata with a digest that is right, as someone could forge it."""
     numbered = {f"{THRESHOLDS}_{number}": line for number, line in enumerate(lines, 1)}
-    return {THRESHOLDS: f"{len(lines)}.{digest_of(lines)}", **numbered}
+    return {THRESHOLDS: f"{len(lines)}.{checksum_of(lines)}", **numbered}
 
 
 @pytest.mark.parametrize(

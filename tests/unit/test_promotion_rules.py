@@ -10,7 +10,7 @@ from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import Judgement, Repetition, SingleRun
-from coval_gate.judge.promotion import acceptance_refusal, has_failed_check, lacks_baseline, refusal
+from coval_gate.judge.promotion import acceptance_refusal, has_failed_check, refusal, seems_first
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import Baseline, BaselineSource, NotFoundKind, NotFoundReason
 
@@ -70,7 +70,7 @@ def test_step_that_fails_in_doubt_promotes_nothing() -> None:
 def test_missing_baseline_refuses_unless_no_run_has_its_tag(kind: NotFoundKind, expected: str) -> None:
     judgement = compared(19, missing(kind))
     assert (judgement.verdict, refusal(judgement)) == (Verdict.INCONCLUSIVE, expected)
-    assert lacks_baseline(judgement) is (not expected)
+    assert seems_first(judgement) is (not expected)
 
 
 @pytest.mark.parametrize("kind", ["gone", "not_completed", "not_over", "itself"])

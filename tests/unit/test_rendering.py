@@ -13,7 +13,7 @@ from coval_gate.base.schedule import run
 from coval_gate.base.times import Times
 from coval_gate.ci.github.host import GitHubHost
 from coval_gate.judge.judgement import interrupted
-from coval_gate.publish.publisher import AFTER_SIGNAL, Publisher, Rendering, TooLate
+from coval_gate.publish.publisher import AFTER_SIGNAL, NotRendered, Publisher, Rendering
 from coval_gate.report.model import Report
 from support import VirtualClock, runtime
 
@@ -46,10 +46,10 @@ def endless() -> Iterator[threading.Event]:
 def test_signal_ends_a_rendering_that_takes_long(endless: threading.Event) -> None:
     clock = ImpatientClock()
     rendering = Rendering(clock)
-    with pytest.raises(TooLate):
+    with pytest.raises(NotRendered):
         run(rendering.of(endless.wait), clock)
     assert clock.now() == pytest.approx(AFTER_SIGNAL + 0.15)
-    with pytest.raises(TooLate):  # what comes after it has no time of its own
+    with pytest.raises(NotRendered):  # what comes after it has no time of its own
         run(rendering.of(endless.wait), clock)
     assert clock.now() == pytest.approx(AFTER_SIGNAL + 0.15)
     with pytest.raises(Interrupted):

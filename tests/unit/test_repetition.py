@@ -15,7 +15,7 @@ from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria, Forbidden, ThresholdHolds
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import CaseStability, SingleRun, errored, not_completed, redacted
-from coval_gate.judge.repetition import is_usable, judge_together, pooled, repeats, unchangeable
+from coval_gate.judge.repetition import is_usable, judge_together, pool_of, repeats, unchangeable
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target
 from coval_gate.model.run import NotCompleted, Run
@@ -341,7 +341,7 @@ def test_runs_that_all_lose_simulations_do_not_pass_together() -> None:
     ],
 )
 def test_completed_simulation_of_later_run_replaces_one(runs: list[str], replaced: list[str]) -> None:
-    pool = pooled([result_of(f"r{n}", answers) for n, answers in enumerate(runs, 1)])
+    pool = pool_of([result_of(f"r{n}", answers) for n, answers in enumerate(runs, 1)])
     assert sorted(pool.replaced) == replaced
     assert pool.result.expected == len(pool.result.simulations) == len("".join(runs)) - len(replaced)
 
@@ -495,7 +495,7 @@ def test_verdict_of_all_runs_follows_from_each_and_from_pool(
     criteria = criteria_of("\n".join(sorted(lines)), max_failed=Allowance(failed), confidence=confidence)
     results = [result_of(f"r{n}", words) for n, words in enumerate(answers, 1)]
     alone = [{place(check): check for check in judge(result, criteria).checks} for result in results]
-    pool = {place(check): check for check in judge(pooled(results).result, criteria).checks}
+    pool = {place(check): check for check in judge(pool_of(results).result, criteria).checks}
     assume(all(check.verdict is not Verdict.ERROR for checks in alone for check in checks.values()))
     decided = {place(check): check for check in together(*results, criteria=criteria).judgement.checks}
     assert decided.keys() >= {spot for checks in alone for spot, check in checks.items() if check.measure}

@@ -15,11 +15,11 @@ from coval_gate.coval.launch import LaunchRequest
 from coval_gate.model.run import Run
 from coval_gate.runs.tags import (
     KEY,
-    as_metadata,
     branch_tag,
     provenance_of,
     pull_request_of,
     seed_for,
+    tags_as_metadata,
     tags_for,
     tags_of,
 )
@@ -145,7 +145,7 @@ def test_commit_is_read_from_tags_of_same_repository() -> None:
     named = {"github_repository": "acme/voice-agent", "github_commit": tested.sha, "github_pull_request": 42}
     assert provenance_of(run, "acme/voice-agent") == named
     assert provenance_of(run, "acme/other") == {}
-    assert provenance_of(run._replace(tags=(), metadata=as_metadata(tags)), "acme/voice-agent") == named
+    assert provenance_of(run._replace(tags=(), metadata=tags_as_metadata(tags)), "acme/voice-agent") == named
     assert (
         provenance_of(run._replace(metadata={"github_commit": "other"}), "acme/voice-agent")["github_commit"] == "other"
     )
@@ -206,7 +206,7 @@ def test_run_of_pull_request_is_recognized_in_any_repository(shown: str) -> None
     sha = "5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f"
     for number, expected in ((42, "42"), (None, None)):
         tags = tags_for(CONTEXT._replace(sha=sha, repository="other/repo", pull_request=number), REQUEST, "1").to_send
-        fields: dict[str, Any] = {"tags": tags} if shown == "tags" else {"metadata": as_metadata(tags)}
+        fields: dict[str, Any] = {"tags": tags} if shown == "tags" else {"metadata": tags_as_metadata(tags)}
         assert pull_request_of(Run(run_id="r1", status="COMPLETED", **fields)) == expected
 
 

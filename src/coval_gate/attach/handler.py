@@ -66,7 +66,7 @@ def load(name: str, directory: str) -> Handler:
     return usable
 
 
-def cause_of(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """Return an exception on one line, as the last line of its traceback; of a group, its first one."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -80,7 +80,7 @@ def cause_of(error: BaseException) -> str:
 def causes_of(error: BaseException) -> str:
     """Return an error of the Agent SDK with its cause, such as a relay's certificate that is not trusted."""
     cause = error.__cause__
-    return f"{cause_of(error)} ({cause_of(cause)})" if cause else cause_of(error)
+    return f"{error_line(error)} ({error_line(cause)})" if cause else error_line(error)
 
 
 def _module(name: str, directory: str) -> Any:
@@ -105,7 +105,7 @@ def _not_imported(name: str, error: BaseException) -> Unusable:
     if isinstance(error, ModuleNotFoundError):
         advice = " Install it in the environment that coval-gate runs in."
     return Unusable(
-        f"The module {name} cannot be imported: {cause_of(error)}.{advice}",
+        f"The module {name} cannot be imported: {error_line(error)}.{advice}",
         tuple(shortened(line, LONGEST) for line in lines[-MOST_LINES:]),
     )
 

@@ -9,7 +9,7 @@ from coval_gate.attach.handler import LONGEST
 from coval_gate.base.text import one_line
 from coval_gate.model.attachment import (
     BEAT,
-    DIRECTORY,
+    IGNORED,
     LOGS,
     OPEN,
     Attachment,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from coval_gate.base.clock import Clock
     from coval_gate.ci.workspace import Workspace
 
-IGNORED: Final = f"{DIRECTORY}/.gitignore"
 WORKER_LOG: Final = f"{LOGS}/attach.worker.log"  # no simulation has a dot in its id
 LARGEST: Final = 32 * 1024 * 1024  # bytes of a record
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.attach.bridge import bridge
-from coval_gate.attach.handler import Unusable, cause_of, causes_of, load
+from coval_gate.attach.handler import Unusable, causes_of, error_line, load
 from coval_gate.attach.messages import Event
 from coval_gate.model.attachment import ANSWERED
 
@@ -181,7 +181,7 @@ async def _converse(connection: AudioConnection, handler: Handler, patience: flo
     if not connection.closed:
         closing.cancel()
         error = _error_of(handling)
-        return Result("crashed", cause_of(error)) if error else Result("ended_early")
+        return Result("crashed", error_line(error)) if error else Result("ended_early")
     (failure,) = await asyncio.gather(closing, return_exceptions=True)
     if failure is not None:
         await _cancel(handling)
@@ -195,7 +195,7 @@ async def _converse(connection: AudioConnection, handler: Handler, patience: flo
     error = _error_of(handling)
     if error:
         traceback.print_exception(error)
-    return Result("answered", f"After the conversation: {cause_of(error)}" if error else "")
+    return Result("answered", f"After the conversation: {error_line(error)}" if error else "")
 
 
 async def _handle(handler: Handler, connection: AudioConnection) -> BaseException | None:

@@ -20,7 +20,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from coval_gate.attach.bridge import signal_name
-from coval_gate.attach.handler import Unusable, cause_of
+from coval_gate.attach.handler import Unusable, error_line
 from coval_gate.attach.messages import Event, line_of, order_in, setup_in
 from coval_gate.attach.session import HAD_TO_END, Result, answer, handler_of
 
@@ -217,7 +217,7 @@ def _load(setup: Setup) -> Handler:
 
         import coval_agent_sdk  # noqa: F401
     except Exception as error:  # noqa: BLE001 - of an incomplete installation
-        raise Unusable(f"coval-agent-sdk cannot be imported: {cause_of(error)}.") from None
+        raise Unusable(f"coval-agent-sdk cannot be imported: {error_line(error)}.") from None
     return handler
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from coval_gate.base.clock import Interrupted
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from coval_gate.base.clock import Clock
 
 T = TypeVar("T")
+
+MOST_AT_ONCE: Final = 20  # calls to Coval side by side, each of which takes a connection of its own
 
 
 class Wait(NamedTuple):

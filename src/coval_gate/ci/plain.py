@@ -14,6 +14,7 @@ from coval_gate.ci.host import NAME, NO_REPOSITORY, Console, Context, Page
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.checks import wanted_pages
 from coval_gate.config.inputs import key_in
+from coval_gate.model.attachment import DIRECTORY, IGNORED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
 
 
-DIRECTORY: Final = ".coval-gate"  # in the workspace, for what one command leaves for another
 STATE: Final = re.compile(r"state-[0-9a-f]{16}\.json")  # a file for each command: several may run side by side
 WORKSPACE: Final = "workspace_id"  # in the state: where the runs are
-IGNORED: Final = f"{DIRECTORY}/.gitignore"
 WHOLE: Final = 40  # characters of a commit's hash, at least
 MOST_STATE: Final = 1024 * 1024  # bytes
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, InputError
-from coval_gate.base.schedule import together
+from coval_gate.base.schedule import MOST_AT_ONCE, together
 from coval_gate.base.text import in_words, one_line
 from coval_gate.base.times import preparing
 from coval_gate.config.checks import problems_of_legs
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from coval_gate.runs.legs import Session
 
 MOST_NAMED: Final = 5  # mutations
-MOST_AT_ONCE: Final = 20  # agents that are read side by side; each takes a connection of its own
 
 
 class Mutations(NamedTuple):

@@ -150,10 +150,10 @@ def legs_in(suite: Sequence[LegInputs]) -> list[Leg]:
     for given in suite:
         leg = Leg(inputs=given.inputs, name=given.name)
         if given.later:
-            from coval_gate.runs.handover import as_metadata
+            from coval_gate.runs.handover import thresholds_as_metadata
 
             leg.suite = given.inputs.suite_path
-            leg.handed_over = {} if given.gates else as_metadata(given.later.thresholds)
+            leg.handed_over = {} if given.gates else thresholds_as_metadata(given.later.thresholds)
         if given.inputs.base_agent_id:
             own = base_leg(given.inputs._replace(agent_id=(given.inputs.base_agent_id,)), (given.name,))
             runs = _what_runs(own.inputs)

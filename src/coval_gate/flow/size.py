@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InputError
-from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import preparing, sizing
 from coval_gate.config.inputs import Problem, ids_of
@@ -30,7 +30,6 @@ PERMISSION: Final = "test-sets:read"
 PATIENCE: Final = 300.0  # s during which a size is asked for that a limit needs
 LONGEST_NAME: Final = 60  # characters
 WORDS: Final = {"agent_id": "agent", "persona_id": "persona", "test_set_id": "test set"}  # by the inputs of the ids
-MOST_AT_ONCE: Final = 20  # test sets that are read side by side; each takes a connection of its own
 
 
 class Unknown(NamedTuple):

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.baseline import comparable_result, metrics_about, same_metric
+from coval_gate.judge.changes import HALF
 from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.values import UNKNOWN, comparable
 from coval_gate.judge.variants import pooled, same_variant, variants_of
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from coval_gate.model.baseline import Baseline
     from coval_gate.model.results import Metric, RunResult, Simulation, Value
 
-HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
 
 

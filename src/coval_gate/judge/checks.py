@@ -165,7 +165,7 @@ class Totals:
         return passed / self.total if self.total else 0.0
 
 
-def together(totals: Sequence[Totals]) -> Totals | None:
+def sum_of(totals: Sequence[Totals]) -> Totals | None:
     """Return the totals of several legs together; None where there are none."""
     if not totals:
         return None
@@ -193,7 +193,7 @@ def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, flo
     to the largest of the `values` of the check's metric, which are by simulation id. A wrong text and a missing value
     count as 1, as far off as twice an upper bound.
     """
-    largest = largest_of(values)
+    largest = largest_magnitude(values)
     for simulation in check.simulations:
         value = values.get(simulation)
         number = comparable(value) if isinstance(value, str) else value
@@ -204,7 +204,7 @@ def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, flo
             yield simulation, abs(number - bound) / (abs(bound) or largest)
 
 
-def largest_of(values: Mapping[str, Value]) -> float:
+def largest_magnitude(values: Mapping[str, Value]) -> float:
     """Return the magnitude of the largest number; 1 without any."""
     return max((abs(value) for value in values.values() if isinstance(value, float)), default=0.0) or WHOLE
 

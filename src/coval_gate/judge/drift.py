@@ -83,8 +83,8 @@ def _problem(drift: Drift) -> Problem | None:
     """Return why no threshold can be measured; None if some may."""
     if drift.unreadable:
         return ReferenceUnreadable(text=drift.unreadable)
-    if drift.known < REFERENCE_RUNS:
-        return ReferenceGrows(tag=drift.tag, known=drift.known, begun=not drift.begins)
+    if drift.reference_runs < REFERENCE_RUNS:
+        return ReferenceGrows(tag=drift.tag, runs=drift.reference_runs, begun=not drift.begins)
     return None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.cause import SHOWN_FIRST, Evidence, References, cause_of, is_sound, others_of
-from coval_gate.judge.checks import WHOLE, largest_of, misses, severity
+from coval_gate.judge.checks import WHOLE, largest_magnitude, misses, severity
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds
 from coval_gate.judge.problems import NoBaseline
 from coval_gate.judge.variants import variants_of
@@ -361,7 +361,7 @@ def _blame(
         decides = not check.passed and check.problem is None
         needs_value = isinstance(check.criterion, TargetMet)
         variant = named.get(check.variant)
-        largest = largest_of(own_values)
+        largest = largest_magnitude(own_values)
         for simulation_id, distance in misses(check, own_values):
             blamed = blame[simulation_id]
             if decides and (simulation_id in own_values or not needs_value):
@@ -407,7 +407,7 @@ def _contributions(
         return
     # One that is in doubt may be on the right side of its bound: the operator says which side is the wrong one.
     rises = TOO_HIGH.get(requirement.operator, measure.value > requirement.bound)
-    unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or largest_of(numbers))
+    unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or largest_magnitude(numbers))
     earlier = {
         simulation: before.mean
         for simulation in numbers

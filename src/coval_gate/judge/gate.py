@@ -305,7 +305,7 @@ def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Cri
 def _no_such_metric(reference: str, result: RunResult) -> NoSuchMetric:
     names = list(dict.fromkeys(metric.name for metric in result.metrics))
     ranked = difflib.get_close_matches(reference, names, n=len(names) or 1, cutoff=0.0)
-    return NoSuchMetric(known=tuple(ranked), similar=most_similar(reference, names))
+    return NoSuchMetric(names=tuple(ranked), similar=most_similar(reference, names))
 
 
 def _gaps(metric: Metric, variants: Sequence[Variant], max_failed: Allowance) -> Iterator[Check]:

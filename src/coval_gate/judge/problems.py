@@ -32,12 +32,12 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoSuchMetric(_Kind):
-    """The run does not have the metric. `known`: the names of the metrics that it has, the most similar first.
+    """The run does not have the metric. `names`: of its own metrics, the most similar first.
 
     `similar`: the name that the user may mean; empty if none is similar enough.
     """
 
-    known: tuple[str, ...]
+    names: tuple[str, ...]
     similar: str = ""
 
 
@@ -223,10 +223,10 @@ class OtherCases(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceGrows(_Kind):
-    """The reference of drift has too few runs so far, `known`. `begun`: whether a run has its `tag`."""
+    """The reference of drift has too few `runs` so far. `begun`: whether a run has its `tag`."""
 
     tag: str
-    known: int
+    runs: int
     begun: bool
 
 

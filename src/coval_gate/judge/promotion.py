@@ -60,7 +60,7 @@ def acceptance_refusal(judgement: Judgement) -> Refusal | Literal[""]:
     return "" if ended and judgement.lets_pass and judgement.checks else "not_passed"
 
 
-def lacks_baseline(judgement: Judgement) -> bool:
+def seems_first(judgement: Judgement) -> bool:
     """Return whether a run was compared with nothing because, by Coval's lists, no earlier run has the tag."""
     return any(_is_first(check) for check in judgement.missed)
 

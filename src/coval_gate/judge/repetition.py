@@ -22,13 +22,13 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.judge import variants
 from coval_gate.judge.checks import Check
 from coval_gate.judge.criteria import EnoughCompleted, NoErrorReported, NotFlaky, SameCases
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import CaseStability, Repetition, SingleRun, with_checks
 from coval_gate.judge.measure import margin
 from coval_gate.judge.problems import Flaky, OtherCases
+from coval_gate.judge.variants import pooled
 from coval_gate.judge.verdict import GRAVITY, Verdict
 from coval_gate.model.run import Completed
 
@@ -286,7 +286,7 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
     counted = tuple(run for run in runs if run is runs[0] or is_usable(run.judgement))
     unusable = runs[-1] if len(counted) < len(runs) else None
     judgements = [run.judgement for run in counted]
-    pool = pooled(list(map(_result, judgements)))
+    pool = pool_of(list(map(_result, judgements)))
     if len(counted) == 1:
         repetition = Repetition(runs=counted, together=Verdict.FAILED, unusable=unusable)
         return Together(pool.result, judgements[0]._replace(repetition=repetition))
@@ -314,7 +314,7 @@ def _base_of(judgements: Sequence[Judgement]) -> Baseline | None:
     return bases[0]._replace(runs=tuple(run for base in reversed(bases) for run in base.runs)) if bases else None
 
 
-def pooled(results: Sequence[RunResult]) -> Pool:
+def pool_of(results: Sequence[RunResult]) -> Pool:
     """Return the results of several runs as one; their simulations count as iterations of the same test cases.
 
     A simulation without a result is left out if one of the same test case and variant completed in a later run.
@@ -326,7 +326,7 @@ def pooled(results: Sequence[RunResult]) -> Pool:
     )
     replaced = _replaced(simulations)
     kept = tuple(simulation for simulation in simulations if simulation.id not in replaced)
-    return Pool(variants.pooled(results)._replace(expected=len(kept), simulations=kept), replaced)
+    return Pool(pooled(results)._replace(expected=len(kept), simulations=kept), replaced)
 
 
 def _replaced(simulations: Sequence[Simulation]) -> frozenset[str]:

@@ -18,7 +18,8 @@ from coval_gate.base.text import json_in
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-DIRECTORY: Final = ".coval-gate"  # in the workspace
+DIRECTORY: Final = ".coval-gate"  # in the workspace, for what one command leaves for another
+IGNORED: Final = f"{DIRECTORY}/.gitignore"
 LOGS: Final = f"{DIRECTORY}/logs"  # a file for each simulation
 TAG: Final = re.compile(r"coval-gate/attached/(\d{1,6})\.(\d{1,6})")  # how many, of how many
 STALE: Final = 60.0  # s; a record without a change for that long is one of a process that is gone

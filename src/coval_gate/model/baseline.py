@@ -119,15 +119,15 @@ class Baseline(NamedTuple):
 class Drift(NamedTuple):
     """The reference that begins with the `tag` of the input `drift`, and the later runs.
 
-    `known`: how many runs the reference has so far, without the judged one: 0 if no run has the tag, 1 if the judged
-    run has it. `holder`: the id of the run with the tag. From REFERENCE_RUNS on, `reference` and `later` are the runs
-    before the judged one, the oldest first. `left_out`: how many later runs are excluded because their data are
+    `reference_runs`: how many runs the reference has so far, without the judged one: 0 if no run has the tag, 1 if the
+    judged run has it. `holder`: the id of the run with the tag. From REFERENCE_RUNS on, `reference` and `later` are the
+    runs before the judged one, the oldest first. `left_out`: how many later runs are excluded because their data are
     incomplete, or because another persona held their conversations. `unreadable`: what Coval did not report, as a
     sentence; then nothing else is known.
     """
 
     tag: str
-    known: int = 0
+    reference_runs: int = 0
     holder: str = ""
     reference: tuple[BaselineRun, ...] = ()
     later: tuple[BaselineRun, ...] = ()

@@ -42,7 +42,7 @@ def leg_report(
         own = None
     return LegReport(
         judgement=redacted(own, redact) if own else judgement,
-        known=leg.findings if own and not leg.error else None,
+        own_findings=leg.findings if own and not leg.error else None,
         dashboard_url=home,
         name=leg.name,
         ids=ids_of(leg.inputs),

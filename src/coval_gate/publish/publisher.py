@@ -42,7 +42,7 @@ AFTER_SIGNAL: Final = 0.75  # s for everything not yet rendered when a signal ar
 LEFT_OUT: Final = "The step was interrupted: reports that are not ready are left out."
 
 
-class TooLate(Interrupted):
+class NotRendered(Interrupted):
     """The step is ending, and this was not rendered in time."""
 
 
@@ -64,9 +64,9 @@ class Rendering:
         self._until = min(self._until, until)
 
     def of(self, work: Callable[[], T]) -> Procedure[T]:
-        """Return the result of `work`, or raise its exception. Raises TooLate if it takes too long."""
+        """Return the result of `work`, or raise its exception. Raises NotRendered if it takes too long."""
         if self._clock.now() >= self._until:
-            raise TooLate
+            raise NotRendered
         call = BackgroundCall(work)
         while not call.ended:
             try:
@@ -77,7 +77,7 @@ class Rendering:
                 continue
             if not call.ended:
                 self._signalled = True
-                raise TooLate
+                raise NotRendered
         return call.result
 
 
@@ -101,12 +101,12 @@ class Publisher:
         problems = self._place_files(inputs)
         for name in ("annotate_file", *([SUITE] if reads_suite(inputs) else [])):
             if path := getattr(inputs, name):
-                found: dict[str, Any] = {name: ""}
+                relative: dict[str, Any] = {name: ""}
                 try:
-                    found[name] = self._workspace.find(path)
+                    relative[name] = self._workspace.find(path)
                 except ValueError as problem:
                     problems.append(Problem(name, str(problem)))
-                inputs = inputs._replace(**found)
+                inputs = inputs._replace(**relative)
         for name, place in list(self._places.items()):
             if read := next((read for read in ("annotate_file", SUITE) if getattr(inputs, read) == place), ""):
                 problems.append(Problem(name, f"is the same as {read}, which the report would overwrite."))
@@ -156,7 +156,7 @@ class Publisher:
         try:
             yield from self._summarize(report)
             yield from self._log(report)
-        except TooLate:
+        except NotRendered:
             self._log_briefly(report)
         # Even after an interrupt, the pages get the verdict.
         with suppress(RunnerError):
@@ -179,7 +179,7 @@ class Publisher:
         for write in writers:
             try:
                 written = yield from write(written)
-            except TooLate:
+            except NotRendered:
                 break
             except GateError as error:
                 written = self._with_error(written, error)

@@ -46,7 +46,7 @@ def figures(sample: Sample) -> dict[str, float]:
     return {name: value for name, value in reported.items() if value is not None}
 
 
-def entry_of(sample: Sample) -> dict[str, Any]:
+def figures_of(sample: Sample) -> dict[str, Any]:
     """Return the figures as JSON-ready values with six significant digits.
 
     `count` simulations have a value, `missing` ones have none. For texts and members of sets, `values` counts each.
@@ -79,7 +79,7 @@ def aggregates(metrics: Sequence[Metric], variants: Sequence[Variant]) -> str:
 
 def entries_of(metric: Metric, variants: Sequence[Variant]) -> dict[str, dict[str, Any]]:
     """Return the metric's figures for each variant by its key."""
-    return {variant_key(variant.name): entry_of(variant.sample(metric)) for variant in variants}
+    return {variant_key(variant.name): figures_of(variant.sample(metric)) for variant in variants}
 
 
 def paired_numbers(leg: LegReport, metric: Metric) -> tuple[list[float], list[float]]:

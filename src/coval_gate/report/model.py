@@ -60,7 +60,7 @@ class _LegFields(NamedTuple):
     trend: tuple[TrendRun, ...] = ()
     single_runs: tuple[RunReport, ...] = ()
     dashboard_url: str = ""
-    known: Findings | None = None
+    own_findings: Findings | None = None
     base: BaseReport | None = None
     inputs: Inputs | None = None
     answering: Answering | None = None
@@ -75,7 +75,7 @@ class LegReport(_LegFields):
     launch was refused. `details`: labels, explanations, transcripts.
     `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` cover all runs that count.
     `promotion`: its state, if the run was to be promoted. `trend`: the last runs, newest first, where a report shows
-    them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `known`: the findings of this very
+    them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `own_findings`: those of this very
     judgement, if they exist already. `base`: the agent beside which this one is tested, if there is one. `inputs`: the
     step's, with the own values of a leg of a suite; None if the step's count.
     `answering`: who answered the simulations of its first run, if that was a job's to do. `names`: what Coval calls
@@ -94,7 +94,7 @@ class LegReport(_LegFields):
         """The findings of the judgement, which every format reads."""
         from coval_gate.judge.findings import findings_of  # not needed before the launch, whose start is measured
 
-        return self.known or findings_of(self.judgement, self.result)
+        return self.own_findings or findings_of(self.judgement, self.result)
 
     @cached_property
     def rows(self) -> tuple[SimulationRow, ...]:

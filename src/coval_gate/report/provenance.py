@@ -139,7 +139,7 @@ def places(report: Report) -> list[Place]:
     return [first._replace(word=first.word.capitalize()), *others] if first.text else []
 
 
-def subject_of(report: Report, leg: LegReport, *, with_ids: bool = False) -> str:
+def subject_in_words(report: Report, leg: LegReport, *, with_ids: bool = False) -> str:
     """Return what the run of a leg tested, in words; empty without a verdict on it, or if its agent is unknown.
 
     `with_ids`: name agents with their ids, because another one has the same name.
@@ -182,7 +182,7 @@ def _told_apart(report: Report, leg: LegReport) -> str:
     name = called(leg, "agent_id", agent).text
     others = ((other, what_ran(report, other)["agent_id"]) for other in report.legs)
     shares = any(id_ != agent and called(other, "agent_id", id_).text == name for other, id_ in others)
-    return subject_of(report, leg, with_ids=shares)
+    return subject_in_words(report, leg, with_ids=shares)
 
 
 def all_called(report: Report, leg: LegReport | None) -> dict[str, str]:

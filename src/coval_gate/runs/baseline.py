@@ -23,7 +23,7 @@ from coval_gate.model.results import RunResult
 from coval_gate.model.run import Completed
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.comparable import Subject, distinguish
-from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
+from coval_gate.runs.find import MOST_FETCHED, MOST_LISTED, PATIENCE, PAUSES, created_at, fetched, fetched_whole
 from coval_gate.runs.tags import (
     ACCEPTED,
     FAILED,
@@ -47,10 +47,6 @@ if TYPE_CHECKING:
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 WATCHING: Final = 15.0  # s between two looks at a named run that is not over
-PATIENCE: Final = 300.0  # s during which an outage does not end the search
-PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches, if a response may be damaged or a list late
-MOST_LISTED: Final = 1000  # runs that a search considers
-
 
 Fit = Literal["fits", "failed", "pull_request", "unknown", "other"]
 
@@ -140,13 +136,18 @@ def find_baseline(session: Session, source: BaselineSource, subject: Subject, *,
 def _found(session: Session, source: BaselineSource, subject: Subject) -> Procedure[BaselineRuns]:
     """Search once. An error is the reason why there is no baseline."""
     try:
-        if created_at(subject.run) is None or not all(subject.ids.values()):  # the last poll may have been damaged
-            run = yield from session.client.get_run(subject.run.run_id, until=session.deadline)
-            subject = replace(subject, run=run)
-        search = _Search(session, source, subject)
+        search = _BaselineSearch(session, source, (yield from whole_subject(session, subject)))
         return (yield from (search.named() if source.kind == "run" else search.newest()))
     except CovalError as error:
         return BaselineRuns(missing=_unreadable(error), refused=isinstance(error, Rejected))
+
+
+def whole_subject(session: Session, subject: Subject) -> Procedure[Subject]:
+    """Return the subject; read its run again if the last poll may have been damaged. Raises as `Client.get_run`."""
+    if created_at(subject.run) is not None and all(subject.ids.values()):
+        return subject
+    run = yield from session.client.get_run(subject.run.run_id, until=session.deadline)
+    return replace(subject, run=run)
 
 
 def _may_be_damaged(baseline: BaselineRuns, subject: Subject) -> bool:
@@ -163,7 +164,7 @@ def _may_be_damaged(baseline: BaselineRuns, subject: Subject) -> bool:
     return False
 
 
-class _Search:
+class _BaselineSearch:
     """The search for one baseline. A method raises CovalError if Coval does not say."""
 
     def __init__(self, session: Session, source: BaselineSource, subject: Subject) -> None:
@@ -355,9 +356,7 @@ class _Search:
 
     def _checked(self, listed: Run) -> Procedure[BaselineRun | str | None]:
         """Read a listed run, and return it if it fits; else why it cannot be used, or None. Raises CovalError."""
-        run = yield from self._session.client.get_run(listed.run_id, until=self._session.deadline)
-        # One of the two places may show neither.
-        run = run._replace(tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
+        run = yield from fetched_whole(self._session, listed)
         if self._fit(run, whole=True) != "fits":
             return None
         return (yield from load_run(self._session, run))

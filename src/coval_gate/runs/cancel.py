@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, GateError, InternalError, NotFound, RunnerError, Unavailable
-from coval_gate.base.schedule import Wait, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Wait, together
 from coval_gate.coval.errors import unavailable
 from coval_gate.judge.judgement import with_end_of_repetition
 from coval_gate.judge.verdict import Verdict
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
-MOST_AT_ONCE: Final = 20  # runs that are cancelled side by side; each takes a connection of its own
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
 FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure

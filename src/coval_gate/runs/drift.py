@@ -7,7 +7,6 @@ failed belongs to no reference, but it counts afterwards.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError, NotFound, Rejected
@@ -16,9 +15,9 @@ from coval_gate.coval.runs import RunFilter
 from coval_gate.model.baseline import LATER_RUNS, REFERENCE_RUNS, BaselineRun, Drift
 from coval_gate.model.run import Completed
 from coval_gate.model.statuses import COMPLETED
-from coval_gate.runs.baseline import PAUSES, load_run, subject_of
+from coval_gate.runs.baseline import load_run, subject_of, whole_subject
 from coval_gate.runs.comparable import Subject, distinguish
-from coval_gate.runs.find import created_at, fetched
+from coval_gate.runs.find import MOST_LISTED, PAUSES, created_at, fetched, fetched_whole
 from coval_gate.runs.tags import FAILED, branch_tag_of, is_marked, origins, pull_request_of, tags_of
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Outcome, Run
     from coval_gate.runs.legs import Session, Trial
 
-MOST_LISTED: Final = 1000  # runs that a search considers
 AT_ONCE: Final = 8  # runs that are read side by side
 LOOKS_AT_FEW: Final = 2  # searches: a list may lack some of the few runs that a reference has so far
 
@@ -39,26 +37,23 @@ def find_drift(session: Session, tag: str, subject: Subject, branch: str) -> Pro
 
     Never raises CovalError: if Coval does not say by the deadline, the drift says so.
     """
-    best, whole = Drift(tag=tag), subject
+    best = Drift(tag=tag)
     for number, pause in enumerate((*PAUSES, None), start=1):
         try:
-            if created_at(whole.run) is None or not all(whole.ids.values()):  # the last poll may have been damaged
-                whole = replace(
-                    subject, run=(yield from session.client.get_run(subject.run.run_id, until=session.deadline))
-                )
-            drift = yield from _Search(session, tag, whole, branch).drift()
+            subject = yield from whole_subject(session, subject)
+            drift = yield from _DriftSearch(session, tag, subject, branch).drift()
         except CovalError as error:
             drift = Drift(tag=tag, unreadable=error.what)
             is_final = isinstance(error, Rejected)
         else:
-            is_final = drift.known >= REFERENCE_RUNS or (not drift.unreadable and number >= LOOKS_AT_FEW)
-        best = drift if drift.unreadable or best.unreadable or drift.known >= best.known else best
+            is_final = drift.reference_runs >= REFERENCE_RUNS or (not drift.unreadable and number >= LOOKS_AT_FEW)
+        best = drift if drift.unreadable or best.unreadable or drift.reference_runs >= best.reference_runs else best
         if is_final or pause is None or session.clock.now() + pause >= session.deadline:
             break
         yield Wait(pause)
     if best.reference:
         runs = (*best.reference, *best.later)
-        runs = yield from distinguish(session, runs, whole)
+        runs = yield from distinguish(session, runs, subject)
         count = len(best.reference)
         best = best._replace(reference=runs[:count], later=runs[count:])
     return best
@@ -89,7 +84,7 @@ class _Followed(NamedTuple):
         return (self.holder, *(run for run in self.followers if not is_marked(run, FAILED)))
 
 
-class _Search:
+class _DriftSearch:
     """One search. A method raises CovalError if Coval does not say."""
 
     def __init__(self, session: Session, tag: str, subject: Subject, branch: str) -> None:
@@ -104,7 +99,7 @@ class _Search:
         if unknown := self._unknown():
             return Drift(tag=self._tag, unreadable=unknown)
         if self._is_tagged(subject.run):
-            return Drift(tag=self._tag, known=1, holder=subject.run.run_id)
+            return Drift(tag=self._tag, reference_runs=1, holder=subject.run.run_id)
         listed = yield from self._listed()
         holders = [run for run in listed if self._is_tagged(run)]
         if not holders:
@@ -118,7 +113,7 @@ class _Search:
         followed = _Followed(holder, tuple(_first_tries(followers)))
         count = min(REFERENCE_RUNS, len(followed.candidates))
         if count < REFERENCE_RUNS:
-            return Drift(tag=self._tag, known=count, holder=holder.run_id)
+            return Drift(tag=self._tag, reference_runs=count, holder=holder.run_id)
         return (yield from self._loaded(followed))
 
     def _unknown(self) -> str:
@@ -175,13 +170,13 @@ class _Search:
             reference += yield from self._read(batch)
         holder = followed.holder.run_id
         if len(reference) < REFERENCE_RUNS:
-            return Drift(tag=self._tag, known=len(reference), holder=holder)
+            return Drift(tag=self._tag, reference_runs=len(reference), holder=holder)
         last = _order(reference[-1].run)
         later = [run for run in followed.followers if _order(run) > last][-(LATER_RUNS - 1) :]
         read = yield from self._read(later)
         return Drift(
             tag=self._tag,
-            known=REFERENCE_RUNS,
+            reference_runs=REFERENCE_RUNS,
             holder=holder,
             reference=tuple(reference),
             later=tuple(read),
@@ -197,9 +192,7 @@ class _Search:
         return [result for result in results if isinstance(result, BaselineRun)]
 
     def _whole(self, listed: Run) -> Procedure[BaselineRun | str]:
-        run = yield from self._session.client.get_run(listed.run_id, until=self._session.deadline)
-        run = run._replace(tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
-        return (yield from load_run(self._session, run))
+        return (yield from load_run(self._session, (yield from fetched_whole(self._session, listed))))
 
 
 def _first_tries(runs: Iterable[Run]) -> list[Run]:

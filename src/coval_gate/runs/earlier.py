@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound
-from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.times import CANCELLING
 from coval_gate.model.run import NotCompleted
 from coval_gate.model.statuses import CANCELLED
-from coval_gate.runs.cancel import ENDED, MOST_AT_ONCE, cancel_or_warn
+from coval_gate.runs.cancel import ENDED, cancel_or_warn
 from coval_gate.runs.find import FoundRuns, runs_with
 from coval_gate.runs.tags import tags_of
 from coval_gate.runs.watch import watch

@@ -33,6 +33,9 @@ SEARCH_TIME: Final = (
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0  # s between two searches
 MOST_FETCHED: Final = 20  # runs of a list that are fetched one by one; the newest
 NEWEST_FETCHED: Final = 5  # of them, if a launch was lost, whenever they seem to have begun: the clocks may differ
+MOST_LISTED: Final = 1000  # runs of a list that a search considers
+PATIENCE: Final = 300.0  # s during which an outage does not end a search
+PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches, if a list may be late or a response damaged
 
 Unknown = Literal["unknown"]
 UNKNOWN: Final[Unknown] = "unknown"  # whether a launch had an effect
@@ -164,6 +167,12 @@ def fetched(session: Session, runs: Iterable[Run]) -> Procedure[list[Run]]:
         if isinstance(result, Unavailable) or not isinstance(result, Run | CovalError):
             raise result
     return [result for result in results if isinstance(result, Run)]
+
+
+def fetched_whole(session: Session, listed: Run) -> Procedure[Run]:
+    """Fetch a listed run; the list may show tags or metadata that the run alone does not. Raises CovalError."""
+    run = yield from session.client.get_run(listed.run_id, until=session.deadline)
+    return run._replace(tags=run.tags or listed.tags, metadata=run.metadata or listed.metadata)
 
 
 def created_at(run: Run) -> float | None:

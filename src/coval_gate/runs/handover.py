@@ -30,7 +30,7 @@ HEAD: Final = re.compile("([0-9]{1,3})[.]([0-9a-f]{8})")
 OF_STEP: Final = "thresholds"  # the source of thresholds that the step itself has
 
 
-def as_metadata(thresholds: Sequence[Threshold]) -> dict[str, str]:
+def thresholds_as_metadata(thresholds: Sequence[Threshold]) -> dict[str, str]:
     """Return thresholds as metadata, each with a key of its own; nothing if they do not fit."""
     lines = list(dict.fromkeys(f"{'? ' if threshold.advisory else ''}{threshold.text}" for threshold in thresholds))
     if len(lines) > MOST or any(len(line) > LONGEST for line in lines):
@@ -43,7 +43,7 @@ def as_metadata(thresholds: Sequence[Threshold]) -> dict[str, str]:
     if not is_whole:
         return {}
     numbered = {_key(number): line for number, line in enumerate(lines, 1)}
-    return {THRESHOLDS: f"{len(lines)}.{digest_of(lines)}", **numbered}
+    return {THRESHOLDS: f"{len(lines)}.{checksum_of(lines)}", **numbered}
 
 
 def thresholds_of(run: Run) -> tuple[Threshold, ...]:
@@ -53,7 +53,7 @@ def thresholds_of(run: Run) -> tuple[Threshold, ...]:
     count = int(match[1]) if match else 0
     lines = [run.metadata.get(_key(number)) for number in range(1, min(count, MOST) + 1)]
     texts = [line for line in lines if isinstance(line, str) and len(line) <= LONGEST]
-    if match is None or not count or len(texts) < count or match[2] != digest_of(texts):
+    if match is None or not count or len(texts) < count or match[2] != checksum_of(texts):
         raise ValueError("are damaged")
     source = f"thresholds in the metadata of run {run.run_id}"
     return tuple(_parsed(text, number)._replace(line=number, source=source) for number, text in enumerate(texts, 1))
@@ -150,6 +150,6 @@ def _key(number: int) -> str:
     return f"{THRESHOLDS}_{number}"
 
 
-def digest_of(lines: Sequence[str]) -> str:
+def checksum_of(lines: Sequence[str]) -> str:
     """Return what shows whether one of the lines was damaged or lost."""
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:8]

@@ -37,7 +37,7 @@ from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.coval.launch import LaunchRequest
 from coval_gate.runs.tags import SUITE as SUITE_TAG
-from coval_gate.runs.tags import as_metadata
+from coval_gate.runs.tags import tags_as_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -105,7 +105,7 @@ def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:
     """
     metadata = request.metadata
     own = (*metadata.tags, *tags)[:MOST_RUN_TAGS]
-    customer = {**metadata.customer, **as_metadata(tags)}
+    customer = {**metadata.customer, **tags_as_metadata(tags)}
     return request._replace(metadata=metadata._replace(tags=own, customer=customer))
 
 

@@ -19,12 +19,12 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.text import in_words, quoted
 from coval_gate.base.times import CANCELLING
 from coval_gate.ci.host import LEG, NAME
 from coval_gate.coval.runs import RunFilter
-from coval_gate.runs.cancel import MOST_AT_ONCE, cancel_or_warn
+from coval_gate.runs.cancel import cancel_or_warn
 from coval_gate.runs.tags import KEY, PLANNED, is_earlier, tags_of
 
 if TYPE_CHECKING:
@@ -92,12 +92,12 @@ def find_left(runs: Iterable[Run], plan: Plan, attempt: str, *, is_whole: bool =
     """
     runs = tuple(runs)
     launched = [_planned(run) for run in runs if plan.step in tags_of(run)]
-    known = [one for one in launched if one]
-    if len(known) < len(launched) or any(not (run.tags or run.metadata) for run in runs):
+    planned = [one for one in launched if one]
+    if len(planned) < len(launched) or any(not (run.tags or run.metadata) for run in runs):
         return Departed()
-    earlier = [one for one in known if is_earlier(one.attempt, attempt)]
+    earlier = [one for one in planned if is_earlier(one.attempt, attempt)]
     others = tuple(one for one in earlier if one.run.is_under_way and one.leg not in plan.legs)
-    if _is_shared(known, plan, attempt):
+    if _is_shared(planned, plan, attempt):
         return Departed(unclear=others, is_shared=True)
     related = {one.plan for one in earlier if one.leg in plan.legs}
     if len(related) > 1 or not is_whole:

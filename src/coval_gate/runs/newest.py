@@ -19,7 +19,7 @@ from coval_gate.base.text import age, duration, in_words
 from coval_gate.config.inputs import LAUNCH_IDS, ids_of
 from coval_gate.coval.runs import RunFilter
 from coval_gate.runs.cancel import FRESH_TIME
-from coval_gate.runs.find import MOST_FETCHED, created_at, is_of, moment_of
+from coval_gate.runs.find import MOST_FETCHED, MOST_LISTED, PATIENCE, PAUSES, created_at, is_of, moment_of
 from coval_gate.runs.launch import noun
 from coval_gate.runs.tags import branch_tag, hides_tag, pull_request_of, tags_of
 
@@ -33,10 +33,7 @@ if TYPE_CHECKING:
     from coval_gate.model.run import Run
     from coval_gate.runs.legs import Session
 
-PATIENCE: Final = 300.0  # s during which an outage does not end the search
-PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches, if a list may be late or a response damaged
 MOST_SCHEDULED: Final = 30  # runs of a scheduled run that are read alone
-MOST_LISTED: Final = 1000  # runs of a list that a search considers
 DAY: Final = 86_400.0  # s
 PHRASES: Final = {"tag": "with tag {}", "branch": "of branch {}", "schedule": "of scheduled run {}"}
 FIRST: Final = f"Check {in_words(['run_id', *LAUNCH_IDS])}. If they are right, launch such a run first."
@@ -71,7 +68,7 @@ def find_newest(session: Session, source: RunSource, context: Context, *, now: f
         )
     clock, began = session.clock, session.clock.now()
     until = min(session.deadline, began + PATIENCE)
-    search = _Search(session._replace(deadline=until), source, tag, now)
+    search = _NewestSearch(session._replace(deadline=until), source, tag, now)
     pauses = list(PAUSES)
     while True:
         try:
@@ -99,7 +96,7 @@ def found_text(run: Run, source: RunSource) -> str:
     return f"Found run {run.run_id} of {created}, the newest {_phrase(source)}"
 
 
-class _Search:
+class _NewestSearch:
     """The search for one run. A method raises CovalError if Coval does not say.
 
     `tag`: what the run must show; empty for a scheduled run. `now`: seconds since the epoch.

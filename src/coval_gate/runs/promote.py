@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Rejected
-from coval_gate.base.schedule import Wait, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Wait, together
 from coval_gate.base.times import PROMOTING
 from coval_gate.config.inputs import LAUNCH_IDS, Problem
 from coval_gate.config.parsing import MOST_RUN_TAGS, read_metadata
 from coval_gate.coval.runs import RunFilter
-from coval_gate.judge.promotion import lacks_baseline, refusal
+from coval_gate.judge.promotion import refusal, seems_first
 from coval_gate.model.baseline import Promotion
 from coval_gate.model.statuses import COMPLETED
-from coval_gate.runs.find import MOST_FETCHED, created_at, fetched
+from coval_gate.runs.find import MOST_FETCHED, MOST_LISTED, created_at, fetched
 from coval_gate.runs.retag import hides_tags, lowered, mark, retag, with_room
 from coval_gate.runs.tags import ACCEPTED, BETTER, FAILED, is_marked, pull_request_of, tags_of
 
@@ -50,8 +50,6 @@ PULL_REQUEST: Final = "pull_request"
 OURS: Final = 3  # tags that the step itself may give to a run: its key, its group and its branch
 # The ends of its parts, as shares of the time for a promotion: one that meets an outage leaves time for the next.
 LOOK, TAG, LOOK_AGAIN, TAKE_AWAY = 0.4, 0.6, 0.8, 1.0
-MOST_AT_ONCE: Final = 20  # runs that lose the tag side by side
-MOST_LISTED: Final = 1000  # runs of a list that is searched for the run itself
 LIST_PAUSE: Final = 2.0  # s until a list that lacks the run is read again
 
 
@@ -207,7 +205,7 @@ class _Promoter:
 
         Such a run may be worse than the baseline, whose place it would take.
         """
-        if not self._lacks_baseline:
+        if not self._seems_first:
             return
         for holder in holders:
             if holder.status == COMPLETED and _is_newer(run, holder):
@@ -235,8 +233,8 @@ class _Promoter:
         return not self.first and judgement is not None and refusal(judgement) == "unconfirmed"
 
     @property
-    def _lacks_baseline(self) -> bool:
-        return self.first or (self.trial.judgement is not None and lacks_baseline(self.trial.judgement))
+    def _seems_first(self) -> bool:
+        return self.first or (self.trial.judgement is not None and seems_first(self.trial.judgement))
 
     def _others(self, run: Run) -> Procedure[tuple[Run, ...]]:
         """Return other runs like this one. Raises CovalError, _Refused if Coval's lists lack the run: they lag.
@@ -245,7 +243,7 @@ class _Promoter:
         far behind in the list.
         """
         tags = [BETTER] if self._needs_confirmation else []
-        tags += [self.promotion.tag] if self._needs_confirmation or self._lacks_baseline else []
+        tags += [self.promotion.tag] if self._needs_confirmation or self._seems_first else []
         while True:
             listed, others = yield from self._listed(run, [*tags, ""], LOOK)
             if run.run_id in listed:

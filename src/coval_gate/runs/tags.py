@@ -202,7 +202,7 @@ def is_marked(run: Run, mark: str) -> bool:
     return mark in map(str.lower, run.tags)
 
 
-def as_metadata(tags: Iterable[str]) -> dict[str, str]:
+def tags_as_metadata(tags: Iterable[str]) -> dict[str, str]:
     """Return the tags as metadata, which some responses contain instead of them."""
     return {f"{IN_METADATA}_{number}": tag for number, tag in enumerate(tags)}
 

@@ -34,7 +34,7 @@ def brief(report: Report) -> PageText:
     judgement = report.judgement
     title = one_line(headline(judgement, TITLE_LIMIT) if judgement.verdict else RUNNING, TITLE_LIMIT)
     whole = reason(judgement) if judgement.verdict else ""
-    parts = (escape(whole) if not title.endswith(whole) else "", summary.links(report))
+    parts = (escape(whole) if not title.endswith(whole) else "", summary.links_line(report))
     return page_text(
         report,
         name=page_name(report, "check_run"),

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.report.formats.status import page_text
-from coval_gate.report.formats.summary import links, opening
+from coval_gate.report.formats.summary import links_line, opening
 from coval_gate.report.markdown import escape, page
 from coval_gate.report.provenance import what_ran
 from coval_gate.report.tables import troubled, unstable
@@ -29,7 +29,7 @@ def body(report: Report) -> str:
     context = report.context
     where = escape(" / ".join(name for name in (context.workflow, context.matrix.after(context.job)) if name))
     attempt = f"attempt {context.later_attempt}" if context.later_attempt else ""
-    footer = " · ".join(part for part in (where, escape(attempt), links(report)) if part)
+    footer = " · ".join(part for part in (where, escape(attempt), links_line(report)) if part)
     parts = [
         marker(report),
         *opening(report),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import one_line, shortened, visible
-from coval_gate.ci.host import Annotation, Figure
+from coval_gate.ci.host import NAME, Annotation, Figure
 from coval_gate.report.formats.comment import identity
 from coval_gate.report.formats.status import RUNNING, page_text
 from coval_gate.report.provenance import named_in_heading
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from coval_gate.ci.host import PageText
     from coval_gate.report.model import Report
 
-NAME: Final = "Coval Gate"
 LONGEST_TITLE: Final = 200  # characters
 LONGEST_SUMMARY: Final = 450  # characters of an annotation's title; Bitbucket refuses a longer one
 LONGEST_DETAILS: Final = 2_000  # characters of a report's details, and of an annotation's

@@ -44,7 +44,7 @@ from coval_gate.report.limits import (
     MOST_VALUES,
 )
 from coval_gate.report.metrics import entries_of, variant_key
-from coval_gate.report.provenance import configuration, run_page, subject_of, what_ran
+from coval_gate.report.provenance import configuration, run_page, subject_in_words, what_ran
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.baselines import no_baseline_text, report_text
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, shown_verdict
@@ -244,7 +244,7 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         failing_cases=[_case(case, leg.details.labels) for case in repetition.cases] if repetition else [],
         replaced_simulation_ids=sorted(repetition.replaced) if repetition else [],
         baseline=_baseline(leg, leg.judgement.baseline),
-        tested=subject_of(report, leg),
+        tested=subject_in_words(report, leg),
         answered_simulations=leg.answering.answered if leg.answering else None,
         base=_baseline(leg, leg.judgement.base),
         total_simulations=totals.total if totals else None,

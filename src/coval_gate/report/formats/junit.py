@@ -25,6 +25,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.xunit2 import FlakyFailure
 
 from coval_gate.base.text import one_line, plural, shortened
+from coval_gate.ci.host import NAME
 from coval_gate.judge.findings import comparison_of, reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import length
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
 
-NAME: Final = "Coval Gate"
 PACKAGE: Final = "Coval"
 DOT: Final = "·"  # in place of a dot that would split a class name again
 GATE: Final = "criteria of the gate"

@@ -125,7 +125,7 @@ def render(report: Report) -> dict[str, str]:
 
 def totals_of(legs: Sequence[LegReport]) -> Totals | None:
     """Return the totals of all legs together. A leg without a result has those of its last poll, with none passed."""
-    from coval_gate.judge.checks import Totals, together
+    from coval_gate.judge.checks import Totals, sum_of
 
     totals = [totals for leg in legs if (totals := leg.judgement.totals)]
     polled = [
@@ -133,7 +133,7 @@ def totals_of(legs: Sequence[LegReport]) -> Totals | None:
         for leg in legs
         if not leg.judgement.totals and (progress := leg.run.progress if leg.run else None)
     ]
-    return together([*totals, *polled])
+    return sum_of([*totals, *polled])
 
 
 def _planned(legs: Sequence[LegReport]) -> str:

@@ -52,7 +52,7 @@ def render(report: Report, limit: int = LIMIT) -> str:
         *(part for leg in report.gravest_first for part in _metrics(leg)),
         *passed(report),
         *_background(report),
-        links(report),
+        links_line(report),
     ]
     return page(parts, limit=limit, size=utf8_size)
 
@@ -131,7 +131,7 @@ def _place(place: provenance.Place) -> str:
     return f"{place.word} {link(text, place.url)}{place.note}"
 
 
-def links(report: Report) -> str:
+def links_line(report: Report) -> str:
     """Return links to the runs and pages, on one line."""
     return " · ".join(link(escape(label), url) for label, url in provenance.links(report).items())
 

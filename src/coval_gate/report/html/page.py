@@ -26,9 +26,9 @@ from coval_gate.report.provenance import (
 )
 from coval_gate.report.tables import FEW_FLIPS
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import path_text, report_text, value_text
+from coval_gate.report.wording.baselines import path_text, report_text
 from coval_gate.report.wording.checks import actual_text, check_text, first_text, note_text, shown_verdict
-from coval_gate.report.wording.clauses import in_figures, stability_word
+from coval_gate.report.wording.clauses import in_figures, on_scale, stability_word
 from coval_gate.report.wording.comparisons import (
     NAMES,
     difference_text,
@@ -285,7 +285,7 @@ def _required(check: Check) -> str:
     requirement = check.requirement
     if requirement is None or check.measure is None:
         return ""
-    return f"{requirement.operator} {value_text(requirement.bound, check.scale)}"
+    return f"{requirement.operator} {on_scale(requirement.bound, check.scale)}"
 
 
 def _scale(check: Check) -> Scale | None:
@@ -314,14 +314,14 @@ def _paths(leg: LegReport, checks: Sequence[Check]) -> Iterator[PathView]:
         nights = [
             Point(
                 night.sum,
-                f"{dated_run(night.created)}: {value_text(night.value, check.scale)}, sum {night.sum:.2f}",
+                f"{dated_run(night.created)}: {on_scale(night.value, check.scale)}, sum {night.sum:.2f}",
                 url=web_address(run_page(leg, night)),
             )
             for night in path.nights[:-1]
         ]
         last = path.nights[-1]
-        now = Point(last.sum, f"this run: {value_text(last.value, check.scale)}, sum {last.sum:.2f}", "now")
-        start = Point(0.0, f"reference: {value_text(path.reference, check.scale)}")
+        now = Point(last.sum, f"this run: {on_scale(last.value, check.scale)}, sum {last.sum:.2f}", "now")
+        start = Point(0.0, f"reference: {on_scale(path.reference, check.scale)}")
         if line := trend([start, *nights, now], path.level, first="reference", last="this run"):
             yield PathView(
                 criterion=one_line(criterion_text(check.criterion), NAME),

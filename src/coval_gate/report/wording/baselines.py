@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, assert_never
 
-from coval_gate.base.text import age, in_words, number, one_line, percent, plural
+from coval_gate.base.text import age, in_words, one_line, plural
 from coval_gate.judge.measure import LeftOut
 from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
 from coval_gate.model.baseline import REFERENCE_RUNS
-from coval_gate.report.wording.clauses import required_text, with_unit
+from coval_gate.report.wording.clauses import on_scale, required_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -229,7 +229,7 @@ def day_text(time: str) -> str:
 
 def path_text(measure: Measure, path: DriftPath, scale: Scale) -> str:
     """Return what the runs since the reference show: "81% since 2026-03-02 (6 runs), reference 93%; sum 4.1 of 2.9"."""
-    value, reference = value_text(measure.value, scale), value_text(path.reference, scale)
+    value, reference = on_scale(measure.value, scale), on_scale(path.reference, scale)
     rises = path.sum > 0.0
     when = f"{_since_text(path)} ({plural(len(path.risen), 'run')})" if rises else "now"
     return f"{value} {when}, reference {reference}; {sum_text(path)}"
@@ -246,35 +246,28 @@ def path_title(path: DriftPath) -> str:
     return f"sum of shortfalls over the {count} since the reference (grey: alarm level {path.level:.2f})"
 
 
-def value_text(value: float, scale: Scale) -> str:
-    """Return a value or a bound as people read it, with the unit of its metric."""
-    if scale.unit == "share":
-        return percent(value)
-    return with_unit(number(value), scale.name) if scale.unit == "metric" else number(value)
-
-
 def drift_miss_reason(check: Check, threshold: Threshold, subject: str, about: str) -> str:
     """Return why a threshold drifts, without a full stop."""
     measure = check.measure
     if measure is None or (path := measure.path) is None:
         return f"{threshold.text} drifts"
     differs = check.requirement and check.requirement.bound != path.reference
-    bound = value_text(check.requirement.bound, check.scale) if check.requirement and differs else ""
+    bound = on_scale(check.requirement.bound, check.scale) if check.requirement and differs else ""
     return (
-        f"{subject} drifts{about}: {value_text(measure.value, check.scale)} on average in the "
+        f"{subject} drifts{about}: {on_scale(measure.value, check.scale)} on average in the "
         f"{plural(len(path.risen), 'run')} {_since_text(path)} (reference: "
-        f"{value_text(path.reference, check.scale)}), must be {required_text(threshold, bound)}; {sum_text(path)}"
+        f"{on_scale(path.reference, check.scale)}), must be {required_text(threshold, bound)}; {sum_text(path)}"
     )
 
 
 class OfReferenceGrows(ProblemWords[ReferenceGrows]):
     def text(self, problem: ReferenceGrows) -> str:
-        return f"the reference has {problem.known} of {REFERENCE_RUNS} runs"
+        return f"the reference has {problem.runs} of {REFERENCE_RUNS} runs"
 
     def reason(self, check: Check, problem: ReferenceGrows, about: str) -> str:
-        tag, known = problem.tag, problem.known
+        tag, runs = problem.tag, problem.runs
         if problem.begun:
-            return f"The drift reference tag:{tag} has {known} of {REFERENCE_RUNS} runs, so nothing is compared yet"
+            return f"The drift reference tag:{tag} has {runs} of {REFERENCE_RUNS} runs, so nothing is compared yet"
         first = "the first run whose check is green gets it"
         return f"No run has the tag {tag} yet, so drift has no reference; {first}"
 

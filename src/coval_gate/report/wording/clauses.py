@@ -109,6 +109,13 @@ def measured(measure: Measure | Comparison, scale: Scale) -> str:
     return f"{value}{by_case} ({over_all} over all)" if over_all else value
 
 
+def on_scale(value: float, scale: Scale) -> str:
+    """Return a value or a bound as people read it, with the unit of its metric."""
+    if scale.unit == "share":
+        return percent(value)
+    return with_unit(number(value), scale.name) if scale.unit == "metric" else number(value)
+
+
 def confidence_text(interval: Interval, *, both: bool) -> str:
     """Return the confidence of a bound or, with `both`, of each of two bounds."""
     return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"

@@ -281,7 +281,7 @@ def shown_bound_text(check: Check) -> str:
     return f", {claim_text(check)} ({confidence_text(interval, both=False)})" if interval else ""
 
 
-def doubt_text(check: Check) -> str:
+def inconclusive_clause(check: Check) -> str:
     """Return why a check is inconclusive and what would decide it, after a colon."""
     interval = check.measure.interval if check.measure else None
     if interval is None:

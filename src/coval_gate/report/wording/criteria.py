@@ -31,13 +31,14 @@ from coval_gate.judge.measure import Scale
 from coval_gate.judge.targets import problem
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION
-from coval_gate.report.wording.baselines import drift_miss_reason, path_text, value_text
+from coval_gate.report.wording.baselines import drift_miss_reason, path_text
 from coval_gate.report.wording.clauses import (
     VALUE_SHOWN,
     aggregate_text,
     exact_text,
     forbidden_text,
     measured,
+    on_scale,
     required_text,
     runs_text,
     target_text,
@@ -47,9 +48,9 @@ from coval_gate.report.wording.clauses import (
 from coval_gate.report.wording.comparisons import (
     NAMES,
     change_clause,
-    doubt_text,
     earlier_text,
     has_bounds,
+    inconclusive_clause,
     shown_bound_text,
 )
 
@@ -127,7 +128,7 @@ class OfThreshold(CriterionWords[ThresholdHolds]):
         required = f"{threshold.operator} {_bound_text(threshold.bound.number, measure.unit)}"
         value = f"{_subject(threshold)} is {actual}{whom(check)}"
         if check.verdict is Verdict.INCONCLUSIVE:
-            return f"{value}, which neither shows nor rules out {required}{doubt_text(check)}"
+            return f"{value}, which neither shows nor rules out {required}{inconclusive_clause(check)}"
         return f"{value}{shown_bound_text(check)}, must be {required}"
 
     def left_open(self, criterion: ThresholdHolds) -> str:
@@ -316,7 +317,7 @@ def _required_text(check: Check, threshold: Threshold) -> str:
     is_plain = threshold.bound.factor == 1.0 and not threshold.bound.number
     if is_plain or check.measure is None or check.requirement is None:
         return required_text(threshold, "")
-    return required_text(threshold, value_text(check.requirement.bound, check.scale))
+    return required_text(threshold, on_scale(check.requirement.bound, check.scale))
 
 
 def _not_listed(measure: Measure) -> str:

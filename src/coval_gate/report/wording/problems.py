@@ -352,14 +352,14 @@ class OfNoSuchMetric(ProblemWords[NoSuchMetric]):
     def text(self, problem: NoSuchMetric) -> str:
         if problem.similar:
             return f"did you mean {problem.similar}?"
-        return f"it has only {in_words(problem.known, most=FEW_NAMES)}" if problem.known else "it has no metrics at all"
+        return f"it has only {in_words(problem.names, most=FEW_NAMES)}" if problem.names else "it has no metrics at all"
 
     def reason(self, check: Check, problem: NoSuchMetric, about: str) -> str:
         metric = _metric_named(check.criterion)
-        if not problem.known:
+        if not problem.names:
             return f"The run has no metric {metric}; it has no metrics at all"
         meant = f"did you mean {problem.similar}? It has" if problem.similar else "it has"
-        return f"The run has no metric {metric}; {meant} {in_words(problem.known, most=NAMES_SHOWN)}"
+        return f"The run has no metric {metric}; {meant} {in_words(problem.names, most=NAMES_SHOWN)}"
 
 
 class OfNotListed(ProblemWords[NotListed]):
