@@ -18,7 +18,6 @@ from coval_gate.base.text import percent
 from coval_gate.config.inputs import ALL_MODES, MODES, MOST_LEGS, Input, declared
 from coval_gate.config.suite import LISTS, LONGEST_NAME, OBJECTS, allowed_inputs
 from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.doubts import cases_to_compare
 from coval_gate.judge.planning import MISSES, fewest_misses, needed, noticeable
 from coval_gate.report.formats.json import schema
@@ -217,8 +216,8 @@ def comparable() -> str:
     rows = []
     for kind in kinds:
         (threshold,) = parse_thresholds(f"m: {kind}")
-        criterion = ThresholdHolds(threshold=threshold, confidence=CONFIDENCE)
-        rows.append([f"`{kind}`", *(str(cases_to_compare(criterion, family=count) or "–") for count in FAMILIES)])
+        cases = (cases_to_compare(threshold, CONFIDENCE, family=count) for count in FAMILIES)
+        rows.append([f"`{kind}`", *(str(count or "–") for count in cases)])
     return table(["threshold", *("alone" if count == 1 else f"one of {count}" for count in FAMILIES)], rows)
 
 

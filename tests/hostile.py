@@ -360,10 +360,10 @@ def _judgement(text: str, result: RunResult) -> Judgement:
     never = NoSuchValue(metric=text, wanted=(text,), seen=(text,), different=9, allowed=(text,), similar=text)
     doubts: dict[Criterion, Problem] = {
         ValueAbsent(metric=text, value=f"1 {text}"): never,
-        present: NoSuchMetric(names=(text,)),
-        MetricPresent(reference=f"2 {text}"): SeveralMetrics(ids=(text, f"2 {text}")),
+        present: NoSuchMetric(metric=text, names=(text,)),
+        MetricPresent(reference=f"2 {text}"): SeveralMetrics(metric=f"2 {text}", ids=(text, f"2 {text}")),
         missed.criterion: NoNumbers(metric=text, samples=(text, frozenset({text}))),
-        target: UnusableTarget(target=unknown),
+        target: UnusableTarget(metric=text, target=unknown),
         ValueAbsent(metric=text, value="0"): CannotOccur(metric=text, wanted=("0", text), samples=(text,), different=9),
     }
     checks = (

@@ -20,7 +20,6 @@ from coval_gate.base.text import number, percent, plural, whole_number
 from coval_gate.config import fields
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.judge.aggregates import Average, Percentile, aggregation_of
-from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.doubts import MOST_CASES, cases_to_compare
 from coval_gate.judge.planning import MISSES, MOST, POWER, cases_to_pass, chances, fewest_misses, needed
 from coval_gate.report.wording.clauses import threshold_text
@@ -127,7 +126,7 @@ def _at_least(threshold: Threshold, confidence: float, family: int) -> str:
     what = "pass" if threshold.asks_for_improvement else "fail"
     if aggregation_of(threshold).demanded_share is None:
         return ""
-    cases = cases_to_compare(ThresholdHolds(threshold=threshold, confidence=confidence), family=family)
+    cases = cases_to_compare(threshold, confidence, family=family)
     if cases is None:
         return f"It can never {what}: not even {MOST_CASES:,} test cases show the largest possible change."
     return f"With fewer than {plural(cases, 'test case')}, it can never {what}."

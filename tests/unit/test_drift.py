@@ -68,6 +68,14 @@ def test_lasting_change_fails_with_its_first_night() -> None:
     assert [drifted.run_id for drifted in check.measure.path.nights][-2:] == ["night13", "now"]
 
 
+def test_drift_alone_is_red_against_the_baseline() -> None:
+    criteria = Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(LATENCY))
+    for slower, red in ((1.0, False), (1.3, True)):
+        judgement = judge(latency(slower), criteria, drift=past([slower] * 5))
+        assert [check.criterion.kind for check in judgement.missed if check.measure] == ["drift"] * red
+        assert judgement.is_red_against_baseline is red
+
+
 def test_one_bad_day_is_no_alarm() -> None:
     (check,) = checks(latency(5.0), past([1.0, 1.0]))
     assert check.verdict is Verdict.PASSED

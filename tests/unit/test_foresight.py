@@ -31,7 +31,7 @@ def criteria_of(thresholds: str, *, iterations: int | None = None, mutations: in
 
 def needed(threshold: str, iterations: int = 1, family: int = 1) -> int | None:
     (parsed,) = parse_thresholds(threshold)
-    return cases_to_compare(criteria_of(threshold).of_threshold(parsed), iterations=iterations, family=family)
+    return cases_to_compare(parsed, criteria_of(threshold).confidence, iterations=iterations, family=family)
 
 
 def disaster(cases: int, aggregate: str, side: str, iterations: int) -> dict[str, list[Value | None]]:

@@ -14,7 +14,7 @@ from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import Wait, beside
 from coval_gate.config.inputs import ids_of
 from coval_gate.flow.follow import follow_trial
-from coval_gate.judge.criteria import Criteria, TargetMet, ThresholdHolds, ValueAbsent
+from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
 from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
@@ -123,8 +123,7 @@ def _gap_in_data(outcome: Completed, criteria: Criteria) -> str:
     What would be decided of its values does not matter: only that they are there.
     """
     judgement = judge_outcome(outcome, replace(criteria, confidence=None))
-    of_values = (ThresholdHolds, TargetMet, ValueAbsent)
-    return next((check_reason(check) for check in judgement.missed if not isinstance(check.criterion, of_values)), "")
+    return next((check_reason(check) for check in judgement.missed if not check.criterion.of_values), "")
 
 
 def source_of(base: Leg) -> BaselineSource:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.baseline import comparable_result, metrics_about, same_metric
 from coval_gate.judge.changes import HALF
-from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.values import UNKNOWN, comparable
 from coval_gate.judge.variants import pooled, same_variant, variants_of
 from coval_gate.model.results import BASE
@@ -153,8 +152,7 @@ class References:
         """Return the same variant in the reference, with the runs in which the criterion's metrics are comparable."""
         if self.kind == "base":
             return None if variant.name == BASE else self._own
-        criterion = check.criterion
-        aggregate = criterion.threshold.aggregate if isinstance(criterion, ThresholdHolds) else None
+        aggregate = check.threshold.aggregate if check.threshold else None
         needed = metrics_about(aggregate, metric, self._result) if aggregate else (metric,) if metric else ()
         runs = [
             run

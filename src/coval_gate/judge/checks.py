@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.aggregation import Measured
 from coval_gate.judge.confidence import verdict
-from coval_gate.judge.criteria import NoDrift, ThresholdHolds
+from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.measure import Scale, margin
+from coval_gate.judge.problems import Accepted
 from coval_gate.judge.values import comparable
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
@@ -25,7 +26,7 @@ from coval_gate.model.results import BASE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from coval_gate.config.thresholds import Threshold
+    from coval_gate.config.thresholds import Reference, Threshold
     from coval_gate.judge.criteria import Criteria, Criterion
     from coval_gate.judge.measure import Measure, Requirement
     from coval_gate.judge.problems import Problem
@@ -82,7 +83,7 @@ class Check:
     @property
     def doubt_passes(self) -> bool:
         """Whether the step passes although this check is inconclusive."""
-        return isinstance(self.criterion, ThresholdHolds | NoDrift) and self.criterion.doubt_passes
+        return self.criterion.doubt_passes
 
     @property
     def user_defined(self) -> bool:
@@ -92,14 +93,17 @@ class Check:
     @property
     def accepted(self) -> bool:
         """Whether it would compare with a baseline if a person had not accepted the run."""
-        return isinstance(self.criterion, ThresholdHolds) and self.criterion.accepted
+        return isinstance(self.problem, Accepted)
 
     @property
-    def reference(self) -> str:
-        """What its threshold refers to: baseline or base; empty for a number, or if it has no threshold."""
-        if isinstance(self.criterion, ThresholdHolds | NoDrift):
-            return self.criterion.threshold.bound.reference
-        return ""
+    def threshold(self) -> Threshold | None:
+        """The line of the `thresholds` input that it checks; None for any other kind of criterion."""
+        return self.criterion.threshold if isinstance(self.criterion, ThresholdHolds) else None
+
+    @property
+    def reference(self) -> Reference:
+        """What its threshold compares with; empty for a number, and for any other criterion."""
+        return self.threshold.bound.reference if self.threshold else ""
 
     @property
     def scale(self) -> Scale:

@@ -23,11 +23,20 @@ OverRuns = Literal["together", "population", "each"]  # how several runs decide 
 
 
 class _Kind:
-    """The base of all kinds of criterion."""
+    """The base of all kinds of criterion, with what holds for most of them.
+
+    `of_values`: values of the run decide it. `of_target`: the metric's own target does, of each simulation alone.
+    `counts_completed`: it counts simulations that completed; a repetition adds those that replace others. `of_run`: it
+    is about the run, whatever the simulations show, and a run that misses it is no repetition.
+    """
 
     __slots__ = ()
     kind: ClassVar[str]
     of_user: ClassVar[bool] = False
+    of_values: ClassVar[bool] = False
+    of_target: ClassVar[bool] = False
+    counts_completed: ClassVar[bool] = False
+    of_run: ClassVar[bool] = False
     rule: ClassVar[OverRuns] = "each"
 
     @property
@@ -39,6 +48,26 @@ class _Kind:
     def advisory(self) -> bool:
         """Whether it is only shown, and never fails."""
         return False
+
+    @property
+    def doubt_passes(self) -> bool:
+        """Whether the step passes if it is neither met nor missed."""
+        return False
+
+    @property
+    def confidence(self) -> float | None:
+        """The confidence with which it is decided; None: as counted."""
+        return None
+
+    @property
+    def shows_quality(self) -> bool:
+        """Whether it is about the agent's quality."""
+        return self.of_values and self.user_defined
+
+    @property
+    def named_values(self) -> tuple[str, ...]:
+        """The values that the user named, which simulations can have."""
+        return ()
 
     @property
     def over_runs(self) -> OverRuns:
@@ -79,6 +108,7 @@ class ThresholdHolds(_Kind):
 
     kind: ClassVar = "threshold"
     of_user: ClassVar = True
+    of_values: ClassVar = True
     threshold: Threshold
     confidence: float | None = None
     doubt_passes: bool = False
@@ -87,6 +117,14 @@ class ThresholdHolds(_Kind):
     @property
     def advisory(self) -> bool:
         return self.threshold.advisory or self.accepted
+
+    @property
+    def shows_quality(self) -> bool:
+        return self.threshold.aggregate.kind.shows_quality
+
+    @property
+    def named_values(self) -> tuple[str, ...]:
+        return self.threshold.aggregate.values
 
     @property
     def over_runs(self) -> OverRuns:
@@ -143,6 +181,7 @@ class EnoughCompleted(_Kind):
     """At least `least` simulations completed (`min_simulations`)."""
 
     kind: ClassVar = "min_simulations"
+    counts_completed: ClassVar = True
     rule: ClassVar[OverRuns] = "population"
     least: int
 
@@ -200,6 +239,7 @@ class NoErrorReported(_Kind):
     """Coval reports no error for the run."""
 
     kind: ClassVar = "no_error_reported"
+    of_run: ClassVar = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,6 +276,8 @@ class TargetMet(_Kind):
     """`metric` meets its target in Coval. `decides`: on every simulation; otherwise `pass_rate` says on how many."""
 
     kind: ClassVar = "target_met"
+    of_values: ClassVar = True
+    of_target: ClassVar = True
     metric: str
     target: Target
     decides: bool = True
@@ -268,8 +310,13 @@ class ValueAbsent(_Kind):
 
     kind: ClassVar = "forbidden_value"
     of_user: ClassVar = True
+    of_values: ClassVar = True
     metric: str
     value: str
+
+    @property
+    def named_values(self) -> tuple[str, ...]:
+        return (self.value,)
 
     def requirement(self, measure: Measure) -> Requirement:
         return Requirement("<=", 0)

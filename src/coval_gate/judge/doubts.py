@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.aggregation import Greatest
 from coval_gate.judge.confidence import FEWEST_CASES
-from coval_gate.judge.criteria import ThresholdHolds, ValueAbsent
 from coval_gate.judge.planning import needed, strictest
 from coval_gate.judge.values import Vocabulary
 from coval_gate.judge.variants import SAMPLES
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from coval_gate.config.thresholds import Threshold
+    from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criteria, Criterion
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.results import Metric
@@ -32,31 +32,32 @@ class Undecidable(NamedTuple):
     `needed`: how many test cases could; None if not even MOST_CASES could.
     """
 
-    criterion: ThresholdHolds
+    threshold: Threshold
+    confidence: float | None
     needed: int | None
 
 
-def cases_needed(criterion: ThresholdHolds) -> int:
+def cases_needed(threshold: Threshold, confidence: float | None) -> int:
     """Return how many test cases can show with a confidence that a perfect agent meets a threshold against a number.
 
     0 if a single one can, or if the spread of the values decides, as for an average.
     """
-    threshold = criterion.threshold
-    if criterion.confidence is None or not threshold.takes_confidence or threshold.bound.reference:
+    if confidence is None or not threshold.takes_confidence or threshold.bound.reference:
         return 0
     share = aggregation_of(threshold).demanded_share
-    return (needed(share, 0, criterion.confidence) or 0) if share else 0
+    return (needed(share, 0, confidence) or 0) if share else 0
 
 
 @lru_cache(maxsize=1024)  # every report needs the same numbers
-def cases_to_compare(criterion: ThresholdHolds, *, iterations: int = 1, family: int = 1) -> int | None:
+def cases_to_compare(
+    threshold: Threshold, confidence: float | None, *, iterations: int = 1, family: int = 1
+) -> int | None:
     """Return how many test cases can show the greatest possible change from a baseline with a confidence.
 
     The change is a regression, unless the threshold asks for an improvement. Both runs have so many `iterations`.
     `family`: how many thresholds guard against regressions. None if not even MOST_CASES can; FEWEST_CASES if any number
     can, or if the spread of the values decides, as for an average.
     """
-    threshold, confidence = criterion.threshold, criterion.confidence
     aggregation = aggregation_of(threshold)
     if confidence is None or not threshold.takes_confidence or aggregation.demanded_share is None:
         return FEWEST_CASES
@@ -73,14 +74,14 @@ def undecidable(criteria: Criteria, cases: int) -> Iterator[Undecidable]:
     guards = [guard for guard in criteria.thresholds if _is_guard(guard) and not guard.advisory]
     family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.legs
     for threshold in criteria.thresholds:
-        criterion = criteria.of_threshold(threshold)
         if threshold.bound.reference:
             alone = threshold.advisory or not _is_guard(threshold)
-            least = cases_to_compare(criterion, iterations=criteria.iterations or 1, family=1 if alone else family)
+            at_once, iterations = 1 if alone else family, criteria.iterations or 1
+            least = cases_to_compare(threshold, criteria.confidence, iterations=iterations, family=at_once)
         else:
-            least = cases_needed(criterion)
+            least = cases_needed(threshold, criteria.confidence)
         if least is None or least > cases:
-            yield Undecidable(criterion, least)
+            yield Undecidable(threshold, criteria.confidence, least)
 
 
 def _is_guard(threshold: Threshold) -> bool:
@@ -90,7 +91,7 @@ def _is_guard(threshold: Threshold) -> bool:
 class Unseen(NamedTuple):
     """No simulation has the `wanted` values of `metric`. `seen` are some of the `different` texts that do occur."""
 
-    criterion: ThresholdHolds | ValueAbsent
+    criterion: Criterion
     metric: str
     wanted: tuple[str, ...]
     seen: tuple[str, ...]
@@ -103,7 +104,7 @@ class FarBound(NamedTuple):
     `farthest` is the value farthest from 0, and `unit` the unit of its numbers.
     """
 
-    criterion: ThresholdHolds
+    criterion: Criterion
     metric: str
     farthest: float
     unit: str = ""
@@ -116,30 +117,27 @@ def doubts(judgement: Judgement) -> tuple[Doubt, ...]:
     """Return the doubts about the criteria, given the values of the agent and all mutations together."""
     metrics = {sample.metric.id: sample.metric for variant in judgement.variants for sample in variant.samples}
     checks = [check for check in judgement.checks if check.measure and check.metric in metrics]
-    measured = {check.criterion: check.metric for check in checks}
-    return tuple(doubt for criterion, metric in measured.items() for doubt in _doubts(criterion, metrics[metric]))
+    by_criterion = {check.criterion: check for check in checks}
+    return tuple(doubt for check in by_criterion.values() for doubt in _doubts(check, metrics[check.metric]))
 
 
-def _doubts(criterion: Criterion, metric: Metric) -> Iterator[Doubt]:
-    if isinstance(criterion, ValueAbsent):
-        yield from _unseen(criterion, metric, (criterion.value,))
-    elif isinstance(criterion, ThresholdHolds):
-        yield from _unseen(criterion, metric, criterion.threshold.aggregate.values)
-        yield from _far(criterion, metric)
+def _doubts(check: Check, metric: Metric) -> Iterator[Doubt]:
+    yield from _unseen(check.criterion, metric)
+    if check.threshold:
+        yield from _far(check.criterion, check.threshold, metric)
 
 
-def _unseen(criterion: ThresholdHolds | ValueAbsent, metric: Metric, wanted: tuple[str, ...]) -> Iterator[Unseen]:
-    vocabulary = Vocabulary.of(metric) if wanted else None
-    if vocabulary and (unseen := vocabulary.unseen(wanted)):
+def _unseen(criterion: Criterion, metric: Metric) -> Iterator[Unseen]:
+    vocabulary = Vocabulary.of(metric) if criterion.named_values else None
+    if vocabulary and (unseen := vocabulary.unseen(criterion.named_values)):
         yield Unseen(criterion, metric.name, unseen, vocabulary.seen[:SAMPLES], len(vocabulary.seen))
 
 
-def _far(criterion: ThresholdHolds, metric: Metric) -> Iterator[FarBound]:
+def _far(criterion: Criterion, threshold: Threshold, metric: Metric) -> Iterator[FarBound]:
     """Question a bound that is too far from the values to be in their unit.
 
     Values that are all 0 have no scale. A bound close to 0 is no mistake: it requires that there is something.
     """
-    threshold = criterion.threshold
     farthest = max(metric.numbers, key=abs, default=0.0)
     is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
     if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.cause import SHOWN_FIRST, Evidence, References, cause_of, is_sound, others_of
 from coval_gate.judge.checks import WHOLE, largest_magnitude, misses, severity
-from coval_gate.judge.criteria import TargetMet, ThresholdHolds
 from coval_gate.judge.problems import NoBaseline
 from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import GRAVITY, Verdict
@@ -196,11 +195,6 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
     )
 
 
-def reference_of(check: Check) -> Reference:
-    """Return what a threshold compares with; empty for a number, and for any other criterion."""
-    return check.criterion.threshold.bound.reference if isinstance(check.criterion, ThresholdHolds) else ""
-
-
 def comparison_of(check: Check) -> Comparison | None:
     """Return the comparison of a check; None if nothing was compared."""
     return check.measure.comparison if check.measure else None
@@ -212,7 +206,7 @@ def lacks_baseline(check: Check) -> bool:
 
 
 def _group(judgement: Judgement, reference: Reference) -> CheckGroup:
-    group = _grouped(tuple(check for check in judgement.checks if reference_of(check) == reference))
+    group = _grouped(tuple(check for check in judgement.checks if check.reference == reference))
     runs = {"baseline": judgement.baseline, "base_agent": judgement.base}
     return replace(group, reference=reference, baseline=runs.get(reference))
 
@@ -349,22 +343,19 @@ def _blame(
     missed = [
         _with_missing_values(check, values.get((check.variant, check.metric), {}), completed.get(check.variant, ()))
         for check in checks
-        if isinstance(check.criterion, TargetMet) or (check.user_defined and check.decides and not check.passed)
+        if check.criterion.of_target or (check.user_defined and check.decides and not check.passed)
     ]
-    off_target = {
-        simulation for check in missed if isinstance(check.criterion, TargetMet) for simulation in check.simulations
-    }
+    off_target = {simulation for check in missed if check.criterion.of_target for simulation in check.simulations}
     blame: dict[str, _Blame] = defaultdict(_Blame)
     for check in missed:
         own_values = values.get((check.variant, check.metric), {})
-        explained = off_target if _uses_targets(check) else frozenset()
+        explained = off_target if check.threshold and check.threshold.aggregate.kind.uses_targets else frozenset()
         decides = not check.passed and check.problem is None
-        needs_value = isinstance(check.criterion, TargetMet)
         variant = named.get(check.variant)
         largest = largest_magnitude(own_values)
         for simulation_id, distance in misses(check, own_values):
             blamed = blame[simulation_id]
-            if decides and (simulation_id in own_values or not needs_value):
+            if decides and (simulation_id in own_values or not check.criterion.of_target):
                 blamed.decide(check.verdict)
             if simulation_id in explained:
                 continue
@@ -426,11 +417,7 @@ def _contributions(
 
 def _with_missing_values(check: Check, values: Mapping[str, Value], completed: Sequence[str]) -> Check:
     """Return a target's check, adding the simulations that miss it because they have no value."""
-    if not isinstance(check.criterion, TargetMet):
+    if not check.criterion.of_target:
         return check
     lacking = tuple(simulation for simulation in completed if check.problem or simulation not in values)
     return replace(check, simulations=check.simulations + lacking) if lacking else check
-
-
-def _uses_targets(check: Check) -> bool:
-    return isinstance(check.criterion, ThresholdHolds) and check.criterion.threshold.aggregate.kind.uses_targets

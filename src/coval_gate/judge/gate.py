@@ -190,7 +190,7 @@ def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria
         yield Check(
             criterion=VariantsPresent(mutations=criteria.mutations),
             verdict=Verdict.ERROR,
-            problem=VariantsMissing(mutations=len(names - {BASE}), agent=BASE in names),
+            problem=VariantsMissing(launched=criteria.mutations, mutations=len(names - {BASE}), agent=BASE in names),
         )
         return
     if listed < expected:
@@ -235,7 +235,7 @@ def _values(
     """Check the metrics, targets, thresholds and forbidden values."""
     yield from _named_metrics(result, variants, criteria)
     for name in result.absent_metrics:
-        yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NotListed())
+        yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NotListed(metric=name))
     if criteria.judges_targets:
         yield from _targets(result, variants, criteria)
     yield from _thresholds(result, variants, criteria, references)
@@ -269,7 +269,7 @@ def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None
         return None
     metrics = result.find_metrics(threshold.metric)
     if len(metrics) > 1:
-        return SeveralMetrics(ids=tuple(metric.id for metric in metrics))
+        return SeveralMetrics(metric=threshold.metric, ids=tuple(metric.id for metric in metrics))
     return None if metrics else _no_such_metric(threshold.metric, result)
 
 
@@ -288,7 +288,7 @@ def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Cri
         metrics = result.find_metrics(reference)
         if len(metrics) != 1:
             ids = tuple(metric.id for metric in metrics)
-            problem = SeveralMetrics(ids=ids) if ids else _no_such_metric(reference, result)
+            problem = SeveralMetrics(metric=reference, ids=ids) if ids else _no_such_metric(reference, result)
             yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
             continue
         # A threshold on missing values replaces this check.
@@ -305,7 +305,7 @@ def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Cri
 def _no_such_metric(reference: str, result: RunResult) -> NoSuchMetric:
     names = list(dict.fromkeys(metric.name for metric in result.metrics))
     ranked = difflib.get_close_matches(reference, names, n=len(names) or 1, cutoff=0.0)
-    return NoSuchMetric(names=tuple(ranked), similar=most_similar(reference, names))
+    return NoSuchMetric(metric=reference, names=tuple(ranked), similar=most_similar(reference, names))
 
 
 def _gaps(metric: Metric, variants: Sequence[Variant], max_failed: Allowance) -> Iterator[Check]:
@@ -338,7 +338,8 @@ def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria)
     for metric, target in with_target:
         if problem := targets.problem(target):
             criterion = TargetMet(metric=metric.name, target=target)
-            yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=UnusableTarget(target=problem))
+            unusable = UnusableTarget(metric=metric.name, target=problem)
+            yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=unusable)
             continue
         if id(metric) not in named:  # gaps of named metrics are checked already
             yield from _gaps(metric, variants, criteria.max_failed)

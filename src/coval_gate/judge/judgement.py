@@ -169,7 +169,8 @@ class Judgement(NamedTuple):
     @property
     def is_red_against_baseline(self) -> bool:
         """Whether the step fails, and a comparison with a baseline contributes to that."""
-        return not self.lets_pass and any(check.reference == "baseline" and check.measure for check in self.missed)
+        compares = (check.reference == "baseline" or check.measure.path for check in self.missed if check.measure)
+        return not self.lets_pass and any(compares)
 
     @property
     def failing_simulations(self) -> tuple[str, ...]:

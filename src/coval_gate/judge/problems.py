@@ -32,11 +32,12 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoSuchMetric(_Kind):
-    """The run does not have the metric. `names`: of its own metrics, the most similar first.
+    """The run has no metric of this id or name. `names`: of the metrics that it has, the most similar first.
 
     `similar`: the name that the user may mean; empty if none is similar enough.
     """
 
+    metric: str
     names: tuple[str, ...]
     similar: str = ""
 
@@ -44,6 +45,8 @@ class NoSuchMetric(_Kind):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotListed(_Kind):
     """The agent or a simulation has the metric, which has a target, but the run does not list it."""
+
+    metric: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,7 @@ class NotSettled(_Kind):
 class SeveralMetrics(_Kind):
     """Several metrics have the name; `ids` distinguish them."""
 
+    metric: str
     ids: tuple[str, ...]
 
 
@@ -123,15 +127,17 @@ class NoTargets(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnusableTarget(_Kind):
-    """Nothing can be compared with the metric's target."""
+    """Nothing can be compared with the target of the metric of this name."""
 
+    metric: str
     target: TargetProblem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantsMissing(_Kind):
-    """Coval lists simulations of only so many `mutations`; `agent`: whether it lists any of the agent itself."""
+    """Coval lists only `mutations` of the `launched` mutations; `agent`: whether it lists the agent itself."""
 
+    launched: int
     mutations: int
     agent: bool
 

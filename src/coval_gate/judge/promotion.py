@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 from coval_gate.config.thresholds import TOLERANCE
-from coval_gate.judge.criteria import TargetMet, ThresholdHolds, ValueAbsent
 from coval_gate.judge.problems import ComparisonProblem, NoBaseline, ReferenceDiffers, ReferenceUnreadable
 from coval_gate.judge.verdict import Verdict
 
@@ -95,12 +94,7 @@ def _is_first(check: Check) -> bool:
 
 def _is_about_quality(check: Check) -> bool:
     """Return whether a check that decides, or that a person accepted, is about the agent's quality."""
-    match check.criterion:
-        case ThresholdHolds(threshold=threshold):
-            return (check.decides or check.accepted) and threshold.aggregate.kind.shows_quality
-        case TargetMet() | ValueAbsent():
-            return check.decides and check.criterion.user_defined
-    return False
+    return (check.decides or check.accepted) and check.criterion.shows_quality
 
 
 def _is_better_beyond_margin(check: Check) -> bool:
@@ -108,12 +102,12 @@ def _is_better_beyond_margin(check: Check) -> bool:
 
     The change is shown and, as counted, beyond the margin: with `baseline * 1.1`, below 0.9 times the baseline's value.
     """
-    criterion, measure = check.criterion, check.measure
-    if not isinstance(criterion, ThresholdHolds) or not check.decides or check.reference != "baseline":
+    threshold, measure = check.threshold, check.measure
+    if threshold is None or not check.decides or check.reference != "baseline":
         return False
     if measure is None or measure.comparison is None or measure.comparison.trend != "improved":
         return False
-    threshold, earlier = criterion.threshold, measure.comparison.value
+    earlier = measure.comparison.value
     if not (threshold.wants_less or threshold.wants_more):
         return False
     towards_worse = 1.0 if threshold.wants_less else -1.0

@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.judge.checks import Check
-from coval_gate.judge.criteria import EnoughCompleted, NoErrorReported, NotFlaky, SameCases
+from coval_gate.judge.criteria import NotFlaky, SameCases
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import CaseStability, Repetition, SingleRun, with_checks
 from coval_gate.judge.measure import margin
@@ -149,7 +149,7 @@ def _is_out_of_reach(check: Check, judgement: Judgement, left: int) -> bool:
     measure, requirement = check.measure, check.requirement
     if measure is None or requirement is None:
         return False
-    if isinstance(check.criterion, EnoughCompleted):
+    if check.criterion.counts_completed:
         return sum(variant.total for variant in first.variants) < requirement.bound
     if measure.unit != "share" or measure.interval or check.reference or requirement.operator not in WANTS_HITS:
         return False
@@ -214,7 +214,7 @@ def _is_silent(check: Check | None) -> bool:
     """
     if check is None or check.verdict is not Verdict.FAILED:
         return False
-    return check.measure is None and not isinstance(check.criterion, NoErrorReported)
+    return check.measure is None and not check.criterion.of_run
 
 
 def _with_replaced(judgement: Judgement, replaced: Set[str]) -> tuple[Check, ...]:
@@ -224,10 +224,11 @@ def _with_replaced(judgement: Judgement, replaced: Set[str]) -> tuple[Check, ...
 
 
 def _completed_more(check: Check, more: int) -> Check:
-    if not isinstance(check.criterion, EnoughCompleted) or check.measure is None:
+    if not check.criterion.counts_completed or check.measure is None:
         return check
     measure = replace(check.measure, value=check.measure.value + more)
-    verdict = Verdict.PASSED if measure.value >= check.criterion.least else Verdict.FAILED
+    requirement = check.criterion.requirement(measure)
+    verdict = Verdict.FAILED if requirement and margin(measure.value, requirement) < 0.0 else Verdict.PASSED
     return replace(check, verdict=verdict, measure=measure)
 
 
@@ -252,7 +253,7 @@ def has_failed(judgement: Judgement) -> bool:
 
 def is_usable(judgement: Judgement) -> bool:
     """Return whether a repetition counts: it completed, its data are complete, and Coval reports no error for it."""
-    broken = any(isinstance(check.criterion, NoErrorReported) and not check.passed for check in judgement.checks)
+    broken = any(check.criterion.of_run and not check.passed for check in judgement.checks)
     return isinstance(judgement.cause, Completed) and judgement.verdict in USABLE and not broken
 
 

@@ -10,7 +10,6 @@ import math
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from coval_gate.base.text import number
-from coval_gate.judge.criteria import ThresholdHolds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -129,10 +128,7 @@ class BinBar(NamedTuple):
 
 def threshold_on_scale(check: Check) -> Requirement | None:
     """Return the requirement of a threshold whose bound is on the scale of the metric's values; None for any other."""
-    criterion = check.criterion
-    if not isinstance(criterion, ThresholdHolds) or not criterion.threshold.aggregate.kind.is_on_scale:
-        return None
-    return check.requirement
+    return check.requirement if check.threshold and check.threshold.aggregate.kind.is_on_scale else None
 
 
 def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: str = "") -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import number, plural
 from coval_gate.judge.criteria import TargetMet
-from coval_gate.judge.findings import comparison_of, lacks_baseline, reference_of
+from coval_gate.judge.findings import comparison_of, lacks_baseline
 from coval_gate.judge.measure import Requirement
 from coval_gate.judge.verdict import GRAVITY, Verdict
 from coval_gate.model.results import BASE
@@ -301,7 +301,7 @@ def _charts(leg: LegReport) -> Iterator[str]:
     samples = {sample.metric.id: sample for sample in agent.samples} if agent else {}
     metrics = dict.fromkeys(check.metric for check in charted)
     compared = {
-        check.metric for check in checks if reference_of(check) in ("baseline", "base_agent") and comparison_of(check)
+        check.metric for check in checks if check.reference in ("baseline", "base_agent") and comparison_of(check)
     }
     own = [check for check in checks if check.variant == BASE]
     charts = (

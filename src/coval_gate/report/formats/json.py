@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from coval_gate import __version__
 from coval_gate.config.inputs import LAUNCH_IDS
-from coval_gate.judge.findings import comparison_of, reference_of
+from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.json_document import (
     SCHEMA_VERSION,
@@ -148,7 +148,7 @@ def _comparison_fields(check: Check) -> dict[str, Any]:
 
 def _as_written(check: Check) -> Literal["", "baseline", "base"]:
     """Return a check's reference as thresholds write it, whichever run `base` means."""
-    reference = reference_of(check)
+    reference = check.reference
     return "base" if reference == "base_agent" else reference
 
 

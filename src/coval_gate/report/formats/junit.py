@@ -26,7 +26,7 @@ from junitparser.xunit2 import FlakyFailure
 
 from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.ci.host import NAME
-from coval_gate.judge.findings import comparison_of, reference_of
+from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import length
 from coval_gate.report.limits import LONGEST_MENTION, MOST_CRITERIA
@@ -256,7 +256,7 @@ def _compared(check: Check) -> str:
     """Return a criterion's comparison, in lines; empty without one."""
     if comparison_of(check) is None:
         return ""
-    reference = NAMES[reference_of(check)]
+    reference = NAMES[check.reference]
     lines = [f"{reference}: {earlier_text(check)}", f"change: {difference_text(check)}", shown_text(check)]
     if noticeable := noticeable_text(check):
         lines.append(f"{noticeable} would show in {CHANCE} of such runs")

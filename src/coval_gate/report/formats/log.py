@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.text import in_words, one_line, plural, shortened_at_word
 from coval_gate.ci.host import Annotation
-from coval_gate.judge.findings import lacks_baseline, reference_of
+from coval_gate.judge.findings import lacks_baseline
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.provenance import case_ids, ids_line, of_leg
 from coval_gate.report.simulations import miss_lines
@@ -214,7 +214,7 @@ def _lines(group: CheckGroup) -> Iterator[str]:
 
 def check_cells(check: Check) -> tuple[str, ...]:
     """Return the cells of a check's line: the criterion, then what was measured or compared."""
-    return _compared_cells(check) if reference_of(check) else _cells(check)
+    return _compared_cells(check) if check.reference else _cells(check)
 
 
 def _cells(check: Check) -> tuple[str, ...]:

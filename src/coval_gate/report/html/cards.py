@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.text import number, one_line, percent, plural
 from coval_gate.judge import targets
-from coval_gate.judge.findings import comparison_of, reference_of
+from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.charts import threshold_on_scale
@@ -100,7 +100,7 @@ def _verdict(checks: Sequence[Check]) -> str:
 
 
 def _card(leg: LegReport, metric: Metric, checks: Sequence[Check]) -> CardView:
-    paired = any(reference_of(check) in ("baseline", "base_agent") and comparison_of(check) for check in checks)
+    paired = any(check.reference in ("baseline", "base_agent") and comparison_of(check) for check in checks)
     pair = paired_numbers(leg, metric) if paired else ([], [])
     marks = list(_marks(metric, checks))
     several = len(leg.variants) > 1

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.text import one_line
-from coval_gate.judge.findings import comparison_of, reference_of
+from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.html.cards import cards, dated_run
 from coval_gate.report.html.plots import Point, scale, trend
@@ -274,7 +274,7 @@ def _criterion(check: Check) -> CriterionView:
         note=one_line(shown_text(check) if compares else note_text(check), LONG),
         scale=_scale(check),
         trend=trend_text(check),
-        reference=NAMES[reference_of(check)] if compares else "",
+        reference=NAMES[check.reference] if compares else "",
         earlier=earlier_text(check),
         difference=difference_text(check),
     )

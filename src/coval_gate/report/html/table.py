@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from coval_gate.base.text import number, one_line, plural, stopwatch
 from coval_gate.judge.cause import SHOWN_FIRST
-from coval_gate.judge.findings import reference_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.formats.digest import prompt_of
@@ -414,7 +413,7 @@ def _changes(leg: LegReport) -> dict[tuple[str, str], str]:
     """
     changes: dict[tuple[str, str], str] = {}
     for check, failing, passing in leg.findings.flips:
-        if reference_of(check) in ("baseline", "base_agent"):
+        if check.reference in ("baseline", "base_agent"):
             for case in passing:
                 changes.setdefault((check.variant, case), "better")
             changes |= {(check.variant, case): "worse" for case in failing}

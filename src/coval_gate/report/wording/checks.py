@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.base.text import number, quoted
-from coval_gate.judge.criteria import TargetMet, ThresholdHolds
 from coval_gate.judge.doubts import FAR, FarBound, Unseen
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.clauses import VALUE_SHOWN, difference_with_unit, runs_text, value_text, with_unit
@@ -15,7 +14,6 @@ from coval_gate.report.wording.problems import problem_reason, problem_text, see
 
 if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.criteria import ValueAbsent
     from coval_gate.judge.doubts import Doubt
     from coval_gate.judge.findings import Contribution, Miss
     from coval_gate.judge.measure import Measure
@@ -30,22 +28,18 @@ def doubt_text(doubt: Doubt) -> str:
         case Unseen(metric=metric, wanted=wanted, seen=seen, different=different):
             values = " or ".join(quoted(value, VALUE_SHOWN) for value in wanted)
             others = f"; the values seen are {seen_text(seen, different)}" if seen else ""
-            where = _where(doubt.criterion)
-            return f"{where}: no simulation has the value {values} for {metric}{others}. Is it spelt correctly?"
-        case FarBound(criterion=criterion, metric=metric, farthest=farthest, unit=unit):
+            return f"{_where(doubt)}: no simulation has the value {values} for {metric}{others}. Is it spelt correctly?"
+        case FarBound(metric=metric, farthest=farthest, unit=unit):
             largest = f"the largest{'' if farthest > 0 else ' in size'} is {with_unit(number(farthest), unit)}"
             return (
-                f"{_where(criterion)}: the bound is more than {FAR} times every value of {metric} ({largest}). "
+                f"{_where(doubt)}: the bound is more than {FAR} times every value of {metric} ({largest}). "
                 "Is it in the metric's unit?"
             )
     assert_never(doubt)
 
 
-def _where(criterion: ThresholdHolds | ValueAbsent) -> str:
-    """Return what the user wrote."""
-    if isinstance(criterion, ThresholdHolds):
-        return f"{criterion.threshold.text} ({criterion.threshold.place})"
-    return "fail_on_metric_value"
+def _where(doubt: Doubt) -> str:
+    return words_of(doubt.criterion).written(doubt.criterion)
 
 
 def shown_verdict(check: Check) -> Verdict:
@@ -165,8 +159,5 @@ def _advisory_reason(check: Check) -> str:
 
 def _informs_reason(check: Check) -> str:
     """Return why a check only informs, as a sentence."""
-    if check.problem:
-        return f"Informs only: {problem_reason(check, check.problem)}."
-    if isinstance(check.criterion, TargetMet):
-        return "Informs only: a threshold on pass_rate decides how many simulations may miss a target."
-    return "Informs only: max_failed_simulations lets every simulation fail."
+    why = problem_reason(check, check.problem) if check.problem else words_of(check.criterion).informs
+    return f"Informs only: {why}."

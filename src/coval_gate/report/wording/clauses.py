@@ -9,7 +9,6 @@ import math
 from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.base.text import folded, number, one_line, percent, quoted
-from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.targets import MEMBERSHIPS, RANGES, bounds, effective_operator
 from coval_gate.judge.values import comparable
 from coval_gate.judge.verdict import Verdict
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.criteria import Criterion
     from coval_gate.judge.judgement import CaseStability, Repetition
     from coval_gate.judge.measure import Comparison, Interval, Measure, Scale, Unit
     from coval_gate.judge.targets import TargetProblem
@@ -206,11 +204,6 @@ def whom(check: Check) -> str:
     if not check.several:
         return ""
     return f" for the mutation {check.variant}" if check.variant != BASE else " for the agent itself"
-
-
-def aggregate_text(criterion: Criterion) -> str:
-    """Return a threshold's aggregate, such as "p(95)"; "it" for other criteria."""
-    return one_line(criterion.threshold.aggregate, VALUE_SHOWN) if isinstance(criterion, ThresholdHolds) else "it"
 
 
 def value_text(value: Value, unit: str = "") -> str:

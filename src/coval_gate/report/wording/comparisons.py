@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import number, one_line, percent, plural
 from coval_gate.judge.confidence import FEWEST_CASES
-from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.doubts import cases_needed, cases_to_compare
 from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.planning import POWER
@@ -136,7 +135,7 @@ def noticeable_text(check: Check, *, short: bool = False) -> str:
     compared = comparison_of(check)
     if check.measure is None or compared is None or compared.noticeable is None:
         return ""
-    rises = isinstance(check.criterion, ThresholdHolds) and check.criterion.threshold.wants_less
+    rises = check.threshold and check.threshold.wants_less
     size = _amount(compared.noticeable, check.scale, math.ceil, short=short)
     return f"a {'rise' if rises else 'drop'} of {size}"
 
@@ -158,23 +157,19 @@ def change_clause(check: Check) -> str:
 
 def _fails_by_margin(check: Check, compared: Comparison) -> bool:
     """Return whether a check fails by its margin: only that the change is for the worse is evident, not how much."""
-    if (
-        check.verdict is not Verdict.FAILED
-        or compared.change is None
-        or not isinstance(check.criterion, ThresholdHolds)
-    ):
+    threshold = check.threshold
+    if check.verdict is not Verdict.FAILED or compared.change is None or threshold is None:
         return False
-    bound = check.criterion.threshold.bound
-    has_margin = bound.factor != 1.0 or bound.number != 0.0
-    return has_margin and compared.trend == "worse" and not check.criterion.threshold.asks_for_improvement
+    has_margin = threshold.bound.factor != 1.0 or threshold.bound.number != 0.0
+    return has_margin and compared.trend == "worse" and not threshold.asks_for_improvement
 
 
 def _enough(check: Check, compared: Comparison) -> int:
     """Return how many test cases can show the greatest possible change; 0 if these can, or if that is unknown."""
-    if check.verdict is not Verdict.INCONCLUSIVE or not isinstance(check.criterion, ThresholdHolds):
+    if check.verdict is not Verdict.INCONCLUSIVE or check.threshold is None:
         return 0
     iterations = max(1, compared.count // compared.cases)
-    needed = cases_to_compare(check.criterion, iterations=iterations)
+    needed = cases_to_compare(check.threshold, check.criterion.confidence, iterations=iterations)
     return needed if needed and needed > compared.cases else 0
 
 
@@ -243,14 +238,14 @@ def _signed(value: float) -> str:
 
 def claim_text(check: Check) -> str:
     """Return the claim, such as "at least 86.4%"; empty without a confidence."""
-    criterion, measure = check.criterion, check.measure
-    if measure is None or not isinstance(criterion, ThresholdHolds) or criterion.confidence is None:
+    threshold, measure = check.threshold, check.measure
+    if threshold is None or measure is None or check.criterion.confidence is None:
         return ""
     if measure.comparison:
         return change_text(check) or AS_COUNTED
     if (interval := measure.interval) is None:
         return AS_COUNTED
-    wants_less = criterion.threshold.wants_less
+    wants_less = threshold.wants_less
     match check.verdict:
         case Verdict.PASSED:
             return _bounds_text(interval, check.scale, lower=not wants_less, upper=wants_less)
@@ -294,7 +289,7 @@ def inconclusive_clause(check: Check) -> str:
     if not ends:
         return f": {interval.cases:,} test cases are too few to show anything"
     claim = f": it is {claim_text(check)} ({confidence_text(interval, both=ends > 1)})"
-    needed = cases_needed(check.criterion) if isinstance(check.criterion, ThresholdHolds) else 0
+    needed = cases_needed(check.threshold, check.criterion.confidence) if check.threshold else 0
     if needed <= interval.cases:
         return claim
     return f"{claim}; {interval.cases:,} test cases can never show it, {needed:,} can"
@@ -302,10 +297,9 @@ def inconclusive_clause(check: Check) -> str:
 
 def undecidable_text(undecidable: Undecidable, cases: int) -> str:
     """Return that a run is too small for a threshold to pass or, if it guards against a regression, to fail."""
-    criterion, needed = undecidable.criterion, undecidable.needed
-    threshold, few = criterion.threshold, plural(cases, "test case")
+    threshold, needed, few = undecidable.threshold, undecidable.needed, plural(cases, "test case")
     line = f"{threshold.place}:"
-    confidence = f"with {percent(criterion.confidence or 0.0)} confidence"
+    confidence = f"with {percent(undecidable.confidence or 0.0)} confidence"
     if not threshold.bound.reference:
         enough = f"; {needed:,} can" if needed else ""
         return f"{line} {few} can never show {threshold.text} {confidence}, however good the agent is{enough}."

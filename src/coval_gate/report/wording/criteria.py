@@ -34,7 +34,6 @@ from coval_gate.report.limits import LONGEST_MENTION
 from coval_gate.report.wording.baselines import drift_miss_reason, path_text
 from coval_gate.report.wording.clauses import (
     VALUE_SHOWN,
-    aggregate_text,
     exact_text,
     forbidden_text,
     measured,
@@ -82,7 +81,11 @@ def words_of(criterion: Criterion) -> CriterionWords[Any]:
 
 
 class CriterionWords(Generic[C]):
-    """How one kind of criterion reads."""
+    """How one kind of criterion reads, also without values of its metric. `informs`: why it cannot fail."""
+
+    without_values = "{metric} has no values{about}"
+    with_summary = "Coval reports no individual values of {metric}, so {what} is unknown{about}"
+    informs = ""
 
     def sentence(self, criterion: C) -> str:
         """Return a sentence that is true where the criterion is met."""
@@ -96,9 +99,13 @@ class CriterionWords(Generic[C]):
         """Return why the measured value misses the criterion, without a full stop."""
         return f"{self.sentence(criterion)}: {self._actual(check, criterion, measure)}"
 
-    def left_open(self, criterion: C) -> str:
-        """Return what cannot be judged without values, as a clause."""
-        return "it cannot be judged"
+    def what(self, criterion: C) -> str:
+        """Return what cannot be judged without values."""
+        return "it"
+
+    def written(self, criterion: C) -> str:
+        """Return what the user wrote, and where."""
+        return self.what(criterion)
 
     def _actual(self, check: Check, criterion: C, measure: Measure) -> str:
         return f"{self.measured(check, criterion, measure)}{runs_text(check)}"
@@ -131,11 +138,16 @@ class OfThreshold(CriterionWords[ThresholdHolds]):
             return f"{value}, which neither shows nor rules out {required}{inconclusive_clause(check)}"
         return f"{value}{shown_bound_text(check)}, must be {required}"
 
-    def left_open(self, criterion: ThresholdHolds) -> str:
-        return f"{aggregate_text(criterion)} cannot be judged"
+    def what(self, criterion: ThresholdHolds) -> str:
+        return one_line(criterion.threshold.aggregate, VALUE_SHOWN)
+
+    def written(self, criterion: ThresholdHolds) -> str:
+        return f"{criterion.threshold.text} ({criterion.threshold.place})"
 
 
 class OfFewFailed(CriterionWords[FewFailed]):
+    informs = "max_failed_simulations lets every simulation fail"
+
     def sentence(self, criterion: FewFailed) -> str:
         return f"{_allowance_text(criterion.allowance)} failed"
 
@@ -201,7 +213,13 @@ class OfMetricHasValues(CriterionWords[MetricHasValues]):
         return f"{criterion.metric} has no value on {lacking}; max_failed_simulations allows {criterion.allowance}"
 
 
+class OfMetricsHaveTargets(Sentence):
+    with_summary = "Coval reports neither the id nor individual values of {metric}, so its target cannot be judged"
+
+
 class OfTarget(CriterionWords[TargetMet]):
+    informs = "a threshold on pass_rate decides how many simulations may miss a target"
+
     def sentence(self, criterion: TargetMet) -> str:
         target = criterion.target
         return f"{criterion.metric} meets its target" + ("" if problem(target) else f": {target_text(target)}")
@@ -214,11 +232,13 @@ class OfTarget(CriterionWords[TargetMet]):
         where = f"{whom(check)}{runs_text(check)}"
         return f"{criterion.metric} missed its target ({target_text(criterion.target)}) on {missed}{where}"
 
-    def left_open(self, criterion: TargetMet) -> str:
-        return f"its target ({target_text(criterion.target)}) cannot be judged"
+    def what(self, criterion: TargetMet) -> str:
+        return f"its target ({target_text(criterion.target)})"
 
 
 class OfValueAbsent(CriterionWords[ValueAbsent]):
+    without_values = "{metric} has no individual values{about}, so fail_on_metric_value cannot be judged"
+
     def sentence(self, criterion: ValueAbsent) -> str:
         return f"{criterion.metric} is never {forbidden_text(criterion.value)}"
 
@@ -229,8 +249,8 @@ class OfValueAbsent(CriterionWords[ValueAbsent]):
         hits = f"{plural(round(measure.value), 'simulation')}{whom(check)}{runs_text(check)}"
         return f"{criterion.metric} is {forbidden_text(criterion.value)} on {hits}; fail_on_metric_value forbids it"
 
-    def left_open(self, criterion: ValueAbsent) -> str:
-        return "fail_on_metric_value cannot be judged"
+    def what(self, criterion: ValueAbsent) -> str:
+        return "fail_on_metric_value"
 
 
 class OfDrift(CriterionWords[NoDrift]):
@@ -265,7 +285,7 @@ WORDS: Final[Mapping[type[Criterion], CriterionWords[Any]]] = {
     NoErrorReported: Sentence("Coval reports no error for the run"),
     MetricPresent: OfMetricPresent(),
     MetricHasValues: OfMetricHasValues(),
-    MetricsHaveTargets: Sentence("at least one metric has a target in Coval"),
+    MetricsHaveTargets: OfMetricsHaveTargets("at least one metric has a target in Coval"),
     TargetMet: OfTarget(),
     ValueAbsent: OfValueAbsent(),
     SameCases: Sentence("the test cases are the same as in the first run"),

@@ -8,15 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from coval_gate.base.text import in_words, plural, quoted
-from coval_gate.judge.criteria import (
-    MetricPresent,
-    MetricsHaveTargets,
-    TargetMet,
-    ThresholdHolds,
-    ValueAbsent,
-    VariantsPresent,
-)
-from coval_gate.judge.findings import reference_of
 from coval_gate.judge.problems import (
     Accepted,
     CannotOccur,
@@ -64,22 +55,19 @@ from coval_gate.report.wording.baselines import (
 )
 from coval_gate.report.wording.clauses import (
     VALUE_SHOWN,
-    aggregate_text,
     all_runs_text,
     runs_text,
     target_problem_text,
-    threshold_text,
     value_text,
     whom,
 )
 from coval_gate.report.wording.comparisons import NAMES
-from coval_gate.report.wording.criteria import words_of
+from coval_gate.report.wording.criteria import criterion_text, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.criteria import Criterion
     from coval_gate.judge.problems import Problem
     from coval_gate.model.results import Value
     from coval_gate.model.run import Run
@@ -102,10 +90,7 @@ class OfNoValues(ValueWords[NoValues]):
     short = "no simulation has a value"
 
     def reason(self, check: Check, problem: NoValues, about: str) -> str:
-        if isinstance(check.criterion, ValueAbsent):
-            left_open = words_of(check.criterion).left_open(check.criterion)
-            return f"{problem.metric} has no individual values{about}, so {left_open}"
-        return f"{problem.metric} has no values{about}"
+        return words_of(check.criterion).without_values.format(metric=problem.metric, about=about)
 
     def in_reference(self, problem: NoValues, reference: str) -> str:
         return f"the {reference} has no values of {problem.metric}"
@@ -115,7 +100,7 @@ class OfOneValue(ValueWords[OneValue]):
     short = "only one simulation has a value"
 
     def reason(self, check: Check, problem: OneValue, about: str) -> str:
-        return f"{problem.metric} has only one value{about}, so {aggregate_text(check.criterion)} is unknown"
+        return f"{problem.metric} has only one value{about}, so {_what(check)} is unknown"
 
     def in_reference(self, problem: OneValue, reference: str) -> str:
         return f"the {reference} has only one value of {problem.metric}"
@@ -126,7 +111,7 @@ class OfNoNumbers(ValueWords[NoNumbers]):
         return f"some values are not numbers: {_samples_text(problem.samples)}"
 
     def reason(self, check: Check, problem: NoNumbers, about: str) -> str:
-        unknown = f"{aggregate_text(check.criterion)} is unknown{about}"
+        unknown = f"{_what(check)} is unknown{about}"
         return f"{problem.metric} has values that are not numbers ({_samples_text(problem.samples)}), so {unknown}"
 
     def in_reference(self, problem: NoNumbers, reference: str) -> str:
@@ -139,9 +124,8 @@ class OfCannotOccur(ValueWords[CannotOccur]):
 
     def reason(self, check: Check, problem: CannotOccur, about: str) -> str:
         named = " or ".join(quoted(value, VALUE_SHOWN) for value in problem.wanted)
-        left_open = words_of(check.criterion).left_open(check.criterion)
         why = f"Its values are {_kind(problem)} ({_different_text(problem)})"
-        return f"{problem.metric} cannot be {named}{about}. {why}, so {left_open}"
+        return f"{problem.metric} cannot be {named}{about}. {why}, so {_what(check)} cannot be judged"
 
 
 class OfNoSuchValue(ValueWords[NoSuchValue]):
@@ -154,19 +138,15 @@ class OfNoSuchValue(ValueWords[NoSuchValue]):
         named = " or ".join(quoted(value, VALUE_SHOWN) for value in problem.wanted)
         verb = "cannot be" if problem.allowed else "is never"
         meant = f" (did you mean {value_text(problem.similar)}?)" if problem.similar else ""
-        left_open = words_of(check.criterion).left_open(check.criterion)
-        return f"{problem.metric} {verb} {named}{meant}. {_known_values(problem)}, so {left_open}"
+        known = _known_values(problem)
+        return f"{problem.metric} {verb} {named}{meant}. {known}, so {_what(check)} cannot be judged"
 
 
 class OfOnlySummary(ValueWords[OnlySummary]):
     short = "Coval reports no individual values"
 
     def reason(self, check: Check, problem: OnlySummary, about: str) -> str:
-        metric = problem.metric
-        if isinstance(check.criterion, MetricsHaveTargets):
-            return f"Coval reports neither the id nor individual values of {metric}, so its target cannot be judged"
-        unknown = f"{aggregate_text(check.criterion)} is unknown{about}"
-        return f"Coval reports no individual values of {metric}, so {unknown}"
+        return words_of(check.criterion).with_summary.format(metric=problem.metric, what=_what(check), about=about)
 
     def in_reference(self, problem: OnlySummary, reference: str) -> str:
         return f"Coval reports no individual values of {problem.metric} for the {reference}"
@@ -180,6 +160,10 @@ VALUE_WORDS: Final[Mapping[type[Any], ValueWords[Any]]] = {
     NoSuchValue: OfNoSuchValue(),
     OnlySummary: OfOnlySummary(),
 }
+
+
+def _what(check: Check) -> str:
+    return words_of(check.criterion).what(check.criterion)
 
 
 def seen_text(seen: Sequence[str], different: int) -> str:
@@ -221,7 +205,8 @@ class OfNoMutations(ProblemWords[NoMutations]):
     short = "the run has no mutations"
 
     def reason(self, check: Check, problem: NoMutations, about: str) -> str:
-        return f"{_threshold(check)} compares mutations with the agent itself, but the run has no mutations"
+        threshold = criterion_text(check.criterion)
+        return f"{threshold} compares mutations with the agent itself, but the run has no mutations"
 
 
 class OfNoBaseline(ProblemWords[NoBaseline]):
@@ -244,9 +229,9 @@ class OfNotInBaseline(ProblemWords[NotInBaseline]):
 
     def reason(self, check: Check, problem: NotInBaseline, about: str) -> str:
         if problem.what == "mutation":
-            reference = NAMES[reference_of(check)]
+            reference = NAMES[check.reference]
             return _incomparable(check, about, f"the {reference} {no_simulations_text(problem.name)}")
-        if reference_of(check) == "base_agent":
+        if check.reference == "base_agent":
             return _incomparable(check, about, f"the base's run does not have the metric {problem.name}")
         return _incomparable(check, about, f"no baseline run has the metric {problem.name}; {START_OVER}")
 
@@ -256,14 +241,14 @@ class OfUnusableBaseline(ProblemWords[UnusableBaseline]):
 
     def reason(self, check: Check, problem: UnusableBaseline, about: str) -> str:
         words = VALUE_WORDS[type(problem.problem)]
-        return _incomparable(check, about, words.in_reference(problem.problem, NAMES[reference_of(check)]))
+        return _incomparable(check, about, words.in_reference(problem.problem, NAMES[check.reference]))
 
 
 class OfAccepted(ProblemWords[Accepted]):
     short = "accepted"
 
     def reason(self, check: Check, problem: Accepted, about: str) -> str:
-        return f"{_threshold(check)} is not compared: a person accepted this run"
+        return f"{criterion_text(check.criterion)} is not compared: a person accepted this run"
 
 
 class OfPersonaChanged(ProblemWords[PersonaChanged]):
@@ -292,7 +277,7 @@ class OfTooFewShared(ProblemWords[TooFewShared]):
         return plural(problem.shared, "shared test case")
 
     def reason(self, check: Check, problem: TooFewShared, about: str) -> str:
-        left = left_out_text(problem.left_out, NAMES[reference_of(check)])
+        left = left_out_text(problem.left_out, NAMES[check.reference])
         if not problem.shared and problem.since and problem.left_out.changed:
             nothing = f"{_nothing_like(problem.since)}{about}"
             return f"{nothing}: no test case is still the same (left out: {left}); {START_OVER}"
@@ -306,7 +291,7 @@ class OfUnequalCounts(ProblemWords[UnequalCounts]):
         return f"{problem.now:,} simulations, not {problem.earlier:,}"
 
     def reason(self, check: Check, problem: UnequalCounts, about: str) -> str:
-        counts = f"this run has {problem.now:,} and the {NAMES[reference_of(check)]} {problem.earlier:,}"
+        counts = f"this run has {problem.now:,} and the {NAMES[check.reference]} {problem.earlier:,}"
         use = "use a rate, or launch both with the same iteration_count"
         return _incomparable(check, about, f"it counts simulations, of which {counts}; {use}")
 
@@ -325,12 +310,8 @@ COMPARISON_WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
 }
 
 
-def _threshold(check: Check) -> str:
-    return threshold_text(check.criterion.threshold) if isinstance(check.criterion, ThresholdHolds) else ""
-
-
 def _incomparable(check: Check, about: str, why: str) -> str:
-    return f"{_threshold(check)} cannot be compared{about}: {why}"
+    return f"{criterion_text(check.criterion)} cannot be compared{about}: {why}"
 
 
 def _nothing_like(run: Run) -> str:
@@ -355,7 +336,7 @@ class OfNoSuchMetric(ProblemWords[NoSuchMetric]):
         return f"it has only {in_words(problem.names, most=FEW_NAMES)}" if problem.names else "it has no metrics at all"
 
     def reason(self, check: Check, problem: NoSuchMetric, about: str) -> str:
-        metric = _metric_named(check.criterion)
+        metric = quoted(problem.metric)
         if not problem.names:
             return f"The run has no metric {metric}; it has no metrics at all"
         meant = f"did you mean {problem.similar}? It has" if problem.similar else "it has"
@@ -366,10 +347,9 @@ class OfNotListed(ProblemWords[NotListed]):
     short = "Coval does not list it"
 
     def reason(self, check: Check, problem: NotListed, about: str) -> str:
-        metric = check.criterion.reference if isinstance(check.criterion, MetricPresent) else ""
         return (
-            f"Coval announced the metric {metric} for the run, but does not list it; to run without it, set metric_ids "
-            "to the other metrics"
+            f"Coval announced the metric {problem.metric} for the run, but does not list it; to run without it, set "
+            "metric_ids to the other metrics"
         )
 
 
@@ -386,7 +366,7 @@ class OfSeveralMetrics(ProblemWords[SeveralMetrics]):
         return f"{plural(len(problem.ids), 'metric')} of this name"
 
     def reason(self, check: Check, problem: SeveralMetrics, about: str) -> str:
-        metric, ids = _metric_named(check.criterion), " or ".join(problem.ids)
+        metric, ids = quoted(problem.metric), " or ".join(problem.ids)
         return f"The run has {len(problem.ids)} metrics named {metric}; use the id of one: {ids}"
 
 
@@ -402,8 +382,7 @@ class OfUnusableTarget(ProblemWords[UnusableTarget]):
         return f"its target {target_problem_text(problem.target)}"
 
     def reason(self, check: Check, problem: UnusableTarget, about: str) -> str:
-        metric = check.criterion.metric if isinstance(check.criterion, TargetMet) else ""
-        return f"The target of {metric} {target_problem_text(problem.target)}"
+        return f"The target of {problem.metric} {target_problem_text(problem.target)}"
 
 
 class OfVariantsMissing(ProblemWords[VariantsMissing]):
@@ -411,9 +390,8 @@ class OfVariantsMissing(ProblemWords[VariantsMissing]):
         return f"of {plural(problem.mutations, 'mutation')}{'' if problem.agent else ', none of the agent itself'}"
 
     def reason(self, check: Check, problem: VariantsMissing, about: str) -> str:
-        criterion = check.criterion
-        launched = plural(criterion.mutations, "mutation") if isinstance(criterion, VariantsPresent) else ""
         listed = plural(problem.mutations, "mutation") + ("" if problem.agent else " and none of the agent itself")
+        launched = plural(problem.launched, "mutation")
         return f"The run was launched with {launched}, but Coval lists simulations of {listed}"
 
 
@@ -430,7 +408,7 @@ class OfOtherCases(ProblemWords[OtherCases]):
         return f"{problem.new:,} new, {problem.gone:,} missing"
 
     def reason(self, check: Check, problem: OtherCases, about: str) -> str:
-        of_base = reference_of(check) == "base_agent"
+        of_base = check.reference == "base_agent"
         differ = (
             "The base's test cases differ from the run's" if of_base else "Its test cases differ from the first run's"
         )
@@ -471,10 +449,3 @@ WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
     **COMPARISON_WORDS,
     **DRIFT_WORDS,
 }
-
-
-def _metric_named(criterion: Criterion) -> str:
-    """Return the metric as the user named it; an advisory threshold has no separate criterion for its metric."""
-    if isinstance(criterion, ThresholdHolds):
-        return quoted(criterion.threshold.metric)
-    return quoted(criterion.reference) if isinstance(criterion, MetricPresent) else ""
