@@ -58,6 +58,7 @@ def test_page_has_port_of_make_sandbox_and_variables_of_guide() -> None:
     assert PAGE == ROOT / guide.PAGE
 
 
+@pytest.mark.long
 def test_demo_shows_the_pull_request_as_the_page_says(tmp_path: Path) -> None:
     first, *_ = re.findall(r'make demo SHORT=1 INPUTS="(.*)"', commands("What a pull request shows"))
     command = [sys.executable, "-m", "coval_demo", "--short", "--speed", "200"]

@@ -33,7 +33,7 @@ def cases(values: list[float]) -> Cases:
 
 
 @pytest.mark.parametrize("now", NUMBERS)
-@pytest.mark.parametrize("confidence", [None, 0.95])
+@pytest.mark.parametrize("confidence", [None, pytest.param(0.95, marks=pytest.mark.long)])
 def test_extreme_numbers_are_in_every_report(now: list[float], confidence: float | None) -> None:
     for then in NUMBERS:
         baseline = baseline_of(run_of("then", cases(then)))

@@ -304,7 +304,7 @@ def test_hostile_text_does_not_change_parts_of_any_format(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9, of_others=2))
 def test_hostile_text_does_not_change_parts_without_error_or_legs(
     entries: list[tuple[str, str]], subtests: pytest.Subtests
 ) -> None:
@@ -627,6 +627,7 @@ def shown_counts(markdown: str) -> list[tuple[int, int]]:
     return [(int(shown.replace(",", "")), int(total.replace(",", ""))) for shown, total in notes]
 
 
+@pytest.mark.long
 def test_markdown_with_30000_simulations_fits_in_complete_rows() -> None:
     report = large_report()
     text = summary(report)

@@ -106,11 +106,6 @@ def test_page_has_rows_of_rates_that_are_simulated() -> None:
     assert lines[2].endswith(shown.removeprefix("| 99%"))
 
 
-@pytest.mark.long
-def test_page_has_the_table_of_rates() -> None:
-    assert block("rates") == tables.rates()
-
-
 def test_page_shows_what_the_planner_says(capsys: pytest.CaptureFixture[str]) -> None:
     text = PAGE.read_text(encoding="utf-8")
     (sample,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
