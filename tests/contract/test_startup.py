@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +68,10 @@ def test_launch_waits_for_few_modules(tmp_path: Path) -> None:
     loaded = loaded_at_launch(tmp_path, mode="launch")
     assert not loaded & AFTERWARDS
     assert len([module for module in loaded if module.startswith("coval_gate")]) <= MOST_MODULES
+
+
+def test_no_module_compiles_annotations_of_records() -> None:
+    """`coval_gate.base.records` has a NamedTuple that does not."""
+    modules = (ROOT / "src" / "coval_gate").rglob("*.py")
+    of_typing = [module for module in modules if re.search(r"from typing import .*\bNamedTuple\b", module.read_text())]
+    assert [module.name for module in of_typing] == ["records.py"]

@@ -6,7 +6,7 @@ import shutil
 import traceback
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.attach.follow import Follower, summary_of
 from coval_gate.attach.handler import form_problem
@@ -16,6 +16,7 @@ from coval_gate.attach.record import WORKER_LOG, Busy, RecordKeeper
 from coval_gate.base import titles
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, GateError, InputError, InternalError, RunnerError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, run
 from coval_gate.base.text import duration, one_line, quoted
 from coval_gate.base.times import Times

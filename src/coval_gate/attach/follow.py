@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.attach.messages import Event
 from coval_gate.attach.record import WORKER_LOG, log_of
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound, RunnerError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import duration, plural, shortened, stopwatch
 from coval_gate.ci.host import AGENT_TYPE

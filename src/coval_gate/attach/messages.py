@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in
 
 if TYPE_CHECKING:

@@ -11,11 +11,12 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.attach.bridge import bridge
 from coval_gate.attach.handler import Unusable, causes_of, error_line, load
 from coval_gate.attach.messages import Event
+from coval_gate.base.records import NamedTuple
 from coval_gate.model.attachment import ANSWERED
 
 if TYPE_CHECKING:

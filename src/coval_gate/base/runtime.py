@@ -7,8 +7,9 @@ import random
 import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TextIO
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.transport import HttpSession
 
 if TYPE_CHECKING:

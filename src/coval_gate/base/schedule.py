@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from coval_gate.base.clock import Interrupted
+from coval_gate.base.records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,7 +14,7 @@ from functools import partial
 from http.client import HTTPException, IncompleteRead
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import requests
 import urllib3
@@ -22,6 +22,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from coval_gate import __version__
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import BackgroundCall, Wait
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import duration

@@ -6,10 +6,11 @@ What a status code or a header means is the system's own.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from coval_gate.base import titles
 from coval_gate.base.errors import HostError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import repeat
 
 if TYPE_CHECKING:

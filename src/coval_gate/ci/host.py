@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 import traceback
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from coval_gate.base.errors import GateError, HostError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import SHORTEST_SECRET, redactor
 from coval_gate.config.checks import OF_COMMIT, Variables
 from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_from

@@ -8,9 +8,10 @@ text in part, so `init` gives only text that is plain in every one of these file
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate import REPOSITORY, __version__
+from coval_gate.base.records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import Context, WebPages
 from coval_gate.config.checks import Variables
 

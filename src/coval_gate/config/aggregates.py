@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, quoted
 
 CURLY: Final = "“”„‟‘’‚‛«»`"  # not accepted as quotes

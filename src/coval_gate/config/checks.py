@@ -6,9 +6,10 @@ The first half is about thresholds, and how they are compared, with which confid
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import InputError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
 from coval_gate.base.titles import DOCS
 from coval_gate.config.fields import OWN_TAGS, ChosenRuns

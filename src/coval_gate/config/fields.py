@@ -9,18 +9,20 @@ from __future__ import annotations
 import math
 import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, get_args
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import SHORTEST_SECRET, Secret
 from coval_gate.base.text import in_words, one_line, quoted
 from coval_gate.base.transport import is_loopback, parse_address
 from coval_gate.config import parsing
 from coval_gate.config.parsing import NULL, entries, read_metadata, read_object
-from coval_gate.model.baseline import BaselineSource
 from coval_gate.model.matrix import NO_MATRIX, Matrix, matrix_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from coval_gate.model.baseline import BaselineSource
 
 AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
 AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
@@ -426,6 +428,8 @@ def baseline() -> Field[BaselineSource | None]:
     """Return a field for a baseline: `run:<id>`; `tag:<tag>` or `branch:<name>`, also with `last N`; or `base`."""
 
     def parse(raw: str) -> BaselineSource:
+        from coval_gate.model.baseline import BaselineSource  # most steps do not need it; it delays the start
+
         if raw.lower() == "base":
             return BaselineSource(kind="base")
         kind, colon, rest = (part.strip() for part in raw.partition(":"))
@@ -449,6 +453,8 @@ def tagged(longest: int) -> Field[BaselineSource | None]:
     """Return a field for `tag:<tag>`, with a tag that the step may set on a run."""
 
     def parse(raw: str) -> BaselineSource:
+        from coval_gate.model.baseline import BaselineSource  # most steps do not need it; it delays the start
+
         kind, colon, name = (part.strip() for part in raw.partition(":"))
         if kind.lower() != "tag" or not colon or not name:
             meant = f" Write tag:{raw}." if not colon and TAG.fullmatch(raw.lower()) else ""

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import plural
 from coval_gate.config import fields
 from coval_gate.config.fields import UNFILLED, Field

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line, plural, quoted
 
 if TYPE_CHECKING:

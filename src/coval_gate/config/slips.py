@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import shortened, visible
 from coval_gate.config.aggregates import KIND, KINDS, NAMES, OF_METRIC, OF_RUN
 from coval_gate.config.thresholds import MEANT, ONE_PER_LINE, ThresholdSyntaxError, parse_thresholds

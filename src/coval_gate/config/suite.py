@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line, plural, quoted, shortened
 from coval_gate.config.checks import acts_as, input_meant
 from coval_gate.config.inputs import (

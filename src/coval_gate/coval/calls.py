@@ -6,10 +6,11 @@ import math
 from copy import copy
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base.errors import Rejected, TooLarge, Unavailable
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import SharedCall, repeat
 from coval_gate.base.text import duration, json_in
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Transport

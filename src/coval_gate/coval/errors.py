@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, json_in, one_line
 from coval_gate.config.inputs import declared
 

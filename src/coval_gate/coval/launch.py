@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.config.parsing import RunMetadata
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import json
 import math
 from itertools import islice, pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line
 from coval_gate.config.fields import IDENTIFIER
 from coval_gate.coval.results import read_name, read_status, read_text, read_value, without_numbers

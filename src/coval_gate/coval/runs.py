@@ -8,8 +8,9 @@ foreign text.
 from __future__ import annotations
 
 import json
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in
 from coval_gate.config.fields import IDENTIFIER
 from coval_gate.coval.calls import enveloped, parse_object

@@ -7,9 +7,10 @@ leaves that to Coval, and is launched at once.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, InputError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, together
 from coval_gate.base.text import in_words, one_line
 from coval_gate.base.times import preparing

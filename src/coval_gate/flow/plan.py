@@ -5,9 +5,10 @@ It only reads. What Coval refuses to show is not checked, which is no mistake.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, InputError, Rejected
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
 from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.base.times import preparing

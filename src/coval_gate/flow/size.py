@@ -7,10 +7,11 @@ counted afterwards.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InputError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import preparing, sizing

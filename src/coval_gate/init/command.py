@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, GateError, InputError, Rejected, Unavailable
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import run
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import in_words, most_similar, one_line, plural, quoted

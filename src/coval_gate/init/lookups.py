@@ -6,9 +6,10 @@ workflow shows in place of the data. All calls together are at most MOST_REQUEST
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, InputError, Rejected
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, most_similar, one_line, quoted
 from coval_gate.config.fields import IDENTIFIER
 from coval_gate.coval.runs import RunFilter

@@ -25,8 +25,9 @@ import math
 import unicodedata
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from statistics import median
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, number, one_line, percent, plural
 from coval_gate.config.fields import IDENTIFIER, Allowance
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds

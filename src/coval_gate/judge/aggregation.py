@@ -5,8 +5,9 @@ An aggregation is an aggregate with its threshold, which says whether high or lo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.judge.confidence import unknown_interval
 from coval_gate.judge.measure import Measure, Weighed
 from coval_gate.judge.problems import NoValues, OnlySummary

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.config.thresholds import TOLERANCE
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.checks import check_on, check_variant, subjects

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.judge.baseline import comparable_result, metrics_about, same_metric
 from coval_gate.judge.changes import HALF
 from coval_gate.judge.values import UNKNOWN, comparable

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.judge.confidence import NOTHING, Bounds, hits_of
 from coval_gate.judge.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
 from coval_gate.judge.planning import bisected, noticeable_mean, noticeable_rate, noticeable_shift

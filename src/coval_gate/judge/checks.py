@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.aggregation import Measured
 from coval_gate.judge.confidence import verdict

@@ -17,8 +17,9 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.judge.measure import Interval
 from coval_gate.judge.statistics import beta_quantile, normal_quantile, t_quantile
 from coval_gate.judge.verdict import Verdict

@@ -14,8 +14,9 @@ from bisect import bisect_right
 from collections import Counter
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.judge.confidence import (
     FEWEST_CASES,
     NOTHING,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.aggregation import Greatest
 from coval_gate.judge.confidence import FEWEST_CASES

@@ -6,8 +6,9 @@ counts the same hits as a comparison does (`Rate.hits`), in every run.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.config.thresholds import Bound
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.baseline import FEWEST_SHARED, comparable_result, metrics_about, same_metric

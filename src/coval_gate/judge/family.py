@@ -9,8 +9,9 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.config.thresholds import TOLERANCE
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.changes import ComparedValues

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.judge.cause import SHOWN_FIRST, Evidence, References, cause_of, is_sound, others_of
 from coval_gate.judge.checks import WHOLE, largest_magnitude, misses, severity
 from coval_gate.judge.problems import NoBaseline

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.judge.verdict import (
     COMPLETED_WITH_FAILURES,
     GRAVITY,

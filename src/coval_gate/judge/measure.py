@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
+
+from coval_gate.base.records import NamedTuple
 
 if TYPE_CHECKING:
     from coval_gate.config.thresholds import Operator

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.judge.confidence import FEWEST_CASES, effective_size, exact_bounds
 from coval_gate.judge.statistics import beta_cdf, normal_quantile, t_quantile
 

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.judge.checks import Check
 from coval_gate.judge.criteria import NotFlaky, SameCases
 from coval_gate.judge.gate import judge

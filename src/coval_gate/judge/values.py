@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, most_similar, one_line, within_letters
 from coval_gate.model.results import BINARY_TEXTS
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in
 
 if TYPE_CHECKING:

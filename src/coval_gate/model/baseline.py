@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
+
+from coval_gate.base.records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
 
 if TYPE_CHECKING:

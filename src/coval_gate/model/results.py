@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded
 from coval_gate.model.statuses import COMPLETED, ENDED
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.model.statuses import ENDING, QUEUED, RUNNING, TERMINAL
 
 if TYPE_CHECKING:

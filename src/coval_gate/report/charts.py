@@ -7,8 +7,9 @@ drawing. Mermaid draws no line at a bound, so the ranges meet there, and those b
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number
 
 if TYPE_CHECKING:

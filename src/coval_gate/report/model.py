@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import Context
 from coval_gate.model.results import Details
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 from coval_gate import __version__
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import duration, in_words, one_line, plural
 from coval_gate.config.fields import IDENTIFIER, Age, Allowance

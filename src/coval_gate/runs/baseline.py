@@ -8,9 +8,10 @@ that cannot be read does not fail the step: then there is no baseline, and the r
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 from coval_gate.base.errors import CovalError, NotFound, Rejected
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, together
 from coval_gate.base.text import in_words
 from coval_gate.base.times import COLLECTING

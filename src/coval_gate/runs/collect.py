@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, NotFound
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import one_line
 from coval_gate.base.times import COLLECTING

@@ -12,9 +12,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.errors import CovalError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
 from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.runs.find import created_at, moment_of

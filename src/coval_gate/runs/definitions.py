@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, NotFound
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
 from coval_gate.judge import targets
 from coval_gate.judge.targets import named_values

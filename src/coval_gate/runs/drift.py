@@ -7,9 +7,10 @@ failed belongs to no reference, but it counts afterwards.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, NotFound, Rejected
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, together
 from coval_gate.coval.runs import RunFilter
 from coval_gate.model.baseline import LATER_RUNS, REFERENCE_RUNS, BaselineRun, Drift

@@ -8,10 +8,11 @@ attempt was still cancelling it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.times import CANCELLING
 from coval_gate.model.run import NotCompleted

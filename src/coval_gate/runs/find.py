@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, LaunchUncertain, Rejected, Unavailable
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, together
 from coval_gate.base.text import duration
 from coval_gate.config.inputs import LAUNCH_IDS

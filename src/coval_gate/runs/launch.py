@@ -11,9 +11,10 @@ Coval itself said so, or if Coval has not listed the run for a while after the c
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.errors import CovalError, InputError, LaunchUncertain, RunnerError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import duration, in_words, quoted
 from coval_gate.base.times import preparing

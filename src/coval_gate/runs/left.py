@@ -16,9 +16,10 @@ read to its end, because Coval ignored the filter.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.text import in_words, quoted
 from coval_gate.base.times import CANCELLING

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import traceback
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.errors import RunnerError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line, stopwatch
 from coval_gate.ci.host import BUG, NAME
 from coval_gate.config.inputs import ids_of

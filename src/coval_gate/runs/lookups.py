@@ -10,9 +10,10 @@ error. A tag or a branch that no run has yet is a warning, as on the first night
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
 from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound, Rejected
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import age, duration, in_words
 from coval_gate.config.inputs import LAUNCH_IDS, ids_of

@@ -28,7 +28,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

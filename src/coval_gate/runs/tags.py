@@ -19,8 +19,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import COMMIT, PULL_REQUEST, REPOSITORY
 from coval_gate.config.parsing import MOST_RUN_TAGS
 

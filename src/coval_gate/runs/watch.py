@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import NotFound, Unavailable
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import duration, one_line, plural, quoted, stopwatch
 from coval_gate.model.run import Aborted, Deserted, Limit, NotCompleted, TimedOut

@@ -6,11 +6,12 @@ A call reads only the fields that it needs, and follows no link or redirect in a
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base import titles
 from coval_gate.base.errors import HostError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import duration, json_in, quoted
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Server, Timeouts, Transport
 from coval_gate.ci.calls import LIMIT_PAUSE, Payload, TooLate, Transient, pause_in, repeat_until

@@ -7,11 +7,12 @@ Sources: GitLab's "REST API", "Notes API", "Commits API" and "Rate limits".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from coval_gate.base import titles
 from coval_gate.base.errors import HostError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import duration, json_in, quoted
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Server, Timeouts, Transport
 from coval_gate.ci.calls import LIMIT_PAUSE, Payload, TooLate, Transient, pause_in, repeat_until

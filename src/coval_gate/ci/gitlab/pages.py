@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import shortened
 from coval_gate.base.transport import parse_address

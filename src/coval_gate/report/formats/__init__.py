@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from enum import Enum, auto
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.base.records import NamedTuple
 
 if TYPE_CHECKING:
     from coval_gate.report.model import Report

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, one_line, plural, shortened_at_word
 from coval_gate.ci.host import Annotation
 from coval_gate.judge.findings import lacks_baseline

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, one_line, plural, stopwatch
 from coval_gate.judge.cause import SHOWN_FIRST
 from coval_gate.judge.verdict import Verdict
