@@ -22,4 +22,4 @@ gc.enable()
 if __name__ == "__main__":
     if sys.stdout:  # the runner reads UTF-8, whatever the container's locale says
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-    leave(main(Runtime(environ=os.environ, stdout=sys.stdout or io.StringIO(), clock=clock)))
+    leave(main(Runtime(environ=dict(os.environ), stdout=sys.stdout or io.StringIO(), clock=clock)))

@@ -16,4 +16,4 @@ from coval_gate.post import post  # noqa: E402 - a signal may come while it load
 if __name__ == "__main__":
     if sys.stdout:  # the runner reads UTF-8, whatever the container's locale says
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-    leave(post(Runtime(environ=os.environ, stdout=sys.stdout or io.StringIO(), clock=clock)))
+    leave(post(Runtime(environ=dict(os.environ), stdout=sys.stdout or io.StringIO(), clock=clock)))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from coval_gate.config.fields import UNFILLED, Field
 from coval_gate.config.parsing import KEY, LONGEST_TEXT, MOST_TAGS, REFERENCE, lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from coval_gate.base.secret import Secret
     from coval_gate.config.fields import Age, Allowance, ChosenRuns
@@ -587,10 +588,10 @@ def ids_of(inputs: Inputs) -> dict[str, str]:
     return {name: next(iter(getattr(inputs, name)), "") for name in LAUNCH_IDS}
 
 
-def declared() -> Iterator[Input]:
-    """Yield every input, in the order in which docs/inputs.md and action.yml list them."""
-    for name, declaration in Inputs._field_defaults.items():
-        yield Input(name, *declaration)
+@cache
+def declared() -> tuple[Input, ...]:
+    """Return every input, in the order in which docs/inputs.md and action.yml list them."""
+    return tuple(Input(name, *declaration) for name, declaration in Inputs._field_defaults.items())
 
 
 def default_of(name: str) -> Any:
