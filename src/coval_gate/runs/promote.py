@@ -73,12 +73,7 @@ def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
         if context.is_local:
             text = "must be empty in a local run: only the runs of a CI system are compared with later ones."
         elif context.of_pull_request:
-            condition = f"${{{{ github.event_name != '{context.event or PULL_REQUEST}' && '{written}' || '' }}}}"
-            what = "the baseline" if name == "promote" else "the reference"
-            text = (
-                f"must be empty if a pull request or a merge queue started the workflow: neither may move {what}."
-                f"\nIf other events start the workflow too, write:\n    {name}: {condition}"
-            )
+            text = _not_in_pull_request(context, name, written)
         elif tag in own:
             text = f"must not be one of tags: the run would have the tag {tag} before its verdict."
         elif len(own) > most:
@@ -89,11 +84,31 @@ def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
     return problems
 
 
+def _not_in_pull_request(context: Context, name: str, written: str) -> str:
+    """Return why the input must be empty in a pull request, and how to set it elsewhere."""
+    what = "the baseline" if name == "promote" else "the reference"
+    if not _is_of_workflow(context):
+        return (
+            f"must be empty in the job of a pull request or a merge queue: neither may move {what}."
+            "\nSet it only in jobs that test a branch."
+        )
+    condition = f"${{{{ github.event_name != '{context.event or PULL_REQUEST}' && '{written}' || '' }}}}"
+    return (
+        f"must be empty if a pull request or a merge queue started the workflow: neither may move {what}."
+        f"\nIf other events start the workflow too, write:\n    {name}: {condition}"
+    )
+
+
+def _is_of_workflow(context: Context) -> bool:
+    """Return whether the step is one of a workflow on GitHub."""
+    return context.start_by_hand is None
+
+
 def _not_by_hand(context: Context) -> str:
     """Return why the run cannot be accepted, and what to do instead."""
     if context.is_local:
         return "only the runs of a CI system are compared with later ones."
-    of_workflow = context.start_by_hand is None
+    of_workflow = _is_of_workflow(context)
     if context.of_pull_request and not of_workflow:
         return "only a run of a branch can be accepted."
     if context.start_by_hand == "":
