@@ -260,6 +260,15 @@ def test_rate_of_two_runs_may_be_beyond_reach_of_the_last() -> None:
     assert not unchangeable(together("N" * 10, "YYYYYYYYNN", criteria=criteria).judgement, left=1)
 
 
+def test_variant_that_only_a_repetition_lists_is_not_beyond_reach() -> None:
+    """Coval may list it late."""
+    later = result_of("r2", "N" * 10)
+    fast = tuple(one._replace(mutation="Fast", mutation_id="m") for one in later.simulations)
+    later = later._replace(simulations=fast)
+    failed = together("N" * 10, later, criteria=criteria_of("Resolved: rate(YES) >= 90%")).judgement
+    assert {check.variant for check in unchangeable(failed, left=1)} == {""}
+
+
 def test_minimum_above_the_number_of_simulations_is_not_repeated() -> None:
     assert unchangeable(judge(result_of("r1", "Y" * 10), criteria_of(min_simulations=11)))
     assert not unchangeable(

@@ -155,6 +155,8 @@ def _is_out_of_reach(check: Check, judgement: Judgement, left: int) -> bool:
     if measure.unit != "share" or measure.interval or check.reference or requirement.operator not in WANTS_HITS:
         return False
     alone, variant = _variant(first, check.variant), _variant(judgement, check.variant)
+    if alone is None or variant is None:
+        return False
     wants_hits = WANTS_HITS[requirement.operator]
     missed = (1.0 - measure.value if wants_hits else measure.value) * variant.total
     unmet = max(0.0, missed - variant.failed) / (variant.total - variant.failed + left * alone.total)
@@ -162,8 +164,9 @@ def _is_out_of_reach(check: Check, judgement: Judgement, left: int) -> bool:
     return margin(best, requirement) < -ROUNDING
 
 
-def _variant(judgement: Judgement, name: str) -> Variant:
-    return next(variant for variant in judgement.variants if variant.name == name)
+def _variant(judgement: Judgement, name: str) -> Variant | None:
+    """Return a variant; None if the runs so far list no simulation of it."""
+    return next((variant for variant in judgement.variants if variant.name == name), None)
 
 
 def _together(seen: Seen) -> Check | None:
