@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from campaign.simulate import History
 
 SCHEDULES = 500
-FIRST = 20  # of them are part of `make test`, and one in ten of those with damaged responses
+FIRST = 20  # of them are part of `make test`, and one in seven of those with damaged responses
 JOBS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 0  # with pytest-xdist the other cores are busy
 LEAST = 5  # occurrences of each verdict in each half of the campaign
 LEAST_OF_WORKFLOW = 3
@@ -95,7 +95,7 @@ def test_invariants_hold_for_runs_that_a_process_answers(seeds: range, print_tal
         assert tally.verdicts["failed"], tally.verdicts
 
 
-@pytest.mark.parametrize("one_of", [10, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("one_of", [7, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("kind", "schedules"), [("lasting", 40), ("passing", 20), ("compared_lasting", 20), ("compared_passing", 20)]
 )

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Any], Awaitable[None]]
 
-# The SDK takes seconds to import; `tests/road/test_attach.py` has what a change may break.
-pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore::DeprecationWarning:coval_sdk")]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:coval_sdk")
 coval_agent_sdk, errors = LateModule("coval_agent_sdk"), LateModule("coval_agent_sdk.errors")
 websockets = LateModule("websockets.asyncio.client")
 exceptions = LateModule("websockets.exceptions")
@@ -134,6 +133,7 @@ def faults(*lines: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("attached", [lines], indirect=True, ids=["faults"])
 
 
+@pytest.mark.long
 def test_agent_has_type_of_sdk(attached: Attached) -> None:
     agent = attached.server.world.catalogue.get_agent(catalogue.OWN_BUILD_ID)["agent"]
     assert agent["model_type"] == "MODEL_TYPE_SDK_WEBSOCKET"
