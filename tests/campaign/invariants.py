@@ -102,6 +102,7 @@ LEFT_ALONE: Final = "continues in Coval, but this step does not judge it"
 HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot see which step launched a run
 TOO_LATE: Final = "was not sent: the deadline has passed"
 OF_NAMES: Final = re.compile("/(agents|personas|test-sets)/[^/]+")
+OF_DETAILS: Final = re.compile("/(conversations/simulated|simulations)/[^/]+")  # of one simulation, after the verdict
 LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
 
 
@@ -544,7 +545,8 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
         reason = result.outputs.get("reason", "") if result.verdict else ""
         if result.verdict == "timed_out" and not LIMITS.search(reason):
             yield f"{_name(result)} timed out, but its reason names no limit: {reason}"
-        if TOO_LATE in reason and met_fault(result.requests[-1:]):
+        deciding = tuple(request for request in result.requests if not OF_DETAILS.fullmatch(request.path))
+        if TOO_LATE in reason and met_fault(deciding[-1:]):
             yield f"{_name(result)} met a fault until its end, but its reason is only that it was late: {reason}"
         written = result.verdict and not _has_file_fault(result, "output")
         tells_github = _status_name(result) or _check_name(result)
