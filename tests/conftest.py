@@ -108,7 +108,7 @@ def pytest_order_items(config: pytest.Config, items: list[pytest.Item]) -> None:
         if item.path.parent.name not in OF_STEPS or item.get_closest_marker("long"):
             continue
         if "golden" in getattr(item, "fixturenames", ()):
-            continue  # whoever changes a sentence must see every file that has it
+            continue  # a change of wording may touch any of these files
         test = item.nodeid.partition("[")[0]
         cases[test] += 1
         if cases[test] > FIRST:

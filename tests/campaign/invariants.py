@@ -1216,10 +1216,8 @@ def _has_file_fault(result: ProcessResult, file: str) -> bool:
 
 def _must_cancel(result: ProcessResult) -> bool:
     """Return whether the step must cancel its run. It may be killed after it decided to leave the run alone."""
-    if reported_verdict(result) == "timed_out":
+    if reported_verdict(result) == "timed_out" or (result.killed is not None and LEFT_ALONE in result.log):
         return result.step.flag("cancel_on_timeout")
-    if result.killed is not None and LEFT_ALONE in result.log:
-        return False
     if result.step.repetitions and result.killed is None and reported_verdict(result) in ("passed", "failed"):
         return True  # nothing can use a repetition that the step gave up
     interrupted = result.killed is not None or (result.interrupted is not None and result.verdict == "cancelled")

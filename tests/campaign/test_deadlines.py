@@ -98,7 +98,7 @@ def late(history: History) -> list[str]:
     return late_processes
 
 
-@pytest.mark.parametrize("cases", shares(product(ENDPOINTS, SLOW_WAYS, WAITS, ("", HANG)), one_of=61, of_others=5))
+@pytest.mark.parametrize("cases", shares(product(ENDPOINTS, SLOW_WAYS, WAITS, ("", HANG)), one_of=61, of_others=3))
 def test_deadline_is_kept_whichever_endpoint_is_slow(
     cases: list[tuple[tuple[str, str], str, str, str]], subtests: pytest.Subtests
 ) -> None:
@@ -122,7 +122,7 @@ def test_deadline_is_kept_while_github_is_slow(cases: list[tuple[str, str, str]]
 SIGNALS = product(SLOW_WAYS, [0.3, 2.0, 20.0, 59.5, 62.0], ENDPOINTS[:5] + ENDPOINTS[-1:], (HANG, SLOW))
 
 
-@pytest.mark.parametrize("cases", shares(SIGNALS, one_of=53, of_others=5))
+@pytest.mark.parametrize("cases", shares(SIGNALS, one_of=53, of_others=3))
 def test_step_ends_soon_after_a_signal_whatever_is_slow(
     cases: list[tuple[str, float, tuple[str, str], str]], subtests: pytest.Subtests
 ) -> None:

@@ -90,7 +90,7 @@ def with_talk(report: Report, text: str, legs: tuple[str, ...] = ("",)) -> Repor
     return whole._replace(legs=tuple(whole.legs[0]._replace(name=name) for name in legs))
 
 
-@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9, of_others=2))
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
 @pytest.mark.parametrize("parsed", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_hostile_text_adds_no_element_and_no_address(
     entries: list[tuple[str, str]], parsed: bool, subtests: pytest.Subtests
@@ -126,7 +126,7 @@ def check(text: str, *, parsed: bool) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9, of_others=2))
+@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
 def test_hostile_names_of_legs_add_no_element_and_no_address(
     entries: list[tuple[str, str]], subtests: pytest.Subtests
 ) -> None:
