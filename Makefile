@@ -75,9 +75,8 @@ picture: setup  ## draw README's pictures of the summary and of the HTML report 
 campaign: setup  ## check ten thousand schedules of faults and signals; five hundred are part of make long
 	@$(BIN)/python tests/campaign --schedules 10000
 
-fuzz: setup  ## search at random: properties, then damaged responses, which may not turn a bad run green or a good one red
+fuzz: setup  ## search at random for inputs that break a property
 	$(BIN)/python -m pytest -m 'hypothesis and not e2e and not browser' --hypothesis-profile random --numprocesses auto --dist worksteal $(PYTEST_ARGS)
-	@$(BIN)/python tests/campaign/fuzz.py
 
 mutants: setup  ## show that the campaign catches deliberate mistakes in the code
 	@$(BIN)/python tests/campaign/mutants.py

@@ -11,7 +11,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from .asgi import read_body, respond
-from .damage import damaged
 from .http import JSON, Reply, as_json
 from .problems import Problem, code_for
 
@@ -155,11 +154,6 @@ async def _text(exchange: Exchange) -> None:
     await exchange.respond(Reply(200, exchange.action.text.encode()))
 
 
-async def _damage(exchange: Exchange) -> None:
-    body = damaged(exchange.answer.body, int(exchange.action.amount))
-    await exchange.respond(Reply(exchange.answer.status, body, {}))
-
-
 async def _huge(exchange: Exchange) -> None:
     head, tail = b'{"padding": "', b'"}'
     rest = max(0, int(exchange.action.amount) - len(head) - len(tail))
@@ -183,7 +177,6 @@ _PLAYERS: dict[str, Callable[[Exchange], Coroutine[None, None, None]]] = {
     "cut": _cut,
     "body": _text,
     "json": _text,
-    "damage": _damage,
     "huge": _huge,
 }
 

@@ -33,7 +33,6 @@ ACTIONS = {
     "[STATUS] cut [BYTES]": "took effect, the body ends early (after half of it)",
     "body TEXT": "took effect, this text instead of the body",
     "json TEXT": "took effect, 200 with this JSON",
-    "damage SEED": "took effect, a part of the JSON is lost, empty or of another type",
     "huge BYTES": "took effect, 200 with a JSON body of this size",
 }
 """The syntax and meaning of each action on a request. A final `before` or `after` overrides whether it takes effect."""
@@ -156,7 +155,7 @@ def _worded(words: list[str]) -> Action:
             return Action("cut", takes_effect=True, amount=_amount(*size))
         case [code, "cut", *size] if len(size) < 2:
             return Action("cut", takes_effect=True, status=_status(code), amount=_amount(*size))
-        case ["slow" | "late" | "drip" | "huge" | "damage" as kind, amount]:
+        case ["slow" | "late" | "drip" | "huge" as kind, amount]:
             return Action(kind, takes_effect=True, amount=_amount(amount))
         case ["hang", seconds]:
             return Action("hang", takes_effect=False, amount=_amount(seconds))

@@ -302,17 +302,11 @@ def _knows_type(history: AttachHistory, result: ProcessResult, record: RunRecord
     return (noted and shown) or not refused or (history.schedule.shares and bool(history.of_run(record.run_id)))
 
 
-def _was_misled(result: ProcessResult) -> bool:
-    """Return whether a response may have shown something else than Coval has."""
-    harmless = ("429", "500", "502", "503", "504", "reset", "hang", "slow", "refused", "unresolved", "unreachable")
-    return any(request.fault and not request.fault.startswith(harmless) for request in result.requests)
-
-
 def green_only_if_all_were_answered(history: AttachHistory) -> Iterator[str]:
     """A step passes only if a process really answered every simulation of its run, whatever the record says."""
     for result, record in _judged(history):
         left = history.unanswered(record)
-        if result.verdict == "passed" and left and _knows_type(history, result, record) and not _was_misled(result):
+        if result.verdict == "passed" and left and _knows_type(history, result, record):
             yield f"step {result.number} passed, but no process answered {len(left)} simulations"
 
 
@@ -320,7 +314,7 @@ def set_up_is_to_blame(history: AttachHistory) -> Iterator[str]:
     """A run that no process answered in part is no failure of the agent."""
     for result, record in _judged(history):
         left = history.unanswered(record)
-        if result.verdict != "failed" or not left or not _knows_type(history, result, record) or _was_misled(result):
+        if result.verdict != "failed" or not left or not _knows_type(history, result, record):
             continue
         yield f"step {result.number} failed, but no process answered {len(left)} simulations"
 
@@ -330,7 +324,7 @@ def answered_run_is_judged(history: AttachHistory) -> Iterator[str]:
     for result, record in _judged(history):
         if result.verdict != "error" or not _is_about_attach(result) or not _shows_all(history, result, record):
             continue
-        if not met_fault(result.requests) and not _was_misled(result):
+        if not met_fault(result.requests):
             yield f"step {result.number} is in error, but all were answered: {result.outputs['reason']}"
 
 
@@ -392,13 +386,8 @@ def tag_of_process_is_kept(history: AttachHistory) -> Iterator[str]:
     for process in history.processes:
         record = history.runs[process.run_id]
         tags = [tag for tag in record.tags if tag.lower().startswith(TAG)]
-        if process.tagged is not None and not tags and not _is_misread(history):
+        if process.tagged is not None and not tags and history.schedule.quirks.run_identity != "metadata":
             yield f"the run {process.run_id} has lost the tag of its process"
-
-
-def _is_misread(history: AttachHistory) -> bool:
-    damaged = any(_was_misled(result) for result in history.results)
-    return damaged or history.schedule.quirks.run_identity not in ("both", "tags")
 
 
 OF_ATTACH: Final = (

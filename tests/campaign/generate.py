@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
@@ -32,9 +31,7 @@ from campaign.schedule import (
     Signal,
     Step,
 )
-from coval_sandbox import catalogue_views
-from coval_sandbox.catalogue import LATENCY, METRICS, MUTATIONS, Metric
-from coval_sandbox.damage import damaged
+from coval_sandbox.catalogue import MUTATIONS
 from coval_sandbox.ids import ID_LENGTH
 from coval_sandbox.quirks import DEFAULT, Quirks
 from fake_github import TOKEN
@@ -55,8 +52,6 @@ ENDPOINTS: Final = (
     ("GET", "*"),
     ("*", "*"),
 )
-DAMAGE: Final = "damage"  # of a part of the response, followed by one of so many seeds:
-DAMAGES: Final = 1000
 # The request certainly had no effect, so even a launch may be retried.
 SAFE_TO_RETRY: Final = (
     "429",
@@ -91,10 +86,10 @@ AMBIGUOUS: Final = (
     "drip 300",
     "body <html>",
     "body {}",
-    *[DAMAGE] * 4,
     "json []",
     "json null",
     'json {"run": {}}',
+    'json {"run": {"run_id": 7}, "runs": {}, "simulated_conversations": "?", "metric": [], "metrics": 1}',
     'body {"run": ',
 )
 # The response to a launch comes late, or from a proxy that Coval's own response did not get past.
@@ -132,7 +127,6 @@ PERMANENT: Final = (
     "slow 20",
 )
 # What the list of metrics may answer for good. The step does without it, and its verdict is the same.
-RENAMED: Final = {"metrics": [{"id": metric.id, "metric_name": "?"} for metric in METRICS]}
 LISTS_OF_NAMES: Final = (
     "401",
     "403",
@@ -143,15 +137,12 @@ LISTS_OF_NAMES: Final = (
     "hang 60",
     "slow 20",
     "json {}",
-    'json {"metrics": []}',
-    *[f"json {json.dumps(RENAMED)}"] * 12,
-    *[DAMAGE] * 3,
 )
 RATE_LIMITS: Final = ("429", "429 retry-after=600", "429 retry-after=3600")
 OUTAGES: Final = ("503", "503 retry-after=30", "502", "html 503", "reset-before", "hang 60", "429", *CONNECTION_FAULTS)
 
-# What Coval shows of a run's tags and metadata: one of the two, or neither in one of the two places.
-IDENTITIES: Final = (("list_identity", "tags", "metadata", "neither"), ("run_identity", "tags", "metadata", "neither"))
+# What Coval shows of a run's tags and metadata: one of the two, or in a list neither.
+IDENTITIES: Final = (("list_identity", "tags", "metadata", "neither"), ("run_identity", "tags", "metadata"))
 
 # Quirks with which all data of a run are there at its end, and Coval says how much there is.
 AT_ONCE: Final[dict[str, Any]] = {
@@ -374,8 +365,9 @@ def _with_rare_case(schedule: Schedule, rng: Random) -> Schedule:
     is_judged = schedule.workflow in ("run", "launch-wait", "twice") and schedule.gate in GATES
     if schedule.severity == "rough" or not is_judged or rng.random() > 0.4:
         return schedule
-    kinds = [_uncertain_rate, _unannounced_metrics, *([_damaged_targets] if schedule.severity == "mild" else [])]
-    return rng.choice(kinds)(replace(schedule, test_set=_choose(rng, PASSING_SETS)), rng)
+    return rng.choice((_uncertain_rate, _unannounced_metrics))(
+        replace(schedule, test_set=_choose(rng, PASSING_SETS)), rng
+    )
 
 
 def _uncertain_rate(schedule: Schedule, rng: Random) -> Schedule:
@@ -392,16 +384,6 @@ def _unannounced_metrics(schedule: Schedule, rng: Random) -> Schedule:
         "agent_metrics": _choose(rng, ("hidden", "forbidden")),
     }
     return replace(_with_gate(schedule, "targets"), quirks=replace(schedule.quirks, **AT_ONCE | late))
-
-
-def _damaged_targets(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the first definitions that a step fetches have targets with which nothing can be compared.
-
-    All other data are there at once, so only the targets are a reason for another look.
-    """
-    fault = Fault(method="GET", path="/metrics/*", first=1, last=4, action=_damage_to_targets(rng, LATENCY))
-    quirks = replace(schedule.quirks, **AT_ONCE)
-    return replace(_with_gate(schedule, "targets"), quirks=quirks, faults=(fault, *schedule.faults))
 
 
 def _with_unreadable_gate(schedule: Schedule, rng: Random) -> Schedule:
@@ -513,16 +495,12 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
     if refuses_long := rng.random() < 0.03:  # for longer than five minutes
         last, outages = rng.randint(22, 30), []
         faults = [Fault(method="POST", path="/runs", first=1, last=last, action="503")]
-    faults = list(map(_without_equal_damage, faults))
     events = (_jump(rng),) if rng.random() < 0.2 else ()
-    definitions = rng.random() < 0.2
-    if definitions:
-        faults.append(Fault(method="GET", path="/metrics/*", first=1, last=4, action=_damage_to_targets(rng)))
     if rng.random() < 0.25:
         faults.append(
             Fault(method="GET", path="/metrics", first=1, last=10_000, action=_choose_action(rng, LISTS_OF_NAMES))
         )
-    schedule = undisturbed_schedule(seed, rng, gate="targets" if definitions else "")
+    schedule = undisturbed_schedule(seed, rng)
     if any(fault.action in ODD_LAUNCHES for fault in faults):  # a second run may have to be cancelled
         schedule = replace(schedule, quirks=replace(schedule.quirks, reopens=DEFAULT.reopens))
     if refuses_long:
@@ -535,13 +513,6 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
             Fault(method=method, path="/runs/*", first=1, last=_choose(rng, (1, 6, 8)) * count, action=action)
         )
     return replace(schedule, severity="mild", faults=tuple(faults), outages=tuple(outages), events=events)
-
-
-def _without_equal_damage(fault: Fault) -> Fault:
-    """Return the fault without a second damage of the same kind to the agent, which the step reads twice."""
-    if not fault.action.startswith(DAMAGE) or fault.path not in ("/agents/*", "*"):
-        return fault
-    return replace(fault, last=min(fault.last, fault.first + (fault.path == "*")))
 
 
 def undisturbed_schedule(seed: int, rng: Random, *, workflow: str = "", gate: str = "") -> Schedule:
@@ -853,7 +824,7 @@ def _quirks(rng: Random, *, max_lag: float) -> Quirks:
     sometimes(0.4, "page_token_end", "absent", "empty")
     sometimes(0.3, "simulations_api", "legacy-only", "canonical-forbidden")
     sometimes(0.25, "ignore_tag_filter", True)
-    sometimes(0.15, "blind_tag_filter", True)
+    sometimes(0.15, "refuse_tag_filter", True)
     sometimes(0.2, "not_found_after_launch", 2.0, 10.0, 30.0)
     sometimes(0.2, "list_lag", 1.0, 4.0)
     sometimes(0.4, "delete_running", "deleted", "gone")
@@ -871,13 +842,9 @@ def _rough_quirks(rng: Random) -> Quirks:
     if rng.random() < 0.05:
         changes["error_status"] = "SIMULATION_TIMEOUT"
     if rng.random() < 0.05:
-        changes["repeat_page_token"] = True
-    if rng.random() < 0.05:
         changes["not_found_after_launch"] = 90.0
     if rng.random() < 0.1:
         changes["list_lag"] = _choose(rng, (15.0, 45.0))
-    if rng.random() < 0.05:
-        changes |= {"list_identity": "neither", "run_identity": "neither"}
     return replace(quirks, **changes)
 
 
@@ -897,45 +864,7 @@ def _choose_action(rng: Random, actions: Sequence[str]) -> str:
     action: str = _choose(rng, actions)
     if action.startswith(ECHO):
         return f"{action} {_choose(rng, tuple(DISGUISES))}"
-    return _damage(rng) if action == DAMAGE else action
-
-
-def _damage(rng: Random) -> str:
-    return f"{DAMAGE} {rng.randrange(DAMAGES)}"
-
-
-def _damage_to_targets(rng: Random, of: Metric | None = None) -> str:
-    """Damage definitions in a way that shows, and a part of the target `of` this metric, if given.
-
-    With another text as its value, a target is just another target.
-    """
-    while True:
-        seed = rng.randrange(DAMAGES)
-        shows = not any(_replaces_values(metric, seed) for metric in METRICS)
-        if shows and (of is None or _damages_part(of, seed)):
-            return f"{DAMAGE} {seed}"
-
-
-def _damages_part(metric: Metric, seed: int) -> bool:
-    """Return whether a part of a metric's target is damaged, while others stay."""
-    whole, target = _damaged_target(metric, "target_condition", seed)
-    return isinstance(target, dict) and target != whole and bool(target.keys() & whole.keys())
-
-
-def _replaces_values(metric: Metric, seed: int) -> bool:
-    for name in ("target_condition", "organization_threshold"):
-        whole, target = _damaged_target(metric, name, seed)
-        values = target.get("target_values") if isinstance(target, dict) else None
-        if isinstance(values, list) and values != whole["target_values"]:
-            return any(isinstance(value, str | bool) for value in values)
-    return False
-
-
-def _damaged_target(metric: Metric, name: str, seed: int) -> tuple[Any, Any]:
-    """Return a target of a metric, and what damage makes of it."""
-    definition = catalogue_views.metric(metric)
-    result = json.loads(damaged(json.dumps({"metric": definition}).encode(), seed)).get("metric")
-    return definition[name], result.get(name) if isinstance(result, dict) else None
+    return action
 
 
 def _rough_fault(rng: Random) -> Fault:

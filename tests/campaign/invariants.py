@@ -99,7 +99,6 @@ LATE_FOR_GITHUB: Final = (
     "Too late for GitHub"  # nothing was left of the time of the step, whose post step does the rest
 )
 LEFT_ALONE: Final = "continues in Coval, but this step does not judge it"
-HIDDEN: Final = "neither tags nor metadata"  # in the log, where a step cannot see which step launched a run
 TOO_LATE: Final = "was not sent: the deadline has passed"
 OF_NAMES: Final = re.compile("/(agents|personas|test-sets)/[^/]+")
 OF_DETAILS: Final = re.compile("/(conversations/simulated|simulations)/[^/]+")  # of one simulation, after the verdict
@@ -162,7 +161,7 @@ def left_repetitions_are_ended(history: History) -> Iterator[str]:
             continue
         reads = [request for request in result.requests if request.method != "POST"]
         disturbed = any(read.fault or not read.answered or read.status in (401, 403) for read in reads)
-        if not reads or disturbed or hides_identity(history) or not knows_events(history):
+        if not reads or disturbed or not knows_events(history):
             continue
         for run_id in _earlier_runs(history, result):
             record = history.runs[run_id]
@@ -222,10 +221,7 @@ def rerun_resumes(history: History) -> Iterator[str]:
                 continue  # the step resumes it in its turn, if its own first run fails as well
             record = history.runs[run_id]
             listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
-            misled = any(
-                request.fault.startswith("damage") for request in result.requests if request.path.startswith("/runs")
-            )
-            if not is_ended(history, record, launched_at) and listed and knows_events(history) and not misled:
+            if not is_ended(history, record, launched_at) and listed and knows_events(history):
                 yield f"{_name(result)} launched a second run while that of attempt 1 was unfinished"
 
 
@@ -235,7 +231,7 @@ def look_ups_are_patient(history: History) -> Iterator[str]:
         last = result.requests[-1] if result.requests else None
         if result.verdict != "error" or last is None or (last.method, last.path) != ("GET", "/runs"):
             continue
-        if any(request.method == "POST" for request in result.requests) or last.fault.startswith("damage"):
+        if any(request.method == "POST" for request in result.requests):
             continue
         is_transient = last.status == 0 or last.status in TRANSIENT or (last.status == HTTPStatus.OK and last.fault)
         patience = min(LOOK_UP_TIME, float(result.step.given["max_wait_time"]))
@@ -253,13 +249,7 @@ def superseded_runs_are_cancelled(history: History) -> Iterator[str]:
                 record, now = history.runs[run_id], history.coval_time(history.ended)
                 listed = record.create_time + history.schedule.quirks.list_lag < history.coval_time(result.began)
                 expected = result.step.flag("supersede") and result.verdict in ("passed", "failed", "timed_out")
-                warned = hides_identity(history) and HIDDEN in result.log
-                if (
-                    expected
-                    and listed
-                    and not is_ended(history, record, now)
-                    and not (warned or met_fault(result.requests))
-                ):
+                if expected and listed and not is_ended(history, record, now) and not met_fault(result.requests):
                     yield f"{_name(result)} left the run unfinished that it supersedes"
 
 
@@ -619,7 +609,7 @@ def run_is_accepted_by_person(history: History) -> Iterator[str]:
         green = reported_verdict(result) == "passed" and result.exit_code in (0, None)
         if not (green and result.step.accepts and result.step.event == BY_HAND and _is_own(result, record)):
             yield f"{_name(result)} accepted the run {record.run_id} with the verdict {reported_verdict(result)!r}"
-        if {ACCEPTED, FAILED} <= {*record.tags} and not misread(history):
+        if {ACCEPTED, FAILED} <= {*record.tags}:
             yield f"{_name(result)} accepted the run {record.run_id}, which is still marked as failed"
 
 
@@ -663,7 +653,7 @@ def tags_move_forward(history: History) -> Iterator[str]:
         for result, request, record in _given(history, tag):
             newer = [holder for holder in begun.values() if record.create_time < holder.create_time]
             existing = [holder for holder in newer if holder.create_time < history.coval_time(request.sent_at)]
-            if existing and tag in record.tags and request.took_effect and not misread(history):
+            if existing and tag in record.tags and request.took_effect:
                 yield f"{_name(result)} gave {record.run_id} the tag {tag}, although {existing[0].run_id} is newer"
 
 
@@ -743,8 +733,6 @@ def reference_is_never_lost(history: History) -> Iterator[str]:
 
 def other_tags_are_kept(history: History) -> Iterator[str]:
     """Promotions change no other tags."""
-    if misread(history):
-        return
     for record in history.runs.values():
         # Coval may store tags in lower case.
         both = (record.request.metadata.tags or (), record.tags)
@@ -1156,12 +1144,6 @@ def _is_own(result: ProcessResult, record: RunRecord) -> bool:
     return record.run_id in (result.run_id, *result.run_ids, *result.launched_runs, *result.given_runs)
 
 
-def misread(history: History) -> bool:
-    """Return whether Coval may have shown other tags of a run than it really has."""
-    polls = (request for result in history.results for request in result.requests if request.path.startswith("/runs"))
-    return any(poll.fault.startswith(("damage", "json", "body")) for poll in polls)
-
-
 def _had_begun_to_promote(result: ProcessResult) -> bool:
     """Return whether a signal came when the step was changing tags, long after its verdict."""
     changes = [request.sent_at for request in result.requests if request.method == "PATCH"]
@@ -1202,11 +1184,6 @@ def _was_cancelled_before(history: History, result: ProcessResult) -> bool:
         request.method == "DELETE" and request.path.endswith(result.run_id) and request.took_effect
         for request in requests
     )
-
-
-def hides_identity(history: History) -> bool:
-    """Return whether Coval shows nowhere what a run was launched with."""
-    return history.schedule.quirks.list_identity == history.schedule.quirks.run_identity == "neither"
 
 
 def _has_file_fault(result: ProcessResult, file: str) -> bool:
@@ -1312,8 +1289,6 @@ def cancel_was_impossible(history: History, main: ProcessResult, record: RunReco
     quirks = history.schedule.quirks
     launch = next((request for request in main.requests if request.launched_run == record.run_id), None)
     knows_id = launch is not None and launch.answered and (main.killed is None or launch.ended_at < main.killed)
-    if hides_identity(history) and not knows_id:
-        return True
     hidden = max(quirks.not_found_after_launch, 0.0 if knows_id else quirks.list_lag)
     post_step_waits = post is not None and hidden < MAX_HIDDEN_TIME and post.ended - post.began < POST_PATIENCE
     if not post_step_waits and record.create_time + hidden > history.coval_time(end) - 1:
@@ -1402,12 +1377,6 @@ def _of_good(history: History, result: ProcessResult) -> tuple[str, ...]:
     fate = history.schedule.fate
     if result.step.accepts or history.schedule.gate not in COMPARED_GATES or fate == "there":
         return ("passed",)
-    if (
-        result.step.given.get("drift")
-        and result.step.mode == "wait"
-        and history.schedule.quirks.run_identity == "neither"
-    ):
-        return ("passed", "inconclusive")  # the run does not show its branch, which a reference must share
     if history.schedule.gate in PROMOTED_GATES:
         baseline = history.runs.get(baseline_of(result))
         worse = baseline and is_much_worse(history.runs[result.run_id], baseline)

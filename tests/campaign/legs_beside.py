@@ -21,7 +21,6 @@ from campaign.invariants import (
     MAX_LOST_LAUNCHES,
     Violation,
     cancel_was_impossible,
-    hides_identity,
     is_ended,
     is_unknown,
     knows_events,
@@ -157,9 +156,7 @@ def _with_clock_ahead(schedule: Schedule, rng: Random) -> Schedule:
     if schedule.severity != "rough" or rng.random() > 0.1:
         return schedule
     lost = Fault(method="POST", path="/runs", first=1, last=1, action=rng.choice(LOST_RESPONSES))
-    hidden = replace(schedule.quirks, list_identity="neither", run_identity="neither")
-    if rng.random() < 0.5:
-        hidden = replace(hidden, run_identity=rng.choice(("both", "tags", "metadata")))
+    hidden = replace(schedule.quirks, list_identity="neither", run_identity=rng.choice(("both", "tags", "metadata")))
     calm = (replace(step, signal=None, file_fault=None) for step in schedule.steps)
     steps = tuple(replace(step, inputs=with_inputs(step.inputs, max_wait_time="600")) for step in calm)
     skew = rng.choice((-119.0, -121.0, -3600.0))
@@ -364,7 +361,7 @@ def _expected(history: History, result: ProcessResult, leg: Judged) -> tuple[str
         return ("error",)
     if first.status(now) != "COMPLETED":
         return {"FAILED": ("failed",), "ERROR": ("error",)}.get(first.status(now), ("cancelled",))
-    if result.step.mode == "wait" and schedule.quirks.run_identity in ("tags", "neither"):
+    if result.step.mode == "wait" and schedule.quirks.run_identity == "tags":
         return ("error", "failed")  # the runs do not show which of them is the base's
     usable = [is_usable(base, schedule.gate, schedule.quirks, now) for base in leg.bases_needed]
     if len(leg.runs) > 1:  # the first one failed
@@ -430,9 +427,8 @@ def rerun_resumes_each_run(history: History) -> Iterator[str]:
     for result in main_results(history):
         if result.step.attempt < 2 or not result.step.flag("resume") or not knows_events(history):
             continue
-        misled = any(sent.fault.startswith("damage") for sent in result.requests if sent.path.startswith("/runs"))
         earlier = _first_launches(history, main_results(history), before=result.number)
-        for leg, again in {} if misled else _first_launches(history, [result]).items():
+        for leg, again in _first_launches(history, [result]).items():
             first = earlier.get(leg)
             if first is None:
                 continue
@@ -464,7 +460,7 @@ def no_leg_is_repeated_in_vain(history: History) -> Iterator[str]:
 
 def base_is_nothing_else(history: History) -> Iterator[str]:
     """A base's run is never promoted, accepted or marked, never has the tag of a branch, and decides no leg."""
-    hidden = history.schedule.quirks.run_identity in ("tags", "neither")  # in mode wait, which run is a base's
+    hidden = history.schedule.quirks.run_identity == "tags"  # in mode wait, which run is a base's
     for record in history.runs.values():
         if record.body["agent_id"] != AGENT_ID:
             continue
@@ -494,7 +490,7 @@ def failed_legs_are_marked(history: History) -> Iterator[str]:
                 continue
             ended = leg.runs[0].end_time - history.coval_time(0.0)
             calm = not met_fault(tuple(request for request in result.requests if request.sent_at >= ended))
-            if calm and FAILED not in leg.runs[0].tags and not hides_identity(history):
+            if calm and FAILED not in leg.runs[0].tags:
                 yield f"step {result.number}: {leg.facts['name']} failed, but its run has no mark"
 
 

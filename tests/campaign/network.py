@@ -21,7 +21,6 @@ from requests.adapters import HTTPAdapter
 
 from campaign.schedule import CONNECTION_FAULTS, ECHO, INTERIM, INVALID, REFUSED, UNRESOLVED
 from coval_gate.base.transport import HttpSession
-from coval_sandbox.damage import damaged
 from coval_sandbox.direct import Direct
 from coval_sandbox.fault_injection import HTML, LATE
 from coval_sandbox.faults import Action, parse_fault
@@ -273,8 +272,8 @@ class Network:
                 kept = len(reply.body) // 2 if math.isnan(action.amount) else int(action.amount)
                 pending.length = max(len(reply.body), kept + 1)
                 pending.response = Reply(action.status if action.status != 200 else reply.status, reply.body[:kept])
-            case "body" | "json" | "damage":
-                pending.response = _other_body(action, reply)
+            case "body" | "json":
+                pending.response = Reply(200, action.text.encode())
             case _:  # slow, late, drip: late, but complete
                 pending.request.answered = True
         self._finish(pending)
@@ -323,12 +322,6 @@ def _delay(action: Action | None) -> float:
     if action.kind == "drip":
         return 800 / action.amount  # s; about the length of a run's JSON
     return action.amount if action.kind in ("slow", "hang", LATE) else 0.0
-
-
-def _other_body(action: Action, reply: Reply) -> Reply:
-    if action.kind == "damage":
-        return Reply(reply.status, damaged(reply.body, int(action.amount)))
-    return Reply(200, action.text.encode())
 
 
 def _json(status: int, body: object) -> Reply:

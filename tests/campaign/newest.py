@@ -35,7 +35,7 @@ LEFT_OUT: Final = (invariants.no_orphaned_run,)  # the step that waits owns no r
 SHOWN_BY: Final = {  # identities that show a source
     "tag": ("both", "tags"),
     "branch": ("both", "tags", "metadata"),
-    "schedule": ("both", "tags", "metadata", "neither"),
+    "schedule": ("both", "tags", "metadata"),
 }
 CERTAIN: Final = ("passed", "failed", "timed_out", "inconclusive")  # verdicts on a run
 

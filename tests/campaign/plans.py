@@ -8,7 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from campaign.generate import with_inputs
-from campaign.invariants import main_results, met_fault, misread
+from campaign.invariants import main_results, met_fault
 from coval_gate.ci.host import LEG
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def _leg_of(step: Step, record: RunRecord) -> Leg:
 def left_legs_are_ended(history: History) -> Iterator[str]:
     """A later attempt that was not disturbed ends the runs of legs that it does not have."""
     quirks = history.schedule.quirks
-    finds = quirks.list_identity != "neither" and not (quirks.blind_tag_filter or quirks.refuse_tag_filter)
+    finds = quirks.list_identity != "neither" and not quirks.refuse_tag_filter
     finds = finds and not quirks.unknown_status  # such a run may be over
     for result in main_results(history):
-        if not (finds and _has_looked(result)) or misread(history) or met_fault(result.requests):
+        if not (finds and _has_looked(result)) or met_fault(result.requests):
             continue
         legs, earlier = planned(result.step), _seen(history, result)
         if not any(_leg_of(result.step, record) in legs for record in earlier):

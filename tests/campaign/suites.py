@@ -21,7 +21,6 @@ from campaign.invariants import (
     is_unknown,
     main_results,
     met_fault,
-    misread,
 )
 from campaign.oracle import can_decide, has_data, is_good
 from campaign.schedule import OWN_GATES, SuiteLeg
@@ -163,7 +162,7 @@ def each_leg_meets_its_own_thresholds(history: History) -> Iterator[str]:
             if record is None:
                 continue
             now = history.coval_time(result.ended)
-            known = knows_own(history, result) and not misread(history)
+            known = knows_own(history, result)
             whole = is_good(record, schedule.gate, schedule.quirks, now)
             good = whole and (meets_own(history, result.step, record, now) or not known)
             if leg["verdict"] == "passed" and not good:

@@ -373,14 +373,6 @@ def test_list_that_lacks_simulations_with_values_is_no_baseline(run_step: RunSte
     assert baseline.missing.text == f"Coval lists 4 of the 10 simulations of run {run_id}."
 
 
-def test_values_that_are_missing_once_do_not_cost_the_baseline(past: Past) -> None:
-    run_id = past.launch()
-    past.launch()
-    baseline = past.find("branch:main", "GET /runs/* #1 -> damage 2")
-    assert ids_of(baseline) == [run_id]
-    assert len(baseline.runs[0].result.find_metrics("Latency")[0].values) == 10
-
-
 @pytest.mark.parametrize("path", ["/runs", "/runs/*", "/conversations/simulated"])
 @pytest.mark.parametrize("fault", ["503", "reset-before", "body {}"])
 def test_lasting_failure_leaves_no_baseline_at_the_deadline(

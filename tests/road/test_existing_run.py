@@ -18,7 +18,6 @@ from coval_sandbox.runner import LocalRunner
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from selection import shares
 from support import DEFAULTS, KEY
 
 if TYPE_CHECKING:
@@ -362,39 +361,6 @@ def test_list_that_lags_is_read_again(source: str, run_step: RunStep, clock: Vir
     nights = Nights(run_step, clock, list_lag=10)
     newest = nights.launch(source, hours=0)
     assert nights.judge(source).outputs["run_id"] == newest
-
-
-@pytest.mark.parametrize("damage", ["json {}", 'json {"runs": []}', 'json {"runs": [null, {}]}', "body <html>", "cut"])
-@pytest.mark.parametrize("source", PHRASES)
-def test_damaged_first_list_does_not_cost_the_newest_run(source: str, damage: str, nights: Nights) -> None:
-    nights.launch(source)
-    newest = nights.launch(source)
-    assert nights.judge(source, f"GET {LISTS[source]} #1 -> {damage}").outputs["run_id"] == newest
-
-
-@pytest.mark.parametrize("source", PHRASES)
-def test_list_that_once_lacks_the_newest_run_does_not_cost_it(source: str, nights: Nights) -> None:
-    older = nights.launch(source)
-    newest = nights.launch(source)
-    rows = [row for row in nights.listed(source) if newest not in row.values()]
-    assert any(older in row.values() for row in rows)
-    fault = f"GET {LISTS[source]} #1 -> json {json.dumps({'runs': rows})}"
-    assert nights.judge(source, fault).outputs["run_id"] == newest
-
-
-@pytest.mark.parametrize("seeds", shares(range(25), one_of=6))
-@pytest.mark.parametrize(
-    ("source", "path"), [(source, path) for source in PHRASES for path in (LISTS[source], "/runs/*")]
-)
-def test_no_damage_puts_an_older_run_in_place_of_the_newest(
-    source: str, path: str, seeds: list[int], nights: Nights, subtests: pytest.Subtests
-) -> None:
-    nights.launch(source)
-    newest = nights.launch(source, "run-failed")
-    for seed in seeds:
-        with subtests.test(seed=seed):
-            result = nights.judge(source, f"GET {path} #1 -> damage {seed}")
-            assert (result.outputs["verdict"], result.outputs["run_id"]) == ("failed", newest)
 
 
 @pytest.mark.parametrize("filter_for_tags", ["refuse", "blind", "ignore"])

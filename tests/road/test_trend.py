@@ -17,7 +17,6 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.views import timestamp
 from coval_sandbox.world import World
-from selection import shares
 from support import new_client, new_session
 
 if TYPE_CHECKING:
@@ -186,15 +185,6 @@ def test_failed_call_leaves_no_trend(fault: str, past: Callable[..., Past], cloc
     assert clock.now() - began <= TREND
 
 
-@pytest.mark.parametrize("seeds", shares(range(30), one_of=6))
-def test_damaged_response_raises_nothing(seeds: list[int], past: Callable[..., Past]) -> None:
-    for seed in seeds:
-        branch = past()
-        expected = [branch.launch() for _ in range(3)]
-        trend = branch.trend(f"GET /runs -> damage {seed}")
-        assert set(ids(trend)) <= set(expected[:2]), seed
-
-
 @pytest.mark.parametrize(
     "create_time", ["", "soon", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "1969-12-31T00:00:00Z", None]
 )
@@ -206,7 +196,7 @@ def test_odd_times_raise_nothing(create_time: str | None, past: Callable[..., Pa
     assert branch.trend(f"GET /runs -> json {json.dumps({'runs': [row]})}") == ()
 
 
-@pytest.mark.parametrize("fault", ["", "503", "403", "damage 3"])
+@pytest.mark.parametrize("fault", ["", "503", "403", "json []"])
 def test_trend_is_read_for_html_report_and_changes_no_verdict(fault: str, run_step: RunStep) -> None:
     faults = [f"GET /runs -> {fault}"] if fault else []
     plain, server = run_step(test_set_id="failing1", resume="false")

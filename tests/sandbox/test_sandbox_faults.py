@@ -32,7 +32,6 @@ from coval_sandbox.faults import Action, FaultScript, parse_fault
         ("cut 40", Action("cut", takes_effect=True, amount=40)),
         ("404 cut 40", Action("cut", takes_effect=True, status=404, amount=40)),
         ("huge 1e6", Action("huge", takes_effect=True, amount=1e6)),
-        ("damage 7", Action("damage", takes_effect=True, amount=7)),
         ("body {broken  after", Action("body", takes_effect=True, text="{broken  after")),
         ("body", Action("body", takes_effect=True)),
         ('json {"a": [1]}', Action("json", takes_effect=True, text='{"a": [1]}')),
