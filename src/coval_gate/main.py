@@ -16,7 +16,7 @@ from coval_gate.ci.host import tolerant
 from coval_gate.config.checks import acts_as
 from coval_gate.config.inputs import LAUNCHING_MODES
 from coval_gate.flow.launch import announce, end_left, launch, take_over
-from coval_gate.flow.opening import foresee, legs_in, legs_of, locate, read_inputs
+from coval_gate.flow.opening import foresee, given_legs, legs_of, locate, read_inputs
 from coval_gate.flow.progress import Progress
 
 if TYPE_CHECKING:
@@ -143,7 +143,8 @@ def _plan_legs(progress: Progress, plan: Plan) -> Procedure[None]:
     Leave each leg what is its own of a run template, if one is used.
     """
     launches = acts_as(progress.inputs) in LAUNCHING_MODES
-    progress.legs = legs_in(progress.suite) if progress.suite and launches else plan(progress.inputs)
+    inputs = progress.inputs
+    progress.legs = plan(inputs, progress.suite) if launches else given_legs(inputs)
     if progress.template:
         from coval_gate.flow.template import with_own_parts
 

@@ -331,10 +331,10 @@ def series_without_its_cause(
     return schedule.repeat(attempt, Unavailable, self.backoff(until))
 
 
-def legs_like_the_first(original: Callable[..., list[Leg]], suite: Sequence[LegInputs]) -> list[Leg]:
+def legs_like_the_first(original: Callable[..., list[Leg]], inputs: Inputs, listed: Sequence[LegInputs]) -> list[Leg]:
     """Judge each leg of a suite by the thresholds of the first one."""
-    thresholds = suite[0].inputs.thresholds
-    return original([given._replace(inputs=given.inputs._replace(thresholds=thresholds)) for given in suite])
+    thresholds = listed[0].inputs.thresholds if listed else ()
+    return original(inputs, [given._replace(inputs=given.inputs._replace(thresholds=thresholds)) for given in listed])
 
 
 def judge_by_the_first(original: Callable[..., None], suite: Sequence[LegInputs], legs: Sequence[Leg]) -> None:
@@ -1196,7 +1196,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "cancel a run that was found as if it were the step's own",
-        ReplaceFunction(opening.legs_of, may_cancel_found),
+        ReplaceFunction(opening.given_legs, may_cancel_found),
         SetCondition(Cleanup.leaves, mentions="newest", value=False),
         caught_by="found_run_is_left_alone",
         campaign="--newest",
@@ -1221,7 +1221,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "judge all legs of a suite by the thresholds of the first",
-        ReplaceFunction(opening.legs_in, legs_like_the_first),
+        ReplaceFunction(opening.legs_of, legs_like_the_first),
         caught_by="each_leg_meets_its_own_thresholds green_only_if_all_legs_are_good",
         campaign="--legs",
     ),
@@ -1239,7 +1239,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "drop the last leg of a suite",
-        ReplaceFunction(opening.legs_in, lambda original, suite: original(suite[:-1])),
+        ReplaceFunction(opening.legs_of, lambda original, inputs, listed: original(inputs, listed[:-1])),
         caught_by="each_leg_of_suite_is_told no_leg_is_left_unjudged",
         campaign="--legs",
     ),

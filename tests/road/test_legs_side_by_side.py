@@ -85,7 +85,7 @@ class Steps:
         with Server(self.world, faults=self._faults) as self.server:
             runtime = self._runtime(self.server, **inputs)
 
-            def plan(inputs: Inputs) -> list[Leg]:
+            def plan(inputs: Inputs, _: object) -> list[Leg]:
                 return [Leg(name=name, inputs=inputs._replace(**given)) for name, given in legs.items()]
 
             run(evaluate(Progress(runtime), plan), self.clock)

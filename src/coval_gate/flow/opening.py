@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate import __version__
 from coval_gate.base.times import announcing
-from coval_gate.ci.host import NAME, with_unknown_commit
+from coval_gate.ci.host import BASE, NAME, with_unknown_commit
 from coval_gate.config.checks import check_inputs, problems_of_legs, reads_suite, warnings_about
 from coval_gate.config.fields import ChosenRuns
 from coval_gate.config.inputs import (
@@ -16,6 +16,7 @@ from coval_gate.config.inputs import (
     LAUNCH_IDS,
     LAUNCHING_MODES,
     WHAT,
+    LegInputs,
     Problem,
     declared,
     key_in,
@@ -27,14 +28,14 @@ from coval_gate.report.formats import Surface, formats
 from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.config.inputs import Inputs, LegInputs
+    from coval_gate.config.inputs import Inputs
     from coval_gate.flow.progress import Progress
     from coval_gate.runs.legs import Session
 
-    Plan = Callable[[Inputs], list[Leg]]
+    Plan = Callable[[Inputs, Sequence[LegInputs]], list[Leg]]
 
 OF_BASE: Final = ("max_failed_simulations", "min_simulations")  # inputs of the gate that say whether a base can be used
 
@@ -115,63 +116,59 @@ def add_file(progress: Progress) -> list[Problem]:
     return []
 
 
-def legs_of(inputs: Inputs) -> list[Leg]:
+def legs_of(inputs: Inputs, listed: Sequence[LegInputs] = ()) -> list[Leg]:
     """Plan the legs of a step: every combination of agents, personas and test sets, the last changing fastest.
 
-    What differs is the leg's name. In mode wait, each run is a leg, named by its id until a poll shows its name. The
-    newest run of a source was launched elsewhere, and others may need it: nothing cancels it.
+    `listed` are the legs of a file, which are planned in their order, each in place of the step's inputs. A leg's name
+    is the one in the file, and the ids that differ. Legs whose bases run the same share one.
+    """
+    legs: list[Leg] = []
+    bases: list[tuple[list[object], Leg]] = []
+    for given in listed or [LegInputs("", 0, inputs, {})]:
+        differing = [len(getattr(given.inputs, name)) > 1 for name in LAUNCH_IDS]
+        for ids in product(*(getattr(given.inputs, name) for name in LAUNCH_IDS)):
+            leg = Leg(inputs=_of_ids(given.inputs, ids), name=_named(given.name, *compress(ids, differing)))
+            if given.later:
+                from coval_gate.runs.handover import thresholds_as_metadata
+
+                leg.suite = given.inputs.suite_path
+                leg.handed_over = {} if given.gates else thresholds_as_metadata(given.later.thresholds)
+            if base_agent_id := given.inputs.base_agent_id:
+                of_base = _of_ids(given.inputs, (base_agent_id, *ids[1:]))
+                own = base_leg(of_base, _named(given.name, *compress(ids[1:], differing[1:])))
+                runs = _what_runs(own.inputs)
+                leg.base = next((base for others, base in bases if others == runs), own)
+                bases.append((runs, leg.base))
+            legs.append(leg)
+    return legs
+
+
+def given_legs(inputs: Inputs) -> list[Leg]:
+    """Return the legs of runs that were launched elsewhere: each is named by its id until a poll shows its name.
+
+    Others may need the newest run of a source: nothing cancels it.
     """
     if inputs.mode == "cancel":
         return [Leg(inputs=inputs)]
     if inputs.run_id.newest:
         return [Leg(inputs=inputs._replace(cancel_on_interrupt=False, cancel_on_timeout=False))]
-    if inputs.mode == "wait":
-        ids = inputs.run_id.ids
-        return [Leg(inputs=inputs._replace(run_id=ChosenRuns((id_,))), name=id_ if len(ids) > 1 else "") for id_ in ids]
-    differing = [len(getattr(inputs, name)) > 1 for name in LAUNCH_IDS]
-    legs = [
-        Leg(inputs=_of_ids(inputs, ids), name=" · ".join(compress(ids, differing)))
-        for ids in product(inputs.agent_id, inputs.persona_id, inputs.test_set_id)
-    ]
-    if inputs.base_agent_id:
-        bases = {
-            ids: base_leg(_of_ids(inputs, (inputs.base_agent_id, *ids)), compress(ids, differing[1:]))
-            for ids in product(inputs.persona_id, inputs.test_set_id)
-        }
-        for leg in legs:
-            leg.base = bases[leg.inputs.persona_id[0], leg.inputs.test_set_id[0]]
-    return legs
+    ids = inputs.run_id.ids
+    return [Leg(inputs=inputs._replace(run_id=ChosenRuns((id_,))), name=id_ if len(ids) > 1 else "") for id_ in ids]
 
 
-def legs_in(suite: Sequence[LegInputs]) -> list[Leg]:
-    """Plan the legs of a suite, each with its base. Legs whose bases run the same share one."""
-    legs = []
-    bases: list[tuple[list[object], Leg]] = []
-    for given in suite:
-        leg = Leg(inputs=given.inputs, name=given.name)
-        if given.later:
-            from coval_gate.runs.handover import thresholds_as_metadata
-
-            leg.suite = given.inputs.suite_path
-            leg.handed_over = {} if given.gates else thresholds_as_metadata(given.later.thresholds)
-        if given.inputs.base_agent_id:
-            own = base_leg(given.inputs._replace(agent_id=(given.inputs.base_agent_id,)), (given.name,))
-            runs = _what_runs(own.inputs)
-            leg.base = next((base for others, base in bases if others == runs), own)
-            bases.append((runs, leg.base))
-        legs.append(leg)
-    return legs
-
-
-def base_leg(inputs: Inputs, differing: Iterable[str] = ()) -> Leg:
-    """Return the leg of the base agent. `differing`: the ids that distinguish it from other bases of the step.
+def base_leg(inputs: Inputs, name: str = "") -> Leg:
+    """Return the leg of the base agent. `name` distinguishes it from other bases of the step.
 
     Its run is compared with no other, and never becomes a baseline.
     """
     inputs = inputs._replace(base_agent_id="", baseline=None, promote="", drift=None, accept=False)
-    leg = Leg(inputs=inputs, name=" · ".join(("base", *differing)))
+    leg = Leg(inputs=inputs, name=_named(BASE, name))
     leg.is_base = True
     return leg
+
+
+def _named(*parts: str) -> str:
+    return " · ".join(filter(None, parts))
 
 
 def _of_ids(inputs: Inputs, ids: tuple[str, ...]) -> Inputs:
