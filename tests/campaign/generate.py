@@ -277,10 +277,7 @@ def _with_repetition(schedule: Schedule, rng: Random) -> Schedule:
     if schedule.workflow not in REPEATING or schedule.gate not in GATES or rng.random() > 0.3:
         return schedule
     gate = str(_choose(rng, tuple(REPEATED_GATES)))
-    repetition = {
-        "repeat_on_failure": _choose(rng, ("1", "1", "2")),
-        "on_flaky": _choose(rng, ("pass", "pass", "fail")),
-    }
+    repetition = {"repeat_on_failure": _choose(rng, ("1", "1", "2"))}
     steps, faults = [], schedule.faults
     for step in schedule.steps:
         inputs = {name: value for name, value in step.inputs if name not in GATES[schedule.gate]}

@@ -62,7 +62,7 @@ def test_page_names_what_a_leg_may_not_have() -> None:
         {"legs": {"a": {"persona_idd": "x"}}},
         {"legs": {"a": {"api_key": "x"}}},
         {"legs": {"a": {"persona_id": ["x"]}}},
-        {"legs": {"a": {"on_flaky": "maybe"}}},
+        {"legs": {"a": {"on_inconclusive": "maybe"}}},
         {"legs": {"x" * 201: {}}},
         {"legs": {"a": {}}, "version": 1},
     ],

@@ -91,12 +91,6 @@ STEPS: dict[str, dict[str, Any]] = {
         "thresholds": example_thresholds(),
         "repeat_on_failure": "2",
     },
-    "repeated-flaky-fails": {
-        "test_set_id": "flaky002",
-        "thresholds": example_thresholds(),
-        "repeat_on_failure": "1",
-        "on_flaky": "fail",
-    },
     "repeated-failed": {
         "test_set_id": "flaky001",
         "dashboard_url": "https://app.coval.dev/acme",

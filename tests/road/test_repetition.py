@@ -200,15 +200,6 @@ def test_only_failed_run_is_repeated(given: dict[str, Any], verdict: str, run_st
     assert (result.outputs["verdict"], len(server.world.runs)) == (verdict, 1)
 
 
-def test_flaky_run_fails_if_asked(run_step: RunStep) -> None:
-    result, server = run_step(**FLAKY, on_flaky="fail")
-    assert (result.outputs["verdict"], len(server.world.runs)) == ("failed", 2)
-    assert result.outputs["reason"] == (
-        "The first run failed, but both runs together did not (flaky), and on_flaky is fail."
-    )
-    assert [entry["criterion"] for entry in json.loads(result.outputs["failed_criteria"])] == ["the run is not flaky"]
-
-
 def test_simulations_without_result_are_replaced(run_step: RunStep, clock: VirtualClock) -> None:
     world = World(clock.time, scenario="some-failed")
     clock.at(30, lambda: setattr(world, "scenario", PASSING))

@@ -58,10 +58,10 @@ def criteria_of(thresholds: str = "", max_failed: Allowance = NONE, **more: Any)
     return Criteria(max_failed=max_failed, thresholds=parse_thresholds(thresholds), **more)
 
 
-def together(*runs: str | RunResult, criteria: Criteria, flaky_fails: bool = False) -> Together:
+def together(*runs: str | RunResult, criteria: Criteria) -> Together:
     results = [run if isinstance(run, RunResult) else result_of(f"r{n}", run) for n, run in enumerate(runs, 1)]
     alone = [SingleRun(run_id=result.run_id, judgement=judge(result, criteria)) for result in results]
-    return judge_together(alone, criteria, flaky_fails=flaky_fails)
+    return judge_together(alone, criteria)
 
 
 @pytest.mark.parametrize(
@@ -374,15 +374,6 @@ def test_summaries_are_not_pooled() -> None:
         assert (check.measure.value, check.run_id) == (2.0, f"r{means.index(2.0) + 1}")
 
 
-def test_flaky_run_fails_if_asked() -> None:
-    criteria = criteria_of("Resolved: rate(YES) >= 85%")
-    judgement = together("YYYYYYYNNN", "Y" * 10, criteria=criteria, flaky_fails=True).judgement
-    assert judgement.verdict is Verdict.FAILED
-    assert [check.criterion.kind for check in judgement.missed] == ["not_flaky"]
-    assert judgement.repetition is not None
-    assert judgement.repetition.is_flaky
-
-
 def test_pooled_data_may_leave_doubt() -> None:
     criteria = criteria_of("Resolved: rate(YES) >= 80%", confidence=0.95)
     judgement = together("Y" * 5 + "N" * 5, "Y" * 10, criteria=criteria).judgement
@@ -398,7 +389,7 @@ def test_first_run_decides_if_repetition_is_unusable() -> None:
     for judgement in (gone, lacking, dirty, errored(CovalError("No response", "GET /runs was not answered."))):
         assert not is_usable(judgement)
         other = SingleRun(run_id="r2", judgement=judgement)
-        pair = judge_together([first, other], criteria, flaky_fails=False)
+        pair = judge_together([first, other], criteria)
         assert pair.judgement.verdict is Verdict.FAILED
         assert pair.judgement.checks == first.judgement.checks
         assert pair.judgement.repetition is not None
@@ -410,7 +401,7 @@ def test_texts_of_unusable_repetition_are_redacted() -> None:
     criteria = criteria_of("Resolved: rate(YES) >= 85%")
     first = SingleRun(run_id="r1", judgement=judge(result_of("r1", "YYYYYYYNNN"), criteria))
     other = SingleRun(run_id="", judgement=errored(CovalError("Rejected", "The key secret is wrong.")))
-    judgement = judge_together([first, other], criteria, flaky_fails=False).judgement
+    judgement = judge_together([first, other], criteria).judgement
     assert "secret" in advice(judgement)
     assert "secret" not in advice(redacted(judgement, lambda text: text.replace("secret", "***")))
 

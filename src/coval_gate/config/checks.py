@@ -120,8 +120,6 @@ def _without_reference(inputs: Inputs) -> Iterator[str]:
     is_searched = source is not None and source.kind in ("tag", "branch")
     if not is_searched and inputs.baseline_max_age != default_of("baseline_max_age"):
         yield "baseline_max_age has no effect: it applies only to a baseline given by tag or branch."
-    if inputs.on_flaky == "fail" and not inputs.repeat_on_failure:
-        yield "on_flaky has no effect without repeat_on_failure."
     if inputs.repeat_on_failure and not _can_be_softened(inputs):
         yield (
             "repeat_on_failure softens no criterion: all are decided as counted. A run that misses one is not "

@@ -494,13 +494,6 @@ class Inputs(NamedTuple):
         "0",
         modes=("run",),
     )
-    on_flaky: str = declare(
-        GATE,
-        fields.choice("pass", "fail"),
-        "What to do if the first run failed, but all runs together do not: `pass` or `fail` the check.",
-        "pass",
-        modes=("run",),
-    )
     max_failed_simulations: Allowance = declare(
         GATE,
         fields.allowance(),

@@ -243,8 +243,7 @@ def _judge_again(
 
 def _all_together(session: Session, progress: Progress, leg: Leg, runs: list[SingleRun]) -> Procedure[Judgement]:
     """Judge all runs of a leg together, and record what they show."""
-    flaky_fails = leg.inputs.on_flaky == "fail"
-    judging = partial(judge_together, tuple(runs), _criteria(progress, leg), flaky_fails=flaky_fails)
+    judging = partial(judge_together, tuple(runs), _criteria(progress, leg))
     together = yield from beside(judging)
     yield from take_together(session, progress, leg, together)
     return leg.judgement or together.judgement

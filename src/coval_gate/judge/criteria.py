@@ -333,14 +333,6 @@ class SameCases(_Kind):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotFlaky(_Kind):
-    """The run did not fail at first and then pass with its repetitions (`on_flaky: fail`)."""
-
-    kind: ClassVar = "not_flaky"
-    of_user: ClassVar = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NoDrift(_Kind):
     """The aggregate of a threshold with a baseline does not get worse from run to run (`drift`).
 
@@ -385,7 +377,6 @@ Criterion = (
     | TargetMet
     | ValueAbsent
     | SameCases
-    | NotFlaky
     | NoDrift
 )
 

@@ -258,13 +258,6 @@ class ReferenceDiffers(_Kind):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flaky(_Kind):
-    """The first run failed, but the step's `runs` together do not."""
-
-    runs: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NotAnswered(_Kind):
     """A job had to answer the simulations of the run, and did not answer all of them."""
 
@@ -307,7 +300,6 @@ Problem = (
     | VariantsMissing
     | ErrorReported
     | OtherCases
-    | Flaky
     | SetUpProblem
     | DriftProblem
     | ComparisonProblem

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.judge.checks import Check
-from coval_gate.judge.criteria import NotFlaky, SameCases
+from coval_gate.judge.criteria import SameCases
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import CaseStability, Repetition, SingleRun, with_checks
 from coval_gate.judge.measure import margin
-from coval_gate.judge.problems import Flaky, OtherCases
+from coval_gate.judge.problems import OtherCases
 from coval_gate.judge.variants import pooled
 from coval_gate.judge.verdict import GRAVITY, Verdict
 from coval_gate.model.run import Completed
@@ -283,11 +283,8 @@ def _cases(run: Judgement) -> Counter[str]:
     return Counter(simulation.test_case_id for variant in run.variants for simulation in variant.simulations)
 
 
-def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails: bool) -> Together:
-    """Judge a failed run together with its repetitions, the last of which may be unusable.
-
-    `flaky_fails`: a step whose first run failed fails, whatever its repetitions show.
-    """
+def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Together:
+    """Judge a failed run together with its repetitions, the last of which may be unusable."""
     counted = tuple(run for run in runs if run is runs[0] or is_usable(run.judgement))
     unusable = runs[-1] if len(counted) < len(runs) else None
     judgements = [run.judgement for run in counted]
@@ -307,9 +304,6 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria, *, flaky_fails
         failing=failing,
         replaced=pool.replaced,
     )
-    if repetition.is_flaky and flaky_fails:
-        flaky = Check(criterion=NotFlaky(), verdict=Verdict.FAILED, problem=Flaky(runs=len(counted)))
-        judgement = with_checks(together, (*checks, flaky))
     return Together(pool.result, judgement._replace(repetition=repetition))
 
 

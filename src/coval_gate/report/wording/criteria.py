@@ -20,7 +20,6 @@ from coval_gate.judge.criteria import (
     MetricsHaveTargets,
     NoDrift,
     NoErrorReported,
-    NotFlaky,
     SameCases,
     TargetMet,
     ThresholdHolds,
@@ -289,7 +288,6 @@ WORDS: Final[Mapping[type[Criterion], CriterionWords[Any]]] = {
     TargetMet: OfTarget(),
     ValueAbsent: OfValueAbsent(),
     SameCases: Sentence("the test cases are the same as in the first run"),
-    NotFlaky: Sentence("the run is not flaky"),
     NoDrift: OfDrift(),
 }
 

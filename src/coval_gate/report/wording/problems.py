@@ -13,7 +13,6 @@ from coval_gate.judge.problems import (
     CannotOccur,
     CasesUnknown,
     ErrorReported,
-    Flaky,
     JudgeChanged,
     NoBaseline,
     NoMutations,
@@ -55,7 +54,6 @@ from coval_gate.report.wording.baselines import (
 )
 from coval_gate.report.wording.clauses import (
     VALUE_SHOWN,
-    all_runs_text,
     runs_text,
     target_problem_text,
     value_text,
@@ -415,15 +413,6 @@ class OfOtherCases(ProblemWords[OtherCases]):
         return f"{differ} ({self.text(problem)})"
 
 
-class OfFlaky(ProblemWords[Flaky]):
-    def text(self, problem: Flaky) -> str:
-        return f"the first run failed, but {all_runs_text(problem.runs)} together did not"
-
-    def reason(self, check: Check, problem: Flaky, about: str) -> str:
-        together = f"{all_runs_text(problem.runs)} together did not (flaky)"
-        return f"The first run failed, but {together}, and on_flaky is fail"
-
-
 class OfSetUp(ProblemWords[SetUpProblem]):
     def text(self, problem: SetUpProblem) -> str:
         return set_up_text(problem)
@@ -442,7 +431,6 @@ WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
     VariantsMissing: OfVariantsMissing(),
     ErrorReported: OfErrorReported(),
     OtherCases: OfOtherCases(),
-    Flaky: OfFlaky(),
     NotAnswered: OfSetUp(),
     NotAttached: OfSetUp(),
     **VALUE_WORDS,
