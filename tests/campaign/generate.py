@@ -519,7 +519,7 @@ def undisturbed_schedule(seed: int, rng: Random, *, workflow: str = "", gate: st
     gate = gate or _gate(rng, workflow)
     inputs = {**_switches(rng), **ALL_GATES[gate], "max_wait_time": _choose(rng, ("900", "1800", "3600"))}
     if rng.random() < 0.25:
-        inputs |= {"max_queue_time": "600", "stall_timeout": "600"}
+        inputs["max_queue_time"] = "600"
     if rng.random() < 0.2:
         inputs["check_interval"] = _choose(rng, ("1", "5", "60"))
     quirks = _quirks(rng, max_lag=60.0)
@@ -585,8 +585,6 @@ def _rough_schedule(seed: int, rng: Random) -> Schedule:
     inputs["cancel_on_timeout"] = _random_flag(rng, 0.5)
     if rng.random() < 0.3:
         inputs |= {"max_queue_time": _choose(rng, ("3", "20", "200"))}
-    if rng.random() < 0.3:
-        inputs |= {"stall_timeout": _choose(rng, ("5", "30", "300"))}
     steps = _steps(workflow, inputs, rng)
     steps = tuple(_add_interruptions(step, number, workflow, rng) for number, step in enumerate(steps))
     faults = tuple(_rough_fault(rng) for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 5))))

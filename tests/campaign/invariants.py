@@ -102,7 +102,7 @@ LEFT_ALONE: Final = "continues in Coval, but this step does not judge it"
 TOO_LATE: Final = "was not sent: the deadline has passed"
 OF_NAMES: Final = re.compile("/(agents|personas|test-sets)/[^/]+")
 OF_DETAILS: Final = re.compile("/(conversations/simulated|simulations)/[^/]+")  # of one simulation, after the verdict
-LIMITS: Final = re.compile("max_wait_time|max_queue_time|stall_timeout")
+LIMITS: Final = re.compile("max_wait_time|max_queue_time")
 
 
 class Violation(NamedTuple):

@@ -45,7 +45,6 @@ SUITES: Final = ("evals/suite.json", "suite.yml")  # JSON is YAML, too
 SHOWS_METADATA: Final = ("both", "metadata")
 ABORT_TIME: Final = 3.0  # s from the second poll that shows a run to give up until it is cancelled, at most
 EFFECT: Final = 0.6  # share of the latency after which a poll reads the run; see `network`
-LIMITED: Final = ("max_queue_time", "stall_timeout")
 ENDLESS: Final = ("timed_out", "error", "cancelled")  # verdicts of legs whose runs may go on
 UNJUDGED: Final = ("error", "cancelled", "skipped", "")
 
@@ -231,7 +230,7 @@ def few_runs_are_under_way(history: History) -> Iterator[str]:
             continue
         given_up = {leg["run_id"] for leg, _ in _judged(history, result) if leg["verdict"] in ENDLESS}
         unclear = result.killed is not None or result.verdict in UNJUDGED  # its outputs show no leg's own verdict
-        if unclear and (met_fault(result.requests) or any(name in result.step.given for name in LIMITED)):
+        if unclear and (met_fault(result.requests) or "max_queue_time" in result.step.given):
             continue
         launches = [request for request in result.requests if request.launched_run and request.answered]
         records = [history.runs[request.launched_run] for request in launches]

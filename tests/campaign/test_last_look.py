@@ -98,13 +98,6 @@ def test_limit_on_queue_has_its_own_last_poll(hangs: str) -> None:
     assert any(10 <= poll < 10 + 3 * LATENCY for poll in polls(result)), polls(result)
 
 
-def test_limit_without_progress_has_its_own_last_poll() -> None:
-    outage = Outage(begin=14, end=24, action="hang 60")
-    result = result_of(outage, stall_timeout="12", max_wait_time="900")
-    assert result.verdict == "passed", result.log
-    assert any(24 <= poll < 27 for poll in polls(result)), polls(result)
-
-
 @pytest.mark.parametrize("max_wait_time", [79, 82, 85, 88])
 def test_question_whether_values_will_come_keeps_deadline(max_wait_time: int) -> None:
     """Coval does not respond to it. The run ends about half a minute before the deadline."""

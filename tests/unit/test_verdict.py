@@ -71,7 +71,6 @@ CASES: dict[str, Judgement] = {
     "timed out": timed_out("IN PROGRESS", "max_wait_time", 3600, progress=SEVEN_OF_TEN),
     "timed out without progress": timed_out("IN QUEUE", "max_wait_time", 90),
     "timed out in the queue": timed_out("IN QUEUE", "max_queue_time", 90),
-    "timed out without a step forward": timed_out("IN PROGRESS", "stall_timeout", 600, progress=SEVEN_OF_TEN),
     "timed out on what lags": judge_outcome(LATE, CRITERIA),
     **{
         f"timed out, the run {name}": timed_out("IN QUEUE", "max_wait_time", 90, cancellation=cancellation)

@@ -374,11 +374,6 @@ class Inputs(NamedTuple):
         fields.optional(fields.seconds(1, LONGEST_WAIT)),
         "Stop waiting if the run has not started after this many seconds: verdict `timed_out`.",
     )
-    stall_timeout: float | None = declare(
-        WAITING,
-        fields.optional(fields.seconds(1, LONGEST_WAIT)),
-        "Stop waiting if a started run makes no progress for this many seconds: verdict `timed_out`.",
-    )
     abort_after_failures: int | None = declare(
         WAITING,
         fields.optional(fields.whole(1)),
@@ -388,8 +383,8 @@ class Inputs(NamedTuple):
     on_timeout: str = declare(
         WAITING,
         fields.choice("fail", "pass"),
-        "What to do if the step times out (`max_wait_time`, `max_queue_time`, `stall_timeout`): `fail` or `pass` the "
-        "check. It passes only if nothing had failed by then. The verdict is `timed_out` either way.",
+        "What to do if the step times out (`max_wait_time`, `max_queue_time`): `fail` or `pass` the check. It passes "
+        "only if nothing had failed by then. The verdict is `timed_out` either way.",
         "fail",
     )
     cancel_on_timeout: bool = declare(

@@ -188,7 +188,6 @@ def confirm(
     limits = session.inputs._replace(
         max_wait_time=CONFIRMING,
         max_queue_time=None,
-        stall_timeout=None,
         check_interval=None,
         abort_after_failures=None,
     )

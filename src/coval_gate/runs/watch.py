@@ -136,8 +136,7 @@ def watch(
     poll showed. Raises CovalError as `Client.get_run`.
     """
     client, clock, inputs = session.client, session.clock, session.inputs
-    patience = _Patience(session)
-    passes_at = session.deadline
+    began, passes_at = clock.now(), session.deadline
     history: list[Observation] = []
     failing = deserted = 0  # polls in a row that show a run to abort, or to give up; one may be damaged
     run: Run | None = None
@@ -157,7 +156,7 @@ def watch(
         failing = failing + 1 if _is_hopeless(run, inputs.abort_after_failures) else 0
         if failing > 1 and run.progress:
             return Aborted(run=run, failed=run.progress.failed)
-        limit, passes_at = patience.next_limit(run, now)
+        limit, passes_at = _next_limit(session, run, began)
         # One slow response must not end the wait early: there is time for a last poll, which the limit cuts off.
         if now >= passes_at or (was_last and now + client.lead >= passes_at):
             return TimedOut(run=run, limit=limit)
@@ -180,25 +179,12 @@ def overall_limit(session: Session) -> Limit:
     return Limit("max_wait_time", session.inputs.max_wait_time)
 
 
-class _Patience:
-    """Knows which limit passes next: on all of the waiting, on the queue, or on a run that makes no progress."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._began = self._changed = session.clock.now()
-        self._last: object = None
-
-    def next_limit(self, run: Run, now: float) -> tuple[Limit, float]:
-        """Return the next limit, and when it passes."""
-        inputs, state = self._session.inputs, (run.status, run.progress)
-        if state != self._last:
-            self._last, self._changed = state, now
-        limits = [(overall_limit(self._session), self._session.deadline)]
-        if run.is_queued and inputs.max_queue_time is not None:
-            limits.append((Limit("max_queue_time", inputs.max_queue_time), self._began + inputs.max_queue_time))
-        if not run.is_queued and inputs.stall_timeout is not None:
-            limits.append((Limit("stall_timeout", inputs.stall_timeout), self._changed + inputs.stall_timeout))
-        return min(limits, key=lambda limit: limit[1])
+def _next_limit(session: Session, run: Run, began: float) -> tuple[Limit, float]:
+    """Return the limit that passes next, on all of the waiting or on the queue, and when it passes."""
+    most = session.inputs.max_queue_time
+    if run.is_queued and most is not None and began + most < session.deadline:
+        return Limit("max_queue_time", most), began + most
+    return overall_limit(session), session.deadline
 
 
 def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, progress: ProgressLog) -> Procedure[Run]:

@@ -333,11 +333,8 @@ def _timed_out_reason(run: Run, limit: Limit, *, reopened: bool) -> str:
         )
     progress = run.progress
     done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
-    match limit.name:
-        case "stall_timeout":
-            return f"The run made no progress for {_limit_text(limit)}: it was still {run.status}{done}."
-        case "max_queue_time":
-            return f"The run had not started after {_limit_text(limit)}: it was still {run.status}."
+    if limit.name == "max_queue_time":
+        return f"The run had not started after {_limit_text(limit)}: it was still {run.status}."
     return f"The run was still {run.status}{done} after {_limit_text(limit)}."
 
 
