@@ -503,7 +503,6 @@ def example_reports() -> dict[str, Report]:
         "failed, target": _judged(well, use_metric_targets=True),
         "failed, forbidden value": _judged(well, forbidden=Forbidden(metric="Resolved", value="no")),
         "failed, simulation did not complete": _judged(one_failed),
-        "failed, too few simulations": _judged(well, min_simulations=5),
         "failed, error reported": _judged(well, reported_error="GENERIC_FAILURE"),
         "passed, tolerated failed simulation": _judged(one_failed, "completed_rate >= 50%", max_failed=Allowance(1)),
         "passed, tolerated missed target": _judged(well, "pass_rate >= 75%"),

@@ -38,7 +38,6 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
         {"sub_sample_size": "10%"},
         {"max_failed_simulations": "0.05"},
         {"max_failed_simulations": "5 percent"},
-        {"min_simulations": "80%"},
         {"sub_sample_seed": "random"},
     ],
     "words": [

@@ -88,7 +88,6 @@ def test_consistent_failure_is_repeated_as_often_as_allowed(most: int, run_step:
             FLAKY | {"thresholds": "Resolved: rate(NO) >= 90%"},  # with 5 repetitions, 52 of 60 at most
             "rate(NO) of Resolved is 20% (2 of 10), must be >= 90%.",
         ),
-        (FLAKY | {"min_simulations": "11"}, "10 simulations completed; min_simulations requires 11."),
     ],
 )
 def test_no_repetition_that_cannot_change_verdict(given: dict[str, str], why: str, run_step: RunStep) -> None:

@@ -182,7 +182,7 @@ def report_with(**inputs: str) -> Report:
     [
         {},
         {"sub_sample_size": "3", "sub_sample_seed": "7"},
-        {"min_simulations": "4", "promote": "stable"},
+        {"promote": "stable"},
     ],
 )
 def test_inputs_of_repetition_are_valid_with_all_others(given: dict[str, str]) -> None:
@@ -193,7 +193,7 @@ def test_inputs_of_repetition_are_valid_with_all_others(given: dict[str, str]) -
     assert inputs
     check_inputs(inputs, [], {}, "")
     assert inputs.test_case_ids == ("case-s4",)
-    assert (inputs.promote, inputs.min_simulations, inputs.sub_sample_size) in (("", 1, None), ("", 1, 0))
+    assert (inputs.promote, inputs.sub_sample_size) in (("", None), ("", 0))
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_ids_that_no_input_takes_are_not_offered() -> None:
     members = tuple(
         simulation(f"s{number}", test_case_id=case) for number, case in enumerate(["a b", "", "x" * 65, "ok"])
     )
-    report = example_reports()["failed, too few simulations"]
+    report = example_reports()["failed, error reported"]
     result = RunResult(run_id="run1", simulations=tuple(member._replace(status="FAILED") for member in members))
     rows = report.legs[0]._replace(result=result).rows
     assert case_ids(rows) == ("ok",)

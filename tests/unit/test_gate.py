@@ -167,7 +167,6 @@ CASES: dict[str, Judgement] = {
     "announced metric": judge_result(VOICE._replace(absent_metrics=("Tone",)), use_metric_targets=True),
     "nothing ran": judge_result(RunResult(run_id="r1", simulations=())),
     "Coval complains": judge_result(VOICE._replace(reported_error="METRICS_FAILURE: no judge could be reached.")),
-    "too few": judge_result(VOICE, min_simulations=20),
     "an error is graver than a failure": judge_result(VOICE, "Latency: max < 1.5\nNothing: avg < 1"),
 }
 

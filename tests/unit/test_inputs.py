@@ -556,5 +556,5 @@ def assert_criterion_is_refused(mode: str, given: Input) -> None:
 
 
 def test_default_written_out_is_no_unused_input() -> None:
-    values = environ(mode="launch", min_simulations="1", use_metric_targets="FALSE", max_failed_simulations="0")
+    values = environ(mode="launch", use_metric_targets="FALSE", max_failed_simulations="0")
     assert warnings_about(read_inputs(values, Context()), values) == []

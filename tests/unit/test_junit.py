@@ -48,7 +48,6 @@ EXPECTED = {
     "failed, target": Counts(4 + 1 + 1, failures=1 + 1),
     "failed, forbidden value": Counts(4 + 1 + 1, failures=1 + 1),
     "failed, simulation did not complete": Counts(4 + 1, failures=1, errors=1),
-    "failed, too few simulations": Counts(4 + 1 + 1, failures=1),
     "failed, error reported": Counts(4 + 1 + 1, failures=1),
     "passed, tolerated failed simulation": Counts(4 + 1 + 1 + 1, skipped=1),
     "passed, tolerated missed target": Counts(4 + 1 + 2 + 1, skipped=1 + 1),

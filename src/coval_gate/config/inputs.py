@@ -495,7 +495,6 @@ class Inputs(NamedTuple):
         "Number of simulations that may fail to complete, or a percentage such as `5%`.",
         "0",
     )
-    min_simulations: int = declare(GATE, fields.whole(1), "Minimum number of simulations that must complete.", "1")
     on_missing_api_key: str = declare(
         GATE,
         fields.choice("error", "skip"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import compress, product
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from coval_gate import __version__
 from coval_gate.base.times import announcing
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from coval_gate.runs.legs import Session
 
     Plan = Callable[[Inputs, Sequence[LegInputs]], list[Leg]]
-
-OF_BASE: Final = ("max_failed_simulations", "min_simulations")  # inputs of the gate that say whether a base can be used
 
 
 def read_inputs(progress: Progress) -> Inputs:
@@ -179,7 +177,7 @@ def _of_ids(inputs: Inputs, ids: tuple[str, ...]) -> Inputs:
 def _what_runs(inputs: Inputs) -> list[object]:
     """Return what distinguishes the run of a base, and whether it can be used, from those of others."""
     names = [declaration.name for declaration in declared() if declaration.group == WHAT]
-    return [getattr(inputs, name) for name in (*names, *OF_BASE) if name not in LABELS]
+    return [getattr(inputs, name) for name in (*names, "max_failed_simulations") if name not in LABELS]
 
 
 def locate(progress: Progress) -> Procedure[None]:

@@ -177,16 +177,15 @@ class FewFailed(_Kind):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnoughCompleted(_Kind):
-    """At least `least` simulations completed (`min_simulations`)."""
+class AnyCompleted(_Kind):
+    """At least one simulation completed, however many `max_failed_simulations` allows to fail."""
 
-    kind: ClassVar = "min_simulations"
+    kind: ClassVar = "any_completed"
     counts_completed: ClassVar = True
     rule: ClassVar[OverRuns] = "population"
-    least: int
 
     def requirement(self, measure: Measure) -> Requirement:
-        return Requirement(">=", self.least)
+        return Requirement(">=", 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -364,7 +363,7 @@ class NoDrift(_Kind):
 Criterion = (
     ThresholdHolds
     | FewFailed
-    | EnoughCompleted
+    | AnyCompleted
     | AllListed
     | DataSettled
     | AllEnded
@@ -402,7 +401,6 @@ class Criteria:
     """
 
     max_failed: Allowance
-    min_simulations: int = 1
     thresholds: tuple[Threshold, ...] = ()
     use_metric_targets: bool = False
     forbidden: Forbidden | None = None
@@ -422,7 +420,6 @@ class Criteria:
         launched_here = inputs.mode in ("run", "plan")
         return cls(
             max_failed=inputs.max_failed_simulations,
-            min_simulations=inputs.min_simulations,
             thresholds=tuple(_resolved(threshold, inputs) for threshold in inputs.thresholds),
             use_metric_targets=inputs.use_metric_targets,
             forbidden=Forbidden(metric=inputs.fail_on_metric_id, value=inputs.fail_on_metric_value)

@@ -19,8 +19,8 @@ from coval_gate.judge.criteria import (
     AllAnswered,
     AllEnded,
     AllListed,
+    AnyCompleted,
     DataSettled,
-    EnoughCompleted,
     FewFailed,
     MetricHasValues,
     MetricPresent,
@@ -216,13 +216,9 @@ def _population(result: RunResult, variants: Sequence[Variant], criteria: Criter
             yield check_on(variant, criterion, Verdict.FAILED, measure=measure, simulations=failed)
         else:
             yield check_on(variant, criterion, Verdict.PASSED, measure=measure)
-    completed = sum(len(variant.completed) for variant in variants)
-    if completed < criteria.min_simulations:
-        yield Check(
-            criterion=EnoughCompleted(least=criteria.min_simulations),
-            verdict=Verdict.FAILED,
-            measure=Measure(value=completed, unit="simulations", count=len(result.simulations)),
-        )
+    if not any(variant.completed for variant in variants):
+        measure = Measure(value=0, unit="simulations", count=len(result.simulations))
+        yield Check(criterion=AnyCompleted(), verdict=Verdict.FAILED, measure=measure)
     if result.reported_error:
         yield Check(
             criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ErrorReported(text=result.reported_error)

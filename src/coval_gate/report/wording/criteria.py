@@ -12,8 +12,8 @@ from coval_gate.judge.criteria import (
     AllAnswered,
     AllEnded,
     AllListed,
+    AnyCompleted,
     DataSettled,
-    EnoughCompleted,
     FewFailed,
     MetricHasValues,
     MetricPresent,
@@ -159,16 +159,12 @@ class OfFewFailed(CriterionWords[FewFailed]):
         return f"{failed} did not complete{where}; max_failed_simulations allows {criterion.allowance}"
 
 
-class OfEnoughCompleted(CriterionWords[EnoughCompleted]):
-    def sentence(self, criterion: EnoughCompleted) -> str:
-        return f"at least {plural(criterion.least, 'simulation')} completed"
-
-    def measured(self, check: Check, criterion: EnoughCompleted, measure: Measure) -> str:
+class OfAnyCompleted(Sentence):
+    def measured(self, check: Check, criterion: AnyCompleted, measure: Measure) -> str:
         return f"{super().measured(check, criterion, measure)} completed"
 
-    def missed(self, check: Check, criterion: EnoughCompleted, measure: Measure) -> str:
-        completed = f"{plural(round(measure.value), 'simulation')} completed{runs_text(check)}"
-        return f"{completed}; min_simulations requires {criterion.least:,}"
+    def missed(self, check: Check, criterion: AnyCompleted, measure: Measure) -> str:
+        return f"No simulation completed{runs_text(check)}"
 
 
 class OfAllListed(Sentence):
@@ -275,7 +271,7 @@ class OfAllAnswered(Sentence):
 WORDS: Final[Mapping[type[Criterion], CriterionWords[Any]]] = {
     ThresholdHolds: OfThreshold(),
     FewFailed: OfFewFailed(),
-    EnoughCompleted: OfEnoughCompleted(),
+    AnyCompleted: OfAnyCompleted("at least one simulation completed"),
     AllListed: OfAllListed("Coval lists every simulation of the run"),
     DataSettled: Sentence("Coval's lists of simulations and metrics are complete"),
     AllEnded: OfAllEnded("every simulation ended"),
