@@ -14,7 +14,6 @@ from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.comparisons import comparisons
-from bench.drifts import drifts
 from bench.experiments import one_run, power, two_runs
 from bench.ratchet import ratchet
 from bench.steps import families, family_power, invariants, repetition
@@ -64,7 +63,6 @@ def experiments() -> Iterator[Experiment]:
     yield from comparisons()
     yield from repetition()
     yield from ratchet()
-    yield from drifts()
     yield invariants()
 
 

@@ -67,7 +67,7 @@ def evaluate(progress: Progress, plan: Plan = legs_of) -> Procedure[Report]:
         progress.hurry()
         judgement = yield from _clean_up(progress, interrupted())
     report = yield from publish(progress, judgement)
-    if any(leg.promotion or leg.begins for leg in progress.legs):
+    if any(leg.promotion for leg in progress.legs):
         from coval_gate.flow.promote import promote_runs
 
         with tolerant(progress.host, "The run could not be promoted"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from campaign.schedule import ALL_GATES, BASELINE_GATES, ECHO, FAILED, GOLDEN, Event, Fault, Schedule, Step
+from campaign.schedule import ALL_GATES, BASELINE_GATES, ECHO, FAILED, Event, Fault, Schedule, Step
 from leaks import DISGUISES
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 WORKFLOW: Final = "baseline"
 SHARE: Final = 0.2  # of the schedules with one step
-DRIFTING: Final = 0.5  # of those with a baseline, whose step watches drift, too
 MAX_AGE: Final = 3600.0  # s, the input baseline_max_age
 LONG_AGO: Final = 4000.0  # s
 SETTLED: Final = 400.0  # s after the launch; by then a run has ended, and all of its data are there
@@ -68,18 +67,6 @@ def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
             )
             changes["faults"] = (failure, *schedule.faults)
     return replace(schedule, workflow=WORKFLOW, gate=gate, fate=fate, quirks=quirks, **changes)
-
-
-def with_drift(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the step of some schedules with a baseline watch drift: the reference has begun, or begins with its run."""
-    if schedule.workflow != WORKFLOW or rng.random() > DRIFTING:
-        return schedule
-    *earlier, step = schedule.steps
-    if schedule.fate == "there" and rng.random() < 0.5:
-        inputs = earlier[0].given
-        earlier[0] = replace(earlier[0], inputs=tuple((inputs | {"tags": f"{inputs['tags']},{GOLDEN}"}).items()))
-    step = replace(step, event="push", branch="main", inputs=(*step.inputs, ("drift", f"tag:{GOLDEN}")))
-    return replace(schedule, steps=(*earlier, step))
 
 
 def _quirks(rng: Random) -> dict[str, Any]:

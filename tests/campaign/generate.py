@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 
-from campaign.baselines import with_baseline, with_drift
+from campaign.baselines import with_baseline
 from campaign.github import HANG
 from campaign.promotions import WORKFLOW as NIGHTS
 from campaign.promotions import with_acceptance, with_nights
@@ -182,7 +182,6 @@ def generate(seed: int) -> Schedule:
     repeated = _with_repetition(schedule, Random(f"repeat/{seed}"))
     schedule = with_baseline(schedule, Random(f"baseline/{seed}")) if repeated is schedule else repeated
     schedule = _with_open_repetition(schedule, Random(f"open repetition/{seed}"))
-    schedule = with_drift(schedule, Random(f"drift/{seed}"))
     schedule = with_nights(schedule, Random(f"nights/{seed}"))
     schedule = _with_rare_case(schedule, Random(f"rare/{seed}"))
     schedule = _with_unreadable_gate(schedule, Random(f"unreadable/{seed}"))

@@ -34,7 +34,6 @@ from campaign.schedule import (
     CONNECTION_FAULTS,
     ECHO,
     FAILED,
-    GOLDEN,
     MARKS,
     MISNAMED_GATES,
     PROMOTED_GATES,
@@ -571,21 +570,20 @@ def only_good_runs_are_promoted(history: History) -> Iterator[str]:
 
 def tag_moves_last(history: History) -> Iterator[str]:
     """A step that turns red moves no tag and accepts no run, and its outputs have the verdict before it does."""
-    for tag in (STABLE, GOLDEN, ACCEPTED):
+    for tag in (STABLE, ACCEPTED):
         for result, _, record in _given(history, tag):
             if result.exit_code == 1:
                 yield f"{_name(result)} gave {record.run_id} the tag {tag}, and failed as {reported_verdict(result)!r}"
 
 
 def failed_run_is_not_promoted(history: History) -> Iterator[str]:
-    """A run that the gate of any step failed gets neither the tag of promoted runs nor the tag of drift."""
-    for tag in (STABLE, GOLDEN):
-        for result, request, record in _given(history, tag):
-            owners = [main_result for main_result in main_results(history) if main_result.run_id == record.run_id]
-            if any(reported_verdict(owner) == "failed" for owner in owners) and tag in record.tags:
-                yield f"{_name(result)} gave its failed run {record.run_id} the tag {tag}"
-            if FAILED in json.loads(request.body)["tags"]:
-                yield f"{_name(result)} gave {record.run_id} the tag {tag}, although another step failed that run"
+    """A run that the gate of any step failed does not get the tag of promoted runs."""
+    for result, request, record in _given(history, STABLE):
+        owners = [main_result for main_result in main_results(history) if main_result.run_id == record.run_id]
+        if any(reported_verdict(owner) == "failed" for owner in owners) and STABLE in record.tags:
+            yield f"{_name(result)} gave its failed run {record.run_id} the tag {STABLE}"
+        if FAILED in json.loads(request.body)["tags"]:
+            yield f"{_name(result)} gave {record.run_id} the tag {STABLE}, although another step failed that run"
 
 
 def better_run_is_confirmed(history: History) -> Iterator[str]:
@@ -613,15 +611,14 @@ def run_is_accepted_by_person(history: History) -> Iterator[str]:
             yield f"{_name(result)} accepted the run {record.run_id}, which is still marked as failed"
 
 
-def accepted_run_has_all_tags(history: History) -> Iterator[str]:
-    """After an acceptance that met no faults, the run has the mark and the tag of drift."""
+def accepted_run_has_mark(history: History) -> Iterator[str]:
+    """After an acceptance that met no faults, the run has the mark."""
     for result in main_results(history):
         record = history.runs.get(result.run_id)
         if record is None or not result.step.accepts or not _is_free_to_promote(history, result):
             continue
-        due = {ACCEPTED, *([GOLDEN] if result.step.given.get("drift") else [])}
-        if lacking := due - {*record.tags}:
-            yield f"{_name(result)} passed, but its accepted run lacks {', '.join(sorted(lacking))}"
+        if ACCEPTED not in record.tags:
+            yield f"{_name(result)} passed, but its accepted run lacks the mark"
 
 
 def acceptance_without_person_costs_nothing(history: History) -> Iterator[str]:
@@ -642,19 +639,18 @@ def only_own_runs_are_marked(history: History) -> Iterator[str]:
 
 
 def tags_move_forward(history: History) -> Iterator[str]:
-    """Of all runs that ever had a tag of baselines, the newest keeps it, and no older one gets it after that."""
-    for tag in (STABLE, GOLDEN):
-        begun = {run.run_id: run for run in history.runs.values() if _had(history, run, tag)}
-        tagged = {holder.run_id: holder for _, request, holder in _given(history, tag) if request.took_effect}
-        holders = [holder for holder in (begun | tagged).values() if holder.run_id not in history.deleted]
-        newest = max(holders, key=lambda holder: holder.create_time, default=None)
-        if newest and tag not in newest.tags:
-            yield f"the run {newest.run_id} has lost the tag {tag}, and no newer one has it"
-        for result, request, record in _given(history, tag):
-            newer = [holder for holder in begun.values() if record.create_time < holder.create_time]
-            existing = [holder for holder in newer if holder.create_time < history.coval_time(request.sent_at)]
-            if existing and tag in record.tags and request.took_effect:
-                yield f"{_name(result)} gave {record.run_id} the tag {tag}, although {existing[0].run_id} is newer"
+    """Of all runs that ever had the tag of baselines, the newest keeps it, and no older one gets it after that."""
+    begun = {run.run_id: run for run in history.runs.values() if _had(history, run, STABLE)}
+    tagged = {holder.run_id: holder for _, request, holder in _given(history, STABLE) if request.took_effect}
+    holders = [holder for holder in (begun | tagged).values() if holder.run_id not in history.deleted]
+    newest = max(holders, key=lambda holder: holder.create_time, default=None)
+    if newest and STABLE not in newest.tags:
+        yield f"the run {newest.run_id} has lost the tag {STABLE}, and no newer one has it"
+    for result, request, record in _given(history, STABLE):
+        newer = [holder for holder in begun.values() if record.create_time < holder.create_time]
+        existing = [holder for holder in newer if holder.create_time < history.coval_time(request.sent_at)]
+        if existing and STABLE in record.tags and request.took_effect:
+            yield f"{_name(result)} gave {record.run_id} the tag {STABLE}, although {existing[0].run_id} is newer"
 
 
 def promotion_of_pull_request_costs_nothing(history: History) -> Iterator[str]:
@@ -682,53 +678,6 @@ def baseline_is_never_lost(history: History) -> Iterator[str]:
     holders = [run for run in history.runs.values() if STABLE in run.tags]
     if history.schedule.holder and not holders:
         yield "no run has the tag any more"
-
-
-def reference_begins_once(history: History) -> Iterator[str]:
-    """Only a green step that watches drift gives the tag of drift, to its own run, and only where no run has it.
-
-    A run that a person accepts takes it from another one.
-    """
-    held = {run.run_id for run in history.runs.values() if _holds_from_launch(run)}
-    for result in history.results:
-        for request in result.requests:
-            if request.method != "PATCH" or GOLDEN not in json.loads(request.body)["tags"]:
-                continue
-            run_id = request.path.rpartition("/")[2]
-            if run_id in held:  # it keeps the tag
-                continue
-            if run_id != result.run_id or not result.step.given.get("drift"):
-                yield f"{_name(result)} let the reference begin with the run {run_id}, which is not its own"
-            if result.exit_code == 1 or result.is_post:
-                yield f"{_name(result)} let the reference begin, and ended with the verdict {result.verdict!r}"
-            if held - {*history.deleted} and not result.step.accepts:
-                yield f"{_name(result)} let the reference begin, but another run has its tag"
-
-
-def reference_begins(history: History) -> Iterator[str]:
-    """Where nothing hinders it, a run has the tag of drift once a step that watches drift has passed."""
-    quirks = history.schedule.quirks
-    calm = history.schedule.severity == "benign" and not (quirks.list_lag or quirks.not_found_after_launch)
-    if not calm or quirks.run_identity not in ("both", "tags"):
-        return
-    for result in main_results(history):
-        watches = result.step.mode == "run" and result.step.given.get("drift")
-        failed = (result.run_id, FAILED) in history.marked
-        if (
-            watches
-            and not failed
-            and result.verdict == "passed"
-            and not any(GOLDEN in run.tags for run in history.runs.values())
-        ):
-            yield f"{_name(result)} passed, but the reference did not begin"
-
-
-def reference_is_never_lost(history: History) -> Iterator[str]:
-    """A run that has the tag of drift keeps it, unless a person accepts another run."""
-    accepts = any(result.step.accepts for result, *_ in _given(history, GOLDEN))
-    for record in history.runs.values():
-        if _holds_from_launch(record) and GOLDEN not in record.tags and not accepts:
-            yield f"the run {record.run_id} has lost the tag {GOLDEN}"
 
 
 def other_tags_are_kept(history: History) -> Iterator[str]:
@@ -951,16 +900,13 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     failed_run_is_not_promoted,
     better_run_is_confirmed,
     run_is_accepted_by_person,
-    accepted_run_has_all_tags,
+    accepted_run_has_mark,
     acceptance_without_person_costs_nothing,
     only_own_runs_are_marked,
     tags_move_forward,
     promotion_of_pull_request_costs_nothing,
     promotion_leaves_one_holder,
     baseline_is_never_lost,
-    reference_begins_once,
-    reference_begins,
-    reference_is_never_lost,
     other_tags_are_kept,
     outputs_are_complete,
     annotations_tell_once,
@@ -1118,10 +1064,6 @@ def _is_free_to_promote(history: History, result: ProcessResult) -> bool:
     over = record.end_time - history.coval_time(0.0)
     since = (request for request in result.requests if request.sent_at >= over and request.path.startswith("/runs"))
     return shows_tags and not met_fault(tuple(since))
-
-
-def _holds_from_launch(record: RunRecord) -> bool:
-    return GOLDEN in map(str.lower, record.request.metadata.tags or ())
 
 
 def _had(history: History, record: RunRecord, tag: str) -> bool:

@@ -57,7 +57,6 @@ from campaign.schedule import (
     BETTER,
     FAILED,
     GATES,
-    GOLDEN,
     REPEATED_GATES,
     STABLE,
     WITHOUT_QUALITY,
@@ -466,7 +465,7 @@ def base_is_nothing_else(history: History) -> Iterator[str]:
             continue
         tags = {*map(str.lower, record.tags)}
         given = any(record.run_id in result.given_runs for result in history.results)
-        if wrong := tags & {STABLE, GOLDEN, ACCEPTED, BETTER, *([] if given and hidden else [FAILED])}:
+        if wrong := tags & {STABLE, ACCEPTED, BETTER, *([] if given and hidden else [FAILED])}:
             yield f"the base's run {record.run_id} has the tags {sorted(wrong)}"
         if any(tag.startswith(BRANCH_TAG) for tag in (*tags, *map(str, record.body["metadata"]["customer"].values()))):
             yield f"the base's run {record.run_id} has the tag of a branch"

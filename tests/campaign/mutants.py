@@ -54,7 +54,6 @@ from coval_gate.judge.values import Kinds, Vocabulary
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model import attachment, results, statuses
 from coval_gate.model.attachment import AttachRecord
-from coval_gate.model.baseline import Drift
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.results import Details
 from coval_gate.model.run import Aborted, Run
@@ -910,7 +909,7 @@ MUTANTS: Final = (
     mutant(
         "drop the other tags of a promoted run",
         ReplaceFunction(_Promoter._with_tag, lambda _, *args: (args[0].promotion.tag,)),
-        caught_by="other_tags_are_kept accepted_run_has_all_tags",
+        caught_by="other_tags_are_kept accepted_run_has_mark",
     ),
     mutant(
         "lose the tags that Coval does not show",
@@ -921,12 +920,6 @@ MUTANTS: Final = (
         "take the tag away from the newer run",
         ReplaceFunction(promote._is_newer, lambda original, run, other: original(other, run)),
         caught_by="promotion_leaves_one_holder baseline_is_never_lost",
-    ),
-    mutant(
-        "let the reference begin again every night",
-        ReplaceFunction(Drift.begins, returns(value=True)),
-        ReplaceFunction(_Promoter._refuse_if_not_first, returns(value=None)),
-        caught_by="reference_begins_once reference_is_never_lost",
     ),
     mutant(
         "promote a run that another step failed",
@@ -994,11 +987,6 @@ MUTANTS: Final = (
         "keep the mark of a failed run that a person accepts",
         SetConstant(retag, "OVERRULED", {}),
         caught_by="run_is_accepted_by_person",
-    ),
-    mutant(
-        "let an accepted run move no reference",
-        ReplaceFunction(promote.tags_to_give, lambda original, inputs: original(inputs)[:1]),
-        caught_by="accepted_run_has_all_tags",
     ),
     mutant(
         "mark no failed run",

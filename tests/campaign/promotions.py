@@ -12,7 +12,6 @@ from campaign.schedule import (
     BETTER,
     BY_HAND,
     FAILED,
-    GOLDEN,
     PROMOTED_GATES,
     STABLE,
     Event,
@@ -73,11 +72,10 @@ def with_nights(schedule: Schedule, rng: Random) -> Schedule:
     inputs = {key: value for key, value in step.inputs if key not in dropped} | PROMOTED_GATES[gate]
     inputs |= {"tags": "nightly", "promote": STABLE, "supersede": "false"}
     inputs["max_wait_time"] = rng.choice(("120", "600", "3600")) if schedule.severity == "rough" else "900"
-    has_reference = rng.random() < 0.5
     earlier = [
         Step(
             mode=mode,
-            inputs=tuple((inputs | ({"tags": _tags(has_reference=has_reference)} if not number else {})).items()),
+            inputs=tuple((inputs | ({"tags": f"nightly,{STABLE}"} if not number else {})).items()),
             workflow_run=f"10000000{number}",
             branch="main",
             event="push",
@@ -85,7 +83,6 @@ def with_nights(schedule: Schedule, rng: Random) -> Schedule:
         )
         for number, mode in enumerate(story.earlier)
     ]
-    inputs |= {"drift": f"tag:{GOLDEN}"} if rng.random() < 0.3 else {}
     step = replace(_with_trouble(step, schedule, rng), event="push", branch="main", pause=SETTLED, mode=story.last)
     if story.last == "wait":
         step = replace(step, workflow_run=earlier[-1].workflow_run, action="__acme_coval-gate_2")
@@ -159,7 +156,3 @@ def _with_trouble(step: Step, schedule: Schedule, rng: Random) -> Step:
     if kind < 0.6:
         return replace(step, signal=None, file_fault=FileFault(file="reports", kind="full", at=20.0))
     return replace(step, file_fault=None)
-
-
-def _tags(*, has_reference: bool) -> str:
-    return ",".join(("nightly", STABLE, *([GOLDEN] if has_reference else [])))

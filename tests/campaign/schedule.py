@@ -105,13 +105,12 @@ OWN_GATES: Final[dict[str, dict[str, str]]] = {
     "no doubt": {"thresholds": "Resolved: count(UNKNOWN) == 0"},
 }
 
-GOLDEN: Final = "golden"  # the tag of the run with which the reference of drift begins
 FAILED: Final = "coval-gate/failed"  # the mark of a run that the gate failed
 BETTER: Final = "coval-gate/better"  # the mark of a run whose promotion another one has to confirm
 ACCEPTED: Final = "coval-gate/accepted"  # the mark of a run that a person accepted
 BY_HAND: Final = "workflow_dispatch"  # the event of a workflow that a person started
 # Tags that a step gives to a run that is over
-MARKS: Final = (STABLE, GOLDEN, FAILED, BETTER, ACCEPTED)
+MARKS: Final = (STABLE, FAILED, BETTER, ACCEPTED)
 WITHOUT_QUALITY: Final = ("default", "half", "failed")  # gates of runs that are not promoted
 
 

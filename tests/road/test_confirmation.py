@@ -230,12 +230,6 @@ def test_run_that_waits_may_still_be_a_baseline(nights: Nights) -> None:
     assert result.outputs["baseline_run_id"] == waiting
 
 
-def test_run_that_waits_may_begin_the_reference_of_drift(nights: Nights) -> None:
-    nights.night(SLOW)
-    nights.night(USUAL, drift="tag:golden")
-    assert (nights.holders, nights.having(BETTER), nights.having("golden")) == ([0], [1], [1])
-
-
 @pytest.mark.parametrize(
     "quirks",
     [
@@ -293,11 +287,11 @@ def test_passing_fault_does_not_hinder_the_mark(fault: str, nights: Nights) -> N
 
 
 def test_mark_and_tag_find_room_among_many_tags_of_the_user(nights: Nights) -> None:
-    inputs = {"tags": ",".join(f"t{number}" for number in range(MOST_RUN_TAGS - OURS - 2)), "drift": "tag:golden"}
+    inputs = {"tags": ",".join(f"t{number}" for number in range(MOST_RUN_TAGS - OURS - 1))}
     nights.night(SLOW)
     run_id = nights.night(USUAL, **inputs).outputs["run_id"]
-    assert (nights.having(BETTER), nights.having("golden")) == ([1], [1])
-    nights.night(USUAL, drift="tag:golden", env=BY_HAND, accept="true", mode="wait", run_id=run_id)
+    assert nights.having(BETTER) == [1]
+    nights.night(USUAL, env=BY_HAND, accept="true", mode="wait", run_id=run_id)
     assert nights.holders == nights.having(ACCEPTED) == [1]
 
 

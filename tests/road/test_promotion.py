@@ -409,16 +409,6 @@ def test_interrupted_promotion_leaves_newer_holder(run_step: RunStep, clock: Vir
     assert holders(world) == [result.outputs["run_id"]]
 
 
-def test_interrupted_promotion_begins_no_reference(run_step: RunStep, clock: VirtualClock) -> None:
-    world, old = world_with(clock, "stable")
-    clock.at(clock.now() + 75, clock.interrupt)
-    inputs = {"baseline": "tag:stable", "thresholds": "Latency: avg <= baseline * 9", "drift": "tag:golden"}
-    result, server = promote(run_step, f"PATCH /runs/{old} -> 503", world=world, **inputs)
-    new = result.outputs["run_id"]
-    assert (result.outputs["verdict"], tags(world, new)) == ("passed", ("stable",)), "the step ends, for it is killed"
-    assert requests(server, "PATCH").count(f"/v1/runs/{new}") == 1
-
-
 def test_signal_while_pages_are_shown_begins_no_promotion(run_step: RunStep, clock: VirtualClock) -> None:
     with FakeGitHub(faults=["* * -> 502"], now=clock.time) as github:
         env = {"GITHUB_API_URL": github.url}

@@ -294,7 +294,7 @@ def test_histogram_holds_every_number_within_its_frame(now: list[float], earlier
 
 @given(values=NUMBERS)
 def test_trend_stays_within_its_frame(values: list[float]) -> None:
-    line = trend([Point(value, "run") for value in values])
+    line = trend([Point(value, "run") for value in values], first="", last="", unit="")
     assert (line is None) is (len(values) < 2)
     assert all(0 <= dot.x <= WIDTH and 0 <= dot.y <= 72 for dot in (line.dots if line else ()))
     assert all(0 <= tick.y <= 72 for tick in (line.ticks if line else ()))
@@ -302,7 +302,7 @@ def test_trend_stays_within_its_frame(values: list[float]) -> None:
 
 
 def test_axis_of_trend_has_round_numbers_that_hold_all_values() -> None:
-    line = trend([Point(value, "run") for value in (1.07, 1.31, 1.22)], first="2026-01-01", last="this run")
+    line = trend([Point(value, "run") for value in (1.07, 1.31, 1.22)], first="2026-01-01", last="this run", unit="")
     assert line
     assert [tick.text for tick in line.ticks] == ["1", "1.1", "1.2", "1.3", "1.4"]
     heights = [tick.y for tick in line.ticks]

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Input, Inputs, LegInputs
     from coval_gate.config.thresholds import Threshold
 
-WATCHED: Final = "a rate, pass_rate, avg, med or p(N) by <, <=, > or >="
-SUCH_AS: Final = "such as `Latency: avg <= baseline * 1.1`"
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
 MIGRATION: Final = f"{DOCS}/migration.md#the-older-action"
 
@@ -92,7 +90,6 @@ def without_effect_on_thresholds(inputs: Inputs) -> Iterator[str]:
 
 def doubtful_thresholds(inputs: Inputs) -> Iterator[str]:
     """Yield a sentence about each threshold that looks like a mistake."""
-    yield from _drift_warnings(inputs)
     for threshold in inputs.thresholds:
         if doubt := _doubt(threshold):
             yield f"{threshold.place}: {doubt}"
@@ -104,7 +101,6 @@ def threshold_contradictions(inputs: Inputs) -> Iterator[Problem]:
         if _is_impossible(threshold):
             yield Problem(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
     yield from _reference_contradictions(inputs)
-    yield from _drift_contradictions(inputs)
 
 
 def _without_reference(inputs: Inputs) -> Iterator[str]:
@@ -125,25 +121,6 @@ def _without_reference(inputs: Inputs) -> Iterator[str]:
             "repeat_on_failure softens no criterion: all are decided as counted. A run that misses one is not "
             "repeated; a run that only lost simulations is, to replace them."
         )
-
-
-def _drift_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    """Yield a problem if `drift` cannot show anything, or if its reference would move."""
-    if inputs.drift is None:
-        return
-    tag = inputs.drift.name
-    if tag == inputs.promote:
-        yield Problem("drift", f"must not be the tag of promote, which moves from run to run: {tag}. Use another one.")
-    earlier = inputs.baseline is None or inputs.baseline.kind != "base"
-    if not (earlier and any(threshold.shows_drift for threshold in inputs.thresholds)):
-        yield Problem("drift", f"requires a threshold that compares {WATCHED} with baseline, {SUCH_AS}.")
-
-
-def _drift_warnings(inputs: Inputs) -> Iterator[str]:
-    """Yield a sentence about each threshold with a baseline that cannot show drift."""
-    for threshold in inputs.thresholds if inputs.drift else ():
-        if threshold.bound.reference == "baseline" and not threshold.shows_drift:
-            yield f"drift does not watch {threshold.text} ({threshold.place}), but only {WATCHED}."
 
 
 def _can_be_softened(inputs: Inputs) -> bool:
@@ -339,7 +316,7 @@ def _not_to_be_judged(wrong: set[str], inputs: Inputs) -> set[str]:
     if "sub_sample_size" in wrong:
         names.add("sub_sample_seed")
     if "thresholds" in wrong:  # its valid lines are judged, but what needs one may have it in the others
-        names = (names - {"thresholds"}) | {"drift", "base_agent_id"}
+        names = (names - {"thresholds"}) | {"base_agent_id"}
     return names
 
 

@@ -449,21 +449,6 @@ def baseline() -> Field[BaselineSource | None]:
     return Field("baseline", None, parse)
 
 
-def tagged(longest: int) -> Field[BaselineSource | None]:
-    """Return a field for `tag:<tag>`, with a tag that the step may set on a run."""
-
-    def parse(raw: str) -> BaselineSource:
-        from coval_gate.model.baseline import BaselineSource  # most steps do not need it; it delays the start
-
-        kind, colon, name = (part.strip() for part in raw.partition(":"))
-        if kind.lower() != "tag" or not colon or not name:
-            meant = f" Write tag:{raw}." if not colon and TAG.fullmatch(raw.lower()) else ""
-            raise ValueError(f"must be tag:<tag>; got {quoted(raw)}.{meant}")
-        return BaselineSource(kind="tag", name=tag(longest).parse(name))
-
-    return Field("reference", None, parse)
-
-
 def tag(longest: int) -> Field[str]:
     """Return a field for one tag of a run, in lower case, because Coval may return it so."""
 

@@ -450,19 +450,11 @@ class Inputs(NamedTuple):
         fields.tag(LONGEST_TEXT),
         "If the run qualifies as a baseline, move this tag to it from the run that had it. Not for pull requests.",
     )
-    drift: BaselineSource | None = declare(
-        GATE,
-        fields.tagged(LONGEST_TEXT),
-        "Fail the check if the agent slowly gets worse. With `tag:reference`, for example, the run with this tag and "
-        "the six runs after it are compared with all later runs of the branch, for each threshold that compares with "
-        "`baseline`. If no run has the tag, this run takes it if the check is green; after that, only `accept` moves "
-        "it. Not for pull requests.",
-    )
     accept: bool = declare(
         GATE,
         fields.flag(),
         "Accept the run in place of its baseline: it is judged by absolute thresholds only, later runs are compared "
-        "with it, and it takes the tags of `promote` and `drift`. Only in a workflow that a person starts: on GitHub "
+        "with it, and it takes the tag of `promote`. Only in a workflow that a person starts: on GitHub "
         "with `workflow_dispatch`, on GitLab, Buildkite and Azure by hand.",
         "false",
     )

@@ -67,7 +67,7 @@ OF_WHOLE_STEP: Final = (
 )
 LISTS: Final = ("list of ids", "list", "thresholds")  # fields whose values may be written as a list
 OBJECTS: Final = "JSON object"
-TAGS: Final = ("promote", "drift")  # inputs with a tag that one run of an agent, persona and test set has
+TAGS: Final = ("promote",)  # inputs with a tag that one run of an agent, persona and test set has
 OF_BASE: Final = "base"  # the name, or the beginning of the name, of a base agent's leg
 
 

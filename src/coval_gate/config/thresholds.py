@@ -189,11 +189,6 @@ class Threshold(NamedTuple):
         """Whether a confidence can decide it; otherwise it is decided as counted."""
         return self.aggregate.kind.is_statistical and self.operator in ("<", "<=", ">", ">=")
 
-    @property
-    def shows_drift(self) -> bool:
-        """Whether a sequence of runs can show drift in what it compares with a baseline."""
-        return self.bound.reference == "baseline" and self.takes_confidence
-
     def holds(self, actual: float) -> bool:
         """Return whether `actual`, in the bound's unit, meets the threshold. NaN never does.
 

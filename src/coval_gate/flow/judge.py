@@ -34,7 +34,6 @@ from coval_gate.report.wording.clauses import again_text, all_runs_text, in_vain
 from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.baseline import baseline_of
 from coval_gate.runs.details import fetch_details, fetch_trend
-from coval_gate.runs.drift import drift_of
 from coval_gate.runs.shown import fetch_units
 
 if TYPE_CHECKING:
@@ -56,9 +55,8 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
     # By now, a run that was launched elsewhere has shown how many legs there are, and its own thresholds.
     criteria, session = _criteria(progress, leg), session._replace(inputs=leg.inputs)
     baseline = yield from _baseline(session, progress, leg, outcome)
-    leg.drift = yield from drift_of(session, trial, outcome, progress.context)
     base = (yield from base_beside(leg, 0)) if isinstance(outcome, Completed) else None
-    judging = partial(judge_outcome, outcome, criteria, baseline, leg.drift, base, trial.answering)
+    judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.answering)
     judgement = yield from beside(judging)
     judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome))
     leg.judgement = trial.judgement = judgement
@@ -93,7 +91,7 @@ def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Tria
     outcome = yield from find_answering(session, trial, outcome)
     baseline = first.baseline if first and not leg.inputs.accept else None
     base = (yield from base_beside(leg, trial.repetition)) if isinstance(outcome, Completed) else None
-    judging = partial(judge_outcome, outcome, criteria, baseline, None, base, trial.answering)
+    judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.answering)
     trial.judgement = yield from beside(judging)
     owe_mark(progress, trial)
     if isinstance(outcome, Completed):

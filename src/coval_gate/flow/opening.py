@@ -65,7 +65,7 @@ def read_inputs(progress: Progress) -> Inputs:
     publisher.write_unfinished()
     progress.save()
     inputs, context, suite = progress.inputs, progress.context, progress.suite
-    if any(own.promote or own.accept or own.drift for own in (inputs, *(leg.inputs for leg in suite))):
+    if any(own.promote or own.accept for own in (inputs, *(leg.inputs for leg in suite))):
         from coval_gate.runs.promote import promotion_problems
 
         own_problems = partial(promotion_problems, context=context)
@@ -159,7 +159,7 @@ def base_leg(inputs: Inputs, name: str = "") -> Leg:
 
     Its run is compared with no other, and never becomes a baseline.
     """
-    inputs = inputs._replace(base_agent_id="", baseline=None, promote="", drift=None, accept=False)
+    inputs = inputs._replace(base_agent_id="", baseline=None, promote="", accept=False)
     leg = Leg(inputs=inputs, name=_named(BASE, name))
     leg.is_base = True
     return leg

@@ -13,7 +13,7 @@ from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, RunnerError, Unavailable
 from coval_gate.base.schedule import together
 from coval_gate.base.times import MARKING
-from coval_gate.judge.promotion import acceptance_refusal, has_failed_check, may_begin_reference, refusal
+from coval_gate.judge.promotion import acceptance_refusal, has_failed_check, refusal
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import Promotion
 from coval_gate.model.statuses import COMPLETED
@@ -27,7 +27,7 @@ from coval_gate.report.wording.baselines import (
     warning_text,
 )
 from coval_gate.runs.launch import is_compared
-from coval_gate.runs.promote import promote, tags_to_give
+from coval_gate.runs.promote import promote
 from coval_gate.runs.retag import mark
 from coval_gate.runs.tags import ACCEPTED, FAILED, pull_request_of
 
@@ -61,12 +61,10 @@ def mark_failed_runs(progress: Progress, judgement: Judgement) -> Procedure[None
         yield from _mark(progress, owing)
     for leg, own in judged:
         leg.promotion = _planned(leg, own) if judgement.lets_pass or judgement is own else None
-        if leg.drift and leg.drift.begins and judgement.lets_pass and may_begin_reference(own):
-            leg.begins = leg.drift.tag
 
 
 def promote_runs(progress: Progress, report: Report) -> Procedure[None]:
-    """Promote the first run of each leg as planned, and let it begin a reference, unless the step turned red.
+    """Promote the first run of each leg as planned, unless the step turned red.
 
     An interrupt takes nothing away from a step that has come this far, but nothing more begins after it.
     """
@@ -76,8 +74,6 @@ def promote_runs(progress: Progress, report: Report) -> Procedure[None]:
         try:
             if leg.promotion:
                 yield from _promote(progress, leg, leg.promotion, report)
-            if leg.begins and report.judgement.lets_pass and not progress.is_hurried:
-                yield from _give(_session_of(progress, leg), leg, leg.begins, first=True)
         except Interrupted:
             progress.publisher.is_interrupted = True
             _session_of(progress, leg).warn(interrupted_text(leg.first.run_id))
@@ -92,18 +88,14 @@ def _promote(progress: Progress, leg: Leg, planned: Promotion, report: Report) -
     if planned.obstacle != "pending":
         _report(_session_of(progress, leg), planned)
         return
-    if leg.inputs.accept and not (yield from _accept(_session_of(progress, leg), leg)):
+    session = _session_of(progress, leg)
+    if leg.inputs.accept and not (yield from _accept(session, leg)):
         return
-    for tag in tags_to_give(leg.inputs):
-        yield from _give(_session_of(progress, leg), leg, tag)
-
-
-def _give(session: Session, leg: Leg, tag: str, *, first: bool = False) -> Procedure[None]:
-    """Give the leg's first run a tag, and report the result. `first`: only if no other run has it."""
-    promotion = yield from promote(session, leg.first, tag, first=first)
-    promotion = promotion.redacted(session.host.redact)
-    _report(session, promotion)
-    _summarize(session, promotion)
+    if leg.inputs.promote:
+        promotion = yield from promote(session, leg.first, leg.inputs.promote)
+        promotion = promotion.redacted(session.host.redact)
+        _report(session, promotion)
+        _summarize(session, promotion)
 
 
 def _session_of(progress: Progress, leg: Leg) -> Session:
@@ -158,14 +150,14 @@ def _marking(session: Session) -> Session:
 
 def _planned(leg: Leg, judgement: Judgement) -> Promotion | None:
     """Return the planned promotion; None if there is none, or the verdict alone says why."""
-    accept, tags = leg.inputs.accept, tags_to_give(leg.inputs)
-    if not (tags or accept):
+    accept, tag = leg.inputs.accept, leg.inputs.promote
+    if not (tag or accept):
         return None
     refused = acceptance_refusal(judgement) if accept else refusal(judgement)
     if refused == "not_passed" and not accept:
         return None
     obstacle = "pending" if refused == "unconfirmed" else refused or "pending"  # an earlier run may confirm this one
-    return Promotion(run_id=leg.first.run_id, tag=next(iter(tags), ""), obstacle=obstacle, accepted=accept)
+    return Promotion(run_id=leg.first.run_id, tag=tag, obstacle=obstacle, accepted=accept)
 
 
 def _accept(session: Session, leg: Leg) -> Procedure[bool]:

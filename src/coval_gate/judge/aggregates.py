@@ -19,7 +19,6 @@ from coval_gate.judge.aggregation import (
     sample_of,
 )
 from coval_gate.judge.changes import MeanChange, PercentileChange, RateChange, value_pairs
-from coval_gate.judge.chart import mean_chart, percentile_chart, rate_chart
 from coval_gate.judge.confidence import (
     NOTHING,
     Hits,
@@ -39,14 +38,12 @@ if TYPE_CHECKING:
 
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.aggregation import Greatest
-    from coval_gate.judge.chart import Cases, Chart
     from coval_gate.judge.confidence import Bounds
     from coval_gate.judge.measure import Interval, Measure
     from coval_gate.judge.problems import ValueProblem
     from coval_gate.judge.variants import Sample, Variant
     from coval_gate.model.results import Metric, Summary
 
-BINARY: Final = {False: 0.0, True: 1.0}
 MEDIAN: Final = 50.0
 
 
@@ -64,13 +61,6 @@ class _Share(Aggregation):
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> RateChange:
         return RateChange.of(now, then, self.hits(now, metric), self.hits(then, metric))
-
-    def cases(self, variant: Variant, metric: Metric | None) -> Cases:
-        hits = self.hits(variant, metric)
-        return {case: [BINARY[simulation in hits] for simulation in ids] for case, ids in variant.by_case.items()}
-
-    def chart(self, cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], level: float) -> Chart:
-        return rate_chart(cases, reference, later, falls=self.threshold.wants_more, level=level)
 
     @property
     def demanded_share(self) -> float:
@@ -224,9 +214,6 @@ class _OfNumbers(OfMetric):
         }
         yield from (simulation.id for simulation in variant.completed if simulation.id in bad)
 
-    def cases(self, variant: Variant, metric: Metric | None) -> Cases:
-        return variant.numbers(sample_of(variant, metric).metric)
-
     def _measured(self, variant: Variant, sample: Sample) -> Measured:
         interval = partial(number_interval, self._bounds, variant.completed, sample)
         return super()._measured(variant, sample)._replace(interval=interval)
@@ -259,9 +246,6 @@ class Average(_OfNumbers):
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> MeanChange | None:
         return MeanChange(value_pairs(now, then, metric)) if metric else None
 
-    def chart(self, cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], level: float) -> Chart:
-        return mean_chart(cases, reference, later, falls=self.threshold.wants_more, level=level)
-
     def _pooled(self, sample: Sample) -> float:
         return sample.mean
 
@@ -287,9 +271,6 @@ class Percentile(_OfNumbers):
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> PercentileChange | None:
         return PercentileChange(value_pairs(now, then, metric), self.n) if metric else None
-
-    def chart(self, cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], level: float) -> Chart:
-        return percentile_chart(self.n, cases, reference, later, falls=self.threshold.wants_more, level=level)
 
     @property
     def demanded_share(self) -> float:

@@ -13,11 +13,10 @@ from coval_gate.judge.measure import Measure, Weighed
 from coval_gate.judge.problems import NoValues, OnlySummary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.changes import Change
-    from coval_gate.judge.chart import Cases, Chart
     from coval_gate.judge.measure import Interval, Unit
     from coval_gate.judge.problems import Problem, ValueProblem
     from coval_gate.judge.variants import Sample, Variant
@@ -89,14 +88,6 @@ class Aggregation:
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> Change | None:
         """Return its change between variants with the same test cases; None if nothing can show one."""
         return None
-
-    def cases(self, variant: Variant, metric: Metric | None) -> Cases:
-        """Return the values that it reduces, by test case: numbers or, for a rate, 1 for a hit and 0 otherwise."""
-        raise NotImplementedError
-
-    def chart(self, cases: Sequence[str], reference: Sequence[Cases], later: Sequence[Cases], level: float) -> Chart:
-        """Return its chart over test cases; each run has most of them."""
-        raise NotImplementedError
 
     @property
     def demanded_share(self) -> float | None:

@@ -331,35 +331,6 @@ class SameCases(_Kind):
     kind: ClassVar = "same_test_cases"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoDrift(_Kind):
-    """The aggregate of a threshold with a baseline does not get worse from run to run (`drift`).
-
-    Only if the sum of the shortfalls alarms, the mean since it began to rise must keep the threshold's margin.
-    `doubt_passes`: as for the threshold itself.
-    """
-
-    kind: ClassVar = "drift"
-    of_user: ClassVar = True
-    threshold: Threshold
-    doubt_passes: bool = False
-
-    @property
-    def advisory(self) -> bool:
-        return self.threshold.advisory
-
-    def requirement(self, measure: Measure) -> Requirement | None:
-        path = measure.path
-        if path is None or not path.alarms:
-            return None
-        return Requirement(self.threshold.operator, self.bound(path.reference))
-
-    def bound(self, reference: float) -> float:
-        """Return the worst allowed mean; a threshold that asks for an improvement has no margin here."""
-        bound = self.threshold.bound.of(reference)
-        return max(bound, reference) if self.threshold.wants_less else min(bound, reference)
-
-
 Criterion = (
     ThresholdHolds
     | FewFailed
@@ -376,7 +347,6 @@ Criterion = (
     | TargetMet
     | ValueAbsent
     | SameCases
-    | NoDrift
 )
 
 
@@ -449,14 +419,6 @@ class Criteria:
             confidence=self.confidence,
             doubt_passes=policy == "pass",
             accepted=self.accept and threshold.bound.reference == "baseline",
-        )
-
-    def drifts(self) -> tuple[NoDrift, ...]:
-        """Return the criteria of the input `drift`, if it is set: one for each threshold that can show drift."""
-        return tuple(
-            NoDrift(threshold=threshold, doubt_passes=self.of_threshold(threshold).doubt_passes)
-            for threshold in self.thresholds
-            if threshold.shows_drift
         )
 
     @property

@@ -62,11 +62,6 @@ class Pairs:
         return len(self.now.cases)
 
     @property
-    def then_missing(self) -> int:
-        """How many simulations of the reference lack a value."""
-        return self.then.sample(self.metric).missing if self.metric else 0
-
-    @property
     def asks_for_improvement(self) -> bool:
         """Whether the reference's own value misses the bound, as a negative one misses `<= baseline * 1.1`."""
         excess = self.earlier - self.threshold.bound.of(self.earlier)

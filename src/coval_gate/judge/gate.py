@@ -30,7 +30,6 @@ from coval_gate.judge.criteria import (
     ValueAbsent,
     VariantsPresent,
 )
-from coval_gate.judge.drift import drift_checks
 from coval_gate.judge.judgement import aborted, conclude, not_completed, timed_out, unanswered
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.problems import (
@@ -64,7 +63,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.problems import Problem
     from coval_gate.judge.variants import Variant
     from coval_gate.model.attachment import Answering
-    from coval_gate.model.baseline import Baseline, Drift
+    from coval_gate.model.baseline import Baseline
     from coval_gate.model.results import Metric, RunResult, Target
     from coval_gate.model.run import Limit, Outcome
 
@@ -77,20 +76,18 @@ def judge_outcome(
     outcome: Outcome,
     criteria: Criteria,
     baseline: Baseline | None = None,
-    drift: Drift | None = None,
     base: Baseline | None = None,
     answering: Answering | None = None,
 ) -> Judgement:
     """Judge a run by its outcome.
 
-    `baseline`: the earlier runs that thresholds refer to; `base`: the run of the base agent. `drift`: those that show
-    whether the agent drifts; None if drift is not watched. `answering`: who answered the simulations, if that is a
-    job's to do.
+    `baseline`: the earlier runs that thresholds refer to; `base`: the run of the base agent. `answering`: who answered
+    the simulations, if that is a job's to do.
     """
     problem = _set_up_problem(answering)
     match outcome:
         case Completed(result=result, late=late):
-            return judge(result, criteria, baseline=baseline, base=base, drift=drift, late=late, answering=answering)
+            return judge(result, criteria, baseline=baseline, base=base, late=late, answering=answering)
         case Deserted(run=run, answering=seen):
             return unanswered(run, NotAnswered(answering=seen))
         case NotCompleted(run=run) if problem and run.status not in STOPPED:
@@ -110,7 +107,6 @@ def judge(
     *,
     baseline: Baseline | None = None,
     base: Baseline | None = None,
-    drift: Drift | None = None,
     late: Limit | None = None,
     answering: Answering | None = None,
 ) -> Judgement:
@@ -120,10 +116,7 @@ def judge(
     set_up = tuple(_set_up(answering))
     presence = tuple(_presence(result, variants, criteria))
     population = () if presence else tuple(_population(result, variants, criteria))
-    values = (
-        *_values(result, variants, criteria, (baseline, base)),
-        *drift_checks(criteria, result, variants, drift),
-    )
+    values = (*_values(result, variants, criteria, (baseline, base)),)
     if any(not check.passed for check in population):
         values = tuple(_blame_silence(values, variants))
     checks = (*set_up, *presence, *population, *values)

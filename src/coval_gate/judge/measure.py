@@ -113,50 +113,6 @@ class Comparison(Counted):
     newly_passing: tuple[str, ...] = ()
 
 
-class Night(NamedTuple):
-    """A run after the reference: its value over the shared test cases, and the sum of shortfalls up to it.
-
-    `created` is as Coval reports it.
-    """
-
-    run_id: str
-    created: str
-    value: float
-    sum: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriftPath:
-    """How runs developed since a reference, whose mean is `reference`, over the `cases` that they share.
-
-    `reference_ids`: its runs. `nights`: the runs after it, the oldest first and the judged one last; `since`: the index
-    of the one with which the sum began to rise. A sum above `level` alarms. `left_out`: how many runs do not count.
-    """
-
-    reference: float
-    reference_ids: tuple[str, ...]
-    nights: tuple[Night, ...]
-    level: float
-    since: int
-    cases: int
-    left_out: int = 0
-
-    @property
-    def sum(self) -> float:
-        """The sum of shortfalls up to the judged run."""
-        return self.nights[-1].sum
-
-    @property
-    def alarms(self) -> bool:
-        """Whether the sum is above the level."""
-        return self.sum > self.level
-
-    @property
-    def risen(self) -> tuple[Night, ...]:
-        """The runs since the sum began to rise."""
-        return self.nights[self.since :]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure(Counted):
     """One measured value.
@@ -164,8 +120,7 @@ class Measure(Counted):
     `unit`: a share is between 0 and 1, simulations are a number of them, metric is the metric's own unit. `count`
     simulations have data; `missing` ones should, but do not. `assumed` of the missing ones count as hits of a share,
     which must hold for all possible values. `interval` is set if the criterion has a confidence. `comparison` is set if
-    it refers to a baseline; `value` and `pooled` are then as in `Weighed`. `path` is set if it is about drift; `value`
-    is then the mean since the sum began to rise.
+    it refers to a baseline; `value` and `pooled` are then as in `Weighed`.
     """
 
     value: float
@@ -176,7 +131,6 @@ class Measure(Counted):
     pooled: float | None = None
     interval: Interval | None = None
     comparison: Comparison | None = None
-    path: DriftPath | None = None
 
 
 def margin(value: float, requirement: Requirement) -> float:

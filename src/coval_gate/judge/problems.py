@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 
 CAPITAL: Final = re.compile(r"(?<=.)(?=[A-Z])")
-Difference = Literal["persona", "metric", "mutation", "cases", "values"]
 
 
 class _Kind:
@@ -228,36 +227,6 @@ class OtherCases(_Kind):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceGrows(_Kind):
-    """The reference of drift has too few `runs` so far. `begun`: whether a run has its `tag`."""
-
-    tag: str
-    runs: int
-    begun: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceUnreadable(_Kind):
-    """Coval did not report the runs of the drift reference, for the reason in `text`."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceDiffers(_Kind):
-    """The run cannot be compared with the drift reference, which began with the run `since`.
-
-    How the reference differs: persona: another one held the conversations. metric: it used another version of the
-    metric of this `name`, or lacks it. mutation: it lacks the mutation of this `name`. cases: they share fewer than two
-    test cases, or Coval does not report them. values: the values of the metric of this `name` cannot be compared.
-    """
-
-    what: Difference
-    since: Run
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NotAnswered(_Kind):
     """A job had to answer the simulations of the run, and did not answer all of them."""
 
@@ -286,8 +255,6 @@ ComparisonProblem = (
 
 SetUpProblem = NotAnswered | NotAttached
 
-DriftProblem = ReferenceGrows | ReferenceUnreadable | ReferenceDiffers
-
 Problem = (
     NoSuchMetric
     | NotListed
@@ -301,6 +268,5 @@ Problem = (
     | ErrorReported
     | OtherCases
     | SetUpProblem
-    | DriftProblem
     | ComparisonProblem
 )

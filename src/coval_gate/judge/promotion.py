@@ -1,4 +1,4 @@
-"""Decide by its judgement alone whether a run may take the tags that later runs are compared with. Pure.
+"""Decide by its judgement alone whether a run may take the tag that later runs are compared with. Pure.
 
 Promoting only winners would move the reference a little further every night. So a run is promoted whatever it shows,
 unless it failed, lacks data, or was not compared as it should have been. A failed run is one that is shown to be worse,
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 from coval_gate.config.thresholds import TOLERANCE
-from coval_gate.judge.problems import ComparisonProblem, NoBaseline, ReferenceDiffers, ReferenceUnreadable
+from coval_gate.judge.problems import ComparisonProblem, NoBaseline
 from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -40,12 +40,6 @@ def refusal(judgement: Judgement) -> Refusal | Literal[""]:
     if not any(map(_is_about_quality, judgement.checks)):
         return "unjudged"
     return "unconfirmed" if any(map(_is_better_beyond_margin, judgement.checks)) else ""
-
-
-def may_begin_reference(judgement: Judgement) -> bool:
-    """Return whether the drift reference may begin with a run: it did not fail by itself, and the step passes."""
-    judged = judgement.verdict in (Verdict.PASSED, Verdict.INCONCLUSIVE) and judgement.repetition is None
-    return judged and judgement.lets_pass and any(map(_is_about_quality, judgement.checks))
 
 
 def acceptance_refusal(judgement: Judgement) -> Refusal | Literal[""]:
@@ -81,9 +75,7 @@ def _refusal_of(check: Check) -> Refusal | Literal[""]:
         if _is_first(check):
             return ""
         return "too_old" if check.problem.reason.kind == "too_old" else "not_compared"
-    if isinstance(check.problem, ReferenceUnreadable):
-        return "not_compared"
-    if isinstance(check.problem, ComparisonProblem | ReferenceDiffers):
+    if isinstance(check.problem, ComparisonProblem):
         return "incomparable"
     return "" if check.reference == "baseline" and check.measure else "in_doubt"
 

@@ -1,8 +1,8 @@
-"""What runs are compared with: baselines and how inputs name them, the reference of drift, promoted runs. Frozen."""
+"""What runs are compared with: baselines and how inputs name them, promoted runs. Frozen."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from coval_gate.base.records import NamedTuple
 
@@ -26,8 +26,6 @@ NotFoundKind = Literal[
     "unreadable",
     "unusable",
 ]
-REFERENCE_RUNS: Final = 7  # the run with the tag, and those that followed it
-LATER_RUNS: Final = 60  # that count after the reference: the newest, including the judged run
 Refusal = Literal[
     "not_passed", "repeated", "in_doubt", "too_old", "incomparable", "not_compared", "unjudged", "unconfirmed"
 ]
@@ -116,30 +114,6 @@ class Baseline(NamedTuple):
     runs: tuple[BaselineRun, ...] = ()
     missing: NotFoundReason | None = None
     fewer_than_asked: int = 0
-
-
-class Drift(NamedTuple):
-    """The reference that begins with the `tag` of the input `drift`, and the later runs.
-
-    `reference_runs`: how many runs the reference has so far, without the judged one: 0 if no run has the tag, 1 if the
-    judged run has it. `holder`: the id of the run with the tag. From REFERENCE_RUNS on, `reference` and `later` are the
-    runs before the judged one, the oldest first. `left_out`: how many later runs are excluded because their data are
-    incomplete, or because another persona held their conversations. `unreadable`: what Coval did not report, as a
-    sentence; then nothing else is known.
-    """
-
-    tag: str
-    reference_runs: int = 0
-    holder: str = ""
-    reference: tuple[BaselineRun, ...] = ()
-    later: tuple[BaselineRun, ...] = ()
-    left_out: int = 0
-    unreadable: str = ""
-
-    @property
-    def begins(self) -> bool:
-        """Whether no run has the tag yet, so the judged one may take it."""
-        return not self.holder and not self.unreadable
 
 
 class Promotion(NamedTuple):

@@ -153,13 +153,6 @@ def compared_histogram(
     return _chart([now, earlier], bound, unit) if drawable else ""
 
 
-def path_chart(sums: Sequence[float], level: float) -> str:
-    """Return a fenced chart of sums from run to run, beginning at 0, with a line at the alarm level."""
-    runs = [str(run) for run in range(len(sums) + 1)]
-    lines = [(ORANGE, "line", [0.0, *sums]), (GREY, "line", [level] * len(runs))]
-    return _drawn(runs, f'"sum of shortfalls" 0 --> {math.ceil(1.1 * max(level, *sums))}', lines, 3 * len(runs))
-
-
 def _can_draw(values: Sequence[float]) -> bool:
     """Return whether there are enough values, and of a size that labels with four decimals and bars can show."""
     low, high = min(values, default=0.0), max(values, default=0.0)
@@ -182,19 +175,12 @@ def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None, unit: s
     ]
     plots = [plot for plot in plots if any(plot[2])] + [(GREY, "line", shares) for shares in earlier]
     top = 10 * math.ceil(max(max(shares) for _, _, shares in plots) / 10)
-    scale = f'"% of simulations" 0 --> {top}'
     nothing = {"bar": NO_BAR * top, "line": 0.0}
     drawn = [(colour, kind, [share or nothing[kind] for share in shares]) for colour, kind, shares in plots]
     labels = [f'"{bar.label}"' for bar in bars]
-    return _drawn(labels, scale, drawn, sum(len(bar.label) for bar in bars), unit)
-
-
-def _drawn(
-    labels: Sequence[str], scale: str, plots: Sequence[tuple[str, str, Sequence[float]]], width: int, unit: str = ""
-) -> str:
-    """Return a chart of plots (colour, kind, values) over labels that have `width` characters together."""
+    width = sum(len(bar.label) for bar in bars)
     size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * width))))
-    colours = ", ".join(colour for colour, _, _ in plots)
+    colours = ", ".join(colour for colour, _, _ in drawn)
     axis = f'"{unit}" ' if unit else ""
     return "\n".join(
         [
@@ -203,8 +189,8 @@ def _drawn(
             f'"themeVariables": {{"xyChart": {{"plotColorPalette": "{colours}"}}}}}}}}%%',
             "xychart-beta",
             f"    x-axis {axis}[{', '.join(labels)}]",
-            f"    y-axis {scale}",
-            *(f"    {kind} [{', '.join(f'{round(value, 2):g}' for value in values)}]" for _, kind, values in plots),
+            f'    y-axis "% of simulations" 0 --> {top}',
+            *(f"    {kind} [{', '.join(f'{round(value, 2):g}' for value in values)}]" for _, kind, values in drawn),
             "```",
         ]
     )

@@ -27,7 +27,7 @@ Stability = Literal["flaky", "consistent"]
 CauseWord = Literal["line", "judge", "flaky", "old", "new"]
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
-SCHEMA_VERSION: Final = "3.5"
+SCHEMA_VERSION: Final = "4.0"
 VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the schema covers
 
 
@@ -173,38 +173,6 @@ class BaselineFacts(Model):
     """Why there is no run; null where there is one."""
 
 
-class NightFacts(Model):
-    """A run after the reference."""
-
-    run_id: Text
-    created: Text
-    """As Coval reports it; empty for the run of this report."""
-    value: float
-    """Over the shared test cases, in the unit of the criterion."""
-    sum: float
-    """The sum of the shortfalls, including this run."""
-
-
-class DriftFacts(Model):
-    """How runs moved away from a reference."""
-
-    reference_value: float
-    """The mean of the reference, in the unit of the criterion."""
-    reference_run_ids: list[Text]
-    """The oldest first, which has the tag in the input `drift`."""
-    shared_test_cases: int
-    sum: float
-    """The sum of the shortfalls, including this run."""
-    level: float
-    """The alarm level of the sum."""
-    since_run_id: Text
-    """The run in which the sum began to rise; `actual` is the mean since then."""
-    nights: list[NightFacts]
-    """The runs after the reference, from the oldest to this one."""
-    left_out_runs: int
-    """How many later runs do not count, because their data are incomplete or cannot be compared."""
-
-
 class RunFacts(Model):
     """The run in Coval; empty where the step did not get that far."""
 
@@ -324,9 +292,6 @@ class Criterion(ComparedCriterion, PlainCriterion):
 
     The numbers are null where nothing was measured.
     """
-
-    drift: DriftFacts | None
-    """For a criterion of the kind `drift`; null where nothing was compared yet."""
 
 
 class VariantFacts(Model):

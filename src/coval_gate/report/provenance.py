@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from coval_gate.config.inputs import Inputs
-    from coval_gate.judge.measure import Night
     from coval_gate.model.baseline import Baseline
     from coval_gate.model.results import TrendRun
     from coval_gate.model.run import Run
@@ -249,7 +248,7 @@ def _side_by_side(report: Report) -> str:
     return f"{home}/reports/new?run_ids={','.join(quote(id_, safe='') for id_ in ids)}"
 
 
-def run_page(leg: LegReport, run: Run | TrendRun | Night) -> str:
+def run_page(leg: LegReport, run: Run | TrendRun) -> str:
     """Return the page of another run in Coval's dashboard; empty where it is unknown, or the id is unusual."""
     usual = USUAL_ID.fullmatch(run.run_id)
     return f"{leg.dashboard_url}/runs/{run.run_id}" if leg.dashboard_url and usual else ""

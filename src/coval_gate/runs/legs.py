@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.findings import Findings
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.attachment import Answering
-    from coval_gate.model.baseline import Drift, Promotion
+    from coval_gate.model.baseline import Promotion
     from coval_gate.model.results import Details, RunResult, TrendRun
     from coval_gate.model.run import Cancellation, Outcome, Run
 
@@ -238,9 +238,8 @@ class Leg:
     `error`: the judgement of a leg that ended in an error, perhaps after its runs were judged. `findings`: what the
     judgement shows, once a report needs it. `leftovers`: repetitions of earlier attempts that nothing needs, by their
     ids. `details`: what is known of the simulations beyond their values. `trend`: the last runs before the first one.
-    `drift`: what shows whether the agent drifts, if the user asks for it. `promotion`: what became of the first run, if
-    it was to be promoted. `begins`: the tag that the first run gets because no run has it: the reference of drift
-    begins with this run. `planned`: how many simulations each of its runs has, if that is known.
+    `promotion`: what became of the first run, if it was to be promoted. `planned`: how many simulations each of its
+    runs has, if that is known.
     `is_done`: the step has done all that it does for the leg. `unknown`: why Coval does not know a run to wait for.
 
     `suite`: the file by which a later step must judge the run. `handed_over`: metadata with the thresholds in it, if
@@ -261,9 +260,7 @@ class Leg:
         self.findings: Findings | None = None
         self.details: Details | None = None
         self.trend: tuple[TrendRun, ...] = ()
-        self.drift: Drift | None = None
         self.promotion: Promotion | None = None
-        self.begins = ""
         self.planned: int | None = None
         self.is_done = False
         self.unknown: GateError | None = None

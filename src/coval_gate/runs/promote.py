@@ -53,49 +53,38 @@ LOOK, TAG, LOOK_AGAIN, TAKE_AWAY = 0.4, 0.6, 0.8, 1.0
 LIST_PAUSE: Final = 2.0  # s until a list that lacks the run is read again
 
 
-def tags_to_give(inputs: Inputs) -> tuple[str, ...]:
-    """Return the tags that the run gets if it is promoted, or accepted."""
-    accepted = inputs.drift.name if inputs.drift and inputs.accept else ""
-    return tuple(filter(None, (inputs.promote, accepted)))
-
-
 def promotion_problems(inputs: Inputs, context: Context) -> list[Problem]:
     """Return the problems that rule out a promotion or an acceptance, before anything is launched."""
     if inputs.accept and not context.started_by_person:
         return [Problem("accept", f"must be false here: {_not_by_hand(context)}")]
-    tags = {"promote": (inputs.promote, inputs.promote)} if inputs.promote else {}
-    if inputs.drift:
-        tags["drift"] = (inputs.drift.name, str(inputs.drift))
+    if not inputs.promote:
+        return []
     own = tuple(map(str.lower, inputs.tags or read_metadata(inputs.metadata).tags))
-    most = MOST_RUN_TAGS - OURS - len(tags)
-    problems = []
-    for name, (tag, written) in tags.items():
-        if context.is_local:
-            text = "must be empty in a local run: only the runs of a CI system are compared with later ones."
-        elif context.of_pull_request:
-            text = _not_in_pull_request(context, name, written)
-        elif tag in own:
-            text = f"must not be one of tags: the run would have the tag {tag} before its verdict."
-        elif len(own) > most:
-            text = f"adds a tag, so there may be at most {most} other tags; got {len(own)}."
-        else:
-            continue
-        problems.append(Problem(name, text))
-    return problems
+    most = MOST_RUN_TAGS - OURS - 1
+    if context.is_local:
+        text = "must be empty in a local run: only the runs of a CI system are compared with later ones."
+    elif context.of_pull_request:
+        text = _not_in_pull_request(context, inputs.promote)
+    elif inputs.promote in own:
+        text = f"must not be one of tags: the run would have the tag {inputs.promote} before its verdict."
+    elif len(own) > most:
+        text = f"adds a tag, so there may be at most {most} other tags; got {len(own)}."
+    else:
+        return []
+    return [Problem("promote", text)]
 
 
-def _not_in_pull_request(context: Context, name: str, written: str) -> str:
+def _not_in_pull_request(context: Context, tag: str) -> str:
     """Return why the input must be empty in a pull request, and how to set it elsewhere."""
-    what = "the baseline" if name == "promote" else "the reference"
     if not _is_of_workflow(context):
         return (
-            f"must be empty in the job of a pull request or a merge queue: neither may move {what}."
+            "must be empty in the job of a pull request or a merge queue: neither may move the baseline."
             "\nSet it only in jobs that test a branch."
         )
-    condition = f"${{{{ github.event_name != '{context.event or PULL_REQUEST}' && '{written}' || '' }}}}"
+    condition = f"${{{{ github.event_name != '{context.event or PULL_REQUEST}' && '{tag}' || '' }}}}"
     return (
-        f"must be empty if a pull request or a merge queue started the workflow: neither may move {what}."
-        f"\nIf other events start the workflow too, write:\n    {name}: {condition}"
+        "must be empty if a pull request or a merge queue started the workflow: neither may move the baseline."
+        f"\nIf other events start the workflow too, write:\n    promote: {condition}"
     )
 
 
@@ -121,17 +110,17 @@ def _not_by_hand(context: Context) -> str:
     return f"a person accepts a run by starting {what}{started}.\n{context.start_by_hand or HOW_TO_ACCEPT}"
 
 
-def promote(session: Session, trial: Trial, tag: str, *, first: bool = False) -> Procedure[Promotion]:
+def promote(session: Session, trial: Trial, tag: str) -> Procedure[Promotion]:
     """Give the trial's run the tag, and take it away from older runs of the same agent, persona and test set.
 
-    `first`: only if no other run has it. Ends at the deadline, or after PROMOTING. An error becomes an obstacle.
+    Ends at the deadline, or after PROMOTING. An error becomes an obstacle.
     """
     began = session.clock.now()
     time = min(PROMOTING, session.deadline - began)
     promotion = Promotion(run_id=trial.run_id, tag=tag)
     if time <= 0:
         return promotion._replace(obstacle="late")
-    promoter = _Promoter(session, trial, promotion, began=began, time=time, first=first)
+    promoter = _Promoter(session, trial, promotion, began=began, time=time)
     try:
         return (yield from promoter.promote())
     except _Refused as refused:
@@ -157,7 +146,6 @@ class _Promoter:
     promotion: Promotion
     began: float
     time: float
-    first: bool
 
     def promote(self) -> Procedure[Promotion]:
         """Promote the run. Raises CovalError, _Refused."""
@@ -245,11 +233,11 @@ class _Promoter:
     @property
     def _needs_confirmation(self) -> bool:
         judgement = self.trial.judgement
-        return not self.first and judgement is not None and refusal(judgement) == "unconfirmed"
+        return judgement is not None and refusal(judgement) == "unconfirmed"
 
     @property
     def _seems_first(self) -> bool:
-        return self.first or (self.trial.judgement is not None and seems_first(self.trial.judgement))
+        return self.trial.judgement is not None and seems_first(self.trial.judgement)
 
     def _others(self, run: Run) -> Procedure[tuple[Run, ...]]:
         """Return other runs like this one. Raises CovalError, _Refused if Coval's lists lack the run: they lag.
@@ -313,7 +301,7 @@ class _Promoter:
         self._check(run)
         if self._has_tag(run):
             return run.tags
-        kept = with_room(tag for tag in run.tags if self.first or tag.lower() != BETTER)
+        kept = with_room(tag for tag in run.tags if tag.lower() != BETTER)
         if len(kept) >= MOST_RUN_TAGS:
             raise self._refused("no_room")
         return (*kept, self.promotion.tag)

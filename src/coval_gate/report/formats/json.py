@@ -20,12 +20,10 @@ from coval_gate.report.json_document import (
     CaseFacts,
     Criterion,
     Document,
-    DriftFacts,
     Figures,
     LeftOutFacts,
     Leg,
     MetricFacts,
-    NightFacts,
     NoBaselineFacts,
     OpenSchema,
     PromotionFacts,
@@ -56,7 +54,7 @@ if TYPE_CHECKING:
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import CaseStability, Judgement
-    from coval_gate.judge.measure import DriftPath, Requirement
+    from coval_gate.judge.measure import Requirement
     from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason, Promotion
     from coval_gate.model.results import Metric
     from coval_gate.report.json_document import Outcome, Stability
@@ -112,7 +110,6 @@ def criterion_facts(check: Check) -> Criterion:
         metric_id=check.metric,
         simulation_ids=list(blamed[:MOST_IDS]),
         simulation_ids_left_out=max(0, len(blamed) - MOST_IDS),
-        drift=_drift(measure.path) if measure else None,
         **_comparison_fields(check),
     )
 
@@ -181,22 +178,6 @@ def _baseline_run(leg: LegReport, run: BaselineRun) -> BaselineRunFacts:
 def _no_baseline(baseline: Baseline, reason: NotFoundReason) -> NoBaselineFacts:
     text = no_baseline_text(baseline.source, reason)
     return NoBaselineFacts(kind=reason.kind, run_id=reason.run_id, text=f"{text[0].upper()}{text[1:]}.")
-
-
-def _drift(path: DriftPath | None) -> DriftFacts | None:
-    """Return the path of a criterion about drift; None for any other."""
-    if path is None:
-        return None
-    return DriftFacts(
-        reference_value=path.reference,
-        reference_run_ids=list(path.reference_ids),
-        shared_test_cases=path.cases,
-        sum=path.sum,
-        level=path.level,
-        since_run_id=path.risen[0].run_id,
-        nights=[NightFacts(**night._asdict()) for night in path.nights],
-        left_out_runs=path.left_out,
-    )
 
 
 def _finite(bound: float) -> float | None:

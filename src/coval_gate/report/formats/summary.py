@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report import provenance
-from coval_gate.report.charts import path_chart
 from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row, utf8_size
 from coval_gate.report.tables import (
     MOST_CHECKS,
@@ -23,7 +22,7 @@ from coval_gate.report.tables import (
     variant_table,
 )
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import path_title, report_text
+from coval_gate.report.wording.baselines import report_text
 from coval_gate.report.wording.checks import actual_text, first_text, note_text, shown_verdict
 from coval_gate.report.wording.comparisons import notes_title
 from coval_gate.report.wording.judgements import MARKS
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 1024 * 1024  # bytes of UTF-8; the runner drops a larger summary
 MOST_REASONS: Final = 20
-MOST_PATHS: Final = 3  # criteria whose drift is drawn
 
 
 def render(report: Report, limit: int = LIMIT) -> str:
@@ -95,7 +93,6 @@ def _criteria(leg: LegReport) -> Iterator[str | Listing]:
     if leg.findings.absolute.checks:
         parts += _checks(leg.findings.absolute, only_missed=folds_met(leg))
     parts += comparison_parts(leg)
-    parts += _drift(leg)
     if leg.name and parts:
         is_folded = leg.judgement.verdict is Verdict.PASSED
         name = escape(leg.name)
@@ -159,15 +156,6 @@ def _check_row(noted: bool, check: Check) -> str:
     notes = (escape(note_text(check)),) if noted else ()
     actual = escape(f"{actual_text(check)}{first_text(check)}")
     return row(MARKS[shown_verdict(check)], criterion_cell(check), actual, *notes)
-
-
-def _drift(leg: LegReport) -> Iterator[str]:
-    """Yield the chart of each criterion whose sum of shortfalls raises an alarm, the gravest first."""
-    alarming = [check for check in leg.findings.checks.missed if check.measure and check.measure.path]
-    for check in alarming[:MOST_PATHS]:
-        if check.measure and (path := check.measure.path):
-            yield f"{criterion_cell(check)}: {escape(path_title(path))}"
-            yield path_chart([night.sum for night in path.nights], path.level)
 
 
 def _background(report: Report) -> Iterator[Table]:

@@ -9,8 +9,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
 from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.html.cards import cards, dated_run
-from coval_gate.report.html.plots import Point, scale, trend
+from coval_gate.report.html.cards import cards
+from coval_gate.report.html.plots import scale
 from coval_gate.report.html.table import table, web_address
 from coval_gate.report.limits import MOST_FLIPS, MOST_TABLE_CRITERIA
 from coval_gate.report.metrics import variant_key
@@ -23,11 +23,10 @@ from coval_gate.report.provenance import (
     of_leg,
     other_inputs,
     places,
-    run_page,
 )
 from coval_gate.report.tables import FEW_FLIPS
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import path_text, report_text
+from coval_gate.report.wording.baselines import report_text
 from coval_gate.report.wording.checks import actual_text, check_text, first_text, note_text, shown_verdict
 from coval_gate.report.wording.clauses import in_figures, on_scale, stability_word
 from coval_gate.report.wording.comparisons import (
@@ -43,12 +42,12 @@ from coval_gate.report.wording.comparisons import (
 from coval_gate.report.wording.criteria import criterion_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.findings import Flips
     from coval_gate.report.html.cards import CardView
-    from coval_gate.report.html.plots import Line, Scale
+    from coval_gate.report.html.plots import Scale
     from coval_gate.report.html.table import TableView
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.provenance import Place
@@ -94,16 +93,6 @@ class UnstableView(NamedTuple):
     failed: str
 
 
-class PathView(NamedTuple):
-    """A criterion about drift: the sums of its shortfalls from run to run, and a summary of them."""
-
-    criterion: str
-    variant: str
-    text: str
-    line: Line
-    alarms: bool
-
-
 class Link(NamedTuple):
     """A text with a URL, which is empty where there is no safe one."""
 
@@ -127,7 +116,6 @@ class LegView(NamedTuple):
     scales: bool
     notes: str
     references: tuple[str, ...]
-    paths: tuple[PathView, ...]
     flips: tuple[FlipView, ...]
     flips_title: str
     few_flips: bool
@@ -243,7 +231,6 @@ def _leg(leg: LegReport) -> LegView:
         references=tuple(
             reference_text(group, why=True, source=partial(base_name, leg)) for group in findings.compared
         ),
-        paths=tuple(_paths(leg, checks)),
         flips=tuple(_flips(leg, flip) for flip in findings.flips[:MOST_TABLE_CRITERIA]),
         flips_title=flips_title(findings.failing, findings.passing),
         few_flips=findings.failing + findings.passing <= FEW_FLIPS,
@@ -304,33 +291,6 @@ def _scale(check: Check) -> Scale | None:
         whole=(0.0, 1.0) if measure.unit == "share" else None,
         text=f"{actual_text(check)}, required {_required(check)}",
     )
-
-
-def _paths(leg: LegReport, checks: Sequence[Check]) -> Iterator[PathView]:
-    """Yield the drift of each criterion since the reference."""
-    for check in checks:
-        path = check.measure.path if check.measure else None
-        if path is None:
-            continue
-        nights = [
-            Point(
-                night.sum,
-                f"{dated_run(night.created)}: {on_scale(night.value, check.scale)}, sum {night.sum:.2f}",
-                url=web_address(run_page(leg, night)),
-            )
-            for night in path.nights[:-1]
-        ]
-        last = path.nights[-1]
-        now = Point(last.sum, f"this run: {on_scale(last.value, check.scale)}, sum {last.sum:.2f}", "now")
-        start = Point(0.0, f"reference: {on_scale(path.reference, check.scale)}")
-        if line := trend([start, *nights, now], path.level, first="reference", last="this run"):
-            yield PathView(
-                criterion=one_line(criterion_text(check.criterion), NAME),
-                variant=one_line(check.variant, NAME),
-                text=one_line(path_text(check.measure, path, check.scale), LONG) if check.measure else "",
-                line=line,
-                alarms=path.alarms,
-            )
 
 
 def _flips(leg: LegReport, flips: Flips) -> FlipView:

@@ -81,7 +81,7 @@ class Dot(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A trend: its dots from the oldest to the newest, the line through them, and the height of a level, if any.
+    """A trend: its dots, from the oldest to the newest, and the line through them.
 
     `ticks` are the numbers of its axis, which is `left` from the side. `first` and `last` are the words below it.
     """
@@ -94,7 +94,6 @@ class Line(NamedTuple):
     ticks: tuple[Tick, ...]
     first: str
     last: str
-    level: float | None = None
 
 
 class Scale(NamedTuple):
@@ -161,17 +160,12 @@ def histogram(
     )
 
 
-def trend(
-    points: Sequence[Point], level: float | None = None, *, first: str = "", last: str = "", unit: str = ""
-) -> Line | None:
-    """Return the line through points, the oldest first; None for fewer than two.
-
-    The scale includes the `level`, and its numbers have the `unit`.
-    """
+def trend(points: Sequence[Point], *, first: str, last: str, unit: str) -> Line | None:
+    """Return the line through points, the oldest first; None for fewer than two. `unit` is the scale's."""
     if len(points) < 2:
         return None
     numbers = [point.value for point in points]
-    axis = _round_numbers([*numbers, *([] if level is None else [level])])
+    axis = _round_numbers(numbers)
     words = [with_unit(number(value), unit) for value in axis]
     left = min(ROOM, CHARACTER * max(map(len, words)) + EDGE)
     across = Axis(0.0, float(len(points) - 1), left + EDGE, WIDTH - left - 2 * EDGE)
@@ -196,7 +190,6 @@ def trend(
         ticks=tuple(Tick(y=_from_top(up.place(value)), text=text) for value, text in zip(axis, words, strict=True)),
         first=first,
         last=last,
-        level=None if level is None else _from_top(up.place(level)),
     )
 
 

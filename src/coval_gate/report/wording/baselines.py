@@ -1,22 +1,18 @@
-"""Baselines, drift and promotion in English: which runs there are, what a comparison leaves out, why there is none."""
+"""Baselines and promotion in English: which runs there are, what a comparison leaves out, why there is none."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, assert_never
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar, assert_never
 
 from coval_gate.base.text import age, in_words, one_line, plural
 from coval_gate.judge.measure import LeftOut
-from coval_gate.judge.problems import ReferenceDiffers, ReferenceGrows, ReferenceUnreadable
-from coval_gate.model.baseline import REFERENCE_RUNS
-from coval_gate.report.wording.clauses import on_scale, required_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.measure import Comparison, DriftPath, Measure, Scale
+    from coval_gate.judge.measure import Comparison
     from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason, Promotion, Unchecked
     from coval_gate.model.run import Run
 
@@ -24,7 +20,6 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 
-# Of a baseline, and of the reference of drift.
 OTHER_PERSONA: Final = "it used another persona, or another version of it"
 OTHER_PERSONA_TEXT: Final = "another persona"
 OTHER_METRIC_TEXT: Final = "another version of the metric"
@@ -41,7 +36,6 @@ UNCHECKED: Final[dict[Unchecked, str]] = {
     "persona": "the persona",
     "metrics": "the metrics",
 }
-TOO_FEW_CASES: Final = "too few test cases are the same"
 # Neither a retry nor another setting helps, or the verdict's reasons say what does.
 NOTHING_TO_DO: Final = (
     "pending",
@@ -225,104 +219,6 @@ def day_text(time: str) -> str:
     """Return the day of a time that Coval reports; empty if it reports none."""
     day = DAY.match(time)
     return day[0] if day else ""
-
-
-def path_text(measure: Measure, path: DriftPath, scale: Scale) -> str:
-    """Return what the runs since the reference show: "81% since 2026-03-02 (6 runs), reference 93%; sum 4.1 of 2.9"."""
-    value, reference = on_scale(measure.value, scale), on_scale(path.reference, scale)
-    rises = path.sum > 0.0
-    when = f"{_since_text(path)} ({plural(len(path.risen), 'run')})" if rises else "now"
-    return f"{value} {when}, reference {reference}; {sum_text(path)}"
-
-
-def sum_text(path: DriftPath) -> str:
-    """Return the sum of the shortfalls, and the alarm level."""
-    return f"sum {path.sum:.2f}, alarm above {path.level:.2f}"
-
-
-def path_title(path: DriftPath) -> str:
-    """Return the title of a chart of the sums."""
-    count = plural(len(path.nights), "run")
-    return f"sum of shortfalls over the {count} since the reference (grey: alarm level {path.level:.2f})"
-
-
-def drift_miss_reason(check: Check, threshold: Threshold, subject: str, about: str) -> str:
-    """Return why a threshold drifts, without a full stop."""
-    measure = check.measure
-    if measure is None or (path := measure.path) is None:
-        return f"{threshold.text} drifts"
-    differs = check.requirement and check.requirement.bound != path.reference
-    bound = on_scale(check.requirement.bound, check.scale) if check.requirement and differs else ""
-    return (
-        f"{subject} drifts{about}: {on_scale(measure.value, check.scale)} on average in the "
-        f"{plural(len(path.risen), 'run')} {_since_text(path)} (reference: "
-        f"{on_scale(path.reference, check.scale)}), must be {required_text(threshold, bound)}; {sum_text(path)}"
-    )
-
-
-class OfReferenceGrows(ProblemWords[ReferenceGrows]):
-    def text(self, problem: ReferenceGrows) -> str:
-        return f"the reference has {problem.runs} of {REFERENCE_RUNS} runs"
-
-    def reason(self, check: Check, problem: ReferenceGrows, about: str) -> str:
-        tag, runs = problem.tag, problem.runs
-        if problem.begun:
-            return f"The drift reference tag:{tag} has {runs} of {REFERENCE_RUNS} runs, so nothing is compared yet"
-        first = "the first run whose check is green gets it"
-        return f"No run has the tag {tag} yet, so drift has no reference; {first}"
-
-
-class OfReferenceUnreadable(ProblemWords[ReferenceUnreadable]):
-    short = "the reference is unknown"
-
-    def reason(self, check: Check, problem: ReferenceUnreadable, about: str) -> str:
-        why = "because the runs of the reference could not be read"
-        return f"Drift cannot be judged, {why}. {problem.text.rstrip('.')}"
-
-
-class OfReferenceDiffers(ProblemWords[ReferenceDiffers]):
-    def text(self, problem: ReferenceDiffers) -> str:
-        match problem.what:
-            case "persona":
-                return OTHER_PERSONA_TEXT
-            case "metric":
-                return OTHER_METRIC_TEXT
-            case "cases":
-                return TOO_FEW_CASES
-        return "the reference cannot be compared"
-
-    def reason(self, check: Check, problem: ReferenceDiffers, about: str) -> str:
-        reference = f"the reference, run {dated_text(problem.since)}"
-        return f"Drift cannot be judged{about} against {reference}: {_difference_text(problem)}; {START_OVER}"
-
-
-DRIFT_WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
-    ReferenceGrows: OfReferenceGrows(),
-    ReferenceUnreadable: OfReferenceUnreadable(),
-    ReferenceDiffers: OfReferenceDiffers(),
-}
-
-
-def _difference_text(problem: ReferenceDiffers) -> str:
-    match problem.what:
-        case "persona":
-            return OTHER_PERSONA
-        case "metric":
-            return f"it used another version of {problem.name}, or none"
-        case "mutation":
-            return f"it {no_simulations_text(problem.name)}"
-        case "cases":
-            return TOO_FEW_CASES
-        case "values":
-            return f"it has no comparable values of {problem.name or 'it'}"
-    assert_never(problem.what)
-
-
-def _since_text(path: DriftPath) -> str:
-    first = path.risen[0]
-    if len(path.risen) == 1:
-        return "in this run"
-    return f"since {day_text(first.created) or f'run {one_line(first.run_id)}'}"
 
 
 def log_text(promotion: Promotion) -> str:

@@ -18,7 +18,6 @@ from coval_gate.judge.criteria import (
     MetricHasValues,
     MetricPresent,
     MetricsHaveTargets,
-    NoDrift,
     NoErrorReported,
     SameCases,
     TargetMet,
@@ -30,7 +29,6 @@ from coval_gate.judge.measure import Scale
 from coval_gate.judge.targets import problem
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION
-from coval_gate.report.wording.baselines import drift_miss_reason, path_text
 from coval_gate.report.wording.clauses import (
     VALUE_SHOWN,
     exact_text,
@@ -248,21 +246,6 @@ class OfValueAbsent(CriterionWords[ValueAbsent]):
         return "fail_on_metric_value"
 
 
-class OfDrift(CriterionWords[NoDrift]):
-    def sentence(self, criterion: NoDrift) -> str:
-        return f"no drift: {criterion.threshold.text}"
-
-    def measured(self, check: Check, criterion: NoDrift, measure: Measure) -> str:
-        return (
-            path_text(measure, measure.path, check.scale)
-            if measure.path
-            else super().measured(check, criterion, measure)
-        )
-
-    def missed(self, check: Check, criterion: NoDrift, measure: Measure) -> str:
-        return drift_miss_reason(check, criterion.threshold, _subject(criterion.threshold), whom(check))
-
-
 class OfAllAnswered(Sentence):
     def measured(self, check: Check, criterion: AllAnswered, measure: Measure) -> str:
         return f"{super().measured(check, criterion, measure)} answered"
@@ -284,7 +267,6 @@ WORDS: Final[Mapping[type[Criterion], CriterionWords[Any]]] = {
     TargetMet: OfTarget(),
     ValueAbsent: OfValueAbsent(),
     SameCases: Sentence("the test cases are the same as in the first run"),
-    NoDrift: OfDrift(),
 }
 
 

@@ -41,7 +41,6 @@ from coval_gate.judge.problems import (
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.wording.answering import set_up_reason, set_up_text
 from coval_gate.report.wording.baselines import (
-    DRIFT_WORDS,
     OTHER_METRIC_TEXT,
     OTHER_PERSONA,
     OTHER_PERSONA_TEXT,
@@ -435,5 +434,4 @@ WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
     NotAttached: OfSetUp(),
     **VALUE_WORDS,
     **COMPARISON_WORDS,
-    **DRIFT_WORDS,
 }
