@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 USAGE_ERROR: Final = 2
 WITHOUT_OUTPUTS: Final = ("", "post", "init", "attach")  # the commands
-KILLED: Final = 130
+KILLED: Final = 130  # what a shell shows of a program that Ctrl-C ended
 PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and between two looks
 # The live line hid the cursor.
 PARTING: Final = (
@@ -113,7 +113,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     written = report.files.get("html_path")  # another file at this path may be anyone's
     if written and getattr(options, "open", False):
         _open(Path(written))
-    return report.exit_code
+    codes = {"error": 2, "inconclusive": 3, "timed_out": 4, "cancelled": KILLED}
+    return 0 if report.judgement.lets_pass else codes.get(report.judgement.verdict or "", 1)
 
 
 def _init(runtime: Runtime, options: Namespace) -> int:

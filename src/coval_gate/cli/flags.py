@@ -142,7 +142,6 @@ def _overview() -> str:
         f"{PROGRAM} COMMAND --help shows a command's flags. The API key is read from {KEY_VARIABLE}.\n"
         f"A flag wins over a variable such as INPUT_AGENT_ID, and that over {NAME}.\n\n"
         "exit codes: 0 passed, 1 failed, 2 an error, 3 inconclusive, 4 timed out, 130 cancelled\n"
-        "On a CI system: 0, or 1 for all others, unless --detailed-exit-codes is given.\n"
     )
 
 

@@ -554,12 +554,6 @@ class Inputs(NamedTuple):
         "Write a short digest of what failed, in Markdown, for developers and coding agents, to this file in the "
         "workspace.",
     )
-    detailed_exit_codes: bool | None = declare(
-        REPORT,
-        fields.optional(fields.flag()),
-        "End with 0 for passed, 1 for failed, 2 for an error, 3 for inconclusive, 4 for timed out and 130 for "
-        "cancelled, instead of 0 and 1. Empty: `false` on CI systems, and `true` elsewhere.",
-    )
 
 
 def ids_of(inputs: Inputs) -> dict[str, str]:

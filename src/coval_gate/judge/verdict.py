@@ -28,11 +28,3 @@ class Verdict(StrEnum):
 GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
 # The gravest leg decides a step.
 OF_LEGS: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.CANCELLED, Verdict.TIMED_OUT, *GRAVITY[2:])
-# The exit codes of a process that lets no check pass. 130 is what a shell shows of a program that Ctrl-C ended.
-EXIT_CODES: Final = {
-    Verdict.FAILED: 1,
-    Verdict.ERROR: 2,
-    Verdict.INCONCLUSIVE: 3,
-    Verdict.TIMED_OUT: 4,
-    Verdict.CANCELLED: 130,
-}

@@ -185,14 +185,3 @@ class Report(NamedTuple):
             id_ for base in bases for id_ in base.again
         ]
         return list(dict.fromkeys(run_id for run_id in first + again if run_id))
-
-    @property
-    def exit_code(self) -> int:
-        """0 if the check may be green, else 1; outside CI systems, or if an input asks for it, the verdict's code."""
-        if self.judgement.lets_pass:
-            return 0
-        asked = self.inputs.detailed_exit_codes if self.inputs else None
-        is_detailed = self.context.is_local if asked is None else asked
-        from coval_gate.judge.verdict import EXIT_CODES
-
-        return EXIT_CODES.get(self.judgement.verdict, 1) if is_detailed and self.judgement.verdict else 1
