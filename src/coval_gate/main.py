@@ -15,7 +15,7 @@ from coval_gate.base.schedule import Wait, all_or_first_error, run, together
 from coval_gate.ci.host import tolerant
 from coval_gate.config.checks import acts_as
 from coval_gate.config.inputs import LAUNCHING_MODES
-from coval_gate.flow.launch import announce, end_left, launch, take_over
+from coval_gate.flow.launch import announce, launch, take_over
 from coval_gate.flow.opening import foresee, given_legs, legs_of, locate, read_inputs
 from coval_gate.flow.progress import Progress
 
@@ -254,8 +254,6 @@ def _launch_one(session: Session, progress: Progress, leg: Leg) -> Procedure[Non
             return
         yield Wait(TURN)
     yield from _launch(session, progress, leg)
-    for look in _look_back(progress):
-        yield from look
 
 
 def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
@@ -295,20 +293,7 @@ def _launch_and_judge(session: Session, progress: Progress, leg: Leg) -> Procedu
     yield from _launch(session, progress, leg)
     from coval_gate.flow.judge import judge_and_repeat
 
-    works = [judge_and_repeat(session, progress, leg), *_look_back(progress)]
-    all_or_first_error((yield from together(works, session.clock)))
-
-
-def _look_back(progress: Progress) -> list[Procedure[None]]:
-    """Return what ends the runs of legs that earlier attempts had, and this one does not: once, after a launch."""
-    looks = [] if progress.has_looked_back else end_left(progress.session(), progress)
-    progress.has_looked_back = True
-
-    def tolerated(look: Procedure[None]) -> Procedure[None]:
-        with tolerant(progress.host, "Runs of earlier attempts could not be checked"):
-            yield from look
-
-    return [tolerated(look) for look in looks]
+    yield from judge_and_repeat(session, progress, leg)
 
 
 def _launch_base(session: Session, progress: Progress, base: Leg, number: int) -> Procedure[Trial]:

@@ -15,7 +15,6 @@ from campaign import invariants
 from campaign.generate import generate, with_inputs
 from campaign.invariants import INVARIANTS, Violation, late_is_fine, main_results, was_prompt
 from campaign.oracle import is_good
-from campaign.plans import OF_PLANS, with_fewer_legs
 from campaign.pool import Rules
 from campaign.schedule import GATES, Fault
 from campaign.suites import (
@@ -86,7 +85,6 @@ def several_legs(seed: int) -> Schedule:
     schedule = with_suite(schedule, options, PERSONAS, (schedule.test_set, *others)) if has_suite else schedule
     schedule = with_aborts(schedule, options) if aborts else schedule
     schedule = with_turns(schedule, options) if has_turns else schedule
-    schedule = with_fewer_legs(schedule, Random(f"plans of legs/{seed}"))
     return _with_endless_pages(schedule, options)
 
 
@@ -182,7 +180,6 @@ def violations(history: History) -> list[Violation]:
         too_large_step_launches_nothing,
         green_only_if_all_legs_are_good,
         legs_agree_with_outputs,
-        *OF_PLANS,
     )
     found = [Violation(invariant.__name__, problem) for invariant in (*checked, *own) for problem in invariant(history)]
     return found + violations_of_options(history)
@@ -260,5 +257,4 @@ OF_LEGS: Final = (
     green_only_with_base,
     base_ends_with_the_step,
     legs_agree_with_outputs,
-    *OF_PLANS,
 )

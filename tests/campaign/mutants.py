@@ -71,7 +71,6 @@ from coval_gate.runs import (
     earlier,
     find,
     launch,
-    left,
     lookups,
     newest,
     promote,
@@ -82,7 +81,6 @@ from coval_gate.runs.cancel import Cleanup, cancel_run
 from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.find import FoundRuns, has_tag, runs_with
 from coval_gate.runs.launch import Launcher
-from coval_gate.runs.left import Departed
 from coval_gate.runs.legs import Trial
 from coval_gate.runs.promote import _Promoter
 from coval_gate.runs.tags import BETTER, tags_of
@@ -100,7 +98,6 @@ if TYPE_CHECKING:
     from coval_gate.model.results import Simulation
     from coval_gate.report.model import Report
     from coval_gate.runs.legs import Leg, Session
-    from coval_gate.runs.tags import Plan
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make long` runs
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
@@ -348,12 +345,6 @@ def gravest_of_launched(original: Callable[..., Judgement], progress: Progress) 
     return judgement.gravest(outcomes) if outcomes else original(progress)
 
 
-def end_all_of_earlier_attempts(_: object, runs: Iterable[Run], plan: Plan, attempt: str, **__: bool) -> Departed:
-    """Return all runs that are not over and were launched before this attempt, whatever their legs."""
-    planned = filter(None, (left._planned(run) for run in runs if plan.step in tags_of(run)))
-    return Departed(tuple(one for one in planned if one.attempt != attempt and not one.run.is_over))
-
-
 def raise_instead(_: object, error: CovalError) -> None:
     """Raise the error."""
     raise error
@@ -380,18 +371,6 @@ MUTANTS: Final = (
         "launch although the look-up failed",
         ReplaceFunction(EarlierRuns._unfinished, launch_all_the_same),
         caught_by="rerun_resumes",
-    ),
-    mutant(
-        "leave the runs of legs that left the plan",
-        ReplaceFunction(left.find_left, returns(Departed())),
-        caught_by="left_legs_are_ended",
-        campaign="--legs",
-    ),
-    mutant(
-        "end the runs of all legs of an earlier attempt",
-        ReplaceFunction(left.find_left, end_all_of_earlier_attempts),
-        caught_by="only_left_legs_are_ended verdict_matches_run green_only_if_all_legs_are_good",
-        campaign="--legs",
     ),
     mutant(
         "give up on a look-up after half a minute",

@@ -374,12 +374,9 @@ def test_post_step_ends_repetition_that_an_earlier_attempt_left(run_step: RunSte
 
 
 def test_repetition_that_could_not_be_taken_over_is_ended(run_step: RunStep, clock: VirtualClock) -> None:
-    """Coval refused to list it when its turn came, so the first run decides.
-
-    The first two lists are of runs of the earlier attempt: the first run, and those of legs that left the plan.
-    """
+    """Coval refused to list it when its turn came, so the first run decides."""
     server, inputs = left_repetition(run_step, clock)
-    again, _ = run_step("GET /runs #3-4 -> 400", world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **inputs)
+    again, _ = run_step("GET /runs #2-3 -> 400", world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **inputs)
     assert (again.outputs["verdict"], len(server.world.runs)) == ("failed", 3)
     assert "A repetition does not count, so the first run decides. Could not check for a run" in again.log
     assert run_statuses(server.world)[1] == "CANCELLED", again.log

@@ -171,6 +171,14 @@ def test_later_attempt_launches_only_what_is_missing(run_step: RunStep) -> None:
     assert set(resumed) < {leg["run_id"] for leg in json.loads(again.outputs["legs"])}
 
 
+def test_leg_is_the_same_however_many_are_beside_it(run_step: RunStep) -> None:
+    """What differs is the name of a leg, so a leg has another name if fewer things do."""
+    first, server = run_step(mode="launch", persona_id=PERSONAS, test_set_id=SETS)
+    again, _ = run_step(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, mode="launch", test_set_id=SETS)
+    assert len(server.world.runs) == 4
+    assert set(json.loads(again.outputs["run_ids"])) < set(json.loads(first.outputs["run_ids"]))
+
+
 def test_two_launches_that_coval_answers_with_one_run_are_not_judged_twice(run_step: RunStep) -> None:
     _, before = run_step(mode="launch", test_set_id="passing1")
     first = before.world.runs[0].run_id  # the sandbox gives ids in the same order each time

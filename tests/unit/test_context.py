@@ -40,7 +40,6 @@ def test_pull_request_context_has_head_commit_and_triggering_actor() -> None:
         run_id="7",
         run_url="https://github.example/acme/voice-agent/actions/runs/7/attempts/2",
         run_attempt="2",
-        attempts_are_apart=True,
         pull_request=42,
         of_pull_request=True,
         web=WEB,

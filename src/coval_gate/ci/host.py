@@ -86,7 +86,6 @@ class Context(NamedTuple):
     run_id: str = ""
     run_url: str = ""
     run_attempt: str = ""
-    attempts_are_apart: bool = False  # numbered, and each begins once all jobs of the one before it are over
     pull_request: int | None = None
     secrets_withheld_from: Withheld = ""
     head: Head | None = None  # to look up a pull request if the event lacks its number

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from coval_gate.flow.progress import Progress
     from coval_gate.runs.launch import Launcher
     from coval_gate.runs.legs import Leg, Session, Trial
-    from coval_gate.runs.tags import Plan, Tags
+    from coval_gate.runs.tags import Tags
 
 
 def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 0) -> Procedure[Trial]:
@@ -94,30 +94,8 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
     # The most important first: a user's own tags may leave no room for all.
-    to_send = (*tags.to_send, *([SUITE] if leg.suite else []), *_tags_of_plan(progress, leg))
+    to_send = (*tags.to_send, *([SUITE] if leg.suite else []))
     return with_tags(with_leg(request, leg, len(progress.legs), repetition), to_send), tags
-
-
-def plan_of(progress: Progress) -> Plan:
-    """Return what identifies the step, and its legs, in all attempts."""
-    from coval_gate.runs.tags import plan_for
-
-    return plan_for(progress.context, (_digest_of(progress.context, leg) for leg in progress.all_legs))
-
-
-def _tags_of_plan(progress: Progress, leg: Leg) -> tuple[str, ...]:
-    """Return the tags by which a later attempt can tell that it does not have the leg any more."""
-    if len(progress.all_legs) == 1:
-        return ()
-    if progress.plan is None:
-        progress.plan = plan_of(progress)
-    return progress.plan.tags_of_leg(_digest_of(progress.context, leg))
-
-
-def _digest_of(context: Context, leg: Leg) -> str:
-    from coval_gate.runs.tags import digest_of
-
-    return digest_of(context, *_identity(context, leg, 0))
 
 
 def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchRequest, list[object]]:
@@ -132,16 +110,6 @@ def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchReques
     name = leg.name if inputs.suite_path else BASE if leg.is_base else ""
     own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, name))]
     return launch_request(inputs, context), own
-
-
-def end_left(session: Session, progress: Progress) -> list[Procedure[None]]:
-    """Return what ends the runs of legs that left the plan since an earlier attempt: nothing to do in a first one."""
-    if not (progress.inputs.resume and progress.context.attempts_are_apart and progress.context.later_attempt):
-        return []
-    from coval_gate.runs import left
-
-    plan = plan_of(progress)
-    return [left.end_left(session, plan, progress.context.later_attempt)] if plan.step else []
 
 
 def take_over(session: Session, progress: Progress, leg: Leg) -> Procedure[Trial]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.resources import RunTemplate
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
-    from coval_gate.runs.tags import Plan, Tags
+    from coval_gate.runs.tags import Tags
 
 
 class Progress:
@@ -48,11 +48,9 @@ class Progress:
         self.legs: list[Leg] = []
         self.unpaired: list[Leg] = []
         self.template: RunTemplate | None = None
-        self.plan: Plan | None = None  # of a step that launches several runs
         self.shown = Shown()
         self.launching = 0  # legs whose launch is under way
         self.is_announced = False  # on the commit's pages
-        self.has_looked_back = False  # for runs of legs that left the plan
         self.unknown_statuses: set[str] = set()  # of which the step has warned
         self._saved = ""
         self._interrupted: Times | None = None  # the times of a step that received a signal

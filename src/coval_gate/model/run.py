@@ -73,11 +73,6 @@ class Run(NamedTuple):
         return self.status in QUEUED
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether the run certainly has neither ended nor is being cancelled."""
-        return self.status in QUEUED | RUNNING
-
-    @property
     def has_known_status(self) -> bool:
         return self.status in QUEUED | RUNNING | TERMINAL
 

@@ -12,7 +12,7 @@ from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.schedule import Wait
 from coval_gate.config.parsing import MOST_RUN_TAGS
 from coval_gate.coval.errors import unavailable
-from coval_gate.runs.tags import ACCEPTED, BETTER, FAILED, LINE, PREFIX, STEP, is_marked, tags_of
+from coval_gate.runs.tags import ACCEPTED, BETTER, FAILED, LINE, PREFIX, is_marked, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -87,15 +87,11 @@ def lowered(tags: Iterable[str]) -> frozenset[str]:
 
 
 def with_room(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return the tags of a run that is over, without one that is not needed any more if there is no room for another.
-
-    It loses its group first, and then the tag that names its step.
-    """
+    """Return the tags of a run that is over, without its group, which it does not need, if there is no room."""
     tags = tuple(tags)
     if len(tags) < MOST_RUN_TAGS:
         return tags
-    spare = [tag for prefix in (LINE, STEP) for tag in tags if tag.lower().startswith(prefix)]
-    return tuple(tag for tag in tags if tag not in spare[:1])
+    return tuple(tag for tag in tags if not tag.lower().startswith(LINE))
 
 
 def _marked(run: Run, name: str, sent: tuple[str, ...]) -> tuple[str, ...]:

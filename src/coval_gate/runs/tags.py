@@ -6,10 +6,6 @@ of its own. A third tag names the branch: by it, later runs find this one as the
 none. Once a run is judged, it may get a mark: the gate failed it, and it is no baseline; a person accepted it, and
 comparisons begin with it; or it is so much better than its baseline that another run must confirm it.
 
-The runs of a step with several legs have two tags more, by which a later attempt finds those of legs that it has no
-more. One names the step: its runs of all attempts share it. Jobs that nothing tells apart share it, too, so the other
-names the step's plan, a digest of all its legs, and the run's own leg.
-
 Some responses show the tags, others the metadata of the launch. So both contain them, and both name the commit. All are
 in lower case, because Coval may return tags so.
 """
@@ -45,8 +41,6 @@ LINE: Final = f"{PREFIX}/line/"  # prefix of the group
 FAILED: Final = f"{PREFIX}/failed"  # the mark of a run that the gate failed
 ACCEPTED: Final = f"{PREFIX}/accepted"  # the mark of a run that a person accepted
 BETTER: Final = f"{PREFIX}/better"  # the mark of a run whose promotion another run must confirm
-STEP: Final = f"{PREFIX}/step/"  # prefix of the tag that names the step
-PLANNED: Final = re.compile(rf"{PREFIX}/plan/([0-9a-f]{{12}})/([0-9a-f]{{12}})")  # the plan, and the run's leg in it
 SUITE: Final = f"{PREFIX}/suite"  # the tag of a run that a later step judges by a suite
 COUNTED: Final = re.compile("([0-9]{1,18})(-[0-9a-f]{8})?")
 SHA: Final = re.compile("[0-9a-f]{40,64}")
@@ -59,7 +53,7 @@ EVALUATED: Final = ("agent_id", "persona_id", "test_set_id", "mutation_id", "mut
 
 
 class Origin(NamedTuple):
-    """The contents of a run's key: workflow run, attempt, and a digest of step and request.
+    """The contents of a run's key: workflow run, attempt, and a digest of the step and of what the run evaluates.
 
     Workflow run and attempt are texts, as the CI system names them.
     """
@@ -113,40 +107,6 @@ class Tags(NamedTuple):
         return is_earlier(earlier.workflow_run, self.origin.workflow_run)
 
 
-class Plan(NamedTuple):
-    """What a step launches. `step` is the tag that names it; empty where attempts cannot be told apart.
-
-    `legs`: their digests, as in the keys of their first runs.
-    """
-
-    step: str
-    legs: frozenset[str]
-
-    @property
-    def digest(self) -> str:
-        """What the runs of all legs of this plan share."""
-        return _digest(sorted(self.legs))[:12]
-
-    def tags_of_leg(self, leg: str) -> tuple[str, ...]:
-        """Return the tags of a leg's runs; none of a single leg, which the key identifies."""
-        if not self.step or len(self.legs) < 2:
-            return ()
-        return self.step, f"{PREFIX}/plan/{self.digest}/{leg}"
-
-
-def plan_for(context: Context, legs: Iterable[str]) -> Plan:
-    """Return the plan of a step with these legs."""
-    names_step = context.attempts_are_apart and is_identified(context)
-    step = f"{STEP}{_digest([_place(context), run_id_of(context)])[:24]}" if names_step else ""
-    return Plan(step, frozenset(legs))
-
-
-def digest_of(context: Context, request: LaunchRequest, own: Sequence[object] = ()) -> str:
-    """Return the digest in the key of a run: of the step, of what the run evaluates, and of its `own` values."""
-    instance = [context.instance] if context.instance else []
-    return _digest([_place(context), request.parameters, own, *instance])[:12]
-
-
 def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence[object] = ()) -> Tags:
     """Return the tags of a run that this step launches with the `request`. `nonce` is hexadecimal, and used once.
 
@@ -158,7 +118,8 @@ def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence
         return Tags(f"{PREFIX}/{nonce}", branch=branch)
     place = _place(context)
     parameters = request.parameters
-    origin = Origin(run_id, attempt, digest_of(context, request, own))
+    instance = [context.instance] if context.instance else []
+    origin = Origin(run_id, attempt, _digest([place, parameters, own, *instance])[:12])
     head = ":".join(context.head) if context.head else context.ref
     about = f"#{context.pull_request}" if context.pull_request else head
     group = _digest([place, about, {name: parameters.get(name) for name in EVALUATED}])[:24]

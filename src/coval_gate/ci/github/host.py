@@ -71,7 +71,6 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         run_id=environ.get("GITHUB_RUN_ID", ""),
         run_url=_run_url(environ),
         run_attempt=environ.get("GITHUB_RUN_ATTEMPT", ""),
-        attempts_are_apart="GITHUB_RUN_ATTEMPT" in environ,
         pull_request=_number(pull_request.get("number")) or commented or _number_of(before),
         secrets_withheld_from=_withheld(environ, event),
         head=_head(before),
