@@ -238,7 +238,6 @@ def repeated(report: Report) -> Report:
     unusable = SingleRun(run_id="run3", judgement=report.judgement)
     repetition = Repetition(
         runs=(SingleRun(run_id=RUN_ID, judgement=alone), SingleRun(run_id="run2", judgement=alone)),
-        together=Verdict.FAILED,
         unusable=unusable,
         cases=tuple(
             CaseStability(test_case_id=case, variant=variant, failed=1 + number % 2, total=2)

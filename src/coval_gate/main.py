@@ -271,9 +271,9 @@ def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[No
         from coval_gate.flow.suite import refuse_stray
 
         refuse_stray(progress.suite, leg)
-    from coval_gate.flow.judge import judge_given
+    from coval_gate.flow.judge import judge_and_repeat
 
-    yield from judge_given(session, progress, leg)
+    yield from judge_and_repeat(session, progress, leg)
 
 
 def _clean_up_base(session: Session, progress: Progress, base: Leg) -> Procedure[None]:

@@ -49,6 +49,7 @@ from coval_gate.flow.progress import Progress
 from coval_gate.judge import aggregates, checks, gate, judgement, promotion, repetition
 from coval_gate.judge import baseline as judge_baseline
 from coval_gate.judge.checks import Check
+from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.judgement import UNFINISHED, Judgement
 from coval_gate.judge.values import Kinds, Vocabulary
 from coval_gate.judge.verdict import Verdict
@@ -219,11 +220,11 @@ def transcripts_or_error(_: object, session: Session, spoken: Sequence[Simulatio
 
 
 def keep_what_first_run_met(
-    original: Callable[..., tuple[Check, ...]], runs: Sequence[SingleRun], *args: object
-) -> tuple[Check, ...]:
+    original: Callable[..., Iterator[Check]], runs: Sequence[SingleRun], *args: object
+) -> Iterator[Check]:
     """Decide by all runs only what the first one failed."""
     met = {(check.criterion, check.variant): check for check in runs[0].judgement.checks if check.passed}
-    return tuple(met.get((check.criterion, check.variant), check) for check in original(runs, *args))
+    return (met.get((check.criterion, check.variant), check) for check in original(runs, *args))
 
 
 def take_for_done(page: str) -> Callable[..., Procedure[bool]]:
@@ -1062,7 +1063,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "soften a threshold that is decided as counted",
-        SetConstant(repetition, "RULES", {**repetition.RULES, "each": repetition._together}),
+        ReplaceFunction(ThresholdHolds.is_sampled, returns(value=True)),
         caught_by="no_pass_without_data verdict_matches_run",
     ),
     mutant(
@@ -1072,7 +1073,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "repeat a run that nothing can make up for",
-        ReplaceFunction(repetition.unchangeable, returns(())),
+        ReplaceFunction(repetition.beyond_saving, returns(value=None)),
         caught_by="no_repetition_in_vain",
     ),
     mutant(
@@ -1084,11 +1085,6 @@ MUTANTS: Final = (
         "judge the last repetition alone",
         ReplaceFunction(repetition.pool_of, lambda original, results: original(results[-1:])),
         caught_by="no_pass_without_data pass_rests_on_everything mutations_are_told_apart verdict_matches_run",
-    ),
-    mutant(
-        "let an earlier run replace what a later one lost",
-        ReplaceFunction(repetition._replaced, lambda original, simulations: original(simulations[::-1])),
-        caught_by="no_pass_without_data mutations_are_told_apart verdict_matches_run",
     ),
     mutant(
         "launch each repetition twice",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
@@ -237,7 +238,7 @@ def are_good_together(records: Sequence[RunRecord], gate: str, quirks: Quirks, n
 
 
 def pool_of(records: Sequence[RunRecord]) -> list[PlannedSimulation]:
-    """Return the simulations of all runs, without those that one of a later run replaces."""
+    """Return the simulations of all runs, without those that failed and that another run completed."""
     runs = [{variant[0].mutation_id: variant for variant in _variants(record) if variant} for record in records]
     return [simulation for name in runs[0] for simulation in _pool([run.get(name, ()) for run in runs])]
 
@@ -262,14 +263,16 @@ def cannot_recover(record: RunRecord, gate: str, quirks: Quirks) -> bool:
 
 
 def _pool(runs: Sequence[Simulations]) -> Simulations:
-    """Return the simulations of all runs; a failed one is left out for each of a later run that completed."""
-    spare = [[simulation.test_case_id for simulation in run if not simulation.failed] for run in runs]
+    """Return the simulations of all runs; one that failed is left out if its conversation completed in another."""
+    most = Counter[str]()
+    for run in runs:
+        most |= Counter(simulation.test_case_id for simulation in run if not simulation.failed)
     pool: list[PlannedSimulation] = []
-    for number, run in enumerate(runs):
+    for run in runs:
+        spare = most - Counter(simulation.test_case_id for simulation in run if not simulation.failed)
         for simulation in run:
-            later = next((cases for cases in spare[number + 1 :] if simulation.test_case_id in cases), None)
-            if simulation.failed and later is not None:
-                later.remove(simulation.test_case_id)
+            if simulation.failed and spare[simulation.test_case_id]:
+                spare[simulation.test_case_id] -= 1
             else:
                 pool.append(simulation)
     return tuple(pool)

@@ -114,7 +114,7 @@ def test_run_without_criterion_of_quality_is_not_promoted(thresholds: str, expec
 
 def test_run_that_passed_with_repetitions_only_becomes_no_baseline() -> None:
     single = SingleRun(run_id="now", judgement=compared(19))
-    repetition = Repetition(runs=(single,), together=Verdict.PASSED)
+    repetition = Repetition(runs=(single,))
     judgement = compared(19)._replace(repetition=repetition)
     assert (refusal(judgement), acceptance_refusal(judgement)) == ("repeated", "repeated")
 

@@ -25,8 +25,15 @@ from coval_gate.flow.size import fits
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
-from coval_gate.judge.judgement import SingleRun, errored, gravest, judgement_with_units, result_with_units
-from coval_gate.judge.repetition import has_failed, judge_together, repeats, unchangeable
+from coval_gate.judge.judgement import (
+    SingleRun,
+    errored,
+    gravest,
+    judgement_with_units,
+    result_with_units,
+    with_unusable,
+)
+from coval_gate.judge.repetition import beyond_saving, has_failed, is_usable, judge_together, repeats
 from coval_gate.model.run import Completed, TimedOut
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
@@ -37,10 +44,11 @@ from coval_gate.runs.details import fetch_details, fetch_trend
 from coval_gate.runs.shown import fetch_units
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.judge.repetition import Together
     from coval_gate.model.baseline import Baseline
     from coval_gate.model.results import RunResult, TrendRun
     from coval_gate.model.run import Outcome, Run
@@ -98,16 +106,6 @@ def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Tria
         trial.judgement = judgement_with_units(trial.judgement, session.client.shown.units)
         session.log(*check_lines((yield from beside(partial(findings_of, trial.judgement)))))
     return trial.judgement
-
-
-def take_together(session: Session, progress: Progress, leg: Leg, together: Together) -> Procedure[None]:
-    """Record what the trials of a leg show together. Raises RunnerError."""
-    leg.result, leg.judgement = together
-    leg.findings = None  # a run alone has other findings
-    repetition = leg.judgement.repetition
-    if repetition and not repetition.unusable:
-        session.log(f"{all_runs_text(len(repetition.runs)).capitalize()} together:")
-        yield from _explain(session, progress, leg, leg.judgement)
 
 
 def _baseline(session: Session, progress: Progress, leg: Leg, outcome: Outcome) -> Procedure[Baseline | None]:
@@ -173,54 +171,48 @@ def _trend(session: Session, leg: Leg, run: Run, result: RunResult) -> Procedure
 def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
     """Judge the leg's first run, repeat it while it fails, and return the judgement of all runs together.
 
-    Stop at a repetition without data: the earlier runs decide. Stop if no repetition can change the verdict.
-    Raises CovalError, RunnerError.
-    """
-    inputs = leg.inputs
-    judgement = first = yield from judge_first(session, progress, leg)
-    took = session.clock.now() - leg.first.known_since
-    runs = [SingleRun(run_id=leg.first.run_id, judgement=first)]
-    for number in range(1, inputs.repeat_on_failure + 1):
-        if not has_failed(judgement):
-            break
-        if broken := unchangeable(judgement, left=inputs.repeat_on_failure - number + 1):
-            session.log(in_vain_text(check_reason(broken[0])))
-            break
-        left = session.deadline - session.clock.now()
-        if left < took:
-            session.log(
-                f"The run failed and took {duration(took)}, but max_wait_time leaves {duration(max(0.0, left))}, "
-                "so it does not run again."
-            )
-            break
-        if not fits(session, progress, leg):
-            break
-        session.log(again_text(reason(judgement), number, inputs.repeat_on_failure))
-        if leg.base:
-            leg.base.wanted = max(leg.base.wanted, number + 1)
-        launching = launch(session, progress, leg, repetition=number)
-        runs.append((yield from _judge_again(session, progress, leg, number, launching)))
-        judgement = yield from _all_together(session, progress, leg, runs)
-        if _is_decided(judgement):
-            break
-    return judgement
-
-
-def judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
-    """Judge the runs of a leg that were launched elsewhere: the first, and its repetitions as far as they are needed.
-
-    Raises CovalError, RunnerError.
+    Stop at a repetition without data: the earlier runs decide. Raises CovalError, RunnerError.
     """
     judgement = yield from judge_first(session, progress, leg)
+    took = session.clock.now() - leg.first.known_since
     runs = [SingleRun(run_id=leg.first.run_id, judgement=judgement)]
-    for number in range(1, len(leg.trials)):
-        if not has_failed(judgement):
+    while has_failed(judgement):
+        if len(runs) < len(leg.trials):
+            finding = leg.given(len(runs))
+        elif _may_repeat(session, progress, leg, judgement, took=took):
+            finding = launch(session, progress, leg, repetition=len(runs))
+        else:
             break
-        runs.append((yield from _judge_again(session, progress, leg, number, leg.given(number))))
-        judgement = yield from _all_together(session, progress, leg, runs)
-        if _is_decided(judgement):
+        run = yield from _judge_again(session, progress, leg, len(runs), finding)
+        if not is_usable(run.judgement):
+            leg.judgement = judgement = with_unusable(judgement, runs[0], run)
             break
+        runs.append(run)
+        judgement = yield from _judge_together(session, progress, leg, runs)
     return judgement
+
+
+def _may_repeat(session: Session, progress: Progress, leg: Leg, judgement: Judgement, *, took: float) -> bool:
+    """Return whether to launch a failed run again, and say so in the log. `took`: the seconds of the first run."""
+    number, most = len(leg.trials), leg.inputs.repeat_on_failure
+    if number > most:
+        return False
+    if lost := beyond_saving(judgement, left=most - number + 1):
+        session.log(in_vain_text(check_reason(lost)))
+        return False
+    left = session.deadline - session.clock.now()
+    if left < took:
+        session.log(
+            f"The run failed and took {duration(took)}, but max_wait_time leaves {duration(max(0.0, left))}, "
+            "so it does not run again."
+        )
+        return False
+    if not fits(session, progress, leg):
+        return False
+    session.log(again_text(reason(judgement), number, most))
+    if leg.base:
+        leg.base.wanted = max(leg.base.wanted, number + 1)
+    return True
 
 
 def _judge_again(
@@ -239,15 +231,10 @@ def _judge_again(
     return SingleRun(run_id=trial.run_id, judgement=judgement)
 
 
-def _all_together(session: Session, progress: Progress, leg: Leg, runs: list[SingleRun]) -> Procedure[Judgement]:
-    """Judge all runs of a leg together, and record what they show."""
-    judging = partial(judge_together, tuple(runs), _criteria(progress, leg))
-    together = yield from beside(judging)
-    yield from take_together(session, progress, leg, together)
-    return leg.judgement or together.judgement
-
-
-def _is_decided(judgement: Judgement) -> bool:
-    """Return whether no further repetition counts."""
-    repetition = judgement.repetition
-    return repetition is None or repetition.unusable is not None or repetition.is_flaky
+def _judge_together(session: Session, progress: Progress, leg: Leg, runs: Sequence[SingleRun]) -> Procedure[Judgement]:
+    """Judge all runs of a leg together, and explain the judgement. Raises RunnerError."""
+    judgement = yield from beside(partial(judge_together, tuple(runs), _criteria(progress, leg)))
+    if isinstance(judgement.cause, Completed):
+        leg.result = judgement.cause.result
+    session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
+    return (yield from _explain(session, progress, leg, judgement))

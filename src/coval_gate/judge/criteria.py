@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from coval_gate.config.thresholds import Bound
 from coval_gate.judge import targets
@@ -19,15 +19,12 @@ if TYPE_CHECKING:
     from coval_gate.judge.variants import Sample, Variant
     from coval_gate.model.results import Target
 
-OverRuns = Literal["together", "population", "each"]  # how several runs decide a criterion, see `repetition`
-
 
 class _Kind:
     """The base of all kinds of criterion, with what holds for most of them.
 
     `of_values`: values of the run decide it. `of_target`: the metric's own target does, of each simulation alone.
-    `counts_completed`: it counts simulations that completed; a repetition adds those that replace others. `of_run`: it
-    is about the run, whatever the simulations show, and a run that misses it is no repetition.
+    `of_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition.
     """
 
     __slots__ = ()
@@ -35,9 +32,7 @@ class _Kind:
     of_user: ClassVar[bool] = False
     of_values: ClassVar[bool] = False
     of_target: ClassVar[bool] = False
-    counts_completed: ClassVar[bool] = False
     of_run: ClassVar[bool] = False
-    rule: ClassVar[OverRuns] = "each"
 
     @property
     def user_defined(self) -> bool:
@@ -70,9 +65,9 @@ class _Kind:
         return ()
 
     @property
-    def over_runs(self) -> OverRuns:
-        """How a run and its repetitions decide it."""
-        return self.rule
+    def is_sampled(self) -> bool:
+        """Whether a run and its repetitions decide it by all conversations together, and not each of them alone."""
+        return False
 
     def requirement(self, measure: Measure) -> Requirement | None:
         """Return what the value of `measure` must be; None if any value will do."""
@@ -127,10 +122,8 @@ class ThresholdHolds(_Kind):
         return self.threshold.aggregate.values
 
     @property
-    def over_runs(self) -> OverRuns:
-        if self.threshold.takes_confidence:
-            return "together"
-        return "population" if self.threshold.aggregate.kind.pools_runs else "each"
+    def is_sampled(self) -> bool:
+        return self.threshold.takes_confidence or self.threshold.aggregate.kind.pools_runs
 
     def requirement(self, measure: Measure) -> Requirement | None:
         if self.threshold.bound.reference and measure.comparison is None:
@@ -163,7 +156,6 @@ class FewFailed(_Kind):
     """No more simulations failed than `max_failed_simulations` allows."""
 
     kind: ClassVar = "max_failed_simulations"
-    rule: ClassVar[OverRuns] = "population"
     allowance: Allowance
 
     def requirement(self, measure: Measure) -> Requirement:
@@ -181,8 +173,6 @@ class AnyCompleted(_Kind):
     """At least one simulation completed, however many `max_failed_simulations` allows to fail."""
 
     kind: ClassVar = "any_completed"
-    counts_completed: ClassVar = True
-    rule: ClassVar[OverRuns] = "population"
 
     def requirement(self, measure: Measure) -> Requirement:
         return Requirement(">=", 1)
@@ -286,8 +276,8 @@ class TargetMet(_Kind):
         return self.decides
 
     @property
-    def over_runs(self) -> OverRuns:
-        return "each" if self.decides else "together"
+    def is_sampled(self) -> bool:
+        return not self.decides
 
     def requirement(self, measure: Measure) -> Requirement | None:
         return Requirement(">=", measure.count) if self.decides else None

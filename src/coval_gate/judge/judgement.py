@@ -228,22 +228,15 @@ class Repetition(NamedTuple):
     """The result of repeating a failed run.
 
     `runs`: those that count, in the order of their launch. `unusable`: a repetition that does not count, because it has
-    no data to judge. `together`: the verdict on all runs that count. `cases`: those that failed in any of these runs;
-    `failing`: the ids of the conversations to blame. `replaced`: the ids of conversations without a result, replaced by
-    a later run's.
+    no data to judge. `cases`: those that failed in any of these runs; `failing`: the ids of the conversations to blame.
+    `replaced`: the ids of simulations that failed, and whose conversation another run completed.
     """
 
     runs: tuple[SingleRun, ...]
-    together: Verdict
     unusable: SingleRun | None = None
     cases: tuple[CaseStability, ...] = ()
     failing: frozenset[str] = frozenset()
     replaced: frozenset[str] = frozenset()
-
-    @property
-    def is_flaky(self) -> bool:
-        """Whether the first run failed, but all runs together do not."""
-        return self.together is not Verdict.FAILED
 
 
 UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
@@ -308,6 +301,12 @@ def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
         baseline=judgement.baseline,
         base=judgement.base,
     )
+
+
+def with_unusable(judgement: Judgement, first: SingleRun, unusable: SingleRun) -> Judgement:
+    """Return the judgement of the runs so far, the `first` or several, with a repetition that does not count."""
+    repetition = judgement.repetition or Repetition(runs=(first,))
+    return judgement._replace(repetition=repetition._replace(unusable=unusable))
 
 
 def not_completed(outcome: NotCompleted) -> Judgement:

@@ -1,251 +1,40 @@
-"""Judges several runs of the same selection together. Pure and total.
+"""Judges a run that failed together with its repetitions. Pure and total.
 
-If the first run fails, more runs follow, and all their conversations count as iterations. All runs decide every
-criterion again. The step fails only if the first run fails and all runs together fail, so repeating a run never makes a
-good agent fail more often. Repeating only failed test cases would hide most regressions: an agent that fails in one of
-five conversations fails twice in one of 25.
+All conversations together decide what is sampled, such as a rate or an average. Everything else must hold in each run,
+because a rule that was broken once was broken. Everything is repeated, not only the test cases that failed: otherwise
+good luck would replace bad luck, but never the other way round.
 
-A criterion says itself which of three rules is its own (`OverRuns` in `criteria`):
-
-- together: a statistic is decided by all conversations as one sample;
-- population: so is how many simulations completed, where those that did not are replaced. A limit that every run keeps
-  alone is kept, and one that no run keeps alone is not;
-- each: what is decided as counted must hold in every run. A rule that was broken once was broken.
-
-A conversation fails if it misses a criterion that any of the runs failed. So every run is held to the same standard: a
-test case that fails each time is consistent, even if one of the runs passed as a whole.
+A conversation that failed counts as failed only if no run completed it. So a dropped call can be called again.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import replace
+from functools import reduce
+from itertools import chain
+from operator import or_
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.judge.checks import Check
-from coval_gate.judge.criteria import SameCases
+from coval_gate.judge.criteria import AnyCompleted, FewFailed, SameCases
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import CaseStability, Repetition, SingleRun, with_checks
-from coval_gate.judge.measure import margin
 from coval_gate.judge.problems import OtherCases
 from coval_gate.judge.variants import pooled
 from coval_gate.judge.verdict import GRAVITY, Verdict
 from coval_gate.model.run import Completed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence, Set
+    from collections.abc import Iterable, Iterator, Sequence, Set
 
-    from coval_gate.config.thresholds import Operator
-    from coval_gate.judge.criteria import Criteria, Criterion, OverRuns
+    from coval_gate.judge.criteria import Criteria, Criterion
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
     from coval_gate.model.baseline import Baseline
     from coval_gate.model.results import RunResult, Simulation
 
-WANTS_HITS: Final[Mapping[Operator, bool]] = {">": True, ">=": True, "<": False, "<=": False}  # of a rate, or misses
-ROUNDING: Final = 1e-9
 USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
-
-
-def failing_simulations(judgements: Sequence[Judgement], together: Sequence[Check]) -> frozenset[str]:
-    """Return the ids of the simulations that miss a criterion that any of these runs, or all of them together, failed.
-
-    `together`: the checks of all runs together.
-    """
-    failed = {
-        (check.criterion, check.variant): check
-        for check in (*(check for judgement in judgements for check in judgement.checks), *together)
-        if check.decides and check.verdict is Verdict.FAILED
-    }
-    variants = [variant for judgement in judgements for variant in judgement.variants]
-    return frozenset(
-        simulation
-        for variant in variants
-        for check in failed.values()
-        if check.variant == variant.name
-        for simulation in check.criterion.missing_it(variant, variant.find_sample(check.metric), check.measure)
-    )
-
-
-def stability_of(judgements: Sequence[Judgement], failing: frozenset[str]) -> tuple[CaseStability, ...]:
-    """Return how often each test case failed, on each variant: consistent failures first.
-
-    Simulations with an unknown test case are left out.
-    """
-    total: Counter[tuple[str, str]] = Counter()
-    failed: Counter[tuple[str, str]] = Counter()
-    for variant in (variant for judgement in judgements for variant in judgement.variants):
-        for simulation in variant.simulations:
-            place = (simulation.test_case_id, variant.name)
-            total[place] += 1
-            failed[place] += simulation.id in failing
-    cases = (
-        CaseStability(test_case_id=case, variant=variant, failed=failed[case, variant], total=count)
-        for (case, variant), count in total.items()
-        if case and failed[case, variant]
-    )
-    return tuple(sorted(cases, key=lambda case: -case.failed / case.total))
-
-
-class Place(NamedTuple):
-    """A criterion and the variant that it is applied to: checks of several runs with the same place correspond."""
-
-    criterion: Criterion
-    variant: str
-
-
-class OwnCheck(NamedTuple):
-    """The check of one run; None if the run has nothing to check, and so breaks nothing."""
-
-    run_id: str
-    check: Check | None
-
-
-class Seen(NamedTuple):
-    """The checks of one criterion: of each run `alone`, in their order, and of all runs `together`."""
-
-    alone: tuple[OwnCheck, ...]
-    together: Check | None
-
-
-def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -> tuple[Check, ...]:
-    """Return the checks of several runs, each of which counts. `together`: the judgement of their pooled results.
-
-    `replaced`: the ids of simulations that the pooled results leave out.
-    """
-    alone = [(run.run_id, _by_place(_with_replaced(run.judgement, replaced))) for run in runs]
-    pool = _by_place(together.checks)
-    places = dict.fromkeys(place for checks in (*(own for _, own in alone), pool) for place in checks)
-    decided = (
-        RULES[place.criterion.over_runs](
-            Seen(tuple(OwnCheck(run_id, checks.get(place)) for run_id, checks in alone), pool.get(place))
-        )
-        for place in places
-    )
-    return tuple(check for check in decided if check)
-
-
-def unchangeable(judgement: Judgement, *, left: int = 1) -> tuple[Check, ...]:
-    """Return the failed checks of a judgement that `left` further runs cannot change."""
-    metrics = judgement.cause.result.metrics if isinstance(judgement.cause, Completed) else ()
-    summaries = {metric.id for metric in metrics if metric.summary is not None}  # they cannot be pooled
-    return tuple(
-        check
-        for check in judgement.missed
-        if check.verdict is Verdict.FAILED
-        and not _is_silent(check)
-        and (
-            check.criterion.over_runs == "each" or check.metric in summaries or _is_out_of_reach(check, judgement, left)
-        )
-    )
-
-
-def _is_out_of_reach(check: Check, judgement: Judgement, left: int) -> bool:
-    """Return whether a check fails even if every conversation of the `left` repetitions meets it.
-
-    Each repetition has as many conversations as the first run, and replaces all that did not complete so far.
-    """
-    first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
-    measure, requirement = check.measure, check.requirement
-    if measure is None or requirement is None:
-        return False
-    if measure.unit != "share" or measure.interval or check.reference or requirement.operator not in WANTS_HITS:
-        return False
-    alone, variant = _variant(first, check.variant), _variant(judgement, check.variant)
-    if alone is None or variant is None:
-        return False
-    wants_hits = WANTS_HITS[requirement.operator]
-    missed = (1.0 - measure.value if wants_hits else measure.value) * variant.total
-    unmet = max(0.0, missed - variant.failed) / (variant.total - variant.failed + left * alone.total)
-    best = 1.0 - unmet if wants_hits else unmet
-    return margin(best, requirement) < -ROUNDING
-
-
-def _variant(judgement: Judgement, name: str) -> Variant | None:
-    """Return a variant; None if the runs so far list no simulation of it."""
-    return next((variant for variant in judgement.variants if variant.name == name), None)
-
-
-def _together(seen: Seen) -> Check | None:
-    """Return the check of all runs together; if they cannot be pooled, every run must meet the criterion."""
-    if seen.together is None or seen.together.verdict is Verdict.ERROR:
-        return _each(seen)
-    first = seen.alone[0].check
-    missed = first.measure if first and not first.passed else None
-    return replace(seen.together, runs=len(seen.alone), first=missed)
-
-
-def _population(seen: Seen) -> Check | None:
-    """Return the check of all runs together, unless all of them agree alone."""
-    alone = {check.verdict if check else Verdict.PASSED for _, check in seen.alone}
-    together = seen.together.verdict if seen.together else None
-    agree = len(alone) == 1 and alone <= {Verdict.PASSED, Verdict.FAILED}
-    return _each(seen) if agree and together not in alone else _together(seen)
-
-
-def _each(seen: Seen) -> Check | None:
-    """Return the check of the run that breaks the criterion or, if none does, of the one that comes closest to it."""
-    counted = [
-        replace(check, runs=len(seen.alone), run_id=run_id)
-        for place, (run_id, check) in enumerate(seen.alone)
-        if check and not (_is_silent(check) and any(not _is_silent(later) for _, later in seen.alone[place + 1 :]))
-    ]
-    return min(
-        counted,
-        key=lambda check: (GRAVITY.index(check.verdict), check.margin or 0.0),
-        default=None,  # a later run has what only a silent one lacked
-    )
-
-
-RULES: Final[Mapping[OverRuns, Callable[[Seen], Check | None]]] = {
-    "together": _together,
-    "population": _population,
-    "each": _each,
-}
-
-
-def _by_place(checks: Sequence[Check]) -> dict[Place, Check]:
-    return {Place(check.criterion, check.variant): check for check in checks}
-
-
-def _is_silent(check: Check | None) -> bool:
-    """Return whether a check failed only because no simulation completed, so nothing was measured.
-
-    The agent is to blame for that, but a later run with results provides the measure.
-    """
-    if check is None or check.verdict is not Verdict.FAILED:
-        return False
-    return check.measure is None and not check.criterion.of_run
-
-
-def _with_replaced(judgement: Judgement, replaced: Set[str]) -> tuple[Check, ...]:
-    """Return the checks of a run, counting simulations that a later run replaces as completed."""
-    own = sum(simulation.id in replaced for variant in judgement.variants for simulation in variant.simulations)
-    return tuple(_completed_more(check, own) for check in judgement.checks)
-
-
-def _completed_more(check: Check, more: int) -> Check:
-    if not check.criterion.counts_completed or check.measure is None:
-        return check
-    measure = replace(check.measure, value=check.measure.value + more)
-    requirement = check.criterion.requirement(measure)
-    verdict = Verdict.FAILED if requirement and margin(measure.value, requirement) < 0.0 else Verdict.PASSED
-    return replace(check, verdict=verdict, measure=measure)
-
-
-class Pool(NamedTuple):
-    """The results of several runs as one. `replaced`: the ids of the simulations that are left out."""
-
-    result: RunResult
-    replaced: frozenset[str] = frozenset()
-
-
-class Together(NamedTuple):
-    """The judgement of a step with several runs, and the results that its reports show."""
-
-    result: RunResult
-    judgement: Judgement
 
 
 def has_failed(judgement: Judgement) -> bool:
@@ -281,71 +70,171 @@ def _cases(run: Judgement) -> Counter[str]:
     return Counter(simulation.test_case_id for variant in run.variants for simulation in variant.simulations)
 
 
-def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Together:
-    """Judge a failed run together with its repetitions, the last of which may be unusable."""
-    counted = tuple(run for run in runs if run is runs[0] or is_usable(run.judgement))
-    unusable = runs[-1] if len(counted) < len(runs) else None
-    judgements = [run.judgement for run in counted]
-    pool = pool_of(list(map(_result, judgements)))
-    if len(counted) == 1:
-        repetition = Repetition(runs=counted, together=Verdict.FAILED, unusable=unusable)
-        return Together(pool.result, judgements[0]._replace(repetition=repetition))
-    together = judge(pool.result, criteria, baseline=judgements[0].baseline, base=_base_of(judgements))
-    checks = decide(counted, together, pool.replaced)
-    judgement = with_checks(together, checks)
-    failing = failing_simulations(judgements, checks)
-    repetition = Repetition(
-        runs=counted,
-        together=judgement.verdict or Verdict.FAILED,
-        unusable=unusable,
-        cases=stability_of(judgements, failing),
-        failing=failing,
-        replaced=pool.replaced,
+def beyond_saving(judgement: Judgement, *, left: int = 1) -> Check | None:
+    """Return a failed check that no result of `left` further runs can change; None if each of them can still pass."""
+    failed = (check for check in judgement.missed if check.verdict is Verdict.FAILED and not _is_silent(check))
+    return next((check for check in failed if _is_lost(check, judgement, left)), None)
+
+
+def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
+    """Return whether a check fails even if every conversation of the `left` runs meets it, and all are completed.
+
+    Only rates are bounded so: an average can always become better.
+    """
+    if isinstance(check.criterion, FewFailed) or not check.criterion.is_sampled:
+        return not isinstance(check.criterion, FewFailed)
+    first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
+    alone, variant = _variant(first, check), _variant(judgement, check)
+    threshold, measure = check.threshold, check.measure
+    if alone is None or variant is None or threshold is None or measure is None:
+        return False
+    sample = variant.find_sample(check.metric)
+    if sample and sample.metric.summary is not None:
+        return True  # summaries cannot be pooled
+    is_bounded = threshold.aggregate.is_rate and (threshold.wants_less or threshold.wants_more)
+    if not is_bounded or measure.interval or check.reference:
+        return False
+    missed = measure.hits if threshold.wants_less else measure.total - measure.hits
+    least = max(0, missed - variant.failed) / (variant.total - variant.failed + left * alone.total)
+    return not threshold.holds(least if threshold.wants_less else 1.0 - least)
+
+
+def _variant(judgement: Judgement, check: Check) -> Variant | None:
+    """Return the variant that a check is about; None if the runs so far list no simulation of it."""
+    return next((variant for variant in judgement.variants if variant.name == check.variant), None)
+
+
+def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Judgement:
+    """Judge a run that failed together with its repetitions, all of which count."""
+    judgements = [run.judgement for run in runs]
+    result, replaced = pool_of([_result(judgement) for judgement in judgements])
+    together = judge(result, criteria, baseline=judgements[0].baseline, base=_base_of(judgements))
+    judgement = with_checks(together, tuple(decide(runs, together, replaced)))
+    variants = tuple(chain.from_iterable(own.variants for own in judgements))
+    failing = _failing((*judgements, judgement), variants)
+    cases = _stability_of(variants, failing)
+    return judgement._replace(repetition=Repetition(runs=tuple(runs), cases=cases, failing=failing, replaced=replaced))
+
+
+def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -> Iterator[Check]:
+    """Yield the checks of several runs. `together`: the judgement of their pooled results.
+
+    `replaced`: the ids of simulations that failed, and that another run completed.
+    """
+    alone = [
+        _by_place(replace(_without(check, replaced), run_id=run.run_id) for check in run.judgement.checks)
+        for run in runs
+    ]
+    pool = _by_place(together.checks)
+    for place in dict.fromkeys(chain.from_iterable(alone)):
+        common, first = pool.get(place), alone[0].get(place)
+        if common and common.criterion.is_sampled and common.verdict is not Verdict.ERROR:
+            yield replace(common, runs=len(runs), first=first.measure if first and not first.passed else None)
+        else:
+            own = [checks[place] for checks in alone if place in checks]
+            measured = [check for check in own if not _is_silent(check)]
+            if measured or len(own) == len(runs):
+                yield replace(min(measured or own, key=_from_worst), runs=len(runs))
+
+
+def _by_place(checks: Iterable[Check]) -> dict[tuple[Criterion, str], Check]:
+    """Return checks by their criterion and variant: those of several runs with the same place correspond."""
+    return {(check.criterion, check.variant): check for check in checks}
+
+
+def _from_worst(check: Check) -> tuple[int, float]:
+    return GRAVITY.index(check.verdict), check.margin or 0.0
+
+
+def _is_silent(check: Check) -> bool:
+    """Return whether a check failed only because no simulation of a run completed.
+
+    The agent is to blame for that, but another run with results decides in its place.
+    """
+    unmeasured = check.measure is None and not check.criterion.of_run
+    return check.verdict is Verdict.FAILED and (unmeasured or isinstance(check.criterion, AnyCompleted))
+
+
+def _without(check: Check, replaced: Set[str]) -> Check:
+    """Return a check of one run without the failed simulations that another run completed."""
+    if check.passed or check.measure is None or not isinstance(check.criterion, FewFailed):
+        return check
+    failed = tuple(simulation for simulation in check.simulations if simulation not in replaced)
+    if len(failed) > check.criterion.requirement(check.measure).bound:
+        return replace(check, measure=replace(check.measure, value=len(failed)), simulations=failed)
+    return replace(check, measure=replace(check.measure, value=len(failed)), simulations=(), verdict=Verdict.PASSED)
+
+
+def pool_of(results: Sequence[RunResult]) -> tuple[RunResult, frozenset[str]]:
+    """Return the results of several runs as one, and the ids of the simulations that it leaves out.
+
+    Simulations count as iterations of the same test cases. One that failed is left out if another run completed the
+    conversation. Coval does not number iterations, so those that completed are taken for the first ones of each run.
+    """
+    completed = [Counter(_place(one) for one in result.simulations if one.completed) for result in results]
+    most = reduce(or_, completed)
+    left_out: set[str] = set()
+    kept: list[Simulation] = []
+    for result, own in zip(results, completed, strict=True):
+        spare = most - own
+        for simulation in result.simulations:
+            place = _place(simulation)
+            if simulation.completed or not simulation.test_case_id or not spare[place]:
+                kept.append(simulation._replace(run_id=result.run_id))
+            else:
+                spare[place] -= 1
+                left_out.add(simulation.id)
+    return pooled(results)._replace(expected=len(kept), simulations=tuple(kept)), frozenset(left_out)
+
+
+def _place(simulation: Simulation) -> tuple[str, str]:
+    return simulation.test_case_id, simulation.mutation
+
+
+def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> frozenset[str]:
+    """Return the ids of the simulations that miss a criterion that any of these judgements failed.
+
+    So every run is held to the same standard: a test case that fails each time is consistent, even if one of the runs
+    passed as a whole.
+    """
+    failed = {
+        place: check
+        for judgement in judgements
+        for place, check in _by_place(judgement.missed).items()
+        if check.verdict is Verdict.FAILED
+    }
+    return frozenset(
+        simulation
+        for variant in variants
+        for check in failed.values()
+        if check.variant == variant.name
+        for simulation in check.criterion.missing_it(variant, variant.find_sample(check.metric), check.measure)
     )
-    return Together(pool.result, judgement._replace(repetition=repetition))
+
+
+def _stability_of(variants: Sequence[Variant], failing: Set[str]) -> tuple[CaseStability, ...]:
+    """Return how often each test case failed, on each variant: consistent failures first.
+
+    Simulations with an unknown test case are left out.
+    """
+    total: Counter[tuple[str, str]] = Counter()
+    failed: Counter[tuple[str, str]] = Counter()
+    for variant in variants:
+        for case, ids in variant.by_case.items():
+            total[case, variant.name] += len(ids)
+            failed[case, variant.name] += sum(simulation in failing for simulation in ids)
+    cases = [
+        CaseStability(test_case_id=case, variant=variant, failed=failed[case, variant], total=count)
+        for (case, variant), count in total.items()
+        if case and failed[case, variant]
+    ]
+    return tuple(sorted(cases, key=lambda case: -case.failed / case.total))
 
 
 def _base_of(judgements: Sequence[Judgement]) -> Baseline | None:
     """Return the runs of the base agent beside all of these runs, the newest first."""
     bases = [judgement.base for judgement in judgements if judgement.base]
     return bases[0]._replace(runs=tuple(run for base in reversed(bases) for run in base.runs)) if bases else None
-
-
-def pool_of(results: Sequence[RunResult]) -> Pool:
-    """Return the results of several runs as one; their simulations count as iterations of the same test cases.
-
-    A simulation without a result is left out if one of the same test case and variant completed in a later run.
-    """
-    if len(results) == 1:
-        return Pool(results[0])
-    simulations = tuple(
-        simulation._replace(run_id=result.run_id) for result in results for simulation in result.simulations
-    )
-    replaced = _replaced(simulations)
-    kept = tuple(simulation for simulation in simulations if simulation.id not in replaced)
-    return Pool(pooled(results)._replace(expected=len(kept), simulations=kept), replaced)
-
-
-def _replaced(simulations: Sequence[Simulation]) -> frozenset[str]:
-    """Return the ids of the simulations that did not complete, and that a later run's replace, one for one.
-
-    Those of the last run stay: otherwise, runs that all fail could pass together.
-    """
-    order = {
-        run_id: place for place, run_id in enumerate(dict.fromkeys(simulation.run_id for simulation in simulations))
-    }
-    completed: dict[tuple[str, str], list[int]] = defaultdict(list)  # places of runs, the earliest first
-    for simulation in simulations:
-        if simulation.completed:
-            completed[simulation.test_case_id, simulation.mutation].append(order[simulation.run_id])
-    replaced = set()
-    for simulation in simulations:
-        runs = completed[simulation.test_case_id, simulation.mutation]
-        later = next((place for place in runs if place > order[simulation.run_id]), None)
-        if simulation.test_case_id and not simulation.completed and later is not None:
-            runs.remove(later)
-            replaced.add(simulation.id)
-    return frozenset(replaced)
 
 
 def _result(judgement: Judgement) -> RunResult:

@@ -404,7 +404,7 @@ class Leg(Model):
     failing_cases: list[CaseFacts]
     """Where there are several runs: the test cases that failed in any of them, consistent ones first."""
     replaced_simulation_ids: list[Text]
-    """Simulations without a result that later runs replace; they count nowhere else."""
+    """Simulations that failed, and whose conversation another run completed; they count nowhere else."""
     baseline: BaselineFacts | None
     """The earlier runs that thresholds refer to; null where none do."""
     tested: Text

@@ -38,7 +38,7 @@ SHORT: Final[Mapping[str, str]] = {
 }
 DIGITS: Final = 4  # of a bound
 FLAKY, CONSISTENT = "flaky", "consistent"
-TOGETHER: Final = {
+TOGETHER: Final[Mapping[Verdict | None, str]] = {
     Verdict.PASSED: "they pass",
     Verdict.FAILED: "they fail",
     Verdict.INCONCLUSIVE: "they are inconclusive",
@@ -142,10 +142,10 @@ def all_runs_text(runs: int) -> str:
     return "both runs" if runs == 2 else f"all {runs} runs"
 
 
-def ran_text(repetition: Repetition) -> str:
-    """Return the verdict on each run that counts, and on all together, as a sentence."""
+def ran_text(repetition: Repetition, together: Verdict | None) -> str:
+    """Return the verdict on each run that counts, and the one on all `together`, as a sentence."""
     alone = ", ".join(f"run {run.run_id} {_verdict_text(run.judgement.verdict)}" for run in repetition.runs)
-    return f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[repetition.together]}."
+    return f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[together]}."
 
 
 def stability_word(case: CaseStability) -> str:

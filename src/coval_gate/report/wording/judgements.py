@@ -189,7 +189,7 @@ def advice(judgement: Judgement) -> str:
     if judgement.verdict is Verdict.ERROR:
         own = judgement.cause.advice if isinstance(judgement.cause, Errored) else _set_up_advice(judgement)
         return "\n".join(filter(None, (_left_text(judgement), own, *doubt_lines(judgement))))
-    lines = [*_repetition_lines(judgement.repetition)] if judgement.repetition else []
+    lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
     if isinstance(judgement.cause, Aborted):
         lines += [_left_text(judgement), "Check that the agent can be reached."]
     if judgement.passed_unjudged:
@@ -288,10 +288,10 @@ def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, .
     return tuple(missed) or (_all_well(judgement),)
 
 
-def _repetition_lines(repetition: Repetition) -> Iterator[str]:
+def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[str]:
     """Yield sentences on the verdict of each run, and on what the common verdict rests."""
     if len(repetition.runs) > 1:
-        yield ran_text(repetition)
+        yield ran_text(repetition, judgement.verdict)
     if unusable := repetition.unusable:
         which = f"Repetition {unusable.run_id}" if unusable.run_id else "A repetition"
         decide = "the first run decides" if len(repetition.runs) == 1 else "the runs before it decide"
@@ -302,8 +302,7 @@ def _repetition_lines(repetition: Repetition) -> Iterator[str]:
             )
         )
     if count := len(repetition.replaced):
-        were = "was" if count == 1 else "were"
-        yield f"{plural(count, 'simulation')} without a result {were} replaced from a later run."
+        yield f"{plural(count, 'simulation')} failed in one run, and completed in another."
 
 
 def _all_well(judgement: Judgement) -> str:
