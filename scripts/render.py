@@ -34,7 +34,7 @@ FAMILIES = (1, 5, 10)  # thresholds in a step
 # For GitLab's component
 NOT_FOR_GITLAB = {  # the secrets come from variables, and the rest is GitHub's
     *("api_key", "github_token", "matrix", "on_missing_api_key"),
-    *("summary", "annotations", "annotate_file", "check_run"),
+    *("summary", "annotations", "check_run"),
 }
 FOR_GITLAB = {
     "comment": "Keep one note on the merge request up to date. `on_failure`: create it at the first failure. Requires "

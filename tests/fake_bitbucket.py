@@ -24,7 +24,7 @@ PATH = re.compile(rf"{re.escape(ROOT)}([0-9a-f]{{12,40}})/reports/([\w.-]+)(/ann
 NOWHERE = "http://127.0.0.1:1"  # a port that nothing listens on
 LIMITS = {"title": 450, "details": 2000, "reporter": 450, "link": 2000, "summary": 450, "external_id": 450}
 REPORT = {"title", "details", "report_type", "reporter", "link", "result", "data"}
-ANNOTATION = {"external_id", "annotation_type", "summary", "details", "result", "severity", "path", "line"}
+ANNOTATION = {"external_id", "annotation_type", "summary", "details", "result", "severity"}
 WORDS = {
     "report_type": {"SECURITY", "COVERAGE", "TEST", "BUG"},
     "annotation_type": {"VULNERABILITY", "CODE_SMELL", "BUG"},

@@ -13,11 +13,8 @@ if TYPE_CHECKING:
 
 STATUSES = ("queued", "in_progress", "completed")
 CONCLUSIONS = ("success", "failure", "neutral", "cancelled", "skipped", "timed_out", "action_required")
-LEVELS = ("notice", "warning", "failure")
-MOST_ANNOTATIONS = 50  # of a request
 LONGEST_TITLE = 255  # characters
 LONGEST_OUTPUT = 65_535  # characters of a summary, and bytes
-LONGEST_MESSAGE = 64 * 1024  # bytes of an annotation's message
 ACTIONS = "github-actions"
 
 
@@ -37,7 +34,6 @@ class CheckRun:
     status: str = "queued"
     conclusion: str | None = None
     output: dict[str, Any] = field(default_factory=dict)
-    annotations: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -59,12 +55,12 @@ class CheckRun:
             "conclusion": self.conclusion,
             "details_url": f"https://github.com/acme/voice-agent/runs/{self.id}",  # whatever a workflow asks for
             "html_url": f"https://github.com/acme/voice-agent/runs/{self.id}",
-            "output": {**output, "annotations_count": len(self.annotations)},
+            "output": output,
             "app": {"slug": self.app},
         }
 
     def change(self, body: dict[str, Any]) -> None:
-        """Apply a request; annotations are added to those that are there. Raises InvalidCheckRun."""
+        """Apply a request. Raises InvalidCheckRun."""
         for problem in _problems(body):
             raise InvalidCheckRun(problem)
         status = "completed" if body.get("conclusion") else body.get("status", self.status)
@@ -76,8 +72,7 @@ class CheckRun:
         self.status, self.conclusion = status, body.get("conclusion", self.conclusion)
         self.external_id = body.get("external_id", self.external_id)
         if output := body.get("output"):
-            self.annotations += output.get("annotations", [])
-            self.output = {name: text for name, text in output.items() if name != "annotations"}
+            self.output = output
 
 
 def latest(runs: list[CheckRun]) -> list[CheckRun]:
@@ -107,22 +102,3 @@ def _output_problems(output: dict[str, Any]) -> Iterator[str]:
             yield f"Only {LONGEST_OUTPUT} characters are allowed; {len(output[name])} were supplied."
     if len(output.get("summary", "").encode()) > LONGEST_OUTPUT:
         yield "summary exceeds a maximum bytesize of 65535"
-    annotations = output.get("annotations", [])
-    if len(annotations) > MOST_ANNOTATIONS:
-        yield f"No more than {MOST_ANNOTATIONS} items are allowed; {len(annotations)} were supplied."
-    for annotation in annotations:
-        yield from _annotation_problems(annotation)
-
-
-def _annotation_problems(annotation: dict[str, Any]) -> Iterator[str]:
-    for name in ("path", "start_line", "end_line", "annotation_level", "message"):
-        if not annotation.get(name):
-            yield f'"{name}" wasn\'t supplied.'
-    if annotation.get("annotation_level") not in LEVELS:
-        yield f"{annotation.get('annotation_level')} is not a member of {LEVELS}."
-    if len(annotation.get("message", "").encode()) > LONGEST_MESSAGE:
-        yield "message exceeds 64 KB"
-    if len(annotation.get("title", "")) > LONGEST_TITLE:
-        yield f"title is too long (maximum is {LONGEST_TITLE} characters)"
-    if annotation.keys() & {"start_column", "end_column"} and annotation["start_line"] != annotation["end_line"]:
-        yield "columns are allowed on one line only"

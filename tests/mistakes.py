@@ -143,7 +143,6 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
         {"junit_path": "../report.xml"},
         {"junit_path": "/reports/report.xml"},
         {"json_path": "reports/"},
-        {"annotate_file": "prompts/agent.md"},
     ],
 }
 

@@ -5,7 +5,7 @@ Sources: GitHub's OpenAPI description of `POST` and `PATCH /check-runs`, and err
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -15,12 +15,8 @@ APP: Final = "github-actions"
 COMPLETED: Final = "completed"
 STATUSES: Final = ("queued", "in_progress", COMPLETED)
 CONCLUSIONS: Final = ("success", "failure", "neutral", "cancelled", "skipped", "timed_out", "action_required")
-LEVELS: Final = ("notice", "warning", "failure")
-PLACE: Final = ("path", "start_line", "end_line", "annotation_level", "message")  # what an annotation must have
-MOST_ANNOTATIONS: Final = 50  # of a request
 LONGEST_TITLE: Final = 255  # characters
 LONGEST_TEXT: Final = 65_535  # characters, and bytes
-LONGEST_MESSAGE: Final = 64 * 1024  # bytes
 
 
 @dataclass
@@ -37,7 +33,6 @@ class CheckRun:
     title: str = ""
     summary: str = ""
     text: str = ""
-    annotations: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def outcome(self) -> str:
@@ -45,13 +40,12 @@ class CheckRun:
         return self.conclusion or self.status
 
     def change(self, body: Mapping[str, Any]) -> None:
-        """Apply a request that `problems` accepts. Its annotations are added to those that are there."""
+        """Apply a request that `problems` accepts."""
         self.conclusion = body.get("conclusion", self.conclusion)
         self.status = COMPLETED if body.get("conclusion") else body.get("status", self.status)
         self.external_id = body.get("external_id", self.external_id)
         if output := body.get("output"):
             self.title, self.summary, self.text = (output.get(name) or "" for name in ("title", "summary", "text"))
-            self.annotations += output.get("annotations", [])
 
     def view(self, address: str) -> dict[str, Any]:
         """Return what the API shows; `address` is where people look at it."""
@@ -65,7 +59,7 @@ class CheckRun:
             "conclusion": self.conclusion,
             "details_url": address,
             "html_url": address,
-            "output": {**output, "annotations_count": len(self.annotations)},
+            "output": output,
             "app": {"slug": APP},
         }
 
@@ -109,25 +103,3 @@ def _output_problems(output: Mapping[str, Any]) -> Iterator[str]:
     for name in ("summary", "text"):
         if len(str(output.get(name, "")).encode()) > LONGEST_TEXT:
             yield f"{name} exceeds a maximum bytesize of {LONGEST_TEXT}"
-    annotations = output.get("annotations", [])
-    if not isinstance(annotations, list) or not all(isinstance(annotation, dict) for annotation in annotations):
-        yield "annotations is not a list of objects."
-        return
-    if len(annotations) > MOST_ANNOTATIONS:
-        yield f"No more than {MOST_ANNOTATIONS} items are allowed; {len(annotations)} were supplied."
-    for annotation in annotations:
-        yield from _annotation_problems(annotation)
-
-
-def _annotation_problems(annotation: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f'"{name}" wasn\'t supplied.' for name in PLACE if not annotation.get(name))
-    if annotation.get("annotation_level") not in LEVELS:
-        yield f"{annotation.get('annotation_level')} is not a member of {LEVELS}."
-    if len(str(annotation.get("message", "")).encode()) > LONGEST_MESSAGE:
-        yield "message exceeds 64 KB"
-    if len(str(annotation.get("title", ""))) > LONGEST_TITLE:
-        yield f"title is too long (maximum is {LONGEST_TITLE} characters)"
-    if annotation.keys() & {"start_column", "end_column"} and annotation.get("start_line") != annotation.get(
-        "end_line"
-    ):
-        yield "columns are allowed on one line only"

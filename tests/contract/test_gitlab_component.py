@@ -76,7 +76,7 @@ def test_component_has_all_inputs_but_secrets_and_those_of_github() -> None:
     assert secrets <= DEFAULTS.keys() - OURS.keys()
     assert DEFAULTS.keys() - OURS.keys() == secrets | {
         *("api_key", "github_token", "matrix", "on_missing_api_key"),
-        *("summary", "annotations", "annotate_file", "check_run"),
+        *("summary", "annotations", "check_run"),
     }
     for name, entry in OURS.items():
         default = entry["default"]

@@ -38,7 +38,6 @@ BITBUCKET = {
     "BITBUCKET_REPO_FULL_NAME": "acme/voice-agent",
     "BITBUCKET_GIT_HTTP_ORIGIN": "http://bitbucket.org/acme/voice-agent",
 }
-FILE = {"annotate_file": "prompt.md"}
 
 
 class Step(NamedTuple):
@@ -56,9 +55,8 @@ class Step(NamedTuple):
 
 @pytest.fixture
 def run_step(tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> RunStep:
-    """Return a function that runs a step in Bitbucket's environment, in a checkout with a prompt."""
+    """Return a function that runs a step in Bitbucket's environment, in a checkout."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "prompt.md").write_text("Hello")
 
     def run(
         session: type[Session],
@@ -105,21 +103,17 @@ def test_passing_step_reports_on_its_commit(run_step: RunStep) -> None:
 
 def test_failing_step_annotates_its_simulations(run_step: RunStep) -> None:
     with FakeBitbucket() as bitbucket:
-        step = run_step(session_with(localhost=bitbucket.url), test_set_id="someFail", **FILE)
+        step = run_step(session_with(localhost=bitbucket.url), test_set_id="someFail")
     assert step.exit_code == 1
     assert bitbucket.results == ["PENDING", "FAILED"]
     annotations = list(only(bitbucket).annotations.values())
     assert annotations
-    assert {(one["path"], one["line"], one["result"]) for one in annotations} == {("prompt.md", 1, "FAILED")}
+    assert {one["result"] for one in annotations} == {"FAILED"}
     assert all(one["summary"].startswith("Coval: ") and one["details"] for one in annotations)
 
 
-def test_annotations_need_no_file_and_can_be_turned_off(run_step: RunStep) -> None:
+def test_annotations_can_be_turned_off(run_step: RunStep) -> None:
     with FakeBitbucket() as bitbucket:
-        run_step(session_with(localhost=bitbucket.url), test_set_id="someFail")
-        annotations = only(bitbucket).annotations
-        assert annotations
-        assert not any("path" in one for one in annotations.values())
         run_step(session_with(localhost=bitbucket.url), test_set_id="someFail", annotations="false")
         assert only(bitbucket).annotations == {}
 

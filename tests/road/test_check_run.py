@@ -14,7 +14,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import READ_ONLY_TOKEN, REPOSITORY, TOKEN, Fault
 from road.test_commit_status import UNFINISHED, Processes, done_pages, github_with, known_state
-from road.test_reports import EVENTS, HEAD, annotations_of, prompt_in
+from road.test_reports import EVENTS, HEAD
 from road.test_run_lifecycle import run_post_step
 from road.test_takeover import RERUN, cancel_first
 from support import KEY
@@ -77,7 +77,6 @@ def test_check_run_is_in_progress_and_then_has_the_verdict(
         assert check.status == "completed"
         assert result.outputs["reason"].removesuffix(".") in check.title
         assert check.summary == result.summary
-        assert check.annotations == []
     assert done_pages(result) == ["check_run"]
 
 
@@ -371,40 +370,6 @@ def test_damaged_state_completes_check_run_all_the_same(
         result.state["pages"] = json.dumps([1, {"input": []}, {"input": "check_run", "owed": owed, "made": made}])
         run_post(result, server, github)
         assert "failure" in [conclusion for *_, conclusion in checks(github)]
-
-
-@pytest.mark.parametrize("annotations", ["true", "false"])
-def test_annotations_are_on_the_file_once(
-    annotations: str, run_step: RunStep, clock: VirtualClock, tmp_path: Path
-) -> None:
-    """The log has the same annotations, but without a file: the pull request would show each twice."""
-    prompt_in(tmp_path / "workspace")
-    inputs = {"test_set_id": "allFail1", "annotations": annotations, "annotate_file": "prompts/agent.md"}
-    with github_with(now=clock.time) as github:
-        result, _ = run_step(env={"GITHUB_API_URL": github.url}, silent=annotations == "false", **CHECK | inputs)
-        (check,) = github.check_runs
-    assert len(check.annotations) == 9
-    assert {
-        (annotation["path"], annotation["start_line"], annotation["end_line"]) for annotation in check.annotations
-    } == {("prompts/agent.md", 1, 1)}
-    assert all("file" not in note.properties for note in annotations_of(result))
-    warnings = [(annotation.properties["title"], annotation.data) for annotation in result.annotations("warning")]
-    shown = [(annotation["title"], annotation["message"]) for annotation in check.annotations]
-    # A log ends with the worst simulation, a check run begins with it.
-    assert warnings == (shown[::-1] if annotations == "true" else [])
-
-
-@pytest.mark.parametrize(
-    "given", [{}, {"test_set_id": "errors01"}, {"test_set_id": "allFail1", "annotate_file": ""}], ids=str
-)
-def test_check_run_without_failures_of_the_agent_or_file_has_no_annotations(
-    given: dict[str, str], run_step: RunStep, clock: VirtualClock, tmp_path: Path
-) -> None:
-    prompt_in(tmp_path / "workspace")
-    with github_with(now=clock.time) as github:
-        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"annotate_file": "prompts/agent.md"} | given)
-        (check,) = github.check_runs
-    assert (check.status, check.annotations) == ("completed", [])
 
 
 def test_long_summary_is_cut_to_what_github_takes(run_step: RunStep, clock: VirtualClock) -> None:

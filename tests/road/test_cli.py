@@ -606,12 +606,10 @@ class TestProcess:
     ("arguments", "warning"),
     [
         (["run", "--supersede"], "supersede has no effect here: nothing tells which earlier runs are of this step."),
-        (["run", "--annotate-file", "prompt.md"], "annotate_file has no effect here: only GitHub and Bitbucket show"),
         (["plan", "--html-path", "x.html"], "html_path has no effect in mode plan, which has no run to report."),
     ],
 )
 def test_flag_that_can_have_no_effect_is_told(command: Command, arguments: list[str], warning: str) -> None:
-    Path("prompt.md").touch()
     name, *flags = arguments
     code, log, _ = command(name, *FLAGS, *flags)
     assert code == 0

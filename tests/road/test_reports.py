@@ -391,15 +391,6 @@ def test_report_of_earlier_step_does_not_survive_a_killed_one(
     assert (first.workspace / "reports" / "other").exists()
 
 
-def test_report_does_not_replace_the_file_to_annotate(run_step: RunStep, tmp_path: Path) -> None:
-    prompt = tmp_path / "workspace" / "prompt.md"
-    prompt.parent.mkdir()
-    prompt.write_text("Be kind.", encoding="utf-8")
-    result, server = run_step(digest_path="prompt.md", annotate_file="./prompt.md")
-    assert "digest_path is the same as annotate_file" in result.outputs["reason"]
-    assert (prompt.read_text(encoding="utf-8"), server.world.runs) == ("Be kind.", ())
-
-
 def test_read_only_token_is_notice_with_advice(
     run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
 ) -> None:
@@ -520,55 +511,6 @@ def test_annotations_begin_with_least_bad_simulation(run_step_with_reports: Call
     assert annotated == worst[:8][::-1]  # of nine: one is left to a warning about the second page
 
 
-def prompt_in(workspace: Path) -> None:
-    """Write the file that annotations are about, as a checkout does."""
-    (workspace / "prompts").mkdir(parents=True)
-    (workspace / "prompts" / "agent.md").write_text("You are a friendly receptionist.\n", encoding="utf-8")
-
-
-@pytest.mark.parametrize("path", ["prompts/agent.md", "./prompts//agent.md"])
-def test_annotations_of_failed_run_name_annotate_file(path: str, run_step: RunStep, tmp_path: Path) -> None:
-    prompt_in(tmp_path / "workspace")
-    result, _ = run_step(test_set_id="failing1", thresholds=THRESHOLDS, annotate_file=path)
-    places = {
-        (annotation.properties.get("file"), annotation.properties.get("line")) for annotation in annotations_of(result)
-    }
-    assert places == {("prompts/agent.md", "1")}
-
-
-def test_annotations_name_no_file_by_default(run_step: RunStep) -> None:
-    result, _ = run_step(test_set_id="failing1", thresholds=THRESHOLDS)
-    assert all(set(annotation.properties) == {"title"} for annotation in annotations_of(result))
-
-
-@pytest.mark.parametrize("given", [{"api_key": "coval_sk_wrong_0000000000"}, {"test_set_id": "errors01"}], ids=str)
-def test_annotation_of_error_that_is_not_about_agent_names_no_file(
-    given: dict[str, str], run_step: RunStep, tmp_path: Path
-) -> None:
-    prompt_in(tmp_path / "workspace")
-    result, _ = run_step(annotate_file="prompts/agent.md", **given)
-    (error,) = annotations_of(result)
-    assert set(error.properties) == {"title"}
-
-
-@pytest.mark.parametrize("path", ["nowhere.md", "prompts", "../prompts/agent.md"])
-def test_annotate_file_that_is_no_file_of_workspace_is_error_before_launch(
-    path: str, run_step: RunStep, tmp_path: Path
-) -> None:
-    prompt_in(tmp_path / "workspace")
-    result, server = run_step(annotate_file=path)
-    assert result.outputs["verdict"] == "error"
-    assert result.outputs["reason"].startswith("annotate_file must ")
-    assert server.requests_seen == []
-
-
-def test_annotate_file_without_annotations_is_warning(run_step: RunStep, tmp_path: Path) -> None:
-    prompt_in(tmp_path / "workspace")
-    result, _ = run_step(annotate_file="prompts/agent.md", annotations="false")
-    (warning,) = result.annotations("warning")
-    assert warning.data == "annotate_file has no effect without annotations or check_run."
-
-
 @pytest.mark.parametrize("path", ["../out.xml", "/etc/out.xml", "link/out.xml", "reports/", "event.json/x", "a\x00b"])
 def test_report_path_outside_workspace_is_error_before_launch(path: str, run_step: RunStep, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
@@ -658,10 +600,8 @@ def test_disguised_secrets_in_responses_are_in_no_report(
     cases: list[tuple[tuple[str, bool], str]],
     run_step_with_reports: Callable[..., StepResult],
     github: FakeGitHub,
-    tmp_path: Path,
     subtests: pytest.Subtests,
 ) -> None:
-    prompt_in(tmp_path / "workspace")
     for (disguise, escaped), place in cases:
         with subtests.test(f"{disguise} {escaped} {place}"):
             github.faults.clear()
@@ -685,7 +625,7 @@ def assert_no_secret_in_reports(
     }[place]
     github.faults.append(Fault(f"POST */statuses/* -> 422 {token} and {key}"))
     github.faults.append(Fault(f"POST */check-runs #1 -> 422 {token} and {key}"))
-    result = run_step_with_reports(fault, check_run="Check", annotate_file="prompts/agent.md", **given)
+    result = run_step_with_reports(fault, check_run="Check", **given)
     for face, text in written_by(result, github).items():
         assert not holds(text, KEY), (fault, face)
         assert not holds(text, TOKEN), (fault, face)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_sandbox.github import API, BASE, BOT, EVENT_PATH, GRAPHQL, READ_ONLY_TOKEN, TOKEN, GitHub
-from coval_sandbox.github_checks import MOST_ANNOTATIONS
 from coval_sandbox.github_markdown import rendered
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import Server
@@ -83,17 +82,6 @@ def test_next_step_updates_comment_and_replaces_status_and_check_run(tmp_path: P
     assert "failure" not in page
 
 
-def test_annotations_are_shown_at_their_file(tmp_path: Path, clock: VirtualClock) -> None:
-    (tmp_path / "workspace").mkdir()
-    (tmp_path / "workspace" / "prompt.md").write_text("Be kind.", encoding="utf-8")
-    with Server(World(clock.time)) as server:
-        run_on(server, tmp_path, clock, test_set_id="someFail", annotate_file="prompt.md")
-        page = page_of(server.github)
-    (check_run,) = server.github.check_runs
-    assert check_run.annotations
-    assert page.count("<code>prompt.md:1</code>") == len(check_run.annotations)
-
-
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [
@@ -136,9 +124,6 @@ def test_body_that_is_no_json_is_400() -> None:
         ({"output": {"title": "t" * 256, "summary": "s"}}, "title is too long"),
         ({"output": {"title": "t", "summary": "é" * 32_768}}, "summary exceeds"),
         ({"output": {"title": "t", "summary": "s", "text": {}}}, "text is not a string"),
-        ({"output": {"title": "t", "summary": "s", "annotations": {}}}, "not a list of objects"),
-        ({"output": {"title": "t", "summary": "s", "annotations": [{}] * (MOST_ANNOTATIONS + 1)}}, "No more than 50"),
-        ({"output": {"title": "t", "summary": "s", "annotations": [{}]}}, '"path"'),
     ],
 )
 def test_wrong_check_run_is_refused(change: dict[str, Any], problem: str) -> None:
@@ -235,8 +220,7 @@ HOSTILE = [
 def test_text_cannot_forge_the_page(text: str) -> None:
     github = GitHub()
     send(github, "POST", COMMENTS, {"body": text})
-    annotation = {"path": text, "start_line": 1, "end_line": 1, "annotation_level": "notice", "message": text}
-    output = {"title": text, "summary": text, "text": text, "annotations": [annotation]}
+    output = {"title": text, "summary": text, "text": text}
     body = {"name": text, "head_sha": SHA, "output": output}
     assert send(github, "POST", f"{REPOSITORY}/check-runs", body)[0] == 201
     target = {"state": "success", "context": text, "description": text, "target_url": "javascript:alert(1)"}

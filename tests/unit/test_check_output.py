@@ -1,4 +1,4 @@
-"""The check run's title, summary and annotations fit GitHub's limits, and its conclusion says what may be merged."""
+"""The check run's title and summary fit GitHub's limits, and its conclusion says what may be merged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.matrix import matrix_of
 from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT, brief, render
 from coval_gate.report.model import LegReport, Report
-from fake_check_runs import CONCLUSIONS, LONGEST_MESSAGE, LONGEST_OUTPUT, LONGEST_TITLE, MOST_ANNOTATIONS
+from fake_check_runs import CONCLUSIONS, LONGEST_OUTPUT, LONGEST_TITLE
 from hostile import NAMED, RUN_URL, example_reports, report_of
 from selection import shares, some_of
 from unit.test_formats import RenderedPage, large_report
@@ -94,13 +94,9 @@ LARGE: dict[str, Callable[[], Report]] = {
 
 @pytest.mark.parametrize("shape", some_of(LARGE, "101 variants", "compared, one metric"))
 def test_large_report_fits_and_uses_the_room(shape: str) -> None:
-    page_text = render(named(LARGE[shape](), annotate_file="prompts/agent.md"))
+    page_text = render(named(LARGE[shape]()))
     assert LIMIT * 0.9 < len(page_text.summary.encode()) <= LIMIT
     assert len(page_text.title) <= TITLE_LIMIT
-    assert 0 < len(page_text.annotations) <= MOST_ANNOTATIONS
-    for annotation in page_text.annotations:
-        assert len(annotation.title) <= LONGEST_TITLE
-        assert len(annotation.message.encode()) <= LONGEST_MESSAGE
     assert RenderedPage(f"{page_text.summary}\n\n*last*").tags[-4:] == ["p", "em", "/em", "/p"]  # all blocks are closed
 
 
@@ -109,7 +105,7 @@ def test_hostile_text_stays_text_and_fits(entries: list[tuple[str, str]], subtes
     for name, text in entries:
         with subtests.test(name):
             for shown in (report_of(text), *(ended_with(verdict, text) for verdict in Verdict)):
-                for page_text in (render(named(shown, annotate_file="a.md")), brief(shown)):
+                for page_text in (render(named(shown)), brief(shown)):
                     assert_safe(page_text)
 
 
@@ -118,7 +114,6 @@ def assert_safe(page_text: PageText) -> None:
     assert page_text.title.isprintable()
     assert len(page_text.summary.encode("utf-8", "replace")) <= LIMIT
     assert not {"script", "img", "input"} & {tag.strip("/ ") for tag in RenderedPage(page_text.summary).tags}
-    assert all(line.isprintable() for note in page_text.annotations for line in note.message.split("\n"))
 
 
 def test_name_fits_github_and_tells_the_jobs_of_a_matrix_apart() -> None:

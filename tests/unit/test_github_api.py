@@ -15,7 +15,7 @@ from coval_gate.base.secret import Secret
 from coval_gate.ci.calls import BACKOFFS
 from coval_gate.ci.github.api import GitHub
 from coval_gate.ci.github.pages import CheckRun, Comment, CommitStatus, GitHubPage
-from coval_gate.ci.host import Annotation, Context, PageText
+from coval_gate.ci.host import Context, PageText
 from coval_gate.ci.plain import PlainHost
 from coval_gate.config.inputs import parse_inputs
 from fake_github import BOT, LONGEST_BODY, PERSONAL_TOKEN, READ_ONLY_TOKEN, REPOSITORY, TOKEN, FakeGitHub
@@ -479,22 +479,12 @@ def test_check_run_is_not_created_twice_after_lost_response(conclusion: str, cou
     assert clock.slept == [BACKOFFS[0]]
 
 
-def test_annotations_are_not_added_twice_after_lost_response(clock: VirtualClock) -> None:
-    annotations = (Annotation("A caller", "Missed: Latency", "prompts/agent.md"),)
+def test_check_run_is_completed_after_lost_response(clock: VirtualClock) -> None:
     with Session(clock, f"PATCH {CHECK_RUNS}/* #1 -> drop-after") as session:
         id_ = session.set_check_run()
-        assert session.set_check_run("failure", id_=id_, annotations=annotations) == id_
+        assert session.set_check_run("failure", id_=id_) == id_
         (check,) = session.server.check_runs
         assert check.conclusion == "failure"
-        (annotation,) = check.annotations
-    assert annotation == {
-        "path": "prompts/agent.md",
-        "start_line": 1,
-        "end_line": 1,
-        "annotation_level": "warning",
-        "title": "A caller",
-        "message": "Missed: Latency",
-    }
 
 
 @pytest.mark.parametrize("earlier", ["success", "failure"])
@@ -528,8 +518,6 @@ def test_check_run_takes_on_newer_external_id(clock: VirtualClock) -> None:
         ({"title": "x" * 256}, "title is too long"),
         ({"summary": "x" * 65_536}, "Only 65535 characters are allowed"),
         ({"summary": "é" * 40_000}, "maximum bytesize"),
-        ({"annotations": (Annotation("t", "m", "a.md"),) * 51}, "No more than 50 items"),
-        ({"annotations": (Annotation("t", "m"),)}, "path"),
     ],
     ids=str,
 )

@@ -96,16 +96,6 @@ def test_annotation_with_any_text_is_one_command(tmp_path: Path, title: str, mes
     assert set(command.properties) <= {"title"}
 
 
-@given(FOREIGN.filter(bool))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_annotation_of_any_file_is_one_command_on_its_first_line(tmp_path: Path, file: str) -> None:
-    host, _, log = host_with(tmp_path)
-    host.annotate("warning", "Title", "Message", file=file)
-    (command,) = read_log(log.getvalue())
-    assert set(command.properties) == {"title", "file", "line"}
-    assert command.properties["line"] == "1"
-
-
 def test_warnings_that_the_runner_would_drop_are_lines_of_the_log(tmp_path: Path) -> None:
     host, _, log = host_with(tmp_path)
     for number in range(12):
@@ -115,13 +105,6 @@ def test_warnings_that_the_runner_would_drop_are_lines_of_the_log(tmp_path: Path
     assert [command.name for command in commands] == ["warning"] * 10 + ["error"]
     assert log.getvalue().count("Warning: Title\nNumber 1") == 2
     assert host.room_for_warnings == 0
-
-
-def test_annotation_names_file_as_given(tmp_path: Path) -> None:
-    host, _, log = host_with(tmp_path)
-    host.annotate("warning", "Title", "Message", file="prompts/a, b: c%.md")
-    (command,) = read_log(log.getvalue())
-    assert command.properties["file"] == "prompts/a, b: c%.md"
 
 
 @given(

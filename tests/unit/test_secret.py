@@ -104,7 +104,7 @@ def shown_in(report: Report) -> dict[str, str]:
     shown = {face.name: face.render(report) for face in FORMATS}
     log, check, insights = shown["log"], shown["check"], shown["insights"]
     lines = (*log.lines, *log.worst_lines(), *log.simulation_lines(after=0))
-    annotations = [*log.annotations(10), *check.annotations, *insights.annotations]
+    annotations = [*log.annotations(10), *insights.annotations]
     texts = {
         "log": "\n".join(lines),
         "annotations": "\n".join(f"{annotation.title}\n{annotation.message}" for annotation in annotations),

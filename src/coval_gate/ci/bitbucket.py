@@ -47,8 +47,6 @@ LEFT: Final = "The verdict does not depend on it. coval-gate post, in the step's
 class BitbucketHost(PlainHost):
     """Bitbucket Pipelines. It always shows a report on the commit, which needs no input and no token."""
 
-    annotates_files = True
-
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
         return [*super().pages(inputs, context, runtime), *_reports_of(self, self._environ, inputs, runtime)]
 
@@ -147,8 +145,8 @@ def report_body(text: PageText) -> dict[str, Any]:
 
 
 def annotation_body(annotation: Annotation, id_: str) -> dict[str, Any]:
-    """Return the fields of an annotation. Without a file, Bitbucket shows it in the report only."""
-    body = {
+    """Return the fields of an annotation, which Bitbucket shows in the report."""
+    return {
         "external_id": id_,
         "annotation_type": "BUG",
         "summary": annotation.title,
@@ -156,7 +154,6 @@ def annotation_body(annotation: Annotation, id_: str) -> dict[str, Any]:
         "result": "FAILED",
         "severity": "HIGH",
     }
-    return body | ({"path": annotation.file, "line": 1} if annotation.file else {})
 
 
 def _data(figure: Figure) -> dict[str, Any]:

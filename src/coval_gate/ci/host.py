@@ -221,11 +221,10 @@ def inert(line: str) -> str:
 
 
 class Annotation(NamedTuple):
-    """An annotation. `message` may have several lines; `file` is the repository's file to show it on, if any."""
+    """An annotation. `message` may have several lines."""
 
     title: str
     message: str
-    file: str = ""
 
 
 class Figure(NamedTuple):
@@ -307,9 +306,6 @@ class Host(Protocol):
     annotates: bool
     """Whether it shows annotations outside the log."""
 
-    annotates_files: bool
-    """Whether it shows them on files of the repository, itself or on one of its pages."""
-
     folds: bool
     """Whether its log shows a group as its title, until a reader opens it."""
 
@@ -340,8 +336,8 @@ class Host(Protocol):
     def fold(self, title: str, lines: Iterable[str]) -> None:
         """Write lines that may contain foreign text, folded under `title`."""
 
-    def annotate(self, level: Level, title: str, message: str, file: str = "") -> None:
-        """Show a message of one or more lines as an annotation, on the first line of `file` if there is one."""
+    def annotate(self, level: Level, title: str, message: str) -> None:
+        """Show a message of one or more lines as an annotation."""
 
     @property
     def room_for_warnings(self) -> int:

@@ -41,7 +41,7 @@ class PlainHost(Console):
     """
 
     workspace = Workspace()
-    annotates = annotates_files = folds = False
+    annotates = folds = False
     room_for_warnings = 0
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
@@ -89,7 +89,7 @@ class PlainHost(Console):
         with self.group(title):
             self.quote(*lines)
 
-    def annotate(self, level: Level, title: str, message: str, file: str = "") -> None:  # noqa: ARG002
+    def annotate(self, level: Level, title: str, message: str) -> None:
         self.log(f"{level.capitalize()}: {title}\n{message}")
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:

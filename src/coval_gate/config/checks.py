@@ -354,8 +354,6 @@ def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     judges = acts_as(inputs) in MODES[GATE]
     if judges and inputs.include_transcripts != "none" and not (inputs.html_path or inputs.digest_path):
         warnings.append("include_transcripts shows no transcripts without html_path or digest_path.")
-    if judges and inputs.annotate_file and not (inputs.annotations or inputs.check_run):
-        warnings.append("annotate_file has no effect without annotations or check_run.")
     if inputs.mode == "wait":
         warnings += _without_source(inputs)
     warnings += threshold_warnings(inputs)

@@ -503,12 +503,6 @@ class Inputs(NamedTuple):
         "Show the verdict of a failed step, and its worst simulations, as annotations.",
         "true",
     )
-    annotate_file: str = declare(
-        REPORT,
-        fields.path(),
-        "A file of the repository, such as the agent's prompt, to show the annotations on.",
-        modes=WAITING_MODES,
-    )
     comment: str = declare(
         REPORT,
         fields.choice("never", "always", "on_failure", meant={"true": "always", "false": "never"}),

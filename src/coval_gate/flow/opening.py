@@ -87,8 +87,6 @@ def _without_effect(progress: Progress) -> Iterator[str]:
         asked = [file.input for file in formats(Surface.FILE) if getattr(inputs, file.input)]
         yield from (f"{name} has no effect in mode plan, which has no run to report." for name in asked)
         return
-    if inputs.annotate_file and not progress.host.annotates_files:
-        yield "annotate_file has no effect here: only GitHub and Bitbucket show annotations on files."
     if inputs.supersede and inputs.mode in LAUNCHING_MODES:
         from coval_gate.runs.tags import is_identified
 

@@ -11,7 +11,7 @@ import math
 import traceback
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InternalError, RunnerError
@@ -99,17 +99,15 @@ class Publisher:
         with the files to read relative to the workspace, and the problems with paths.
         """
         problems = self._place_files(inputs)
-        for name in ("annotate_file", *([SUITE] if reads_suite(inputs) else [])):
-            if path := getattr(inputs, name):
-                relative: dict[str, Any] = {name: ""}
-                try:
-                    relative[name] = self._workspace.find(path)
-                except ValueError as problem:
-                    problems.append(Problem(name, str(problem)))
-                inputs = inputs._replace(**relative)
+        if reads_suite(inputs):
+            try:
+                inputs = inputs._replace(suite_path=self._workspace.find(inputs.suite_path))
+            except ValueError as problem:
+                problems.append(Problem(SUITE, str(problem)))
+                inputs = inputs._replace(suite_path="")
         for name, place in list(self._places.items()):
-            if read := next((read for read in ("annotate_file", SUITE) if getattr(inputs, read) == place), ""):
-                problems.append(Problem(name, f"is the same as {read}, which the report would overwrite."))
+            if inputs.suite_path == place:
+                problems.append(Problem(name, f"is the same as {SUITE}, which the report would overwrite."))
                 del self._places[name]
         if inputs.mode == "plan":  # it has no run to report, and leaves the reports of other steps alone
             self._places.clear()

@@ -169,7 +169,7 @@ class GitHubHost(Console):
     and standard output.
     """
 
-    annotates = annotates_files = folds = True
+    annotates = folds = True
 
     def __init__(self, environ: Mapping[str, str], stream: TextIO, randomness: Random) -> None:
         super().__init__(stream)
@@ -199,15 +199,14 @@ class GitHubHost(Console):
         """The number of further warnings that the runner will annotate for this step; it silently drops more."""
         return max(0, MOST_WARNINGS - self._warnings)
 
-    def annotate(self, level: Level, title: str, message: str, file: str = "") -> None:
+    def annotate(self, level: Level, title: str, message: str) -> None:
         if level == "warning" and self._warnings > MOST_WARNINGS:  # the runner would drop it
             self.quote(f"Warning: {title}", *message.split("\n"))
             return
         self._warnings += level == "warning"
         lines = map(visible, self.redact(message).split("\n"))
         text = shortened("\n".join(lines), ANNOTATION_LIMIT)
-        place = {"file": self._clean(file), "line": 1} if file else {}
-        self._emit(str(Command(level, {"title": self._clean(title), **place}, text)))
+        self._emit(str(Command(level, {"title": self._clean(title)}, text)))
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:

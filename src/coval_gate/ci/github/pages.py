@@ -110,8 +110,8 @@ class CommitStatus(GitHubPage):
 class CheckRun(GitHubPage):
     """A check run of the commit, created once and then updated.
 
-    GitHub accepts a change of status or conclusion only until a check run is completed, and every update adds its
-    annotations. So a completed check run is left alone, and a new one replaces it.
+    GitHub accepts a change of status or conclusion only until a check run is completed. So a completed one is left
+    alone, and a new one replaces it.
     """
 
     _forbidden = False
@@ -257,18 +257,7 @@ def _outcome(text: PageText) -> str:
 
 def check_run_body(text: PageText) -> dict[str, Any]:
     """Return the fields of a request that creates or updates a check run."""
-    annotations = [
-        {
-            "path": annotation.file,
-            "start_line": 1,
-            "end_line": 1,
-            "annotation_level": "warning",
-            "title": annotation.title,
-            "message": annotation.message,
-        }
-        for annotation in text.annotations
-    ]
-    output = {"title": text.title, "summary": text.summary, **({"annotations": annotations} if annotations else {})}
+    output = {"title": text.title, "summary": text.summary}
     conclusion = conclusion_of(text)
     state = {"status": COMPLETED, "conclusion": conclusion} if conclusion else {"status": "in_progress"}
     return {"external_id": next(reversed(text.references), ""), **state, "output": output}

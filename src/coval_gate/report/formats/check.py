@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.text import one_line, shortened, visible
-from coval_gate.ci.host import MOST_WARNINGS, Annotation
-from coval_gate.report.formats import log, summary
+from coval_gate.base.text import one_line
+from coval_gate.report.formats import summary
 from coval_gate.report.formats.status import RUNNING, page_name, page_text
 from coval_gate.report.markdown import escape
 from coval_gate.report.wording.judgements import headline, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from coval_gate.ci.host import PageText
     from coval_gate.report.model import Report
 
 LIMIT: Final = 65_535  # bytes of UTF-8; GitHub refuses a longer summary
 TITLE_LIMIT: Final = 255  # characters
-MESSAGE_LIMIT: Final = 16_000  # characters of an annotation; GitHub takes 64 KiB
 
 
 def render(report: Report) -> PageText:
     """Return the check run with the verdict; without a verdict, as it is until then."""
     if report.judgement.verdict is None:
         return brief(report)
-    return brief(report)._replace(summary=summary.render(report, LIMIT), annotations=tuple(_annotations(report)))
+    return brief(report)._replace(summary=summary.render(report, LIMIT))
 
 
 def brief(report: Report) -> PageText:
@@ -54,12 +50,3 @@ def _references(report: Report) -> tuple[str, ...]:
     waits_for = inputs.run_id.ids if inputs and inputs.mode == "wait" else ()
     run_ids = list(dict.fromkeys(filter(None, (*(leg.run_id for leg in report.legs), *waits_for))))
     return tuple(reversed(run_ids)) or (f"{context.run_id}.{context.run_attempt}/{context.job}/{context.step}",)
-
-
-def _annotations(report: Report) -> Iterator[Annotation]:
-    """Yield the annotations of a failing step's log, if there is a file for them: GitHub takes no other."""
-    file = log.annotated_file(report)
-    if file and not report.judgement.lets_pass:
-        for title, message, _ in log.render(report).annotations(MOST_WARNINGS):
-            lines = "\n".join(map(visible, message.split("\n")))
-            yield Annotation(one_line(title, TITLE_LIMIT), shortened(lines, MESSAGE_LIMIT), file)

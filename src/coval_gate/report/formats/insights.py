@@ -36,7 +36,7 @@ def render(report: Report) -> PageText:
         summary=_lines(details),
         figures=tuple(_figures(report)),
         annotations=tuple(
-            Annotation(one_line(annotation.title, LONGEST_SUMMARY), _lines(annotation.message), annotation.file)
+            Annotation(one_line(annotation.title, LONGEST_SUMMARY), _lines(annotation.message))
             for annotation in (closing.annotations(MOST_ANNOTATIONS) if annotates else ())
         ),
     )

@@ -82,7 +82,7 @@ class Closing(NamedTuple):
     def annotations(self, most: int) -> list[Annotation]:
         """Return annotations of at most `most` simulations."""
         return [
-            Annotation(f"Coval: {one_line(row.title, WIDEST)}", "\n".join(_annotation_lines(row)), self.verdict.file)
+            Annotation(f"Coval: {one_line(row.title, WIDEST)}", "\n".join(_annotation_lines(row)))
             for row in self.rows[:most]
         ]
 
@@ -131,25 +131,17 @@ def render(report: Report) -> Closing:
     pairs = [(row, leg) for leg in report.legs for row in leg.rows if row.explains_failure]
     pairs.sort(key=lambda pair: pair[0].order[:2])  # by cause; within a cause, the legs keep their order
     rows = [row for row, _ in pairs]
-    # The check run has the same annotations, which would show twice.
-    file = "" if report.inputs and report.inputs.check_run else annotated_file(report)
     return Closing(
         rows=tuple(rows),
         lines=tuple(_closing_lines(report)),
         counts=counts_text(pairs),
         legs=tuple(_leg_lines(report)),
-        verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report))), file),
+        verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report)))),
         flips=tuple(_flip_lines(report)),
         repeat="" if judgement.lets_pass or len(report.legs) > 1 else _repeat_text(report, rows),
         has_summary=report.inputs is None or report.inputs.summary,
         is_doubtful=bool(doubt_lines(judgement)),
     )
-
-
-def annotated_file(report: Report) -> str:
-    """Return the file to annotate; empty where the annotations are not about the agent."""
-    of_agent = report.judgement.verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE) or report.judgement.passed_flaky
-    return report.inputs.annotate_file if report.inputs and of_agent else ""
 
 
 def _repeat_text(report: Report, rows: Sequence[SimulationRow]) -> str:
