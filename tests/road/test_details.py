@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import run as run_through
 from coval_gate.base.times import DETAILS
 from coval_gate.flow.progress import Progress
-from coval_gate.judge.cause import Cause
 from coval_gate.main import evaluate
 from coval_gate.runs.details import EXPLAINED
 from coval_sandbox.catalogue import DEFAULT_METRICS
@@ -157,15 +155,3 @@ def test_transcripts_in_mode_without_verdict_are_warned_about(run_step: RunStep)
     assert [annotation.data for annotation in result.annotations("warning")] == [
         "include_transcripts has no effect in mode launch."
     ]
-
-
-@pytest.mark.parametrize(("status", "cause"), [("COMPLETED", Cause.JUDGE), ("IN PROGRESS", None), ("", None)])
-def test_explanation_that_may_follow_is_no_fault_of_the_judge(
-    status: str, cause: Cause | None, leg_of: Callable[..., tuple[LegReport, Server]]
-) -> None:
-    """Without a status, Coval lists no output of the first simulation."""
-    outputs = [{"metric_output_id": f"out{id_}", "metric_id": id_, "status": status} for id_ in ALL if status]
-    answer = json.dumps({"metrics": outputs})
-    leg, _ = leg_of(f"GET /conversations/simulated/*/metrics #1 -> json {answer}", **BAD | {"thresholds": RESOLVED})
-    (first,) = [row for row in leg.rows if row.fails and not leg.details.texts.get(row.simulation.id, True)]
-    assert first.cause is cause

@@ -18,23 +18,19 @@ from baselines import (
     comparison_reports,
     earlier,
     judged,
-    latency,
     report_on,
     run_of,
 )
-from coval_gate.judge.cause import Cause, Evidence, cause_of
+from coval_gate.judge.cause import Cause, cause_of
 from coval_gate.judge.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.attachment import Attachment, AttachRecord, answering_of
 from coval_gate.model.baseline import BaselineSource
-from coval_gate.model.results import Details
 from coval_gate.report.formats.digest import render as digest
 from coval_gate.report.formats.html import render as html
 from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.formats.log import render as closing
 from coval_gate.report.formats.summary import render as summary
-from hostile import with_leg
 
 if TYPE_CHECKING:
     from baselines import Cases
@@ -42,42 +38,34 @@ if TYPE_CHECKING:
     from coval_gate.model.results import RunResult, Simulation
     from coval_gate.report.model import Report
 
-LINE, JUDGE, FLAKY, OLD, NEW = Cause
+FLAKY, OLD, NEW = Cause
 LATENCY = "l"
 FIXED, COMPARED = "Resolved: rate(YES) >= 90%", "Resolved: rate(YES) >= baseline"
 FINE: Cases = {"a": ["YES"], "b": ["YES"], "c": ["YES"]}
 
 
 @pytest.mark.parametrize(
-    ("evidence", "cause"),
+    ("passing", "others", "before", "cause"),
     [
-        (Evidence(), None),
-        (Evidence(completed=False), LINE),
-        (Evidence(judged=False), JUDGE),
-        (Evidence(passing=1, others=1), FLAKY),
-        (Evidence(passing=2, others=3), FLAKY),
-        (Evidence(passing=1, others=2), None),
-        (Evidence(passing=0, others=2), None),
-        (Evidence(before=(True,)), OLD),
-        (Evidence(before=(False,)), NEW),
-        (Evidence(before=(None,)), None),
-        (Evidence(before=(None, True)), None),
-        (Evidence(before=(None, False)), NEW),
-        (Evidence(before=(True, False)), NEW),
-        (Evidence(completed=False, judged=False, passing=1, others=1, before=(False,)), LINE),
-        (Evidence(judged=False, passing=1, others=1, before=(False,)), JUDGE),
-        (Evidence(passing=1, others=1, before=(True,)), FLAKY),
-        (Evidence(passing=1, others=1, before=(False,)), FLAKY),
+        (0, 0, (), None),
+        (1, 1, (), FLAKY),
+        (2, 3, (), FLAKY),
+        (1, 2, (), None),
+        (0, 2, (), None),
+        (0, 0, (True,), OLD),
+        (0, 0, (False,), NEW),
+        (0, 0, (None,), None),
+        (0, 0, (None, True), None),
+        (0, 0, (None, False), NEW),
+        (0, 0, (True, False), NEW),
+        (1, 1, (True,), FLAKY),
+        (1, 1, (False,), FLAKY),
     ],
 )
-def test_first_cause_that_fits_is_taken(evidence: Evidence, cause: Cause | None) -> None:
-    assert cause_of(evidence) is cause
-
-
-@given(st.builds(Evidence, st.booleans(), st.booleans(), st.integers(0, 9), st.integers(0, 9)))
-def test_nothing_is_old_or_new_without_a_baseline(evidence: Evidence) -> None:
-    assert cause_of(evidence) not in (OLD, NEW)
-    assert cause_of(evidence._replace(before=(None, None))) is cause_of(evidence)
+def test_first_cause_that_fits_is_taken(
+    passing: int, others: int, before: tuple[bool | None, ...], cause: Cause | None
+) -> None:
+    assert cause_of(passing, others, before) is cause
 
 
 def ended(result: RunResult, **statuses: str) -> RunResult:
@@ -126,11 +114,6 @@ def test_conversation_without_a_value_in_the_baseline_shows_nothing() -> None:
     assert causes(against({**FINE, "a": ["NO"]}, {**FINE, "a": [None]})) == {"a.0": None}
 
 
-@pytest.mark.parametrize("value", ["UNKNOWN", "unknown", None])
-def test_output_that_says_nothing_is_the_judges(value: str | None) -> None:
-    assert causes(against({**FINE, "a": [value]}, FINE)) == {"a.0": JUDGE}
-
-
 TWO = f"{FIXED}\nLatency: max < 2"
 
 
@@ -140,31 +123,17 @@ def two_metrics(run_id: str, text: str | None, number: float) -> RunResult:
     return also(run_of(run_id, {**FINE, "a": [text]}), run_of(run_id, numbers, name="Latency", metric_id=LATENCY))
 
 
-@pytest.mark.parametrize("value", ["UNKNOWN", None])
-def test_output_that_says_nothing_hides_no_other_failure(value: str | None) -> None:
-    now = two_metrics("now", value, 9.0)
-    lines = f"{TWO}\n? {COMPARED}"
-    assert causes(report_on(now, baseline_of(two_metrics("old", "YES", 1.0)), lines)) == {"a.0": NEW}
-    assert causes(report_on(now, baseline_of(two_metrics("old", "NO", 9.0)), lines)) == {"a.0": OLD}
-    assert causes(report_on(now, None, TWO)) == {"a.0": None}
-
-
-def test_failure_that_lacks_an_explanation_hides_no_other() -> None:
-    now = two_metrics("now", "NO", 9.0)
-    report = report_on(now, baseline_of(two_metrics("old", "NO", 1.0)), f"{TWO}\n? {COMPARED}")
-    texts = {"now..a.0": {LATENCY: ""}, "now..b.0": {"m": "The caller got a refund."}}
-    assert causes(with_leg(report, details=Details(texts=texts))) == {"a.0": NEW}
-
-
 def test_old_failure_hides_none_of_a_metric_that_the_baseline_lacks() -> None:
     now, then = two_metrics("now", "NO", 9.0), run_of("old", {**FINE, "a": ["NO"]})
     assert causes(report_on(now, baseline_of(then), f"{TWO}\n? {COMPARED}")) == {"a.0": None}
 
 
-def test_conversation_that_did_not_complete_is_the_lines() -> None:
-    now = ended(run_of("now", {**FINE, "a": ["NO"], "b": [None]}), b="FAILED", c="CANCELLED")
-    report = report_on(now, None, f"{FIXED}\nfailed == 0", confidence=None)
-    assert causes(report) == {"a.0": None, "b.0": LINE, "c.0": LINE}
+def test_conversation_that_did_not_complete_has_the_cause_of_what_it_misses() -> None:
+    now = ended(run_of("now", {**FINE, "b": [None]}), b="FAILED", c="CANCELLED")
+    lines = f"{FIXED}\nfailed == 0\n? {COMPARED}"
+    assert causes(report_on(now, None, lines, confidence=None)) == {"b.0": None, "c.0": None}
+    then = ended(run_of("old", FINE), c="FAILED")
+    assert causes(report_on(now, baseline_of(then), lines, confidence=None)) == {"b.0": NEW, "c.0": None}
 
 
 def test_conversation_is_flaky_if_most_others_of_its_variant_pass() -> None:
@@ -196,63 +165,36 @@ def test_reference_is_named() -> None:
     )
 
 
-def explained(*texts: str) -> Details:
-    return Details(texts={f"now..{name}.0": {"m": "It hung up."} if name in texts else {} for name in "abc"})
-
-
-def test_text_without_explanation_is_the_judges_if_others_have_one() -> None:
-    report = against({case: ["NO"] for case in "abcd"}, {case: ["YES"] for case in "abcd"})
-    assert set(causes(report).values()) == {NEW}
-    assert causes(with_leg(report, details=explained("a", "b"))) == {"a.0": NEW, "b.0": NEW, "d.0": NEW, "c.0": JUDGE}
-    assert set(causes(with_leg(report, details=explained())).values()) == {NEW}, "this judge never explains"
-
-
-def test_number_needs_no_explanation() -> None:
-    now = latency("now", 1)
-    report = report_on(now, None, "Latency: max < 0.1", confidence=None)
-    first, *others = now.simulations
-    details = Details(texts={first.id: {"l": "Slow."}, **{other.id: {} for other in others}})
-    assert {row.cause for row in with_leg(report, details=details).rows} == {None}
-
-
-def test_agent_that_was_not_heard_is_the_lines() -> None:
-    report = against({**FINE, "a": ["NO"]}, FINE)
-    heard = {"now..a.0": Attachment("answered", quiet=True), "now..b.0": Attachment("answered", quiet=True)}
-    record = AttachRecord("now", "agent.py", 0.0, 0.0, done=True, simulations=heard)
-    assert causes(with_leg(report, answering=answering_of(record, now=0.0))) == {"a.0": LINE}
-
-
 def mixed() -> Report:
     """Return a report with each cause, and one test case whose cause is unknown."""
-    now: Cases = {"new": ["NO"], "none": ["NO"], "old": ["NO"], "flaky": ["NO", "YES"], "judge": ["UNKNOWN"]}
-    then = run_of("old", {"new": ["YES"], "old": ["NO"], "flaky": ["YES"], "judge": ["YES"], "line": ["YES"]})
-    result = ended(run_of("now", {"line": [None], **now}), line="FAILED")
-    lines = f"{FIXED}\nfailed == 0\n? {COMPARED}"
-    return report_on(result, baseline_of(earlier("old", 2, then)), lines, confidence=None)
+    now: Cases = {"new": ["NO"], "none": ["NO"], "old": ["NO"], "flaky": ["NO", "YES"]}
+    then = run_of("old", {"new": ["YES"], "old": ["NO"], "flaky": ["YES"]})
+    baseline = baseline_of(earlier("old", 2, then))
+    return report_on(run_of("now", now), baseline, f"{FIXED}\n? {COMPARED}", confidence=None)
 
 
-COUNTS = "1 new · 1 also fails on main · 1 flaky · 1 judge · 1 line"
+COUNTS = "1 new · 1 also fails on main · 1 flaky"
 
 
 def test_rows_are_grouped_by_cause_in_every_format() -> None:
     report = mixed()
-    order = ["new.0", "none.0", "old.0", "flaky.0", "judge.0", "line.0"]
-    assert [*causes(report).items()] == [*zip(order, (NEW, None, OLD, FLAKY, JUDGE, LINE), strict=True)]
+    order = ["new.0", "none.0", "old.0", "flaky.0"]
+    assert [*causes(report).items()] == [*zip(order, (NEW, None, OLD, FLAKY), strict=True)]
     text = summary(report)
-    assert f"#### 6 simulations to look at: {COUNTS}\n" in text
+    assert f"#### 4 simulations to look at: {COUNTS}\n" in text
     assert "|  | simulation | cause | missed criteria |" in text
     end = closing(report)
     assert end.counts == COUNTS
-    assert end.simulation_lines()[0] == f"Simulations to look at: 6 ({COUNTS})"
+    assert end.simulation_lines()[0] == f"Simulations to look at: 4 ({COUNTS})"
     assert "Cause: new" in end.annotations(1)[0].message.split("\n")
     rows = json.loads(document(report))["legs"][0]["simulations"]
-    assert [row["cause"] for row in rows] == ["new", None, "old", "flaky", "judge", "line", None]
+    assert [row["cause"] for row in rows] == ["new", None, "old", "flaky", None]
     suite, gate = ET.fromstring(junit(report))
     messages = [part.attrib["message"].partition(":")[0] for case in suite for part in case if "message" in part.attrib]
-    assert messages == ["new", "missed", "old", "flaky", "judge", "line"]
+    assert messages == ["new", "missed", "old", "flaky"]
     assert {entry.attrib["name"]: entry.attrib["value"] for entry in gate.iter("property")}["causes"] == COUNTS
     heads = [line for line in digest(report).splitlines() if line.startswith("### ")]
-    titles = ("New", "Cause unknown", "Also fail on main", "Flaky", "Judge", "Line")
+    titles = ("New", "Cause unknown", "Also fail on main", "Flaky")
     assert heads == [f"### {title}: 1".replace("Also fail on main", "`Also fail on main`") for title in titles]
     page = html(report)
     assert '<th scope="col">cause</th>' in page
@@ -262,9 +204,9 @@ def test_rows_are_grouped_by_cause_in_every_format() -> None:
 
 
 def test_test_case_counts_once_for_the_first_of_its_causes() -> None:
-    report = against({**FINE, "a": ["NO", "NO", "UNKNOWN"]}, FINE)
-    assert [*causes(report).values()] == [NEW, NEW, JUDGE]
-    assert "#### 3 simulations to look at: 1 new\n" in summary(report)
+    report = against({**FINE, "a": ["NO", "NO"]}, FINE)
+    assert [*causes(report).values()] == [NEW, NEW]
+    assert "#### 2 simulations to look at: 1 new\n" in summary(report)
 
 
 def test_page_without_causes_has_no_column_for_them() -> None:

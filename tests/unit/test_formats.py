@@ -668,7 +668,7 @@ def test_log_names_simulation_and_its_status_once() -> None:
     bare = Simulation(id=failed.id, status="CANCELLED")
     leg = leg._replace(result=leg.result._replace(simulations=(bare, *others)))
     shown = closing(report._replace(legs=(leg,)))
-    assert shown.simulation_lines()[1].startswith(f"line: {bare.id} https://")
+    assert shown.simulation_lines()[1].startswith(f"{bare.id} https://")
     assert shown.simulation_lines()[2] == "    did not complete: CANCELLED"
     (annotation,) = shown.annotations(9)
     assert annotation.message.split("\n")[1] == "Did not complete: CANCELLED"

@@ -222,12 +222,12 @@ def test_case_has_simulation_and_missed_criteria() -> None:
 
 def test_failed_simulation_is_error_with_its_message() -> None:
     case = cases_by_name(root_of(reports()["failed, simulation did not complete"]))["A caller who hangs up"]
-    assert result_of(case)[:2] == ("error", "line: The line was busy.")
+    assert result_of(case)[:2] == ("error", "The line was busy.")
 
 
 def test_tolerated_simulation_is_skipped_with_reason() -> None:
     for kind, cause in (
-        ("tolerated failed simulation", "line: The line was busy."),
+        ("tolerated failed simulation", "The line was busy."),
         ("tolerated missed target", "missed: Latency meets its target: less than 2 – here 2.5"),
     ):
         tag, message, _ = result_of(cases_by_name(root_of(reports()[f"passed, {kind}"]))["A caller who hangs up"])

@@ -1,7 +1,6 @@
-"""The cause of each simulation that did not do well: the line, the judge, flakiness, or the agent, before or now. Pure.
+"""The cause of each simulation that did not do well: flakiness, or the agent, before or now. Pure.
 
-A cause needs no data of its own. It follows from statuses, values and explanations, and from the runs that thresholds
-compare with.
+A cause needs no data of its own. It follows from values, and from the runs that thresholds compare with.
 """
 
 from __future__ import annotations
@@ -13,19 +12,18 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.judge.baseline import comparable_result, metrics_about, same_metric
 from coval_gate.judge.changes import HALF
-from coval_gate.judge.values import UNKNOWN, comparable
 from coval_gate.judge.variants import pooled, same_variant, variants_of
 from coval_gate.model.results import BASE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from coval_gate.config.thresholds import Reference
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Sample, Variant
     from coval_gate.model.baseline import Baseline
-    from coval_gate.model.results import Metric, RunResult, Simulation, Value
+    from coval_gate.model.results import Metric, RunResult, Simulation
 
 MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
 
@@ -33,69 +31,32 @@ MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, 
 class Cause(StrEnum):
     """Why a simulation did not do well; where several fit, the first one here.
 
-    LINE: it did not complete, or the agent sent no audio for a while.
-    JUDGE: whatever it misses rests on an output of a metric that has no value, is UNKNOWN or, if a judge says more
-    about other simulations, has no explanation. A number that is measured, such as a latency, needs none.
     FLAKY: most other conversations of its test case pass: iterations, or those of repetitions, of the same variant.
     OLD: whatever it misses, its test case mostly missed in the baseline, too.
     NEW: it misses something that its test case mostly met in the baseline.
 
-    There is none if there is no baseline, if that lacks the test case, or if something that it misses may be new. What
-    rests on an unsound output shows neither.
+    There is none if there is no baseline, if that lacks the test case, or if something that it misses may be new.
     """
 
-    LINE = "line"
-    JUDGE = "judge"
     FLAKY = "flaky"
     OLD = "old"
     NEW = "new"
 
 
-# The agent's own failures come first, the newest on top; then those that may not be its fault.
-SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.OLD, Cause.FLAKY, Cause.JUDGE, Cause.LINE)
+SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.OLD, Cause.FLAKY)
 
 
-class Evidence(NamedTuple):
-    """What is known about a simulation that did not do well.
+def cause_of(passing: int, others: int, before: Sequence[bool | None]) -> Cause | None:
+    """Return the cause of a simulation that did not do well; None if nothing shows it.
 
-    `completed`: it did, and the agent was heard. `judged`: a criterion that it misses rests on a sound output.
-    `passing` of the `others`, which are the other conversations of its test case. `before`: for each criterion that it
-    misses by a sound output, whether its test case missed that in the baseline, too; None if that is unknown.
+    `passing` of the `others`, which are the other conversations of its test case, do well. `before`: for each criterion
+    that it misses, whether its test case missed that in the baseline, too; None if that is unknown.
     """
-
-    completed: bool = True
-    judged: bool = True
-    passing: int = 0
-    others: int = 0
-    before: tuple[bool | None, ...] = ()
-
-
-def cause_of(evidence: Evidence) -> Cause | None:
-    """Return the cause of a simulation that did not do well; None if nothing shows it."""
-    if not evidence.completed:
-        return Cause.LINE
-    if not evidence.judged:
-        return Cause.JUDGE
-    if evidence.passing > MOST_PASS * evidence.others:
+    if passing > MOST_PASS * others:
         return Cause.FLAKY
-    if False in evidence.before:
+    if False in before:
         return Cause.NEW
-    return Cause.OLD if evidence.before and None not in evidence.before else None
-
-
-def is_sound(check: Check, value: Value | None) -> bool:
-    """Return whether a criterion rests on a sound output: on no metric, or on a value other than UNKNOWN."""
-    if not check.metric:
-        return True
-    return value is not None and not (isinstance(value, str) and comparable(value) == UNKNOWN)
-
-
-def is_explained(value: Value | None, texts: Mapping[str, str], metric: str, explained: Iterable[str]) -> bool:
-    """Return whether a judge explains a value, or need not: it is a number, or no simulation has an explanation.
-
-    `texts`: the explanations of this simulation by metric. `explained`: the metrics that have some in any.
-    """
-    return value is None or isinstance(value, float) or metric in texts or metric not in explained
+    return Cause.OLD if before and None not in before else None
 
 
 class Before(NamedTuple):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.judge.cause import SHOWN_FIRST, Evidence, References, cause_of, is_sound, others_of
+from coval_gate.judge.cause import SHOWN_FIRST, References, cause_of, others_of
 from coval_gate.judge.checks import WHOLE, largest_magnitude, misses, severity
 from coval_gate.judge.problems import NoBaseline
 from coval_gate.judge.variants import variants_of
@@ -233,23 +233,17 @@ def _flips(check: Check) -> Flips | None:
 class _Blame:
     """The criteria that a simulation misses: the first of them, how many there are, and the sum of the distances.
 
-    `verdict`: of the criteria that decide; None if none of them does. `unsound`: how many rest on an output that is not
-    sound. `before`: whether its test case missed each of the others in the baseline, too; None if that is unknown.
-    `contributed`: how many of them it misses only as a part of an average.
+    `verdict`: of the criteria that decide; None if none of them does. `before`: whether
+    its test case missed each of them in the baseline, too; None if that is unknown. `contributed`: how many of them it
+    misses only as a part of an average.
     """
 
     misses: list[Miss] = field(default_factory=list)
     count: int = 0
     distance: float = 0.0
     verdict: Verdict | None = None
-    unsound: int = 0
     before: list[bool | None] = field(default_factory=list)
     contributed: int = 0
-
-    @property
-    def is_judged(self) -> bool:
-        """Whether it misses a criterion by a sound output, or none because of an unsound one."""
-        return not self.unsound or bool(self.before)
 
     def decide(self, verdict: Verdict) -> None:
         """Take the verdict of a criterion that decides; FAILED takes precedence."""
@@ -286,15 +280,7 @@ def _with_cause(finding: SimulationFinding, blame: _Blame, others: Mapping[str, 
     if not finding.is_to_look_at or finding.contributes:
         return finding
     passing, other = others[finding.simulation.id]
-    completed = finding.simulation.completed
-    return replace(
-        finding,
-        cause=cause_of(
-            Evidence(
-                completed=completed, judged=blame.is_judged, passing=passing, others=other, before=tuple(blame.before)
-            )
-        ),
-    )
+    return replace(finding, cause=cause_of(passing, other, blame.before))
 
 
 def _unordered(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
@@ -362,10 +348,7 @@ def _blame(
                 continue
             value = own_values.get(simulation_id)
             before = references.before(check, variant, cases.get(simulation_id, "")) if variant else None
-            if is_sound(check, value):
-                blamed.before.append(before.missed if before else None)
-            else:
-                blamed.unsound += 1
+            blamed.before.append(before.missed if before else None)
             blamed.add(Miss(check, value), _worsened(check, value, before, largest) if before else distance)
         if variant and decides:
             for simulation_id, miss, distance in _contributions(check, variant, references, cases):

@@ -143,7 +143,7 @@ class Answering(NamedTuple):
     ended, a crash first; None if only a tag says how many there are. `crashed`: how many of them crashed. `problem`:
     why `coval-gate attach` ended before the run did. `is_done`: it ended. `is_gone`: its process left the record
     unfinished. `ended_early`: how many handlers returned before the conversation ended; `quiet`: how many were so.
-    `causes`: what went wrong with those that were not answered, by their ids. `silent`: the ids of the quiet ones.
+    `causes`: what went wrong with those that were not answered, by their ids.
     """
 
     answered: int
@@ -157,7 +157,6 @@ class Answering(NamedTuple):
     ended_early: int = 0
     quiet: int = 0
     causes: Mapping[str, str] = {}
-    silent: frozenset[str] = frozenset()
 
     @property
     def goes_on(self) -> bool:
@@ -191,7 +190,6 @@ def answering_of(record: AttachRecord, listed: Collection[str] = (), *, expected
         causes={
             id_: _cause(one) for id_, one in record.simulations.items() if one.outcome not in ANSWERED and one.error
         },
-        silent=frozenset(id_ for id_, one in record.simulations.items() if one.quiet),
     )
 
 

@@ -152,14 +152,12 @@ class Details(NamedTuple):
     """Texts for the report that do not affect the verdict.
 
     `labels`: test cases in words, by id. `texts`: explanations of metric values, by simulation id and metric id.
-    `transcripts`: conversations by simulation id, if `include_transcripts` requests them. `pending`: the ids of
-    simulations of which more explanations may follow.
+    `transcripts`: conversations by simulation id, if `include_transcripts` requests them.
     """
 
     labels: Mapping[str, str] = MappingProxyType({})
     texts: Mapping[str, Mapping[str, str]] = MappingProxyType({})
     transcripts: Mapping[str, tuple[Turn, ...]] = MappingProxyType({})
-    pending: frozenset[str] = frozenset()
 
 
 class TrendRun(NamedTuple):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pydantic_core.core_schema import CoreSchema, ModelSchema
 
 Stability = Literal["flaky", "consistent"]
-CauseWord = Literal["line", "judge", "flaky", "old", "new"]
+CauseWord = Literal["flaky", "old", "new"]
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
 SCHEMA_VERSION: Final = "4.0"
@@ -320,10 +320,9 @@ class SimulationFacts(Model):
     """passed; failed: it violates a missed criterion; error: it did not complete; skipped: it fell short, but that is
     tolerated, or it is one of the few that contribute the most to an average that misses its bound."""
     cause: Annotated[CauseWord, MayGrow()] | None
-    """Why it did not do well, the first that fits. line: it did not complete, or the agent sent no audio for a while;
-    judge: a missed criterion rests on an output without a value, without an explanation, or UNKNOWN; flaky: most other
-    conversations of its test case pass; old: its test case missed the same in the baseline; new: it did not. Null where
-    it passed, only contributes, or nothing shows the cause, as without a baseline. More words may follow."""
+    """Why it did not do well, the first that fits. flaky: most other conversations of its test case pass; old: its test
+    case missed the same in the baseline; new: it did not. Null where it passed, only contributes, or nothing shows the
+    cause, as without a baseline. More words may follow."""
     missed_criteria: list[Text]
     """The first criteria that it misses; long ones are cut. In place of pass_rate, the targets that it misses. Also
     averages that miss their bound, if it is one of the few that contribute the most."""

@@ -103,8 +103,7 @@ class LegReport(_LegFields):
         from coval_gate.report.simulations import rows_of
 
         metrics = self.result.metrics if self.result else ()
-        silent = self.answering.silent if self.answering else frozenset[str]()
-        return rows_of(self.findings, self.details, self.case_name, self._simulation_pages(), metrics, silent)
+        return rows_of(self.findings, self.details, self.case_name, self._simulation_pages(), metrics)
 
     @cached_property
     def case_name(self) -> Callable[[str], str]:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from coval_gate.base.text import number, one_line, plural, shortened, stopwatch
-from coval_gate.judge.cause import Cause, is_explained, is_sound
 from coval_gate.judge.findings import SimulationFinding
 from coval_gate.report.wording.checks import check_text, here_text
 from coval_gate.report.wording.clauses import value_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from coval_gate.judge.findings import Findings, Miss
     from coval_gate.model.results import Details, Metric, Turn, Value
@@ -102,20 +101,16 @@ def rows_of(
     case_name: Callable[[str], str],
     pages: Mapping[str, str],
     metrics: Sequence[Metric],
-    silent: Container[str] = (),
 ) -> tuple[SimulationRow, ...]:
-    """Return the finding on each simulation in words.
+    """Return the finding on each simulation in words, in the order of the findings.
 
-    The rows keep the findings' order, except those whose cause only the details show: they are sorted again.
     `case_name` names test cases. `pages`: the base URL of the simulations' pages, by the id of the run, which is empty
-    for the only run; a missing one is unknown. `metrics`: those that the explanations are about. `silent`: the ids of
-    the simulations in which the agent sent no audio for a while.
+    for the only run; a missing one is unknown. `metrics`: those that the explanations are about.
     """
     by_id = {metric.id: metric for metric in metrics}
-    explained = frozenset(metric for texts in details.texts.values() for metric in texts)
-    rows = (
+    return tuple(
         SimulationRow(
-            **{name: getattr(finding, name) for name in INHERITED} | {"cause": cause},
+            **{name: getattr(finding, name) for name in INHERITED},
             name=case_name(simulation.test_case_id) or simulation.id,
             texts=(texts := details.texts.get(simulation.id, {})),
             reasons={
@@ -128,28 +123,7 @@ def rows_of(
         )
         for finding in findings.simulations
         for simulation in (finding.simulation,)
-        for cause in (_cause(finding, details, explained, silent),)
     )
-    return tuple(sorted(rows, key=lambda row: row.order))
-
-
-def _cause(
-    finding: SimulationFinding, details: Details, explained: frozenset[str], silent: Container[str]
-) -> Cause | None:
-    """Return the cause of a finding that did not do well, with what the details show."""
-    simulation, texts = finding.simulation.id, details.texts.get(finding.simulation.id)
-    if not finding.is_to_look_at or finding.contributes:
-        return None
-    if simulation in silent:
-        return Cause.LINE
-    if finding.cause is Cause.LINE or texts is None or simulation in details.pending:
-        return finding.cause  # without texts, its explanations were not fetched
-    own = [miss for miss in finding.misses if miss.contribution is None]
-    is_judged = finding.more_misses or any(
-        is_sound(miss.check, miss.value) and is_explained(miss.value, texts, miss.check.metric, explained)
-        for miss in own
-    )
-    return finding.cause if is_judged or not own else Cause.JUDGE
 
 
 def case_names(labels: Mapping[str, str]) -> Callable[[str], str]:

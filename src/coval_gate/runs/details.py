@@ -14,7 +14,7 @@ from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.coval.runs import RunFilter
 from coval_gate.model.results import Details, TrendRun
-from coval_gate.model.statuses import COMPLETED, ENDED
+from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.find import created_at
 from coval_gate.runs.tags import FAILED, branch_tag_of, tags_of
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.resources import MetricOutput, TestCase
+    from coval_gate.coval.resources import TestCase
     from coval_gate.model.results import RunResult, Simulation, Turn
     from coval_gate.model.run import Run
     from coval_gate.runs.legs import Session
@@ -55,7 +55,6 @@ def _words(session: Session, result: RunResult, first: Sequence[Simulation], tes
     """Fetch the names of test cases, and the judges' comments on the `first` simulations."""
     labels: dict[str, str] = {}
     texts: dict[str, dict[str, str]] = {}
-    pending: set[str] = set()
     with suppress(CovalError):
         case_ids = {case_id for simulation in result.simulations if (case_id := simulation.test_case_id)}
         yield from _fetch_labels(session, case_ids, labels, test_set_id)
@@ -70,9 +69,7 @@ def _words(session: Session, result: RunResult, first: Sequence[Simulation], tes
                 texts[simulation.id] = {
                     output.metric_id: output.explanation for output in outputs if output.explanation
                 }
-                if not _all_ended(result, simulation, outputs):
-                    pending.add(simulation.id)
-    return Details(labels=labels, texts=texts, pending=frozenset(pending))
+    return Details(labels=labels, texts=texts)
 
 
 def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Procedure[Details]:
@@ -107,13 +104,6 @@ def _fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], 
         return len(labels) < len(case_ids) and listed < MOST_LABELS
 
     yield from session.client.list_test_cases(test_set_id, until=session.deadline, go_on=go_on)
-
-
-def _all_ended(result: RunResult, simulation: Simulation, outputs: Sequence[MetricOutput]) -> bool:
-    """Return whether Coval lists the output of each text of a simulation, and none is under way."""
-    ended = {output.metric_id for output in outputs if output.status in ("", *ENDED)}
-    texts = (metric.id for metric in result.metrics if isinstance(metric.values.get(simulation.id), str | frozenset))
-    return ended.issuperset(texts)
 
 
 def fetch_trend(

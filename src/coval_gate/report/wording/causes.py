@@ -28,7 +28,7 @@ def where_text(leg: LegReport) -> str:
 
 
 def counts_text(rows: Iterable[tuple[SimulationFinding, LegReport]]) -> str:
-    """Return how many test cases have each cause: "2 new · 3 also fail on main · 1 line"; empty if none is known.
+    """Return how many test cases have each cause: "2 new · 3 also fail on main · 1 flaky"; empty if none is known.
 
     A test case counts once, for the first of its causes in the order in which they are shown.
     """
