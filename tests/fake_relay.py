@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 RUN_ID = "run0000000000000000001"
 BASE = "/v1"
 FRAME, FRAME_SECONDS = b"\1\0" * 320, 0.02
+LONGEST = 30.0  # s beyond its time for which a caller waits for the agent
 LONGEST_PARTING = 5.0  # s for the agent to close the connection
 READY = {
     "type": "session_ready",
@@ -42,12 +43,13 @@ OVER = ("COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
 class Caller:
     """A simulated caller, who speaks for so many `seconds` once an agent is attached.
 
-    `end`: how the relay ends the conversation: as it should, with an error, or without a word. `hiccups`: what Coval
-    responds to the first requests for an offer, (status, content).
+    `hears`: how many bytes it waits for beyond that. `end`: how the relay ends the conversation: as it should, with an
+    error, or without a word. `hiccups`: what Coval responds to the first requests for an offer, (status, content).
     """
 
     id: str
     seconds: float = 0.3
+    hears: int = 0
     end: Literal["well", "error", "drop"] = "well"
     status: str = "IN PROGRESS"
     relay: str = "READY"
@@ -76,6 +78,7 @@ class FakeRelay:
         self.tags = list(tags)
         self.refuses_tags = False
         self.agent_type = ""  # as the launch noted it
+        self.total = 0  # simulations that the run counts; 0: it shows no progress
         self.holds = False
         self.unknown = 0  # requests for the run that are answered by 404 first
         self.requests: list[tuple[str, str, dict[str, str]]] = []  # method, path and headers
@@ -109,7 +112,9 @@ class FakeRelay:
     @property
     def run(self) -> dict[str, Any]:
         is_over = all(caller.is_over for caller in self.callers.values()) and not self.holds
-        noted = {"metadata": {"customer": {AGENT_TYPE: self.agent_type}}} if self.agent_type else {}
+        noted: dict[str, Any] = {"metadata": {"customer": {AGENT_TYPE: self.agent_type}}} if self.agent_type else {}
+        if self.total:
+            noted["progress"] = {"total_test_cases": self.total, "completed_test_cases": 0}
         return {"run_id": RUN_ID, "status": "COMPLETED" if is_over else "IN PROGRESS", "tags": self.tags, **noted}
 
     def respond(self, method: str, path: str, body: Any) -> tuple[int, dict[str, Any]]:
@@ -166,7 +171,7 @@ class FakeRelay:
         try:
             await connection.send(json.dumps(READY))
             until = time.monotonic() + caller.seconds
-            while time.monotonic() < until:
+            while (now := time.monotonic()) < until or (len(caller.heard) < caller.hears and now < until + LONGEST):
                 await connection.send(FRAME)
                 await asyncio.sleep(FRAME_SECONDS)
             if caller.end == "error":

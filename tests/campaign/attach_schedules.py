@@ -56,8 +56,7 @@ FAULTS: Final = (
     "GET /simulations/*/connect #{} -> 500",
 )
 ENDS: Final = ("", "", "", "SIGTERM command", "SIGKILL command", "SIGKILL worker", "SIGKILL handler")
-SECONDS: Final = ("", "", "beside", "elsewhere")  # a second command: none, in the same workspace, or in another one
-ANSWERED: Final = ("answered", "ended_early", "before")  # outcomes
+TAG: Final = "coval-gate/attached"
 COMMAND: Final = """
 import os, sys
 from coval_gate.attach.command import Options, attach
@@ -93,7 +92,8 @@ async def answer(connection):
 class Plan(NamedTuple):
     """What happens. `end`: which signal ends what, `at` s after the first conversation has begun.
 
-    `fates`: what the handler of each simulation does. `again`: the command is run again afterwards.
+    `fates`: what the handler of each simulation does. `second`: another command begins beside it. `again`: another one
+    begins afterwards.
     """
 
     seed: int
@@ -101,13 +101,13 @@ class Plan(NamedTuple):
     fates: tuple[str, ...]
     end: str
     at: float
-    second: str
+    second: bool
     again: bool
 
     def __str__(self) -> str:
-        then = ", and again" if self.again else ""
         end = f"{self.end} after {self.at:g} s" if self.end else "no signal"
-        return f"schedule {self.seed}: {self.fates}, {end}{then}, second: {self.second or 'none'}; {self.faults}"
+        others = " beside a second" * self.second + ", and again" * self.again
+        return f"schedule {self.seed}: {self.fates}, {end}{others}; {self.faults}"
 
 
 def plan_of(seed: int) -> Plan:
@@ -119,7 +119,7 @@ def plan_of(seed: int) -> Plan:
         fates=tuple(rng.choice(("", "", "", "", "", "crash", "return")) for _ in range(SIMULATIONS)),
         end=rng.choice(ENDS),
         at=round(rng.uniform(0.0, 0.5), 2),
-        second=rng.choice(SECONDS),
+        second=rng.random() < 0.4,
         again=rng.random() < 0.4,
     )
 
@@ -198,20 +198,16 @@ class _Schedule:
         second = None
         if self.plan.second:
             _wait_for(lambda: (self.directory / "first/.coval-gate").exists() or first.poll() is not None, 10.0)
-            _wait_for(lambda: self._record("first") is not None or first.poll() is not None, 10.0)
-            second = self._start("first" if self.plan.second == "beside" else "elsewhere")
+            second = self._start("second")
         if self.plan.end:
             _wait_for(lambda: any(self.held.iterdir()) or first.poll() is not None, 10.0)
             time.sleep(self.plan.at)
             yield from self._end(first)
-        yield from self._is_over(first, "first", was_ended=bool(self.plan.end))
-        if second is not None and self.plan.second == "beside":
-            if second.wait(OVER_TIME) not in (2, *((0, 1) if self.plan.end else ())):
-                yield f"the second command in the workspace ended with {second.returncode}"
-        elif second is not None:
-            yield from self._is_over(second, "elsewhere")
+        yield from self._is_over(first, "first")
+        if second is not None:
+            yield from self._is_over(second, "second")
         if self.plan.again:
-            yield from self._is_over(self._start("first"), "first")
+            yield from self._is_over(self._start("again"), "again")
 
     def _start(self, name: str) -> subprocess.Popen[bytes]:
         workspace = self.directory / name
@@ -236,7 +232,7 @@ class _Schedule:
             if time.monotonic() - began > LEAVING:
                 yield "the command did not end in time after the signal"
 
-    def _is_over(self, command: subprocess.Popen[bytes], name: str, *, was_ended: bool = False) -> Iterator[str]:
+    def _is_over(self, command: subprocess.Popen[bytes], name: str) -> Iterator[str]:
         """Wait until a command has ended, and yield what does not hold then."""
         try:
             code = command.wait(OVER_TIME)
@@ -244,34 +240,17 @@ class _Schedule:
             command.kill()
             yield f"the command {name} does not end: {self._log(name)}"
             return
-        if name == "first" and self.plan.second != "elsewhere" and not _wait_for(lambda: not self._handlers(), LEAVING):
+        if not self.plan.second and not _wait_for(lambda: not self._handlers(), LEAVING):
             yield f"the command {name} left the processes {self._handlers()}"
-        record = self._record(name)
-        if record is None:
-            yield f"the command {name} left no record: {self._log(name)}"
-            return
         answered = sum(map(self._was_answered, self.ids))
-        if code == 0 and answered < SIMULATIONS:
-            yield f"the command {name} ended with 0, but {answered} were answered: {self._log(name)}"
-        if not record["done"] and not (was_ended and code < 0):
-            yield f"the command {name} ended with {code}, and left its record unfinished: {self._log(name)}"
-        yield from self._is_true(name, record["simulations"])
-        if not was_ended and not record["problem"]:
-            yield from self._is_complete(name, record["simulations"])
-
-    def _is_true(self, name: str, entries: dict[str, Any]) -> Iterator[str]:
-        for id_, outcome in ((id_, one["outcome"]) for id_, one in entries.items()):
-            answered, fate = self._was_answered(id_), self.plan.fates[self.ids.index(id_)]
-            is_wrong = outcome in ANSWERED and not answered
-            if is_wrong or (outcome in ("refused", "missed") and answered and not fate):
-                told = f"{entries[id_]}, but the relay has {self._session(id_)}"
-                yield f"{id_} is in the record {name} {told}: {self._log(name)}"
-
-    def _is_complete(self, name: str, entries: dict[str, Any]) -> Iterator[str]:
-        if set(entries) != set(self.ids):
-            yield f"the record {name} has {len(entries)} of {SIMULATIONS} simulations"
-        if any(one["outcome"] in ("waiting", "attached") for one in entries.values()):
-            yield f"the record {name} is finished with open simulations: {entries}"
+        is_tagged = TAG in self.world.runs[-1].tags
+        if is_tagged and answered < SIMULATIONS:
+            yield f"the run is tagged, but {answered} were answered: {self._log(name)}"
+        if code == 0 and not is_tagged:
+            yield f"the command {name} ended with 0, but the run is not tagged: {self._log(name)}"
+        alone = name == "first" and not (self.plan.second or self.plan.end or self.plan.faults)
+        if code != 0 and alone and answered == SIMULATIONS:
+            yield f"the command {name} ended with {code}, but all were answered: {self._log(name)}"
 
     def _connections(self) -> Iterator[str]:
         for id_, most in self.watched.most.items():
@@ -295,10 +274,6 @@ class _Schedule:
         """Return the processes that have begun to answer, and still run."""
         pids = {int(path.name.split(".")[1]) for path in self.held.iterdir()}
         return [pid for pid in sorted(pids) if _is_alive(pid)]
-
-    def _record(self, name: str) -> dict[str, Any] | None:
-        file = self.directory / name / ".coval-gate" / f"attach-{self.run_id}.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
     def _log(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-2000:]

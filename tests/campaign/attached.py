@@ -1,6 +1,6 @@
 """The campaign with own builds: a run is launched, `coval-gate attach` answers it or not, and another step judges it.
 
-`attach_model.py` stands for the command. The step that judges has the record in its workspace, or only the tag.
+`attach_model.py` stands for the command.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from campaign import invariants
-from campaign.attach_model import TAG, AttachPlan, AttachProcess, Workspace
+from campaign.attach_model import ANSWERED, TAG, AttachPlan, AttachProcess
 from campaign.generate import generate, with_inputs
 from campaign.invariants import (
     INVARIANTS,
@@ -31,7 +31,6 @@ from coval_sandbox.faults import FaultScript
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from campaign.schedule import Step
     from campaign.simulate import ProcessResult
@@ -39,13 +38,9 @@ if TYPE_CHECKING:
 
 RELAY: Final = "wss://127.0.0.1"
 LONGEST: Final = 4000.0  # s for which a job waits for a process that does not end
-STALE: Final = 60.0  # s after which a record without a change is one of a process that is gone, as documented
-NOTICING: Final = 45.0  # s from then until the step is over, at most, beside its own polls
-SLOW_POLLS: Final = 30.0  # s; the longest pause between two polls without check_interval
-# Of errors about it
-REASONS: Final = ("not answered by this job", "No simulation was answered", "Nothing shows that a job answered")
+REASON: Final = "Nothing shows that a job answered every simulation"
 PASSING: Final = 10.0  # s; errors that last no longer must not hide the agent's type
-SHOWN_LATE: Final = 45.0  # s from the end of the run in which the record and the tag may still come
+SHOWN_LATE: Final = 25.0  # s from the end of the run in which the tag may still come
 OFFERS: Final = ("lost 5", "lost 40", "lost", "stale", "delay 10", "delay 60")
 RELAYS: Final = ("refuse", "refuse 503", "error the line broke", "close 1011", "close 1000", "drop")
 SHARES: Final = (*[0.0] * 8, 0.1, 0.3)
@@ -53,18 +48,14 @@ SHARES: Final = (*[0.0] * 8, 0.1, 0.3)
 
 @dataclass(frozen=True, kw_only=True)
 class AttachSchedule(Schedule):
-    """A schedule with processes that answer. `shares`: the step that judges has their record in its workspace."""
+    """A schedule with processes that answer."""
 
     attached: tuple[AttachPlan, ...] = ()
-    shares: bool = True
-    keeps_workspace: bool = False  # for the next attempt
     offers: tuple[str, ...] = ()  # faults of offers and of the relay
 
     def __str__(self) -> str:
-        place = "the record is in the workspace" if self.shares else "the record is elsewhere"
-        place += ", which the next attempt has, too" if self.keeps_workspace else ""
         limits = f"a simulation waits {self.quirks.attach_limit:g} s, an offer lasts {self.quirks.offer_life:g} s"
-        lines = [f"  {place}; {limits}", *(f"  {line}" for line in (*self.offers, *self.attached))]
+        lines = [f"  {limits}", *(f"  {line}" for line in (*self.offers, *self.attached))]
         return "\n".join([super().__str__(), *lines])
 
 
@@ -81,9 +72,9 @@ class AttachHistory(History):
 
     def unanswered(self, record: RunRecord) -> list[str]:
         """Return the simulations of a run that really no process answered."""
-        answered = {id_ for process in self.of_run(record.run_id) for id_ in process.answered}
+        outcomes = [process.outcomes for process in self.of_run(record.run_id)]
         ids = [planned.simulation_id for planned in record.plan.simulations]
-        return [id_ for id_ in ids if id_ not in answered]
+        return [id_ for id_ in ids if not any(known.get(id_) in ANSWERED for known in outcomes)]
 
 
 def attached(seed: int) -> AttachSchedule:
@@ -127,35 +118,14 @@ def attached(seed: int) -> AttachSchedule:
     schedule = AttachSchedule(
         **values,
         attached=tuple(plans),
-        shares=rng.random() < 0.65,
-        keeps_workspace=rng.random() < 0.3,
         offers=tuple(_faults(rng)) if rng.random() < 0.3 else (),
     )
-    if is_rerun or rng.random() > 0.2:
-        return schedule
-    return _deserted(schedule, rng) if plans and rng.random() < 0.5 else _unnoted(schedule)
-
-
-def _deserted(schedule: AttachSchedule, rng: Random) -> AttachSchedule:
-    """Let nothing but the record show that a process is gone, and Coval wait for another one for long."""
-    killed = replace(schedule.attached[-1], end="killed", at=round(rng.uniform(0, 30), 2), call_number=0)
-    steps = tuple(replace(step, signal=None, file_fault=None) for step in schedule.steps)
-    return replace(
-        schedule,
-        severity="benign",
-        steps=steps,
-        faults=(),
-        outages=(),
-        events=(),
-        attached=(killed,),
-        shares=True,
-        quirks=replace(schedule.quirks, attach_limit=1000.0),
-    )
+    return schedule if is_rerun or rng.random() > 0.1 else _unnoted(schedule)
 
 
 def _unnoted(schedule: AttachSchedule) -> AttachSchedule:
     """Let nothing but the agent's type show that a process has to answer, and both steps read it in vain at first."""
-    plans = [replace(plan, tag_delay=None, end="killed", at=5.0) for plan in schedule.attached[-1:]]
+    plans = [replace(plan, tag_delay=None, is_killed=True, at=5.0) for plan in schedule.attached[-1:]]
     steps = tuple(replace(step, signal=None, file_fault=None) for step in schedule.steps)
     return replace(
         schedule,
@@ -165,7 +135,6 @@ def _unnoted(schedule: AttachSchedule) -> AttachSchedule:
         outages=(),
         events=(),
         attached=tuple(plans),
-        shares=False,
         quirks=replace(schedule.quirks, attach_limit=40.0, agent_metrics="shown"),
     )
 
@@ -195,22 +164,19 @@ def _plan(rng: Random, after: int, *, waits: bool) -> AttachPlan:
         begins=rng.choice((0.5, 3.0, 20.0)),
         call=rng.choice((5.0, 20.0, 50.0)),
         closing=rng.choice((0.0, 0.0, 3.0, 12.0)),
-        lag=rng.choice((0.0, 0.0, 2.0)),
         tag_delay=None if rng.random() < 0.15 else rng.choice((0.5, 3.0, 15.0)),
         crashes=rng.choice(SHARES),
         returns=rng.choice(SHARES),
         overlooks=rng.choice((*[0.0] * 8, 0.2)),
-        forged="coval-gate/attached/999.999" if rng.random() < 0.15 else "",
     )
     return _ended(plan, rng) if rng.random() < 0.2 else plan
 
 
 def _ended(plan: AttachPlan, rng: Random) -> AttachPlan:
     """Let a process end before its run."""
-    end = rng.choice(("killed", "killed", "cancelled", "failed"))
     if rng.random() < 0.4:
-        return replace(plan, end=end, call_number=rng.randint(1, 10))
-    return replace(plan, end=end, at=round(rng.choice((rng.uniform(0, 5), rng.uniform(0, 90))), 2))
+        return replace(plan, is_killed=True, call_number=rng.randint(1, 10))
+    return replace(plan, is_killed=True, at=round(rng.choice((rng.uniform(0, 5), rng.uniform(0, 90))), 2))
 
 
 def _faults(rng: Random) -> Iterator[str]:
@@ -230,7 +196,6 @@ class AttachSimulator(Simulator):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.processes: list[AttachProcess] = []
-        self.workspaces: dict[tuple[str, ...], Workspace] = {}
         self.world.attachments.open(RELAY, FaultScript(self.schedule.offers))
 
     def run(self) -> AttachHistory:
@@ -238,32 +203,23 @@ class AttachSimulator(Simulator):
         history = super().run()
         return AttachHistory(**vars(history), processes=tuple(self.processes))
 
-    def _prepare(self, step: Step, workspace: Path) -> None:
-        if step.mode == "wait" and self.schedule.shares and self.results and self.results[-1].run_id:
-            self._workspace(step, self.results[-1].run_id).mount(workspace)
-
     def _follow(self, result: ProcessResult) -> None:
         """Start the processes that follow a step; the next step waits for some of them."""
         launched = result.exit_code == 0 and result.run_id in {run.run_id for run in self.world.runs}
         for plan in self.schedule.attached:
             if plan.after != result.number or not launched:
                 continue
-            for earlier in self.processes:  # with its job, or because only one may answer a run in a workspace
+            for earlier in self.processes:  # with its job
                 earlier.kill()
             self.clock.advance(plan.begins)
             name = f"attach/{self.schedule.seed}/{len(self.processes)}"
-            workspace = self._workspace(result.step, result.run_id)
-            process = AttachProcess(plan, name, result.run_id, self.clock, self.world, workspace)
+            process = AttachProcess(plan, name, result.run_id, self.clock, self.world)
             self.processes.append(process)
             with self.clock.lock:
                 process.start()
             until = self.clock.now() + LONGEST
             while plan.waits and process.ended is None and self.clock.now() < until:
                 self.clock.advance(1.0)
-
-    def _workspace(self, step: Step, run_id: str) -> Workspace:
-        attempt = "" if self.schedule.keeps_workspace else str(step.attempt)
-        return self.workspaces.setdefault((attempt, run_id), Workspace(run_id))
 
 
 def simulate_attached(schedule: Schedule) -> AttachHistory:
@@ -284,11 +240,11 @@ def _judged(history: AttachHistory) -> Iterator[tuple[ProcessResult, RunRecord]]
 
 
 def _is_about_attach(result: ProcessResult) -> bool:
-    return any(text in result.outputs.get("reason", "") for text in REASONS)
+    return REASON in result.outputs.get("reason", "")
 
 
 def _knows_type(history: AttachHistory, result: ProcessResult, record: RunRecord) -> bool:
-    """Return whether the step could know that a process has to answer: by a record, the launch's note, or the agent.
+    """Return whether the step could know that a process has to answer: by the launch's note, or the agent.
 
     Errors that pass are no excuse, but a key may not be allowed to read agents.
     """
@@ -299,11 +255,11 @@ def _knows_type(history: AttachHistory, result: ProcessResult, record: RunRecord
     lasting = bool(asked) and bool(asked[-1].fault) and asked[-1].sent_at - asked[0].sent_at > PASSING
     if not refused and (lasting or not history.schedule.recoverable):
         refused = not any(one.answered and one.status == HTTPStatus.OK and not one.fault for one in asked)
-    return (noted and shown) or not refused or (history.schedule.shares and bool(history.of_run(record.run_id)))
+    return (noted and shown) or not refused
 
 
 def green_only_if_all_were_answered(history: AttachHistory) -> Iterator[str]:
-    """A step passes only if a process really answered every simulation of its run, whatever the record says."""
+    """A step passes only if a process really answered every simulation of its run."""
     for result, record in _judged(history):
         left = history.unanswered(record)
         if result.verdict == "passed" and left and _knows_type(history, result, record):
@@ -320,7 +276,7 @@ def set_up_is_to_blame(history: AttachHistory) -> Iterator[str]:
 
 
 def answered_run_is_judged(history: AttachHistory) -> Iterator[str]:
-    """A step is in no error about attachment, if all were answered, and the record or the tag shows that in time."""
+    """A step is in no error about attachment, if all were answered, and the tag shows that in time."""
     for result, record in _judged(history):
         if result.verdict != "error" or not _is_about_attach(result) or not _shows_all(history, result, record):
             continue
@@ -335,12 +291,11 @@ def _shows_all(history: AttachHistory, result: ProcessResult, record: RunRecord)
         return False
     last, now = processes[-1], history.coval_time(result.ended)
     until = result.began + float(result.step.given["max_wait_time"])
-    if not last.is_whole or not record.finished(now) or last.ended is None or result.ended >= until:
+    if not last.is_whole or not record.finished(now) or result.ended >= until:
         return False
-    if history.schedule.shares:
-        return last.is_done
     shown = history.schedule.quirks.run_identity in ("both", "tags")
-    latest = max(result.began, record.end_time - now + result.ended) + SHOWN_LATE
+    grace = float(result.step.given.get("metrics_grace_time", SHOWN_LATE + 5)) - 5
+    latest = max(result.began, record.end_time - now + result.ended) + min(SHOWN_LATE, grace)
     return shown and last.tagged is not None and last.tagged <= latest
 
 
@@ -362,31 +317,11 @@ def no_run_waits_for_a_process(history: AttachHistory) -> Iterator[str]:
             yield f"step {result.number} left the run {record.run_id} waiting for a process"
 
 
-def gone_process_is_noticed(history: AttachHistory) -> Iterator[str]:
-    """A step that has the record does not wait much longer than that is unchanged for a process that is gone."""
-    schedule = history.schedule
-    if not schedule.shares or schedule.severity == "rough" or any(event.kind == "jump" for event in schedule.events):
-        return
-    for result, record in _judged(history):
-        processes = history.of_run(record.run_id)
-        last = processes[-1] if processes else None
-        if last is None or last.ended is None or last.is_whole or any(request.fault for request in result.requests):
-            continue
-        gone = max(result.began, last.ended + (0.0 if last.is_done else STALE))
-        polls = 2 * float(result.step.given.get("check_interval", SLOW_POLLS))
-        latest = gone + NOTICING + polls + 20 * schedule.latency
-        if record.cancel_time is None and record.end_time - history.coval_time(0.0) < latest:
-            continue  # the run had ended by itself, and the step had to collect what it has
-        if result.ended > latest:
-            yield f"step {result.number} waited {result.ended - gone:.0f} s for a process that was gone"
-
-
 def tag_of_process_is_kept(history: AttachHistory) -> Iterator[str]:
     """The tag that a process has added is still there at the end."""
     for process in history.processes:
         record = history.runs[process.run_id]
-        tags = [tag for tag in record.tags if tag.lower().startswith(TAG)]
-        if process.tagged is not None and not tags and history.schedule.quirks.run_identity != "metadata":
+        if process.tagged is not None and TAG not in record.tags and history.schedule.quirks.run_identity != "metadata":
             yield f"the run {process.run_id} has lost the tag of its process"
 
 
@@ -397,7 +332,6 @@ OF_ATTACH: Final = (
     answered_run_is_judged,
     answered_run_has_its_verdict,
     no_run_waits_for_a_process,
-    gone_process_is_noticed,
 )
 LEFT_OUT: Final = (  # they take every verdict for one on the agent
     invariants.verdict_matches_run,

@@ -91,7 +91,7 @@ UNKNOWN_TIME: Final = 10.0  # s for which a step in mode wait must look for a ru
 SETTLED: Final = 45.0  # s from the last change of the data of a run to the look that sees that no more will come
 UNNAMED_SETTLED: Final = 85.0  # s; where nothing names the metrics of the run
 GRACE: Final = 180.0  # s, the default of metrics_grace_time
-ATTACHED: Final = "coval-gate/attached/"  # begins the tag that a process adds, which answered the run
+ATTACHED: Final = "coval-gate/attached"  # the tag that a process adds, which answered the run
 EMPTY_TEST_SET: Final = "empty001"
 TRANSIENT: Final = (408, 429, *range(500, 600))
 LATE_FOR_GITHUB: Final = (
@@ -686,7 +686,7 @@ def other_tags_are_kept(history: History) -> Iterator[str]:
         # Coval may store tags in lower case.
         both = (record.request.metadata.tags or (), record.tags)
         before, now = ({*map(str.lower, tags)} - {*MARKS} for tags in both)
-        now = {tag for tag in now if not tag.startswith(ATTACHED)}
+        now = {tag for tag in now if tag != ATTACHED}
         if before != now:
             yield f"the run {record.run_id} had the tags {sorted(before)}, and has {sorted(now)}"
 

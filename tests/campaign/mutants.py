@@ -50,14 +50,13 @@ from coval_gate.judge import aggregates, checks, gate, judgement, promotion, rep
 from coval_gate.judge import baseline as judge_baseline
 from coval_gate.judge.checks import Check
 from coval_gate.judge.criteria import ThresholdHolds
-from coval_gate.judge.judgement import UNFINISHED, Judgement
+from coval_gate.judge.judgement import UNFINISHED, Judgement, not_completed
 from coval_gate.judge.values import Kinds, Vocabulary
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model import attachment, results, statuses
-from coval_gate.model.attachment import AttachRecord
+from coval_gate.model import results, statuses
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.model.results import Details
-from coval_gate.model.run import Aborted, Run
+from coval_gate.model.run import NotCompleted, Run
 from coval_gate.post import finish, post
 from coval_gate.publish.pages import KeptPage, PagePublisher
 from coval_gate.publish.publisher import Publisher
@@ -87,15 +86,13 @@ from coval_gate.runs.promote import _Promoter
 from coval_gate.runs.tags import BETTER, tags_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterator, Sequence
 
     from campaign.sabotage import Break
     from coval_gate.base.clock import Clock
     from coval_gate.base.schedule import Procedure, Wait
     from coval_gate.config.inputs import Inputs, LegInputs
     from coval_gate.judge.judgement import SingleRun
-    from coval_gate.model.attachment import Answering
     from coval_gate.model.results import Simulation
     from coval_gate.report.model import Report
     from coval_gate.runs.legs import Leg, Session
@@ -149,25 +146,6 @@ class MutantOutcome:
 def mutant(name: str, *breaks: Break, caught_by: str, campaign: str = "") -> Mutant:
     """Build a row of the table below; `caught_by` names invariants."""
     return Mutant(name, tuple(caught_by.split()), breaks, campaign)
-
-
-def count_only_the_record(
-    original: Callable[..., Answering], record: AttachRecord, *_: object, **others: Any
-) -> Answering:
-    """Return who answered, without what Coval lists and counts."""
-    return original(record, now=others["now"])
-
-
-def best_of_tags(original: Callable[..., tuple[int, int] | None], tags: Iterable[str]) -> tuple[int, int] | None:
-    """Return the counts of the tag that shows the fewest that were not answered."""
-    counts = filter(None, (original([tag]) for tag in tags))
-    return max(counts, key=lambda pair: pair[0] - pair[1], default=None)
-
-
-def blame_the_agent(original: Callable[..., Iterator[Check]], *args: object) -> Iterator[Check]:
-    """Let simulations that no process answered be failures."""
-    for found in original(*args):
-        yield replace(found, verdict=Verdict.FAILED) if found.verdict is Verdict.ERROR else found
 
 
 def pass_unlisted(original: Callable[..., Judgement], *args: object, **kwargs: object) -> Judgement:
@@ -1242,76 +1220,16 @@ MUTANTS: Final = (
         caught_by="no_cancel_without_reason each_leg_meets_its_own_thresholds",
         campaign="--legs",
     ),
-    # Own builds: who answered the simulations
+    # Own builds: whether a process answered the simulations
     mutant(
-        "count a simulation that lost its relay as answered",
-        SetConstant(attachment, "ANSWERED", (*attachment.ANSWERED, "lost")),
-        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
-        campaign="--attach",
-    ),
-    mutant(
-        "count a process that crashed as one that answered",
-        SetConstant(attachment, "ANSWERED", (*attachment.ANSWERED, "crashed")),
-        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
-        campaign="--attach",
-    ),
-    mutant(
-        "take every process that has not finished its record for alive",
-        ReplaceFunction(AttachRecord.is_gone, returns(False)),
-        caught_by="gone_process_is_noticed",
-        campaign="--attach",
-    ),
-    mutant(
-        "take a process that lives for gone",
-        SetConstant(attachment, "STALE", 5.0),
-        caught_by="answered_run_is_judged answered_run_has_its_verdict",
-        campaign="--attach",
-    ),
-    mutant(
-        "take the record over what Coval lists and counts",
-        ReplaceFunction(attachment.answering_of, count_only_the_record),
-        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
-        campaign="--attach",
-    ),
-    mutant(
-        "take the best of several tags",
-        ReplaceFunction(attachment.counts_in, best_of_tags),
-        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
-        campaign="--attach",
-    ),
-    mutant(
-        "judge a run that no process attached to",
-        SetConstant(flow_attached, "NOT_ATTACHED", None),
-        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
-        campaign="--attach",
-    ),
-    mutant(
-        "judge a run that its job answered only in part",
-        ReplaceFunction(gate._set_up_problem, returns(None)),
-        caught_by="green_only_if_all_were_answered set_up_is_to_blame",
-        campaign="--attach",
-    ),
-    mutant(
-        "blame the agent for simulations that no process answered",
-        ReplaceFunction(gate._set_up, blame_the_agent),
+        "judge a run that failed without its process",
+        ReplaceFunction(judgement.unanswered, lambda _, run: not_completed(NotCompleted(run))),
         caught_by="set_up_is_to_blame",
         campaign="--attach",
     ),
     mutant(
-        "wait for a run that nobody answers any more",
-        ReplaceFunction(attachment.is_deserted, returns(False)),
-        caught_by="gone_process_is_noticed",
-        campaign="--attach",
-    ),
-    mutant(
-        "leave a run that nobody answers any more",
-        SetConstant(flow_follow, "Deserted", Aborted),
-        caught_by="no_run_waits_for_a_process",
-        campaign="--attach",
-    ),
-    mutant(
-        "judge before the process has finished its record",
-        SetConstant(flow_attached, "STALE", 0.0),
+        "judge before the tag comes",
+        SetConstant(flow_attached, "TAG_LAG", 0.0),
         caught_by="answered_run_is_judged answered_run_has_its_verdict",
         campaign="--attach",
     ),

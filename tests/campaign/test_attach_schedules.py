@@ -13,5 +13,5 @@ pytestmark = pytest.mark.untraced  # the processes are others
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_each_simulation_is_answered_once_and_the_record_is_true(seed: int) -> None:
+def test_each_simulation_is_answered_once_and_the_tag_is_true(seed: int) -> None:
     assert violations(plan_of(seed)) == []

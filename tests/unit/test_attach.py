@@ -1,8 +1,7 @@
-"""The pure and small parts of `attach`: its handlers, messages, record, credentials, and the model of the record."""
+"""The pure and small parts of `attach`: its handlers, messages, logs and credentials."""
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,21 +9,16 @@ import pytest
 
 from coval_gate.attach.handler import Unusable, causes_of, error_line, form_problem, load
 from coval_gate.attach.messages import Event, Limits, Order, Setup, event_in, line_of, order_in, setup_in
-from coval_gate.attach.record import Busy, RecordKeeper, log_of
-from coval_gate.base.secret import redactor
+from coval_gate.attach.process import LOGS, log_of, open_log
+from coval_gate.base.errors import RunnerError
 from coval_gate.ci.credentials import without_credentials
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.fields import IDENTIFIER
-from coval_gate.model.attachment import BEAT, LOGS, path_of, read_record
 from support import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from support import VirtualClock
-
-RUN = "run1"
 
 
 @pytest.fixture
@@ -139,87 +133,13 @@ def test_other_lines_are_no_events(line: bytes) -> None:
     assert event_in(line) is None
 
 
-@pytest.fixture
-def keeper(tmp_path: Path, clock: VirtualClock) -> RecordKeeper:
-    keeper = RecordKeeper(Workspace(str(tmp_path)), RUN, "agent:answer", clock, redactor(KEY).redact)
-    keeper.open()
-    return keeper
-
-
-def test_record_is_written_at_each_change_and_at_least_every_beat(
-    keeper: RecordKeeper, tmp_path: Path, clock: VirtualClock
-) -> None:
-    path = tmp_path / path_of(RUN)
-
-    def changed() -> float:
-        record = read_record(path.read_text(), RUN)
-        assert record
-        return record.changed - clock.time()
-
-    clock.sleep(5)
-    keeper.write_if_due()
-    assert changed() == -5
-    keeper.set("s1", outcome="attached")
-    keeper.write_if_due()
-    assert changed() == 0
-    clock.sleep(5)
-    keeper.set("s1", outcome="attached")
-    keeper.write_if_due()
-    assert changed() == -5
-    clock.sleep(BEAT)
-    keeper.write_if_due()
-    assert changed() == 0
-    assert [one.name for one in path.parent.iterdir() if one.suffix == ".tmp"] == []
-
-
-def test_errors_in_the_record_are_masked_and_short(keeper: RecordKeeper) -> None:
-    keeper.set("s1", outcome="crashed", error=f"{KEY}\n{'x' * 999}")
-    error = keeper.record.simulations["s1"].error
-    assert KEY not in error
-    assert "\n" not in error
-    assert len(error) <= 300
-
-
-def test_only_one_process_keeps_a_record(keeper: RecordKeeper, tmp_path: Path, clock: VirtualClock) -> None:
-    other = RecordKeeper(Workspace(str(tmp_path)), RUN, "agent:answer", clock, str)
-    with pytest.raises(Busy) as caught:
-        other.open()
-    assert caught.value.changed == clock.time()
-    keeper.finish("cancelled")
-    keeper.close()
-    other.open()
-    assert not other.record.done
-
-
-def test_end_of_a_record_is_final(keeper: RecordKeeper) -> None:
-    keeper.set("s1", outcome="attached")
-    keeper.set("s2", outcome="answered")
-    keeper.finish("cancelled")
-    keeper.finish("another problem")
-    assert keeper.record.problem == "cancelled"
-    assert [one.outcome for one in keeper.record.simulations.values()] == ["lost", "answered"]
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{", json.dumps({"version": 1, "run_id": "other"}), "\0" * 99])
-def test_record_that_cannot_be_read_is_replaced(tmp_path: Path, clock: VirtualClock, text: str) -> None:
-    path = tmp_path / path_of(RUN)
-    path.parent.mkdir()
-    path.write_text(text)
-    keeper = RecordKeeper(Workspace(str(tmp_path)), RUN, "agent:answer", clock, str)
-    keeper.open()
-    assert keeper.record.simulations == {}
-    assert read_record(path.read_text(), RUN) == keeper.record
-
-
-def test_record_and_logs_stay_in_the_workspace(tmp_path: Path, clock: VirtualClock) -> None:
+def test_logs_stay_in_the_workspace(tmp_path: Path) -> None:
     outside, root = tmp_path / "outside", tmp_path / "root"
     outside.mkdir()
     (root / ".coval-gate").mkdir(parents=True)
     (root / LOGS).symlink_to(outside)
-    keeper = RecordKeeper(Workspace(str(root)), RUN, "agent:answer", clock, str)
-    keeper.open()
-    with pytest.raises(ValueError, match="symbolic link"):
-        keeper.open_log(log_of("s1"))
+    with pytest.raises(RunnerError, match="symbolic link"):
+        open_log(Workspace(str(root)), log_of("s1"))
     assert list(outside.iterdir()) == []
     for hostile in ("../../x", "/etc/x", "a/b", ".", "", "attach.worker"):
         assert not IDENTIFIER.fullmatch(hostile), "such an id is never read, and names no file"

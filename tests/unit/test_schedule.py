@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.model.run import Aborted, Deserted, NotCompleted, TimedOut
+    from coval_gate.model.run import Aborted, NotCompleted, TimedOut
 
 MANY = 100
 WATCHES = 20
@@ -171,7 +171,7 @@ def test_repeat_stops_when_pause_is_none(clock: VirtualClock) -> None:
 
 def start_watch(
     server: Server, clock: VirtualClock, run_id: str, limit: float
-) -> Procedure[Run | NotCompleted | TimedOut | Aborted | Deserted]:
+) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
     session = new_session(new_client(server.url, clock), clock, deadline=limit, max_wait_time=f"{limit:g}")
     return watch(session, run_id, progress=ProgressLog(session, set()), record=lambda _: None)
 

@@ -8,29 +8,26 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.attach.follow import Follower, summary_of
+from coval_gate.attach.follow import Follower
 from coval_gate.attach.handler import form_problem
 from coval_gate.attach.messages import Limits, Setup
-from coval_gate.attach.process import WorkerProcess
-from coval_gate.attach.record import WORKER_LOG, Busy, RecordKeeper
+from coval_gate.attach.process import LOGS, WORKER_LOG, WorkerProcess, open_log
 from coval_gate.base import titles
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, GateError, InputError, InternalError, RunnerError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, run
-from coval_gate.base.text import duration, one_line, quoted
+from coval_gate.base.text import one_line, quoted
 from coval_gate.base.times import Times
 from coval_gate.ci.credentials import without_credentials
 from coval_gate.ci.detect import detect_host
 from coval_gate.ci.host import BUG
 from coval_gate.config.fields import IDENTIFIER
 from coval_gate.config.inputs import KEY_VARIABLE, api_root, key_in, parse_inputs
-from coval_gate.config.parsing import MOST_RUN_TAGS
 from coval_gate.coval.client import connect
-from coval_gate.model.attachment import TAG, counts_in, path_of, tag_of
 from coval_gate.runs.legs import Session
-from coval_gate.runs.retag import hides_tags, lowered, retag, with_room
-from coval_gate.runs.tags import tags_of
+from coval_gate.runs.retag import mark
+from coval_gate.runs.tags import ATTACHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,15 +37,14 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs
-    from coval_gate.model.run import Run
 
 DONE, INCOMPLETE, USAGE, KILLED = 0, 1, 2, 130  # exit codes
 SDK: Final = "coval_agent_sdk"
 INSTALL: Final = "Install it where your agent runs: pip install 'coval-gate[attach]'"
-CANCELLED: Final = "cancelled"
 READ: Final = ("api_key", "api_base_url", "workspace_id", "max_wait_time")
 TICK: Final = 0.1  # s
-TAGGING: Final = 20.0  # s
+UNTAGGED: Final = "Every simulation was answered, but the run cannot get the tag that says so"
+TAGGING: Final = 60.0  # s
 
 
 class Options(NamedTuple):
@@ -68,87 +64,48 @@ def attach(runtime: Runtime, options: Options, limits: Limits = Limits()) -> int
     host = detect_host(runtime)
     host.mask(key_in(runtime.environ))
     try:
-        keeper = _open_record(host, runtime, options)
-    except GateError as error:
-        _show_error(host, error)
-        return USAGE
-    try:
-        return run(_attach(host, runtime, options, limits, keeper), runtime.clock)
+        return run(_attach(host, runtime, options, limits), runtime.clock)
     finally:
-        keeper.close()
         host.release()
 
 
-def _open_record(host: Host, runtime: Runtime, options: Options) -> RecordKeeper:
-    """Return the record of the run, which no other process may write now. Raises GateError."""
-    if not IDENTIFIER.fullmatch(options.run):
-        raise InputError([("--run", f"must be the id of a run; got {quoted(options.run)}.")])
-    named = options.handler or " ".join(options.command)
-    keeper = RecordKeeper(host.workspace, options.run, named, runtime.clock, host.redact)
-    try:
-        keeper.open()
-    except Busy as busy:
-        since = ""
-        if busy.changed is not None:
-            since = f"; it wrote its record {duration(runtime.clock.time() - busy.changed)} ago"
-        raise UnusableError(
-            titles.ALREADY_ATTACHED,
-            f"Another coval-gate attach answers run {options.run} in this workspace{since}.",
-            advice="Let it go on, or end it first.",
-        ) from None
-    except ValueError as problem:
-        raise InputError([(path_of(options.run), str(problem))]) from None
-    return keeper
-
-
-def _attach(host: Host, runtime: Runtime, options: Options, limits: Limits, keeper: RecordKeeper) -> Procedure[int]:
+def _attach(host: Host, runtime: Runtime, options: Options, limits: Limits) -> Procedure[int]:
     """Do what the command does, through every error and interruption."""
     workers: list[WorkerProcess] = []
     try:
-        code, problem = yield from _work(host, runtime, options, limits, keeper, workers)
+        code = yield from _work(host, runtime, options, limits, workers)
         yield from _end(workers, limits)
     except Interrupted:
         yield from _end(workers, limits)
-        keeper.finish(CANCELLED)
-        seen = f" {summary_of(keeper)}" if keeper.record.simulations else ""
-        host.log(f"Ended by a signal.{seen} The run goes on in Coval until a later step ends it.")
+        host.log("Ended by a signal. The run goes on in Coval until a later step ends it.")
         return KILLED
     finally:
         for worker in workers:
             worker.kill()
-    if problem:
-        _show_error(host, problem)
-        try:
-            keeper.finish(problem.what)
-        except RunnerError as error:
-            _show_error(host, error)
     return code
 
 
 def _work(
-    host: Host,
-    runtime: Runtime,
-    options: Options,
-    limits: Limits,
-    keeper: RecordKeeper,
-    workers: list[WorkerProcess],
-) -> Procedure[tuple[int, GateError | None]]:
-    """Answer the run, and return the exit code and what went wrong. `workers` gets the worker that is started."""
+    host: Host, runtime: Runtime, options: Options, limits: Limits, workers: list[WorkerProcess]
+) -> Procedure[int]:
+    """Answer the run, and return the exit code. `workers` gets the worker that is started."""
     try:
         inputs = _inputs(runtime.environ)
         _check(options, runtime.environ)
-        worker = _start(host, runtime, options, limits, inputs, keeper)
+        worker = _start(host, runtime, options, limits, inputs)
         workers.append(worker)
         deadline = runtime.clock.now() + inputs.max_wait_time
-        yield from _load(worker, keeper, options, host, runtime.clock, deadline)
-        return (yield from _answer(host, runtime, options.run, limits, inputs, keeper, worker, deadline)), None
+        yield from _load(worker, options, host, runtime.clock, deadline)
+        return (yield from _answer(host, runtime, options.run, limits, inputs, worker, deadline))
     except (InputError, UnusableError) as error:
-        return USAGE, error
+        _show_error(host, error)
+        return USAGE
     except GateError as error:
-        return INCOMPLETE, error
-    except Exception as error:  # noqa: BLE001 - the record must say that no one answers any more
+        _show_error(host, error)
+    except Exception as error:  # noqa: BLE001 - of ours
         host.fold(BUG, traceback.format_exc().splitlines())
-        return INCOMPLETE, InternalError(error)
+        _show_error(host, InternalError(error))
+    return INCOMPLETE
 
 
 def _inputs(environ: Mapping[str, str]) -> Inputs:
@@ -167,7 +124,9 @@ def _inputs(environ: Mapping[str, str]) -> Inputs:
 
 
 def _check(options: Options, environ: Mapping[str, str]) -> None:
-    """Raise UnusableError if the handler or the command can be seen to be missing."""
+    """Raise InputError or UnusableError if the options can be seen to be wrong."""
+    if not IDENTIFIER.fullmatch(options.run):
+        raise InputError([("--run", f"must be the id of a run; got {quoted(options.run)}.")])
     if find_spec(SDK) is None:
         raise UnusableError(titles.NO_AGENT_SDK, "attach needs the package coval-agent-sdk.", advice=INSTALL)
     if options.handler:
@@ -183,9 +142,7 @@ def _check(options: Options, environ: Mapping[str, str]) -> None:
         )
 
 
-def _start(
-    host: Host, runtime: Runtime, options: Options, limits: Limits, inputs: Inputs, keeper: RecordKeeper
-) -> WorkerProcess:
+def _start(host: Host, runtime: Runtime, options: Options, limits: Limits, inputs: Inputs) -> WorkerProcess:
     """Start the worker. Raises RunnerError."""
     key = inputs.api_key.reveal() if inputs.api_key else ""
     setup = Setup(
@@ -197,18 +154,15 @@ def _start(
         options.command,
         limits,
     )
-    host.log(f"Run: {options.run}, answered by {one_line(keeper.record.handler, 80)}")
+    host.log(f"Run: {options.run}, answered by {one_line(options.handler or ' '.join(options.command), 80)}")
+    log = open_log(host.workspace, WORKER_LOG)
     try:
-        return WorkerProcess(setup, without_credentials(runtime.environ), keeper.open_log(WORKER_LOG))
-    except ValueError as problem:
-        raise RunnerError(titles.LOG_NOT_WRITTEN, f"The log {problem}") from None
+        return WorkerProcess(setup, without_credentials(runtime.environ), log)
     except OSError as error:
         raise RunnerError(titles.NO_PROCESS, f"The worker's process cannot start: {error.strerror}.") from None
 
 
-def _load(
-    worker: WorkerProcess, keeper: RecordKeeper, options: Options, host: Host, clock: Clock, deadline: float
-) -> Procedure[None]:
+def _load(worker: WorkerProcess, options: Options, host: Host, clock: Clock, deadline: float) -> Procedure[None]:
     """Wait until the worker has loaded the handler. Raises UnusableError."""
     while clock.now() < deadline:
         is_running = worker.is_running
@@ -224,7 +178,6 @@ def _load(
                 f"The process that imports {options.handler or SDK} ended by itself.",
                 advice=f"See {WORKER_LOG}.",
             )
-        keeper.write_if_due()
         yield Wait(TICK)
     raise UnusableError(
         titles.HANDLER_NOT_USABLE,
@@ -239,7 +192,6 @@ def _answer(
     run_id: str,
     limits: Limits,
     inputs: Inputs,
-    keeper: RecordKeeper,
     worker: WorkerProcess,
     deadline: float,
 ) -> Procedure[int]:
@@ -248,45 +200,27 @@ def _answer(
     client = connect(inputs, runtime, host.log)
     times = Times.of_step(clock.now(), deadline - clock.now())
     session = Session(client, host, clock, runtime.randomness, inputs, deadline, times)
+    follower = Follower(session, run_id, worker, limits)
     try:
-        yield from Follower(session, run_id, keeper, worker, limits).follow()
-        keeper.finish()
-        host.log(summary_of(keeper))
-        answered, total = keeper.record.answered, len(keeper.record.simulations)
-        if total:
-            yield from _tag(session._replace(deadline=clock.now() + TAGGING), run_id, tag_of(answered, total))
+        yield from follower.follow()
+        host.log(follower.summary)
+        if not follower.is_whole:
+            host.log(f"The logs of the processes are in {LOGS}.")
+            return INCOMPLETE
+        yield from _tag(session._replace(deadline=clock.now() + TAGGING), run_id)
     finally:
         client.close()
-    if answered < total:
-        host.log(f"The record is {path_of(run_id)}, and the logs are beside it.")
-    return DONE if total and answered == total else INCOMPLETE
+    return DONE
 
 
-def _tag(session: Session, run_id: str, tag: str) -> Procedure[None]:
-    """Give the run a tag that says how many simulations were answered, for a step that has no record.
-
-    A run whose tags Coval hides gets none: they would be lost. A tag with worse counts stays: an earlier process saw
-    what this one cannot, such as a crash.
-    """
-
-    def change(run: Run) -> tuple[str, ...]:
-        if tag in lowered(run.tags) or hides_tags(run) or not tags_of(run):
-            return run.tags
-        if counts_in((tag, *lowered(run.tags))) != counts_in([tag]):
-            return run.tags
-        kept = with_room(one for one in run.tags if not TAG.fullmatch(one.lower()))
-        return (*kept, tag) if len(kept) < MOST_RUN_TAGS else run.tags
-
+def _tag(session: Session, run_id: str) -> Procedure[None]:
+    """Let the run say that every simulation was answered: the step that judges it requires that. Raises CovalError."""
     try:
-        run = yield from retag(session, run_id, change)
-        if tag in lowered(run.tags):
-            return
-        if counts_in(lowered(run.tags)):
-            session.log("The run is judged by the tag of an earlier coval-gate attach, which answered fewer.")
-        else:
-            session.log("The run gets no tag with these counts; only a step in this workspace can read them.")
+        is_tagged = yield from mark(session, run_id, ATTACHED)
     except CovalError as error:
-        session.log(f"The run could not be tagged with these counts: {error.what}")
+        raise CovalError(error.title, f"{UNTAGGED}: {error.what}", advice=error.advice) from None
+    if not is_tagged:
+        raise CovalError(titles.TAGS_HIDDEN, f"{UNTAGGED}: Coval shows none of its tags.")
 
 
 def _end(workers: Iterable[WorkerProcess], limits: Limits) -> Procedure[None]:

@@ -6,24 +6,22 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.attach.messages import Event
-from coval_gate.attach.record import WORKER_LOG, log_of
+from coval_gate.attach.messages import ANSWERED, Event
+from coval_gate.attach.process import WORKER_LOG, log_of, open_log
 from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, GateError, NotFound, RunnerError
+from coval_gate.base.errors import CovalError, GateError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import duration, plural, shortened, stopwatch
 from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.config.fields import IDENTIFIER
-from coval_gate.model.attachment import ANSWERED, OPEN
 from coval_gate.model.statuses import QUEUED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from coval_gate.attach.messages import Limits
+    from coval_gate.attach.messages import Limits, Outcome
     from coval_gate.attach.process import WorkerProcess
-    from coval_gate.attach.record import RecordKeeper
     from coval_gate.base.schedule import Procedure
     from coval_gate.model.results import Simulation
     from coval_gate.model.run import Run
@@ -32,18 +30,11 @@ if TYPE_CHECKING:
 TICK: Final = 0.1  # s between two looks at the worker
 POLLS_OF_RUN: Final = 4  # looks at the simulations for each look at the run, as long as some are under way
 NEWS: Final = 10.0  # s at least between two lines of progress in a log
-EARLIER_IS_GONE: Final = "The process that was attached is gone."
-HAD_TO_END: Final = "Its process had to be ended."
-UNSURE: Final = (*OPEN, "answered", "before")  # of an earlier process, while Coval shows that the simulation goes on
-UNATTACHED: Final = ("refused", "missed")
 CALLED_BY_COVAL: Final = (  # types of agents to which no process can attach; Coval may have others
     *("VOICE", "OUTBOUND_VOICE", "CHAT", "CHAT_A2A", "CHAT_WEBSOCKET", "EMAIL", "SMS", "WEBSOCKET", "LIVEKIT", "DAILY"),
     *("OPENAI_REALTIME", "GEMINI_REALTIME", "GROK_REALTIME", "DEEPGRAM_REALTIME"),
 )
 READING: Final = 5.0  # s to read the type of the agent
-CLAIMED: Final = ("CLOSED", "CONNECTED")  # statuses of a relay that a process was attached to
-MOST_ASKED: Final = 10  # relays to look at side by side
-ASKING: Final = 20.0  # s for that
 BAD: Final = {
     "crashed": "crashed",
     "lost": "lost its relay",
@@ -67,11 +58,10 @@ class AttachError(GateError):
 class Follower:
     """Answers the simulations of one run, from the first look at it until its end."""
 
-    def __init__(
-        self, session: Session, run_id: str, keeper: RecordKeeper, worker: WorkerProcess, limits: Limits
-    ) -> None:
-        self._session, self._run_id, self._keeper, self._worker = session, run_id, keeper, worker
-        self._limits = limits
+    def __init__(self, session: Session, run_id: str, worker: WorkerProcess, limits: Limits) -> None:
+        self._session, self._run_id, self._worker, self._limits = session, run_id, worker, limits
+        self._outcomes: dict[str, Outcome] = {}  # of each simulation that Coval has listed
+        self._expected = 0  # simulations that Coval counts
         self._started: set[str] = set()
         self._open: set[str] = set()  # simulations whose process has not ended
         self._attached: set[str] = set()
@@ -91,11 +81,11 @@ class Follower:
         """Attach to every simulation until the run is over, and every process has ended. Raises GateError."""
         try:
             all_or_first_error((yield from together([self._poll(), self._listen()], self._session.clock)))
-            yield from self._settle()
+            if self._error:
+                raise self._error
+            self._settle()
         finally:
             self._show(is_over=True)
-        if self._error:
-            raise self._error
 
     def _poll(self) -> Procedure[None]:
         """Look at the run again and again. What goes wrong ends the processes, too."""
@@ -143,6 +133,7 @@ class Follower:
                 raise
             return None
         self._unknown_since = None
+        self._expected = max(run.progress.total if run.progress else 0, len(run.output_ids or ()))
         return run
 
     def _check_agent(self, run: Run) -> Procedure[None]:
@@ -165,19 +156,17 @@ class Follower:
     def _see(self, simulations: tuple[Simulation, ...]) -> None:
         self._simulations = {one.id: one for one in simulations if IDENTIFIER.fullmatch(one.id)}
         for id_, simulation in self._simulations.items():
-            attachment = self._keeper.record.simulations.get(id_)
-            if attachment is None:
-                self._keeper.set(id_)
+            self._outcomes.setdefault(id_, "waiting")
             if simulation.ended:
                 self._see_over(id_)
                 self._give_up(id_)
-            elif simulation.status not in QUEUED and (attachment is None or attachment.outcome in UNSURE):
+            elif simulation.status not in QUEUED:
                 self._start(id_)
 
     def _see_over(self, id_: str) -> None:
         if id_ in self._open and id_ not in self._seen_over:
             self._seen_over.add(id_)
-            self._worker.see_over(id_, completed=self._is_completed(id_))
+            self._worker.see_over(id_, completed=id_ in self._simulations and self._simulations[id_].completed)
 
     def _start(self, id_: str) -> None:
         refusal = self._refusals.get(id_)
@@ -185,13 +174,8 @@ class Follower:
         if id_ in self._started and not may_try_again:
             return
         self._started.add(id_)
-        log = log_of(id_)
-        try:
-            path = self._keeper.open_log(log)
-        except ValueError as problem:
-            raise RunnerError(titles.LOG_NOT_WRITTEN, f"The log of a simulation {problem}") from None
+        path = open_log(self._session.host.workspace, log_of(id_))
         self._open.add(id_)
-        self._keeper.set(id_, outcome="waiting", error=refusal.error if refusal else "", log=log)
         self._worker.attach(id_, path)
 
     def _listen(self) -> Procedure[None]:
@@ -209,7 +193,6 @@ class Follower:
                     advice=f"See {WORKER_LOG}; the runner may have run out of memory.",
                 )
             self._show()
-            self._keeper.write_if_due()
             if not alive or (self._error and self._polled_at is not None):
                 break
             if self._polled_at is not None:
@@ -228,9 +211,8 @@ class Follower:
         if event.what == "attached":
             self._attached.add(id_)
             self._refusals.pop(id_, None)
-            self._keeper.set(id_, outcome="attached", error="")
+            self._outcomes[id_] = "attached"
         elif event.what == "quiet":
-            self._keeper.set(id_, quiet=True)
             self._session.log(f"Simulation {id_} hears no audio from the agent (log: {log_of(id_)})")
         elif event.what == "ended":
             self._open.discard(id_)
@@ -245,9 +227,7 @@ class Follower:
         refusal = self._refusals.get(id_)
         if refusal and outcome == "missed":  # which is only what became of the last attempt
             outcome, error = "refused", refusal.error
-        if id_ in self._keeper.earlier and outcome in UNATTACHED:
-            outcome, error = "lost", f"{EARLIER_IS_GONE} {error}"
-        self._keeper.set(id_, outcome=outcome, error=error)
+        self._outcomes[id_] = outcome
         if outcome in BAD:
             self._session.log(f"✗ Simulation {id_} {BAD[outcome]}: {shortened(error, 200)} (log: {log_of(id_)})")
         elif error or outcome == "ended_early":
@@ -262,7 +242,6 @@ class Follower:
         former = self._refusals.get(id_)
         pause = min(self._limits.again, former.pause * 2 if former else self._limits.poll)
         self._refusals[id_] = _Refusal(error, pause, self._session.clock.now() + pause)
-        self._keeper.set(id_, outcome="waiting", error=error)
         if former is None:
             what = f"{shortened(error, 200)} (log: {log_of(id_)})"
             self._session.log(f"Simulation {id_} could not be attached to yet: {what}")
@@ -270,48 +249,34 @@ class Follower:
     def _give_up(self, id_: str) -> None:
         """Note that no process could attach to a simulation that is over, or whose run is."""
         refusal = self._refusals.get(id_)
-        if refusal and id_ not in self._open and self._keeper.record.simulations[id_].outcome == "waiting":
+        if refusal and id_ not in self._open and self._outcomes[id_] == "waiting":
             self._end(Event("ended", id_, outcome="refused", error=refusal.error))
 
-    def _settle(self) -> Procedure[None]:
-        """Say what became of the simulations that no process of this command was attached to."""
+    def _settle(self) -> None:
+        """Say what became of the simulations whose processes did not end by themselves, and of those that had none."""
         for id_ in self._refusals:
             self._give_up(id_)
-        for id_ in [*self._open]:
-            # A worker that is gone took its processes along, and with them conversations that went on.
-            is_over = self._is_completed(id_) if self._error else self._is_over(id_)
-            outcome = "answered" if id_ in self._attached and is_over else "lost"
-            self._open.discard(id_)
-            self._keeper.set(id_, outcome=outcome, error=self._error.what if self._error else HAD_TO_END)
-        outcomes = self._keeper.record.simulations
-        doubtful = [
-            id_
-            for id_, simulation in self._simulations.items()
-            if outcomes[id_].outcome in ("waiting", "refused", "missed") and id_ not in self._attached
-            # A process that was killed cut its conversation off, even if Coval counts that as completed.
-            if simulation.completed and id_ not in self._keeper.earlier
-        ]
-        asked = [self._was_claimed(id_) for id_ in doubtful]
-        claims = yield from together(asked, self._session.clock, at_once=MOST_ASKED)
-        before = {id_ for id_, claim in zip(doubtful, claims, strict=True) if claim is True}
-        for id_, simulation in self._simulations.items():
-            if id_ in before:
-                self._keeper.set(id_, outcome="before", error="")
-            elif outcomes[id_].outcome == "waiting" and id_ in self._keeper.earlier:
-                self._keeper.set(id_, outcome="lost", error=EARLIER_IS_GONE)
-            elif outcomes[id_].outcome == "waiting" and simulation.ended:
-                self._keeper.set(id_, outcome="missed", error=f"It was {simulation.status} before a process attached.")
+        for id_ in self._open:
+            self._outcomes[id_] = "answered" if id_ in self._attached and self._is_over(id_) else "lost"
+        for id_, outcome in self._outcomes.items():
+            if outcome == "waiting":
+                self._outcomes[id_] = "missed"
 
-    def _was_claimed(self, id_: str) -> Procedure[bool]:
-        """Return whether Coval shows that a process was attached."""
-        until = self._session.clock.now() + ASKING
-        try:
-            return (yield from self._session.client.get_relay_status(id_, until=until)) in CLAIMED
-        except CovalError:
-            return False
+    @property
+    def is_whole(self) -> bool:
+        """Whether processes of this command answered every simulation that Coval lists or counts."""
+        answered = sum(outcome in ANSWERED for outcome in self._outcomes.values())
+        return 0 < max(len(self._outcomes), self._expected) == answered
 
-    def _is_completed(self, id_: str) -> bool:
-        return id_ in self._simulations and self._simulations[id_].completed
+    @property
+    def summary(self) -> str:
+        """How many simulations were answered, and what became of the others, in a sentence."""
+        counts, total = Counter(self._outcomes.values()), max(len(self._outcomes), self._expected)
+        if not total:
+            return "The run had no simulation."
+        others = [f"{count} {outcome}" for outcome, count in counts.items() if outcome not in ANSWERED]
+        answered = sum(counts[outcome] for outcome in ANSWERED)
+        return f"{answered} of {plural(total, 'simulation')} answered{': ' if others else ''}{', '.join(others)}."
 
     def _is_over(self, id_: str) -> bool:
         return id_ in self._simulations and self._simulations[id_].ended
@@ -329,20 +294,9 @@ class Follower:
         self._session.log(f"{stopwatch(seconds):>7}  {line}")
 
     def _line(self) -> str:
-        outcomes = Counter(one.outcome for one in self._keeper.record.simulations.values())
-        total = sum(outcomes.values())
+        outcomes, total = Counter(self._outcomes.values()), len(self._outcomes)
         if not total:
             return "waiting for the run's simulations"
         waiting = outcomes["waiting"] + outcomes["missed"] + outcomes["refused"]
-        done = total - sum(outcomes[outcome] for outcome in OPEN)
+        done = total - outcomes["waiting"] - outcomes["attached"]
         return f"{total - waiting} of {total} attached, {done} done"
-
-
-def summary_of(keeper: RecordKeeper) -> str:
-    """Return in a sentence how many simulations were answered, and what became of the others."""
-    outcomes = Counter(one.outcome for one in keeper.record.simulations.values())
-    total, answered = sum(outcomes.values()), keeper.record.answered
-    if not total:
-        return "The run had no simulation."
-    others = [f"{count} {outcome.replace('_', ' ')}" for outcome, count in outcomes.items() if outcome not in ANSWERED]
-    return f"{answered} of {plural(total, 'simulation')} answered{': ' if others else ''}{', '.join(others)}."

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Final, Literal
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in
 
-if TYPE_CHECKING:
-    from coval_gate.model.attachment import Outcome
+Outcome = Literal[
+    "waiting",  # Coval has not offered its relay yet
+    "attached",  # the conversation goes on
+    "answered",  # a process was attached until the conversation ended
+    "ended_early",  # the handler returned before the conversation ended
+    "crashed",  # the handler raised an exception, or its process died
+    "lost",  # the relay failed while the conversation went on
+    "refused",  # Coval offered no relay, or none that worked
+    "missed",  # it was over before a process could attach
+]
+ANSWERED: Final = ("answered", "ended_early")
 
 
 class Limits(NamedTuple):

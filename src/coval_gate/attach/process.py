@@ -12,13 +12,19 @@ from threading import Thread
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.attach.messages import Order, event_in, line_of
+from coval_gate.base import titles
+from coval_gate.base.errors import RunnerError
+from coval_gate.ci.host import DIRECTORY, IGNORED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from coval_gate.attach.messages import Event, Setup
+    from coval_gate.ci.workspace import Workspace
 
 MODULE: Final = "coval_gate.attach.worker"
+LOGS: Final = f"{DIRECTORY}/logs"  # a file for each simulation
+WORKER_LOG: Final = f"{LOGS}/attach.worker.log"  # no simulation has a dot in its id
 LOG: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -104,3 +110,18 @@ class WorkerProcess:
             for line in self._process.stdout:
                 if event := event_in(line):
                     self._events.put(event)
+
+
+def log_of(simulation: str) -> str:
+    """Return the path of a simulation's log in the workspace."""
+    return f"{LOGS}/{simulation}.log"
+
+
+def open_log(workspace: Workspace, name: str) -> str:
+    """Create a log in the workspace if there is none yet, and return its absolute path. Raises RunnerError."""
+    try:
+        workspace.create(IGNORED, "*\n")
+        workspace.create(name, "")
+    except ValueError as problem:
+        raise RunnerError(titles.LOG_NOT_WRITTEN, f"The log {problem}") from None
+    return workspace.locate(name)

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.attach.bridge import bridge
 from coval_gate.attach.handler import Unusable, causes_of, error_line, load
-from coval_gate.attach.messages import Event
+from coval_gate.attach.messages import ANSWERED, Event
 from coval_gate.base.records import NamedTuple
-from coval_gate.model.attachment import ANSWERED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from coval_agent_sdk import AudioConnection
 
     from coval_gate.attach.handler import Handler
-    from coval_gate.attach.messages import Setup
-    from coval_gate.model.attachment import Outcome
+    from coval_gate.attach.messages import Outcome, Setup
 
 LOOK: Final = 0.2  # s between two looks of the watchdog
 CANCELLING: Final = 1.0  # s for a handler to end once it is cancelled

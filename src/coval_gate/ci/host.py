@@ -41,6 +41,8 @@ Withheld = Literal["", "fork", "dependabot"]  # the origin because of which GitH
 Level = Literal["error", "warning", "notice"]
 
 NAME: Final = "Coval Gate"
+DIRECTORY: Final = ".coval-gate"  # in the workspace, for what one command leaves for another, or for the user
+IGNORED: Final = f"{DIRECTORY}/.gitignore"
 BUG: Final = "Details for a bug report"
 MOST_WARNINGS: Final = 9  # GitHub's runner shows ten for a step; one is reserved for a late problem
 NO_REPOSITORY: Final = "the job has no GitHub repository"

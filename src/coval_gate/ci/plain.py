@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.text import json_in, quoted
-from coval_gate.ci.host import NAME, NO_REPOSITORY, Console, Context, Page
+from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Console, Context, Page
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.checks import wanted_pages
 from coval_gate.config.inputs import key_in
-from coval_gate.model.attachment import DIRECTORY, IGNORED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -96,22 +96,6 @@ class Workspace:
         except OSError as error:
             raise _not_written(path, error) from None
 
-    def replace(self, path: str, text: str) -> None:
-        """Write `text` to a `path` that `prepare` returned, at once: a reader sees the old file or the new one.
-
-        Raises RunnerError.
-        """
-        *parents, name = path.split("/")
-        temporary = f"{name}.{os.getpid()}.tmp"
-        try:
-            with self._opened([*parents, temporary], FILE | os.O_TRUNC) as (file, _):
-                with os.fdopen(os.dup(file), "wb") as stream:
-                    stream.write(text.encode("utf-8", "replace"))
-                with self._directory(parents) as directory:
-                    os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
-        except OSError as error:
-            raise _not_written(path, error) from None
-
     def locate(self, path: str) -> str:
         """Return the absolute path of a file in the workspace, for another process."""
         return os.path.abspath(os.path.join(self._root, path))  # noqa: PTH100, PTH118 - follows no links

@@ -439,17 +439,6 @@ class Client:
 
         return (yield from self._calls.read(attempt, until))
 
-    def get_relay_status(self, simulation_id: str, *, until: float) -> Procedure[str]:
-        """Return the status of a simulation's relay, such as CLOSED; empty if Coval returns none.
-
-        Raises as `get_run`.
-        """
-        from coval_gate.coval.results import read_status
-
-        request = Request("GET", f"{LEGACY}/{quote(simulation_id, safe='')}/connect")
-        response = yield from self._calls.read(lambda: self._calls.json(request, until), until)
-        return read_status(response.get("status"), "")
-
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[MetricOutput, ...]]:
         """Return the newest output of each metric of a simulation, without transcripts. Raises as `get_run`."""
         from coval_gate.coval.resources import newest, read_output

@@ -9,11 +9,10 @@ from coval_gate.base.errors import InputError, NotFound, Unavailable
 from coval_gate.base.schedule import Wait, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.ci.host import BASE, BASE_LEG, LEG, REPETITION, ROLE, TESTED, THRESHOLDS, with_run_metadata
-from coval_gate.flow.attached import desertion
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
-from coval_gate.model.run import Aborted, Deserted, Run
+from coval_gate.model.run import Aborted, Run
 from coval_gate.runs import earlier
 from coval_gate.runs.cancel import FRESH_TIME
 from coval_gate.runs.collect import follow
@@ -50,7 +49,6 @@ def follow_trial(
             criteria=criteria,
             progress=ProgressLog(session, progress.unknown_statuses),
             record=partial(see, progress, trial),
-            desertion=desertion(session, trial.run_id),
         )
 
     left = max(0.0, session.deadline - session.clock.now()) if trial.repetition else session.inputs.max_wait_time
@@ -62,7 +60,7 @@ def follow_trial(
             if error.by_coval and trial.run is None and session.inputs.mode == "wait":
                 trial.release()  # the id is wrong: there is no run to cancel
             raise
-    trial.is_hopeless = isinstance(outcome, Aborted | Deserted)
+    trial.is_hopeless = isinstance(outcome, Aborted)
     yield from _check_selection(session, progress, trial)
     return outcome
 

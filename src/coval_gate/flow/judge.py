@@ -16,7 +16,7 @@ from coval_gate.base.schedule import beside
 from coval_gate.base.text import duration
 from coval_gate.base.times import DETAILS, TREND, UNITS
 from coval_gate.config.inputs import ids_of
-from coval_gate.flow.attached import find_answering
+from coval_gate.flow.attached import find_attached
 from coval_gate.flow.base import base_beside
 from coval_gate.flow.follow import follow_trial
 from coval_gate.flow.launch import launch
@@ -59,12 +59,12 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
     """Judge the first run of a leg, and explain the judgement. Raises CovalError, RunnerError."""
     trial = leg.first
     outcome = yield from follow_trial(session, progress, trial, partial(_criteria, progress, leg))
-    outcome = yield from find_answering(session, trial, outcome)
+    trial.attached = yield from find_attached(session, trial.run)
     # By now, a run that was launched elsewhere has shown how many legs there are, and its own thresholds.
     criteria, session = _criteria(progress, leg), session._replace(inputs=leg.inputs)
     baseline = yield from _baseline(session, progress, leg, outcome)
     base = (yield from base_beside(leg, 0)) if isinstance(outcome, Completed) else None
-    judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.answering)
+    judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.attached)
     judgement = yield from beside(judging)
     judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome))
     leg.judgement = trial.judgement = judgement
@@ -81,11 +81,11 @@ def _criteria(progress: Progress, leg: Leg) -> Criteria:
 
 def _timeout_passes(leg: Leg, outcome: Outcome) -> bool:
     """Return whether a time-out lets the step pass: the user says so, and neither too many simulations have failed,
-    nor is a base missing, nor did a job that has to answer them leave some unanswered.
+    nor is a base missing, nor does a job have to answer them, which cannot have answered all yet.
     """
     if leg.base and not any(isinstance(outcome, Completed) for outcome in leg.base.outcomes):
         return False
-    if leg.first.answering and not leg.first.answering.is_whole:
+    if leg.first.attached is False:
         return False
     progress = outcome.run.progress if isinstance(outcome, TimedOut) else None
     too_many = progress is not None and progress.failed > leg.inputs.max_failed_simulations.of(progress.total)
@@ -96,10 +96,10 @@ def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Tria
     """Judge a repetition alone. It is compared with the baseline of the first run. Raises CovalError, RunnerError."""
     criteria, first = _criteria(progress, leg), leg.first.judgement
     outcome = yield from follow_trial(session, progress, trial, lambda: criteria)
-    outcome = yield from find_answering(session, trial, outcome)
+    trial.attached = yield from find_attached(session, trial.run)
     baseline = first.baseline if first and not leg.inputs.accept else None
     base = (yield from base_beside(leg, trial.repetition)) if isinstance(outcome, Completed) else None
-    judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.answering)
+    judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.attached)
     trial.judgement = yield from beside(judging)
     owe_mark(progress, trial)
     if isinstance(outcome, Completed):

@@ -215,12 +215,9 @@ class VariantsPresent(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllAnswered(_Kind):
-    """A job answered every simulation of a run whose agent is a process of the user's. The measure's total is all."""
+    """A job answered every simulation of a run whose agent is a process of the user's."""
 
     kind: ClassVar = "simulations_answered"
-
-    def requirement(self, measure: Measure) -> Requirement:
-        return Requirement(">=", measure.total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

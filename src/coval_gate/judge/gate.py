@@ -38,7 +38,6 @@ from coval_gate.judge.problems import (
     NoSuchMetric,
     NotAnswered,
     NoTargets,
-    NotAttached,
     NotListed,
     NotSettled,
     NoValues,
@@ -50,7 +49,7 @@ from coval_gate.judge.problems import (
 from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
-from coval_gate.model.run import Aborted, Completed, Deserted, NotCompleted
+from coval_gate.model.run import Aborted, Completed, NotCompleted
 from coval_gate.model.statuses import CANCELLED, DELETED
 
 if TYPE_CHECKING:
@@ -62,7 +61,6 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.problems import Problem
     from coval_gate.judge.variants import Variant
-    from coval_gate.model.attachment import Answering
     from coval_gate.model.baseline import Baseline
     from coval_gate.model.results import Metric, RunResult, Target
     from coval_gate.model.run import Limit, Outcome
@@ -77,23 +75,18 @@ def judge_outcome(
     criteria: Criteria,
     baseline: Baseline | None = None,
     base: Baseline | None = None,
-    answering: Answering | None = None,
+    attached: bool | None = None,
 ) -> Judgement:
     """Judge a run by its outcome.
 
-    `baseline`: the earlier runs that thresholds refer to; `base`: the run of the base agent. `answering`: who answered
-    the simulations, if that is a job's to do.
+    `baseline`: the earlier runs that thresholds refer to; `base`: the run of the base agent. `attached`: whether a job
+    answered the simulations; None if that is not a job's to do.
     """
-    problem = _set_up_problem(answering)
     match outcome:
         case Completed(result=result, late=late):
-            return judge(result, criteria, baseline=baseline, base=base, late=late, answering=answering)
-        case Deserted(run=run, answering=seen):
-            return unanswered(run, NotAnswered(answering=seen))
-        case NotCompleted(run=run) if problem and run.status not in STOPPED:
-            return unanswered(run, problem)
-        case Aborted(run=run) if problem and not (answering and answering.goes_on):
-            return unanswered(run, problem)
+            return judge(result, criteria, baseline=baseline, base=base, late=late, attached=attached)
+        case NotCompleted(run=run) | Aborted(run=run) if attached is False and run.status not in STOPPED:
+            return unanswered(run)
         case NotCompleted():
             return not_completed(outcome)
         case Aborted():
@@ -108,18 +101,19 @@ def judge(
     baseline: Baseline | None = None,
     base: Baseline | None = None,
     late: Limit | None = None,
-    answering: Answering | None = None,
+    attached: bool | None = None,
 ) -> Judgement:
     """Judge a run that completed, as in `judge_outcome`. `late`: the limit that passed before its data were there."""
     result = _with_texts_of(base, _with_texts_of(baseline, result))
     variants = variants_of(result, criteria.mutations)
-    set_up = tuple(_set_up(answering))
     presence = tuple(_presence(result, variants, criteria))
     population = () if presence else tuple(_population(result, variants, criteria))
     values = (*_values(result, variants, criteria, (baseline, base)),)
     if any(not check.passed for check in population):
         values = tuple(_blame_silence(values, variants))
-    checks = (*set_up, *presence, *population, *values)
+    checks = (*presence, *population, *values)
+    if attached is False:  # the run shows nothing of the agent
+        checks = (Check(criterion=AllAnswered(), verdict=Verdict.ERROR, problem=NotAnswered()), *checks)
     totals = Totals(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
@@ -151,28 +145,6 @@ def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
         for metric in result.metrics
     )
     return result._replace(metrics=metrics)
-
-
-def _set_up_problem(answering: Answering | None) -> NotAnswered | NotAttached | None:
-    """Return what was wrong with a job that had to answer the simulations; None if it answered all, as far as known."""
-    if answering is None:
-        return None
-    if not answering.is_known:
-        return NotAttached()
-    fewer = answering.answered < answering.total or (answering.problem and not answering.answered)
-    return NotAnswered(answering=answering) if fewer else None
-
-
-def _set_up(answering: Answering | None) -> Iterator[Check]:
-    """Check that a job answered every simulation, if that was its to do: otherwise, the run shows nothing of the agent.
-
-    This only adds an error: simulations that a job claims to have answered are judged by what Coval shows.
-    """
-    if problem := _set_up_problem(answering):
-        yield Check(criterion=AllAnswered(), verdict=Verdict.ERROR, problem=problem)
-    elif answering and answering.is_whole:
-        measure = Measure(value=answering.answered, unit="simulations", count=answering.total)
-        yield Check(criterion=AllAnswered(), verdict=Verdict.PASSED, measure=measure)
 
 
 def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from coval_gate.base.errors import GateError
     from coval_gate.judge.checks import Check, Totals
-    from coval_gate.judge.problems import SetUpProblem
     from coval_gate.judge.variants import Sample, Variant
     from coval_gate.model.baseline import Baseline
     from coval_gate.model.results import Metric, RunResult
@@ -74,7 +73,6 @@ class Unanswered(NamedTuple):
     """A job had to answer the simulations of the run, and did not, so the run shows nothing of the agent."""
 
     run: Run
-    problem: SetUpProblem
 
 
 Cause = (
@@ -145,16 +143,9 @@ class Judgement(NamedTuple):
         return not isinstance(self.cause, Completed | NotCompleted | TimedOut | Aborted | Unanswered)
 
     @property
-    def set_up_problem(self) -> SetUpProblem | None:
-        """What was wrong with the job that had to answer the simulations; None if nothing is known to be."""
-        if isinstance(self.cause, Unanswered):
-            return self.cause.problem
-        if not self.checks:
-            return None
-        from coval_gate.judge.problems import NotAnswered, NotAttached  # not needed before the launch
-
-        problems = (check.problem for check in self.checks)
-        return next((problem for problem in problems if isinstance(problem, NotAnswered | NotAttached)), None)
+    def is_unanswered(self) -> bool:
+        """Whether a job had to answer the simulations, and nothing shows that one answered all of them."""
+        return isinstance(self.cause, Unanswered) or any(map(_is_of_set_up, self.checks))
 
     @property
     def passed_flaky(self) -> bool:
@@ -192,6 +183,10 @@ class Judgement(NamedTuple):
         """The checks that decide and did not pass, the gravest first."""
         missed = (check for check in self.checks if check.decides and not check.passed)
         return tuple(sorted(missed, key=lambda check: GRAVITY.index(check.verdict)))
+
+
+def _is_of_set_up(check: Check) -> bool:
+    return check.verdict is Verdict.ERROR and check.criterion.kind == "simulations_answered"
 
 
 def _may_be_late(check: Check) -> bool:
@@ -268,10 +263,7 @@ def conclude(
     doubtful = [check for check in deciding if check.verdict is Verdict.INCONCLUSIVE]
     inconclusive_passes = bool(doubtful) and all(check.doubt_passes for check in doubtful)
     # A job did not answer the simulations: more time would not help.
-    is_of_set_up = any(
-        check.verdict is Verdict.ERROR and check.criterion.kind == "simulations_answered" for check in deciding
-    )
-    if verdict is Verdict.ERROR and outcome.late and not is_of_set_up:
+    if verdict is Verdict.ERROR and outcome.late and not any(map(_is_of_set_up, deciding)):
         verdict = Verdict.TIMED_OUT
     statuses = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED, Verdict.TIMED_OUT: TIMEOUT}
     if inconclusive_passes:
@@ -321,9 +313,9 @@ def aborted(outcome: Aborted) -> Judgement:
     return Judgement(verdict=Verdict.FAILED, status=FAILED, cause=outcome)
 
 
-def unanswered(run: Run, problem: SetUpProblem) -> Judgement:
-    """Judge a run whose simulations nobody answered, or not all of them, however it ended."""
-    return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unanswered(run, problem))
+def unanswered(run: Run) -> Judgement:
+    """Judge a run that did not complete, and whose simulations no job answered, as far as is known."""
+    return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unanswered(run))
 
 
 def timed_out(outcome: TimedOut) -> Judgement:

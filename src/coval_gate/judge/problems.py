@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 if TYPE_CHECKING:
     from coval_gate.judge.measure import LeftOut
     from coval_gate.judge.targets import TargetProblem
-    from coval_gate.model.attachment import Answering
     from coval_gate.model.baseline import BaselineSource, NotFoundReason
     from coval_gate.model.results import Value
     from coval_gate.model.run import Run
@@ -228,14 +227,7 @@ class OtherCases(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotAnswered(_Kind):
-    """A job had to answer the simulations of the run, and did not answer all of them."""
-
-    answering: Answering
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotAttached(_Kind):
-    """A job had to answer the simulations of the run, and nothing shows that one did."""
+    """A job had to answer the simulations of the run, and nothing shows that one answered all of them."""
 
 
 ValueProblem = NoValues | OneValue | NoNumbers | CannotOccur | NoSuchValue
@@ -253,7 +245,6 @@ ComparisonProblem = (
     | UnequalCounts
 )
 
-SetUpProblem = NotAnswered | NotAttached
 
 Problem = (
     NoSuchMetric
@@ -267,6 +258,6 @@ Problem = (
     | VariantsMissing
     | ErrorReported
     | OtherCases
-    | SetUpProblem
+    | NotAnswered
     | ComparisonProblem
 )

@@ -64,7 +64,7 @@ def has_failed_check(judgement: Judgement) -> bool:
     A run whose simulations nobody answered shows nothing of an agent, so it counts, too.
     """
     failed = any(check.verdict is Verdict.FAILED for check in judgement.missed)
-    return judgement.verdict is Verdict.FAILED or failed or bool(judgement.checks and judgement.set_up_problem)
+    return judgement.verdict is Verdict.FAILED or failed or (bool(judgement.checks) and judgement.is_unanswered)
 
 
 def _refusal_of(check: Check) -> Refusal | Literal[""]:

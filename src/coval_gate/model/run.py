@@ -11,7 +11,6 @@ from coval_gate.model.statuses import ENDING, QUEUED, RUNNING, TERMINAL
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from coval_gate.model.attachment import Answering
     from coval_gate.model.results import Metric, RunResult
 
 CLEAN: Final = frozenset({"", "SUCCESS"})
@@ -124,14 +123,7 @@ class Aborted(NamedTuple):
     error: str = ""
 
 
-class Deserted(NamedTuple):
-    """The job that answers the run's simulations ended too early, so the step gave it up; `run` is the last poll."""
-
-    run: Run
-    answering: Answering
-
-
-Outcome = Completed | NotCompleted | TimedOut | Aborted | Deserted
+Outcome = Completed | NotCompleted | TimedOut | Aborted
 
 
 class Cancellation(NamedTuple):

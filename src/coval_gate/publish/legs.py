@@ -57,7 +57,7 @@ def leg_report(
         promotion=leg.promotion and leg.promotion.redacted(redact),
         base=_base_report(leg.base, page) if leg.base else None,
         inputs=leg.inputs if leg.inputs.suite_path and leg.inputs.mode != "wait" else None,
-        answering=first.answering,
+        attached=first.attached,
         names=_names(leg, first, name_of, redact),
     )
 

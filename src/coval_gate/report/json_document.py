@@ -408,9 +408,6 @@ class Leg(Model):
     """The earlier runs that thresholds refer to; null where none do."""
     tested: Text
     """What its run tested, in words, such as "this commit (attached)" or "agent X as deployed"; empty without a run."""
-    answered_simulations: int | None
-    """How many simulations a job answered (coval-gate attach); null where Coval itself reaches the agent, as far as is
-    known. `tested` is this commit only if it answered all."""
     base: BaselineFacts | None
     """The run of the agent that base_agent_id names, beside which this one was tested; null without one."""
     total_simulations: int | None

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
     from coval_gate.judge.verdict import Verdict
-    from coval_gate.model.attachment import Answering
     from coval_gate.model.baseline import Promotion
     from coval_gate.model.results import RunResult, TrendRun
     from coval_gate.model.run import Run
@@ -64,7 +63,7 @@ class _LegFields(NamedTuple):
     own_findings: Findings | None = None
     base: BaseReport | None = None
     inputs: Inputs | None = None
-    answering: Answering | None = None
+    attached: bool | None = None
     names: Mapping[str, str] = MappingProxyType({})
 
 
@@ -79,7 +78,7 @@ class LegReport(_LegFields):
     them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `own_findings`: those of this very
     judgement, if they exist already. `base`: the agent beside which this one is tested, if there is one. `inputs`: the
     step's, with the own values of a leg of a suite; None if the step's count.
-    `answering`: who answered the simulations of its first run, if that was a job's to do. `names`: what Coval calls
+    `attached`: whether a job answered its first run; None if Coval itself reaches the agent. `names`: what Coval calls
     the agent, persona, test set and base agent, by the inputs of their ids, as far as the key may read them.
     """
 

@@ -16,7 +16,6 @@ from coval_gate.config.fields import IDENTIFIER, Age, Allowance
 from coval_gate.config.inputs import CONNECTION, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, SUITE, WHAT, declared
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import BaselineSource
-from coval_gate.report.wording.answering import subject_text
 from coval_gate.report.wording.judgements import link as read_more
 
 if TYPE_CHECKING:
@@ -152,7 +151,11 @@ def subject_in_words(report: Report, leg: LegReport, *, with_ids: bool = False) 
     if with_ids or base == text:  # two agents may share a name
         text = with_id(leg, "agent_id", agent)
         base = with_id(leg, BASE_AGENT, leg.base.agent_id) if leg.base else ""
-    return subject_text(text, base, leg.answering, changed=_changed(report, leg))
+    changed = _changed(report, leg)
+    what = f"agent {text} {changed}" if changed else f"agent {text}{'' if base else ' as deployed'}"
+    if leg.attached is not None:
+        what = "this commit (attached)" if leg.attached else f"agent {text} (not attached)"
+    return f"{what} beside {base}" if base else what
 
 
 def _changed(report: Report, leg: LegReport) -> str:

@@ -20,7 +20,7 @@ from coval_gate.base.text import one_line
 from coval_gate.base.times import COLLECTING
 from coval_gate.judge.checks import population
 from coval_gate.model.results import RunResult
-from coval_gate.model.run import Aborted, Completed, Deserted, NotCompleted, TimedOut
+from coval_gate.model.run import Aborted, Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.definitions import (
     OPTIONAL_TIME,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.judge.criteria import Criteria
-    from coval_gate.model.attachment import Answering
     from coval_gate.model.results import Metric, Simulation
     from coval_gate.model.run import Outcome, Run
     from coval_gate.runs.legs import Session
@@ -242,18 +241,17 @@ def follow(
     criteria: Callable[[], Criteria],
     progress: ProgressLog,
     record: Callable[[Run], None],
-    desertion: Callable[[Run], Answering | None] = lambda _: None,
 ) -> Procedure[Outcome]:
     """Watch a run to its end and, if it completed, collect what the criteria need, which are known by then.
 
-    `record` takes what each poll showed, and `desertion` is as in `watch`. Raises CovalError as `watch` and `collect`.
+    `record` takes what each poll showed. Raises CovalError as `watch` and `collect`.
     """
     reopened = False
     while True:
-        ended = yield from watch(session, run_id, progress=progress, record=record, desertion=desertion)
+        ended = yield from watch(session, run_id, progress=progress, record=record)
         if isinstance(ended, TimedOut):
             return ended._replace(reopened=reopened)
-        if isinstance(ended, NotCompleted | Deserted):
+        if isinstance(ended, NotCompleted):
             return ended
         if isinstance(ended, Aborted):
             return ended._replace(error=(yield from _most_common_error(session, run_id)))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.model.run import Aborted, Deserted, Run, TimedOut
+    from coval_gate.model.run import Aborted, Run, TimedOut
     from coval_gate.runs.legs import Session, Trial
     from coval_gate.runs.tags import Tags
     from coval_gate.runs.watch import ProgressLog
@@ -183,7 +183,7 @@ def unless_cancelled(
 
 def confirm(
     session: Session, run_id: str, *, progress: ProgressLog, record: Callable[[Run], None]
-) -> Procedure[Run | NotCompleted | TimedOut | Aborted | Deserted]:
+) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
     """Watch a run for a moment, which shows whether it is being cancelled. Raises CovalError."""
     limits = session.inputs._replace(
         max_wait_time=CONFIRMING,

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.judge.findings import Findings
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.attachment import Answering
     from coval_gate.model.baseline import Promotion
     from coval_gate.model.results import Details, RunResult, TrendRun
     from coval_gate.model.run import Cancellation, Outcome, Run
@@ -68,11 +67,11 @@ class Trial:
     of them was given up for lost, so a second run may turn up. `resumed`: an earlier attempt launched the run.
     `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed, and
     `over_since` when a poll first showed that the run is over, None if it is not. `differences`: what that poll showed
-    to differ from the inputs. `judgement` is about this run alone. `answering`: who answered its simulations, if that
-    was a job's to do.
+    to differ from the inputs. `judgement` is about this run alone. `attached`: whether a job answered its simulations;
+    None if Coval itself reaches the agent, as far as is known.
 
     `is_base`: it is a run of the base agent. `is_active`: from just before the launch until the run needs no
-    cancelling. `is_hopeless`: the step gave it up, because its simulations fail, or nobody answers them.
+    cancelling. `is_hopeless`: the step gave it up, because its simulations fail.
     `post_cancels`: the post step must cancel it. `owes_mark`: the gate failed the run, which does not have the mark
     yet. `ended`: what became of a run that the step stopped waiting for. `save` hands all of it to the post step, and
     may raise RunnerError.
@@ -104,7 +103,7 @@ class Trial:
         self.over_since: float | None = None
         self.differences: tuple[Problem, ...] = ()
         self.judgement: Judgement | None = None
-        self.answering: Answering | None = None
+        self.attached: bool | None = None
         self.is_active = False
         self.is_cancelling = False
         self.is_hopeless = False

@@ -9,7 +9,7 @@ from coval_gate.base.errors import NotFound, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import duration, one_line, plural, quoted, stopwatch
-from coval_gate.model.run import Aborted, Deserted, Limit, NotCompleted, TimedOut
+from coval_gate.model.run import Aborted, Limit, NotCompleted, TimedOut
 from coval_gate.model.statuses import COMPLETED, DELETED
 from coval_gate.runs.polling import LONGEST_PAUSE, Observation, expected_end, next_pause
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.model.attachment import Answering
     from coval_gate.model.run import Run
     from coval_gate.runs.legs import Session
 
@@ -28,7 +27,6 @@ UNKNOWN_PATIENCE: Final = (
     15.0  # s since the step began; the same for a run that was launched elsewhere, and never shown
 )
 NOT_FOUND_PAUSE: Final = 5.0  # s
-LOOK_AGAIN: Final = 5.0  # s after a poll that shows a run to give up, at most
 LEAD: Final = 1.5  # times the last response, if that was slow, for the last poll before a limit
 
 
@@ -121,16 +119,9 @@ def waiting_title(max_wait_time: float) -> str:
 
 
 def watch(
-    session: Session,
-    run_id: str,
-    *,
-    progress: ProgressLog,
-    record: Callable[[Run], None],
-    desertion: Callable[[Run], Answering | None] = lambda _: None,
-) -> Procedure[Run | NotCompleted | TimedOut | Aborted | Deserted]:
-    """Poll the run until it is over, a limit passes, too many simulations fail, or nobody is left to answer them.
-
-    Returns the run if it completed. `desertion` returns who answered it, if nobody will answer the rest.
+    session: Session, run_id: str, *, progress: ProgressLog, record: Callable[[Run], None]
+) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
+    """Poll the run until it is over, a limit passes, or too many simulations fail. Return the run if it completed.
 
     The last poll is when a limit passes, or earlier by the time that Coval takes to respond. `record` takes what each
     poll showed. Raises CovalError as `Client.get_run`.
@@ -138,7 +129,7 @@ def watch(
     client, clock, inputs = session.client, session.clock, session.inputs
     began, passes_at = clock.now(), session.deadline
     history: list[Observation] = []
-    failing = deserted = 0  # polls in a row that show a run to abort, or to give up; one may be damaged
+    failing = 0  # polls in a row that show a run to abort; one may be damaged
     run: Run | None = None
     was_last = False  # the poll was sent as late as Coval usually allows
     while True:
@@ -149,10 +140,6 @@ def watch(
         progress.add(run, expected_end(history))
         if run.is_over:
             return run if run.status == COMPLETED else NotCompleted(run=run)
-        left = desertion(run)
-        deserted = deserted + 1 if left else 0
-        if left and deserted > 1:
-            return Deserted(run=run, answering=left)
         failing = failing + 1 if _is_hopeless(run, inputs.abort_after_failures) else 0
         if failing > 1 and run.progress:
             return Aborted(run=run, failed=run.progress.failed)
@@ -163,7 +150,7 @@ def watch(
         last_poll = max(passes_at - LEAD * client.lead, now)
         runs = session.count_polled()
         longest = LONGEST_PAUSE * math.sqrt(runs) if inputs.check_interval is None else inputs.check_interval
-        pause = next_pause(history, longest=LOOK_AGAIN if deserted else longest, runs=runs)
+        pause = next_pause(history, longest=longest, runs=runs)
         was_last = pause >= last_poll - now
         yield Wait(min(pause, last_poll - now))
 

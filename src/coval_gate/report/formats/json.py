@@ -226,7 +226,6 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         replaced_simulation_ids=sorted(repetition.replaced) if repetition else [],
         baseline=_baseline(leg, leg.judgement.baseline),
         tested=subject_in_words(report, leg),
-        answered_simulations=leg.answering.answered if leg.answering else None,
         base=_baseline(leg, leg.judgement.base),
         total_simulations=totals.total if totals else None,
         completed_simulations=totals.completed if totals else None,

@@ -38,6 +38,10 @@ SHORT: Final[Mapping[str, str]] = {
 }
 DIGITS: Final = 4  # of a bound
 FLAKY, CONSISTENT = "flaky", "consistent"
+NOT_ANSWERED: Final = (
+    "Nothing shows that a job answered every simulation: the agent is of type SDK_WEBSOCKET, and the run lacks the tag "
+    "that coval-gate attach adds at its end"
+)
 TOGETHER: Final[Mapping[Verdict | None, str]] = {
     Verdict.PASSED: "they pass",
     Verdict.FAILED: "they fail",

@@ -246,11 +246,6 @@ class OfValueAbsent(CriterionWords[ValueAbsent]):
         return "fail_on_metric_value"
 
 
-class OfAllAnswered(Sentence):
-    def measured(self, check: Check, criterion: AllAnswered, measure: Measure) -> str:
-        return f"{super().measured(check, criterion, measure)} answered"
-
-
 WORDS: Final[Mapping[type[Criterion], CriterionWords[Any]]] = {
     ThresholdHolds: OfThreshold(),
     FewFailed: OfFewFailed(),
@@ -259,7 +254,7 @@ WORDS: Final[Mapping[type[Criterion], CriterionWords[Any]]] = {
     DataSettled: Sentence("Coval's lists of simulations and metrics are complete"),
     AllEnded: OfAllEnded("every simulation ended"),
     VariantsPresent: OfVariantsPresent(),
-    AllAnswered: OfAllAnswered("this job answered every simulation"),
+    AllAnswered: Sentence("coval-gate attach answered every simulation"),
     NoErrorReported: Sentence("Coval reports no error for the run"),
     MetricPresent: OfMetricPresent(),
     MetricHasValues: OfMetricHasValues(),

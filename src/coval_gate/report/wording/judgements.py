@@ -61,7 +61,10 @@ TITLES_NOT_COMPLETED: Final = {
     Verdict.FAILED: titles.RUN_FAILED,
     Verdict.CANCELLED: titles.RUN_CANCELLED,
 }
-NOT_ANSWERED: Final = titles.RUN_NOT_ANSWERED
+ATTACH: Final = (
+    "Run coval-gate attach between the step that launches and this one, with the same run_id. If it ran, its log "
+    "says which simulations it did not answer; examples/own-build.yml also keeps the logs of its processes."
+)
 UNJUDGED: Final = "No threshold is set: the agent's quality was not judged."
 ACCEPTED_UNJUDGED: Final = "The run was accepted, and no deciding threshold is absolute: its quality was not judged."
 ONLY_ADVISORY: Final = "All thresholds are advisory: the agent's quality did not decide the verdict."
@@ -90,8 +93,8 @@ def title(judgement: Judgement) -> str:
         return titles.FLAKY
     if judgement.verdict is Verdict.PASSED and doubt_lines(judgement):
         return DOUBTFUL
-    if judgement.verdict is Verdict.ERROR and judgement.set_up_problem:
-        return NOT_ANSWERED
+    if judgement.verdict is Verdict.ERROR and judgement.is_unanswered:
+        return titles.RUN_NOT_ANSWERED
     match judgement.cause:
         case Completed():
             return TITLES.get(judgement.verdict, "") if judgement.verdict else ""
@@ -152,10 +155,10 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
             return (_not_completed_reason(run),)
         case Aborted(run=run, failed=failed, error=error):
             return (_aborted_reason(run, failed, error),)
-        case Unanswered(problem=problem):
-            from coval_gate.report.wording.answering import set_up_reason  # not needed before the launch
+        case Unanswered():
+            from coval_gate.report.wording.clauses import NOT_ANSWERED  # not needed before the launch
 
-            return (f"{set_up_reason(problem)}.",)
+            return (f"{NOT_ANSWERED}.",)
         case TimedOut(run=run, limit=limit, reopened=reopened):
             return (_timed_out_reason(run, limit, reopened=reopened),)
         case Launched():
@@ -187,7 +190,7 @@ def advice(judgement: Judgement) -> str:
     if judgement.verdict is Verdict.TIMED_OUT:
         return " ".join(filter(None, (_left_text(judgement), _time_out_advice(judgement))))
     if judgement.verdict is Verdict.ERROR:
-        own = judgement.cause.advice if isinstance(judgement.cause, Errored) else _set_up_advice(judgement)
+        own = judgement.cause.advice if isinstance(judgement.cause, Errored) else ATTACH * judgement.is_unanswered
         return "\n".join(filter(None, (_left_text(judgement), own, *doubt_lines(judgement))))
     lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
     if isinstance(judgement.cause, Aborted):
@@ -199,14 +202,6 @@ def advice(judgement: Judgement) -> str:
 
         lines.append(FIX_OR_ACCEPT)
     return "\n".join((*lines, *doubt_lines(judgement)))
-
-
-def _set_up_advice(judgement: Judgement) -> str:
-    if (problem := judgement.set_up_problem) is None:
-        return ""
-    from coval_gate.report.wording.answering import set_up_advice  # not needed before the launch
-
-    return set_up_advice(problem)
 
 
 def advice_parts(text: str) -> Iterator[tuple[Literal["text", "item", "code"], str]]:

@@ -21,7 +21,6 @@ from coval_gate.judge.problems import (
     NoSuchValue,
     NotAnswered,
     NoTargets,
-    NotAttached,
     NotInBaseline,
     NotListed,
     NotSettled,
@@ -30,7 +29,6 @@ from coval_gate.judge.problems import (
     OnlySummary,
     OtherCases,
     PersonaChanged,
-    SetUpProblem,
     SeveralMetrics,
     TooFewShared,
     UnequalCounts,
@@ -39,7 +37,6 @@ from coval_gate.judge.problems import (
     VariantsMissing,
 )
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.answering import set_up_reason, set_up_text
 from coval_gate.report.wording.baselines import (
     OTHER_METRIC_TEXT,
     OTHER_PERSONA,
@@ -52,6 +49,7 @@ from coval_gate.report.wording.baselines import (
     no_simulations_text,
 )
 from coval_gate.report.wording.clauses import (
+    NOT_ANSWERED,
     VALUE_SHOWN,
     runs_text,
     target_problem_text,
@@ -412,12 +410,12 @@ class OfOtherCases(ProblemWords[OtherCases]):
         return f"{differ} ({self.text(problem)})"
 
 
-class OfSetUp(ProblemWords[SetUpProblem]):
-    def text(self, problem: SetUpProblem) -> str:
-        return set_up_text(problem)
+class OfNotAnswered(ProblemWords[NotAnswered]):
+    def text(self, problem: NotAnswered) -> str:
+        return "no tag of coval-gate attach"
 
-    def reason(self, check: Check, problem: SetUpProblem, about: str) -> str:
-        return set_up_reason(problem)
+    def reason(self, check: Check, problem: NotAnswered, about: str) -> str:
+        return NOT_ANSWERED
 
 
 WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
@@ -430,8 +428,7 @@ WORDS: Final[Mapping[type[Any], ProblemWords[Any]]] = {
     VariantsMissing: OfVariantsMissing(),
     ErrorReported: OfErrorReported(),
     OtherCases: OfOtherCases(),
-    NotAnswered: OfSetUp(),
-    NotAttached: OfSetUp(),
+    NotAnswered: OfNotAnswered(),
     **VALUE_WORDS,
     **COMPARISON_WORDS,
 }
