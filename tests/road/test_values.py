@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_sandbox.catalogue import LATENCY, TONE, TOPICS
+from coval_sandbox.catalogue import LATENCY, TONE
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.world import World
 
@@ -45,13 +45,6 @@ def definitions_read(server: Server) -> int:
          'Resolved cannot be "NOO" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), '
          'so count(NOO) '
          "cannot be judged."),
-        ({"thresholds": "Compliance: count(FALSE) == 0"},
-         'Compliance cannot be "FALSE" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), '
-         'so count(FALSE) cannot '
-         "be judged."),
-        ({"thresholds": "Resolved: rate(FAIL) <= 5%"},
-         'Resolved cannot be "FAIL" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), '
-         'so rate(FAIL) cannot be judged.'),
         ({"fail_on_metric_id": "Resolved", "fail_on_metric_value": "false"},
          'Resolved cannot be "false" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), '
          'so fail_on_metric_value cannot '
@@ -87,13 +80,6 @@ def test_unseen_value_is_questioned_where_definition_is_unreadable(fault: str, f
     assert 'no simulation has the value "legal" for Topics' in warning.data
     misspelt, _ = follow_run(fault, thresholds="Topics: count(refunds) == 0")
     assert misspelt.outputs["verdict"] == "error"
-
-
-@pytest.mark.parametrize("categories", ["[]", '["billing"]', "7"])
-def test_damaged_definition_makes_no_good_run_red(categories: str, follow_run: RunStep) -> None:
-    body = f'{{"metric": {{"id": "{TOPICS.id}", "metric_type": "METRIC_CATEGORICAL", "categories": {categories}}}}}'
-    result, _ = follow_run(f"GET /metrics/* #1 -> json {body}", thresholds="Topics: count(legal) == 0")
-    assert result.outputs["verdict"] == "passed"
 
 
 def test_distant_bound_is_questioned(run_step: RunStep) -> None:
