@@ -239,7 +239,7 @@ def breakage(size: Size, margin: float, icc: float, rng: Random) -> tuple[bool]:
 def _is_noticed(pairs: Sequence[HitPair], margin: float) -> bool:
     """Return whether a fall is significant, and beyond the margin as counted."""
     rates = PairedRates.of(pairs)
-    return rates.difference(CONFIDENCE).upper < 0.0 and rates.change < margin - 1e-12
+    return rates.difference(CONFIDENCE).upper < 0.0 and rates.now.share - rates.base.share < margin - 1e-12
 
 
 def slower(size: Size, factor: float, icc: float, rng: Random) -> tuple[bool]:

@@ -19,10 +19,12 @@ from coval_gate.config.inputs import ALL_MODES, MODES, MOST_LEGS, Input, declare
 from coval_gate.config.suite import LISTS, LONGEST_NAME, OBJECTS, allowed_inputs
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.doubts import cases_to_compare
-from coval_gate.judge.planning import MISSES, fewest_misses, needed, noticeable
+from coval_gate.judge.planning import BY_CHANCE, needed
+from coval_gate.judge.statistics import normal_quantile
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_planner import tables
+from coval_planner.passing import MISSES, fewest_misses
 
 # For the tables in docs/statistics.md
 BOUNDS = (0.5, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)  # of thresholds
@@ -197,8 +199,9 @@ def conversations() -> str:
 
 def smallest_changes() -> str:
     """Return a table of the noticeable changes of rates, by the number of test cases."""
+    reach = normal_quantile(CONFIDENCE) + BY_CHANCE  # standard errors
     rows = [
-        [percent(rate), *(f"{100 * noticeable(sqrt(rate * (1 - rate) / count), CONFIDENCE):.0f}pp" for count in LARGER)]
+        [percent(rate), *(f"{100 * reach * sqrt(rate * (1 - rate) / count):.0f}pp" for count in LARGER)]
         for rate in BOUNDS
     ]
     return table(["rate", *(f"{count} test cases" for count in LARGER)], rows)

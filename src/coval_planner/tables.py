@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.text import percent
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.doubts import MOST_CASES
-from coval_gate.judge.planning import cases_to_pass
+from coval_planner.passing import cases_to_pass
 from coval_planner.power import Agents, Level, cases_to_decide
 
 if TYPE_CHECKING:

@@ -10,9 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from baselines import Cases, baseline_of, both, checks_of, comparison, judged, numbers, only, run_of, yes
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.family import Pairs
-from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Metric, Value
 
@@ -150,24 +147,6 @@ def test_advisory_thresholds_have_words_that_are_ruled_among_all() -> None:
 
     first = checks_of(judgement)[0]
     assert (first.verdict, compared(first).by_chance) == (Verdict.INCONCLUSIVE, 10)
-
-
-@pytest.mark.parametrize(
-    ("threshold", "before", "now"),
-    [
-        ("Resolved: rate(YES) >= baseline", yes(45, 50), yes(35, 50)),
-        ("Resolved: avg >= baseline", spread(40, more=0.5), spread(40)),
-        ("Resolved: p(90) >= baseline", spread(40, more=2.0), spread(40)),
-    ],
-)
-def test_estimate_has_a_standard_error(threshold: str, before: Cases, now: Cases) -> None:
-    (metric,) = (result := run_of("now", now)).metrics
-    (parsed,) = parse_thresholds(threshold)
-    ours, theirs = (variants_of(run)[0] for run in (result, run_of("old", before)))
-    estimate = Pairs.of(parsed, ours.comparable(ours.cases), theirs.comparable(theirs.cases), metric).estimate
-
-    assert estimate
-    assert estimate.change < 0.0 <= estimate.error
 
 
 def test_a_metric_is_found_by_its_id_before_its_name() -> None:

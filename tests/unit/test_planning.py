@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from coval_gate.judge.confidence import FEWEST_CASES
-from coval_gate.judge.planning import cases_to_pass, chances, fewest_misses, most_misses, needed, noticeable
+from coval_gate.judge.planning import needed
+from coval_planner.passing import cases_to_pass, chances, fewest_misses, most_misses
 from selection import some_of
 
 
@@ -76,8 +75,3 @@ def test_one_conversation_decides_nothing() -> None:
 
 def test_an_agent_at_the_threshold_cannot_be_shown_to_be_better() -> None:
     assert cases_to_pass(0.9, 0.9, 0.95) is None
-
-
-def test_a_noticeable_change_is_two_and_a_half_standard_errors() -> None:
-    assert noticeable(1.0, 0.95) == pytest.approx(1.645 + 0.842, abs=1e-3)
-    assert math.isinf(noticeable(math.inf, 0.95))

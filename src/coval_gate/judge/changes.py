@@ -20,16 +20,8 @@ if TYPE_CHECKING:
     from coval_gate.judge.variants import Variant
     from coval_gate.model.results import Metric
 
-ONE_SIGMA: Final = 0.8413447460685429  # the confidence whose bounds lie one standard error from a normal estimate
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 STEPS: Final = 16  # of a bisection: to a hundred-thousandth of the range of the values
-
-
-class Estimate(NamedTuple):
-    """By how much a value is above the reference's, with the standard error of the difference."""
-
-    change: float
-    error: float
 
 
 class ComparedValues(NamedTuple):
@@ -58,11 +50,6 @@ class Change:
     def shift(self, confidence: float) -> Bounds:
         """Return bounds on the value minus the reference's, in the value's unit."""
         return self.excess(confidence)
-
-    @property
-    def estimate(self) -> Estimate | None:
-        """The change, with the sign of the value's change; None if the runs are too small."""
-        raise NotImplementedError
 
     def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
         """Return the smallest fall or rise that runs of this size detect; None if they detect none."""
@@ -95,10 +82,6 @@ class RateChange(Change):
             {case: HitPair(hits_of(ids, hits), hits_of(before[case], earlier)) for case, ids in now.by_case.items()}
         )
 
-    @property
-    def estimate(self) -> Estimate:
-        return _estimate(self._rates)
-
     def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
         return noticeable_rate(self._rates, rule, rises=rises)
 
@@ -120,11 +103,6 @@ class MeanChange(Change):
     def __init__(self, pairs: list[ValuePair]) -> None:
         super().__init__()
         self._means = PairedMeans.of(pairs)
-
-    @property
-    def estimate(self) -> Estimate | None:
-        is_bounded = math.isfinite(self.excess(ONE_SIGMA).lower)
-        return Estimate(self._means.change, self._means.error()) if is_bounded else None
 
     def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
         return noticeable_mean(self._means, rule, rises=rises)
@@ -160,11 +138,6 @@ class PercentileChange(Change):
             -(_last(is_below, 0.0, -least) if unshifted.upper < 0.0 else _last(is_below, min(-most, 0.0), 0.0)),
         )
 
-    @property
-    def estimate(self) -> Estimate | None:
-        rates = self._exceedances.rates(self._n)
-        return _estimate(rates) if rates else None
-
     def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
         difference = values.now - values.before
         reach = difference - values.change.lower if rises else values.change.upper - difference
@@ -181,11 +154,6 @@ def value_pairs(now: Variant, then: Variant, metric: Metric) -> list[ValuePair]:
     """Return the numbers of each test case in two variants, both of which have numbers on the same test cases."""
     earlier = then.numbers(metric)
     return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(metric).items()]
-
-
-def _estimate(rates: PairedRates) -> Estimate:
-    bounds = rates.difference(ONE_SIGMA)
-    return Estimate(rates.change, (bounds.upper - bounds.lower) / 2.0)
 
 
 def _less(bounds: Bounds, number: float) -> Bounds:

@@ -79,10 +79,6 @@ class PairedRates(NamedTuple):
         now, base = even_rate([pair.now for pair in pairs]), even_rate([pair.base for pair in pairs])
         return cls(now, base, _correlation(pairs))
 
-    @property
-    def change(self) -> float:
-        return self.now.share - self.base.share
-
     def difference(self, confidence: float, *, factor: float = 1.0) -> Bounds:
         """Return bounds as `rate_difference` does."""
         now, base = bounds_of(self.now, confidence), bounds_of(self.base, confidence)
@@ -118,10 +114,6 @@ class PairedMeans(NamedTuple):
         residuals = [(mine - centre, theirs - earlier) for mine, theirs in zip(now, base, strict=True)]
         largest = largest_of([values for pair in pairs for values in pair])
         return cls(centre, earlier, residuals, largest)
-
-    @property
-    def change(self) -> float:
-        return self.now - self.base
 
     def difference(self, confidence: float, *, factor: float = 1.0) -> Bounds:
         """Return bounds as `mean_difference` does."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from coval_gate.config.thresholds import Threshold
-    from coval_gate.judge.changes import Change, Estimate
+    from coval_gate.judge.changes import Change
     from coval_gate.judge.checks import Check
     from coval_gate.judge.confidence import Bounds
     from coval_gate.judge.measure import Trend, Weighed
@@ -113,14 +113,6 @@ class Pairs:
         rule = Rule.among(family, change.confidence, 0.0 if self.asks_for_improvement else margin)
         values = ComparedValues(self.value.value, self.earlier, change)
         return self._change.noticeable(values, rule, rises=self.threshold.wants_less)
-
-    @property
-    def estimate(self) -> Estimate | None:
-        """The change of the value; None if the runs are too small.
-
-        For a percentile, it is the change in the share of values above both sides' percentile, which has the same sign.
-        """
-        return self._change.estimate if self._change else None
 
     def flips(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the test cases that passed before and fail now, and the reverse; none for numbers.
