@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT
 from coval_sandbox.clock import SpeedClock
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from fake_github import READ_ONLY_TOKEN, REPOSITORY, TOKEN, Fault
+from fake_github import REPOSITORY, TOKEN, Fault
 from road.test_commit_status import UNFINISHED, Processes, done_pages, github_with, known_state
 from road.test_reports import EVENTS, HEAD
 from road.test_run_lifecycle import run_post_step
@@ -34,10 +32,7 @@ DOWN = f"* /repos/{REPOSITORY}/*check-runs*"
 COMPLETING = f"PATCH /repos/{REPOSITORY}/check-runs/*"
 VERDICTS = [
     ({}, "success"),
-    ({"test_set_id": "someFail"}, "failure"),
-    ({"test_set_id": "errors01"}, "failure"),
     ({"test_set_id": "stuck001", "max_wait_time": "60"}, "timed_out"),
-    ({"test_set_id": "cancels1"}, "cancelled"),
 ]
 
 
@@ -80,17 +75,6 @@ def test_check_run_is_in_progress_and_then_has_the_verdict(
     assert done_pages(result) == ["check_run"]
 
 
-@pytest.mark.parametrize(("policy", "conclusion"), [("fail", "failure"), ("pass", "neutral")])
-def test_inconclusive_verdict_satisfies_a_branch_only_where_it_passes(
-    policy: str, conclusion: str, run_step: RunStep, clock: VirtualClock
-) -> None:
-    doubt = {"thresholds": "Resolved: rate(YES) >= 90%", "confidence": "95%", "on_inconclusive": policy}
-    with github_with(now=clock.time) as github:
-        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK, **doubt)
-        assert result.outputs["verdict"] == "inconclusive"
-        assert [actual for *_, actual in checks(github)] == [conclusion]
-
-
 def test_step_without_run_completes_check_run(run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(now=clock.time) as github:
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"agent_id": ""})
@@ -111,56 +95,21 @@ def test_skipped_step_has_no_check_run(run_step: RunStep, clock: VirtualClock) -
         assert github.check_runs == []
 
 
-def test_check_run_stands_beside_commit_status_and_comment(run_step: RunStep, clock: VirtualClock) -> None:
-    with github_with(f"{DOWN} -> 403 Resource not accessible by integration", now=clock.time) as github:
-        inputs = {"commit_status": NAME, "comment": "always"}
-        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | inputs)
-        assert [status["state"] for status in github.statuses[HEAD]] == ["pending", "success"]
-        assert github.comments[42]
-        (notice,) = [annotation for annotation in result.annotations("notice") if "check-runs" in annotation.data]
-        assert "`checks: write`" in notice.data
-        assert run_post(result, server, github, INPUT_COMMIT_STATUS=NAME) == ""
-        github.faults.clear()
-        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | inputs)
-        assert [conclusion for *_, conclusion in checks(github)] == ["success"]
-
-
-def test_forbidden_check_run_is_not_tried_again(run_step: RunStep, clock: VirtualClock) -> None:
+def test_name_of_the_job_is_refused(run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(now=clock.time) as github:
-        inputs = CHECK | {"github_token": READ_ONLY_TOKEN}
-        result, server = run_step(env={"GITHUB_API_URL": github.url}, **inputs)
-        assert (result.exit_code, result.outputs["verdict"]) == (0, "passed")
-        assert len(result.annotations("notice")) == 2, "one of them says that no threshold is set"
-        assert result.annotations("warning") == []
-        assert run_post(result, server, github, INPUT_GITHUB_TOKEN=READ_ONLY_TOKEN) == ""
-
-
-@pytest.mark.parametrize("name", ["evaluate", "Evaluate"])
-def test_name_of_the_job_is_refused(name: str, run_step: RunStep, clock: VirtualClock) -> None:
-    with github_with(now=clock.time) as github:
-        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"check_run": name})
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"check_run": "Evaluate"})
         assert result.outputs["reason"].startswith('check_run must differ from the job\'s id, "evaluate":')
         assert (server.requests_seen, github.check_runs) == ([], [])
 
 
-@pytest.mark.parametrize("event", [*EVENTS, "push"])
-def test_check_run_is_on_commit_under_test(event: str, run_step: RunStep, clock: VirtualClock) -> None:
-    with github_with(now=clock.time) as github:
-        github.commits.add("f" * 40)  # GITHUB_SHA: of a pull request, the merge commit
-        payload: dict[str, Any] = EVENTS.get(event, {"ref": "refs/heads/main"})
-        run_step(event=payload, env={"GITHUB_API_URL": github.url}, **CHECK)
-        assert [check_run.head_sha for check_run in github.check_runs] == [HEAD if event in EVENTS else "f" * 40]
-
-
-@pytest.mark.parametrize("mode", ["run", "launch"])
-def test_unknown_commit_is_told_once(mode: str, run_step: RunStep, clock: VirtualClock) -> None:
+def test_unknown_commit_is_told_once(run_step: RunStep, clock: VirtualClock) -> None:
     """A comment's event names no commit, and the pull request cannot be found."""
     with github_with(now=clock.time) as github:
         github.commits.add("f" * 40)
         github.pull_requests.clear()
-        inputs = CHECK | {"mode": mode, "commit_status": NAME}
+        inputs = CHECK | {"commit_status": NAME}
         result, server = run_step(event=EVENTS["issue_comment"], env={"GITHUB_API_URL": github.url}, **inputs)
-        run_post(result, server, github, INPUT_MODE=mode, INPUT_COMMIT_STATUS=NAME)
+        run_post(result, server, github, INPUT_COMMIT_STATUS=NAME)
         assert (github.check_runs, github.statuses) == ([], {})
         lines = [
             annotation.data for annotation in result.annotations("notice") if annotation.data.startswith("Skipping")
@@ -168,16 +117,13 @@ def test_unknown_commit_is_told_once(mode: str, run_step: RunStep, clock: Virtua
         assert lines == ["Skipping commit status and check run: the tested commit is unknown."]
 
 
-@pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
 @pytest.mark.parametrize("kept", [True, False])
-def test_later_workflow_completes_check_run_of_launch(
-    kept: bool, matrix: str, run_step: RunStep, clock: VirtualClock
-) -> None:
+def test_later_workflow_completes_check_run_of_launch(kept: bool, run_step: RunStep, clock: VirtualClock) -> None:
     """The waiting workflow has neither pull request, commit nor matrix. `kept`: the check run of the launch exists."""
     with github_with(now=clock.time) as github:
         env = {"GITHUB_API_URL": github.url}
-        launch, server = run_step(mode="launch", matrix=matrix, env=env, **CHECK)
-        name, run_id = f"{NAME} (eu)" if matrix else NAME, launch.outputs["run_id"]
+        launch, server = run_step(mode="launch", matrix='{"region": "eu"}', env=env, **CHECK)
+        name, run_id = f"{NAME} (eu)", launch.outputs["run_id"]
         assert checks(github) == [(name, run_id, None)]
         assert done_pages(launch) == ["check_run"]
         if not kept:
@@ -188,15 +134,12 @@ def test_later_workflow_completes_check_run_of_launch(
         assert sorted(checks(github)) == sorted([(name, run_id, "success"), (name, "another run", None)])
 
 
-@pytest.mark.parametrize("mode", ["run", "wait"])
-def test_rerun_gets_check_run_of_its_own(mode: str, run_step: RunStep, clock: VirtualClock) -> None:
+def test_rerun_gets_check_run_of_its_own(run_step: RunStep, clock: VirtualClock) -> None:
     """GitHub cannot put a completed one back in progress. The second attempt resumes the run of the first."""
     with github_with(now=clock.time) as github:
-        inputs = {"test_set_id": "slow0001", "max_wait_time": "60", "mode": mode}
+        inputs = {"test_set_id": "slow0001", "max_wait_time": "60"}
         env = {"GITHUB_API_URL": github.url}
-        prepared, server = run_step(env=env, **CHECK | {"mode": "launch", "test_set_id": "slow0001"})
-        inputs |= {"run_id": prepared.outputs["run_id"]} if mode == "wait" else {}
-        first, _ = run_step(world=server.world, env=env, **CHECK | inputs)
+        first, server = run_step(env=env, **CHECK | inputs)
         assert [conclusion for *_, conclusion in checks(github)][-1] == "timed_out"
         before = len(github.check_runs)
         again = {"max_wait_time": "3600"}
@@ -220,36 +163,15 @@ def test_rerun_whose_first_leg_comes_late_completes_check_run_of_the_earlier_att
         assert {conclusion for *_, conclusion in checks(github)} == {"success"}
 
 
-@pytest.mark.parametrize("fault", ["500", "422 Validation Failed", "html", "drop", "json {}", "rate-limit 3600"])
-def test_fault_of_check_runs_does_not_change_verdict(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
-    with github_with(f"{DOWN} -> {fault}", now=clock.time) as github:
-        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK)
-    assert (result.exit_code, result.outputs["verdict"]) == (0, "passed")
-    assert result.annotations("warning")
-
-
-@pytest.mark.parametrize("verb", ["POST", "PATCH"])
-def test_lost_response_makes_no_second_check_run(verb: str, run_step: RunStep, clock: VirtualClock) -> None:
-    with github_with(f"{verb} /repos/{REPOSITORY}/check-runs* #1-9 -> drop-after", now=clock.time) as github:
-        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK)
-        github.faults.clear()
-        run_post(result, server, github)
-        assert checks(github) == [(NAME, result.outputs["run_id"], "success")]
-        assert github.check_runs[0].summary == result.summary
-
-
 @pytest.mark.parametrize("down", [COMPLETING, DOWN], ids=["completing", "all"])
-@pytest.mark.parametrize(("given", "conclusion"), VERDICTS, ids=str)
-def test_post_step_completes_what_step_could_not(
-    given: dict[str, str], conclusion: str, down: str, run_step: RunStep, clock: VirtualClock
-) -> None:
+def test_post_step_completes_what_step_could_not(down: str, run_step: RunStep, clock: VirtualClock) -> None:
     with github_with(f"{down} -> 502", now=clock.time) as github:
-        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK, **given)
+        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK)
         assert [actual for *_, actual in checks(github)] == ([None] if down == COMPLETING else [])
         assert done_pages(result) == []
         github.faults.clear()
         run_post(result, server, github)
-        assert checks(github) == [(NAME, result.outputs["run_id"], conclusion)]
+        assert checks(github) == [(NAME, result.outputs["run_id"], "success")]
         (check,) = github.check_runs
         assert result.outputs["reason"].removesuffix(".") in check.title
         assert result.outputs["run_url"] in check.summary
@@ -264,27 +186,7 @@ def test_post_step_leaves_completed_check_run_alone(run_step: RunStep, clock: Vi
             assert github.requests_seen == before
 
 
-def test_post_step_of_launch_leaves_check_run_of_the_step_that_judged_its_run(
-    run_step: RunStep, clock: VirtualClock
-) -> None:
-    """The launch was interrupted while GitHub was down, and a later step of the job judged the run nevertheless."""
-    for judges in (True, False):
-        with github_with(f"{DOWN} -> 502", now=clock.time) as github:
-            env = {"GITHUB_API_URL": github.url}
-            clock.rearm()
-            clock.at(clock.now() + 0.5, clock.interrupt)
-            launched, server = run_step(mode="launch", cancel_on_interrupt="false", env=env, **CHECK)
-            assert launched.outputs["verdict"] == "cancelled"
-            github.faults.clear()
-            if judges:
-                run_step(mode="wait", run_id=launched.outputs["run_id"], world=server.world, env=env, **CHECK)
-            run_post(launched, server, github, INPUT_MODE="launch", INPUT_CANCEL_ON_INTERRUPT="false")
-            assert [actual for *_, actual in checks(github)] == ["success" if judges else "cancelled"]
-
-
-@pytest.mark.parametrize("cancel", ["true", "false"])
-@pytest.mark.parametrize("at", [10, 0.5, 59])
-@pytest.mark.parametrize("down", [DOWN, "", COMPLETING])
+@pytest.mark.parametrize(("down", "at", "cancel"), [(DOWN, 10, "true"), ("", 0.5, "true"), (COMPLETING, 59, "false")])
 def test_interrupted_step_leaves_no_check_run_in_progress(
     down: str, at: float, cancel: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -301,23 +203,14 @@ def test_interrupted_step_leaves_no_check_run_in_progress(
 
 
 @pytest.mark.parametrize("saved", [(), ("owed",), ("owed", "made")])
-@pytest.mark.parametrize("event", [*EVENTS, "push"])
-def test_check_run_of_killed_step_is_completed(
-    saved: tuple[str, ...], event: str, run_step: RunStep, clock: VirtualClock, tmp_path: Path
-) -> None:
+def test_check_run_of_killed_step_is_completed(saved: tuple[str, ...], run_step: RunStep, clock: VirtualClock) -> None:
     """The post step finds the check run by its external id if the main step was killed before it had its id."""
     faults = [f"{DOWN} -> 502"] if saved == () else []
     with github_with(*faults, now=clock.time) as github:
-        github.commits.add("f" * 40)
-        payload: dict[str, Any] = EVENTS.get(event, {"ref": "refs/heads/main"})
-        result, server = run_step(
-            mode="launch", test_set_id="stuck001", event=payload, env={"GITHUB_API_URL": github.url}, **CHECK
-        )
+        result, server = run_step(mode="launch", test_set_id="stuck001", env={"GITHUB_API_URL": github.url}, **CHECK)
         github.faults.clear()
-        sha = HEAD if event in EVENTS else "f" * 40
-        env = {"GITHUB_EVENT_PATH": str(tmp_path / "event.json"), "GITHUB_SHA": "f" * 40}
-        run_post(known_state(result, *saved), server, github, **env)
-        assert [conclusion for *_, conclusion in checks(github, sha)] == ["failure"]
+        run_post(known_state(result, *saved), server, github)
+        assert [conclusion for *_, conclusion in checks(github)] == ["failure"]
         assert [check_run.title for check_run in github.check_runs] == [UNFINISHED]
 
 
@@ -339,13 +232,12 @@ def test_check_run_of_a_killed_attempt_is_that_of_the_run_it_took_over(run_step:
 
 
 @pytest.mark.parametrize("saved", [(), ("owed",), ("owed", "made")], ids=str)
-@pytest.mark.parametrize("matrix", ["", '{"region": "eu"}'])
 def test_killed_mode_wait_completes_check_run_of_launch(
-    matrix: str, saved: tuple[str, ...], run_step: RunStep, clock: VirtualClock
+    saved: tuple[str, ...], run_step: RunStep, clock: VirtualClock
 ) -> None:
     with github_with(f"{COMPLETING} -> 502", now=clock.time) as github:
         env = {"GITHUB_API_URL": github.url}
-        launch, server = run_step(mode="launch", test_set_id="stuck001", matrix=matrix, env=env, **CHECK)
+        launch, server = run_step(mode="launch", test_set_id="stuck001", matrix='{"region": "eu"}', env=env, **CHECK)
         cron: dict[str, Any] = {"schedule": "*/10 * * * *"}
         run_id = launch.outputs["run_id"]
         inputs = {"mode": "wait", "run_id": run_id, "max_wait_time": "60", "test_set_id": ""}
@@ -354,33 +246,7 @@ def test_killed_mode_wait_completes_check_run_of_launch(
         env = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}
         run_post(known_state(result, *saved), server, github, **env)
         conclusion = "failure" if saved == () else "timed_out"
-        assert checks(github) == [(f"{NAME} (eu)" if matrix else NAME, run_id, conclusion)]
-
-
-@pytest.mark.parametrize(
-    "owed", [{}, [1], "nonsense", {"references": 1}, {"references": [], "sha": 1}, {"references": [[]], "name": "x"}]
-)
-@pytest.mark.parametrize("made", ["x", 5, None])
-def test_damaged_state_completes_check_run_all_the_same(
-    made: object, owed: object, run_step: RunStep, clock: VirtualClock
-) -> None:
-    with github_with(f"{COMPLETING} -> 502", now=clock.time) as github:
-        result, server = run_step(mode="launch", env={"GITHUB_API_URL": github.url}, **CHECK)
-        github.faults.clear()
-        result.state["pages"] = json.dumps([1, {"input": []}, {"input": "check_run", "owed": owed, "made": made}])
-        run_post(result, server, github)
-        assert "failure" in [conclusion for *_, conclusion in checks(github)]
-
-
-def test_long_summary_is_cut_to_what_github_takes(run_step: RunStep, clock: VirtualClock) -> None:
-    """Five hundred simulations fail."""
-    with github_with(now=clock.time) as github:
-        inputs = {"test_set_id": "allFail1", "iteration_count": "50", "concurrency": "100"}
-        run_step(env={"GITHUB_API_URL": github.url}, **CHECK | inputs)
-        (check,) = github.check_runs
-    assert check.status == "completed"
-    assert LIMIT // 2 < len(check.summary.encode()) <= LIMIT
-    assert len(check.title) <= TITLE_LIMIT
+        assert checks(github) == [(f"{NAME} (eu)", run_id, conclusion)]
 
 
 @pytest.mark.parametrize(
@@ -419,40 +285,27 @@ def test_killed_process_leaves_no_check_run_in_progress(hangs: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("lost", [True, False])
-@pytest.mark.parametrize("mode", ["run", "launch"])
-def test_check_run_of_replaced_run_is_that_of_the_new_one(
-    lost: bool, mode: str, run_step: RunStep, clock: VirtualClock
-) -> None:
+def test_check_run_of_replaced_run_is_that_of_the_new_one(lost: bool, run_step: RunStep, clock: VirtualClock) -> None:
     """An earlier attempt was cancelling the run. `lost`: GitHub did not say that it had created the check run."""
     _, server = cancel_first(run_step, clock, cancel_lag=20, delete_running="cancelled")
     faults = [f"POST /repos/{REPOSITORY}/check-runs #1 -> drop-after"] if lost else []
     with github_with(*faults, now=clock.time) as github:
         env = {"GITHUB_API_URL": github.url} | RERUN
-        inputs = {"test_set_id": "slow0001", "mode": mode, "max_wait_time": "9000"}
+        inputs = {"test_set_id": "slow0001", "max_wait_time": "9000"}
         second, _ = run_step(world=server.world, env=env, **CHECK | inputs)
         old, new = server.world.runs
         assert second.outputs["run_id"] == new.run_id != old.run_id
-        assert checks(github) == [(NAME, new.run_id, "success" if mode == "run" else None)]
+        assert checks(github) == [(NAME, new.run_id, "success")]
 
 
-def test_commit_status_that_fails_leaves_time_for_check_run(run_step: RunStep, clock: VirtualClock) -> None:
-    """Time to try again, in both steps."""
-    faults = ("POST /repos/*/statuses/* -> 502", f"{COMPLETING} #1-4 -> 502")
-    with github_with(*faults, now=clock.time) as github:
-        result, server = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"commit_status": NAME})
-        run_post(result, server, github, INPUT_COMMIT_STATUS=NAME)
-        assert [conclusion for *_, conclusion in checks(github)] == ["success"]
-
-
-@pytest.mark.parametrize("launched_in", ["", '{"region": "eu"}'])
 @pytest.mark.parametrize("kills", [False, True])
 def test_waiting_job_of_another_matrix_completes_check_run_of_launch(
-    kills: bool, launched_in: str, run_step: RunStep, clock: VirtualClock
+    kills: bool, run_step: RunStep, clock: VirtualClock
 ) -> None:
     """The waiting job has another matrix: its check run would get another name than the launch's."""
     with github_with(now=clock.time) as github:
         env = {"GITHUB_API_URL": github.url}
-        launch, server = run_step(mode="launch", matrix=launched_in, env=env, **CHECK)
+        launch, server = run_step(mode="launch", matrix='{"region": "eu"}', env=env, **CHECK)
         run_id = launch.outputs["run_id"]
         github.add_check_run(f"{NAME} (us)", HEAD, external_id="another run", status="in_progress")
         github.add_check_run(f"{NAME} strict", HEAD, external_id=run_id, status="in_progress")
@@ -492,34 +345,12 @@ def test_post_step_completes_what_waits_for_commit(
         assert result.outputs["reason"].removesuffix(".")[:80] in text
 
 
-@pytest.mark.parametrize("identity", ["both", "tags", "metadata"])
-def test_post_step_finds_commit_of_run_as_the_main_step_does(
-    identity: Any, run_step: RunStep, clock: VirtualClock
-) -> None:
-    """A run may show the commit in its tags only."""
-    with github_with(now=clock.time) as github:
-        github.commits.add("f" * 40)
-        env = {"GITHUB_API_URL": github.url, "GITHUB_SHA": "f" * 40}
-        quirks = Quirks(run_identity=identity, list_identity=identity)
-        launch, server = run_step(mode="launch", quirks=quirks, test_set_id="stuck001", env=env, **CHECK)
-        run_id = launch.outputs["run_id"]
-        given = {"mode": "wait", "run_id": run_id, "max_wait_time": "60"}
-        github.faults.append(Fault(f"{DOWN} -> 502"))
-        result, _ = run_step(world=server.world, event={"schedule": "*"}, env=env, **given, **CHECK)
-        github.faults.clear()
-        inputs = {"INPUT_MODE": "wait", "INPUT_RUN_ID": run_id, "GITHUB_SHA": "f" * 40}
-        run_post(known_state(result), server, github, **inputs)
-        assert checks(github) == [(NAME, run_id, "failure")]
-        assert len(github.check_runs) == 1
-
-
 @pytest.mark.parametrize("late", [15, None], ids=["while-waiting", "before-post-step"])
-@pytest.mark.parametrize("fault", ["drop", "502"])
 def test_late_effect_of_lost_creation_is_completed_too(
-    fault: str, late: float | None, run_step: RunStep, clock: VirtualClock
+    late: float | None, run_step: RunStep, clock: VirtualClock
 ) -> None:
     """A request without a response was repeated, and takes effect only then."""
-    creating = f"POST /repos/{REPOSITORY}/check-runs #1 -> {fault}"
+    creating = f"POST /repos/{REPOSITORY}/check-runs #1 -> drop"
     with github_with(creating, now=clock.time) as github:
 
         def take_effect() -> None:
@@ -540,12 +371,3 @@ def test_check_run_that_is_not_listed_yet_is_updated_by_its_id(run_step: RunStep
     with github_with(*faults, now=clock.time) as github:
         result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK)
         assert checks(github) == [(NAME, result.outputs["run_id"], "success")]
-
-
-def test_commit_with_a_thousand_check_runs_gets_another(run_step: RunStep, clock: VirtualClock) -> None:
-    """A schedule tests one commit again and again. A new run needs no search."""
-    with github_with(now=clock.time) as github:
-        for number in range(1000):
-            github.add_check_run(NAME, HEAD, external_id=str(number), status="completed", conclusion="success")
-        result, _ = run_step(env={"GITHUB_API_URL": github.url}, **CHECK | {"test_set_id": "someFail"})
-        assert checks(github)[1000:] == [(NAME, result.outputs["run_id"], "failure")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.base.times import PREPARING
-from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED, TOPICS
+from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED
 from coval_sandbox.quirks import Quirks
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MISSPELT = "Latncy: avg < 2"
 TWO_METRICS = f"{LATENCY.id},{RESOLVED.id}"
-INTERRUPTIONS = ",".join(metric.id for metric in BUILTIN_METRICS)
 
 
 def requests_before_launch(server: Server) -> list[str]:
@@ -42,92 +41,35 @@ def launches(server: Server) -> int:
     return sum(request.method == "POST" for request in server.requests_seen)
 
 
-@pytest.mark.parametrize(
-    ("inputs", "what"),
-    [
-        (
-            {"thresholds": MISSPELT},
-            'thresholds names the metric "Latncy" in line 1, which the run will not have; did you mean Latency?',
-        ),
-        (
-            {"thresholds": f"Latency: avg < 2\n\n{MISSPELT}", "metric_ids": TWO_METRICS},
-            'thresholds names the metric "Latncy" in line 3, which the run will not have; did you mean Latency?',
-        ),
-        (
-            {"fail_on_metric_id": "complience", "fail_on_metric_value": "NO"},
-            'fail_on_metric_id names the metric "complience", which the run will not have; did you mean Compliance?',
-        ),
-        (
-            {"thresholds": "Compliance: rate(YES) > 90%", "metric_ids": TWO_METRICS},
-            'thresholds names the metric "Compliance" in line 1, which the run will not have; '
-            f"add its id {COMPLIANCE.id} to metric_ids.",
-        ),
-        (
-            {"thresholds": f"{COMPLIANCE.id}: rate(YES) > 90%", "metric_ids": TWO_METRICS},
-            f'thresholds names the metric "{COMPLIANCE.id}" in line 1, which the run will not have; '
-            f"add its id {COMPLIANCE.id} to metric_ids.",
-        ),
-        (
-            {"thresholds": "Complience: rate(YES) > 90%", "metric_ids": TWO_METRICS},
-            'thresholds names the metric "Complience" in line 1, which the run will not have; '
-            f"did you mean Compliance? Then add its id {COMPLIANCE.id} to metric_ids.",
-        ),
-        (
-            {"thresholds": "interruptions: max < 3"},
-            'thresholds names the metric "interruptions" in line 1, which the run will not have; add it to the '
-            "agent's metrics in Coval, or set metric_ids to all that the run needs, with one of the ids "
-            f"{BUILTIN_METRICS[0].id} or {BUILTIN_METRICS[1].id}.",
-        ),
-        (
-            {"thresholds": "Interruptions: max < 3", "metric_ids": INTERRUPTIONS},
-            'thresholds names the metric "Interruptions" in line 1, but the run will have 2 metrics of that name; '
-            f"use the id of one: {BUILTIN_METRICS[0].id} or {BUILTIN_METRICS[1].id}.",
-        ),
-        (
-            {"thresholds": "Empathy: avg > 3"},
-            'thresholds names the metric "Empathy" in line 1, which the run will not have; it will have Latency, '
-            "Resolved, Compliance, Tone: friendly and Topics.",
-        ),
-    ],
+WRONG: tuple[dict[str, str], ...] = (
+    {"thresholds": MISSPELT},
+    {"thresholds": f"Latency: avg < 2\n\n{MISSPELT}", "metric_ids": TWO_METRICS},
+    {"fail_on_metric_id": "complience", "fail_on_metric_value": "NO"},
+    {"thresholds": "Compliance: rate(YES) > 90%", "metric_ids": TWO_METRICS},
+    {"thresholds": f"{COMPLIANCE.id}: rate(YES) > 90%", "metric_ids": TWO_METRICS},
+    {"thresholds": "Complience: rate(YES) > 90%", "metric_ids": TWO_METRICS},
+    {"thresholds": "interruptions: max < 3"},
+    {"thresholds": "Interruptions: max < 3", "metric_ids": ",".join(metric.id for metric in BUILTIN_METRICS)},
+    {"thresholds": "Empathy: avg > 3"},
+    {"thresholds": "Resolved: rate(YES) > 90%\nResolved: count(NOO) == 0"},
+    {"thresholds": f"{RESOLVED.id}: rate(YES, TRUE, 1) > 90%", "metric_ids": TWO_METRICS},
+    {"fail_on_metric_id": "resolved", "fail_on_metric_value": "false"},
+    {"thresholds": "Topics: count(refunds, lawsuit, legal) == 0"},
+    {"thresholds": f"{MISSPELT}\nResolved: count(NOO) == 0\n{MISSPELT}", "fail_on_metric_id": "Topic"},
 )
-def test_wrong_name_is_reported_before_launch(inputs: dict[str, str], what: str, run_step: RunStep) -> None:
-    result, server = run_step(**inputs)
-    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
-    assert result.outputs["reason"] == what
-    assert launches(server) == 0
-    assert int(result.outputs["duration_seconds"]) <= PREPARING
 
 
-@pytest.mark.parametrize(
-    ("inputs", "what"),
-    [
-        (
-            {"thresholds": "Resolved: rate(YES) > 90%\nResolved: count(NOO) == 0"},
-            'thresholds names the value "NOO" of "Resolved" in line 2, which the metric never has: its values are YES, '
-            "NO and UNKNOWN; did you mean NO?",
-        ),
-        (
-            {"thresholds": f"{RESOLVED.id}: rate(YES, TRUE, 1) > 90%", "metric_ids": TWO_METRICS},
-            f'thresholds names the value "TRUE" of "{RESOLVED.id}" in line 1, which the metric never has: its values '
-            "are YES, NO and UNKNOWN; did you mean YES?",
-        ),
-        (
-            {"fail_on_metric_id": "resolved", "fail_on_metric_value": "false"},
-            'fail_on_metric_id names the value "false" of "resolved", which the metric never has: its values are YES, '
-            "NO and UNKNOWN; did you mean NO?",
-        ),
-        (
-            {"thresholds": "Topics: count(refunds, lawsuit, legal) == 0"},
-            'thresholds names the values "refunds" and "lawsuit" of "Topics" in line 1, which the metric never has: '
-            "its values are billing, booking, identity, legal, opening hours and refund; did you mean refund?",
-        ),
-    ],
-)
-def test_impossible_value_is_reported_before_launch(inputs: dict[str, str], what: str, run_step: RunStep) -> None:
-    result, server = run_step(**inputs)
-    assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
-    assert result.outputs["reason"] == what
-    assert launches(server) == 0
+def test_wrong_names_and_values_are_reported_before_launch(
+    run_step: RunStep, golden: Callable[[str, str], None]
+) -> None:
+    reasons = []
+    for inputs in WRONG:
+        value = {"fail_on_metric_value": "refund"} if "fail_on_metric_id" in inputs else {}
+        result, server = run_step(**value | inputs)
+        assert (result.outputs["verdict"], result.outputs["run_id"], launches(server)) == ("error", "", 0)
+        assert int(result.outputs["duration_seconds"]) <= PREPARING
+        reasons.append(result.outputs["reason"])
+    golden("before-launch.txt", "\n".join(reasons) + "\n")
 
 
 @pytest.mark.parametrize(
@@ -144,42 +86,10 @@ def test_value_that_may_occur_is_launched(thresholds: str, run_step: RunStep) ->
     assert launches(server) == 1
 
 
-DAMAGED = {"metric": {"id": TOPICS.id, "metric_name": "Topics", "metric_type": "METRIC_CATEGORICAL"}}
-
-
-@pytest.mark.parametrize(
-    "faults",
-    [
-        [f"GET /metrics/* #1 -> json {json.dumps(DAMAGED)}"],
-        [f"GET /metrics/* #1 -> json {json.dumps({'metric': DAMAGED['metric'] | {'categories': ['billing']}})}"],
-        ["GET /metrics/* #1 -> 503"],
-        ["GET /metrics/* #2 -> 403"],
-    ],
-)
-def test_good_run_is_launched_where_definition_is_disturbed(faults: list[str], run_step: RunStep) -> None:
-    """The run has no conversation about legal matters, which the definition allows."""
-    result, server = run_step(*faults, thresholds=f"{TOPICS.id}: count(legal) == 0", metric_ids=TOPICS.id)
-    assert (result.outputs["verdict"], launches(server)) == ("passed", 1), result.log
-
-
-def test_names_and_values_are_reported_together(run_step: RunStep) -> None:
-    result, _ = run_step(thresholds=f"{MISSPELT}\nResolved: count(NOO) == 0")
-    assert result.outputs["reason"].endswith("1 more problem: thresholds.")
-    assert '"NOO"' in result.log
-
-
-def test_every_wrong_name_is_reported(run_step: RunStep) -> None:
-    lines = f"{MISSPELT}\nEmpathy: avg > 3\n{MISSPELT}"
-    result, _ = run_step(thresholds=lines, fail_on_metric_id="Topic", fail_on_metric_value="refund")
-    assert result.outputs["reason"].endswith("2 more problems: thresholds and fail_on_metric_id.")
-
-
 @pytest.mark.parametrize(
     ("inputs", "calls"),
     [
         ({}, []),
-        ({"use_metric_targets": "true"}, []),
-        ({"thresholds": "pass_rate >= 90%\ntotal >= 3"}, []),
         ({"thresholds": f"{LATENCY.id}: avg < 2", "metric_ids": TWO_METRICS}, []),
         ({"thresholds": "latency: avg < 2", "metric_ids": TWO_METRICS}, ["GET /metrics"]),
         ({"thresholds": f"{LATENCY.id}: avg < 2"}, ["GET /agents/agent00000000000000001"]),
@@ -191,46 +101,17 @@ def test_check_takes_fewest_calls(inputs: dict[str, str], calls: list[str], run_
     assert (result.outputs["verdict"], requests_before_launch(server)) == ("passed", calls)
 
 
-ONE_METRIC = '{"agent": {"id": "agent00000000000000001", "metric_ids": ["metricLatency000000001"]}}'
-FAILURES = ["401", "403", "404", "429 retry-after=60", "500", "html 502", "reset-before", "body <html>", "cut"]
-UNSURE = [
-    '{"metrics": null}',
-    '{"metrics": []}',
-    '{"metrics": [7]}',
-    '{"metrics": [{"id": "metricLatency000000001"}]}',
-    '{"metrics": [{"id": "metricLatency000000001", "metric_name": null}]}',
-    '{"metrics": [{"id": "metricLatency000000001", "metric_name": "Latency"}]}',
-    '{"metrics": [], "next_page_token": 7}',
-]
-
-
-@pytest.fixture(scope="session")
-def undisturbed_seconds(finished_step: RunStep) -> int:
-    """How long a step with thresholds takes without faults, with or without metric_ids."""
-    return int(finished_step("gate-passed")[0].outputs["duration_seconds"])
-
-
 @pytest.mark.parametrize(
     "fault",
-    [
-        *[f"GET /metrics -> {failure}" for failure in FAILURES],
-        *[f"GET /metrics -> json {body}" for body in UNSURE],
-        *[f"GET /metrics/* #1 -> {fault}" for fault in ("403", "503", "body {}")],
-        *[f"GET /agents/* #1 -> {failure}" for failure in FAILURES],
-        "GET /metrics -> slow 20",
-        'GET /agents/* #1 -> json {"agent": {"id": "agent00000000000000001", "metric_ids": [null]}}',
-        f"GET /agents/* #1 -> json {ONE_METRIC}",
-        f"GET /agents/* #2 -> json {ONE_METRIC}",
-    ],
+    ["GET /metrics -> 403", "GET /metrics -> html 502", "GET /metrics/* #1 -> 503", "GET /agents/* #1 -> reset-before"],
 )
-@pytest.mark.parametrize("inputs", [{}, {"metric_ids": f"{LATENCY.id},{RESOLVED.id},{COMPLIANCE.id}"}])
-def test_good_run_is_launched_where_check_is_disturbed(
-    inputs: dict[str, str], fault: str, run_step: RunStep, undisturbed_seconds: int
-) -> None:
-    thresholds = "Latency: avg < 1.5\nResolved: rate(YES) > 90%\nCompliance: count(NO) == 0"
-    result, server = run_step(fault, thresholds=thresholds, **inputs)
+def test_good_run_is_launched_where_check_is_disturbed(fault: str, run_step: RunStep, finished_step: RunStep) -> None:
+    undisturbed, _ = finished_step("gate-passed")
+    result, server = run_step(fault, thresholds="Latency: avg < 1.5\nResolved: rate(YES) > 90%")
     assert (result.outputs["verdict"], launches(server)) == ("passed", 1), result.log
-    assert int(result.outputs["duration_seconds"]) <= undisturbed_seconds + PREPARING + 2
+    assert float(result.outputs["duration_seconds"]) <= float(undisturbed.outputs["duration_seconds"]) + PREPARING + 2
+    is_told = "Could not check before the launch which metrics and values the run will have: " in result.log
+    assert is_told is ("/metrics ->" in fault)
 
 
 @pytest.mark.parametrize(
@@ -253,27 +134,12 @@ def test_nothing_is_asked_where_agent_does_not_tell(source: Any, run_step: RunSt
     assert launches(server) == 1
 
 
-@pytest.mark.parametrize("name", ["Latency", "Latncy"])
-def test_renamed_in_list_only_is_no_problem(name: str, run_step: RunStep) -> None:
-    """The list shows another name than the definition: one of them is damaged."""
-    page = json.dumps(
-        {"metrics": [{"id": LATENCY.id, "metric_name": "?"}, {"id": RESOLVED.id, "metric_name": "Resolved"}]}
-    )
-    _, server = run_step(f"GET /metrics -> json {page}", thresholds=f"{name}: avg < 2", metric_ids=TWO_METRICS)
-    assert launches(server) == 1
-
-
 def test_list_of_several_pages_is_read_until_all_names_are_found(run_step: RunStep) -> None:
     first = {"metrics": [{"id": f"other{number}", "metric_name": f"Other {number}"} for number in range(100)]}
     page = json.dumps(first | {"next_page_token": "eyJvZmZzZXQiOiAwfQ=="})
     result, server = run_step(f"GET /metrics #1 -> json {page}", thresholds="Latency: avg < 2", metric_ids=TWO_METRICS)
     assert result.outputs["verdict"] == "passed"
     assert requests_before_launch(server) == ["GET /metrics", "GET /metrics"]
-
-
-def test_failed_check_is_logged(run_step: RunStep) -> None:
-    result, _ = run_step("GET /metrics -> 403", thresholds="Latency: avg < 2")
-    assert "Could not check before the launch which metrics and values the run will have: " in result.log
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -19,22 +17,20 @@ from coval_gate.judge.findings import findings_of
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
 from coval_gate.report.simulations import rows_of
 from coval_sandbox import catalogue
-from coval_sandbox.clock import SpeedClock
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.runner import PULL_REQUEST, LocalRunner, shown_lines
-from coval_sandbox.server import Server
-from coval_sandbox.world import World
+from coval_sandbox.runner import PULL_REQUEST, shown_lines
 from fake_github import READ_ONLY_TOKEN, TOKEN, FakeGitHub, Fault, pull_request_on_github
 from leaks import DISGUISES, holds, in_json
 from road.steps import ALL_REPORTS, FORK_EVENT, STATUS, STEPS, THRESHOLDS, inputs_of
 from selection import shares
-from support import DEFAULTS, IDS, KEY, StepResult
+from support import KEY, StepResult
 from validation import junit_schema, report_validator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from coval_sandbox.runner import Command
+    from coval_sandbox.server import Server
     from support import VirtualClock
 
     RunStep = Callable[..., tuple[StepResult, Server]]
@@ -149,71 +145,6 @@ def test_all_reports_are_valid_and_consistent(name: str, reported_step: Reported
     assert KEY not in f"{result.json}{result.junit}{[shown.body for shown in comments]}{github.statuses}"
 
 
-def test_mutations_of_one_name_are_told_apart_in_all_reports(
-    run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
-) -> None:
-    one, other = ids = [mutation.id for mutation in catalogue.MUTATIONS[:2]]
-    result = run_step_with_reports(
-        quirks=Quirks(same_mutation_names=True),
-        test_set_id="failing1",
-        mutation_ids=",".join(ids),
-        thresholds="Latency: p(95) < 1.5\nResolved: rate(YES) >= 90%",
-    )
-    labels = [f"{catalogue.MUTATIONS[0].name} [{mutation_id}]" for mutation_id in sorted(ids)]
-    assert result.outputs["verdict"] == "failed"
-    latency = json.loads(result.outputs["metrics"])["Latency"]["variants"]
-    assert {name: entry["count"] for name, entry in latency.items()} == dict.fromkeys(["agent", *labels], 10)
-    assert len({entry["mean"] for entry in latency.values()}) == 3
-
-    (leg,) = json.loads(result.json)["legs"]
-    assert [(variant["variant"], variant["mutation_id"]) for variant in leg["variants"]] == [
-        ("agent", ""), *zip(labels, sorted(ids), strict=True)
-    ]  # fmt: skip
-    judged = [(criterion["variant"], criterion["criterion"]) for criterion in leg["criteria"]]
-    assert len(set(judged)) == len(judged) == 9
-    assert {simulation["variant"] for simulation in leg["simulations"]} == {"agent", *labels}
-
-    suites = ET.fromstring(result.junit)
-    assert [(suite.attrib["name"], suite.attrib["tests"]) for suite in suites] == [
-        *((f"Coval.simulations of {variant}", "10") for variant in ("agent", *labels)),
-        ("Coval.criteria of the gate", "9"),
-    ]
-    names = [case.attrib["name"] for case in suites[-1].iter("testcase")]
-    assert len(set(names)) == len(names)
-
-    (comment,) = github.comments[42]
-    for text in (result.log, result.summary, comment.body, result.junit, " ".join(leg["reasons"])):
-        assert one in text
-        assert other in text
-    for text in (result.summary, comment.body):
-        rows = [line for line in text.splitlines() if "`Latency: p(95) < 1.5` (" in line]
-        assert len(set(rows)) == len(rows) == 2
-    lines = [line for line in result.log.splitlines() if line.startswith("  ✗ Latency: p(95) < 1.5 [")]
-    assert [mutation_id for line in lines for mutation_id in sorted(ids) if mutation_id in line] == sorted(ids)
-
-
-@pytest.mark.parametrize("fields", ["both", "id-only", "name-only"])
-def test_mutations_are_judged_apart_by_any_field(fields: Any, run_step: RunStep) -> None:
-    ids = ",".join(mutation.id for mutation in catalogue.MUTATIONS)
-    result, _ = run_step(quirks=Quirks(mutation_fields=fields), mutation_ids=ids, thresholds="Latency: max < 2")
-    assert result.outputs["verdict"] == "passed"
-    assert len(json.loads(result.outputs["metrics"])["Latency"]["variants"]) == 4
-
-
-def test_waiting_step_tells_mutations_of_one_name_apart(run_step: RunStep) -> None:
-    """The step cannot see how many mutations the run was launched with."""
-
-    def launch_elsewhere(world: World) -> dict[str, str]:
-        body = {"agent_id": "a" * 22, "persona_id": "p" * 22, "test_set_id": "passing1"}
-        launched = world.launch(body | {"mutation_ids": [mutation.id for mutation in catalogue.MUTATIONS]})
-        return {"mode": "wait", "run_id": launched["run"]["run_id"], "agent_id": "", "persona_id": ""}
-
-    result, _ = run_step(quirks=Quirks(same_mutation_names=True), prepare=launch_elsewhere)
-    assert result.outputs["verdict"] == "passed"
-    variants = json.loads(result.outputs["metrics"])["Latency"]["variants"]
-    assert [entry["count"] for entry in variants.values()] == [10, 10, 10, 10]
-
-
 def test_mutations_that_cannot_be_told_apart_are_error(run_step: RunStep) -> None:
     ids = ",".join(mutation.id for mutation in catalogue.MUTATIONS)
     quirks = Quirks(mutation_fields="name-only", same_mutation_names=True)
@@ -222,20 +153,6 @@ def test_mutations_that_cannot_be_told_apart_are_error(run_step: RunStep) -> Non
     assert result.outputs["reason"].startswith(
         "The run was launched with 3 mutations, but Coval lists simulations of 1"
     )
-
-
-def test_second_run_updates_comment_of_same_step_only(
-    run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
-) -> None:
-    first = run_step_with_reports(test_set_id="failing1", thresholds=THRESHOLDS)
-    second = run_step_with_reports(test_set_id="failing1", thresholds="Latency: p(95) < 100")
-    assert len(github.comments[42]) == 1
-    assert first.outputs["comment_url"] == second.outputs["comment_url"] != ""
-    assert "✅ Passed" in github.comments[42][0].body
-    for env in ({"GITHUB_JOB": "other"}, {"GITHUB_WORKFLOW": "other"}, {"GITHUB_ACTION": "gate_2"}):
-        run_step_with_reports(test_set_id="failing1", env=env)
-    run_step_with_reports(test_set_id="passing1")
-    assert len(github.comments[42]) == 5
 
 
 def test_comment_on_failure_appears_with_first_failure_and_is_updated(
@@ -261,21 +178,16 @@ def test_comment_is_kept_after_newer_commit(
     assert github.statuses[HEAD][-1]["state"] == "success", "the status belongs to the commit"
 
 
-EARLIER_WORKFLOW_RUN = {
-    "event": "pull_request",
-    "head_sha": HEAD,
-    "head_branch": "better-greeting",
-    "head_repository": {"owner": {"login": "mallory"}},
-    "pull_requests": [],
-}
 EVENTS: dict[str, dict[str, Any]] = {
-    "pull_request": dict(PULL_REQUEST),
-    "pull_request_target": FORK_EVENT
-    | {"pull_request": FORK_EVENT["pull_request"] | {"head": {"sha": HEAD, "repo": None}}},
-    "workflow_run": {
-        "workflow_run": EARLIER_WORKFLOW_RUN | {"pull_requests": [{"number": 42, "head": {"sha": HEAD}, "base": {}}]}
+    "workflow_run-of-fork": {
+        "workflow_run": {
+            "event": "pull_request",
+            "head_sha": HEAD,
+            "head_branch": "better-greeting",
+            "head_repository": {"owner": {"login": "mallory"}},
+            "pull_requests": [],
+        }
     },
-    "workflow_run-of-fork": {"workflow_run": EARLIER_WORKFLOW_RUN},
     "issue_comment": {"issue": {"number": 42, "pull_request": {"url": "…"}}, "comment": {"body": "/evaluate"}},
 }
 
@@ -292,58 +204,38 @@ def test_event_with_pull_request_gets_comment_and_status(
     assert f"`{HEAD[:7]}`" in github.comments[42][0].body
 
 
-@pytest.mark.parametrize(
-    ("event", "sha"),
-    [({"merge_group": {"head_sha": "c" * 40}}, "c" * 40), ({"ref": "refs/heads/main"}, "f" * 40)],
-    ids=["merge_group", "push"],
-)
 def test_event_without_pull_request_gets_status_only(
-    event: dict[str, Any], sha: str, run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
+    run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
 ) -> None:
+    sha = "c" * 40
     github.commits.add(sha)
-    result = run_step_with_reports(event=event)
+    result = run_step_with_reports(event={"merge_group": {"head_sha": sha}})
     assert result.outputs["comment_url"] == ""
     assert "There is no pull request to comment on." in result.log
     assert [status["state"] for status in github.statuses[sha]] == ["pending", "success"]
 
 
-@pytest.mark.parametrize("shown", ["both", "tags", "metadata"])
-def test_wait_in_other_workflow_reports_on_launched_commit(
-    shown: Literal["both", "tags", "metadata"], run_step: RunStep, github: FakeGitHub
-) -> None:
-    """The waiting workflow has neither pull request nor commit; they are in the run's metadata and tags."""
+def test_wait_in_other_workflow_reports_on_launched_commit(run_step: RunStep, github: FakeGitHub) -> None:
+    """The waiting workflow has neither pull request, commit nor matrix; the run shows what launched it."""
     inputs = {"commit_status": STATUS, "comment": "always", "github_token": TOKEN}
-    env = {"GITHUB_API_URL": github.url}
-    launch, server = run_step(mode="launch", env=env, quirks=Quirks(run_identity=shown), **inputs)
-    assert [status["state"] for status in github.statuses[HEAD]] == ["pending"]
-    run_id, cron = launch.outputs["run_id"], {"schedule": "*/10 * * * *"}
-    result, _ = run_step(mode="wait", run_id=run_id, world=server.world, event=cron, env=env, **inputs)
-    assert result.outputs["verdict"] == "passed"
-    assert [status["state"] for status in github.statuses[HEAD]] == ["pending", "success"]
-    assert github.statuses[HEAD][-1]["target_url"] == result.outputs["run_url"]
-    assert f"`{HEAD[:7]}`" in github.comments[42][0].body
-
-
-def test_wait_in_other_workflow_concludes_status_of_matrix_job(run_step: RunStep, github: FakeGitHub) -> None:
-    """The waiting workflow has no matrix; the run's metadata name the matrix of the job that launched it."""
-    inputs = {"commit_status": STATUS, "github_token": TOKEN}
     env = {"GITHUB_API_URL": github.url}
     launch, server = run_step(mode="launch", env=env, matrix='{"region": "eu"}', **inputs)
     run_id, cron = launch.outputs["run_id"], {"schedule": "*/10 * * * *"}
-    run_step(mode="wait", run_id=run_id, world=server.world, event=cron, env=env, **inputs)
+    result, _ = run_step(mode="wait", run_id=run_id, world=server.world, event=cron, env=env, **inputs)
+    assert result.outputs["verdict"] == "passed"
     name = f"{STATUS} (eu)"
     assert [(status["context"], status["state"]) for status in github.statuses[HEAD]] == [
         (name, "pending"),
         (name, "success"),
     ]
+    assert github.statuses[HEAD][-1]["target_url"] == result.outputs["run_url"]
+    assert f"`{HEAD[:7]}`" in github.comments[42][0].body
 
 
-@pytest.mark.parametrize("fault", ["GET /runs/* -> 401", "GET /runs/* -> 503"])
-def test_wait_without_run_sets_no_status(fault: str, run_step: RunStep, github: FakeGitHub) -> None:
+def test_wait_without_run_sets_no_status(run_step: RunStep, github: FakeGitHub) -> None:
     github.commits.add("f" * 40)  # the head of the default branch, on which scheduled workflows run
-    inputs = {"commit_status": STATUS, "github_token": TOKEN, "max_wait_time": "60"}
-    env = {"GITHUB_API_URL": github.url}
-    result, _ = run_step(fault, mode="wait", run_id="r1", event={"schedule": "0 * * * *"}, env=env, **inputs)
+    inputs = {"commit_status": STATUS, "github_token": TOKEN, "env": {"GITHUB_API_URL": github.url}}
+    result, _ = run_step("GET /runs/* -> 401", mode="wait", run_id="r1", event={"schedule": "0 * * * *"}, **inputs)
     assert result.outputs["verdict"] == "error"
     assert not github.statuses
     assert "the tested commit is unknown" in result.annotations("notice")[0].data
@@ -359,12 +251,6 @@ def test_issue_comment_without_known_head_sets_no_status(run_step: RunStep, gith
     assert "github_commit" not in server.requests_seen[0].json["metadata"]["customer"]
 
 
-def test_same_path_for_two_reports_is_error(run_step: RunStep) -> None:
-    result, server = run_step(junit_path="r/a.xml", json_path="./r/a.xml")
-    assert "json_path is the same as junit_path" in result.outputs["reason"]
-    assert server.requests_seen == []
-
-
 FILES = {"junit_path": "reports/a", "json_path": "reports/b", "html_path": "reports/c", "digest_path": "d"}
 
 
@@ -376,17 +262,14 @@ def kill() -> None:
     raise Killed
 
 
-@pytest.mark.parametrize("mode", ["run", "launch"])
-def test_report_of_earlier_step_does_not_survive_a_killed_one(
-    mode: str, run_step: RunStep, clock: VirtualClock
-) -> None:
-    first, _ = run_step(mode=mode, **FILES)
+def test_report_of_earlier_step_does_not_survive_a_killed_one(run_step: RunStep, clock: VirtualClock) -> None:
+    first, _ = run_step(**FILES)
     written = [first.workspace / path for path in FILES.values()]
     assert all(file.is_file() for file in written)
     (first.workspace / "reports" / "other").touch()
     clock.at(clock.now(), kill)
     with pytest.raises(Killed):
-        run_step("POST /runs -> 429", mode=mode, **FILES)
+        run_step("POST /runs -> 429", **FILES)
     assert not any(file.exists() for file in written)
     assert (first.workspace / "reports" / "other").exists()
 
@@ -404,72 +287,14 @@ def test_read_only_token_is_notice_with_advice(
     assert result.annotations("warning") == result.annotations("error") == []
 
 
-@pytest.mark.parametrize("fault", ["500", "422 Validation Failed", "html", "drop", "rate-limit 3600"])
-def test_github_fault_does_not_change_verdict(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
-    with FakeGitHub(faults=[f"* * -> {fault}"], now=clock.time) as broken:
-        inputs = {"comment": "always", "commit_status": STATUS, "github_token": TOKEN}
-        result, _ = run_step(env={"GITHUB_API_URL": broken.url}, **inputs)
-    assert (result.exit_code, result.outputs["verdict"]) == (0, "passed")
-    assert result.annotations("warning")
-
-
-def test_missing_token_is_one_notice(run_step_with_reports: Callable[..., StepResult]) -> None:
-    result = run_step_with_reports(token="${{ github.token }}", thresholds=THRESHOLDS)
-    (notice,) = result.annotations("notice")
-    assert "github_token is empty" in notice.data
-    assert result.exit_code == 0
-
-
-PRINT_MODULES = """
-import atexit, runpy, sys
-atexit.register(lambda: print(*sys.modules, file=sys.stderr))
-runpy.run_path("entrypoint.py", run_name="__main__")
-"""
-
-
-def test_report_modules_are_imported_only_when_needed(tmp_path: Path) -> None:
-    """Run a passing step in a separate process."""
-    runner = LocalRunner(tmp_path)
-    with Server(World(SpeedClock(600))) as server:
-        inputs = DEFAULTS | IDS | {"api_key": KEY, "api_base_url": server.url, "github_token": TOKEN}
-        inputs["check_interval"] = "1"  # the run takes a tenth of a second
-        command = [sys.executable, "-c", PRINT_MODULES]
-        environ = runner.environ(inputs) | {"PATH": ""}
-        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True)
-    imported = set(done.stderr.split())
-    assert runner.outputs["verdict"] == "passed"
-    assert imported & {"junitparser", "coval_gate.report.formats.junit", "coval_gate.report.formats.json"} == set()
-    assert "coval_gate.report.formats.summary" in imported
-
-
-@pytest.mark.parametrize(
-    ("name", "faults", "judgements"),
-    [
-        ("gate-passed", [], 1),
-        ("repeated-failed", ["POST /runs #2 -> 400"], 1),  # the repetition does not count, but is reported
-        ("repeated-failed", [], 3),
-        ("gate-failed", [], 1),
-        ("launched", [], 0),
-    ],
-)
-def test_findings_are_made_once_for_each_judgement(
-    name: str, faults: list[str], judgements: int, run_step_with_reports: Callable[..., StepResult]
-) -> None:
+def test_findings_are_made_once_for_each_judgement(run_step_with_reports: Callable[..., StepResult]) -> None:
     """With every report turned on. A repetition has no reports of its own, but its criteria are logged."""
     shown = {"include_transcripts": "failures", "check_run": "Coval"}
     with calls_of(findings_of, rows_of) as calls:
-        run_step_with_reports(*faults, **inputs_of(name) | (shown if judgements else {}))
+        run_step_with_reports(**inputs_of("repeated-failed") | shown)
     made = [given["judgement"] for called, given in calls if called == "findings_of" and given["result"]]
-    assert len(set(map(id, made))) == len(made) == judgements
+    assert len(set(map(id, made))) == len(made) == 3
     assert [called for called, _ in calls].count("rows_of") == 1
-
-
-def test_values_of_config_overrides_are_not_reported(
-    run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
-) -> None:
-    result = run_step_with_reports(config_overrides='{"sip": {"password": "swordfish"}}', metadata='{"team": "voice"}')
-    assert json.loads(result.json)["inputs"]["config_overrides"] == "{sip}"
-    assert "swordfish" not in f"{result.json}{result.junit}{result.summary}{result.log}{github.comments}"
 
 
 def test_summary_and_annotations_can_be_disabled(run_step: RunStep) -> None:
@@ -480,28 +305,6 @@ def test_summary_and_annotations_can_be_disabled(run_step: RunStep) -> None:
     assert result.exit_code == 1
 
 
-def test_annotations_are_one_error_and_nine_warnings(run_step: RunStep) -> None:
-    result, _ = run_step(test_set_id="failing1", thresholds=THRESHOLDS)
-    assert len(result.annotations("error")) == 1
-    warnings = result.annotations("warning")
-    assert len(warnings) == 9
-    assert warnings[-1].properties["title"] == "Coval: Moves an appointment"
-    assert "Missed Latency: p(95) < 1.5 – here 1.601 s\n" in warnings[-1].data
-    assert "Missed Resolved: rate(YES) >= 90% – here NO. Judge: The caller wanted to move" in warnings[-1].data
-
-
-@pytest.mark.parametrize(("summary", "where"), [("true", "in the log and the summary"), ("false", "in the log")])
-def test_error_says_how_many_simulations_have_no_annotation(summary: str, where: str, run_step: RunStep) -> None:
-    result, _ = run_step(test_set_id="failing1", thresholds=THRESHOLDS, summary=summary, bare=True)
-    (error,) = result.annotations("error")
-    assert (
-        error.data.splitlines()[-1]
-        == f"The worst 9 of 10 simulations to look at are annotated; the others are {where}."
-    )
-    result, _ = run_step(test_set_id="someFail")
-    assert "annotated" not in result.log
-
-
 def test_annotations_begin_with_least_bad_simulation(run_step_with_reports: Callable[..., StepResult]) -> None:
     result = run_step_with_reports(test_set_id="failing1", thresholds=THRESHOLDS)
     worst = [simulation["id"] for simulation in json.loads(result.json)["legs"][0]["simulations"]]
@@ -509,19 +312,6 @@ def test_annotations_begin_with_least_bad_simulation(run_step_with_reports: Call
         re.findall(r"\((\w+)\)$", annotation.data.split("\n")[0])[0] for annotation in result.annotations("warning")
     ]
     assert annotated == worst[:8][::-1]  # of nine: one is left to a warning about the second page
-
-
-@pytest.mark.parametrize("path", ["../out.xml", "/etc/out.xml", "link/out.xml", "reports/", "event.json/x", "a\x00b"])
-def test_report_path_outside_workspace_is_error_before_launch(path: str, run_step: RunStep, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "workspace").mkdir()
-    (tmp_path / "workspace" / "link").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "workspace" / "event.json").write_text("{}")
-    result, server = run_step(junit_path=path)
-    assert result.outputs["verdict"] == "error"
-    assert "junit_path must" in result.outputs["reason"]
-    assert server.requests_seen == []
-    assert not any((tmp_path / "elsewhere").iterdir())
 
 
 def test_unwritable_report_is_error(run_step: RunStep, tmp_path: Path, clock: VirtualClock) -> None:
@@ -544,13 +334,7 @@ def test_reports_without_single_values_have_mean(run_step_with_reports: Callable
     assert latency["variants"]["agent"]["mean"] > 0
 
 
-def test_api_key_in_other_input_is_error(run_step: RunStep) -> None:
-    result, server = run_step(tags=f"nightly,{KEY}")
-    assert "tags holds the API key" in result.outputs["reason"]
-    assert server.requests_seen == []
-
-
-@pytest.mark.parametrize("name", ["agent_id", "thresholds", "tags", "metadata"])
+@pytest.mark.parametrize("name", ["agent_id", "thresholds"])
 def test_other_api_key_in_other_input_is_error_that_does_not_show_it(
     run_step_with_reports: Callable[..., StepResult], github: FakeGitHub, name: str
 ) -> None:
@@ -559,16 +343,6 @@ def test_other_api_key_in_other_input_is_error_that_does_not_show_it(
     assert result.outputs["verdict"] == "error"
     assert name in result.outputs["reason"]
     assert other not in "".join(written_by(result, github).values())
-
-
-def test_api_key_in_response_is_not_reported(
-    run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
-) -> None:
-    label = json.dumps({"test_cases": [{"id": "echo", "description": KEY}]})
-    error = json.dumps({"error": {"message": f"no such key {KEY}"}})
-    for fault in (f"GET /test-cases -> json {label}", f"GET /runs/* #2- -> body {error}"):
-        result = run_step_with_reports(fault, max_wait_time="100")
-        assert KEY not in f"{result.json}{result.junit}{result.summary}{github.comments}"
 
 
 def written_by(result: StepResult, github: FakeGitHub) -> dict[str, str]:
@@ -633,7 +407,7 @@ def assert_no_secret_in_reports(
 
 @pytest.mark.parametrize(
     "given",
-    [{"run_id": KEY}, {"run_id": KEY, "mode": "wait"}, {"commit_status": KEY}, {"check_run": KEY}],
+    [{"run_id": KEY, "mode": "wait"}, {"commit_status": KEY}, {"check_run": KEY}],
     ids=str,
 )
 def test_api_key_in_wrong_input_does_not_reach_github(
@@ -671,25 +445,6 @@ def test_interrupt_after_judging_is_reported_alike_everywhere(
     assert "❌" not in result.summary
 
 
-def test_skipped_step_satisfies_no_required_status(
-    run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
-) -> None:
-    result = run_step_with_reports(**SKIPPED)
-    assert (result.exit_code, result.outputs["verdict"]) == (0, "skipped")
-    (status,) = github.statuses[HEAD]
-    assert status["state"] == "pending"
-    assert "Nothing was evaluated" in status["description"]
-
-
-def test_misspelt_secret_is_error_in_own_pull_request_whatever_on_missing_api_key_says(
-    run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
-) -> None:
-    result = run_step_with_reports(api_key="", on_missing_api_key="skip")
-    assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
-    assert [status["state"] for status in github.statuses[HEAD]] == ["error"]
-
-
-UNJUDGED = "No threshold is set: the agent's quality was not judged."
 ONLY_ADVISORY = "All thresholds are advisory: the agent's quality did not decide the verdict."
 
 
@@ -698,91 +453,6 @@ def test_pass_with_advisory_thresholds_only_says_that_they_do_not_decide(run_ste
     assert (result.outputs["verdict"], result.outputs["reason"]) == ("passed", "All 10 simulations completed.")
     assert result.log.count(ONLY_ADVISORY) == 1
     assert ONLY_ADVISORY in result.summary
-    assert UNJUDGED not in f"{result.log}{result.summary}"
-
-
-@pytest.mark.parametrize("annotations", ["true", "false"])
-def test_green_check_without_threshold_says_once_that_quality_was_not_judged(
-    annotations: str, run_step_with_reports: Callable[..., StepResult]
-) -> None:
-    result = run_step_with_reports(test_set_id="failing1", annotations=annotations)
-    assert result.outputs["verdict"] == "passed"
-    assert result.log.count(UNJUDGED) == result.summary.count(UNJUDGED) == 1
-    assert any(UNJUDGED in annotation.data for annotation in result.annotations("notice")) is (annotations == "true")
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"thresholds": THRESHOLDS},
-        {"use_metric_targets": "true"},
-        {"fail_on_metric_id": "Compliance", "fail_on_metric_value": "MAYBE"},
-        {"test_set_id": "someFail"},
-        {"mode": "launch"},
-    ],
-    ids=str,
-)
-def test_other_steps_do_not_say_so(given: dict[str, str], run_step_with_reports: Callable[..., StepResult]) -> None:
-    result = run_step_with_reports(**given)
-    assert UNJUDGED not in f"{result.log}{result.summary}"
-
-
-MISSED_TARGETS = {  # of the scenario flaky001: the simulations that miss targets, with their values, the worst first
-    "Wants a human": ["Latency meets its target: at most 1.5 – here 1.567", "Resolved meets its target: YES – here NO"],
-    "Moves an appointment": [
-        "Compliance meets its target: YES – here NO",
-        "Tone: friendly meets its target: at least 4 – here 3.955",
-    ],
-    "Angry caller": ["Latency meets its target: at most 1.5 – here 1.644"],
-}
-
-
-def in_order(text: str, parts: list[str]) -> bool:
-    """Return whether the parts are in a text, one after the other."""
-    for part in parts:
-        _, failed_criteria, text = text.partition(part)
-        if not failed_criteria:
-            return False
-    return True
-
-
-@pytest.mark.parametrize("needed", ["95%", "70%"], ids=["failed", "tolerated"])
-def test_missed_targets_are_named_where_pass_rate_decides(
-    needed: str, run_step_with_reports: Callable[..., StepResult], github: FakeGitHub
-) -> None:
-    """Each simulation has the targets that it misses, its values and the judges' words; targets have neutral marks."""
-    result = run_step_with_reports(test_set_id="flaky001", thresholds=f"pass_rate >= {needed}")
-    failed = result.exit_code == 1
-    assert failed is (needed == "95%")
-    (comment,) = github.comments[42]
-    for page in (result.summary, comment.body):
-        text = page.replace("`", "")
-        for name, missed in MISSED_TARGETS.items():
-            (row,) = (line for line in text.splitlines() if f"| {name}<br>" in line)
-            assert row.startswith("| ❌ |" if failed else "| ⚪ |")
-            assert in_order(row, missed)
-            explained = row.split(" | ")[-1].split("<br>")  # a latency is measured, not judged
-            assert len([*filter(None, explained)]) >= len([part for part in missed if "Latency" not in part])
-        assert in_order(text, [f"| {name}<br>" for name in MISSED_TARGETS])
-        targets = [line for line in text.splitlines() if "meets its target" in line and "<br>" not in line]
-        assert len(targets) == 4
-        assert all(line.startswith("| ⚪ |") and line.endswith("| informs only |") for line in targets)
-    cases = {str(case.get("name")): case for case in ET.fromstring(result.junit).iter("testcase")}
-    for name, missed in MISSED_TARGETS.items():
-        (found,) = (node for node in cases[name] if node.tag == ("failure" if failed else "skipped"))
-        assert in_order(found.text or "", missed)
-    assert sum(name.startswith("Latency meets its target") for name in cases) == 1
-    assert cases["Latency meets its target: at most 1.5"].find("skipped") is not None
-    (leg,) = json.loads(result.json)["legs"]
-    assert {criterion["verdict"] for criterion in leg["criteria"] if criterion["kind"] == "target_met"} == {"skipped"}
-    assert [len(simulation["missed_criteria"]) for simulation in leg["simulations"]] == [2, 2, 1] + 7 * [0]
-    assert len([line for line in result.log.splitlines() if line.startswith("  ○ ")]) == 4
-    warnings = result.annotations("warning")[::-1]
-    assert [warning.properties["title"] for warning in warnings] == [
-        f"Coval: {target}" for target in MISSED_TARGETS if failed
-    ]
-    for note, missed in zip(warnings, MISSED_TARGETS.values(), strict=False):
-        assert in_order(note.data, missed)
 
 
 def test_failed_criteria_are_those_of_json_report(run_step_with_reports: Callable[..., StepResult]) -> None:
@@ -794,16 +464,7 @@ def test_failed_criteria_are_those_of_json_report(run_step_with_reports: Callabl
     assert [{name: criterion[name] for name in CRITERION_FIELDS} | {"leg": ""} for criterion in missed] == criteria
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"), [("gate-passed", "[]"), ("run-failed", ""), ("launched", ""), ("wrong-inputs", "")]
-)
-def test_failed_criteria_are_empty_where_unknown(name: str, expected: str, run_step: RunStep) -> None:
-    result, _ = run_step(**inputs_of(name))
-    assert result.outputs["failed_criteria"] == expected
-
-
-@pytest.mark.parametrize("annotations", ["true", "false"])
-@pytest.mark.parametrize("name", ["gate-failed", "gate-targets", "gate-pass-rate", "failed", "dirty"])
+@pytest.mark.parametrize(("name", "annotations"), [("gate-targets", "true"), ("failed", "false")])
 def test_log_tells_nothing_twice(name: str, annotations: str, run_step_with_reports: Callable[..., StepResult]) -> None:
     """Each criterion has a line, and its reason another one; each simulation appears once."""
     result = run_step_with_reports(**inputs_of(name), annotations=annotations, silent=annotations == "false")
@@ -821,8 +482,7 @@ def test_log_tells_nothing_twice(name: str, annotations: str, run_step_with_repo
 END = 17  # lines of a log that its readers see first
 
 
-@pytest.mark.parametrize("annotations", ["true", "false"])
-@pytest.mark.parametrize("name", ["readme", "gate-failed", "gate-targets", "gate-mutations", "all-failed", "failed"])
+@pytest.mark.parametrize(("name", "annotations"), [("readme", "true"), ("all-failed", "true"), ("failed", "false")])
 def test_log_of_failing_step_ends_with_worst_simulation_and_verdict(
     name: str, annotations: str, run_step_with_reports: Callable[..., StepResult]
 ) -> None:

@@ -74,37 +74,6 @@ def test_log_on_terminal_matches_golden_file(
     golden(f"terminal/{name}.txt", f"{log.getvalue()}\n--- exit code {exit_code}\n")
 
 
-CHECKS = ("  ✓ ", "  ✗ ", "  ○ ", "  ? ")  # beginnings of the lines of criteria
-
-
-def ids_in(lines: list[str]) -> list[str]:
-    """Return the ids of the simulations that lines name."""
-    return re.findall(r"\((\w{22})\)", "\n".join(lines))
-
-
-@pytest.mark.parametrize("annotations", ["true", "false"])
-@pytest.mark.parametrize("name", ["gate-flaky", "failed"])
-def test_log_of_failing_step_ends_unfolded_with_what_failed(name: str, annotations: str, run_step: RunStep) -> None:
-    result, _ = run_step(silent=annotations == "false", **inputs_of(name), annotations=annotations)
-    unfolded = re.sub(r"^::group::.*?^::endgroup::\n", "", result.log, flags=re.DOTALL | re.MULTILINE)
-    end = [line for line in unfolded.replace("%0A", "\n").splitlines() if line[:4] not in CHECKS]
-    end = end[next(place for place, line in enumerate(end) if re.search(r"\(\w{22}\)", line)) - 1 :]
-    url = result.outputs["run_url"]
-    reason = result.outputs["reason"].partition(" (and ")[0].removesuffix(".")
-    ids = ids_in(end)
-    assert 3 <= len(ids) == len(set(ids)) <= (9 if annotations == "true" else 3)
-    (repeat,) = (place for place, line in enumerate(end) if line.startswith("To repeat only "))
-    assert re.fullmatch(r'To repeat only .*, set test_case_ids: "[\w, ]+"', end[repeat])
-    verdict = end[repeat + 1 :]  # it is the last
-    assert verdict[0].startswith("::error " if annotations == "true" else "❌ Failed: ")
-    assert f"Run: {url}" in verdict
-    assert any(reason in line.replace("%25", "%") for line in end[-8:])
-    if annotations == "false":
-        assert len(end) <= 17
-    for simulation_id in ids:
-        assert result.log.count(f"({simulation_id})") == 1, "nothing is told twice"
-
-
 QUIRKS = {
     "underscore": Quirks(status_spelling="underscore"),
     "lower": Quirks(status_spelling="lower"),
@@ -124,21 +93,10 @@ QUIRKS = {
 
 
 @pytest.mark.parametrize("name", QUIRKS)
-def test_quirk_does_not_fail_passing_run(name: str, run_step: RunStep) -> None:
-    result, _ = run_step(quirks=QUIRKS[name], iteration_count="2")
-    assert result.outputs["verdict"] == "passed", result.log
-
-
-@pytest.mark.parametrize("name", QUIRKS)
-def test_quirk_does_not_pass_failing_run(name: str, run_step: RunStep) -> None:
-    result, _ = run_step(quirks=QUIRKS[name], test_set_id="someFail", iteration_count="2")
-    assert result.outputs["verdict"] == "failed", result.log
-
-
-@pytest.mark.parametrize("quirks", [Quirks(canceled_spelling="CANCELED"), Quirks(canceled_spelling="CANCELLED")])
-def test_both_spellings_of_cancelled_are_accepted(quirks: Quirks, run_step: RunStep) -> None:
-    result, _ = run_step(quirks=quirks, test_set_id="cancels1")
-    assert (result.outputs["verdict"], result.outputs["status"]) == ("cancelled", "CANCELLED")
+@pytest.mark.parametrize(("test_set", "verdict"), [("passing1", "passed"), ("someFail", "failed")])
+def test_quirk_does_not_change_the_verdict(name: str, test_set: str, verdict: str, run_step: RunStep) -> None:
+    result, _ = run_step(quirks=QUIRKS[name], test_set_id=test_set, iteration_count="2")
+    assert result.outputs["verdict"] == verdict, result.log
 
 
 FAULTS = ["408", "429 retry-after=20", "500", "502", "503", "504", "reset-before", "reset-after", "cut 20", "html 502",
@@ -151,7 +109,7 @@ def test_poll_is_retried_after_transient_fault(fault: str, run_step: RunStep) ->
     assert result.outputs["verdict"] == "passed", result.log
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", ["503", "reset-before", "html 200"])
 def test_persistent_poll_fault_is_error_at_deadline(fault: str, run_step: RunStep) -> None:
     result, _ = run_step(f"GET /runs/* #2- -> {fault}", max_wait_time="300")
     assert (result.outputs["verdict"], result.outputs["status"]) == ("error", "ERROR")
@@ -198,16 +156,6 @@ def test_run_id_is_written_before_first_poll(run_step: RunStep) -> None:
     assert result.outputs["verdict"] == "error"
     assert result.outputs["run_id"] == server.world.runs[0].run_id
     assert result.outputs["run_url"] == f"https://app.coval.dev/runs/{result.outputs['run_id']}"
-
-
-def test_mode_wait_polls_given_run_and_launches_none(run_step: RunStep) -> None:
-    def launch_elsewhere(world: World) -> dict[str, str]:
-        body = {"agent_id": "a" * 22, "persona_id": "p" * 22, "test_set_id": "passing1"}
-        return {"mode": "wait", "run_id": world.launch(body)["run"]["run_id"], "agent_id": "", "persona_id": ""}
-
-    result, server = run_step(prepare=launch_elsewhere)
-    assert result.outputs["verdict"] == "passed"
-    assert not any(request.method == "POST" for request in server.requests_seen)
 
 
 def test_persistent_404_means_run_was_deleted(run_step: RunStep) -> None:
@@ -399,7 +347,7 @@ def test_repeated_page_token_is_error(run_step: RunStep) -> None:
 
 
 @pytest.mark.parametrize("path", ["/test-cases/*", "/conversations/simulated/*"])
-@pytest.mark.parametrize("fault", ["403", "500", "html 502", "json []", "429 retry-after=5"])
+@pytest.mark.parametrize("fault", ["403", "html 502", "429 retry-after=5"])
 def test_details_that_cannot_be_fetched_do_not_change_verdict(
     path: str, fault: str, run_step: RunStep, clock: VirtualClock
 ) -> None:
@@ -441,24 +389,6 @@ def test_launch_metadata_names_workflow_and_commit(run_step: RunStep) -> None:
     assert re.fullmatch(r"coval-gate/line/[0-9a-f]{24}", tags[1])
 
 
-def test_text_from_coval_cannot_inject_commands_or_markup(run_step: RunStep) -> None:
-    run_id = run_step(mode="launch")[1].world.runs[0].run_id
-    evil = "x\n::set-output name=passed::true\r##[error]y | <b> @mona [a](http://evil.example) `z`"
-    answer = json.dumps({"run": {"run_id": run_id, "status": "FAILED", "error": evil}})
-    result, _ = run_step(f"GET /runs/* -> json {answer}")
-    assert result.outputs["passed"] == "false"
-    assert {command.name for command in result.commands} <= {"add-mask", "group", "endgroup", "error"}
-    assert "[a](http" not in result.summary
-    assert "<b>" not in result.summary
-    assert "@mona" not in result.summary
-
-
-def test_api_key_in_response_is_not_written(run_step: RunStep) -> None:
-    answer = json.dumps({"error": {"code": "INTERNAL", "message": f"cannot serve {KEY}"}})
-    result, _ = run_step(f"GET /runs/* #2- -> body {answer}", max_wait_time="100")
-    assert result.outputs["verdict"] == "error"
-
-
 FOREIGN_RESPONSES = ["html 404", "404 cut 3", "redirect https://captive.example/", "409", "304", "html 403"]
 
 
@@ -466,21 +396,6 @@ FOREIGN_RESPONSES = ["html 404", "404 cut 3", "redirect https://captive.example/
 def test_foreign_response_is_retried_after_first_response_from_coval(fault: str, run_step: RunStep) -> None:
     result, _ = run_step(f"GET /runs/* #2-4 -> {fault}")
     assert result.outputs["verdict"] == "passed", result.log
-
-
-@pytest.mark.parametrize("agent_id", [f"x{KEY}", KEY * 5, f"{KEY}!", f"a_{KEY}_b*c"])
-def test_api_key_in_agent_id_is_redacted(agent_id: str, run_step: RunStep) -> None:
-    key = "coval_sk_prod_ab_-cdEF0123_"
-    result, _ = run_step(api_key=key, agent_id=agent_id.replace(KEY, key), mode="launch")
-    written = f"{result.log.partition(chr(10))[2]}{result.outputs}{result.summary}".replace("\\", "")
-    assert key[:9] not in written
-
-
-def test_api_key_in_response_is_redacted_in_markdown(run_step: RunStep) -> None:
-    key = "coval_sk_prod_ab_*cdEF0123_"
-    answer = json.dumps({"error": f"invalid API key: {key}"})
-    result, _ = run_step(f"POST /runs -> json {answer}", api_key=key)
-    assert "cdEF0123" not in f"{result.log.partition(chr(10))[2]}{result.outputs}{result.summary}"
 
 
 @pytest.mark.parametrize("variable", ["GITHUB_OUTPUT", "GITHUB_STATE"])

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.base.text import duration, in_words, most_similar, one_line, plural, shortened_at_word, stopwatch
+from coval_gate.report.wording.clauses import drawn_symbol, with_unit
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,24 @@ def test_long_text_is_cut_at_word(text: str, expected: str) -> None:
 @given(st.text("ab ,"), st.integers(1, 30))
 def test_cut_text_is_never_too_long(text: str, limit: int) -> None:
     assert len(shortened_at_word(text, limit)) <= limit
+
+
+@pytest.mark.parametrize(
+    ("unit", "shown"),
+    [
+        ("Seconds", "2.7 s"),
+        ("percent", "2.7%"),
+        ("turns", "2.7 turns"),
+        ("", "2.7"),
+        ("99", "2.7"),
+        ("× 1000", "2.7"),
+        ("x" * 99, f"2.7 {'x' * 19}…"),
+        ("a\n::error::b", "2.7 a ::error::b"),
+    ],
+)
+def test_unit_is_shown_as_people_write_it(unit: str, shown: str) -> None:
+    assert with_unit("2.7", unit) == shown
+
+
+def test_text_from_outside_is_no_part_of_a_drawing() -> None:
+    assert (drawn_symbol("Seconds"), drawn_symbol("turns")) == ("s", "")
