@@ -59,6 +59,7 @@ from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, Not
 from coval_gate.model.matrix import matrix_of
 from coval_gate.model.results import Details, Metric, RunResult, Simulation, Summary, Target
 from coval_gate.model.run import Cancellation, Completed, Limit, NotCompleted, Run, TimedOut
+from coval_gate.model.statuses import normalize_status
 from coval_gate.report.model import LegReport, Report, RunReport
 
 if TYPE_CHECKING:
@@ -280,13 +281,21 @@ def _simulations(text: str) -> tuple[Simulation, ...]:
     )
 
 
+def _status(text: str) -> str:
+    """Return a status that the parser does not refuse."""
+    try:
+        return normalize_status(text)
+    except ValueError:
+        return "UNKNOWN"
+
+
 def _read_simulations(text: str) -> tuple[Simulation, ...]:
     """Return the same simulations, parsed from Coval's format."""
-    found = (
+    return tuple(
         read_simulation(
             {
                 "simulation_id": member.id,
-                "status": member.status,
+                "status": _status(member.status),
                 "test_case_id": member.test_case_id,
                 "mutation_id": "mutation" if member.mutation else None,
                 "mutation_name": member.mutation,
@@ -295,7 +304,6 @@ def _read_simulations(text: str) -> tuple[Simulation, ...]:
         )
         for member in _simulations(text)
     )
-    return tuple(member for member in found if member)
 
 
 def _values(text: str) -> dict[str, dict[str, Any]]:

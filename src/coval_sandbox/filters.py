@@ -226,7 +226,7 @@ def listing(
     stop = start + (int(size) if size else DEFAULT_PAGE)
     shown = {envelope: [show(row) for row in rows[start:stop]]}
     if stop < len(rows):
-        return shown | {"next_page_token": page_token(0 if quirks.repeat_page_token else stop)}
+        return shown | {"next_page_token": page_token(stop)}
     return shown | _LAST_PAGE[quirks.page_token_end]
 
 

@@ -57,8 +57,6 @@ class Quirks:
     """A launch returns a short run, a whole run, only its name, only its id as `id`, or run_id outside `run`."""
     page_token_end: Literal["null", "absent", "empty"] = "null"  # noqa: S105 - a page token
     """next_page_token of the last page."""
-    repeat_page_token: bool = False
-    """Every page has the same next_page_token."""
     simulations_api: Literal["both", "legacy-only", "canonical-forbidden"] = "both"
     """/conversations/simulated works, returns 404 or returns 403."""
     mutation_fields: Literal["both", "id-only", "name-only"] = "both"

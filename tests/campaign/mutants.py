@@ -24,7 +24,7 @@ from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetCons
 from coval_gate import main
 from coval_gate.base import schedule, secret, times, transport
 from coval_gate.base.clock import Interrupted
-from coval_gate.base.errors import CovalError, Unavailable
+from coval_gate.base.errors import CovalError
 from coval_gate.base.transport import Server
 from coval_gate.ci.github import host as github_host
 from coval_gate.ci.github import pages as github_pages
@@ -297,13 +297,6 @@ def promote_before_reports(
     if not progress.is_hurried:
         yield from promote_flow.promote_runs(progress, progress.report(judgement))
     return (yield from original(progress, judgement))
-
-
-def series_without_its_cause(
-    _: object, self: Calls, attempt: Callable[[], Procedure[object]], until: float
-) -> Procedure[object]:
-    """Repeat several reads, and raise the last error even if it is only that the deadline has passed."""
-    return schedule.repeat(attempt, Unavailable, self.backoff(until))
 
 
 def legs_like_the_first(original: Callable[..., list[Leg]], inputs: Inputs, listed: Sequence[LegInputs]) -> list[Leg]:
@@ -611,11 +604,6 @@ MUTANTS: Final = (
         caught_by="verdict_matches_run",
     ),
     mutant(
-        "believe a list of names that no definition confirms",
-        ReplaceFunction(lookups._Check._is_confirmed, returns(value=True)),
-        caught_by="verdict_matches_run",
-    ),
-    mutant(
         "take metrics that are announced for ones that never come",
         ReplaceFunction(definitions.find_never, returns(definitions.Never(no_more_metrics=True))),
         caught_by="verdict_matches_run",
@@ -746,11 +734,6 @@ MUTANTS: Final = (
             Client.list_simulations,
             lambda _, self, run_id, *, until: self._simulations(self._simulation_path, run_id, until),
         ),
-        caught_by="verdict_matches_run",
-    ),
-    mutant(
-        "believe the first definition of a metric",
-        ReplaceFunction(definitions.Targets.are_usable, returns(value=True)),
         caught_by="verdict_matches_run",
     ),
     mutant(
@@ -1154,12 +1137,6 @@ MUTANTS: Final = (
         campaign="--legs --base",
     ),
     # Options of legs
-    mutant(
-        "forget why a list could not be read",
-        ReplaceFunction(Calls.read_series, series_without_its_cause),
-        caught_by="reason_matches_verdict",
-        campaign="--legs",
-    ),
     mutant(
         "judge all legs of a suite by the thresholds of the first",
         ReplaceFunction(opening.legs_of, legs_like_the_first),

@@ -148,37 +148,6 @@ def test_entries_that_are_no_objects_are_not_ignored(run_step: RunStep) -> None:
     assert result.outputs["verdict"] == "error", result.log
 
 
-def test_repeated_page_token_is_transient(run_step: RunStep) -> None:
-    row = {"simulation_id": "s1", "status": "COMPLETED"}
-    page = json.dumps({"simulated_conversations": [row], "next_page_token": "again"})
-    result, _ = run_step(f"GET /conversations/simulated #1-2 -> json {page}")
-    assert result.outputs["verdict"] == "passed", result.log
-
-
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        '{"target_condition": "lte"}',
-        '{"target_condition": {"comparison_operator": 7}}',
-        '{"target_condition": {"comparison_operator": "lte", "target_float": "soon"}}',
-        '{"organization_threshold": []}',
-    ],
-)
-def test_damaged_definition_is_transient(damaged: str, run_step: RunStep) -> None:
-    definition = json.dumps(
-        {"metric": {"id": "metricLatency000000001", "metric_name": "Latency", **json.loads(damaged)}}
-    )
-    result, _ = run_step(f"GET /metrics/metricLatency000000001 #1 -> json {definition}", use_metric_targets="true")
-    assert result.outputs["verdict"] == "passed", result.log
-
-
-@pytest.mark.parametrize("changes", [{"error": {"x": 1}}, {"error": [0]}, {"error_status": 5}, {"error": "?"}])
-def test_damaged_error_is_transient(changes: dict[str, Any], run_step: RunStep) -> None:
-    world = run_step(mode="launch")[1].world
-    result, _ = run_step(f"GET /runs/* #1 -> json {completed_run(world, [], **changes)}")
-    assert result.outputs["verdict"] == "passed", result.log
-
-
 @pytest.mark.parametrize("fault", ["429 retry-after=3600", "503", "html 502"])
 @pytest.mark.parametrize("path", ["/runs/*", "/conversations/simulated"])
 def test_judges_look_from_after_outage(fault: str, path: str, run_step: RunStep, clock: VirtualClock) -> None:

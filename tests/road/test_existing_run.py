@@ -513,10 +513,6 @@ def test_tags_that_coval_hides_are_kept(scenario: str, run_step: RunStep, clock:
     assert ("the hidden ones would be lost" in result.log) == (scenario == "")
 
 
-def _bare(rows: list[dict[str, Any]]) -> object:
-    return rows
-
-
 def _renamed(rows: list[dict[str, Any]]) -> object:
     return {"scheduled_run_runs": rows}
 
@@ -537,7 +533,7 @@ def _wrapped(rows: list[dict[str, Any]]) -> object:
     return {"runs": [{"run": row} for row in rows], "next_page_token": None}
 
 
-@pytest.mark.parametrize("form", [_bare, _renamed, _reversed, _only_ids, _only_names, _wrapped])
+@pytest.mark.parametrize("form", [_renamed, _reversed, _only_ids, _only_names, _wrapped])
 def test_list_of_schedule_is_read_in_any_form(form: Callable[[list[dict[str, Any]]], object], nights: Nights) -> None:
     nights.launch(SCHEDULED)
     newest = nights.launch(SCHEDULED)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_sandbox.catalogue import LATENCY, agent_for, persona_for
+from coval_sandbox.catalogue import agent_for, persona_for
 from support import IDS
 
 if TYPE_CHECKING:
@@ -103,11 +103,3 @@ def test_agents_of_one_name_are_told_apart(run_step: RunStep) -> None:
     assert f"Tested: {tested}" in heading(result)
     same, _ = run_step(test_set_id="passing1,failing1")
     assert f"Tested: agent {agent_for(IDS['agent_id']).name} as deployed" in heading(same)
-
-
-def test_id_that_is_none_is_no_advice_for_a_name(run_step: RunStep) -> None:
-    ids = ["one\n::error::two", "x" * 5000, LATENCY.id]
-    metrics = {"metrics": [{"id": id_, "metric_name": LATENCY.name} for id_ in ids]}
-    result, _ = run_step(f"GET /metrics -> json {json.dumps(metrics)}", metric_ids=LATENCY.name)
-    (error,) = result.annotations("error")
-    assert f'metric_ids takes ids, not names; "{LATENCY.name}" is {LATENCY.id}.\n' in error.data

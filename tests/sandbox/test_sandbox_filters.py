@@ -151,10 +151,3 @@ def test_page_token_end_quirk() -> None:
         "absent": {"rows": []},
         "empty": {"rows": [], "next_page_token": ""},
     }
-
-
-def test_repeat_page_token_quirk_returns_same_page() -> None:
-    quirks = Quirks(repeat_page_token=True)
-    first = listing("rows", rows(3), {"page_size": "2"}, quirks)
-    again = listing("rows", rows(3), {"page_size": "2", "page_token": first["next_page_token"]}, quirks)
-    assert again == first

@@ -207,10 +207,7 @@ def test_response_about_other_run_is_error(clock: VirtualClock) -> None:
 
 @pytest.mark.parametrize("response", ["{}", '{"metric": null}', '{"message": "Not Found"}', '{"id": null, "name": ""}'])
 def test_response_that_is_no_metric_is_error(response: str, clock: VirtualClock) -> None:
-    with (
-        Session(clock, f"GET /metrics/* -> json {response}") as session,
-        pytest.raises(Unavailable, match="without a metric"),
-    ):
+    with Session(clock, f"GET /metrics/* -> json {response}") as session, pytest.raises(Unavailable, match="metric: "):
         run_through(session.client.get_metric("m1", until=clock.now()), clock)
 
 
@@ -245,21 +242,13 @@ def test_pages_above_size_limit_are_fetched_in_smaller_ones(clock: VirtualClock)
     assert sizes == ["1000", "100", "10"]
 
 
-@pytest.mark.parametrize("token", ["?", 1, True])
-@pytest.mark.parametrize(("path", "key"), [("/conversations/simulated", "simulated_conversations"), ("/runs", "runs")])
-def test_list_is_fetched_anew_after_damaged_page_token(token: object, path: str, key: str, clock: VirtualClock) -> None:
-    page = json.dumps({key: [], "next_page_token": token})
-    with Session(clock, f"GET {path} #1 -> json {page}") as session:
-        run_id = session.launch().run_id
-        clock.sleep(100)
-        until = clock.now() + 60
-        if key == "runs":
-            assert len(run_through(session.client.list_runs(RunFilter(), until=until), clock)) == 1
-        else:
-            assert len(run_through(session.client.list_simulations(run_id, until=until), clock)) == 10
+def test_list_whose_pages_repeat_is_error(clock: VirtualClock) -> None:
+    page = json.dumps({"runs": [], "next_page_token": "again"})
+    with Session(clock, f"GET /runs -> json {page}") as session, pytest.raises(Unavailable, match="same page token"):
+        run_through(session.client.list_runs(RunFilter(), until=clock.now() + 60), clock)
 
 
-@pytest.mark.parametrize("owner", ["r1", "runs/r1", None, "", " ", 0, 5, True, {}, ["r2"]])
+@pytest.mark.parametrize("owner", ["r1", "runs/r1", None, "", " "])
 def test_simulation_that_names_no_other_run_is_listed(owner: object, clock: VirtualClock) -> None:
     page = {
         "simulations": [{"id": f"s{n}", "status": "FAILED", "run_id": run_id} for n, run_id in enumerate([owner, "r2"])]

@@ -20,7 +20,7 @@ def listed(*rows: tuple[str | None, str | None]) -> tuple[Simulation, ...]:
         )
         for number, (mutation_id, name) in enumerate(rows)
     ]
-    return told_apart([simulation for simulation in found if simulation])
+    return told_apart(found)
 
 
 @pytest.mark.parametrize(

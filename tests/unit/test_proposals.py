@@ -100,7 +100,7 @@ def test_run_that_mostly_failed_teaches_nothing(run: RunResult) -> None:
 def test_mutations_teach_nothing() -> None:
     run = run_of([1.0, 9.0])
     mutated = run._replace(simulations=(run.simulations[0], run.simulations[1]._replace(mutation="Slow")))
-    assert [str(line) for line in propose(usable([mutated]), {ID: MetricDefinition(target=LESS)}).lines][:1] == [
+    assert [str(line) for line in propose(usable([mutated]), {ID: MetricDefinition(id=ID, target=LESS)}).lines][:1] == [
         "Latency: avg <= 1.2  # 1 run: 1"
     ]
 
@@ -112,7 +112,7 @@ def test_runs_before_a_metric_was_added_do_not_count() -> None:
 def test_metrics_of_one_name_are_written_by_id() -> None:
     first, second = run_of([1.0], id_="first"), run_of([2.0], id_="second")
     run = first._replace(metrics=first.metrics + second.metrics)
-    lines = [str(line) for line in propose(usable([run]), {"first": MetricDefinition(target=LESS)}).lines]
+    lines = [str(line) for line in propose(usable([run]), {"first": MetricDefinition(id=ID, target=LESS)}).lines]
     assert lines[0] == "first: avg <= 1.2  # Latency. 1 run: 1"
     assert lines[1].startswith("? second: avg <= 2.4  # Latency. 1 run: 2. ")
 
@@ -120,7 +120,7 @@ def test_metrics_of_one_name_are_written_by_id() -> None:
 def test_line_that_could_not_be_judged_is_advisory() -> None:
     run = run_of([1.0, 1.0])
     metric = run.metrics[0]._replace(values={"1-0": 1.0})
-    (line, *_) = propose(usable([run._replace(metrics=(metric,))]), {ID: MetricDefinition(target=LESS)}).lines
+    (line, *_) = propose(usable([run._replace(metrics=(metric,))]), {ID: MetricDefinition(id=ID, target=LESS)}).lines
     assert (line.advisory, "could be judged" in line.reason) == (True, True)
 
 

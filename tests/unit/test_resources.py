@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import json
-import math
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 from coval_gate.coval.resources import (
     Listed,
-    MetricDefinition,
     MetricOutput,
     newest,
     read_agent,
@@ -20,10 +18,13 @@ from coval_gate.coval.resources import (
     read_persona,
     read_test_case,
 )
-from coval_gate.judge.targets import meets, problem
+from coval_gate.judge.targets import problem
 from coval_gate.model.results import Target
 from coval_gate.report.wording.clauses import target_problem_text
 from coval_sandbox import catalogue, catalogue_views
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -55,37 +56,50 @@ def definition(condition: Any = None, threshold: Any = None) -> dict[str, Any]:
         ("METRIC_AUDIO_LLM_BINARY", ["a"], ("YES", "NO", "UNKNOWN")),
         ("METRIC_CATEGORICAL", ["calm", " upset "], ("calm", "upset")),
         ("METRIC_AGENT_JUDGE_CATEGORICAL", ["calm", "calm"], ("calm",)),
-        ("METRIC_CATEGORICAL", ["calm", ""], ()),
-        ("METRIC_CATEGORICAL", ["calm", None], ()),
         ("METRIC_CATEGORICAL", [], ()),
-        ("METRIC_CATEGORICAL", "calm", ()),
         ("METRIC_NUMERICAL_LLM_JUDGE", ["calm"], ()),
-        ("METRIC_AGENT_JUDGE", None, ()),
         (None, ["calm"], ()),
     ],
 )
 def test_texts_of_definition(kind: Any, categories: Any, expected: tuple[str, ...]) -> None:
-    assert read_definition({"metric_type": kind, "categories": categories}).texts == expected
+    assert read_definition({"id": "m1", "metric_type": kind, "categories": categories}).texts == expected
 
 
 def test_texts_of_sandbox() -> None:
     assert read_definition(catalogue_views.metric(catalogue.RESOLVED)).texts == ("YES", "NO", "UNKNOWN")
     assert read_definition(catalogue_views.metric(catalogue.TOPICS)).texts == catalogue.TOPICS.categories
-    assert read_definition({}) == MetricDefinition()
+
+
+def test_entries_of_lists_have_any_name() -> None:
+    assert read_listed({"id": "a1", "display_name": "Front\ndesk"}) == Listed("a1", "Front desk")
+    assert read_listed({"id": "p1", "name": "Patient caller"}) == Listed("p1", "Patient caller")
 
 
 @pytest.mark.parametrize(
-    ("listed", "expected"),
-    [(["m1", "m2", "m1"], ("m1", "m2")), (["m1", None], ()), (["m1", ""], ()), ([], ()), (None, ()), ("m1", ())],
+    ("read", "fields"),
+    [
+        *((read_listed, {"id": id_}) for id_ in (None, 5, "a b", "../runs", "${{ x }}")),
+        (read_agent, {"metric_ids": ["m1", None]}),
+        (read_agent, {"metric_ids": "m1"}),
+        (read_test_case, {"id": None}),
+        (read_test_case, {"id": "c1", "description": 5}),
+        (read_output, {"metric_id": None, "status": "COMPLETED"}),
+        (read_output, {"metric_id": "m1", "status": 5}),
+        (read_definition, {"id": None}),
+        (read_definition, {"id": "m1", "metric_type": 5}),
+        (read_definition, {"id": "m1", "target_condition": "gte"}),
+        (read_definition, {"id": "m1", "target_condition": []}),
+        (read_definition, {"id": "m1", "organization_threshold": {"comparison_operator": ["gte"]}}),
+        (read_definition, {"id": "m1", "target_condition": {"comparison_operator": "gte", "target_float": "4"}}),
+        (read_definition, {"id": "m1", "target_condition": {"comparison_operator": "gte", "target_float": True}}),
+        (read_definition, {"id": "m1", "target_condition": {"comparison_operator": "lt", "target_float": 10**400}}),
+        (read_definition, {"id": "m1", "target_condition": {"comparison_operator": "in", "target_values": "YES"}}),
+        (read_definition, {"id": "m1", "target_condition": {"comparison_operator": "nin", "target_values": ["a", 1]}}),
+    ],
 )
-def test_agent_names_all_of_its_metrics_or_none(listed: Any, expected: tuple[str, ...]) -> None:
-    assert read_agent({"metric_ids": listed}).metric_ids == expected
-
-
-def test_entries_of_lists_have_valid_ids_and_any_name() -> None:
-    assert read_listed({"id": "a1", "display_name": "Front\ndesk"}) == Listed("a1", "Front desk")
-    assert read_listed({"id": "p1", "name": "Patient caller"}) == Listed("p1", "Patient caller")
-    assert [read_listed({"id": id_}).id for id_ in (None, 5, "a b", "../runs", "${{ x }}")] == [""] * 5
+def test_field_of_a_wrong_type_is_error(read: Callable[[dict[str, Any]], object], fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r": (missing|not an? |a status must be)"):
+        read(fields)
 
 
 def test_small_values_of_delays_and_errors_are_better() -> None:
@@ -95,7 +109,7 @@ def test_small_values_of_delays_and_errors_are_better() -> None:
         "METRIC_PYTHON": False,
         None: False,
     }
-    assert {kind: read_definition({"metric_type": kind}).wants_less for kind in kinds} == kinds
+    assert {kind: read_definition({"id": "m1", "metric_type": kind}).wants_less for kind in kinds} == kinds
 
 
 @pytest.mark.parametrize(
@@ -108,7 +122,7 @@ def test_small_values_of_delays_and_errors_are_better() -> None:
     ],
 )
 def test_label_of_test_case_is_short_and_has_no_phone_number(fields: dict[str, Any], label: str) -> None:
-    assert read_test_case(fields).label == label
+    assert read_test_case({"id": "c1"} | fields).label == label
 
 
 def test_test_case_that_was_never_updated_is_as_old_as_itself() -> None:
@@ -123,25 +137,22 @@ def output(output_id: str, metric_id: Any, **fields: Any) -> dict[str, Any]:
 
 def test_newest_output_of_each_metric_counts() -> None:
     entries = [output("o3", "m1", value="NO"), output("o1", "m1", value="YES"), output("o2", "m2", value=[None])]
-    values = {
-        newest_output.metric_id: newest_output.value
-        for newest_output in newest(map(read_output, [*entries, output("o4", None)]))
-    }
+    values = {newest_output.metric_id: newest_output.value for newest_output in newest(map(read_output, entries))}
     assert values == {"m1": "NO", "m2": None}
 
 
 def test_output_is_read_without_phone_number() -> None:
-    fields = output("o1", "m1", status="in_progress", explanation="It dialled +14155550123.", metric_version_ulid=7)
+    fields = output("o1", "m1", status="in_progress", explanation="It dialled +14155550123.", metric_version_ulid=None)
     assert read_output(fields) == MetricOutput("o1", "m1", "IN PROGRESS", None, "It dialled +….", "")
-    assert read_output({"metric_id": "m1", "status": 5}).status == ""
 
 
 @given(
     st.dictionaries(st.sampled_from(["id", "metric_ids", "metric_output_id", "description", "value", "status"]), JSON)
 )
-def test_any_resource_is_read(fields: dict[str, Any]) -> None:
+def test_any_resource_is_read_or_error(fields: dict[str, Any]) -> None:
     for read in (read_agent, read_persona, read_test_case, read_output, read_definition):
-        read(fields)
+        with suppress(ValueError):
+            read(fields)
 
 
 def condition(operator: Any, **fields: Any) -> dict[str, Any]:
@@ -156,28 +167,16 @@ NO_THRESHOLD = dict.fromkeys(["id", "comparison_operator", "target_float_upper",
     [
         (condition("gte", target_float=4), Target(operator="gte", upper=4.0)),
         (condition("gte", target_float=0), Target(operator="gte", upper=0.0)),
-        (condition(" LTE ", target_float="1.5"), Target(operator="lte", upper=1.5)),
+        (condition(" LTE ", target_float=1.5), Target(operator="lte", upper=1.5)),
         (condition("in", target_values=["YES"]), Target(operator="in", values=("YES",))),
         (condition("in", target_float=None, target_values=["YES"]), Target(operator="in", values=("YES",))),
-        (
-            condition("in", target_values=[1, 0.9, True]),
-            Target(operator="in", values=("1", "0.90000000000000002", "true")),
-        ),
         (condition("bt", target_float=3, target_float_lower=1), Target(operator="bt", upper=3.0, lower=1.0)),
-        (condition("bt", target_float_upper="3", target_float_lower="1"), Target(operator="bt", upper=3.0, lower=1.0)),
+        (condition("bt", target_float_upper=3, target_float_lower=1), Target(operator="bt", upper=3.0, lower=1.0)),
     ],
 )
 def test_target_is_parsed(given: dict[str, Any], expected: Target) -> None:
     assert read_definition(definition(given)).target == expected
     assert problem(expected) is None
-
-
-def test_numeric_target_values_match_exactly() -> None:
-    target = read_definition(definition(condition("in", target_values=[0.9, 5]))).target
-    assert target is not None
-    assert meets(target, 0.9)
-    assert meets(target, 5.0)
-    assert not meets(target, 0.8999999)
 
 
 def test_organization_threshold_overrides_target() -> None:
@@ -206,44 +205,16 @@ def test_metric_without_target_is_none(unset: Any) -> None:
 @pytest.mark.parametrize(
     ("broken", "text"),
     [
-        ("gte", "lacks the number that its operator gte needs"),
-        (4, 'has the unknown operator "a value that is not a text"'),
-        (False, 'has the unknown operator "a value that is not a text"'),
-        ([], 'has the unknown operator "a value that is not a text"'),
         (condition(None, target_float=4), "has no operator"),
-        (condition("", target_float=4), "has no operator"),
         ({"target_values": ["YES"]}, "has no operator"),
         (condition("at least", target_float=4), 'has the unknown operator "at least"'),
-        (condition(["gte"], target_float=4), 'has the unknown operator "a value that is not a text"'),
         (condition("gte"), "lacks the number that its operator gte needs"),
-        (condition("gte", target_float=" "), "lacks the number that its operator gte needs"),
-        (
-            condition("gte", target_float="four"),
-            "has something other than the number that its operator gte needs",
-        ),
-        (condition("gte", target_float=True), "has something other than the number that its operator gte needs"),
-        (
-            condition("gte", target_float=math.inf),
-            "has something other than the number that its operator gte needs",
-        ),
-        (
-            condition("gte", target_float=10**400),
-            "has something other than the number that its operator gte needs",
-        ),
-        (
-            condition("eq", target_float="four", target_values=["YES"]),
-            "has something other than the number that its operator eq needs",
-        ),
         (condition("bt", target_float=4), "lacks the bounds that its operator bt needs"),
         (condition("in"), "has no value for its operator in"),
         (condition("in", target_float=4), "has no value for its operator in"),
-        (condition("in", target_values="YES"), "has no value for its operator in"),
-        (condition("nin", target_values=["NO", None]), "has no value for its operator nin"),
-        (condition("nin", target_values=["NO", ["UNKNOWN"]]), "has no value for its operator nin"),
-        (condition("nin", target_values=[math.nan]), "has no value for its operator nin"),
     ],
 )
-def test_malformed_target_is_target_with_problem(broken: Any, text: str) -> None:
+def test_target_that_cannot_be_compared_with_has_a_problem(broken: Any, text: str) -> None:
     for metric in definition(broken), definition(None, broken):
         target = read_definition(metric).target
         if isinstance(broken, dict) and broken.get("comparison_operator") is None and metric["organization_threshold"]:
@@ -259,55 +230,3 @@ def test_sandbox_metrics_have_valid_targets(metric: catalogue.Metric) -> None:
     target = read_definition(fields).target
     assert (target is None) is (metric.target is None and metric.threshold is None)
     assert target is None or problem(target) is None
-
-
-scalars = st.none() | st.booleans() | st.integers() | st.just(10**4000) | st.floats() | st.text(max_size=8)
-values = scalars | st.lists(scalars, max_size=2) | st.dictionaries(st.text(max_size=3), scalars, max_size=2)
-conditions = st.fixed_dictionaries(
-    {},
-    optional={
-        "comparison_operator": st.sampled_from(["eq", "neq", "gte", "in", "nin", "bt", "nbt", "", None]) | values,
-        "target_float": values,
-        "target_float_upper": values,
-        "target_float_lower": values,
-        "target_values": st.lists(scalars, max_size=3) | values,
-    },
-)
-definitions = st.fixed_dictionaries(
-    {},
-    optional={
-        "id": values,
-        "name": values,
-        "metric_name": values,
-        "target_condition": conditions | values,
-        "organization_threshold": conditions | values,
-    },
-)
-
-
-@given(definitions)
-def test_any_definition_is_parsed(fields: dict[str, Any]) -> None:
-    target = read_definition(fields).target
-    if target is not None:
-        assert problem_text(target).isprintable()
-    elif fields.get("target_condition") not in (None, {}):
-        assert fields["target_condition"].get("comparison_operator") is None
-
-
-@given(conditions)
-def test_condition_with_operator_is_always_target(fields: dict[str, Any]) -> None:
-    if fields.get("comparison_operator") is not None:
-        assert read_definition(definition(fields)).target is not None
-        assert read_definition(definition(None, fields)).target is not None
-
-
-@pytest.mark.parametrize("nested", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900])
-def test_deeply_nested_definition_is_parsed(nested: str) -> None:
-    deep = json.loads(nested)
-    for fields in (
-        definition(deep),
-        definition(None, deep),
-        definition(condition(deep)),
-        definition(condition("in", target_values=deep)),
-    ):
-        read_definition(fields)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from coval_gate.coval.client import Client
 
 LEGS = 20
-DAMAGED = f"json {json.dumps({'agent': {'id': AGENT_ID, 'name': 'Bot', 'metric_ids': []}})}"
 
 
 class Coval:
@@ -140,16 +138,6 @@ def test_deadlines_of_legs_that_begin_together_are_alike(coval: Coval, clock: Vi
     ]
     run(together(reads, clock), clock)
     assert [*coval.calls.values()] == [1]
-
-
-@with_faults(f"GET /agents/* #1 -> {DAMAGED}")
-def test_second_look_is_another_call(coval: Coval, clock: VirtualClock) -> None:
-    looks = [
-        coval.all(lambda client: client.get_agent(AGENT_ID, until=clock.now() + 5, look=look))  # noqa: B023
-        for look in (1, 2, 2)
-    ]
-    assert [{bool(agent.metric_ids) for agent in agents} for agents in looks] == [{False}, {True}, {True}]
-    assert [*coval.calls.values()] == [2]
 
 
 def test_nothing_of_a_run_is_shared(coval: Coval, clock: VirtualClock) -> None:

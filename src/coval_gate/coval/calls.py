@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from copy import copy
 from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base.errors import Rejected, TooLarge, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import SharedCall, repeat
-from coval_gate.base.text import duration, json_in
+from coval_gate.base.text import duration
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Transport
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
+from coval_gate.coval.shapes import enveloped, parse_object, parse_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-IDENTITY: Final = ("id", "name", "metric_name")  # every definition has them
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
 UNREACHED_TIME: Final = 300.0  # s of launch attempts to an address that has never responded
@@ -36,22 +35,6 @@ CLOSE: Final = 0.01  # s; an attempt so soon before a deadline counts as made at
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
 SHARED: Final = 10.0  # s; as old may a look-up before the launch be in any case, because Coval responds slowly
 ALIKE: Final = 1.0  # s by which the deadlines of a shared call may differ
-
-
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Parse the JSON object in a response. Raises ValueError if it is not one.
-
-    Damaged text (half a surrogate, an invalid byte) is tolerated.
-    """
-    content = json_in(body.decode("utf-8-sig", "replace"))
-    if not isinstance(content, dict):
-        raise ValueError("not a JSON object")
-    return content
-
-
-def enveloped(content: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Return the object under one of the `keys` of a response, or else the response itself."""
-    return next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
 
 
 class SharedRead(NamedTuple):
@@ -112,94 +95,50 @@ class Calls:
         """Prepare to send a request once; waiting for its response sends it. `open_for`: as in `Transport`."""
         return self._transport.exchange(request, until=until, open_for=open_for)
 
-    def pages(
+    def entries(
         self,
         path: str,
         query: Mapping[str, str],
         keys: tuple[str, ...],
+        read: Callable[[dict[str, Any]], T],
         until: float,
-        take: Callable[[dict[str, Any]], bool],
         *,
-        page_size: int,
+        go_on: Callable[[T], bool] = lambda _: True,
+        page_size: int = SMALL_PAGE,
         once: bool = False,
         shared: bool = False,
-        look: int = 1,
-    ) -> Procedure[None]:
-        """Fetch a list page by page, and pass its entries to `take` while it returns True.
+    ) -> Procedure[tuple[T, ...]]:
+        """Return the entries of a list as `read` parses them, up to the first for which `go_on` returns False.
 
         `keys` are the possible names of the list in a response. After a page that is too large, pages are smaller.
-        `once`: do not retry. `shared`: as in `read_shared`, page by page; `look` likewise.
+        `once`: do not retry. `shared`: as in `get`, page by page.
         """
-        tokens: set[str] = set()
-        token = ""
+        items: list[T] = []
+        token, tokens = "", {""}
         while True:
             more = {"page_size": str(page_size)} | ({"page_token": token} if token else {})
             request = Request("GET", path, query={**query, **more})
             self.check_time(request, until)
+            parse = partial(parse_page, keys=keys, read=read)
             try:
-                attempt = partial(self.page, request, keys, until)
                 if shared:
-                    entries, following = yield from self.read_shared(request, attempt, until, once=once, look=look)
+                    page, token = yield from self._shared_fetch(request, parse, read, until, once=once)
                 else:
-                    entries, following = yield from self.read(attempt, until, once=once)
+                    page, token = yield from self.fetch(request, parse, until, once=once)
             except TooLarge:
                 if page_size == 1:
                     raise
                 page_size = max(1, page_size // SMALLER)
                 continue
-            except Rejected as error:
-                if token and error.status == HTTPStatus.BAD_REQUEST:
-                    raise unavailable(request, "rejected the page token that it had returned.", arrived=True) from None
-                raise
-            if not all(take(entry) for entry in entries) or not following:
-                return
-            if following in tokens:
+            for item in page:
+                items.append(item)
+                if not go_on(item):
+                    return tuple(items)
+            if not token:
+                return tuple(items)
+            if token in tokens:
                 raise unavailable(request, "returned the same page token twice.", arrived=True)
-            tokens.add(following)
-            token = following
-
-    def entries(
-        self,
-        path: str,
-        query: Mapping[str, str],
-        key: str,
-        read: Callable[[dict[str, Any]], T],
-        until: float,
-        *,
-        go_on: Callable[[T], bool] = lambda _: True,
-        once: bool = False,
-        shared: bool = False,
-        look: int = 1,
-    ) -> Procedure[tuple[T, ...]]:
-        """Return the entries of a list as `read` parses them, up to the first for which `go_on` returns False.
-
-        `key`: the name of the list in a response. `once`: do not retry. `shared`, `look`: as in `read_shared`.
-        """
-        items: list[T] = []
-
-        def take(entry: dict[str, Any]) -> bool:
-            items.append(read(entry))
-            return go_on(items[-1])
-
-        yield from self.pages(
-            path, query, (key,), until, take, page_size=SMALL_PAGE, once=once, shared=shared, look=look
-        )
-        return tuple(items)
-
-    def page(
-        self, request: Request, keys: tuple[str, ...], until: float
-    ) -> Procedure[tuple[list[dict[str, Any]], str]]:
-        """Fetch a page of a list once, and return its entries and the next page's token. Raises CovalError."""
-        content = yield from self.json(request, until)
-        entries = next((content[key] for key in keys if key in content), ...)
-        if not (entries is None or isinstance(entries, list)):
-            raise unavailable(request, f"returned a response without {keys[0]}.", arrived=True)
-        if not all(isinstance(entry, dict) for entry in entries or ()):
-            raise unavailable(request, f"returned {keys[0]} that cannot be read.", arrived=True)
-        token = content.get("next_page_token")
-        if isinstance(token, bool) or not isinstance(token, str | int | None):
-            raise unavailable(request, "returned an invalid page token.", arrived=True)
-        return entries or [], str(token or "")
+            tokens.add(token)
 
     def check_time(self, request: Request, until: float) -> None:
         """Raise Unavailable if the deadline for a series of calls has passed."""
@@ -207,37 +146,30 @@ class Calls:
             raise self._cause(unavailable(request, TOO_LATE, arrived=False, sent=False), request)
 
     def get(
-        self,
-        path: str,
-        id_: str,
-        key: str,
-        read: Callable[[dict[str, Any]], T],
-        until: float,
-        *,
-        once: bool = False,
-        look: int = 1,
+        self, path: str, id_: str, key: str, read: Callable[[dict[str, Any]], T], until: float, *, once: bool = False
     ) -> Procedure[T]:
         """Fetch an object by its id, and return it as `read` parses it. Legs share the response.
 
-        `key`: the object's name in a response, if it has one. `once`: do not retry. `look`: as in `read_shared`.
+        `key`: the object's name in a response, if it has one. `once`: do not retry.
         """
         request = Request("GET", f"{path}/{quote(id_, safe='')}")
         self.check_time(request, until)
 
-        def attempt() -> Procedure[dict[str, Any]]:
-            content = yield from self.json(request, until)
-            resource = enveloped(content, key)
-            if resource.get("id") not in (None, id_):
-                raise unavailable(request, f"returned another {key}.", arrived=True)
-            if not any(resource.get(name) for name in IDENTITY):
-                raise unavailable(request, f"returned a response without a {key}.", arrived=True)
-            return resource
+        def parse(body: bytes) -> T:
+            resource = enveloped(parse_object(body), key)
+            if resource.get("id") != id_:
+                raise ValueError(f"{key}: not the one with this id")
+            return read(resource)
 
-        return read((yield from self.read_shared(request, attempt, until, once=once, look=look)))
+        return (yield from self._shared_fetch(request, parse, read, until, once=once))
 
-    def json(self, request: Request, until: float) -> Procedure[dict[str, Any]]:
-        """Send a request once, and return its response as a JSON object. Raises CovalError."""
-        return self.parsed(request, (yield from self.send(request, until)), parse_object)
+    def fetch(self, request: Request, parse: Callable[[bytes], T], until: float, *, once: bool = False) -> Procedure[T]:
+        """Send a read-only request and return its response as `parse` reads it. Retry as `_read` does."""
+
+        def attempt() -> Procedure[T]:
+            return self.parsed(request, (yield from self.send(request, until)), parse)
+
+        return self._read(attempt, until, once=once)
 
     def parsed(self, request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
         """Parse a response. Raises Unavailable if `parse` raises ValueError."""
@@ -310,7 +242,7 @@ class Calls:
         self._reached = True
         return response
 
-    def read(self, attempt: Callable[[], Procedure[T]], until: float, *, once: bool = False) -> Procedure[T]:
+    def _read(self, attempt: Callable[[], Procedure[T]], until: float, *, once: bool = False) -> Procedure[T]:
         """Make a read-only attempt. Retry it until the deadline, and always a last time at the deadline.
 
         An attempt that hangs is cut off at the deadline, so that the last one gets its time. `once`: do not retry.
@@ -335,46 +267,22 @@ class Calls:
 
         return repeat(send, Unavailable, pause_after)
 
-    def read_shared(
-        self,
-        request: Request,
-        attempt: Callable[[], Procedure[T]],
-        until: float,
-        *,
-        once: bool = False,
-        look: int = 1,
+    def _shared_fetch(
+        self, request: Request, parse: Callable[[bytes], T], reader: object, until: float, *, once: bool
     ) -> Procedure[T]:
-        """Read what hardly changes, as `read` does: the legs that need it at about the same time share one call.
+        """Fetch what hardly changes: the legs that need it at about the same time share one call, and its error.
 
-        They share its error, too. `look` tells apart the looks at something whose first response may be damaged: legs
-        share each of them.
+        `reader` tells apart what is made of the same response.
         """
         now = self._clock.now()
-        for old in [key for key, read in self._shared.items() if not read.serves(read.until, now)]:
+        for old in [key for key, shared in self._shared.items() if not shared.serves(shared.until, now)]:
             del self._shared[old]
-        key = (str(request), *(request.query or {}).items(), once, look)
-        read = self._shared.get(key)
-        if read is None or not read.serves(until, now):
-            read = self._shared[key] = SharedRead(SharedCall(self.read(attempt, until, once=once), self._clock), until)
-        return read.call.result()
-
-    def read_series(self, attempt: Callable[[], Procedure[T]], until: float) -> Procedure[T]:
-        """Make an attempt of several reads, and retry it until the deadline.
-
-        If the deadline cuts the last attempt off, raise the error of the attempt before: a first read that succeeds
-        does not end a failure of the reads after it.
-        """
-        failed: Unavailable | None = None
-
-        def attempt_again() -> Procedure[T]:
-            nonlocal failed
-            try:
-                return (yield from attempt())
-            except Unavailable as error:
-                failed = failed if failed and not error.call else error
-                raise failed from None
-
-        return repeat(attempt_again, Unavailable, self.backoff(until))
+        key = (str(request), *(request.query or {}).items(), reader, once)
+        shared = self._shared.get(key)
+        if shared is None or not shared.serves(until, now):
+            call = SharedCall(self.fetch(request, parse, until, once=once), self._clock)
+            shared = self._shared[key] = SharedRead(call, until)
+        return shared.call.result()
 
     def backoff(self, until: float, *, launches: bool = False) -> Callable[[Unavailable, int], float | None]:
         """Return a function for the pause after an error, in seconds; None: do not retry.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import re
 from copy import copy
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -20,8 +19,9 @@ from coval_gate.base.errors import LaunchUncertain, Rejected, Unavailable
 from coval_gate.base.schedule import repeat
 from coval_gate.base.transport import NetworkError, Request, Server, Timeouts
 from coval_gate.config.inputs import api_root
-from coval_gate.coval.calls import Calls, enveloped, parse_object
-from coval_gate.coval.errors import network_problem, unavailable
+from coval_gate.coval.calls import Calls
+from coval_gate.coval.errors import network_problem
+from coval_gate.coval.shapes import enveloped, name_in, parse_object, text_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,13 +104,11 @@ class Shown:
     def __init__(self) -> None:
         self.units: dict[str, str] = {}
         self.labels: dict[str, str] = {}
-        self.names: dict[tuple[str, str], object] = {}  # as Coval shows them
+        self.names: dict[tuple[str, str], str] = {}
 
     def name_of(self, kind: str, id_: str) -> str | None:
         """Return a name; empty if Coval shows none, None if it was not asked yet."""
-        from coval_gate.coval.resources import as_name
-
-        return as_name(self.names[kind, id_]) if (kind, id_) in self.names else None
+        return self.names.get((kind, id_))
 
 
 class Launch:
@@ -201,15 +199,15 @@ class Client:
         """
         request = Request("GET", f"/runs/{quote(run_id, safe='')}", body_limit=RUN_LIMIT)
 
-        def attempt() -> Procedure[Run]:
+        def parse(body: bytes) -> Run:
             from coval_gate.coval.runs import parse_run
 
-            run = self._calls.parsed(request, (yield from self._calls.send(request, until)), parse_run)
+            run = parse_run(body)
             if run_id != run.run_id:
-                raise unavailable(request, f"returned another run ({run.run_id}).", arrived=True)
+                raise ValueError("another run")
             return run
 
-        return self._calls.read(attempt, until, once=once)
+        return self._calls.fetch(request, parse, until, once=once)
 
     def delete_run(self, run_id: str, *, until: float) -> Procedure[None]:
         """Send `DELETE /runs/{run_id}` once. It cancels an unfinished run, and deletes a finished one.
@@ -241,7 +239,7 @@ class Client:
         go_on: Callable[[Sequence[Run]], bool] = lambda _: False,
         with_averages: bool = False,
     ) -> Procedure[tuple[Run, ...]]:
-        """Return the newest runs that match the filter, without unreadable entries.
+        """Return the newest runs that match the filter.
 
         Read MOST_RUNS, and as many again while `go_on` returns True for all runs so far. `with_averages`: include the
         averages of their metrics; Coval then supports one order only, and no filter by tags. Raises as `get_run`.
@@ -252,35 +250,23 @@ class Client:
         query = {"filter": str(run_filter)} | more
         until = max(until, self._clock.now())  # the last call of a search may begin late
 
-        def attempt() -> Procedure[tuple[Run, ...]]:
-            runs: dict[str, Run] = {}  # new runs shift the pages, so a run may be listed twice
-            listed = 0
+        listed: list[Run] = []
 
-            def take(entry: dict[str, Any]) -> bool:
-                nonlocal listed
-                listed += 1
-                if run := read_run(entry):
-                    runs[run.run_id] = run
-                return bool(listed % MOST_RUNS) or go_on(tuple(runs.values()))
+        def reads_on(run: Run) -> bool:
+            listed.append(run)
+            return len(listed) % MOST_RUNS > 0 or go_on(listed)
 
-            yield from self._calls.pages("/runs", query, ("runs",), until, take, page_size=MOST_RUNS)
-            return tuple(runs.values())
-
-        return self._calls.read_series(attempt, until)
+        runs = yield from self._calls.entries(
+            "/runs", query, ("runs",), read_run, until, go_on=reads_on, page_size=MOST_RUNS
+        )
+        return tuple({run.run_id: run for run in runs}.values())  # new runs shift the pages
 
     def list_scheduled_runs(self, schedule_id: str, *, until: float) -> Procedure[tuple[ScheduledRun, ...]]:
-        """Return the runs that a scheduled run of Coval's has launched, in any order: the newest 500.
+        """Return the newest 500 runs of a scheduled run of Coval's, in any order. Raises as `get_run`."""
+        from coval_gate.coval.runs import parse_scheduled_runs
 
-        Leave out unreadable entries. Raises as `get_run`.
-        """
         request = Request("GET", f"/scheduled-runs/{quote(schedule_id, safe='')}/runs")
-
-        def attempt() -> Procedure[tuple[ScheduledRun, ...]]:
-            from coval_gate.coval.runs import parse_scheduled_runs
-
-            return self._calls.parsed(request, (yield from self._calls.send(request, until)), parse_scheduled_runs)
-
-        return self._calls.read(attempt, until)
+        return self._calls.fetch(request, parse_scheduled_runs, until)
 
     def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
         """Return every simulation of a run, oldest first, in as few pages as the API allows. Raises as `get_run`.
@@ -290,7 +276,7 @@ class Client:
         """
         path = self._simulation_path
         try:
-            return (yield from self._calls.read_series(partial(self._simulations, path, run_id, until), until))
+            return (yield from self._simulations(path, run_id, until))
         except Rejected as error:
             if path == LEGACY:
                 advice = SIMULATIONS_ADVICE
@@ -300,20 +286,15 @@ class Client:
         self._simulation_path = LEGACY
         return (yield from self.list_simulations(run_id, until=until))
 
-    def get_metric(
-        self, metric_id: str, *, until: float, once: bool = False, look: int = 1
-    ) -> Procedure[MetricDefinition]:
+    def get_metric(self, metric_id: str, *, until: float, once: bool = False) -> Procedure[MetricDefinition]:
         """Return the definition of a metric. `once` and errors as in `get_run`.
 
         Legs that need it at about the same time share the response, as in all methods that read nothing of a run.
-        `look` is 2 for a second look, because the first response may be damaged.
         """
         from coval_gate.coval.resources import read_definition
 
         self.shown.units.setdefault(metric_id, "")
-        definition = yield from self._calls.get(
-            "/metrics", metric_id, "metric", read_definition, until, once=once, look=look
-        )
+        definition = yield from self._calls.get("/metrics", metric_id, "metric", read_definition, until, once=once)
         self.shown.units[metric_id] = definition.unit
         return definition
 
@@ -328,17 +309,17 @@ class Client:
 
         query = {"include_builtin": "true"}
         definitions = yield from self._calls.entries(
-            "/metrics", query, "metrics", read_definition, until, go_on=go_on, once=True, shared=True
+            "/metrics", query, ("metrics",), read_definition, until, go_on=go_on, once=True, shared=True
         )
         self.shown.units |= {definition.id: definition.unit for definition in definitions if definition.id}
         return definitions
 
-    def get_agent(self, agent_id: str, *, until: float, once: bool = False, look: int = 1) -> Procedure[Agent]:
-        """Return an agent. `once` and errors as in `get_run`, `look` as in `get_metric`."""
+    def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[Agent]:
+        """Return an agent. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_agent
 
         self.shown.names.setdefault(("agent_id", agent_id), "")
-        agent = yield from self._calls.get("/agents", agent_id, "agent", read_agent, until, once=once, look=look)
+        agent = yield from self._calls.get("/agents", agent_id, "agent", read_agent, until, once=once)
         self.shown.names["agent_id", agent_id] = agent.name
         return agent
 
@@ -348,7 +329,7 @@ class Client:
         A launch needs it, so this loads less than `get_agent`.
         """
         self.shown.names.setdefault(("agent_id", agent_id), "")
-        fields = yield from self._calls.get("/agents", agent_id, "agent", _type_and_names, until, once=once)
+        fields = yield from self._calls.get("/agents", agent_id, "agent", _type_and_name, until, once=once)
         model_type, self.shown.names["agent_id", agent_id] = fields
         return model_type
 
@@ -364,14 +345,12 @@ class Client:
         """Return test sets, as `list_agents` does."""
         return self._listed("/test-sets", "test_sets", until, most)
 
-    def get_test_set(self, test_set_id: str, *, until: float, once: bool = False, look: int = 1) -> Procedure[TestSet]:
-        """Return a test set. `once` and errors as in `get_run`, `look` as in `get_metric`."""
+    def get_test_set(self, test_set_id: str, *, until: float, once: bool = False) -> Procedure[TestSet]:
+        """Return a test set. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_test_set
 
         self.shown.names.setdefault(("test_set_id", test_set_id), "")
-        test_set = yield from self._calls.get(
-            "/test-sets", test_set_id, "test_set", read_test_set, until, once=once, look=look
-        )
+        test_set = yield from self._calls.get("/test-sets", test_set_id, "test_set", read_test_set, until, once=once)
         self.shown.names["test_set_id", test_set_id] = test_set.name
         return test_set
 
@@ -381,15 +360,15 @@ class Client:
 
         return self._calls.get("/run-templates", template_id, "run_template", read_template, until)
 
-    def list_mutation_ids(self, agent_id: str, *, until: float, look: int = 1) -> Procedure[tuple[str, ...]]:
+    def list_mutation_ids(self, agent_id: str, *, until: float) -> Procedure[tuple[str, ...]]:
         """Return the ids of an agent's mutations; empty ones where Coval shows none.
 
-        Errors as in `get_run`, `look` as in `get_metric`.
+        Errors as in `get_run`.
         """
         from coval_gate.coval.resources import read_mutation_id
 
         path = f"/agents/{quote(agent_id, safe='')}/mutations"
-        return self._calls.entries(path, {}, "mutations", read_mutation_id, until, shared=True, look=look)
+        return self._calls.entries(path, {}, ("mutations",), read_mutation_id, until, shared=True)
 
     def get_persona(self, persona_id: str, *, until: float, once: bool = False) -> Procedure[Persona]:
         """Return a persona. `once` and errors as in `get_run`."""
@@ -407,17 +386,17 @@ class Client:
         return self._calls.get("/test-cases", test_case_id, "test_case", read_test_case, until)
 
     def list_test_cases(
-        self, test_set_id: str, *, until: float, go_on: Callable[[TestCase], bool] = lambda _: True, look: int = 1
+        self, test_set_id: str, *, until: float, go_on: Callable[[TestCase], bool] = lambda _: True
     ) -> Procedure[tuple[TestCase, ...]]:
         """Return a test set's test cases, up to the first for which `go_on` returns False.
 
-        Errors as in `get_run`, `look` as in `get_metric`.
+        Errors as in `get_run`.
         """
         from coval_gate.coval.resources import read_test_case
 
         query = {"filter": f'test_set_id="{test_set_id}"'}
         cases = yield from self._calls.entries(
-            "/test-cases", query, "test_cases", read_test_case, until, go_on=go_on, shared=True, look=look
+            "/test-cases", query, ("test_cases",), read_test_case, until, go_on=go_on, shared=True
         )
         self.shown.labels |= {case.id: case.label for case in cases}
         return cases
@@ -429,22 +408,21 @@ class Client:
         request = Request("GET", f"{self._simulation_path}/{quote(simulation_id, safe='')}")
         self._calls.check_time(request, until)
 
-        def attempt() -> Procedure[tuple[Turn, ...]]:
-            content = yield from self._calls.json(request, until)
-            simulation = enveloped(content, "simulated_conversation", "simulation")
+        def parse(body: bytes) -> tuple[Turn, ...]:
+            simulation = enveloped(parse_object(body), "simulated_conversation", "simulation")
             # Never show the conversation of another simulation as this one's.
             if simulation_id not in (simulation.get("simulation_id"), simulation.get("id")):
-                raise unavailable(request, "returned a response without that simulation.", arrived=True)
+                raise ValueError("another simulation")
             return read_transcript(simulation.get("transcript"))
 
-        return (yield from self._calls.read(attempt, until))
+        return self._calls.fetch(request, parse, until)
 
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[MetricOutput, ...]]:
         """Return the newest output of each metric of a simulation, without transcripts. Raises as `get_run`."""
         from coval_gate.coval.resources import newest, read_output
 
         path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
-        return newest((yield from self._calls.entries(path, {"view": "BASIC"}, "metrics", read_output, until)))
+        return newest((yield from self._calls.entries(path, {"view": "BASIC"}, ("metrics",), read_output, until)))
 
     @property
     def lead(self) -> float:
@@ -472,45 +450,32 @@ class Client:
             seen += 1
             return seen < most
 
-        entries = yield from self._calls.entries(path, {}, key, read_listed, until, go_on=go_on, shared=True)
+        entries = yield from self._calls.entries(path, {}, (key,), read_listed, until, go_on=go_on, shared=True)
         return tuple({entry.id: entry for entry in entries if entry.id}.values())
 
     def _simulations(self, path: str, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
-        from coval_gate.coval.results import read_simulation, told_apart
+        from coval_gate.coval.results import read_owned_simulation, told_apart
 
         query = {"filter": f'run_id="{run_id}"', "order_by": "create_time"}
-        simulations: dict[str, Simulation] = {}
-
-        def take(entry: dict[str, Any]) -> bool:
-            # If Coval ignores the filter, it lists other runs, too. A simulation without a run belongs to this one.
-            owner = entry.get("run_id")
-            if isinstance(owner, str) and owner.strip() not in ("", run_id, f"runs/{run_id}"):
-                return True
-            simulation = read_simulation(entry)
-            if simulation is None:
-                raise unavailable(f"GET {path}", "returned a simulation without an id.", arrived=True)
-            # A simulation that is listed twice counts as completed only if both entries say so.
-            if simulations.setdefault(simulation.id, simulation).completed:
-                simulations[simulation.id] = simulation
-            return True
-
         keys = ("simulated_conversations", "simulations")
-        yield from self._calls.pages(path, query, keys, until, take, page_size=PAGE_SIZE)
+        listed = yield from self._calls.entries(path, query, keys, read_owned_simulation, until, page_size=PAGE_SIZE)
+        simulations: dict[str, Simulation] = {}
+        for owner, simulation in listed:
+            # If Coval ignores the filter, it lists other runs, too. A simulation without a run belongs to this one.
+            # One that is listed twice counts as completed only if both entries say so.
+            if owner in ("", run_id) and simulations.setdefault(simulation.id, simulation).completed:
+                simulations[simulation.id] = simulation
         return told_apart(tuple(simulations.values()))
 
     def _new_run(self, request: Request, response: Response) -> Run:
         """Parse the launched run; only its id matters."""
         # Import the parser after the launch was sent.
-        from coval_gate.coval.runs import parse_run
+        from coval_gate.coval.runs import parse_launched
 
-        return self._calls.parsed(request, self._calls.succeeded(request, response), partial(parse_run, launched=True))
+        return self._calls.parsed(request, self._calls.succeeded(request, response), parse_launched)
 
 
-def _type_and_names(fields: dict[str, Any]) -> tuple[str, object]:
-    """Return the type in the `agent` object of `GET /agents/{id}`, and its name as Coval shows it.
-
-    The type is empty if it has none that can be one.
-    """
-    given = fields.get("model_type")
-    text = given.strip().upper().removeprefix(TYPE_PREFIX) if isinstance(given, str) else ""
-    return text if TYPE.fullmatch(text) else "", fields.get("display_name") or fields.get("name")
+def _type_and_name(fields: dict[str, Any]) -> tuple[str, str]:
+    """Return the type in the `agent` object of `GET /agents/{id}`, and its name. Raises ValueError."""
+    kind = text_in(fields, "model_type").strip().upper().removeprefix(TYPE_PREFIX)
+    return kind if TYPE.fullmatch(kind) else "", name_in(fields)

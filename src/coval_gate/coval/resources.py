@@ -1,7 +1,7 @@
-"""Reads agents, personas, test cases, metrics, metric outputs and transcripts from Coval's JSON. Pure and total.
+"""Reads agents, personas, test cases, metrics, metric outputs and transcripts from Coval's JSON. Pure.
 
-An unreadable target must not count as no target: then every value would pass. It becomes a Target with an unknown
-operator, which is reported when it is used.
+The readers raise ValueError for fields of a wrong type, except in transcripts, which only inform. A target with an
+unknown operator is reported when it is used.
 
 Sources disagree on the shape of transcripts. One is a list of messages, or the JSON text of one. Times are seconds
 (`start_time`, or `start_timestamp` as text, which may count from the epoch), or offsets in seconds or milliseconds;
@@ -12,16 +12,15 @@ nor arguments of tools are part of a conversation.
 from __future__ import annotations
 
 import json
-import math
 from itertools import islice, pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line
-from coval_gate.config.fields import IDENTIFIER
-from coval_gate.coval.results import read_name, read_status, read_text, read_value, without_numbers
-from coval_gate.model.results import BINARY_TEXTS, Target, Turn
+from coval_gate.coval.results import read_name, read_status, read_value, without_numbers
+from coval_gate.coval.shapes import count_in, name_in, needed_id, object_in, text_in, texts_in
+from coval_gate.model.results import BINARY_TEXTS, LARGEST, Target, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 LABEL_LIMIT: Final = 100  # characters
 EXPLANATION_LIMIT: Final = 300  # characters
 OPERATOR_LIMIT: Final = 80  # characters
-NO_TEXT: Final = "a value that is not a text"
 BINARY: Final = "_BINARY"  # suffix of the types of metrics whose judge says YES, NO or UNKNOWN
 CATEGORICAL: Final = "_CATEGORICAL"
 LESS_IS_BETTER: Final = ("_TTFB", "_WER")  # likewise: times to the first byte, word error rates
@@ -67,7 +65,7 @@ class Agent(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """An agent, a persona or a test set in the list of all; `id` is empty if Coval shows none that is valid."""
+    """An agent, a persona or a test set in the list of all."""
 
     id: str
     name: str = ""
@@ -126,7 +124,7 @@ class MetricDefinition(NamedTuple):
     errors, so smaller numbers are better.
     """
 
-    id: str = ""
+    id: str
     name: str = ""
     texts: tuple[str, ...] = ()
     target: Target | None = None
@@ -135,11 +133,11 @@ class MetricDefinition(NamedTuple):
 
 
 class MetricOutput(NamedTuple):
-    """A metric's output for one simulation. `version`: the metric's version. An unreadable `status` is empty."""
+    """A metric's output for one simulation. `version`: the metric's version."""
 
     id: str
     metric_id: str
-    status: str = ""
+    status: str
     value: Value | None = None
     explanation: str = ""
     version: str = ""
@@ -147,79 +145,60 @@ class MetricOutput(NamedTuple):
 
 def read_agent(fields: Mapping[str, Any]) -> Agent:
     """Parse the `agent` object of `GET /agents/{id}`."""
-    return Agent(_all_texts(fields.get("metric_ids")), _own_name(fields))
-
-
-def _own_name(fields: Mapping[str, Any]) -> str:
-    return as_name(fields.get("display_name") or fields.get("name"))
-
-
-def as_name(raw: object) -> str:
-    """Return a name on one line; empty if it is not a text."""
-    return one_line(read_text(raw), LABEL_LIMIT)
+    return Agent(texts_in(fields, "metric_ids"), name_in(fields))
 
 
 def read_listed(fields: Mapping[str, Any]) -> Listed:
     """Parse an entry of a list of agents, personas or test sets."""
-    id_ = read_text(fields.get("id"))
-    return Listed(id_ if IDENTIFIER.fullmatch(id_) else "", _own_name(fields))
+    return Listed(needed_id(fields, "id"), name_in(fields))
 
 
 def read_test_set(fields: Mapping[str, Any]) -> TestSet:
     """Parse the `test_set` object of `GET /test-sets/{id}`."""
-    count = fields.get("test_case_count")
-    is_count = isinstance(count, int) and not isinstance(count, bool) and count >= 0
-    return TestSet(count if is_count else None, bool(fields.get("parameters")), _own_name(fields))
+    return TestSet(count_in(fields, "test_case_count"), bool(fields.get("parameters")), name_in(fields))
 
 
 def read_template(fields: Mapping[str, Any]) -> RunTemplate:
     """Parse the `run_template` object of `GET /run-templates/{id}`. Older ones have one id of each kind, not a list."""
 
     def ids(name: str) -> tuple[str, ...]:
-        several = fields.get(f"{name}s")
-        return _all_texts(several if several is not None else [fields[name]] if fields.get(name) else [])
+        return texts_in(fields, f"{name}s") or tuple(filter(None, [text_in(fields, name)]))
 
-    def number(name: str) -> int | None:
-        value = fields.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-    metadata = fields.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    customer = metadata.get("customer", metadata)
+    metadata = object_in(fields, "metadata")
     return RunTemplate(
-        name=_own_name(fields),
+        name=name_in(fields),
         agent_ids=ids("agent_id"),
         persona_ids=ids("persona_id"),
         test_set_ids=ids("test_set_id"),
         metric_ids=ids("metric_id"),
         mutation_ids=ids("mutation_id"),
         test_case_ids=ids("test_case_id"),
-        iteration_count=number("iteration_count"),
-        concurrency=number("concurrency"),
-        sub_sample_size=number("sub_sample_size"),
-        sub_sample_seed=number("sub_sample_seed"),
-        tags=_all_texts(fields.get("tags")),
-        customer=customer if isinstance(customer, dict) else {},
+        iteration_count=count_in(fields, "iteration_count"),
+        concurrency=count_in(fields, "concurrency"),
+        sub_sample_size=count_in(fields, "sub_sample_size"),
+        sub_sample_seed=count_in(fields, "sub_sample_seed"),
+        tags=texts_in(fields, "tags"),
+        customer=object_in(metadata, "customer") if "customer" in metadata else metadata,
     )
 
 
 def read_mutation_id(fields: Mapping[str, Any]) -> str:
     """Return the id of a mutation."""
-    return read_text(fields.get("id"))
+    return needed_id(fields, "id")
 
 
 def read_persona(fields: Mapping[str, Any]) -> Persona:
     """Parse the `persona` object of `GET /personas/{id}`."""
-    return Persona(_content(fields), read_text(fields.get("update_time")), _own_name(fields))
+    return Persona(_content(fields), text_in(fields, "update_time"), name_in(fields))
 
 
 def read_test_case(fields: Mapping[str, Any]) -> TestCase:
     """Parse a test case."""
     return TestCase(
-        id=read_text(fields.get("id")),
+        id=needed_id(fields, "id"),
         content=_content(fields),
-        label=one_line(without_numbers(fields.get("description") or fields.get("input_str") or ""), LABEL_LIMIT),
-        update_time=read_text(fields.get("update_time") or fields.get("create_time")),
+        label=one_line(without_numbers(text_in(fields, "description") or text_in(fields, "input_str")), LABEL_LIMIT),
+        update_time=text_in(fields, "update_time") or text_in(fields, "create_time"),
     )
 
 
@@ -230,35 +209,33 @@ def read_definition(fields: Mapping[str, Any]) -> MetricDefinition:
     not document which one applies; this is the order in which users can override them in Coval. Upper bounds and
     single numbers are `target_float` in one and `target_float_upper` in the other; both accept both names.
     """
-    threshold = _target(fields.get("organization_threshold"), operator_required=False)
+    kind, categories = text_in(fields, "metric_type"), texts_in(fields, "categories")
+    threshold = _target(object_in(fields, "organization_threshold"), operator_required=False)
     return MetricDefinition(
-        id=read_text(fields.get("id")),
-        name=read_name(fields.get("metric_name")),
-        texts=_possible_texts(fields.get("metric_type"), fields.get("categories")),
-        target=threshold or _target(fields.get("target_condition"), operator_required=True),
-        unit=one_line(read_text(fields.get("unit")), UNIT_LIMIT),
-        wants_less=read_text(fields.get("metric_type")).endswith(LESS_IS_BETTER),
+        id=needed_id(fields, "id"),
+        name=read_name(fields, "metric_name"),
+        texts=BINARY_TEXTS if kind.endswith(BINARY) else categories if kind.endswith(CATEGORICAL) else (),
+        target=threshold or _target(object_in(fields, "target_condition"), operator_required=True),
+        unit=one_line(text_in(fields, "unit"), UNIT_LIMIT),
+        wants_less=kind.endswith(LESS_IS_BETTER),
     )
 
 
 def read_output(fields: Mapping[str, Any]) -> MetricOutput:
     """Parse a metric output of a simulation."""
     return MetricOutput(
-        id=read_text(fields.get("metric_output_id")),
-        metric_id=read_text(fields.get("metric_id")),
-        status=read_status(fields.get("status"), ""),
+        id=text_in(fields, "metric_output_id"),
+        metric_id=needed_id(fields, "metric_id"),
+        status=read_status(fields),
         value=read_value(fields.get("value")),
-        explanation=one_line(without_numbers(fields.get("explanation") or ""), EXPLANATION_LIMIT),
-        version=read_text(fields.get("metric_version_ulid")),
+        explanation=one_line(without_numbers(text_in(fields, "explanation")), EXPLANATION_LIMIT),
+        version=text_in(fields, "metric_version_ulid"),
     )
 
 
 def newest(outputs: Iterable[MetricOutput]) -> tuple[MetricOutput, ...]:
     """Return the newest output of each metric. A list may contain superseded ones; ids sort by time."""
-    by_metric = {
-        output.metric_id: output for output in sorted(outputs, key=lambda output: output.id) if output.metric_id
-    }
-    return tuple(by_metric.values())
+    return tuple({output.metric_id: output for output in sorted(outputs, key=lambda output: output.id)}.values())
 
 
 def _content(resource: Mapping[str, Any]) -> str:
@@ -269,76 +246,24 @@ def _content(resource: Mapping[str, Any]) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def _possible_texts(kind: object, categories: object) -> tuple[str, ...]:
-    if not isinstance(kind, str):
-        return ()
-    if kind.endswith(BINARY):
-        return BINARY_TEXTS
-    return _all_texts(categories) if kind.endswith(CATEGORICAL) else ()
-
-
-def _all_texts(raw: object) -> tuple[str, ...]:
-    """Return the texts of a list; none if one is unreadable, because the list would be incomplete without it."""
-    members = raw if isinstance(raw, list) else []
-    texts = [member.strip() for member in members if isinstance(member, str) and member.strip()]
-    return tuple(dict.fromkeys(texts)) if len(texts) == len(members) else ()
-
-
-def _target(raw: Any, *, operator_required: bool) -> Target | None:
-    """Parse a target; None if `raw` is None or all null. A null operator unsets an organization's threshold."""
-    if raw is None:
+def _target(fields: Mapping[str, Any], *, operator_required: bool) -> Target | None:
+    """Read a target; None if it is all null. A null operator unsets an organization's threshold."""
+    operator = one_line(text_in(fields, "comparison_operator"), OPERATOR_LIMIT).lower()
+    upper, values = _number_in(fields, "target_float_upper"), texts_in(fields, "target_values")
+    upper = _number_in(fields, "target_float") if upper is None else upper
+    lower = _number_in(fields, "target_float_lower")
+    if not operator and not (operator_required and (upper is not None or lower is not None or values)):
         return None
-    if not isinstance(raw, dict):
-        # Even if this text is an operator, there is no value to compare with.
-        return Target(operator=_operator(raw))
-    operator = raw.get("comparison_operator")
-    upper = raw.get("target_float_upper")
-    upper = raw.get("target_float") if upper is None else upper
-    operands = (upper, raw.get("target_float_lower"), raw.get("target_values"))
-    if operator is None and not (operator_required and any(operand is not None for operand in operands)):
+    return Target(operator=operator, upper=upper, lower=lower, values=values)
+
+
+def _number_in(fields: Mapping[str, Any], name: str) -> float | None:
+    value = fields.get(name)
+    if value is None:
         return None
-    return Target(
-        operator=_operator(operator),
-        upper=_number(upper),
-        lower=_number(operands[1]),
-        values=_values(operands[2]),
-    )
-
-
-def _operator(raw: Any) -> str:
-    if raw is None:
-        return ""
-    return one_line(raw, OPERATOR_LIMIT).lower() if isinstance(raw, str) else NO_TEXT
-
-
-def _number(raw: Any) -> float | None:
-    """Parse a number, also from a text; None if it is missing, NaN if it is not a number."""
-    text = raw.strip() if isinstance(raw, str) else raw
-    if text is None or text == "":
-        return None
-    if isinstance(text, bool) or not isinstance(text, int | float | str):
-        return math.nan
-    if isinstance(text, str) and ("_" in text or not text.isascii()):
-        return math.nan
-    try:
-        return float(text)
-    except (ValueError, OverflowError):
-        return math.nan
-
-
-def _values(raw: Any) -> tuple[str, ...]:
-    """Parse the texts to compare with; none if one is unreadable, because `nin` would pass more without it."""
-    values = [_value(item) for item in raw] if isinstance(raw, list) else []
-    return tuple(value for value in values if value is not None) if None not in values else ()
-
-
-def _value(raw: Any) -> str | None:
-    if isinstance(raw, bool):
-        return str(raw).lower()  # as in the values of metrics
-    if isinstance(raw, int | float):
-        number = _number(raw)
-        return None if number is None or not math.isfinite(number) else f"{number:.17g}"
-    return raw if isinstance(raw, str) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
+        raise ValueError(f"{name}: not a number")
+    return float(value)
 
 
 class _Message(NamedTuple):

@@ -1,4 +1,4 @@
-"""Reads the results of a run from Coval's JSON: simulations and metric values. Pure and total.
+"""Reads the results of a run from Coval's JSON: simulations and metric values. Pure.
 
 `results.metrics` has two shapes: by metric id, with a value for each simulation; by metric name, with mean, min and
 max only.
@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.text import one_line
-from coval_gate.config.fields import IDENTIFIER
+from coval_gate.coval.shapes import as_object, list_in, needed_id, text_in
 from coval_gate.model.results import BASE, LARGEST, SMALLEST, Metric, Simulation, Summary, Value
 from coval_gate.model.statuses import normalize_status
 
@@ -50,22 +50,17 @@ def _all_texts(values: list[Any]) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
-def read_text(raw: object) -> str:
-    """Return `raw` if it is a text; else ""."""
-    return raw if isinstance(raw, str) else ""
+def read_name(fields: Mapping[str, Any], name: str) -> str:
+    """Return a foreign name on one line."""
+    return one_line(text_in(fields, name), NAME_LIMIT)
 
 
-def read_name(raw: object) -> str:
-    """Return a foreign name on one line; empty if it is not a text."""
-    return one_line(read_text(raw), NAME_LIMIT)
-
-
-def read_status(raw: object, unreadable: str) -> str:
-    """Return a normalized status, or `unreadable` if it is invalid."""
+def read_status(fields: Mapping[str, Any]) -> str:
+    """Return the normalized status. Raises ValueError."""
     try:
-        return normalize_status(raw)
-    except ValueError:
-        return unreadable
+        return normalize_status(fields.get("status"))
+    except ValueError as error:
+        raise ValueError(f"status: {error}") from None
 
 
 def without_numbers(text: object, limit: int = TEXT_LIMIT) -> str:
@@ -73,37 +68,35 @@ def without_numbers(text: object, limit: int = TEXT_LIMIT) -> str:
     return PHONE.sub("+…", one_line(text, limit))
 
 
-def read_metrics(metrics: object) -> tuple[Metric, ...]:
-    """Read `results.metrics` in either shape."""
-    if not isinstance(metrics, dict):
-        return ()
-    # An unreadable entry becomes a metric without values, so that the metric is not hidden.
-    return tuple(_metric(str(key), entry if isinstance(entry, dict) else {}) for key, entry in metrics.items())
+def read_metrics(metrics: Mapping[str, Any]) -> tuple[Metric, ...]:
+    """Read `results.metrics` in either shape. Raises ValueError."""
+    return tuple(_metric(key, as_object(entry, "metrics")) for key, entry in metrics.items())
 
 
-def read_averages(averages: object) -> dict[str, float]:
+def read_averages(averages: Mapping[str, Any]) -> dict[str, float]:
     """Read the averages of metrics in a list of runs, by metric id; skip any that are not numbers."""
-    entries = averages.items() if isinstance(averages, dict) else ()
-    return {key: number for key, raw in entries if isinstance(key, str) and (number := _number(raw)) is not None}
+    return {key: number for key, raw in averages.items() if (number := _number(raw)) is not None}
 
 
-def read_simulation(fields: Mapping[str, Any]) -> Simulation | None:
-    """Read one simulation of a list; None if it has no id. Personal data such as phone numbers are not read.
+def read_simulation(fields: Mapping[str, Any]) -> Simulation:
+    """Read one simulation of a list. Personal data such as phone numbers are not read. Raises ValueError.
 
     Its `mutation` may still be the name of several mutations; see `told_apart`.
     """
-    simulation_id = fields.get("simulation_id") or fields.get("id")
-    if not isinstance(simulation_id, str) or not IDENTIFIER.fullmatch(simulation_id):
-        return None
-    mutation_id = one_line(fields.get("mutation_id") or "", NAME_LIMIT)
+    mutation_id = read_name(fields, "mutation_id")
     return Simulation(
-        id=simulation_id,
-        status=read_status(fields.get("status"), "UNKNOWN"),
-        test_case_id=read_name(fields.get("test_case_id")),
-        mutation=read_name(fields.get("mutation_name")) or mutation_id or BASE,
+        id=needed_id(fields, "simulation_id", "id"),
+        status=read_status(fields),
+        test_case_id=read_name(fields, "test_case_id"),
+        mutation=read_name(fields, "mutation_name") or mutation_id or BASE,
         mutation_id=mutation_id,
-        error=without_numbers(fields.get("error_message") or ""),
+        error=without_numbers(text_in(fields, "error_message")),
     )
+
+
+def read_owned_simulation(fields: Mapping[str, Any]) -> tuple[str, Simulation]:
+    """Read the id of its run, which may be empty, and a simulation. Raises ValueError."""
+    return text_in(fields, "run_id").strip().removeprefix("runs/"), read_simulation(fields)
 
 
 def told_apart(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:
@@ -133,17 +126,14 @@ def told_apart(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:
 
 
 def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
-    metric_id = read_name(entry.get("metric_id")) or read_name(key)
-    name = read_name(entry.get("metric_name")) or read_name(key)
-    values = entry.get("values")
-    if not isinstance(values, list):
-        numbers = {statistic: _number(entry.get(statistic)) for statistic in ("mean", "min", "max")}
-        has_numbers = any(number is not None for number in numbers.values())
-        is_identified = bool(read_name(entry.get("metric_id")))  # in this shape, the key is a name
-        return Metric(
-            id=metric_id, name=name, summary=Summary(**numbers) if has_numbers else None, is_identified=is_identified
-        )
-    return Metric(id=metric_id, name=name, values=_by_simulation(values))
+    given = read_name(entry, "metric_id")
+    metric_id, name = given or one_line(key, NAME_LIMIT), read_name(entry, "metric_name") or one_line(key, NAME_LIMIT)
+    if "values" in entry:
+        return Metric(id=metric_id, name=name, values=_by_simulation(list_in(entry, "values")))
+    # In this shape, the key is a name.
+    numbers = {statistic: _number(entry.get(statistic)) for statistic in ("mean", "min", "max")}
+    summary = Summary(**numbers) if any(number is not None for number in numbers.values()) else None
+    return Metric(id=metric_id, name=name, summary=summary, is_identified=bool(given))
 
 
 def _by_simulation(entries: list[Any]) -> dict[str, Value]:
@@ -151,16 +141,11 @@ def _by_simulation(entries: list[Any]) -> dict[str, Value]:
     values: dict[str, Value] = {}
     disputed = set()
     for entry in entries:
-        if not isinstance(entry, dict):
-            continue
-        simulation_id, value = entry.get("simulation_output_id"), read_value(entry.get("value"))
-        if not isinstance(simulation_id, str) or value is None:
-            continue
-        if values.setdefault(simulation_id, value) != value:
+        simulation_id = needed_id(as_object(entry, "values"), "simulation_output_id")
+        value = read_value(entry.get("value"))
+        if value is not None and values.setdefault(simulation_id, value) != value:
             disputed.add(simulation_id)
-    for simulation_id in disputed:
-        del values[simulation_id]
-    return values
+    return {simulation_id: value for simulation_id, value in values.items() if simulation_id not in disputed}
 
 
 def _finite(number: float | str) -> float | None:

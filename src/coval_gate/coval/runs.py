@@ -1,9 +1,4 @@
-"""Builds the filters of Coval's lists of runs, and reads runs from its JSON. Pure.
-
-Sources disagree on spellings and fields, and responses can be damaged. Only the fields that decisions depend on are
-required. Other fields are dropped if they have the wrong shape. An error message does not quote a response, which is
-foreign text.
-"""
+"""Builds the filters of Coval's lists of runs, and reads runs from its JSON, on whose fields sources disagree. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +6,22 @@ import json
 from typing import Any, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import json_in
-from coval_gate.config.fields import IDENTIFIER
-from coval_gate.coval.calls import enveloped, parse_object
-from coval_gate.coval.results import read_averages, read_metrics, read_status, read_text
+from coval_gate.coval.results import read_averages, read_metrics, read_status
+from coval_gate.coval.shapes import (
+    as_object,
+    count_in,
+    enveloped,
+    id_in,
+    list_in,
+    needed_id,
+    object_in,
+    parse_object,
+    text_in,
+    texts_in,
+)
 from coval_gate.model.run import Run, RunProgress
-from coval_gate.model.statuses import PENDING, normalize_status
+from coval_gate.model.statuses import PENDING
 
-MOST: Final = 10**9  # simulations
 SCHEDULED: Final = ("runs", "scheduled_run_runs")  # possible names of the list of a scheduled run's runs
 
 
@@ -62,85 +65,59 @@ class ScheduledRun(NamedTuple):
 
 
 def parse_scheduled_runs(body: bytes) -> tuple[ScheduledRun, ...]:
-    """Parse the response to `GET /scheduled-runs/{id}/runs`, without unreadable entries.
-
-    Raises ValueError if it contains no list.
-    """
-    content = json_in(body.decode("utf-8-sig", "replace"))
-    if isinstance(content, dict):
-        content = next((content[key] for key in SCHEDULED if key in content), None)
-    if not isinstance(content, list):
-        raise ValueError("runs: not a list")
-    entries = (enveloped(entry, "run") for entry in content if isinstance(entry, dict))
-    return tuple(run for run in map(_scheduled_run, entries) if run)
+    """Parse the response to `GET /scheduled-runs/{id}/runs`. Raises ValueError."""
+    content = parse_object(body)
+    entries = list_in(content, next((key for key in SCHEDULED if key in content), SCHEDULED[0]))
+    return tuple(_scheduled_run(enveloped(as_object(entry, "run"), "run")) for entry in entries)
 
 
-def _scheduled_run(fields: dict[str, Any]) -> ScheduledRun | None:
-    try:
-        run_id = _run_id(fields)
-    except ValueError:
-        return None
-    ids = {name: _id_or_none(fields.get(name)) for name in ("agent_id", "test_set_id")}
-    return ScheduledRun(run_id, **ids, create_time=read_text(fields.get("create_time")))
+def _scheduled_run(fields: dict[str, Any]) -> ScheduledRun:
+    agent_id, test_set_id = id_in(fields, "agent_id"), id_in(fields, "test_set_id")
+    return ScheduledRun(_run_id(fields), agent_id, test_set_id, text_in(fields, "create_time"))
 
 
-def parse_run(body: bytes, *, launched: bool = False) -> Run:
-    """Parse the response to `GET /runs/{id}` or, with `launched`, to `POST /runs`, where only the id matters.
-
-    Raises ValueError if it is not JSON or lacks a required field.
-    """
-    return _read(enveloped(parse_object(body), "run"), launched=launched)
+def parse_run(body: bytes) -> Run:
+    """Parse the response to `GET /runs/{id}`. Raises ValueError."""
+    return read_run(enveloped(parse_object(body), "run"))
 
 
-def read_run(fields: dict[str, Any]) -> Run | None:
-    """Parse an entry of a list of runs; None if it is not a run."""
-    try:
-        return _read(fields, launched=False)
-    except ValueError:
-        return None
+def parse_launched(body: bytes) -> Run:
+    """Parse the response to `POST /runs`, where only the id matters. Raises ValueError."""
+    return Run(run_id=_run_id(enveloped(parse_object(body), "run")), status=PENDING)
 
 
 def parse_tags(body: bytes) -> tuple[str, ...]:
-    """Parse the tags in the response to `PATCH /runs/{id}`. Raises ValueError without a valid list of tags."""
-    tags = _texts_or_none(enveloped(parse_object(body), "run").get("tags"))
-    if tags is None:
-        raise ValueError("tags: not a list of texts")
-    return tags
+    """Parse the tags in the response to `PATCH /runs/{id}`. Raises ValueError."""
+    run = enveloped(parse_object(body), "run")
+    if run.get("tags") is None:
+        raise ValueError("tags: missing")
+    return texts_in(run, "tags")
 
 
-def _read(fields: dict[str, Any], *, launched: bool) -> Run:
-    results = fields.get("results")
-    results = results if isinstance(results, dict) else {}
+def read_run(fields: dict[str, Any]) -> Run:
+    """Read a run, alone or in a list. Raises ValueError."""
+    results, metadata = object_in(fields, "results"), object_in(fields, "metadata")
     return Run(
         run_id=_run_id(fields),
-        status=_status(fields.get("status"), launched=launched),
+        status=read_status(fields),
         error=_as_text(fields.get("error")),
         error_status=_as_text(fields.get("error_status")),
-        progress=_progress(fields.get("progress")),
-        **{name: _id_or_none(fields.get(name)) for name in ("agent_id", "persona_id", "test_set_id")},
-        create_time=read_text(fields.get("create_time")),
-        tags=_tags(fields),
-        metadata=_metadata(fields.get("metadata")),
-        output_ids=_texts_or_none(results.get("output_ids")),
-        metrics=read_metrics(results.get("metrics")),
-        averages=read_averages(fields.get("metric_averages")),
+        progress=_progress(object_in(fields, "progress")),
+        **{name: id_in(fields, name) for name in ("agent_id", "persona_id", "test_set_id")},
+        create_time=text_in(fields, "create_time"),
+        # Some responses have the tags in the metadata of the launch.
+        tags=texts_in(fields, "tags") or texts_in(metadata, "tags"),
+        # Live runs contain only the free-form part of that metadata, other sources all of it.
+        metadata=object_in(metadata, "customer") or metadata,
+        output_ids=None if results.get("output_ids") is None else texts_in(results, "output_ids"),
+        metrics=read_metrics(object_in(results, "metrics")),
+        averages=read_averages(object_in(fields, "metric_averages")),
     )
 
 
 def _run_id(fields: dict[str, Any]) -> str:
-    """Return the first valid id among the fields that may contain it; the resource name is "runs/<id>"."""
-    places = (fields.get("run_id"), fields.get("id"), read_text(fields.get("name")).rpartition("/")[2])
-    run_id = next(filter(None, map(_id_or_none, places)), "")
-    if not run_id:
-        raise ValueError("run_id: not an id")
-    return run_id
-
-
-def _status(raw: object, *, launched: bool) -> str:
-    try:
-        return read_status(raw, PENDING) if launched else normalize_status(raw)
-    except ValueError as error:
-        raise ValueError(f"status: {error}") from None
+    """Return the id among the fields that may contain it; the resource name is "runs/<id>"."""
+    return needed_id(fields | {"name": text_in(fields, "name").rpartition("/")[2]}, "run_id", "id", "name")
 
 
 def _as_text(value: object) -> str:
@@ -150,48 +127,9 @@ def _as_text(value: object) -> str:
     return json.dumps(value) if value else ""
 
 
-def _progress(value: object) -> RunProgress | None:
-    fields = value if isinstance(value, dict) else {}
-    total, completed = _count(fields.get("total_test_cases")), _count(fields.get("completed_test_cases"))
-    failed = _count(fields.get("failed_test_cases"), missing=0)
-    active = _count(fields.get("in_progress_test_cases"), missing=0)
-    if total is None or completed is None or failed is None or active is None:
+def _progress(fields: dict[str, Any]) -> RunProgress | None:
+    total, completed = count_in(fields, "total_test_cases"), count_in(fields, "completed_test_cases")
+    if total is None or completed is None:
         return None
-    return RunProgress(total=total, completed=completed, failed=failed, active=active)
-
-
-def _count(value: object, *, missing: int | None = None) -> int | None:
-    if value is None:
-        return missing
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST or value % 1:
-        return None
-    return int(value)
-
-
-def _id_or_none(value: object) -> str:
-    return value if isinstance(value, str) and IDENTIFIER.fullmatch(value) else ""
-
-
-def _tags(fields: dict[str, Any]) -> tuple[str, ...]:
-    """Return the tags of a run. Some responses have them in the metadata of the launch."""
-    metadata = fields.get("metadata")
-    inner = metadata.get("tags") if isinstance(metadata, dict) else None
-    return _texts(fields.get("tags")) or _texts(inner)
-
-
-def _metadata(value: object) -> dict[str, Any]:
-    """Return the free-form metadata of the launch. Live runs contain only this part, other sources all metadata."""
-    whole = value if isinstance(value, dict) else {}
-    inner = whole.get("customer")
-    return inner if isinstance(inner, dict) else whole
-
-
-def _texts_or_none(value: object) -> tuple[str, ...] | None:
-    """Return the texts of a list, which may be empty; None if it is not a list, or not empty but without texts."""
-    texts = _texts(value)
-    return texts if texts or value == [] else None
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else []
-    return tuple(dict.fromkeys(item for item in items if isinstance(item, str) and item))
+    failed, active = count_in(fields, "failed_test_cases"), count_in(fields, "in_progress_test_cases")
+    return RunProgress(total=total, completed=completed, failed=failed or 0, active=active or 0)

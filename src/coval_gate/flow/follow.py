@@ -61,7 +61,8 @@ def follow_trial(
                 trial.release()  # the id is wrong: there is no run to cancel
             raise
     trial.is_hopeless = isinstance(outcome, Aborted)
-    yield from _check_selection(session, progress, trial)
+    if session.inputs.mode == "wait" and trial.run and (text := not_shown(session.inputs, trial.run)):
+        session.warn(text)
     return outcome
 
 
@@ -221,11 +222,11 @@ def see(progress: Progress, trial: Trial, run: Run) -> None:
 
     Raises InputError if the inputs of mode wait name another run, and GateError if it is larger than planned.
     """
-    last = trial.run
     trial.see(run, at=progress.clock.now())
     leg = next(leg for leg in progress.all_legs if trial in leg.trials)
-    check_size(leg, run, last)
-    if progress.inputs.mode == "wait" and _is_meant(leg, trial, run):
+    check_size(leg, run)
+    if progress.inputs.mode == "wait":
+        _check_is_meant(leg, trial, run)
         progress.context = with_run_metadata(progress.context, provenance_of(run, progress.context.repository))
         progress.publisher.pages.owe(progress.report(UNFINISHED))
         if trial is leg.first and not leg.is_base:
@@ -259,28 +260,9 @@ def _unless_cancelled(
     return ended
 
 
-def _check_selection(session: Session, progress: Progress, trial: Trial) -> Procedure[None]:
-    """Check in mode wait that the run has the agent, persona and test set that the inputs name.
-
-    Raises InputError, CovalError. A poll may be damaged, so another one must show the same.
-    """
-    if session.inputs.mode != "wait" or trial.run is None:
-        return
-    if trial.differences:
-        until = max(session.deadline, session.clock.now() + CALL_TIME)
-        see(progress, trial, (yield from session.client.get_run(trial.run_id, until=until)))
-    if text := not_shown(session.inputs, trial.run):
-        session.warn(text)
-
-
-def _is_meant(leg: Leg, trial: Trial, run: Run) -> bool:
-    """Return whether this is the run that the inputs name. Raises InputError if two polls in a row show another one.
-
-    Leave a run alone that is not meant.
-    """
+def _check_is_meant(leg: Leg, trial: Trial, run: Run) -> None:
+    """Raise InputError if the inputs name another run, and leave this one alone then."""
     inputs = leg.inputs._replace(agent_id=()) if leg.is_base else leg.inputs
-    last, trial.differences = trial.differences, differences(inputs, run)
-    if trial.differences and trial.differences == last:
+    if problems := differences(inputs, run):
         trial.release()
-        raise InputError(trial.differences)
-    return not trial.differences
+        raise InputError(problems)

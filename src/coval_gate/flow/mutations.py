@@ -16,10 +16,9 @@ from coval_gate.base.text import in_words, one_line
 from coval_gate.base.times import preparing
 from coval_gate.config.checks import problems_of_legs
 from coval_gate.config.inputs import Problem
-from coval_gate.coval.errors import unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.config.inputs import Inputs
@@ -60,12 +59,8 @@ def is_of_template(progress: Progress) -> bool:
 
 def read_mutations(session: Session, legs: Iterable[Inputs], *, until: float) -> Procedure[Mutations]:
     """Return the mutations of each agent that is to run with some."""
-    named: dict[str, set[str]] = {}
-    for inputs in legs:
-        for agent_id in inputs.agent_id if _named(inputs)[1] else ():
-            named.setdefault(agent_id, set()).update(_named(inputs)[1])
-    agents = list(named)
-    calls = (own_mutations(session, agent_id, named[agent_id], until=until) for agent_id in agents)
+    agents = _agents(inputs for inputs in legs if _named(inputs)[1])
+    calls = (session.client.list_mutation_ids(agent_id, until=until) for agent_id in agents)
     results = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
     read = Mutations({}, {})
     for agent_id, result in zip(agents, results, strict=True):
@@ -76,28 +71,6 @@ def read_mutations(session: Session, legs: Iterable[Inputs], *, until: float) ->
         else:
             read.of_agent[agent_id] = frozenset(result)
     return read
-
-
-def own_mutations(session: Session, agent_id: str, named: Iterable[str], *, until: float) -> Procedure[frozenset[str]]:
-    """Return the ids of an agent's mutations, as `own_ids` does."""
-    return own_ids(session, partial(session.client.list_mutation_ids, agent_id), named, until=until)
-
-
-def own_ids(
-    session: Session, read: Callable[..., Procedure[Iterable[str]]], named: Iterable[str], *, until: float
-) -> Procedure[frozenset[str]]:
-    """Return the ids of a list; `read` takes `until` and `look`, as the client's methods do.
-
-    A list that lacks one of the `named` ids is read again, because a response may be damaged. Raises CovalError, also
-    if there is an entry without an id, which may be that one.
-    """
-    ids = frozenset((yield from read(until=until)))
-    if ids.issuperset(named):
-        return ids
-    again = frozenset((yield from read(until=preparing(session.clock.now(), session.deadline), look=2)))
-    if "" in again:
-        raise unavailable("Coval", "listed an entry without an id.", arrived=True)
-    return ids | again
 
 
 def mutation_problems(progress: Progress, legs: Iterable[Inputs], read: Mutations) -> Iterator[Problem]:

@@ -108,16 +108,11 @@ def fits(session: Session, progress: Progress, leg: Leg) -> bool:
     return False
 
 
-def check_size(leg: Leg, run: Run, last: Run | None) -> None:
-    """Raise GateError if a run has more simulations than were planned, where the inputs limit them.
-
-    The `last` poll must show the same: one response may be damaged.
-    """
+def check_size(leg: Leg, run: Run) -> None:
+    """Raise GateError if a run has more simulations than were planned, where the inputs limit them."""
     if not leg.inputs.max_simulations or leg.planned is None:
         return
     if run.progress is None or run.progress.total <= leg.planned:
-        return
-    if last is None or last.progress is None or last.progress.total <= leg.planned:
         return
     raise GateError(
         titles.TOO_MANY_SIMULATIONS,
@@ -173,14 +168,9 @@ def _cases(
 
 def _test_set(session: Session, id_: str) -> Procedure[TestSet]:
     """Return a test set. Where a limit needs its size, a hiccup of Coval may not end the step. Raises CovalError."""
-    now = session.clock.now()
-    if not session.inputs.max_simulations:
-        return (yield from session.client.get_test_set(id_, until=preparing(now, session.deadline)))
-    until = min(session.deadline, now + PATIENCE)
-    test_set = yield from session.client.get_test_set(id_, until=until)
-    if test_set.cases is None:  # one response may be damaged
-        test_set = yield from session.client.get_test_set(id_, until=until, look=2)
-    return test_set
+    now, deadline = session.clock.now(), session.deadline
+    until = min(deadline, now + PATIENCE) if session.inputs.max_simulations else preparing(now, deadline)
+    return session.client.get_test_set(id_, until=until)
 
 
 def _plan_text(progress: Progress, total: int) -> str:

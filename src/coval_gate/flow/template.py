@@ -14,7 +14,7 @@ from coval_gate.base.times import preparing
 from coval_gate.config.checks import check_inputs
 from coval_gate.config.fields import Unset
 from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
-from coval_gate.flow.mutations import is_of_template, own_ids, own_mutations
+from coval_gate.flow.mutations import is_of_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,11 +105,12 @@ def with_own_parts(session: Session, progress: Progress) -> Procedure[list[Leg]]
     agents = list(dict.fromkeys(ids_of(leg.inputs)["agent_id"] for leg in legs)) if takes_mutations else []
     sets = list(dict.fromkeys(ids_of(leg.inputs)["test_set_id"] for leg in legs)) if takes_cases else []
     clock = session.clock
-    reading = (own_mutations(session, agent, inputs.mutation_ids, until=until) for agent in agents)
+    reading = (session.client.list_mutation_ids(agent, until=until) for agent in agents)
     mutations = yield from together(reading, clock)
-    cases = yield from together((_own_cases(session, test_set, until=until) for test_set in sets), clock)
+    cases = yield from together((session.client.list_test_cases(test_set, until=until) for test_set in sets), clock)
     of_agent = dict(zip(agents, all_or_first_error(mutations), strict=True))
-    of_set = dict(zip(sets, all_or_first_error(cases), strict=True))
+    listed = zip(sets, all_or_first_error(cases), strict=True)
+    of_set = {test_set: {case.id for case in of_set} for test_set, of_set in listed}
     kept: list[Leg] = []
     for leg in progress.all_legs:
         ids = ids_of(leg.inputs)
@@ -129,16 +130,6 @@ def with_own_parts(session: Session, progress: Progress) -> Procedure[list[Leg]]
     if not kept:
         raise InputError([Problem("run_template_id", "names no test case of any of the test sets.")])
     return kept
-
-
-def _own_cases(session: Session, test_set_id: str, *, until: float) -> Procedure[frozenset[str]]:
-    """Return the ids of a test set's test cases, as `own_ids` does."""
-
-    def read(*, until: float, look: int = 1) -> Procedure[list[str]]:
-        cases = yield from session.client.list_test_cases(test_set_id, until=until, look=look)
-        return [case.id for case in cases]
-
-    return own_ids(session, read, session.inputs.test_case_ids, until=until)
 
 
 def _log_left_out(session: Session, leg: Leg, noun: str, count: int, why: str) -> None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE: Final = 2.0  # s between two looks
 LONGEST_PAUSE: Final = 15.0  # s
-SETTLING: Final = 20.0  # s for which data must stay the same if more may come, or if they may be damaged
+SETTLING: Final = 20.0  # s for which data must stay the same if more may come
 UNNAMED_SETTLING: Final = 60.0  # s for which they must if neither the launch nor the agent names the run's metrics
 EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Coval does not say that it has none
 
@@ -53,13 +53,11 @@ EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Cov
 class Look(NamedTuple):
     """What one look showed.
 
-    `certain`: Coval says how many simulations and metrics there are. `sound`: all of it makes sense. `is_empty`: Coval
-    says that the run has no simulation.
+    `certain`: Coval says how many simulations and metrics there are. `is_empty`: it says that there is no simulation.
     """
 
     result: RunResult
     certain: bool
-    sound: bool
     is_empty: bool = False
 
 
@@ -79,12 +77,7 @@ def collect(
     collector = _Collector(session._replace(deadline=until), criteria)
     pause = FIRST_PAUSE
     while True:
-        try:
-            look = yield from collector.look(run)
-        except NotFound:  # the poll may be damaged, and name a metric that there is not
-            run = yield from session.client.get_run(run.run_id, until=until)
-            record(run)
-            look = yield from collector.look(run)
+        look = yield from collector.look(run)
         if not run.is_over:
             return run
         if run.status != COMPLETED:
@@ -98,8 +91,7 @@ def collect(
             missing = missing_data(look, criteria, unchanged=unchanged, never=never)
         if not any(missing):
             return Completed(result=look.result)
-        settles = missing.is_open or missing.is_doubtful
-        last = min(deadline, max(give_up, settles_at) if settles else give_up)
+        last = min(deadline, max(give_up, settles_at) if missing.is_open else give_up)
         if looked_at >= last:
             late = overall_limit(session) if clock.now() >= deadline else None
             return Completed(result=look.result._replace(settled=not missing.is_open), late=late)
@@ -134,10 +126,7 @@ class _Collector:
             simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
         people = population(run, simulations, criteria)
         complete = people.certain and len(simulations) >= people.expected
-        with_case = sum(
-            bool(simulation.test_case_id) for simulation in simulations
-        )  # if Coval names some, it can name all
-        has_cases = with_case == len(simulations) or not (with_case or criteria.needs_test_cases)
+        has_cases = not criteria.needs_test_cases or all(simulation.test_case_id for simulation in simulations)
         ended = all(simulation.ended for simulation in simulations)
         self._simulations = simulations if complete and ended and has_cases else None
         result = RunResult(
@@ -148,14 +137,12 @@ class _Collector:
             metrics=run.metrics,
         )
         if not criteria.needs_targets:
-            return Look(result, people.certain, sound=has_cases and not result.reported_error, is_empty=run.is_empty)
+            return Look(result, people.certain, run.is_empty)
         result = result._replace(metrics=(yield from self._targets.add_to(run.metrics)))
         announced = yield from self._announced.fetch(session, run, simulations)
         absent = yield from absent_metrics(announced, result, self._targets)
         certain = people.certain and self._announced.certain
-        sound = has_cases and not result.reported_error and self._targets.are_usable
-        sound = sound and all(metric.is_identified for metric in result.metrics)
-        return Look(result._replace(absent_metrics=absent), certain, sound, run.is_empty)
+        return Look(result._replace(absent_metrics=absent), certain, run.is_empty)
 
     def unchanged_since(self, look: Look) -> float:
         """Return since when looks have shown the same data; a look may have begun long before it showed them."""
@@ -201,9 +188,7 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
     unnamed = sum(not simulation.test_case_id for simulation in result.simulations)
     if unnamed and criteria.needs_test_cases:
         return MissingData(test_cases=unnamed)
-    if unchanged >= SETTLING:
-        return MissingData()
-    return MissingData(is_open=not look.certain, is_doubtful=not look.sound)
+    return MissingData(is_open=not look.certain and unchanged < SETTLING)
 
 
 def needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:

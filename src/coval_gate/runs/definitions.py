@@ -9,14 +9,12 @@ criterion names a value that no simulation has.
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
-from coval_gate.judge import targets
 from coval_gate.judge.targets import named_values
 from coval_gate.judge.values import Vocabulary
 from coval_gate.model.statuses import CANCELLED, COMPLETED, FAILED, SKIPPED
@@ -45,7 +43,7 @@ def with_definitions(session: Session, result: RunResult, criteria: Criteria) ->
     for metric in result.metrics:
         values = tuple(_named_values(metric, result, criteria))
         if metric.is_identified and Vocabulary.of(metric).unseen(values):
-            texts = yield from _texts(session, metric.id, values)
+            texts = yield from _texts(session, metric.id)
             metrics.append(metric._replace(defined=texts))
         else:
             metrics.append(metric)
@@ -61,53 +59,29 @@ def _named_values(metric: Metric, result: RunResult, criteria: Criteria) -> Iter
         yield from named_values(metric.target)
 
 
-def _texts(session: Session, metric_id: str, values: tuple[str, ...]) -> Procedure[tuple[str, ...]]:
-    """Return the only texts that a metric can have; none if that is not certain.
-
-    A definition that rules out one of the `values` is read twice: a response may be damaged.
-    """
+def _texts(session: Session, metric_id: str) -> Procedure[tuple[str, ...]]:
+    """Return the only texts that a metric can have; none if that is not known."""
     with suppress(CovalError):
-        texts = (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
-        if not Vocabulary(seen=(), allowed=texts).impossible(values):
-            return texts
-        again = (yield from session.client.get_metric(metric_id, until=session.deadline, look=2)).texts
-        return texts if texts == again else ()
+        return (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
     return ()
 
 
 class Targets:
-    """The targets of metrics, from their definitions.
-
-    Each definition is fetched once, except for an unusable one, or one without a target: the response may be damaged.
-    """
+    """The targets of metrics, from their definitions, each of which is fetched once."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._definitions: dict[str, MetricDefinition] = {}
-        self._looks = Counter[str]()  # at each metric
-
-    @property
-    def are_usable(self) -> bool:
-        """Whether all fetched targets make sense."""
-        return all(map(_is_usable, self._definitions.values()))
 
     def fetch(self, metric_id: str) -> Procedure[Target | None]:
         """Return a metric's target; None if it has none. Raises CovalError."""
-        definition = self._definitions.get(metric_id)
-        if definition is None or not _is_usable(definition):
-            definition = yield from self._look_at(metric_id)
-            if definition.target is None and self._looks[metric_id] == 1:  # what a response lost would pass everywhere
-                definition = yield from self._look_at(metric_id)
-            self._definitions[metric_id] = definition
-        return definition.target
-
-    def _look_at(self, metric_id: str) -> Procedure[MetricDefinition]:
-        client, until = self._session.client, self._session.deadline
-        self._looks[metric_id] += 1
-        return client.get_metric(metric_id, until=until, look=self._looks[metric_id])
+        if metric_id not in self._definitions:
+            session = self._session
+            self._definitions[metric_id] = yield from session.client.get_metric(metric_id, until=session.deadline)
+        return self._definitions[metric_id].target
 
     def name(self, metric_id: str) -> str:
-        """Return the metric's name by its last definition; the id if it has none."""
+        """Return the metric's name by its definition; the id if it has none."""
         return self._definitions[metric_id].name or metric_id
 
     def add_to(self, metrics: Sequence[Metric]) -> Procedure[tuple[Metric, ...]]:
@@ -125,7 +99,7 @@ class Announced:
     def __init__(self, criteria: Criteria) -> None:
         self._launched_here = criteria.iterations is not None
         self._ids: frozenset[str] = frozenset(criteria.metric_ids)
-        self._looks = 0  # at the agent
+        self._asked = False  # the agent
 
     @property
     def certain(self) -> bool:
@@ -145,11 +119,10 @@ class Announced:
 
     def of_launch(self, session: Session, run: Run) -> Procedure[frozenset[str]]:
         """Return the ids that the launch or the agent names; none if they do not say."""
-        if not self._ids and self._launched_here and run.agent_id:
-            self._looks += 1
+        if not (self._ids or self._asked) and self._launched_here and run.agent_id:
             with suppress(CovalError):
-                agent = yield from session.client.get_agent(run.agent_id, until=_soon(session), look=self._looks)
-                self._ids = frozenset(agent.metric_ids)
+                agent = yield from session.client.get_agent(run.agent_id, until=_soon(session))
+                self._ids, self._asked = frozenset(agent.metric_ids), True
         return self._ids
 
 
@@ -169,10 +142,6 @@ def absent_metrics(announced: frozenset[str], result: RunResult, known_targets: 
 
 def _soon(session: Session) -> float:
     return min(session.deadline, session.clock.now() + OPTIONAL_TIME)
-
-
-def _is_usable(definition: MetricDefinition) -> bool:
-    return definition.target is None or targets.problem(definition.target) is None
 
 
 class Never(NamedTuple):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import BackgroundCall, Procedure
     from coval_gate.base.times import Times
     from coval_gate.ci.host import Host
-    from coval_gate.config.inputs import Inputs, Problem
+    from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client, Launch
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.judge.findings import Findings
@@ -66,9 +66,8 @@ class Trial:
     persona and test set in it. `launches` are the attempts at it, whose responses may still come. `launched_again`: one
     of them was given up for lost, so a second run may turn up. `resumed`: an earlier attempt launched the run.
     `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed, and
-    `over_since` when a poll first showed that the run is over, None if it is not. `differences`: what that poll showed
-    to differ from the inputs. `judgement` is about this run alone. `attached`: whether a job answered its simulations;
-    None if Coval itself reaches the agent, as far as is known.
+    `over_since` when a poll first showed that the run is over, None if it is not. `judgement` is about this run alone.
+    `attached`: whether a job answered its simulations; None if Coval itself reaches the agent, as far as is known.
 
     `is_base`: it is a run of the base agent. `is_active`: from just before the launch until the run needs no
     cancelling. `is_hopeless`: the step gave it up, because its simulations fail.
@@ -101,7 +100,6 @@ class Trial:
         self.resumed = False
         self.run: Run | None = None
         self.over_since: float | None = None
-        self.differences: tuple[Problem, ...] = ()
         self.judgement: Judgement | None = None
         self.attached: bool | None = None
         self.is_active = False

@@ -107,7 +107,7 @@ class _Check:
             return []
         first = list({reference.text: reference for reference in reversed(references)}.values())[::-1]
         listed = yield from self._list_names(first, ids)
-        problems = yield from self._wrong_names(first, listed, ids)
+        problems = self._wrong_names(first, listed, ids)
         try:
             return problems + (yield from self._wrong_values(references, listed, ids))
         except CovalError:
@@ -115,11 +115,8 @@ class _Check:
                 raise
             return problems
 
-    def _wrong_names(
-        self, references: list[MetricReference], listed: Names, ids: tuple[str, ...]
-    ) -> Procedure[list[Problem]]:
-        wrong = self._wrong(references, listed, ids)
-        if not wrong or not (yield from self._is_confirmed(ids, listed)):
+    def _wrong_names(self, references: list[MetricReference], listed: Names, ids: tuple[str, ...]) -> list[Problem]:
+        if not all(listed.get(metric_id) for metric_id in ids):  # one of the others may have that name
             return []
         own = {metric_id: listed[metric_id] for metric_id in ids}
         return [
@@ -127,7 +124,7 @@ class _Check:
                 reference.source,
                 f"names the metric {quoted(reference.text)}{reference.place}, {self._trouble(reference, own, listed)}",
             )
-            for reference in wrong
+            for reference in self._wrong(references, listed, ids)
         ]
 
     def _wrong_values(
@@ -138,25 +135,18 @@ class _Check:
         candidates = [(reference, reference.means(own)) for reference in references if reference.values]
         pairs = [(reference, ids_meant[0]) for reference, ids_meant in candidates if len(ids_meant) == 1]
         yield from self._define({metric_id for _, metric_id in pairs} - self._texts.keys())
-        wrong = {metric_id for reference, metric_id in pairs if self._impossible(reference, metric_id)}
-        first_texts = {metric_id: self._texts[metric_id] for metric_id in wrong}
-        yield from self._define(wrong, look=2)  # a response may be damaged
-        confirmed = {metric_id for metric_id in wrong if self._texts[metric_id] == first_texts[metric_id]}
         return [
             Problem(reference.source, self._value_trouble(reference, metric_id))
             for reference, metric_id in pairs
-            if metric_id in confirmed and self._impossible(reference, metric_id)
+            if self._impossible(reference, metric_id)
         ]
 
-    def _define(self, ids: Collection[str], look: int = 1) -> Procedure[None]:
+    def _define(self, ids: Collection[str]) -> Procedure[None]:
         """Read from their definitions which values the metrics with these ids can have."""
-        definitions = yield from self._definitions(ids, look)
-        self._texts |= {metric_id: definition.texts for metric_id, definition in zip(ids, definitions, strict=True)}
-
-    def _definitions(self, ids: Collection[str], look: int = 1) -> Procedure[list[MetricDefinition]]:
         client, until = self._client, self._session.deadline
-        calls = (client.get_metric(metric_id, until=until, once=True, look=look) for metric_id in ids)
-        return all_or_first_error((yield from together(calls, self._session.clock, at_once=AT_ONCE)))
+        calls = (client.get_metric(metric_id, until=until, once=True) for metric_id in ids)
+        definitions = all_or_first_error((yield from together(calls, self._session.clock, at_once=AT_ONCE)))
+        self._texts |= {metric_id: definition.texts for metric_id, definition in zip(ids, definitions, strict=True)}
 
     def _impossible(self, reference: MetricReference, metric_id: str) -> tuple[str, ...]:
         return Vocabulary(seen=(), allowed=self._texts[metric_id]).impossible(reference.values)
@@ -172,21 +162,14 @@ class _Check:
             f"are {in_words(texts, 'and', VALUES_SHOWN)}{meant}"
         )
 
-    def _is_confirmed(self, ids: tuple[str, ...], listed: Names) -> Procedure[bool]:
-        """Return whether a second look shows the same metrics and names: a response may be damaged."""
-        if set((yield from self._ids(look=2))) != set(ids):
-            return False
-        names = [definition.name for definition in (yield from self._definitions(ids))]
-        return all(names) and names == [listed.get(metric_id) for metric_id in ids]
-
-    def _ids(self, look: int = 1) -> Procedure[tuple[str, ...]]:
+    def _ids(self) -> Procedure[tuple[str, ...]]:
         """Return the ids of all metrics that the run will have; none if that is not certain."""
         if self._inputs.metric_ids:
             return tuple(dict.fromkeys(self._inputs.metric_ids))
         if self._inputs.config_overrides:  # they may concern the agent's metrics
             return ()
         agent = yield from self._client.get_agent(
-            ids_of(self._inputs)["agent_id"], until=self._session.deadline, once=True, look=look
+            ids_of(self._inputs)["agent_id"], until=self._session.deadline, once=True
         )
         return agent.metric_ids
 
@@ -248,29 +231,18 @@ def check_baseline(
 
 
 def _check_named(session: Session, run_id: str) -> Procedure[None]:
-    problem = ""
-    for _ in range(2):  # a response may be damaged
-        problem, failed = yield from _problem_of(session, run_id)
-        if not problem:
-            if failed:
-                session.warn(
-                    f"The gate failed the run {run_id}, which baseline names; this run is compared with it anyway."
-                )
-            return
-    raise InputError([Problem("baseline", f"names the run {run_id}, {problem}.")])
-
-
-def _problem_of(session: Session, run_id: str) -> Procedure[tuple[str, bool]]:
-    """Return why a run can be no baseline, empty if it can, and whether the gate failed it. Raises CovalError."""
+    problem = f"names the run {run_id}, which "
     try:
         run = yield from session.client.get_run(run_id, until=session.deadline, once=True)
     except NotFound as error:
         if not error.by_coval:
             raise
-        return "which Coval does not have", False
+        raise InputError([Problem("baseline", f"{problem}Coval does not have.")]) from None
     if run.is_over and run.status != COMPLETED:
-        return f"which did not complete: its status is {run.status}", False
-    return "", is_marked(run, FAILED)
+        text = f"{problem}did not complete: its status is {run.status}."
+        raise InputError([Problem("baseline", text)])
+    if is_marked(run, FAILED):
+        session.warn(f"The gate failed the run {run_id}, which baseline names; this run is compared with it anyway.")
 
 
 def _check_listed(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.model.run import Run
+    from coval_gate.model.run import Run, RunProgress
     from coval_gate.runs.legs import Session
 
 HEARTBEAT: Final = 60.0  # s without a line in the log
@@ -85,7 +85,7 @@ class MissingData(NamedTuple):
     """What Coval does not have yet of a run that completed: simulations, the metric of a criterion, or values.
 
     `test_cases`: how many simulations do not show their test case, if the criteria need it. `is_open`: the
-    run may have more simulations or metrics than it lists. `is_doubtful`: a response may be damaged.
+    run may have more simulations or metrics than it lists.
     """
 
     simulations: int = 0
@@ -93,7 +93,6 @@ class MissingData(NamedTuple):
     values: int = 0
     test_cases: int = 0
     is_open: bool = False
-    is_doubtful: bool = False
 
 
 def missing_text(missing: MissingData) -> str:
@@ -106,10 +105,8 @@ def missing_text(missing: MissingData) -> str:
         what = f"{plural(missing.values, 'value')} of metrics"
     elif missing.test_cases:
         what = f"the test cases of {plural(missing.test_cases, 'simulation')}"
-    elif missing.is_open:
-        what = "further simulations and metrics, because Coval does not say how many there are"
     else:
-        what = "further responses, in case this one was damaged"
+        what = "further simulations and metrics, because Coval does not say how many there are"
     return f"The run completed; waiting for {what}."
 
 
@@ -129,7 +126,6 @@ def watch(
     client, clock, inputs = session.client, session.clock, session.inputs
     began, passes_at = clock.now(), session.deadline
     history: list[Observation] = []
-    failing = 0  # polls in a row that show a run to abort; one may be damaged
     run: Run | None = None
     was_last = False  # the poll was sent as late as Coval usually allows
     while True:
@@ -140,8 +136,7 @@ def watch(
         progress.add(run, expected_end(history))
         if run.is_over:
             return run if run.status == COMPLETED else NotCompleted(run=run)
-        failing = failing + 1 if _is_hopeless(run, inputs.abort_after_failures) else 0
-        if failing > 1 and run.progress:
+        if run.progress and _is_hopeless(run.progress, inputs.abort_after_failures):
             return Aborted(run=run, failed=run.progress.failed)
         limit, passes_at = _next_limit(session, run, began)
         # One slow response must not end the wait early: there is time for a last poll, which the limit cuts off.
@@ -155,10 +150,9 @@ def watch(
         yield Wait(min(pause, last_poll - now))
 
 
-def _is_hopeless(run: Run, most: int | None) -> bool:
+def _is_hopeless(progress: RunProgress, most: int | None) -> bool:
     """Return whether at least `most` simulations have failed, and none has completed; False where none may be."""
-    progress = run.progress
-    return most is not None and progress is not None and progress.failed >= most and not progress.completed
+    return most is not None and progress.failed >= most and not progress.completed
 
 
 def overall_limit(session: Session) -> Limit:
