@@ -29,7 +29,6 @@ from validation import junit_schema, report_validator
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from coval_sandbox.runner import Command
     from coval_sandbox.server import Server
     from support import VirtualClock
 
@@ -42,11 +41,6 @@ GOLDEN = ["gate-passed", "gate-doubtful", "gate-failed", "gate-flaky", "gate-in-
           "gate-pass-rate", "gate-mutations", "failed-tolerated", "gate-unknown-metric", "repeated-flaky",
           "repeated-failed", "timed-out", "run-cancelled", "fork-skipped", "launched", "wrong-inputs"]  # fmt: skip
 GOLDEN_JSON = ["gate-flaky", "gate-unknown-metric", "repeated-flaky"]  # the others' is only validated by the schema
-
-
-def annotations_of(result: StepResult) -> list[Command]:
-    """Return the annotations of all levels."""
-    return [annotation for level in ("error", "warning", "notice") for annotation in result.annotations(level)]
 
 
 @pytest.fixture

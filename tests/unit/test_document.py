@@ -15,8 +15,7 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from baselines import comparison_reports
-from coval_gate import __version__
-from coval_gate.config.inputs import LAUNCH_IDS, declared, parse_inputs
+from coval_gate.config.inputs import declared, parse_inputs
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST, Metric, RunResult, Summary
 from coval_gate.report.formats.json import render as document
@@ -24,7 +23,7 @@ from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import render as outputs
 from coval_gate.report.json_document import SCHEMA_VERSION, VariantFacts
 from coval_gate.report.wording.judgements import reason, reasons
-from hostile import NAMED, RUN_ID, RUN_URL, WORKFLOW_RUN, example_reports, repeated, report_of, simulation, with_leg
+from hostile import NAMED, example_reports, repeated, report_of, simulation, with_leg
 from selection import fewer, shares
 from support import other_value
 from validation import report_validator
@@ -32,21 +31,6 @@ from validation import report_validator
 if TYPE_CHECKING:
     from coval_gate.report.model import Report
 
-COMPARISON = (
-    "baseline_value",
-    "baseline_count",
-    "baseline_missing",
-    "actual_pooled",
-    "baseline_pooled",
-    "change",
-    "change_lower",
-    "change_upper",
-    "change_confidence",
-    "trend",
-    "noticeable_change",
-    "shared_test_cases",
-    "left_out",
-)
 ANY = st.text(st.characters())  # with lone surrogates
 GOLDEN = Path(__file__).parents[1] / "golden"
 PROMOTION = {
@@ -251,127 +235,10 @@ def test_schema_rejects_invalid_document(change: dict[str, Any]) -> None:
     assert not report_validator().is_valid(whole | change)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"pass_rate": 1.5},
-        {"pass_rate": -0.1},
-        {"total_simulations": 1.5},
-        {"run": {}},
-        {"criteria": [{}]},
-    ],
-)
-def test_schema_rejects_invalid_leg(change: dict[str, Any]) -> None:
-    whole = parsed_document(reports()["failed"])
-    (leg,) = whole["legs"]
-    assert not report_validator().is_valid(whole | {"legs": [leg | change]})
-
-
-@pytest.mark.parametrize("change", [{"operator": "="}, {"unit": "seconds"}, {"actual": "1.5"}, {"count": 1.5}])
-def test_schema_rejects_invalid_criterion(change: dict[str, Any]) -> None:
-    whole = parsed_document(reports()["failed"])
-    (leg,) = whole["legs"]
-    assert not report_validator().is_valid(whole | {"legs": [leg | {"criteria": [leg["criteria"][0] | change]}]})
-
-
-@pytest.mark.parametrize("part", ["run", "step"])
-def test_schema_rejects_missing_fields(part: str) -> None:
-    whole = parsed_document(reports()["failed"])
-    del (whole if part == "step" else whole["legs"][0])[part]["url"]
-    assert not report_validator().is_valid(whole)
-
-
 def test_report_cannot_have_fields_that_the_schema_does_not_describe() -> None:
     """The schema allows them, for the sake of later versions."""
     with pytest.raises(ValidationError, match="extra"):
         VariantFacts(variant="agent", mutation_id="", extra="x")  # type: ignore[call-arg]
-
-
-def test_document_has_run_and_step() -> None:
-    parsed = parsed_document(reports()["failed"])
-    (leg,) = parsed["legs"]
-    assert leg["run"] == {
-        "id": RUN_ID,
-        "url": RUN_URL,
-        "status": "COMPLETED",
-        "agent_id": "agent00000000000000001",
-        "persona_id": "p1",
-        "test_set_id": "",
-        "agent_name": "",
-        "persona_name": "",
-        "test_set_name": "",
-    }
-    assert set(LAUNCH_IDS) < set(leg["run"])
-    assert parsed["step"] == {
-        "repository": "acme/voice-agent",
-        "commit": "",
-        "pull_request": None,
-        "workflow": "Voice gate",
-        "job": "evaluate",
-        "matrix": "",
-        "url": WORKFLOW_RUN,
-        "attempt": "",
-        "actor": "",
-        "began": "2026-01-01T00:00:00Z",
-        "duration_seconds": 62.5,
-        "coval_gate": __version__,
-    }
-
-
-def test_criterion_has_numbers_texts_and_failing_simulations() -> None:
-    criteria = parsed_document(reports()["failed"])["legs"][0]["criteria"]
-    assert criteria[1] == {
-        "kind": "threshold",
-        "criterion": "Latency: max < 1.5",
-        "verdict": "failed",
-        "actual": 2.5,
-        "operator": "<",
-        "bound": 1.5,
-        "unit": "metric",
-        "margin": -1.0,
-        "runs": 1,
-        "run_id": "",
-        "first_actual": None,
-        "count": 4,
-        "missing": 0,
-        "lower": None,
-        "upper": None,
-        "confidence": None,
-        "sides": None,
-        "problem": "",
-        "actual_text": "2.5",
-        "claim_text": "",
-        "margin_text": "1 too high",
-        "reason": "max of Latency is 2.5, must be < 1.5.",
-        "variant": "agent",
-        "metric_id": "m1",
-        "simulation_ids": ["s4"],
-        "simulation_ids_left_out": 0,
-        "reference": "",
-        "advisory": False,
-        **dict.fromkeys(COMPARISON),
-        "by_chance": 0,
-        "newly_failing": [],
-        "newly_failing_left_out": 0,
-        "newly_passing": [],
-        "newly_passing_left_out": 0,
-    }
-    assert criteria[2]["verdict"] == "passed"
-    assert (criteria[2]["reason"], criteria[2]["simulation_ids"], criteria[2]["margin_text"]) == ("", [], "")
-    assert (criteria[2]["actual"], criteria[2]["bound"], criteria[2]["margin"], criteria[2]["unit"]) == (
-        0.75,
-        0.75,
-        0.0,
-        "share",
-    )
-
-
-def test_criterion_without_measure_has_problem_and_no_numbers() -> None:
-    criterion = parsed_document(reports()["error, no such metric"])["legs"][0]["criteria"][-1]
-    numbers = ("actual", "operator", "bound", "unit", "margin", "count", "missing")
-    assert [criterion[name] for name in numbers] == [None] * 7
-    assert (criterion["kind"], criterion["problem"]) == ("metric_present", "no_such_metric")
-    assert criterion["reason"].startswith('The run has no metric "Latncy"')
 
 
 @pytest.mark.parametrize("kind", example_reports())
@@ -386,71 +253,6 @@ def test_margins_in_document_match_verdicts(kind: str) -> None:
                 or criterion["verdict"] in ("passed", "inconclusive")
             )
             assert (criterion["reason"] == "") is (criterion["verdict"] == "passed")
-
-
-def test_simulations_have_values_and_worst_is_first() -> None:
-    simulations = parsed_document(reports()["failed, two criteria"])["legs"][0]["simulations"]
-    assert [row["id"] for row in simulations] == ["s4", "s1", "s2", "s3"]
-    assert simulations[0] == {
-        "id": "s4",
-        "run_id": "run00000000000000000001",
-        "status": "COMPLETED",
-        "variant": "agent",
-        "test_case_id": "case-s4",
-        "test_case": "A caller who hangs up",
-        "iteration": 1,
-        "stability": None,
-        "verdict": "failed",
-        "cause": None,
-        "missed_criteria": ["Latency: max < 1.5", "Resolved: count(NO) == 0"],
-        "missed_criteria_left_out": 0,
-        "error": "",
-        "url": f"{RUN_URL}/results/s4",
-        "values": {"m1": 2.5, "m2": "NO", "m3": ["time", "way"]},
-        "values_left_out": 0,
-        "explanations": {"m1": "The agent was slow."},
-        "explanations_left_out": 0,
-    }
-    assert simulations[2]["test_case"] == ""
-    assert simulations[2]["verdict"] == "passed"
-
-
-def test_failed_simulation_has_error_and_no_values() -> None:
-    simulations = {
-        row["id"]: row
-        for row in parsed_document(reports()["failed, simulation did not complete"])["legs"][0]["simulations"]
-    }
-    assert (simulations["s4"]["verdict"], simulations["s4"]["status"]) == ("error", "FAILED")
-    assert (simulations["s4"]["error"], simulations["s4"]["values"]) == ("The line was busy.", {})
-    assert simulations["s4"]["explanations"] == {"m1": "The agent was slow."}
-
-
-def test_tolerated_simulation_is_skipped() -> None:
-    for kind in ("passed, tolerated failed simulation", "passed, tolerated missed target"):
-        parsed = parsed_document(reports()[kind])
-        assert parsed["passed"] is True
-        (leg,) = parsed["legs"]
-        assert {row["id"]: row["verdict"] for row in leg["simulations"]}["s4"] == "skipped"
-        assert not any(criterion["simulation_ids"] for criterion in leg["criteria"] if criterion["verdict"] == "passed")
-
-
-def test_iterations_are_numbered() -> None:
-    simulations = parsed_document(reports()["failed, iteration"])["legs"][0]["simulations"]
-    assert {row["id"]: row["iteration"] for row in simulations} == {"s1": 1, "s2": 2, "s3": 3, "s4": 4}
-
-
-def test_metrics_have_statistics_per_variant() -> None:
-    metrics = {metric["id"]: metric for metric in parsed_document(reports()["failed, mutation"])["legs"][0]["metrics"]}
-    assert metrics["m1"]["name"] == "Latency"
-    assert list(metrics["m1"]["variants"]) == ["agent", "Calmer"]
-    agent = metrics["m1"]["variants"]["agent"]
-    assert agent["count"] == 4
-    assert agent["missing"] == 0
-    assert (agent["mean"], agent["min"], agent["median"], agent["max"]) == (1.375, 1.0, 1.0, 2.5)
-    assert metrics["m1"]["variants"]["Calmer"]["max"] == 3.5
-    assert metrics["m2"]["variants"]["agent"] == {"count": 4, "missing": 0, "values": {"YES": 3, "NO": 1}}
-    assert metrics["m3"]["variants"]["agent"]["values"] == {"time": 4, "way": 4}
-    assert metrics["m4"]["variants"]["agent"] == {"count": 0, "missing": 4}
 
 
 def test_variants_with_colliding_names_stay_distinct() -> None:
@@ -470,12 +272,6 @@ def test_document_without_result_has_nulls_and_empty_lists() -> None:
     (leg,) = parsed_document(reports()["run error"])["legs"]
     assert (leg["total_simulations"], leg["completed_simulations"], leg["pass_rate"]) == (None, None, None)
     assert (leg["criteria"], leg["metrics"], leg["simulations"]) == ([], [], [])
-
-
-def test_launched_run_has_no_verdict_and_has_not_passed() -> None:
-    parsed = parsed_document(reports()["launched"])
-    assert parsed["verdict"] is None
-    assert parsed["passed"] is False
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 0.1 + 0.2, 1e-300, 5e-324, 12345678.9, LARGEST, -LARGEST])

@@ -58,7 +58,7 @@ from coval_gate.report.model import LegReport, Report
 from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.watch import progress_line
 from coval_sandbox.runner import LocalRunner, read_log
-from hostile import EARLIER_URL, GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, repeated, report_of, with_leg
+from hostile import EARLIER_URL, GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, report_of, with_leg
 from selection import fewer, shares
 from support import VirtualClock, runtime
 
@@ -303,35 +303,6 @@ def test_hostile_text_does_not_change_parts_of_any_format(
             assert_same_comment(comment(report), reference, text)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
-def test_hostile_text_does_not_change_parts_without_error_or_legs(
-    entries: list[tuple[str, str]], subtests: pytest.Subtests
-) -> None:
-    """Check reports without a final error, reports with nothing else, and those of several runs."""
-
-    def without_error(text: str) -> Report:
-        report = report_of(text)
-        return report._replace(judgement=report.legs[0].judgement)
-
-    def error_only(text: str) -> Report:
-        return report_of(text)._replace(legs=())
-
-    def again(text: str) -> Report:
-        return repeated(report_of(text))
-
-    for report in (without_error, error_only, again):
-        reference = report(HARMLESS)
-        summary_of_it, comment_of_it = RenderedPage(summary(reference)), RenderedPage(comment(reference))
-        tags = xml_tags(junit(reference))
-        for name, text in entries:
-            with subtests.test(f"{name}, {report.__name__}"):
-                variation = report(text)
-                assert_same_page(RenderedPage(summary(variation)), summary_of_it, text)
-                assert_same_page(RenderedPage(comment(variation)), comment_of_it, text)
-                assert xml_tags(junit(variation)) == tags or not one_line(text)
-
-
 def test_every_format_module_is_registered() -> None:
     """The input that enables a format exists, but for the page that its host always shows."""
     modules = {module.name for module in pkgutil.iter_modules(formats.__path__)}
@@ -409,19 +380,6 @@ def test_foreign_lines_that_resemble_commands_are_quoted_with_unique_tokens(name
     assert "✗ " in quoted  # a criterion
     assert "(1 of 3) (ill)" in quoted  # a simulation
     assert "passes now: " in quoted  # test cases that flipped
-
-
-@pytest.mark.parametrize("name", ["table cells", "HTML image", "emphasis", "mentions", "link", "list"])
-def test_hostile_text_does_not_change_summary_without_mutations(name: str) -> None:
-    def agent_only(text: str) -> Report:
-        report = report_of(text)
-        result = report.legs[0].result
-        assert result
-        agents = tuple(simulation for simulation in result.simulations if not simulation.mutation)
-        return with_leg(report, result=result._replace(simulations=agents))
-
-    page, reference = RenderedPage(summary(agent_only(NAMED[name]))), RenderedPage(summary(agent_only(HARMLESS)))
-    assert_same_page(page, reference, NAMED[name])
 
 
 @pytest.mark.parametrize(
@@ -642,11 +600,6 @@ def test_markdown_with_30000_simulations_fits_in_complete_rows() -> None:
     rows = table_row_counts(text)
     assert shown_counts(text) == [(rows[-1], LARGE_COUNT // 3 - UNFOLDED)]
     assert rows[-1] > 50
-
-
-def test_markdown_with_few_simulations_is_complete() -> None:
-    assert shown_counts(summary(harmless())) == []
-    assert shown_counts(comment(harmless())) == []
 
 
 def test_annotations_of_3000_simulations_are_nine_warnings_and_one_error(tmp_path: Path) -> None:

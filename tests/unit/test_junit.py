@@ -167,26 +167,6 @@ def test_codecov_parser_reads_same_results(kind: str) -> None:
     assert outcomes == Counter(names)
 
 
-def test_schema_rejects_invalid_reports() -> None:
-    """Prove that the schema is not so lax that every report is valid."""
-    text = junit(reports()["failed"])
-    invalid = [
-        text.replace("<testsuites ", '<testsuites skipped="0" '),
-        text.replace('tests="4" ', "", 1),
-        text.replace("<testcase ", '<testcase time="1e-05" ', 1),
-        text.replace('time="62.5"', 'time="62.5001"', 1),
-        text.replace('time="62.5"', 'time="1,062.5"', 1),
-        text.replace("<testcase ", '<testcase status="x" ', 1),
-        text.replace("<system-out>", "<output>", 1).replace("</system-out>", "</output>", 1),
-        text.replace("<failure ", '<failure code="1" ', 1),
-        text.replace('name="workflow" value', 'name="workflow" content', 1),
-        text.replace('failures="1"', 'failures="-1"', 1),
-        text.replace("<testcase ", "<testcase><testcase ", 1).replace("</testcase>", "</testcase></testcase>", 1),
-    ]
-    assert all(other != text for other in invalid)
-    assert [junit_schema().is_valid(document) for document in invalid] == [False] * len(invalid)
-
-
 @pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
 def test_report_with_hostile_text_is_valid(entries: list[tuple[str, str]], subtests: pytest.Subtests) -> None:
     for name, text in entries:
@@ -206,63 +186,6 @@ def assert_has_all_cases(text: str) -> None:
     assert [html.unescape(case.name) for case in read] == [case.attrib["name"] for case in root.iter("testcase")]
 
 
-def test_case_has_simulation_and_missed_criteria() -> None:
-    case = cases_by_name(root_of(reports()["failed, two criteria"]))["A caller who hangs up"]
-    assert case.findtext("system-out") == f"simulation s4\n{RUN_URL}/results/s4"
-    assert case.attrib["classname"] == "Coval.simulations of agent"
-    kind, message, text = result_of(case)
-    assert (kind, message) == ("failure", "missed: Latency: max < 1.5 – here 2.5")
-    assert text.splitlines() == [
-        "missed: Latency: max < 1.5 – here 2.5",
-        "    The agent was slow.",
-        "missed: Resolved: count(NO) == 0 – here NO",
-        "simulation s4",
-    ]
-
-
-def test_failed_simulation_is_error_with_its_message() -> None:
-    case = cases_by_name(root_of(reports()["failed, simulation did not complete"]))["A caller who hangs up"]
-    assert result_of(case)[:2] == ("error", "The line was busy.")
-
-
-def test_tolerated_simulation_is_skipped_with_reason() -> None:
-    for kind, cause in (
-        ("tolerated failed simulation", "The line was busy."),
-        ("tolerated missed target", "missed: Latency meets its target: less than 2 – here 2.5"),
-    ):
-        tag, message, _ = result_of(cases_by_name(root_of(reports()[f"passed, {kind}"]))["A caller who hangs up"])
-        assert tag == "skipped"
-        assert message.startswith(cause)
-        assert message.endswith("(tolerated)")
-
-
-def test_failed_criterion_has_reason_and_actual_value() -> None:
-    case = cases_by_name(root_of(reports()["failed, mutation"]))["Latency: max < 3 [Calmer]"]
-    assert case.attrib["classname"] == GATE
-    assert result_of(case) == (
-        "failure",
-        "max of Latency is 3.5 for the mutation Calmer, must be < 3.",
-        "max of Latency is 3.5 for the mutation Calmer, must be < 3.\nActual: 3.5",
-    )
-
-
-def test_evaluation_has_reasons_and_advice() -> None:
-    kind, message, text = result_of(cases_by_name(root_of(reports()["step error"]))["evaluation"])
-    assert (kind, message) == ("error", "What happened.")
-    assert text.splitlines() == ["What happened.", "- Do this.", "- Do that.", "https://docs.coval.dev"]
-
-
-def test_mutations_are_suites_and_iterations_are_numbered() -> None:
-    root = root_of(reports()["failed, mutation"])
-    assert [(suite.attrib["name"], suite.attrib["tests"]) for suite in root] == [
-        ("Coval.simulations of agent", "4"),
-        ("Coval.simulations of Calmer", "4"),
-        (GATE, "4"),
-    ]
-    iterations = [name for name in cases_by_name(root_of(reports()["failed, iteration"])) if name.startswith("case")]
-    assert iterations == ["case (4 of 4)", "case (1 of 4)", "case (2 of 4)", "case (3 of 4)"]
-
-
 def test_mutations_named_like_our_suites_stay_distinct() -> None:
     """Two suites must not have the same name."""
     members = tuple(
@@ -278,17 +201,6 @@ def test_mutations_named_like_our_suites_stay_distinct() -> None:
     ]
     assert root[-1].attrib["name"] == GATE
     assert "evaluation" in cases_by_name(root[-1])
-
-
-def test_suite_of_gate_has_properties_and_every_suite_has_timestamp() -> None:
-    root = root_of(reports()["passed"])
-    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in root[-1].iter("property")}
-    assert properties["url"] == RUN_URL
-    assert properties["workflow"] == "Voice gate"
-    assert properties["persona"] == "p1"
-    assert "s" * 22 not in str(properties)
-    assert {suite.attrib["timestamp"] for suite in root} == {"2026-01-01T00:00:00Z"}
-    assert [*root[0].iter("property")] == []
 
 
 def of_legs(*names: str, decisive: str = "") -> Report:
@@ -335,23 +247,6 @@ def test_properties_of_legs_are_told_apart() -> None:
     assert one["one: Latency: max < 1.5: actual"] == two["two: Latency: max < 1.5: actual"]
     assert {name.partition(": ")[0] for name in two} == {"two"}
     assert not one.keys() & two.keys()
-
-
-def test_numbers_of_criteria_are_properties_of_suite() -> None:
-    """The schema allows no properties on cases, so the suite of the criteria has them."""
-    gate = [*root_of(reports()["failed, mutation"])][-1]
-    properties = {entry.attrib["name"]: entry.attrib["value"] for entry in gate.iter("property")}
-    name = "Latency: max < 3 [Calmer]"
-    assert {key.removeprefix(f"{name}: "): value for key, value in properties.items() if key.startswith(name)} == {
-        "actual": "3.5",
-        "required": "< 3",
-        "margin": "-0.5",
-        "unit": "metric",
-        "count": "4",
-        "missing": "0",
-    }
-    unknown = [*root_of(reports()["error, no such metric"])][-1]
-    assert not [entry for entry in unknown.iter("property") if entry.attrib["name"].startswith("Latncy")]
 
 
 def test_suite_without_known_times_has_the_time_of_the_step() -> None:
