@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_sandbox.github import API, BASE, BOT, EVENT_PATH, GRAPHQL, READ_ONLY_TOKEN, TOKEN, GitHub
+from coval_sandbox.github import API, BASE, READ_ONLY_TOKEN, TOKEN, GitHub
 from coval_sandbox.github_markdown import rendered
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import Server
@@ -107,11 +107,6 @@ def test_unknown_is_404_and_invalid_is_422(method: str, path: str, body: object,
     assert (answered, "message" in content) == (status, status >= 400)
 
 
-def test_body_that_is_no_json_is_400() -> None:
-    headers = {"authorization": f"Bearer {TOKEN}"}
-    assert GitHub().answer("POST", COMMENTS, "", headers, b"{").status == 400
-
-
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -149,45 +144,12 @@ def test_completed_check_run_is_final_and_a_new_one_takes_its_place() -> None:
     assert send(github, "GET", CHECK_RUNS, query="check_name=Other")[1]["total_count"] == 0
 
 
-def test_comments_come_in_pages_and_are_updated_in_place() -> None:
-    github = GitHub()
-    for number in range(3):
-        send(github, "POST", COMMENTS, {"body": f"comment {number}"})
-    first = reply_to(github, "GET", COMMENTS, query="per_page=2&page=1")
-    (following,) = re.findall(r'<http://127.0.0.1:8765([^>?]+)\?([^>]+)>; rel="next"', first.headers["link"])
-    (last,) = send(github, "GET", following[0], query=following[1])[1]
-    assert (last["body"], last["user"]) == ("comment 2", {"login": BOT, "type": "Bot"})
-    send(github, "PATCH", f"{REPOSITORY}/issues/comments/{last['id']}", {"body": "changed"})
-    assert [comment.body for comment in github.comments] == ["comment 0", "comment 1", "changed"]
-    assert "commented · edited" in page_of(github)
-    elsewhere = f"{API}/repos/acme/other/issues"
-    assert send(github, "GET", f"{elsewhere}/42/comments")[1] == []
-    assert send(github, "PATCH", f"{elsewhere}/comments/{last['id']}", {"body": "x"})[0] == 404
-
-
 @pytest.mark.parametrize(
     ("token", "method", "status"),
     [("", "GET", 401), ("any", "POST", 201), (READ_ONLY_TOKEN, "GET", 200), (READ_ONLY_TOKEN, "POST", 403)],
 )
 def test_tokens(token: str, method: str, status: int) -> None:
     assert send(GitHub(), method, COMMENTS, {"body": "x"}, token=token)[0] == status
-
-
-def test_graphql_names_the_owner_of_the_token() -> None:
-    answered, content = send(GitHub(), "POST", GRAPHQL, {"query": "query { viewer { login } }"}, token=READ_ONLY_TOKEN)
-    assert (answered, content["data"]["viewer"]["login"]) == (200, BOT)
-
-
-def test_event_is_that_of_the_pull_request() -> None:
-    github = GitHub()
-    assert send(github, "GET", EVENT_PATH, token="") == (200, PULL_REQUEST)
-    (listed,) = send(github, "GET", f"{REPOSITORY}/pulls", query="state=open")[1]
-    assert listed["head"]["sha"] == SHA
-    assert send(github, "GET", f"{REPOSITORY}/pulls", query="state=closed")[1] == []
-
-
-def test_page_without_anything_says_what_to_do() -> None:
-    assert "<code>http://127.0.0.1:8765/github/api/v3</code>" in page_of(GitHub())
 
 
 class Elements(HTMLParser):
