@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from coval_gate.base.runtime import Runtime
 from coval_gate.main import main
 from coval_gate.post import post
-from coval_sandbox.clock import SpeedClock
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_gitlab import BASE, READ_ONLY_TOKEN, REPORTER_TOKEN, TOKEN, FakeGitLab
@@ -267,19 +262,6 @@ def test_note_of_another_author_is_left_alone(job: Job, gitlab: FakeGitLab) -> N
     assert "Failed" in job.notes[1]
 
 
-@pytest.mark.parametrize(("total", "notes"), [(1, 0), (99, 1)])
-def test_note_on_failure_only(total: int, notes: int, job: Job) -> None:
-    job.run(comment="on_failure", thresholds=f"total >= {total}")
-    assert len(job.notes) == notes
-
-
-def test_note_is_not_updated_from_an_older_commit(job: Job, gitlab: FakeGitLab) -> None:
-    gitlab.merge_requests[42].sha = "6" * 40
-    job.run(comment="always")
-    assert "Merge request !42 has a newer commit, 6666666, so its note is not updated." in job.log
-    assert job.notes == []
-
-
 def test_merged_results_report_on_the_source_branch(job: Job, gitlab: FakeGitLab) -> None:
     merged = {"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA}
     job.run(merged, **PAGES)
@@ -300,14 +282,6 @@ def test_merge_request_of_a_fork_has_no_token_and_says_so(job: Job, gitlab: Fake
     assert job.dotenv["VERDICT"] == "error"
 
 
-def test_token_of_another_project_changes_nothing_about_the_verdict(job: Job, gitlab: FakeGitLab) -> None:
-    fork = {"CI_PROJECT_ID": "8", "CI_MERGE_REQUEST_PROJECT_ID": "8"}
-    assert job.run(fork, **PAGES) == 0
-    assert job.warnings == ["GitLab rejected the call"] * 2
-    assert "404 Project Not Found" in job.log
-    assert gitlab.history == []
-
-
 @pytest.mark.parametrize(
     ("token", "told", "notes"),
     [
@@ -326,18 +300,14 @@ def test_token_that_may_not(token: str, told: str, notes: int, job: Job, gitlab:
     assert token not in job.log
 
 
-FAULTS = {
-    "500": "* /projects/* #1-3 -> 500",
-    "409": "POST /projects/*/statuses/* #1-2 -> 409",
-    "429": "* /projects/* #1 -> secondary 5",
-    "lost": "POST /projects/*/statuses/* #1 -> drop-after",
-    "lost at the end": "POST /projects/*/statuses/* #2 -> drop-after",
-    "lost note": "POST /projects/*/notes #1 -> drop-after",
-    "reset": "* /projects/* #2 -> drop",
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS.values())
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "POST /projects/*/statuses/* #1-2 -> 409",
+        "POST /projects/*/statuses/* #2 -> drop-after",
+        "POST /projects/*/notes #1 -> drop-after",
+    ],
+)
 def test_hiccup_leaves_one_note_and_the_final_status(fault: str, job: Job, gitlab: FakeGitLab) -> None:
     gitlab.faults += FakeGitLab(faults=[fault]).faults
     assert job.run(**PAGES) == 0
@@ -346,7 +316,7 @@ def test_hiccup_leaves_one_note_and_the_final_status(fault: str, job: Job, gitla
     assert job.warnings == []
 
 
-@pytest.mark.parametrize("fault", ["500", "html", "json []", "moved http://127.0.0.1:9/", "400 state does not"])
+@pytest.mark.parametrize("fault", ["500", "moved http://127.0.0.1:9/", "400 Name is reserved"])
 def test_broken_gitlab_changes_nothing_about_the_verdict(fault: str, job: Job, gitlab: FakeGitLab) -> None:
     gitlab.faults += FakeGitLab(faults=[f"* /projects/* -> {fault}"]).faults
     assert job.run(max_wait_time="600", **PAGES) == 0
@@ -360,29 +330,6 @@ def test_status_that_is_running_already_is_no_error(job: Job, gitlab: FakeGitLab
     assert job.run(**PAGES) == 0
     assert job.warnings == []
     assert gitlab.history == [PASSED]
-
-
-def test_other_bad_request_is_told(job: Job, gitlab: FakeGitLab) -> None:
-    fault = "POST /projects/*/statuses/* -> 400 Name is reserved"
-    gitlab.faults += FakeGitLab(faults=[fault]).faults
-    assert job.run(**PAGES) == 0
-    assert job.warnings == ["GitLab rejected the call"] * 2
-    assert "Name is reserved" in job.log
-
-
-@pytest.mark.parametrize(
-    ("inputs", "state"),
-    [
-        ({"test_set_id": "someFail"}, "failed"),
-        ({"test_set_id": "errors01"}, "failed"),
-        ({"test_set_id": "stuck001", "max_wait_time": "60"}, "failed"),
-        ({"test_set_id": "stuck001", "max_wait_time": "60", "on_timeout": "pass"}, "success"),
-    ],
-    ids=str,
-)
-def test_state_of_each_verdict(inputs: dict[str, str], state: str, job: Job, gitlab: FakeGitLab) -> None:
-    job.run(commit_status="Coval", **inputs)
-    assert [state for state, _ in gitlab.history] == ["running", state]
 
 
 def test_cancelled_job_cancels_its_run_and_its_status(job: Job, gitlab: FakeGitLab) -> None:
@@ -466,54 +413,3 @@ def test_reports_follow_no_link_of_the_checkout(name: str, job: Job, tmp_path: P
     (job.checkout / name).symlink_to(outside)
     job.run()
     assert outside.read_text(encoding="utf-8") == "mine"
-
-
-def test_killed_process_leaves_nothing_running(tmp_path: Path) -> None:
-    """kill -9 on the main step's process, and then the post step's process, as after_script runs it."""
-    world = World(SpeedClock(1))
-    with FakeGitLab() as gitlab, Server(world) as server:
-        gitlab.add_merge_request(42, SHA)
-        job = Job(tmp_path, SpeedClock(1), gitlab, world)  # type: ignore[arg-type]
-        given: dict[str, Any] = IDS | {"api_base_url": server.url, "check_interval": "1"} | PAGES
-        environ = job.environ | {f"INPUT_{name.upper()}": value for name, value in given.items()}
-        environ |= {"PATH": os.defpath}
-        with subprocess.Popen([sys.executable, "entrypoint.py"], cwd=ROOT, env=environ, stdout=subprocess.PIPE) as step:
-            end = time.monotonic() + 30
-            while not (gitlab.history and any(seen.path.startswith("/v1/runs/") for seen in server.requests_seen)):
-                assert step.poll() is None
-                assert time.monotonic() < end
-                time.sleep(0.01)
-            step.kill()
-        done = subprocess.run(
-            [sys.executable, "post_entrypoint.py"], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
-        )
-        assert [state for state, _ in gitlab.history] == ["running", "failed"]
-        assert world.runs[0].status(time.time()) == "CANCELLED"
-        assert KEY not in done.stdout
-        assert TOKEN not in done.stdout
-
-
-@pytest.mark.parametrize("judges", [True, False])
-def test_post_of_launch_leaves_the_status_of_the_job_that_judged_its_run(
-    judges: bool,
-    tmp_path: Path,
-    clock: VirtualClock,
-    gitlab: FakeGitLab,
-) -> None:
-    """The launch was interrupted while GitLab was down, and a later job judged the run nevertheless."""
-    for name in ("launch", "judge"):
-        (tmp_path / name).mkdir()
-    launching = Job(tmp_path / "launch", clock, gitlab)
-    judging = Job(tmp_path / "judge", clock, gitlab, launching.world)
-    inputs = {"mode": "launch", "cancel_on_interrupt": "false", "commit_status": "Coval"}
-    gitlab.faults += FakeGitLab(faults=["* /projects/*/statuses* -> 502"]).faults
-    clock.at(0.5, clock.interrupt)
-    launching.run(**inputs)
-    assert launching.dotenv["VERDICT"] == "cancelled"
-    gitlab.faults.clear()
-    clock.rearm()
-    if judges:
-        clock.sleep(600)
-        assert judging.run(mode="wait", run_id=launching.dotenv["RUN_ID"], commit_status="Coval") == 0
-    launching.post(**inputs)
-    assert [state for state, _ in gitlab.history] == (["success"] if judges else ["canceled"])
