@@ -11,7 +11,7 @@ COPY entrypoint.py post_entrypoint.py /app/
 RUN printf '#!/opt/venv/bin/python -IuB\nfrom coval_gate.cli.command import command\ncommand()\n' > /app/coval-gate \
     && chmod +x /app/coval-gate
 # Some packages bring their tests along, one even as a top-level module of that name. PyYAML brings a parser in C, too
-# (2.7 MB); suites are read by the one in Python. pydantic brings its version 1 along, which nothing imports. Agents are
+# (2.7 MB); configuration files are read by the one in Python. pydantic brings its version 1 along, which nothing imports. Agents are
 # attached where they run, with the SDK, and not from here.
 # Bytecode is made here once, because the action runs with -B. Nothing changes in an image: no need to check for it.
 RUN find /opt/venv/lib \( -type d -name tests -o -name '_yaml*' -o -path '*/coval_gate/attach' \
@@ -31,7 +31,7 @@ COPY --from=build /app/coval-gate /usr/local/bin/
 # The official base has no bytecode of the standard library: loading once without -B makes it for the part in use.
 RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.post, coval_gate.cli.command, coval_gate.runs.collect, \
 coval_gate.coval.runs, coval_gate.ci.github.api, coval_gate.report.formats.json, coval_gate.report.formats.junit, \
-coval_gate.report.formats.html, coval_gate.flow.suite, yaml"]
+coval_gate.report.formats.html, coval_gate.config.file"]
 
 # No USER: GitHub's runner mounts its files with root as their owner, and another user could not write the outputs.
 # -I keeps the caller's checkout and PYTHON* variables from choosing what runs here; it also ignores

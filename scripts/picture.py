@@ -1,4 +1,4 @@
-"""Draws README's pictures of step summaries from golden files: of one run, of a preview, and of a suite.
+"""Draws README's pictures of step summaries from golden files: of one run, of a preview, and of several legs.
 
 picture.py [NAME...] [--to DIRECTORY]     writes NAME-light.png and NAME-dark.png
 picture.py --check                        writes nothing; fails if a picture is out of date
@@ -33,7 +33,7 @@ GOLDEN = ROOT / "tests" / "golden"
 SOURCES = {  # a log with its summary, which is shown whole, or a summary, of which the beginning is shown
     "summary": GOLDEN / "road" / "readme.txt",
     "preview": GOLDEN / "compared" / "beside-another-agent.md",
-    "suite": GOLDEN / "compared" / "legs.md",
+    "legs": GOLDEN / "compared" / "legs.md",
 }
 BEYOND = re.compile(r"^#### [\d,]+ simulations to look at\b", re.MULTILINE)
 THEMES = ("light", "dark")

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from coval_gate.base.text import percent
+from coval_gate.config.file import LEGS, LISTS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
 from coval_gate.config.inputs import ALL_MODES, MODES, MOST_LEGS, Input, declared
-from coval_gate.config.suite import LISTS, LONGEST_NAME, OBJECTS, allowed_inputs
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.doubts import cases_to_compare
 from coval_gate.judge.planning import BY_CHANCE, needed
@@ -132,38 +132,34 @@ def readme_example() -> str:
     return f"```yaml\n{text[text.index('name: ') :]}```"
 
 
-def suite_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a suite. Editors and validators read numbers and booleans where the gate reads text."""
-    inputs = {"$ref": "#/$defs/inputs"}
-    named = {"minLength": 1, "maxLength": LONGEST_NAME}
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a configuration file.
+
+    Editors and validators read numbers and booleans where the gate reads text.
+    """
+
+    inputs = {name: config_value(declaration) for name, declaration in inputs_of_step().items()}
+    of_leg = {name: {"$ref": f"#/properties/{name}"} for name in inputs_of_leg()}
     legs = {
         "description": "The inputs of each leg, by its name.",
         "type": "object",
-        "propertyNames": named,
+        "propertyNames": {"minLength": 1, "maxLength": LONGEST_NAME},
         "minProperties": 1,
         "maxProperties": MOST_LEGS,
-        "additionalProperties": inputs,
+        "additionalProperties": {"type": "object", "properties": of_leg, "additionalProperties": False},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:coval-gate:suite",
-        "title": "Suite of Coval Gate",
+        "$id": "urn:coval-gate:config",
+        "title": "Configuration file of Coval Gate",
         "type": "object",
-        "properties": {"defaults": {"description": "Inputs of all legs.", **inputs}, "legs": legs},
-        "required": ["legs"],
+        "properties": {**inputs, LEGS: legs},
         "additionalProperties": False,
-        "$defs": {
-            "inputs": {
-                "type": "object",
-                "properties": {name: suite_value(declaration) for name, declaration in allowed_inputs().items()},
-                "additionalProperties": False,
-            }
-        },
     }
 
 
-def suite_value(declaration: Input) -> dict[str, Any]:
-    """Return the schema of an input's value in a suite."""
+def config_value(declaration: Input) -> dict[str, Any]:
+    """Return the schema of an input's value in the file."""
     kind = declaration.field.name
     scalar: dict[str, Any] = {"type": ["string", "number", "boolean"]}
     match kind:
@@ -298,7 +294,7 @@ def rendered() -> dict[Path, str]:
         action: fill(action_text, "outputs", action_outputs(), yaml),
         **{ROOT / page: filled(ROOT / page, blocks) for page, blocks in pages().items()},
         ROOT / "docs" / "report.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
-        ROOT / "docs" / "suite.schema.json": json.dumps(suite_schema(), indent=2, ensure_ascii=False) + "\n",
+        ROOT / "docs" / "config.schema.json": json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n",
     }
 
 

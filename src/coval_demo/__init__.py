@@ -61,26 +61,6 @@ BESIDE = {
     "confidence": "95%",
     "thresholds": "Latency: avg <= base * 1.1\nCompliance: count(NO) == 0",
 }
-SUITE = f"""\
-defaults:
-  agent_id: {AGENT_ID}
-legs:
-  booking, patient caller:
-    persona_id: {PERSONA_ID}
-    test_set_id: passing1
-    thresholds: |
-      Resolved: rate(YES) >= 95%
-  booking, hurried caller:
-    persona_id: {IMPATIENT_PERSONA_ID}
-    test_set_id: passing1
-    iteration_count: 2
-  refunds:
-    persona_id: {PERSONA_ID}
-    test_set_id: failing1
-    thresholds: |
-      "Tone: friendly": avg >= 4
-"""
-FILES = {"evals/suite.yml": SUITE}  # in the workspace
 OWN_BUILDS = {  # by name: what it shows, and the files of the agent's code
     "own-build": ("the code of this commit, which answers the callers itself", ("agent.py", "stub.py")),
     "broken-build": ("the same with a mistake in the code", ("broken.py",)),
@@ -91,10 +71,6 @@ STEPS = {  # by name: what it shows, and its inputs
     "legs": (
         "two personas on two test sets, of which one fails",
         {"persona_id": f"{PERSONA_ID}, {IMPATIENT_PERSONA_ID}", "test_set_id": "passing1, flaky001"},
-    ),
-    "suite": (
-        "three legs in a file, with thresholds of their own, of which one fails",
-        {"suite_path": "evals/suite.yml"},
     ),
 }
 PUSH = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}  # may promote
@@ -168,10 +144,6 @@ def run(overrides: dict[str, str], url: str, *, short: bool = False) -> int:
     """Run the action with these inputs instead of the demo's, and return its exit code."""
     with tempfile.TemporaryDirectory() as directory:
         runner = LocalRunner(Path(directory), {} if overrides.get("promote") else PULL_REQUEST)
-        for name, text in FILES.items():
-            path = runner.workspace / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
         return run_step(runner, INPUTS | {"api_base_url": url} | overrides, short=short)
 
 

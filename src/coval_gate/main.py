@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
+    from coval_gate.config.file import ConfigFile
     from coval_gate.config.inputs import Inputs
     from coval_gate.flow.opening import Plan
     from coval_gate.judge.judgement import Judgement
@@ -41,9 +42,9 @@ def main(runtime: Runtime) -> int:
     return 0 if run_step(runtime).judgement.lets_pass else 1
 
 
-def run_step(runtime: Runtime) -> Report:
-    """Run a step, and return its report."""
-    progress = Progress(runtime)
+def run_step(runtime: Runtime, read: ConfigFile | None = None) -> Report:
+    """Run a step, and return its report. `read`: the configuration file, if its inputs are in the environment."""
+    progress = Progress(runtime, read)
     try:
         return run(evaluate(progress), runtime.clock)
     finally:
@@ -138,13 +139,13 @@ def _whole_inputs(progress: Progress) -> Procedure[Inputs]:
 
 
 def _plan_legs(progress: Progress, plan: Plan) -> Procedure[None]:
-    """Plan the legs to launch, or to wait for: those of a suite, or of the step's inputs.
+    """Plan the legs to launch, or to wait for.
 
     Leave each leg what is its own of a run template, if one is used.
     """
     launches = acts_as(progress.inputs) in LAUNCHING_MODES
     inputs = progress.inputs
-    progress.legs = plan(inputs, progress.suite) if launches else given_legs(inputs)
+    progress.legs = plan(inputs, progress.file.legs) if launches else given_legs(inputs)
     if progress.template:
         from coval_gate.flow.template import with_own_parts
 
@@ -163,10 +164,6 @@ def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement
 
 def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode launch."""
-    if progress.suite:
-        from coval_gate.flow.suite import warn_of_thresholds_left_behind
-
-        warn_of_thresholds_left_behind(progress)
     yield from _check_mutations(session, progress)
     yield from _plan_sizes(session, progress)
     yield from _side_by_side(session, progress, progress.all_legs, _launch_one)
@@ -194,10 +191,6 @@ def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
     yield from recognize_legs(session, progress)
     yield from _side_by_side(session, progress, progress.all_legs, _judge_given)
     warn_of_other_legs(session, progress)
-    if not progress.suite:
-        from coval_gate.flow.suite import warn_of_given_thresholds
-
-        warn_of_given_thresholds(progress)
     return _gravest(progress)
 
 
@@ -267,10 +260,6 @@ def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[No
         yield from accompany(session, progress, leg, leg.given)
         yield from _clean_up_base(session, progress, leg)
         return
-    if leg.is_stray:
-        from coval_gate.flow.suite import refuse_stray
-
-        refuse_stray(progress.suite, leg)
     from coval_gate.flow.judge import judge_and_repeat
 
     yield from judge_and_repeat(session, progress, leg)

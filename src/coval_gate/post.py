@@ -16,7 +16,7 @@ from coval_gate.base.times import POST_LOCATING, Times
 from coval_gate.ci.host import with_run_metadata, with_unknown_commit
 from coval_gate.config.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.flow.cancel import finish_trials
-from coval_gate.flow.opening import add_file
+from coval_gate.flow.opening import read_file
 from coval_gate.flow.progress import Progress
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.publish.pages import STATE, with_owed
@@ -42,7 +42,7 @@ def post(runtime: Runtime) -> int:
 def finish(progress: Progress) -> Procedure[None]:
     """Do what the main step left."""
     host = progress.host
-    add_file(progress)
+    read_file(progress)
     environ = progress.runtime.environ
     host.take_over()
     saved = host.read_state(LEGS)

@@ -39,11 +39,9 @@ from coval_gate.coval.errors import response_problem
 from coval_gate.coval.results import read_simulation, told_apart
 from coval_gate.flow import attached as flow_attached
 from coval_gate.flow import cancel as flow_cancel
-from coval_gate.flow import follow as flow_follow
 from coval_gate.flow import launch as flow_launch
 from coval_gate.flow import opening
 from coval_gate.flow import promote as promote_flow
-from coval_gate.flow import suite as flow_suite
 from coval_gate.flow.cancel import _Work
 from coval_gate.flow.progress import Progress
 from coval_gate.judge import aggregates, checks, gate, judgement, promotion, repetition
@@ -300,15 +298,9 @@ def promote_before_reports(
 
 
 def legs_like_the_first(original: Callable[..., list[Leg]], inputs: Inputs, listed: Sequence[LegInputs]) -> list[Leg]:
-    """Judge each leg of a suite by the thresholds of the first one."""
+    """Judge each leg of a file by the thresholds of the first one."""
     thresholds = listed[0].inputs.thresholds if listed else ()
     return original(inputs, [given._replace(inputs=given.inputs._replace(thresholds=thresholds)) for given in listed])
-
-
-def judge_by_the_first(original: Callable[..., None], suite: Sequence[LegInputs], legs: Sequence[Leg]) -> None:
-    """Judge each run that was launched elsewhere by the thresholds of the first leg in the file."""
-    thresholds = suite[0].inputs.thresholds
-    original([given._replace(inputs=given.inputs._replace(thresholds=thresholds)) for given in suite], legs)
 
 
 def gravest_of_launched(original: Callable[..., Judgement], progress: Progress) -> Judgement:
@@ -1138,25 +1130,13 @@ MUTANTS: Final = (
     ),
     # Options of legs
     mutant(
-        "judge all legs of a suite by the thresholds of the first",
+        "judge all legs of a file by the thresholds of the first",
         ReplaceFunction(opening.legs_of, legs_like_the_first),
         caught_by="each_leg_meets_its_own_thresholds green_only_if_all_legs_are_good",
         campaign="--legs",
     ),
     mutant(
-        "judge given runs by the thresholds of the first leg in the file",
-        ReplaceFunction(flow_suite.judge_by, judge_by_the_first),
-        caught_by="each_leg_meets_its_own_thresholds green_only_if_all_legs_are_good",
-        campaign="--legs",
-    ),
-    mutant(
-        "ignore the thresholds that runs were launched with",
-        ReplaceFunction(flow_follow._take_thresholds, returns(None)),
-        caught_by="each_leg_meets_its_own_thresholds green_only_if_all_legs_are_good",
-        campaign="--legs",
-    ),
-    mutant(
-        "drop the last leg of a suite",
+        "drop the last leg of a file",
         ReplaceFunction(opening.legs_of, lambda original, inputs, listed: original(inputs, listed[:-1])),
         caught_by="each_leg_of_suite_is_told no_leg_is_left_unjudged",
         campaign="--legs",

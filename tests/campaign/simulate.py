@@ -229,7 +229,7 @@ class Simulator:
 
     def _prepare(self, step: Step, workspace: Path) -> None:
         """Put into the workspace of a step what is there before it begins: the file with its legs."""
-        if path := step.given.get("suite_path"):
+        if path := step.given.get("config_path"):
             file = workspace / path
             file.parent.mkdir(parents=True, exist_ok=True)
             legs = {leg.name: leg.inputs for leg in step.suite}

@@ -41,7 +41,7 @@ NAMES: Final = ("booking", "refunds · slow line", "Überweisung", "leg 4", '"qu
 STRICT: Final = "strict"  # at most one leg has this gate
 LOUD_SET: Final = "allFail1"  # all of its simulations fail, one after another
 LASTING: Final = {"iteration_count": "3", "concurrency": "1"}  # of a run that goes on for long
-SUITES: Final = ("evals/suite.json", "suite.yml")  # JSON is YAML, too
+FILES: Final = ("evals/gate.json", "coval-gate.yml")  # JSON is YAML, too
 SHOWS_METADATA: Final = ("both", "metadata")
 ABORT_TIME: Final = 3.0  # s from the second poll that shows a run to give up until it is cancelled, at most
 EFFECT: Final = 0.6  # share of the latency after which a poll reads the run; see `network`
@@ -55,10 +55,7 @@ def takes_suite(schedule: Schedule) -> bool:
 
 
 def with_suite(schedule: Schedule, rng: Random, personas: Sequence[str], test_sets: Sequence[str]) -> Schedule:
-    """Let the legs of all steps stand in a file, with thresholds of their own; some differ in these only.
-
-    A step that waits has the file as well, or only what its runs show.
-    """
+    """Let the legs of all steps stand in a file, with thresholds of their own; some differ in these only."""
     own = ("", *(gate for gate in OWN_GATES if gate != STRICT))
     kinds = [(persona, test_set, gate) for persona in personas for test_set in test_sets for gate in own]
     drawn = rng.sample(kinds, rng.randint(2, len(NAMES)))
@@ -66,13 +63,11 @@ def with_suite(schedule: Schedule, rng: Random, personas: Sequence[str], test_se
         drawn[-1] = (*drawn[-1][:2], STRICT)
     rng.shuffle(drawn)
     legs = tuple(SuiteLeg(name, *kind) for name, kind in zip(NAMES, drawn, strict=False))
-    path, waits_with_file = rng.choice(SUITES), rng.random() < 0.5
+    path = rng.choice(FILES)
     steps = []
     for step in schedule.steps:
-        waits = step.mode == "wait"
-        ids = dict.fromkeys(("persona_id", "test_set_id", *(["agent_id"] if waits else [])), "")
-        file = {"suite_path": path} if waits_with_file or not waits else {}
-        steps.append(replace(step, suite=legs, inputs=with_inputs(step.inputs, **ids, **file)))
+        ids = dict.fromkeys(("persona_id", "test_set_id", *(["agent_id"] if step.mode == "wait" else [])), "")
+        steps.append(replace(step, suite=legs, inputs=with_inputs(step.inputs, **ids, config_path=path)))
     return replace(schedule, steps=tuple(steps))
 
 
@@ -119,7 +114,7 @@ def meets_own(history: History, step: Step, record: RunRecord, now: float) -> bo
 
 
 def knows_own(history: History, result: ProcessResult) -> bool:
-    """Return whether a step can know the thresholds of its legs: it has the file, or its runs show them."""
+    """Return whether a step can know which leg in its file a run is."""
     shown = history.schedule.quirks.run_identity in SHOWS_METADATA
     return result.step.mode != "wait" or shown
 
@@ -177,12 +172,8 @@ def _expected(history: History, result: ProcessResult, record: RunRecord) -> tup
     if is_unknown(history, result, record):
         return ("error",)
     own = own_gate(result.step, record)
-    if not knows_own(history, result):
-        # With the file, the name of the leg is missing; else the run's tag shows that thresholds are.
-        needs_more = "suite_path" in result.step.given or (own and schedule.quirks.run_identity == "tags")
-        if needs_more:
-            return ("error",)
-        own = ""
+    if result.step.suite and not knows_own(history, result):
+        return ("error",)
     if _is_aborted(history, result, record):
         return ("failed",)
     if record.status(now) != "COMPLETED":

@@ -54,7 +54,7 @@ RAN = {
     "check-run",
     "nightly",
     "personas",
-    "suite",
+    "legs",
     "launch",
     "judge",
     "deploy",
@@ -426,15 +426,15 @@ def test_check_run(example: Example, github: FakeGitHub) -> None:
     assert check.summary == summary["content"]
 
 
-def test_suite(example: Example, sandbox: Sandbox) -> None:
+def test_legs(example: Example, sandbox: Sandbox) -> None:
     """Each leg is judged by the step's thresholds and its own. Without the file, nothing is launched."""
-    ids = "".join(f"  {name.removeprefix('COVAL_').lower()}: {VARIABLES[name]}\n" for name in list(VARIABLES)[:2])
+    ids = "".join(f"{name.removeprefix('COVAL_').lower()}: {VARIABLES[name]}\n" for name in list(VARIABLES)[:2])
     legs = "  good: {test_set_id: passing1}\n  bad:\n    test_set_id: passing2\n    thresholds: 'Latency: avg > 9'\n"
-    result = example("suite", files={"evals/suite.yml": f"defaults:\n{ids}legs:\n{legs}"})
+    result = example("legs", files={"coval-gate.yml": f"{ids}legs:\n{legs}"})
     assert result.job == "failure"
     assert len(sandbox.runs) == 2
     assert result.outputs("1")["reason"].startswith("bad: avg of Latency is ")
-    assert example("suite").outputs("1")["reason"].startswith("suite_path must be an existing file in the workspace")
+    assert example("legs").outputs("1")["reason"].startswith("config_path must be an existing file in the workspace")
 
 
 def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:

@@ -240,7 +240,7 @@ class TestState:
         (["run", "--agent-id"], "run: argument --agent-id: expected one argument."),
         (["run", "--open"], "run: --open needs --html-path"),
         (["run", "--key-file", "none"], "the file of --key-file cannot be read: No such file or directory."),
-        (["run", "--config-path", "none.toml"], "the file none.toml cannot be read: No such file or directory."),
+        (["run", "--config-path", "none.yml"], "the file none.yml cannot be read: No such file or directory."),
         (["run", f"--api-key={KEY}"], "there is no flag --api-key: the key comes from the environment variable"),
         (["run", "--api-key", KEY], "there is no flag --api-key: the key comes from the environment variable"),
         (["run", f"--API_KEY={KEY}"], "there is no flag --API_KEY: the key comes from the environment variable"),
@@ -270,7 +270,7 @@ def test_misuse_is_an_error_and_sends_nothing(
     assert server.requests_seen == []
 
 
-@pytest.mark.parametrize("arguments", [["run", "--treshold", "a"], ["wait"], ["run", "--config-path", "none.toml"]])
+@pytest.mark.parametrize("arguments", [["run", "--treshold", "a"], ["wait"], ["run", "--config-path", "none.yml"]])
 def test_misuse_leaves_no_verdict_of_another_step_to_later_jobs(command: Command, arguments: list[str]) -> None:
     report = Path("coval-gate.env")
     report.write_text("PASSED=true\nVERDICT=passed\n", encoding="utf-8")
@@ -293,13 +293,13 @@ def test_key_may_be_in_a_file(command: Command) -> None:
 
 
 class TestFile:
-    """coval-gate.toml, and the table in pyproject.toml."""
+    """coval-gate.yml, here or above; what it may hold, test_config_file.py says."""
 
-    CONTENTS = "".join(f'{name} = "{value}"\n' for name, value in IDS.items())
+    CONTENTS = "".join(f"{name}: {value}\n" for name, value in IDS.items())
 
     def test_flag_wins_over_variable_and_that_over_file(self, command: Command, world: World) -> None:
-        own = 'display_name = "file"\ntags = ["a", "b"]\nconcurrency = 2\nresume = false\n'
-        Path("coval-gate.toml").write_text(self.CONTENTS + own + '[metadata]\nteam = "voice"\n')
+        own = 'display_name: file\ntags: [a, b]\nconcurrency: 2\nresume: false\nmetadata: {"team": "voice"}\n'
+        Path("coval-gate.yml").write_text(self.CONTENTS + own)
         for given in ({"INPUT_DISPLAY_NAME": "variable"}, {}):
             assert command("launch", **given)[0] == 0
         assert command("launch", "--display-name", "flag", INPUT_DISPLAY_NAME="variable")[0] == 0
@@ -311,96 +311,50 @@ class TestFile:
         sent = [record.body.get("options", {}).get("concurrency", 1) for record in world.runs]
         assert sent == [2, 2, 2, 1]  # a flag that equals its default counts
 
-    def test_pyproject_has_a_table(self, command: Command) -> None:
-        Path("pyproject.toml").write_text(f"[tool.coval-gate]\n{self.CONTENTS}")
-        assert command("launch")[0] == 0
+    def test_is_looked_for_up_to_the_root_of_the_repository(
+        self, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        legs = "legs:\n  one: {}\n  two: {test_set_id: passing2, thresholds: 'Latency: p(95) < 0.5'}\n"
+        Path("coval-gate.yml").write_text(self.CONTENTS + legs)
+        Path("repository/evals").mkdir(parents=True)
+        monkeypatch.chdir("repository/evals")
+        code, log, _ = command("plan")
+        assert (code, "coval-gate.yml" in log) == (2, False), "without a repository, only here"
+        Path("../../.git").mkdir()
+        code, log, _ = command("run", "--threshold", "total >= 1")
+        assert (code, "are those of ../../coval-gate.yml." in log) == (1, True)
+        assert log.count("total >= 1") >= 2, "thresholds add up"
+        Path("../.git").mkdir()
+        assert command("plan")[0] == 2
 
-    @pytest.mark.parametrize(
-        ("path", "make", "problem"),
-        [
-            ("coval-gate.toml", Path.mkdir, "the file coval-gate.toml cannot be read: Is a directory."),
-            ("pyproject.toml", Path.mkdir, "the file pyproject.toml cannot be read: Is a directory."),
-            ("coval-gate.toml", os.mkfifo, "coval-gate.toml must be a regular file."),
-            (
-                "coval-gate.toml",
-                lambda path: path.symlink_to("none"),
-                "the file coval-gate.toml cannot be read: No such file or directory.",
-            ),
-            (
-                "coval-gate.toml",
-                lambda path: path.symlink_to(path.name),
-                "the file coval-gate.toml cannot be read: Too many levels of symbolic links.",
-            ),
-        ],
-    )
+    @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("none")])
     def test_that_cannot_be_read_is_not_ignored(
-        self, command: Command, server: Server, path: str, make: Callable[[Path], object], problem: str
+        self, command: Command, server: Server, make: Callable[[Path], object]
     ) -> None:
         """It may hold the thresholds, without which a run is green."""
-        make(Path(path))
-        assert command("run", *FLAGS) == (2, "", f"coval-gate: {problem}\n")
+        make(Path("coval-gate.yml"))
+        assert command("run", *FLAGS) == (2, "", "coval-gate: coval-gate.yml must be a file.\n")
         assert server.requests_seen == []
 
-    @pytest.mark.parametrize("name", ["coval_gate", "Coval-Gate", "covalgate", "coval.gate", '"coval gate"'])
-    def test_table_under_a_similar_name_is_not_ignored(self, command: Command, server: Server, name: str) -> None:
-        Path("pyproject.toml").write_text(f"[tool.{name}]\nthresholds = ['Latency: p(95) < 0.5']\n")
+    @pytest.mark.parametrize("name", ["coval-gate.yaml", "coval-gate.json", "coval-gate.toml"])
+    def test_of_a_similar_name_is_not_ignored(self, command: Command, server: Server, name: str) -> None:
+        Path(name).write_text("thresholds = ['Latency: p(95) < 0.5']\n")
         code, _, errors = command("run", *FLAGS)
-        assert code == 2
-        assert errors.startswith("coval-gate: pyproject.toml must have a table [tool.coval-gate]; it has [tool."), (
-            errors
-        )
+        assert (code, errors.startswith(f"coval-gate: {name} is not read. Write coval-gate.yml")) == (2, True)
         assert server.requests_seen == []
-
-    def test_table_at_the_end_of_a_large_file_is_not_ignored(self, command: Command) -> None:
-        Path("pyproject.toml").write_text(f"# {'x' * 300_000}\n[tool.coval-gate]\nthresholds = ['total > 99']\n")
-        code, _, errors = command("run", *FLAGS)
-        assert (code, errors) == (2, "coval-gate: pyproject.toml must be at most 256 KB.\n")
-
-    def test_named_pyproject_must_have_the_table(self, command: Command) -> None:
-        Path("pyproject.toml").write_text("[tool.ruff]\n")
-        code, _, errors = command("run", *FLAGS, "--config-path", "pyproject.toml")
-        assert (code, errors) == (2, "coval-gate: pyproject.toml must have a table [tool.coval-gate].\n")
+        code, log, _ = command("run", *FLAGS, "--config-path", name)
+        assert (code, f"{name}, line 1: " in log, server.requests_seen) == (2, True, [])
 
     def test_mistake_does_not_keep_post_from_its_work(
         self, command: Command, clock: VirtualClock, world: World
     ) -> None:
         clock.at(10, kill)
         TestState.killed(command, "run", *FLAGS)
-        Path("coval-gate.toml").write_text("no TOML")
+        Path("coval-gate.yml").write_text("agnt_id: a")
         code, _, errors = command("post")
         assert code == 0
-        assert "The file is ignored: what was left must end." in errors
+        assert "did you mean agent_id? The file is ignored: what was left must end." in errors
         assert world.runs[0].status(clock.time()) == "CANCELLED"
-
-    @pytest.mark.parametrize("contents", ["[tool.ruff]\n", "this is no TOML", "", "dependencies = ['coval-gate']\n"])
-    def test_pyproject_without_it_is_not_ours(self, command: Command, contents: str) -> None:
-        Path("pyproject.toml").write_text(contents)
-        assert command("launch", *FLAGS)[0] == 0
-
-    @pytest.mark.parametrize(
-        ("contents", "problem"),
-        [
-            ("agent_id = ", "coval-gate.toml must be TOML in UTF-8: Invalid value (at end of document)."),
-            ('agnt_id = "a"', 'coval-gate.toml has a mistake: "agnt_id" is no input; did you mean agent_id.'),
-            (
-                'api_base_url = "https://evil.example"',
-                'coval-gate.toml has a mistake: "api_base_url" cannot be set in a file: only the job\'s environment',
-            ),
-            ('api-key = "a"', 'coval-gate.toml has a mistake: "api-key" cannot be set in a file'),
-            ("agent_id = 1979-05-27", 'coval-gate.toml has a mistake: "agent_id" must be text, a number'),
-            ("agent_id = [[1]]", 'coval-gate.toml has a mistake: "agent_id" must be text, a number'),
-            ("display_name = 'a'\ndisplay-name = 'b'", 'coval-gate.toml has a mistake: "display-name" is set twice'),
-            ('mode = "cancel"', 'coval-gate.toml has a mistake: "mode" cannot be set in a file: each command'),
-        ],
-    )
-    def test_mistake_is_an_error_and_sends_nothing(
-        self, command: Command, server: Server, contents: str, problem: str
-    ) -> None:
-        Path("coval-gate.toml").write_text(contents)
-        code, _, errors = command("run", *FLAGS)
-        assert code == 2
-        assert errors.startswith(f"coval-gate: {problem}"), errors
-        assert server.requests_seen == []
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])  # which has a help of its own

@@ -11,7 +11,7 @@ from coval_gate.ci.host import Context
 from coval_gate.config.checks import warnings_about
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEYS, World
-from mistakes import ANSWERS, INPUTS, SUITES, SUSPICIOUS
+from mistakes import ANSWERS, FILES, INPUTS, SUSPICIOUS
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock, read_inputs, run_main_step
 
 if TYPE_CHECKING:
@@ -60,17 +60,17 @@ def test_error_of_invalid_inputs_is_as_in_golden_file(
     golden(f"mistakes/{group}.txt", "\n".join(entries))
 
 
-def test_error_of_invalid_suite_is_as_in_golden_file(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
+def test_error_of_invalid_file_is_as_in_golden_file(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
     entries = []
-    for number, suite in enumerate(SUITES):
-        name = "suite.json" if suite.startswith("{") else "suite.yml"
+    for number, text in enumerate(FILES):
+        name = "coval-gate.json" if text.startswith("{") else "coval-gate.yml"
         workspace = tmp_path / f"{number}" / "workspace"
         workspace.mkdir(parents=True)
-        (workspace / name).write_text(suite, encoding="utf-8")
-        result = run_main_step(workspace.parent, NOWHERE, VirtualClock(), suite_path=name)
+        (workspace / name).write_text(text, encoding="utf-8")
+        result = run_main_step(workspace.parent, NOWHERE, VirtualClock(), config_path=name)
         assert result.outputs["verdict"] == "error"
-        entries.append(entry(f"# {name}\n{suite}", error_of(result)))
-    golden("mistakes/suite.txt", "\n".join(entries))
+        entries.append(entry(f"# {name}\n{text}", error_of(result)))
+    golden("mistakes/file.txt", "\n".join(entries))
 
 
 def test_warnings_about_likely_mistakes_are_as_in_golden_file(golden: Callable[[str, str], None]) -> None:
@@ -102,4 +102,4 @@ def test_error_of_mistake_that_coval_finds_is_as_in_golden_file(
 
 
 def test_at_least_sixty_mistakes_are_held() -> None:
-    assert sum(map(len, INPUTS.values())) + len(SUITES) + len(SUSPICIOUS) + len(ANSWERS) >= 60
+    assert sum(map(len, INPUTS.values())) + len(FILES) + len(SUSPICIOUS) + len(ANSWERS) >= 60

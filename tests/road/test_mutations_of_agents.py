@@ -31,15 +31,15 @@ def lists_of(server: Server) -> list[str]:
 
 
 @pytest.fixture
-def run_suite(tmp_path: Path, run_step: RunStep) -> RunStep:
+def run_with(tmp_path: Path, run_step: RunStep) -> RunStep:
     """Run a step with a file in the workspace, which names a leg for each agent."""
 
-    def run(*faults: str, suite: str, **given: Any) -> tuple[StepResult, Server]:
-        file = tmp_path / "workspace" / "suite.yml"
+    def run(*faults: str, text: str, **given: Any) -> tuple[StepResult, Server]:
+        file = tmp_path / "workspace" / "coval-gate.yml"
         file.parent.mkdir(exist_ok=True)
-        file.write_text(suite, encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
         ids = {"agent_id": "", "persona_id": PERSONA_ID, "test_set_id": "passing1"}
-        return run_step(*faults, **ids | {"suite_path": "suite.yml"} | given)
+        return run_step(*faults, **ids | {"config_path": "coval-gate.yml"} | given)
 
     return run
 
@@ -99,31 +99,31 @@ def test_several_agents_without_mutations_are_not_read(run_step: RunStep) -> Non
     assert (result.outputs["verdict"], lists_of(server)) == ("passed", [])
 
 
-def test_legs_of_a_suite_with_their_own_mutations_run(run_suite: RunStep) -> None:
-    suite = (
+def test_legs_with_their_own_mutations_run(run_with: RunStep) -> None:
+    text = (
         f"legs:\n  ours: {{agent_id: {AGENT_ID}, mutation_ids: {OURS}}}\n"
         f"  preview: {{agent_id: {PREVIEW_ID}, mutation_id: {OTHERS}}}\n"
         "  slow: {agent_id: agentSlowPreview000003}\n"
     )
-    result, server = run_suite(suite=suite, mode="launch")
+    result, server = run_with(text=text, mode="launch")
     assert result.exit_code == 0, result.log
     assert len(server.world.runs) == 3
     assert lists_of(server) == sorted([AGENT_ID, PREVIEW_ID]), "the third leg names none"
 
 
 @pytest.mark.parametrize("mode", ["run", "plan"])
-def test_mutation_of_another_leg_has_its_line(mode: str, run_suite: RunStep) -> None:
-    suite = (
+def test_mutation_of_another_leg_has_its_line(mode: str, run_with: RunStep) -> None:
+    text = (
         f"legs:\n  ours:\n    agent_id: {AGENT_ID}\n    mutation_ids: {OURS}\n"
         f"  preview:\n    agent_id: {PREVIEW_ID}\n    mutation_ids: {OURS}\n"
     )
-    result, server = run_suite(suite=suite, mode=mode)
+    result, server = run_with(text=text, mode=mode)
     assert is_harmless(server)
-    assert result.outputs["reason"] == f"suite_path, line 7: legs.preview: mutation_ids {MISSING}"
-    given = suite.replace(f"    mutation_ids: {OURS}\n", "")
-    result, server = run_suite(suite=given, mode=mode, mutation_ids=OURS)
+    assert result.outputs["reason"] == f"coval-gate.yml, line 7: legs.preview: mutation_ids {MISSING}"
+    given = text.replace(f"    mutation_ids: {OURS}\n", "")
+    result, server = run_with(text=given, mode=mode, mutation_ids=OURS)
     assert is_harmless(server)
-    assert result.outputs["reason"] == f"suite_path, line 4: legs.preview: mutation_ids {MISSING}"
+    assert result.outputs["reason"] == f"coval-gate.yml, line 4: legs.preview: mutation_ids {MISSING}"
 
 
 def test_plan_reports_mutations_beside_wrong_inputs(run_step: RunStep) -> None:

@@ -112,18 +112,19 @@ def test_plan_sends_nothing_if_it_may_be_to_the_wrong_place(wrong: dict[str, str
     assert result.outputs["verdict"] == "error"
 
 
-def test_wrong_ids_of_a_suite_have_their_lines(run_step: RunStep, tmp_path: Path) -> None:
+def test_wrong_ids_of_a_file_have_their_lines(run_step: RunStep, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     workspace.mkdir(exist_ok=True)
-    (workspace / "suite.yml").write_text(
-        f"defaults: {{persona_id: {IDS['persona_id']}}}\n"
-        "legs:\n  one: {test_set_id: passing1}\n  two:\n    test_set_id: missing1\n"
+    (workspace / "coval-gate.yml").write_text(
+        f"persona_id: {IDS['persona_id']}\nlegs:\n  one: {{test_set_id: passing1}}\n  two:\n    test_set_id: missing1\n"
     )
-    given = {"suite_path": "suite.yml", "persona_id": "", "test_set_id": "", "agent_id": "missing000000000000001"}
+    given = {"config_path": "coval-gate.yml", "persona_id": "", "test_set_id": "", "agent_id": "missing000000000000001"}
     result, _ = run_step(mode="plan", **given)
     (error,) = result.annotations("error")
     assert error.data.startswith("agent_id names missing000000000000001, which Coval does not have. ")
-    assert "\n- suite_path, line 5: legs.two: test_set_id names missing1, which Coval does not have.\n" in error.data
+    assert (
+        "\n- coval-gate.yml, line 5: legs.two: test_set_id names missing1, which Coval does not have.\n" in error.data
+    )
 
 
 def test_id_that_coval_rejects_is_a_mistake(run_step: RunStep) -> None:
@@ -186,18 +187,18 @@ def test_plan_touches_no_page_and_no_report(run_step: RunStep, tmp_path: Path) -
     assert tmp_path.exists()
 
 
-def test_plan_shows_the_thresholds_of_each_leg_of_a_suite(run_step: RunStep, tmp_path: Path) -> None:
+def test_plan_shows_the_thresholds_of_each_leg(run_step: RunStep, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     workspace.mkdir(exist_ok=True)
-    (workspace / "suite.yml").write_text(
-        f"defaults: {{agent_id: {IDS['agent_id']}, persona_id: {IDS['persona_id']}}}\n"
+    (workspace / "coval-gate.yml").write_text(
+        f"agent_id: {IDS['agent_id']}\npersona_id: {IDS['persona_id']}\n"
         "legs:\n  one: {test_set_id: passing1, thresholds: 'Latency: avg < 3'}\n  two: {test_set_id: flaky001}\n"
     )
-    given = {"agent_id": "", "persona_id": "", "test_set_id": "", "suite_path": "suite.yml"}
+    given = {"agent_id": "", "persona_id": "", "test_set_id": "", "config_path": "coval-gate.yml"}
     result, server = run_step(mode="plan", **given)
     assert (is_harmless(server), result.exit_code) == (True, 0), result.log
     assert "  10 simulations  two: agent " in result.log
     assert "Thresholds of one, decided as counted:\n  Latency: avg < 3\n" in result.log
     assert "Thresholds of two: none. A run passes if enough simulations complete.\n" in result.log
     result, _ = run_step(run_template_id="t", **given)
-    assert "run_template_id cannot be combined with suite_path" in result.outputs["reason"]
+    assert "run_template_id cannot be combined with the legs in coval-gate.yml" in result.outputs["reason"]

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from coval_gate.config.suite import LONGEST_NAME
+from coval_gate.config.file import LONGEST_NAME
 from coval_gate.runs.legs import Trial, read_state, write_state
 from coval_gate.runs.tags import Tags
 from coval_sandbox.quirks import Quirks

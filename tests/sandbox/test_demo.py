@@ -81,7 +81,7 @@ def test_text_that_is_no_entry_is_refused(text: str, problem: str) -> None:
         split_entries(text, NAMES)
 
 
-STEPS = ("preview", "slow-preview", "legs", "suite", "own-build", "broken-build")
+STEPS = ("preview", "slow-preview", "legs", "own-build", "broken-build")
 
 
 @pytest.mark.parametrize(("arguments", "entries"), [pytest.param(["list"], "", marks=pytest.mark.long), ([], " list ")])
@@ -93,7 +93,7 @@ def test_list_shows_steps_and_scenarios(arguments: list[str], entries: str) -> N
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("step", "code"), [("preview", 0), ("slow-preview", 1), ("legs", 1), ("suite", 1)])
+@pytest.mark.parametrize(("step", "code"), [("preview", 0), ("slow-preview", 1), ("legs", 1)])
 def test_steps_are_shown_by_name(step: str, code: int) -> None:
     shown = demo("--speed", "100", step)
     assert (shown.returncode, shown.stderr) == (code, "")
@@ -153,16 +153,6 @@ def test_demo_shows_step_with_given_inputs() -> None:
     assert "verdict                 failed" in rest
     assert rest.splitlines()[-1].startswith("Verdict: failed. p(95) of Latency is ")
     assert "`Say 'hi' & $HOME`" in rest
-
-
-@pytest.mark.long
-def test_short_demo_of_a_suite_ends_with_its_legs() -> None:
-    result = demo("--speed", "200", "--short", "suite")
-    assert (result.returncode, result.stderr) == (1, "")
-    shown = result.stdout
-    assert "  3 legs:\n    ❌ Failed  refunds" in shown
-    assert "Warning" not in shown
-    assert shown.splitlines()[-1].startswith("Verdict: failed. refunds: ")
 
 
 def test_short_demo_ends_with_verdict_and_keeps_what_the_pull_request_shows() -> None:

@@ -132,7 +132,7 @@ class Step:
         host = detect_host(given)
         publisher = Publisher(host, given)
         if report.inputs:
-            assert publisher.prepare(report.inputs)[1] == []
+            assert publisher.prepare(report.inputs) == []
         for warning in warnings:
             host.annotate("warning", "Coval Gate", warning)
         for leg in report.legs:

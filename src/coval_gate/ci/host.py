@@ -34,8 +34,6 @@ REPETITION = "coval_gate_repetition"  # its number, from 1
 ROLE, TESTED, BASE = "coval_gate_role", "tested", "base"  # of the runs of a step that has a base agent
 BASE_LEG = "coval_gate_base"  # the name of the base of a tested leg, if there are several
 AGENT_TYPE = "coval_gate_agent_type"  # of the agent, as far as the launch could read it
-SUITE_FILE = "coval_gate_suite"  # the file with what the run is to be judged by, if the launch did not judge it
-THRESHOLDS = "coval_gate_thresholds"  # how many thresholds of the file follow, and their digest
 
 Withheld = Literal["", "fork", "dependabot"]  # the origin because of which GitHub withholds secrets, if any
 Level = Literal["error", "warning", "notice"]

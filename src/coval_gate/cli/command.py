@@ -96,7 +96,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         if isinstance(options, str):
             _say(stdout, options)
             return 0
-        environ = environment_of(options, environ, lambda text: _say(stderr, f"{PROGRAM}: {text}\n"))
+        environ, read = environment_of(options, environ, lambda text: _say(stderr, f"{PROGRAM}: {text}\n"))
     except UsageError as error:
         _say(stderr, f"{PROGRAM}: {error}\n")
         if next(iter(arguments), "") not in WITHOUT_OUTPUTS:
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         return OWN[options.command](runtime, options)
     from coval_gate.main import run_step
 
-    report = run_step(runtime)
+    report = run_step(runtime, read)
     written = report.files.get("html_path")  # another file at this path may be anyone's
     if written and getattr(options, "open", False):
         _open(Path(written))

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import os
-import re
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.ci.systems import system_in
 from coval_gate.cli.flags import UsageError
-from coval_gate.config.file import LARGEST, NAME, PYPROJECT, beside_file, read_config
-from coval_gate.config.inputs import ALL_MODES, KEY_VARIABLE, declared
+from coval_gate.config.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
+    from coval_gate.config.file import ConfigFile
+
 LARGEST_KEY: Final = 4096  # bytes
-NAMED: Final = re.compile(rb"coval.{0,6}gate", re.IGNORECASE)  # a pyproject.toml that has our table, perhaps misspelt
+OTHER_NAMES: Final = ("coval-gate.yaml", "coval-gate.json", "coval-gate.toml")  # of a file that is not looked for
 
 
 def environment_of(
     options: argparse.Namespace, environ: Mapping[str, str], warn: Callable[[str], None]
-) -> dict[str, str]:
-    """Return the environment of the step: flags, what `environ` has, and the file. Raises UsageError."""
+) -> tuple[dict[str, str], ConfigFile | None]:
+    """Return the environment of the step: flags, what `environ` has, and the file; and the file itself.
+
+    A step tells the mistakes in the file. Raises UsageError, also for them in other commands.
+    """
     flags = {
         f"INPUT_{name.upper()}": _written(value)
         for name, value in vars(options).items()
@@ -38,19 +40,24 @@ def environment_of(
         merged.pop("INPUT_API_KEY", None)
     if getattr(options, "open", False) and not merged.get("INPUT_HTML_PATH"):
         raise UsageError(f"{options.command}: --open needs --html-path, the report to open.")
-    path = merged.pop("INPUT_CONFIG_PATH", "").strip()
+    path, read = merged.pop("INPUT_CONFIG_PATH", "").strip(), None
+    is_step = options.command in ALL_MODES
     try:
-        texts = _config(path)
+        if path := path or _found():
+            read = _read(path, key_in(merged), is_step=is_step)
     except UsageError as error:
         if options.command != "post":
             raise
         warn(f"{error} The file is ignored: what was left must end.")
-        texts = {}
-    merged = beside_file(merged, texts, defaults_count=True)
+    if read:
+        from coval_gate.config.file import beside_file
+
+        merged, read = beside_file(merged, read, defaults_count=True)
+        merged |= {"INPUT_CONFIG_PATH": os.path.relpath(path)} if is_step else {}
     if options.command == "wait" and system_in(merged) is None:
         # A person who stops watching a run does not mean to end it for whoever launched it, unless they say so.
         merged.setdefault("INPUT_CANCEL_ON_INTERRUPT", "false")
-    return merged
+    return merged, read
 
 
 def _written(value: object) -> str:
@@ -75,33 +82,33 @@ def _key_in(path: Path) -> str:
     return text.strip()
 
 
-def _config(path: str) -> dict[str, str]:
-    """Return what the configuration file sets: the one that is named, else the usual one, if there is any."""
-    for name in [path] if path else [NAME, PYPROJECT]:
-        try:
-            texts = read_config(_contents(name, is_named=bool(path)), name, is_named=bool(path))
-        except FileNotFoundError as error:
-            if path or Path(name).is_symlink():
-                raise UsageError(f"the file {name} cannot be read: {error.strerror}.") from None
-            continue
-        except OSError as error:
-            raise UsageError(f"the file {name} cannot be read: {error.strerror}.") from None
-        except ValueError as problem:
-            raise UsageError(f"{name} {problem}") from None
-        if texts or name == NAME:
-            return texts
-    return {}
+def _found() -> str:
+    """Return the path of the file from here up to the repository's root; empty if there is none. Raises UsageError."""
+    here = Path.cwd()
+    places = [here, *here.parents]
+    root = next((place for place in places if (place / ".git").exists()), here)
+    for place in places[: places.index(root) + 1]:
+        path = os.path.relpath(place / FILE_NAME)
+        if os.path.lexists(path):
+            if not Path(path).is_file():  # reading a pipe may never end
+                raise UsageError(f"{path} must be a file.")
+            return path
+        if other := next((name for name in OTHER_NAMES if (place / name).exists()), ""):
+            raise UsageError(
+                f"{os.path.relpath(place / other)} is not read. Write {FILE_NAME} instead, or name it by --config-path."
+            )
+    return ""
 
 
-def _contents(name: str, *, is_named: bool) -> bytes:
-    """Return the contents of a configuration file; none of a usual pyproject.toml that does not name us.
+def _read(path: str, key: str, *, is_step: bool) -> ConfigFile:
+    """Return the contents of a file. Raises UsageError, for a mistake in it only if no step can tell it."""
+    from coval_gate.config.file import LARGEST, read_file  # brings a parser of YAML, which few commands need
 
-    A file that is only come across must be a regular one: reading a pipe may never end. Raises OSError, ValueError.
-    """
-    flags = 0 if is_named else os.O_NONBLOCK
-    with open(name, "rb", opener=lambda path, own: os.open(path, own | flags)) as file:
-        if not (is_named or stat.S_ISREG(os.fstat(file.fileno()).st_mode)):
-            raise ValueError("must be a regular file.")
-        contents = file.read(LARGEST + 1)
-    is_ours = is_named or name == NAME or len(contents) > LARGEST or NAMED.search(contents)
-    return contents if is_ours else b""
+    try:
+        with Path(path).open("rb") as file:
+            read = read_file(file.read(LARGEST + 1), path, key)
+    except OSError as error:
+        raise UsageError(f"the file {path} cannot be read: {error.strerror}.") from None
+    if read.problems and not is_step:
+        raise UsageError("".join(read.problems[0]))
+    return read

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from coval_gate import __version__
 from coval_gate.base.text import in_words
-from coval_gate.config.file import NAME
-from coval_gate.config.inputs import ALL_MODES, CONNECTION, KEY_VARIABLE, declared
+from coval_gate.config.inputs import ALL_MODES, CONNECTION, FILE_NAME, KEY_VARIABLE, declared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -140,7 +139,7 @@ def _overview() -> str:
         f"usage: {PROGRAM} COMMAND [FLAG ...]\n\nPut voice and chat agents under test with Coval.\n\n"
         f"commands:\n{commands}\n"
         f"{PROGRAM} COMMAND --help shows a command's flags. The API key is read from {KEY_VARIABLE}.\n"
-        f"A flag wins over a variable such as INPUT_AGENT_ID, and that over {NAME}.\n\n"
+        f"A flag wins over a variable such as INPUT_AGENT_ID, and that over {FILE_NAME}.\n\n"
         "exit codes: 0 passed, 1 failed, 2 an error, 3 inconclusive, 4 timed out, 130 cancelled\n"
     )
 

@@ -14,14 +14,14 @@ from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
 from coval_gate.base.titles import DOCS
 from coval_gate.config.fields import OWN_TAGS, ChosenRuns
 from coval_gate.config.inputs import (
+    FILE,
     GATE,
     KEY_VARIABLE,
     LAUNCH_IDS,
     LAUNCHING_MODES,
     MODES,
     MOST_LEGS,
-    RUNNING_MODES,
-    SUITE,
+    NO_FILE,
     Problem,
     declared,
     default_of,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.config.fields import RunSource
-    from coval_gate.config.inputs import Input, Inputs, LegInputs
+    from coval_gate.config.inputs import FromFile, Input, Inputs, LegInputs
     from coval_gate.config.thresholds import Threshold
 
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
@@ -77,7 +77,7 @@ def threshold_warnings(inputs: Inputs) -> Iterator[str]:
 
     Runs that are waited for may bring thresholds, so which inputs have no effect is known only later.
     """
-    if inputs.mode != "wait" or inputs.suite_path:
+    if inputs.mode != "wait":
         yield from without_effect_on_thresholds(inputs)
     yield from doubtful_thresholds(inputs)
 
@@ -271,13 +271,13 @@ def check_inputs(
     problems: Sequence[Problem],
     environ: Mapping[str, str],
     withheld: str,
-    legs: Sequence[LegInputs] = (),
+    file: FromFile = NO_FILE,
     variables: Variables | None = None,
 ) -> None:
     """Raise InputError with every problem: the given `problems`, and inputs that contradict each other.
 
-    `legs`: those of the suite, whose inputs replace the step's. `variables`: those that may be behind an empty input;
-    None where inputs are flags.
+    `file`: what the step takes from its file. `variables`: those that may be behind an empty input; None where inputs
+    are flags.
 
     A missing API key is a problem, too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then
     `api_key` is None. `withheld` is the value of `Context.secrets_withheld_from`.
@@ -286,12 +286,15 @@ def check_inputs(
     wrong = _not_to_be_judged({name for name, _ in problems}, inputs)
     all_problems = [
         *problems,
-        *(problem for problem in _of_step(inputs, environ) if problem.name not in wrong),
-        *problems_of_legs(legs, lambda own: _of_leg(own, wrong - {SUITE}, variables)),
-        *problems_of_legs([leg._replace(inputs=leg.later) for leg in legs if leg.later], _of_file),
+        *placed_problems(
+            file._replace(legs=()),
+            inputs,
+            lambda own: (problem for problem in _of_step(own, environ, file) if problem.name not in wrong),
+        ),
     ]
-    if not legs and not (reads_suite(inputs) or SUITE in wrong):
-        all_problems += _of_leg(inputs, wrong, variables)
+    of_file = {FILE, file.path}
+    if file.legs or not wrong & of_file:  # an unusable file may have set what seems to be missing
+        all_problems += placed_problems(file, inputs, lambda own: _of_leg(own, wrong - of_file, variables))
     skips = inputs.on_missing_api_key == "skip"
     key_is_missing = inputs.api_key is None and "api_key" not in wrong and not (skips and withheld)
     key_is_missing &= inputs.mode != "plan"  # which checks what it can
@@ -320,19 +323,18 @@ def _not_to_be_judged(wrong: set[str], inputs: Inputs) -> set[str]:
     return names
 
 
-def warnings_about(inputs: Inputs, environ: Mapping[str, str], legs: Sequence[LegInputs] = ()) -> list[str]:
+def warnings_about(inputs: Inputs, environ: Mapping[str, str], file: FromFile = NO_FILE) -> list[str]:
     """Return a sentence about each input that is valid, but looks like a mistake.
 
-    `legs`: those of the suite. What holds for some of them names them.
+    What holds for some legs of the file names them.
     """
-    if not legs:
-        return _warnings_about(inputs, environ)
+    parts = file.parts(inputs)
     legs_with: dict[str, list[str]] = {}
-    for leg in legs:
-        for warning in _warnings_about(leg.inputs, environ):
-            legs_with.setdefault(warning, []).append(quoted(leg.name))
+    for part in parts:
+        for warning in _warnings_about(part.inputs, environ):
+            legs_with.setdefault(warning, []).append(quoted(part.name))
     return [
-        warning if len(names) == len(legs) else f"In the suite's {in_words(names, most=MOST_NAMED)}: {warning}"
+        warning if len(names) == len(parts) else f"In {in_words(names, most=MOST_NAMED)} of {file.path}: {warning}"
         for warning, names in legs_with.items()
     ]
 
@@ -387,37 +389,33 @@ def _without_source(inputs: Inputs) -> Iterator[str]:
         yield f"cancel_on_timeout has no effect: a run that is found by {inputs.run_id.newest} is never cancelled."
 
 
-def reads_suite(inputs: Inputs) -> bool:
-    """Return whether the step takes its legs from a file."""
-    return bool(inputs.suite_path) and acts_as(inputs) in RUNNING_MODES
-
-
-def problems_of_legs(
-    legs: Sequence[LegInputs], problems_of: Callable[[Inputs], Iterable[Problem]]
+def placed_problems(
+    file: FromFile, inputs: Inputs, problems_of: Callable[[Inputs], Iterable[Problem]]
 ) -> Iterator[Problem]:
-    """Yield the problems of the legs of a suite, each with its place in the file.
+    """Yield the problems of the step, or of each leg in its file, with their places if the file sets the input.
 
     A problem that all legs have, with an input that the file does not set, is the step's.
     """
-    legs_with: dict[tuple[Problem, tuple[int, str] | None], list[LegInputs]] = {}
-    for leg in legs:
-        for problem in problems_of(leg.inputs):
-            legs_with.setdefault((problem, leg.places.get(problem.name)), []).append(leg)
-    for (problem, place), concerned in legs_with.items():
-        if problem.name == SUITE or (not place and len(concerned) == len(legs)):
+    parts = file.parts(inputs)
+    parts_with: dict[tuple[Problem, tuple[int, str] | None], list[LegInputs]] = {}
+    for part in parts:
+        for problem in problems_of(part.inputs):
+            parts_with.setdefault((problem, part.places.get(problem.name)), []).append(part)
+    for (problem, place), concerned in parts_with.items():
+        if problem.name == file.path or (not place and len(concerned) == len(parts)):
             yield problem
             continue
         text = f"{problem.name}{'' if problem.what[:1] == ',' else ' '}{problem.what}"
-        own = [(leg.line, f"legs.{shortened(leg.name, NAME_SHOWN)}") for leg in concerned]
+        own = [(part.line, f"legs.{shortened(part.name, NAME_SHOWN)}") for part in concerned]
         for line, where in [place] if place else own:
-            yield Problem(SUITE, f", line {line}: {where}: {text}")
+            yield Problem(file.path, f", line {line}: {where}{': ' if where else ''}{text}")
 
 
-def _of_step(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
+def _of_step(inputs: Inputs, environ: Mapping[str, str], file: FromFile) -> Iterator[Problem]:
     """Yield a problem for each contradiction that is about the step as a whole."""
-    if inputs.suite_path and inputs.run_template_id:
-        yield Problem("run_template_id", "cannot be combined with suite_path, which names what each leg runs.")
-    yield from _mode_contradictions(inputs)
+    if file.legs and inputs.run_template_id:
+        yield Problem("run_template_id", f"cannot be combined with the legs in {file.path}, which name what they run.")
+    yield from _mode_contradictions(inputs, file)
     yield from _key_elsewhere(inputs, environ)
     for name, meant in _unknown(environ):
         if instead := OF_OLD_ACTION.get(name, ""):
@@ -432,23 +430,11 @@ def _of_leg(inputs: Inputs, wrong: Container[str], variables: Variables | None) 
     return (problem for problem in problems if problem.name not in wrong)
 
 
-def _of_file(inputs: Inputs) -> Iterator[Problem]:
-    """Yield a problem for each threshold in the file of a suite that a later step cannot judge."""
-    return (problem for problem in threshold_contradictions(inputs) if problem.name == SUITE)
-
-
 def _id_contradictions(inputs: Inputs, variables: Variables | None) -> Iterator[Problem]:
-    """Yield a problem for each id that a launch needs, and a leg of a suite has only one of."""
-    if acts_as(inputs) not in LAUNCHING_MODES:
-        return
-    for name in LAUNCH_IDS:
-        ids = getattr(inputs, name)
-        if not ids and not inputs.run_template_id:
+    """Yield a problem for each id that a launch needs, and that is missing."""
+    for name in LAUNCH_IDS if acts_as(inputs) in LAUNCHING_MODES and not inputs.run_template_id else ():
+        if not getattr(inputs, name):
             yield Problem(name, f"is required in mode {inputs.mode}{_how_to_set(name, variables)}.")
-        elif len(ids) > 1 and inputs.suite_path:
-            yield Problem(
-                name, f"has {len(ids):,} ids, but a leg of a suite has one; name it in the leg, or in its defaults."
-            )
 
 
 def _how_to_set(name: str, variables: Variables | None) -> str:
@@ -477,7 +463,7 @@ def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
             yield Problem(name, f"must have no tag that begins with {OWN_TAGS}; got {quoted(reserved)}.")
 
 
-def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
+def _mode_contradictions(inputs: Inputs, file: FromFile) -> Iterator[Problem]:
     if inputs.mode in ("wait", "cancel"):
         if not inputs.run_id:
             yield Problem(
@@ -488,9 +474,10 @@ def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
         if inputs.run_id.newest:
             yield from _source_contradictions(inputs, inputs.run_id.newest)
         return
-    legs = 0 if inputs.suite_path else math.prod(len(getattr(inputs, name)) for name in LAUNCH_IDS)
+    parts = [part.inputs for part in file.parts(inputs)]
+    legs = sum(math.prod(len(getattr(part, name)) for name in LAUNCH_IDS) for part in parts)
     if legs > MOST_LEGS:
-        most = max(LAUNCH_IDS, key=lambda name: len(getattr(inputs, name)))
+        most = max(LAUNCH_IDS, key=lambda name: max(len(getattr(part, name)) for part in parts))
         yield Problem(
             most,
             f"makes {legs:,} combinations of agents, personas and test sets; a step launches at most {MOST_LEGS}.",
@@ -502,6 +489,11 @@ def _mode_contradictions(inputs: Inputs) -> Iterator[Problem]:
 def acts_as(inputs: Inputs) -> str:
     """Return the mode whose inputs count: a plan is about a step in mode run."""
     return "run" if inputs.mode == "plan" else inputs.mode
+
+
+def has_effect(declaration: Input, mode: str) -> bool:
+    """Return whether an input has an effect in a mode."""
+    return ("run" if mode == "plan" else mode) in declaration.modes
 
 
 def _source_contradictions(inputs: Inputs, source: RunSource) -> Iterator[Problem]:
@@ -521,7 +513,8 @@ def _source_contradictions(inputs: Inputs, source: RunSource) -> Iterator[Proble
 def _unused(inputs: Inputs) -> Iterator[Input]:
     """Yield the inputs that the user set, but that have no effect in the step's mode."""
     for declaration in declared():
-        if acts_as(inputs) not in declaration.modes and getattr(inputs, declaration.name) != declaration.default_value:
+        is_set = getattr(inputs, declaration.name) != declaration.default_value
+        if is_set and not has_effect(declaration, inputs.mode):
             yield declaration
 
 

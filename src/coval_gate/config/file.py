@@ -1,120 +1,456 @@
-"""The configuration file: what a team does not want to write in each command, in TOML.
+"""The configuration file: inputs of the step and, under `legs`, of each leg by its name. Pure.
 
-Source of the format: https://toml.io/en/v1.0.0
+    agent_id: agent00000000000000001
+    legs:
+      booking:
+        test_set_id: passing1
+        thresholds: |
+          Resolved: rate(YES) >= 95%
+
+The file is YAML, of which JSON is a part. Every value is text as written, which its input's field parses as ever: `yes`
+and `0123` mean here what they mean in a workflow. The step's inputs win over the file's, and a leg's own over both;
+thresholds add up. What makes YAML hard to read is refused: anchors, aliases, tags, several documents.
+
+All mistakes are found, each with its line.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import tomllib
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.base.text import in_words, quoted
-from coval_gate.config.inputs import declared
+import yaml
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import one_line, plural, quoted, shortened
+from coval_gate.config.checks import has_effect, input_meant
+from coval_gate.config.inputs import (
+    ALL_MODES,
+    FILE_NAME,
+    GATE,
+    LABELS,
+    MOST_EXPLAINED,
+    MOST_LEGS,
+    WHAT,
+    FromFile,
+    Input,
+    Inputs,
+    LegInputs,
+    Problem,
+    declared,
+)
+from coval_gate.config.parsing import KEY
+from coval_gate.config.slips import explained
+from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-NAME: Final = "coval-gate.toml"
-PYPROJECT: Final = "pyproject.toml"
-TABLE: Final = ("tool", "coval-gate")  # in pyproject.toml
+    from coval_gate.config.thresholds import Threshold
+
 LARGEST: Final = 256 * 1024  # bytes
-# tomllib takes minutes for a key of tens of thousands of parts. No atom gives back what it took, so this is linear.
-LONG_KEY: Final = re.compile(rb"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""")
+LONGEST_NAME: Final = 200  # characters of a leg's name
+NAME_SHOWN: Final = 60  # characters of a name in a message
+PATH_SHOWN: Final = 80  # characters
+DEEPEST: Final = 100  # levels; as in other inputs
+MOST_MISTAKES: Final = 50  # in one message
+SURROGATE: Final = re.compile("[\ud800-\udfff]")
+TAB: Final = r"'\t'"  # in PyYAML's words
+LEGS: Final = "legs"
 # A foreign checkout must not choose where the key goes, and a command says itself what it does to which run.
 REFUSED: Final = {
     **dict.fromkeys(("api_key", "github_token", "api_base_url"), "only the job's environment may set it"),
-    **dict.fromkeys(("mode", "run_id", "config_path", "matrix"), "each command or step sets it itself"),
+    **dict.fromkeys(("mode", "run_id", "config_path", "matrix"), "each step or command sets it itself"),
 }
+OF_WHOLE_STEP: Final = ("run_template_id", "max_parallel_runs", "max_simulations", "accept", "on_missing_api_key")
+LISTS: Final = ("id or list of ids", "list of ids", "list", "thresholds")  # fields whose values may be lists
+OBJECTS: Final = "JSON object"
+OF_BASE: Final = "base"  # the name, or the beginning of the name, of a base agent's leg
+INSTEAD: Final = "write the value out, or put what all legs share at the top."
 
 
-def read_config(contents: bytes, path: str, *, is_named: bool = True) -> dict[str, str]:
-    """Return the inputs that a configuration file sets, as text.
+class Mistake(NamedTuple):
+    """What is wrong, as a sentence about a line."""
 
-    A pyproject.toml without our table sets none, unless the user names it: that is a mistake.
-    Raises ValueError with the end of a sentence about the file, and a line for each mistake.
+    line: int
+    what: str
+
+
+class Unreadable(ValueError):
+    """Nothing can be read beyond the `mistake`."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.mistake = Mistake(line, what)
+
+
+class Values(NamedTuple):
+    """The inputs that the file sets for the step or for a leg: as text, parsed, and their places.
+
+    Thresholds are apart, and know their own lines.
     """
-    if len(contents) > LARGEST:
-        raise ValueError(f"must be at most {LARGEST // 1024} KB.")
-    if LONG_KEY.search(contents):
-        raise ValueError("has a key of more than 100 parts.")
+
+    texts: dict[str, str]
+    inputs: dict[str, Any]
+    thresholds: list[Threshold]
+    places: dict[str, tuple[int, str]]
+
+
+class OwnLeg(NamedTuple):
+    """A leg in the file: its name, the line where it begins, and what it sets."""
+
+    name: str
+    line: int
+    values: Values
+
+
+class ConfigFile(NamedTuple):
+    """What a file sets for the whole step, its legs that have no mistake, and the mistakes."""
+
+    path: str
+    values: Values
+    legs: tuple[OwnLeg, ...]
+    problems: tuple[Problem, ...]
+
+
+def inputs_of_step() -> dict[str, Input]:
+    """Return the inputs that a file may set, by name."""
+    return {declaration.name: declaration for declaration in declared() if declaration.name not in REFUSED}
+
+
+def inputs_of_leg() -> dict[str, Input]:
+    """Return the inputs that a leg may have of its own, by name: what to run, and the gate."""
+    return {
+        name: declaration
+        for name, declaration in inputs_of_step().items()
+        if declaration.group in (WHAT, GATE) and name not in OF_WHOLE_STEP
+    }
+
+
+def read_file(contents: bytes, path: str, key: str = "") -> ConfigFile:
+    """Return what a file sets, and every mistake in it. A message about one that holds the API `key` quotes nothing."""
+    reader = _Reader(one_line(path, PATH_SHOWN))
+    values, legs = Values({}, {}, [], {}), list[OwnLeg]()
     try:
-        table: Any = tomllib.loads(contents.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"must be TOML in UTF-8: {error}.") from None
-    if path.rpartition("/")[2] == PYPROJECT:
-        table = _own_table(table, is_named=is_named)
-    texts, mistakes = {}, []
-    names = [declaration.name for declaration in declared()]
-    for key, value in table.items():
-        name = key.replace("-", "_")
-        if name in texts:
-            mistakes.append(f"{quoted(key)} is set twice, in two spellings.")
-            continue
-        try:
-            texts[name] = _text_of(name, value, names)
-        except ValueError as mistake:
-            mistakes.append(f"{quoted(key)} {mistake}")
-    if mistakes:
-        others = f"\n{chr(10).join(mistakes[1:])}" if mistakes[1:] else ""
-        raise ValueError(f"has a mistake: {mistakes[0]}{others}")
-    return texts
+        values, legs = reader.read(_composed(_checked(contents, path.lower(), key)))
+    except Unreadable as error:
+        reader.mistakes.append(error.mistake)
+    return ConfigFile(reader.path, values, tuple(legs), tuple(_problems(reader.path, sorted(set(reader.mistakes)))))
 
 
-def beside_file(environ: Mapping[str, str], texts: Mapping[str, str], *, defaults_count: bool) -> dict[str, str]:
-    """Return the environment with the file's inputs where it has none of its own.
+def beside_file(
+    environ: Mapping[str, str], file: ConfigFile, *, defaults_count: bool
+) -> tuple[dict[str, str], ConfigFile]:
+    """Return the environment with the file's inputs where it has none, and the file with the inputs that count.
 
-    `defaults_count`: whether the user wrote an input that equals its default. GitHub's runner hands every default over,
-    so there it counts as unset.
+    What has no effect in the step's mode is for other steps. `defaults_count`: whether the user wrote an input that
+    equals its default. GitHub's runner hands every default over, so there it counts as unset.
     """
-    merged = dict(environ)
-    defaults = {declaration.name: declaration.default for declaration in declared()}
-    for name, text in texts.items():
+    merged, texts = dict(environ), dict[str, str]()
+    mode = environ.get("INPUT_MODE", "").strip().lower()
+    mode = mode if mode in ALL_MODES else ALL_MODES[0]
+    for name, declaration in inputs_of_step().items():
         variable = f"INPUT_{name.upper()}"
         own = environ.get(variable, "").strip()
-        if not own or (own == defaults[name] and not defaults_count):
-            merged[variable] = text
-    return merged
+        is_set = own and (own != declaration.default or defaults_count)
+        if name in file.values.texts and not is_set and has_effect(declaration, mode):
+            merged[variable] = texts[name] = file.values.texts[name]
+    thresholds = file.values.thresholds if has_effect(inputs_of_step()["thresholds"], mode) else []
+    places = {name: place for name, place in file.values.places.items() if name in texts}
+    return merged, file._replace(values=file.values._replace(texts=texts, thresholds=thresholds, places=places))
 
 
-def _own_table(contents: dict[str, Any], *, is_named: bool) -> dict[str, Any]:
-    """Return our table in a pyproject.toml. Raises ValueError if it is needed, or stands under a similar name."""
-    tools, own = contents.get(TABLE[0], {}), TABLE[1]
-    needed = f"must have a table [{'.'.join(TABLE)}]"
-    if not isinstance(tools, dict):
-        raise ValueError(f"{needed}.")
-    similar = next((name for name in tools if re.sub("[-_. ]", "", name.lower()) == own.replace("-", "")), "")
-    coval = tools.get("coval")
-    similar = similar or ("coval.gate" if isinstance(coval, dict) and "gate" in coval else "")
-    if own not in tools and similar:
-        raise ValueError(f"{needed}; it has [{TABLE[0]}.{similar}].")
-    table = tools.get(own, None if is_named else {})
-    if not isinstance(table, dict):
-        raise ValueError(f"{needed}.")
-    return table
+def with_file(inputs: Inputs, file: ConfigFile) -> tuple[Inputs, FromFile, list[Problem]]:
+    """Return the step's inputs with the file's thresholds, what else the step takes from the file, and its mistakes."""
+    inputs = inputs._replace(thresholds=(*inputs.thresholds, *file.values.thresholds))
+    allowed = inputs_of_leg()
+    mistakes: list[Mistake] = []
+    legs: list[LegInputs] = []
+    whole: list[tuple[OwnLeg, Inputs]] = []
+    for leg in file.legs:
+        own = leg.values
+        counting = {name: value for name, value in own.inputs.items() if has_effect(allowed[name], inputs.mode)}
+        thresholds = own.thresholds if has_effect(allowed["thresholds"], inputs.mode) else ()
+        places = {name: place for name, place in own.places.items() if name in counting}
+        given = inputs._replace(**counting, thresholds=(*inputs.thresholds, *thresholds))
+        legs.append(LegInputs(leg.name, leg.line, given, file.values.places | places))
+        compared = _compared(inputs._replace(**own.inputs, thresholds=(*inputs.thresholds, *own.thresholds)))
+        if twin := next((other for other, others in whole if others == compared), None):
+            same = f"{_shown(twin)} in line {twin.line}: ids, options and thresholds; remove one."
+            mistakes.append(Mistake(leg.line, f"{_shown(leg)} is the same as {same}"))
+        whole.append((leg, compared))
+    return inputs, FromFile(file.path, file.values.places, legs), list(_problems(file.path, mistakes))
 
 
-def _text_of(name: str, value: object, names: Sequence[str]) -> str:
-    """Return a value as the text of its input. Raises ValueError with what ends a sentence about the key."""
-    if name in REFUSED:
-        raise ValueError(f"cannot be set in a file: {REFUSED[name]}.")
-    if name not in names:
-        close = get_close_matches(name, names, n=1)
-        raise ValueError(f"is no input{f'; did you mean {close[0]}' if close else ''}.")
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return value
-        case int() | float():
-            return str(value)
-        case list() if all(isinstance(entry, (str, int, float)) and not isinstance(entry, bool) for entry in value):
-            return "\n".join(map(str, value))
-        case dict():
+def _shown(leg: OwnLeg) -> str:
+    return f"{LEGS}.{shortened(leg.name, NAME_SHOWN)}"
+
+
+def _compared(inputs: Inputs) -> Inputs:
+    """Return inputs without what changes nothing about a run or its verdict."""
+    thresholds = tuple(threshold._replace(line=0, source="") for threshold in inputs.thresholds)
+    unlabelled: dict[str, Any] = dict.fromkeys(LABELS)
+    return inputs._replace(thresholds=thresholds, **unlabelled)
+
+
+def _problems(path: str, mistakes: Sequence[Mistake]) -> Iterator[Problem]:
+    for mistake in mistakes[:MOST_MISTAKES]:
+        yield Problem(path, f", line {mistake.line}: {mistake.what}")
+    if (more := len(mistakes) - MOST_MISTAKES) > 0:
+        yield Problem(path, f"has {plural(more, 'more mistake')}.")
+
+
+def _checked(contents: bytes, path: str, key: str) -> str:
+    """Return the text of a file, as YAML. Raises Unreadable."""
+    if path.endswith(".toml"):
+        raise Unreadable(1, f"a configuration file is YAML or JSON; write `agent_id: …` in {FILE_NAME}.")
+    if len(contents) > LARGEST:
+        raise Unreadable(1, f"the file has more than {LARGEST // 1024} KB.")
+    try:
+        text = contents.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = contents[: error.start].count(b"\n") + 1
+        raise Unreadable(line, "the file is not in UTF-8; save it in this encoding.") from None
+    keys = KEY.findall(text)
+    if (key and key in text) or keys:
+        own = key if key and key in text else keys[0]
+        whose = "the API key" if own == key else "an API key of Coval"
+        raise Unreadable(_line(text, own), f"the file holds {whose}, which must be set in api_key only.")
+    if not path.endswith(".json"):
+        return text
+    try:
+        json.loads(text, parse_int=str, parse_float=str)
+    except json.JSONDecodeError as error:
+        raise Unreadable(error.lineno, f"the file is not valid JSON: {error.msg} (column {error.colno}).") from None
+    except RecursionError:
+        raise Unreadable(1, f"the file is nested more than {DEEPEST} levels deep.") from None
+    return text.replace("\t", " ")  # YAML has no tabs between values, and JSON has none in texts
+
+
+def _line(text: str, part: str) -> int:
+    """Return the line in which a part of a text begins."""
+    return text[: text.index(part)].count("\n") + 1
+
+
+class _Loader(yaml.BaseLoader):
+    """Makes nodes whose values are text, and refuses what would make a part of them stand for others."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        line = event.start_mark.line + 1
+        if event.anchor is not None:
+            is_alias = isinstance(event, yaml.AliasEvent)
+            sign, kind = ("*", "an alias") if is_alias else ("&", "an anchor")
+            raise Unreadable(line, f"{sign}{one_line(event.anchor, NAME_SHOWN)} is {kind}; {INSTEAD}")
+        if event.tag is not None:
+            tag = one_line(event.tag, NAME_SHOWN)
+            raise Unreadable(line, f"{tag} is a tag; remove it, because values are text anyway.")
+        if self._depth > DEEPEST:
+            raise Unreadable(line, f"the file is nested more than {DEEPEST} levels deep.")
+        self._depth += 1
+        node: Any = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(node, yaml.ScalarNode) and SURROGATE.search(node.value):
+            try:  # JSON escapes a character beyond U+FFFF as two
+                node.value = node.value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+            except UnicodeDecodeError:
+                what = "half of an escaped character is missing; write the character itself."
+                raise Unreadable(line, what) from None
+        return node
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """Return the only document of a file; None if there is none. Raises Unreadable."""
+    loader = None
+    try:
+        loader = _Loader(text)
+        return loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = one_line(error.problem or error.context, 200)
+        what += "; indent with spaces" if TAB in what else ""
+        raise Unreadable(mark.line + 1 if mark else 1, f"the file is not valid YAML: {what}.") from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise Unreadable(line, "the file has a character that YAML does not allow; remove it.") from None
+    except Unreadable:
+        raise
+    except (ValueError, OverflowError):  # an escaped character or a version that is out of range
+        line = loader.line + 1 if loader else 1
+        raise Unreadable(line, "the file is not valid YAML near this line.") from None
+
+
+class _Reader:
+    """Reads inputs and legs out of the nodes, and notes mistakes."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.mistakes: list[Mistake] = []
+        self._every = {declaration.name for declaration in declared()}
+        self._of_step, self._of_leg = inputs_of_step(), inputs_of_leg()
+        self._shows_names = True  # the first message about a wrong name lists those that a leg may have
+
+    def _note(self, line: int, what: str) -> None:
+        self.mistakes.append(Mistake(line, what))
+
+    def read(self, root: yaml.Node | None) -> tuple[Values, list[OwnLeg]]:
+        """Return what the file sets for the step, and the legs that have no mistake, unless the step's part has one."""
+        values, legs = Values({}, {}, [], {}), list[OwnLeg]()
+        if not isinstance(root, yaml.MappingNode):
+            line = root.start_mark.line + 1 if root else 1
+            self._note(line, "the file must be a mapping from inputs to values, such as `agent_id: …`.")
+            return values, legs
+        pairs = list(self._pairs(root, ""))
+        for line, name, node in pairs:
+            if name != LEGS:
+                self._add(values, line, name, node, "")
+        is_usable = not self.mistakes
+        for line, name, node in pairs:
+            if name == LEGS:
+                legs = self._legs(line, node)
+        return values, legs if is_usable else []
+
+    def _pairs(self, table: yaml.MappingNode, where: str) -> Iterator[tuple[int, str, yaml.Node]]:
+        """Yield the line, key and value of each entry of a mapping whose keys are texts, each key once."""
+        lines: dict[str, int] = {}
+        for key, node in table.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self._note(line, f"{where or 'the file'} has a key that is not a text.")
+                continue
+            name = key.value.strip()
+            if name in lines:
+                shown = f"{where}{'.' if where else ''}{shortened(one_line(name), NAME_SHOWN)}"
+                self._note(line, f"{shown} stands in line {lines[name]}, too; keep one of the two.")
+                continue
+            lines[name] = line
+            yield line, name, node
+
+    def _legs(self, line: int, node: yaml.Node) -> list[OwnLeg]:
+        if not isinstance(node, yaml.MappingNode):
+            self._note(line, f"{LEGS} must be a mapping from the name of each leg to its inputs.")
+            return []
+        if not node.value:
+            self._note(line, f"{LEGS} is empty; name at least one leg.")
+        legs: list[OwnLeg] = []
+        names: dict[str, int] = {}
+        for number, (line_of_leg, written, own) in enumerate(self._pairs(node, LEGS), start=1):
+            if number > MOST_LEGS:
+                self._note(line_of_leg, f"{LEGS} has more than {MOST_LEGS} legs, the most that a step launches.")
+                break
+            before = len(self.mistakes)
+            name = self._name(line_of_leg, written, names)
+            where = f"{LEGS}.{shortened(name, NAME_SHOWN)}"
+            values = Values({}, {}, [], {})
+            if isinstance(own, yaml.MappingNode):
+                for line_of_input, input_, value in self._pairs(own, where):
+                    self._add(values, line_of_input, input_, value, where)
+            else:
+                self._note(line_of_leg, f"{where} must be a mapping from inputs to values.")
+            if len(self.mistakes) == before:
+                legs.append(OwnLeg(name, line_of_leg, values))
+        return legs
+
+    def _name(self, line: int, written: str, names: dict[str, int]) -> str:
+        """Return the name of a leg, and note what is wrong with it."""
+        name = " ".join(written.split())
+        shown = quoted(name, NAME_SHOWN)
+        if not name:
+            self._note(line, f"{LEGS} has a leg with an empty name.")
+        elif not written.isprintable():
+            self._note(line, f"{LEGS}: the name {shown} must be one line of printable characters.")
+        elif len(name) > LONGEST_NAME:
+            self._note(line, f"{LEGS}: the name {shown} must have at most {LONGEST_NAME} characters.")
+        elif name == OF_BASE or name.startswith(f"{OF_BASE} · "):
+            self._note(line, f"{LEGS}: the name {shown} is kept for the base agent; choose another one.")
+        elif name in names:
+            self._note(line, f"{LEGS}: the name {shown} stands in line {names[name]}, too; choose another one.")
+        names.setdefault(name, line)
+        return name
+
+    def _add(self, values: Values, line: int, name: str, node: yaml.Node, where: str) -> None:
+        """Add the value of an input, or note what is wrong with it."""
+        declaration = (self._of_leg if where else self._of_step).get(name)
+        shown = f"{where}{'.' if where else ''}{shortened(one_line(name), NAME_SHOWN)}"
+        if declaration is None:
+            self._note(line, f"{shown} {self._why_refused(name, where, node)}")
+            return
+        values.places[name] = (line, where)
+        try:
+            if name == "thresholds":
+                values.thresholds.extend(self._thresholds(node, shown))
+                return
+            text = values.texts[name] = _text_of(declaration, node)
+            values.inputs[name] = declaration.field.parse(text) if text else declaration.default_value
+        except ValueError as error:
+            values.texts.pop(name, None)
+            self._note(line, f"{shown}{'' if str(error)[:1] == ',' else ' '}{error}")
+
+    def _why_refused(self, name: str, where: str, node: yaml.Node) -> str:
+        """Return why a name is no input, or may not stand here, as the end of a sentence."""
+        if name in REFUSED:
+            return f"cannot be set in a file: {REFUSED[name]}."
+        if name in self._every:
+            what = "is about the whole step; write it at the top of the file, or in the step."
+        elif meant := input_meant(name, list(self._of_leg if where else [*self._of_step, LEGS])):
+            return f"is not an input; did you mean {meant}?"
+        elif isinstance(node, yaml.MappingNode) and not where:
+            return f"is not an input; write a leg below {LEGS}."
+        else:
+            what = "is not an input."
+        if where and self._shows_names:
+            self._shows_names = False
+            what += f"\nA leg may have: {', '.join(self._of_leg)}."
+        return what
+
+    def _thresholds(self, node: yaml.Node, where: str) -> list[Threshold]:
+        """Return thresholds with their lines in the file, and note each invalid line. Raises ValueError."""
+        thresholds: list[Threshold] = []
+        for part in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            begin = part.start_mark.line + 1
+            if not isinstance(part, yaml.ScalarNode):
+                self._note(begin, f"{where} must be text, one threshold per line below `thresholds: |`.")
+                continue
+            text = _text(part)
+            # The lines of a literal text are lines of the file, below the one with `|`.
+            rising = part.style == "|"
             try:
-                return json.dumps(value, ensure_ascii=False)
-            except TypeError:
-                pass
-    raise ValueError(f"must be {in_words(['text', 'a number', 'true or false', 'a list of these', 'a table'])}.")
+                parsed = parse_thresholds(text)
+            except ThresholdSyntaxError as error:
+                for number, wrong in enumerate(error.errors):
+                    line = explained(wrong) if number < MOST_EXPLAINED else wrong
+                    stop = "" if line.problem.endswith("?") else "."
+                    self._note(begin + rising * wrong.line, f"{where}: {line.problem}{stop}\n{line.shown}")
+            else:
+                thresholds += [entry._replace(line=begin + rising * entry.line, source=self.path) for entry in parsed]
+        return thresholds
+
+
+def _text_of(declaration: Input, node: yaml.Node) -> str:
+    """Return the text that an input's field parses. Raises ValueError with the end of a sentence about it."""
+    kind = declaration.field.name
+    if isinstance(node, yaml.MappingNode):
+        if kind != OBJECTS:
+            raise ValueError("must be a value, not a mapping.")
+        if not node.flow_style:
+            raise ValueError('must be JSON: in braces, with its texts in double quotes, such as {"key": "text"}.')
+        return str(node.start_mark.buffer)[node.start_mark.pointer : node.end_mark.pointer]
+    if isinstance(node, yaml.SequenceNode):
+        if kind not in LISTS:
+            raise ValueError("must be one value, not a list.")
+        if not all(isinstance(entry, yaml.ScalarNode) for entry in node.value):
+            raise ValueError("must be a list of texts.")
+        return json.dumps(list(map(_text, node.value)))
+    return _text(node).strip()
+
+
+def _text(node: Any) -> str:
+    """Return the text of a scalar. Raises ValueError if there is none."""
+    if node.style is None and not node.value:
+        raise ValueError('has no value; write one, or "" for none.')
+    return str(node.value)

@@ -46,7 +46,8 @@ MODES: Final = {  # the modes in which a group's inputs have an effect; an input
 }
 
 KEY_VARIABLE: Final = "COVAL_API_KEY"
-SUITE: Final = "suite_path"
+FILE: Final = "config_path"
+FILE_NAME: Final = "coval-gate.yml"  # as the command line looks for it
 LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
 LABELS: Final = ("display_name", "tags", "created_by", "metadata")  # of a run; they change nothing about it
 MOST_LEGS: Final = 100  # of a step
@@ -85,19 +86,30 @@ class Problem(NamedTuple):
 
 
 class LegInputs(NamedTuple):
-    """A leg of the suite: its name, the `line` of the file where it begins, and the step's inputs with its own.
+    """A leg of the file: its name, the `line` where it begins, and the step's inputs with its own.
 
-    `places`: where the file sets them, by input: the line, and the leg or the defaults. `later`: the inputs by which a
-    later step must judge the run, because the file has some, and this step only launches; else None. `gates`: the file
-    sets inputs of the gate other than thresholds.
+    `places`: where the file sets them, by input: the line, and the leg; no leg where all have it.
     """
 
     name: str
     line: int
     inputs: Inputs
     places: Mapping[str, tuple[int, str]]
-    later: Inputs | None = None
-    gates: bool = False
+
+
+class FromFile(NamedTuple):
+    """What a step takes from its configuration file: the places of inputs, as in `LegInputs`, and the legs."""
+
+    path: str = ""
+    places: Mapping[str, tuple[int, str]] = {}
+    legs: Sequence[LegInputs] = ()
+
+    def parts(self, inputs: Inputs) -> Sequence[LegInputs]:
+        """Return the legs in the file, or the whole step in their place."""
+        return self.legs or (LegInputs("", 0, inputs, self.places),)
+
+
+NO_FILE: Final = FromFile()
 
 
 def _thresholds(written: str) -> tuple[Threshold, ...]:
@@ -191,8 +203,8 @@ class Inputs(NamedTuple):
     config_path: str = declare(
         CONNECTION,
         fields.path(),
-        "A TOML file in the workspace with inputs that this step does not set, such as `coval-gate.toml`. It cannot "
-        "set `api_key`, `github_token` or `api_base_url`.",
+        f"A YAML or JSON file in the workspace, such as `{FILE_NAME}`, with inputs that this step does not set and, "
+        "under `legs`, those of each leg. It cannot set `api_key`, `github_token` or `api_base_url`.",
     )
 
     agent_id: tuple[str, ...] = declare(
@@ -212,13 +224,6 @@ class Inputs(NamedTuple):
     )
     test_set_id: tuple[str, ...] = declare(
         WHAT, fields.selection(MOST_LEGS), "The test set to run, or several.", usual_length=8, modes=RUNNING_MODES
-    )
-    suite_path: str = declare(
-        WHAT,
-        fields.path(),
-        "A YAML or JSON file in the workspace with the legs of the step, each with inputs and thresholds of its own, "
-        "which win over the step's. With `mode: wait`, the file that the runs were launched with.",
-        modes=RUNNING_MODES,
     )
     base_agent_id: str = declare(
         WHAT,

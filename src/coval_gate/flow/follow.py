@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate.base.errors import InputError, NotFound, Unavailable
 from coval_gate.base.schedule import Wait, together
-from coval_gate.base.text import one_line, plural
-from coval_gate.ci.host import BASE, BASE_LEG, LEG, REPETITION, ROLE, TESTED, THRESHOLDS, with_run_metadata
+from coval_gate.base.text import in_words, one_line, quoted
+from coval_gate.ci.host import BASE, BASE_LEG, LEG, REPETITION, ROLE, TESTED, with_run_metadata
+from coval_gate.config.inputs import Problem
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LONGEST_LEG_NAME: Final = 200  # characters
+MOST_NAMED: Final = 5  # legs in an error
 CALL_TIME: Final = 10.0  # s after the deadline for a call that the verdict needs
 
 
@@ -73,7 +75,7 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
     base has none, so that it is an error.
     """
     compares = any(threshold.bound.reference == "base" for threshold in progress.inputs.thresholds)
-    if len(progress.legs) == 1 and not compares and not progress.suite:
+    if len(progress.legs) == 1 and not compares and not progress.file.legs:
         return
     polls = (_first_poll(session, leg.first.run_id) for leg in progress.legs)
     results = yield from together(polls, session.clock)
@@ -83,16 +85,23 @@ def recognize_legs(session: Session, progress: Progress) -> Procedure[None]:
     runs = {id(leg): run for leg, run in zip(progress.legs, results, strict=True) if isinstance(run, Run)}
     progress.legs = _with_repetitions(progress.legs, runs)
     _name(progress.legs, runs)
-    if progress.suite:
-        from coval_gate.flow.suite import judge_by
-
-        judge_by(progress.suite, progress.legs)
-    for leg in progress.legs:
-        if (run := runs.get(id(leg))) and not differences(leg.inputs, run):
-            _take_thresholds(progress, leg, run)
+    if progress.file.legs:
+        _judge_by_file(progress)
     _pair(progress, runs)
-    if len(progress.legs) == 1 and not progress.suite:
+    if len(progress.legs) == 1 and not progress.file.legs:
         progress.legs[0].name = ""
+
+
+def _judge_by_file(progress: Progress) -> None:
+    """Give the runs the inputs of the file's legs of the same names. A run that is none of them is an error."""
+    by_name = {given.name: given.inputs for given in progress.file.legs}
+    for leg in progress.legs:
+        leg.is_listed = leg.name in by_name
+        if leg.is_listed:
+            leg.inputs = by_name[leg.name]._replace(run_id=leg.inputs.run_id)
+        else:
+            what = f"has no leg {quoted(leg.name)}; its legs are {in_words([*map(quoted, by_name)], most=MOST_NAMED)}."
+            leg.unknown = leg.unknown or InputError([Problem(progress.file.path, what)])
 
 
 def _first_poll(session: Session, run_id: str) -> Procedure[Run]:
@@ -211,10 +220,6 @@ def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     except (NotFound, Unavailable):
         if not trial.run_id:
             raise  # the launch that was to replace it failed
-    if leg.suite and trial.resumed and trial.run:
-        from coval_gate.flow.suite import warn_of_earlier_thresholds
-
-        warn_of_earlier_thresholds(session, leg, trial.run)
 
 
 def see(progress: Progress, trial: Trial, run: Run) -> None:
@@ -229,20 +234,6 @@ def see(progress: Progress, trial: Trial, run: Run) -> None:
         _check_is_meant(leg, trial, run)
         progress.context = with_run_metadata(progress.context, provenance_of(run, progress.context.repository))
         progress.publisher.pages.owe(progress.report(UNFINISHED))
-        if trial is leg.first and not leg.is_base:
-            _take_thresholds(progress, leg, run)
-
-
-def _take_thresholds(progress: Progress, leg: Leg, run: Run) -> None:
-    """Add the thresholds that the launch handed over to the leg's own, unless the step has the suite."""
-    if leg.inputs.suite_path or THRESHOLDS not in run.metadata:
-        return
-    from coval_gate.runs.handover import with_thresholds_of
-
-    inputs = with_thresholds_of(leg.inputs, run)
-    if added := len(inputs.thresholds) - len(leg.inputs.thresholds):
-        progress.host.quote(f"Run {run.run_id} must meet {plural(added, 'threshold')} that it was launched with.")
-        leg.inputs = inputs
 
 
 def _unless_cancelled(

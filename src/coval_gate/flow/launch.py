@@ -85,7 +85,7 @@ def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) 
 def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) -> tuple[LaunchRequest, Tags]:
     """Return the request of the leg's first run, or of a repetition, and the tags in it."""
     from coval_gate.runs.launch import with_leg, with_tags
-    from coval_gate.runs.tags import SUITE, tags_for
+    from coval_gate.runs.tags import tags_for
 
     # Repetitions follow failed runs only, so they would bias the branch's baseline.
     # Runs of the base agent are none of the branch's.
@@ -93,21 +93,19 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
     request, own = _identity(context, leg, repetition)
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
-    # The most important first: a user's own tags may leave no room for all.
-    to_send = (*tags.to_send, *([SUITE] if leg.suite else []))
-    return with_tags(with_leg(request, leg, len(progress.legs), repetition), to_send), tags
+    return with_tags(with_leg(request, leg, len(progress.legs), repetition), tags.to_send), tags
 
 
 def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchRequest, list[object]]:
     """Return the request of a leg, without tags, and what identifies its run among those of the step besides that.
 
-    A suite may have two legs that run the same. The name of any other leg depends on which others there are, and these
+    A file may have two legs that run the same. The name of any other leg depends on which others there are, and these
     may be different ones in the next attempt.
     """
     from coval_gate.runs.launch import launch_request
 
     inputs = leg.inputs
-    name = leg.name if inputs.suite_path else BASE if leg.is_base else ""
+    name = leg.name if leg.is_listed else BASE if leg.is_base else ""
     own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, name))]
     return launch_request(inputs, context), own
 

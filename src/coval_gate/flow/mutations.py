@@ -14,7 +14,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, together
 from coval_gate.base.text import in_words, one_line
 from coval_gate.base.times import preparing
-from coval_gate.config.checks import problems_of_legs
+from coval_gate.config.checks import placed_problems
 from coval_gate.config.inputs import Problem
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def check_mutations(session: Session, progress: Progress) -> Procedure[None]:
         return
     until = preparing(session.clock.now(), session.deadline)
     read = yield from read_mutations(session, legs, until=until)
-    if problems := [*mutation_problems(progress, legs, read)]:
+    if problems := [*mutation_problems(progress, read)]:
         raise InputError(problems)
     for agent_id, why in read.unread.items():
         session.log(f"The step does not know whether agent {agent_id} has the mutations that it is to run with. {why}")
@@ -73,12 +73,9 @@ def read_mutations(session: Session, legs: Iterable[Inputs], *, until: float) ->
     return read
 
 
-def mutation_problems(progress: Progress, legs: Iterable[Inputs], read: Mutations) -> Iterator[Problem]:
-    """Yield a problem for each agent with mutations that are not its own, with its place if the step has a suite."""
-    if progress.suite:
-        yield from problems_of_legs(progress.suite, partial(_problems, of_agent=read.of_agent))
-    else:
-        yield from dict.fromkeys(problem for inputs in legs for problem in _problems(inputs, read.of_agent))
+def mutation_problems(progress: Progress, read: Mutations) -> Iterator[Problem]:
+    """Yield a problem for each agent with mutations that are not its own, with its place if the file sets them."""
+    return placed_problems(progress.file, progress.inputs, partial(_problems, of_agent=read.of_agent))
 
 
 def _problems(inputs: Inputs, of_agent: Mapping[str, frozenset[str]]) -> Iterator[Problem]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from coval_gate import __version__
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import BASE, NAME, with_unknown_commit
-from coval_gate.config.checks import check_inputs, problems_of_legs, reads_suite, warnings_about
+from coval_gate.config.checks import check_inputs, placed_problems, warnings_about
 from coval_gate.config.fields import ChosenRuns
 from coval_gate.config.inputs import (
+    FILE,
     LABELS,
     LAUNCH_IDS,
     LAUNCHING_MODES,
@@ -45,35 +46,34 @@ def read_inputs(progress: Progress) -> Inputs:
         host.mask(secret)
     host.log(f"{NAME} {__version__}")
     progress.context = host.context()
-    unread = add_file(progress)
-    for key in stray_keys_in(progress.runtime.environ):
+    problems = read_file(progress)
+    environ = progress.runtime.environ
+    for key in stray_keys_in(environ):
         if host.redact(key) == key:
             host.mask(key)
-    progress.inputs, problems = parse_inputs(progress.runtime.environ)
-    problems = [*unread, *problems]
-    progress.context = progress.context._replace(matrix=progress.inputs.matrix)
-    progress.inputs, unusable = publisher.prepare(progress.inputs)
-    problems += unusable
-    if reads_suite(progress.inputs):
-        from coval_gate.flow.suite import read_file
+    progress.inputs, of_inputs = parse_inputs(environ)
+    problems += of_inputs
+    if progress.read:
+        from coval_gate.config.file import with_file
 
-        progress.suite, mistakes = read_file(host, progress.inputs)
-        problems += mistakes
+        host.log(f"Inputs that the step does not set are those of {progress.read.path}.")
+        progress.inputs, progress.file, mistakes = with_file(progress.inputs, progress.read)
+        problems += [*progress.read.problems, *mistakes]
+    progress.context = progress.context._replace(matrix=progress.inputs.matrix)
+    problems += publisher.prepare(progress.inputs)
     if progress.inputs.mode == "wait":
         progress.context = with_unknown_commit(progress.context)
     # If the step is killed, the workflow sees this. Files that cannot be written show before the launch.
     publisher.write_unfinished()
     progress.save()
-    inputs, context, suite = progress.inputs, progress.context, progress.suite
-    if any(own.promote or own.accept for own in (inputs, *(leg.inputs for leg in suite))):
+    inputs, context, file = progress.inputs, progress.context, progress.file
+    if any(own.promote or own.accept for own in (inputs, *(leg.inputs for leg in file.legs))):
         from coval_gate.runs.promote import promotion_problems
 
-        own_problems = partial(promotion_problems, context=context)
-        problems += problems_of_legs(suite, own_problems) if suite else own_problems(inputs)
+        problems += placed_problems(file, inputs, partial(promotion_problems, context=context))
     problems += publisher.pages.problems(inputs, context)
-    environ = progress.runtime.environ
-    check_inputs(inputs, problems, environ, context.secrets_withheld_from, suite, context.variables)
-    for warning in (*warnings_about(inputs, environ, suite), *_without_effect(progress)):
+    check_inputs(inputs, problems, environ, context.secrets_withheld_from, file, context.variables)
+    for warning in (*warnings_about(inputs, environ, file), *_without_effect(progress)):
         progress.warn(warning)
     if inputs.api_key:
         _add_seeds(progress)
@@ -94,21 +94,25 @@ def _without_effect(progress: Progress) -> Iterator[str]:
             yield "supersede has no effect here: nothing tells which earlier runs are of this step."
 
 
-def add_file(progress: Progress) -> list[Problem]:
-    """Add what the configuration file sets to the environment, if the step names one. Return what is wrong with it."""
+def read_file(progress: Progress) -> list[Problem]:
+    """Read the configuration file that the step names, unless the command did, and let its inputs stand beside the own.
+
+    Return why it cannot be read.
+    """
     environ = progress.runtime.environ
-    path = environ.get("INPUT_CONFIG_PATH", "").strip()
-    if not path:
+    path = environ.get(f"INPUT_{FILE.upper()}", "").strip()
+    if progress.read or not path:
         return []
-    from coval_gate.config.file import LARGEST, beside_file, read_config
+    from coval_gate.config import file  # a step without a file needs none of it
 
     workspace = progress.host.workspace
     try:
         place = workspace.find(path)
-        texts = read_config(workspace.read(place, LARGEST), place)
+        read = file.read_file(workspace.read(place, file.LARGEST), place, key_in(environ))
     except ValueError as problem:
-        return [Problem("config_path", str(problem))]
-    progress.runtime = progress.runtime._replace(environ=beside_file(environ, texts, defaults_count=False))
+        return [Problem(FILE, str(problem))]
+    environ, progress.read = file.beside_file(environ, read, defaults_count=False)
+    progress.runtime = progress.runtime._replace(environ={**environ, f"INPUT_{FILE.upper()}": place})
     return []
 
 
@@ -124,11 +128,7 @@ def legs_of(inputs: Inputs, listed: Sequence[LegInputs] = ()) -> list[Leg]:
         differing = [len(getattr(given.inputs, name)) > 1 for name in LAUNCH_IDS]
         for ids in product(*(getattr(given.inputs, name) for name in LAUNCH_IDS)):
             leg = Leg(inputs=_of_ids(given.inputs, ids), name=_named(given.name, *compress(ids, differing)))
-            if given.later:
-                from coval_gate.runs.handover import thresholds_as_metadata
-
-                leg.suite = given.inputs.suite_path
-                leg.handed_over = {} if given.gates else thresholds_as_metadata(given.later.thresholds)
+            leg.is_listed = bool(given.name)
             if base_agent_id := given.inputs.base_agent_id:
                 of_base = _of_ids(given.inputs, (base_agent_id, *ids[1:]))
                 own = base_leg(of_base, _named(given.name, *compress(ids[1:], differing[1:])))
@@ -204,8 +204,8 @@ def _add_seeds(progress: Progress) -> None:
 
     The seed is chosen before anything is sent: it is a part of the request by which runs are found again.
     """
-    drawing = [inputs for inputs in (progress.inputs, *(leg.inputs for leg in progress.suite)) if _needs_seed(inputs)]
-    if not drawing:
+    legs = progress.file.legs
+    if not any(_needs_seed(inputs) for inputs in (progress.inputs, *(leg.inputs for leg in legs))):
         return
     from coval_gate.runs.tags import seed_for
 
@@ -216,7 +216,7 @@ def _add_seeds(progress: Progress) -> None:
         return inputs._replace(sub_sample_seed=seed) if _needs_seed(inputs) else inputs
 
     progress.inputs = seeded(progress.inputs)
-    progress.suite = [leg._replace(inputs=seeded(leg.inputs)) for leg in progress.suite]
+    progress.file = progress.file._replace(legs=[leg._replace(inputs=seeded(leg.inputs)) for leg in legs])
 
 
 def _needs_seed(inputs: Inputs) -> bool:

@@ -12,8 +12,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
 from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.base.times import preparing
-from coval_gate.config.checks import problems_of_legs
-from coval_gate.config.inputs import LAUNCH_IDS, SUITE, Problem, ids_of
+from coval_gate.config.checks import placed_problems
+from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.coval.resources import TestSet
 from coval_gate.flow.mutations import is_of_template, mutation_problems, read_mutations
 from coval_gate.flow.size import PERMISSION, exceeded_text, for_each_case, size_of
@@ -86,7 +86,7 @@ def with_wrong_ids(progress: Progress, error: InputError) -> Procedure[InputErro
     inputs, wrong = progress.inputs, {name for name, _ in error.pairs}
     if inputs.api_key is None or wrong & CONNECTING:
         return error
-    legs = [inputs, *(leg.inputs for leg in progress.suite if SUITE not in wrong)]
+    legs = [inputs, *(leg.inputs for leg in progress.file.legs if progress.file.path not in wrong)]
     wanted = [pair for own in legs for pair in _named_by(own) if pair[0] not in wrong]
     session = _prepared(progress.session())
     looked = yield from _read(session, progress, wanted)
@@ -122,7 +122,7 @@ def _check_mutations(session: Session, progress: Progress, legs: Sequence[Inputs
     if is_of_template(progress):
         return
     read = yield from read_mutations(session, legs, until=session.deadline)
-    looked.problems.extend(mutation_problems(progress, legs, read))
+    looked.problems.extend(mutation_problems(progress, read))
     looked.unchecked.extend(f"the mutations of agent {agent_id}: {why}" for agent_id, why in read.unread.items())
 
 
@@ -154,13 +154,12 @@ def _read(session: Session, progress: Progress, wanted: Sequence[tuple[str, str]
 
 
 def _placed(progress: Progress, mistakes: Mapping[tuple[str, str], Problem]) -> Iterator[Problem]:
-    """Yield the mistakes in ids, with their places if the suite names the ids."""
-    placed = {pair for leg in progress.suite for pair in _named_by(leg.inputs) if pair in mistakes}
-    placed -= {pair for pair, problem in mistakes.items() if problem.name == KEY}
+    """Yield the mistakes in ids, with their places if the file sets them."""
+    inputs, file = progress.inputs, progress.file
+    named = {pair for part in file.parts(inputs) for pair in _named_by(part.inputs)}
+    placed = {pair for pair, problem in mistakes.items() if pair in named and problem.name != KEY}
     yield from dict.fromkeys(problem for pair, problem in mistakes.items() if pair not in placed)
-    yield from problems_of_legs(
-        progress.suite, lambda own: [mistakes[pair] for pair in _named_by(own) if pair in placed]
-    )
+    yield from placed_problems(file, inputs, lambda own: [mistakes[pair] for pair in _named_by(own) if pair in placed])
 
 
 def _named_by(inputs: Inputs) -> list[tuple[str, str]]:
@@ -257,7 +256,7 @@ def _what(leg: Leg, looked: Looked) -> str:
         resource = looked.resources.get((key, id_))
         shown = f"{resource.name} ({id_})" if resource and resource.name else id_
         parts.append(f"{key.removesuffix('_id').replace('_', ' ')} {shown}")
-    named = f"{one_line(leg.name, LONGEST_NAME)}: " if leg.inputs.suite_path and not leg.is_base else ""
+    named = f"{one_line(leg.name, LONGEST_NAME)}: " if leg.is_listed and not leg.is_base else ""
     return named + ", ".join(parts)
 
 

@@ -14,16 +14,14 @@ from coval_gate.base.times import Times
 from coval_gate.ci.detect import detect_host
 from coval_gate.ci.host import BUG, NAME, Context
 from coval_gate.ci.host import LEGS as LEG_COUNT
-from coval_gate.config.inputs import MOST_LEGS, parse_inputs
+from coval_gate.config.inputs import MOST_LEGS, NO_FILE, parse_inputs
 from coval_gate.coval.client import Shown, connect
 from coval_gate.publish.publisher import Publisher
 from coval_gate.runs.legs import LEGS, MODE, Leg, Session, Trial, read_state, write_state
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from coval_gate.base.runtime import Runtime
-    from coval_gate.config.inputs import LegInputs
+    from coval_gate.config.file import ConfigFile
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import RunTemplate
     from coval_gate.judge.judgement import Judgement
@@ -34,8 +32,10 @@ if TYPE_CHECKING:
 class Progress:
     """The record of a step, which the main and the post step share."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, read: ConfigFile | None = None) -> None:
         self.runtime = runtime
+        self.read = read  # the configuration file, once it was read
+        self.file = NO_FILE
         self.clock = runtime.clock
         self.host = detect_host(runtime)
         self.publisher = Publisher(self.host, runtime)
@@ -44,7 +44,6 @@ class Progress:
         self.began_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._began_at))
         self.context = Context()
         self.inputs, _ = parse_inputs({})
-        self.suite: Sequence[LegInputs] = ()  # the legs in the file that the user names
         self.legs: list[Leg] = []
         self.unpaired: list[Leg] = []
         self.template: RunTemplate | None = None

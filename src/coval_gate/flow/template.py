@@ -53,7 +53,8 @@ def expand(progress: Progress) -> Procedure[Inputs]:
         for name in LAUNCH_IDS
         if not getattr(inputs, name)
     ]
-    check_inputs(inputs, missing, progress.runtime.environ, progress.context.secrets_withheld_from)
+    withheld = progress.context.secrets_withheld_from
+    check_inputs(inputs, missing, progress.runtime.environ, withheld, progress.file)
     return inputs
 
 

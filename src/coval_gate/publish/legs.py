@@ -56,7 +56,7 @@ def leg_report(
         single_runs=tuple(_run_report(trial, own or judgement, page) for trial in trials),
         promotion=leg.promotion and leg.promotion.redacted(redact),
         base=_base_report(leg.base, page) if leg.base else None,
-        inputs=leg.inputs if leg.inputs.suite_path and leg.inputs.mode != "wait" else None,
+        inputs=leg.inputs if leg.is_listed and leg.inputs.mode != "wait" else None,
         attached=first.attached,
         names=_names(leg, first, name_of, redact),
     )

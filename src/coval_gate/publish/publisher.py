@@ -17,8 +17,7 @@ from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InternalError, RunnerError
 from coval_gate.base.schedule import BackgroundCall, Wait
 from coval_gate.ci.host import BUG, NAME, tolerant
-from coval_gate.config.checks import reads_suite
-from coval_gate.config.inputs import SUITE, Problem
+from coval_gate.config.inputs import FILE, Problem
 from coval_gate.judge.verdict import Verdict
 from coval_gate.publish.pages import PagePublisher
 from coval_gate.report.formats import Surface, formats, rendered
@@ -92,28 +91,21 @@ class Publisher:
         self.is_interrupted = False  # by a signal while it published
         self.pages = PagePublisher(host, runtime)
 
-    def prepare(self, inputs: Inputs) -> tuple[Inputs, list[Problem]]:
-        """Check, before anything costs money, that every file can be written, and that files to read exist.
+    def prepare(self, inputs: Inputs) -> list[Problem]:
+        """Check, before anything costs money, that every file can be written. Return the problems with their paths.
 
-        Remove the reports of an earlier step: if this one is killed, they must not pass for its own. Return the inputs,
-        with the files to read relative to the workspace, and the problems with paths.
+        Remove the reports of an earlier step: if this one is killed, they must not pass for its own.
         """
         problems = self._place_files(inputs)
-        if reads_suite(inputs):
-            try:
-                inputs = inputs._replace(suite_path=self._workspace.find(inputs.suite_path))
-            except ValueError as problem:
-                problems.append(Problem(SUITE, str(problem)))
-                inputs = inputs._replace(suite_path="")
         for name, place in list(self._places.items()):
-            if inputs.suite_path == place:
-                problems.append(Problem(name, f"is the same as {SUITE}, which the report would overwrite."))
+            if inputs.config_path == place:
+                problems.append(Problem(name, f"is the same as {FILE}, which the report would overwrite."))
                 del self._places[name]
         if inputs.mode == "plan":  # it has no run to report, and leaves the reports of other steps alone
             self._places.clear()
         for place in self._places.values():
             self._workspace.remove(place)
-        return inputs, problems
+        return problems
 
     def _place_files(self, inputs: Inputs) -> list[Problem]:
         """Find the place of each file that the inputs ask for, and return the problems with their paths."""

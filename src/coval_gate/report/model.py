@@ -77,7 +77,7 @@ class LegReport(_LegFields):
     `promotion`: its state, if the run was to be promoted. `trend`: the last runs, newest first, where a report shows
     them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `own_findings`: those of this very
     judgement, if they exist already. `base`: the agent beside which this one is tested, if there is one. `inputs`: the
-    step's, with the own values of a leg of a suite; None if the step's count.
+    step's, with the own values of a leg in the file; None if the step's count.
     `attached`: whether a job answered its first run; None if Coval itself reaches the agent. `names`: what Coval calls
     the agent, persona, test set and base agent, by the inputs of their ids, as far as the key may read them.
     """

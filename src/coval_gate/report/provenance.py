@@ -13,7 +13,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import duration, in_words, one_line, plural
 from coval_gate.config.fields import IDENTIFIER, Age, Allowance
-from coval_gate.config.inputs import CONNECTION, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, SUITE, WHAT, declared
+from coval_gate.config.inputs import CONNECTION, FILE, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, WHAT, declared
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import BaselineSource
 from coval_gate.report.wording.judgements import link as read_more
@@ -302,7 +302,7 @@ def ids_line(ids: Iterable[str]) -> str:
 
 
 def workflow_lines(report: Report, leg: LegReport, ids: Iterable[str]) -> list[str]:
-    """Return the inputs to change in the step, or in its suite, as lines of a workflow file."""
+    """Return the inputs to change in the step, or in its file, as lines of a workflow file."""
     given = _given(report, leg)
     return [ids_line(ids), *(f"{name}: {json.dumps(value)}" for name, value in UNSET.items() if name in given)]
 
@@ -321,7 +321,7 @@ def docker_command(report: Report, leg: LegReport, ids: Iterable[str]) -> str:
         for declaration in declared()
         if declaration.group in (CONNECTION, WHAT, GATE)
         and declaration.name in given
-        and declaration.name not in (*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids", SUITE)
+        and declaration.name not in (*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids", FILE)
     }
     inputs = ran | {"test_case_ids": ",".join(ids)} | repeated
     options = [f"--env {shlex.quote(f'INPUT_{name.upper()}={value}')}" for name, value in inputs.items()]

@@ -30,14 +30,11 @@ from coval_gate.ci.host import (
     REPETITION,
     REPOSITORY,
     ROLE,
-    SUITE_FILE,
     TESTED,
-    THRESHOLDS,
 )
 from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.coval.launch import LaunchRequest
-from coval_gate.runs.tags import SUITE as SUITE_TAG
 from coval_gate.runs.tags import tags_as_metadata
 
 if TYPE_CHECKING:
@@ -82,14 +79,12 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
 def with_leg(request: LaunchRequest, leg: Leg, legs: int, repetition: int) -> LaunchRequest:
     """Return the request with the name of its leg and how many there are, for the step that waits; nothing of one.
 
-    Beside a base agent, it says which of the two this is; a repetition has its number. A leg of a suite has a name in
-    any case, and its thresholds if a later step must judge by them.
+    Beside a base agent, it says which of the two this is; a repetition has its number. A leg of a file has a name in
+    any case.
     """
     customer = {**request.metadata.customer, **({LEG: leg.name, LEGS: legs} if legs > 1 else {})}
-    if leg.inputs.suite_path:
+    if leg.is_listed:
         customer[LEG] = leg.name
-    if leg.suite:
-        customer |= {SUITE_FILE: leg.suite, **leg.handed_over}
     if leg.base or leg.is_base:
         customer[ROLE] = BASE if leg.is_base else TESTED
     if repetition:
@@ -144,16 +139,7 @@ def _provenance(context: Context) -> dict[str, Any]:
 
 
 def differences(inputs: Inputs, run: Run) -> tuple[Problem, ...]:
-    """Return a problem for each input that names other agents, personas or test sets than the run has.
-
-    A run that was launched with a suite to be judged by needs the suite, or usable thresholds in its metadata.
-    """
-    is_of_suite = SUITE_FILE in run.metadata or THRESHOLDS in run.metadata or SUITE_TAG in map(str.lower, run.tags)
-    if is_of_suite and not inputs.suite_path:
-        from coval_gate.runs.handover import obstacles
-
-        if problems := obstacles(inputs, run):
-            return problems
+    """Return a problem for each input that names other agents, personas or test sets than the run has."""
     pairs = ((name, getattr(inputs, name), getattr(run, name)) for name in LAUNCH_IDS)
     return tuple(
         Problem(

@@ -239,8 +239,7 @@ class Leg:
     runs has, if that is known.
     `is_done`: the step has done all that it does for the leg. `unknown`: why Coval does not know a run to wait for.
 
-    `suite`: the file by which a later step must judge the run. `handed_over`: metadata with the thresholds in it, if
-    that step needs nothing else of the file. `is_stray`: the step's suite has no such leg.
+    `is_listed`: the configuration file lists it, by its name.
 
     `base`: the leg of the agent that this one is compared with, which others may share. Of such a leg, which `is_base`,
     `outcomes` are those of its trials, or what went wrong, and `wanted` is how many trials it is to have.
@@ -261,9 +260,7 @@ class Leg:
         self.planned: int | None = None
         self.is_done = False
         self.unknown: GateError | None = None
-        self.suite = ""
-        self.handed_over: Mapping[str, str] = {}
-        self.is_stray = False
+        self.is_listed = False
         self.base: Leg | None = None
         self.is_base = False
         self.outcomes: list[Outcome | GateError] = []

@@ -42,7 +42,6 @@ FAILED: Final = f"{PREFIX}/failed"  # the mark of a run that the gate failed
 ACCEPTED: Final = f"{PREFIX}/accepted"  # the mark of a run that a person accepted
 ATTACHED: Final = f"{PREFIX}/attached"  # the mark of a run all of whose simulations `coval-gate attach` answered
 BETTER: Final = f"{PREFIX}/better"  # the mark of a run whose promotion another run must confirm
-SUITE: Final = f"{PREFIX}/suite"  # the tag of a run that a later step judges by a suite
 COUNTED: Final = re.compile("([0-9]{1,18})(-[0-9a-f]{8})?")
 SHA: Final = re.compile("[0-9a-f]{40,64}")
 NUMBER: Final = re.compile("[0-9]{1,9}")

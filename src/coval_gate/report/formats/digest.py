@@ -239,8 +239,8 @@ def _repeat(report: Report, leg: LegReport, rows: Sequence[SimulationRow]) -> It
     if not ids:
         return
     yield f"## Repeat {'this test case' if len(ids) == 1 else f'these {len(ids):,} test cases'}"
-    suite = report.inputs.suite_path if report.inputs else ""
-    where = f"the leg {code(leg.name)} of {code(suite)}" if suite else "the step that launches the run"
+    file = report.inputs.config_path if report.inputs and leg.inputs else ""
+    where = f"the leg {code(leg.name)} of {code(file)}" if file else "the step that launches the run"
     yield f"Set this in {where}, and leave its other inputs as they are:"
     yield fenced(workflow_lines(report, leg, ids), "yaml")
     if command := docker_command(report, leg, ids):

@@ -1,0 +1,251 @@
+"""`config_path` names a file with inputs and legs: launched as it says, each leg judged by thresholds of its own."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from coval_gate.config.file import LARGEST
+from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID
+from support import IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from coval_sandbox.server import Server
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+PATH = "evals/coval-gate.yml"
+TEXT = f"""\
+persona_id: {PERSONA_ID}
+legs:
+  booking, calm caller:
+    test_set_id: passing1
+    thresholds: |
+      Resolved: rate(YES) >= 95%
+  booking, hurried caller:
+    persona_id: {IMPATIENT_PERSONA_ID}
+    test_set_id: passing1
+    iteration_count: 2
+  refunds:
+    test_set_id: failing1
+    thresholds: |
+      Compliance: count(NO) == 0
+"""
+NAMES = ["booking, calm caller", "booking, hurried caller", "refunds"]
+STEP = {"persona_id": "", "test_set_id": "", "thresholds": "Latency: avg < 9"}
+BESIDE = f"""\
+base_agent_id: {AGENT_ID}
+thresholds: |
+  Latency: avg <= base * 1.3
+legs:
+  as good:
+    agent_id: {PREVIEW_ID}
+  slower:
+    agent_id: {SLOW_PREVIEW_ID}
+    thresholds: |
+      Latency: avg <= base * 0.5
+  twice:
+    agent_id: {PREVIEW_ID}
+    iteration_count: 2
+"""
+
+
+@pytest.fixture
+def run_with(tmp_path: Path, run_step: RunStep) -> RunStep:
+    """Run a step with a file in the workspace: `text`, at `path`. None: there is no file."""
+
+    def run(*faults: str, text: str | bytes | None = TEXT, path: str = PATH, **given: Any) -> Any:
+        file = tmp_path / "workspace" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if text is not None:
+            file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return run_step(*faults, **STEP | {"config_path": path} | given)
+
+    return run
+
+
+def legs_of(result: StepResult) -> dict[str, dict[str, Any]]:
+    return {leg["name"]: leg for leg in json.loads(result.outputs["legs"])}
+
+
+def test_file_sets_what_the_step_leaves_at_its_default(run_with: RunStep) -> None:
+    text = "iteration_count: 2\ntags: [file]\nannotations: false\nthresholds: 'Latency: p(95) < 0.5'\n"
+    result, server = run_with(text=text, tags="step", bare=True, **IDS)
+    assert (result.outputs["verdict"], result.annotations("error")) == ("failed", [])
+    assert f"Inputs that the step does not set are those of {PATH}." in result.log
+    (body,) = [run.body for run in server.world.runs]
+    assert (body["options"], body["metadata"]["tags"][0]) == ({"iteration_count": 2}, "step")
+    assert "file" not in body["metadata"]["tags"]
+
+
+def test_legs_run_as_named_and_thresholds_add_up(run_with: RunStep) -> None:
+    result, server = run_with(json_path="reports/coval.json", junit_path="reports/junit.xml")
+    launched = [run.body for run in server.world.runs]
+    ran = {
+        body["metadata"]["customer"]["coval_gate_leg"]: (body["persona_id"], body["test_set_id"]) for body in launched
+    }
+    assert ran == {
+        NAMES[0]: (PERSONA_ID, "passing1"),
+        NAMES[1]: (IMPATIENT_PERSONA_ID, "passing1"),
+        NAMES[2]: (PERSONA_ID, "failing1"),
+    }
+    assert {body["agent_id"] for body in launched} == {IDS["agent_id"]}
+    legs = legs_of(result)
+    assert [(leg["name"], leg["verdict"], leg["simulations"]) for leg in legs.values()] == [
+        (NAMES[0], "passed", 10),
+        (NAMES[1], "passed", 20),
+        (NAMES[2], "failed", 10),
+    ]
+    criteria = {
+        leg["name"]: [criterion["criterion"] for criterion in leg["criteria"] if ":" in criterion["criterion"]]
+        for leg in json.loads(result.json)["legs"]
+    }
+    assert criteria == {
+        NAMES[0]: ["Latency: avg < 9", "Resolved: rate(YES) >= 95%"],
+        NAMES[1]: ["Latency: avg < 9"],
+        NAMES[2]: ["Latency: avg < 9", "Compliance: count(NO) == 0"],
+    }
+    assert result.outputs["reason"].startswith("refunds: count(NO) of Compliance is ")
+    assert f"| ✅ Passed | {NAMES[0]} |" in result.summary
+    suites = [suite.get("name", "") for suite in ET.fromstring(result.junit).iter("testsuite")]
+    assert all(any(name in suite for suite in suites) for name in NAMES)
+
+
+def test_single_leg_has_its_name_and_json_is_read_too(run_with: RunStep) -> None:
+    text = json.dumps({"persona_id": PERSONA_ID, "legs": {"only one": {"test_set_id": "passing1"}}}, indent="\t")
+    result, server = run_with(text=text, path="gate.json")
+    assert (list(legs_of(result)), result.outputs["verdict"]) == (["only one"], "passed")
+    assert server.world.runs[0].body["metadata"]["customer"]["coval_gate_leg"] == "only one"
+
+
+def test_combinations_of_a_leg_are_legs_with_its_name(run_with: RunStep) -> None:
+    legs = "legs:\n  booking: {test_set_id: [passing1, passing2]}\n  other: {test_set_id: flaky001}"
+    text = f"persona_id: {PERSONA_ID}\n{legs}"
+    result, _ = run_with(text=text, mode="plan", thresholds="")
+    assert "booking · passing1: agent" in result.log
+    assert "booking · passing2: agent" in result.log
+    assert "other: agent" in result.log
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("legs:\n  a:\n    persona_idd: x", f"{PATH}, line 3: legs.a.persona_idd is not an input; did you"),
+        ("legs:\n  a: {test_set_id: x}", "persona_id is required in mode run, but it is empty."),
+        ("iteration_count: 0", f"{PATH}, line 1: iteration_count must be a whole number of at least 1; got"),
+        (b"\xff", f"{PATH}, line 1: the file is not in UTF-8"),
+        (b" " * (LARGEST + 1), "config_path must be a file of at most 256 KB; got a larger one."),
+        (None, f'config_path must be an existing file in the workspace; got "{PATH}".'),
+    ],
+)
+def test_mistake_is_an_error_before_anything_is_sent(text: str | bytes | None, reason: str, run_with: RunStep) -> None:
+    result, server = run_with(text=text)
+    assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
+    assert result.outputs["reason"].startswith(reason), result.outputs["reason"]
+
+
+def test_file_outside_of_the_workspace_is_refused(tmp_path: Path, run_step: RunStep) -> None:
+    (tmp_path / "outside.yml").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace" / "link.yml").symlink_to(tmp_path / "outside.yml")
+    for path in ("../outside.yml", str(tmp_path / "outside.yml"), "link.yml", "."):
+        result, server = run_step(**STEP | {"config_path": path})
+        assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
+        assert result.outputs["reason"].startswith("config_path must ")
+
+
+def test_report_does_not_overwrite_the_file(tmp_path: Path, run_with: RunStep) -> None:
+    result, _ = run_with(junit_path=PATH)
+    assert result.outputs["reason"] == "junit_path is the same as config_path, which the report would overwrite."
+    assert (tmp_path / "workspace" / PATH).read_text(encoding="utf-8") == TEXT
+
+
+def test_mistakes_of_file_and_step_are_told_together(run_with: RunStep) -> None:
+    result, _ = run_with(text="legs:\n  a: {tag: x}\n  b: {sub_sample_seed: 3}", concurrency="none", persona_id="p")
+    assert result.outputs["reason"].startswith("concurrency must be a whole number")
+    assert f"- {PATH}, line 2: legs.a.tag is not an input" in result.log
+    assert f"- {PATH}, line 3: legs.b: sub_sample_seed requires a sub_sample_size above 0." in result.log
+
+
+def test_all_legs_count_for_the_limit(run_with: RunStep) -> None:
+    result, server = run_with(text=f"max_simulations: 39\n{TEXT}")
+    assert (result.outputs["verdict"], server.world.runs) == ("error", ())
+    assert "would launch 40 in 3 runs" in result.outputs["reason"]
+    some = TEXT + "    sub_sample_size: 4\n"
+    result, _ = run_with(text=some, max_simulations="34", on_inconclusive="pass")
+    assert result.outputs["planned_simulations"] == "34"
+
+
+def test_misspelt_metric_names_the_line_of_the_file(run_with: RunStep) -> None:
+    result, server = run_with(text=TEXT.replace("Compliance", "Complience"))
+    assert [run.body["test_set_id"] for run in server.world.runs] == ["passing1", "passing1"]
+    assert result.outputs["reason"].startswith(f'refunds: {PATH} names the metric "Complience" in line 14, which')
+
+
+def test_base_agent_of_a_leg(run_with: RunStep) -> None:
+    ids = {name: IDS[name] for name in ("persona_id", "test_set_id")}
+    result, server = run_with(text=BESIDE, agent_id="", **ids)
+    launched = Counter((run.request.agent_id, run.request.options.iteration_count) for run in server.world.runs)
+    assert launched == {
+        (PREVIEW_ID, 1): 1,
+        (SLOW_PREVIEW_ID, 1): 1,
+        (AGENT_ID, 1): 1,
+        (PREVIEW_ID, 2): 1,
+        (AGENT_ID, 2): 1,
+    }
+    good, slower, twice = legs_of(result).values()
+    assert good["base_run_id"] == slower["base_run_id"] != twice["base_run_id"]
+    assert (good["verdict"], slower["verdict"]) == ("passed", "failed")
+
+
+def test_later_step_judges_by_the_same_file(run_with: RunStep) -> None:
+    launch, server = run_with(mode="launch", thresholds="")
+    assert launch.outputs["verdict"] == ""
+    ids = launch.outputs["run_ids"]
+    judged, _ = run_with(world=server.world, mode="wait", run_id=ids, json_path="coval.json")
+    assert [(name, leg["verdict"]) for name, leg in legs_of(judged).items()] == [
+        (NAMES[0], "passed"),
+        (NAMES[1], "passed"),
+        (NAMES[2], "failed"),
+    ]
+    changed = TEXT.replace(IMPATIENT_PERSONA_ID, "persona000000000000099")
+    judged, _ = run_with(text=changed, world=server.world, mode="wait", run_id=ids)
+    assert [leg["verdict"] for leg in legs_of(judged).values()] == ["passed", "error", "failed"]
+    assert 'persona_id is "persona000000000000099", but run ' in legs_of(judged)[NAMES[1]]["reason"]
+
+
+def test_later_attempt_takes_over_the_run_of_its_leg(run_with: RunStep) -> None:
+    """Two legs that run the same, and are judged by other thresholds, do not take over each other's run."""
+    twins = "legs:\n  a: {thresholds: total >= 1}\n  b: {thresholds: total >= 2}"
+    given: dict[str, Any] = {"text": twins, "mode": "launch", **IDS, "thresholds": ""}
+    first, server = run_with("POST /runs #2 -> 403", **given)
+    again, _ = run_with(world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"}, **given)
+    before, after = legs_of(first), legs_of(again)
+    assert len(server.world.runs) == 2
+    assert {name for name in before if before[name]["run_id"] == after[name]["run_id"]} == {
+        name for name in before if before[name]["run_id"]
+    }
+
+
+def test_signal_ends_all_legs(run_with: RunStep, clock: VirtualClock) -> None:
+    clock.at(20, clock.interrupt)
+    result, server = run_with(text=TEXT.replace("passing1", "slow0001"))
+    assert result.outputs["verdict"] == "cancelled"
+    assert not server.world.unfinished
+
+
+def test_repeating_test_cases_names_the_leg(tmp_path: Path, run_with: RunStep) -> None:
+    run_with(digest_path="digest.md")
+    digest = (tmp_path / "workspace" / "digest.md").read_text(encoding="utf-8")
+    assert f"Set this in the leg `refunds` of `{PATH}`, and leave its other inputs as they are:" in digest
+    (command,) = [part for part in digest.split("```") if "docker run" in part]
+    assert "Compliance: count(NO) == 0" in command
+    assert "CONFIG_PATH" not in command

@@ -1,0 +1,395 @@
+"""The configuration file: inputs, legs, the line of every mistake, and that any text is either inputs or mistakes."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from coval_gate.base.errors import InputError
+from coval_gate.config.checks import check_inputs, warnings_about
+from coval_gate.config.file import (
+    LARGEST,
+    MOST_MISTAKES,
+    REFUSED,
+    beside_file,
+    inputs_of_leg,
+    inputs_of_step,
+    read_file,
+    with_file,
+)
+from coval_gate.config.inputs import FromFile, Inputs, parse_inputs
+from hostile import NAMED
+from selection import some_of
+from support import IDS, KEY, other_value
+
+PATH = "coval-gate.yml"
+TEXT = """\
+agent_id: agent00000000000000009
+iteration_count: 2
+thresholds: |
+  Compliance: count(NO) == 0
+legs:
+  booking, calm caller:
+    persona_id: 01234567
+    thresholds: |
+      # what callers come for
+
+      Resolved: rate(YES) >= 95%
+  refunds:
+    test_set_id: yes
+    iteration_count: 3
+    metric_ids: [a1, 02]
+    config_overrides: {"timeout": {"seconds": 300}}
+"""
+LEG = "legs:\n  a:\n    "
+LONG = "x" * 201
+
+
+class Read(NamedTuple):
+    """The inputs of a step, what it has from its file, and the mistakes in the file."""
+
+    inputs: Inputs
+    file: FromFile
+    mistakes: list[str]
+
+    @property
+    def legs(self) -> dict[str, Inputs]:
+        """The inputs of the legs, by name."""
+        assert self.mistakes == []
+        return {leg.name: leg.inputs for leg in self.file.legs}
+
+    @property
+    def contradictions(self) -> tuple[str, ...]:
+        """What is wrong with the inputs together."""
+        assert self.mistakes == []
+        with pytest.raises(InputError) as caught:
+            check_inputs(self.inputs, [], {}, "", self.file)
+        return caught.value.problems
+
+
+def read(text: str | bytes, path: str = PATH, *, defaults_count: Any = True, **inputs: str) -> Read:
+    """Read a file beside the inputs of a step."""
+    environ = {f"INPUT_{name.upper()}": value for name, value in ({"api_key": KEY} | inputs).items()}
+    contents = text if isinstance(text, bytes) else text.encode()
+    environ, file = beside_file(environ, read_file(contents, path, KEY), defaults_count=defaults_count)
+    parsed, problems = parse_inputs(environ)
+    assert problems == []
+    parsed, from_file, twins = with_file(parsed, file)
+    found = [*file.problems, *twins]
+    assert {problem.name for problem in found} <= {path}
+    return Read(parsed, from_file, [problem.what.removeprefix(", ") for problem in found])
+
+
+def mistakes(text: str | bytes, path: str = PATH) -> list[str]:
+    """Return the first line of each mistake."""
+    return [mistake.split("\n")[0] for mistake in read(text, path).mistakes]
+
+
+def test_leg_wins_over_the_step_and_that_over_the_file() -> None:
+    found = read(TEXT, **IDS, concurrency="4")
+    assert (found.inputs.agent_id, found.inputs.iteration_count) == ((IDS["agent_id"],), 2)
+    calm, refunds = found.legs.values()
+    assert list(found.legs) == ["booking, calm caller", "refunds"]
+    assert (calm.agent_id, calm.persona_id) == ((IDS["agent_id"],), ("01234567",))
+    assert (calm.test_set_id, refunds.test_set_id) == ((IDS["test_set_id"],), ("yes",))
+    assert (calm.iteration_count, refunds.iteration_count, refunds.concurrency) == (2, 3, 4)
+    assert (refunds.metric_ids, refunds.config_overrides) == (("a1", "02"), {"timeout": {"seconds": 300}})
+
+
+def test_thresholds_add_up_and_everything_knows_its_line() -> None:
+    found = read(TEXT, thresholds="\nLatency: avg < 2")
+    calm, refunds = found.file.legs
+    assert [(entry.text, entry.place) for entry in calm.inputs.thresholds] == [
+        ("Latency: avg < 2", "thresholds, line 1"),
+        ("Compliance: count(NO) == 0", "coval-gate.yml, line 4"),
+        ("Resolved: rate(YES) >= 95%", "coval-gate.yml, line 11"),
+    ]
+    assert found.inputs.thresholds == refunds.inputs.thresholds == calm.inputs.thresholds[:2]
+    assert (calm.line, refunds.line) == (6, 12)
+    assert (refunds.places["test_set_id"], refunds.places["agent_id"]) == ((13, "legs.refunds"), (1, ""))
+
+
+def test_runner_hands_defaults_over() -> None:
+    """A step cannot tell a default from a value that a user wrote; a command can."""
+    given = {"iteration_count": "4", "resume": "true"}
+    text = "iteration_count: 2\nresume: false"
+    for defaults_count in (True, False):
+        inputs = read(text, defaults_count=defaults_count, **given).inputs
+        assert (inputs.iteration_count, inputs.resume) == (4, defaults_count)
+
+
+def test_what_has_no_effect_in_the_mode_is_for_other_steps() -> None:
+    text = "supersede: true\nrun_max_age: 3h\nthresholds: total >= 1\nlegs: {a: {concurrency: 2}}"
+    cancel = read(text, mode="cancel")
+    for inputs in (cancel.inputs, cancel.legs["a"]):
+        assert (inputs.supersede, str(inputs.run_max_age), inputs.thresholds, inputs.concurrency) == (
+            False,
+            "24h",
+            (),
+            1,
+        )
+    wait = read(text, mode="wait").inputs
+    assert (str(wait.run_max_age), wait.supersede, len(wait.thresholds)) == ("3h", False, 1)
+
+
+@pytest.mark.parametrize("indent", [None, 1, "\t"])
+def test_json_is_read_alike(indent: int | str | None) -> None:
+    document: dict[str, Any] = {
+        "persona_id": ["p1", "p2"],
+        "legs": {
+            "a \U0001f4de": {"iteration_count": 3, "use_metric_targets": True, "tags": ["x, y", "z"]},
+            "b": {"thresholds": ["Latency: avg < 2", "Resolved: rate(YES) >= 95%"], "metadata": {"n": [1, None]}},
+        },
+    }
+    legs = read(f"\ufeff{json.dumps(document, indent=indent)}", "evals/gate.json").legs
+    first, second = legs.values()
+    assert list(legs) == list(document["legs"])
+    assert (first.persona_id, first.iteration_count, first.use_metric_targets) == (("p1", "p2"), 3, True)
+    assert first.tags == ("x, y", "z")
+    assert [entry.text for entry in second.thresholds] == ["Latency: avg < 2", "Resolved: rate(YES) >= 95%"]
+    assert second.metadata == {"n": [1, None]}
+
+
+def test_quoted_empty_value_is_the_default_of_the_input() -> None:
+    leg = read('tags: x\nlegs:\n  a:\n    iteration_count: ""\n    tags: []', iteration_count="4").legs["a"]
+    assert (leg.iteration_count, leg.tags) == (1, ())
+
+
+@pytest.mark.parametrize("name", inputs_of_step())
+def test_every_input_is_parsed_as_in_the_step(name: str) -> None:
+    value = other_value(inputs_of_step()[name])
+    mode = inputs_of_step()[name].modes[0]
+    of_step, line = read("{}", mode=mode, **{name: value}).inputs, f"{name}: {json.dumps(value)}"
+    files = [
+        read(line, mode=mode).inputs,
+        *([read(LEG + line, mode=mode).legs["a"]] if name in inputs_of_leg() else []),
+    ]
+    for inputs in files:
+        wanted, actual = getattr(of_step, name), getattr(inputs, name)
+        if name == "thresholds":
+            wanted, actual = [entry.text for entry in wanted], [entry.text for entry in actual]
+        assert actual == wanted != inputs_of_step()[name].default_value
+
+
+MISTAKES: dict[str, str] = {
+    "": "line 1: the file must be a mapping from inputs to values, such as `agent_id: …`.",
+    "\n- legs": "line 2: the file must be a mapping from inputs to values, such as `agent_id: …`.",
+    "agent_id = 'a'": "line 1: the file must be a mapping from inputs to values, such as `agent_id: …`.",
+    "legs:": "line 1: legs must be a mapping from the name of each leg to its inputs.",
+    "legs: {}": "line 1: legs is empty; name at least one leg.",
+    "legs: [a]": "line 1: legs must be a mapping from the name of each leg to its inputs.",
+    "leggs: {a: {}}": "line 1: leggs is not an input; did you mean legs?",
+    "version: 1": "line 1: version is not an input.",
+    "booking: {tags: x}": "line 1: booking is not an input; write a leg below legs.",
+    "agnt-id: a": "line 1: agnt-id is not an input; did you mean agent_id?",
+    "tags: x\ntags: y": "line 2: tags stands in line 1, too; keep one of the two.",
+    "iteration_count: three": 'line 1: iteration_count must be a whole number of at least 1; got "three".',
+    "thresholds: |\n  Latency avg < 1": "line 2: thresholds: put a colon after the metric.",
+    "legs:\n  a:\n  b: {}": "line 2: legs.a must be a mapping from inputs to values.",
+    "legs:\n  a: {}\n  a: {tags: x}": "line 3: legs.a stands in line 2, too; keep one of the two.",
+    'legs:\n  a  b: {}\n  "a b ": {tags: x}': 'line 3: legs: the name "a b" stands in line 2, too; choose another one.',
+    "legs:\n  '  ': {}": "line 2: legs has a leg with an empty name.",
+    f"legs:\n  {LONG}: {{}}": f'line 2: legs: the name "{LONG[:59]}…" must have at most 200 characters.',
+    'legs:\n  "a\\e[31m": {}': 'line 2: legs: the name "a[31m" must be one line of printable characters.',
+    "legs:\n  base: {}": 'line 2: legs: the name "base" is kept for the base agent; choose another one.',
+    "legs:\n  ? [a, b]\n  : {}": "line 2: legs has a key that is not a text.",
+    f"{LEG}persona_idd: x": "line 3: legs.a.persona_idd is not an input; did you mean persona_id?",
+    f"{LEG}colour: red": "line 3: legs.a.colour is not an input.",
+    f"{LEG}max_wait_time: 9": (
+        "line 3: legs.a.max_wait_time is about the whole step; write it at the top of the file, or in the step."
+    ),
+    f"{LEG}tags:": 'line 3: legs.a.tags has no value; write one, or "" for none.',
+    f"{LEG}persona_id: {{a: b}}": "line 3: legs.a.persona_id must be a value, not a mapping.",
+    f"{LEG}iteration_count: [3]": "line 3: legs.a.iteration_count must be one value, not a list.",
+    f"{LEG}tags: [[x]]": "line 3: legs.a.tags must be a list of texts.",
+    f"{LEG}metadata:\n      a: b": (
+        'line 3: legs.a.metadata must be JSON: in braces, with its texts in double quotes, such as {"key": "text"}.'
+    ),
+    f"{LEG}thresholds:\n      - Latency: avg < 1": (
+        "line 4: legs.a.thresholds must be text, one threshold per line below `thresholds: |`."
+    ),
+    f"{LEG}thresholds: |\n      # x\n\n      Latency: avg < 1\n      Latency avg < 1": (
+        "line 7: legs.a.thresholds: put a colon after the metric."
+    ),
+    "tags: &x y": "line 1: &x is an anchor; write the value out, or put what all legs share at the top.",
+    f"{LEG}tags: *x": "line 3: *x is an alias; write the value out, or put what all legs share at the top.",
+    "tags: !!str y": "line 1: tag:yaml.org,2002:str is a tag; remove it, because values are text anyway.",
+    "tags: a\n---\ntags: b": "line 2: the file is not valid YAML: but found another document.",
+    "legs:\n  a: {}\n\tb: {}": (
+        "line 3: the file is not valid YAML: found character '\\t' that cannot start any token; indent with spaces."
+    ),
+    "legs:\n  a: {": "line 2: the file is not valid YAML: expected the node content, but found '<stream end>'.",
+    "legs:\n  a: \x00": "line 2: the file has a character that YAML does not allow; remove it.",
+    'legs:\n  a:\n    tags: "\\UFFFFFFFF"': "line 3: the file is not valid YAML near this line.",
+    f'{LEG}tags: "\\ud83d"': "line 3: half of an escaped character is missing; write the character itself.",
+    f"{LEG}tags: {'[' * 120}": "line 3: the file is nested more than 100 levels deep.",
+    f"{LEG}tags: {KEY}": "line 3: the file holds the API key, which must be set in api_key only.",
+    "tags: coval_sk_prod_of_another": "line 1: the file holds an API key of Coval, which must be set in api_key only.",
+    "legs:\n  a: {tags: x}\n  b: {tags: y}": (
+        "line 3: legs.b is the same as legs.a in line 2: ids, options and thresholds; remove one."
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MISTAKES, ids=MISTAKES.values())
+def test_mistake_has_its_line(text: str) -> None:
+    assert mistakes(text) == [MISTAKES[text]]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_file_does_not_say_where_the_key_goes_or_what_the_step_does(name: str) -> None:
+    for start, line, where in (("", 1, ""), (LEG, 3, "legs.a.")):
+        assert mistakes(f"{start}{name}: x") == [
+            f"line {line}: {where}{name} cannot be set in a file: {REFUSED[name]}."
+        ]
+
+
+def test_other_files_are_refused_with_the_way_to_write_them() -> None:
+    assert mistakes("agent_id = 'a'", "gate.toml") == [
+        "line 1: a configuration file is YAML or JSON; write `agent_id: …` in coval-gate.yml."
+    ]
+    assert mistakes(b"legs:\n  a:\n    tags: \xe4") == ["line 3: the file is not in UTF-8; save it in this encoding."]
+    assert mistakes(b" " * (LARGEST + 1)) == ["line 1: the file has more than 256 KB."]
+    (found,) = mistakes('{\n"legs": {"a": {},}}', "gate.json")
+    assert found.startswith("line 2: the file is not valid JSON: ")
+    assert mistakes("[" * 100_000, "gate.json") == ["line 1: the file is nested more than 100 levels deep."]
+
+
+def test_first_wrong_name_says_what_a_leg_may_have() -> None:
+    first, second = read(f"{LEG}colour: red\n    shape: round").mistakes
+    assert first.split("\n")[1].startswith("A leg may have: agent_id, persona_id, ")
+    assert "\n" not in second
+
+
+def test_all_mistakes_are_told_together_and_very_many_are_counted() -> None:
+    text = "iteration_count: x\nlegs:\n  a:\n    tag: x\n    agent_id: a b\n  b:\n    persona_id: 'a b'\n"
+    assert [what.split(":")[0] for what in mistakes(text)] == ["line 1", "line 4", "line 5", "line 7"]
+    found = mistakes("legs:\n" + "".join(f"  leg {number}: text\n" for number in range(80)))
+    assert (len(found), found[-1]) == (MOST_MISTAKES + 1, "has 30 more mistakes.")
+    many = "legs:\n" + "".join(f"  leg {number}: {{tags: x, sub_sample_size: {number}}}\n" for number in range(102))
+    assert mistakes(many) == ["line 102: legs has more than 100 legs, the most that a step launches."]
+
+
+def test_legs_of_other_options_are_no_twins() -> None:
+    legs = read("legs:\n  a: {}\n  b: {iteration_count: 2}\n  c: {thresholds: total >= 1}", mode="launch").legs
+    assert len(legs) == 3
+
+
+CONTRADICTIONS: dict[str, tuple[str, ...]] = {
+    "test_case_ids: a\nlegs:\n  a: {}\n  b: {sub_sample_size: 3}": (
+        "coval-gate.yml, line 4: legs.b: sub_sample_size cannot be combined with test_case_ids; set one of the two.",
+    ),
+    "legs:\n  c:\n    thresholds: |\n      pass_rate > 100%\n  d: {thresholds: 'Latency: avg <= base'}": (
+        "coval-gate.yml, line 4: no run can meet pass_rate > 100%.",
+        "coval-gate.yml, line 5: Latency: avg <= base compares mutations with the agent itself, but there are no "
+        "mutations; set mutation_ids, name another agent in base_agent_id, or compare with baseline.",
+    ),
+    "sub_sample_seed: 3\nlegs:\n  a: {}\n  b: {concurrency: 2}": (
+        "coval-gate.yml, line 1: sub_sample_seed requires a sub_sample_size above 0.",
+    ),
+    "sub_sample_seed: 3": ("coval-gate.yml, line 1: sub_sample_seed requires a sub_sample_size above 0.",),
+    "legs:\n  a: {baseline: branch:main}\n  b: {iteration_count: 2}\nthresholds: 'Latency: avg <= baseline'": (
+        "coval-gate.yml, line 3: legs.b: baseline is required for Latency: avg <= baseline (coval-gate.yml, line 4), "
+        "such as branch:main.",
+    ),
+    "run_template_id: t1\nlegs: {a: {}}": (
+        "coval-gate.yml, line 1: run_template_id cannot be combined with the legs in coval-gate.yml, which name what "
+        "they run.",
+    ),
+}
+
+
+@pytest.mark.parametrize("text", CONTRADICTIONS)
+def test_contradiction_has_its_leg_and_line(text: str) -> None:
+    assert read(text, **IDS).contradictions == CONTRADICTIONS[text]
+
+
+def test_what_all_legs_lack_is_missing_in_the_step() -> None:
+    given = IDS | {"persona_id": ""}
+    missing = "persona_id is required in mode run: give --persona-id, or set persona_id in the configuration file."
+    assert read("legs:\n  a: {test_set_id: a}\n  b: {test_set_id: b}", **given).contradictions == (missing,)
+    some = read("legs:\n  a: {persona_id: a}\n  b: {iteration_count: 2}", **given)
+    assert some.contradictions == (f"coval-gate.yml, line 3: legs.b: {missing}",)
+
+
+def test_combinations_of_all_legs_are_limited() -> None:
+    legs = "".join(f"  {name}: {{agent_id: [{', '.join(f'a{number}' for number in range(51))}]}}\n" for name in "xy")
+    found = read(f"legs:\n{legs}", **IDS | {"test_set_id": "s1"})
+    assert found.mistakes == [
+        "line 3: legs.y is the same as legs.x in line 2: ids, options and thresholds; remove one."
+    ]
+    found = read(f"legs:\n{legs}  z: {{iteration_count: 2}}".replace("y: {", "y: {tags: t, concurrency: 2, "), **IDS)
+    (problem,) = found.contradictions
+    assert problem.startswith("agent_id makes 103 combinations of agents, personas and test sets; a step launches")
+
+
+def test_likely_mistake_names_its_legs() -> None:
+    ids = {name: value for name, value in IDS.items() if name != "persona_id"}
+    text = "legs:\n  a: {iteration_count: 99}\n  b: {iteration_count: 99, persona_id: short}\n  c: {}"
+    found = read(text, persona_id="persona000000000000001", **ids)
+    assert warnings_about(found.inputs, {}, found.file) == [
+        'In "a" and "b" of coval-gate.yml: iteration_count is 99; Coval may reject more than 50.',
+        'In "b" of coval-gate.yml: persona_id "short" has 5 characters; such an id usually has 22.',
+    ]
+
+
+WORDS = ("legs", "agent_id", "tags", "persona_id", "thresholds", "a", "x: y", "0", "~", "<<")
+SIGNS = (": ", ":\n", "\n", "\n  ", "\n    ", "- ", "? ", "&a ", "*a", "!!x ", "!<a> ", "|\n", ">-\n", *"'\"{}[],#")
+RARE = ("---\n", "...", "%YAML 9.9\n", "%TAG ! x\n", "\\u", "\\UFFFFFFFF", *"\t\r\x85\u2028\ufeff\x00")
+PIECES = st.sampled_from([*WORDS, *SIGNS, *RARE])
+
+
+@given(
+    st.one_of(st.lists(PIECES, max_size=40).map("".join), st.text(max_size=80)), st.sampled_from(["a.json", "a.yml"])
+)
+@example("legs:\n  a: {tags: '" + "x" * 5000, "a.yml")
+@example("%YAML " + "1" * 5000 + ".1\n--- a", "a.yml")
+@example('{"legs": {"a": {"iteration_count": ' + "1" * 5000 + "}}}", "a.json")
+def test_any_text_is_inputs_or_mistakes(text: str, path: str) -> None:
+    file = read_file(text.encode(), path)
+    lines = text.count("\n") + text.count("\r") + text.count("\x85") + text.count("\u2028") + text.count("\u2029") + 1
+    for problem in file.problems:
+        line = problem.what.removeprefix(", line ").partition(":")[0]
+        assert 1 <= int(line) <= lines or problem.what.startswith("has ")
+
+
+@given(st.binary(min_size=1, max_size=60))
+def test_any_bytes_are_inputs_or_mistakes(contents: bytes) -> None:
+    file = read_file(b"agent_id: " + contents, PATH)
+    assert file.problems or list(file.values.texts) == ["agent_id"]
+
+
+@pytest.mark.parametrize("text", NAMED.values(), ids=NAMED)
+def test_hostile_text_is_a_name_or_a_mistake(text: str) -> None:
+    file = read_file(json.dumps({"legs": {text: {"tags": [text[:50]]}}}).encode(), "a.json")
+    assert all(leg.name.isprintable() for leg in file.legs)
+    assert all("\n" not in problem.what.split("\n")[0] and "\x1b" not in problem.what for problem in file.problems)
+
+
+LAUGHS = "".join(f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]\n" for number in range(1, 30))
+LARGE = {
+    "aliases": "a0: &a0 [x]\n" + LAUGHS,
+    "brackets": "[" * LARGEST,
+    "braces": "{a: " * (LARGEST // 4),
+    "list": "- " * (LARGEST // 2),
+    "keys": "? " * (LARGEST // 2),
+    "entries": "legs: [" + "a," * (LARGEST // 2 - 8),
+    "lines": "legs:\n  a: |\n" + "\n" * (LARGEST - 20),
+    "legs": "legs:\n" + "".join(f"  leg {number}: {{}}\n" for number in range(15_000)),
+    "names": "legs:\n  a:\n" + "".join(f"    persona_id{number}: x\n" for number in range(10_000)),
+    "twins": "legs:\n" + "".join(f"  leg {number}: {{tags: a}}\n" for number in range(10_000)),
+    "thresholds": "legs:\n  a:\n    thresholds: |\n" + "      Latency: p95 =< 3\n" * 10_000,
+}
+
+
+@pytest.mark.parametrize("name", some_of(LARGE, "aliases", "brackets"))
+def test_large_file_takes_bounded_time(name: str) -> None:
+    assert len(LARGE[name]) <= LARGEST
+    began = time.process_time()
+    assert read(LARGE[name]).mistakes
+    assert time.process_time() - began < 20
