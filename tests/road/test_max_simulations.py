@@ -93,12 +93,6 @@ def test_unknown_size_hinders_nothing_without_a_limit(fault: str, run_step: RunS
     assert not result.annotations("warning")
 
 
-def test_limit_of_the_size_counts_only_where_it_is_set(run_step: RunStep) -> None:
-    counted = "GET /test-sets/* -> json " + SHOWN % ', "test_case_count": 5'
-    result, _ = run_step(counted, persona_id=TWO)
-    assert result.outputs["verdict"] == "passed"
-
-
 def sizes_asked_for(server: Server) -> list[int]:
     """Return which requests asked for a test set: 1 is the first after the launch; those before are negative.
 
@@ -142,14 +136,6 @@ def test_size_of_named_test_cases_needs_no_request(run_step: RunStep) -> None:
     result, server = run_step(test_case_ids="casepassing10000000001, casepassing10000000002")
     assert (result.outputs["planned_simulations"], sizes_asked_for(server)) == ("2", [])
     assert "This step launches 2 simulations." in result.log
-
-
-def test_size_of_a_single_run_takes_no_time_that_the_run_needs(run_step: RunStep) -> None:
-    result, server = run_step(max_wait_time="7")
-    last_poll = max(number for number, request in enumerate(server.requests_seen) if "/runs/" in request.path)
-    launch = next(number for number, request in enumerate(server.requests_seen) if request.method == "POST")
-    assert result.outputs["planned_simulations"] == ""
-    assert min(sizes_asked_for(server)) > last_poll - launch  # for its name
 
 
 def test_size_of_a_run_that_was_taken_over_is_an_output(run_step: RunStep) -> None:

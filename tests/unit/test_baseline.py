@@ -108,18 +108,6 @@ def test_flips_are_reported_by_test_case_in_the_direction_of_the_threshold() -> 
     assert (good.newly_failing, good.newly_passing) == (bad.newly_failing, bad.newly_passing) == (("a",), ("b",))
 
 
-def test_missing_values_count_as_misses_on_both_sides() -> None:
-    now = run_of("now", {"a": ["YES"], "b": [None], "c": ["YES"]})
-    old = run_of("old", {"a": ["YES"], "b": ["YES"], "c": [None, "YES"]})
-
-    judgement = judged(now, baseline_of(old), RATE, confidence=None)
-
-    measure = only(judgement).measure
-    assert measure
-    assert measure.value == pytest.approx(2 / 3)
-    assert comparison(judgement).value == pytest.approx(2.5 / 3)
-
-
 @pytest.mark.parametrize(
     ("baseline", "kind"),
     [
@@ -249,24 +237,6 @@ def test_doubt_is_red_by_default_except_against_a_baseline(
 
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert judgement.lets_pass is {"": default, "pass": True, "fail": False}[on_inconclusive]
-
-
-def test_one_of_many_thresholds_that_changes_by_chance_is_inconclusive() -> None:
-    """The bound of one threshold lies beyond its limit, but among ten that happens without a change."""
-    now, old = run_of("now", yes(40, 50)), run_of("old", yes(44, 50))
-    alone = judged(now, baseline_of(old), "Resolved: rate(YES) >= baseline", confidence=0.9)
-    among = judged(
-        now,
-        baseline_of(old),
-        "\n".join(["Resolved: rate(YES) >= baseline"] + ["Resolved: rate(NO, YES) >= baseline - 90%"] * 9),
-        confidence=0.9,
-    )
-
-    assert alone.verdict is Verdict.FAILED
-    first = checks_of(among)[0]
-    assert first.measure
-    assert first.measure.comparison
-    assert (first.verdict, first.measure.comparison.by_chance) == (Verdict.INCONCLUSIVE, 10)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from functools import cache
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -21,8 +19,7 @@ from coval_gate.model.results import Details, RunResult, Turn
 from coval_gate.model.run import Completed
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.model import LegReport, Report
-from hostile import NAMED, RUN_URL, example_reports, repeated, report_of, simulation, with_leg
-from selection import shares
+from hostile import RUN_URL, example_reports, simulation, with_leg
 from validation import junit_schema
 
 GATE = "Coval.criteria of the gate"
@@ -99,12 +96,6 @@ def count_attributes(suites: list[ET.Element]) -> Counts:
     )
 
 
-def parsed_by_codecov(text: str) -> list[Any]:
-    """Return the cases as Codecov's parser, which is written in Rust, reads them; it keeps entities."""
-    parser: Any = import_module("test_results_parser")
-    return list(parser.parse_junit_xml(text.encode()).testruns)
-
-
 def cases_by_name(root: ET.Element) -> dict[str, ET.Element]:
     return {case.attrib["name"]: case for case in root.iter("testcase")}
 
@@ -146,44 +137,6 @@ def test_case_names_are_unique() -> None:
     for kind, report in reports().items():
         names = [(case.attrib["classname"], case.attrib["name"]) for case in root_of(report).iter("testcase")]
         assert len(names) == len(set(names)), kind
-
-
-@pytest.mark.parametrize("kind", EXPECTED)
-def test_codecov_parser_reads_same_results(kind: str) -> None:
-    text = junit(reports()[kind])
-    read_cases = parsed_by_codecov(text)
-    assert [
-        tuple(map(html.unescape, (read_case.testsuite, read_case.classname, read_case.name)))
-        for read_case in read_cases
-    ] == [
-        (suite.attrib["name"], case.attrib["classname"], case.attrib["name"])
-        for suite in ET.fromstring(text)
-        for case in suite.iter("testcase")
-    ]
-    outcomes = Counter(str(read_case.outcome).rpartition(".")[2].lower() for read_case in read_cases)
-    expected = EXPECTED[kind]
-    passed = expected.tests - expected.failures - expected.errors - expected.skipped
-    names = {"pass": passed, "failure": expected.failures, "error": expected.errors, "skip": expected.skipped}
-    assert outcomes == Counter(names)
-
-
-@pytest.mark.parametrize("entries", shares(NAMED.items(), one_of=9))
-def test_report_with_hostile_text_is_valid(entries: list[tuple[str, str]], subtests: pytest.Subtests) -> None:
-    for name, text in entries:
-        with subtests.test(name):
-            report = report_of(text)
-            junit_schema().validate(junit(repeated(report)))
-            assert_has_all_cases(junit(report))
-
-
-def assert_has_all_cases(text: str) -> None:
-    junit_schema().validate(text)
-    root = ET.fromstring(text)
-    names = [suite.attrib["name"] for suite in root][::2]
-    assert [name.partition(" (")[0] for name in names] == ["Coval.simulations of agent", GATE]
-    assert count_results(root) == Counts(tests=17 + 10 + 4, failures=2 + 4 + 3, errors=1 + 6, skipped=2 + 1 + 1)
-    read = parsed_by_codecov(text)
-    assert [html.unescape(case.name) for case in read] == [case.attrib["name"] for case in root.iter("testcase")]
 
 
 def test_mutations_named_like_our_suites_stay_distinct() -> None:

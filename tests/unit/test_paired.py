@@ -177,16 +177,6 @@ def test_a_missing_value_flips_a_test_case_in_both_directions() -> None:
         assert (compared.newly_failing, compared.newly_passing) == (("a",), ())
 
 
-def test_missing_values_count_against_the_run_also_with_a_confidence() -> None:
-    """A doubt would be green."""
-    cases = yes(50, 50)
-    now = run_of(
-        "now", {case: values if number < 30 else [None] for number, (case, values) in enumerate(cases.items())}
-    )
-    for threshold in ("Resolved: rate(YES) >= baseline", "Resolved: rate(NO) <= baseline"):
-        assert only(judged(now, baseline_of(run_of("old", cases)), threshold)).verdict is Verdict.FAILED
-
-
 @pytest.mark.parametrize("aggregate", ["avg", "med", "p(90)"])
 def test_a_huge_factor_is_no_trouble(aggregate: str) -> None:
     now = run_of("now", {case: [value * 1e99] for case, (value,) in numbers(1, 50).items()})  # type: ignore[operator]
