@@ -149,19 +149,13 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
 FILES: Final = [  # that config_path names
     "agent_id: my agent\ntreshold: pass_rate >= 95%",
     "agent_id = 'agent00000000000000001'",
-    "legs:\n  booking:\n    test_set_id: passing1\n    treshold: pass_rate >= 95%",
     "legs:\n  - name: booking\n    test_set_id: passing1",
     "booking:\n  test_set_id: passing1",
-    "legs:\n  booking:\n  test_set_id: passing1",
-    "legs:\n  booking:\n    thresholds:\n      - Latency: p(95) < 1.5",
     "legs:\n  booking:\n    thresholds: >\n      Latency: p(95) < 1.5\n      pass_rate >= 95%",
     "legs:\n  booking:\n    thresholds: |\n      Latency: p95 < 1.5\n      pass_rate => 95%",
     "legs:\n  booking: &all\n    test_set_id: passing1\n  refunds:\n    <<: *all\n    test_set_id: passing2",
     "api_key: coval\nlegs:\n  booking:\n    max_wait_time: 600",
     "sub_sample_seed: 7\nlegs:\n  booking: {}\n  refunds: {test_set_id: passing2, tags: [x]}",
-    "legs:\n  booking:\n    metadata:\n      team: voice",
-    "legs:\n  booking: {}\n  refunds: {}",
-    "legs:\n\tbooking: {}",
     '{"legs": {"booking": {"test_set_id": passing1}}}',
 ]
 SUSPICIOUS: Final[list[dict[str, str]]] = [

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from coval_gate.config.file import LARGEST
+from coval_gate.config.nodes import LARGEST
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID
 from support import IDS
 
@@ -80,7 +80,7 @@ def test_file_sets_what_the_step_leaves_at_its_default(run_with: RunStep) -> Non
     text = "iteration_count: 2\ntags: [file]\nannotations: false\nthresholds: 'Latency: p(95) < 0.5'\n"
     result, server = run_with(text=text, tags="step", bare=True, **IDS)
     assert (result.outputs["verdict"], result.annotations("error")) == ("failed", [])
-    assert f"Inputs that the step does not set are those of {PATH}." in result.log
+    assert f"Read inputs from {PATH}." in result.log
     (body,) = [run.body for run in server.world.runs]
     assert (body["options"], body["metadata"]["tags"][0]) == ({"iteration_count": 2}, "step")
     assert "file" not in body["metadata"]["tags"]
@@ -150,6 +150,11 @@ def test_mistake_is_an_error_before_anything_is_sent(text: str | bytes | None, r
     result, server = run_with(text=text)
     assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
     assert result.outputs["reason"].startswith(reason), result.outputs["reason"]
+
+
+def test_plan_asks_nothing_if_the_file_may_name_another_workspace(run_with: RunStep) -> None:
+    result, server = run_with(text="workspace_id: a b", mode="plan", **IDS)
+    assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
 
 
 def test_file_outside_of_the_workspace_is_refused(tmp_path: Path, run_step: RunStep) -> None:

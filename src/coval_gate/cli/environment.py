@@ -102,7 +102,8 @@ def _found() -> str:
 
 def _read(path: str, key: str, *, is_step: bool) -> ConfigFile:
     """Return the contents of a file. Raises UsageError, for a mistake in it only if no step can tell it."""
-    from coval_gate.config.file import LARGEST, read_file  # brings a parser of YAML, which few commands need
+    from coval_gate.config.file import read_file  # brings a parser of YAML, which few commands need
+    from coval_gate.config.nodes import LARGEST
 
     try:
         with Path(path).open("rb") as file:

@@ -7,17 +7,14 @@
         thresholds: |
           Resolved: rate(YES) >= 95%
 
-The file is YAML, of which JSON is a part. Every value is text as written, which its input's field parses as ever: `yes`
-and `0123` mean here what they mean in a workflow. The step's inputs win over the file's, and a leg's own over both;
-thresholds add up. What makes YAML hard to read is refused: anchors, aliases, tags, several documents.
-
-All mistakes are found, each with its line.
+Every value is text as written, which its input's field parses as ever: `yes` and `0123` mean here what they mean in a
+workflow. The step's inputs win over the file's, and a leg's own over both; thresholds add up. All mistakes are found,
+each with its line.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
@@ -27,7 +24,6 @@ from coval_gate.base.text import one_line, plural, quoted, shortened
 from coval_gate.config.checks import has_effect, input_meant
 from coval_gate.config.inputs import (
     ALL_MODES,
-    FILE_NAME,
     GATE,
     LABELS,
     MOST_EXPLAINED,
@@ -40,7 +36,7 @@ from coval_gate.config.inputs import (
     Problem,
     declared,
 )
-from coval_gate.config.parsing import KEY
+from coval_gate.config.nodes import NAME_SHOWN, Mistake, Unreadable, checked, composed
 from coval_gate.config.slips import explained
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 
@@ -49,14 +45,9 @@ if TYPE_CHECKING:
 
     from coval_gate.config.thresholds import Threshold
 
-LARGEST: Final = 256 * 1024  # bytes
 LONGEST_NAME: Final = 200  # characters of a leg's name
-NAME_SHOWN: Final = 60  # characters of a name in a message
 PATH_SHOWN: Final = 80  # characters
-DEEPEST: Final = 100  # levels; as in other inputs
 MOST_MISTAKES: Final = 50  # in one message
-SURROGATE: Final = re.compile("[\ud800-\udfff]")
-TAB: Final = r"'\t'"  # in PyYAML's words
 LEGS: Final = "legs"
 # A foreign checkout must not choose where the key goes, and a command says itself what it does to which run.
 REFUSED: Final = {
@@ -67,22 +58,6 @@ OF_WHOLE_STEP: Final = ("run_template_id", "max_parallel_runs", "max_simulations
 LISTS: Final = ("id or list of ids", "list of ids", "list", "thresholds")  # fields whose values may be lists
 OBJECTS: Final = "JSON object"
 OF_BASE: Final = "base"  # the name, or the beginning of the name, of a base agent's leg
-INSTEAD: Final = "write the value out, or put what all legs share at the top."
-
-
-class Mistake(NamedTuple):
-    """What is wrong, as a sentence about a line."""
-
-    line: int
-    what: str
-
-
-class Unreadable(ValueError):
-    """Nothing can be read beyond the `mistake`."""
-
-    def __init__(self, line: int, what: str) -> None:
-        super().__init__(what)
-        self.mistake = Mistake(line, what)
 
 
 class Values(NamedTuple):
@@ -133,7 +108,7 @@ def read_file(contents: bytes, path: str, key: str = "") -> ConfigFile:
     reader = _Reader(one_line(path, PATH_SHOWN))
     values, legs = Values({}, {}, [], {}), list[OwnLeg]()
     try:
-        values, legs = reader.read(_composed(_checked(contents, path.lower(), key)))
+        values, legs = reader.read(composed(checked(contents, path.lower(), key)))
     except Unreadable as error:
         reader.mistakes.append(error.mistake)
     return ConfigFile(reader.path, values, tuple(legs), tuple(_problems(reader.path, sorted(set(reader.mistakes)))))
@@ -201,90 +176,6 @@ def _problems(path: str, mistakes: Sequence[Mistake]) -> Iterator[Problem]:
         yield Problem(path, f"has {plural(more, 'more mistake')}.")
 
 
-def _checked(contents: bytes, path: str, key: str) -> str:
-    """Return the text of a file, as YAML. Raises Unreadable."""
-    if path.endswith(".toml"):
-        raise Unreadable(1, f"a configuration file is YAML or JSON; write `agent_id: …` in {FILE_NAME}.")
-    if len(contents) > LARGEST:
-        raise Unreadable(1, f"the file has more than {LARGEST // 1024} KB.")
-    try:
-        text = contents.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = contents[: error.start].count(b"\n") + 1
-        raise Unreadable(line, "the file is not in UTF-8; save it in this encoding.") from None
-    keys = KEY.findall(text)
-    if (key and key in text) or keys:
-        own = key if key and key in text else keys[0]
-        whose = "the API key" if own == key else "an API key of Coval"
-        raise Unreadable(_line(text, own), f"the file holds {whose}, which must be set in api_key only.")
-    if not path.endswith(".json"):
-        return text
-    try:
-        json.loads(text, parse_int=str, parse_float=str)
-    except json.JSONDecodeError as error:
-        raise Unreadable(error.lineno, f"the file is not valid JSON: {error.msg} (column {error.colno}).") from None
-    except RecursionError:
-        raise Unreadable(1, f"the file is nested more than {DEEPEST} levels deep.") from None
-    return text.replace("\t", " ")  # YAML has no tabs between values, and JSON has none in texts
-
-
-def _line(text: str, part: str) -> int:
-    """Return the line in which a part of a text begins."""
-    return text[: text.index(part)].count("\n") + 1
-
-
-class _Loader(yaml.BaseLoader):
-    """Makes nodes whose values are text, and refuses what would make a part of them stand for others."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-        line = event.start_mark.line + 1
-        if event.anchor is not None:
-            is_alias = isinstance(event, yaml.AliasEvent)
-            sign, kind = ("*", "an alias") if is_alias else ("&", "an anchor")
-            raise Unreadable(line, f"{sign}{one_line(event.anchor, NAME_SHOWN)} is {kind}; {INSTEAD}")
-        if event.tag is not None:
-            tag = one_line(event.tag, NAME_SHOWN)
-            raise Unreadable(line, f"{tag} is a tag; remove it, because values are text anyway.")
-        if self._depth > DEEPEST:
-            raise Unreadable(line, f"the file is nested more than {DEEPEST} levels deep.")
-        self._depth += 1
-        node: Any = super().compose_node(parent, index)
-        self._depth -= 1
-        if isinstance(node, yaml.ScalarNode) and SURROGATE.search(node.value):
-            try:  # JSON escapes a character beyond U+FFFF as two
-                node.value = node.value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
-            except UnicodeDecodeError:
-                what = "half of an escaped character is missing; write the character itself."
-                raise Unreadable(line, what) from None
-        return node
-
-
-def _composed(text: str) -> yaml.Node | None:
-    """Return the only document of a file; None if there is none. Raises Unreadable."""
-    loader = None
-    try:
-        loader = _Loader(text)
-        return loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = one_line(error.problem or error.context, 200)
-        what += "; indent with spaces" if TAB in what else ""
-        raise Unreadable(mark.line + 1 if mark else 1, f"the file is not valid YAML: {what}.") from None
-    except yaml.reader.ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        raise Unreadable(line, "the file has a character that YAML does not allow; remove it.") from None
-    except Unreadable:
-        raise
-    except (ValueError, OverflowError):  # an escaped character or a version that is out of range
-        line = loader.line + 1 if loader else 1
-        raise Unreadable(line, "the file is not valid YAML near this line.") from None
-
-
 class _Reader:
     """Reads inputs and legs out of the nodes, and notes mistakes."""
 
@@ -293,7 +184,6 @@ class _Reader:
         self.mistakes: list[Mistake] = []
         self._every = {declaration.name for declaration in declared()}
         self._of_step, self._of_leg = inputs_of_step(), inputs_of_leg()
-        self._shows_names = True  # the first message about a wrong name lists those that a leg may have
 
     def _note(self, line: int, what: str) -> None:
         self.mistakes.append(Mistake(line, what))
@@ -396,17 +286,12 @@ class _Reader:
         if name in REFUSED:
             return f"cannot be set in a file: {REFUSED[name]}."
         if name in self._every:
-            what = "is about the whole step; write it at the top of the file, or in the step."
-        elif meant := input_meant(name, list(self._of_leg if where else [*self._of_step, LEGS])):
+            return "is about the whole step; write it at the top of the file, or in the step."
+        if meant := input_meant(name, list(self._of_leg if where else [*self._of_step, LEGS])):
             return f"is not an input; did you mean {meant}?"
-        elif isinstance(node, yaml.MappingNode) and not where:
+        if isinstance(node, yaml.MappingNode) and not where:
             return f"is not an input; write a leg below {LEGS}."
-        else:
-            what = "is not an input."
-        if where and self._shows_names:
-            self._shows_names = False
-            what += f"\nA leg may have: {', '.join(self._of_leg)}."
-        return what
+        return "is not an input."
 
     def _thresholds(self, node: yaml.Node, where: str) -> list[Threshold]:
         """Return thresholds with their lines in the file, and note each invalid line. Raises ValueError."""

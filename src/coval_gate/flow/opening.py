@@ -56,7 +56,7 @@ def read_inputs(progress: Progress) -> Inputs:
     if progress.read:
         from coval_gate.config.file import with_file
 
-        host.log(f"Inputs that the step does not set are those of {progress.read.path}.")
+        host.log(f"Read inputs from {progress.read.path}.")
         progress.inputs, progress.file, mistakes = with_file(progress.inputs, progress.read)
         problems += [*progress.read.problems, *mistakes]
     progress.context = progress.context._replace(matrix=progress.inputs.matrix)
@@ -103,12 +103,12 @@ def read_file(progress: Progress) -> list[Problem]:
     path = environ.get(f"INPUT_{FILE.upper()}", "").strip()
     if progress.read or not path:
         return []
-    from coval_gate.config import file  # a step without a file needs none of it
+    from coval_gate.config import file, nodes  # a step without a file needs none of it
 
     workspace = progress.host.workspace
     try:
         place = workspace.find(path)
-        read = file.read_file(workspace.read(place, file.LARGEST), place, key_in(environ))
+        read = file.read_file(workspace.read(place, nodes.LARGEST), place, key_in(environ))
     except ValueError as problem:
         return [Problem(FILE, str(problem))]
     environ, progress.read = file.beside_file(environ, read, defaults_count=False)

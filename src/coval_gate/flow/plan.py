@@ -84,9 +84,9 @@ def plan_step(progress: Progress) -> Procedure[Judgement]:
 def with_wrong_ids(progress: Progress, error: InputError) -> Procedure[InputError]:
     """Return the error with the ids that Coval does not have among the inputs that are valid so far."""
     inputs, wrong = progress.inputs, {name for name, _ in error.pairs}
-    if inputs.api_key is None or wrong & CONNECTING:
+    if inputs.api_key is None or wrong & {*CONNECTING, progress.file.path}:
         return error
-    legs = [inputs, *(leg.inputs for leg in progress.file.legs if progress.file.path not in wrong)]
+    legs = [inputs, *(leg.inputs for leg in progress.file.legs)]
     wanted = [pair for own in legs for pair in _named_by(own) if pair[0] not in wrong]
     session = _prepared(progress.session())
     looked = yield from _read(session, progress, wanted)
