@@ -222,9 +222,9 @@ CALLS: dict[str, tuple[Callable[[Client, float], Procedure[object]], str]] = {
         "metric_ids, thresholds and fail_on_metric_id",
     ),
     "agent": (lambda client, until: client.get_agent(MISSING, until=until), "agent_id"),
-    "agents": (lambda client, until: client.list_agents(until=until, most=9), ""),
-    "personas": (lambda client, until: client.list_personas(until=until, most=9), ""),
-    "test sets": (lambda client, until: client.list_test_sets(until=until, most=9), ""),
+    "agents": (lambda client, until: client.list_named("agent_id", until=until, most=9), ""),
+    "personas": (lambda client, until: client.list_named("persona_id", until=until, most=9), ""),
+    "test sets": (lambda client, until: client.list_named("test_set_id", until=until, most=9), ""),
     "test case": (lambda client, until: client.get_test_case(MISSING, until=until), "test_case_ids"),
     "test cases": (
         lambda client, until: client.list_test_cases("passing1", until=until),

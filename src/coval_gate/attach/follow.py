@@ -14,7 +14,6 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import duration, plural, shortened, stopwatch
 from coval_gate.ci.host import AGENT_TYPE
-from coval_gate.config.fields import IDENTIFIER
 from coval_gate.model.statuses import QUEUED
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ class Follower:
             )
 
     def _see(self, simulations: tuple[Simulation, ...]) -> None:
-        self._simulations = {one.id: one for one in simulations if IDENTIFIER.fullmatch(one.id)}
+        self._simulations = {one.id: one for one in simulations}
         for id_, simulation in self._simulations.items():
             self._outcomes.setdefault(id_, "waiting")
             if simulation.ended:

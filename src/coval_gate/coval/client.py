@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 import re
 from copy import copy
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base import titles
 from coval_gate.base.errors import LaunchUncertain, Rejected, Unavailable
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import repeat
 from coval_gate.base.transport import NetworkError, Request, Server, Timeouts
 from coval_gate.config.inputs import api_root
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from coval_gate.model.results import Simulation, Turn
     from coval_gate.model.run import Run
 
+    Named = TypeVar("Named", Agent, Persona, TestSet, "_AgentType")
+
 LAUNCH_OPEN: Final = 300.0  # s; how long the connection of a launch stays open for its response
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes of a page
 RUN_LIMIT: Final = 256 * 1024 * 1024  # bytes of a run; 10,000 simulations with 50 text metrics are about a third
@@ -52,6 +55,11 @@ PAGE_SIZE: Final = 1000  # simulations; the API's maximum
 MOST_RUNS: Final = 100  # runs of a list to read at a time; one page, unless it is too large
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
+NAMED: Final = {  # where they are, and their names in a response, by the inputs that take their ids
+    "agent_id": ("/agents", "agent"),
+    "persona_id": ("/personas", "persona"),
+    "test_set_id": ("/test-sets", "test_set"),
+}
 SIMULATIONS_ADVICE: Final = (
     "Give the API key the permission simulated-conversations:read (or the older simulations:read): "
     "the check is based on the simulations."
@@ -311,48 +319,42 @@ class Client:
         definitions = yield from self._calls.entries(
             "/metrics", query, ("metrics",), read_definition, until, go_on=go_on, once=True, shared=True
         )
-        self.shown.units |= {definition.id: definition.unit for definition in definitions if definition.id}
+        self.shown.units |= {definition.id: definition.unit for definition in definitions}
         return definitions
 
     def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[Agent]:
         """Return an agent. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_agent
 
-        self.shown.names.setdefault(("agent_id", agent_id), "")
-        agent = yield from self._calls.get("/agents", agent_id, "agent", read_agent, until, once=once)
-        self.shown.names["agent_id", agent_id] = agent.name
-        return agent
+        return self._named("agent_id", agent_id, read_agent, until, once=once)
 
     def get_agent_type(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[str]:
         """Return the type of an agent, such as VOICE; empty if Coval shows none. `once` and errors as in `get_run`.
 
         A launch needs it, so this loads less than `get_agent`.
         """
-        self.shown.names.setdefault(("agent_id", agent_id), "")
-        fields = yield from self._calls.get("/agents", agent_id, "agent", _type_and_name, until, once=once)
-        model_type, self.shown.names["agent_id", agent_id] = fields
-        return model_type
+        return (yield from self._named("agent_id", agent_id, _agent_type, until, once=once)).model_type
 
-    def list_agents(self, *, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
-        """Return the first `most` agents with a valid id, as Coval sorts them. Raises as `get_run`."""
-        return self._listed("/agents", "agents", until, most)
+    def list_named(self, kind: str, *, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
+        """Return the first `most` resources of which an input such as agent_id takes an id. Raises as `get_run`."""
+        from coval_gate.coval.resources import read_listed
 
-    def list_personas(self, *, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
-        """Return personas, as `list_agents` does."""
-        return self._listed("/personas", "personas", until, most)
+        seen = 0
 
-    def list_test_sets(self, *, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
-        """Return test sets, as `list_agents` does."""
-        return self._listed("/test-sets", "test_sets", until, most)
+        def go_on(_: Listed) -> bool:
+            nonlocal seen
+            seen += 1
+            return seen < most
+
+        path, key = NAMED[kind]
+        entries = yield from self._calls.entries(path, {}, (f"{key}s",), read_listed, until, go_on=go_on, shared=True)
+        return tuple({entry.id: entry for entry in entries}.values())
 
     def get_test_set(self, test_set_id: str, *, until: float, once: bool = False) -> Procedure[TestSet]:
         """Return a test set. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_test_set
 
-        self.shown.names.setdefault(("test_set_id", test_set_id), "")
-        test_set = yield from self._calls.get("/test-sets", test_set_id, "test_set", read_test_set, until, once=once)
-        self.shown.names["test_set_id", test_set_id] = test_set.name
-        return test_set
+        return self._named("test_set_id", test_set_id, read_test_set, until, once=once)
 
     def get_run_template(self, template_id: str, *, until: float) -> Procedure[RunTemplate]:
         """Return a run template. Raises as `get_run`."""
@@ -361,10 +363,7 @@ class Client:
         return self._calls.get("/run-templates", template_id, "run_template", read_template, until)
 
     def list_mutation_ids(self, agent_id: str, *, until: float) -> Procedure[tuple[str, ...]]:
-        """Return the ids of an agent's mutations; empty ones where Coval shows none.
-
-        Errors as in `get_run`.
-        """
+        """Return the ids of an agent's mutations. Raises as `get_run`."""
         from coval_gate.coval.resources import read_mutation_id
 
         path = f"/agents/{quote(agent_id, safe='')}/mutations"
@@ -374,10 +373,7 @@ class Client:
         """Return a persona. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_persona
 
-        self.shown.names.setdefault(("persona_id", persona_id), "")
-        persona = yield from self._calls.get("/personas", persona_id, "persona", read_persona, until, once=once)
-        self.shown.names["persona_id", persona_id] = persona.name
-        return persona
+        return self._named("persona_id", persona_id, read_persona, until, once=once)
 
     def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[TestCase]:
         """Return a test case. Raises as `get_run`."""
@@ -388,10 +384,7 @@ class Client:
     def list_test_cases(
         self, test_set_id: str, *, until: float, go_on: Callable[[TestCase], bool] = lambda _: True
     ) -> Procedure[tuple[TestCase, ...]]:
-        """Return a test set's test cases, up to the first for which `go_on` returns False.
-
-        Errors as in `get_run`.
-        """
+        """Return a test set's test cases, up to the first for which `go_on` returns False. Raises as `get_run`."""
         from coval_gate.coval.resources import read_test_case
 
         query = {"filter": f'test_set_id="{test_set_id}"'}
@@ -440,18 +433,15 @@ class Client:
         """Return a function that logs an error and the pause after it, in seconds: the first one, then one a minute."""
         return self._calls.retry_reporter()
 
-    def _listed(self, path: str, key: str, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
-        from coval_gate.coval.resources import read_listed
-
-        seen = 0
-
-        def go_on(_: Listed) -> bool:
-            nonlocal seen
-            seen += 1
-            return seen < most
-
-        entries = yield from self._calls.entries(path, {}, (key,), read_listed, until, go_on=go_on, shared=True)
-        return tuple({entry.id: entry for entry in entries if entry.id}.values())
+    def _named(
+        self, kind: str, id_: str, read: Callable[[dict[str, Any]], Named], until: float, *, once: bool
+    ) -> Procedure[Named]:
+        """Fetch a resource, and note its name."""
+        path, key = NAMED[kind]
+        self.shown.names.setdefault((kind, id_), "")
+        resource = yield from self._calls.get(path, id_, key, read, until, once=once)
+        self.shown.names[kind, id_] = resource.name
+        return resource
 
     def _simulations(self, path: str, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
         from coval_gate.coval.results import read_owned_simulation, told_apart
@@ -475,7 +465,12 @@ class Client:
         return self._calls.parsed(request, self._calls.succeeded(request, response), parse_launched)
 
 
-def _type_and_name(fields: dict[str, Any]) -> tuple[str, str]:
-    """Return the type in the `agent` object of `GET /agents/{id}`, and its name. Raises ValueError."""
+class _AgentType(NamedTuple):
+    model_type: str
+    name: str
+
+
+def _agent_type(fields: dict[str, Any]) -> _AgentType:
+    """Read the `agent` object of `GET /agents/{id}`. Raises ValueError."""
     kind = text_in(fields, "model_type").strip().upper().removeprefix(TYPE_PREFIX)
-    return kind if TYPE.fullmatch(kind) else "", name_in(fields)
+    return _AgentType(kind if TYPE.fullmatch(kind) else "", name_in(fields))

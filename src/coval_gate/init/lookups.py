@@ -74,8 +74,7 @@ class LastRuns(NamedTuple):
 
 def list_resources(client: Client, kind: Kind, until: float) -> Procedure[tuple[Listed, ...]]:
     """Return the first agents, personas or test sets. Raises CovalError."""
-    lists = {AGENT: client.list_agents, PERSONA: client.list_personas, TEST_SET: client.list_test_sets}
-    return lists[kind](until=until, most=MOST_LISTED)
+    return client.list_named(kind.input, until=until, most=MOST_LISTED)
 
 
 def unlisted(kind: Kind, wanted: str, error: CovalError | None) -> Choice:

@@ -9,8 +9,7 @@ from coval_gate.base.errors import CovalError, Rejected
 from coval_gate.base.schedule import together
 from coval_gate.base.text import folded, in_words, plural, quoted
 from coval_gate.base.times import preparing
-from coval_gate.config.fields import IDENTIFIER
-from coval_gate.config.inputs import declared
+from coval_gate.config.inputs import LAUNCH_IDS, declared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,14 +60,12 @@ def _usual_lengths() -> dict[str, int | None]:
 def _names(session: Session, name: str, until: float) -> Procedure[Names]:
     """Return the names of what an input takes; none if the key may not read them."""
     client, names = session.client, Names()
-    lists = {"agent_id": client.list_agents, "persona_id": client.list_personas, "test_set_id": client.list_test_sets}
     try:
         if name == "metric_ids":
             for metric in (yield from client.list_metrics(until=until, go_on=lambda _: True)):
-                if IDENTIFIER.fullmatch(metric.id):  # it stands in a message, for people to copy
-                    names.setdefault(folded(metric.name), []).append(metric.id)
-        elif name in lists:
-            for listed in (yield from lists[name](until=until, most=MOST_LISTED)):
+                names.setdefault(folded(metric.name), []).append(metric.id)
+        elif name in LAUNCH_IDS:
+            for listed in (yield from client.list_named(name, until=until, most=MOST_LISTED)):
                 names.setdefault(folded(listed.name), []).append(listed.id)
     except CovalError:
         return {}
@@ -77,6 +74,6 @@ def _names(session: Session, name: str, until: float) -> Procedure[Names]:
 
 def _meant(name: str, text: str, names: Mapping[str, list[str]]) -> str:
     """Return which id a name has, as a clause."""
-    if ids := list(filter(None, names.get(folded(text), []))):
+    if ids := names.get(folded(text)):
         return f"{quoted(text)} is {in_words(ids, 'or', MOST_SHOWN)}"
     return f"{quoted(text)} has {plural(len(text), 'character')} in place of the usual {_usual_lengths()[name]}"
