@@ -64,9 +64,14 @@ def files(root: Path) -> list[str]:
         ("$HOME/%2e%2e/a", "$HOME/%2e%2e/a"),
         ("a\\..\\b", "a\\..\\b"),
         ("-rf", "-rf"),
+        ("{root}/a/b.xml", "a/b.xml"),
+        ("directory/" * 200 + "a", "directory/" * 200 + "a"),
+        ("ü" * 127, "ü" * 127),
     ],
+    ids=lambda text: text[:20],
 )
 def test_path_in_workspace_is_written(path: str, place: str, workspace: Workspace, root: Path) -> None:
+    path = path.replace("{root}", str(root))
     assert workspace.prepare(path) == place
     assert files(root) == []
     assert (root / place).parent.is_dir()
@@ -75,10 +80,6 @@ def test_path_in_workspace_is_written(path: str, place: str, workspace: Workspac
     assert (root / place).read_bytes() == "text – ü".encode()
     assert workspace.prepare(path) == place
     assert (root / place).read_bytes() == "text – ü".encode()
-
-
-def test_absolute_path_in_workspace_becomes_relative(workspace: Workspace, root: Path) -> None:
-    assert workspace.prepare(str(root / "a" / "b.xml")) == "a/b.xml"
 
 
 @pytest.mark.parametrize("path", [".git/hooks/pre-commit", "sub/.git/config", ".GIT/config", ".git"])
@@ -184,12 +185,11 @@ def test_file_instead_of_directory_is_error(workspace: Workspace, root: Path) ->
     assert (root / "file").read_text(encoding="utf-8") == "mine"
 
 
-@pytest.mark.parametrize("path", ["prompts/agent.md", "./prompts//agent.md", "{root}/prompts/agent.md"])
+@pytest.mark.parametrize("path", ["./prompts//agent.md", "{root}/prompts/agent.md"])
 def test_existing_file_is_found(path: str, workspace: Workspace, root: Path) -> None:
     (root / "prompts").mkdir()
-    (root / "prompts" / "agent.md").write_text("mine", encoding="utf-8")
+    (root / "prompts" / "agent.md").touch()
     assert workspace.find(path.replace("{root}", str(root))) == "prompts/agent.md"
-    assert (root / "prompts" / "agent.md").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize(
@@ -291,12 +291,6 @@ def test_file_is_removed_without_following_links(workspace: Workspace, root: Pat
     assert files(root) == ["kept/a.xml", "link"]
 
 
-def test_existing_empty_file_is_kept_by_prepare(workspace: Workspace, root: Path) -> None:
-    (root / "empty").touch()
-    workspace.prepare("empty")
-    assert files(root) == ["empty"]
-
-
 def test_later_steps_can_read_written_file(workspace: Workspace, root: Path) -> None:
     """The container runs as root, but other steps do not."""
     mask = os.umask(0o022)
@@ -314,18 +308,6 @@ def test_too_long_name_is_error_with_short_text(path: str, workspace: Workspace,
         workspace.prepare(path)
     assert len(str(caught.value)) < 200
     assert files(root) == []
-
-
-def test_deeply_nested_path_is_written(workspace: Workspace, root: Path) -> None:
-    path = "directory/" * 200 + "a"
-    workspace.write(workspace.prepare(path), "text")
-    assert files(root) == [path]
-
-
-@pytest.mark.parametrize("path", ["x" * 255, "ü" * 127])
-def test_longest_possible_name_is_written(path: str, workspace: Workspace, root: Path) -> None:
-    workspace.write(workspace.prepare(path), "text")
-    assert files(root) == [path]
 
 
 def test_workspace_may_be_symbolic_link(root: Path) -> None:
@@ -347,13 +329,6 @@ def test_workspace_defaults_to_current_directory(host: Host, root: Path, monkeyp
     assert files(root) == ["a.xml"]
     with pytest.raises(ValueError, match="in the workspace"):
         workspace.prepare("../outside/file")
-
-
-def test_relative_workspace_is_accepted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root.parent)
-    workspace = Workspace("work")
-    workspace.write(workspace.prepare(str(root / "a.xml")), "text")
-    assert files(root) == ["a.xml"]
 
 
 @pytest.mark.parametrize("text", ["a\ud800b", "\udcff", "", "\x00\r\n", "💬" * 100_000])
@@ -392,15 +367,15 @@ def test_all_file_descriptors_are_closed(workspace: Workspace, root: Path) -> No
 
 
 def test_file_is_read_up_to_a_limit(workspace: Workspace, root: Path) -> None:
-    (root / "suite.yml").write_bytes(b"x" * 2048)
-    assert workspace.read("suite.yml", 2048) == b"x" * 2048
+    (root / "gate.yml").write_bytes(b"x" * 2048)
+    assert workspace.read("gate.yml", 2048) == b"x" * 2048
     with pytest.raises(ValueError, match=r"^must be a file of at most 1 KB; got a larger one\.$"):
-        workspace.read("suite.yml", 1024)
+        workspace.read("gate.yml", 1024)
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "directory", "nothing"])
 def test_file_that_was_replaced_after_it_was_found_is_not_read(kind: str, workspace: Workspace, root: Path) -> None:
-    path = root / "suite.yml"
+    path = root / "gate.yml"
     if kind == "link":
         path.symlink_to("../outside/file")
     elif kind == "pipe":
@@ -408,7 +383,7 @@ def test_file_that_was_replaced_after_it_was_found_is_not_read(kind: str, worksp
     elif kind == "directory":
         path.mkdir()
     with pytest.raises(ValueError, match=r"^must "):
-        workspace.read("suite.yml", 1024)
+        workspace.read("gate.yml", 1024)
 
 
 def test_new_file_is_created_once(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def inputs_of_leg() -> dict[str, Input]:
 
 
 def read_file(contents: bytes, path: str, key: str = "") -> ConfigFile:
-    """Return what a file sets, and every mistake in it. A message about one that holds the API `key` quotes nothing."""
+    """Return what a file sets, and every mistake in it. `key`: the API key, which no file may hold."""
     reader = _Reader(one_line(path, PATH_SHOWN))
     values, legs = Values({}, {}, [], {}), list[OwnLeg]()
     try:
