@@ -1,8 +1,7 @@
-"""How far a simulation misses a criterion, and which of several simulations is the worst."""
+"""How far a simulation misses a criterion."""
 
 from __future__ import annotations
 
-from itertools import permutations
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.checks import Check, misses, severity
+from coval_gate.judge.checks import Check, misses
 from coval_gate.judge.criteria import TargetMet, ThresholdHolds, ValueAbsent
 from coval_gate.judge.targets import meets
 from coval_gate.judge.verdict import Verdict
@@ -90,14 +89,3 @@ def test_distance_of_number_that_misses_is_not_negative(
     criterion = target(operator, upper, lower)
     if not meets(criterion.target, value):
         assert distance(criterion, value) >= 0
-
-
-def test_worst_simulation_sorts_first() -> None:
-    worst_first = [
-        severity(completed=False, distance=0.0, misses=0),
-        severity(completed=True, distance=2.0, misses=1),
-        severity(completed=True, distance=1.5, misses=3),
-        severity(completed=True, distance=1.5, misses=2),
-        severity(completed=True, distance=0.0, misses=1),
-    ]
-    assert all(sorted(permutation) == worst_first for permutation in permutations(worst_first))

@@ -182,15 +182,6 @@ def sum_of(totals: Sequence[Totals]) -> Totals | None:
     )
 
 
-def severity(*, completed: bool, distance: float, misses: int) -> tuple[bool, float, int]:
-    """Return a key that sorts the worst simulation first.
-
-    Simulations that did not complete come first, then those with the largest `distance`, which is the sum over the
-    criteria that a simulation misses. Then the number of these criteria decides.
-    """
-    return completed, -distance, -misses
-
-
 def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, float]]:
     """Yield the ids of the simulations that a check blames, and how far each misses the criterion.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.judge.cause import SHOWN_FIRST, References, cause_of, others_of
-from coval_gate.judge.checks import WHOLE, largest_magnitude, misses, severity
+from coval_gate.judge.checks import WHOLE, largest_magnitude, misses
 from coval_gate.judge.problems import NoBaseline
 from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import GRAVITY, Verdict
@@ -73,7 +73,7 @@ class SimulationFinding:
     several runs and it failed in any; `failed_alone`: whether this simulation failed there. `cause`: why it did not do
     well, as far as that is known. `contributes`: it misses nothing by itself, so it is `skipped`, but it is one of the
     few that contribute the most to an average that misses its bound. `rank`: its place among those of its group and
-    cause, the worst first.
+    cause, the worst first: whether it completed, how far it misses all criteria together, and how many these are.
     """
 
     simulation: Simulation
@@ -306,7 +306,7 @@ def _unordered(judgement: Judgement, result: RunResult, blame: Mapping[str, _Bla
             stability=cases.get(key),
             failed_alone=repetition is not None and simulation.id in repetition.failing,
             contributes=contributes,
-            rank=severity(completed=simulation.completed, distance=blamed.distance, misses=blamed.count),
+            rank=(simulation.completed, -blamed.distance, -blamed.count),
         )
 
 
