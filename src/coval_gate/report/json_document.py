@@ -80,55 +80,6 @@ class LeftOutFacts(Model):
     """Runs of the baseline with another persona, without the metric, or with another version of it."""
 
 
-class ComparedCriterion(Model):
-    """The fields of a comparison; null or empty where the criterion does not, or could not, compare."""
-
-    reference: Literal["", "baseline", "base"]
-    """baseline: earlier runs; base: the agent itself in the same run or, with base_agent_id, that agent's run; empty: a
-    number. With a reference, `actual`, `count` and `missing` are over the test cases that both sides have, and `bound`
-    is computed from the reference."""
-    advisory: bool
-    """Whether it only informs, and can never fail."""
-    baseline_value: float | None
-    """The reference's value, in `unit`."""
-    actual_pooled: float | None
-    """`actual` weighs each test case the same, however many simulations it has. This value weighs each simulation the
-    same; null where it does not differ."""
-    baseline_count: int | None
-    """How many simulations of the reference have a value."""
-    baseline_missing: int | None
-    """How many simulations of the reference have no value. A rate counts them as misses on both sides."""
-    baseline_pooled: float | None
-    """As `actual_pooled`, for `baseline_value`."""
-    change: float | None
-    """`actual` minus `baseline_value`."""
-    change_lower: float | None
-    """With a confidence: the change is at least this; null where nothing is claimed."""
-    change_upper: float | None
-    """With a confidence: the change is at most this. Each bound has the whole `change_confidence` by itself."""
-    change_confidence: float | None
-    """A share; null where the change was decided as counted."""
-    trend: Trend | None
-    """What the change amounts to: with a confidence, only what is evident given the number of thresholds."""
-    by_chance: int
-    """The number of thresholds, if the change would be evident alone, but one of so many thresholds may show it by
-    chance; otherwise 0."""
-    noticeable_change: float | None
-    """The smallest change for the worse, in `unit`, that 80% of such runs would show, beyond the margin and given the
-    number of thresholds; null where it is unknown."""
-    shared_test_cases: int | None
-    """How many test cases both sides have."""
-    left_out: LeftOutFacts | None
-    newly_failing: list[Text]
-    """The first ids of test cases whose simulations mostly passed in the reference, and mostly fail now."""
-    newly_failing_left_out: int
-    """How many more there are."""
-    newly_passing: list[Text]
-    """The first ids of test cases whose simulations mostly failed in the reference, and mostly pass now."""
-    newly_passing_left_out: int
-    """How many more there are."""
-
-
 class BaselineRunFacts(Model):
     """A run of the baseline, and how it differs from this run."""
 
@@ -234,8 +185,12 @@ class StepFacts(Model):
     """Version of this action."""
 
 
-class PlainCriterion(Model):
-    """A criterion without the fields of a comparison."""
+class Criterion(Model):
+    """One requirement on the agent or a mutation, and what was measured: numbers, then words, then the comparison.
+
+    The numbers are null where nothing was measured. The fields of the comparison, from `baseline_value` on, are null or
+    empty where the criterion does not, or could not, compare.
+    """
 
     kind: Text
     """threshold, max_failed_simulations, target_met and so on; more words may follow."""
@@ -267,9 +222,7 @@ class PlainCriterion(Model):
     upper: float | None
     """With a confidence: the agent's value is at most this."""
     confidence: float | None
-    """The confidence of each bound by itself, a share; null where the criterion was decided as counted."""
-    sides: Literal["one"] | None
-    """one: each bound has the whole confidence, and they do not share the error."""
+    """The confidence of each bound by itself, which does not share the error; null where decided as counted."""
     problem: Text
     """Why nothing could be measured, such as no_such_metric; otherwise empty. More words may follow."""
     actual_text: Text
@@ -285,13 +238,50 @@ class PlainCriterion(Model):
     """The first simulations that miss the criterion, if the verdict is not passed."""
     simulation_ids_left_out: int
     """How many more miss it."""
-
-
-class Criterion(ComparedCriterion, PlainCriterion):
-    """One requirement on the agent or a mutation, and what was measured: numbers, then words.
-
-    The numbers are null where nothing was measured.
-    """
+    reference: Literal["", "baseline", "base"]
+    """baseline: earlier runs; base: the agent itself in the same run or, with base_agent_id, that agent's run; empty: a
+    number. With a reference, `actual`, `count` and `missing` are over the test cases that both sides have, and `bound`
+    is computed from the reference."""
+    advisory: bool
+    """Whether it only informs, and can never fail."""
+    baseline_value: float | None
+    """The reference's value, in `unit`."""
+    actual_pooled: float | None
+    """`actual` weighs each test case the same, however many simulations it has. This value weighs each simulation the
+    same; null where it does not differ."""
+    baseline_count: int | None
+    """How many simulations of the reference have a value."""
+    baseline_missing: int | None
+    """How many simulations of the reference have no value. A rate counts them as misses on both sides."""
+    baseline_pooled: float | None
+    """As `actual_pooled`, for `baseline_value`."""
+    change: float | None
+    """`actual` minus `baseline_value`."""
+    change_lower: float | None
+    """With a confidence: the change is at least this; null where nothing is claimed."""
+    change_upper: float | None
+    """With a confidence: the change is at most this. Each bound has the whole `change_confidence` by itself."""
+    change_confidence: float | None
+    """A share; null where the change was decided as counted."""
+    trend: Trend | None
+    """What the change amounts to: with a confidence, only what is evident given the number of thresholds."""
+    by_chance: int
+    """The number of thresholds, if the change would be evident alone, but one of so many thresholds may show it by
+    chance; otherwise 0."""
+    noticeable_change: float | None
+    """The smallest change for the worse, in `unit`, that 80% of such runs would show, beyond the margin and given the
+    number of thresholds; null where it is unknown."""
+    shared_test_cases: int | None
+    """How many test cases both sides have."""
+    left_out: LeftOutFacts | None
+    newly_failing: list[Text]
+    """The first ids of test cases whose simulations mostly passed in the reference, and mostly fail now."""
+    newly_failing_left_out: int
+    """How many more there are."""
+    newly_passing: list[Text]
+    """The first ids of test cases whose simulations mostly failed in the reference, and mostly pass now."""
+    newly_passing_left_out: int
+    """How many more there are."""
 
 
 class VariantFacts(Model):

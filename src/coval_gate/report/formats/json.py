@@ -100,7 +100,6 @@ def criterion_facts(check: Check) -> Criterion:
         lower=_finite(interval.lower) if interval else None,
         upper=_finite(interval.upper) if interval else None,
         confidence=interval.confidence if interval else None,
-        sides="one" if interval else None,
         problem=check.problem.kind if check.problem else "",
         actual_text=actual_text(check),
         claim_text=claim_text(check),
@@ -115,7 +114,7 @@ def criterion_facts(check: Check) -> Criterion:
 
 
 def _comparison_fields(check: Check) -> dict[str, Any]:
-    """Return the fields of ComparedCriterion."""
+    """Return the fields of a criterion's comparison."""
     compared, measure = comparison_of(check), check.measure
     change = compared.change if compared else None
     failing, passing = (compared.newly_failing, compared.newly_passing) if compared else ((), ())
