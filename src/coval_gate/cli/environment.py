@@ -86,18 +86,22 @@ def _found() -> str:
     """Return the path of the file from here up to the repository's root; empty if there is none. Raises UsageError."""
     here = Path.cwd()
     places = [here, *here.parents]
-    root = next((place for place in places if (place / ".git").exists()), here)
+    root = next((place for place in places if _exists(place / ".git")), here)
     for place in places[: places.index(root) + 1]:
         path = os.path.relpath(place / FILE_NAME)
         if os.path.lexists(path):
             if not Path(path).is_file():  # reading a pipe may never end
                 raise UsageError(f"{path} must be a file.")
             return path
-        if other := next((name for name in OTHER_NAMES if (place / name).exists()), ""):
+        if other := next((name for name in OTHER_NAMES if _exists(place / name)), ""):
             raise UsageError(
                 f"{os.path.relpath(place / other)} is not read. Write {FILE_NAME} instead, or name it by --config-path."
             )
     return ""
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - a directory above may be closed
 
 
 def _read(path: str, key: str, *, is_step: bool) -> ConfigFile:
