@@ -125,6 +125,8 @@ def test_remaining_failures_are_named() -> None:
     (check,) = judgement.missed
     assert check_reason(check) == "2 of 10 simulations did not complete in run r1; max_failed_simulations allows 1."
     assert check.simulations == ("r1.1", "r1.2")
+    passed = together("XXXNYYYYYY", "YYYYYYYYYY", criteria=criteria_of("Latency: avg < 1.1", max_failed=Allowance(3)))
+    assert actual_text(passed.checks[0]) == "0 of 10 failed in the worst of 2 runs"
 
 
 def test_failed_conversation_counts_in_rate_unless_it_was_completed() -> None:

@@ -122,7 +122,9 @@ def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -
     `replaced`: the ids of simulations that failed, and that another run completed.
     """
     alone = [
-        _by_place(replace(_without(check, replaced), run_id=run.run_id) for check in run.judgement.checks)
+        _by_place(
+            replace(_without(check, run.judgement, replaced), run_id=run.run_id) for check in run.judgement.checks
+        )
         for run in runs
     ]
     pool = _by_place(together.checks)
@@ -155,14 +157,19 @@ def _is_silent(check: Check) -> bool:
     return check.verdict is Verdict.FAILED and (unmeasured or isinstance(check.criterion, AnyCompleted))
 
 
-def _without(check: Check, replaced: Set[str]) -> Check:
+def _without(check: Check, run: Judgement, replaced: Set[str]) -> Check:
     """Return a check of one run without the failed simulations that another run completed."""
-    if check.passed or check.measure is None or not isinstance(check.criterion, FewFailed):
+    variant = _variant(run, check)
+    if variant is None or check.measure is None or not isinstance(check.criterion, FewFailed):
         return check
-    failed = tuple(simulation for simulation in check.simulations if simulation not in replaced)
-    if len(failed) > check.criterion.requirement(check.measure).bound:
-        return replace(check, measure=replace(check.measure, value=len(failed)), simulations=failed)
-    return replace(check, measure=replace(check.measure, value=len(failed)), simulations=(), verdict=Verdict.PASSED)
+    failed = tuple(id_ for id_ in check.criterion.missing_it(variant, None, check.measure) if id_ not in replaced)
+    fails = len(failed) > check.criterion.requirement(check.measure).bound
+    return replace(
+        check,
+        verdict=Verdict.FAILED if fails else Verdict.PASSED,
+        measure=replace(check.measure, value=len(failed)),
+        simulations=failed if fails else (),
+    )
 
 
 def pool_of(results: Sequence[RunResult]) -> tuple[RunResult, frozenset[str]]:
