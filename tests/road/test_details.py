@@ -14,7 +14,6 @@ from coval_gate.base.times import DETAILS
 from coval_gate.flow.progress import Progress
 from coval_gate.main import evaluate
 from coval_gate.runs.details import EXPLAINED
-from coval_sandbox.catalogue import DEFAULT_METRICS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
     RunStep = Callable[..., tuple[StepResult, Server]]
 
-ALL = [metric.id for metric in DEFAULT_METRICS]
-RESOLVED = "Resolved: rate(YES) >= 90%"
 BAD = {"test_set_id": "failing1", "thresholds": "Latency: max < 1.5\nResolved: rate(YES) >= 90%"}
 TRANSCRIPT = "/conversations/simulated/*"  # the words of judges are below it
 TRANSCRIPT_ALONE = f"/conversations/simulated/{'?' * 22}"
@@ -100,26 +97,14 @@ def test_transcripts_are_read_from_older_api(api: Any, leg_of: Callable[..., tup
     assert leg.details.transcripts
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        'json {"simulation": {"simulation_id": "another", "transcript": [{"role": "user", "content": "x"}]}}',
-        *("403", "404", "500", "503", "html", "reset-before", "body {}", "json []"),
-    ],
-)
-@pytest.mark.parametrize("test_set", ["failing1", "passing1", "someFail"])
-def test_transcripts_never_change_verdict(
-    test_set: str, fault: str, run_step: RunStep, leg_of: Callable[..., tuple[LegReport, Server]], clock: VirtualClock
-) -> None:
-    inputs = BAD | {"test_set_id": test_set, "max_failed_simulations": "50%"}
-    plain, _ = run_step(**inputs)
+@pytest.mark.parametrize("fault", ["403", "503", "html"])
+def test_transcripts_never_change_verdict(fault: str, run_step: RunStep, clock: VirtualClock) -> None:
+    plain, _ = run_step(**BAD)
     began = clock.now()
-    with_transcripts, _ = run_step(f"GET {TRANSCRIPT} -> {fault}", include_transcripts="failures", **inputs)
+    with_transcripts, _ = run_step(f"GET {TRANSCRIPT} -> {fault}", include_transcripts="failures", **BAD)
     assert clock.now() - began <= float(plain.outputs["duration_seconds"]) + DETAILS + 1
     for name in ("verdict", "reason", "metrics", "failed_simulations"):
         assert with_transcripts.outputs[name] == plain.outputs[name]
-    leg, _ = leg_of(f"GET {TRANSCRIPT} -> {fault}", include_transcripts="failures", **inputs)
-    assert not any(turn.text == "x" for turns in leg.details.transcripts.values() for turn in turns)
 
 
 def test_lost_transcript_leaves_others(leg_of: Callable[..., tuple[LegReport, Server]]) -> None:
@@ -147,11 +132,4 @@ def test_transcripts_without_report_that_shows_them_are_warned_about(run_step: R
     result, _ = run_step(include_transcripts="failures")
     assert [annotation.data for annotation in result.annotations("warning")] == [
         "include_transcripts shows no transcripts without html_path or digest_path."
-    ]
-
-
-def test_transcripts_in_mode_without_verdict_are_warned_about(run_step: RunStep) -> None:
-    result, _ = run_step(mode="launch", include_transcripts="failures")
-    assert [annotation.data for annotation in result.annotations("warning")] == [
-        "include_transcripts has no effect in mode launch."
     ]
