@@ -51,8 +51,6 @@ class Quirks:
     """What a run's progress counts."""
     output_ids: Literal["shown", "absent"] = "shown"
     """Whether the results of a run name its simulations."""
-    reopens: float = 0.0
-    """Seconds that a completed run is in progress again, from 5 s after its end."""
     launch_response: Literal["minimal", "full", "name-only", "id-field", "top-level"] = "minimal"
     """A launch returns a short run, a whole run, only its name, only its id as `id`, or run_id outside `run`."""
     page_token_end: Literal["null", "absent", "empty"] = "null"  # noqa: S105 - a page token

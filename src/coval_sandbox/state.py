@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from .plan import Plan, PlannedSimulation
 
 PENDING_SECONDS = 1.0
-REOPENS_AFTER = 5.0  # s from a run's end until it reopens, if it does
 TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "DELETED", "ERROR"})
 
 
@@ -65,11 +64,6 @@ class RunRecord:
         if moment >= self.create_time + simulation.start:
             return "IN PROGRESS"
         return "PENDING" if self.status(now) == "PENDING" else "IN QUEUE"
-
-    def is_reopened(self, now: float, seconds: float) -> bool:
-        """Return whether a completed run is in progress again, for `seconds`."""
-        since_end = now - self.end_time
-        return self.status(now) == "COMPLETED" and REOPENS_AFTER <= since_end < REOPENS_AFTER + seconds
 
     def is_listed(self, simulation: PlannedSimulation, now: float, trickle: float, *, by_case: bool = False) -> bool:
         """Return whether a simulation is listed. With `trickle`, they appear during so many s after the run's end.

@@ -40,7 +40,7 @@ def spelled(status: str, quirks: Quirks) -> str:
 
 def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
     """Return the status of a run, as in the API."""
-    status = _status(record, now, quirks)
+    status = record.status(now)
     if status == "CANCELLED" and record.cancel_time is not None and quirks.delete_running == "deleted":
         status = "DELETED"
     if record.cancel_time is not None and quirks.cancelling_status and not record.finished(now):
@@ -50,10 +50,6 @@ def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
     if unknown and status == "IN PROGRESS" and in_progress_for < UNKNOWN_STATUS_SECONDS:
         return unknown
     return spelled(status, quirks)
-
-
-def _status(record: RunRecord, now: float, quirks: Quirks) -> str:
-    return "IN PROGRESS" if record.is_reopened(now, quirks.reopens) else record.status(now)
 
 
 def scheduled_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
@@ -94,7 +90,7 @@ def launched_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
 def run(record: RunRecord, now: float, quirks: Quirks, *, listed: bool = False) -> Json:
     """Return the JSON of a run, as in GET of a run or (`listed`) of a list."""
     request, scenario = record.request, record.plan.scenario
-    status = _status(record, now, quirks)
+    status = record.status(now)
     finished = record.finished(now)
     return {
         "name": f"runs/{record.run_id}",

@@ -111,7 +111,6 @@ def attached(seed: int) -> AttachSchedule:
         generated.quirks,
         attach_limit=rng.choice((40.0, 90.0, 300.0, 1000.0)),
         offer_life=rng.choice((10.0, 60.0)),
-        reopens=0.0,
     )
     values = vars(generated) | {"steps": steps, "quirks": quirks, "gate": gate, "seed": seed}
     values |= {"workflow": "attach", "foreign_run": "", "severity": severity}

@@ -497,8 +497,6 @@ def _mild_schedule(seed: int, rng: Random) -> Schedule:
             Fault(method="GET", path="/metrics", first=1, last=10_000, action=_choose_action(rng, LISTS_OF_NAMES))
         )
     schedule = undisturbed_schedule(seed, rng)
-    if any(fault.action in ODD_LAUNCHES for fault in faults):  # a second run may have to be cancelled
-        schedule = replace(schedule, quirks=replace(schedule.quirks, reopens=DEFAULT.reopens))
     if refuses_long:
         steps = tuple(replace(step, inputs=with_inputs(step.inputs, max_wait_time="3600")) for step in schedule.steps)
         schedule = replace(schedule, steps=steps)
@@ -524,9 +522,6 @@ def undisturbed_schedule(seed: int, rng: Random, *, workflow: str = "", gate: st
     quirks = _quirks(rng, max_lag=60.0)
     if rng.random() < 0.2:
         quirks, inputs = _late_data(rng, quirks, inputs)
-    # The sandbox deletes a completed run even while it is in progress again: no step must have a reason to cancel it.
-    if workflow in ("run", "launch-wait", "twice") and rng.random() < 0.1:
-        quirks = replace(quirks, reopens=_choose(rng, (10.0, 100.0)))
     return Schedule(
         seed=seed,
         severity="",

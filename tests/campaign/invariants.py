@@ -321,7 +321,7 @@ def certain_ends_come_soon(history: History) -> Iterator[str]:
     """A step does not wait for a metric that no run has, nor for the simulations of a run that has none."""
     schedule, quirks = history.schedule, history.schedule.quirks
     hopeless = schedule.gate in MISNAMED_GATES or schedule.test_set == EMPTY_TEST_SET
-    if schedule.severity != "benign" or not hopeless or quirks.reopens or quirks.missing_values:
+    if schedule.severity != "benign" or not hopeless or quirks.missing_values:
         return
     lag = max(quirks.metrics_lag, quirks.metrics_trickle, quirks.simulations_trickle)
     for result in main_results(history):
@@ -503,7 +503,7 @@ def hanging_poll_is_not_the_last(history: History) -> Iterator[str]:
         path, record = f"/runs/{result.run_id}", history.runs.get(result.run_id)
         if result.step.mode not in ("run", "wait") or record is None or result.interrupted is not None:
             continue
-        if record.cancel_time is not None or history.schedule.quirks.reopens:
+        if record.cancel_time is not None:
             continue
         polls = [request for request in result.requests if (request.method, request.path) == ("GET", path)]
         ended = record.end_time - history.coval_time(0.0)

@@ -716,11 +716,6 @@ MUTANTS: Final = (
         caught_by="pass_rests_on_everything verdict_matches_run",
     ),
     mutant(
-        "give up on a completed run that is in progress again",
-        SetCondition(collect.collect, mentions="is_over", value=False),
-        caught_by="verdict_matches_run",
-    ),
-    mutant(
         "believe the first unreadable list",
         ReplaceFunction(
             Client.list_simulations,

@@ -25,7 +25,6 @@ from campaign.invariants import (
 from campaign.oracle import can_decide, has_data, is_good
 from campaign.schedule import OWN_GATES, SuiteLeg
 from coval_gate.ci.host import LEG
-from coval_sandbox.quirks import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,8 +92,7 @@ def with_aborts(schedule: Schedule, rng: Random) -> Schedule:
         calm = (replace(step, signal=None, file_fault=None) for step in steps)
         steps = tuple(replace(step, inputs=with_inputs(step.inputs, **LASTING)) for step in calm)
         schedule = replace(schedule, faults=(), outages=())
-    # The sandbox deletes a completed run even while it is in progress again, when a step may give it up.
-    return replace(schedule, steps=steps, quirks=replace(schedule.quirks, reopens=DEFAULT.reopens))
+    return replace(schedule, steps=steps)
 
 
 def name_of(record: RunRecord) -> str:

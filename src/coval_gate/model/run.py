@@ -102,14 +102,10 @@ class NotCompleted(NamedTuple):
 
 
 class TimedOut(NamedTuple):
-    """A limit passed before the run ended.
-
-    `run` is its state at the last poll. `reopened`: the run had completed before, and was in progress again.
-    """
+    """A limit passed before the run ended; `run` is its state at the last poll."""
 
     run: Run
     limit: Limit
-    reopened: bool = False
 
 
 class Aborted(NamedTuple):

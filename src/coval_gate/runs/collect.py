@@ -63,12 +63,11 @@ class Look(NamedTuple):
 
 def collect(
     session: Session, run: Run, criteria: Criteria, *, record: Callable[[Run], None]
-) -> Procedure[Completed | NotCompleted | Run]:
+) -> Procedure[Completed | NotCompleted]:
     """Collect what the criteria need. Wait for what may lag at most `metrics_grace_time`, and not past the deadline.
 
     If Coval does not say how much there is, wait until the data have stayed the same for SETTLING, even beyond that.
-    Returns the run itself if it turns out to be in progress again. `record` takes what each further poll showed. Raises
-    CovalError if a call fails for good, or until the deadline.
+    `record` takes what each further poll showed. Raises CovalError if a call fails for good, or until the deadline.
     """
     clock, deadline = session.clock, session.deadline
     began = looked_at = clock.now()
@@ -78,9 +77,7 @@ def collect(
     pause = FIRST_PAUSE
     while True:
         look = yield from collector.look(run)
-        if not run.is_over:
-            return run
-        if run.status != COMPLETED:
+        if run.is_over and run.status != COMPLETED:
             return NotCompleted(run=run)
         since = collector.unchanged_since(look)
         unchanged = max(0.0, looked_at - since)
@@ -231,26 +228,16 @@ def follow(
 
     `record` takes what each poll showed. Raises CovalError as `watch` and `collect`.
     """
-    reopened = False
-    while True:
-        ended = yield from watch(session, run_id, progress=progress, record=record)
-        if isinstance(ended, TimedOut):
-            return ended._replace(reopened=reopened)
-        if isinstance(ended, NotCompleted):
-            return ended
-        if isinstance(ended, Aborted):
-            return ended._replace(error=(yield from _most_common_error(session, run_id)))
-        needed = criteria()
-        collected = yield from collect(session, ended, needed, record=record)
-        if isinstance(collected, Completed):
-            now = session.clock.now()
-            until = min(max(session.deadline, now), now + OPTIONAL_TIME)
-            result = yield from with_definitions(session._replace(deadline=until), collected.result, needed)
-            return collected._replace(result=result)
-        if isinstance(collected, NotCompleted):
-            return collected
-        if not reopened:
-            session.log(
-                f"The run had completed, but Coval reports it as {collected.status} again; the step keeps waiting."
-            )
-        reopened = True
+    ended = yield from watch(session, run_id, progress=progress, record=record)
+    if isinstance(ended, TimedOut | NotCompleted):
+        return ended
+    if isinstance(ended, Aborted):
+        return ended._replace(error=(yield from _most_common_error(session, run_id)))
+    needed = criteria()
+    collected = yield from collect(session, ended, needed, record=record)
+    if isinstance(collected, NotCompleted):
+        return collected
+    now = session.clock.now()
+    until = min(max(session.deadline, now), now + OPTIONAL_TIME)
+    result = yield from with_definitions(session._replace(deadline=until), collected.result, needed)
+    return collected._replace(result=result)

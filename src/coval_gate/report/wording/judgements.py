@@ -159,8 +159,8 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
             from coval_gate.report.wording.clauses import NOT_ANSWERED  # not needed before the launch
 
             return (f"{NOT_ANSWERED}.",)
-        case TimedOut(run=run, limit=limit, reopened=reopened):
-            return (_timed_out_reason(run, limit, reopened=reopened),)
+        case TimedOut(run=run, limit=limit):
+            return (_timed_out_reason(run, limit),)
         case Launched():
             return ("The run was launched. This step does not wait for it.",)
         case Planned(what=what):
@@ -320,11 +320,7 @@ def _not_completed_reason(run: Run) -> str:
     return f"The run {ended}{f': {why}' if why else ''}."
 
 
-def _timed_out_reason(run: Run, limit: Limit, *, reopened: bool) -> str:
-    if reopened:
-        return (
-            f"The run completed, but Coval then reopened it, and it was still {run.status} after {_limit_text(limit)}."
-        )
+def _timed_out_reason(run: Run, limit: Limit) -> str:
     progress = run.progress
     done = f" with {progress.done:,} of {plural(progress.total, 'simulation')} done" if progress else ""
     if limit.name == "max_queue_time":
