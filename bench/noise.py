@@ -14,8 +14,8 @@ from random import Random
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.comparisons import comparisons
+from bench.decline import declines
 from bench.experiments import one_run, power, two_runs
-from bench.ratchet import ratchet
 from bench.steps import families, family_power, invariants, repetition
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def experiments() -> Iterator[Experiment]:
     yield from power()
     yield family_power()
     yield from comparisons()
+    yield from declines()
     yield from repetition()
-    yield from ratchet()
     yield invariants()
 
 

@@ -120,6 +120,7 @@ def report_on(
     base: Baseline | None = None,
 ) -> Report:
     """Return the report of a step with one run, and with another one of a `base` agent."""
+    baseline = baseline and baseline._replace(acceptable=now.run_id)
     judgement = judged(now, baseline, thresholds, confidence=confidence, on_inconclusive=on_inconclusive, base=base)
     leg = LegReport(
         judgement=judgement,

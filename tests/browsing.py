@@ -107,7 +107,7 @@ def enriched(report: Report) -> Report:
             run_id=f"old{place}",
             created=f"2026-01-{20 - place:02}T04:00:00Z",
             averages={"l": 1.2 + 0.05 * (place * 7 % 5) + 0.9 * (place == 1)},
-            promoted=("stable",) if place in (2, 6) else (),
+            is_baseline=place in (2, 6),
             failed=place in (1, 4),
         )
         for place in range(10)

@@ -73,7 +73,6 @@ STEPS = {  # by name: what it shows, and its inputs
         {"persona_id": f"{PERSONA_ID}, {IMPATIENT_PERSONA_ID}", "test_set_id": "passing1, flaky001"},
     ),
 }
-PUSH = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}  # may promote
 PAGES = "comment=always commit_status=Voice check_run=Voice gate"
 EXAMPLE = "test_set_id=someFail max_failed_simulations=50% thresholds=Latency: p(95) < 0.5"
 REGRESSION = f"test_set_id=regress1 baseline=tag:{TAG} thresholds=Latency: avg <= baseline * 1.1"
@@ -143,7 +142,7 @@ def sandbox(options: Sequence[str], running: str = "") -> Iterator[str]:
 def run(overrides: dict[str, str], url: str, *, short: bool = False) -> int:
     """Run the action with these inputs instead of the demo's, and return its exit code."""
     with tempfile.TemporaryDirectory() as directory:
-        runner = LocalRunner(Path(directory), {} if overrides.get("promote") else PULL_REQUEST)
+        runner = LocalRunner(Path(directory), PULL_REQUEST)
         return run_step(runner, INPUTS | {"api_base_url": url} | overrides, short=short)
 
 
@@ -158,7 +157,6 @@ def run_step(runner: LocalRunner, given: dict[str, str], *, short: bool = False)
     program = [str(ACTION)] if ACTION.exists() else ["-m", "coval_gate", inputs["mode"]]
     command = [sys.executable, "-I", "-u", "-B", *program]
     environ = runner.environ(inputs) | {"GITHUB_API_URL": f"{_origin(inputs)}{GITHUB_API}"}
-    environ |= PUSH if inputs["promote"] else {}
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
         log = show_log(process.stdout or (), short=short)
     if not short:

@@ -56,10 +56,10 @@ def evaluate(progress: Progress, plan: Plan = legs_of) -> Procedure[Report]:
     try:
         judgement = yield from reach_judgement(progress, plan)
         if any(trial.judgement for trial in progress.trials):
-            from coval_gate.flow.promote import mark_failed_runs
+            from coval_gate.flow.standing import settle_standing
 
             with tolerant(progress.host, "A run could not be marked"):
-                yield from mark_failed_runs(progress, judgement)
+                judgement = yield from settle_standing(progress, judgement)
         judgement = yield from _clean_up(progress, judgement)
         yield from _find_names(progress, judgement)
     except Interrupted:
@@ -67,13 +67,7 @@ def evaluate(progress: Progress, plan: Plan = legs_of) -> Procedure[Report]:
 
         progress.hurry()
         judgement = yield from _clean_up(progress, interrupted())
-    report = yield from publish(progress, judgement)
-    if any(leg.promotion for leg in progress.legs):
-        from coval_gate.flow.promote import promote_runs
-
-        with tolerant(progress.host, "The run could not be promoted"):
-            yield from promote_runs(progress, report)
-    return report
+    return (yield from publish(progress, judgement))
 
 
 def _find_names(progress: Progress, judgement: Judgement) -> Procedure[None]:

@@ -139,8 +139,7 @@ def _unnoted(schedule: AttachSchedule) -> AttachSchedule:
 
 
 def _fits(schedule: Schedule) -> bool:
-    alone = not any(step.accepts for step in schedule.steps)
-    return schedule.workflow == "launch-wait" and is_plain(schedule) and alone and schedule.gate in GATES
+    return schedule.workflow == "launch-wait" and is_plain(schedule) and schedule.gate in GATES
 
 
 def _of_own_build(step: Step, rng: Random) -> Step:

@@ -34,18 +34,12 @@ def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
     fate = rng.choice(FATES)
     if fate == "lagging" and schedule.severity != "benign":  # a launch whose response is lost needs the list
         fate = "elsewhere"
-    gate = rng.choice(
-        [
-            baseline_gate
-            for baseline_gate in BASELINE_GATES
-            if "tag" not in baseline_gate or schedule.foreign_run != "tagged"
-        ]
-    )
+    gate = rng.choice(list(BASELINE_GATES))
     inputs = {name: value for name, value in step.inputs if name not in ALL_GATES[schedule.gate]}
     inputs |= BASELINE_GATES[gate] | {"tags": "Nightly,smoke", "supersede": "false"}
     inputs["max_wait_time"] = inputs["max_wait_time"] if schedule.severity == "rough" else "900"
     count = 0 if fate == "none" else rng.choice((1, 1, 2))
-    branch = ("" if "tag" in gate else "other") if fate == "elsewhere" else "main"  # a tag may be on any branch
+    branch = "other" if fate == "elsewhere" else "main"
     earlier = tuple(
         Step(mode="launch", inputs=tuple(inputs.items()), workflow_run=f"10000000{number}", branch=branch)
         for number in range(count)
@@ -94,13 +88,12 @@ def possible_baselines(history: History, result: ProcessResult) -> list[RunRecor
         if not process.is_post
         for run_id in process.launched_runs
     }
-    by_tag = "tag" in history.schedule.gate
     return [
         record
         for record in history.world.runs
         if record.run_id != own.run_id
         and own.create_time - MAX_AGE <= record.create_time < own.create_time
-        and (branches.get(record.run_id) == "main" or (by_tag and branches.get(record.run_id) != ""))
+        and branches.get(record.run_id) == "main"
         and record.status(history.coval_time(result.ended)) == "COMPLETED"
         and FAILED not in record.tags
         and (record.delete_time is None or record.delete_time > own.create_time)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 
 from campaign.baselines import with_baseline
 from campaign.github import HANG
-from campaign.promotions import WORKFLOW as NIGHTS
-from campaign.promotions import with_acceptance, with_nights
 from campaign.schedule import (
     ALL_GATES,
     CONNECTION_FAULTS,
@@ -21,7 +19,6 @@ from campaign.schedule import (
     MISNAMED_GATES,
     REFUSED,
     REPEATED_GATES,
-    STABLE,
     UNREADABLE_GATES,
     Event,
     Fault,
@@ -182,15 +179,12 @@ def generate(seed: int) -> Schedule:
     repeated = _with_repetition(schedule, Random(f"repeat/{seed}"))
     schedule = with_baseline(schedule, Random(f"baseline/{seed}")) if repeated is schedule else repeated
     schedule = _with_open_repetition(schedule, Random(f"open repetition/{seed}"))
-    schedule = with_nights(schedule, Random(f"nights/{seed}"))
     schedule = _with_rare_case(schedule, Random(f"rare/{seed}"))
     schedule = _with_unreadable_gate(schedule, Random(f"unreadable/{seed}"))
     schedule = _with_skipped(schedule, Random(f"skipped/{seed}"))
     schedule = _with_invalid_responses(schedule, Random(f"invalid/{seed}"))
     schedule = _with_commit_status(schedule, Random(f"github/{seed}"))
     schedule = _with_check_run(schedule, Random(f"check run/{seed}"))
-    schedule = _with_promotion(schedule, Random(f"promotion/{seed}"))
-    schedule = with_acceptance(schedule, Random(f"acceptance/{seed}"))
     return with_transcripts(schedule, Random(f"transcripts/{seed}"))
 
 
@@ -208,51 +202,6 @@ def with_transcripts(schedule: Schedule, rng: Random) -> Schedule:
     )
     is_faulty = schedule.severity != "benign" and rng.random() < 0.7
     return replace(schedule, steps=steps, quirks=quirks, faults=(*schedule.faults, *(faults if is_faulty else ())))
-
-
-def _with_promotion(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the steps of some schedules promote their run, mostly after a push, and let the changes of tags meet faults.
-
-    A run of a pull request may be judged in a workflow that a push started.
-    """
-    if schedule.workflow == NIGHTS and schedule.severity != "benign" and rng.random() < 0.5:
-        return replace(schedule, faults=(*schedule.faults, _fault_of_tags(schedule, rng)))
-    if any(step.branch or step.repetitions for step in schedule.steps):
-        return schedule
-    if schedule.workflow not in ("run", "launch-wait", "twice", "rerun", "supersede") or rng.random() > 0.25:
-        return schedule
-    events = ["push"] * len(schedule.steps)
-    if schedule.workflow in ("run", "launch-wait") and rng.random() < 0.15:
-        events[0] = "pull_request"
-    steps = tuple(
-        replace(step, event=event, inputs=with_inputs(step.inputs, promote=STABLE))
-        for step, event in zip(schedule.steps, events, strict=True)
-    )
-    fault = _fault_of_tags(schedule, rng)
-    faults = (*schedule.faults, fault) if schedule.severity != "benign" and rng.random() < 0.6 else schedule.faults
-    return replace(
-        schedule,
-        steps=steps,
-        holder=rng.random() < 0.7,
-        faults=faults,
-        # The older run is launched just before the steps, but stands for one of the night before.
-        quirks=replace(schedule.quirks, not_found_after_launch=DEFAULT.not_found_after_launch, list_lag=0.0),
-    )
-
-
-def _fault_of_tags(schedule: Schedule, rng: Random) -> Fault:
-    """Return a fault of the requests that change tags, or of the lists of runs."""
-    more = (*AMBIGUOUS, *PERMANENT) if schedule.severity == "rough" else ()
-    actions = (*SAFE_TO_RETRY, *LOST_RESPONSES, "500", *more)
-    first = rng.randint(1, 2)
-    fault = Fault(
-        method=_choose(rng, ("PATCH", "PATCH", "GET")),
-        path="/runs/*",
-        first=first if schedule.severity == "mild" else rng.randint(1, 20),
-        last=first + rng.randint(0, 2),
-        action=_choose_action(rng, actions),
-    )
-    return replace(fault, path="/runs" if fault.method == "GET" else fault.path, last=max(fault.first, fault.last))
 
 
 def _with_hang_near_deadline(schedule: Schedule, rng: Random) -> Schedule:

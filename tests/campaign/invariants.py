@@ -21,25 +21,18 @@ from campaign.oracle import (
     cannot_recover,
     has_data,
     is_good,
-    is_much_worse,
+    lacks_nothing,
     pool_of,
 )
-from campaign.promotions import baseline_of, is_unconfirmed
 from campaign.schedule import (
     ACCEPTED,
     BASELINE_GATES,
-    BETTER,
-    BY_HAND,
-    COMPARED_GATES,
     CONNECTION_FAULTS,
     ECHO,
     FAILED,
     MARKS,
     MISNAMED_GATES,
-    PROMOTED_GATES,
-    STABLE,
     UNREADABLE_GATES,
-    WITHOUT_QUALITY,
 )
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox import views
@@ -399,7 +392,7 @@ def baseline_decides_nothing_alone(history: History) -> Iterator[str]:
     if history.schedule.gate not in BASELINE_GATES:
         return
     for result in main_results(history):
-        if result.step.mode == "launch" or result.step.accepts:
+        if result.step.mode == "launch":
             continue
         if result.verdict == "passed" and not possible_baselines(history, result):
             yield f"{_name(result)} passed without a baseline"
@@ -417,29 +410,34 @@ def failed_run_is_no_baseline(history: History) -> Iterator[str]:
 
 
 def failed_run_is_marked(history: History) -> Iterator[str]:
-    """A run that the gate failed has a mark once the step is over, and no other run gets it."""
-    for result, _, marked in _given(history, FAILED):
-        if result.verdict == "passed":
-            yield f"{_name(result)} passed, but it marked the run {marked.run_id} as failed"
+    """A run that lacks data has a mark once its step is over, and no run that its values alone failed."""
+    schedule = history.schedule
+    for result, request, record in _given(history, FAILED):
+        now = history.coval_time(request.sent_at)
+        if (
+            schedule.recoverable
+            and can_decide(schedule.gate)
+            and lacks_nothing(record, schedule.gate, schedule.quirks, now)
+        ):
+            yield f"{_name(result)} marked the run {record.run_id} as failed, which lacks nothing"
     for result in main_results(history):
-        record = history.runs.get(result.run_id)
-        if result.verdict != "failed" or record is None or result.run_id in history.deleted:
-            continue
-        could_mark = history.schedule.severity != "rough" and history.schedule.quirks.run_identity in ("both", "tags")
-        ended = record.end_time - history.coval_time(0.0)
-        calm = not met_fault(tuple(request for request in result.requests if request.sent_at >= ended))
-        is_baseline = record.status(history.coval_time(result.ended)) == "COMPLETED" and not _is_of_pull_request(
-            history, result
-        )
-        in_time = result.interrupted is None and not result.step.file_fault
-        if could_mark and calm and is_baseline and in_time and FAILED not in record.tags:
+        if result.verdict == "failed" and len(result.run_ids) == 1 and is_unmarked(history, result, result.run_id):
             yield f"{_name(result)} failed, but its run has no mark"
 
 
-def _is_of_pull_request(history: History, result: ProcessResult) -> bool:
-    """Return whether a pull request started the step, or the one that launched its run."""
-    launchers = [process for process in history.results if result.run_id in process.launched_runs]
-    return any(process.step.event == "pull_request" and not process.step.branch for process in (result, *launchers))
+def is_unmarked(history: History, result: ProcessResult, run_id: str) -> bool:
+    """Return whether a run has no mark although it lacks data, may be a baseline, and nothing hindered the step."""
+    schedule, record, now = history.schedule, history.runs.get(run_id), history.coval_time(result.ended)
+    if record is None or run_id in history.deleted or record.status(now) != "COMPLETED" or FAILED in record.tags:
+        return False
+    ended = record.end_time - history.coval_time(0.0)
+    is_calm = not met_fault(tuple(request for request in result.requests if request.sent_at >= ended))
+    is_calm &= schedule.recoverable and result.interrupted is None and not result.step.file_fault
+    launchers = [process for process in history.results if run_id in process.launched_runs]
+    if any(process.step.event == "pull_request" and not process.step.branch for process in (result, *launchers)):
+        return False
+    shows_tags = schedule.quirks.run_identity in ("both", "tags")
+    return is_calm and shows_tags and not lacks_nothing(record, schedule.gate, schedule.quirks, now)
 
 
 def mutations_are_told_apart(history: History) -> Iterator[str]:
@@ -541,7 +539,7 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
         tells_github = _status_name(result) or _check_name(result)
         ends = result.ended == result.interrupted  # what it does after the verdict takes no time on the clock
         late = (tells_github or ends) and not _is_asking_coval(result)  # the verdict stood
-        late |= _had_begun_to_promote(result) or _was_looking_names_up(result)
+        late |= _was_looking_names_up(result)
         if result.interrupted is not None and written and result.verdict != "cancelled" and not late:
             yield f"{_name(result)} was interrupted, but its verdict is {result.verdict!r}"
         if result.verdict == "cancelled" and result.interrupted is None and result.step.mode != "cancel":
@@ -552,85 +550,9 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
                 yield f"{_name(result)} is cancelled, but neither the step nor its run was"
 
 
-def only_good_runs_are_promoted(history: History) -> Iterator[str]:
-    """A run gets the tag only by its own step, only if it met the criteria, and never if a pull request launched it."""
-    schedule = history.schedule
-    for result, request, record in _given(history, STABLE):
-        now = history.coval_time(request.sent_at)
-        if not _is_own(result, record) or not result.step.promotes:
-            yield f"{_name(result)} promoted the run {record.run_id}, which is not its own"
-        if not is_good(record, schedule.gate, schedule.quirks, now):
-            yield f"{_name(result)} promoted a run that did not meet the criteria"
-        if any(
-            record.run_id in process.launched_runs and process.step.event == "pull_request"
-            for process in history.results
-        ):
-            yield f"{_name(result)} promoted a run of a pull request"
-
-
-def tag_moves_last(history: History) -> Iterator[str]:
-    """A step that turns red moves no tag and accepts no run, and its outputs have the verdict before it does."""
-    for tag in (STABLE, ACCEPTED):
-        for result, _, record in _given(history, tag):
-            if result.exit_code == 1:
-                yield f"{_name(result)} gave {record.run_id} the tag {tag}, and failed as {reported_verdict(result)!r}"
-
-
-def failed_run_is_not_promoted(history: History) -> Iterator[str]:
-    """A run that the gate of any step failed does not get the tag of promoted runs."""
-    for result, request, record in _given(history, STABLE):
-        owners = [main_result for main_result in main_results(history) if main_result.run_id == record.run_id]
-        if any(reported_verdict(owner) == "failed" for owner in owners) and STABLE in record.tags:
-            yield f"{_name(result)} gave its failed run {record.run_id} the tag {STABLE}"
-        if FAILED in json.loads(request.body)["tags"]:
-            yield f"{_name(result)} gave {record.run_id} the tag {STABLE}, although another step failed that run"
-
-
-def better_run_is_confirmed(history: History) -> Iterator[str]:
-    """A run that is much better than its baseline is promoted only if an earlier one was, too, or a person accepts it.
-
-    Where nothing hinders it, a run that waits for another one has a mark.
-    """
-    for result in main_results(history):
-        record = history.runs.get(result.run_id)
-        if record is None or not is_unconfirmed(history, result):
-            continue
-        if any(owner is result and record is promoted for owner, _, promoted in _given(history, STABLE)):
-            yield f"{_name(result)} promoted its run, which no other one confirms"
-        if _is_free_to_promote(history, result) and BETTER not in record.tags:
-            yield f"{_name(result)} neither promoted nor marked its run, which is much better"
-
-
-def run_is_accepted_by_person(history: History) -> Iterator[str]:
-    """A run is accepted only by a green step whose workflow a person started, and is not marked as failed then."""
-    for result, _, record in _given(history, ACCEPTED):
-        green = reported_verdict(result) == "passed" and result.exit_code in (0, None)
-        if not (green and result.step.accepts and result.step.event == BY_HAND and _is_own(result, record)):
-            yield f"{_name(result)} accepted the run {record.run_id} with the verdict {reported_verdict(result)!r}"
-        if {ACCEPTED, FAILED} <= {*record.tags}:
-            yield f"{_name(result)} accepted the run {record.run_id}, which is still marked as failed"
-
-
-def accepted_run_has_mark(history: History) -> Iterator[str]:
-    """After an acceptance that met no faults, the run has the mark."""
-    for result in main_results(history):
-        record = history.runs.get(result.run_id)
-        if record is None or not result.step.accepts or not _is_free_to_promote(history, result):
-            continue
-        if ACCEPTED not in record.tags:
-            yield f"{_name(result)} passed, but its accepted run lacks the mark"
-
-
-def acceptance_without_person_costs_nothing(history: History) -> Iterator[str]:
-    """A step that is to accept a run in a workflow that no person started sends no request."""
-    for result in main_results(history):
-        if _may_not_accept(result) and result.requests:
-            yield f"{_name(result)} sent {len(result.requests)} requests, but no person started it"
-
-
 def only_own_runs_are_marked(history: History) -> Iterator[str]:
     """A step and its post step mark no run of another step."""
-    for mark in (FAILED, ACCEPTED, BETTER):
+    for mark in (FAILED, ACCEPTED):
         marked: set[str] = set()
         for result, _, record in _given(history, mark):
             if record.run_id not in marked and not _is_own(_main_result(history, result), record):
@@ -638,50 +560,8 @@ def only_own_runs_are_marked(history: History) -> Iterator[str]:
             marked.add(record.run_id)
 
 
-def tags_move_forward(history: History) -> Iterator[str]:
-    """Of all runs that ever had the tag of baselines, the newest keeps it, and no older one gets it after that."""
-    begun = {run.run_id: run for run in history.runs.values() if _had(history, run, STABLE)}
-    tagged = {holder.run_id: holder for _, request, holder in _given(history, STABLE) if request.took_effect}
-    holders = [holder for holder in (begun | tagged).values() if holder.run_id not in history.deleted]
-    newest = max(holders, key=lambda holder: holder.create_time, default=None)
-    if newest and STABLE not in newest.tags:
-        yield f"the run {newest.run_id} has lost the tag {STABLE}, and no newer one has it"
-    for result, request, record in _given(history, STABLE):
-        newer = [holder for holder in begun.values() if record.create_time < holder.create_time]
-        existing = [holder for holder in newer if holder.create_time < history.coval_time(request.sent_at)]
-        if existing and STABLE in record.tags and request.took_effect:
-            yield f"{_name(result)} gave {record.run_id} the tag {STABLE}, although {existing[0].run_id} is newer"
-
-
-def promotion_of_pull_request_costs_nothing(history: History) -> Iterator[str]:
-    """A step that a pull request started, and that is to promote its run, sends no request."""
-    for result in main_results(history):
-        if _may_not_promote(result) and result.requests:
-            yield f"{_name(result)} sent {len(result.requests)} requests, but it may not promote its run"
-
-
-def promotion_leaves_one_holder(history: History) -> Iterator[str]:
-    """After a promotion that met no faults, its run has the tag, and no older run has it."""
-    for result in main_results(history):
-        if not _has_promoted(history, result) or result.run_id in history.deleted:
-            continue
-        holders = [run for run in history.runs.values() if STABLE in run.tags]
-        mine = history.runs[result.run_id]
-        if any(holder.create_time < mine.create_time for holder in holders):
-            yield f"{_name(result)} promoted its run, but an older run still has the tag"
-        if not any(holder.create_time >= mine.create_time for holder in holders):
-            yield f"{_name(result)} passed, but its run was not promoted"
-
-
-def baseline_is_never_lost(history: History) -> Iterator[str]:
-    """A run that had the tag always keeps it until a newer run has it."""
-    holders = [run for run in history.runs.values() if STABLE in run.tags]
-    if history.schedule.holder and not holders:
-        yield "no run has the tag any more"
-
-
 def other_tags_are_kept(history: History) -> Iterator[str]:
-    """Promotions change no other tags."""
+    """Steps change no other tags."""
     for record in history.runs.values():
         # Coval may store tags in lower case.
         both = (record.request.metadata.tags or (), record.tags)
@@ -895,18 +775,7 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     last_poll_at_deadline,
     hanging_poll_is_not_the_last,
     reason_matches_verdict,
-    only_good_runs_are_promoted,
-    tag_moves_last,
-    failed_run_is_not_promoted,
-    better_run_is_confirmed,
-    run_is_accepted_by_person,
-    accepted_run_has_mark,
-    acceptance_without_person_costs_nothing,
     only_own_runs_are_marked,
-    tags_move_forward,
-    promotion_of_pull_request_costs_nothing,
-    promotion_leaves_one_holder,
-    baseline_is_never_lost,
     other_tags_are_kept,
     outputs_are_complete,
     annotations_tell_once,
@@ -1031,41 +900,6 @@ def _has_seen_runs(result: ProcessResult) -> bool:
     return any(request.path.startswith("/runs") for request in shown)
 
 
-def _may_not_promote(result: ProcessResult) -> bool:
-    """Return whether a step is to promote a run although a pull request started it, as the runner says."""
-    return result.step.promotes and result.step.event == "pull_request"
-
-
-def _may_not_accept(result: ProcessResult) -> bool:
-    """Return whether a step is to accept a run although no person started it, as the runner says."""
-    return result.step.accepts and result.step.event != BY_HAND
-
-
-def _has_promoted(history: History, result: ProcessResult) -> bool:
-    """Return whether a step must have promoted its run: it passed, and nothing stood in its way."""
-    if not result.step.promotes or not _is_free_to_promote(history, result) or is_unconfirmed(history, result):
-        return False
-    mine = history.runs[result.run_id]
-    is_newest = all(run.create_time <= mine.create_time for run in history.runs.values() if _had(history, run, STABLE))
-    return is_newest and (result.step.accepts or (mine.run_id, FAILED) not in history.marked)
-
-
-def _is_free_to_promote(history: History, result: ProcessResult) -> bool:
-    """Return whether a step passed, and nothing stood in its way to change the tags of its run."""
-    schedule, record = history.schedule, history.runs.get(result.run_id)
-    if result.verdict != "passed" or record is None or schedule.severity == "rough" or result.run_id in history.deleted:
-        return False
-    if schedule.gate in WITHOUT_QUALITY or result.interrupted is not None or len(result.run_ids) > 1:
-        return False
-    launchers = [process for process in history.results if result.run_id in process.launched_runs]
-    if any(launcher.step.event == "pull_request" for launcher in launchers):
-        return False
-    shows_tags = schedule.quirks.run_identity in ("both", "tags")
-    over = record.end_time - history.coval_time(0.0)
-    since = (request for request in result.requests if request.sent_at >= over and request.path.startswith("/runs"))
-    return shows_tags and not met_fault(tuple(since))
-
-
 def _had(history: History, record: RunRecord, tag: str) -> bool:
     """Return whether a run had a tag from its launch, or from an outside event."""
     return tag in map(str.lower, record.request.metadata.tags or ()) or (record.run_id, tag) in history.marked
@@ -1084,12 +918,6 @@ def _given(history: History, tag: str) -> Iterator[tuple[ProcessResult, SentRequ
 def _is_own(result: ProcessResult, record: RunRecord) -> bool:
     """Return whether a step launched the run, took it over or was given it."""
     return record.run_id in (result.run_id, *result.run_ids, *result.launched_runs, *result.given_runs)
-
-
-def _had_begun_to_promote(result: ProcessResult) -> bool:
-    """Return whether a signal came when the step was changing tags, long after its verdict."""
-    changes = [request.sent_at for request in result.requests if request.method == "PATCH"]
-    return result.interrupted is not None and any(change <= result.interrupted for change in changes)
 
 
 def is_ended(history: History, record: RunRecord, now: float) -> bool:
@@ -1276,7 +1104,7 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return None
     if result.step.mode == "launch":
         return ("",)
-    if schedule.gate in UNREADABLE_GATES or _may_not_promote(result) or _may_not_accept(result):
+    if schedule.gate in UNREADABLE_GATES:
         return ("error",)
     if is_unknown(history, result, record) if record else schedule.gate in MISNAMED_GATES:
         return ("error",)
@@ -1317,12 +1145,8 @@ def _of_good(history: History, result: ProcessResult) -> tuple[str, ...]:
     if len(result.run_ids) > 1:
         return ("passed",)
     fate = history.schedule.fate
-    if result.step.accepts or history.schedule.gate not in COMPARED_GATES or fate == "there":
+    if history.schedule.gate not in BASELINE_GATES or fate == "there":
         return ("passed",)
-    if history.schedule.gate in PROMOTED_GATES:
-        baseline = history.runs.get(baseline_of(result))
-        worse = baseline and is_much_worse(history.runs[result.run_id], baseline)
-        return ("failed",) if worse else ("passed",) if baseline else ("inconclusive",)
     if fate == "deleted" and possible_baselines(history, result):  # a launch took so long that its run was left
         return ("passed", "inconclusive")
     if fate == "failed" and possible_baselines(history, result):

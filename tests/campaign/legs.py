@@ -109,9 +109,8 @@ def _fits(schedule: Schedule) -> bool:
 
 
 def is_plain(schedule: Schedule) -> bool:
-    """Return whether no step compares its run with earlier ones, or promotes it."""
-    alone = not any(step.branch or step.promotes for step in schedule.steps)
-    return alone and not (schedule.fate or schedule.holder)
+    """Return whether no step compares its run with earlier ones."""
+    return not (schedule.fate or any(step.branch for step in schedule.steps))
 
 
 def beside(seed: int) -> Schedule:

@@ -23,9 +23,9 @@ from campaign.invariants import (
     cancel_was_impossible,
     is_ended,
     is_unknown,
+    is_unmarked,
     knows_events,
     main_results,
-    met_fault,
     reported_verdict,
     was_prompt,
 )
@@ -54,12 +54,10 @@ from campaign.oracle import (
 from campaign.pool import Rules
 from campaign.schedule import (
     ACCEPTED,
-    BETTER,
     FAILED,
     GATES,
     REPEATED_GATES,
     STABLE,
-    WITHOUT_QUALITY,
     Fault,
     Schedule,
     Signal,
@@ -92,7 +90,6 @@ LEFT_OUT: Final = (
     invariants.no_pass_without_data,
     invariants.pass_rests_on_everything,
     invariants.certain_ends_come_soon,
-    invariants.promotion_leaves_one_holder,  # each leg has one
 )
 
 
@@ -187,15 +184,10 @@ def _inputs(step: Step, ids: dict[str, str], given: dict[str, dict[str, str]]) -
 
 
 def _with_pushes(schedule: Schedule, rng: Random) -> Schedule:
-    """Let pushes start the workflows of some schedules: their runs are baselines, and may be promoted."""
-    if rng.random() < 0.6 or any(step.accepts for step in schedule.steps):  # which only a person does
+    """Let pushes start the workflows of some schedules: their runs are baselines."""
+    if rng.random() < 0.6:
         return schedule
-    promotes = schedule.gate not in WITHOUT_QUALITY and rng.random() < 0.5
-    more = {"promote": STABLE} if promotes else {}
-    steps = tuple(
-        replace(step, event="push", branch="main", inputs=with_inputs(step.inputs, **more)) for step in schedule.steps
-    )
-    return replace(schedule, steps=steps)
+    return replace(schedule, steps=tuple(replace(step, event="push", branch="main") for step in schedule.steps))
 
 
 def _with_left_leg(schedule: Schedule, rng: Random) -> Schedule:
@@ -458,14 +450,14 @@ def no_leg_is_repeated_in_vain(history: History) -> Iterator[str]:
 
 
 def base_is_nothing_else(history: History) -> Iterator[str]:
-    """A base's run is never promoted, accepted or marked, never has the tag of a branch, and decides no leg."""
+    """A base's run has no mark and no tag of baselines, never has the tag of a branch, and decides no leg."""
     hidden = history.schedule.quirks.run_identity == "tags"  # in mode wait, which run is a base's
     for record in history.runs.values():
         if record.body["agent_id"] != AGENT_ID:
             continue
         tags = {*map(str.lower, record.tags)}
         given = any(record.run_id in result.given_runs for result in history.results)
-        if wrong := tags & {STABLE, ACCEPTED, BETTER, *([] if given and hidden else [FAILED])}:
+        if wrong := tags & {STABLE, ACCEPTED, *([] if given and hidden else [FAILED])}:
             yield f"the base's run {record.run_id} has the tags {sorted(wrong)}"
         if any(tag.startswith(BRANCH_TAG) for tag in (*tags, *map(str, record.body["metadata"]["customer"].values()))):
             yield f"the base's run {record.run_id} has the tag of a branch"
@@ -478,18 +470,10 @@ def base_is_nothing_else(history: History) -> Iterator[str]:
 
 
 def failed_legs_are_marked(history: History) -> Iterator[str]:
-    """The only run of a leg that failed has a mark, if a push launched it and nothing hindered that."""
-    quirks = history.schedule.quirks
-    if history.schedule.severity == "rough" or quirks.run_identity not in ("both", "tags"):
-        return
+    """The only run of a leg that failed for want of data has a mark."""
     for result in main_results(history):
-        for leg in judged_legs(history, result) if result.step.branch and not result.step.file_fault else ():
-            now = history.coval_time(result.ended)
-            if leg.verdict != "failed" or len(leg.runs) != 1 or leg.runs[0].status(now) != "COMPLETED":
-                continue
-            ended = leg.runs[0].end_time - history.coval_time(0.0)
-            calm = not met_fault(tuple(request for request in result.requests if request.sent_at >= ended))
-            if calm and FAILED not in leg.runs[0].tags:
+        for leg in judged_legs(history, result):
+            if leg.verdict == "failed" and len(leg.runs) == 1 and is_unmarked(history, result, leg.runs[0].run_id):
                 yield f"step {result.number}: {leg.facts['name']} failed, but its run has no mark"
 
 

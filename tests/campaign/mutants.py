@@ -41,10 +41,9 @@ from coval_gate.flow import attached as flow_attached
 from coval_gate.flow import cancel as flow_cancel
 from coval_gate.flow import launch as flow_launch
 from coval_gate.flow import opening
-from coval_gate.flow import promote as promote_flow
 from coval_gate.flow.cancel import _Work
 from coval_gate.flow.progress import Progress
-from coval_gate.judge import aggregates, checks, gate, judgement, promotion, repetition
+from coval_gate.judge import aggregates, checks, gate, judgement, repetition
 from coval_gate.judge import baseline as judge_baseline
 from coval_gate.judge.checks import Check
 from coval_gate.judge.criteria import ThresholdHolds
@@ -68,20 +67,19 @@ from coval_gate.runs import (
     details,
     earlier,
     find,
+    history,
     launch,
     lookups,
     newest,
-    promote,
     retag,
     watch,
 )
 from coval_gate.runs.cancel import Cleanup, cancel_run
 from coval_gate.runs.earlier import EarlierRuns
-from coval_gate.runs.find import FoundRuns, has_tag, runs_with
+from coval_gate.runs.history import Found, Sought, has_tag
 from coval_gate.runs.launch import Launcher
 from coval_gate.runs.legs import Trial
-from coval_gate.runs.promote import _Promoter
-from coval_gate.runs.tags import BETTER, tags_of
+from coval_gate.runs.tags import tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -92,7 +90,6 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs, LegInputs
     from coval_gate.judge.judgement import SingleRun
     from coval_gate.model.results import Simulation
-    from coval_gate.report.model import Report
     from coval_gate.runs.legs import Leg, Session
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make long` runs
@@ -177,13 +174,13 @@ def wait_without_signal_checks(original: Callable[[Wait, Clock], None], wait: Wa
 
 
 def launch_all_the_same(
-    original: Callable[..., Procedure[FoundRuns]], self: EarlierRuns, trouble: str, *, way_out: str
-) -> Procedure[FoundRuns]:
+    original: Callable[..., Procedure[Found]], self: EarlierRuns, trouble: str, *, way_out: str
+) -> Procedure[Found]:
     """Take a failed look-up for one that found nothing."""
     try:
         return (yield from original(self, trouble, way_out=way_out))
     except CovalError:
-        return FoundRuns(())
+        return Found()
 
 
 def transcripts_or_error(_: object, session: Session, spoken: Sequence[Simulation]) -> Procedure[Details]:
@@ -263,40 +260,6 @@ def may_cancel_found(original: Callable[[Inputs], list[Leg]], inputs: Inputs) ->
     return legs
 
 
-def mark_nothing(*_: object, **__: object) -> Procedure[bool]:
-    """Say that a run has a mark, without a look at it."""
-    yield from ()
-    return True
-
-
-def mark_others(
-    original: Callable[..., Procedure[None]], self: _Promoter, run: Run, others: Sequence[Run]
-) -> Procedure[None]:
-    """Mark all other runs as better, and go on."""
-    for other in others:
-        session = self.session._replace(deadline=self.session.clock.now() + 5)
-        yield from retag.mark(session, other.run_id, BETTER)
-    yield from original(self, run, others)
-
-
-def take_tag_first(
-    original: Callable[..., Procedure[None]], self: _Promoter, run: Run, others: Sequence[Run]
-) -> Procedure[None]:
-    """Take the tag away from all other runs, and go on."""
-    for other in filter(self._has_tag, others):
-        yield from self._change(other.run_id, self._without_tag, promote.TAG)
-    yield from original(self, run, others)
-
-
-def promote_before_reports(
-    original: Callable[..., Procedure[Report]], progress: Progress, judgement: Judgement
-) -> Procedure[Report]:
-    """Promote the runs, and write the reports then."""
-    if not progress.is_hurried:
-        yield from promote_flow.promote_runs(progress, progress.report(judgement))
-    return (yield from original(progress, judgement))
-
-
 def legs_like_the_first(original: Callable[..., list[Leg]], inputs: Inputs, listed: Sequence[LegInputs]) -> list[Leg]:
     """Judge each leg of a file by the thresholds of the first one."""
     thresholds = listed[0].inputs.thresholds if listed else ()
@@ -327,7 +290,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "trust the tag filter alone",
-        SetCondition(runs_with, mentions="same", value=False),
+        ReplaceFunction(Sought.filters, lambda original, self: original(self)[:1]),
         caught_by="one_launch_per_step no_orphaned_run rerun_resumes run_belongs_to_step verdict_matches_run "
         "left_repetitions_are_ended",
     ),
@@ -353,7 +316,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "do not fetch the runs whose identity a list does not show",
-        SetConstant(find, "MOST_FETCHED", 0),
+        SetConstant(history, "MOST_READ", 0),
         caught_by="rerun_resumes superseded_runs_are_cancelled no_orphaned_run verdict_matches_run",
     ),
     mutant(
@@ -808,127 +771,23 @@ MUTANTS: Final = (
         caught_by="check_run_is_final",
     ),
     mutant(
-        "promote a run whatever its verdict",
-        ReplaceFunction(promotion.refusal, returns(value="")),
-        SetCondition(promote_flow._promote, mentions="lets_pass", value=False),
-        caught_by="only_good_runs_are_promoted tag_moves_last better_run_is_confirmed",
-    ),
-    mutant(
-        "promote runs of pull requests",
-        SetCondition(_Promoter._check, mentions="number", value=False),
-        caught_by="only_good_runs_are_promoted",
-    ),
-    mutant(
-        "promote in workflows of pull requests",
-        ReplaceFunction(promote.promotion_problems, returns(value=[])),
-        caught_by="promotion_of_pull_request_costs_nothing only_good_runs_are_promoted verdict_matches_run "
-        "acceptance_without_person_costs_nothing",
-    ),
-    mutant(
-        "leave the tag with the run that had it",
-        ReplaceFunction(_Promoter._without_tag, lambda _, *args: args[1].tags),
-        caught_by="promotion_leaves_one_holder",
-    ),
-    mutant(
-        "leave a promotion no time",
-        SetConstant(promote, "PROMOTING", 0.001),
-        caught_by="promotion_leaves_one_holder",
-    ),
-    mutant(
-        "drop the other tags of a promoted run",
-        ReplaceFunction(_Promoter._with_tag, lambda _, *args: (args[0].promotion.tag,)),
-        caught_by="other_tags_are_kept accepted_run_has_mark",
-    ),
-    mutant(
         "lose the tags that Coval does not show",
         ReplaceFunction(retag.hides_tags, returns(value=False)),
         caught_by="other_tags_are_kept",
     ),
     mutant(
-        "take the tag away from the newer run",
-        ReplaceFunction(promote._is_newer, lambda original, run, other: original(other, run)),
-        caught_by="promotion_leaves_one_holder baseline_is_never_lost",
-    ),
-    mutant(
-        "promote a run that another step failed",
-        SetCondition(_Promoter._check, mentions="FAILED", value=False),
-        caught_by="failed_run_is_not_promoted",
-    ),
-    mutant(
-        "promote before the reports are written",
-        ReplaceFunction(main.publish, promote_before_reports),
-        ReplaceFunction(promote_flow._summarize, returns(None)),
-        caught_by="tag_moves_last",
-    ),
-    mutant(
-        "promote beside a newer run",
-        ReplaceFunction(_Promoter._refuse_if_newer, returns(None)),
-        caught_by="tags_move_forward",
-    ),
-    mutant(
-        "take the tag away before another run has it",
-        ReplaceFunction(_Promoter._refuse_if_unconfirmed, take_tag_first),
-        caught_by="tags_move_forward baseline_is_never_lost",
-    ),
-    mutant(
-        "promote a better run without confirmation",
-        ReplaceFunction(_Promoter._refuse_if_unconfirmed, returns(None)),
-        caught_by="better_run_is_confirmed",
-    ),
-    mutant(
-        "let a failed run confirm a better one",
-        SetValue(_Promoter._refuse_if_unconfirmed, "FAILED", value=""),
-        caught_by="better_run_is_confirmed",
-    ),
-    mutant(
-        "let nothing confirm a better run",
-        SetCondition(_Promoter._refuse_if_unconfirmed, mentions="is_candidate", value=False),
-        caught_by="promotion_leaves_one_holder",
-    ),
-    mutant(
-        "mark no better run",
-        SetConstant(promote, "mark", mark_nothing),
-        caught_by="better_run_is_confirmed promotion_leaves_one_holder",
-    ),
-    mutant(
-        "mark the runs before the better one, too",
-        ReplaceFunction(_Promoter._refuse_if_unconfirmed, mark_others),
-        caught_by="only_own_runs_are_marked",
-    ),
-    mutant(
-        "accept runs in workflows that no person started",
-        SetCondition(promote.promotion_problems, mentions="started_by_person", value=False),
-        caught_by="acceptance_without_person_costs_nothing run_is_accepted_by_person verdict_matches_run",
-    ),
-    mutant(
-        "accept a run that failed",
-        ReplaceFunction(promotion.acceptance_refusal, returns(value="")),
-        SetCondition(promote_flow._promote, mentions="lets_pass", value=False),
-        caught_by="run_is_accepted_by_person tag_moves_last failed_run_is_not_promoted",
-    ),
-    mutant(
-        "accept every run that is promoted",
-        SetValue(promote_flow._promote, "accept", value=True),
-        caught_by="run_is_accepted_by_person",
-    ),
-    mutant(
-        "keep the mark of a failed run that a person accepts",
-        SetConstant(retag, "OVERRULED", {}),
-        caught_by="run_is_accepted_by_person",
-    ),
-    mutant(
         "mark no failed run",
-        ReplaceFunction(promotion.has_failed_check, returns(value=False)),
+        ReplaceFunction(Judgement.is_barred, returns(value=False)),
         caught_by="failed_run_is_marked",
     ),
     mutant(
         "drop the other tags of a failed run",
-        ReplaceFunction(retag._marked, lambda _, *args: (args[1],)),
+        ReplaceFunction(retag.changed_tags, lambda _, *__, add=(), **___: add),
         caught_by="other_tags_are_kept",
     ),
     mutant(
         "take a failed run for a baseline",
-        SetCondition(baseline._BaselineSearch._fit, mentions="FAILED", value=False),
+        SetConstant(baseline, "FAILED", ""),
         caught_by="failed_run_is_no_baseline verdict_matches_run",
     ),
     mutant(
@@ -967,21 +826,6 @@ MUTANTS: Final = (
     mutant(
         "let advisory thresholds decide",
         ReplaceFunction(Check.decides, returns(value=True)),
-        caught_by="verdict_matches_run",
-    ),
-    mutant(
-        "take any listed run for a baseline",
-        ReplaceFunction(baseline._BaselineSearch._fit, returns("fits")),
-        caught_by="baseline_decides_nothing_alone verdict_matches_run",
-    ),
-    mutant(
-        "take a run of a pull request for a baseline",
-        SetCondition(baseline._BaselineSearch._fit, mentions="pull_request_of", value=False),
-        caught_by="baseline_decides_nothing_alone verdict_matches_run",
-    ),
-    mutant(
-        "do not fetch listed runs that may be a baseline",
-        SetConstant(baseline, "MOST_FETCHED", 0),
         caught_by="verdict_matches_run",
     ),
     mutant(
@@ -1095,13 +939,13 @@ MUTANTS: Final = (
     ),
     mutant(
         "take the oldest run of a source for the newest",
-        ReplaceFunction(newest._newest_first, lambda original, candidates: original(candidates)[-1:]),
+        ReplaceFunction(history._newest_first, lambda original, runs: original(runs)[::-1]),
         caught_by="newest_run_is_judged",
         campaign="--newest",
     ),
     mutant(
         "take any run of a scheduled run",
-        SetCondition(newest._NewestSearch._fit, mentions="is_of", value=False),
+        SetCondition(newest._scheduled, mentions="is_of", value=True),
         caught_by="newest_run_is_judged found_run_has_its_verdict",
         campaign="--newest",
     ),

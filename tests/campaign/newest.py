@@ -80,7 +80,7 @@ def _with_nights(schedule: Schedule, rng: Random) -> Schedule:
 
 
 def _fits(schedule: Schedule) -> bool:
-    alone = not any(step.repetitions or step.accepts for step in schedule.steps)
+    alone = not any(step.repetitions for step in schedule.steps)
     return schedule.workflow == "run" and is_plain(schedule) and alone and schedule.gate in GATES
 
 

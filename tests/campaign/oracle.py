@@ -6,7 +6,7 @@ from collections import Counter
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-from campaign.schedule import BASELINE_GATES, COMPARED_GATES, GATES, OWN_GATES, PROMOTED_GATES, REPEATED_GATES
+from campaign.schedule import BASELINE_GATES, GATES, OWN_GATES, REPEATED_GATES
 from coval_sandbox import catalogue
 from coval_sandbox.values import value_fate
 
@@ -44,10 +44,8 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "misspelt value": (catalogue.RESOLVED,),
     "misspelt forbidden value": (catalogue.RESOLVED,),
     **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.RESOLVED)),
-    **dict.fromkeys(PROMOTED_GATES, (catalogue.LATENCY, catalogue.COMPLIANCE)),
 }
 OF_BASE: Final = catalogue.LATENCY  # the metric of thresholds on a base
-MUCH: Final = 1.4  # times the latency of the baseline, or less than its mirror image; see PROMOTED_GATES
 HALF_MAY_FAIL: Final = ("half", "exact rate", "other rate")
 SIMULATION_ERRORS: Final = frozenset({None, "SUCCESS", "EXECUTION_FAILURE"})
 
@@ -66,24 +64,7 @@ def is_good(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
 
 def can_decide(gate: str) -> bool:
     """Return whether any run can meet or miss the gate."""
-    return any(gate in gates for gates in (GATES, REPEATED_GATES, COMPARED_GATES, OWN_GATES))
-
-
-def is_much_better(record: RunRecord, baseline: RunRecord) -> bool:
-    """Return whether a run is as far on the good side of its baseline as one that fails is on the bad side."""
-    return _latency(record) < (2 - MUCH) * _latency(baseline)
-
-
-def is_much_worse(record: RunRecord, baseline: RunRecord) -> bool:
-    """Return whether a run fails against its baseline, if PROMOTED_GATES compare them."""
-    return _latency(record) > MUCH * _latency(baseline)
-
-
-def _latency(record: RunRecord) -> float:
-    completed = (
-        simulation.values[catalogue.LATENCY.id] for simulation in record.plan.simulations if not simulation.failed
-    )
-    return fmean(float(str(latency)) for latency in completed)
+    return any(gate in gates for gates in (GATES, REPEATED_GATES, BASELINE_GATES, OWN_GATES))
 
 
 def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
@@ -97,14 +78,18 @@ def has_data(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
 
 def is_usable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
     """Return whether a base's run has what a comparison needs, whatever its values are."""
+    return lacks_nothing(record, gate, quirks, now) and is_comparable(record, gate, quirks, now)
+
+
+def lacks_nothing(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
+    """Return whether a run completed, and has all data that its gate needs, whatever its values are."""
     if record.status(now) != "COMPLETED" or record.cancel_time is not None or not record.plan.simulations:
         return False
     failed = sum(simulation.failed for simulation in record.plan.simulations)
     few = all(
         sum(simulation.failed for simulation in variant) <= _allowed(variant, gate) for variant in _variants(record)
     )
-    has_all = _has_values(record, gate, quirks, now) and is_comparable(record, gate, quirks, now)
-    return few and has_all and not _reports_error(record, quirks, failed)
+    return few and _has_values(record, gate, quirks, now) and not _reports_error(record, quirks, failed)
 
 
 def is_comparable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
@@ -207,7 +192,7 @@ def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
                 for a, b, c, d in zip(latency, resolved, compliance, tone, strict=True)
             ]
             return all(met) if gate == "targets" else sum(met) / len(simulations) >= 0.95
-        case "forbidden" | "baseline of promotions":
+        case "forbidden":
             return "NO" not in compliance
         case "strict":
             return max(map(float, latency)) < 0.01

@@ -81,21 +81,9 @@ BASELINE_GATES: Final[dict[str, dict[str, str]]] = {
     for name, source in (
         ("baseline of branch", "branch:main"),
         ("baseline of branches", "branch:main last 2"),
-        ("baseline of tag", "tag:nightly"),
     )
 }
-STABLE: Final = "stable"  # the tag of promoted runs
-# Runs differ from the one with the tag by chance, much less than this, or by much more.
-PROMOTED_GATES: Final[dict[str, dict[str, str]]] = {
-    "baseline of promotions": {
-        "thresholds": "Latency: avg <= baseline * 1.4\nCompliance: count(NO) == 0",
-        "baseline": f"tag:{STABLE}",
-        "baseline_max_age": "2h",
-        "on_inconclusive": "fail",
-    }
-}
-COMPARED_GATES: Final = BASELINE_GATES | PROMOTED_GATES
-ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | COMPARED_GATES
+ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | BASELINE_GATES
 
 # Thresholds that only one leg of a suite has, beside those of its step; no run meets the strict one.
 OWN_GATES: Final[dict[str, dict[str, str]]] = {
@@ -106,12 +94,10 @@ OWN_GATES: Final[dict[str, dict[str, str]]] = {
 }
 
 FAILED: Final = "coval-gate/failed"  # the mark of a run that the gate failed
-BETTER: Final = "coval-gate/better"  # the mark of a run whose promotion another one has to confirm
 ACCEPTED: Final = "coval-gate/accepted"  # the mark of a run that a person accepted
-BY_HAND: Final = "workflow_dispatch"  # the event of a workflow that a person started
+STABLE: Final = "stable"  # the tag of baselines
 # Tags that a step gives to a run that is over
-MARKS: Final = (STABLE, FAILED, BETTER, ACCEPTED)
-WITHOUT_QUALITY: Final = ("default", "half", "failed")  # gates of runs that are not promoted
+MARKS: Final = (STABLE, FAILED, ACCEPTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +175,8 @@ class Event:
 
     "revoke" the API key, "delete" the step's run, "delete all" runs that have ended, "jump" the wall clock by `amount`
     s. Of later runs, "recover": they pass; "regress": they are bad; "break": they break Compliance; "stall":
-    they never end. "fail newest", "confirm newest", "accept newest": another step gives its mark to the newest run that
-    has ended. "promote newer": a new run has the tag of promoted runs. "run schedule": Coval's own schedule launches.
+    they never end. "fail newest": another step gives its mark to the newest run that has ended. "run schedule": Coval's
+    own schedule launches.
     """
 
     kind: str
@@ -237,7 +223,7 @@ class Step:
     post: bool = True
     post_signal: Signal | None = None
     pause: float = 2.0  # s before the step starts
-    event: str = "pull_request"  # that started the workflow; or push, or BY_HAND
+    event: str = "pull_request"  # that started the workflow; or push
     suite: tuple[SuiteLeg, ...] = ()  # the legs in the file, or those with which its runs were launched
 
     @property
@@ -249,16 +235,6 @@ class Step:
     def job(self) -> tuple[str, int, str]:
         """Return what identifies the job that the step belongs to."""
         return self.workflow_run, self.attempt, self.matrix
-
-    @property
-    def promotes(self) -> bool:
-        """Return whether the step is to promote its run, if that passes."""
-        return self.mode in ("run", "wait") and bool(self.given.get("promote"))
-
-    @property
-    def accepts(self) -> bool:
-        """Return whether a person accepts the step's run, unless it fails."""
-        return self.mode in ("run", "wait") and self.given.get("accept") == "true"
 
     @property
     def repetitions(self) -> int:
@@ -274,7 +250,6 @@ class Step:
         job = f"workflow run {self.workflow_run}, attempt {self.attempt}" + (self.matrix and f", job {self.matrix}")
         job += f", branch {self.branch}" if self.branch else ""
         lines = [f"step {self.mode} ({job}, {self.action}): {inputs}"]
-        lines += [f"    after a {self.event}"] if self.promotes or self.accepts else []
         lines += [f"    {incident}" for incident in (self.signal, self.file_fault) if incident]
         lines += [f"    leg {leg.name!r}: {leg.persona_id}, {leg.test_set_id}, {leg.gate or '-'}" for leg in self.suite]
         lines += [] if self.post else ["    no post step"]
@@ -302,7 +277,7 @@ class Schedule:
     foreign_run: str = ""
     github_outages: tuple[Outage, ...] = ()  # where steps have a commit_status or a check_run
     fate: str = ""  # of the runs that are the baseline of the last step
-    holder: bool = False  # an older run has the tag that a step promotes its run to
+    holder: bool = False  # an older run has the tag of baselines
     base_test_set: str = ""  # its scenario is that of the base agent's runs; empty: they have that of their own
 
     @property

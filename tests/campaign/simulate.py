@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from campaign.clock import Killed, SimulatedClock, Stuck
 from campaign.github import HOST, GitHub
 from campaign.network import Connection, Network, SentRequest
-from campaign.schedule import ACCEPTED, BETTER, FAILED, STABLE
+from campaign.schedule import FAILED, STABLE
 from coval_gate.base.runtime import Runtime
 from coval_gate.config.inputs import declared
 from coval_gate.main import main
@@ -47,7 +47,6 @@ LATER: Final = {
     "stall": BY_NAME["stuck"],
     "break": replace(PASSING, values={**GOOD, catalogue.COMPLIANCE.id: yes_no(1, 1)}),
 }  # the scenario of later runs, after an event
-MARKED: Final = {"fail newest": FAILED, "confirm newest": BETTER, "accept newest": ACCEPTED}  # by an event
 MODES_OF: Final = {declaration.name: declaration.modes for declaration in declared()}
 REAL_TIME_LIMIT: Final = 30  # s for one schedule, which takes less than 0.1 s
 MEMORY_DISK: Final = Path("/dev/shm")  # noqa: S108 - where it exists, writing files is fast
@@ -367,10 +366,8 @@ class Simulator:
                 self.world.scenario = LATER[event.kind]
             case "jump":
                 self.clock.wall_offset += event.amount
-            case "fail newest" | "confirm newest" | "accept newest":
-                self._mark_newest(MARKED[event.kind])
-            case "promote newer":
-                self._launch_holder()
+            case "fail newest":
+                self._fail_newest()
             case "delete all":
                 self._delete_ended()
             case "run schedule":
@@ -392,17 +389,17 @@ class Simulator:
                     self.world.delete_run(run.run_id)
 
     def _launch_holder(self) -> None:
-        """Launch a run that has the tag of promoted runs, as if a step elsewhere had promoted it."""
+        """Launch a run that has the tag of baselines, as if a step elsewhere had given it that."""
         self.world.launch({**IDS, "test_set_id": self.schedule.test_set, "metadata": {"tags": ["nightly", STABLE]}})
         self.foreign_runs.append(self.world.runs[-1].run_id)
 
-    def _mark_newest(self, mark: str) -> None:
+    def _fail_newest(self) -> None:
         """Mark the newest run that has ended, as a step does that judges it as well."""
         ended = [run for run in self.world.runs if run.finished(self.world.clock()) and run.delete_time is None]
         for newest in [record for record in ended if record.run_id not in self.foreign_runs][-1:]:
             with suppress(Problem):  # a cancelled run may be gone
-                self.world.update_run(newest.run_id, {"tags": [*newest.tags, mark]})
-                self.marked.append((newest.run_id, mark))
+                self.world.update_run(newest.run_id, {"tags": [*newest.tags, FAILED]})
+                self.marked.append((newest.run_id, FAILED))
 
     def _launch_foreign_run(self, request: SentRequest) -> None:
         """Launch the same from another repository, with the same display name."""

@@ -48,7 +48,6 @@ WAITS: Final = ("5", "15", "60")  # s; a run takes 59 s
 EVERYTHING: Final = {
     "thresholds": "Latency: avg <= baseline * 9\nResolved: rate(YES) >= 10%",
     "baseline": f"tag:{STABLE}",
-    "baseline_max_age": "1h",
     "use_metric_targets": "true",
     "html_path": "report.html",
     "include_transcripts": "failures",
@@ -150,7 +149,7 @@ def shown(history: History) -> tuple[str, str, str | None]:
     return verdict, statuses[-1]["state"] if statuses else "", checks[-1].conclusion if checks else ""
 
 
-RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": "", "baseline_max_age": ""}
+RED: Final = {"thresholds": "Latency: avg < 0.01", "baseline": ""}
 
 
 @pytest.mark.parametrize("numbers", shares(range(25), one_of=5))

@@ -125,7 +125,6 @@ STEPS: dict[str, dict[str, Any]] = {
     "gate-forbidden": {"test_set_id": "failing1", "fail_on_metric_id": "Resolved", "fail_on_metric_value": "no"},
     "gate-targets": {"test_set_id": "flaky001", "use_metric_targets": "true"},
     "gate-pass-rate": {"test_set_id": "flaky001", "thresholds": "pass_rate >= 95%"},
-    "promoted-by-pull-request": {"promote": "stable"},
     "wrong-thresholds": {"thresholds": "Latency: p(95) 1.5\nResolved: rate(YES) >= 90\n\nTone: friendly: avg >= 4"},
     "baseline": {"thresholds": "Latency: avg <= baseline * 1.10"},
     "unused-criterion": {"mode": "launch", "thresholds": "THRESHOLDS"},

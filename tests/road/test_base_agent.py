@@ -274,9 +274,9 @@ def test_both_draw_the_same_sample(run_step: RunStep) -> None:
     assert cases[0] == cases[1]
 
 
-def test_base_has_no_tag_of_the_branch_and_is_not_promoted(run_step: RunStep) -> None:
+def test_base_has_no_tag_of_the_branch_or_the_baseline(run_step: RunStep) -> None:
     env = {"GITHUB_EVENT_NAME": "push", "GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main"}
-    given = BESIDE | {"promote": "stable", "thresholds": "Latency: avg <= base * 3\nLatency: avg < 3"}
+    given = BESIDE | {"baseline": "tag:stable", "thresholds": "Latency: avg <= base * 3\nLatency: avg < 3"}
     _, server = run_step(event={"ref": "refs/heads/main"}, env=env, **given)
     tested, base = server.world.runs
     assert "stable" in tested.tags

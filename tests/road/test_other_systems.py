@@ -81,11 +81,3 @@ def test_newer_commit_supersedes_and_a_rerun_continues(name: str, run_job: Calla
     assert f"Cancelled run {output(first, 'run_id')}: superseded by this run." in newer
     assert output(newer, "run_id") != output(first, "run_id")
     assert output(newer, "verdict") == "passed"
-
-
-@pytest.mark.parametrize("name", OF_PULL_REQUESTS)
-def test_advice_for_pull_requests_has_no_words_of_github(name: str, run_job: Callable[..., str]) -> None:
-    log = run_job(name, pull_request=True, promote="stable")
-    assert "promote must be empty in the job of a pull request or a merge queue: neither may move the baseline." in log
-    assert "Set it only in jobs that test a branch." in log
-    assert "github.event_name" not in log

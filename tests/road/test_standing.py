@@ -1,4 +1,4 @@
-"""A failed run is marked, and never a baseline. A run that a person accepts begins comparisons. The tag moves last."""
+"""What later runs are compared with: a tag stands still, a branch moves, and a person accepts."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ OF_PULL_REQUEST = {
 }
 DAY = 86_400.0
 COMPARED = {"baseline": "branch:main", "thresholds": "Resolved: rate(YES) >= baseline - 25pp"}
+COMPARED_LATENCY = "Latency: avg <= baseline * 1.1"
 OF_TAG = COMPARED | {"baseline": "tag:stable"}
 FAILING = {"thresholds": "Latency: avg < 0.01"}
 
@@ -83,60 +84,33 @@ def test_same_commit_is_red_again_beside_the_run_before_it_got_worse(nights: Nig
     assert [night.outputs["verdict"] for night in (first, again)] == ["failed", "failed"]
     assert again.outputs["baseline_run_id"] == good
     assert nights.marked(FAILED) == [first.outputs["run_id"], again.outputs["run_id"]]
-    assert f"Marked run {first.outputs['run_id']} as failed: it will not be a baseline." in first.log
+    assert f"Marked run {first.outputs['run_id']}: no later run is compared with it." in first.log
     fixed = nights.night("passing")
     assert (fixed.outputs["verdict"], fixed.outputs["baseline_run_id"]) == ("passed", good)
 
 
-def test_rerun_is_compared_with_the_run_that_the_first_attempt_promoted(nights: Nights) -> None:
-    inputs = OF_TAG | {"promote": "stable"}
-    nights.night("passing", **inputs)
-    first = nights.night("passing", env={"GITHUB_RUN_ID": "2000"}, **inputs).outputs["run_id"]
-    assert nights.holders() == [first]
-    again = nights.night("failing", env={"GITHUB_RUN_ID": "2000", "GITHUB_RUN_ATTEMPT": "2"}, **inputs)
-    assert (again.outputs["verdict"], again.outputs["baseline_run_id"]) == ("failed", first)
-    assert nights.holders() == [first]
-
-
-def test_rerun_is_not_compared_with_a_run_that_the_first_attempt_launched_with_the_tag(nights: Nights) -> None:
-    tagged = {"tags": "nightly", "baseline": "tag:nightly"}
-    good = nights.night("passing", **tagged).outputs["run_id"]
-    unjudged = {"tags": "nightly", "baseline": "", "baseline_max_age": "", "thresholds": "Latency: avg < 99"}
-    nights.night("failing", env={"GITHUB_RUN_ID": "2000"}, **unjudged)
-    again = nights.night("failing", env={"GITHUB_RUN_ID": "2000", "GITHUB_RUN_ATTEMPT": "2"}, **tagged)
-    assert (again.outputs["verdict"], again.outputs["baseline_run_id"]) == ("failed", good)
-
-
-def test_failed_run_is_no_baseline_of_its_tag(nights: Nights) -> None:
-    tagged = {"tags": "nightly", "baseline": "tag:nightly"}
-    good = nights.night("passing", **tagged).outputs["run_id"]
-    verdicts = [nights.night("failing", **tagged).outputs["verdict"] for _ in range(2)]
-    assert verdicts == ["failed", "failed"]
-    assert nights.night("passing", **tagged).outputs["baseline_run_id"] == good
-
-
 def test_mark_keeps_other_tags(nights: Nights) -> None:
-    nights.night("passing", tags="mine, nightly", **FAILING)
+    nights.night("some-failed", tags="mine, nightly")
     (record,) = nights.world.runs
     assert record.tags == (*(record.request.metadata.tags or ()), FAILED)
 
 
 def test_mark_finds_room_among_many_tags_of_the_user(nights: Nights) -> None:
     own = [f"t{number}" for number in range(MOST_TAGS)]
-    result = nights.night("passing", tags=",".join(own), **FAILING)
+    result = nights.night("some-failed", tags=",".join(own))
     (record,) = nights.world.runs
     assert nights.marked(FAILED) == [result.outputs["run_id"]]
     assert set(own) <= set(record.tags)
 
 
 def test_run_of_pull_request_needs_no_mark(run_step: RunStep) -> None:
-    result, server = run_step(**FAILING)
+    result, server = run_step(test_set_id="someFail")
     assert result.outputs["verdict"] == "failed"
     assert not [request for request in server.requests_seen if request.method == "PATCH"]
 
 
 def test_missing_permission_for_the_mark_is_told_once(nights: Nights) -> None:
-    result = nights.night("failing", "PATCH /runs/* -> 403", **FAILING, repeat_on_failure="1")
+    result = nights.night("some-failed", "PATCH /runs/* -> 403", repeat_on_failure="1")
     (warning,) = [
         annotation for annotation in result.annotations("warning") if "could not be marked" in annotation.data
     ]
@@ -146,10 +120,10 @@ def test_missing_permission_for_the_mark_is_told_once(nights: Nights) -> None:
 
 
 def test_all_runs_of_a_failed_step_are_marked(nights: Nights) -> None:
-    thresholds = {"thresholds": "Latency: avg < 1.4", "repeat_on_failure": "1"}
-    result = nights.night("failing", **thresholds)
-    assert len(nights.world.runs) == 2
+    nights.night("passing")
+    result = nights.night("failing", repeat_on_failure="1")
     assert nights.marked(FAILED) == json.loads(result.outputs["run_ids"])
+    assert len(nights.world.runs) == 3
 
 
 def test_run_that_passed_with_its_repetitions_has_no_mark(run_step: RunStep) -> None:
@@ -161,16 +135,9 @@ def test_run_that_passed_with_its_repetitions_has_no_mark(run_step: RunStep) -> 
 
 
 def test_step_that_waits_marks_a_run_that_fails(nights: Nights) -> None:
-    launched = nights.night("failing", mode="launch", thresholds="").outputs["run_id"]
-    result = nights.night("failing", mode="wait", run_id=launched, **FAILING | {"baseline": ""})
+    launched = nights.night("some-failed", mode="launch", thresholds="").outputs["run_id"]
+    result = nights.night("some-failed", mode="wait", run_id=launched)
     assert (result.outputs["verdict"], nights.marked(FAILED)) == ("failed", [launched])
-
-
-def test_failed_criterion_marks_a_run_whose_other_data_are_missing(nights: Nights) -> None:
-    """The verdict is an error, but the agent failed all the same."""
-    thresholds = f"{FAILING['thresholds']}\nNo such metric: avg < 1"
-    result = nights.night("passing", "GET /agents/* -> 503", thresholds=thresholds, baseline="")
-    assert (result.outputs["verdict"], nights.marked(FAILED)) == ("error", [result.outputs["run_id"]])
 
 
 def post_step(directory: Path, result: StepResult, world: World, clock: VirtualClock) -> None:
@@ -185,7 +152,7 @@ def post_step(directory: Path, result: StepResult, world: World, clock: VirtualC
 
 def test_post_step_adds_the_mark_that_a_killed_step_owed(nights: Nights, clock: VirtualClock, tmp_path: Path) -> None:
     clock.at(70, clock.interrupt)
-    result = nights.night("failing", "PATCH /runs/* -> 503", **FAILING, days=0)
+    result = nights.night("some-failed", "PATCH /runs/* -> 503", days=0)
     assert nights.marked(FAILED) == []
     assert any(leg["failed"] for leg in json.loads(result.state["legs"]))
     post_step(tmp_path, result, nights.world, clock)
@@ -223,22 +190,6 @@ def test_second_attempt_makes_a_workflow_green(nights: Nights) -> None:
     assert nights.night("passing").outputs["baseline_run_id"] == fixed.outputs["run_id"]
 
 
-def test_long_row_of_failed_runs_hides_no_baseline(run_step: RunStep, clock: VirtualClock) -> None:
-    nights = Nights(run_step, clock, list_identity="metadata")
-    good = nights.night("passing").outputs["run_id"]
-    nights.night("failing")
-    failed = nights.world.runs[-1]
-    for number in range(25):
-        metadata = failed.request.metadata.customer
-        own = [tag.replace("/1002.", f"/2{number:03}.") for tag in failed.tags]
-        customer = metadata | {"coval_gate_0": own[0]}
-        nights.world.launch({**IDS, "metadata": {"tags": own, "customer": customer}})
-        clock.sleep(DAY)
-    result = nights.night("failing", promote="stable", baseline_max_age="20d")
-    assert (result.outputs["verdict"], result.outputs["baseline_run_id"]) == ("failed", good)
-    assert nights.holders() == []
-
-
 # Age
 
 
@@ -250,86 +201,96 @@ def test_baseline_does_not_get_older_while_the_gate_fails(nights: Nights) -> Non
     assert (result.outputs["verdict"], result.outputs["baseline_run_id"]) == ("failed", good)
 
 
-def test_run_whose_baseline_is_too_old_is_not_promoted(nights: Nights) -> None:
-    """Red at 29 days, at 31 days green: the tag stays where it is."""
-    inputs = OF_TAG | {"promote": "stable"}
-    first = nights.night("passing", days=29, **inputs).outputs["run_id"]
-    assert nights.night("failing", days=2, **inputs).outputs["verdict"] == "failed"
-    result = nights.night("failing", **inputs)
-    assert (result.outputs["verdict"], nights.holders()) == ("inconclusive", [first])
-    assert "too old" in result.log
-    assert "accept: true" in result.outputs["reason"]
+# A tag stands still
 
 
-# Promotion
+def test_tag_fills_itself_with_the_first_runs_that_count(nights: Nights) -> None:
+    inputs = OF_TAG | {"baseline": "tag:stable last 3"}
+    first = nights.night("passing", **inputs)
+    assert (first.outputs["verdict"], nights.holders()) == ("inconclusive", [first.outputs["run_id"]])
+    assert "It has the tag `stable` now, as 1 of 3 runs." in first.summary
+    assert f"Run {first.outputs['run_id']}: It has the tag stable now, as 1 of 3 runs." in first.log
+    assert nights.night("failing", **inputs).outputs["verdict"] == "failed"
+    more = [nights.night("passing", **inputs).outputs["run_id"] for _ in range(3)]
+    assert nights.holders() == [first.outputs["run_id"], *more[:2]]
+    last = nights.night("passing", **inputs, json_path="report.json")
+    document = json.loads((last.workspace / "report.json").read_text())
+    assert [run["id"] for run in document["legs"][0]["baseline"]["runs"]] == [more[1], more[0], first.outputs["run_id"]]
 
 
-def test_run_that_comparisons_are_too_small_to_judge_is_promoted(nights: Nights) -> None:
-    inputs = OF_TAG | {"promote": "stable", "confidence": "95%"}
-    nights.night("passing", **inputs | {"thresholds": "Latency: avg < 9"})
-    inputs |= {"thresholds": "Resolved: rate(YES) >= baseline - 5pp"}
-    second = nights.night("passing", **inputs)
-    assert second.outputs["verdict"] == "inconclusive"
-    assert nights.holders() == [second.outputs["run_id"]]
+def test_declining_agent_is_red_each_night_and_never_moves_its_tag(nights: Nights) -> None:
+    inputs = OF_TAG | {"thresholds": COMPARED_LATENCY}
+    good = nights.night("passing", **inputs).outputs["run_id"]
+    for _ in range(40):
+        assert nights.night("failing", **inputs).outputs["verdict"] == "failed"
+    assert (nights.holders(), nights.marked(ACCEPTED)) == ([good], [])
 
 
-def test_report_that_cannot_be_written_moves_no_tag(nights: Nights, tmp_path: Path) -> None:
-    nights.night("passing", promote="stable", thresholds="Latency: avg < 9", baseline="")
-    first = nights.holders()
-    clogged = {"json_path": "reports/late.json"}
-
-    def clog(world: World) -> dict[str, str]:
-        del world
-        return clogged
-
-    class Clogged(type(nights.world)):  # type: ignore[misc]
-        """A world in which the place of the report becomes a directory while the run is under way."""
-
-        def list_simulations(self, *given: Any, **named: Any) -> Any:
-            for path in tmp_path.rglob("reports"):
-                (path / "late.json").unlink(missing_ok=True)
-                (path / "late.json").mkdir(exist_ok=True)
-            return super().list_simulations(*given, **named)
-
-    nights.world.__class__ = Clogged
-    result = nights.night("passing", promote="stable", thresholds="Latency: avg < 9", baseline="", prepare=clog)
-    assert result.outputs["verdict"] == "error"
-    assert nights.holders() == first
-    assert "was not promoted to tag stable: the step did not pass." in result.log
+def test_step_without_comparison_fills_the_tag_even_if_an_absolute_threshold_fails(nights: Nights) -> None:
+    """Absolute thresholds judge each run anyway, and a baseline of lucky runs would be too good."""
+    result = nights.night("passing", **OF_TAG | FAILING)
+    assert (result.outputs["verdict"], nights.holders()) == ("failed", [result.outputs["run_id"]])
+    assert not [warning for warning in result.annotations("warning") if "no effect" in warning.data]
+    assert nights.marked(FAILED) == []
 
 
-def test_run_without_any_criterion_of_quality_is_not_promoted(nights: Nights) -> None:
-    population = "total >= 1\nfailed == 0\ncompleted_rate >= 50%\nLatency: missing == 0"
-    for thresholds in ("", population, "? Latency: avg < 9"):
-        result = nights.night("passing", promote="stable", thresholds=thresholds, baseline="")
-        assert (result.outputs["verdict"], nights.holders()) == ("passed", [])
-        assert "no threshold or target judged the agent's quality." in result.log
+@pytest.mark.parametrize(
+    ("scenario", "given"),
+    [
+        ("passing", {"thresholds": "No such metric: avg < 1"}),  # data are missing
+        ("some-failed", {}),
+        ("passing", {"env": OF_PULL_REQUEST, "event": PULL_REQUEST}),
+        ("passing", {"env": {"GITHUB_EVENT_NAME": "merge_group", "GITHUB_REF": "refs/heads/gh-readonly-queue/main/x"}}),
+    ],
+    ids=["metric", "simulations", "pull request", "merge queue"],
+)
+def test_run_that_does_not_count_takes_no_tag(scenario: str, given: dict[str, Any], nights: Nights) -> None:
+    nights.night(scenario, "GET /agents/* -> 503", bare=True, **OF_TAG | given)
+    assert nights.holders() == []
 
 
-def test_run_that_the_list_lacks_is_not_promoted(run_step: RunStep, clock: VirtualClock) -> None:
-    nights = Nights(run_step, clock, list_lag=10_000.0)
-    result = nights.night("passing", promote="stable", thresholds="Latency: avg < 9", baseline="")
-    assert (result.outputs["verdict"], nights.holders()) == ("passed", [])
-    assert "Coval's list of runs does not include it, so it may not include the run with the tag, either." in result.log
+def test_tolerated_failures_keep_no_run_from_counting(nights: Nights) -> None:
+    result = nights.night("some-failed", **OF_TAG, max_failed_simulations="50%")
+    assert nights.holders() == [result.outputs["run_id"]]
 
 
-def test_holder_far_behind_in_the_list_is_found_before_the_first_promotion(nights: Nights, clock: VirtualClock) -> None:
-    nights.world.launch({**IDS, "metadata": {"tags": ["stable"]}})
-    old = nights.world.runs[-1].run_id
-    for _ in range(120):
-        nights.world.launch({**IDS, "metadata": {"tags": ["other"]}})
-        clock.sleep(1)
-    clock.sleep(DAY)
-    lists = ['GET /runs #1-12 -> json {"runs": []}']
-    result = nights.night("passing", *lists, promote="stable", **OF_TAG)
-    assert (result.outputs["verdict"], nights.holders()) == ("inconclusive", [old])
+@pytest.mark.parametrize(
+    "quirks",
+    [{"ignore_tag_filter": True}, {"blind_tag_filter": True}, {"list_identity": "neither"}, {"lower_case_tags": True}],
+    ids=str,
+)
+def test_tag_fills_once_whatever_lists_show(quirks: dict[str, Any], run_step: RunStep, clock: VirtualClock) -> None:
+    nights = Nights(run_step, clock, **quirks)
+    first = nights.night("passing", **OF_TAG).outputs["run_id"]
+    nights.night("passing", **OF_TAG)
+    assert nights.holders() == [first]
+
+
+def test_tag_that_cannot_be_given_is_a_warning(nights: Nights) -> None:
+    result = nights.night("passing", "PATCH /runs/* -> 403", **OF_TAG)
+    (warning,) = [text for text in result.annotations("warning") if "could not take the tag stable" in text.data]
+    assert "runs:write" in warning.data
+    assert result.outputs["verdict"] == "inconclusive"
+
+
+@pytest.mark.parametrize("through", ["tags", "metadata"])
+def test_launches_cannot_carry_the_tag_of_the_baseline(through: str, run_step: RunStep) -> None:
+    tags = {"tags": "Stable"} if through == "tags" else {"metadata": '{"tags": ["stable"]}'}
+    result, server = run_step(event=PUSH, env=ON_MAIN, **OF_TAG | tags)
+    assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
+    assert result.outputs["reason"].startswith("baseline must not be one of tags")
+
+
+def test_age_of_a_tag_is_an_error(run_step: RunStep) -> None:
+    result, _ = run_step(event=PUSH, env=ON_MAIN, **OF_TAG, baseline_max_age="7d")
+    assert result.outputs["reason"].startswith("baseline_max_age must be empty for a baseline given by tag")
 
 
 # Acceptance
 
 
-def accept(nights: Nights, scenario: str = "failing", **given: Any) -> StepResult:
-    return nights.night(scenario, env=BY_HAND, accept="true", **given)
+def accept(nights: Nights, scenario: str = "failing", *faults: str, **given: Any) -> StepResult:
+    return nights.night(scenario, *faults, env=BY_HAND, accept="true", **given)
 
 
 def test_accepted_run_begins_the_comparisons(nights: Nights) -> None:
@@ -339,28 +300,9 @@ def test_accepted_run_begins_the_comparisons(nights: Nights) -> None:
     assert (accepted.outputs["verdict"], accepted.outputs["baseline_run_id"]) == ("passed", "")
     assert nights.marked(ACCEPTED) == [accepted.outputs["run_id"]]
     assert "| ⚪ | `Resolved: rate(YES) >= baseline - 25pp` | accepted |" in accepted.summary
-    assert accepted.summary.endswith("\nAccepted: later runs are compared with this one.\n")
+    assert "\nAccepted: later runs are compared with this one.\n" in accepted.summary
     after = nights.night("failing", baseline="branch:main last 3")
     assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", accepted.outputs["run_id"])
-
-
-def test_accepted_run_takes_the_tag_of_promote(nights: Nights) -> None:
-    inputs = OF_TAG | {"promote": "stable"}
-    old = nights.night("passing", **inputs)
-    assert nights.night("failing", **inputs).outputs["verdict"] == "failed"
-    assert nights.holders() == [old.outputs["run_id"]]
-    accepted = accept(nights, **inputs)
-    assert nights.holders() == nights.marked(ACCEPTED) == [accepted.outputs["run_id"]]
-    assert "To be accepted and promoted to `stable` once all reports are written" in accepted.summary
-    assert accepted.log.index("Accepted run") < accepted.log.index("Promoted run")
-
-
-def test_absolute_thresholds_judge_an_accepted_run(nights: Nights) -> None:
-    nights.night("passing")
-    result = accept(nights, thresholds=f"{COMPARED['thresholds']}\nLatency: avg < 0.01", promote="stable")
-    assert (result.outputs["verdict"], nights.marked(ACCEPTED), nights.holders()) == ("failed", [], [])
-    assert nights.marked(FAILED) == [result.outputs["run_id"]]
-    assert "was not accepted and promoted to tag stable: the step did not pass." in result.log
 
 
 @pytest.mark.parametrize("event", ["push", "schedule", "repository_dispatch", "pull_request", "workflow_run"])
@@ -383,48 +325,82 @@ def test_accept_has_no_effect_where_nothing_is_judged(mode: str, run_step: RunSt
     assert f"accept has no effect in mode {mode}" in result.log
 
 
-def test_acceptance_that_fails_is_a_warning(nights: Nights) -> None:
-    result = accept(nights, "passing", promote="stable")
-    assert result.outputs["verdict"] == "passed"
-    refused = nights.night("passing", "PATCH /runs/* -> 403", env=BY_HAND, accept="true", promote="stable")
-    (warning,) = [annotation for annotation in refused.annotations("warning") if "not accepted" in annotation.data]
-    assert "runs:write" in warning.data
-    assert nights.holders() == [result.outputs["run_id"]]
-
-
-def test_run_of_pull_request_is_not_accepted_elsewhere(nights: Nights) -> None:
-    launched = nights.night("passing", mode="launch", thresholds="", event=PULL_REQUEST, env=OF_PULL_REQUEST)
-    inputs = {"mode": "wait", "run_id": launched.outputs["run_id"], "thresholds": "Latency: avg < 9", "baseline": ""}
-    result = accept(nights, "passing", **inputs)
-    assert nights.marked(ACCEPTED) == []
-    assert "it evaluates pull request #42, and pull requests must not move the baseline." in result.log
-
-
-def test_accepted_run_that_a_step_failed_before_begins_the_comparisons(nights: Nights) -> None:
-    nights.night("passing")
-    failed = nights.night("failing").outputs["run_id"]
-    accept(nights, mode="wait", run_id=failed, promote="stable")
-    assert (nights.marked(ACCEPTED), nights.marked(FAILED), nights.holders()) == ([failed], [], [failed])
-    after = nights.night("failing", **OF_TAG)
-    assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", failed)
-
-
-def test_run_that_a_step_failed_before_is_not_promoted(nights: Nights) -> None:
-    inputs = OF_TAG | {"promote": "stable"}
-    good = nights.night("passing", **inputs).outputs["run_id"]
+def test_accepted_run_is_the_only_one_with_the_tag(nights: Nights) -> None:
+    inputs = OF_TAG | {"baseline": "tag:stable last 2"}
+    for _ in range(2):
+        nights.night("passing", **inputs)
     failed = nights.night("failing", **inputs).outputs["run_id"]
-    looser = {"mode": "wait", "run_id": failed, "thresholds": "Latency: avg < 9", "baseline": "", "promote": "stable"}
-    again = nights.night("failing", **looser)
-    assert (again.outputs["verdict"], nights.holders()) == ("passed", [good])
-    (warning,) = [annotation for annotation in again.annotations("warning") if "not promoted" in annotation.data]
-    assert "an earlier step failed it" in warning.data
-    assert nights.night("failing", **inputs).outputs["verdict"] == "failed"
+    newer = nights.night("failing", **inputs).outputs["run_id"]
+    accepted = accept(nights, **inputs, mode="wait", run_id=failed)
+    assert (accepted.outputs["verdict"], nights.marked(ACCEPTED), nights.holders()) == ("passed", [failed], [failed])
+    assert nights.marked(FAILED) == [newer]
+    assert "It is the only run with the tag stable." in accepted.log
+    after = nights.night("failing", **inputs)
+    assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", failed)
+    assert nights.holders() == [failed, after.outputs["run_id"]]
 
 
-def test_red_comparison_says_what_to_do(nights: Nights) -> None:
+def test_absolute_thresholds_judge_an_accepted_run_and_do_not_keep_it_from_that(nights: Nights) -> None:
     nights.night("passing")
-    red = nights.night("failing")
-    what = "Fix the agent, or accept the change: run the workflow manually with accept: true."
+    result = accept(nights, thresholds=f"{COMPARED['thresholds']}\nLatency: avg < 0.01")
+    assert (result.outputs["verdict"], nights.marked(ACCEPTED)) == ("failed", [result.outputs["run_id"]])
+    assert nights.marked(FAILED) == []
+
+
+def test_run_that_lacks_data_is_not_accepted(nights: Nights) -> None:
+    result = accept(nights, "some-failed")
+    assert nights.marked(ACCEPTED) == []
+    assert [text for text in result.annotations("warning") if "was not accepted: it did not complete" in text.data]
+
+
+def test_red_step_says_how_to_accept_its_run_a_repetition_too(nights: Nights) -> None:
+    nights.night("passing")
+    red = nights.night("failing", repeat_on_failure="1")
+    run_id = red.outputs["run_id"]
+    what = f"start the workflow by hand with mode: wait, run_id: {run_id} and accept: true."
     (error,) = red.annotations("error")
     assert what in error.data
     assert what in red.summary
+    for again in [run_id, *(id_ for id_ in json.loads(red.outputs["run_ids"]) if id_ != run_id)]:
+        accepted = accept(nights, mode="wait", run_id=again)
+        assert (accepted.outputs["verdict"], again in nights.marked(ACCEPTED)) == ("passed", True)
+        after = nights.night("failing")
+        assert after.outputs["verdict"] == "passed"
+
+
+def test_newer_runs_of_the_branch_count_after_an_older_one_was_accepted(nights: Nights) -> None:
+    nights.night("passing")
+    older = nights.night("failing").outputs["run_id"]
+    newer = nights.night("passing").outputs["run_id"]
+    accept(nights, mode="wait", run_id=older)
+    result = nights.night("passing", baseline="branch:main last 5", json_path="report.json")
+    document = json.loads((result.workspace / "report.json").read_text())
+    assert [run["id"] for run in document["legs"][0]["baseline"]["runs"]] == [newer, older]
+
+
+def test_run_that_cannot_be_accepted_is_an_error(nights: Nights) -> None:
+    refused = accept(nights, "passing", "PATCH /runs/* -> 403")
+    assert (refused.outputs["verdict"], nights.marked(ACCEPTED)) == ("error", [])
+    assert "runs:write" in refused.log
+
+
+@pytest.mark.parametrize("source", ["branch:main", "tag:stable"])
+def test_run_of_pull_request_or_without_origin_is_not_accepted(source: str, nights: Nights) -> None:
+    launch = {"mode": "launch", "thresholds": "", "baseline": "", "tags": "mine"}
+    of_pull_request = nights.night("passing", **launch, event=PULL_REQUEST, env=OF_PULL_REQUEST).outputs["run_id"]
+    elsewhere = nights.world.launch({**IDS, "metadata": {"tags": ["mine"]}})
+    for run_id, why in (
+        (of_pull_request, "it tests a pull request"),
+        (elsewhere["run"]["run_id"], "no CI job launched"),
+    ):
+        result = accept(nights, "passing", mode="wait", run_id=run_id, baseline=source)
+        assert (result.outputs["verdict"], nights.marked(ACCEPTED)) == ("error", [])
+        assert f"Run {run_id} was not accepted: {why}" in result.outputs["reason"]
+
+
+@pytest.mark.parametrize("baseline", ["", "run:BGvffsneXVocAfhtfe4adw", "base"])
+def test_accepting_needs_a_baseline_that_it_can_move(baseline: str, run_step: RunStep) -> None:
+    inputs = {"baseline": baseline, "thresholds": "Latency: avg < 9"}
+    result, server = run_step(event=PUSH, env=BY_HAND, accept="true", **inputs)
+    assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
+    assert "baseline must name a tag or a branch if accept is true" in result.log

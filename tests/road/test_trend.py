@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 HOUR = 3600.0
 LATENCY = catalogue.LATENCY.id
-HIDDEN = {"list_identity": "neither"}
 
 
 class Past:
@@ -50,7 +49,7 @@ class Past:
         self._clock.sleep(HOUR)
         return result.outputs["run_id"]
 
-    def trend(self, *faults: str, of: str = "", promotions: tuple[str, ...] = ()) -> tuple[TrendRun, ...]:
+    def trend(self, *faults: str, of: str = "", tag: str = "") -> tuple[TrendRun, ...]:
         """Return the runs before the newest one, or before the run with the id `of`."""
         clock = self._clock
         with Server(self.world) as server:
@@ -60,7 +59,7 @@ class Past:
             for fault in faults:
                 server.faults.add(fault)
             session = new_session(client, clock, deadline=clock.now() + TREND)
-            fetching = fetch_trend(session, newest, metrics={LATENCY}, promotions=promotions)
+            fetching = fetch_trend(session, newest, metrics={LATENCY}, tag=tag)
             trend = run(fetching, clock)
             client.close()
         self.calls = [dict(request.query) for request in server.requests_seen]
@@ -90,7 +89,7 @@ def test_trend_has_averages_of_earlier_runs_newest_first(past: Callable[..., Pas
     assert len(branch.calls) == 1
 
 
-@pytest.mark.parametrize("identity", ["both", "tags", "metadata", "neither"])
+@pytest.mark.parametrize("identity", ["both", "tags", "metadata"])
 def test_trend_is_of_branch(identity: str, past: Callable[..., Past]) -> None:
     branch = past(list_identity=identity)
     expected = [branch.launch() for _ in range(2)]
@@ -98,7 +97,7 @@ def test_trend_is_of_branch(identity: str, past: Callable[..., Past]) -> None:
     branch.launch("")
     branch.launch()
     assert ids(branch.trend()) == expected[::-1]
-    assert len(branch.calls) == (2 if identity == "neither" else 1)
+    assert len(branch.calls) == 1
 
 
 def test_trend_of_pull_request_is_of_all_runs_alike(past: Callable[..., Past]) -> None:
@@ -136,15 +135,12 @@ def test_trend_has_limited_length(past: Callable[..., Past]) -> None:
     assert ids(branch.trend()) == runs[-2:0:-1]
 
 
-@pytest.mark.parametrize("identity", ["both", "neither"])
-def test_trend_marks_promoted_runs(identity: str, past: Callable[..., Past]) -> None:
-    """A list that hides tags hides promotions, too."""
-    branch = past(list_identity=identity)
-    promoted, *_ = [branch.launch() for _ in range(3)]
-    record = next(launched for launched in branch.world.runs if launched.run_id == promoted)
-    branch.world.update_run(promoted, {"tags": [*record.tags, "stable"]})
-    trend = branch.trend(promotions=("Stable", "other"))
-    assert [trend_run.promoted for trend_run in trend] == [(), ("Stable",) if identity == "both" else ()]
+def test_trend_marks_the_baseline(past: Callable[..., Past]) -> None:
+    branch = past()
+    tagged, *_ = [branch.launch() for _ in range(3)]
+    record = next(launched for launched in branch.world.runs if launched.run_id == tagged)
+    branch.world.update_run(tagged, {"tags": [*record.tags, "stable"]})
+    assert [trend_run.is_baseline for trend_run in branch.trend(tag="Stable")] == [False, True]
 
 
 def test_trend_marks_runs_that_the_gate_failed(past: Callable[..., Past]) -> None:
@@ -164,9 +160,8 @@ def test_trend_is_empty_without_averages(quirks: dict[str, Any], past: Callable[
     assert len(branch.calls) == 1
 
 
-@pytest.mark.parametrize("quirks", [{"blind_tag_filter": True}, {"refuse_tag_filter": True}])
-def test_trend_is_empty_if_branch_is_hidden(quirks: dict[str, Any], past: Callable[..., Past]) -> None:
-    branch = past(**HIDDEN | quirks)
+def test_trend_is_empty_if_branch_is_hidden(past: Callable[..., Past]) -> None:
+    branch = past(list_identity="neither")
     branch.launch()
     branch.launch()
     assert branch.trend() == ()

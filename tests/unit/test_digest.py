@@ -52,7 +52,7 @@ def with_everything() -> Report:
             run_id=f"old{day}",
             created=f"2026-01-0{day}T03:00:00Z",
             averages={latency.id: 1.2 + day / 10},
-            promoted=("stable",) if day == 2 else (),
+            is_baseline=day == 2,
         )
         for day in (3, 2, 1)
     )
@@ -102,7 +102,7 @@ def quoting(text: str) -> Report:
     report = report_of(text)
     (leg,) = report.legs
     turns = tuple(Turn(role=role, text=text, start=1.0) for role in ("persona", "agent") for _ in range(9))
-    trend = (TrendRun(run_id=text, created=text, averages={text: 1.0}, promoted=(text,)),)
+    trend = (TrendRun(run_id=text, created=text, averages={text: 1.0}, is_baseline=True),)
     details = leg.details._replace(transcripts=dict.fromkeys(("ill", "mutant"), turns))
     return with_leg(report, details=details, trend=trend)
 
@@ -182,7 +182,6 @@ def report_with(**inputs: str) -> Report:
     [
         {},
         {"sub_sample_size": "3", "sub_sample_seed": "7"},
-        {"promote": "stable"},
     ],
 )
 def test_inputs_of_repetition_are_valid_with_all_others(given: dict[str, str]) -> None:
@@ -193,7 +192,7 @@ def test_inputs_of_repetition_are_valid_with_all_others(given: dict[str, str]) -
     assert inputs
     check_inputs(inputs, [], {}, "")
     assert inputs.test_case_ids == ("case-s4",)
-    assert (inputs.promote, inputs.sub_sample_size) in (("", None), ("", 0))
+    assert inputs.sub_sample_size in (None, 0)
 
 
 @pytest.mark.parametrize(

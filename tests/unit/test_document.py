@@ -33,14 +33,7 @@ if TYPE_CHECKING:
 
 ANY = st.text(st.characters())  # with lone surrogates
 GOLDEN = Path(__file__).parents[1] / "golden"
-PROMOTION = {
-    "tag": "stable",
-    "promoted": False,
-    "obstacle": "newer",
-    "previous_run_ids": [],
-    "remaining_run_ids": [],
-    "text": "",
-}
+STANDING = {"accepted": False, "tag": "stable", "text": ""}
 
 
 @cache
@@ -70,7 +63,7 @@ def test_schema_is_valid_and_requires_all_properties() -> None:
     assert schema()["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert schema()["$id"] == f"urn:coval-gate:report:{SCHEMA_VERSION}"
     ours = object_schemas(schema())
-    # document, step, leg, run, single run, promotion, case, variant, criterion, metric, its figures, simulation,
+    # document, step, leg, run, single run, standing, case, variant, criterion, metric, its figures, simulation,
     # four of baselines
     assert len(ours) == 16
     whole = [own for own in ours if own["title"] != "Figures"]
@@ -113,7 +106,7 @@ def test_document_of_later_minor_version_matches_schema() -> None:
     major, _, minor = SCHEMA_VERSION.partition(".")
     whole = with_added_fields(parsed_document(comparison_reports()["worse"]))
     (leg,) = whole["legs"]
-    leg["promotion"] = with_added_fields(PROMOTION) | {"obstacle": "a word of a later version"}
+    leg["standing"] = with_added_fields(STANDING)
     leg["baseline"]["runs"][0]["unchecked"] = ["a word of a later version"]
     leg["criteria"][0]["kind"] = "a word of a later version"
     leg["simulations"][0]["cause"] = "a word of a later version"
@@ -133,7 +126,7 @@ def properties_of(part: Any) -> list[tuple[str, dict[str, Any]]]:
 def test_words_may_be_added_only_where_the_description_says_so() -> None:
     definitions = properties_of(schema())
     growing = {name for name, definition in definitions if '"examples"' in json.dumps(definition)}
-    assert growing == {"kind", "obstacle", "unchecked", "cause"}
+    assert growing == {"kind", "unchecked", "cause"}
     for name, definition in definitions:
         promises_more = "more words may follow" in definition.get("description", "").lower()
         assert promises_more is (name in growing or name == "problem"), name

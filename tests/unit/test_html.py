@@ -83,7 +83,7 @@ def with_talk(report: Report, text: str, legs: tuple[str, ...] = ("",)) -> Repor
     details = leg.details._replace(transcripts={"ill": turns, "broken": turns})
     ids = [metric.id for metric in leg.result.metrics] if leg.result else []
     runs = tuple(
-        TrendRun(run_id=text, created=text, averages=dict.fromkeys(ids, float(place)), promoted=(text,))
+        TrendRun(run_id=text, created=text, averages=dict.fromkeys(ids, float(place)), is_baseline=True)
         for place in range(3)
     )
     whole = with_leg(report, details=details, trend=runs, result=leg.result, judgement=leg.judgement)
@@ -264,17 +264,17 @@ def test_charts_have_the_paired_numbers_and_the_bounds() -> None:
     assert sum(int(bar.text.split(": ")[1].split()[0]) for bar in sample.histogram.bars) == 20
 
 
-def test_trend_ends_with_this_run_and_marks_promoted_runs() -> None:
+def test_trend_ends_with_this_run_and_marks_the_baseline() -> None:
     (leg,) = comparison_reports()["better"].legs
     runs = (
-        TrendRun(run_id="b", created="2026-01-02T00:00:00Z", averages={"l": 1.5}, promoted=("stable",)),
+        TrendRun(run_id="b", created="2026-01-02T00:00:00Z", averages={"l": 1.5}, is_baseline=True),
         TrendRun(run_id="a", created="2026-01-01T00:00:00Z", averages={"l": 1.0}),
     )
     card = next(card for card in cards(leg._replace(trend=runs)) if card.name == "Latency")
     assert card.trend
-    assert [dot.kind for dot in card.trend.dots] == ["", "promoted", "now"]
+    assert [dot.kind for dot in card.trend.dots] == ["", "baseline", "now"]
     assert card.trend.dots[0].text == "run of 2026-01-01: 1"
-    assert "promoted to stable" in card.trend.dots[1].text
+    assert "(baseline)" in card.trend.dots[1].text
 
 
 NUMBERS = st.lists(st.floats(-1e100, 1e100), min_size=1, max_size=40)

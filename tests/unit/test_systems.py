@@ -14,7 +14,7 @@ from coval_gate.ci.host import Context
 from coval_gate.ci.plain import PlainHost
 from coval_gate.ci.systems import SYSTEMS, context_in, repository_of, system_in
 from coval_gate.coval.launch import LaunchRequest
-from coval_gate.runs.promote import promotion_problems
+from coval_gate.runs.standing import acceptance_problems
 from coval_gate.runs.tags import branch_tag, tags_for
 from support import IDS, KEY, read_inputs
 
@@ -180,20 +180,20 @@ BY_HAND = [
 @pytest.mark.parametrize(("name", "others"), BY_HAND, ids=str)
 def test_job_that_a_person_started(name: str, others: dict[str, str]) -> None:
     """A manual job of a pull request is its author's, who must not move what main is compared with."""
-    assert promotion_problems(INPUTS, read(name, others)) == []
-    (problem,) = promotion_problems(INPUTS, read(name, others, pull_request=True))
+    assert acceptance_problems(read(name, others)) == []
+    (problem,) = acceptance_problems(read(name, others, pull_request=True))
     assert problem.what == "must be false here: only a run of a branch can be accepted."
 
 
 def test_job_that_an_event_started_accepts_no_run(golden: Callable[[str, str], None]) -> None:
     pushed = Context(repository="acme/voice-agent", event="push", branch="main")
     contexts = {"GitHub": pushed} | {name: read(name) for name in NAMES}
-    texts = {name: promotion_problems(INPUTS, context)[0] for name, context in contexts.items()}
+    texts = {name: acceptance_problems(context)[0] for name, context in contexts.items()}
     golden("acceptance.txt", "\n".join(f"{name}\n{' '.join(problem)}\n" for name, problem in texts.items()))
 
 
 def test_local_run_is_not_accepted() -> None:
-    (problem,) = promotion_problems(INPUTS, read_git())
+    (problem,) = acceptance_problems(read_git())
     assert problem.what == "must be false here: only the runs of a CI system are compared with later ones."
 
 

@@ -29,8 +29,7 @@ SIZING: Final = 2.0  # s to find out how many simulations a run has that was jus
 SHARE: Final = 0.25  # of the remaining time; the most that each of these may take
 
 # After the run; the longest times
-MARKING: Final = 20.0  # s for the marks of failed runs
-PROMOTING: Final = 30.0  # s for a promotion, which comes last
+MARKING: Final = 20.0  # s for changes of tags
 DETAILS: Final = 20.0  # s for names, explanations and transcripts
 TREND: Final = 10.0  # s for the last runs
 UNITS: Final = 3.0  # s for the units of metrics, which stand in the first lines after the verdict

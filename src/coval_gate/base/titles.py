@@ -38,7 +38,7 @@ TOO_MANY_SIMULATIONS: Final = "Too many simulations"
 RUN_NOT_FOUND: Final = "Run not found"
 RUN_TOO_OLD: Final = "Run too old"
 RUN_UNCLEAR: Final = "Run unclear"
-RUN_NOT_RECOGNIZED: Final = "Run not recognized"
+NOT_ACCEPTED: Final = "Not accepted"
 TAGS_HIDDEN: Final = "Tags hidden"
 NO_ROOM_FOR_TAG: Final = "No room for a tag"
 

@@ -106,16 +106,12 @@ def threshold_contradictions(inputs: Inputs) -> Iterator[Problem]:
 def _without_reference(inputs: Inputs) -> Iterator[str]:
     """Yield a sentence for each input about baselines and repetitions that needs another one to have an effect."""
     source = inputs.baseline
-    # In mode launch there are no thresholds, but the step records what a later comparison needs.
-    if (
-        source
-        and inputs.mode != "launch"
-        and not any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
-    ):
+    # In mode launch there are no thresholds, but the step records what a later comparison needs. A run may fill a tag.
+    has_effect = inputs.mode == "launch" or inputs.accept or (source is not None and source.kind == "tag")
+    if source and not (has_effect or any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)):
         yield "baseline has no effect: no threshold compares with it, such as `Latency: avg <= baseline * 1.1`."
-    is_searched = source is not None and source.kind in ("tag", "branch")
-    if not is_searched and inputs.baseline_max_age != default_of("baseline_max_age"):
-        yield "baseline_max_age has no effect: it applies only to a baseline given by tag or branch."
+    if not (source and source.kind == "branch") and inputs.baseline_max_age != default_of("baseline_max_age"):
+        yield "baseline_max_age has no effect: it applies only to a baseline given by branch."
     if inputs.repeat_on_failure and not _can_be_softened(inputs):
         yield (
             "repeat_on_failure softens no criterion: all are decided as counted. A run that misses one is not "
@@ -165,9 +161,7 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
             where = f"{threshold.text} ({threshold.place})"
             yield Problem("baseline", f"is required for {where}, such as branch:main.")
             break
-    source = inputs.baseline
-    if inputs.mode == "wait" and source and source.kind == "run" and source.name in inputs.run_id.ids:
-        yield Problem("baseline", "names the run that the step waits for; name an earlier one.")
+    yield from _baseline_contradictions(inputs)
     with_itself = [
         threshold
         for threshold in compared
@@ -189,6 +183,23 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
                 f", line {threshold.line}: {threshold.text} cannot be compared with confidence. "
                 f"{_alternative(threshold)}",
             )
+
+
+def _baseline_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    """Yield a problem for a baseline that cannot stand still, or that cannot be accepted."""
+    source = inputs.baseline
+    is_tag = source is not None and source.kind == "tag"
+    if is_tag and inputs.baseline_max_age != default_of("baseline_max_age"):
+        yield Problem("baseline_max_age", "must be empty for a baseline given by tag, which does not age.")
+    if source and is_tag and source.name.lower() in (tag.lower() for tag in launched_tags(inputs)):
+        text = f"must not be one of tags: every launch would become part of the baseline {source}."
+        yield Problem("baseline", text)
+    if inputs.accept and not (source and source.kind in ("tag", "branch")):
+        yield Problem(
+            "baseline", "must name a tag or a branch if accept is true: later runs are compared with its runs."
+        )
+    if inputs.mode == "wait" and source and source.kind == "run" and source.name in inputs.run_id.ids:
+        yield Problem("baseline", "names the run that the step waits for; name an earlier one.")
 
 
 def _base_contradictions(inputs: Inputs, is_used: bool) -> Iterator[Problem]:
@@ -446,6 +457,11 @@ def _how_to_set(name: str, variables: Variables | None) -> str:
         return f": give --{name.replace('_', '-')}, or set {name} in the configuration file"
     written = variables.written.format(f"COVAL_{name.upper()}")
     return f", but it is empty. If the step has {written}, that variable has no value"
+
+
+def launched_tags(inputs: Inputs) -> tuple[str, ...]:
+    """Return the user's tags of every run that the step launches."""
+    return inputs.tags or read_metadata(inputs.metadata).tags
 
 
 def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:

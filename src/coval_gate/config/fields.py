@@ -28,7 +28,6 @@ AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNO
 AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
 LAST: Final = re.compile(r"(.*\S)\s+last\s+(\d{1,4})", re.ASCII | re.IGNORECASE)
 MOST_BASELINE_RUNS: Final = 20  # to pool; each costs API calls
-TAG: Final = re.compile("[a-z0-9._:/-]+")
 NewestOf = Literal["tag", "branch", "schedule"]
 OWN_TAGS: Final = "coval-gate/"  # prefix of the tags that identify runs
 T = TypeVar("T")
@@ -441,24 +440,14 @@ def baseline() -> Field[BaselineSource | None]:
             case "tag" | "branch" as several if colon and name:
                 if not 1 <= last <= MOST_BASELINE_RUNS:
                     raise ValueError(f"must pool the last 1 to {MOST_BASELINE_RUNS} runs; got {last}.")
+                if several == "tag" and name.lower().startswith(OWN_TAGS):
+                    raise ValueError(f"must name a tag that does not begin with {OWN_TAGS}; got {quoted(raw)}.")
                 return BaselineSource(kind="tag" if several == "tag" else "branch", name=name, last=last)
         ways = "run:<id>, tag:<tag>, branch:<name>, branch:<name> last <N> or base"
         meant = f" Write branch:{raw}." if not colon and raw.lower() in ("main", "master") else ""
         raise ValueError(f"must be {ways}; got {quoted(raw)}.{meant}")
 
     return Field("baseline", None, parse)
-
-
-def tag(longest: int) -> Field[str]:
-    """Return a field for one tag of a run, in lower case, because Coval may return it so."""
-
-    def parse(raw: str) -> str:
-        if len(raw) > longest or not TAG.fullmatch(raw.lower()) or raw.lower().startswith(OWN_TAGS):
-            kinds = f"a tag of at most {longest} letters, digits and . _ : / -, which does not begin with {OWN_TAGS}"
-            raise ValueError(f"must be {kinds}; got {quoted(raw)}.")
-        return raw.lower()
-
-    return Field("tag", "", parse)
 
 
 def parse_identifier(raw: str) -> str:

@@ -439,28 +439,24 @@ class Inputs(NamedTuple):
     baseline: BaselineSource | None = declare(
         GATE,
         fields.baseline(),
-        "Earlier runs that thresholds may compare with, as in `Latency: avg <= baseline * 1.1`: `run:<id>`; "
-        "`tag:<tag>` or `branch:<name>`, the newest run with that tag or of that branch; `branch:<name> last 3`, the "
-        "newest three together; `base`, the agent itself in the same run, for mutations.",
+        "Earlier runs that thresholds may compare with, as in `Latency: avg <= baseline * 1.1`. `tag:<tag>` stands "
+        "still: the first run of a branch that counts takes the tag, or the first seven with `tag:<tag> last 7`, and "
+        "only `accept` moves it. `branch:<name>` or `branch:<name> last 7`: the newest runs of the branch. `run:<id>`: "
+        "that run. `base`: the agent itself in the same run, for mutations.",
         modes=RUNNING_MODES,
     )
     baseline_max_age: Age = declare(
         GATE,
         fields.age(),
-        "Maximum age of a baseline run that a tag or a branch stands for, such as `36h`, `30d` or `2w`.",
+        "Maximum age of a run of the baseline's branch, such as `36h`, `30d` or `2w`. A tag does not age.",
         "30d",
-    )
-    promote: str = declare(
-        GATE,
-        fields.tag(LONGEST_TEXT),
-        "If the run qualifies as a baseline, move this tag to it from the run that had it. Not for pull requests.",
     )
     accept: bool = declare(
         GATE,
         fields.flag(),
-        "Accept the run in place of its baseline: it is judged by absolute thresholds only, later runs are compared "
-        "with it, and it takes the tag of `promote`. Only in a workflow that a person starts: on GitHub "
-        "with `workflow_dispatch`, on GitLab, Buildkite and Azure by hand.",
+        "Accept the run in place of its baseline: it is judged by absolute thresholds only, and later runs are "
+        "compared with it. With `mode: wait` and `run_id`, accept an earlier run. Only in a workflow that a person "
+        "starts: on GitHub with `workflow_dispatch`, on GitLab, Buildkite and Azure by hand.",
         "false",
     )
     confidence: float | None = declare(

@@ -26,17 +26,13 @@ SCHEDULED: Final = ("runs", "scheduled_run_runs")  # possible names of the list 
 
 
 class RunFilter(NamedTuple):
-    """The runs to list: those with all of the values that are not empty.
-
-    `created_until`: the latest time of creation, in ISO 8601.
-    """
+    """The runs to list: those with all of the values that are not empty."""
 
     tag: str = ""
     agent_id: str = ""
     persona_id: str = ""
     test_set_id: str = ""
     status: str = ""
-    created_until: str = ""
 
     @classmethod
     def like(cls, run: Run) -> RunFilter:
@@ -50,9 +46,7 @@ class RunFilter(NamedTuple):
 
     def __str__(self) -> str:
         """Return the filter as Coval's parameter `filter`."""
-        equal = self._replace(created_until="")._asdict().items()
-        terms = [f'{name}="{value}"' for name, value in equal if value]
-        return " AND ".join([*terms, *([f'create_time<="{self.created_until}"'] if self.created_until else [])])
+        return " AND ".join(f'{name}="{value}"' for name, value in self._asdict().items() if value)
 
 
 class ScheduledRun(NamedTuple):

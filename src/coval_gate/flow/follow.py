@@ -181,7 +181,7 @@ def _pair(progress: Progress, runs: Mapping[int, Run]) -> None:
         base.wanted = len(base.trials)
         base.name = base.name if base.name.startswith(BASE) else BASE
         own = next((leg.inputs for leg in tested if leg.base is base), base.inputs)
-        base.inputs = own._replace(agent_id=(runs[id(base)].agent_id,), base_agent_id="", baseline=None, promote="")
+        base.inputs = own._replace(agent_id=(runs[id(base)].agent_id,), base_agent_id="", baseline=None)
 
 
 def _are_alike(run: Run, other: Run) -> bool:

@@ -20,8 +20,8 @@ from coval_gate.flow.attached import find_attached
 from coval_gate.flow.base import base_beside
 from coval_gate.flow.follow import follow_trial
 from coval_gate.flow.launch import launch
-from coval_gate.flow.promote import owe_mark
 from coval_gate.flow.size import fits
+from coval_gate.flow.standing import owe_mark
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
@@ -163,7 +163,7 @@ def _trend(session: Session, leg: Leg, run: Run, result: RunResult) -> Procedure
             session._replace(deadline=session.times.informing(session.clock.now(), TREND)),
             run,
             metrics={metric.id for metric in result.metrics},
-            promotions=tuple(filter(None, (inputs.promote, tag))),
+            tag=tag,
         )
     )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import compress, product
 from typing import TYPE_CHECKING
 
 from coval_gate import __version__
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import BASE, NAME, with_unknown_commit
-from coval_gate.config.checks import check_inputs, placed_problems, warnings_about
+from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.fields import ChosenRuns
 from coval_gate.config.inputs import (
     FILE,
@@ -67,10 +66,10 @@ def read_inputs(progress: Progress) -> Inputs:
     publisher.write_unfinished()
     progress.save()
     inputs, context, file = progress.inputs, progress.context, progress.file
-    if any(own.promote or own.accept for own in (inputs, *(leg.inputs for leg in file.legs))):
-        from coval_gate.runs.promote import promotion_problems
+    if any(own.accept for own in (inputs, *(leg.inputs for leg in file.legs))):
+        from coval_gate.runs.standing import acceptance_problems
 
-        problems += placed_problems(file, inputs, partial(promotion_problems, context=context))
+        problems += acceptance_problems(context)
     problems += publisher.pages.problems(inputs, context)
     check_inputs(inputs, problems, environ, context.secrets_withheld_from, file, context.variables)
     for warning in (*warnings_about(inputs, environ, file), *_without_effect(progress)):
@@ -157,7 +156,7 @@ def base_leg(inputs: Inputs, name: str = "") -> Leg:
 
     Its run is compared with no other, and never becomes a baseline.
     """
-    inputs = inputs._replace(base_agent_id="", baseline=None, promote="", accept=False)
+    inputs = inputs._replace(base_agent_id="", baseline=None, accept=False)
     leg = Leg(inputs=inputs, name=_named(BASE, name))
     leg.is_base = True
     return leg

@@ -159,6 +159,18 @@ class Judgement(NamedTuple):
         return self.verdict is Verdict.PASSED and not decided
 
     @property
+    def is_barred(self) -> bool:
+        """Whether no later run may be compared with the judged one: it lacks data, or a comparison failed it.
+
+        An absolute threshold bars no run. It judges every run anyway, and would leave a baseline of the lucky ones.
+        """
+        return isinstance(self.cause, Unanswered) or any(
+            check.verdict is Verdict.ERROR
+            or (check.verdict is Verdict.FAILED and (check.reference or not check.criterion.of_values))
+            for check in self.missed
+        )
+
+    @property
     def is_red_against_baseline(self) -> bool:
         """Whether the step fails, and a comparison with a baseline contributes to that."""
         compares = (check.reference == "baseline" for check in self.missed if check.measure)

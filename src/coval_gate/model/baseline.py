@@ -1,4 +1,4 @@
-"""What runs are compared with: baselines and how inputs name them, promoted runs. Frozen."""
+"""What runs are compared with: baselines and how inputs name them. Frozen."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Literal
 from coval_gate.base.records import NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from coval_gate.model.results import RunResult
     from coval_gate.model.run import Run
 
@@ -25,25 +23,6 @@ NotFoundKind = Literal[
     "itself",
     "unreadable",
     "unusable",
-]
-Refusal = Literal[
-    "not_passed", "repeated", "in_doubt", "too_old", "incomparable", "not_compared", "unjudged", "unconfirmed"
-]
-Obstacle = Literal[
-    "",
-    "pending",
-    "newer",
-    "no_room",
-    "pull_request",
-    "unknown_origin",
-    "unlisted",
-    "hidden_tags",
-    "late",
-    "interrupted",
-    "failed",
-    "not_first",
-    "marked",
-    Refusal,
 ]
 
 
@@ -107,57 +86,26 @@ class NotFoundReason(NamedTuple):
 class Baseline(NamedTuple):
     """The `runs` of a source, the newest first, or the reason why there are none.
 
-    `fewer_than_asked`: by how many runs the source falls short of the number that it names.
+    `fewer_than_asked`: by how many runs the source falls short of the number that it names. `acceptable`: the id of the
+    judged run, if a person may accept it in place of these runs.
     """
 
     source: BaselineSource
     runs: tuple[BaselineRun, ...] = ()
     missing: NotFoundReason | None = None
     fewer_than_asked: int = 0
+    acceptable: str = ""
 
 
-class Promotion(NamedTuple):
-    """The promotion of the run `run_id` to `tag`; without an `obstacle`, the run has the tag.
+class Standing(NamedTuple):
+    """What the step made of the run `run_id` for later ones: it has the `tag` of the baseline now.
 
-    `accepted`: a person accepted the run; without a tag, this is about its mark.
-
-    `previous`: the runs that had the tag and lost it. `remaining`: older runs that still have it because they could not
-    be changed, for the reason in `text`.
-
-    Obstacles in the judgement: not_passed: the run did not pass. repeated: it failed at first, and passed only together
-    with its repetitions. in_doubt: a threshold that does not compare with the baseline was neither met nor missed.
-    too_old: the baseline is too old. incomparable: nothing in the baseline could be compared. not_compared: Coval did
-    not report which run the baseline is, or that run cannot be one. unjudged: no criterion is about the agent's
-    quality. unconfirmed: the run is better than its baseline, beyond the margin; another such run must confirm it.
-
-    Other obstacles: pending: the run is promoted once all reports are written. newer: the newer run `other` has the
-    tag. no_room: the run has as many tags as Coval allows. pull_request: the run evaluates pull request number `other`.
-    unknown_origin: Coval shows neither tags nor metadata, so the run may be a pull request's. unlisted: Coval's list
-    lacks the run, so it may lack the run with the tag, too. hidden_tags: Coval does not show all tags, so they could
-    not be kept. not_first: the run was compared with nothing, although the run `other` has the tag. marked: an earlier
-    step failed the run. late: the step's time was over. interrupted: a signal ended the step. failed: a call failed,
-    for the reason in `text`; `advice` says what to do.
+    `runs` of `wanted` ones have the tag. `accepted`: a person accepted the run, as the only one with the tag, or, if
+    that is empty, as the oldest of its branch that counts.
     """
 
     run_id: str
-    tag: str
-    obstacle: Obstacle = ""
-    previous: tuple[str, ...] = ()
-    remaining: tuple[str, ...] = ()
-    other: str = ""
-    text: str = ""
-    advice: str = ""
+    tag: str = ""
+    runs: int = 1
+    wanted: int = 1
     accepted: bool = False
-
-    @property
-    def promoted(self) -> bool:
-        """Whether the run has the tag."""
-        return not self.obstacle
-
-    def with_obstacle(self, obstacle: Obstacle, *, other: str = "", text: str = "", advice: str = "") -> Promotion:
-        """Return the promotion with an obstacle and its details."""
-        return self._replace(obstacle=obstacle, other=other, text=text, advice=advice)
-
-    def redacted(self, redact: Callable[[str], str]) -> Promotion:
-        """Return the promotion with `redact` applied to the texts of errors."""
-        return self._replace(text=redact(self.text), advice=redact(self.advice))

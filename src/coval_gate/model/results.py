@@ -163,11 +163,12 @@ class Details(NamedTuple):
 class TrendRun(NamedTuple):
     """An earlier run that completed, with the averages of its metrics by id, as Coval computes them.
 
-    `created` is ISO 8601. `promoted`: the tags that it was promoted to. `failed`: whether the gate failed it.
+    `created` is ISO 8601. `is_baseline`: it has the tag of the baseline. `failed`: it is no baseline, because a
+    comparison failed it, or data were missing.
     """
 
     run_id: str
     created: str
     averages: Mapping[str, float] = MappingProxyType({})
-    promoted: tuple[str, ...] = ()
+    is_baseline: bool = False
     failed: bool = False

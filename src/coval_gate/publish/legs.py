@@ -54,7 +54,7 @@ def leg_report(
         details=leg.details or Details(),
         trend=leg.trend,
         single_runs=tuple(_run_report(trial, own or judgement, page) for trial in trials),
-        promotion=leg.promotion and leg.promotion.redacted(redact),
+        standing=leg.standing,
         base=_base_report(leg.base, page) if leg.base else None,
         inputs=leg.inputs if leg.is_listed and leg.inputs.mode != "wait" else None,
         attached=first.attached,

@@ -15,7 +15,6 @@ from coval_gate.config.thresholds import Operator  # noqa: TC001 - pydantic read
 from coval_gate.judge.measure import Trend, Unit  # noqa: TC001
 from coval_gate.model.baseline import (  # noqa: TC001
     NotFoundKind,
-    Obstacle,
     Unchecked,
 )
 
@@ -361,20 +360,15 @@ class MetricFacts(Model):
     """By the variant's name."""
 
 
-class PromotionFacts(Model):
-    """The promotion of a run, which takes place after the reports are written."""
+class StandingFacts(Model):
+    """What the step made of the run for later ones."""
 
+    accepted: bool
+    """Whether a person accepted it."""
     tag: Text
-    promoted: bool
-    """Whether the run has the tag; not before the reports are written."""
-    obstacle: Annotated[Obstacle, MayGrow()]
-    """Why it does not have the tag, in a word: `pending`, or why it will not get it. More words may follow."""
-    previous_run_ids: list[Text]
-    """The runs that had the tag, and lost it."""
-    remaining_run_ids: list[Text]
-    """Older runs that could not be changed, and still have the tag."""
+    """The tag of the baseline that it has now; empty for a baseline of a branch."""
     text: Text
-    """All of this in sentences."""
+    """All of this in a sentence."""
 
 
 class Leg(Model):
@@ -403,8 +397,8 @@ class Leg(Model):
     total_simulations: int | None
     completed_simulations: int | None
     pass_rate: float | None = Field(ge=0, le=1)
-    promotion: PromotionFacts | None
-    """Null where the run is not to be promoted, or the step does not pass."""
+    standing: StandingFacts | None
+    """Null where the step changed nothing for later runs."""
     variants: list[VariantFacts]
     """The variants that have simulations."""
     criteria: list[Criterion]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
     from coval_gate.judge.verdict import Verdict
-    from coval_gate.model.baseline import Promotion
+    from coval_gate.model.baseline import Standing
     from coval_gate.model.results import RunResult, TrendRun
     from coval_gate.model.run import Run
     from coval_gate.report.simulations import SimulationRow
@@ -56,7 +56,7 @@ class _LegFields(NamedTuple):
     run: Run | None = None
     result: RunResult | None = None
     details: Details = Details()
-    promotion: Promotion | None = None
+    standing: Standing | None = None
     trend: tuple[TrendRun, ...] = ()
     single_runs: tuple[RunReport, ...] = ()
     dashboard_url: str = ""
@@ -74,10 +74,10 @@ class LegReport(_LegFields):
     `planned`: how many simulations its first run was to have, if that is known. A leg of several may have no run: its
     launch was refused. `details`: labels, explanations, transcripts.
     `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` cover all runs that count.
-    `promotion`: its state, if the run was to be promoted. `trend`: the last runs, newest first, where a report shows
-    them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `own_findings`: those of this very
-    judgement, if they exist already. `base`: the agent beside which this one is tested, if there is one. `inputs`: the
-    step's, with the own values of a leg in the file; None if the step's count.
+    `standing`: what the run is to later ones, if the step changed that. `trend`: the last runs, newest first, where a
+    report shows them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `own_findings`: those of
+    this very judgement, if they exist already. `base`: the agent beside which this one is tested, if there is one.
+    `inputs`: the step's, with the own values of a leg in the file; None if the step's count.
     `attached`: whether a job answered its first run; None if Coval itself reaches the agent. `names`: what Coval calls
     the agent, persona, test set and base agent, by the inputs of their ids, as far as the key may read them.
     """

@@ -42,7 +42,6 @@ LONGEST_COMMAND: Final = 2_000  # characters
 UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
     "sub_sample_size": "0",
     "sub_sample_seed": "",
-    "promote": "",
 }
 OF_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_key")
 WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets

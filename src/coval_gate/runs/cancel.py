@@ -18,7 +18,8 @@ from coval_gate.judge.judgement import with_end_of_repetition
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.run import Cancellation
 from coval_gate.model.statuses import CANCELLED, DELETED
-from coval_gate.runs.find import find_launched, runs_with
+from coval_gate.runs.find import find_launched
+from coval_gate.runs.history import Sought, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -139,7 +140,7 @@ def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = Fa
     """
     if not (trial.launched_again and trial.tags):
         return
-    runs = (yield from runs_with(session, trial.key, trial.ids)).runs
+    runs = (yield from search(session, Sought(trial.ids, trial.key))).runs
     if runs and keep_newest and not trial.run_id:
         trial.identify(runs[0].run_id, at=session.clock.now())
     for run in runs:

@@ -18,7 +18,7 @@ from coval_gate.base.errors import CovalError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
 from coval_gate.config.inputs import LAUNCH_IDS
-from coval_gate.runs.find import created_at, moment_of
+from coval_gate.runs.history import created_at, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -180,13 +180,6 @@ class Subject:
         return tuple({metric.id: metric for metric in metrics}.values())
 
 
-class PersonaNow(NamedTuple):
-    """The digest of the current persona, and the time of its last change, in seconds since the epoch."""
-
-    digest: str
-    updated: float
-
-
 def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
     """Return the runs with their differences from the subject, as far as Coval shows them."""
     session = session._replace(deadline=min(session.deadline, session.clock.now() + CHECKING_TIME))
@@ -197,9 +190,8 @@ def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject)
     read = [_or_nothing(result) for result in (yield from together(calls, session.clock))]
     ours, *theirs = read[: len(results)]
     (times,) = read[len(results) :] or ({},)
-    persona = yield from _persona(session, runs, subject)
     return tuple(
-        _distinguished(run, subject, times, ours, versions, persona) for run, versions in zip(runs, theirs, strict=True)
+        _distinguished(run, subject, times, ours, versions) for run, versions in zip(runs, theirs, strict=True)
     )
 
 
@@ -209,7 +201,6 @@ def _distinguished(
     times: Mapping[str, str],
     ours: Mapping[str, str],
     theirs: Mapping[str, str],
-    persona_now: PersonaNow | None,
 ) -> BaselineRun:
     """Return a run with its differences. `times`: when test cases changed; `ours`, `theirs`: versions of metrics."""
     now, then = subject.fingerprint, read_fingerprint(run.run.metadata)
@@ -217,8 +208,7 @@ def _distinguished(
     cases = _cases_in(run, subject)
     if cases is None:
         cases, unsure["test_cases"] = _changed_since(run.run, _shared(run, subject), times)
-    changed = changed_persona(now, then) and not (persona_now and _is_same(run.run, then, persona_now))
-    persona = _other_persona(run.run, subject) or changed
+    persona = _other_persona(run.run, subject) or changed_persona(now, then)
     unsure["persona"] = persona is None
     metrics, unsure["metrics"] = _other_judges(subject.metrics, run.result, ours, theirs)
     return run._replace(
@@ -247,31 +237,6 @@ def _or_nothing(result: dict[str, str] | Exception) -> dict[str, str]:
     if isinstance(result, Exception) and not isinstance(result, CovalError):
         raise result
     return {} if isinstance(result, CovalError) else result
-
-
-def _is_same(run: Run, then: Fingerprint | None, persona: PersonaNow) -> bool:
-    """Return whether a run had the current persona. What its launch read of the persona may have been damaged."""
-    launched = created_at(run)
-    unchanged = launched is not None and persona.updated < launched
-    return unchanged or (then is not None and then.persona == persona.digest)
-
-
-def _persona(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[PersonaNow | None]:
-    """Return the persona if the fingerprints differ in it, and it has not changed since the launch.
-
-    What the launch read may have been damaged. None if it does not matter, or if Coval does not show it.
-    """
-    now, launched = subject.fingerprint, created_at(subject.run)
-    if launched is None or not any(changed_persona(now, read_fingerprint(run.run.metadata)) for run in runs):
-        return None
-    try:
-        persona = yield from session.client.get_persona(subject.ids["persona_id"], until=session.deadline)
-    except CovalError:
-        return None
-    updated = moment_of(persona.update_time)
-    if updated is None or updated >= launched:
-        return None
-    return PersonaNow(fingerprint_of({}, persona=persona).persona, updated)
 
 
 def _change_times(session: Session, subject: Subject) -> Procedure[dict[str, str]]:

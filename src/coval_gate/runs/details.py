@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.config.inputs import LAUNCH_IDS
-from coval_gate.coval.runs import RunFilter
 from coval_gate.model.results import Details, TrendRun
 from coval_gate.model.statuses import COMPLETED
-from coval_gate.runs.find import created_at
-from coval_gate.runs.tags import FAILED, branch_tag_of, tags_of
+from coval_gate.runs.history import Sought, created_at, has_tag, ids_of_run, search
+from coval_gate.runs.tags import FAILED, branch_tag_of, is_marked
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.resources import TestCase
@@ -106,54 +105,37 @@ def _fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], 
     yield from session.client.list_test_cases(test_set_id, until=session.deadline, go_on=go_on)
 
 
-def fetch_trend(
-    session: Session, run: Run, *, metrics: Collection[str], promotions: Collection[str]
-) -> Procedure[tuple[TrendRun, ...]]:
+def fetch_trend(session: Session, run: Run, *, metrics: Collection[str], tag: str) -> Procedure[tuple[TrendRun, ...]]:
     """Return the last completed runs before `run` of its branch, newest first; if it has none, of all branches.
 
-    They have the same agent, persona and test set. `metrics`: the ids of the metrics to return averages of.
-    `promotions`: the tags that a promotion may have given. Leave out what Coval does not show.
+    They have the same agent, persona and test set. `metrics`: the ids of the metrics to return averages of. `tag`: that
+    of the baseline; may be empty. Leave out what Coval does not show.
     """
-    if _created(run) is None or not all(getattr(run, name) for name in LAUNCH_IDS):
+    began = _created(run)
+    if began is None or not all(getattr(run, name) for name in LAUNCH_IDS):
         return ()
-    tag = branch_tag_of(run)
-    alike = RunFilter.like(run)._replace(status=COMPLETED)
-    listed: tuple[Run, ...] = ()
-    tagged: dict[str, Run] = {}
-    with suppress(CovalError):
-        before = alike._replace(created_until=_iso(run))
-        listed = yield from session.client.list_runs(before, until=session.deadline, with_averages=True)
-        if tag and listed and not any(map(tags_of, listed)):
-            of_branch = yield from session.client.list_runs(alike._replace(tag=tag), until=session.deadline)
-            tagged = {other.run_id: other for other in of_branch}
-    earlier = [other for other in listed if _is_before(other, run) and (not tag or _has(tag, other, tagged))]
-    earlier.sort(key=lambda other: _created(other) or 0.0, reverse=True)
-    trend = (_trend_run(other, tagged.get(other.run_id, other), metrics, promotions) for other in earlier)
-    return tuple(trend_run for trend_run in trend if trend_run.averages)[:MOST_EARLIER]
+    sought = Sought(
+        ids_of_run(run),
+        branch_tag_of(run),
+        COMPLETED,
+        fits=lambda other: 0 <= (created_at(other) or -1) < began and bool(other.averages),
+        enough=lambda runs: len(runs) >= MOST_EARLIER,
+        averages=True,
+    )
+    try:
+        earlier = (yield from search(session, sought)).runs[:MOST_EARLIER]
+    except CovalError:
+        return ()
+    return tuple(_trend_run(other, metrics, tag) for other in earlier)
 
 
-def _is_before(other: Run, run: Run) -> bool:
-    """Return whether another run completed and was created before `run`, with the same ids as far as it shows them."""
-    mine, others = _created(run), _created(other)
-    alike = all(getattr(other, name) in ("", getattr(run, name)) for name in LAUNCH_IDS)
-    is_earlier = mine is not None and others is not None and others < mine
-    return other.run_id != run.run_id and other.status == COMPLETED and alike and is_earlier
-
-
-def _has(tag: str, run: Run, tagged: Mapping[str, Run]) -> bool:
-    """Return whether a run has a tag by one of the lists. If these show no tags, trust Coval's filter."""
-    shown = tags_of(run) or tags_of(tagged.get(run.run_id, run))
-    return tag in map(str.lower, shown) if shown else run.run_id in tagged
-
-
-def _trend_run(run: Run, tagged: Run, metrics: Collection[str], promotions: Collection[str]) -> TrendRun:
-    tags = {tag.lower() for tag in (*run.tags, *tagged.tags)}
+def _trend_run(run: Run, metrics: Collection[str], tag: str) -> TrendRun:
     return TrendRun(
         run_id=run.run_id,
         created=_iso(run),
         averages={metric_id: mean for metric_id, mean in run.averages.items() if metric_id in metrics},
-        promoted=tuple(dict.fromkeys(promotion for promotion in promotions if promotion.lower() in tags)),
-        failed=FAILED in tags,
+        is_baseline=bool(tag) and has_tag(run, tag),
+        failed=is_marked(run, FAILED),
     )
 
 

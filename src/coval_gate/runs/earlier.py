@@ -18,7 +18,7 @@ from coval_gate.base.times import CANCELLING
 from coval_gate.model.run import NotCompleted
 from coval_gate.model.statuses import CANCELLED
 from coval_gate.runs.cancel import ENDED, cancel_or_warn
-from coval_gate.runs.find import FoundRuns, runs_with
+from coval_gate.runs.history import Found, Sought, search
 from coval_gate.runs.tags import tags_of
 from coval_gate.runs.watch import watch
 
@@ -129,7 +129,7 @@ class EarlierRuns(NamedTuple):
     def _cancel_one(self, run_id: str, why: str) -> Procedure[bool]:
         return cancel_or_warn(self._with_patience(CANCELLING), run_id, why)
 
-    def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[FoundRuns]:
+    def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
         """Return the runs of the concurrency group, and unfinished runs that may belong to it.
 
         Raises CovalError with the `way_out` if Coval does not list them for LOOKUP_PATIENCE.
@@ -140,12 +140,13 @@ class EarlierRuns(NamedTuple):
             advice = "\n".join(text for text in (error.advice, way_out) if text)
             raise CovalError(titles.NOT_LAUNCHED, f"{trouble}: {error.what}", advice=advice) from None
 
-    def _listed(self, patience: float) -> Procedure[FoundRuns]:
+    def _listed(self, patience: float) -> Procedure[Found]:
         """Return the same as `_unfinished`. Raises CovalError if Coval does not list them for `patience` seconds."""
         if not self.tags.group:
-            return FoundRuns(())
+            return Found()
         session = self._with_patience(patience)
-        return (yield from runs_with(session, self.tags.group, self.ids, may_be=lambda run: not run.is_over))
+        sought = Sought(self.ids, self.tags.group, may_be=lambda run: not run.is_over)
+        return (yield from search(session, sought))
 
     def _with_patience(self, seconds: float) -> Session:
         """Return the session for calls that may take so many seconds from now."""
@@ -153,9 +154,9 @@ class EarlierRuns(NamedTuple):
         return session._replace(deadline=min(session.deadline, session.clock.now() + seconds))
 
 
-def _unknown(unfinished: FoundRuns) -> str:
-    """Name the runs that may belong to the group; empty if Coval shows tags, because those would have its tag."""
-    return "" if unfinished.named else " or ".join(f"run {run.run_id}" for run in unfinished.bare)
+def _unknown(unfinished: Found) -> str:
+    """Name the runs that may belong to the group."""
+    return " or ".join(f"run {run.run_id}" for run in unfinished.hidden)
 
 
 class ReplaceRun(Protocol):

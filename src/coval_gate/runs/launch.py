@@ -166,7 +166,7 @@ def noun(name: str) -> str:
 
 def is_compared(inputs: Inputs) -> bool:
     """Return whether the run is compared with earlier runs, or later runs with it."""
-    return bool(inputs.promote) or inputs.accept or (inputs.baseline is not None and inputs.baseline.kind != "base")
+    return inputs.accept or (inputs.baseline is not None and inputs.baseline.kind != "base")
 
 
 def prepare(session: Session, trial: Trial, context: Context) -> Procedure[None]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.judge.findings import Findings
     from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.baseline import Promotion
+    from coval_gate.model.baseline import Standing
     from coval_gate.model.results import Details, RunResult, TrendRun
     from coval_gate.model.run import Cancellation, Outcome, Run
 
@@ -235,8 +235,8 @@ class Leg:
     `error`: the judgement of a leg that ended in an error, perhaps after its runs were judged. `findings`: what the
     judgement shows, once a report needs it. `leftovers`: repetitions of earlier attempts that nothing needs, by their
     ids. `details`: what is known of the simulations beyond their values. `trend`: the last runs before the first one.
-    `promotion`: what became of the first run, if it was to be promoted. `planned`: how many simulations each of its
-    runs has, if that is known.
+    `standing`: what the first run is to later ones, if the step changed that. `planned`: how many simulations each of
+    its runs has, if that is known.
     `is_done`: the step has done all that it does for the leg. `unknown`: why Coval does not know a run to wait for.
 
     `is_listed`: the configuration file lists it, by its name.
@@ -256,7 +256,7 @@ class Leg:
         self.findings: Findings | None = None
         self.details: Details | None = None
         self.trend: tuple[TrendRun, ...] = ()
-        self.promotion: Promotion | None = None
+        self.standing: Standing | None = None
         self.planned: int | None = None
         self.is_done = False
         self.unknown: GateError | None = None

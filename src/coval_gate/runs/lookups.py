@@ -16,10 +16,10 @@ from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
-from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
-from coval_gate.coval.runs import RunFilter
+from coval_gate.config.inputs import Problem, ids_of
 from coval_gate.judge.values import Vocabulary
 from coval_gate.model.statuses import COMPLETED
+from coval_gate.runs.history import Sought, search
 from coval_gate.runs.tags import BRANCH, FAILED, PREFIX, branch_tag, is_marked, pull_request_of, tags_of
 
 if TYPE_CHECKING:
@@ -231,15 +231,14 @@ def check_baseline(
 
 
 def _check_named(session: Session, run_id: str) -> Procedure[None]:
-    problem = f"names the run {run_id}, which "
     try:
         run = yield from session.client.get_run(run_id, until=session.deadline, once=True)
     except NotFound as error:
         if not error.by_coval:
             raise
-        raise InputError([Problem("baseline", f"{problem}Coval does not have.")]) from None
+        raise InputError([Problem("baseline", f"names the run {run_id}, which Coval does not have.")]) from None
     if run.is_over and run.status != COMPLETED:
-        text = f"{problem}did not complete: its status is {run.status}."
+        text = f"names the run {run_id}, which did not complete: its status is {run.status}."
         raise InputError([Problem("baseline", text)])
     if is_marked(run, FAILED):
         session.warn(f"The gate failed the run {run_id}, which baseline names; this run is compared with it anyway.")
@@ -249,26 +248,13 @@ def _check_listed(
     session: Session, source: BaselineSource, ids: Mapping[str, str], context: Context
 ) -> Procedure[None]:
     """Warn if no run has the tag, or is from the branch, as far as Coval's lists show. Raises CovalError."""
-    tag = branch_tag(context, source.name) if source.kind == "branch" else source.name.lower()
+    tag = branch_tag(context, source.name) if source.kind == "branch" else source.name
     if not tag:
         return
-    client, until = session.client, session.deadline
-    alike = RunFilter(**{name: ids[name] for name in LAUNCH_IDS}, status=COMPLETED)
-    listed = yield from client.list_runs(alike, until=until)
-    if _may_have(listed, tag):
-        return
-    try:
-        if _may_have((yield from client.list_runs(alike._replace(tag=tag), until=until)), tag):
-            return
-    except Rejected:
-        if len(listed) > TAGS_SHOWN:  # older runs may have it
-            return
-    session.warn(_nothing_text(source, _names(listed, source)))
-
-
-def _may_have(runs: Iterable[Run], tag: str) -> bool:
-    """Return whether a run has the tag, or may have it because it hides its tags."""
-    return any(not run.tags or (tag in map(str.lower, tags_of(run)) and pull_request_of(run) is None) for run in runs)
+    sought = Sought(ids, tag, COMPLETED, fits=lambda run: pull_request_of(run) is None, enough=bool)
+    found = yield from search(session, sought)
+    if not (found.runs or found.hidden):
+        session.warn(_nothing_text(source, _names(found.seen, source)))
 
 
 def _names(runs: Iterable[Run], source: BaselineSource) -> list[str]:

@@ -5,14 +5,14 @@ Coval replaces all tags of a run at once and has no locks, so every change reads
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.schedule import Wait
 from coval_gate.config.parsing import MOST_RUN_TAGS
 from coval_gate.coval.errors import unavailable
-from coval_gate.runs.tags import ACCEPTED, BETTER, FAILED, LINE, PREFIX, is_marked, tags_of
+from coval_gate.runs.tags import LINE, PREFIX, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from coval_gate.runs.legs import Session
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
-OVERRULED: Final = {ACCEPTED: (FAILED, BETTER), FAILED: (BETTER,)}  # marks that a run loses with one
 
 
 def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]]) -> Procedure[Run]:
@@ -70,8 +69,41 @@ def mark(session: Session, run_id: str, name: str, *, sent: Iterable[str] = ()) 
     search finds it by a tag, and tags that Coval hides would be lost. Coval's own schedule launches runs with both.
     """
     sent = tuple(sent)
-    run = yield from retag(session, run_id, lambda run: _marked(run, name, sent))
-    return is_marked(run, name)
+    has_tags = False
+
+    def change(run: Run) -> tuple[str, ...]:
+        nonlocal has_tags
+        has_tags = bool(tags_of(run) or sent)
+        return changed_tags(run, add=(name,), sent=sent) if has_tags else run.tags
+
+    yield from retag(session, run_id, change)
+    return has_tags
+
+
+def changed_tags(
+    run: Run, *, add: Iterable[str] = (), remove: Iterable[str] = (), sent: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Return the tags of a run that is over with some more, and without others.
+
+    If there is no room, the run loses its concurrency group, which only a run under way needs. Raises CovalError if
+    there is still none, or if Coval hides tags, which would be lost. `sent` are those that the run was launched with.
+    """
+    kept = tuple(tag for tag in run.tags if tag.lower() not in lowered(remove))
+    new = tuple(tag for tag in add if tag and tag.lower() not in lowered(kept))
+    if not new:
+        return kept
+    if hides_tags(run, sent):
+        raise CovalError(
+            titles.TAGS_HIDDEN, f"Coval does not show all tags of run {run.run_id}, so they would be lost."
+        )
+    kept = with_room(kept)
+    if len(kept) + len(new) > MOST_RUN_TAGS:
+        raise CovalError(
+            titles.NO_ROOM_FOR_TAG,
+            f"Run {run.run_id} has as many tags as Coval allows.",
+            advice="Launch runs with fewer.",
+        )
+    return (*kept, *new)
 
 
 def hides_tags(run: Run, sent: Iterable[str] = ()) -> bool:
@@ -81,36 +113,12 @@ def hides_tags(run: Run, sent: Iterable[str] = ()) -> bool:
     return not ours <= lowered(run.tags) and len(run.tags) < MOST_RUN_TAGS
 
 
+def with_room(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return the tags of a run that is over without its concurrency group, if there is no room for another."""
+    tags = tuple(tags)
+    return tags if len(tags) < MOST_RUN_TAGS else tuple(tag for tag in tags if not tag.lower().startswith(LINE))
+
+
 def lowered(tags: Iterable[str]) -> frozenset[str]:
     """Return tags as Coval may return them, in lower case."""
     return frozenset(tag.lower() for tag in tags)
-
-
-def with_room(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return the tags of a run that is over, without its group, which it does not need, if there is no room."""
-    tags = tuple(tags)
-    if len(tags) < MOST_RUN_TAGS:
-        return tags
-    return tuple(tag for tag in tags if not tag.lower().startswith(LINE))
-
-
-def _marked(run: Run, name: str, sent: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tags of a run with the mark.
-
-    A person may accept a run that a step failed before. Comparisons cannot begin with a run that is marked as failed.
-    A run that failed, or was accepted, confirms nothing.
-    """
-    if is_marked(run, name) or not (tags_of(run) or sent):
-        return run.tags
-    if hides_tags(run, sent):
-        raise CovalError(
-            titles.TAGS_HIDDEN, f"Coval does not show all tags of run {run.run_id}, so they would be lost."
-        )
-    kept = with_room(tag for tag in run.tags if tag.lower() not in OVERRULED.get(name, ()))
-    if len(kept) >= MOST_RUN_TAGS:
-        raise CovalError(
-            titles.NO_ROOM_FOR_TAG,
-            f"Run {run.run_id} has as many tags as Coval allows.",
-            advice="Launch runs with fewer.",
-        )
-    return (*kept, name)

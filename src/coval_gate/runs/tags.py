@@ -3,8 +3,8 @@
 The key is unique: only this step, in this attempt, launches a run with it. The group is a concurrency group: all runs
 of one pull request (or branch), workflow, job and step that evaluate the same share it. Each job of a matrix is a job
 of its own. A third tag names the branch: by it, later runs find this one as their baseline. Runs of pull requests have
-none. Once a run is judged, it may get a mark: the gate failed it, and it is no baseline; a person accepted it, and
-comparisons begin with it; or it is so much better than its baseline that another run must confirm it.
+none. Once a run is judged, it may get a mark: it is no baseline, because a comparison failed it or data are missing; or
+a person accepted it, and comparisons begin with it.
 
 Some responses show the tags, others the metadata of the launch. So both contain them, and both name the commit. All are
 in lower case, because Coval may return tags so.
@@ -38,10 +38,9 @@ KEY: Final = re.compile(
 )
 BRANCH: Final = re.compile(rf"{PREFIX}/branch/[a-z0-9._-]*/[0-9a-f]{{24}}")
 LINE: Final = f"{PREFIX}/line/"  # prefix of the group
-FAILED: Final = f"{PREFIX}/failed"  # the mark of a run that the gate failed
+FAILED: Final = f"{PREFIX}/failed"  # the mark of a run that is no baseline
 ACCEPTED: Final = f"{PREFIX}/accepted"  # the mark of a run that a person accepted
 ATTACHED: Final = f"{PREFIX}/attached"  # the mark of a run all of whose simulations `coval-gate attach` answered
-BETTER: Final = f"{PREFIX}/better"  # the mark of a run whose promotion another run must confirm
 COUNTED: Final = re.compile("([0-9]{1,18})(-[0-9a-f]{8})?")
 SHA: Final = re.compile("[0-9a-f]{40,64}")
 NUMBER: Final = re.compile("[0-9]{1,9}")

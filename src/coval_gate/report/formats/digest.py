@@ -191,8 +191,8 @@ def _averages(leg: LegReport, metric: Metric) -> Iterator[str]:
         if metric.id in run.averages:
             average = number(run.averages[metric.id])
             average = code(with_unit(average, metric.unit), LINE // 2) if metric.unit else average
-            promoted = f", promoted to {code(', '.join(run.promoted), LINE // 2)}" if run.promoted else ""
-            yield f"{average} ({code(run.created[:10])}{promoted})"
+            is_baseline = ", baseline" if run.is_baseline else ""
+            yield f"{average} ({code(run.created[:10])}{is_baseline})"
 
 
 def _stability(rows: Sequence[SimulationRow], ill: Sequence[SimulationRow]) -> Callable[[SimulationRow], str]:

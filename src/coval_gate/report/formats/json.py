@@ -26,10 +26,10 @@ from coval_gate.report.json_document import (
     MetricFacts,
     NoBaselineFacts,
     OpenSchema,
-    PromotionFacts,
     RunFacts,
     SimulationFacts,
     SingleRunFacts,
+    StandingFacts,
     StepFacts,
     VariantFacts,
 )
@@ -44,7 +44,7 @@ from coval_gate.report.limits import (
 from coval_gate.report.metrics import entries_of, variant_key
 from coval_gate.report.provenance import configuration, run_page, subject_in_words, what_ran
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import no_baseline_text, report_text
+from coval_gate.report.wording.baselines import no_baseline_text, standing_text
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, shown_verdict
 from coval_gate.report.wording.comparisons import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import CaseStability, Judgement
     from coval_gate.judge.measure import Requirement
-    from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason, Promotion
+    from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason, Standing
     from coval_gate.model.results import Metric
     from coval_gate.report.json_document import Outcome, Stability
     from coval_gate.report.model import LegReport, Report
@@ -229,7 +229,7 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         total_simulations=totals.total if totals else None,
         completed_simulations=totals.completed if totals else None,
         pass_rate=totals.pass_rate if totals else None,
-        promotion=_promotion(leg.promotion) if leg.promotion else None,
+        standing=_standing(leg.standing) if leg.standing else None,
         variants=_variants(leg),
         criteria=[criterion_facts(check) for check in leg.findings.checks.first(MOST_CRITERIA)],
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
@@ -245,15 +245,8 @@ def _metric(metric: Metric, leg: LegReport) -> MetricFacts:
     return MetricFacts(id=metric.id, name=metric.name, unit=metric.unit, variants=figures)
 
 
-def _promotion(promotion: Promotion) -> PromotionFacts:
-    return PromotionFacts(
-        tag=promotion.tag,
-        promoted=promotion.promoted,
-        obstacle=promotion.obstacle,
-        previous_run_ids=list(promotion.previous[:MOST_IDS]),
-        remaining_run_ids=list(promotion.remaining[:MOST_IDS]),
-        text=report_text(promotion),
-    )
+def _standing(standing: Standing) -> StandingFacts:
+    return StandingFacts(accepted=standing.accepted, tag=standing.tag, text=standing_text(standing))
 
 
 def _reasons(judgement: Judgement) -> dict[str, Any]:

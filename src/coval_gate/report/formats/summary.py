@@ -22,7 +22,7 @@ from coval_gate.report.tables import (
     variant_table,
 )
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import report_text
+from coval_gate.report.wording.baselines import standing_text
 from coval_gate.report.wording.checks import actual_text, first_text, note_text, shown_verdict
 from coval_gate.report.wording.comparisons import notes_title
 from coval_gate.report.wording.judgements import MARKS
@@ -78,8 +78,8 @@ def opening(report: Report) -> Iterator[str | Listing]:
         advice = list(_advice(text))
         yield Listing(rows=advice, total=len(advice))
     for leg in report.legs:
-        if leg.promotion:
-            yield report_text(leg.promotion, code=code, escape=escape)
+        if leg.standing:
+            yield standing_text(leg.standing, code=code)
     if others:
         yield Listing(rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]), total=len(others))
     yield from leg_table(report)

@@ -65,9 +65,9 @@ class CardView(NamedTuple):
     paired: bool
 
     @property
-    def promoted(self) -> bool:
-        """Whether a run of the trend was promoted."""
-        return self.trend is not None and any(dot.kind == "promoted" for dot in self.trend.dots)
+    def baseline(self) -> bool:
+        """Whether a run of the trend is the baseline."""
+        return self.trend is not None and any(dot.kind == "baseline" for dot in self.trend.dots)
 
     @property
     def failed(self) -> bool:
@@ -179,11 +179,11 @@ def _trend(leg: LegReport, metric: Metric) -> Line | None:
 
 
 def _point(leg: LegReport, run: TrendRun, mean: float, unit: str) -> Point:
-    tags = f" (promoted to {one_line(', '.join(run.promoted), NAME)})" if run.promoted else ""
+    is_baseline = " (baseline)" if run.is_baseline else ""
     return Point(
         value=mean,
-        text=_words(f"{dated_run(run.created)}{tags}", mean, run.failed, unit),
-        kind="promoted" if run.promoted else "",
+        text=_words(f"{dated_run(run.created)}{is_baseline}", mean, run.failed, unit),
+        kind="baseline" if run.is_baseline else "",
         url=web_address(run_page(leg, run)),
         failed=run.failed,
     )

@@ -26,7 +26,7 @@ from coval_gate.report.provenance import (
 )
 from coval_gate.report.tables import FEW_FLIPS
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import report_text
+from coval_gate.report.wording.baselines import standing_text
 from coval_gate.report.wording.checks import actual_text, check_text, first_text, note_text, shown_verdict
 from coval_gate.report.wording.clauses import in_figures, on_scale, stability_word
 from coval_gate.report.wording.comparisons import (
@@ -109,7 +109,7 @@ class LegView(NamedTuple):
     reason: str
     figures: str
     runs: tuple[Link, ...]
-    promotion: str
+    standing: str
     criteria: tuple[CriterionView, ...]
     more_criteria: int
     compares: bool
@@ -127,7 +127,7 @@ class LegView(NamedTuple):
     @property
     def has_body(self) -> bool:
         """Whether the run has more to show than the verdict and its reason."""
-        return bool(self.criteria or self.promotion)
+        return bool(self.criteria or self.standing)
 
 
 class AdviceView(NamedTuple):
@@ -222,7 +222,7 @@ def _leg(leg: LegReport) -> LegView:
         reason=judgements.reason(judgement),
         figures=figures,
         runs=tuple(Link(text=one_line(run.run_id, NAME), url=web_address(run.run_url)) for run in leg.runs),
-        promotion=one_line(report_text(leg.promotion), LONG) if leg.promotion else "",
+        standing=one_line(standing_text(leg.standing), LONG) if leg.standing else "",
         criteria=criteria,
         more_criteria=len(judgement.checks) - len(criteria),
         compares=any(criterion.trend for criterion in criteria),

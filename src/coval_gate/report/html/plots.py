@@ -64,7 +64,7 @@ class Point(NamedTuple):
 
     value: float
     text: str
-    kind: str = ""  # now, promoted or empty
+    kind: str = ""  # now, baseline or empty
     url: str = ""
     failed: bool = False
 

@@ -1,9 +1,9 @@
-"""Baselines and promotion in English: which runs there are, what a comparison leaves out, why there is none."""
+"""Baselines in English: which runs there are, what a comparison leaves out, why there is none."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar, assert_never
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from coval_gate.base.text import age, in_words, one_line, plural
 from coval_gate.judge.measure import LeftOut
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from coval_gate.judge.checks import Check
+    from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.measure import Comparison
-    from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason, Promotion, Unchecked
+    from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason, Standing, Unchecked
     from coval_gate.model.run import Run
 
     Mark = Callable[[str], str]
@@ -25,31 +26,15 @@ OTHER_PERSONA_TEXT: Final = "another persona"
 OTHER_METRIC_TEXT: Final = "another version of the metric"
 RUNS_SHOWN: Final = 3
 # What to do where a baseline is in the way. docs/baselines.md says how a workflow gets the input.
-START_OVER: Final = "run the workflow manually with accept: true to start over"
-FIX_OR_ACCEPT: Final = (
-    "Fix the agent, or accept the change: run the workflow manually with accept: true. Later runs are then compared "
-    "with that run."
-)
+ACCEPT: Final = "run the workflow by hand with accept: true"
+START_OVER: Final = f"{ACCEPT} to start over"
 DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 UNCHECKED: Final[dict[Unchecked, str]] = {
     "test_cases": "the contents of test cases",
     "persona": "the persona",
     "metrics": "the metrics",
 }
-# Neither a retry nor another setting helps, or the verdict's reasons say what does.
-NOTHING_TO_DO: Final = (
-    "pending",
-    "newer",
-    "not_passed",
-    "in_doubt",
-    "too_old",
-    "incomparable",
-    "not_compared",
-    "not_first",
-    "unconfirmed",
-)
 MOST_NAMED: Final = 3  # runs
-BY_HAND: Final = "To promote it anyway, add the tag to the run in Coval."
 
 
 class ProblemWords(Generic[P]):
@@ -189,8 +174,7 @@ def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> s
         return "there are no earlier runs"
     same = "of this agent, persona and test set"
     if source.kind == "tag":
-        use = "use promote to tag a run whose check passes"
-        return f"no earlier run {same} has the tag {source.name}; {use}, or {START_OVER}"
+        return f"no earlier run {same} has the tag {source.name}; the next run of a branch that lacks no data takes it"
     if source.kind == "branch":
         return f"no earlier run {same} is from branch {source.name}; the next run of that branch will be the baseline"
     return f"no earlier run {same} is {source}"
@@ -221,58 +205,33 @@ def day_text(time: str) -> str:
     return day[0] if day else ""
 
 
-def log_text(promotion: Promotion) -> str:
-    """Return the state of a promotion, as a sentence for the log."""
-    run_id, promoted = promotion.run_id, _promoted(promotion, f"tag {promotion.tag}")
-    if promotion.obstacle == "pending":
-        return f"Run {run_id} will be {promoted} once all reports are written."
-    if not promotion.promoted:
-        return f"Run {run_id} was not {promoted}: {_reason(promotion)}"
-    if not promotion.tag:
-        return f"Accepted run {run_id}: later runs are compared with it."
-    return f"Promoted run {run_id} to tag {promotion.tag}{_previously(promotion)}."
+def standing_text(standing: Standing, *, code: Mark = str) -> str:
+    """Return what a run is to later ones now, as a sentence; `code` marks up the tag."""
+    if standing.accepted:
+        tag = f" It is the only run with the tag {code(standing.tag)}." if standing.tag else ""
+        return f"Accepted: later runs are compared with this one.{tag}"
+    return f"It has the tag {code(standing.tag)} now, as {standing.runs:,} of {plural(standing.wanted, 'run')}."
 
 
-def report_text(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> str:
-    """Return the state of a promotion, in sentences for a report about the run.
-
-    `code` marks up tags and ids; `escape` escapes foreign text.
-    """
-    promoted = _promoted(promotion, code(promotion.tag))
-    if promotion.obstacle == "pending":
-        return f"To be {promoted} once all reports are written; the log says whether it was."
-    if not promotion.promoted:
-        return f"Not {promoted}: {_reason(promotion, code=code, escape=escape)}"
-    if not promotion.tag:
-        return "Accepted: later runs are compared with this one."
-    done = f"Promoted to {code(promotion.tag)}{_previously(promotion, code=code)}."
-    return " ".join(filter(None, (done, remaining_text(promotion, code=code, escape=escape))))
+def not_accepted_text(run_id: str) -> str:
+    """Return the warning that a run was not accepted because it lacks data."""
+    return f"Run {one_line(run_id)} was not accepted: it did not complete, or lacks data. Accept another run."
 
 
-def interrupted_text(run_id: str) -> str:
-    """Return the warning about a promotion that a signal cut short, in lines."""
+def not_taken_text(run_id: str, tag: str, why: str, advice: str) -> str:
+    """Return the warning that a run could not take the tag of its baseline, in lines."""
+    return "\n".join(filter(None, (f"Run {one_line(run_id)} could not take the tag {tag}: {why}", advice)))
+
+
+def fix_or_accept(judgement: Judgement) -> str:
+    """Return what to do about a run that fails against its baseline, as sentences."""
+    run_id = judgement.baseline.acceptable if judgement.baseline else ""
+    if not run_id:
+        return f"Fix the agent. If the change is wanted, {ACCEPT} on its branch."
     return (
-        f"The step was interrupted while it promoted run {one_line(run_id)}.\n"
-        "Check the tags of the run in Coval, and add the tag if it lacks it."
+        "Fix the agent, or accept the change: start the workflow by hand with mode: wait, "
+        f"run_id: {one_line(run_id)} and accept: true. Later runs are then compared with this one."
     )
-
-
-def warning_text(promotion: Promotion) -> str:
-    """Return the warning, and what to do about it, in lines; empty where there is nothing to do."""
-    if promotion.promoted:
-        return remaining_text(promotion)
-    if promotion.obstacle in NOTHING_TO_DO or (promotion.obstacle == "repeated" and not promotion.accepted):
-        return ""
-    return "\n".join(filter(None, (log_text(promotion), _advice(promotion))))
-
-
-def remaining_text(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> str:
-    """Return which older runs still have the tag, and why; empty where none does."""
-    if not promotion.remaining:
-        return ""
-    runs, tag = _runs(promotion.remaining, code=code), code(promotion.tag)
-    have, lose = ("has", "loses") if len(promotion.remaining) == 1 else ("have", "lose")
-    return f"The older {runs} still {have} the tag {tag}, and {lose} it at the next promotion: {escape(promotion.text)}"
 
 
 def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
@@ -293,84 +252,6 @@ def unjudged_text(run_id: str) -> str:
     )
 
 
-def _promoted(promotion: Promotion, tag: str) -> str:
-    """Return what a promotion does to the run, as a participle: "accepted and promoted to stable"."""
-    participles = ("accepted" if promotion.accepted else "", f"promoted to {tag}" if promotion.tag else "")
-    return in_words(list(filter(None, participles)))
-
-
-def _previously(promotion: Promotion, *, code: Mark = str) -> str:
-    return f" (previously {_runs(promotion.previous, code=code)})" if promotion.previous else ""
-
-
-def _reason(promotion: Promotion, *, code: Mark = str, escape: Mark = str) -> str:  # noqa: C901 - a case for each kind
-    """Return why a run was not promoted, as the end of a sentence."""
-    match promotion.obstacle:
-        case "pending" | "not_passed":
-            return "the step did not pass."
-        case "repeated":
-            return "it failed at first, and passed only together with its repetitions."
-        case "in_doubt":
-            return "a threshold that does not compare with the baseline is inconclusive."
-        case "too_old":
-            return "its baseline is too old to tell whether it got worse."
-        case "incomparable":
-            return "nothing in its baseline could be compared."
-        case "not_compared":
-            return "it was not compared with a baseline."
-        case "unjudged":
-            return "no threshold or target judged the agent's quality."
-        case "unconfirmed":
-            return (
-                "it is better than its baseline by more than the margin, which in a single run may be chance. The "
-                "next run that is as good gets the tag. To move it at once, run the workflow manually with accept: "
-                "true."
-            )
-        case "newer":
-            return f"the newer run {code(promotion.other)} has the tag."
-        case "no_room":
-            return "it already has as many tags as Coval allows."
-        case "pull_request":
-            which = f"pull request #{promotion.other}" if promotion.other else "a pull request"
-            return f"it evaluates {which}, and pull requests must not move the baseline."
-        case "unknown_origin":
-            return "Coval shows neither its tags nor its metadata, so it may evaluate a pull request."
-        case "unlisted":
-            return "Coval's list of runs does not include it, so it may not include the run with the tag, either."
-        case "hidden_tags":
-            return "Coval does not show all of its tags, and the hidden ones would be lost."
-        case "not_first":
-            return f"it was not compared with a baseline, and run {code(promotion.other)} has the tag."
-        case "marked":
-            return "an earlier step failed it, and a failed run never becomes a baseline."
-        case "late":
-            return "max_wait_time had passed."
-        case "interrupted":
-            return "the step was interrupted first."
-        case "failed" | "":
-            return escape(promotion.text)
-    assert_never(promotion.obstacle)
-
-
-def _advice(promotion: Promotion) -> str:
-    """Return what to do about a run that was not promoted, in sentences."""
-    match promotion.obstacle:
-        case "no_room":
-            return "Launch runs with fewer tags."
-        case "pull_request":
-            name = "accept" if promotion.accepted else "promote"
-            return f"Set {name} only for runs of pushes or schedules."
-        case "unjudged":
-            return "Set a threshold on a metric."
-        case "repeated":
-            return "Accept another run."
-        case "marked":
-            return "To accept the change, run the workflow manually with accept: true."
-        case "late":
-            return f"Raise max_wait_time. {BY_HAND}"
-    return " ".join(filter(None, (promotion.advice, BY_HAND if promotion.tag else "")))
-
-
-def _runs(run_ids: Sequence[str], *, code: Mark = str) -> str:
+def _runs(run_ids: Sequence[str]) -> str:
     """Return runs by their ids: "run a", "runs a, b and c"."""
-    return f"run{'s' if len(run_ids) > 1 else ''} {in_words([code(run_id) for run_id in run_ids], most=MOST_NAMED)}"
+    return f"run{'s' if len(run_ids) > 1 else ''} {in_words(run_ids, most=MOST_NAMED)}"

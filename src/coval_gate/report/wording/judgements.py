@@ -198,9 +198,9 @@ def advice(judgement: Judgement) -> str:
     if judgement.passed_unjudged:
         lines.append(_unjudged_text(judgement))
     if judgement.is_red_against_baseline:
-        from coval_gate.report.wording.baselines import FIX_OR_ACCEPT
+        from coval_gate.report.wording.baselines import fix_or_accept
 
-        lines.append(FIX_OR_ACCEPT)
+        lines.append(fix_or_accept(judgement))
     return "\n".join((*lines, *doubt_lines(judgement)))
 
 

@@ -1,0 +1,121 @@
+"""Gives a judged run its standing: what later runs are compared with.
+
+A tag stands still. A run that counts takes it only while fewer runs have it than the baseline names. After that, only a
+person who accepts a run moves it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base import titles
+from coval_gate.base.errors import CovalError, NotFound
+from coval_gate.base.schedule import MOST_AT_ONCE, together
+from coval_gate.ci.host import REPETITION
+from coval_gate.config.inputs import Problem
+from coval_gate.model.baseline import Standing
+from coval_gate.model.statuses import COMPLETED
+from coval_gate.runs.baseline import counting
+from coval_gate.runs.history import Sought, has_tag, ids_of_run, search
+from coval_gate.runs.retag import changed_tags, retag
+from coval_gate.runs.tags import ACCEPTED, FAILED, branch_tag, branch_tag_of, is_marked, pull_request_of
+
+if TYPE_CHECKING:
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.ci.host import Context
+    from coval_gate.model.baseline import BaselineSource
+    from coval_gate.model.run import Run
+    from coval_gate.runs.legs import Session, Trial
+
+
+HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
+    on:
+      workflow_dispatch:
+        inputs:
+          accept:
+            type: boolean
+    ...
+        accept: ${{ inputs.accept }}"""
+
+
+def acceptance_problems(context: Context) -> list[Problem]:
+    """Return the problem that rules out that this step accepts a run, before anything is launched."""
+    if context.started_by_person:
+        return []
+    of_workflow = context.start_by_hand is None
+    if context.is_local:
+        why = "only the runs of a CI system are compared with later ones."
+    elif context.of_pull_request and not of_workflow:
+        why = "only a run of a branch can be accepted."
+    elif context.start_by_hand == "":
+        why = (
+            "only a person accepts a run, and this CI system does not tell whether one started the job.\n"
+            f"Add the tag {ACCEPTED} to the run in Coval instead."
+        )
+    else:
+        what = "the workflow by hand (workflow_dispatch)" if of_workflow else "the job by hand"
+        started = f", but {context.event} started it" if context.event else ""
+        why = f"a person accepts a run by starting {what}{started}.\n{context.start_by_hand or HOW_TO_ACCEPT}"
+    return [Problem("accept", f"must be false here: {why}")]
+
+
+def take_tag(session: Session, trial: Trial, source: BaselineSource) -> Procedure[Standing | None]:
+    """Give a run that counts the tag of its baseline, while fewer runs have it than `source` names.
+
+    Return None where enough have it, and for a run of a pull request or of no branch. Raises CovalError.
+    """
+    run = yield from session.client.get_run(trial.run_id, until=session.deadline)
+    tag = source.name
+    if has_tag(run, tag) or is_marked(run, FAILED) or not branch_tag_of(run) or pull_request_of(run) is not None:
+        return None
+    sought = Sought(ids_of_run(run), tag, COMPLETED, since=0.0, enough=lambda runs: len(counting(runs)) >= source.last)
+    holders = counting((yield from search(session, sought)).runs)
+    if len(holders) >= source.last:
+        return None
+    yield from retag(session, run.run_id, partial(changed_tags, add=(tag,), sent=trial.sent_tags))
+    return Standing(run_id=run.run_id, tag=tag, runs=len(holders) + 1, wanted=source.last)
+
+
+def accept(session: Session, trial: Trial, source: BaselineSource, context: Context) -> Procedure[Standing]:
+    """Let comparisons begin with a run: of its branch, or as the only run with a tag. Raises CovalError."""
+    branch = branch_tag(context, source.name) if source.kind == "branch" else ""
+    added = (branch or source.name, ACCEPTED)
+
+    def change(run: Run) -> tuple[str, ...]:
+        _check(run, branch, source)
+        return changed_tags(run, add=added, remove=(FAILED,), sent=trial.sent_tags)
+
+    run = yield from retag(session, trial.run_id, change)
+    if source.kind == "tag":
+        yield from _take_from_others(session, run, source.name)
+    return Standing(run_id=run.run_id, tag="" if branch else source.name, accepted=True)
+
+
+def _check(run: Run, branch: str, source: BaselineSource) -> None:
+    """Raise CovalError unless a CI job launched the run for the branch. Repetitions have no tag of the branch."""
+    own, number = branch_tag_of(run), run.metadata.get(REPETITION)
+    is_repetition = isinstance(number, int) and number > 0 and not own
+    if pull_request_of(run) is not None:
+        why = "it tests a pull request, and only runs of branches are compared with."
+    elif (own and branch in ("", own)) or is_repetition:
+        return
+    else:
+        why = f"no CI job launched it for {source if branch else 'a branch'}."
+    raise CovalError(titles.NOT_ACCEPTED, f"Run {run.run_id} was not accepted: {why}", advice="Accept another run.")
+
+
+def _take_from_others(session: Session, run: Run, tag: str) -> Procedure[None]:
+    """Take the tag away from all other runs of the same agent, persona and test set. Raises CovalError."""
+    holders = (yield from search(session, Sought(ids_of_run(run), tag, since=0.0))).runs
+    others = [holder.run_id for holder in holders if holder.run_id != run.run_id]
+    changes = (retag(session, run_id, partial(changed_tags, remove=(tag,))) for run_id in others)
+    for run_id, result in zip(others, (yield from together(changes, session.clock, at_once=MOST_AT_ONCE)), strict=True):
+        if isinstance(result, CovalError) and not isinstance(result, NotFound):
+            raise CovalError(
+                titles.NOT_ACCEPTED,
+                f"Run {run.run_id} has the tag {tag}, but run {run_id} could not lose it: {result.what}",
+                advice="Accept the run again.",
+            )
+        if isinstance(result, Exception) and not isinstance(result, CovalError):
+            raise result
