@@ -24,7 +24,7 @@ from coval_gate.report.wording.comparisons import undecidable_text
 from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.config.inputs import Inputs
@@ -87,9 +87,8 @@ def with_wrong_ids(progress: Progress, error: InputError) -> Procedure[InputErro
     if inputs.api_key is None or wrong & {*CONNECTING, progress.file.path}:
         return error
     legs = [inputs, *(leg.inputs for leg in progress.file.legs)]
-    wanted = [pair for own in legs for pair in _named_by(own) if pair[0] not in wrong]
     session = _prepared(progress.session())
-    looked = yield from _read(session, progress, wanted)
+    looked = yield from _read(session, progress, legs, without=wrong)
     if not wrong & {*MUTATIONS, "agent_id"}:
         yield from _check_mutations(session, progress, legs, looked)
     return InputError([*(Problem(*pair) for pair in error.pairs), *looked.problems], advice=error.more_advice)
@@ -102,7 +101,7 @@ def _prepared(session: Session) -> Session:
 def _look_up(session: Session, progress: Progress) -> Procedure[Looked]:
     """Read everything that the step names, and find what is wrong with it."""
     session = _prepared(session)
-    looked = yield from _read(session, progress, _wanted(progress))
+    looked = yield from _read(session, progress, [leg.inputs for leg in progress.legs])
     legs = progress.all_legs
     works = (_checks_of(progress.session_of(leg, session), progress, leg) for leg in legs)
     checks = yield from together(works, session.clock)
@@ -126,9 +125,13 @@ def _check_mutations(session: Session, progress: Progress, legs: Sequence[Inputs
     looked.unchecked.extend(f"the mutations of agent {agent_id}: {why}" for agent_id, why in read.unread.items())
 
 
-def _read(session: Session, progress: Progress, wanted: Sequence[tuple[str, str]]) -> Procedure[Looked]:
-    """Read resources, each of them once. `wanted` are their inputs and ids."""
-    wanted = list(dict.fromkeys(wanted))
+def _read(
+    session: Session, progress: Progress, legs: Sequence[Inputs], *, without: Container[str] = ()
+) -> Procedure[Looked]:
+    """Read the resources that the legs name, each of them once, `without` those of some inputs."""
+    named = dict.fromkeys(pair for own in legs for pair in _named_by(own) if pair[0] not in without)
+    beyond = {*[pair for pair in named if pair[0] == "metric_ids"][MOST_METRICS:]}
+    wanted = [pair for pair in named if pair not in beyond]
     client, until = session.client, session.deadline
     calls: dict[str, Callable[..., Procedure[Named]]] = {
         "agent_id": client.get_agent,
@@ -166,7 +169,7 @@ def _named_by(inputs: Inputs) -> list[tuple[str, str]]:
     """Return what inputs name, each with its input."""
     ids = [(name, id_) for name in LAUNCH_IDS for id_ in getattr(inputs, name)]
     base = [("base_agent_id", inputs.base_agent_id)] if inputs.base_agent_id else []
-    return [*ids, *base, *(("metric_ids", id_) for id_ in inputs.metric_ids[:MOST_METRICS])]
+    return [*ids, *base, *(("metric_ids", id_) for id_ in inputs.metric_ids)]
 
 
 def _mistake(name: str, id_: str, error: Rejected) -> Problem | None:
@@ -178,14 +181,6 @@ def _mistake(name: str, id_: str, error: Rejected) -> Problem | None:
     if error.status == NO_KEY and error.by_coval:
         return Problem(KEY, "is not valid: Coval accepts no call with it. Check the secret.")
     return None
-
-
-def _wanted(progress: Progress) -> list[tuple[str, str]]:
-    """Return what to look up, each by the input that names it."""
-    tested = [(name, id_) for leg in progress.legs for name, id_ in ids_of(leg.inputs).items()]
-    bases = [("base_agent_id", ids_of(base.inputs)["agent_id"]) for base in progress.bases]
-    metrics = list(dict.fromkeys(("metric_ids", id_) for leg in progress.legs for id_ in leg.inputs.metric_ids))
-    return list(dict.fromkeys([*tested, *bases, *metrics[:MOST_METRICS]]))
 
 
 def _checks_of(session: Session, progress: Progress, leg: Leg) -> Procedure[list[Problem]]:
