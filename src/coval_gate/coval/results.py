@@ -7,7 +7,7 @@ max only.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.text import one_line
@@ -16,7 +16,7 @@ from coval_gate.model.results import BASE, LARGEST, SMALLEST, Metric, Simulation
 from coval_gate.model.statuses import normalize_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 PHONE: Final = re.compile(r"\+\d[\d ().-]{5,}\d")
@@ -100,29 +100,22 @@ def read_owned_simulation(fields: Mapping[str, Any]) -> tuple[str, Simulation]:
 
 
 def told_apart(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:
-    """Return the simulations with `mutation_id` filled in, and with a unique `mutation` for each mutation.
+    """Return the simulations with a unique `mutation` for each mutation: its name, or its id if it has none.
 
-    The id identifies a mutation. Names are unique among an agent's active mutations only, so a run can have two
-    mutations of one name, or one whose name has changed. A simulation may lack the id or the name. `mutation` becomes
-    the name, or the id if there is no name; if mutations share a name, their ids follow it.
+    Names are unique among an agent's active mutations only, so a run can have two mutations of one name, which their
+    ids tell apart, or one whose name has changed.
     """
     mutated = [simulation for simulation in simulations if simulation.mutation != BASE]
-    ids = _ids_of_names(mutated)
     names: dict[str, str] = {}
     for simulation in mutated:
-        key = _key(simulation, ids)
+        key = simulation.mutation_id or simulation.mutation
         if names.get(key, key) == key:  # new, or known by its id only
             names[key] = simulation.mutation
-    labels = _labels(names)
-    mutation_ids = {simulation.mutation_id for simulation in mutated if simulation.mutation_id}
-
-    def labelled(simulation: Simulation) -> Simulation:
-        if simulation.mutation == BASE:
-            return simulation
-        key = _key(simulation, ids)
-        return simulation._replace(mutation=labels[key], mutation_id=key if key in mutation_ids else "")
-
-    return tuple(labelled(simulation) for simulation in simulations)
+    labels = {BASE: BASE} | _labels(names)
+    return tuple(
+        simulation._replace(mutation=labels[simulation.mutation_id or simulation.mutation])
+        for simulation in simulations
+    )
 
 
 def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
@@ -161,22 +154,6 @@ def _finite(number: float | str) -> float | None:
 def _number(raw: object) -> float | None:
     value = read_value(raw)
     return value if isinstance(value, float) else None
-
-
-def _ids_of_names(mutated: Iterable[Simulation]) -> dict[str, set[str]]:
-    ids: dict[str, set[str]] = defaultdict(set)
-    for simulation in mutated:
-        if simulation.mutation_id:
-            ids[simulation.mutation].add(simulation.mutation_id)
-    return ids
-
-
-def _key(simulation: Simulation, ids: dict[str, set[str]]) -> str:
-    """Return the id of a simulation's mutation; its name if the id is unknown."""
-    if simulation.mutation_id:
-        return simulation.mutation_id
-    candidates = ids.get(simulation.mutation, set())
-    return next(iter(candidates)) if len(candidates) == 1 else simulation.mutation
 
 
 def _labels(names: dict[str, str]) -> dict[str, str]:
