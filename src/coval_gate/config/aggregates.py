@@ -50,7 +50,6 @@ class Kind(NamedTuple):
     is_on_scale: bool = False
     uses_targets: bool = False
     limits_gaps: bool = False
-    shows_quality: bool = True
     is_all: bool = False
     subject: str = "{aggregate} of {metric}"
 
@@ -74,15 +73,12 @@ KINDS: Final = (
     Kind("p", "metric", takes="percentile", least=ANY, is_on_scale=True, is_statistical=True),
     Kind("rate", "share", takes="values", most=1.0, is_statistical=True, meant_by=("percentage", "share")),
     Kind("count", "simulations", takes="values", instead=COUNTED, meant_by=("number",)),
-    Kind("missing", "simulations", instead=COUNTED, limits_gaps=True, shows_quality=False,
-         subject="The number of missing values of {metric}"),
+    Kind("missing", "simulations", instead=COUNTED, limits_gaps=True, subject="The number of missing values of {metric}"),
     Kind("pass_rate", "share", of_run=True, most=1.0, is_statistical=True, uses_targets=True,
          meant_by=("passrate", "success_rate")),
-    Kind("completed_rate", "share", of_run=True, most=1.0, pools_runs=True, shows_quality=False,
-         meant_by=("completion_rate",)),
-    Kind("failed", "simulations", of_run=True, shows_quality=False, meant_by=("failures", "failed_simulations")),
-    Kind("total", "simulations", of_run=True, compares=False, is_all=True, shows_quality=False,
-         meant_by=("total_simulations",)),
+    Kind("completed_rate", "share", of_run=True, most=1.0, pools_runs=True, meant_by=("completion_rate",)),
+    Kind("failed", "simulations", of_run=True, meant_by=("failures", "failed_simulations")),
+    Kind("total", "simulations", of_run=True, compares=False, is_all=True, meant_by=("total_simulations",)),
 )  # fmt: skip
 KIND: Final = {kind.name: kind for kind in KINDS}
 OF_METRIC: Final = tuple(kind.name for kind in KINDS if not kind.of_run)

@@ -55,11 +55,6 @@ class _Kind:
         return None
 
     @property
-    def shows_quality(self) -> bool:
-        """Whether it is about the agent's quality."""
-        return self.of_values and self.user_defined
-
-    @property
     def named_values(self) -> tuple[str, ...]:
         """The values that the user named, which simulations can have."""
         return ()
@@ -112,10 +107,6 @@ class ThresholdHolds(_Kind):
     @property
     def advisory(self) -> bool:
         return self.threshold.advisory or self.accepted
-
-    @property
-    def shows_quality(self) -> bool:
-        return self.threshold.aggregate.kind.shows_quality
 
     @property
     def named_values(self) -> tuple[str, ...]:
