@@ -13,18 +13,16 @@ from coval_gate.ci.host import Context
 from coval_gate.config.aggregates import Aggregate
 from coval_gate.config.fields import Allowance
 from coval_gate.config.inputs import parse_inputs
-from coval_gate.config.thresholds import Bound, Threshold, parse_thresholds
+from coval_gate.config.thresholds import Bound, Threshold, forbidding, parse_thresholds
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
 from coval_gate.coval.runs import parse_run
 from coval_gate.judge.checks import Check, Totals
 from coval_gate.judge.criteria import (
     Criteria,
-    Forbidden,
     MetricPresent,
     NoErrorReported,
     TargetMet,
     ThresholdHolds,
-    ValueAbsent,
 )
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import (
@@ -183,6 +181,10 @@ WORKFLOW_RUN: Final = "https://github.com/acme/voice-agent/actions/runs/1"
 GUIDE: Final = "https://docs.coval.dev"
 WELL: Final = tuple(f"well{number:02}" for number in range(10))  # simulations, enough for a chart
 LIMIT: Final = Limit("max_wait_time", 3600)
+
+
+def _absent(metric: str, value: str) -> ThresholdHolds:
+    return ThresholdHolds(threshold=forbidding(metric, value, "fail_on_metric_id"))
 
 
 def report_of(text: str, *, parsed: bool = False) -> Report:
@@ -366,12 +368,12 @@ def _judgement(text: str, result: RunResult) -> Judgement:
     present = MetricPresent(reference=text)
     never = NoSuchValue(metric=text, wanted=(text,), seen=(text,), different=9, allowed=(text,), similar=text)
     doubts: dict[Criterion, Problem] = {
-        ValueAbsent(metric=text, value=f"1 {text}"): never,
+        _absent(text, f"1 {text}"): never,
         present: NoSuchMetric(metric=text, names=(text,)),
         MetricPresent(reference=f"2 {text}"): SeveralMetrics(metric=f"2 {text}", ids=(text, f"2 {text}")),
         missed.criterion: NoNumbers(metric=text, samples=(text, frozenset({text}))),
         target: UnusableTarget(metric=text, target=unknown),
-        ValueAbsent(metric=text, value="0"): CannotOccur(metric=text, wanted=("0", text), samples=(text,), different=9),
+        _absent(text, "0"): CannotOccur(metric=text, wanted=("0", text), samples=(text,), different=9),
     }
     checks = (
         missed,
@@ -383,7 +385,11 @@ def _judgement(text: str, result: RunResult) -> Judgement:
             metric=third.id,
             simulations=("below",),
         ),
-        replace(missed, criterion=ValueAbsent(metric=text, value=text), simulations=("ill",)),
+        replace(
+            missed,
+            criterion=_absent(text, text),
+            simulations=("ill",),
+        ),
         Check(criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ErrorReported(text=text)),
         *_compared_checks(text, first, threshold, mutation),
         *(
@@ -508,7 +514,7 @@ def example_reports() -> dict[str, Report]:
         "failed": _judged(well, "Latency: max < 1.5\nResolved: rate(YES) >= 75%"),
         "failed, two criteria": _judged(well, "Latency: max < 1.5\nResolved: count(NO) == 0"),
         "failed, target": _judged(well, use_metric_targets=True),
-        "failed, forbidden value": _judged(well, forbidden=Forbidden(metric="Resolved", value="no")),
+        "failed, forbidden value": _judged(well, "Resolved: count(no) == 0"),
         "failed, simulation did not complete": _judged(one_failed),
         "failed, error reported": _judged(well, reported_error="GENERIC_FAILURE"),
         "passed, tolerated failed simulation": _judged(one_failed, "completed_rate >= 50%", max_failed=Allowance(1)),

@@ -110,7 +110,6 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
         {"mode": "launch", "thresholds": "pass_rate >= 95%"},
         {"fail_on_metric_id": "Resolved"},
         {"fail_on_metric_id": "Resolved", "fail_on_metric_value": "NO|UNKNOWN"},
-        {"mutation_id": "m1", "mutation_ids": "m1,m2"},
         {"test_case_ids": "t1", "sub_sample_size": "3"},
         {"sub_sample_seed": "7"},
         {"sub_sample_seed": "7", "sub_sample_size": "ten"},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria, Forbidden
+from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge
 from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource
 from coval_gate.model.results import Metric, RunResult, Simulation, Target, Value
@@ -42,12 +42,11 @@ def run_with(
 
 
 def judge_values(
-    values: Sequence[Value], threshold: str = "", *, baseline: Sequence[Value] = (), forbidden: str = "", **given: Any
+    values: Sequence[Value], threshold: str = "", *, baseline: Sequence[Value] = (), **given: Any
 ) -> Judgement:
     criteria = Criteria(
         max_failed=Allowance(0),
         thresholds=parse_thresholds(threshold),
-        forbidden=Forbidden(metric="M", value=forbidden) if forbidden else None,
         use_metric_targets="target" in given,
     )
     source = BaselineSource(kind="branch", name="main")

@@ -211,7 +211,7 @@ def _clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
 
 def _check_mutations(session: Session, progress: Progress) -> Procedure[None]:
     """Raise InputError if a leg names a mutation of another leg's agent. A step with a single leg begins sooner."""
-    if len(progress.legs) > 1 and any(leg.inputs.mutation_id or leg.inputs.mutation_ids for leg in progress.legs):
+    if len(progress.legs) > 1 and any(leg.inputs.mutation_ids for leg in progress.legs):
         from coval_gate.flow.mutations import check_mutations
 
         yield from check_mutations(session, progress)

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from coval_gate import __version__
 from coval_gate.ci.host import Context
-from coval_gate.config.inputs import ALL_MODES, declared
+from coval_gate.config.inputs import ALL_MODES, declared, effective
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -83,11 +83,11 @@ def test_defaults_are_the_same_without_runner() -> None:
     with_runner = {f"INPUT_{name.upper()}": value for name, value in (DEFAULTS | given).items()}
     assert [
         getattr(read_inputs(without_runner, Context()), declaration.name)
-        for declaration in declared()
+        for declaration in effective()
         if declaration.name != "api_key"
     ] == [
         getattr(read_inputs(with_runner, Context()), declaration.name)
-        for declaration in declared()
+        for declaration in effective()
         if declaration.name != "api_key"
     ]
 

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from coval_gate.ci.gitlab.host import ANNOTATIONS, DOTENV, dotenv
 from coval_gate.ci.host import Context
-from coval_gate.config.inputs import declared, parse_inputs
+from coval_gate.config.inputs import Inputs, declared, parse_inputs
 from road.test_gitlab import read_dotenv
 from support import DEFAULTS, KEY, other_value, read_inputs
 
@@ -90,7 +90,7 @@ def test_defaults_are_those_of_the_action() -> None:
     inputs, problems = parse_inputs(variables | {"COVAL_API_KEY": KEY})
     assert problems == []
     without, _ = parse_inputs({"INPUT_AGENT_ID": "a", "INPUT_PERSONA_ID": "p", "INPUT_TEST_SET_ID": "t"})
-    differing = {name for name in DEFAULTS if getattr(inputs, name) != getattr(without, name)}
+    differing = {name for name in Inputs._fields if getattr(inputs, name) != getattr(without, name)}
     assert differing == {"api_key", "junit_path", "html_path"}
 
 

@@ -45,12 +45,11 @@ def run_with(tmp_path: Path, run_step: RunStep) -> RunStep:
 
 
 @pytest.mark.parametrize("mode", ["run", "launch", "plan"])
-@pytest.mark.parametrize("name", ["mutation_id", "mutation_ids"])
-def test_mutation_of_another_agent_is_an_error_before_the_launch(mode: str, name: str, run_step: RunStep) -> None:
-    result, server = run_step(mode=mode, agent_id=BOTH, **{name: OURS})
+def test_mutation_of_another_agent_is_an_error_before_the_launch(mode: str, run_step: RunStep) -> None:
+    result, server = run_step(mode=mode, agent_id=BOTH, mutation_ids=OURS)
     assert is_harmless(server)
     assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
-    assert result.outputs["reason"] == f"{name} {MISSING}"
+    assert result.outputs["reason"] == f"mutation_ids {MISSING}"
     assert lists_of(server) == sorted([AGENT_ID, PREVIEW_ID])
 
 

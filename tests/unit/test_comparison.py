@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from coval_gate.config.aggregates import parse_value
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria, Forbidden
+from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge
 from coval_gate.judge.values import Kinds, equals
 from coval_gate.judge.verdict import Verdict
@@ -87,17 +87,6 @@ def test_impossible_threshold_is_error_that_shows_values(
 )
 def test_value_that_can_occur_but_does_not_passes(values: Sequence[Value], threshold: str) -> None:
     assert judge_values(values, threshold).verdict is Verdict.PASSED
-
-
-def test_impossible_forbidden_value_is_error_that_shows_values() -> None:
-    judgement = judge_values(BITS, forbidden=Forbidden(metric="M", value="NO"))
-    assert judgement.verdict is Verdict.ERROR
-    assert reason(judgement) == (
-        'M cannot be "NO". Its values are numbers (0, 1), so fail_on_metric_value cannot be judged.'
-    )
-    assert judgement.metric_failures == ()
-    assert judge_values((*WORDS, "N/A"), forbidden=Forbidden(metric="M", value="MAYBE")).verdict is Verdict.PASSED
-    assert judge_values(BITS, forbidden=Forbidden(metric="M", value="2")).verdict is Verdict.PASSED
 
 
 @pytest.mark.parametrize("threshold", ["", "pass_rate >= 0.1%"])

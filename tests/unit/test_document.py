@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from baselines import comparison_reports
-from coval_gate.config.inputs import declared, parse_inputs
+from coval_gate.config.inputs import effective, parse_inputs
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST, Metric, RunResult, Summary
 from coval_gate.report.formats.json import render as document
@@ -303,9 +303,9 @@ def test_document_has_inputs_without_secrets() -> None:
 def test_document_can_have_every_input_except_secrets() -> None:
     """Give each input a value that differs from its default."""
     inputs, problems = parse_inputs(
-        {f"INPUT_{declaration.name.upper()}": other_value(declaration) for declaration in declared()}
+        {f"INPUT_{declaration.name.upper()}": other_value(declaration) for declaration in effective()}
     )
     assert problems == []
     written = parsed_document(reports()["passed"]._replace(inputs=inputs))["inputs"]
-    assert set(written) == {declaration.name for declaration in declared() if declaration.field.name != "secret"}
+    assert set(written) == {declaration.name for declaration in effective() if declaration.field.name != "secret"}
     assert not [name for name, text in written.items() if not text or "(" in text]

@@ -74,11 +74,6 @@ def test_definition_that_does_not_fit_the_values_allows_nothing(values: Sequence
     assert not doubts(judge_values((*values, "NO"), "M: count(NO) <= 9", defined=BINARY))
 
 
-def test_unseen_forbidden_value_is_questioned() -> None:
-    judgement = judge_values(CATEGORIES, forbidden="lawsuit")
-    assert doubt_lines(judgement) == [f"fail_on_metric_value: {UNSEEN.format(chr(34) + 'lawsuit' + chr(34))}"]
-
-
 def test_bound_is_compared_with_all_variants() -> None:
     """The agent is fast and a mutation is slow, so the bound is in the metric's unit."""
     assert not doubts(judge_values((1.0, 300.0), "M: max < 1500", mutations=("", "Slow")))

@@ -219,7 +219,7 @@ CALLS: dict[str, tuple[Callable[[Client, float], Procedure[object]], str]] = {
     "runs": (lambda client, until: client.list_runs(RunFilter(tag="a"), until=until), ""),
     "metric": (
         lambda client, until: client.get_metric(MISSING, until=until),
-        "metric_ids, thresholds and fail_on_metric_id",
+        "metric_ids and thresholds",
     ),
     "agent": (lambda client, until: client.get_agent(MISSING, until=until), "agent_id"),
     "agents": (lambda client, until: client.list_named("agent_id", until=until, most=9), ""),

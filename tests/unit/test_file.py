@@ -160,7 +160,13 @@ def test_quoted_empty_value_is_the_default_of_the_input() -> None:
     assert (leg.iteration_count, leg.tags) == (1, ())
 
 
-@pytest.mark.parametrize("name", inputs_of_step())
+def test_inputs_of_the_older_action_in_a_leg_become_others() -> None:
+    own = "mutation_id: m1\n    fail_on_metric_id: Resolved\n    fail_on_metric_value: NO"
+    leg = read(LEG + own, mutation_ids="m2").legs["a"]
+    assert (leg.mutation_ids, [entry.text for entry in leg.thresholds]) == (("m1",), ["Resolved: count(NO) == 0"])
+
+
+@pytest.mark.parametrize("name", [name for name in inputs_of_step() if name in Inputs._fields])
 def test_every_input_is_parsed_as_in_the_step(name: str) -> None:
     value = other_value(inputs_of_step()[name])
     mode = inputs_of_step()[name].modes[0]
@@ -181,6 +187,7 @@ MISTAKES: dict[str, str] = {
     "\n- legs": "line 2: the file must be a mapping from inputs to values, such as `agent_id: …`.",
     "agent_id = 'a'": "line 1: the file must be a mapping from inputs to values, such as `agent_id: …`.",
     "legs:": "line 1: legs must be a mapping from the name of each leg to its inputs.",
+    "legs:\n  a:\n    fail_on_metric_id: M": "line 2: legs.a.fail_on_metric_value is required with fail_on_metric_id.",
     "legs: {}": "line 1: legs is empty; name at least one leg.",
     "legs: [a]": "line 1: legs must be a mapping from the name of each leg to its inputs.",
     "leggs: {a: {}}": "line 1: leggs is not an input; did you mean legs?",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import OPERATORS, parse_thresholds
-from coval_gate.judge.criteria import Criteria, Forbidden
+from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge
 from coval_gate.judge.verdict import Verdict
@@ -145,16 +145,14 @@ CASES: dict[str, Judgement] = {
     "a target without sense": judge_result(
         with_targets(VOICE, Latency=Target(operator="about", upper=1.0)), use_metric_targets=True
     ),
-    "a forbidden value": judge_result(VOICE, forbidden=Forbidden(metric="resolved", value="no")),
-    "a forbidden number": judge_result(VOICE, forbidden=Forbidden(metric="Latency", value="1.90")),
+    "a forbidden value": judge_result(VOICE, "resolved: count(no) == 0"),
+    "a forbidden number": judge_result(VOICE, "Latency: count(1.90) == 0"),
     "a word among numbers": judge_result(VOICE, "Latency: count(NO) == 0"),
-    "a number among words": judge_result(
-        with_mutations(VOICE, "", "b"), forbidden=Forbidden(metric="Resolved", value="0")
-    ),
+    "a number among words": judge_result(with_mutations(VOICE, "", "b"), "Resolved: count(0) == 0"),
     "a target on a number among words": judge_result(
         with_targets(VOICE, Resolved=Target(operator="nin", values=("0",))), "pass_rate >= 90%"
     ),
-    "a forbidden value of no metric": judge_result(VOICE, forbidden=Forbidden(metric="Nothing", value="NO")),
+    "a forbidden value of no metric": judge_result(VOICE, "Nothing: count(NO) == 0"),
     "mutations are judged apart": judge_result(with_mutations(VOICE, "", "fast model"), "Latency: max < 1.5"),
     "a mutation fails more than it may": judge_result(
         with_mutations(run_result({"Latency": [1.0] * 4}, failed=1), "", "b")
@@ -301,7 +299,7 @@ def test_failing_simulations_of_low_rate_have_other_values() -> None:
 
 @pytest.mark.parametrize("value", ["NO", "no ", "NO\u200b", "\uff2e\uff2f"])
 def test_forbidden_value_is_normalized_before_comparison(value: str) -> None:
-    judgement = judge_result(run_result({"R": [value, "YES"]}), forbidden=Forbidden(metric="r", value="NO"))
+    judgement = judge_result(run_result({"R": [value, "YES"]}), "r: count(NO) == 0")
     assert judgement.metric_failures == ("s0",)
 
 
@@ -345,9 +343,8 @@ def test_any_result_is_judged_consistently(
     result = with_mutations(with_targets(result, M=target) if target else result, *mutations)
     judgement = judge_result(
         result,
-        "\n".join(thresholds),
+        "\n".join((*thresholds, "M: count(0) == 0")),
         use_metric_targets=use_targets,
-        forbidden=Forbidden(metric="M", value="0"),
     )
     assert all(text.isprintable() and text.endswith(".") for text in reasons(judgement))
     assert all((check.measure is None) is not (check.problem is None) for check in judgement.checks)

@@ -13,7 +13,8 @@ from coval_gate.ci.host import Context, Withheld
 from coval_gate.ci.systems import SYSTEMS, context_in
 from coval_gate.config.checks import check_inputs, warnings_about
 from coval_gate.config.fields import Allowance, ChosenRuns, RunSource
-from coval_gate.config.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, key_in, parse_inputs
+from coval_gate.config.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, effective, key_in, parse_inputs
+from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.report.provenance import configuration
 from support import DEFAULTS, IDS, KEY, other_value, read_inputs
 
@@ -152,7 +153,8 @@ def test_invalid_value_is_error_with_explanation(name: str, written: str, proble
         ({"agent_id": "", "persona_id": "", "test_set_id": ""}, ["agent_id", "persona_id", "test_set_id"]),
         ({"mode": "wait"}, ["run_id"]),
         ({"run_id": "r1"}, ["run_id"]),
-        ({"mutation_id": "m1", "mutation_ids": "m2,m3"}, ["mutation_ids"]),
+        ({"fail_on_metric_id": "m1"}, ["fail_on_metric_value"]),
+        ({"fail_on_metric_value": "NO"}, ["fail_on_metric_id"]),
         ({"test_case_ids": "t1", "sub_sample_size": "3"}, ["sub_sample_size"]),
         ({"sub_sample_seed": "3"}, ["sub_sample_seed"]),
         ({"sub_sample_size": "0", "sub_sample_seed": "3"}, ["sub_sample_seed"]),
@@ -524,7 +526,7 @@ def counted(mode: str) -> str:
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 def test_input_without_effect_in_mode_gives_warning(mode: str, subtests: pytest.Subtests) -> None:
-    for declaration in declared():
+    for declaration in effective():
         if declaration.name != "mode":
             with subtests.test(declaration.name):
                 values = environ_in_mode(mode, declaration)
@@ -536,7 +538,7 @@ def test_input_without_effect_in_mode_gives_warning(mode: str, subtests: pytest.
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 def test_criterion_in_mode_that_judges_nothing_is_error(mode: str, subtests: pytest.Subtests) -> None:
-    for declaration in declared():
+    for declaration in effective():
         if declaration.group == GATE:
             with subtests.test(declaration.name):
                 assert_criterion_is_refused(mode, declaration)
@@ -558,3 +560,28 @@ def assert_criterion_is_refused(mode: str, given: Input) -> None:
 def test_default_written_out_is_no_unused_input() -> None:
     values = environ(mode="launch", use_metric_targets="FALSE", max_failed_simulations="0")
     assert warnings_about(read_inputs(values, Context()), values) == []
+
+
+def test_inputs_of_the_older_action_become_others() -> None:
+    inputs = read_inputs(
+        environ(
+            mutation_id="m1",
+            mutation_ids="m2, m1",
+            thresholds="pass_rate >= 90%",
+            fail_on_metric_id="Tone: friendly",
+            fail_on_metric_value="'NO, never'",
+        ),
+        Context(),
+    )
+    assert inputs.mutation_ids == ("m2", "m1")
+    own, translated = inputs.thresholds
+    assert (own.place, translated.place) == ("thresholds, line 1", "fail_on_metric_id")
+    (parsed,) = parse_thresholds(translated.text)
+    assert parsed._replace(line=0, source=translated.source) == translated
+    assert (parsed.metric, parsed.aggregate.values, parsed.operator) == ("Tone: friendly", ("NO, never",), "==")
+
+
+def test_older_input_is_named_where_it_has_no_effect() -> None:
+    values = environ(mode="cancel", run_id="r1", fail_on_metric_id="m1", fail_on_metric_value="NO")
+    with pytest.raises(InputError, match="fail_on_metric_id has no effect in mode cancel"):
+        read_inputs(values, Context())

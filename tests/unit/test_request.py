@@ -72,7 +72,7 @@ def test_all_inputs_are_sent_as_api_fields() -> None:
 
 def test_mutation_id_and_test_case_ids_are_sent() -> None:
     sent = body(mutation_id="u1", test_case_ids="t1,t2")
-    assert sent["mutation_id"] == "u1"
+    assert sent["mutation_ids"] == ("u1",)
     assert sent["options"] == {"test_case_ids": ("t1", "t2")}
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.checks import Check, misses
-from coval_gate.judge.criteria import TargetMet, ThresholdHolds, ValueAbsent
+from coval_gate.judge.criteria import TargetMet, ThresholdHolds
 from coval_gate.judge.targets import meets
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST, Target
@@ -63,7 +63,7 @@ def distance(criterion: Criterion, value: Value | None, *others: Value) -> float
         (target("in", None, None, "YES"), "NO", 1.0),
         (target("in", None, None, "1"), 0.0, 1.0),
         (target("nin", None, None, "x"), frozenset("x"), 1.0),
-        (ValueAbsent(metric="M", value="no"), "NO", 1.0),
+        (threshold("M: count(no) == 0"), "NO", 1.0),
     ],
 )
 def test_distance_is_relative_to_bound(criterion: Criterion, value: Value | None, expected: float) -> None:

@@ -97,7 +97,7 @@ def test_later_attempt_continues_earlier_attempt_of_same_step(tags: tuple[str, .
         (other_tags(REQUEST._replace(iteration_count=4), run_attempt="1"), False),
         (other_tags(run_id="99", pull_request=43), False),
         (other_tags(run_id="99", repository="acme/other"), False),
-        (other_tags(REQUEST._replace(mutation_id="m1"), run_id="99"), False),
+        (other_tags(REQUEST._replace(mutation_ids=("m1",)), run_id="99"), False),
         (("coval-gate/1.1/aaaaaaaaaaaa/00",), False),
     ],
 )

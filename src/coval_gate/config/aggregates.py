@@ -135,12 +135,6 @@ def parse_value(text: str) -> str:
     return value
 
 
-def written_value(value: str) -> str:
-    """Return the text that `parse_value` reads as `value`."""
-    needs_quotes = LISTED.search(value) or value[:1] in ("'", '"') or value != value.strip()
-    return in_quotes(value) if needs_quotes else value
-
-
 def in_quotes(text: str) -> str:
     """Return a text in quotes, the inverse of `unquoted`."""
     return f'"{ESCAPED.sub(ESCAPE, text)}"'

@@ -25,6 +25,7 @@ from coval_gate.config.inputs import (
     Problem,
     declared,
     default_of,
+    effective,
 )
 from coval_gate.config.parsing import KEY, read_metadata
 
@@ -121,7 +122,7 @@ def _without_reference(inputs: Inputs) -> Iterator[str]:
 
 def _can_be_softened(inputs: Inputs) -> bool:
     """Return whether repetitions may show that a missed criterion was bad luck; True without criteria."""
-    counted = inputs.use_metric_targets or bool(inputs.fail_on_metric_id) or bool(inputs.thresholds)
+    counted = inputs.use_metric_targets or bool(inputs.thresholds)
     return not counted or any(threshold.takes_confidence and not threshold.advisory for threshold in inputs.thresholds)
 
 
@@ -169,7 +170,7 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
     ]
     if inputs.base_agent_id:
         yield from _base_contradictions(inputs, bool(with_itself))
-    elif with_itself and acts_as(inputs) == "run" and not (inputs.mutation_id or inputs.mutation_ids):
+    elif with_itself and acts_as(inputs) == "run" and not inputs.mutation_ids:
         (first, *_) = with_itself
         yield Problem(
             first.source,
@@ -208,7 +209,7 @@ def _base_contradictions(inputs: Inputs, is_used: bool) -> Iterator[Problem]:
         yield Problem("base_agent_id", f"must be empty in mode {inputs.mode}: the launch knows the base.")
     elif inputs.base_agent_id in inputs.agent_id:
         yield Problem("base_agent_id", "is the tested agent, agent_id; name the one to compare it with.")
-    elif inputs.mutation_id or inputs.mutation_ids:
+    elif inputs.mutation_ids:
         yield Problem(
             "base_agent_id",
             "cannot be combined with mutations, which are compared with the agent itself; leave one of the two out.",
@@ -352,7 +353,7 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str], file: FromFile = 
 
 def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     warnings = []
-    for declaration in declared():
+    for declaration in effective():
         name, usual, value = declaration.name, declaration.usual_length, getattr(inputs, declaration.name)
         warnings += [
             f"{name} {quoted(identifier)} has {plural(len(identifier), 'character')}; such an id usually has {usual}."
@@ -467,8 +468,6 @@ def launched_tags(inputs: Inputs) -> tuple[str, ...]:
 def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
     """Yield a problem for what cannot be launched or judged together."""
     yield from _gate_contradictions(inputs)
-    if inputs.mutation_id and inputs.mutation_ids:
-        yield Problem("mutation_ids", "cannot be combined with mutation_id; list all mutations in mutation_ids.")
     if inputs.test_case_ids and inputs.sub_sample_size:
         yield Problem("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
     if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
@@ -528,7 +527,7 @@ def _source_contradictions(inputs: Inputs, source: RunSource) -> Iterator[Proble
 
 def _unused(inputs: Inputs) -> Iterator[Input]:
     """Yield the inputs that the user set, but that have no effect in the step's mode."""
-    for declaration in declared():
+    for declaration in effective():
         is_set = getattr(inputs, declaration.name) != declaration.default_value
         if is_set and not has_effect(declaration, inputs.mode):
             yield declaration
@@ -540,12 +539,8 @@ def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
         if unused.group == GATE:  # the user would take the check for a verdict
             why = "launches" if judges else "judges"
             ways = " or ".join(unused.modes)
-            yield Problem(unused.name, f"has no effect in mode {inputs.mode}, which {why} nothing; use mode {ways}.")
-    pair = ("fail_on_metric_id", "fail_on_metric_value")
-    names = [name for name in pair if getattr(inputs, name)]
-    if len(names) == 1:
-        (missing,) = set(pair) - set(names)
-        yield Problem(missing, f"is required with {names[0]}.")
+            name = inputs.thresholds[0].source if unused.name == "thresholds" else unused.name
+            yield Problem(name, f"has no effect in mode {inputs.mode}, which {why} nothing; use mode {ways}.")
     yield from threshold_contradictions(inputs)
 
 

@@ -102,12 +102,7 @@ def metric_value(longest: int) -> Field[str]:
 
         return text(longest).parse(parse_value(raw))
 
-    def write(value: str) -> str:
-        from coval_gate.config.aggregates import written_value
-
-        return written_value(value)
-
-    return Field("text", "", parse, write)
+    return Field("text", "", parse)
 
 
 def secret() -> Field[Secret | None]:

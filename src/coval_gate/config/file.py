@@ -35,6 +35,7 @@ from coval_gate.config.inputs import (
     LegInputs,
     Problem,
     declared,
+    translate,
 )
 from coval_gate.config.nodes import NAME_SHOWN, Mistake, Unreadable, checked, composed
 from coval_gate.config.slips import explained
@@ -243,6 +244,9 @@ class _Reader:
             else:
                 self._note(line_of_leg, f"{where} must be a mapping from inputs to values.")
             if len(self.mistakes) == before:
+                for problem in translate(values.inputs):
+                    self._note(line_of_leg, f"{where}.{problem.name} {problem.what}")
+                values.thresholds.extend(values.inputs.pop("thresholds", ()))
                 legs.append(OwnLeg(name, line_of_leg, values))
         return legs
 

@@ -16,7 +16,7 @@ from coval_gate.config.fields import UNFILLED, Field
 from coval_gate.config.parsing import KEY, LONGEST_TEXT, MOST_TAGS, REFERENCE, lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.base.secret import Secret
     from coval_gate.config.fields import Age, Allowance, ChosenRuns
@@ -55,6 +55,7 @@ LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest possible GitHub job
 MOST_EXPLAINED: Final = 20  # invalid lines of thresholds with a correction
 MOST_REPETITIONS: Final = 5
 MOST_TEST_CASES: Final = 100  # in test_case_ids
+MOST_MUTATIONS: Final = 100
 CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit for the names of commit statuses and check runs
 
 
@@ -248,11 +249,11 @@ class Inputs(NamedTuple):
         fields.texts(100, 200),
         "Names of metrics that evaluate the persona instead of the agent, such as `latency`.",
     )
-    mutation_id: str = declare(
-        WHAT, fields.identifier(), "One mutation of the agent to run alongside the agent itself.", usual_length=26
-    )
     mutation_ids: tuple[str, ...] = declare(
-        WHAT, fields.identifiers(100), "Up to 100 mutations. Cannot be combined with `mutation_id`.", usual_length=26
+        WHAT,
+        fields.identifiers(MOST_MUTATIONS),
+        f"Up to {MOST_MUTATIONS} mutations of the agent to run alongside the agent itself.",
+        usual_length=26,
     )
     iteration_count: int = declare(
         WHAT, fields.count(), "Number of times that each test case runs. Empty: 1, or as the template says."
@@ -425,17 +426,6 @@ class Inputs(NamedTuple):
         "a threshold on `pass_rate` sets the required share.",
         "false",
     )
-    fail_on_metric_id: str = declare(
-        GATE,
-        fields.metric(200),
-        "Id or name of a metric. The check fails if any simulation has the value `fail_on_metric_value` for it.",
-    )
-    fail_on_metric_value: str = declare(
-        GATE,
-        fields.metric_value(200),
-        "The value that fails the check: a number or a text. A text with a `,` `;` or `|` needs its own quotes, such "
-        "as `'\"a, b\"'`.",
-    )
     baseline: BaselineSource | None = declare(
         GATE,
         fields.baseline(),
@@ -551,15 +541,40 @@ class Inputs(NamedTuple):
     )
 
 
+class OldInputs(NamedTuple):
+    """Inputs of the older action that others replace. Only `translate` knows what they mean."""
+
+    mutation_id: str = declare(WHAT, fields.identifier(), "A mutation, like one of `mutation_ids`.", usual_length=26)
+    fail_on_metric_id: str = declare(
+        GATE,
+        fields.metric(200),
+        "Id or name of a metric. With `fail_on_metric_value`, it is the threshold `<metric>: count(<value>) == 0`: the "
+        "check fails if any simulation has the value.",
+    )
+    fail_on_metric_value: str = declare(
+        GATE,
+        fields.metric_value(200),
+        "The value that fails the check: a number or a text. A text with a `,` `;` or `|` needs its own quotes, such "
+        "as `'\"a, b\"'`.",
+    )
+
+
 def ids_of(inputs: Inputs) -> dict[str, str]:
     """Return the agent, persona and test set of a leg; the first ones of a step with several, empty where unset."""
     return {name: next(iter(getattr(inputs, name)), "") for name in LAUNCH_IDS}
 
 
 @cache
-def declared() -> tuple[Input, ...]:
-    """Return every input, in the order in which docs/inputs.md and action.yml list them."""
+def effective() -> tuple[Input, ...]:
+    """Return the declarations of `Inputs`, in their order."""
     return tuple(Input(name, *declaration) for name, declaration in Inputs._field_defaults.items())
+
+
+@cache
+def declared() -> tuple[Input, ...]:
+    """Return every input that a user may set, in the order in which docs/inputs.md and action.yml list them."""
+    old = (Input(name, *declaration) for name, declaration in OldInputs._field_defaults.items())
+    return tuple(sorted((*effective(), *old), key=lambda declaration: [*MODES].index(declaration.group)))
 
 
 def default_of(name: str) -> Any:
@@ -598,17 +613,37 @@ def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
     An invalid input gets its default: the valid inputs still decide where the error report goes. Of thresholds, the
     valid lines stay, so that what contradicts them is reported in the same round.
     """
-    values: list[Any] = []
+    values: dict[str, Any] = {}
     problems: list[Problem] = []
     for declaration in declared():
         name = declaration.name
         text = _written_key(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip()
         try:
-            values.append(declaration.field.parse(text) if text else declaration.default_value)
+            values[name] = declaration.field.parse(text) if text else declaration.default_value
         except ValueError as problem:
             problems.append(Problem(name, str(problem)))
-            values.append(problem.meant if isinstance(problem, WrongThresholds) else declaration.default_value)
-    return Inputs._make(values), problems
+            values[name] = problem.meant if isinstance(problem, WrongThresholds) else declaration.default_value
+    wrong = {name for name, _ in problems}
+    problems += [problem for problem in translate(values) if problem.name not in wrong]
+    return Inputs(**values), problems
+
+
+def translate(values: dict[str, Any]) -> Iterator[Problem]:
+    """Replace the inputs of the older action among parsed `values`. Yield a problem with what is set by half."""
+    mutation, metric, value = (values.pop(name, None) for name in OldInputs._fields)
+    if mutation is not None:
+        ids = dict.fromkeys((*values.get("mutation_ids", ()), *filter(None, [mutation])))
+        values["mutation_ids"] = tuple(ids)
+    if len(values.get("mutation_ids", ())) > MOST_MUTATIONS:
+        yield Problem("mutation_id", f"is one mutation more than the {MOST_MUTATIONS} that a run can have.")
+    if metric and value:
+        from coval_gate.config.thresholds import forbidding
+
+        values["thresholds"] = (*values.get("thresholds", ()), forbidding(metric, value, "fail_on_metric_id"))
+    elif metric:
+        yield Problem("fail_on_metric_value", "is required with fail_on_metric_id.")
+    elif value:
+        yield Problem("fail_on_metric_id", "is required with fail_on_metric_value.")
 
 
 def api_root(inputs: Inputs) -> str:

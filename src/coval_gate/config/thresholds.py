@@ -28,6 +28,7 @@ from coval_gate.config.aggregates import (
     OF_RUN,
     QUOTED,
     Aggregate,
+    in_quotes,
     is_blank,
     unquoted,
 )
@@ -68,6 +69,7 @@ A_THRESHOLD: Final = re.compile(
     r"\s*+[<>=!≤≥≠⩽⩾]++\s*+(?:base(?:line)?\b|[+-]?\.?\d)",
     re.IGNORECASE,
 )
+PLAIN: Final = re.compile(r"\w[\w ./-]*")  # a metric that needs no quotes
 SWITCHED_OFF: Final = re.compile(r"\A[#\s]++")
 AFTER_VALUE, END = re.compile("[,)]"), re.compile(r"(?=#)|\Z")
 
@@ -136,7 +138,7 @@ class Bound(NamedTuple):
 
 
 class Threshold(NamedTuple):
-    """A threshold from `line`, counted from 1.
+    """A threshold from `line`, counted from 1; 0 if its source has one value.
 
     `metric` is a name or an id as written, or "" for the run. `text` is the line without its comment and question
     mark. An `advisory` threshold is shown, but never fails. `source`: the input that has the line, or names its file.
@@ -154,7 +156,7 @@ class Threshold(NamedTuple):
     @property
     def place(self) -> str:
         """Where the user wrote it."""
-        return f"{self.source}, line {self.line}"
+        return f"{self.source}, line {self.line}" if self.line else self.source
 
     @property
     def wants_less(self) -> bool:
@@ -203,6 +205,13 @@ class Threshold(NamedTuple):
         less, equal, more = actual < low, low <= actual <= high, actual > high
         holds = {"<": less, "<=": less or equal, ">": more, ">=": more or equal, "==": equal, "!=": less or more}
         return holds[self.operator]
+
+
+def forbidding(metric: str, value: str, source: str) -> Threshold:
+    """Return the threshold that no simulation has this value of a metric, from an input with one value."""
+    aggregate = Aggregate("count", values=(value,))
+    text = f"{metric if PLAIN.fullmatch(metric) else in_quotes(metric)}: {aggregate} == 0"
+    return Threshold(metric, aggregate, "==", Bound(0.0), line=0, text=text, source=source)
 
 
 def parse_thresholds(text: str) -> tuple[Threshold, ...]:

@@ -69,7 +69,7 @@ class CallRights(NamedTuple):
 
 RESOURCES: Final = {  # reads of single resources, by the first part of the path
     "runs": CallRights("runs:read", ("run_id",)),
-    "metrics": CallRights("metrics:read", ("metric_ids", "thresholds", "fail_on_metric_id")),
+    "metrics": CallRights("metrics:read", ("metric_ids", "thresholds")),
     "agents": CallRights("agents:read", ("agent_id",)),
     "personas": CallRights("personas:read", ("persona_id",)),
     "test-sets": CallRights("test-sets:read", ("test_set_id",)),

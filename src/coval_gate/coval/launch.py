@@ -21,7 +21,6 @@ class LaunchRequest(NamedTuple):
     test_set_id: str
     metric_ids: tuple[str, ...] = ()
     persona_metrics: tuple[str, ...] = ()
-    mutation_id: str = ""
     mutation_ids: tuple[str, ...] = ()
     iteration_count: int = API_DEFAULT_COUNT
     concurrency: int = API_DEFAULT_COUNT
@@ -44,7 +43,6 @@ class LaunchRequest(NamedTuple):
                 **self.ids,
                 "metric_ids": self.metric_ids,
                 "persona_metrics": self.persona_metrics,
-                "mutation_id": self.mutation_id,
                 "mutation_ids": self.mutation_ids,
                 "options": self._options,
                 "config_overrides": self.config_overrides,

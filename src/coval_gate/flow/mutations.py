@@ -59,7 +59,7 @@ def is_of_template(progress: Progress) -> bool:
 
 def read_mutations(session: Session, legs: Iterable[Inputs], *, until: float) -> Procedure[Mutations]:
     """Return the mutations of each agent that is to run with some."""
-    agents = _agents(inputs for inputs in legs if _named(inputs)[1])
+    agents = _agents(inputs for inputs in legs if inputs.mutation_ids)
     calls = (session.client.list_mutation_ids(agent_id, until=until) for agent_id in agents)
     results = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
     read = Mutations({}, {})
@@ -79,17 +79,11 @@ def mutation_problems(progress: Progress, read: Mutations) -> Iterator[Problem]:
 
 
 def _problems(inputs: Inputs, of_agent: Mapping[str, frozenset[str]]) -> Iterator[Problem]:
-    name, ids = _named(inputs)
     for agent_id in inputs.agent_id:
-        others = [id_ for id_ in ids if agent_id in of_agent and id_ not in of_agent[agent_id]]
+        others = [id_ for id_ in inputs.mutation_ids if agent_id in of_agent and id_ not in of_agent[agent_id]]
         if others:
             what = f"names {in_words(others, most=MOST_NAMED)}, which agent {agent_id} does not have as "
-            yield Problem(name, f"{what}{'mutations' if len(others) > 1 else 'a mutation'}.")
-
-
-def _named(inputs: Inputs) -> tuple[str, tuple[str, ...]]:
-    """Return the input that names mutations, and their ids."""
-    return ("mutation_id", (inputs.mutation_id,)) if inputs.mutation_id else ("mutation_ids", inputs.mutation_ids)
+            yield Problem("mutation_ids", f"{what}{'mutations' if len(others) > 1 else 'a mutation'}.")
 
 
 def _agents(legs: Iterable[Inputs]) -> list[str]:

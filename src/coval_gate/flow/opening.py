@@ -18,7 +18,7 @@ from coval_gate.config.inputs import (
     WHAT,
     LegInputs,
     Problem,
-    declared,
+    effective,
     key_in,
     parse_inputs,
     stray_keys_in,
@@ -173,7 +173,7 @@ def _of_ids(inputs: Inputs, ids: tuple[str, ...]) -> Inputs:
 
 def _what_runs(inputs: Inputs) -> list[object]:
     """Return what distinguishes the run of a base, and whether it can be used, from those of others."""
-    names = [declaration.name for declaration in declared() if declaration.group == WHAT]
+    names = [declaration.name for declaration in effective() if declaration.group == WHAT]
     return [getattr(inputs, name) for name in (*names, "max_failed_simulations") if name not in LABELS]
 
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     Named = Agent | Persona | TestSet | MetricDefinition
 
 KEY: Final = "api_key"
-MUTATIONS: Final = ("mutation_id", "mutation_ids")
 CONNECTING: Final = frozenset({KEY, "api_base_url", "workspace_id", "config_path", "mode"})  # wrong: ask Coval nothing
 NO_KEY: Final = 401
 NOT_FOUND: Final = 404
@@ -89,7 +88,7 @@ def with_wrong_ids(progress: Progress, error: InputError) -> Procedure[InputErro
     legs = [inputs, *(leg.inputs for leg in progress.file.legs)]
     session = _prepared(progress.session())
     looked = yield from _read(session, progress, legs, without=wrong)
-    if not wrong & {*MUTATIONS, "agent_id"}:
+    if not wrong & {"mutation_id", "mutation_ids", "agent_id"}:
         yield from _check_mutations(session, progress, legs, looked)
     return InputError([*(Problem(*pair) for pair in error.pairs), *looked.problems], advice=error.more_advice)
 

@@ -124,7 +124,7 @@ def check_size(leg: Leg, run: Run) -> None:
 
 def for_each_case(inputs: Inputs) -> int:
     """Return how many simulations each test case has: those of the agent and of its mutations."""
-    mutations = {inputs.mutation_id, *inputs.mutation_ids} - {""}
+    mutations = set(inputs.mutation_ids)
     return inputs.iteration_count * (1 + len(mutations))
 
 

@@ -63,7 +63,7 @@ def expanded(inputs: Inputs, template: RunTemplate) -> Inputs:
     own_sample = inputs.sub_sample_size is not None or bool(inputs.test_case_ids)
     size = inputs.sub_sample_size if own_sample else template.sub_sample_size or None
     seed = template.sub_sample_seed if size and inputs.sub_sample_seed is None else inputs.sub_sample_seed
-    own_mutations = bool(inputs.mutation_id or inputs.mutation_ids or inputs.base_agent_id)
+    own_mutations = bool(inputs.mutation_ids or inputs.base_agent_id)
     return inputs._replace(
         agent_id=inputs.agent_id or template.agent_ids,
         persona_id=inputs.persona_id or template.persona_ids,

@@ -50,6 +50,11 @@ class _Kind:
         return False
 
     @property
+    def forbids(self) -> bool:
+        """Whether it names values that no simulation may have."""
+        return False
+
+    @property
     def confidence(self) -> float | None:
         """The confidence with which it is decided; None: as counted."""
         return None
@@ -111,6 +116,11 @@ class ThresholdHolds(_Kind):
     @property
     def named_values(self) -> tuple[str, ...]:
         return self.threshold.aggregate.values
+
+    @property
+    def forbids(self) -> bool:
+        is_count = self.threshold.aggregate.name == "count" and not self.advisory
+        return is_count and self.threshold.operator in ("==", "<=") and self.threshold.bound == Bound(0.0)
 
     @property
     def is_sampled(self) -> bool:
@@ -282,27 +292,6 @@ class TargetMet(_Kind):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ValueAbsent(_Kind):
-    """No simulation has the `value` of `metric` that `fail_on_metric_value` forbids."""
-
-    kind: ClassVar = "forbidden_value"
-    of_user: ClassVar = True
-    of_values: ClassVar = True
-    metric: str
-    value: str
-
-    @property
-    def named_values(self) -> tuple[str, ...]:
-        return (self.value,)
-
-    def requirement(self, measure: Measure) -> Requirement:
-        return Requirement("<=", 0)
-
-    def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
-        return sample.having((self.value,)) if sample else ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SameCases(_Kind):
     """A repetition has the same test cases as the first run, so their conversations can be pooled."""
 
@@ -323,17 +312,8 @@ Criterion = (
     | MetricHasValues
     | MetricsHaveTargets
     | TargetMet
-    | ValueAbsent
     | SameCases
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forbidden:
-    """A value of a metric that no simulation may have (`fail_on_metric_id` and `fail_on_metric_value`)."""
-
-    metric: str
-    value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,7 +331,6 @@ class Criteria:
     max_failed: Allowance
     thresholds: tuple[Threshold, ...] = ()
     use_metric_targets: bool = False
-    forbidden: Forbidden | None = None
     metric_ids: tuple[str, ...] = ()
     persona_metrics: bool = False
     mutations: int = 0
@@ -370,12 +349,9 @@ class Criteria:
             max_failed=inputs.max_failed_simulations,
             thresholds=tuple(_resolved(threshold, inputs) for threshold in inputs.thresholds),
             use_metric_targets=inputs.use_metric_targets,
-            forbidden=Forbidden(metric=inputs.fail_on_metric_id, value=inputs.fail_on_metric_value)
-            if inputs.fail_on_metric_id
-            else None,
             metric_ids=inputs.metric_ids if launched_here else (),
             persona_metrics=bool(inputs.persona_metrics) and launched_here,
-            mutations=len(inputs.mutation_ids) + bool(inputs.mutation_id) if launched_here else 0,
+            mutations=len(inputs.mutation_ids) if launched_here else 0,
             cases=len(inputs.test_case_ids) if launched_here else 0,
             iterations=inputs.iteration_count if launched_here else None,
             confidence=inputs.confidence,
@@ -422,19 +398,18 @@ class Criteria:
     @property
     def named_values(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """The metrics that the criteria name together with values, and those values."""
-        counted = [
+        return tuple(
             (threshold.metric, threshold.aggregate.values)
             for threshold in self.thresholds
             if threshold.aggregate.values
-        ]
-        return (*counted, *([(self.forbidden.metric, (self.forbidden.value,))] if self.forbidden else []))
+        )
 
     @property
     def references(self) -> tuple[str, ...]:
         """The metrics that the criteria name, except in advisory thresholds."""
         named = [threshold.metric for threshold in self.thresholds if threshold.metric and not threshold.advisory]
         launched = self.metric_ids if self.judges_targets else ()
-        return tuple(dict.fromkeys([*named, *([self.forbidden.metric] if self.forbidden else []), *launched]))
+        return tuple(dict.fromkeys([*named, *launched]))
 
 
 def _resolved(threshold: Threshold, inputs: Inputs) -> Threshold:

@@ -27,7 +27,6 @@ from coval_gate.judge.criteria import (
     MetricsHaveTargets,
     NoErrorReported,
     TargetMet,
-    ValueAbsent,
     VariantsPresent,
 )
 from coval_gate.judge.judgement import aborted, conclude, not_completed, timed_out, unanswered
@@ -57,7 +56,7 @@ if TYPE_CHECKING:
 
     from coval_gate.config.fields import Allowance
     from coval_gate.config.thresholds import Threshold
-    from coval_gate.judge.criteria import Criteria, Forbidden
+    from coval_gate.judge.criteria import Criteria
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.problems import Problem
     from coval_gate.judge.variants import Variant
@@ -193,15 +192,13 @@ def _population(result: RunResult, variants: Sequence[Variant], criteria: Criter
 def _values(
     result: RunResult, variants: Sequence[Variant], criteria: Criteria, references: References
 ) -> Iterator[Check]:
-    """Check the metrics, targets, thresholds and forbidden values."""
+    """Check the metrics, targets and thresholds."""
     yield from _named_metrics(result, variants, criteria)
     for name in result.absent_metrics:
         yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NotListed(metric=name))
     if criteria.judges_targets:
         yield from _targets(result, variants, criteria)
     yield from _thresholds(result, variants, criteria, references)
-    if criteria.forbidden:
-        yield from _forbidden(criteria.forbidden, result, variants)
 
 
 def _thresholds(
@@ -319,25 +316,6 @@ def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) 
     measure = Measure(value=sample.count - len(unmet), unit="simulations", count=sample.count, missing=sample.missing)
     verdict = Verdict.FAILED if unmet and decides else Verdict.PASSED
     return check_on(variant, criterion, verdict, metric=metric, measure=measure, simulations=unmet)
-
-
-def _forbidden(forbidden: Forbidden, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
-    """Check that no simulation has the forbidden value; nothing if its metric is in doubt, as reported already."""
-    metrics = result.find_metrics(forbidden.metric)
-    if len(metrics) != 1:
-        return
-    metric = metrics[0]
-    criterion = ValueAbsent(metric=metric.name, value=forbidden.value)
-    for variant in variants:
-        sample = variant.sample(metric)
-        hits = _in_order(variant, criterion.missing_it(variant, sample, None))
-        problem = sample.obstacle((forbidden.value,)) if sample.count else NoValues(metric=metric.name)
-        if problem:
-            yield check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem, simulations=hits)
-            continue
-        measure = Measure(value=len(hits), unit="simulations", count=sample.count, missing=sample.missing)
-        verdict = Verdict.FAILED if hits else Verdict.PASSED
-        yield check_on(variant, criterion, verdict, metric=metric, measure=measure, simulations=hits)
 
 
 def _in_order(variant: Variant, ids: Iterable[str]) -> tuple[str, ...]:

@@ -186,8 +186,8 @@ class Judgement(NamedTuple):
 
     @property
     def metric_failures(self) -> tuple[str, ...]:
-        """The ids of the simulations that have the value that fail_on_metric_value forbids."""
-        checks = (check for check in self.checks if check.criterion.kind == "forbidden_value")
+        """The ids of the simulations with a value that a criterion allows on none."""
+        checks = (check for check in self.checks if check.criterion.forbids)
         return tuple(dict.fromkeys(simulation for check in checks for simulation in check.simulations))
 
     @property

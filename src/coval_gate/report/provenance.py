@@ -13,7 +13,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import duration, in_words, one_line, plural
 from coval_gate.config.fields import IDENTIFIER, Age, Allowance
-from coval_gate.config.inputs import CONNECTION, FILE, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, WHAT, declared
+from coval_gate.config.inputs import CONNECTION, FILE, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, WHAT, effective
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import BaselineSource
 from coval_gate.report.wording.judgements import link as read_more
@@ -53,7 +53,7 @@ def configuration(inputs: Inputs) -> dict[str, str]:
     Secrets are left out, and so are the values of JSON objects, which may contain some.
     """
     written = {}
-    for declaration in declared():
+    for declaration in effective():
         value = getattr(inputs, declaration.name)
         if value != declaration.default_value and not isinstance(value, Secret):
             written[declaration.name] = declaration.field.write(value) if declaration.field.write else _written(value)
@@ -160,7 +160,7 @@ def subject_in_words(report: Report, leg: LegReport, *, with_ids: bool = False) 
 def _changed(report: Report, leg: LegReport) -> str:
     """Return what a run changes in its agent, as far as the inputs or its simulations show it; empty if nothing."""
     inputs = leg.inputs or report.inputs
-    asked = len({inputs.mutation_id, *inputs.mutation_ids} - {""}) if inputs else 0
+    asked = len(set(inputs.mutation_ids)) if inputs else 0
     names = [one_line(variant.name, LONGEST_NAME) for variant in leg.variants if variant.name]
     mutations = max(asked, len(names))
     named = f"the mutation{'s' if mutations > 1 else ''} {in_words(names)}"
@@ -317,7 +317,7 @@ def docker_command(report: Report, leg: LegReport, ids: Iterable[str]) -> str:
         return ""
     repeated = {
         declaration.name: given[declaration.name]
-        for declaration in declared()
+        for declaration in effective()
         if declaration.group in (CONNECTION, WHAT, GATE)
         and declaration.name in given
         and declaration.name not in (*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids", FILE)

@@ -64,7 +64,6 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
         **ids_of(inputs),
         metric_ids=inputs.metric_ids,
         persona_metrics=inputs.persona_metrics,
-        mutation_id=inputs.mutation_id,
         mutation_ids=inputs.mutation_ids,
         iteration_count=inputs.iteration_count,
         concurrency=inputs.concurrency,
@@ -180,7 +179,7 @@ def prepare(session: Session, trial: Trial, context: Context) -> Procedure[None]
     inputs, clock = session.inputs, session.clock
     session = session._replace(deadline=preparing(clock.now(), session.deadline))
     work: list[Procedure[None]] = []
-    if inputs.fail_on_metric_id or any(threshold.metric for threshold in inputs.thresholds):
+    if any(threshold.metric for threshold in inputs.thresholds):
         from coval_gate.runs.lookups import check_names
 
         work.append(check_names(session))

@@ -61,16 +61,16 @@ class MetricReference(NamedTuple):
 
 def references_in(inputs: Inputs) -> list[MetricReference]:
     """Return every mention of a metric by the criteria, in their order."""
-    references = [
-        MetricReference(threshold.metric, threshold.source, f" in line {threshold.line}", threshold.aggregate.values)
+    return [
+        MetricReference(
+            threshold.metric,
+            threshold.source,
+            f" in line {threshold.line}" if threshold.line else "",
+            threshold.aggregate.values,
+        )
         for threshold in inputs.thresholds
         if threshold.metric and not threshold.advisory
     ]
-    if inputs.fail_on_metric_id:
-        references.append(
-            MetricReference(inputs.fail_on_metric_id, "fail_on_metric_id", values=(inputs.fail_on_metric_value,))
-        )
-    return references
 
 
 def check_names(session: Session) -> Procedure[None]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from coval_gate.runs.legs import Session
 
 STATUSES: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)  # of a wrong id
-NAMES: Final = ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_id", "mutation_ids")
+NAMES: Final = ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids")
 MOST_LISTED: Final = 500  # resources of a kind
 MOST_SHOWN: Final = 3  # ids of one name
 

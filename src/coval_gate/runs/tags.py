@@ -48,7 +48,7 @@ NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
 SEEDS: Final = 2**31  # different ones that Coval accepts
 SLUG_LIMIT: Final = 60  # characters of a branch, in its tag
 REFS: Final = "refs/heads/"
-EVALUATED: Final = ("agent_id", "persona_id", "test_set_id", "mutation_id", "mutation_ids")  # part of the group
+EVALUATED: Final = ("agent_id", "persona_id", "test_set_id", "mutation_ids")  # part of the group
 
 
 class Origin(NamedTuple):

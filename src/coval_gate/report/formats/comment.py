@@ -52,7 +52,7 @@ def identity(report: Report) -> str:
     matrix), steps and what they evaluate. Names may contain even the end of an HTML comment, hence the digest.
     """
     context, inputs = report.context, report.inputs
-    mutations = [inputs.mutation_id, *inputs.mutation_ids] if inputs else [""]
+    mutations = inputs.mutation_ids if inputs else ()
     only = report.legs[0] if len(report.legs) == 1 else None  # what several legs evaluate is in the inputs
     evaluated = [*what_ran(report, only).values(), *mutations]
     matrix = [context.matrix.digest] if context.matrix else []

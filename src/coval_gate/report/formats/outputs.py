@@ -75,7 +75,7 @@ OUTPUTS: Final = {
     "failed_criteria": "The criteria that are not met, the gravest first, as a JSON list of objects with "
     f"{', '.join(f'`{field}`' for field in CRITERION_FIELDS)}, as in the JSON report, and `leg`, the name of "
     f"their leg. As many as fit in {MOST_OUTPUT // 1024} KiB.",
-    "metric_failures": "Ids of the simulations with the value `fail_on_metric_value`, as a JSON list of at most "
+    "metric_failures": "Ids of the simulations with a value that `count(…) == 0` forbids, as a JSON list of at most "
     f"{LIST_LIMIT:,}.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON; of several legs, the first "
     "one's.",

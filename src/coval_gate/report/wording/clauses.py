@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.base.text import folded, number, one_line, percent, quoted
 from coval_gate.judge.targets import MEMBERSHIPS, RANGES, bounds, effective_operator
-from coval_gate.judge.values import comparable
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 
@@ -215,11 +214,6 @@ def value_text(value: Value, unit: str = "") -> str:
     if isinstance(value, float):
         return with_unit(number(value), unit)
     return one_line(value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}", VALUE_SHOWN)
-
-
-def forbidden_text(value: str) -> str:
-    """Return a value that a user wrote: text in quotation marks, since it may be a word such as "no"."""
-    return one_line(value, VALUE_SHOWN) if isinstance(comparable(value), float) else quoted(value, VALUE_SHOWN)
 
 
 def target_text(target: Target) -> str:

@@ -22,7 +22,6 @@ from coval_gate.judge.criteria import (
     SameCases,
     TargetMet,
     ThresholdHolds,
-    ValueAbsent,
     VariantsPresent,
 )
 from coval_gate.judge.measure import Scale
@@ -32,7 +31,6 @@ from coval_gate.report.limits import LONGEST_MENTION
 from coval_gate.report.wording.clauses import (
     VALUE_SHOWN,
     exact_text,
-    forbidden_text,
     measured,
     on_scale,
     required_text,
@@ -229,23 +227,6 @@ class OfTarget(CriterionWords[TargetMet]):
         return f"its target ({target_text(criterion.target)})"
 
 
-class OfValueAbsent(CriterionWords[ValueAbsent]):
-    without_values = "{metric} has no individual values{about}, so fail_on_metric_value cannot be judged"
-
-    def sentence(self, criterion: ValueAbsent) -> str:
-        return f"{criterion.metric} is never {forbidden_text(criterion.value)}"
-
-    def measured(self, check: Check, criterion: ValueAbsent, measure: Measure) -> str:
-        return f"{forbidden_text(criterion.value)} on {super().measured(check, criterion, measure)}"
-
-    def missed(self, check: Check, criterion: ValueAbsent, measure: Measure) -> str:
-        hits = f"{plural(round(measure.value), 'simulation')}{whom(check)}{runs_text(check)}"
-        return f"{criterion.metric} is {forbidden_text(criterion.value)} on {hits}; fail_on_metric_value forbids it"
-
-    def what(self, criterion: ValueAbsent) -> str:
-        return "fail_on_metric_value"
-
-
 WORDS: Final[Mapping[type[Criterion], CriterionWords[Any]]] = {
     ThresholdHolds: OfThreshold(),
     FewFailed: OfFewFailed(),
@@ -260,7 +241,6 @@ WORDS: Final[Mapping[type[Criterion], CriterionWords[Any]]] = {
     MetricHasValues: OfMetricHasValues(),
     MetricsHaveTargets: OfMetricsHaveTargets("at least one metric has a target in Coval"),
     TargetMet: OfTarget(),
-    ValueAbsent: OfValueAbsent(),
     SameCases: Sentence("the test cases are the same as in the first run"),
 }
 
