@@ -1,19 +1,21 @@
-"""The campaign with own builds: a run is launched, `coval-gate attach` answers it or not, and another step judges it.
+"""The campaign with own builds: a run is launched, `coval-gate attach` tags it or not, and another step judges it.
 
-`attach_model.py` stands for the command.
+The sandbox holds all conversations, so that only the tag shows whether a process of the job answered them.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 from campaign import invariants
-from campaign.attach_model import ANSWERED, TAG, AttachPlan, AttachProcess
 from campaign.generate import generate, with_inputs
+from campaign.invariants import ATTACHED as TAG
 from campaign.invariants import (
+    GRACE,
     INVARIANTS,
     Violation,
     cancel_was_impossible,
@@ -26,55 +28,45 @@ from campaign.pool import Rules
 from campaign.schedule import GATES, Fault, Schedule, Signal
 from campaign.simulate import History, Simulator, simulated_in
 from coval_gate.ci.host import AGENT_TYPE
-from coval_sandbox.catalogue import OWN_BUILD_ID
-from coval_sandbox.faults import FaultScript
+from coval_sandbox.problems import Problem
+from coval_sandbox.quirks import Quirks
+from own_build import of_own_builds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from campaign.schedule import Step
     from campaign.simulate import ProcessResult
     from coval_sandbox.state import RunRecord
 
-RELAY: Final = "wss://127.0.0.1"
-LONGEST: Final = 4000.0  # s for which a job waits for a process that does not end
+TICK: Final = 1.0  # s between two looks of the process at its run
+LONGEST: Final = 4000.0  # s for which the process follows a run
 REASON: Final = "Nothing shows that a job answered every simulation"
 PASSING: Final = 10.0  # s; errors that last no longer must not hide the agent's type
 SHOWN_LATE: Final = 25.0  # s from the end of the run in which the tag may still come
-OFFERS: Final = ("lost 5", "lost 40", "lost", "stale", "delay 10", "delay 60")
-RELAYS: Final = ("refuse", "refuse 503", "error the line broke", "close 1011", "close 1000", "drop")
-SHARES: Final = (*[0.0] * 8, 0.1, 0.3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttachSchedule(Schedule):
-    """A schedule with processes that answer."""
+    """A schedule whose run a process answers. `late`: s from the end of the run to the tag; None if there is none.
 
-    attached: tuple[AttachPlan, ...] = ()
-    offers: tuple[str, ...] = ()  # faults of offers and of the relay
+    `waits`: the step that judges begins when the process has ended.
+    """
+
+    late: float | None = None
+    waits: bool = True
 
     def __str__(self) -> str:
-        limits = f"a simulation waits {self.quirks.attach_limit:g} s, an offer lasts {self.quirks.offer_life:g} s"
-        lines = [f"  {limits}", *(f"  {line}" for line in (*self.offers, *self.attached))]
-        return "\n".join([super().__str__(), *lines])
+        tag = "no tag" if self.late is None else f"the tag comes {self.late:g} s after the end of the run"
+        return f"{super().__str__()}\n  {tag}, {'before' if self.waits else 'beside'} the step that judges"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttachHistory(History):
-    """What happened, and the processes that answered, by the number of the step that they followed."""
+    """What happened. `tagged`: when the runs got their tags, on the simulated clock."""
 
     schedule: AttachSchedule
-    processes: tuple[AttachProcess, ...]
-
-    def of_run(self, run_id: str) -> list[AttachProcess]:
-        """Return the processes that answered a run, in their order."""
-        return [process for process in self.processes if process.run_id == run_id]
-
-    def unanswered(self, record: RunRecord) -> list[str]:
-        """Return the simulations of a run that really no process answered."""
-        outcomes = [process.outcomes for process in self.of_run(record.run_id)]
-        ids = [planned.simulation_id for planned in record.plan.simulations]
-        return [id_ for id_ in ids if not any(known.get(id_) in ANSWERED for known in outcomes)]
+    tagged: Mapping[str, float]
 
 
 def attached(seed: int) -> AttachSchedule:
@@ -86,55 +78,30 @@ def attached(seed: int) -> AttachSchedule:
     launch, wait = (_of_own_build(step, rng) for step in generated.steps)
     if rng.random() < 0.7:
         launch = replace(launch, signal=None, file_fault=None)
-    gate = generated.gate
-    if rng.random() < 0.4:  # only this gate could let simulations pass that no process answered
-        wait, gate = replace(wait, inputs=_with_gate(wait, gate, "half")), "half"
-    waits = rng.random() < 0.6
-    is_rerun, is_absent = rng.random() < 0.25, rng.random() < 0.07
-    plans = [] if is_absent else [_plan(rng, 0, waits=waits)]
-    if plans and not is_rerun and rng.random() < 0.2:
-        plans = [_ended(replace(plans[0], waits=True), rng), _plan(rng, 0, waits=waits)]
-    steps: tuple[Step, ...] = (launch, wait)
-    if is_rerun:
-        first = replace(launch, post=launch.post and rng.random() < 0.6)
-        again = replace(launch, attempt=2, signal=None, pause=rng.choice((1.0, 20.0, 90.0)))
-        steps = (first, again, replace(wait, attempt=2))
-        left = [_ended(plans[0], rng)] if plans and rng.random() < 0.8 else []
-        plans = [*left, *(replace(plan, after=1) for plan in plans)]
     severity = generated.severity
     if rng.random() < 0.2:
-        *earlier, last = steps
-        kill = rng.random() < 0.4
-        steps = (*earlier, replace(last, signal=Signal(kill=kill, at=round(rng.uniform(0, 150), 3))))
+        wait = replace(wait, signal=Signal(kill=rng.random() < 0.4, at=round(rng.uniform(0, 150), 3)))
         severity = "rough"
-    quirks = replace(
-        generated.quirks,
-        attach_limit=rng.choice((40.0, 90.0, 300.0, 1000.0)),
-        offer_life=rng.choice((10.0, 60.0)),
-    )
-    values = vars(generated) | {"steps": steps, "quirks": quirks, "gate": gate, "seed": seed}
+    values = vars(generated) | {"steps": (launch, wait), "seed": seed}
     values |= {"workflow": "attach", "foreign_run": "", "severity": severity}
-    schedule = AttachSchedule(
-        **values,
-        attached=tuple(plans),
-        offers=tuple(_faults(rng)) if rng.random() < 0.3 else (),
-    )
-    return schedule if is_rerun or rng.random() > 0.1 else _unnoted(schedule)
+    if rng.random() < 0.3:  # nothing else holds the verdict up
+        values |= {"faults": (), "outages": (), "quirks": Quirks()}
+    late = None if rng.random() < 0.3 else rng.choice((0.5, 8.0, 20.0, 20.0, 60.0))
+    schedule = AttachSchedule(**values, late=late, waits=rng.random() < 0.4)
+    return schedule if rng.random() > 0.1 else _unnoted(schedule)
 
 
 def _unnoted(schedule: AttachSchedule) -> AttachSchedule:
     """Let nothing but the agent's type show that a process has to answer, and both steps read it in vain at first."""
-    plans = [replace(plan, tag_delay=None, is_killed=True, at=5.0) for plan in schedule.attached[-1:]]
-    steps = tuple(replace(step, signal=None, file_fault=None) for step in schedule.steps)
     return replace(
         schedule,
         severity="mild",
-        steps=steps,
+        steps=tuple(replace(step, signal=None, file_fault=None) for step in schedule.steps),
         faults=(Fault(method="GET", path="/agents/*", first=1, last=2, action="503"),),
         outages=(),
         events=(),
-        attached=tuple(plans),
-        quirks=replace(schedule.quirks, attach_limit=40.0, agent_metrics="shown"),
+        late=None,
+        quirks=replace(schedule.quirks, agent_metrics="shown"),
     )
 
 
@@ -144,84 +111,56 @@ def _fits(schedule: Schedule) -> bool:
 
 def _of_own_build(step: Step, rng: Random) -> Step:
     inputs = tuple((name, value) for name, value in step.inputs if name != "mutation_ids")
-    more = {"agent_id": OWN_BUILD_ID, "resume": "true"}
-    if step.mode == "launch":
-        more["concurrency"] = rng.choice(("4", "10", "10"))
-    return replace(step, inputs=with_inputs(inputs, **more), pause=rng.choice((1.0, 2.0, 30.0)))
-
-
-def _with_gate(step: Step, old: str, gate: str) -> tuple[tuple[str, str], ...]:
-    inputs = {name: value for name, value in step.inputs if name not in GATES[old]}
-    return tuple((inputs | GATES[gate]).items())
-
-
-def _plan(rng: Random, after: int, *, waits: bool) -> AttachPlan:
-    plan = AttachPlan(
-        after=after,
-        waits=waits,
-        begins=rng.choice((0.5, 3.0, 20.0)),
-        call=rng.choice((5.0, 20.0, 50.0)),
-        closing=rng.choice((0.0, 0.0, 3.0, 12.0)),
-        tag_delay=None if rng.random() < 0.15 else rng.choice((0.5, 3.0, 15.0)),
-        crashes=rng.choice(SHARES),
-        returns=rng.choice(SHARES),
-        overlooks=rng.choice((*[0.0] * 8, 0.2)),
-    )
-    return _ended(plan, rng) if rng.random() < 0.2 else plan
-
-
-def _ended(plan: AttachPlan, rng: Random) -> AttachPlan:
-    """Let a process end before its run."""
-    if rng.random() < 0.4:
-        return replace(plan, is_killed=True, call_number=rng.randint(1, 10))
-    return replace(plan, is_killed=True, at=round(rng.choice((rng.uniform(0, 5), rng.uniform(0, 90))), 2))
-
-
-def _faults(rng: Random) -> Iterator[str]:
-    for _ in range(rng.randint(1, 2)):
-        first = rng.randint(1, 8)
-        of_relay = rng.random() < 0.5
-        action = rng.choice(RELAYS if of_relay else OFFERS)
-        count = f"#{first}-{first + rng.randint(0, 2)}"
-        yield f"{'RELAY' if of_relay else 'OFFER'} /simulations/* {count} -> {action}"
+    return replace(step, inputs=with_inputs(inputs, resume="true"), pause=rng.choice((1.0, 2.0, 30.0)))
 
 
 class AttachSimulator(Simulator):
-    """The simulation of a schedule with processes that answer."""
+    """The simulation of a schedule with a process that answers."""
 
     schedule: AttachSchedule
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.processes: list[AttachProcess] = []
-        self.world.attachments.open(RELAY, FaultScript(self.schedule.offers))
+        of_own_builds(self.world)
+        self.tagged: dict[str, float] = {}
+        self.has_left = True  # the process
 
     def run(self) -> AttachHistory:
-        """Run all steps and processes."""
-        history = super().run()
-        return AttachHistory(**vars(history), processes=tuple(self.processes))
+        """Run all steps, and the process between or beside them."""
+        return AttachHistory(**vars(super().run()), tagged=self.tagged)
 
     def _follow(self, result: ProcessResult) -> None:
-        """Start the processes that follow a step; the next step waits for some of them."""
-        launched = result.exit_code == 0 and result.run_id in {run.run_id for run in self.world.runs}
-        for plan in self.schedule.attached:
-            if plan.after != result.number or not launched:
-                continue
-            for earlier in self.processes:  # with its job
-                earlier.kill()
-            self.clock.advance(plan.begins)
-            name = f"attach/{self.schedule.seed}/{len(self.processes)}"
-            process = AttachProcess(plan, name, result.run_id, self.clock, self.world)
-            self.processes.append(process)
-            with self.clock.lock:
-                process.start()
-            until = self.clock.now() + LONGEST
-            while plan.waits and process.ended is None and self.clock.now() < until:
-                self.clock.advance(1.0)
+        """Start the process that follows a launch; the next step may wait for it."""
+        if result.step.mode != "launch" or result.exit_code or not any(self._runs(result.run_id)):
+            return
+        self.has_left, until = False, self.clock.now() + LONGEST
+        with self.clock.lock:
+            self._look(result.run_id, until)
+        while self.schedule.waits and not self.has_left:
+            self.clock.advance(TICK)
+
+    def _runs(self, run_id: str) -> list[RunRecord]:
+        return [run for run in self.world.runs if run.run_id == run_id]
+
+    def _look(self, run_id: str, until: float) -> None:
+        (run,), now = self._runs(run_id), self.clock.now()
+        is_ended = run.delete_time is not None or run.cancel_time is not None
+        if is_ended or now > until or (run.finished(self.world.clock()) and self.schedule.late is None):
+            self.has_left = True
+        elif run.finished(self.world.clock()):
+            self.clock.at(now + (self.schedule.late or 0.0), lambda: self._tag(run))
+        else:
+            self.clock.at(now + TICK, lambda: self._look(run_id, until))
+
+    def _tag(self, run: RunRecord) -> None:
+        self.has_left = True
+        with suppress(Problem):  # it was deleted
+            self.world.update_run(run.run_id, {"tags": [*run.tags, TAG]})
+            self.tagged[run.run_id] = self.clock.now()
 
 
 def simulate_attached(schedule: Schedule) -> AttachHistory:
-    """Simulate a schedule with processes that answer."""
+    """Simulate a schedule with a process that answers."""
     assert isinstance(schedule, AttachSchedule)
     return simulated_in(lambda directory: AttachSimulator(schedule, directory).run())
 
@@ -256,51 +195,38 @@ def _knows_type(history: AttachHistory, result: ProcessResult, record: RunRecord
     return (noted and shown) or not refused
 
 
-def green_only_if_all_were_answered(history: AttachHistory) -> Iterator[str]:
-    """A step passes only if a process really answered every simulation of its run."""
+def no_verdict_on_the_agent_without_the_tag(history: AttachHistory) -> Iterator[str]:
+    """A step neither passes nor blames the agent if no process answered its run."""
     for result, record in _judged(history):
-        left = history.unanswered(record)
-        if result.verdict == "passed" and left and _knows_type(history, result, record):
-            yield f"step {result.number} passed, but no process answered {len(left)} simulations"
-
-
-def set_up_is_to_blame(history: AttachHistory) -> Iterator[str]:
-    """A run that no process answered in part is no failure of the agent."""
-    for result, record in _judged(history):
-        left = history.unanswered(record)
-        if result.verdict != "failed" or not left or not _knows_type(history, result, record):
-            continue
-        yield f"step {result.number} failed, but no process answered {len(left)} simulations"
+        is_judged = result.verdict in ("passed", "failed") and record.run_id not in history.tagged
+        if is_judged and _knows_type(history, result, record):
+            yield f"step {result.number} {result.verdict}, but no process answered the run {record.run_id}"
 
 
 def answered_run_is_judged(history: AttachHistory) -> Iterator[str]:
-    """A step is in no error about attachment, if all were answered, and the tag shows that in time."""
+    """A step is in no error about attachment if the tag comes in time."""
     for result, record in _judged(history):
-        if result.verdict != "error" or not _is_about_attach(result) or not _shows_all(history, result, record):
+        if result.verdict != "error" or not _is_about_attach(result) or not _shows_tag(history, result, record):
             continue
         if not met_fault(result.requests):
-            yield f"step {result.number} is in error, but all were answered: {result.outputs['reason']}"
+            yield f"step {result.number} is in error, but the run is tagged: {result.outputs['reason']}"
 
 
-def _shows_all(history: AttachHistory, result: ProcessResult, record: RunRecord) -> bool:
-    """Return whether all simulations were answered, and the last process shows it to the step while that looks."""
-    processes = history.of_run(record.run_id)
-    if not processes or history.unanswered(record) or any(event.kind == "jump" for event in history.schedule.events):
-        return False
-    last, now = processes[-1], history.coval_time(result.ended)
+def _shows_tag(history: AttachHistory, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether the run shows its tag while the step looks for it."""
+    now, tagged = history.coval_time(result.ended), history.tagged.get(record.run_id)
     until = result.began + float(result.step.given["max_wait_time"])
-    if not last.is_whole or not record.finished(now) or result.ended >= until:
+    if tagged is None or not record.finished(now) or result.ended >= until:
         return False
-    shown = history.schedule.quirks.run_identity in ("both", "tags")
-    grace = float(result.step.given.get("metrics_grace_time", SHOWN_LATE + 5)) - 5
-    latest = max(result.began, record.end_time - now + result.ended) + min(SHOWN_LATE, grace)
-    return shown and last.tagged is not None and last.tagged <= latest
+    patience = min(SHOWN_LATE, float(result.step.given.get("metrics_grace_time", GRACE)) - 5)
+    latest = max(result.began, record.end_time - now + result.ended) + patience
+    return history.schedule.quirks.run_identity in ("both", "tags") and tagged <= latest
 
 
 def answered_run_has_its_verdict(history: AttachHistory) -> Iterator[str]:
-    """If all were answered, and that is shown, the verdict is the one of any other run."""
+    """If the tag comes in time, the verdict is the one of any other run."""
     judged = [*_judged(history)]
-    if judged and all(_shows_all(history, result, record) for result, record in judged):
+    if judged and all(_shows_tag(history, result, record) for result, record in judged):
         yield from invariants.verdict_matches_run(history)
 
 
@@ -317,16 +243,14 @@ def no_run_waits_for_a_process(history: AttachHistory) -> Iterator[str]:
 
 def tag_of_process_is_kept(history: AttachHistory) -> Iterator[str]:
     """The tag that a process has added is still there at the end."""
-    for process in history.processes:
-        record = history.runs[process.run_id]
-        if process.tagged is not None and TAG not in record.tags and history.schedule.quirks.run_identity != "metadata":
-            yield f"the run {process.run_id} has lost the tag of its process"
+    for run_id in history.tagged:
+        if TAG not in history.runs[run_id].tags and history.schedule.quirks.run_identity != "metadata":
+            yield f"the run {run_id} has lost the tag of its process"
 
 
 OF_ATTACH: Final = (
     tag_of_process_is_kept,
-    green_only_if_all_were_answered,
-    set_up_is_to_blame,
+    no_verdict_on_the_agent_without_the_tag,
     answered_run_is_judged,
     answered_run_has_its_verdict,
     no_run_waits_for_a_process,

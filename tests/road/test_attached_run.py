@@ -10,8 +10,8 @@ import pytest
 from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.runs.tags import ATTACHED
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, agent_for
-from coval_sandbox.catalogue_api import CatalogueApi
 from coval_sandbox.world import World
+from own_build import of_own_builds
 from support import IDS
 
 if TYPE_CHECKING:
@@ -26,28 +26,11 @@ THRESHOLDS = "Resolved: rate(YES) >= 90%"
 WAIT = {"mode": "wait", "agent_id": "", "persona_id": "", "test_set_id": "", "thresholds": THRESHOLDS}
 
 
-class OwnBuild(World):
-    """A world whose agents are processes of the user's."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(clock)
-        self.catalogue = OwnAgents(self.scenario_for, self.quirks, self.edits)
-
-
-class OwnAgents(CatalogueApi):
-    """The sandbox's catalogue, with another type of agents."""
-
-    def get_agent(self, agent_id: str) -> dict[str, Any]:
-        """Return an agent as the sandbox shows it, but for its type."""
-        shown = super().get_agent(agent_id)
-        return {"agent": {**shown["agent"], "model_type": "MODEL_TYPE_SDK_WEBSOCKET"}}
-
-
 class Job:
     """A job that launched a run of its own build, attached to it or not, and waits for it."""
 
     def __init__(self, run_step: RunStep, clock: VirtualClock) -> None:
-        self.world: World = OwnBuild(clock.time)
+        self.world: World = of_own_builds(World(clock.time))
         self.server: Server
         self.run_step = run_step
         self.clock = clock
