@@ -5,9 +5,6 @@ from __future__ import annotations
 import pytest
 
 from coval_gate.coval.runs import RunFilter
-from coval_gate.model.run import Run
-
-RUN = Run(run_id="r1", status="COMPLETED", agent_id="a1", persona_id="p1", test_set_id="t1")
 
 
 @pytest.mark.parametrize(
@@ -15,7 +12,6 @@ RUN = Run(run_id="r1", status="COMPLETED", agent_id="a1", persona_id="p1", test_
     [
         (RunFilter(), ""),
         (RunFilter(tag="stable"), 'tag="stable"'),
-        (RunFilter.like(RUN), 'agent_id="a1" AND persona_id="p1" AND test_set_id="t1"'),
         (RunFilter(agent_id="a1", tag="b", status="COMPLETED"), 'tag="b" AND agent_id="a1" AND status="COMPLETED"'),
     ],
 )

@@ -34,11 +34,6 @@ class RunFilter(NamedTuple):
     test_set_id: str = ""
     status: str = ""
 
-    @classmethod
-    def like(cls, run: Run) -> RunFilter:
-        """Return the filter for runs of the same agent, persona and test set."""
-        return cls(agent_id=run.agent_id, persona_id=run.persona_id, test_set_id=run.test_set_id)
-
     @property
     def can_be_sent(self) -> bool:
         """Whether all values can be written without escapes, because Coval documents none."""

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LONGEST_LEG_NAME: Final = 200  # characters
 MOST_NAMED: Final = 5  # legs in an error
-CALL_TIME: Final = 10.0  # s after the deadline for a call that the verdict needs
 
 
 def follow_trial(
