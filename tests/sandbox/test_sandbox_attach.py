@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from coval_sandbox import catalogue
 from coval_sandbox.attached_plan import Session, attached_plan
-from coval_sandbox.clock import ManualClock
 from coval_sandbox.faults import FaultScript, parse_fault
 from coval_sandbox.judges import NO_ANSWER, judged
 from coval_sandbox.launch import parse_launch
@@ -21,15 +20,10 @@ from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.sound import (
     FRAME_SECONDS,
     SILENCE,
-    VOICES,
     Answer,
     Listener,
-    caller_frames,
-    first_turn,
-    measure,
     tone,
 )
-from coval_sandbox.world import World
 
 if TYPE_CHECKING:
     from coval_sandbox.plan import Plan
@@ -43,13 +37,6 @@ def first_plan(scenario: str = "passing", **options: int) -> Plan:
 
 
 # Plans
-
-
-def test_run_without_process_fails_simulation_by_simulation() -> None:
-    plan = attached_plan(first_plan(), 1, {}, LIMIT)
-    assert [planned.start for planned in plan.simulations] == [8 + LIMIT * number for number in range(10)]
-    assert {planned.error_message for planned in plan.simulations} == {"No agent connected within 300 s"}
-    assert plan.end == 8 + 10 * LIMIT
 
 
 def test_session_delays_later_simulations_until_it_ends() -> None:
@@ -94,34 +81,7 @@ def test_scenario_that_fails_simulations_fails_answered_ones() -> None:
     assert sum(planned.failed for planned in plan.simulations) == 3
 
 
-def test_agents_that_coval_calls_are_planned_as_ever() -> None:
-    world = World(ManualClock())
-    world.launch(BODY | {"agent_id": catalogue.AGENT_ID})
-    assert world.runs[0].plan.end < 100
-    assert catalogue.SPEAKING_TIME.id not in world.runs[0].plan.metric_ids
-
-
 # Sound
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 15, 1000])
-def test_caller_has_turns_and_pauses(count: int) -> None:
-    frames = list(caller_frames("one", count))
-    assert len(frames) == count
-    turns = sum(earlier == SILENCE != later for earlier, later in pairwise([SILENCE, *frames]))
-    assert turns == min(3, count) or count < 15
-    assert first_turn("one", count) <= count
-
-
-def test_only_good_tone_is_heard_as_good() -> None:
-    assert measure(tone(440.0))[1] > 0.95
-    assert measure(tone(440.0, 300))[1] > 0.95
-    for frequency in VOICES:
-        assert measure(tone(float(frequency)))[1] < 0.05
-    for number in range(5):
-        echoed = Listener(0.0)
-        echoed.hear(b"".join(caller_frames(f"caller{number}", 50)), 0.0)
-        assert not echoed.answer(1.0).is_good
 
 
 def test_listener_counts_sound_in_any_chunks() -> None:
@@ -152,24 +112,6 @@ def test_judged_values() -> None:
 
 
 # Faults
-
-
-@pytest.mark.parametrize(
-    ("line", "kind", "amount"),
-    [
-        ("OFFER * #1 -> lost", "lost", math.nan),
-        ("OFFER /simulations/abc -> lost 5", "lost", 5),
-        ("OFFER * -> delay 20", "delay", 20),
-        ("OFFER * -> stale", "stale", math.nan),
-        ("RELAY * #2- -> close 1011", "close", 1011),
-        ("RELAY * -> close 4000", "close", 4000),
-        ("RELAY * -> drop", "drop", math.nan),
-    ],
-)
-def test_faults_of_offers_and_connections(line: str, kind: str, amount: float) -> None:
-    action = parse_fault(line).action
-    assert action.kind == kind
-    assert action.amount == pytest.approx(amount, nan_ok=True)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from coval_gate.runs.retag import mark
 from coval_gate.runs.tags import ATTACHED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from coval_gate.base.clock import Clock
     from coval_gate.base.runtime import Runtime
@@ -70,42 +70,37 @@ def attach(runtime: Runtime, options: Options, limits: Limits = Limits()) -> int
 
 
 def _attach(host: Host, runtime: Runtime, options: Options, limits: Limits) -> Procedure[int]:
-    """Do what the command does, through every error and interruption."""
-    workers: list[WorkerProcess] = []
-    try:
-        code = yield from _work(host, runtime, options, limits, workers)
-        yield from _end(workers, limits)
-    except Interrupted:
-        yield from _end(workers, limits)
-        host.log("Ended by a signal. The run goes on in Coval until a later step ends it.")
-        return KILLED
-    finally:
-        for worker in workers:
-            worker.kill()
-    return code
-
-
-def _work(
-    host: Host, runtime: Runtime, options: Options, limits: Limits, workers: list[WorkerProcess]
-) -> Procedure[int]:
-    """Answer the run, and return the exit code. `workers` gets the worker that is started."""
+    """Answer the run, and return the exit code, through every error and interruption."""
     try:
         inputs = _inputs(runtime.environ)
         _check(options, runtime.environ)
         worker = _start(host, runtime, options, limits, inputs)
-        workers.append(worker)
         deadline = runtime.clock.now() + inputs.max_wait_time
-        yield from _load(worker, options, host, runtime.clock, deadline)
-        return (yield from _answer(host, runtime, options.run, limits, inputs, worker, deadline))
+        try:
+            yield from _load(worker, options, host, runtime.clock, deadline)
+            code = yield from _answer(host, runtime, options.run, limits, inputs, worker, deadline)
+            yield from _end(worker, limits)
+        except (GateError, Interrupted):
+            yield from _end(worker, limits)
+            raise
+        finally:
+            worker.kill()
+    except Interrupted:
+        host.log("Ended by a signal. The run goes on in Coval until a later step ends it.")
+        return KILLED
     except (InputError, UnusableError) as error:
-        _show_error(host, error)
-        return USAGE
+        return _failed(host, error, USAGE)
     except GateError as error:
-        _show_error(host, error)
+        return _failed(host, error)
     except Exception as error:  # noqa: BLE001 - of ours
         host.fold(BUG, traceback.format_exc().splitlines())
-        _show_error(host, InternalError(error))
-    return INCOMPLETE
+        return _failed(host, InternalError(error))
+    return code
+
+
+def _failed(host: Host, error: GateError, code: int = INCOMPLETE) -> int:
+    host.annotate("error", error.title, "\n".join(filter(None, (error.what, error.advice))))
+    return code
 
 
 def _inputs(environ: Mapping[str, str]) -> Inputs:
@@ -145,15 +140,8 @@ def _check(options: Options, environ: Mapping[str, str]) -> None:
 def _start(host: Host, runtime: Runtime, options: Options, limits: Limits, inputs: Inputs) -> WorkerProcess:
     """Start the worker. Raises RunnerError."""
     key = inputs.api_key.reveal() if inputs.api_key else ""
-    setup = Setup(
-        key,
-        api_root(inputs),
-        inputs.workspace_id,
-        str(Path.cwd()),
-        options.handler,
-        options.command,
-        limits,
-    )
+    directory = str(Path.cwd())
+    setup = Setup(key, api_root(inputs), inputs.workspace_id, directory, options.handler, options.command, limits)
     host.log(f"Run: {options.run}, answered by {one_line(options.handler or ' '.join(options.command), 80)}")
     log = open_log(host.workspace, WORKER_LOG)
     try:
@@ -164,6 +152,7 @@ def _start(host: Host, runtime: Runtime, options: Options, limits: Limits, input
 
 def _load(worker: WorkerProcess, options: Options, host: Host, clock: Clock, deadline: float) -> Procedure[None]:
     """Wait until the worker has loaded the handler. Raises UnusableError."""
+    what, advice = "did not end within max_wait_time", ": a module must not wait for anything while it is imported"
     while clock.now() < deadline:
         is_running = worker.is_running
         for event in worker.events():
@@ -173,17 +162,11 @@ def _load(worker: WorkerProcess, options: Options, host: Host, clock: Clock, dea
                 host.quote(*event.lines)
                 raise UnusableError(titles.HANDLER_NOT_USABLE, event.error)
         if not is_running:
-            raise UnusableError(
-                titles.HANDLER_NOT_USABLE,
-                f"The process that imports {options.handler or SDK} ended by itself.",
-                advice=f"See {WORKER_LOG}.",
-            )
+            what, advice = "ended its process", ""
+            break
         yield Wait(TICK)
-    raise UnusableError(
-        titles.HANDLER_NOT_USABLE,
-        f"The import of {options.handler or SDK} did not end within max_wait_time.",
-        advice=f"See {WORKER_LOG}: a module must not wait for anything while it is imported.",
-    )
+    text = f"The import of {options.handler or SDK} {what}."
+    raise UnusableError(titles.HANDLER_NOT_USABLE, text, advice=f"See {WORKER_LOG}{advice}.")
 
 
 def _answer(
@@ -223,16 +206,10 @@ def _tag(session: Session, run_id: str) -> Procedure[None]:
         raise CovalError(titles.TAGS_HIDDEN, f"{UNTAGGED}: Coval shows none of its tags.")
 
 
-def _end(workers: Iterable[WorkerProcess], limits: Limits) -> Procedure[None]:
+def _end(worker: WorkerProcess, limits: Limits) -> Procedure[None]:
     """Ask the worker to end all of its processes, and wait a while. The caller kills those that remain."""
-    for worker in workers:
-        worker.stop()
-        waited = 0.0
-        while worker.is_running and waited < limits.stopping:
-            yield Wait(TICK)
-            waited += TICK
-
-
-def _show_error(host: Host, error: GateError) -> None:
-    message = "\n".join(filter(None, (error.what, error.advice)))
-    host.annotate("error", error.title, message)
+    worker.stop()
+    waited = 0.0
+    while worker.is_running and waited < limits.stopping:
+        yield Wait(TICK)
+        waited += TICK
