@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coval_demo import BOLD, INPUTS, PLAIN, PROGRAM, run_step, sandbox
-from coval_gate.config.inputs import GATE, REPORT, declared
 from coval_sandbox.catalogue import OWN_BUILD_ID
 from coval_sandbox.runner import LocalRunner
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).resolve().parent
 AGENTS: Final = (HERE.parents[1] / "examples" / "agents", HERE / "agents")  # in a checkout; in an installed package
-BOTH: Final = ("api_key", "api_base_url")  # inputs of both steps
-WAITING: Final = "check_interval"
 RUN: Final = {"agent_id": OWN_BUILD_ID, "concurrency": "10"}
 THRESHOLDS: Final = "Latency: p(95) < 1.5\nResolved: rate(YES) >= 90%"
 
@@ -46,13 +43,11 @@ def show(files: Sequence[str], overrides: dict[str, str], options: Sequence[str]
 def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authority: Path, *, short: bool) -> int:
     """Run the three steps of a job, and return the exit code of the last one."""
     directory.mkdir()
-    judging = {declaration.name for declaration in declared() if declaration.group in (GATE, REPORT)}
     print(f"{BOLD}━━ 1. mode: launch{PLAIN}\n")
     runner = LocalRunner(directory)
     for name in files:
         shutil.copy(next(path for path in AGENTS if path.exists()) / name, runner.workspace)
-    launch = {name: text for name, text in inputs.items() if name not in (*judging, WAITING)}
-    code = run_step(runner, launch | {"mode": "launch"}, short=short)
+    code = run_step(runner, inputs | {"mode": "launch"}, short=short)
     run_id, runs = runner.outputs.get("run_id", ""), runner.outputs.get("run_ids", "")  # a base has a run, too
     if code or not run_id:
         return code or 1
@@ -67,5 +62,4 @@ def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authorit
     attached = subprocess.run([sys.executable, "-m", "coval_gate", *command], cwd=runner.workspace, env=environ)
     print(f"exit code {attached.returncode}")
     print(f"\n{BOLD}━━ 3. mode: wait{PLAIN}\n")
-    judge = {name: text for name, text in inputs.items() if name in (*judging, *BOTH, WAITING)}
-    return run_step(LocalRunner(directory), judge | {"mode": "wait", "run_id": runs}, short=short)
+    return run_step(LocalRunner(directory), inputs | {"mode": "wait", "run_id": runs}, short=short)

@@ -15,9 +15,10 @@ from coval_gate.base.schedule import Wait, all_or_first_error, run, together
 from coval_gate.ci.host import tolerant
 from coval_gate.config.checks import acts_as
 from coval_gate.config.inputs import LAUNCHING_MODES
-from coval_gate.flow.launch import announce, launch, take_over
-from coval_gate.flow.opening import foresee, given_legs, legs_of, locate, read_inputs
+from coval_gate.flow.launch import announce, launch
+from coval_gate.flow.opening import foresee, legs_of, locate, read_inputs
 from coval_gate.flow.progress import Progress
+from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from coval_gate.flow.opening import Plan
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
-    from coval_gate.runs.legs import Leg, Session, Trial
+    from coval_gate.runs.legs import Session, Trial
 
     Work = Callable[[Session, Progress, Leg], Procedure[object]]
 
@@ -133,13 +134,12 @@ def _whole_inputs(progress: Progress) -> Procedure[Inputs]:
 
 
 def _plan_legs(progress: Progress, plan: Plan) -> Procedure[None]:
-    """Plan the legs to launch, or to wait for.
+    """Plan the legs.
 
     Leave each leg what is its own of a run template, if one is used.
     """
     launches = acts_as(progress.inputs) in LAUNCHING_MODES
-    inputs = progress.inputs
-    progress.legs = plan(inputs, progress.file.legs) if launches else given_legs(inputs)
+    progress.legs = plan(progress.inputs, progress.file.legs)
     if progress.template:
         from coval_gate.flow.template import with_own_parts
 
@@ -152,7 +152,7 @@ def launch_and_wait(session: Session, progress: Progress) -> Procedure[Judgement
     """Mode run."""
     yield from _check_mutations(session, progress)
     yield from _plan_sizes(session, progress)
-    yield from _side_by_side(session, progress, progress.all_legs, _launch_and_judge)
+    yield from _side_by_side(session, progress, progress.all_legs, _evaluate)
     return _gravest(progress)
 
 
@@ -177,14 +177,11 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
 
 
 def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
-    """Mode wait."""
-    for leg in progress.legs:
-        yield from take_over(progress.session_of(leg, session), progress, leg)
-    from coval_gate.flow.follow import recognize_legs, warn_of_other_legs
+    """Mode wait: mode run without the launch."""
+    from coval_gate.flow.adopt import adopt_runs
 
-    yield from recognize_legs(session, progress)
-    yield from _side_by_side(session, progress, progress.all_legs, _judge_given)
-    warn_of_other_legs(session, progress)
+    yield from adopt_runs(session, progress)
+    yield from _side_by_side(session, progress, progress.all_legs, _evaluate)
     return _gravest(progress)
 
 
@@ -193,7 +190,8 @@ def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
     from coval_gate.flow.cancel import cancel_named
     from coval_gate.judge.judgement import runs_cancelled
 
-    (leg,) = progress.legs
+    leg = Leg(inputs=session.inputs)
+    progress.legs = [leg]
     return runs_cancelled((yield from cancel_named(session, progress, leg, session.inputs.run_id.ids)))
 
 
@@ -243,43 +241,34 @@ def _launch_one(session: Session, progress: Progress, leg: Leg) -> Procedure[Non
     yield from _launch(session, progress, leg)
 
 
-def _judge_given(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
-    """Judge a run that was launched elsewhere. A base is followed, and not judged."""
-    if leg.unknown:
-        leg.first.release()
-        raise leg.unknown
-    if leg.is_base:
-        from coval_gate.flow.base import accompany
-
-        yield from accompany(session, progress, leg, leg.given)
-        yield from _clean_up_base(session, progress, leg)
-        return
-    from coval_gate.flow.judge import judge_and_repeat
-
-    yield from judge_and_repeat(session, progress, leg)
-
-
 def _clean_up_base(session: Session, progress: Progress, base: Leg) -> Procedure[None]:
     from coval_gate.flow.cancel import clean_up_base
 
     return clean_up_base(session, progress, base)
 
 
-def _launch_and_judge(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
-    """Launch the first run of a leg, and judge it, with its repetitions. A base is run, and not judged."""
+def _evaluate(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
+    """Launch the first run of a leg, unless the user names it, and judge it, with its repetitions.
+
+    A base is run, and not judged.
+    """
     if leg.is_base:
         from coval_gate.flow.base import accompany
 
-        yield from accompany(session, progress, leg, partial(_launch_base, session, progress, leg))
+        yield from accompany(session, progress, leg, partial(_trial_of_base, session, progress, leg))
         yield from _clean_up_base(session, progress, leg)
         return
-    yield from _launch(session, progress, leg)
+    if not leg.trials:
+        yield from _launch(session, progress, leg)
     from coval_gate.flow.judge import judge_and_repeat
 
     yield from judge_and_repeat(session, progress, leg)
 
 
-def _launch_base(session: Session, progress: Progress, base: Leg, number: int) -> Procedure[Trial]:
+def _trial_of_base(session: Session, progress: Progress, base: Leg, number: int) -> Procedure[Trial]:
+    """Return the trial of this number, which the step launches unless the user names its run."""
+    if number < len(base.trials):
+        return base.trials[number]
     if number:
         return (yield from launch(session, progress, base, repetition=number))
     yield from _launch(session, progress, base)
@@ -293,7 +282,7 @@ def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     progress.launching += 1
     try:
         if session.inputs.mode == "run" and not leg.is_base:
-            foresee(session, leg, legs=progress.planned_legs)
+            foresee(session, leg, legs=len(progress.legs))
         yield from launch(session, progress, leg)
     finally:
         progress.launching -= 1

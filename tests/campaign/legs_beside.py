@@ -178,8 +178,6 @@ def _inputs(step: Step, ids: dict[str, str], given: dict[str, dict[str, str]]) -
     inputs |= given[step.mode]
     if step.mode != "launch":
         inputs["thresholds"] = "\n".join(filter(None, (inputs.get("thresholds"), OF_BASE)))
-    if step.mode == "wait":  # the runs tell what they are
-        return with_inputs(tuple(inputs.items()), **dict.fromkeys(ids, ""))
     return with_inputs(tuple(inputs.items()), **ids, base_agent_id=AGENT_ID)
 
 
@@ -305,10 +303,9 @@ def passes_with_all_legs(history: History) -> Iterator[str]:
         if result.verdict != "passed":
             continue
         legs = judged_legs(history, result)
-        shapes = [step.given for step in history.schedule.steps[: result.number + 1] if step.mode != "wait"]
-        planned = prod(len(shapes[-1][name].split(", ")) for name in ("agent_id", "persona_id", "test_set_id"))
-        given = len(result.given_runs) if result.step.mode == "wait" else planned
-        if len({leg_of(leg.runs[0]) for leg in legs if leg.runs}) != planned and given >= planned:
+        ids = ("agent_id", "persona_id", "test_set_id")
+        planned = prod(len(result.step.given[name].split(", ")) for name in ids)
+        if len({leg_of(leg.runs[0]) for leg in legs if leg.runs}) != planned:
             yield f"step {result.number} passed without a run of each leg"
         total = sum(len(pool_of(leg.runs)) for leg in legs if leg.runs)
         if int(result.outputs["total_simulations"]) != total:
@@ -345,6 +342,10 @@ def each_leg_has_its_verdict(history: History) -> Iterator[str]:
 def _expected(history: History, result: ProcessResult, leg: Judged) -> tuple[str, ...]:
     """Return the verdicts of a leg that are right without permanent faults."""
     schedule, now = history.schedule, history.coval_time(result.ended)
+    given = [history.runs[run_id] for run_id in result.given_runs]
+    hidden = schedule.quirks.run_identity == "tags"  # which run is that of which leg
+    if given and (hidden or any(is_unknown(history, result, record) for record in given)):
+        return ("error",)
     if not leg.runs:
         return ("a verdict on a run",)
     first = leg.runs[0]
@@ -352,8 +353,6 @@ def _expected(history: History, result: ProcessResult, leg: Judged) -> tuple[str
         return ("error",)
     if first.status(now) != "COMPLETED":
         return {"FAILED": ("failed",), "ERROR": ("error",)}.get(first.status(now), ("cancelled",))
-    if result.step.mode == "wait" and schedule.quirks.run_identity == "tags":
-        return ("error", "failed")  # the runs do not show which of them is the base's
     usable = [is_usable(base, schedule.gate, schedule.quirks, now) for base in leg.bases_needed]
     if len(leg.runs) > 1:  # the first one failed
         together = len(leg.bases) >= len(leg.runs) and all(usable) and _is_good(history, leg, now)
@@ -451,21 +450,18 @@ def no_leg_is_repeated_in_vain(history: History) -> Iterator[str]:
 
 def base_is_nothing_else(history: History) -> Iterator[str]:
     """A base's run has no mark and no tag of baselines, never has the tag of a branch, and decides no leg."""
-    hidden = history.schedule.quirks.run_identity == "tags"  # in mode wait, which run is a base's
     for record in history.runs.values():
         if record.body["agent_id"] != AGENT_ID:
             continue
         tags = {*map(str.lower, record.tags)}
-        given = any(record.run_id in result.given_runs for result in history.results)
-        if wrong := tags & {STABLE, ACCEPTED, *([] if given and hidden else [FAILED])}:
+        if wrong := tags & {STABLE, ACCEPTED, FAILED}:
             yield f"the base's run {record.run_id} has the tags {sorted(wrong)}"
         if any(tag.startswith(BRANCH_TAG) for tag in (*tags, *map(str, record.body["metadata"]["customer"].values()))):
             yield f"the base's run {record.run_id} has the tag of a branch"
     for result in main_results(history):
         for leg in judged_legs(history, result):
             decided = leg.verdict in ("passed", "failed", "inconclusive")
-            known = decided and not (result.step.mode == "wait" and hidden)
-            if leg.runs and leg.runs[0].body["agent_id"] == AGENT_ID and known:
+            if leg.runs and leg.runs[0].body["agent_id"] == AGENT_ID and decided:
                 yield f"step {result.number} judged the base's run {leg.runs[0].run_id}"
 
 

@@ -41,7 +41,6 @@ STRICT: Final = "strict"  # at most one leg has this gate
 LOUD_SET: Final = "allFail1"  # all of its simulations fail, one after another
 LASTING: Final = {"iteration_count": "3", "concurrency": "1"}  # of a run that goes on for long
 FILES: Final = ("evals/gate.json", "coval-gate.yml")  # JSON is YAML, too
-SHOWS_METADATA: Final = ("both", "metadata")
 ABORT_TIME: Final = 3.0  # s from the second poll that shows a run to give up until it is cancelled, at most
 EFFECT: Final = 0.6  # share of the latency after which a poll reads the run; see `network`
 ENDLESS: Final = ("timed_out", "error", "cancelled")  # verdicts of legs whose runs may go on
@@ -62,12 +61,9 @@ def with_suite(schedule: Schedule, rng: Random, personas: Sequence[str], test_se
         drawn[-1] = (*drawn[-1][:2], STRICT)
     rng.shuffle(drawn)
     legs = tuple(SuiteLeg(name, *kind) for name, kind in zip(NAMES, drawn, strict=False))
-    path = rng.choice(FILES)
-    steps = []
-    for step in schedule.steps:
-        ids = dict.fromkeys(("persona_id", "test_set_id", *(["agent_id"] if step.mode == "wait" else [])), "")
-        steps.append(replace(step, suite=legs, inputs=with_inputs(step.inputs, **ids, config_path=path)))
-    return replace(schedule, steps=tuple(steps))
+    inputs = {"config_path": rng.choice(FILES), "persona_id": "", "test_set_id": ""}
+    steps = tuple(replace(step, suite=legs, inputs=with_inputs(step.inputs, **inputs)) for step in schedule.steps)
+    return replace(schedule, steps=steps)
 
 
 def with_turns(schedule: Schedule, rng: Random) -> Schedule:
@@ -111,12 +107,6 @@ def meets_own(history: History, step: Step, record: RunRecord, now: float) -> bo
     return not gate or is_good(record, gate, history.schedule.quirks, now)
 
 
-def knows_own(history: History, result: ProcessResult) -> bool:
-    """Return whether a step can know which leg in its file a run is."""
-    shown = history.schedule.quirks.run_identity in SHOWS_METADATA
-    return result.step.mode != "wait" or shown
-
-
 def _judged(history: History, result: ProcessResult) -> list[tuple[dict[str, Any], RunRecord | None]]:
     """Return the entries of the output `legs`, with their runs; none of a step that has no outputs."""
     if result.killed is not None or not result.verdict or not result.outputs.get("legs"):
@@ -132,7 +122,7 @@ def each_leg_of_suite_is_told(history: History) -> Iterator[str]:
         if not result.step.suite or not legs:
             continue
         names = [leg["name"] for leg, _ in legs]
-        if result.step.mode != "wait" and names != [leg.name for leg in result.step.suite]:
+        if names != [leg.name for leg in result.step.suite]:
             yield f"step {result.number} names the legs {names}"
         if again := [id_ for id_, count in Counter(leg["run_id"] for leg, _ in legs).items() if id_ and count > 1]:
             yield f"step {result.number} has the run {again[0]} for several legs"
@@ -154,9 +144,8 @@ def each_leg_meets_its_own_thresholds(history: History) -> Iterator[str]:
             if record is None:
                 continue
             now = history.coval_time(result.ended)
-            known = knows_own(history, result)
             whole = is_good(record, schedule.gate, schedule.quirks, now)
-            good = whole and (meets_own(history, result.step, record, now) or not known)
+            good = whole and meets_own(history, result.step, record, now)
             if leg["verdict"] == "passed" and not good:
                 yield f"step {result.number}: {leg['name']} passed, but its run is bad"
             expected = _expected(history, result, record) if schedule.recoverable else ()
@@ -170,8 +159,6 @@ def _expected(history: History, result: ProcessResult, record: RunRecord) -> tup
     if is_unknown(history, result, record):
         return ("error",)
     own = own_gate(result.step, record)
-    if result.step.suite and not knows_own(history, result):
-        return ("error",)
     if _is_aborted(history, result, record):
         return ("failed",)
     if record.status(now) != "COMPLETED":
@@ -193,7 +180,7 @@ def no_leg_is_left_unjudged(history: History) -> Iterator[str]:
         if result.exit_code != 0 or result.step.mode not in ("run", "wait") or not result.verdict:
             continue
         legs = _judged(history, result)
-        planned = len(result.given_runs) if result.step.mode == "wait" else planned_legs(result.step)
+        planned = planned_legs(result.step)
         late = result.step.given.get("on_timeout") == "pass"
         open_legs = [leg["name"] for leg, record in legs if record is None or leg["verdict"] in UNJUDGED]
         if open_legs or (len(legs) != planned and not (late and not legs)):

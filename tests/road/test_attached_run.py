@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.ci.host import AGENT_TYPE
+from coval_gate.ci.host import AGENT_TYPE, LEG
 from coval_gate.runs.tags import ATTACHED
-from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, agent_for
+from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID, agent_for
 from coval_sandbox.world import World
 from own_build import of_own_builds
 from support import IDS
@@ -37,8 +37,9 @@ class Job:
 
     def launch(self, test_set: str = "passing1", *, note: str = "SDK_WEBSOCKET", agent: str = AGENT_ID) -> str:
         """Launch a run, as mode launch does, and return its id."""
-        customer = {AGENT_TYPE: note} if note else {}
-        body = {**IDS, "agent_id": agent, "test_set_id": test_set, "metadata": {"customer": customer}}
+        ids = IDS | {"agent_id": agent, "test_set_id": test_set}
+        customer = {LEG: " · ".join(ids.values())} | ({AGENT_TYPE: note} if note else {})
+        body = ids | {"metadata": {"customer": customer}}
         launched: str = self.world.launch(body)["run"]["run_id"]
         return launched
 
@@ -185,15 +186,17 @@ def test_tag_turns_no_red_into_green(test_set: str, job: Job) -> None:
 
 
 def test_each_of_several_legs_has_its_own_end(job: Job) -> None:
-    good, left, alone = job.launch(), job.launch("passing1", agent=PREVIEW_ID), job.launch("flaky001", note="VOICE")
+    good, left = job.launch(), job.launch(agent=PREVIEW_ID)
+    alone = job.launch(agent=SLOW_PREVIEW_ID, note="VOICE")
     job.attach(good)
     job.end()
-    result = job.wait(good, left, alone, thresholds="Latency: avg < 9")
+    agents = ",".join([AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID])
+    result = job.wait(good, left, alone, thresholds="Latency: avg < 9", **IDS | {"agent_id": agents})
     assert result.outputs["verdict"] == "error"
     legs = {leg["run"]["id"]: leg for leg in json.loads(result.json)["legs"]}
     assert [legs[run_id]["verdict"] for run_id in (good, left, alone)] == ["passed", "error", "passed"]
     assert legs[good]["tested"] == "this commit (attached)"
-    assert legs[alone]["tested"] == f"agent {agent_for(AGENT_ID).name} as deployed"
+    assert legs[alone]["tested"] == f"agent {agent_for(SLOW_PREVIEW_ID).name} as deployed"
     tested = next(line for line in result.summary.splitlines() if line.startswith("Tested: "))
     assert tested.count("(attached") == 1
 

@@ -39,7 +39,6 @@ BESIDE = {
     "confidence": "95%",
     "iteration_count": "3",
 }
-WAIT = {"mode": "wait", "agent_id": "", "persona_id": "", "test_set_id": "", "base_agent_id": ""}
 
 
 class Agents(World):
@@ -202,25 +201,6 @@ def test_contradictions_are_errors_before_anything_is_sent(given: dict[str, str]
     assert server.requests_seen == []
 
 
-def test_launch_and_later_step_judge_the_same(run_step: RunStep) -> None:
-    launch = BESIDE | {"mode": "launch", "thresholds": "", "confidence": ""}
-    launched, server = run_step(**launch)
-    world = server.world
-    ids = json.loads(launched.outputs["run_ids"])
-    assert ids == [run_of(world, PREVIEW_ID), run_of(world, AGENT_ID)]
-    judging = {"thresholds": THRESHOLDS, "confidence": "95%"}
-    judged, _ = run_step(world=world, **WAIT, run_id=launched.outputs["run_ids"], **judging)
-    assert judged.outputs["verdict"] in ("passed", "inconclusive")
-    leg = only_leg(judged)
-    assert (leg["name"], leg["run_id"], leg["base_run_id"]) == ("", *ids)
-    assert json.loads(judged.outputs["run_ids"]) == ids
-    again, _ = run_step(world=world, **WAIT, run_id=", ".join(ids[::-1]), **judging)
-    assert only_leg(again) == leg, "the order of the ids means nothing"
-    alone, _ = run_step(world=world, **WAIT, run_id=ids[0], **judging)
-    assert alone.outputs["verdict"] == "error"
-    assert "none of the given runs is its run with this persona and test set; pass on" in alone.outputs["reason"]
-
-
 def test_refused_base_fails_the_launch(run_step: RunStep) -> None:
     launch = BESIDE | {"mode": "launch", "thresholds": "", "confidence": ""}
     result, server = run_step("POST /runs #2 -> 403", **launch)
@@ -256,13 +236,6 @@ def test_agents_share_a_base(run_step: RunStep) -> None:
     assert [leg["base_run_id"] for leg in legs[:2]] == [leg["base_run_id"] for leg in legs[2:]]
     ids = json.loads(result.outputs["run_ids"])
     assert ids == [*(leg["run_id"] for leg in legs), *(leg["base_run_id"] for leg in legs[:2])]
-    waited, _ = run_step(
-        world=server.world, **WAIT, run_id=result.outputs["run_ids"], thresholds=THRESHOLDS, confidence="95%"
-    )
-    known = ("name", "run_id", "base_run_id", "verdict")
-    assert [[leg[name] for name in known] for leg in json.loads(waited.outputs["legs"])] == [
-        [leg[name] for name in known] for leg in legs
-    ]
 
 
 def test_both_draw_the_same_sample(run_step: RunStep) -> None:
@@ -327,32 +300,6 @@ def test_both_count_for_the_limit(run_step: RunStep) -> None:
     assert result.outputs["planned_simulations"] == "60"
 
 
-def test_leg_that_is_not_launched_makes_it_no_easier_for_the_others(run_step: RunStep) -> None:
-    """The same run is judged among as many comparisons as were planned, here and in a later step."""
-    given = BESIDE | {
-        "agent_id": SLOW_PREVIEW_ID,
-        "persona_id": ", ".join(f"persona{number:015}" for number in range(3)),
-    }
-    refused = [f"POST /runs #{number} -> 403" for number in (2, 3)]
-    result, server = run_step(
-        *refused, **given | {"thresholds": "Latency: avg <= base"}, json_path="reports/coval.json"
-    )
-    legs = json.loads(result.json)["legs"]
-    (judged,) = [leg for leg in legs if leg["criteria"]]
-    assert [leg["verdict"] for leg in legs].count("error") == 2
-    wide = next(criterion for criterion in judged["criteria"] if criterion["reference"])
-    waited, _ = run_step(
-        world=server.world,
-        **WAIT,
-        run_id=result.outputs["run_ids"],
-        thresholds="Latency: avg <= base",
-        confidence="95%",
-        json_path="reports/coval.json",
-    )
-    (leg,) = json.loads(waited.json)["legs"]
-    assert next(criterion for criterion in leg["criteria"] if criterion["reference"]) == wide
-
-
 def test_page_that_compares_both_is_linked_where_the_organization_is_known(run_step: RunStep) -> None:
     for home, linked in (("https://app.coval.dev/acme", True), ("https://app.coval.dev", False)):
         result, _ = run_step(**BESIDE, dashboard_url=home)
@@ -367,26 +314,6 @@ def test_base_is_polled_no_more_often_than_the_tested_run(run_step: RunStep) -> 
     tested, base = (polls[f"/v1/runs/{run.run_id}"] for run in server.world.runs)
     assert base <= 1.2 * tested
     assert base + tested < 300
-
-
-@pytest.mark.parametrize("base", [True, False], ids=["base", "alone"])
-def test_later_step_judges_repetitions_with_the_run_that_they_repeat(base: bool, run_step: RunStep) -> None:
-    thresholds = "Latency: avg <= base" if base else "Latency: avg < 0.5\nResolved: rate(YES) >= 50%"
-    given = {"agent_id": SLOW_PREVIEW_ID, "thresholds": thresholds} | ({"base_agent_id": AGENT_ID} if base else {})
-    result, server = run_step(**given, repeat_on_failure="1", json_path="reports/coval.json")
-    ids = json.loads(result.outputs["run_ids"])
-    assert len(ids) == (4 if base else 2)
-    waited, _ = run_step(
-        world=server.world,
-        **WAIT,
-        run_id=json.dumps(ids[::-1]),
-        thresholds=thresholds,
-        json_path="reports/again.json",
-    )
-    assert json.loads(waited.outputs["run_ids"]) == ids
-    same = ("verdict", "status", "reason", "total_simulations", "pass_rate", "failed_criteria")
-    assert {name: waited.outputs[name] for name in same} == {name: result.outputs[name] for name in same}
-    assert only_leg(waited) == only_leg(result)
 
 
 def test_base_with_fewer_values_than_may_be_missing_is_an_error(
@@ -477,33 +404,6 @@ def test_time_out_beside_a_base_without_a_run_is_red(run_step: RunStep) -> None:
         "POST /runs #2-99 -> 403", test_set_id="stuck001", on_timeout="pass", max_wait_time="120", **BESIDE
     )
     assert (result.outputs["verdict"], result.exit_code) == ("timed_out", 1)
-
-
-@pytest.mark.parametrize("fault", ["GET /runs/* #1-6 -> 404", "GET /runs/* #1-4 -> 503"])
-def test_later_step_finds_the_base_through_passing_faults(fault: str, run_step: RunStep) -> None:
-    launch = BESIDE | {"mode": "launch", "thresholds": "", "confidence": ""}
-    launched, server = run_step(**launch)
-    waited, _ = run_step(
-        fault,
-        world=server.world,
-        **WAIT,
-        run_id=launched.outputs["run_ids"],
-        thresholds=THRESHOLDS,
-        confidence="95%",
-    )
-    assert waited.outputs["verdict"] in ("passed", "inconclusive"), waited.outputs["reason"]
-
-
-def test_given_base_of_another_persona_is_guarded(run_step: RunStep, clock: VirtualClock) -> None:
-    launch = BESIDE | {"mode": "launch", "thresholds": "", "confidence": "", "test_set_id": "slow0001"}
-    one, server = run_step(**launch)
-    world = server.world
-    other, _ = run_step(world=world, **launch | {"persona_id": "persona000000000000009"}, env={"GITHUB_RUN_ID": "2"})
-    ids = [json.loads(one.outputs["run_ids"])[0], json.loads(other.outputs["run_ids"])[1]]
-    clock.at(clock.now() + 60, clock.interrupt)
-    result, _ = run_step(world=world, **WAIT, run_id=json.dumps(ids), thresholds=THRESHOLDS, confidence="95%")
-    assert result.outputs["verdict"] == "cancelled"
-    assert {run.run_id for run in world.unfinished} & set(ids) == set()
 
 
 def test_following_goes_on_only_when_it_is_due(clock: VirtualClock) -> None:

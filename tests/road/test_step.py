@@ -277,6 +277,7 @@ def test_launch_metadata_names_workflow_and_commit(run_step: RunStep) -> None:
             "team": "voice",
             "coval_gate_0": tags[0],
             "coval_gate_1": tags[1],
+            "coval_gate_leg": " · ".join(IDS.values()),
             "coval_gate_agent_type": "VOICE",
         },
     }

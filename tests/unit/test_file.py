@@ -134,7 +134,7 @@ def test_what_has_no_effect_in_the_mode_is_for_other_steps() -> None:
             1,
         )
     wait = read(text, mode="wait").inputs
-    assert (str(wait.run_max_age), wait.supersede, len(wait.thresholds)) == ("3h", False, 1)
+    assert (str(wait.run_max_age), wait.supersede, len(wait.thresholds)) == ("3h", True, 1)
 
 
 @pytest.mark.parametrize("indent", [None, 1, "\t"])
@@ -326,7 +326,7 @@ def test_combinations_of_all_legs_are_limited() -> None:
     ]
     found = read(f"legs:\n{legs}  z: {{iteration_count: 2}}".replace("y: {", "y: {tags: t, concurrency: 2, "), **IDS)
     (problem,) = found.contradictions
-    assert problem.startswith("agent_id makes 103 combinations of agents, personas and test sets; a step launches")
+    assert problem.startswith("agent_id makes 103 combinations of agents, personas and test sets; a step has")
 
 
 def test_likely_mistake_names_its_legs() -> None:

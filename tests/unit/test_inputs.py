@@ -279,14 +279,25 @@ def test_invalid_source_of_run_is_problem(raw: str, problem: str) -> None:
     assert found.startswith(f"run_id {problem}")
 
 
-def test_newest_run_of_a_source_requires_one_id_each() -> None:
-    missing = problems_with(mode="wait", run_id="tag:nightly", agent_id="", persona_id="", test_set_id="a,b")
-    stands_for = "tag:nightly stands for the newest run of one agent, persona and test set."
-    assert missing == (
-        f"agent_id must be one id: {stands_for}",
-        f"persona_id must be one id: {stands_for}",
-        f"test_set_id must be one id; got 2: {stands_for}",
-    )
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"run_id": "tag:nightly"}, "run_id tag:nightly"),
+        ({"test_set_id": "a,b"}, "several ids in test_set_id"),
+        ({"base_agent_id": "b"}, "base_agent_id"),
+        ({"repeat_on_failure": "1"}, "repeat_on_failure"),
+    ],
+)
+def test_mode_wait_requires_ids_by_which_it_finds_or_repeats_runs(given: dict[str, str], why: str) -> None:
+    missing = problems_with(**{"mode": "wait", "run_id": "r1", "agent_id": "", "persona_id": ""} | given)
+    assert [problem.partition(": give")[0] for problem in missing] == [
+        f"{name} is required in mode wait with {why}" for name in ("agent_id", "persona_id")
+    ]
+
+
+def test_newest_run_of_a_source_has_no_base() -> None:
+    (problem,) = problems_with(mode="wait", run_id="tag:nightly", base_agent_id="b")
+    assert problem == "base_agent_id must be empty with run_id tag:nightly; name the runs by their ids."
 
 
 def test_newest_run_of_a_source_cannot_be_cancelled() -> None:
@@ -519,9 +530,9 @@ def environ_in_mode(mode: str, given: Input) -> dict[str, str]:
     }
 
 
-def counted(mode: str) -> str:
-    """Return the mode whose inputs count: a plan is about mode run."""
-    return "run" if mode == "plan" else mode
+def counted(mode: str) -> set[str]:
+    """Return the modes whose inputs count: a plan is about mode run, and launch and wait share theirs."""
+    return {"plan": {"run"}, "launch": {"launch", "wait"}, "wait": {"launch", "wait"}}.get(mode, {mode})
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
@@ -533,7 +544,7 @@ def test_input_without_effect_in_mode_gives_warning(mode: str, subtests: pytest.
                 inputs, problems = parse_inputs(values)
                 assert problems == []
                 warning = f"{declaration.name} has no effect in mode {mode}."
-                assert (warning in warnings_about(inputs, values)) is (counted(mode) not in declaration.modes)
+                assert (warning in warnings_about(inputs, values)) is counted(mode).isdisjoint(declaration.modes)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
@@ -552,13 +563,13 @@ def assert_criterion_is_refused(mode: str, given: Input) -> None:
         said = ""
     except InputError as error:
         said = f"{error.what}\n{error.advice}"
-    why, ways = "launches" if mode == "wait" else "judges", " or ".join(given.modes)
-    expected = f"{given.name} has no effect in mode {mode}, which {why} nothing; use mode {ways}."
-    assert (expected in said) is (counted(mode) not in given.modes)
+    expected = f"{given.name} has no effect in mode {mode}, which judges nothing; use mode {' or '.join(given.modes)}."
+    assert (expected in said) is counted(mode).isdisjoint(given.modes)
 
 
 def test_default_written_out_is_no_unused_input() -> None:
-    values = environ(mode="launch", use_metric_targets="FALSE", max_failed_simulations="0")
+    defaults = {"use_metric_targets": "FALSE", "max_failed_simulations": "0"}
+    values = environ(mode="cancel", run_id="r" * 22, **dict.fromkeys(IDS, ""), **defaults)
     assert warnings_about(read_inputs(values, Context()), values) == []
 
 

@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 
 REPOSITORY, COMMIT, PULL_REQUEST = "github_repository", "github_commit", "github_pull_request"  # in a run's metadata
 MATRIX = "github_matrix"
-LEG, LEGS = "coval_gate_leg", "coval_gate_legs"  # the name of a leg, and how many its step has
+LEG = "coval_gate_leg"  # the key of a leg, which identifies it in the plan of its step
 REPETITION = "coval_gate_repetition"  # its number, from 1
-ROLE, TESTED, BASE = "coval_gate_role", "tested", "base"  # of the runs of a step that has a base agent
-BASE_LEG = "coval_gate_base"  # the name of the base of a tested leg, if there are several
 AGENT_TYPE = "coval_gate_agent_type"  # of the agent, as far as the launch could read it
 
 Withheld = Literal["", "fork", "dependabot"]  # the origin because of which GitHub withholds secrets, if any

@@ -18,7 +18,6 @@ from coval_gate.config.inputs import (
     GATE,
     KEY_VARIABLE,
     LAUNCH_IDS,
-    LAUNCHING_MODES,
     MODES,
     MOST_LEGS,
     NO_FILE,
@@ -32,7 +31,6 @@ from coval_gate.config.parsing import KEY, read_metadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
-    from coval_gate.config.fields import RunSource
     from coval_gate.config.inputs import FromFile, Input, Inputs, LegInputs
     from coval_gate.config.thresholds import Threshold
 
@@ -46,6 +44,7 @@ LONGEST_MISSPELT: Final = 80  # characters of a name that are compared
 MOST_NAMED: Final = 3  # legs in a warning
 NAME_SHOWN: Final = 60  # characters of a leg's name in a problem
 PREFIX: Final = "INPUT_"
+PAIR: Final = ("launch", "wait")
 OF_COMMIT: Final = ("commit_status", "check_run")  # pages about the tested commit
 OF_RUNNER: Final = ("args", "entrypoint")  # keys of `with` for the runner itself
 OTHER_NAMES: Final = {  # names that other actions use
@@ -74,23 +73,9 @@ OF_OLD_ACTION: Final = {  # inputs of coval-github-actions, and what to do inste
 
 
 def threshold_warnings(inputs: Inputs) -> Iterator[str]:
-    """Yield a sentence about each threshold that looks like a mistake, and each input without effect on thresholds.
-
-    Runs that are waited for may bring thresholds, so which inputs have no effect is known only later.
-    """
-    if inputs.mode != "wait":
-        yield from without_effect_on_thresholds(inputs)
-    yield from doubtful_thresholds(inputs)
-
-
-def without_effect_on_thresholds(inputs: Inputs) -> Iterator[str]:
-    """Yield a sentence about each input that has no effect because no threshold depends on it."""
+    """Yield a sentence about each threshold that looks like a mistake, and each input without effect on thresholds."""
     yield from _without_confidence(inputs)
     yield from _without_reference(inputs)
-
-
-def doubtful_thresholds(inputs: Inputs) -> Iterator[str]:
-    """Yield a sentence about each threshold that looks like a mistake."""
     for threshold in inputs.thresholds:
         if doubt := _doubt(threshold):
             yield f"{threshold.place}: {doubt}"
@@ -205,8 +190,8 @@ def _baseline_contradictions(inputs: Inputs) -> Iterator[Problem]:
 
 def _base_contradictions(inputs: Inputs, is_used: bool) -> Iterator[Problem]:
     """Yield a problem for what does not go together with a base agent."""
-    if inputs.mode in ("wait", "cancel"):
-        yield Problem("base_agent_id", f"must be empty in mode {inputs.mode}: the launch knows the base.")
+    if inputs.mode == "wait" and inputs.run_id.newest:
+        yield Problem("base_agent_id", f"must be empty with run_id {inputs.run_id.newest}; name the runs by their ids.")
     elif inputs.base_agent_id in inputs.agent_id:
         yield Problem("base_agent_id", "is the tested agent, agent_id; name the one to compare it with.")
     elif inputs.mutation_ids:
@@ -443,10 +428,24 @@ def _of_leg(inputs: Inputs, wrong: Container[str], variables: Variables | None) 
 
 
 def _id_contradictions(inputs: Inputs, variables: Variables | None) -> Iterator[Problem]:
-    """Yield a problem for each id that a launch needs, and that is missing."""
-    for name in LAUNCH_IDS if acts_as(inputs) in LAUNCHING_MODES and not inputs.run_template_id else ():
+    """Yield a problem for each id that the step needs, and that is missing."""
+    reason = _needs_ids(inputs)
+    for name in LAUNCH_IDS if reason and not inputs.run_template_id else ():
         if not getattr(inputs, name):
-            yield Problem(name, f"is required in mode {inputs.mode}{_how_to_set(name, variables)}.")
+            yield Problem(name, f"is required {reason}{_how_to_set(name, variables)}.")
+
+
+def _needs_ids(inputs: Inputs) -> str:
+    """Return in which case a step needs all ids; empty if it does not."""
+    mode = f"in mode {inputs.mode}"
+    if inputs.mode != "wait":
+        return mode if inputs.mode != "cancel" else ""
+    if inputs.run_id.newest:
+        return f"{mode} with run_id {inputs.run_id.newest}"
+    several = [name for name in LAUNCH_IDS if len(getattr(inputs, name)) > 1]
+    needing = [*several, *(name for name in ("base_agent_id", "repeat_on_failure") if getattr(inputs, name))]
+    what = f"several ids in {needing[0]}" if several else next(iter(needing), "")
+    return f"{mode} with {what}" if needing else ""
 
 
 def _how_to_set(name: str, variables: Variables | None) -> str:
@@ -472,6 +471,12 @@ def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
         yield Problem("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
     if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
         yield Problem("sub_sample_seed", "requires a sub_sample_size above 0.")
+    if inputs.mode == "wait" and inputs.repeat_on_failure and inputs.sub_sample_size and inputs.sub_sample_seed is None:
+        yield Problem(
+            "sub_sample_seed",
+            "is required in mode wait with repeat_on_failure: a repetition draws the test cases of the run. Set it in "
+            "the launch, too.",
+        )
     # A user's tag that marks a run as accepted would hide every baseline from later runs.
     for name, tags in (("tags", inputs.tags), ("metadata", read_metadata(inputs.metadata).tags)):
         if reserved := next((tag for tag in tags if tag.lower().startswith(OWN_TAGS)), ""):
@@ -479,26 +484,24 @@ def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
 
 
 def _mode_contradictions(inputs: Inputs, file: FromFile) -> Iterator[Problem]:
-    if inputs.mode in ("wait", "cancel"):
-        if not inputs.run_id:
-            yield Problem(
-                "run_id",
-                f"is required in mode {inputs.mode}: the output run_id of the step that launched it, which is empty if "
-                "that step did not run.",
-            )
-        if inputs.run_id.newest:
-            yield from _source_contradictions(inputs, inputs.run_id.newest)
-        return
+    takes_runs, source = inputs.mode in ("wait", "cancel"), inputs.run_id.newest
+    if takes_runs and not inputs.run_id:
+        yield Problem(
+            "run_id",
+            f"is required in mode {inputs.mode}: the output run_id of the step that launched it, which is empty if "
+            "that step did not run.",
+        )
+    if source and inputs.mode == "cancel":
+        yield Problem("run_id", f"must be ids in mode cancel; {source} may stand for the run of someone else.")
+    if inputs.run_id and not takes_runs:
+        yield Problem("run_id", f"must be empty in mode {inputs.mode}, which launches a run; mode wait waits for one.")
     parts = [part.inputs for part in file.parts(inputs)]
     legs = sum(math.prod(len(getattr(part, name)) for name in LAUNCH_IDS) for part in parts)
     if legs > MOST_LEGS:
         most = max(LAUNCH_IDS, key=lambda name: max(len(getattr(part, name)) for part in parts))
         yield Problem(
-            most,
-            f"makes {legs:,} combinations of agents, personas and test sets; a step launches at most {MOST_LEGS}.",
+            most, f"makes {legs:,} combinations of agents, personas and test sets; a step has at most {MOST_LEGS}."
         )
-    if inputs.run_id:
-        yield Problem("run_id", f"must be empty in mode {inputs.mode}, which launches a run; mode wait waits for one.")
 
 
 def acts_as(inputs: Inputs) -> str:
@@ -507,22 +510,9 @@ def acts_as(inputs: Inputs) -> str:
 
 
 def has_effect(declaration: Input, mode: str) -> bool:
-    """Return whether an input has an effect in a mode."""
-    return ("run" if mode == "plan" else mode) in declaration.modes
-
-
-def _source_contradictions(inputs: Inputs, source: RunSource) -> Iterator[Problem]:
-    """Yield a problem if the newest run of a source may not be cancelled, or if it is not clear of what it is a run."""
-    if inputs.mode == "cancel":
-        yield Problem("run_id", f"must be ids in mode cancel; {source} may stand for the run of someone else.")
-        return
-    for name in LAUNCH_IDS:
-        if (count := len(getattr(inputs, name))) != 1:
-            got = f"; got {count}" if count else ""
-            yield Problem(
-                name,
-                f"must be one id{got}: {source} stands for the newest run of one agent, persona and test set.",
-            )
+    """Return whether an input has an effect in a mode, or in the other one of a pair, which has the same plan."""
+    counting = PAIR if mode in PAIR else ("run" if mode == "plan" else mode,)
+    return not set(counting).isdisjoint(declaration.modes)
 
 
 def _unused(inputs: Inputs) -> Iterator[Input]:
@@ -534,13 +524,11 @@ def _unused(inputs: Inputs) -> Iterator[Input]:
 
 
 def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    judges = acts_as(inputs) in MODES[GATE]
     for unused in _unused(inputs):
         if unused.group == GATE:  # the user would take the check for a verdict
-            why = "launches" if judges else "judges"
             ways = " or ".join(unused.modes)
             name = inputs.thresholds[0].source if unused.name == "thresholds" else unused.name
-            yield Problem(name, f"has no effect in mode {inputs.mode}, which {why} nothing; use mode {ways}.")
+            yield Problem(name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {ways}.")
     yield from threshold_contradictions(inputs)
 
 

@@ -232,7 +232,7 @@ class Inputs(NamedTuple):
         "Another agent, such as the deployed one, that runs the same beside the tested agent. Thresholds then compare "
         "with it as `base`: `Latency: avg <= base * 1.1`.",
         usual_length=22,
-        modes=("run", "launch"),
+        modes=RUNNING_MODES,
     )
     run_template_id: str = declare(
         WHAT,
@@ -323,9 +323,10 @@ class Inputs(NamedTuple):
     run_id: ChosenRuns = declare(
         MODE,
         fields.runs(100),
-        "One or more runs to wait for with `mode: wait`, or to cancel with `mode: cancel`. `mode: wait` also takes "
-        "`tag:<tag>`, `branch:<name>` or `schedule:<id of a scheduled run>`: the newest such run of `agent_id`, "
-        "`persona_id` and `test_set_id`, which are then required.",
+        "One or more runs to wait for with `mode: wait`, or to cancel with `mode: cancel`. To wait for several runs, "
+        "give the step the inputs of their launch. `mode: wait` also takes `tag:<tag>`, `branch:<name>` or "
+        "`schedule:<id of a scheduled run>`: the newest such run of `agent_id`, `persona_id` and `test_set_id`, which "
+        "are then required.",
         usual_length=22,
         modes=TAKING_MODES,
     )
@@ -470,7 +471,6 @@ class Inputs(NamedTuple):
         "decide together: averages, rates and percentiles cover all conversations; a criterion that is decided as "
         "counted must hold in each run, so a run that misses one is not repeated.",
         "0",
-        modes=("run",),
     )
     max_failed_simulations: Allowance = declare(
         GATE,

@@ -13,6 +13,7 @@ from coval_gate.base.errors import CovalError, GateError, RunnerError
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import in_words
 from coval_gate.base.times import POST_CANCELLING, Times
+from coval_gate.config.inputs import WAITING_MODES
 from coval_gate.flow.launch import request_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.run import Cancellation
@@ -192,7 +193,7 @@ def _conclude_interrupted(progress: Progress, judgement: Judgement) -> None:
 def _may_have_leftovers(progress: Progress, leg: Leg) -> bool:
     """Return whether an earlier attempt may have left repetitions of the leg that nothing needs now."""
     inputs = leg.inputs
-    repeats = inputs.mode == "run" and inputs.api_key is not None and inputs.repeat_on_failure > 0
+    repeats = inputs.mode in WAITING_MODES and inputs.api_key is not None and inputs.repeat_on_failure > 0
     return repeats and inputs.resume and progress.context.run_attempt not in ("", "1")
 
 

@@ -60,8 +60,7 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
     trial = leg.first
     outcome = yield from follow_trial(session, progress, trial, partial(_criteria, progress, leg))
     trial.attached = yield from find_attached(session, trial.run)
-    # By now, a run that was launched elsewhere has shown how many legs there are, and its own thresholds.
-    criteria, session = _criteria(progress, leg), session._replace(inputs=leg.inputs)
+    criteria = _criteria(progress, leg)
     baseline = yield from _baseline(session, progress, leg, outcome)
     base = (yield from base_beside(leg, 0)) if isinstance(outcome, Completed) else None
     judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.attached)
@@ -71,12 +70,15 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
     owe_mark(progress, trial)
     if isinstance(outcome, Completed):
         leg.result = outcome.result
+        if session.inputs.max_simulations:  # a given run, and its base's, count as well before another one is launched
+            for counted in filter(None, (leg, leg.base)):
+                counted.planned = counted.planned or len(outcome.result.simulations)
         trial.judgement = judgement = yield from _explain(session, progress, leg, judgement)
     return judgement
 
 
 def _criteria(progress: Progress, leg: Leg) -> Criteria:
-    return Criteria.from_inputs(leg.inputs, legs=progress.planned_legs)
+    return Criteria.from_inputs(leg.inputs, legs=len(progress.legs))
 
 
 def _timeout_passes(leg: Leg, outcome: Outcome) -> bool:
@@ -171,19 +173,19 @@ def _trend(session: Session, leg: Leg, run: Run, result: RunResult) -> Procedure
 def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
     """Judge the leg's first run, repeat it while it fails, and return the judgement of all runs together.
 
-    Stop at a repetition without data: the earlier runs decide. Raises CovalError, RunnerError.
+    Repetitions that the user names come first. Stop at one without data: the earlier runs decide. Raises CovalError,
+    RunnerError.
     """
     judgement = yield from judge_first(session, progress, leg)
     took = session.clock.now() - leg.first.known_since
     runs = [SingleRun(run_id=leg.first.run_id, judgement=judgement)]
     while has_failed(judgement):
-        if len(runs) < len(leg.trials):
-            finding = leg.given(len(runs))
-        elif _may_repeat(session, progress, leg, judgement, took=took):
-            finding = launch(session, progress, leg, repetition=len(runs))
-        else:
+        is_launched = len(leg.trials) > len(runs)
+        if not (is_launched or _may_repeat(session, progress, leg, judgement, took=took)):
             break
-        run = yield from _judge_again(session, progress, leg, len(runs), finding)
+        if leg.base:
+            leg.base.wanted = max(leg.base.wanted, len(runs) + 1)
+        run = yield from _judge_again(session, progress, leg, len(runs))
         if not is_usable(run.judgement):
             leg.judgement = judgement = with_unusable(judgement, runs[0], run)
             break
@@ -210,18 +212,20 @@ def _may_repeat(session: Session, progress: Progress, leg: Leg, judgement: Judge
     if not fits(session, progress, leg):
         return False
     session.log(again_text(reason(judgement), number, most))
-    if leg.base:
-        leg.base.wanted = max(leg.base.wanted, number + 1)
     return True
 
 
-def _judge_again(
-    session: Session, progress: Progress, leg: Leg, number: int, finding: Procedure[Trial]
-) -> Procedure[SingleRun]:
-    """Follow and judge the repetition that `finding` returns; an error is its judgement, too. Raises Interrupted."""
+def _judge_again(session: Session, progress: Progress, leg: Leg, number: int) -> Procedure[SingleRun]:
+    """Judge the repetition of this number, which the step launches unless the user names its run.
+
+    An error is its judgement, too. Raises Interrupted.
+    """
     first = leg.first.judgement
     try:
-        trial = yield from finding
+        if number < len(leg.trials):
+            trial = leg.trials[number]
+        else:
+            trial = yield from launch(session, progress, leg, repetition=number)
         judgement = yield from judge_repetition(session, progress, leg, trial)
         judgement = repeats(judgement, first) if first else judgement
     except GateError as error:

@@ -1,4 +1,4 @@
-"""Launches the runs of a step, and takes over those that were launched elsewhere."""
+"""Launches the runs of a step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from coval_gate.base import titles
 from coval_gate.base.errors import GateError, Rejected, Unavailable
 from coval_gate.base.times import announcing
-from coval_gate.ci.host import BASE
 
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
@@ -93,7 +92,7 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
     request, own = _identity(context, leg, repetition)
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
-    return with_tags(with_leg(request, leg, len(progress.legs), repetition), tags.to_send), tags
+    return with_tags(with_leg(request, leg.key, repetition), tags.to_send), tags
 
 
 def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchRequest, list[object]]:
@@ -105,31 +104,9 @@ def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchReques
     from coval_gate.runs.launch import launch_request
 
     inputs = leg.inputs
-    name = leg.name if leg.is_listed else BASE if leg.is_base else ""
+    name = leg.name if leg.is_listed else "base" if leg.is_base else ""
     own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, name))]
     return launch_request(inputs, context), own
-
-
-def take_over(session: Session, progress: Progress, leg: Leg) -> Procedure[Trial]:
-    """Guard the run that the leg's inputs choose, which was launched elsewhere. Raises RunnerError.
-
-    Raises GateError if it is the newest run of a source, and the step cannot tell which one that is.
-    """
-    source = session.inputs.run_id.newest
-    if source:
-        from coval_gate.runs.newest import find_newest, found_text
-
-        run = yield from find_newest(session, source, progress.context, now=progress.time())
-        run_id, how_it_began = run.run_id, found_text(run, source)
-    else:
-        (run_id,) = session.inputs.run_id.ids
-        how_it_began = f"Taking over run {run_id}"
-    trial = progress.begin_trial(leg)
-    trial.identify(run_id, at=session.clock.now())
-    trial.arm(cancel=session.inputs.cancel_on_interrupt)
-    progress.record_id(run_id)
-    session.log(f"{how_it_began}: {progress.run_url(run_id)}")
-    return trial
 
 
 def announce(progress: Progress) -> Procedure[None]:

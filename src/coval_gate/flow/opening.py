@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from coval_gate import __version__
 from coval_gate.base.times import announcing
-from coval_gate.ci.host import BASE, NAME, with_unknown_commit
+from coval_gate.ci.host import NAME, with_unknown_commit
 from coval_gate.config.checks import check_inputs, warnings_about
-from coval_gate.config.fields import ChosenRuns
 from coval_gate.config.inputs import (
     FILE,
     LABELS,
@@ -119,18 +118,21 @@ def legs_of(inputs: Inputs, listed: Sequence[LegInputs] = ()) -> list[Leg]:
     """Plan the legs of a step: every combination of agents, personas and test sets, the last changing fastest.
 
     `listed` are the legs of a file, which are planned in their order, each in place of the step's inputs. A leg's name
-    is the one in the file, and the ids that differ. Legs whose bases run the same share one.
+    is the one in the file, and the ids that differ. Legs whose bases run the same share one. In mode wait, ids may be
+    missing.
     """
     legs: list[Leg] = []
     bases: list[tuple[list[object], Leg]] = []
     for given in listed or [LegInputs("", 0, inputs, {})]:
         differing = [len(getattr(given.inputs, name)) > 1 for name in LAUNCH_IDS]
-        for ids in product(*(getattr(given.inputs, name) for name in LAUNCH_IDS)):
-            leg = Leg(inputs=_of_ids(given.inputs, ids), name=_named(given.name, *compress(ids, differing)))
+        for ids in product(*(getattr(given.inputs, name) or ("",) for name in LAUNCH_IDS)):
+            name = _named(given.name, *compress(ids, differing))
+            leg = Leg(inputs=_of_ids(given.inputs, ids), name=name, key=name if given.name else _named(*ids))
             leg.is_listed = bool(given.name)
             if base_agent_id := given.inputs.base_agent_id:
-                of_base = _of_ids(given.inputs, (base_agent_id, *ids[1:]))
-                own = base_leg(of_base, _named(given.name, *compress(ids[1:], differing[1:])))
+                of_base = (base_agent_id, *ids[1:])
+                name = _named(given.name, *compress(ids[1:], differing[1:]))
+                own = base_leg(_of_ids(given.inputs, of_base), name, key=name if given.name else _named(*of_base))
                 runs = _what_runs(own.inputs)
                 leg.base = next((base for others, base in bases if others == runs), own)
                 bases.append((runs, leg.base))
@@ -138,26 +140,13 @@ def legs_of(inputs: Inputs, listed: Sequence[LegInputs] = ()) -> list[Leg]:
     return legs
 
 
-def given_legs(inputs: Inputs) -> list[Leg]:
-    """Return the legs of runs that were launched elsewhere: each is named by its id until a poll shows its name.
-
-    Others may need the newest run of a source: nothing cancels it.
-    """
-    if inputs.mode == "cancel":
-        return [Leg(inputs=inputs)]
-    if inputs.run_id.newest:
-        return [Leg(inputs=inputs._replace(cancel_on_interrupt=False, cancel_on_timeout=False))]
-    ids = inputs.run_id.ids
-    return [Leg(inputs=inputs._replace(run_id=ChosenRuns((id_,))), name=id_ if len(ids) > 1 else "") for id_ in ids]
-
-
-def base_leg(inputs: Inputs, name: str = "") -> Leg:
+def base_leg(inputs: Inputs, name: str = "", key: str = "") -> Leg:
     """Return the leg of the base agent. `name` distinguishes it from other bases of the step.
 
     Its run is compared with no other, and never becomes a baseline.
     """
     inputs = inputs._replace(base_agent_id="", baseline=None, accept=False)
-    leg = Leg(inputs=inputs, name=_named(BASE, name))
+    leg = Leg(inputs=inputs, name=_named("base", name), key=_named("base", key))
     leg.is_base = True
     return leg
 
@@ -167,8 +156,8 @@ def _named(*parts: str) -> str:
 
 
 def _of_ids(inputs: Inputs, ids: tuple[str, ...]) -> Inputs:
-    agent_id, persona_id, test_set_id = ids
-    return inputs._replace(agent_id=(agent_id,), persona_id=(persona_id,), test_set_id=(test_set_id,))
+    agent_id, persona_id, test_set_id = ((id_,) if id_ else () for id_ in ids)
+    return inputs._replace(agent_id=agent_id, persona_id=persona_id, test_set_id=test_set_id)
 
 
 def _what_runs(inputs: Inputs) -> list[object]:
@@ -220,5 +209,5 @@ def _add_seeds(progress: Progress) -> None:
 
 def _needs_seed(inputs: Inputs) -> bool:
     """Return whether runs draw test cases, and must draw the same ones, without a seed of the user's."""
-    have_others = inputs.base_agent_id or (inputs.mode == "run" and inputs.repeat_on_failure)
+    have_others = inputs.mode in LAUNCHING_MODES and (inputs.base_agent_id or inputs.repeat_on_failure)
     return bool(have_others and inputs.sub_sample_size) and inputs.sub_sample_seed is None

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from coval_gate.base.times import Times
 from coval_gate.ci.detect import detect_host
 from coval_gate.ci.host import BUG, NAME, Context
-from coval_gate.ci.host import LEGS as LEG_COUNT
-from coval_gate.config.inputs import MOST_LEGS, NO_FILE, parse_inputs
+from coval_gate.config.inputs import NO_FILE, parse_inputs
 from coval_gate.coval.client import Shown, connect
 from coval_gate.publish.publisher import Publisher
 from coval_gate.runs.legs import LEGS, MODE, Leg, Session, Trial, read_state, write_state
@@ -45,7 +44,6 @@ class Progress:
         self.context = Context()
         self.inputs, _ = parse_inputs({})
         self.legs: list[Leg] = []
-        self.unpaired: list[Leg] = []
         self.template: RunTemplate | None = None
         self.shown = Shown()
         self.launching = 0  # legs whose launch is under way
@@ -55,21 +53,14 @@ class Progress:
         self._interrupted: Times | None = None  # the times of a step that received a signal
 
     @property
-    def planned_legs(self) -> int:
-        """How many legs the step, or the one that launched its runs, was to have."""
-        runs = [leg.first.run for leg in self.legs if leg.trials and leg.first.run]
-        counts = [legs for run in runs if isinstance(legs := run.metadata.get(LEG_COUNT), int) and legs <= MOST_LEGS]
-        return max(len(self.legs), *counts, 1)
-
-    @property
     def bases(self) -> list[Leg]:
         """The legs of the base agent, in the order of the legs that are compared with them."""
         return list({id(leg.base): leg.base for leg in self.legs if leg.base}.values())
 
     @property
     def all_legs(self) -> list[Leg]:
-        """The tested legs, then the bases, and then the given bases that belong to none of them."""
-        return [*self.legs, *self.bases, *self.unpaired]
+        """The tested legs, and then the bases."""
+        return [*self.legs, *self.bases]
 
     @property
     def trials(self) -> list[Trial]:

@@ -219,7 +219,7 @@ class Cleanup:
     def leaves(self, verdict: Verdict | None) -> bool:
         """Return whether the inputs say to leave the run of a leg with this verdict alone."""
         trial, inputs = self.trial, self.session.inputs
-        if inputs.run_id.newest:
+        if inputs.run_id.newest and trial.is_given:
             return True  # another launched it, and may need it
         if trial.is_hopeless:
             return False

@@ -16,23 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.base.errors import CovalError, InputError, LaunchUncertain, RunnerError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import all_or_first_error, together
-from coval_gate.base.text import duration, in_words, quoted
+from coval_gate.base.text import duration
 from coval_gate.base.times import preparing
-from coval_gate.ci.host import (
-    AGENT_TYPE,
-    BASE,
-    BASE_LEG,
-    COMMIT,
-    LEG,
-    LEGS,
-    MATRIX,
-    PULL_REQUEST,
-    REPETITION,
-    REPOSITORY,
-    ROLE,
-    TESTED,
-)
-from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
+from coval_gate.ci.host import AGENT_TYPE, COMMIT, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY
+from coval_gate.config.inputs import ids_of
 from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.coval.launch import LaunchRequest
 from coval_gate.runs.tags import tags_as_metadata
@@ -46,7 +33,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.resources import TestCase
     from coval_gate.model.run import Run
     from coval_gate.runs.earlier import EarlierRuns
-    from coval_gate.runs.legs import Leg, Session, Trial
+    from coval_gate.runs.legs import Session, Trial
     from coval_gate.runs.tags import Tags
 
 DISPLAY_NAME_LIMIT: Final = 200  # characters
@@ -75,21 +62,9 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
     )
 
 
-def with_leg(request: LaunchRequest, leg: Leg, legs: int, repetition: int) -> LaunchRequest:
-    """Return the request with the name of its leg and how many there are, for the step that waits; nothing of one.
-
-    Beside a base agent, it says which of the two this is; a repetition has its number. A leg of a file has a name in
-    any case.
-    """
-    customer = {**request.metadata.customer, **({LEG: leg.name, LEGS: legs} if legs > 1 else {})}
-    if leg.is_listed:
-        customer[LEG] = leg.name
-    if leg.base or leg.is_base:
-        customer[ROLE] = BASE if leg.is_base else TESTED
-    if repetition:
-        customer[REPETITION] = repetition
-    if leg.base and LEG in customer:
-        customer[BASE_LEG] = leg.base.name
+def with_leg(request: LaunchRequest, key: str, repetition: int) -> LaunchRequest:
+    """Return the request with what a step in mode wait must know: the key of the leg, and the repetition's number."""
+    customer = {**request.metadata.customer, LEG: key, **({REPETITION: repetition} if repetition else {})}
     return request._replace(metadata=request.metadata._replace(customer=customer))
 
 
@@ -135,27 +110,6 @@ def _provenance(context: Context) -> dict[str, Any]:
         "github_actor": context.actor,
     }
     return {name: value for name, value in provenance.items() if value}
-
-
-def differences(inputs: Inputs, run: Run) -> tuple[Problem, ...]:
-    """Return a problem for each input that names other agents, personas or test sets than the run has."""
-    pairs = ((name, getattr(inputs, name), getattr(run, name)) for name in LAUNCH_IDS)
-    return tuple(
-        Problem(
-            name,
-            f"is {in_words([quoted(id_) for id_ in expected], 'or')}, but run {run.run_id} has {quoted(actual)}; wait "
-            f"for a run with this {noun(name)}, or leave {name} empty.",
-        )
-        for name, expected, actual in pairs
-        if expected and actual and actual not in expected
-    )
-
-
-def not_shown(inputs: Inputs, run: Run) -> str:
-    """Return a sentence on the inputs that cannot be compared; empty if Coval shows all of them."""
-    names = [name for name in LAUNCH_IDS if getattr(inputs, name) and not getattr(run, name)]
-    nouns = in_words([noun(name) for name in names])
-    return f"{in_words(names)} cannot be checked: Coval does not show the {nouns} of run {run.run_id}." if names else ""
 
 
 def noun(name: str) -> str:

@@ -19,12 +19,12 @@ from coval_gate.config.inputs import ids_of
 from coval_gate.runs.tags import Tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from random import Random
 
     from coval_gate.base.clock import Clock
     from coval_gate.base.errors import GateError
-    from coval_gate.base.schedule import BackgroundCall, Procedure
+    from coval_gate.base.schedule import BackgroundCall
     from coval_gate.base.times import Times
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs
@@ -114,6 +114,11 @@ class Trial:
     def key(self) -> str:
         """The tag that only this run has; empty for a run that was launched elsewhere."""
         return self.tags.key if self.tags else ""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the run was launched elsewhere."""
+        return self.tags is None
 
     @property
     def open_calls(self) -> tuple[BackgroundCall[Any], ...]:
@@ -231,23 +236,23 @@ class Leg:
     """An agent, a persona and a test set with their criteria, and what its trials show.
 
     `inputs` are the step's, with the leg's own values. `name` distinguishes the legs of a step; it is empty if there is
-    only one. `trials`: the first run, and its repetitions. `result` and `judgement` are about all trials together.
-    `error`: the judgement of a leg that ended in an error, perhaps after its runs were judged. `findings`: what the
-    judgement shows, once a report needs it. `leftovers`: repetitions of earlier attempts that nothing needs, by their
-    ids. `details`: what is known of the simulations beyond their values. `trend`: the last runs before the first one.
-    `standing`: what the first run is to later ones, if the step changed that. `planned`: how many simulations each of
-    its runs has, if that is known.
-    `is_done`: the step has done all that it does for the leg. `unknown`: why Coval does not know a run to wait for.
-
-    `is_listed`: the configuration file lists it, by its name.
+    only one. `key` is what the metadata of its runs say of it: its name in the file, or all of its ids. `trials`: the
+    first run, and its repetitions. `result` and `judgement` are about all trials together. `error`: the judgement of a
+    leg that ended in an error, perhaps after its runs were judged. `findings`: what the judgement shows, once a report
+    needs it. `leftovers`: repetitions of earlier attempts that nothing needs, by their ids. `details`: what is known of
+    the simulations beyond their values. `trend`: the last runs before the first one. `standing`: what the first run
+    is to later ones, if the step changed that. `planned`: how many simulations each of its runs has, if that is known.
+    `is_listed`: the configuration file lists it, by its name. `is_done`: the step has done all that it does for the
+    leg.
 
     `base`: the leg of the agent that this one is compared with, which others may share. Of such a leg, which `is_base`,
     `outcomes` are those of its trials, or what went wrong, and `wanted` is how many trials it is to have.
     """
 
-    def __init__(self, inputs: Inputs, name: str = "") -> None:
+    def __init__(self, inputs: Inputs, name: str = "", key: str = "") -> None:
         self.inputs = inputs
         self.name = name
+        self.key = key or name
         self.trials: list[Trial] = []
         self.leftovers: dict[str, Trial] = {}
         self.result: RunResult | None = None
@@ -259,7 +264,6 @@ class Leg:
         self.standing: Standing | None = None
         self.planned: int | None = None
         self.is_done = False
-        self.unknown: GateError | None = None
         self.is_listed = False
         self.base: Leg | None = None
         self.is_base = False
@@ -278,10 +282,11 @@ class Leg:
         else:
             self.judgement = judgement
 
-    def given(self, number: int) -> Procedure[Trial]:
-        """Return the trial of this number, which was launched elsewhere."""
-        yield from ()
-        return self.trials[number]
+    def take(self, trials: Sequence[Trial]) -> None:
+        """Take the first run and its repetitions, which were launched elsewhere."""
+        self.trials = [*trials]
+        for number, trial in enumerate(trials):
+            trial.leg, trial.is_base, trial.repetition = self.name, self.is_base, number
 
     @property
     def first(self) -> Trial:

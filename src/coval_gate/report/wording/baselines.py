@@ -128,11 +128,6 @@ def _no_base_text(reason: NotFoundReason) -> str:
             return f"{run} did not complete (status {reason.status})"
         case "unusable":
             return f"{run} cannot be used. {reason.text.rstrip('.')}"
-        case "none":
-            return (
-                "none of the given runs is its run with this persona and test set; pass on the output run_ids of the "
-                "step that launched them"
-            )
     return reason.text.rstrip(".") or "its run is unknown"
 
 

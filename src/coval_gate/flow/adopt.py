@@ -1,0 +1,201 @@
+"""Gives each leg of the plan the runs that were launched elsewhere: its first run, and repetitions of that.
+
+A run's own metadata name its leg and its number. Without them, a run is that of the leg only if there is one of each.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.errors import GateError, InputError, NotFound
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import Wait, all_or_first_error, together
+from coval_gate.base.text import in_words, quoted
+from coval_gate.ci.host import LEG, REPETITION
+from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
+from coval_gate.runs.launch import noun
+from coval_gate.runs.watch import NOT_FOUND_PAUSE, unknown_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.config.fields import RunSource
+    from coval_gate.flow.progress import Progress
+    from coval_gate.model.run import Run
+    from coval_gate.runs.legs import Leg, Session, Trial
+
+MOST_NAMED: Final = 5  # legs in an error
+AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
+
+
+class GivenRun(NamedTuple):
+    """A run that the user names, with the leg and the number in its metadata; without them, "" and 0."""
+
+    trial: Trial
+    leg: str
+    number: int
+
+
+def adopt_runs(session: Session, progress: Progress) -> Procedure[None]:
+    """Guard the runs that the inputs choose, and give each to its leg.
+
+    Raises InputError if a run has no leg, or a leg has no run; CovalError, RunnerError; and GateError if the step
+    cannot tell which run is the newest of a source.
+    """
+    ids, source = session.inputs.run_id
+    if source:
+        yield from _adopt_newest(session, progress, source)
+        return
+    legs = progress.all_legs
+    # Until the runs show their legs, they stand in the order of a launch's outputs.
+    trials = [_guard(session, progress, legs[min(place, len(legs) - 1)], id_) for place, id_ in enumerate(ids)]
+    if len(legs) > 1 or len(ids) > 1 or legs[0].name:
+        try:
+            runs = all_or_first_error((yield from together((_poll(session, id_) for id_ in ids), session.clock)))
+            own_runs = _runs_of_legs(legs, [*map(_given, trials, runs)])
+        except GateError as error:
+            if isinstance(error, InputError) or (isinstance(error, NotFound) and error.by_coval):
+                for trial in trials:  # the inputs are wrong, so they must not cancel a run either
+                    trial.release()
+                for leg in legs:
+                    leg.take([])
+            raise
+        for leg, own in zip(legs, own_runs, strict=True):
+            leg.take([given.trial for given in own])
+        progress.record_id(ids[0])
+    for leg in legs:
+        for trial in leg.trials:
+            own_session = progress.session_of(leg, session)
+            own_session.log(f"Taking over run {trial.run_id}: {progress.run_url(trial.run_id)}")
+
+
+def _adopt_newest(session: Session, progress: Progress, source: RunSource) -> Procedure[None]:
+    """Give each leg the newest run of a source."""
+    from coval_gate.runs.newest import find_newest, found_text
+
+    found: dict[str, Leg] = {}
+    for leg in progress.legs:
+        own = progress.session_of(leg, session)
+        run = yield from find_newest(own, source, progress.context, now=progress.time())
+        if twin := found.get(run.run_id):
+            legs = in_words([quoted(twin.key), quoted(leg.key)])
+            raise InputError([Problem("run_id", f"finds the same run, {run.run_id}, for {legs}. Name each run.")])
+        found[run.run_id] = leg
+        _guard(session, progress, leg, run.run_id)
+        own.log(f"{found_text(run, source)}: {progress.run_url(run.run_id)}")
+
+
+def _guard(session: Session, progress: Progress, leg: Leg, run_id: str) -> Trial:
+    """Return a new trial of the leg with this run. Others may need the newest of a source, so nothing cancels that."""
+    trial = progress.begin_trial(leg)
+    trial.identify(run_id, at=session.clock.now())
+    trial.arm(cancel=session.inputs.cancel_on_interrupt and not session.inputs.run_id.newest)
+    progress.record_id(run_id)
+    return trial
+
+
+def _poll(session: Session, run_id: str) -> Procedure[Run]:
+    """Poll a run that was perhaps launched a moment ago. Raises CovalError; a wrong id is reported soon."""
+    clock = session.clock
+    unknown = min(session.deadline, unknown_until(session))
+    while True:
+        try:
+            return (yield from session.client.get_run(run_id, until=session.deadline))
+        except NotFound:
+            left = unknown - clock.now()
+            if left <= 0:
+                raise
+        yield Wait(min(NOT_FOUND_PAUSE, left))
+
+
+def problems_of(leg: Leg, run: Run) -> list[Problem]:
+    """Return why a run that was launched elsewhere is none of the leg; nothing if it is one, as far as Coval shows."""
+    given = ids_of(leg.inputs)
+    problems = [
+        Problem(
+            name,
+            f"is {quoted(given[name])}, but run {run.run_id} has {quoted(id_)}; wait for a run with this {noun(name)}, "
+            f"or leave {name} empty.",
+        )
+        for name, id_ in _ids_of(run).items()
+        if given[name] not in ("", id_)
+    ]
+    recorded = _recorded(run)
+    by_ids = not leg.name and {*_ids_of(run).values()} <= {*recorded.split(" · ")}
+    if not problems and recorded not in ("", leg.key) and not by_ids:
+        what = f"names run {run.run_id}, which is of {_quoted([recorded])}. This step has no such leg. {AS_LAUNCHED}"
+        problems = [Problem("run_id", what)]
+    return problems
+
+
+def not_shown(leg: Leg, run: Run) -> str:
+    """Return a sentence on the inputs that cannot be compared; empty if Coval shows all of them."""
+    names = [name for name, id_ in ids_of(leg.inputs).items() if id_ and name not in _ids_of(run)]
+    nouns = in_words([noun(name) for name in names])
+    return f"{in_words(names)} cannot be checked: Coval does not show the {nouns} of run {run.run_id}." if names else ""
+
+
+def _ids_of(run: Run) -> dict[str, str]:
+    """Return the ids of agent, persona and test set that a run shows."""
+    return {name: id_ for name in LAUNCH_IDS if (id_ := getattr(run, name))}
+
+
+def _recorded(run: Run) -> str:
+    """Return the key of the leg in a run's metadata; empty if they do not show it."""
+    key = run.metadata.get(LEG)
+    return key if isinstance(key, str) else ""
+
+
+def _given(trial: Trial, run: Run) -> GivenRun:
+    number = run.metadata.get(REPETITION)
+    return GivenRun(trial, _recorded(run), number if type(number) is int else 0)
+
+
+def _runs_of_legs(legs: Sequence[Leg], given: Sequence[GivenRun]) -> list[list[GivenRun]]:
+    """Return the runs of each leg: the first, and its repetitions in order. Raises InputError with every problem.
+
+    A single leg that only its ids identify takes any run; its first poll compares them.
+    """
+    by_key = {leg.key: leg for leg in legs}
+    unnamed = next((leg for leg in legs if not leg.name), None)
+    own: dict[str, list[GivenRun]] = {leg.key: [] for leg in legs}
+    problems = []
+    for run in sorted(given, key=lambda run: run.number):
+        leg = by_key.get(run.leg) or (unnamed if run.leg else legs[0] if len(legs) == len(given) == 1 else None)
+        if leg:
+            own[leg.key].append(run)
+        elif run.leg:
+            problems.append(
+                f"names run {run.trial.run_id}, which is of {_quoted([run.leg])}; the legs of this step are "
+                f"{_quoted(by_key)}. {AS_LAUNCHED}"
+            )
+        else:
+            problems.append(
+                f"names run {run.trial.run_id}, but Coval does not show its leg. A step with one leg can wait for "
+                "such a run, and for no other one beside it."
+            )
+    if not problems:
+        problems = [problem for leg, runs in own.items() for problem in _problems(leg, runs)]
+    if problems:
+        raise InputError([Problem("run_id", problem) for problem in problems])
+    return list(own.values())
+
+
+def _problems(leg: str, runs: Sequence[GivenRun]) -> Iterator[str]:
+    """Yield what is wrong with the runs of a leg, each as the end of a sentence."""
+    if not runs:
+        yield f"names no run of {_quoted([leg])}, which is a leg of this step. {AS_LAUNCHED}"
+    if len(recorded := {run.leg: None for run in runs}) > 1:
+        yield f"names runs of {_quoted(recorded)}, but this step has one leg. {AS_LAUNCHED}"
+        return
+    for one, other in pairwise(runs):
+        if one.number == other.number:
+            what = f"repetition {one.number}" if one.number else "the first run"
+            ids = in_words([one.trial.run_id, other.trial.run_id])
+            yield f"names two runs that are {what} of {_quoted([one.leg])}: {ids}."
+
+
+def _quoted(legs: Iterable[str]) -> str:
+    return in_words([*map(quoted, legs)], most=MOST_NAMED)

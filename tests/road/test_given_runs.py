@@ -1,0 +1,182 @@
+"""`mode: wait` is `mode: run` without the launch: each given run is judged as the leg that its metadata name."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from coval_gate.ci.host import LEG
+from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.world import World
+from road.test_repetition import FLAKY
+from support import IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coval_sandbox.server import Server
+    from support import StepResult, VirtualClock
+
+    RunStep = Callable[..., tuple[StepResult, Server]]
+
+PERSONAS = f"{IDS['persona_id']}, persona000000000000002"
+SETS = "passing1, failing1"
+GATE = {"thresholds": "Latency: avg < 1.5\nResolved: rate(YES) >= 90%"}
+BASE = {"base_agent_id": AGENT_ID, "thresholds": "Latency: avg <= base * 2"}
+SLOWER = {"thresholds": "Latency: avg <= base"}
+BARE = {"mode": "wait", "agent_id": "", "persona_id": "", "test_set_id": ""}
+SHOWN = ("name", "run_id", "base_run_id", "verdict", "simulations")
+
+PLANS: dict[str, dict[str, str]] = {
+    "one": GATE,
+    "several": {"persona_id": PERSONAS, "test_set_id": SETS} | GATE,
+    "base": {"agent_id": PREVIEW_ID} | BASE,
+    "shared bases": {"agent_id": f"{PREVIEW_ID}, {SLOW_PREVIEW_ID}", "test_set_id": "passing1, passing2"} | BASE,
+    "repeated": FLAKY,
+    "repeated beside a base": {"agent_id": SLOW_PREVIEW_ID, "repeat_on_failure": "1"} | BASE | SLOWER,
+}
+
+
+def legs_of(result: StepResult) -> list[dict[str, Any]]:
+    """Return the entries of the output `legs`, as far as they must not differ."""
+    return [{name: leg[name] for name in SHOWN} for leg in json.loads(result.outputs["legs"])]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_given_runs_are_judged_as_the_step_judged_that_launched_them(plan: str, run_step: RunStep) -> None:
+    ran, server = run_step(**PLANS[plan])
+    runs, ids = len(server.world.runs), json.loads(ran.outputs["run_ids"])
+    waited, _ = run_step(world=server.world, mode="wait", run_id=", ".join(ids[::-1]), **PLANS[plan])
+    assert (legs_of(waited), len(server.world.runs)) == (legs_of(ran), runs)
+    same = ("verdict", "run_id", "run_ids", "failed_criteria", "total_simulations")
+    assert {name: waited.outputs[name] for name in same} == {name: ran.outputs[name] for name in same}
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_launch_and_wait_are_run_in_two_steps(plan: str, run_step: RunStep) -> None:
+    """Both have all inputs of the step in mode run; what only the other one uses causes no warning."""
+    ran, _ = run_step(**PLANS[plan])
+    launched, server = run_step(mode="launch", **PLANS[plan])
+    assert (launched.exit_code, launched.annotations("warning")) == (0, [])
+    waited, _ = run_step(world=server.world, mode="wait", run_id=launched.outputs["run_ids"], **PLANS[plan])
+    assert [leg["verdict"] for leg in legs_of(waited)] == [leg["verdict"] for leg in legs_of(ran)]
+    assert "has no effect" not in waited.log
+    first, repeated = launched.outputs["run_ids"], json.loads(waited.outputs["run_ids"])
+    assert repeated[: len(json.loads(first))] == json.loads(first)
+    assert len(server.world.runs) == len(json.loads(ran.outputs["run_ids"])), (
+        "repetitions are launched by the later step"
+    )
+
+
+def test_one_run_needs_nothing_else(run_step: RunStep, clock: VirtualClock) -> None:
+    """Somebody may have launched it in Coval's own pages."""
+    world = World(clock.time)
+    ids = [world.launch({**IDS})["run"]["run_id"], run_step(world=world, mode="launch", **GATE)[0].outputs["run_id"]]
+    for id_ in ids:
+        result, _ = run_step(world=world, **BARE, run_id=id_)
+        assert (result.outputs["verdict"], result.annotations("warning")) == ("passed", [])
+
+
+@pytest.mark.parametrize(
+    ("launch", "given", "ids", "reason"),
+    [
+        ("several", {"test_set_id": "passing1"}, "0 1", 'names run {1}, which is of "{A} · {P} · failing1"; the legs'),
+        ("several", {}, "0 1 2", 'names no run of "{A} · {Q} · failing1", which is a leg of this step.'),
+        ("several", {}, "0", 'names no run of "{A} · {P} · failing1", which is a leg of this step.'),
+        ("several", BARE, "0 1", 'names runs of "{A} · {P} · passing1" and "{A} · {P} · failing1", but this step has'),
+        ("base", {}, "0", 'names no run of "base · {B} · {P} · passing1", which is'),
+        ("one", {"base_agent_id": PREVIEW_ID}, "0", 'names no run of "base · '),
+        ("one", {"test_set_id": SETS}, "0 other", "names run {other}, but Coval does not show its leg. A step with"),
+        ("one", {}, "0 again", 'names two runs that are the first run of "{A} · {P} · passing1": {0} and {again}.'),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_runs_that_are_not_those_of_the_plan_are_an_error(
+    launch: str, given: dict[str, str], ids: str, reason: str, run_step: RunStep
+) -> None:
+    launched, server = run_step(mode="launch", **PLANS[launch])
+    runs = {str(number): id_ for number, id_ in enumerate(json.loads(launched.outputs["run_ids"]))}
+    env = {"GITHUB_RUN_ID": "2"}
+    runs["again"] = run_step(world=server.world, env=env, mode="launch", **PLANS[launch])[0].outputs["run_id"]
+    runs["other"] = server.world.launch({**IDS})["run"]["run_id"]
+    run_id = ", ".join(runs[name] for name in ids.split())
+    result, _ = run_step(world=server.world, **PLANS[launch] | {"mode": "wait"} | given, run_id=run_id)
+    personas = dict(zip("PQ", PERSONAS.split(", "), strict=True))
+    for name, id_ in ({"A": IDS["agent_id"], "B": AGENT_ID} | personas | runs).items():
+        reason = reason.replace(f"{{{name}}}", id_)
+    assert result.outputs["verdict"] == "error"
+    assert result.outputs["reason"].startswith(f"run_id {reason}"), result.outputs["reason"]
+    assert not result.post_step_cancels
+    assert not [run for run in server.world.runs if run.cancel_time is not None], "they are left alone"
+
+
+@pytest.mark.parametrize(("shown", "verdict"), [("both", "failed"), ("metadata", "failed"), ("tags", "error")])
+def test_legs_are_told_apart_by_metadata_only(
+    shown: Literal["both", "metadata", "tags"], verdict: str, run_step: RunStep
+) -> None:
+    launched, server = run_step(mode="launch", quirks=Quirks(run_identity=shown), **PLANS["several"])
+    inputs = {"world": server.world, "mode": "wait", **PLANS["several"]}
+    assert run_step(**inputs, run_id=launched.outputs["run_ids"])[0].outputs["verdict"] == verdict
+    alone = PLANS["several"] | {"persona_id": IDS["persona_id"], "test_set_id": "passing1"}
+    one, _ = run_step(**inputs | alone, run_id=launched.outputs["run_id"])
+    assert one.outputs["verdict"] == "passed"
+
+
+def test_hostile_name_of_a_leg_is_shown_on_one_line(run_step: RunStep) -> None:
+    launched, server = run_step(mode="launch", **PLANS["several"])
+    server.world.runs[0].request.metadata.customer[LEG] = "::error::x\ny" * 1000
+    result, _ = run_step(world=server.world, mode="wait", run_id=launched.outputs["run_ids"], **PLANS["several"])
+    assert result.outputs["verdict"] == "error"
+    assert 'which is of "::error::x' in result.outputs["reason"]
+    assert len(result.outputs["reason"]) < 1000
+
+
+@pytest.mark.parametrize("fault", ["GET /runs/* #1-6 -> 404", "GET /runs/* #1-12 -> 503 retry-after=10"])
+def test_legs_are_found_through_passing_faults(fault: str, run_step: RunStep) -> None:
+    launched, server = run_step(mode="launch", **PLANS["several"])
+    inputs = {"mode": "wait", "run_id": launched.outputs["run_ids"]} | PLANS["several"]
+    result, _ = run_step(fault, world=server.world, **inputs)
+    assert [leg["verdict"] for leg in legs_of(result)] == ["passed", "failed"] * 2
+
+
+def test_unknown_run_cancels_no_other(run_step: RunStep) -> None:
+    launched, server = run_step(mode="launch", **PLANS["base"] | {"test_set_id": "slow0001"})
+    inputs = PLANS["base"] | {"mode": "wait", "run_id": f"{launched.outputs['run_id']}, nowhere000000000000001"}
+    result, _ = run_step(world=server.world, **inputs | {"test_set_id": "slow0001"})
+    assert (result.outputs["verdict"], result.post_step_cancels) == ("error", False)
+    assert "nowhere000000000000001" in result.outputs["reason"]
+    assert len(server.world.unfinished) == 2
+
+
+@pytest.mark.parametrize("at", [2, 60])
+def test_signal_cancels_all_given_runs(at: int, run_step: RunStep, clock: VirtualClock) -> None:
+    plan = PLANS["repeated beside a base"] | {"test_set_id": "slow0001"}
+    launched, server = run_step(mode="launch", **plan)
+    clock.at(clock.now() + at, clock.interrupt)
+    fault = "GET /runs/* #1-2 -> slow 4"  # the first signal comes before the step knows the legs
+    result, _ = run_step(fault, world=server.world, mode="wait", run_id=launched.outputs["run_ids"], **plan)
+    assert result.outputs["verdict"] == "cancelled"
+    assert not server.world.unfinished
+
+
+@pytest.mark.parametrize(("most", "runs"), [("39", 2), ("40", 4)])
+def test_given_runs_count_for_the_limit_of_repetitions(most: str, runs: int, run_step: RunStep) -> None:
+    plan = PLANS["repeated beside a base"] | {"max_simulations": most}
+    launched, server = run_step(mode="launch", **plan)
+    run_step(world=server.world, mode="wait", run_id=launched.outputs["run_ids"], **plan)
+    assert len(server.world.runs) == runs
+
+
+def test_repetition_draws_the_test_cases_of_the_run(run_step: RunStep) -> None:
+    drawn = FLAKY | {"sub_sample_size": "4"}
+    result, _ = run_step(mode="wait", run_id="r" * 22, **drawn)
+    assert result.outputs["reason"].startswith("sub_sample_seed is required in mode wait with repeat_on_failure: a")
+    launched, server = run_step(mode="launch", sub_sample_seed="1", **drawn | {"thresholds": "Latency: avg < 0.1"})
+    inputs = {"mode": "wait", "sub_sample_seed": "1", "run_id": launched.outputs["run_id"]} | drawn
+    run_step(world=server.world, **inputs | {"thresholds": "Latency: avg < 0.1"})
+    first, *others = ([simulation.test_case_id for simulation in run.plan.simulations] for run in server.world.runs)
+    assert others
+    assert all(cases == first for cases in others)
