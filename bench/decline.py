@@ -29,8 +29,8 @@ AVERAGES: Final = "Latency: avg <= baseline * 1.1"
 def declines() -> Iterator[Experiment]:
     """Yield when a decline turns red against a reference that stands still, and how often an unchanged agent does."""
     for name, thresholds, limits in (
-        (f"{RATES}, one percentage point a night", RATES, (50.0, 99.0, 3.0)),
-        (f"{AVERAGES}, one percent a night", AVERAGES, (None, 90.0, 4.0)),
+        (f"{RATES}, one percentage point a night", RATES, (40.0, 99.0, 3.5)),
+        (f"{AVERAGES}, one percent a night", AVERAGES, (None, 85.0, 5.0)),
     ):
         soon, late, unchanged = limits
         yield Experiment(
