@@ -12,9 +12,10 @@ from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import OPERATORS, parse_thresholds
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
-from coval_gate.judge.gate import judge
+from coval_gate.judge.gate import judge, judge_outcome
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST, Metric, RunResult, Simulation, Summary, Target, Value
+from coval_gate.model.run import Aborted, Completed, Limit, NotCompleted, Run, TimedOut
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reason, reasons
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.model.run import Outcome
 
 NONE = Allowance(0)
 LATENCY = Target(operator="lte", upper=1.5)
@@ -426,3 +428,24 @@ def test_target_missed_by_one_of_10000_simulations_fails() -> None:
     values = [1.0] * 9_999 + [2.0]
     judgement = judge_result(with_targets(run_result({"Latency": values}), Latency=LATENCY), use_metric_targets=True)
     assert reason(judgement) == "Latency missed its target (at most 1.5) on 1 simulation."
+
+
+LIMIT = Limit("max_wait_time", 60.0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "unanswered", "answered"),
+    [
+        (Completed(run_result()), "error", "passed"),
+        (Completed(run_result(failed=3)), "error", "failed"),
+        (Completed(run_result(), late=LIMIT), "error", "passed"),  # more time would not help
+        (NotCompleted(Run("r1", "FAILED")), "error", "failed"),
+        (NotCompleted(Run("r1", "CANCELLED")), "cancelled", "cancelled"),
+        (Aborted(Run("r1", "IN PROGRESS"), failed=3), "error", "failed"),
+        (TimedOut(Run("r1", "IN PROGRESS"), LIMIT), "timed_out", "timed_out"),
+    ],
+)
+def test_run_that_no_job_answered_shows_nothing_of_the_agent(outcome: Outcome, unanswered: str, answered: str) -> None:
+    judged = judge_outcome(outcome, Criteria(max_failed=NONE), attached=False)
+    assert (judged.verdict, judged.lets_pass, judged.is_unanswered) == (unanswered, False, unanswered == "error")
+    assert judge_outcome(outcome, Criteria(max_failed=NONE), attached=True).verdict == answered
