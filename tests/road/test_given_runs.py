@@ -142,10 +142,12 @@ def test_legs_are_found_through_passing_faults(fault: str, run_step: RunStep) ->
     assert [leg["verdict"] for leg in legs_of(result)] == ["passed", "failed"] * 2
 
 
-def test_unknown_run_cancels_no_other(run_step: RunStep) -> None:
+def test_unknown_run_is_told_soon_and_cancels_no_other(run_step: RunStep, clock: VirtualClock) -> None:
     launched, server = run_step(mode="launch", **PLANS["base"] | {"test_set_id": "slow0001"})
     inputs = PLANS["base"] | {"mode": "wait", "run_id": f"{launched.outputs['run_id']}, nowhere000000000000001"}
+    began = clock.now()
     result, _ = run_step(world=server.world, **inputs | {"test_set_id": "slow0001"})
+    assert clock.now() - began <= 20
     assert (result.outputs["verdict"], result.post_step_cancels) == ("error", False)
     assert "nowhere000000000000001" in result.outputs["reason"]
     assert len(server.world.unfinished) == 2

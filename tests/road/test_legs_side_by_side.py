@@ -176,16 +176,6 @@ def test_bug_in_one_leg_leaves_the_others_alone(tmp_path: Path, clock: VirtualCl
     assert "::group::[broken] Details for a bug report" in ended.log
 
 
-def test_leg_that_cannot_be_launched_leaves_the_launches_of_others(tmp_path: Path, clock: VirtualClock) -> None:
-    steps = Steps(tmp_path, clock)
-    ended = steps.run(REJECTED | LEGS, mode="launch")
-    verdicts = {name: leg["verdict"] for name, leg in ended.legs.items()}
-    assert verdicts == dict.fromkeys(REJECTED, "error") | dict.fromkeys(LEGS)
-    assert len(steps.world.unfinished) == len(LEGS)
-    assert ended.outputs["verdict"] == "error"
-    assert len(json.loads(ended.outputs["run_ids"])) == len(LEGS)
-
-
 def test_run_that_timed_out_is_left_beside_a_leg_with_an_error(tmp_path: Path, clock: VirtualClock) -> None:
     steps = Steps(tmp_path, clock)
     legs = {"stuck": STUCK["good"], "unknown agent": REJECTED["unknown agent"]}

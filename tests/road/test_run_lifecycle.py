@@ -166,19 +166,6 @@ def test_jobs_of_matrix_that_are_alike_supersede_their_own_runs(run_step: RunSte
     assert run_statuses(world) == ["PENDING", "CANCELLED", "PENDING"]
 
 
-def test_job_without_matrix_has_none_in_metadata(run_step: RunStep) -> None:
-    _, server = run_step(mode="launch")
-    assert "github_matrix" not in server.world.runs[0].request.metadata.customer
-
-
-def test_matrix_jobs_resume_their_own_runs(run_step: RunStep) -> None:
-    staging, server = run_step(mode="launch", tags="staging")
-    production, _ = run_step(mode="launch", tags="production", world=server.world)
-    for tag, result in (("staging", staging), ("production", production)):
-        again, _ = run_step(mode="launch", tags=tag, world=server.world, env={"GITHUB_RUN_ATTEMPT": "2"})
-        assert again.outputs["run_id"] == result.outputs["run_id"]
-
-
 @pytest.mark.parametrize(
     "change",
     [{"resume": "false"}, {"iteration_count": "2"}, {"env": {"GITHUB_RUN_ID": "99"}}, {"env": {"GITHUB_JOB": "other"}}],
@@ -363,16 +350,6 @@ def test_log_says_at_once_that_run_is_unknown(
     result, _ = run_step(mode="wait", run_id="nowhere000000000000001", max_wait_time=max_wait_time)
     assert (result.outputs["verdict"], clock.now()) == ("error", min(float(max_wait_time), 15))
     assert result.log.count(f"   0:00  Coval does not know this run yet; the step keeps asking for {said}.\n") == 1
-
-
-def test_unknown_runs_are_told_within_twenty_seconds(run_step: RunStep, clock: VirtualClock) -> None:
-    result, server = run_step()
-    ids = f"{result.outputs['run_id']}, nowhere000000000000001, nowhere000000000000002"
-    began = clock.now()
-    result, _ = run_step(mode="wait", run_id=ids, world=server.world)
-    assert result.outputs["verdict"] == "error"
-    assert "there is no run 'nowhere000000000000001'" in result.outputs["reason"]
-    assert clock.now() - began <= 20
 
 
 def test_log_says_at_once_that_run_is_no_longer_known(run_step: RunStep) -> None:

@@ -219,22 +219,6 @@ def test_state_of_a_leg_is_small_whatever_its_name(letter: str) -> None:
     assert restored.leg
 
 
-@pytest.mark.long
-def test_launch_and_later_step_share_a_check_run_whichever_leg_is_launched_first(
-    run_step: RunStep, clock: VirtualClock
-) -> None:
-    with github_with(now=clock.time) as github:
-        env = {"GITHUB_API_URL": github.url}
-        launch, server = run_step("POST /runs #1 -> slow 3", mode="launch", persona_id=PERSONAS, env=env, **CHECK)
-        assert [check.status for check in github.check_runs] == ["in_progress"]
-        run_step(
-            world=server.world, env=env, mode="wait", persona_id=PERSONAS, **CHECK, run_id=launch.outputs["run_ids"]
-        )
-        assert [(check.external_id, check.conclusion) for check in github.check_runs] == [
-            (launch.outputs["run_id"], "success")
-        ]
-
-
 @pytest.mark.parametrize(("first", "conclusion"), [("slow 3", "success"), ("403", "failure")])
 def test_later_step_finds_check_run_that_another_leg_was_first_to_need(
     first: str, conclusion: str, run_step: RunStep, clock: VirtualClock

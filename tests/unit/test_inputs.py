@@ -295,6 +295,23 @@ def test_mode_wait_requires_ids_by_which_it_finds_or_repeats_runs(given: dict[st
     ]
 
 
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"agent_id": "a, b"}, "base_agent_id is the tested agent, agent_id; name the one to compare it with."),
+        ({"mutation_ids": "m"}, "base_agent_id cannot be combined with mutations, which are compared with the agent"),
+        ({"thresholds": "Latency: avg < 9"}, "base_agent_id requires a threshold that compares with base, such as"),
+        (
+            {"base_agent_id": ""},
+            "thresholds, line 1: Latency: avg <= base compares mutations with the agent itself, but",
+        ),
+    ],
+)
+def test_base_agent_is_another_one_that_a_threshold_compares_with(given: dict[str, str], problem: str) -> None:
+    (found,) = problems_with(**{"base_agent_id": "b", "thresholds": "Latency: avg <= base"} | given)
+    assert found.startswith(problem)
+
+
 def test_newest_run_of_a_source_has_no_base() -> None:
     (problem,) = problems_with(mode="wait", run_id="tag:nightly", base_agent_id="b")
     assert problem == "base_agent_id must be empty with run_id tag:nightly; name the runs by their ids."
