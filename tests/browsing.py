@@ -161,7 +161,7 @@ def long_names_report() -> Report:
 LEGS: Final = ("Support line · calm caller", "Support line · angry caller", "Booking line")
 
 
-def suite_report() -> Report:
+def legs_report() -> Report:
     """Return the report of a step with three runs of one test set, whose simulations have the same ids in two."""
     times = {case: found * 2 for case, found in numbers(1, 20).items()}
     twice = run_of("one", times, name="Latency", metric_id="l")

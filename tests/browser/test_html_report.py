@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from baselines import comparison_reports
-from browsing import LEGS, long_names_report, rich_report, suite_report
+from browsing import LEGS, legs_report, long_names_report, rich_report
 from coval_gate.report.formats.html import render
 from hostile import HOSTILE, PAYLOAD, example_reports, repeated, report_of
 
@@ -36,7 +36,7 @@ def reports() -> dict[str, Report]:
     """Return reports of each kind by name."""
     rich = {name: rich_report(name) for name in ("worse", "mutations", "in doubt", "better")}
     ends = {"passed": example_reports()["passed"], "error": example_reports()["step error"]}
-    return {**rich, **ends, "legs": suite_report(), "long names": long_names_report()}
+    return {**rich, **ends, "legs": legs_report(), "long names": long_names_report()}
 
 
 def screen(width: int) -> ViewportSize:
@@ -224,7 +224,7 @@ def test_keyboard_is_enough(open_report: Open) -> None:
 
 
 def test_legs_stand_under_headings_until_switched_off(open_report: Open) -> None:
-    with open_report(suite_report()) as found:
+    with open_report(legs_report()) as found:
         headings = found.page.locator("tr.leg-head:visible")
         expect(headings).to_have_text(
             [f"{LEGS[1]} 20 simulations", f"{LEGS[2]} 20 simulations", f"{LEGS[0]} 40 simulations"]
@@ -251,7 +251,7 @@ def test_legs_stand_under_headings_until_switched_off(open_report: Open) -> None
     ],
 )
 def test_filter_by_leg(open_report: Open, query: str, shown: int) -> None:
-    with open_report(suite_report()) as found:
+    with open_report(legs_report()) as found:
         found.filter(query)
         expect(found.rows).to_have_count(shown)
         legs = found.legs
@@ -259,7 +259,7 @@ def test_filter_by_leg(open_report: Open, query: str, shown: int) -> None:
 
 
 def test_button_of_a_leg_filters_beside_other_words(open_report: Open) -> None:
-    with open_report(suite_report()) as found:
+    with open_report(legs_report()) as found:
         button = found.page.get_by_role("button", name=f"{LEGS[1]} 20")
         found.filter("spanish")
         button.click()
@@ -274,7 +274,7 @@ def test_button_of_a_leg_filters_beside_other_words(open_report: Open) -> None:
 
 
 def test_links_lead_to_simulations_of_one_id_in_two_legs(open_report: Open) -> None:
-    with open_report(suite_report()) as found:
+    with open_report(legs_report()) as found:
         anchors = found.page.locator(".first a").evaluate_all("links => links.map((each) => each.getAttribute('href'))")
         assert len(anchors) == len({*anchors}) == 8
         for place in (0, 1):
@@ -285,7 +285,7 @@ def test_links_lead_to_simulations_of_one_id_in_two_legs(open_report: Open) -> N
 
 
 def test_next_and_previous_cross_from_leg_to_leg(open_report: Open) -> None:
-    with open_report(suite_report(), "#q=s%3Afailed%20s%3Ainconclusive") as found:
+    with open_report(legs_report(), "#q=s%3Afailed%20s%3Ainconclusive") as found:
         assert found.legs == [LEGS[1]] * 5 + [LEGS[2]] * 3
         found.rows.nth(4).click()
         found.page.get_by_role("button", name="Next").click()
@@ -295,7 +295,7 @@ def test_next_and_previous_cross_from_leg_to_leg(open_report: Open) -> None:
 
 
 def test_table_of_runs_leads_to_their_criteria(open_report: Open) -> None:
-    with open_report(suite_report()) as found:
+    with open_report(legs_report()) as found:
         criteria = found.page.locator("details.leg", has_text=LEGS[0]).locator("table.criteria")
         expect(criteria).to_be_hidden()
         found.page.get_by_role("link", name=LEGS[0]).first.click()
@@ -304,7 +304,7 @@ def test_table_of_runs_leads_to_their_criteria(open_report: Open) -> None:
 
 
 def test_legs_without_javascript(open_report: Open) -> None:
-    with open_report(suite_report(), java_script_enabled=False) as found:
+    with open_report(legs_report(), java_script_enabled=False) as found:
         assert found.legs == [LEGS[1]] * 20 + [LEGS[2]] * 20 + [LEGS[0]] * 40
         expect(found.page.locator("tr.leg-head")).to_have_count(3)
 

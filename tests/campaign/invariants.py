@@ -999,7 +999,7 @@ def _has_other_plan(history: History, step: Step) -> bool:
     """Return whether an earlier attempt had legs that the step does not have."""
     earlier = (other for other in history.schedule.steps if step.flag("resume") and other.attempt < step.attempt)
     return any(
-        (other.suite, other.given.get("test_set_id")) != (step.suite, step.given.get("test_set_id"))
+        (other.listed, other.given.get("test_set_id")) != (step.listed, step.given.get("test_set_id"))
         for other in earlier
     )
 

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Final
 from campaign import invariants
 from campaign.generate import generate, with_inputs
 from campaign.invariants import INVARIANTS, Violation, late_is_fine, main_results, was_prompt
-from campaign.oracle import is_good
-from campaign.pool import Rules
-from campaign.schedule import GATES, Fault
-from campaign.suites import (
+from campaign.options import (
     LOUD_SET,
     meets_own,
     name_of,
     planned_legs,
-    takes_suite,
+    takes_file,
     violations_of_options,
     with_aborts,
-    with_suite,
+    with_file,
     with_turns,
 )
+from campaign.oracle import is_good
+from campaign.pool import Rules
+from campaign.schedule import GATES, Fault
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def several_legs(seed: int) -> Schedule:
     run is not over in time.
     """
     options = Random(f"options of legs/{seed}")
-    has_suite, aborts, has_turns = (options.random() < share for share in (0.4, 0.25, 0.25))
+    has_file, aborts, has_turns = (options.random() < share for share in (0.4, 0.25, 0.25))
     place = 1000 * seed
-    while not (_fits_suite if has_suite else _fits)(schedule := generate(place)):
+    while not (_fits_file if has_file else _fits)(schedule := generate(place)):
         place += 1
     rng = Random(f"legs/{seed}")
     personas, test_sets = rng.choice([shape for shape in SHAPES if shape[1] > 1] if aborts else SHAPES)
@@ -81,7 +81,7 @@ def several_legs(seed: int) -> Schedule:
     )
     # The simulated network sends one request after another, so responses are quick.
     schedule = replace(schedule, seed=seed, steps=steps, foreign_run="", latency=0.02)
-    schedule = with_suite(schedule, options, PERSONAS, (schedule.test_set, *others)) if has_suite else schedule
+    schedule = with_file(schedule, options, PERSONAS, (schedule.test_set, *others)) if has_file else schedule
     schedule = with_aborts(schedule, options) if aborts else schedule
     schedule = with_turns(schedule, options) if has_turns else schedule
     return _with_endless_pages(schedule, options)
@@ -96,8 +96,8 @@ def _with_endless_pages(schedule: Schedule, rng: Random) -> Schedule:
     return replace(schedule, faults=(pages, *schedule.faults))
 
 
-def _fits_suite(schedule: Schedule) -> bool:
-    return takes_suite(schedule) and (
+def _fits_file(schedule: Schedule) -> bool:
+    return takes_file(schedule) and (
         _fits(schedule) or (_fits(replace(schedule, workflow="run")) and schedule.workflow == "launch-wait")
     )
 

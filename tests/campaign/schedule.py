@@ -85,7 +85,7 @@ BASELINE_GATES: Final[dict[str, dict[str, str]]] = {
 }
 ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | BASELINE_GATES
 
-# Thresholds that only one leg of a suite has, beside those of its step; no run meets the strict one.
+# Thresholds that only one leg of a file has, beside those of its step; no run meets the strict one.
 OWN_GATES: Final[dict[str, dict[str, str]]] = {
     "strict": {"thresholds": "Latency: max < 0.01"},
     "loose": {"thresholds": "Latency: max < 60"},
@@ -188,7 +188,7 @@ class Event:
         return f"{self.kind}{by} at {self.at:g} s"
 
 
-class SuiteLeg(NamedTuple):
+class ListedLeg(NamedTuple):
     """A leg in the file that a step has; `gate` is one of OWN_GATES, or empty."""
 
     name: str
@@ -224,7 +224,7 @@ class Step:
     post_signal: Signal | None = None
     pause: float = 2.0  # s before the step starts
     event: str = "pull_request"  # that started the workflow; or push
-    suite: tuple[SuiteLeg, ...] = ()  # the legs in the file, or those with which its runs were launched
+    listed: tuple[ListedLeg, ...] = ()  # the legs in the file, or those with which its runs were launched
 
     @property
     def given(self) -> dict[str, str]:
@@ -251,7 +251,7 @@ class Step:
         job += f", branch {self.branch}" if self.branch else ""
         lines = [f"step {self.mode} ({job}, {self.action}): {inputs}"]
         lines += [f"    {incident}" for incident in (self.signal, self.file_fault) if incident]
-        lines += [f"    leg {leg.name!r}: {leg.persona_id}, {leg.test_set_id}, {leg.gate or '-'}" for leg in self.suite]
+        lines += [f"    leg {', '.join(leg)}" for leg in self.listed]
         lines += [] if self.post else ["    no post step"]
         lines += [f"    post step: {self.post_signal}"] if self.post_signal else []
         return "\n".join(lines)

@@ -231,7 +231,7 @@ class Simulator:
         if path := step.given.get("config_path"):
             file = workspace / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            legs = {leg.name: leg.inputs for leg in step.suite}
+            legs = {leg.name: leg.inputs for leg in step.listed}
             file.write_text(json.dumps({"legs": legs}, ensure_ascii=False, indent=2), encoding="utf-8")
 
     def _follow(self, result: ProcessResult) -> None:

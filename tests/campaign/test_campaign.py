@@ -15,9 +15,9 @@ from campaign.legs import BESIDE, OF_LEGS, SEVERAL_LEGS
 from campaign.legs_beside import LEGS_BESIDE, OF_BOTH
 from campaign.mutants import MUTANTS
 from campaign.newest import NEWEST, OF_FOUND
+from campaign.options import OF_OPTIONS
 from campaign.pool import run_campaign
 from campaign.simulate import simulate
-from campaign.suites import OF_OPTIONS
 from selection import shares
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from baselines import (
     run_of,
     yes,
 )
-from browsing import suite_report
+from browsing import legs_report
 from coval_gate.base.errors import GateError
 from coval_gate.ci.github.pages import state_of
 from coval_gate.config.thresholds import parse_thresholds
@@ -83,7 +83,7 @@ def test_summary_shows_comparisons(name: str, golden: Callable[[str, str], None]
 
 
 def test_summary_shows_legs(golden: Callable[[str, str], None]) -> None:
-    golden("compared/legs.md", summary(of_pull_request(suite_report())))
+    golden("compared/legs.md", summary(of_pull_request(legs_report())))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from baselines import DASHBOARD, comparison_reports
-from browsing import LEGS, large_report, suite_report
+from browsing import LEGS, large_report, legs_report
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.model.matrix import matrix_of
 from coval_gate.model.results import Details, TrendRun, Turn
@@ -185,7 +185,7 @@ def test_table_shows_every_simulation_once_and_worst_first() -> None:
 
 
 def test_every_leg_is_on_the_first_screen_with_its_verdict_reason_and_run() -> None:
-    report = suite_report()
+    report = legs_report()
     first, _, _ = render(report).partition('id="criteria"')
     assert first.count("<tr>") == 1 + len(LEGS)
     for leg, shown in zip(report.gravest_first, page(report).legs, strict=True):
@@ -196,7 +196,7 @@ def test_every_leg_is_on_the_first_screen_with_its_verdict_reason_and_run() -> N
 
 
 def test_rows_stand_under_their_leg_the_one_with_the_worst_first() -> None:
-    report = suite_report()
+    report = legs_report()
     sections = table(report).sections
     assert [(part.name, part.count) for part in sections] == [(LEGS[1], 20), (LEGS[2], 20), (LEGS[0], 40)]
     assert [part.token for part in sections] == [f'l:"{part.name}"' for part in sections]
@@ -211,14 +211,14 @@ def test_rows_stand_under_their_leg_the_one_with_the_worst_first() -> None:
 
 
 def test_simulations_of_one_id_in_two_legs_have_addresses_of_their_own() -> None:
-    rows = table(suite_report()).rows
+    rows = table(legs_report()).rows
     twins = [row for row in rows if row.id == "two..case000.0"]
     assert {twin.leg for twin in twins} == {LEGS[1], LEGS[2]}
     assert len({row.anchor for row in rows}) == len(rows) == 80
 
 
 def test_every_leg_has_charts_of_its_own() -> None:
-    report = suite_report()
+    report = legs_report()
     document = render(report)
     places = [document.index(f'<section aria-label="Metrics of {leg.name}">') for leg in report.gravest_first]
     assert places == sorted(places)
@@ -227,7 +227,7 @@ def test_every_leg_has_charts_of_its_own() -> None:
 
 
 def test_provenance_tells_legs_apart_and_says_once_what_they_share() -> None:
-    facts = page(suite_report()).facts
+    facts = page(legs_report()).facts
     assert len({name for name, _ in facts}) == len(facts)
     facts_by_name = dict(facts)
     assert [facts_by_name[f"{name}: run"] for name in LEGS] == ["run1", "run2", "run3"]
@@ -238,11 +238,9 @@ def test_provenance_tells_legs_apart_and_says_once_what_they_share() -> None:
 @pytest.mark.parametrize(("name", "token"), [('the "best" line', 'l:" line"'), ("", 'l:""'), ("a b", 'l:"a b"')])
 def test_filter_of_a_leg_is_one_that_can_be_written(name: str, token: str) -> None:
     legs = tuple(
-        leg._replace(name=leg_name) for leg, leg_name in zip(suite_report().legs, (name, "x", "y"), strict=True)
+        leg._replace(name=leg_name) for leg, leg_name in zip(legs_report().legs, (name, "x", "y"), strict=True)
     )
-    assert {section.name: section.token for section in table(suite_report()._replace(legs=legs)).sections}[
-        name
-    ] == token
+    assert {section.name: section.token for section in table(legs_report()._replace(legs=legs)).sections}[name] == token
 
 
 def test_change_since_baseline_is_that_of_the_flipped_cases() -> None:
@@ -433,7 +431,7 @@ def test_documentation_of_the_filter_has_all_that_the_script_reads() -> None:
     text = (root / "docs/reports.md").read_text(encoding="utf-8").partition("## HTML\n")[2].partition("\n## ")[0]
     (keys,) = re.findall(r"\(!\?\)\(\?:\(([a-z|]+)\):\)", script)
     assert {match.partition(":")[0] for match in re.findall(r"^\| `(\w+:)", text, re.MULTILINE)} == {*keys.split("|")}
-    (help_text,) = re.findall('id="syntax">(.*?)</details>', render(suite_report()))
+    (help_text,) = re.findall('id="syntax">(.*?)</details>', render(legs_report()))
     assert {*re.findall(r"<code>(\w+):", help_text)} == {*keys.split("|")} - {"v"}  # these runs have no variants
     (parts,) = re.findall(r"return \{ (q:.*) \};", script)
     assert {*re.findall(r"(\w+):", parts)} == {*re.findall(r"`(q|sort|flat|id)(?:=1)?`", text)}

@@ -1,4 +1,4 @@
-"""Options of steps with several legs: a suite, turns (`max_parallel_runs`), and runs that the step gives up.
+"""Options of steps with several legs: a file, turns (`max_parallel_runs`), and runs that the step gives up.
 
 What must hold of them, for each leg: it has one run or a reason, it is judged by its own thresholds, it waits for its
 turn, and its run is ended once nothing can come of it.
@@ -23,7 +23,7 @@ from campaign.invariants import (
     met_fault,
 )
 from campaign.oracle import can_decide, has_data, is_good
-from campaign.schedule import OWN_GATES, SuiteLeg
+from campaign.schedule import OWN_GATES, ListedLeg
 from coval_gate.ci.host import LEG
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ ENDLESS: Final = ("timed_out", "error", "cancelled")  # verdicts of legs whose r
 UNJUDGED: Final = ("error", "cancelled", "skipped", "")
 
 
-def takes_suite(schedule: Schedule) -> bool:
+def takes_file(schedule: Schedule) -> bool:
     """Return whether the thresholds of legs can be added to those of the schedule's steps."""
     return schedule.gate in STEP_GATES
 
 
-def with_suite(schedule: Schedule, rng: Random, personas: Sequence[str], test_sets: Sequence[str]) -> Schedule:
+def with_file(schedule: Schedule, rng: Random, personas: Sequence[str], test_sets: Sequence[str]) -> Schedule:
     """Let the legs of all steps stand in a file, with thresholds of their own; some differ in these only."""
     own = ("", *(gate for gate in OWN_GATES if gate != STRICT))
     kinds = [(persona, test_set, gate) for persona in personas for test_set in test_sets for gate in own]
@@ -60,9 +60,9 @@ def with_suite(schedule: Schedule, rng: Random, personas: Sequence[str], test_se
     if rng.random() < 0.4:
         drawn[-1] = (*drawn[-1][:2], STRICT)
     rng.shuffle(drawn)
-    legs = tuple(SuiteLeg(name, *kind) for name, kind in zip(NAMES, drawn, strict=False))
+    legs = tuple(ListedLeg(name, *kind) for name, kind in zip(NAMES, drawn, strict=False))
     inputs = {"config_path": rng.choice(FILES), "persona_id": "", "test_set_id": ""}
-    steps = tuple(replace(step, suite=legs, inputs=with_inputs(step.inputs, **inputs)) for step in schedule.steps)
+    steps = tuple(replace(step, listed=legs, inputs=with_inputs(step.inputs, **inputs)) for step in schedule.steps)
     return replace(schedule, steps=steps)
 
 
@@ -97,8 +97,8 @@ def name_of(record: RunRecord) -> str:
 
 
 def own_gate(step: Step, record: RunRecord) -> str:
-    """Return the gate that a run has beside the schedule's: that of its leg of the suite; empty if it has none."""
-    return next((leg.gate for leg in step.suite if leg.name == name_of(record)), "")
+    """Return the gate that a run has beside the schedule's: that of its leg in the file; empty if it has none."""
+    return next((leg.gate for leg in step.listed if leg.name == name_of(record)), "")
 
 
 def meets_own(history: History, step: Step, record: RunRecord, now: float) -> bool:
@@ -115,18 +115,18 @@ def _judged(history: History, result: ProcessResult) -> list[tuple[dict[str, Any
     return [(leg, history.runs.get(leg["run_id"])) for leg in legs]
 
 
-def each_leg_of_suite_is_told(history: History) -> Iterator[str]:
-    """A step that launched names each leg of its suite once, with its own run, or with the reason for having none."""
+def each_leg_of_file_is_told(history: History) -> Iterator[str]:
+    """A step that launched names each leg in its file once, with its own run, or with the reason for having none."""
     for result in main_results(history):
         legs = _judged(history, result)
-        if not result.step.suite or not legs:
+        if not result.step.listed or not legs:
             continue
         names = [leg["name"] for leg, _ in legs]
-        if names != [leg.name for leg in result.step.suite]:
+        if names != [leg.name for leg in result.step.listed]:
             yield f"step {result.number} names the legs {names}"
         if again := [id_ for id_, count in Counter(leg["run_id"] for leg, _ in legs).items() if id_ and count > 1]:
             yield f"step {result.number} has the run {again[0]} for several legs"
-        planned = {leg.name for leg in result.step.suite}
+        planned = {leg.name for leg in result.step.listed}
         for leg, record in legs:
             if record is None and not (leg["verdict"] in UNJUDGED and leg["reason"]):
                 yield f"step {result.number}: {leg['name']} is {leg['verdict']!r} without a run or a reason"
@@ -138,7 +138,7 @@ def each_leg_meets_its_own_thresholds(history: History) -> Iterator[str]:
     """A leg passes only by the step's thresholds and its own; without faults that last, no other leg's fail it."""
     schedule = history.schedule
     for result in main_results(history):
-        if not result.step.suite or result.step.mode not in ("run", "wait"):
+        if not result.step.listed or result.step.mode not in ("run", "wait"):
             continue
         for leg, record in _judged(history, result):
             if record is None:
@@ -189,8 +189,8 @@ def no_leg_is_left_unjudged(history: History) -> Iterator[str]:
 
 def planned_legs(step: Step) -> int:
     """Return how many legs a step that launches is to have."""
-    if step.suite:
-        return len(step.suite)
+    if step.listed:
+        return len(step.listed)
     personas, test_sets = (step.given[name].split(", ") for name in ("persona_id", "test_set_id"))
     return len(personas) * len(test_sets)
 
@@ -263,7 +263,7 @@ def judged_leg_leaves_no_run(history: History) -> Iterator[str]:
 
 
 OF_OPTIONS: Final = (
-    each_leg_of_suite_is_told,
+    each_leg_of_file_is_told,
     each_leg_meets_its_own_thresholds,
     no_leg_is_left_unjudged,
     few_runs_are_under_way,
