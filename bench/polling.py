@@ -41,9 +41,9 @@ ANSWER = 0.2  # s; the API's response time
 COMMON_INTERVAL = 30.0  # s
 MOST_REQUESTS = 3.0  # times the requests with the common interval
 MOST_DELAY = 3.0  # s, mean, and
-MOST_SHARE = 0.5  # of the delay with a fixed interval and the same number of requests
+MOST_SHARE = 2 / 3  # of the delay with a fixed interval and the same number of requests
 SHORT_INTERVAL = 15.0  # s
-MOST_EXTRA = 5.0  # requests of a short run, beyond those with that interval
+MOST_EXTRA = 15.0  # requests of a short run, beyond those with that interval
 MOST_SHORT_DELAY = 3.0  # s, mean, and
 MOST_RELATIVE = 20.0  # % of the run's length, mean
 
@@ -54,8 +54,7 @@ class SimulatedRun:
 
     queued_until: float
     end: float
-    starts: tuple[float, ...]  # of the conversations, ascending
-    ends: tuple[float, ...]  # ascending
+    ends: tuple[float, ...]  # of the conversations, ascending
     silent: bool = False  # whether Coval reports no progress
 
     def seen(self, at: float) -> Observation:
@@ -63,9 +62,8 @@ class SimulatedRun:
         if self.silent:
             return Observation(at, running=at >= self.queued_until)
         if at < self.queued_until:
-            return Observation(at, running=False, done=0, total=len(self.ends), active=0)
-        done = bisect_right(self.ends, at)
-        return Observation(at, True, done, len(self.ends), bisect_right(self.starts, at) - done)
+            return Observation(at, running=False, done=0, total=len(self.ends))
+        return Observation(at, True, bisect_right(self.ends, at), len(self.ends))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +77,14 @@ class Watched:
 def schedule(queued_until: float, lengths: list[float], concurrency: int, running: float) -> SimulatedRun:
     """Start the conversations in order in `concurrency` slots, scaled so that all end within `running` seconds."""
     free = [0.0] * concurrency
-    starts, ends = [], []
+    ends = []
     for length in lengths:
         start = heapq.heappop(free)
         heapq.heappush(free, start + length)
-        starts.append(start)
         ends.append(start + length)
     scale = running / max(ends)
-    placed = [sorted(queued_until + scale * moment for moment in moments) for moments in (starts, ends)]
-    return SimulatedRun(queued_until, max(placed[1]), tuple(placed[0]), tuple(placed[1]))
+    placed = sorted(queued_until + scale * moment for moment in ends)
+    return SimulatedRun(queued_until, placed[-1], tuple(placed))
 
 
 def draw(rng: random.Random) -> SimulatedRun:

@@ -139,7 +139,7 @@ def test_stuck_run_times_out_at_deadline(run_step: RunStep, clock: VirtualClock)
 
 def test_check_interval_limits_time_between_polls(run_step: RunStep, clock: VirtualClock) -> None:
     run_step(test_set_id="slow0001", check_interval="7", max_wait_time="400")
-    assert max(clock.slept) <= 7
+    assert max(clock.slept) < 7.1
 
 
 def test_log_has_line_per_minute_and_per_change(run_step: RunStep) -> None:

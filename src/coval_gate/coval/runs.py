@@ -120,5 +120,4 @@ def _progress(fields: dict[str, Any]) -> RunProgress | None:
     total, completed = count_in(fields, "total_test_cases"), count_in(fields, "completed_test_cases")
     if total is None or completed is None:
         return None
-    failed, active = count_in(fields, "failed_test_cases"), count_in(fields, "in_progress_test_cases")
-    return RunProgress(total=total, completed=completed, failed=failed or 0, active=active or 0)
+    return RunProgress(total=total, completed=completed, failed=count_in(fields, "failed_test_cases") or 0)

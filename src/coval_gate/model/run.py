@@ -22,7 +22,6 @@ class RunProgress(NamedTuple):
     total: int
     completed: int
     failed: int = 0
-    active: int = 0
 
     @property
     def done(self) -> int:

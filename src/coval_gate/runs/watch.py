@@ -146,8 +146,8 @@ def watch(
         runs = session.count_polled()
         longest = LONGEST_PAUSE * math.sqrt(runs) if inputs.check_interval is None else inputs.check_interval
         pause = next_pause(history, longest=longest, runs=runs)
-        was_last = pause >= last_poll - now
-        yield Wait(min(pause, last_poll - now))
+        was_last = now + pause + client.lead >= last_poll  # its response leaves no time for another poll
+        yield Wait(last_poll - now if was_last else pause)
 
 
 def _is_hopeless(progress: RunProgress, most: int | None) -> bool:
@@ -222,5 +222,4 @@ def _observation(run: Run, now: float) -> Observation:
         running=not run.is_queued,
         done=run.progress.done,
         total=run.progress.total,
-        active=run.progress.active,
     )
