@@ -556,133 +556,47 @@ def test_parsing_time_is_linear() -> None:
     assert parse_thresholds("# " * 100_000 + "failed < 3") == ()
 
 
-SECONDS = "a bound has the unit of its metric, and Coval measures time in seconds"
+UNIT = "remove the unit: a bound has the unit of its metric"
 SLIPS = [
-    # Percentiles.
-    *((f"Latency: {slip} < 1.5", "write p(95)", "Latency: p(95) < 1.5") for slip in (
-        "p95", "P95", "p_95", "p 95", "p(95%)", "p(95th)", "p[95]", "percentile(95)", "percentile 95", "quantile(0.95)",
-        "95th percentile", "95th", "p(0.95)", "p0.95", "p[0.95]", "percentile(0.95)", "p_0.95",
-    )),
-    ("Latency: p(0.5) < 1.5", "write p(50)", "Latency: p(50) < 1.5"),
+    *((f"Latency: {slip} < 1.5", "write p(95)", "Latency: p(95) < 1.5")
+      for slip in ("p95", "P95", "p_95", "p 95", "p(95%)", "p(0.95)", "p0.95")),
     ("Latency: p(0.999) < 1.5", "write p(99.9)", "Latency: p(99.9) < 1.5"),
-    ("Latency: p99.9 < 1.5", "write p(99.9)", "Latency: p(99.9) < 1.5"),
-    ("Latency: p(95 < 1.5", "close the parenthesis", "Latency: p(95) < 1.5"),
-    ("Latency: p() < 1.5", "write p(95) for the 95th percentile", ""),
-    ("Latency: percentile < 1.5", "write p(95) for the 95th percentile", ""),
-    # Aggregates.
-    *((f"Latency: {slip} < 1.5", "did you mean avg?", "Latency: avg < 1.5") for slip in ("average", "Averge", "avrg")),
-    ("Latency: mean() < 1.5", "write mean without parentheses", "Latency: mean < 1.5"),
+    *((f"Latency: {slip} < 1.5", "did you mean avg?", "Latency: avg < 1.5") for slip in ("average", "Averge")),
     ("Latency: sum < 1.5", "expected avg, med, min, max, stdev, p(N), rate(…), count(…) or missing", ""),
-    *((f"{slip} >= 95%", "did you mean pass_rate?", "pass_rate >= 95%") for slip in (
-        "pass-rate", "pass rate", "passrate", "Pass_Rates", "success_rate",
-    )),
-    ("pass_rate: >= 95%", "write pass_rate without a colon", "pass_rate >= 95%"),
-    # The metric.
-    *((slip, "put a colon after the metric", "Latency: p(95) < 1.5") for slip in (
-        "Latency p(95) < 1.5", "Latency.p(95) < 1.5",
-    )),
-    ("Latency.p95 < 1.5", "put a colon after the metric; write p(95)", "Latency: p(95) < 1.5"),
-    ("Latency p95 < 1,5s",
-     "put a colon after the metric; write p(95); use a decimal point; remove the unit `s`: a bound has the unit of its "
-     "metric", "Latency: p(95) < 1.5"),
+    *((f"{slip} >= 95%", "did you mean pass_rate?", "pass_rate >= 95%")
+      for slip in ("pass-rate", "pass rate", "Pass_Rates", "success_rate")),
+    ("Latency p(95) < 1.5", "put a colon after the metric", "Latency: p(95) < 1.5"),
+    ("Latency p95 < 1.5", "put a colon after the metric; write p(95)", "Latency: p(95) < 1.5"),
     ('"Tone: calm" avg > 3', "put a colon after the metric", '"Tone: calm": avg > 3'),
-    ("avg(Latency) < 1.5", "put the metric first", "Latency: avg < 1.5"),
-    ("p95(Latency) < 1.5", "put the metric first; write p(95)", "Latency: p(95) < 1.5"),
-    ("percentile(Latency, 95) < 1.5", "put the metric first", "Latency: p(95) < 1.5"),
-    ("p95 of Latency < 1.5", "put the metric first; write p(95)", "Latency: p(95) < 1.5"),
     ("1.5 > Latency: p(95)", "put the bound last", "Latency: p(95) < 1.5"),
     ("95% <= pass_rate", "put the bound last", "pass_rate >= 95%"),
     ("Tone: calm: avg > 3", "quote a metric that contains : # or '", '"Tone: calm": avg > 3'),
     ("User's mood: avg > 3", "quote a metric that contains : # or '", '"User\'s mood": avg > 3'),
     ("“Tone: calm”: avg > 3", 'use straight quotes (")', '"Tone: calm": avg > 3'),
-    ("“Latency”: avg > 3", 'use straight quotes (")', '"Latency": avg > 3'),
     ("- pass_rate >= 95%", "remove the list marker; quote a metric that begins with one", "pass_rate >= 95%"),
-    ('"Latency: avg > 3"', "remove the quotes around the threshold", "Latency: avg > 3"),
     ("Latency: >= 4", "say what to compare, as in `Latency: avg >= 4`", ""),
     ("Latency < 1.5", "say what to compare, as in `Latency: avg < 1.5`", ""),
     ("Resolved >= 90%", "say which values to count, as in `Resolved: rate(YES) >= 90%`", ""),
     ("avg < 1.5", 'expected a metric before avg, as in "Latency: avg …"', ""),
-    # Values.
-    ("Resolved: rate YES >= 90%", "write rate(YES)", "Resolved: rate(YES) >= 90%"),
-    ("Resolved: rate[YES] >= 90%", "use parentheses for values", "Resolved: rate(YES) >= 90%"),
-    ('Resolved: rate("YES) >= 90%', "close the quote", 'Resolved: rate("YES") >= 90%'),
-    ("Resolved: rate(“YES”) >= 90%", 'use straight quotes (")', 'Resolved: rate("YES") >= 90%'),
-    ("Resolved: rate(YES >= 90%", "close the parenthesis", "Resolved: rate(YES) >= 90%"),
-    ("Resolved: rate(YES,) >= 90%", "remove the last comma", "Resolved: rate(YES) >= 90%"),
-    ("Resolved: rate(don't know) >= 90%", "quote a value that contains '", 'Resolved: rate("don\'t know") >= 90%'),
-    ("Resolved: rate(YES|NO) >= 90%", "separate values with commas, and quote a value that contains , ; or |", ""),
+    *((f"Resolved: {slip} >= 90%", "write rate(YES)", "Resolved: rate(YES) >= 90%")
+      for slip in ("rate YES", "rate[YES]", "rate: YES")),
     ("Resolved: rate >= 90%", "name the values in parentheses, as in rate(YES)", ""),
-    # Operators.
-    *((f"failed {slip} 3", f"expected {sign}, got {slip}", f"failed {sign} 3") for slip, sign in (
-        ("=<", "<="), ("≤", "<="), ("=>", ">="), ("≥", ">="), ("=", "=="), ("===", "=="), ("<>", "!="), ("≠", "!="),
-    )),
-    *((f"failed {slip} 3", f"write {sign} instead of {slip}", f"failed {sign} 3") for slip, sign in (
-        ("below", "<"), ("at most", "<="), ("lte", "<="), ("not more than", "<="), ("not over", "<="),
-        ("more than", ">"), ("at least", ">="), ("not less than", ">="), ("not under", ">="), ("is not", "!="),
-    )),
-    ("failed is below 3", "write < instead of below", "failed < 3"),
-    ("Latency: avg between 1 and 2", "write two thresholds, one for each bound", ""),
+    *((f"failed {slip} 3", f"expected {sign}, got {slip}", f"failed {sign} 3")
+      for slip, sign in (("=<", "<="), ("≤", "<="), ("=>", ">="), ("≥", ">="), ("=", "=="), ("<>", "!="), ("≠", "!="))),
     ("Latency: avg 1.5", "expected an operator (<, <=, >, >=, ==, !=)", ""),
-    # Bounds.
-    *((f"Latency: avg < 1.5{unit}", f"remove the unit `{unit.strip(' .')}`: a bound has the unit of its metric",
-       "Latency: avg < 1.5") for unit in ("s", " sec.", " seconds", " turns", " USD")),
-    *((f"Latency: avg < 800{unit}", f"remove the unit `{unit.strip()}`: a bound has the unit of its metric", "")
-      for unit in ("k", "x", "e", " sigma", "m")),
-    *((f"Latency: avg < 1500{unit}", f"write {number}: {SECONDS}", f"Latency: avg < {number}") for unit, number in (
-        ("ms", "1.5"), (" ms", "1.5"), (" milliseconds", "1.5"), ("µs", "0.0015"), (" ns", "1.5e-06"), ("min", "90000"),
-        (" Hours", "5400000"), (" days", "129600000"),
-    )),
-    ("Latency: avg <= baseline + 200ms", f"write 0.2: {SECONDS}", "Latency: avg <= baseline + 0.2"),
-    ("Resolved: rate(YES) >= baseline - 5 percent",
-     "write `pp` for percentage points, or `%` for a share of the baseline", ""),
-    # Several slips.
-    ("Latency p95 =< 1500ms",
-     f"put a colon after the metric; write p(95); expected <=, got =<; write 1.5: {SECONDS}", "Latency: p(95) <= 1.5"),
-    ("Latency p95 =< 3 foo",
-     "put a colon after the metric; write p(95); expected <=, got =<; "
-     "remove the unit `foo`: a bound has the unit of its metric", ""),
-    ("- Resolved: rate[“YES“] ≥ 90 percent",
-     "remove the list marker; quote a metric that begins with one; use parentheses for values; "
-     'use straight quotes ("); '
-     "expected >=, got ≥; write 90%", 'Resolved: rate("YES") >= 90%'),
-    ("Cost: avg < $0.50", "remove the unit: a bound has the unit of its metric", "Cost: avg < 0.50"),
     ("Latency: avg < 1,5", "use a decimal point", "Latency: avg < 1.5"),
-    ("Turns: avg < 2 thousand", "write the number in digits", ""),
     ("Latency: avg < 0,500", "use a decimal point", "Latency: avg < 0.500"),
-    ("Turns: avg < 1,000", "write 1000, without separators", "Turns: avg < 1000"),
-    ('Latency: avg < "3"', "remove the quotes around the number", "Latency: avg < 3"),
+    ("Turns: avg < 1,000", "expected the end of the line after the bound", ""),
     ("pass_rate >= 95", "write 95% for percent", "pass_rate >= 95%"),
-    ("pass_rate >= 95 percent", "write 95%", "pass_rate >= 95%"),
-    ("pass_rate >= 5pp", "write 5%", "pass_rate >= 5%"),
+    ("pass_rate >= 95 percent", "write 95% for percent", "pass_rate >= 95%"),
+    ("Latency: avg < 1.5s", UNIT, "Latency: avg < 1.5"),
+    ("Latency: avg < 1500 ms", UNIT, ""),
     ("Latency: avg < 95%", "expected a number without %: avg is in the unit of its metric", ""),
-    ("pass_rate >= 95%;", "remove the `;` at the end", "pass_rate >= 95%"),
-    ("pass_rate >= 95%,", "remove the `,` at the end", "pass_rate >= 95%"),
     ("Resolved: rate(YES) == true", "compare with a number, as in `Resolved: rate(YES) >= 90%`", ""),
     ("Resolved == YES", "compare with a number, as in `Resolved: rate(YES) >= 90%`", ""),
-    # Lines.
-    *((f"failed < 3{joint}total > 1", "write one threshold per line, below `thresholds: |`", "failed < 3\ntotal > 1")
-      for joint in (" ", ", ", "; ", " and ", " && ", " & ")),
-    *((line, f"write one threshold per line, below `thresholds: |`; {others}", correction)
-      for line, others, correction in (
-        ("Resolved: rate(YES) >= 90%; Latency: p95 < 30s",
-         "write p(95); remove the unit `s`: a bound has the unit of its metric",
-         "Resolved: rate(YES) >= 90%\nLatency: p(95) < 30"),
-        ("Latency: p95 < 30, Resolved: rate(YES) >= 90%", "write p(95)",
-         "Latency: p(95) < 30\nResolved: rate(YES) >= 90%"),
-        ("Latency: p95 < 2; pass-rate => 95%; failed == 0",
-         "write p(95); expected >=, got =>; did you mean pass_rate?",
-         "Latency: p(95) < 2\npass_rate >= 95%\nfailed == 0"),
-    )),
-    ("Latency: sd < 1", "did you mean stdev?", "Latency: stdev < 1"),
-    ("stdev of Latency < 1", "put the metric first", "Latency: stdev < 1"),
-    ("Compliance: count(NO) < 5%", "use rate for a percentage", "Compliance: rate(NO) < 5%"),
-    ("failed <= 5%", "use completed_rate for a percentage", "completed_rate >= 95%"),
-    *((f"failed < 3 {joint} total > 1", "write a threshold without `or`: a run must meet all of them", "")
-      for joint in ("or", "OR", "|", "||")),
-    ("passed >= 90%", "did you mean pass_rate?", "pass_rate >= 90%"),
-    ("passed >= 3", "write pass_rate and a percentage, as in `pass_rate >= 95%`", ""),
-    ("failed < 3 or 5", "write a threshold without `or`: a run must meet all of them", ""),
     ("Latency: pass_rate > 3", "write pass_rate without a metric: it is about the whole run", ""),
+    *((f"failed < 3{joint}total > 1s", "write one threshold per line, below `thresholds: |`", "")
+      for joint in (" ", "; ", ", ", " && ")),
 ]  # fmt: skip
 
 

@@ -147,7 +147,7 @@ def _read_as_meant(lines: str, wrong: Sequence[WrongLine]) -> tuple[Threshold, .
 
     texts = lines.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for line in wrong:
-        texts[line.line - 1] = "" if "\n" in line.correction else line.correction
+        texts[line.line - 1] = line.correction
     try:
         return parse_thresholds("\n".join(texts))
     except ThresholdSyntaxError:
