@@ -107,7 +107,6 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
             "test_set_id": ",".join(f"passing{number}" for number in range(10)),
         },
         {"run_id": "run0000000000000000001"},
-        {"mode": "launch", "thresholds": "pass_rate >= 95%"},
         {"fail_on_metric_id": "Resolved"},
         {"fail_on_metric_id": "Resolved", "fail_on_metric_value": "NO|UNKNOWN"},
         {"test_case_ids": "t1", "sub_sample_size": "3"},
@@ -160,7 +159,6 @@ FILES: Final = [  # that config_path names
 SUSPICIOUS: Final[list[dict[str, str]]] = [
     {"agent_id": "agent1"},
     {"colour": "red"},
-    {"mode": "launch", "check_interval": "30"},
     {"iteration_count": "100"},
     {"thresholds": "pass_rate >= 0.95%"},
     {"thresholds": "failed >= 0"},
