@@ -60,7 +60,7 @@ def accompany(
             trial = yield from _while(is_needed, launch(len(base.outcomes)), session.clock)
             if trial is None:
                 break
-            following = follow_trial(session, progress, trial, partial(_criteria, base))
+            following = follow_trial(session, progress, trial, _criteria(base))
             outcome = yield from _while(is_needed, following, session.clock)
         except GateError as error:
             session.log(f"The base has no run to compare with: {error.what}")
@@ -98,23 +98,10 @@ def base_beside(leg: Leg, number: int) -> Procedure[Baseline | None]:
         return Baseline(source=source, missing=reason)
     if not isinstance(outcome, Completed):
         return Baseline(source=source, missing=NotFoundReason("not_completed", trial.run_id, status=status))
-    why = _other_run(leg, trial) or (yield from beside(partial(_gap_in_data, outcome, _criteria(base))))
+    why = yield from beside(partial(_gap_in_data, outcome, _criteria(base)))
     if why or trial.run is None:
         return Baseline(source=source, missing=NotFoundReason(kind="unusable", run_id=trial.run_id, text=why))
     return Baseline(source=source, runs=(BaselineRun(run=trial.run, result=outcome.result),))
-
-
-def _other_run(leg: Leg, trial: Trial) -> str:
-    """Return why this cannot be the run of the base, as far as Coval shows; empty if it can."""
-    run, tested = trial.run, leg.first.run
-    if run is None or tested is None:
-        return ""
-    for name, noun in (("persona_id", "persona"), ("test_set_id", "test set")):
-        mine, others = getattr(tested, name), getattr(run, name)
-        if mine and others and mine != others:
-            return f"Coval shows it with another {noun} than the tested run"
-    same = bool(run.agent_id) and run.agent_id == tested.agent_id
-    return "Coval shows it with the tested agent" if same else ""
 
 
 def _gap_in_data(outcome: Completed, criteria: Criteria) -> str:

@@ -18,8 +18,6 @@ from coval_gate.runs.tags import provenance_of
 from coval_gate.runs.watch import ProgressLog, waiting_title
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
     from coval_gate.judge.criteria import Criteria
@@ -29,13 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def follow_trial(
-    session: Session, progress: Progress, trial: Trial, criteria: Callable[[], Criteria]
-) -> Procedure[Outcome]:
-    """Watch the trial's run to its end, and collect its result. Raises CovalError, RunnerError, InputError.
-
-    `criteria` returns those that count once the run was polled.
-    """
+def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
+    """Watch the trial's run to its end, and collect its result. Raises CovalError, RunnerError, InputError."""
 
     def follow_run() -> Procedure[Outcome]:
         return follow(

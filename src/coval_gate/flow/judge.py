@@ -58,9 +58,9 @@ if TYPE_CHECKING:
 def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
     """Judge the first run of a leg, and explain the judgement. Raises CovalError, RunnerError."""
     trial = leg.first
-    outcome = yield from follow_trial(session, progress, trial, partial(_criteria, progress, leg))
-    trial.attached = yield from find_attached(session, trial.run)
     criteria = _criteria(progress, leg)
+    outcome = yield from follow_trial(session, progress, trial, criteria)
+    trial.attached = yield from find_attached(session, trial.run)
     baseline = yield from _baseline(session, progress, leg, outcome)
     base = (yield from base_beside(leg, 0)) if isinstance(outcome, Completed) else None
     judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.attached)
@@ -97,7 +97,7 @@ def _timeout_passes(leg: Leg, outcome: Outcome) -> bool:
 def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Trial) -> Procedure[Judgement]:
     """Judge a repetition alone. It is compared with the baseline of the first run. Raises CovalError, RunnerError."""
     criteria, first = _criteria(progress, leg), leg.first.judgement
-    outcome = yield from follow_trial(session, progress, trial, lambda: criteria)
+    outcome = yield from follow_trial(session, progress, trial, criteria)
     trial.attached = yield from find_attached(session, trial.run)
     baseline = first.baseline if first and not leg.inputs.accept else None
     base = (yield from base_beside(leg, trial.repetition)) if isinstance(outcome, Completed) else None

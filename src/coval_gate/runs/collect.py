@@ -220,11 +220,11 @@ def follow(
     session: Session,
     run_id: str,
     *,
-    criteria: Callable[[], Criteria],
+    criteria: Criteria,
     progress: ProgressLog,
     record: Callable[[Run], None],
 ) -> Procedure[Outcome]:
-    """Watch a run to its end and, if it completed, collect what the criteria need, which are known by then.
+    """Watch a run to its end and, if it completed, collect what the criteria need.
 
     `record` takes what each poll showed. Raises CovalError as `watch` and `collect`.
     """
@@ -233,11 +233,10 @@ def follow(
         return ended
     if isinstance(ended, Aborted):
         return ended._replace(error=(yield from _most_common_error(session, run_id)))
-    needed = criteria()
-    collected = yield from collect(session, ended, needed, record=record)
+    collected = yield from collect(session, ended, criteria, record=record)
     if isinstance(collected, NotCompleted):
         return collected
     now = session.clock.now()
     until = min(max(session.deadline, now), now + OPTIONAL_TIME)
-    result = yield from with_definitions(session._replace(deadline=until), collected.result, needed)
+    result = yield from with_definitions(session._replace(deadline=until), collected.result, criteria)
     return collected._replace(result=result)
