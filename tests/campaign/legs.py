@@ -41,12 +41,12 @@ WORKFLOWS: Final = ("run", "launch", "rerun", "supersede", "twice")
 OF_BASE: Final = "Latency: avg <= base * 9"  # which any two agents meet
 PERSONAS: Final = ("persona000000000000001", "persona000000000000002")
 TEST_SETS: Final = ("passing1", "flaky001", "unknown1", "noProgrs", "someFail")
-ENDLESS: Final = '{"runs": [], "next_page_token": "again"}'
 SHAPES: Final = ((2, 2), (2, 2), (2, 1), (1, 2), (1, 3), (1, 5))  # personas and test sets
 TOO_FEW: Final = "1"  # simulations; no leg has so few
 OF_ONE_RUN: Final = (  # invariants that take the step's verdict for its first run's; those below stand in their place
     invariants.one_launch_per_step,
     invariants.mutations_are_told_apart,
+    invariants.pass_rests_on_everything,
     invariants.rerun_resumes,
     invariants.pass_rate_counts_everything,
     invariants.verdict_matches_run,
@@ -84,16 +84,7 @@ def several_legs(seed: int) -> Schedule:
     schedule = with_file(schedule, options, PERSONAS, (schedule.test_set, *others)) if has_file else schedule
     schedule = with_aborts(schedule, options) if aborts else schedule
     schedule = with_turns(schedule, options) if has_turns else schedule
-    return _with_endless_pages(schedule, options)
-
-
-def _with_endless_pages(schedule: Schedule, rng: Random) -> Schedule:
-    """Let Coval name further pages of the list of runs that it then repeats, for as long as steps look for runs."""
-    looks = any(step.attempt > 1 or step.flag("supersede") for step in schedule.steps if step.mode != "wait")
-    if schedule.severity != "rough" or not looks or rng.random() > 0.25:
-        return schedule
-    pages = Fault(method="GET", path="/runs", first=1, last=10_000, action=f"json {ENDLESS}")
-    return replace(schedule, faults=(pages, *schedule.faults))
+    return schedule
 
 
 def _fits_file(schedule: Schedule) -> bool:
