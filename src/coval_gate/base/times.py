@@ -30,6 +30,7 @@ SHARE: Final = 0.25  # of the remaining time; the most that each of these may ta
 
 # After the run; the longest times
 MARKING: Final = 20.0  # s for changes of tags
+ACCEPTING: Final = 300.0  # s for those of an acceptance, which an outage must not turn red
 DETAILS: Final = 20.0  # s for names, explanations and transcripts
 TREND: Final = 10.0  # s for the last runs
 UNITS: Final = 3.0  # s for the units of metrics, which stand in the first lines after the verdict

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.schedule import together
-from coval_gate.base.times import MARKING
+from coval_gate.base.times import ACCEPTING, MARKING
 from coval_gate.judge.judgement import errored, gravest
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.run import Completed
@@ -64,13 +65,16 @@ def settle_standing(progress: Progress, judgement: Judgement) -> Procedure[Judge
 
 def _settle(progress: Progress, leg: Leg, judgement: Judgement) -> Procedure[None]:
     """Accept the leg's first run, or let it fill the tag of the baseline. Raises CovalError if it is not accepted."""
-    session, source, trial = _session_of(progress, leg), leg.inputs.baseline, leg.first
+    source, trial = leg.inputs.baseline, leg.first
+    session = _session_of(progress, leg, ACCEPTING if leg.inputs.accept else MARKING)
     if source is None or not (leg.inputs.accept or (source.kind == "tag" and _is_of_branch(progress))):
         return
     has_all = isinstance(judgement.cause, Completed) and not judgement.is_barred
     if leg.inputs.accept and has_all:
         leg.standing = yield from accept(session, trial, source, progress.context)
     elif leg.inputs.accept and trial.run_id:
+        if judgement.lets_pass:
+            raise CovalError(titles.NOT_ACCEPTED, not_accepted_text(trial.run_id))
         session.warn(not_accepted_text(trial.run_id))
     elif has_all:
         try:
@@ -81,11 +85,11 @@ def _settle(progress: Progress, leg: Leg, judgement: Judgement) -> Procedure[Non
         session.log(f"Run {leg.standing.run_id}: {standing_text(leg.standing)}")
 
 
-def _session_of(progress: Progress, leg: Leg) -> Session:
-    """Return the leg's session for changes of tags, which take at most MARKING."""
+def _session_of(progress: Progress, leg: Leg, most: float = MARKING) -> Session:
+    """Return the leg's session for changes of tags, which take at most so many seconds."""
     session = progress.session_of(leg, progress.session())
     now = session.clock.now()
-    return session._replace(deadline=min(now + MARKING, max(now, session.deadline)))
+    return session._replace(deadline=min(now + most, max(now, session.deadline)))
 
 
 def _is_of_branch(progress: Progress) -> bool:
