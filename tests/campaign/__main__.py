@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.attached import ATTACHED
-from campaign.legs import BESIDE, SEVERAL_LEGS
+from campaign.legs import SEVERAL_LEGS
 from campaign.legs_beside import LEGS_BESIDE
 from campaign.mutants import MUTANTS
 from campaign.newest import NEWEST
@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=0, help="processes (one for each core)")
     parser.add_argument("--stop", action="store_true", help="end at the first violation")
     parser.add_argument("--legs", action="store_true", help="schedules whose steps have several legs")
-    parser.add_argument("--base", action="store_true", help="schedules whose steps compare two agents; or both")
+    parser.add_argument("--base", action="store_true", help="schedules whose legs are compared with a base agent")
     parser.add_argument("--newest", action="store_true", help="schedules whose steps judge the newest run of a source")
     parser.add_argument("--attach", action="store_true", help="schedules whose runs a process of the job answers")
     parser.add_argument("--seed", type=int, help="simulate this schedule only, and describe it in full")
@@ -34,9 +34,8 @@ def run(arguments: list[str]) -> int:
     if options.mutant:
         mutants[options.mutant].apply()
         options.jobs = 1  # other processes would run the original code
-    chosen = {(True, False): SEVERAL_LEGS, (False, True): BESIDE, (True, True): LEGS_BESIDE}
-    of_launches = chosen.get((options.legs, options.base), CAMPAIGN)
-    rules = NEWEST if options.newest else ATTACHED if options.attach else of_launches
+    kinds = {"legs": SEVERAL_LEGS, "base": LEGS_BESIDE, "newest": NEWEST, "attach": ATTACHED}
+    rules = next((kinds[name] for name in kinds if getattr(options, name)), CAMPAIGN)
     if options.seed is not None:
         history = rules.simulate(rules.generate(options.seed))
         sys.stdout.write(describe(history, rules) + "\n")

@@ -1,12 +1,28 @@
-"""Baselines in the campaign: steps that compare their run with earlier runs, which may be missing or hidden."""
+"""Baselines in the campaign: nights that compare their runs with earlier ones, and persons who accept a run."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
 
-from campaign.schedule import ALL_GATES, BASELINE_GATES, ECHO, FAILED, Event, Fault, Schedule, Step
+from campaign.schedule import (
+    ACCEPTED,
+    ALL_GATES,
+    BASELINE_GATES,
+    BY_HAND,
+    ECHO,
+    FAILED,
+    STABLE,
+    Event,
+    Fault,
+    Schedule,
+    Signal,
+    Step,
+)
+from coval_sandbox import catalogue
 from leaks import DISGUISES
+from support import IDS
 
 if TYPE_CHECKING:
     from random import Random
@@ -15,52 +31,119 @@ if TYPE_CHECKING:
     from coval_sandbox.state import RunRecord
 
 WORKFLOW: Final = "baseline"
-SHARE: Final = 0.2  # of the schedules with one step
+SHARE: Final = 0.3  # of the schedules with one step
+TAGGING_SHARE: Final = 0.25  # of all others whose runs may take a tag
+ACCEPTED_SHARE: Final = 0.3  # of these two
 MAX_AGE: Final = 3600.0  # s, the input baseline_max_age
 LONG_AGO: Final = 4000.0  # s
 SETTLED: Final = 400.0  # s after the launch; by then a run has ended, and all of its data are there
-# What becomes of the earlier runs: all is well, or the step must not find them.
-ABSENT: Final = ("none", "elsewhere", "old", "lagging", "deleted", "unreadable", "failed", "failed")
-FATES: Final = ("there", "there", "there", *ABSENT)
+# What becomes of the earlier runs: all is well, or the step must not find them; or of the agent.
+ABSENT: Final = ("none", "elsewhere", "elsewhere", "old", "lagging", "deleted", "unreadable", "failed", "failed")
+FATES: Final = ("there", "there", "regress", "break", *ABSENT)
 ECHOES: Final = tuple(f"{ECHO} 403 {disguise}" for disguise in DISGUISES)
 FAILURES: Final = ("401", "403", "404", "503", "reset-before", "html", "json {}", "body {}", "redirect https://x.test")
+HICCUPS: Final = ("429 retry-after=7", "503", "500", "500 after", "reset-after", "cut", "hang 60 after")
+MUCH: Final = 1.4  # times the latency of the baseline; see BASELINE_GATES
 
 
 def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
-    """Let the step of some schedules compare its run with those of earlier steps on a branch."""
+    """Let the step of some schedules compare its run with those of earlier steps, and perhaps accept it or the last."""
     if schedule.workflow != "run" or rng.random() > SHARE:
         return schedule
     (step,) = schedule.steps
-    fate = rng.choice(FATES)
+    fate, gate = rng.choice(FATES), rng.choice(list(BASELINE_GATES))
+    by_tag = "tag" in gate
     if fate == "lagging" and schedule.severity != "benign":  # a launch whose response is lost needs the list
         fate = "elsewhere"
-    gate = rng.choice(list(BASELINE_GATES))
-    inputs = {name: value for name, value in step.inputs if name not in ALL_GATES[schedule.gate]}
+    inputs = {name: value for name, value in step.inputs if name not in {*ALL_GATES[schedule.gate], "mutation_ids"}}
     inputs |= BASELINE_GATES[gate] | {"tags": "Nightly,smoke", "supersede": "false"}
     inputs["max_wait_time"] = inputs["max_wait_time"] if schedule.severity == "rough" else "900"
-    count = 0 if fate == "none" else rng.choice((1, 1, 2))
-    branch = "other" if fate == "elsewhere" else "main"
-    earlier = tuple(
-        Step(mode="launch", inputs=tuple(inputs.items()), workflow_run=f"10000000{number}", branch=branch)
-        for number in range(count)
+    count = 0 if fate == "none" else rng.choice((1, 1, 2, 3))
+    night = Step(
+        mode="run" if by_tag or rng.random() < 0.3 else "launch",
+        inputs=tuple(inputs.items()),
+        event="push",
+        branch="main",
+        pause=SETTLED,
     )
-    pause = LONG_AGO if fate == "old" else SETTLED
-    changes: dict[str, Any] = {"steps": (*earlier, replace(step, inputs=tuple(inputs.items()), pause=pause))}
-    quirks = replace(schedule.quirks, **_quirks(rng))
+    if fate == "elsewhere":  # a tag may be on any branch, but on no pull request
+        night = (
+            replace(night, branch="other") if rng.random() < 0.5 else replace(night, event="pull_request", branch="")
+        )
+    nights = [replace(night, workflow_run=f"10000000{number}") for number in range(count)]
+    step = replace(step, inputs=night.inputs, event="push", branch="main", pause=LONG_AGO if fate == "old" else SETTLED)
+    steps = [*nights, step]
+    if rng.random() < ACCEPTED_SHARE:
+        mode = rng.choice(("run", "wait")) if nights else "run"
+        later = replace(step, workflow_run="200000000", signal=None, file_fault=None)
+        steps = [*nights, _accepting(replace(step, mode=mode), rng), *([later] if rng.random() < 0.5 else [])]
+    schedule = replace(schedule, workflow=WORKFLOW, gate=gate, fate=fate, steps=tuple(steps))
+    schedule = replace(schedule, quirks=replace(schedule.quirks, **_quirks(rng)))
+    at = SETTLED * count
     match fate:
         case "lagging":
-            quirks = replace(quirks, list_lag=10_000.0)
+            return replace(schedule, quirks=replace(schedule.quirks, list_lag=10_000.0))
         case "deleted":
-            changes["events"] = (*schedule.events, Event(kind="delete all", at=SETTLED + 20))
-        case "failed":  # the newest of them
-            quirks = replace(quirks, run_identity="both")  # a mark is a tag
-            changes["events"] = (*schedule.events, Event(kind="fail newest", at=SETTLED + 20))
+            return replace(schedule, events=(*schedule.events, Event(kind="delete all", at=at + 20)))
+        case "failed":  # the newest of them; a mark is a tag
+            schedule = replace(schedule, quirks=replace(schedule.quirks, run_identity="both"))
+            return replace(schedule, events=(*schedule.events, Event(kind="fail newest", at=SETTLED + 20)))
+        case "regress" | "break":
+            return replace(schedule, events=(*schedule.events, Event(kind=fate, at=at - 200)))
         case "unreadable":
-            failure = Fault(
-                method="GET", path="/runs", first=1, last=10_000, action=rng.choice((*FAILURES, rng.choice(ECHOES)))
-            )
-            changes["faults"] = (failure, *schedule.faults)
-    return replace(schedule, workflow=WORKFLOW, gate=gate, fate=fate, quirks=quirks, **changes)
+            fault = _fault(rng.choice((*FAILURES, rng.choice(ECHOES))), "GET", "/runs", last=10_000)
+            return replace(schedule, faults=(fault, *schedule.faults))
+    return _with_trouble(schedule, rng)
+
+
+def with_tag(schedule: Schedule, rng: Random) -> Schedule:
+    """Let the runs of some schedules without nights fill the tag of a baseline, or be accepted."""
+    is_plain = not any(step.branch or step.repetitions for step in schedule.steps)
+    judges = schedule.workflow in ("run", "launch-wait", "twice", "rerun", "supersede")
+    if not (is_plain and judges) or rng.random() > TAGGING_SHARE:
+        return schedule
+    source = {"baseline": f"tag:{STABLE}{rng.choice(('', ' last 2'))}"}
+    steps = [
+        replace(step, event="push", branch="main", inputs=tuple((step.given | source).items()))
+        for step in schedule.steps
+    ]
+    if rng.random() < ACCEPTED_SHARE:
+        steps = [_accepting(step, rng) for step in steps]
+    # A run of a pull request may be judged in a workflow that a push or a person started.
+    if schedule.workflow == "launch-wait" and rng.random() < 0.5:
+        steps[0] = replace(steps[0], event="pull_request", branch="")
+    # The older run is launched just before the steps, but stands for one of the night before.
+    quirks = replace(schedule.quirks, not_found_after_launch=0.0, list_lag=0.0)
+    schedule = replace(schedule, steps=tuple(steps), holder=rng.random() < 0.5, quirks=quirks)
+    return _with_trouble(schedule, rng)
+
+
+def _accepting(step: Step, rng: Random) -> Step:
+    """Return a step that accepts its run; in some workflows that no person started, which is an error."""
+    inputs = step.given | {"accept": "true"} | ({"on_timeout": "pass"} if rng.random() < 0.2 else {})
+    return replace(
+        step, inputs=tuple(inputs.items()), workflow_run="1234567890", event="push" if rng.random() < 0.1 else BY_HAND
+    )
+
+
+def _with_trouble(schedule: Schedule, rng: Random) -> Schedule:
+    """Disturb the last step of some schedules when it changes tags."""
+    if schedule.severity == "benign" or rng.random() < 0.5:
+        return schedule
+    is_rough = schedule.severity == "rough"
+    if is_rough and rng.random() < 0.4:
+        kill, phase = rng.random() < 0.6, rng.choice(("before", "after"))
+        aimed = Signal(kill=kill, method="PATCH", path="/runs/*", request=rng.randint(1, 3), phase=phase)
+        *earlier, last = schedule.steps
+        return replace(schedule, steps=(*earlier, replace(last, signal=aimed)))
+    method, path = rng.choice((("PATCH", "/runs/*"), ("PATCH", "/runs/*"), ("GET", "/runs")))
+    first = rng.randint(1, 5)
+    fault = _fault(rng.choice((*HICCUPS, *FAILURES) if is_rough else HICCUPS), method, path, first, first + 2)
+    return replace(schedule, faults=(*schedule.faults, fault))
+
+
+def _fault(action: str, method: str, path: str, first: int = 1, last: int = 1) -> Fault:
+    return Fault(method=method, path=path, first=first, last=last, action=action)
 
 
 def _quirks(rng: Random) -> dict[str, Any]:
@@ -75,11 +158,12 @@ def _quirks(rng: Random) -> dict[str, Any]:
 
 
 def possible_baselines(history: History, result: ProcessResult) -> list[RunRecord]:
-    """Return the earlier runs that a step may compare its run with.
+    """Return the runs that a step may compare its run with.
 
-    They completed, the gate did not fail them, they are young enough, and were not deleted before.
+    They completed, have the tag or are on the branch, no comparison failed them, and they are not older than one that a
+    person accepted; on a branch, they are also older than the step's run, and young enough.
     """
-    own = history.runs.get(result.run_id)
+    own, began = history.runs.get(result.run_id), history.coval_time(result.began)
     if own is None:
         return []
     branches = {
@@ -88,13 +172,46 @@ def possible_baselines(history: History, result: ProcessResult) -> list[RunRecor
         if not process.is_post
         for run_id in process.launched_runs
     }
-    return [
-        record
-        for record in history.world.runs
-        if record.run_id != own.run_id
-        and own.create_time - MAX_AGE <= record.create_time < own.create_time
-        and branches.get(record.run_id) == "main"
-        and record.status(history.coval_time(result.ended)) == "COMPLETED"
-        and FAILED not in record.tags
-        and (record.delete_time is None or record.delete_time > own.create_time)
-    ]
+
+    def is_of_source(record: RunRecord) -> bool:
+        if result.step.holders:
+            return STABLE in history.tags(record, began)
+        is_young = own.create_time - MAX_AGE <= record.create_time < own.create_time
+        return is_young and branches.get(record.run_id) == "main"
+
+    return counting(
+        history,
+        began,
+        [
+            record
+            for record in others_alike(history, own)
+            if is_of_source(record) and (record.delete_time is None or record.delete_time > own.create_time)
+        ],
+    )
+
+
+def others_alike(history: History, own: RunRecord) -> list[RunRecord]:
+    """Return the other runs of the same agent, persona and test set."""
+    ids = {name: own.body[name] for name in IDS}
+    same = [record for record in history.world.runs if ids == {name: record.body[name] for name in IDS}]
+    return [record for record in same if record.run_id != own.run_id]
+
+
+def counting(history: History, at: float, records: list[RunRecord]) -> list[RunRecord]:
+    """Return which runs of a source count at a time on Coval's clock."""
+    tags = {record.run_id: history.tags(record, at) for record in records}
+    since = max((record.create_time for record in records if ACCEPTED in tags[record.run_id]), default=0.0)
+    completed = [record for record in records if record.status(at) == "COMPLETED" and record.create_time >= since]
+    return [record for record in completed if FAILED not in tags[record.run_id]]
+
+
+def is_much_worse(history: History, result: ProcessResult) -> bool:
+    """Return whether a comparison with its baseline, if it has any, fails the run of a step."""
+    most = int(result.step.given["baseline"].partition(" last ")[2] or 1)
+    baselines = possible_baselines(history, result)[-most:]
+    return bool(baselines) and _latency(history.runs[result.run_id]) > MUCH * fmean(map(_latency, baselines))
+
+
+def _latency(record: RunRecord) -> float:
+    completed = (planned.values[catalogue.LATENCY.id] for planned in record.plan.simulations if not planned.failed)
+    return fmean(float(str(latency)) for latency in completed)

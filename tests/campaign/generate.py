@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 
-from campaign.baselines import with_baseline
+from campaign.baselines import with_baseline, with_tag
 from campaign.github import HANG
 from campaign.schedule import (
     ALL_GATES,
@@ -185,6 +185,7 @@ def generate(seed: int) -> Schedule:
     schedule = _with_invalid_responses(schedule, Random(f"invalid/{seed}"))
     schedule = _with_commit_status(schedule, Random(f"github/{seed}"))
     schedule = _with_check_run(schedule, Random(f"check run/{seed}"))
+    schedule = with_tag(schedule, Random(f"tag/{seed}"))
     return with_transcripts(schedule, Random(f"transcripts/{seed}"))
 
 

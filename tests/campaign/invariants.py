@@ -13,7 +13,7 @@ from http import HTTPStatus
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from campaign.baselines import possible_baselines
+from campaign.baselines import counting, is_much_worse, others_alike, possible_baselines
 from campaign.oracle import (
     GATE_METRICS,
     are_good_together,
@@ -27,11 +27,13 @@ from campaign.oracle import (
 from campaign.schedule import (
     ACCEPTED,
     BASELINE_GATES,
+    BY_HAND,
     CONNECTION_FAULTS,
     ECHO,
     FAILED,
     MARKS,
     MISNAMED_GATES,
+    STABLE,
     UNREADABLE_GATES,
 )
 from coval_gate.report.formats.outputs import OUTPUTS
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
     from campaign.network import SentRequest
     from campaign.schedule import Step
-    from campaign.simulate import History, ProcessResult
+    from campaign.simulate import History, ProcessResult, Retagging
     from coval_sandbox.state import RunRecord
     from fake_check_runs import CheckRun
 
@@ -388,56 +390,65 @@ def pass_rate_counts_everything(history: History) -> Iterator[str]:
 
 
 def baseline_decides_nothing_alone(history: History) -> Iterator[str]:
-    """A step that compares its run with a baseline passes only with one, and is not in error for want of one."""
+    """A step compares its run with what counts, passes only if there is any, and is not in error for want of it."""
     if history.schedule.gate not in BASELINE_GATES:
         return
     for result in main_results(history):
-        if result.step.mode == "launch":
+        if result.step.mode == "launch" or result.step.accepts:
             continue
-        if result.verdict == "passed" and not possible_baselines(history, result):
+        possible = [record.run_id for record in possible_baselines(history, result)]
+        if result.verdict == "passed" and not possible:
             yield f"{_name(result)} passed without a baseline"
+        if (named := result.outputs.get("baseline_run_id") if result.verdict else "") and named not in possible:
+            yield f"{_name(result)} compared its run with {named}, which does not count"
         if result.verdict == "error" and "baseline" in result.outputs["reason"]:
             yield f"{_name(result)} is in error because of its baseline: {result.outputs['reason']}"
 
 
-def failed_run_is_no_baseline(history: History) -> Iterator[str]:
-    """No run is compared with one that the gate failed."""
-    for result in main_results(history):
-        compared = result.outputs.get("baseline_run_id", "") if result.verdict else ""
-        for record in history.runs.values():
-            if FAILED in record.tags and record.run_id in compared:
-                yield f"{_name(result)} compared its run with {record.run_id}, which the gate failed"
-
-
 def failed_run_is_marked(history: History) -> Iterator[str]:
-    """A run that lacks data has a mark once its step is over, and no run that its values alone failed."""
+    """A run that lacks data, or that a comparison failed, has a mark once its step is over; no other run has it."""
     schedule = history.schedule
-    for result, request, record in _given(history, FAILED):
-        now = history.coval_time(request.sent_at)
-        if (
-            schedule.recoverable
-            and can_decide(schedule.gate)
-            and lacks_nothing(record, schedule.gate, schedule.quirks, now)
-        ):
-            yield f"{_name(result)} marked the run {record.run_id} as failed, which lacks nothing"
+    for result, change, record in _given(history, FAILED):
+        if schedule.recoverable and _may_count(history, result, record, change.at):
+            yield f"{_name(result)} marked the run {record.run_id} as failed, which lacks nothing and is not worse"
     for result in main_results(history):
         if result.verdict == "failed" and len(result.run_ids) == 1 and is_unmarked(history, result, result.run_id):
             yield f"{_name(result)} failed, but its run has no mark"
 
 
 def is_unmarked(history: History, result: ProcessResult, run_id: str) -> bool:
-    """Return whether a run has no mark although it lacks data, may be a baseline, and nothing hindered the step."""
-    schedule, record, now = history.schedule, history.runs.get(run_id), history.coval_time(result.ended)
-    if record is None or run_id in history.deleted or record.status(now) != "COMPLETED" or FAILED in record.tags:
+    """Return whether a run has no mark, although it does not count, and nothing hindered the step."""
+    now, record = history.coval_time(result.ended), history.runs.get(run_id)
+    if record is None or not _could_retag(history, result, record) or FAILED in record.tags:
+        return False
+    return not _may_count(history, _main_result(history, result), record, now)
+
+
+def _may_count(history: History, result: ProcessResult, record: RunRecord, now: float) -> bool:
+    """Return whether a step's run completed, lacks nothing, and no comparison failed it."""
+    schedule, main = history.schedule, _main_result(history, result)
+    if not lacks_nothing(record, schedule.gate, schedule.quirks, now):
+        return False
+    return main.step.accepts or schedule.gate not in BASELINE_GATES or not is_much_worse(history, main)
+
+
+def _could_retag(history: History, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether nothing hindered a step from changing the tags of a run, which may be a baseline."""
+    schedule = history.schedule
+    if record.run_id in history.deleted or record.status(history.coval_time(result.ended)) != "COMPLETED":
         return False
     ended = record.end_time - history.coval_time(0.0)
-    is_calm = not met_fault(tuple(request for request in result.requests if request.sent_at >= ended))
-    is_calm &= schedule.recoverable and result.interrupted is None and not result.step.file_fault
-    launchers = [process for process in history.results if run_id in process.launched_runs]
-    if any(process.step.event == "pull_request" and not process.step.branch for process in (result, *launchers)):
-        return False
-    shows_tags = schedule.quirks.run_identity in ("both", "tags")
-    return is_calm and shows_tags and not lacks_nothing(record, schedule.gate, schedule.quirks, now)
+    is_calm = schedule.recoverable and result.interrupted is None and not result.step.file_fault
+    is_calm &= not met_fault(tuple(request for request in result.requests if request.sent_at >= ended))
+    return is_calm and schedule.quirks.run_identity in ("both", "tags") and _is_of_branch(history, record, result)
+
+
+def _is_of_branch(history: History, record: RunRecord, *results: ProcessResult) -> bool:
+    """Return whether no pull request started these steps, nor the one that launched the run."""
+    launchers = [process for process in history.results if record.run_id in process.launched_runs]
+    return not any(
+        process.step.event == "pull_request" and not process.step.branch for process in (*results, *launchers)
+    )
 
 
 def mutations_are_told_apart(history: History) -> Iterator[str]:
@@ -550,14 +561,87 @@ def reason_matches_verdict(history: History) -> Iterator[str]:
                 yield f"{_name(result)} is cancelled, but neither the step nor its run was"
 
 
+def tag_is_taken_by_rule(history: History) -> Iterator[str]:
+    """A run takes the tag only by its own step, only if it counts, and only while too few others have it."""
+    for result, change, record in _given(history, STABLE):
+        step, name = result.step, f"{_name(result)} gave the run {record.run_id} the tag"
+        if result.is_post or not (step.holders and _is_own(result, record)):
+            yield f"{name}, which is not its own"
+        if not _is_of_branch(history, record):
+            yield f"{name}, which tests a pull request"
+        # Repetitions complete what a run lacks.
+        if FAILED in change.after or not (step.repetitions or _may_count(history, result, record, change.at)):
+            yield f"{name}, which does not count"
+        if not step.accepts and len(_holders(history, record, change.at)) >= step.holders:
+            yield f"{name}, although enough have it"
+
+
+def _holders(history: History, record: RunRecord, at: float) -> list[RunRecord]:
+    """Return the runs like this one that count and have the tag, if Coval lists them."""
+    alike = [other for other in others_alike(history, record) if STABLE in history.tags(other, at)]
+    listed = [other for other in alike if other.create_time + history.schedule.quirks.list_lag < record.end_time]
+    there = [other for other in listed if other.delete_time is None and other.end_time < record.end_time]
+    return counting(history, at, there)
+
+
+def only_acceptance_takes_tag_away(history: History) -> Iterator[str]:
+    """No run loses the tag but to one that a person accepted, and that has it by then."""
+    for change in history.retaggings:
+        if change.process is None or STABLE not in change.before - change.after:
+            continue
+        result = _process(history, change)
+        accepted = history.runs.get(result.run_id)
+        if not (accepted and result.step.accepts and {STABLE, ACCEPTED} <= history.tags(accepted, change.at)):
+            yield f"{_name(result)} took the tag away from {change.run_id}"
+
+
+def accepted_run_stands_alone(history: History) -> Iterator[str]:
+    """After an acceptance that met no faults, the run has the mark, is the only one with the tag, and no failed one."""
+    for result in main_results(history):
+        now, record = history.coval_time(result.ended), history.runs.get(result.run_id)
+        if record is None or not _must_accept(history, result):
+            continue
+        tags = history.tags(record, now)
+        if not {ACCEPTED, *([STABLE] if result.step.holders else [])} <= tags or FAILED in tags:
+            yield f"{_name(result)} had to accept its run, which has the tags {sorted(tags)}"
+        if result.step.holders and (others := _holders(history, record, now)):
+            yield f"{_name(result)} accepted its run, but {others[0].run_id} has the tag as well"
+
+
+def _must_accept(history: History, result: ProcessResult) -> bool:
+    """Return whether a step has to accept its run, and nothing hinders it."""
+    schedule, record = history.schedule, history.runs.get(result.run_id)
+    if record is None or not result.step.accepts or result.step.event != BY_HAND:
+        return False
+    now = history.coval_time(result.ended)
+    return _could_retag(history, result, record) and lacks_nothing(record, schedule.gate, schedule.quirks, now)
+
+
+def step_without_acceptance_is_red(history: History) -> Iterator[str]:
+    """A step that is to accept its run is green only if it has done so."""
+    for result in main_results(history):
+        record = history.runs.get(result.run_id)
+        if not result.step.accepts or result.exit_code != 0 or _has_file_fault(result, "output"):
+            continue
+        if record is None or ACCEPTED not in history.tags(record, history.coval_time(result.ended)):
+            yield f"{_name(result)} is {result.verdict!r}, but did not accept {result.run_id}"
+
+
+def acceptance_without_person_costs_nothing(history: History) -> Iterator[str]:
+    """A step that is to accept a run in a workflow that no person started sends no request."""
+    for result in main_results(history):
+        if result.step.accepts and result.step.event != BY_HAND and result.requests:
+            yield f"{_name(result)} sent {len(result.requests)} requests, but no person started it"
+
+
 def only_own_runs_are_marked(history: History) -> Iterator[str]:
-    """A step and its post step mark no run of another step."""
+    """A step and its post step mark no run of another step, and accept one only if a person asked for it."""
     for mark in (FAILED, ACCEPTED):
-        marked: set[str] = set()
-        for result, _, record in _given(history, mark):
-            if record.run_id not in marked and not _is_own(_main_result(history, result), record):
-                yield f"{_name(result)} gave {record.run_id}, which is not its own, the mark {mark}"
-            marked.add(record.run_id)
+        for result, change, record in _given(history, mark):
+            main = _main_result(history, result)
+            may_accept = main.step.accepts and not result.is_post and FAILED not in change.after
+            if not _is_own(main, record) or (mark == ACCEPTED and not may_accept):
+                yield f"{_name(result)} gave {record.run_id} the mark {mark}"
 
 
 def other_tags_are_kept(history: History) -> Iterator[str]:
@@ -768,13 +852,17 @@ INVARIANTS: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     pass_rests_on_everything,
     pass_rate_counts_everything,
     baseline_decides_nothing_alone,
-    failed_run_is_no_baseline,
     failed_run_is_marked,
     mutations_are_told_apart,
     verdict_matches_run,
     last_poll_at_deadline,
     hanging_poll_is_not_the_last,
     reason_matches_verdict,
+    tag_is_taken_by_rule,
+    only_acceptance_takes_tag_away,
+    accepted_run_stands_alone,
+    step_without_acceptance_is_red,
+    acceptance_without_person_costs_nothing,
     only_own_runs_are_marked,
     other_tags_are_kept,
     outputs_are_complete,
@@ -900,19 +988,15 @@ def _has_seen_runs(result: ProcessResult) -> bool:
     return any(request.path.startswith("/runs") for request in shown)
 
 
-def _had(history: History, record: RunRecord, tag: str) -> bool:
-    """Return whether a run had a tag from its launch, or from an outside event."""
-    return tag in map(str.lower, record.request.metadata.tags or ()) or (record.run_id, tag) in history.marked
+def _given(history: History, tag: str) -> Iterator[tuple[ProcessResult, Retagging, RunRecord]]:
+    """Yield the changes by which a process gave a tag to a run, with the process and the run."""
+    for change in history.retaggings:
+        if change.process and tag in change.after - change.before:
+            yield _process(history, change), change, history.runs[change.run_id]
 
 
-def _given(history: History, tag: str) -> Iterator[tuple[ProcessResult, SentRequest, RunRecord]]:
-    """Yield the requests that give a tag to a run that did not have it otherwise, with their process and the run."""
-    for result in history.results:
-        for request in result.requests:
-            if request.method == "PATCH" and tag in json.loads(request.body)["tags"]:
-                record = history.runs[request.path.rpartition("/")[2]]
-                if not _had(history, record, tag):
-                    yield result, request, record
+def _process(history: History, change: Retagging) -> ProcessResult:
+    return next(result for result in history.results if (result.number, result.is_post) == change.process)
 
 
 def _is_own(result: ProcessResult, record: RunRecord) -> bool:
@@ -1104,7 +1188,10 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return None
     if result.step.mode == "launch":
         return ("",)
-    if schedule.gate in UNREADABLE_GATES:
+    may_accept = result.step.event == BY_HAND and (record is None or _is_of_branch(history, record))
+    may_accept &= schedule.quirks.run_identity in ("both", "tags")  # or tags would be lost
+    may_accept &= schedule.fate != "unreadable" or not result.step.holders
+    if schedule.gate in UNREADABLE_GATES or (result.step.accepts and not may_accept):
         return ("error",)
     if is_unknown(history, result, record) if record else schedule.gate in MISNAMED_GATES:
         return ("error",)
@@ -1145,13 +1232,13 @@ def _of_good(history: History, result: ProcessResult) -> tuple[str, ...]:
     if len(result.run_ids) > 1:
         return ("passed",)
     fate = history.schedule.fate
-    if history.schedule.gate not in BASELINE_GATES or fate == "there":
+    if history.schedule.gate not in BASELINE_GATES or result.step.accepts:
         return ("passed",)
-    if fate == "deleted" and possible_baselines(history, result):  # a launch took so long that its run was left
-        return ("passed", "inconclusive")
-    if fate == "failed" and possible_baselines(history, result):
-        return ("passed",)
-    return ("inconclusive",)
+    if fate in ("lagging", "unreadable") or not possible_baselines(history, result):
+        return ("inconclusive",)
+    if is_much_worse(history, result):
+        return ("failed",)
+    return ("passed", "inconclusive") if fate == "deleted" else ("passed",)  # perhaps during the search
 
 
 def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:

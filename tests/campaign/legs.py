@@ -27,13 +27,11 @@ from campaign.options import (
 )
 from campaign.oracle import is_good
 from campaign.pool import Rules
-from campaign.schedule import GATES, Fault
-from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from campaign.schedule import Schedule, Step
+    from campaign.schedule import Schedule
     from campaign.simulate import History
     from coval_sandbox.state import RunRecord
 
@@ -83,8 +81,7 @@ def several_legs(seed: int) -> Schedule:
     schedule = replace(schedule, seed=seed, steps=steps, foreign_run="", latency=0.02)
     schedule = with_file(schedule, options, PERSONAS, (schedule.test_set, *others)) if has_file else schedule
     schedule = with_aborts(schedule, options) if aborts else schedule
-    schedule = with_turns(schedule, options) if has_turns else schedule
-    return schedule
+    return with_turns(schedule, options) if has_turns else schedule
 
 
 def _fits_file(schedule: Schedule) -> bool:
@@ -101,64 +98,6 @@ def _fits(schedule: Schedule) -> bool:
 def is_plain(schedule: Schedule) -> bool:
     """Return whether no step compares its run with earlier ones."""
     return not (schedule.fate or any(step.branch for step in schedule.steps))
-
-
-def beside(seed: int) -> Schedule:
-    """Return a schedule whose steps compare an agent with the one beside it, in addition to the schedule's own gate."""
-    place = 1000 * seed + 500
-    while not (_fits(schedule := generate(place)) and schedule.gate in GATES):
-        place += 1
-    steps = tuple(replace(step, inputs=_with_base(step)) for step in schedule.steps)
-    schedule = replace(schedule, seed=seed, steps=steps, foreign_run="", latency=0.02)
-    rng = Random(f"base/{seed}")
-    if rng.random() < 0.4:  # the second launch is usually the base's
-        of_base = Fault(method="POST", path="/runs", first=2, last=2, action=rng.choice(("403", "403", "slow 30")))
-        schedule = replace(schedule, severity="rough", faults=(of_base, *schedule.faults))
-    return schedule
-
-
-def _with_base(step: Step) -> tuple[tuple[str, str], ...]:
-    pair = {"agent_id": PREVIEW_ID, "base_agent_id": AGENT_ID}
-    if step.mode == "launch":
-        return with_inputs(step.inputs, **pair)
-    thresholds = "\n".join(filter(None, (step.given.get("thresholds"), OF_BASE)))
-    return with_inputs(step.inputs, **pair, thresholds=thresholds)
-
-
-def violations_beside(history: History) -> list[Violation]:
-    """Return what does not hold of an agent and its base."""
-    left_out = (*OF_ONE_RUN, invariants.pass_rests_on_everything)  # which counts the base's simulations, too
-    checked = [invariant for invariant in INVARIANTS if invariant not in left_out]
-    own = (one_launch_per_leg, green_only_with_base, base_ends_with_the_step, legs_agree_with_outputs)
-    return [Violation(invariant.__name__, problem) for invariant in (*checked, *own) for problem in invariant(history)]
-
-
-def green_only_with_base(history: History) -> Iterator[str]:
-    """A step that judges passes, or is inconclusive, only if its run is good and the base has one that completed."""
-    schedule, now = history.schedule, history.coval_time(history.ended)
-    for result in main_results(history):
-        if result.verdict not in ("passed", "inconclusive"):
-            continue
-        (leg,) = json.loads(result.outputs["legs"])
-        run, base = (history.runs.get(leg[name]) for name in ("run_id", "base_run_id"))
-        if not run or not base or (run.body["agent_id"], base.body["agent_id"]) != (PREVIEW_ID, AGENT_ID):
-            yield f"step {result.number} compared the runs of {leg}"
-        elif base.status(now) != "COMPLETED" or base.cancel_time is not None:
-            yield f"step {result.number} is {result.verdict}, but its base is {base.status(now)}"
-        elif not is_good(run, schedule.gate, schedule.quirks, now):
-            yield f"step {result.number} is {result.verdict}, but its run is bad"
-
-
-def base_ends_with_the_step(history: History) -> Iterator[str]:
-    """Once a step has judged its run, no run of the base goes on."""
-    for result in main_results(history):
-        if result.verdict not in ("passed", "failed", "inconclusive") or result.killed is not None:
-            continue
-        now = history.coval_time(result.ended)
-        started = [history.runs[sent.launched_run] for sent in result.requests if sent.launched_run]
-        for run in started:
-            if run.body["agent_id"] == AGENT_ID and not run.finished(now) and run.cancel_time is None:
-                yield f"step {result.number} left the base's run {run.run_id}"
 
 
 def violations(history: History) -> list[Violation]:
@@ -237,12 +176,9 @@ def leg_of(record: RunRecord) -> tuple[str, ...]:
 
 
 SEVERAL_LEGS: Final = Rules(several_legs, violations, ".venv/bin/python tests/campaign --legs --seed {}")
-BESIDE: Final = Rules(beside, violations_beside, ".venv/bin/python tests/campaign --base --seed {}")
 OF_LEGS: Final = (
     one_launch_per_leg,
     too_large_step_launches_nothing,
     green_only_if_all_legs_are_good,
-    green_only_with_base,
-    base_ends_with_the_step,
     legs_agree_with_outputs,
 )

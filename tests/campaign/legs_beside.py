@@ -74,7 +74,8 @@ if TYPE_CHECKING:
     Leg = tuple[str, ...]  # agent, persona and test set
 
 AGENTS: Final = (PREVIEW_ID, SLOW_PREVIEW_ID)  # that are tested
-SHAPES: Final = ((2, 1, 1), (1, 2, 1), (1, 1, 2), (2, 1, 2), (1, 2, 2), (2, 2, 1), (1, 1, 5))  # agents, personas, sets
+# Agents, personas and sets
+SHAPES: Final = ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (2, 1, 2), (1, 2, 2), (2, 2, 1), (1, 1, 5))
 BASE_SETS: Final = ("runFails", "someFail", "allFail1", "cancels1", "deletes1", "dirty001", "empty001", "failing1")
 ENDLESS_SETS: Final = ("stuck001", "queued01", "slow0001")
 LAUNCHES: Final = (*LOST_RESPONSES, *SAFE_TO_RETRY, "403", "403", "slow 30", "late 97")
@@ -182,10 +183,14 @@ def _inputs(step: Step, ids: dict[str, str], given: dict[str, dict[str, str]]) -
 
 
 def _with_pushes(schedule: Schedule, rng: Random) -> Schedule:
-    """Let pushes start the workflows of some schedules: their runs are baselines."""
+    """Let pushes start the workflows of some schedules: their runs are baselines, and may take the tag of one."""
     if rng.random() < 0.6:
         return schedule
-    return replace(schedule, steps=tuple(replace(step, event="push", branch="main") for step in schedule.steps))
+    more = {"baseline": f"tag:{STABLE}"} if rng.random() < 0.5 else {}
+    steps = (
+        replace(step, event="push", branch="main", inputs=with_inputs(step.inputs, **more)) for step in schedule.steps
+    )
+    return replace(schedule, steps=tuple(steps))
 
 
 def _with_left_leg(schedule: Schedule, rng: Random) -> Schedule:
@@ -497,4 +502,4 @@ def violations(history: History) -> list[Violation]:
     ]
 
 
-LEGS_BESIDE: Final = Rules(legs_beside, violations, ".venv/bin/python tests/campaign --legs --base --seed {}")
+LEGS_BESIDE: Final = Rules(legs_beside, violations, ".venv/bin/python tests/campaign --base --seed {}")

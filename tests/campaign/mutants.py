@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from campaign.sabotage import RemoveCall, ReplaceFunction, SetCondition, SetConstant, SetValue, returns
+from campaign.sabotage import ReplaceFunction, SetConstant, returns
 from coval_gate import main
 from coval_gate.base import times
 from coval_gate.base.transport import Server
@@ -26,6 +26,7 @@ from coval_gate.ci.host import Console
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.errors import response_problem
 from coval_gate.flow import attached as flow_attached
+from coval_gate.flow import standing as flow_standing
 from coval_gate.flow.progress import Progress
 from coval_gate.judge import baseline as judge_baseline
 from coval_gate.judge import checks, gate, repetition
@@ -35,10 +36,11 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.matrix import NO_MATRIX, matrix_of
 from coval_gate.post import post
 from coval_gate.publish.pages import KeptPage, PagePublisher
-from coval_gate.runs import history, watch
-from coval_gate.runs.cancel import Cleanup, cancel_run
+from coval_gate.runs import baseline, cancel, collect, history, standing, watch
+from coval_gate.runs.cancel import Cleanup
 from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.launch import Launcher
+from coval_gate.runs.legs import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +116,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "retry a launch after any error",
-        SetValue(Calls.backoff, "arrived", value=False),
+        ReplaceFunction(Calls.backoff, lambda original, self, until, **_: original(self, until)),
         caught_by="one_launch_per_step",
     ),
     mutant(
@@ -133,13 +135,13 @@ MUTANTS: Final = (
         caught_by="superseded_runs_are_cancelled",
     ),
     mutant(
-        "delete without a poll",
-        SetCondition(cancel_run, mentions="is_over", value=False),
+        "trust an outdated poll",
+        SetConstant(cancel, "MAX_POLL_AGE", 1e9),
         caught_by="finished_runs_are_kept",
     ),
     mutant(
         "save the state only after the launch",
-        RemoveCall(Launcher.launch_guarded, call="arm", which=2),
+        ReplaceFunction(Trial.arm, lambda original, self, **given: original(self, **given) if self.run_id else None),
         caught_by="no_orphaned_run",
     ),
     mutant(
@@ -201,12 +203,12 @@ MUTANTS: Final = (
     ),
     mutant(
         "ignore errors that Coval reports",
-        SetCondition(gate._population, mentions="reported_error", value=False),
+        ReplaceFunction(collect._reported_error, returns("")),
         caught_by="no_pass_without_data",
     ),
     mutant(
         "write the run id only at the end",
-        RemoveCall(Progress.record_id, call="set_outputs"),
+        ReplaceFunction(Progress.record_id, lambda _, self, *__: self.save()),
         caught_by="outputs_are_complete",
     ),
     mutant(
@@ -226,6 +228,28 @@ MUTANTS: Final = (
             judge_baseline._unknown,
             lambda original, *args: original(*args[:-1], Verdict.PASSED),
         ),
+        caught_by="baseline_decides_nothing_alone verdict_matches_run",
+    ),
+    mutant(
+        "let any run take the tag",
+        SetConstant(standing, "pull_request_of", returns(None)),
+        SetConstant(standing, "branch_tag_of", returns("any")),
+        ReplaceFunction(flow_standing._is_of_branch, returns(value=True)),
+        caught_by="tag_is_taken_by_rule",
+    ),
+    mutant(
+        "take the tag although enough runs have it",
+        SetConstant(standing, "counting", returns(())),
+        caught_by="tag_is_taken_by_rule",
+    ),
+    mutant(
+        "accept without taking the tag from others",
+        ReplaceFunction(standing._take_from_others, returns(None)),
+        caught_by="accepted_run_stands_alone",
+    ),
+    mutant(
+        "count a run that a comparison failed",
+        SetConstant(baseline, "FAILED", ""),
         caught_by="baseline_decides_nothing_alone verdict_matches_run",
     ),
     mutant(
@@ -253,7 +277,7 @@ MUTANTS: Final = (
     mutant(
         "pass without the base",
         ReplaceFunction(judge_baseline._verdict_without, returns(Verdict.INCONCLUSIVE)),
-        caught_by="green_only_with_base",
+        caught_by="each_leg_needs_its_base",
         campaign="--base",
     ),
     mutant(

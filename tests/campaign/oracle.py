@@ -43,7 +43,7 @@ GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "forbidden other word": (catalogue.COMPLIANCE,),
     "misspelt value": (catalogue.RESOLVED,),
     "misspelt forbidden value": (catalogue.RESOLVED,),
-    **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.RESOLVED)),
+    **dict.fromkeys(BASELINE_GATES, (catalogue.LATENCY, catalogue.COMPLIANCE)),
 }
 OF_BASE: Final = catalogue.LATENCY  # the metric of thresholds on a base
 HALF_MAY_FAIL: Final = ("half", "exact rate", "other rate")
@@ -89,7 +89,8 @@ def lacks_nothing(record: RunRecord, gate: str, quirks: Quirks, now: float) -> b
     few = all(
         sum(simulation.failed for simulation in variant) <= _allowed(variant, gate) for variant in _variants(record)
     )
-    return few and _has_values(record, gate, quirks, now) and not _reports_error(record, quirks, failed)
+    has_all = few and can_decide(gate) and _has_values(record, gate, quirks, now)
+    return has_all and not _reports_error(record, quirks, failed)
 
 
 def is_comparable(record: RunRecord, gate: str, quirks: Quirks, now: float) -> bool:
@@ -192,7 +193,7 @@ def _meets_thresholds(simulations: Simulations, gate: str) -> bool:
                 for a, b, c, d in zip(latency, resolved, compliance, tone, strict=True)
             ]
             return all(met) if gate == "targets" else sum(met) / len(simulations) >= 0.95
-        case "forbidden":
+        case _ if gate == "forbidden" or gate in BASELINE_GATES:
             return "NO" not in compliance
         case "strict":
             return max(map(float, latency)) < 0.01

@@ -70,17 +70,20 @@ UNREADABLE_GATES: Final[dict[str, dict[str, str]]] = {
     "misspelt input": {"treshold": "Compliance: count(NO) == 0"},
     "curly quotes": {"thresholds": "Compliance: count(“NO”) == 0"},
 }
-# Any good run meets these if there is a baseline: conversations of the same test set differ less.
+STABLE: Final = "stable"  # the tag of baselines
+# Runs of the same test set differ much less by chance; after some events, by much more.
 BASELINE_GATES: Final[dict[str, dict[str, str]]] = {
     name: {
-        "thresholds": "Latency: avg <= baseline * 5\nResolved: rate(YES) >= baseline - 95pp",
+        "thresholds": "Latency: avg <= baseline * 1.4\nCompliance: count(NO) == 0",
         "baseline": source,
-        "baseline_max_age": "1h",
         "on_inconclusive": "fail",
+        **({"baseline_max_age": "1h"} if source.startswith("branch:") else {}),
     }
     for name, source in (
         ("baseline of branch", "branch:main"),
         ("baseline of branches", "branch:main last 2"),
+        ("baseline of tag", f"tag:{STABLE}"),
+        ("baseline of tags", f"tag:{STABLE} last 2"),
     )
 }
 ALL_GATES: Final = GATES | REPEATED_GATES | IMPOSSIBLE_GATES | MISNAMED_GATES | UNREADABLE_GATES | BASELINE_GATES
@@ -95,7 +98,7 @@ OWN_GATES: Final[dict[str, dict[str, str]]] = {
 
 FAILED: Final = "coval-gate/failed"  # the mark of a run that the gate failed
 ACCEPTED: Final = "coval-gate/accepted"  # the mark of a run that a person accepted
-STABLE: Final = "stable"  # the tag of baselines
+BY_HAND: Final = "workflow_dispatch"  # the event of a workflow that a person started
 # Tags that a step gives to a run that is over
 MARKS: Final = (STABLE, FAILED, ACCEPTED)
 
@@ -223,7 +226,7 @@ class Step:
     post: bool = True
     post_signal: Signal | None = None
     pause: float = 2.0  # s before the step starts
-    event: str = "pull_request"  # that started the workflow; or push
+    event: str = "pull_request"  # that started the workflow; or push, or BY_HAND
     listed: tuple[ListedLeg, ...] = ()  # the legs in the file, or those with which its runs were launched
 
     @property
@@ -235,6 +238,17 @@ class Step:
     def job(self) -> tuple[str, int, str]:
         """Return what identifies the job that the step belongs to."""
         return self.workflow_run, self.attempt, self.matrix
+
+    @property
+    def accepts(self) -> bool:
+        """Return whether the step is to accept its run."""
+        return self.mode in ("run", "wait") and self.given.get("accept") == "true"
+
+    @property
+    def holders(self) -> int:
+        """Return how many runs are to have the tag of the step's baseline; 0 if that has none."""
+        source, _, most = self.given.get("baseline", "").partition(" last ")
+        return int(most or 1) if source == f"tag:{STABLE}" else 0
 
     @property
     def repetitions(self) -> int:
@@ -250,6 +264,7 @@ class Step:
         job = f"workflow run {self.workflow_run}, attempt {self.attempt}" + (self.matrix and f", job {self.matrix}")
         job += f", branch {self.branch}" if self.branch else ""
         lines = [f"step {self.mode} ({job}, {self.action}): {inputs}"]
+        lines += [f"    after a {self.event}"] if self.accepts else []
         lines += [f"    {incident}" for incident in (self.signal, self.file_fault) if incident]
         lines += [f"    leg {', '.join(leg)}" for leg in self.listed]
         lines += [] if self.post else ["    no post step"]

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from campaign.clock import Killed, SimulatedClock, Stuck
 from campaign.github import HOST, GitHub
@@ -110,16 +110,26 @@ class ProcessResult:
         return tuple(json.loads(_or_empty(lambda: self.outputs.get("run_ids", "")) or "[]"))
 
 
+class Retagging(NamedTuple):
+    """A change of a run's tags `at` a time on Coval's clock. `process`: its step and whether it was a post step."""
+
+    at: float
+    run_id: str
+    before: frozenset[str]
+    after: frozenset[str]
+    process: tuple[int, bool] | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """Everything that happened in a schedule. `foreign_runs` and `deleted` are run ids; `marked`, those with a mark."""
+    """Everything that happened in a schedule. `foreign_runs` and `deleted` are run ids."""
 
     schedule: Schedule
     results: tuple[ProcessResult, ...]
     world: World
     foreign_runs: tuple[str, ...]
     deleted: tuple[str, ...]  # by an outside event
-    marked: tuple[tuple[str, str], ...]  # by an outside event
+    retaggings: tuple[Retagging, ...]
     statuses: tuple[dict[str, Any], ...]  # of the commit, in their order
     check_runs: tuple[CheckRun, ...]
     ended: float
@@ -129,6 +139,11 @@ class History:
     def runs(self) -> dict[str, RunRecord]:
         """Return all runs that were ever launched, by id."""
         return {run.run_id: run for run in self.world.runs}
+
+    def tags(self, record: RunRecord, at: float) -> frozenset[str]:
+        """Return the tags of a run at a time on Coval's clock."""
+        later = (change.before for change in self.retaggings if change.run_id == record.run_id and change.at > at)
+        return next(later, frozenset(record.tags))
 
     def coval_time(self, seconds: float) -> float:
         """Convert a simulated time to the time on Coval's clock."""
@@ -141,6 +156,14 @@ class Agents(World):
     def __init__(self, base_test_set: str, clock: Callable[[], float], *, seed: int, quirks: Quirks) -> None:
         super().__init__(clock, seed=seed, quirks=quirks)
         self._base_test_set = base_test_set
+        self.retaggings: list[Retagging] = []
+        self.process: tuple[int, bool] | None = None  # which sends requests
+
+    def update_run(self, run_id: str, body: object) -> dict[str, Any]:
+        before, shown = frozenset(self._find(run_id).tags), super().update_run(run_id, body)
+        after = frozenset(self._find(run_id).tags)
+        self.retaggings.append(Retagging(self.clock(), run_id, before, after, self.process))
+        return shown
 
     def launch(self, body: object) -> dict[str, Any]:
         later = self.scenario  # of all runs, after an event
@@ -173,7 +196,6 @@ class Simulator:
     results: list[ProcessResult] = field(default_factory=list)
     foreign_runs: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
-    marked: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.clock = SimulatedClock()
@@ -219,7 +241,7 @@ class Simulator:
             world=self.world,
             foreign_runs=tuple(self.foreign_runs),
             deleted=tuple(self.deleted),
-            marked=tuple(self.marked),
+            retaggings=tuple(self.world.retaggings),
             statuses=tuple(self.github.statuses),
             check_runs=tuple(self.github.check_runs),
             ended=self.clock.now(),
@@ -248,7 +270,8 @@ class Simulator:
 
     def _previous_runs(self, step: Step) -> tuple[str, ...]:
         if step.mode == "wait":
-            return () if "run_id" in step.given else self.results[-1].run_ids
+            earlier = [result for result in self.results if not result.is_post]
+            return () if "run_id" in step.given else earlier[-1].run_ids
         results = self.results if step.mode == "cancel" else []
         return tuple(result.run_id for result in results if result.run_id)
 
@@ -294,6 +317,7 @@ class Simulator:
             new_session=self._new_session,
             randomness=self.rng,
         )
+        self.world.process = number, main_result is not None
         process.run(runtime, post if main_result else main)
         self.network.disconnect(process.connection)
         self.github.disconnect()
@@ -397,9 +421,10 @@ class Simulator:
         """Mark the newest run that has ended, as a step does that judges it as well."""
         ended = [run for run in self.world.runs if run.finished(self.world.clock()) and run.delete_time is None]
         for newest in [record for record in ended if record.run_id not in self.foreign_runs][-1:]:
+            process, self.world.process = self.world.process, None
             with suppress(Problem):  # a cancelled run may be gone
                 self.world.update_run(newest.run_id, {"tags": [*newest.tags, FAILED]})
-                self.marked.append((newest.run_id, FAILED))
+            self.world.process = process
 
     def _launch_foreign_run(self, request: SentRequest) -> None:
         """Launch the same from another repository, with the same display name."""

@@ -11,7 +11,7 @@ import pytest
 from campaign.attached import ATTACHED, OF_ATTACH
 from campaign.generate import generate
 from campaign.invariants import INVARIANTS
-from campaign.legs import BESIDE, OF_LEGS, SEVERAL_LEGS
+from campaign.legs import OF_LEGS, SEVERAL_LEGS
 from campaign.legs_beside import LEGS_BESIDE, OF_BOTH
 from campaign.mutants import MUTANTS
 from campaign.newest import NEWEST, OF_FOUND
@@ -56,15 +56,8 @@ def test_all_invariants_hold_in_five_hundred_schedules(half: int, print_tally: C
 
 
 @pytest.mark.parametrize("seeds", [range(2), pytest.param(range(2, 60), marks=pytest.mark.long)])
-@pytest.mark.parametrize("rules", [SEVERAL_LEGS, BESIDE], ids=["legs", "base"])
-def test_invariants_hold_for_each_of_several_runs(rules: Rules, seeds: range) -> None:
-    tally = run_campaign(seeds, jobs=JOBS, rules=rules)
-    assert_no_failures(tally)
-
-
-@pytest.mark.parametrize("seeds", [range(2), pytest.param(range(2, 42), marks=pytest.mark.long)])
-@pytest.mark.parametrize("rules", [LEGS_BESIDE, NEWEST], ids=["legs-base", "newest"])
-def test_invariants_hold_for_legs_beside_a_base_and_for_runs_that_are_found(rules: Rules, seeds: range) -> None:
+@pytest.mark.parametrize("rules", [SEVERAL_LEGS, LEGS_BESIDE, NEWEST], ids=["legs", "base", "newest"])
+def test_invariants_hold_for_other_kinds_of_schedules(rules: Rules, seeds: range) -> None:
     tally = run_campaign(seeds, jobs=JOBS, rules=rules)
     assert_no_failures(tally)
 
@@ -83,12 +76,6 @@ def test_invariants_hold_for_runs_that_a_process_answers(seeds: range, print_tal
 def test_same_seed_gives_same_history(seeds: list[int]) -> None:
     for seed in seeds:
         assert _fingerprint(simulate(generate(seed))) == _fingerprint(simulate(generate(seed))), seed
-
-
-@pytest.mark.long
-def test_same_seed_gives_same_history_where_calls_end_at_once() -> None:
-    histories = [LEGS_BESIDE.simulate(LEGS_BESIDE.generate(872)) for _ in range(2)]
-    assert len({_fingerprint(history) for history in histories}) == 1
 
 
 def test_mutants_apply_and_name_known_invariants() -> None:
