@@ -41,6 +41,7 @@ from coval_gate.runs.cancel import Cleanup
 from coval_gate.runs.earlier import EarlierRuns
 from coval_gate.runs.launch import Launcher
 from coval_gate.runs.legs import Trial
+from coval_gate.runs.tags import branch_tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,7 +234,7 @@ MUTANTS: Final = (
     mutant(
         "let any run take the tag",
         SetConstant(standing, "pull_request_of", returns(None)),
-        SetConstant(standing, "branch_tag_of", returns("any")),
+        SetConstant(standing, "branch_tag_of", lambda run: branch_tag_of(run) or "any"),
         ReplaceFunction(flow_standing._is_of_branch, returns(value=True)),
         caught_by="tag_is_taken_by_rule",
     ),
