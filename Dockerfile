@@ -7,6 +7,7 @@ COPY requirements/runtime.txt /build/
 RUN python -m pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes --no-deps --no-compile \
         --requirement /build/runtime.txt
 COPY src/coval_gate /opt/venv/lib/python3.13/site-packages/coval_gate
+COPY examples /opt/venv/lib/python3.13/site-packages/coval_gate/init/examples
 COPY entrypoint.py post_entrypoint.py /app/
 RUN printf '#!/opt/venv/bin/python -IuB\nfrom coval_gate.cli.command import command\ncommand()\n' > /app/coval-gate \
     && chmod +x /app/coval-gate

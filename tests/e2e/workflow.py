@@ -15,7 +15,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coval_gate.ci.starters import ACTION as PUBLISHED
+from coval_gate import REPOSITORY as GATE
+from coval_gate import __version__
 from e2e.engine import KEY
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ ACT = Path(sys.executable).parent / "act"
 WORKFLOWS = Path(__file__).parent / "workflows"
 ACTION = "coval-gate"  # the path of the action in the workflows
 ACT_IMAGES = tuple(
-    f"act-{re.sub('[^a-z0-9]', '-', uses.lower())}-dockeraction" for uses in (ACTION, PUBLISHED)
+    f"act-{re.sub('[^a-z0-9]', '-', uses.lower())}-dockeraction" for uses in (ACTION, f"{GATE}@v{__version__}")
 )  # act's names for the action's image
 RUNNER = "python:3.13-slim"  # the workflows need only bash; act itself replaces actions/checkout
 REPOSITORY = "acme/voice-agent"

@@ -389,7 +389,7 @@ def test_init_writes_a_workflow_that_the_command_can_run(command: Command) -> No
     code, log, _ = command("init", "--yes", "--system", "github", "--agent", "Front desk")
     assert code == 0, log
     assert "Wrote .github/workflows/voice-gate.yml." in log
-    assert f'agent_id: "{AGENT_ID}" # Front desk' in Path(".github/workflows/voice-gate.yml").read_text()
+    assert f'agent_id: "{AGENT_ID}"' in Path(".github/workflows/voice-gate.yml").read_text()
     code, log, _ = command("init", "--yes", "--system", "github")
     assert code == 2
 
@@ -491,7 +491,7 @@ class TestProcess:
 
     @pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x04", 0), (b"2\n", 0)], ids=["C-c", "C-d", "number"])
     def test_question_of_init_takes_every_answer(self, key: bytes, code: int) -> None:
-        """Ctrl-C ends the command, and writes nothing; Ctrl-D leaves a marked place."""
+        """Ctrl-C ends the command, and writes nothing; Ctrl-D leaves a variable."""
         ids = ["--persona", "Patient caller", "--test-set", "passing1"]
         with Server(World(time.time)) as server:
             environ = {"COVAL_API_KEY": KEY, "INPUT_API_BASE_URL": server.url, "TERM": "xterm"}
@@ -520,7 +520,7 @@ class TestProcess:
         written = Path(".github/workflows/voice-gate.yml")
         assert written.exists() == (code == 0)
         if code == 0:
-            assert ("TODO" in written.read_text()) == (key == b"\x04")
+            assert ("vars.COVAL_AGENT_ID" in written.read_text()) == (key == b"\x04")
 
     def test_nohup_outlives_its_terminal(self) -> None:
         old = signal.signal(signal.SIGHUP, signal.SIG_IGN)

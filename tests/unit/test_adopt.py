@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from coval_gate import __version__
-from coval_gate.ci.starters import ACTION
+from coval_gate import REPOSITORY, __version__
 
-pytestmark = pytest.mark.skipif(not ACTION.startswith("your-org/"), reason="this copy has an owner")
+pytestmark = pytest.mark.skipif(not REPOSITORY.startswith("your-org/"), reason="this copy has an owner")
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = re.compile(r"[\w-]+(?=/coval-gate@v)")
 

@@ -193,7 +193,7 @@ def _add_init(parser: _Parser) -> None:
     from coval_gate.ci.starters import WORDS
 
     add = parser.add_argument
-    add("--yes", action="store_true", help="Ask nothing; leave a marked place where there is a choice.")
+    add("--yes", action="store_true", help="Ask nothing; leave a variable where there is a choice.")
     add("--system", choices=sorted(WORDS), default="", help="The CI system. Default: the one that is found.")
     for name in ("agent", "persona", "test_set"):
         add(flag_of(name), default="", metavar="VALUE", help=f"The {name.replace('_', ' ')}, by id or by name.")

@@ -1,14 +1,13 @@
 """Looks up in Coval what the first workflow needs: agents, personas and test sets by name, and the last runs.
 
-Nothing here is required. What the API key may not read, or Coval does not say in time, becomes a reason, which the
-workflow shows in place of the data. All calls together are at most MOST_REQUESTS, not counting retries.
+Nothing here is required: `init` writes a workflow without what the API key may not read, or Coval does not say in time.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.errors import CovalError, InputError, Rejected
+from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, most_similar, one_line, quoted
 from coval_gate.config.fields import IDENTIFIER
@@ -27,15 +26,9 @@ if TYPE_CHECKING:
 
     Ask = Callable[[str, Sequence[str]], str]
 
-MOST_REQUESTS: Final = 20
 MOST_LISTED: Final = 100  # agents, personas or test sets; one page
-MOST_RUNS: Final = 10
+MOST_RUNS: Final = 5
 MOST_DEFINITIONS: Final = 200  # metrics; two pages
-SIMULATIONS_PAGE: Final = 1000
-# Beside three lists of names, one of runs, two pages of metrics, and one address of simulations that does not exist.
-FOR_RUNS: Final = MOST_REQUESTS - 7
-REJECTED: Final = 401  # the status of a response to a wrong key
-REFUSED: Final = (REJECTED, 403, 404)
 FAILED_SOME: Final = "EXECUTION_FAILURE"  # what Coval reports as soon as a single simulation failed
 
 
@@ -54,14 +47,18 @@ KINDS: Final = (AGENT, PERSONA, TEST_SET)
 
 
 class Choice(NamedTuple):
-    """The agent, persona or test set for the workflow. Without an `id`, there are `candidates`, or a `reason`."""
+    """The agent, persona or test set for the workflow. Without an `id`, there may be `candidates`."""
 
     kind: Kind
     id: str = ""
     name: str = ""
     how: str = ""
     candidates: tuple[Listed, ...] = ()
-    reason: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The variable that the examples read."""
+        return f"COVAL_{self.kind.input.upper()}"
 
 
 class LastRuns(NamedTuple):
@@ -77,17 +74,11 @@ def list_resources(client: Client, kind: Kind, until: float) -> Procedure[tuple[
     return client.list_named(kind.input, until=until, most=MOST_LISTED)
 
 
-def unlisted(kind: Kind, wanted: str, error: CovalError | None) -> Choice:
-    """Return the choice where Coval does not list the resources: the `wanted` id as it is. None: there is no key."""
+def unlisted(kind: Kind, wanted: str) -> Choice:
+    """Return the choice where Coval does not list the resources: the `wanted` id as it is."""
     if IDENTIFIER.fullmatch(wanted):
         return Choice(kind, wanted, how=f"as {kind.option} says, not looked up")
-    if error is None:
-        return Choice(kind, reason="there is no API key to look it up with")
-    if isinstance(error, Rejected) and error.status == REJECTED:
-        return Choice(kind, reason="Coval rejects the API key")
-    if isinstance(error, Rejected) and error.status in REFUSED:
-        return Choice(kind, reason=f"the API key may not list {kind.noun}s")
-    return Choice(kind, reason=f"Coval did not list {kind.noun}s")
+    return Choice(kind)
 
 
 def choose(kind: Kind, listed: Sequence[Listed], wanted: str, ask: Ask | None) -> Choice:
@@ -101,7 +92,7 @@ def choose(kind: Kind, listed: Sequence[Listed], wanted: str, ask: Ask | None) -
             return Choice(kind, wanted, how=f"as {kind.option} says, not among the first {MOST_LISTED}")
         raise InputError([(kind.option, _nothing_text(kind, listed, wanted))])
     if not candidates:
-        return Choice(kind, reason="Coval has none yet")
+        return Choice(kind)
     if len(candidates) == 1:
         (only,) = candidates
         return Choice(kind, only.id, only.name, f"as {kind.option} says" if wanted else "the only one")
@@ -114,20 +105,20 @@ def choose(kind: Kind, listed: Sequence[Listed], wanted: str, ask: Ask | None) -
 
 
 def last_runs(client: Client, choices: Sequence[Choice], until: float) -> Procedure[LastRuns]:
-    """Return the last completed runs of the chosen agent, persona and test set."""
+    """Return the last completed runs of the chosen agent, persona and test set. Raises CovalError."""
     ids = {choice.kind: choice.id for choice in choices}
     if not all(ids.values()):
-        return LastRuns(reason="the ids above are not filled in")
+        return LastRuns(reason="not all ids are known")
     wanted = RunFilter(agent_id=ids[AGENT], persona_id=ids[PERSONA], test_set_id=ids[TEST_SET], status=COMPLETED)
-    try:
-        listed = yield from client.list_runs(wanted, until=until)
-        results = yield from _results(client, [run for run in listed if _is_of(run, wanted)], until)
-    except CovalError as error:
-        refused = isinstance(error, Rejected) and error.status in REFUSED
-        return LastRuns(reason="the API key may not read the last runs" if refused else "Coval did not show the runs")
+    listed = yield from client.list_runs(wanted, until=until)
+    results = []
+    for run in [run for run in listed if _is_of(run, wanted)][:MOST_RUNS]:
+        whole = run if run.metrics else (yield from client.get_run(run.run_id, until=until))
+        simulations = yield from client.list_simulations(run.run_id, until=until)
+        results.append(RunResult(run.run_id, simulations, metrics=whole.metrics))
     if not results:
         return LastRuns(reason="Coval has no completed run of this agent, persona and test set")
-    return LastRuns(results, (yield from _definitions(client, results, until)))
+    return LastRuns(tuple(results), (yield from _definitions(client, results, until)))
 
 
 def _matching(listed: Sequence[Listed], wanted: str) -> list[Listed]:
@@ -154,21 +145,6 @@ def _is_of(run: Run, wanted: RunFilter) -> bool:
         wanted.test_set_id,
     )
     return identity and run.status == COMPLETED and run.error_status.upper() in CLEAN | {FAILED_SOME}
-
-
-def _results(client: Client, runs: Sequence[Run], until: float) -> Procedure[tuple[RunResult, ...]]:
-    """Return the results of the newest runs, within the number of requests. Raises CovalError."""
-    results: list[RunResult] = []
-    left = FOR_RUNS
-    for run in runs[:MOST_RUNS]:
-        left -= 1 if run.metrics else 2
-        if left < 0:
-            break
-        whole = run if run.metrics else (yield from client.get_run(run.run_id, until=until))
-        simulations = yield from client.list_simulations(run.run_id, until=until)
-        left -= len(simulations) // SIMULATIONS_PAGE
-        results.append(RunResult(run.run_id, simulations, metrics=whole.metrics))
-    return tuple(results)
 
 
 def _definitions(client: Client, results: Sequence[RunResult], until: float) -> Procedure[dict[str, MetricDefinition]]:

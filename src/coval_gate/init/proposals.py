@@ -1,19 +1,14 @@
-"""Proposes thresholds from completed runs, so that the first gate is not a guess. Pure.
+"""Proposes up to three thresholds from completed runs, so that the first gate is not a guess. Pure.
 
 The rules, for the runs of one agent, persona and test set; mutations of the agent do not count:
 
-- Numbers: the average of each run is one observation. The bound is the median of the observations plus a margin, in
-  the direction in which values get worse, and at least the worst observation. The margin is three standard deviations
-  of the observations, and at least 5 % of the median; below three runs, which show no spread, it is 20 % of the median.
-  The bound is rounded to two digits, away from the values.
-- Direction: the metric's own target says whether less or more is better, or its definition, for Coval's own measures
-  of delays and errors. Otherwise there are two advisory lines, one for each direction, which never make the check red.
+- Numbers, if the metric's target or definition says which direction is better: the average of the worst run, with a
+  tenth of it as a margin, rounded to two digits away from the values.
 - Shares (texts that the metric's target names, simulations that meet all targets, simulations that completed): the
-  bound is the lower end of the one-sided interval of Clopper and Pearson over all conversations, with 95 % confidence,
-  but at most the worst run, rounded down to 5 %. If that is 0 %, the worst run alone counts.
-- Runs before a metric was added do not count. A line that one of the runs would not pass, because values are missing
-  or targets are unusable, is advisory. So all of these runs pass all proposed lines.
-- Where conversations failed, `max_failed_simulations` allows for as many as `completed_rate` does.
+  lower end of the one-sided interval of Clopper and Pearson over all conversations, with 95 % confidence, but at most
+  the worst run, rounded down to 5 %. If that is 0 %, the worst run alone counts.
+- The first three lines that all of these runs pass are proposed. Runs before a metric was added do not count.
+- Where conversations failed, `max_failed_simulations` allows for as many as `completed_rate` would.
 
 Names of metrics are foreign text. A name with unusual characters is replaced by the metric's id, and comments lose such
 characters: no quote, bracket, backslash, `$`, `#` or operator of a foreign text gets into a file.
@@ -24,18 +19,18 @@ from __future__ import annotations
 import math
 import unicodedata
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from statistics import median
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import folded, number, one_line, percent, plural
+from coval_gate.base.text import number, one_line, percent, plural
 from coval_gate.config.fields import IDENTIFIER, Allowance
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.aggregation import Measured
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge
-from coval_gate.judge.statistics import beta_quantile, stdev
+from coval_gate.judge.statistics import beta_quantile
 from coval_gate.judge.targets import effective_operator, named_values, problem
 from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import Verdict
@@ -47,29 +42,26 @@ if TYPE_CHECKING:
     from coval_gate.coval.resources import MetricDefinition
     from coval_gate.model.results import Metric, RunResult
 
-LEAST_FOR_SPREAD: Final = 3  # runs
-DEVIATIONS: Final = 3.0
-LEAST_MARGIN, MARGIN_WITHOUT_SPREAD = 0.05, 0.2  # shares of the median
+MOST_LINES: Final = 3
+MARGIN: Final = 0.1  # share of the worst run's average
 CONFIDENCE: Final = 0.95
 STEP: Final = 20  # a share is rounded down to 1/20
 LEAST_COMPLETED: Final = 0.5  # of a run that says something about the agent
-MOST_LINES: Final = 30
 PLAIN: Final = frozenset(" .,:/()+-_%")  # in foreign text, beside letters, marks and digits
 LONGEST_COMMENT: Final = 80  # characters of foreign text
 EVERY_FAILURE: Final = Allowance(100.0, percent=True)
 GUESS: Final = "pass_rate >= 90%"
-LESS, MORE = ("lt", "lte"), ("gt", "gte")
+DIRECTIONS: Final = {"lt": ("<=",), "lte": ("<=",), "gt": (">=",), "gte": (">=",), "bt": ("<=", ">=")}
 
 
 class Line(NamedTuple):
-    """A proposed threshold without its comment, and the reason for it. An `advisory` one never fails."""
+    """A proposed threshold, and the reason for it."""
 
     threshold: str
     reason: str
-    advisory: bool = False
 
     def __str__(self) -> str:
-        return f"{'? ' if self.advisory else ''}{self.threshold}  # {self.reason}"
+        return f"{self.threshold}  # {self.reason}"
 
 
 class Proposal(NamedTuple):
@@ -78,17 +70,6 @@ class Proposal(NamedTuple):
     lines: tuple[Line, ...]
     runs: int = 0
     max_failed: str = ""
-
-
-class _Share(NamedTuple):
-    """How many of a run's simulations count, of how many."""
-
-    hits: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        return self.hits / self.total
 
 
 def guess(why: str) -> Proposal:
@@ -124,16 +105,12 @@ def propose(runs: Sequence[RunResult], definitions: Mapping[str, MetricDefinitio
     `definitions` of metrics are by id; the others have neither targets nor directions.
     """
     runs = [_with_targets(run, definitions) for run in runs]
-    completed = [_Share(_completed(run), len(run.simulations)) for run in runs]
-    some_failed = any(share.hits < share.total for share in completed)
-    least = _least_share(completed)
+    completed = [_completed(run) / len(run.simulations) for run in runs]
+    some_failed, least = min(completed) < 1.0, _least_share(completed, runs)
     allowance = Allowance(100.0 - least, percent=True) if some_failed else Allowance(0)
-    lines = list(_metric_lines(runs, definitions, allowance))[:MOST_LINES]
-    if any(metric.target for metric in runs[0].metrics):
-        lines += _share_lines("pass_rate", None, runs, allowance, lambda reason: f"{reason}; all targets in Coval")
-    if some_failed or not lines:
-        lines.append(Line(f"completed_rate >= {least}%", _seen(completed)))
-    return Proposal(tuple(lines), len(runs), str(allowance) if some_failed else "")
+    passed = (line for line in _candidates(runs, definitions) if _pass(runs, line, allowance))
+    lines = tuple(islice(passed, MOST_LINES)) or (Line(f"completed_rate >= {least}%", _seen(completed, percent)),)
+    return Proposal(lines, len(runs), str(allowance) if some_failed else "")
 
 
 def _is_plain(char: str) -> bool:
@@ -161,18 +138,17 @@ def _with_targets(run: RunResult, definitions: Mapping[str, MetricDefinition]) -
     return run._replace(metrics=metrics)
 
 
-def _metric_lines(
-    runs: Sequence[RunResult], definitions: Mapping[str, MetricDefinition], allowance: Allowance
-) -> Iterator[Line]:
-    """Yield the lines about metrics, in the order of the newest run."""
+def _candidates(runs: Sequence[RunResult], definitions: Mapping[str, MetricDefinition]) -> Iterator[Line]:
+    """Yield a line for each metric, in the order of the newest run, and one for all targets."""
     for metric in runs[0].metrics:
-        written = _written(metric, runs[0])
-        if not written:
-            continue
-        if observations := _averages(written, metric, runs):
-            yield from _numeric_lines(written, metric, definitions.get(metric.id), observations, runs, allowance)
-        else:
-            yield from _rate(written, metric, runs, allowance)
+        if written := _written(metric, runs[0]):
+            name = plain(metric.name, LONGEST_COMMENT) if written == metric.id else ""
+            note = f"{name}. " if name and name != metric.id else ""
+            yield from _numeric_lines(written, metric, definitions.get(metric.id), runs, note)
+            if values := _values(metric):
+                yield from _share_line(f"{written}: rate({', '.join(values)})", metric, runs, note)
+    if any(metric.target for metric in runs[0].metrics):
+        yield from _share_line("pass_rate", None, runs, "all targets in Coval. ")
 
 
 def _written(metric: Metric, run: RunResult) -> str:
@@ -180,12 +156,9 @@ def _written(metric: Metric, run: RunResult) -> str:
 
     Empty if neither can be written.
     """
-    same = [other for other in run.metrics if folded(other.name) == folded(metric.name)]
-    is_plain = all(map(_is_plain, metric.name)) and metric.name[:1].isalnum() and metric.name == one_line(metric.name)
-    if is_plain and len(same) == 1:
-        written = f'"{metric.name}"' if ":" in metric.name else metric.name
-        if _means(written, metric.name, metric, run):
-            return written
+    name = f'"{metric.name}"' if ":" in metric.name else metric.name
+    if metric.name[:1].isalnum() and plain(metric.name) == metric.name and _means(name, metric.name, metric, run):
+        return name
     if metric.is_identified and IDENTIFIER.fullmatch(metric.id) and _means(metric.id, metric.id, metric, run):
         return metric.id
     return ""
@@ -200,76 +173,29 @@ def _means(written: str, reference: str, metric: Metric, run: RunResult) -> bool
     return threshold.metric == reference and run.find_metrics(reference) == (metric,)
 
 
-def _averages(written: str, metric: Metric, runs: Sequence[RunResult]) -> list[float]:
-    """Return the average of a metric in each run, as the gate measures it; none if it is not numeric in all of them."""
-    (threshold,) = parse_thresholds(f"{written}: avg >= 0")
-    aggregation, averages = aggregation_of(threshold), []
-    for run in runs:
-        own = _in_run(run, metric)
-        if own.summary or not own.numbers or own.texts:
-            return []
-        (variant,) = variants_of(run, 0)
-        measured = aggregation.measured(variant, own) if variant.sample(own).numbers else None
-        if not isinstance(measured, Measured):
-            return []
-        averages.append(measured.measure.value)
-    return averages
-
-
-def _in_run(run: RunResult, metric: Metric) -> Metric:
-    return next(other for other in run.metrics if other.id == metric.id)
-
-
 def _numeric_lines(
-    written: str,
-    metric: Metric,
-    definition: MetricDefinition | None,
-    observations: Sequence[float],
-    runs: Sequence[RunResult],
-    allowance: Allowance,
+    written: str, metric: Metric, definition: MetricDefinition | None, runs: Sequence[RunResult], note: str
 ) -> Iterator[Line]:
-    """Yield the line for the direction that the metric's definition says, or an advisory line for each."""
-    directions = _directions(metric, definition)
+    """Yield the line for each direction that the metric's target or definition says."""
+    averages = _measured(f"{written}: avg >= 0", metric, runs)
     unit = plain(definition.unit, 20) if definition else ""
-    lowest, highest = (number(float(f"{edge(observations):.3g}")) for edge in (min, max))
-    seen = f"{plural(len(runs), 'run')}: {lowest if lowest == highest else f'{lowest} to {highest}'} {unit}".strip()
-    reason = seen if directions else f"{seen}. Coval does not say which direction is better: keep the line that matters"
-    for operator in directions or ("<=", ">="):
-        bound = bound_of(observations, up=operator == "<=")
-        line = Line(f"{written}: avg {operator} {bound}", _of_id(written, metric, reason), advisory=not directions)
-        if bound and operator == ">=" and Decimal(bound) == 0 and min(observations) >= 0:
-            continue  # any value would do
-        yield line if line.advisory else _decided(line, runs, allowance)
-
-
-def _of_id(written: str, metric: Metric, reason: str) -> str:
-    """Return the reason; with the metric's name, as far as it can be written, if the line has only its id."""
-    name = plain(metric.name, LONGEST_COMMENT) if written == metric.id else ""
-    return f"{name}. {reason}" if name and name != metric.id else reason
+    for operator in _directions(metric, definition) if averages else ():
+        bound = bound_of(averages, up=operator == "<=")
+        if operator == "<=" or Decimal(bound) != 0:  # values that are never negative would meet 0
+            yield Line(f"{written}: avg {operator} {bound}", f"{note}{_seen(averages, _short)} {unit}".strip())
 
 
 def _directions(metric: Metric, definition: MetricDefinition | None) -> tuple[str, ...]:
     """Return the operators of a bound in the direction that is better; none if that is unknown."""
     if metric.target and not problem(metric.target):
-        operator = effective_operator(metric.target)
-        if operator in LESS + MORE:
-            return ("<=",) if operator in LESS else (">=",)
-        if operator == "bt":
-            return ("<=", ">=")
+        return DIRECTIONS.get(effective_operator(metric.target), ())
     return ("<=",) if definition and definition.wants_less else ()
 
 
-def bound_of(observations: Sequence[float], *, up: bool) -> str:
-    """Return the bound above (`up`) or below the observations, as a threshold writes it; see the module's docstring."""
-    middle, worst = median(observations), max(observations) if up else min(observations)
-    if len(observations) < LEAST_FOR_SPREAD:
-        margin = MARGIN_WITHOUT_SPREAD * abs(middle)
-    else:
-        margin = max(DEVIATIONS * stdev(sorted(observations)), LEAST_MARGIN * abs(middle))
-    bound = max(middle + margin, worst) if up else min(middle - margin, worst)
-    if not up and bound <= 0.0 <= worst:
-        bound = worst  # values that are never negative would meet any other bound
-    return rounded(bound, up=up)
+def bound_of(averages: Sequence[float], *, up: bool) -> str:
+    """Return the bound above (`up`) or below all averages, as a threshold writes it; see the module's docstring."""
+    worst = max(averages) if up else min(averages)
+    return rounded(worst + MARGIN * abs(worst) * (1 if up else -1), up=up)
 
 
 def rounded(value: float, *, up: bool) -> str:
@@ -281,66 +207,67 @@ def rounded(value: float, *, up: bool) -> str:
     return f"{short:f}" if -6 <= short.adjusted() <= 15 else f"{short:e}"
 
 
-def _rate(written: str, metric: Metric, runs: Sequence[RunResult], allowance: Allowance) -> list[Line]:
-    """Return the line for the share of the values that the metric's target names, if they can be written."""
+def _values(metric: Metric) -> tuple[str, ...]:
+    """Return the texts that the metric's target names, if they can be written."""
     target = metric.target
     if target is None or problem(target) or effective_operator(target) != "in":
-        return []
+        return ()
     values = named_values(target)
-    if not all(value[:1].isalnum() and all(map(_is_plain, value)) and not set(",:()") & set(value) for value in values):
-        return []
-    subject = f"{written}: rate({', '.join(values)})"
-    return _share_lines(subject, metric, runs, allowance, lambda reason: _of_id(written, metric, reason))
+    can_be_written = all(
+        value[:1].isalnum() and plain(value) == value and not set(",:()") & set(value) for value in values
+    )
+    return values if can_be_written else ()
 
 
-def _share_lines(
-    subject: str,
-    metric: Metric | None,
-    runs: Sequence[RunResult],
-    allowance: Allowance,
-    explain: Callable[[str], str],
-) -> list[Line]:
-    """Return the line with the least share of the aggregate `subject` that the runs suggest; none if any would do."""
+def _share_line(subject: str, metric: Metric | None, runs: Sequence[RunResult], note: str) -> Iterator[Line]:
+    """Yield the line with the least share that the runs suggest; none if any would do."""
+    shares = _measured(f"{subject} >= 0%", metric, runs)
+    if shares and (least := _least_share(shares, runs)):
+        yield Line(f"{subject} >= {least}%", f"{note}{_seen(shares, percent)}")
+
+
+def _measured(line: str, metric: Metric | None, runs: Sequence[RunResult]) -> list[float]:
+    """Return what the gate measures for a threshold in each run; none if it cannot in one of them."""
     try:
-        (threshold,) = parse_thresholds(f"{subject} >= 0%")
+        (threshold,) = parse_thresholds(line)
     except ThresholdSyntaxError:
         return []
-    shares = []
+    found = []
     for run in runs:
         (variant,) = variants_of(run, 0)
-        measured = aggregation_of(threshold).measured(variant, _in_run(run, metric) if metric else None)
+        own = next(other for other in run.metrics if other.id == metric.id) if metric else None
+        if own and threshold.aggregate.name == "avg" and (own.summary or own.texts or not variant.sample(own).numbers):
+            return []
+        measured = aggregation_of(threshold).measured(variant, own)
         if not isinstance(measured, Measured):
             return []
-        total = len(run.simulations)
-        shares.append(_Share(round(measured.measure.value * total), total))
-    least = _least_share(shares)
-    line = Line(f"{subject} >= {least}%", explain(_seen(shares)))
-    return [_decided(line, runs, allowance)] if least else []
+        found.append(measured.measure.value)
+    return found
 
 
-def _decided(line: Line, runs: Sequence[RunResult], allowance: Allowance) -> Line:
-    """Return the line, as an advisory one if one of the runs would not have passed it."""
+def _pass(runs: Sequence[RunResult], line: Line, allowance: Allowance) -> bool:
+    """Return whether all runs pass the line. They do not if values are missing, or a target is unusable."""
     criteria = Criteria(max_failed=allowance, thresholds=parse_thresholds(str(line)))
-    if all(judge(run, criteria).verdict is Verdict.PASSED for run in runs):
-        return line
-    return line._replace(reason=f"{line.reason}; but not all of these runs could be judged by it", advisory=True)
+    return all(judge(run, criteria).verdict is Verdict.PASSED for run in runs)
 
 
-def _least_share(shares: Sequence[_Share]) -> int:
+def _least_share(shares: Sequence[float], runs: Sequence[RunResult]) -> int:
     """Return the share that the runs suggest as the least, in percent; see the module's docstring."""
-    hits, total = sum(share.hits for share in shares), sum(share.total for share in shares)
-    lower = beta_quantile(1.0 - CONFIDENCE, hits, total - hits + 1.0) if hits else 0.0
-    worst = min(share.value for share in shares)
-    return _rounded_down(min(lower, worst)) or _rounded_down(worst)
+    totals = [len(run.simulations) for run in runs]
+    hits = sum(round(share * total) for share, total in zip(shares, totals, strict=True))
+    lower = beta_quantile(1.0 - CONFIDENCE, hits, sum(totals) - hits + 1.0) if hits else 0.0
+    return _rounded_down(min(lower, *shares)) or _rounded_down(min(shares))
 
 
 def _rounded_down(share: float) -> int:
     return math.floor(share * STEP + 1e-9) * (100 // STEP)
 
 
-def _seen(shares: Sequence[_Share]) -> str:
-    """Return what the runs showed: "8 runs: 100% of 80 conversations", or "8 runs: 70% to 100%, 92% of 80 …"."""
-    hits, total = sum(share.hits for share in shares), sum(share.total for share in shares)
-    low, high = (percent(edge(share.value for share in shares)) for edge in (min, max))
-    spread = "" if low == high else f"{low} to {high}, "
-    return f"{plural(len(shares), 'run')}: {spread}{percent(hits / total)} of {plural(total, 'conversation')}"
+def _short(value: float) -> str:
+    return number(float(f"{value:.3g}"))
+
+
+def _seen(values: Sequence[float], shown: Callable[[float], str]) -> str:
+    """Return what the runs showed: "8 runs: 70% to 100%"."""
+    lowest, highest = shown(min(values)), shown(max(values))
+    return f"{plural(len(values), 'run')}: {lowest if lowest == highest else f'{lowest} to {highest}'}"
