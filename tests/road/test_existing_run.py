@@ -323,7 +323,7 @@ def test_no_run_is_judged_if_nothing_shows_tags(run_step: RunStep, clock: Virtua
         result = nights.judge(source)
         assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
         assert result.outputs["reason"] == (
-            f"Coval does not show the tags of run {newest}, so the step cannot tell which run is the newest "
+            f"Coval lists run {newest}, but does not show what it is, so the step cannot tell which run is the newest "
             f"{PHRASES[source]}."
         )
 
@@ -373,7 +373,7 @@ def test_run_that_is_too_new_to_be_found_is_not_passed_over(
         return
     assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", "")
     assert result.outputs["reason"] == (
-        f"Coval lists run {newest}, but does not find it, so the step cannot tell which run is the newest "
+        f"Coval lists run {newest}, but does not show what it is, so the step cannot tell which run is the newest "
         f"{PHRASES[source]}."
     )
 

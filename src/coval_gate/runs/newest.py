@@ -13,6 +13,8 @@ from coval_gate.base.errors import CovalError, GateError, NotFound
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import age, duration, in_words
 from coval_gate.config.inputs import LAUNCH_IDS, ids_of
+from coval_gate.model.run import Run
+from coval_gate.runs.cancel import FRESH_TIME
 from coval_gate.runs.history import Found, Sought, created_at, is_of, moment_of, search
 from coval_gate.runs.launch import noun
 from coval_gate.runs.tags import branch_tag, pull_request_of
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
     from coval_gate.config.fields import RunSource
-    from coval_gate.model.run import Run
     from coval_gate.runs.legs import Session
 
 PATIENCE: Final = 300.0  # s during which an outage does not end the search
@@ -39,27 +40,33 @@ def find_newest(session: Session, source: RunSource, context: Context, *, now: f
     `now`: seconds since the epoch, for a Coval that does not tell the time. Raises GateError if there is no such run,
     if it is older than `run_max_age`, or if Coval does not show which one it is.
     """
-    until = min(session.deadline, session.clock.now() + PATIENCE)
+    began = session.clock.now()
+    until = min(session.deadline, began + PATIENCE)
     session = session._replace(deadline=until)
     pauses = list(PAUSES)
     while True:
+        moment = _time(session, now)
+        searching = (
+            _scheduled(session, source, moment) if source.kind == "schedule" else _listed(session, source, context)
+        )
         try:
-            found = yield from (_scheduled if source.kind == "schedule" else _listed)(session, source, context)
+            found = yield from searching
         except CovalError as error:
             what, advice = f"Could not look up run_id {source}: {error.what}", error.advice
             if isinstance(error, NotFound) and error.by_coval:
                 advice = f"{advice}\nThe API key needs the permission scheduled-runs:read."
             raise GateError(error.title, what, advice=advice) from None
-        if found.runs or not pauses or session.clock.now() + pauses[0] >= until:
+        is_fresh = bool(found.hidden) and session.clock.now() < began + FRESH_TIME
+        pause = pauses.pop(0) if pauses else PAUSES[-1] if is_fresh else None
+        if found.runs or pause is None or session.clock.now() + pause >= until:
             break
-        yield Wait(pauses.pop(0))
+        yield Wait(pause)
     _check_hidden(found, source)
     if not found.runs:
         ids = in_words([f"{noun(name)} {value}" for name, value in ids_of(session.inputs).items()])
         raise GateError(titles.RUN_NOT_FOUND, f"Coval lists no run of {ids} {_phrase(source)}.", advice=FIRST)
     newest, limit = found.runs[0], session.inputs.run_max_age
-    shown = session.client.server_time(session.clock.now())
-    seconds = (now if shown is None else shown) - _created(newest)
+    seconds = _time(session, now) - _created(newest)
     if seconds > limit.seconds:
         old = age(seconds) if seconds >= 2 * DAY else duration(seconds)  # exactly enough to differ from a day
         raise GateError(
@@ -96,8 +103,11 @@ def _listed(session: Session, source: RunSource, context: Context) -> Procedure[
     return search(session, sought)
 
 
-def _scheduled(session: Session, source: RunSource, _: Context) -> Procedure[Found]:
-    """Return the newest run that the scheduled run has launched, as it shows itself alone. Raises CovalError."""
+def _scheduled(session: Session, source: RunSource, now: float) -> Procedure[Found]:
+    """Return the newest run that the scheduled run has launched, as it shows itself alone. Raises CovalError.
+
+    One that was launched a moment ago may not be found yet, and is hidden then.
+    """
     ids = ids_of(session.inputs)
     listed = yield from session.client.list_scheduled_runs(source.name, until=session.deadline)
     newest_first = sorted(listed, key=lambda run: moment_of(run.create_time) or 0.0, reverse=True)
@@ -107,6 +117,8 @@ def _scheduled(session: Session, source: RunSource, _: Context) -> Procedure[Fou
         except NotFound as error:
             if not error.by_coval:
                 raise
+            if now - (moment_of(entry.create_time) or 0.0) < FRESH_TIME:
+                return Found(hidden=(Run(entry.run_id, status="", create_time=entry.create_time),))
             session.log(f"Coval lists run {entry.run_id}, but no longer has it.")
             continue
         if is_of(run, ids) and created_at(run) is not None:
@@ -121,10 +133,16 @@ def _check_hidden(found: Found, source: RunSource) -> None:
     if hidden:
         raise GateError(
             titles.RUN_UNCLEAR,
-            f"Coval does not show the tags of run {hidden.run_id}, so the step cannot tell which run is the newest "
-            f"{_phrase(source)}.",
+            f"Coval lists run {hidden.run_id}, but does not show what it is, so the step cannot tell which run is the "
+            f"newest {_phrase(source)}.",
             advice=BY_ID,
         )
+
+
+def _time(session: Session, ours: float) -> float:
+    """Return Coval's time, in seconds since the epoch; `ours` if Coval has not told it."""
+    shown = session.client.server_time(session.clock.now())
+    return ours if shown is None else shown
 
 
 def _created(run: Run) -> float:
