@@ -186,14 +186,6 @@ def test_demo_keeps_files_and_says_where_they_are() -> None:
     assert Path(paths["digest_path"]).read_text(encoding="utf-8").startswith("# Coval evaluation: ❌ Failed")
 
 
-@pytest.mark.long
-def test_demo_begins_with_earlier_runs_and_may_promote() -> None:
-    shown = demo("--speed", "200", entries="test_set_id=unchang1 promote=stable thresholds=Latency: avg < 1.5")
-    assert shown.returncode == 0, shown.stdout
-    assert re.search(r"Promoted run \w{22} to tag stable \(previously run \w{22}\)\.", shown.stdout)
-    assert "none" in shown.stdout.partition("\nAnnotations\n")[2].splitlines()[0]
-
-
 HOSTILE = [
     "thresholds=Latency: p(95) < 0.5 | cat > x; `id`",
     "display_name=$HOME $(shell id) $$ ${PATH} $x",
