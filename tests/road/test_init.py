@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,6 @@ from ruamel.yaml import YAML
 from coval_gate import REPOSITORY, __version__
 from coval_gate.base.secret import MASK
 from coval_gate.ci.starters import STARTERS, WORDS
-from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.init.command import Options, init
 from coval_sandbox.catalogue import AGENT_ID, AGENTS, PERSONA_ID
 from coval_sandbox.quirks import Quirks
@@ -124,14 +122,6 @@ def test_workflow_for_github_is_safe(run_init: Callable[..., Result], tmp_path: 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_proposed_thresholds_are_of_the_last_runs(run_init: Callable[..., Result]) -> None:
-    inputs = inputs_of(run_init().workflow)
-    assert (inputs["agent_id"], inputs["persona_id"], inputs["test_set_id"]) == (AGENT_ID, PERSONA_ID, "unchang1")
-    texts = [threshold.text for threshold in parse_thresholds(inputs["thresholds"])]
-    assert [text.partition(":")[0] for text in texts[:3]] == ["Latency", "Resolved", "Compliance"]
-    assert "# 3 runs: " in inputs["thresholds"]
-
-
 def test_several_candidates_leave_the_variables(
     run_init: Callable[..., Result], golden: Callable[[str, str], None]
 ) -> None:
@@ -194,18 +184,6 @@ def test_coval_that_does_not_respond_leaves_the_variables(run_init: Callable[...
     assert result.code == 0
     assert "Agent: unknown." in result.log
     assert "a guess: Coval did not show the last runs" in result.workflow
-
-
-def test_name_may_be_beyond_the_first_page(run_init: Callable[..., Result]) -> None:
-    """Coval lists only a part of the agents to `init`, which then does not claim that there are no others."""
-    agents = [{"id": f"agent{number:017}", "display_name": f"Agent {number}"} for number in range(100)]
-    result = run_init(
-        CHOSEN._replace(agent="Agent 700"), faults=[f"GET /agents -> json {json.dumps({'agents': agents})}"]
-    )
-    assert (result.code, result.files) == (2, {})
-    assert result.log.splitlines()[1:] == [
-        'Error: --agent names none of the first 100 agents of Coval: "Agent 700". If it is another one, give its id.'
-    ]
 
 
 def test_without_key_there_is_a_workflow_to_fill_in(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
@@ -19,7 +18,7 @@ from coval_gate.config.inputs import parse_inputs
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.coval.resources import MetricDefinition
 from coval_gate.init.lookups import AGENT, PERSONA, TEST_SET, Choice
-from coval_gate.init.proposals import GUESS, bound_of, guess, plain, propose, rounded, usable
+from coval_gate.init.proposals import GUESS, bound_of, guess, plain, propose, usable
 from coval_gate.init.workflow import fill_in, read_example
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge
@@ -54,15 +53,15 @@ def lines_of(runs: Sequence[Sequence[Value | None]], target: Target | None = Non
     """Return the lines that runs with one metric suggest."""
     results = [run_of(values, number=number) for number, values in enumerate(runs)]
     metric = MetricDefinition(ID, "Latency", target=target)._replace(**definition)
-    return [str(line) for line in propose(usable(results), {ID: metric}).lines]
+    return list(propose(usable(results), {ID: metric}).lines)
 
 
 @pytest.mark.parametrize(
     ("runs", "target", "lines"),
     [
-        ([[1.9, 2.1], [2.0, 2.2], [2.2, 2.4]], LESS, ["Latency: avg <= 2.6  # 3 runs: 2 to 2.3 s"]),
-        ([[4.5], [4.4]], MORE, ["Latency: avg >= 3.9  # 2 runs: 4.4 to 4.5 s"]),
-        ([[3.0]], Target("bt", upper=5.0, lower=1.0), ["Latency: avg <= 3.3  # 1 run: 3 s", "Latency: avg >= 2.7"]),
+        ([[1.9, 2.1], [2.0, 2.2], [2.2, 2.4]], LESS, ["Latency: avg <= 2.5  # 3 runs: 2 to 2.3 s"]),
+        ([[4.5], [4.4]], MORE, ["Latency: avg >= 4  # 2 runs: 4.4 to 4.5 s"]),
+        ([[3.0]], Target("bt", upper=5.0, lower=1.0), ["pass_rate >= 5%  # all targets in Coval. 1 run: 100%"]),
         ([[0.0]], MORE, ["completed_rate >= 5%"]),
         ([[3.0]] * 9, None, ["completed_rate >= 70%  # 9 runs: 100%"]),
         ([["YES"] * 9 + ["NO"]] * 8, YES, ["Latency: rate(YES) >= 80%  # 8 runs: 90%", "pass_rate"]),
@@ -83,7 +82,7 @@ def test_definition_says_that_delays_should_be_small() -> None:
 def test_failed_conversations_set_the_allowance() -> None:
     proposal = propose(usable([run_of([1.0] * 9 + [None])] * 4), {})
     assert proposal.max_failed == "25%"
-    assert str(proposal.lines[-1]) == "completed_rate >= 75%  # 4 runs: 90%"
+    assert proposal.lines[-1] == "completed_rate >= 75%  # 4 runs: 90%"
 
 
 @pytest.mark.parametrize("run", [RunResult("r", ()), run_of([None]), run_of([1.0, None, None])])
@@ -94,9 +93,8 @@ def test_run_that_mostly_failed_teaches_nothing(run: RunResult) -> None:
 def test_mutations_teach_nothing() -> None:
     run = run_of([1.0, 9.0])
     mutated = run._replace(simulations=(run.simulations[0], run.simulations[1]._replace(mutation="Slow")))
-    assert [str(line) for line in propose(usable([mutated]), {ID: MetricDefinition(id=ID, target=LESS)}).lines][:1] == [
-        "Latency: avg <= 1.1  # 1 run: 1"
-    ]
+    proposal = propose(usable([mutated]), {ID: MetricDefinition(id=ID, target=LESS)})
+    assert proposal.lines[0] == "Latency: avg <= 1.1  # 1 run: 1"
 
 
 def test_runs_before_a_metric_was_added_do_not_count() -> None:
@@ -107,14 +105,14 @@ def test_metrics_of_one_name_are_written_by_id() -> None:
     first, second = run_of([1.0], id_="first"), run_of([2.0], id_="second")
     run = first._replace(metrics=first.metrics + second.metrics)
     line = propose(usable([run]), {"second": MetricDefinition(id=ID, target=LESS)}).lines[0]
-    assert str(line) == "second: avg <= 2.2  # Latency. 1 run: 2"
+    assert line == "second: avg <= 2.2  # Latency. 1 run: 2"
 
 
 def test_line_that_could_not_be_judged_is_left_out() -> None:
     run = run_of([1.0, 1.0])
     metric = run.metrics[0]._replace(values={"1-0": 1.0})
     (line,) = propose(usable([run._replace(metrics=(metric,))]), {ID: MetricDefinition(id=ID, target=LESS)}).lines
-    assert line.threshold.startswith("completed_rate")
+    assert line.startswith("completed_rate")
 
 
 numbers = st.floats(-1e100, 1e100) | st.floats(0, 5) | st.integers(0, 5).map(float)
@@ -132,7 +130,7 @@ def test_runs_pass_what_they_suggest(runs: list[list[Value | None]], target: Tar
     definition = MetricDefinition(ID, "Latency", target=target, wants_less=wants_less)
     proposal = propose(results, {ID: definition})
     assert proposal.lines
-    text = "\n".join(map(str, proposal.lines))
+    text = "\n".join(proposal.lines)
     thresholds = parse_thresholds(text)
     inputs, problems = parse_inputs({"INPUT_THRESHOLDS": text, "INPUT_MAX_FAILED_SIMULATIONS": proposal.max_failed})
     assert (len(thresholds), problems) == (len(proposal.lines), [])
@@ -140,17 +138,6 @@ def test_runs_pass_what_they_suggest(runs: list[list[Value | None]], target: Tar
         metrics = tuple(metric._replace(target=target) for metric in result.metrics)
         judgement = judge(result._replace(metrics=metrics), Criteria.from_inputs(inputs))
         assert judgement.verdict is Verdict.PASSED, text
-
-
-@given(st.floats(-1e100, 1e100).filter(lambda value: abs(value) > 1e-100 or value == 0), st.booleans())
-@example(9.99, True)
-@example(-0.0, True)
-def test_rounded_number_is_short_and_on_the_safe_side(value: float, up: bool) -> None:
-    text = rounded(value, up=up)
-    (threshold,) = parse_thresholds(f"m: avg <= {text}")
-    short = Decimal(text)
-    assert (short >= Decimal(repr(value))) if up else (short <= Decimal(repr(value)))
-    assert abs(threshold.bound.number - value) <= abs(value) * 0.1 + 1e-300
 
 
 @given(st.lists(numbers, min_size=1, max_size=10), st.booleans())
@@ -180,7 +167,7 @@ def filled(starter: Starter, name: str, id_: str, unit: str) -> tuple[str, list[
     proposal = propose(usable([run_of([1.0, 2.0], name=name, id_=id_)]), {id_: definition})
     choices = [Choice(AGENT, "id1", name), Choice(PERSONA, name=name), Choice(TEST_SET, "12345678", name)]
     text = fill_in(read_example(starter.example), choices, {"workspace_id": "ws1"}, proposal)
-    return text, [threshold.text for threshold in parse_thresholds("\n".join(map(str, proposal.lines)))]
+    return text, [threshold.text for threshold in parse_thresholds("\n".join(proposal.lines))]
 
 
 @given(foreign, st.sampled_from([ID, "${{ x }}", "a b", "'; id"]), foreign)
@@ -231,6 +218,6 @@ def test_plain_text_has_no_character_with_a_meaning(text: str) -> None:
 
 def test_guess_says_that_it_is_one() -> None:
     proposal = guess("there was no API key")
-    assert str(proposal.lines[0]) == f"{GUESS}  # a guess: there was no API key; it needs metrics with targets"
-    assert parse_inputs({"INPUT_THRESHOLDS": str(proposal.lines[0])})[1] == []
+    assert proposal.lines[0] == f"{GUESS}  # a guess: there was no API key; it needs metrics with targets"
+    assert parse_inputs({"INPUT_THRESHOLDS": proposal.lines[0]})[1] == []
     assert Allowance(0) == parse_inputs({})[0].max_failed_simulations

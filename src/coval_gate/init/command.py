@@ -181,8 +181,7 @@ def _choice_text(choice: Choice) -> str:
 
 def _thresholds_text(proposal: Proposal) -> str:
     if not proposal.runs:
-        (line,) = proposal.lines
-        return f"Thresholds: {line.threshold}, {line.reason}."
+        return f"Thresholds: {proposal.lines[0].replace('  # ', ', ')}."
     return f"Thresholds: {len(proposal.lines)}, proposed from {plural(proposal.runs, 'completed run')}."
 
 

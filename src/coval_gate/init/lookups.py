@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import folded, most_similar, one_line, quoted
+from coval_gate.base.text import folded, most_similar, one_line, plural, quoted
 from coval_gate.config.fields import IDENTIFIER
 from coval_gate.coval.runs import RunFilter
 from coval_gate.model.results import RunResult
@@ -128,12 +128,8 @@ def _matching(listed: Sequence[Listed], wanted: str) -> list[Listed]:
 
 
 def _nothing_text(kind: Kind, listed: Sequence[Listed], wanted: str) -> str:
-    if len(listed) >= MOST_LISTED:  # a similar name would be a guess
-        first = f"the first {MOST_LISTED} {kind.noun}s of Coval"
-        return f"names none of {first}: {quoted(wanted)}. If it is another one, give its id."
-    names = [one.name for one in listed if one.name]
-    similar = most_similar(wanted, names)
-    hint = f"did you mean {quoted(similar)}?" if similar else f"Coval lists {len(listed)}."
+    similar = most_similar(wanted, [one.name for one in listed if one.name])
+    hint = f"did you mean {quoted(similar)}?" if similar else f"Coval lists {plural(len(listed), kind.noun)} first."
     return f"names no {kind.noun} of Coval: {quoted(wanted)}; {hint}"
 
 
