@@ -51,7 +51,7 @@ def acceptance_problems(context: Context) -> list[Problem]:
     elif context.start_by_hand == "":
         why = (
             "only a person accepts a run, and this CI system does not tell whether one started the job.\n"
-            f"Add the tag {ACCEPTED} to the run in Coval instead."
+            f"In Coval, add {ACCEPTED} and the baseline's tag to the run instead, and remove {FAILED} from it."
         )
     else:
         what = "the workflow by hand (workflow_dispatch)" if of_workflow else "the job by hand"
