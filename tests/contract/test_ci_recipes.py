@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from coval_gate.ci.starters import STARTERS
 from coval_gate.ci.systems import SYSTEMS
 from coval_gate.config.inputs import declared
 from coval_gate.config.thresholds import parse_thresholds
@@ -44,6 +46,15 @@ def pipeline(name: str) -> str:
 def test_every_file_has_a_page() -> None:
     assert sorted(path.name for path in (ROOT / "examples" / "ci").iterdir()) == sorted(RECIPES.values())
     assert "](../examples/ci/gitlab-ci.yml)" in page("gitlab")
+
+
+def test_wheel_and_image_carry_what_init_fills_in() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    carried = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for path in {f"examples/{starter.example.partition('/')[0]}" for starter in STARTERS}:
+        assert carried[path] == f"coval_gate/init/{path}"
+        assert f"!{path}" in ignored
 
 
 @pytest.mark.parametrize("name", SYSTEM_OF)

@@ -173,12 +173,6 @@ def test_key_that_may_not_read_leaves_the_reason(
     assert result.code == 0
 
 
-def test_rejected_key_is_told_once(run_init: Callable[..., Result], golden: Callable[..., None]) -> None:
-    result = run_init(key="coval_sk_wrong_key_0000")
-    golden("init/rejected/log.txt", result.log)
-    assert (result.code, len(result.requests)) == (0, 1)
-
-
 def test_coval_that_does_not_respond_leaves_the_variables(run_init: Callable[..., Result]) -> None:
     result = run_init(env={"INPUT_API_BASE_URL": "http://127.0.0.1:1"})
     assert result.code == 0
@@ -205,11 +199,6 @@ def test_many_runs_take_few_requests(run_init: Callable[..., Result], clock: Vir
     assert len(result.requests) <= 21
     inputs = inputs_of(result.workflow)
     assert (inputs["max_failed_simulations"], "# 5 runs: " in inputs["thresholds"]) == ("45%", True)
-
-
-def test_hiccups_are_retried(run_init: Callable[..., Result]) -> None:
-    result = run_init(faults=["GET /agents #1 -> 503", "GET /runs #1 -> reset-after"])
-    assert "# 3 runs: " in result.workflow
 
 
 @pytest.mark.parametrize(
@@ -262,27 +251,15 @@ def test_existing_file_is_not_overwritten(run_init: Callable[..., Result]) -> No
     assert list(result.files) == ["ci/gate.yml"]
 
 
-@pytest.mark.parametrize(
-    "path", ["../gate.yml", "/etc/gate.yml", "out/gate.yml", ".github", ".git/hooks/pre-push", ".GIT/x"]
-)
-def test_path_leads_out_of_no_repository(path: str, run_init: Callable[..., Result], tmp_path: Path) -> None:
-    (tmp_path / "out").symlink_to(tmp_path.parent)
-    (tmp_path / ".github").mkdir()
-    result = run_init(CHOSEN._replace(path=path))
+def test_path_leads_out_of_no_repository(run_init: Callable[..., Result]) -> None:
+    result = run_init(CHOSEN._replace(path="../gate.yml"))
     assert (result.code, result.files) == (2, {})
     assert result.log.splitlines()[-1].startswith("Error: ")
 
 
-def test_linked_directory_of_workflows_is_refused(run_init: Callable[..., Result], tmp_path: Path) -> None:
-    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
-    elsewhere.mkdir()
-    (tmp_path / ".github").symlink_to(elsewhere)
-    result = run_init()
-    assert (result.code, list(elsewhere.iterdir())) == (2, [])
-
-
-def test_wrong_address_is_refused(run_init: Callable[..., Result]) -> None:
-    result = run_init(env={"INPUT_API_BASE_URL": "ftp://coval"})
+@pytest.mark.parametrize("address", ["ftp://coval", "https://coval.example.com/$(id)"])
+def test_address_that_no_file_can_hold_is_refused(address: str, run_init: Callable[..., Result]) -> None:
+    result = run_init(env={"INPUT_API_BASE_URL": address})
     assert (result.code, result.files) == (2, {})
 
 

@@ -15,6 +15,7 @@ from coval_gate.coval.runs import RunFilter
 from coval_gate.model.results import RunResult
 from coval_gate.model.run import CLEAN
 from coval_gate.model.statuses import COMPLETED
+from coval_gate.runs.history import ids_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -106,13 +107,12 @@ def choose(kind: Kind, listed: Sequence[Listed], wanted: str, ask: Ask | None) -
 
 def last_runs(client: Client, choices: Sequence[Choice], until: float) -> Procedure[LastRuns]:
     """Return the last completed runs of the chosen agent, persona and test set. Raises CovalError."""
-    ids = {choice.kind: choice.id for choice in choices}
+    ids = {choice.kind.input: choice.id for choice in choices}
     if not all(ids.values()):
         return LastRuns(reason="not all ids are known")
-    wanted = RunFilter(agent_id=ids[AGENT], persona_id=ids[PERSONA], test_set_id=ids[TEST_SET], status=COMPLETED)
-    listed = yield from client.list_runs(wanted, until=until)
+    listed = yield from client.list_runs(RunFilter(**ids, status=COMPLETED), until=until)
     results = []
-    for run in [run for run in listed if _is_of(run, wanted)][:MOST_RUNS]:
+    for run in [run for run in listed if ids_of_run(run) == ids and _is_sound(run)][:MOST_RUNS]:
         whole = run if run.metrics else (yield from client.get_run(run.run_id, until=until))
         simulations = yield from client.list_simulations(run.run_id, until=until)
         results.append(RunResult(run.run_id, simulations, metrics=whole.metrics))
@@ -133,14 +133,9 @@ def _nothing_text(kind: Kind, listed: Sequence[Listed], wanted: str) -> str:
     return f"names no {kind.noun} of Coval: {quoted(wanted)}; {hint}"
 
 
-def _is_of(run: Run, wanted: RunFilter) -> bool:
-    """Return whether a listed run matches, even if Coval ignored the filter, and reports no error of its own."""
-    identity = (run.agent_id, run.persona_id, run.test_set_id) == (
-        wanted.agent_id,
-        wanted.persona_id,
-        wanted.test_set_id,
-    )
-    return identity and run.status == COMPLETED and run.error_status.upper() in CLEAN | {FAILED_SOME}
+def _is_sound(run: Run) -> bool:
+    """Return whether a run completed, even if Coval ignored the filter, and reports no error of its own."""
+    return run.status == COMPLETED and run.error_status.upper() in CLEAN | {FAILED_SOME}
 
 
 def _definitions(client: Client, results: Sequence[RunResult], until: float) -> Procedure[dict[str, MetricDefinition]]:
