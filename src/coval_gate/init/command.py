@@ -48,13 +48,6 @@ class Options(NamedTuple):
     path: str = ""
 
 
-class _Place(NamedTuple):
-    """Where the workflow goes. `joined`: a person has to make it part of a file that exists."""
-
-    path: str
-    joined: bool = False
-
-
 def init(runtime: Runtime, options: Options, ask: Callable[[str, Sequence[str]], str] | None = None) -> int:
     """Write a first workflow, and return the exit code: 0, or 2 if nothing was written.
 
@@ -86,8 +79,9 @@ def _init(
 ) -> None:
     """Do what `init` does. `redact` masks the API key, in whatever form Coval repeats it. Raises GateError."""
     workspace = Workspace(top_directory())
-    starter, how = _starter(options, workspace)
-    place = _place(starter, options, workspace)
+    used = [starter for starter in STARTERS if any(map(workspace.exists, starter.marks))]
+    starter, how = starter_for(options.system, used, origin_host())
+    path = _place(starter, options, workspace)
     inputs = _connection(runtime)
     log(f"CI system: {starter.name}, {how}.")
     connection = _settings(inputs)
@@ -98,31 +92,26 @@ def _init(
         log(_choice_text(choice))
     log(_thresholds_text(proposal))
     text = redact(fill_in(read_example(starter.example), choices, connection, proposal))
-    _write(workspace, place.path, text)
+    _write(workspace, path, text)
     log("")
-    log(f"Wrote {place.path}.")
+    log(f"Wrote {path}.")
     missing = [choice.variable for choice in choices if not choice.id]
-    for line in _next_steps(starter, place, missing, text):
+    for line in _next_steps(starter, path, missing, text):
         log(line)
 
 
-def _starter(options: Options, workspace: Workspace) -> tuple[Starter, str]:
-    used = [starter for starter in STARTERS if any(map(workspace.exists, starter.marks))]
-    return starter_for(options.system, used, origin_host())
-
-
-def _place(starter: Starter, options: Options, workspace: Workspace) -> _Place:
-    """Return the file to write. Raises InputError if it exists."""
-    place = _Place(options.path or starter.path)
+def _place(starter: Starter, options: Options, workspace: Workspace) -> str:
+    """Return the path of the file to write. Raises InputError if it exists."""
+    path = options.path or starter.path
     try:
-        if not options.path and starter.beside and workspace.exists(place.path):
-            place = _Place(starter.beside, joined=True)
-        taken = workspace.exists(place.path)
+        if not options.path and starter.beside and workspace.exists(path):
+            path = starter.beside
+        taken = workspace.exists(path)
     except ValueError as problem:
         raise InputError([("--path", str(problem))]) from None
     if taken:
-        raise _taken(place.path)
-    return place
+        raise _taken(path)
+    return path
 
 
 def _taken(path: str) -> InputError:
@@ -206,13 +195,13 @@ def _write(workspace: Workspace, path: str, text: str) -> None:
         raise InputError([(quoted(path), str(problem))]) from None
 
 
-def _next_steps(starter: Starter, place: _Place, missing: Sequence[str], text: str) -> list[str]:
+def _next_steps(starter: Starter, path: str, missing: Sequence[str], text: str) -> list[str]:
     """Return what a person has to do now. `missing`: the variables that stand for ids."""
     steps = [
         f"Add the API key {starter.secret}.",
         *([f"Set {in_words(missing)}, where the first lines of the file say."] if missing else []),
         *([f"Replace {PLACEHOLDER} with the owner of your copy of Coval Gate."] if PLACEHOLDER in text else []),
-        *([starter.join] if place.joined else []),
+        *([starter.join] if path == starter.beside else []),
         f"Commit, and open a {starter.request}: the gate evaluates the agent there.",
     ]
     return ["", "Next:", *(f"{number}. {step}" for number, step in enumerate(steps, start=1))]
