@@ -65,7 +65,7 @@ def test_twenty_legs_keep_to_the_pace(mode: str, run_step: RunStep, clock: Virtu
     inputs = {"persona_id": ", ".join(PERSONAS)}
     if mode == "wait":
         launched, _ = run_step(world=world, mode="launch", **inputs)
-        inputs = {"persona_id": "", "agent_id": "", "test_set_id": "", "run_id": launched.outputs["run_ids"]}
+        inputs |= {"run_id": launched.outputs["run_ids"]}
     result, server = run_step(world=world, mode=mode, thresholds="Latency: avg < 1.5", **inputs)
     assert result.outputs["total_simulations"] == str(LEGS * CONVERSATIONS), result.log
     assert most_in_a_minute(reads_of(server)) <= MOST

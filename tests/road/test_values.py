@@ -47,7 +47,7 @@ def definitions_read(server: Server) -> int:
          "cannot be judged."),
         ({"fail_on_metric_id": "Resolved", "fail_on_metric_value": "false"},
          'Resolved cannot be "false" (did you mean NO?). Its values are YES, NO or UNKNOWN (this run has YES), '
-         'so fail_on_metric_value cannot '
+         'so count(false) cannot '
          "be judged."),
         ({"thresholds": "Topics: count(lawsuit) == 0"},
          'Topics cannot be "lawsuit". Its values are billing, booking, identity, legal, opening hours or refund '

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from coval_gate import __version__
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import NAME, with_unknown_commit
-from coval_gate.config.checks import check_inputs, warnings_about
+from coval_gate.config.checks import acts_as, check_inputs, warnings_about
 from coval_gate.config.inputs import (
     FILE,
     LABELS,
@@ -118,14 +118,15 @@ def legs_of(inputs: Inputs, listed: Sequence[LegInputs] = ()) -> list[Leg]:
     """Plan the legs of a step: every combination of agents, personas and test sets, the last changing fastest.
 
     `listed` are the legs of a file, which are planned in their order, each in place of the step's inputs. A leg's name
-    is the one in the file, and the ids that differ. Legs whose bases run the same share one. In mode wait, ids may be
-    missing.
+    is the one in the file, and the ids that differ. Legs whose bases run the same share one. Where runs are given, ids
+    may be missing; a plan without them has no legs.
     """
     legs: list[Leg] = []
     bases: list[tuple[list[object], Leg]] = []
     for given in listed or [LegInputs("", 0, inputs, {})]:
         differing = [len(getattr(given.inputs, name)) > 1 for name in LAUNCH_IDS]
-        for ids in product(*(getattr(given.inputs, name) or ("",) for name in LAUNCH_IDS)):
+        missing = () if acts_as(inputs) in LAUNCHING_MODES else ("",)
+        for ids in product(*(getattr(given.inputs, name) or missing for name in LAUNCH_IDS)):
             name = _named(given.name, *compress(ids, differing))
             leg = Leg(inputs=_of_ids(given.inputs, ids), name=name, key=name if given.name else _named(*ids))
             leg.is_listed = bool(given.name)
