@@ -1,4 +1,4 @@
-"""The recipes for CI systems: the pages quote the files in examples/ci, which set inputs and variables that exist."""
+"""The recipes for CI systems: the pages link the files in examples/ci, which set inputs that exist."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ RECIPES = {
     "jenkins": "Jenkinsfile",
 }
 OF_LIST = {"threshold"}  # one line of an input that is a list
-QUOTE = re.compile(r"<!-- begin pipeline -->\n\n```\w+\n(.*?)```\n\n<!-- end pipeline -->", re.DOTALL)
 SYSTEM_OF = {
     "azure-pipelines": "Azure Pipelines",
     "bitbucket": "Bitbucket",
@@ -45,7 +44,7 @@ def pipeline(name: str) -> str:
 
 def test_every_file_has_a_page() -> None:
     assert sorted(path.name for path in (ROOT / "examples" / "ci").iterdir()) == sorted(RECIPES.values())
-    assert "](../examples/ci/gitlab-ci.yml)" in page("gitlab")
+    assert [name for name, file in RECIPES.items() if f"](../examples/ci/{file})" not in page(name)] == []
 
 
 def test_wheel_and_image_carry_what_init_fills_in() -> None:
@@ -55,11 +54,6 @@ def test_wheel_and_image_carry_what_init_fills_in() -> None:
     for path in {f"examples/{starter.example.partition('/')[0]}" for starter in STARTERS}:
         assert carried[path] == f"coval_gate/init/{path}"
         assert f"!{path}" in ignored
-
-
-@pytest.mark.parametrize("name", SYSTEM_OF)
-def test_page_quotes_the_file(name: str) -> None:
-    assert QUOTE.findall(page(name)) == [pipeline(name)]
 
 
 @pytest.mark.parametrize("name", RECIPES)
