@@ -616,7 +616,7 @@ def test_named_run_that_the_gate_failed_is_compared_with_a_warning(past: Past, r
     past.world.update_run(named, {"tags": [FAILED]})
     result, _ = run_step(world=past.world, baseline=f"run:{named}", thresholds=COMPARED, bare=True)
     (warning,) = [
-        annotation for annotation in result.annotations("warning") if "The gate failed the run" in annotation.data
+        annotation for annotation in result.annotations("warning") if "failed a comparison" in annotation.data
     ]
     assert named in warning.data
     assert f"Baseline run:{named}: run {named} of 2026-01-01, which the gate failed" in result.log

@@ -86,7 +86,7 @@ def test_size_of_several_runs_is_told_without_a_limit(run_step: RunStep) -> None
 def test_unknown_size_hinders_nothing_without_a_limit(fault: str, run_step: RunStep) -> None:
     result, server = run_step(f"GET /test-sets/* -> {fault}", persona_id=TWO)
     assert (result.outputs["verdict"], len(server.world.runs)) == ("passed", 2)
-    assert "The step does not know how many simulations it launches on test set passing1. " in result.log
+    assert "Could not count the simulations on test set passing1. " in result.log
     assert result.outputs["planned_simulations"] == ""
     assert not result.annotations("warning")
 

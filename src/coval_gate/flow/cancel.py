@@ -1,6 +1,6 @@
 """Cancels runs: those that users name, those that a step gives up, and those that the main step left behind.
 
-The post step also marks runs that failed.
+The post step also marks runs that are no baseline.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ class _Work:
         self._is_marking = False
 
     def do(self) -> Procedure[None]:
-        """Cancel the run, and any second run, and mark one that failed. Raises CovalError."""
+        """Cancel the run, and any second run, and mark one that is no baseline. Raises CovalError."""
         session, trial = self._session, self._trial
         if trial.post_cancels:
             trial.ended = yield from cancel_trial(session, trial)
@@ -253,7 +253,7 @@ class _Work:
             self._is_marking = True
             sent = (trial.key,) if trial.key else ()
             if (yield from mark(session, trial.run_id, FAILED, sent=sent)):
-                session.log(f"Marked run {trial.run_id} as failed: it will not be a baseline.")
+                session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
 
     def report(self, result: Exception | None) -> None:
         """Log what became of the run, and warn of what could not be done. Raises any other error."""

@@ -48,7 +48,7 @@ def check_mutations(session: Session, progress: Progress) -> Procedure[None]:
     if problems := [*mutation_problems(progress, read)]:
         raise InputError(problems)
     for agent_id, why in read.unread.items():
-        session.log(f"The step does not know whether agent {agent_id} has the mutations that it is to run with. {why}")
+        session.log(f"Could not check whether agent {agent_id} has the mutations. {why}")
 
 
 def is_of_template(progress: Progress) -> bool:

@@ -54,7 +54,7 @@ def plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
         raise InputError([Problem("max_simulations", f"{what} {why.what} {why.advice}")])
     if unknown:
         id_, why = next(iter(unknown.items()))
-        session.log(f"The step does not know how many simulations it launches on test set {id_}. {why.what}")
+        session.log(f"Could not count the simulations on test set {id_}. {why.what}")
     for leg in progress.all_legs:
         leg.planned = size_of(leg.inputs, cases)
     if unknown:

@@ -112,7 +112,7 @@ def _late_response(trial: Trial, within: float) -> Procedure[Run | Unknown | Non
 def _search(
     session: Session, trial: Trial, *, since: Callable[[], float], before: Found | LaunchUncertain | None
 ) -> Procedure[Found | LaunchUncertain]:
-    """Return the runs with the trial's key, and bare ones; an error if Coval does not say.
+    """Return the runs with the trial's key, and those that hide their tags; an error if Coval does not say.
 
     If there is no time for a call, return the error of the search `before`.
     """

@@ -71,7 +71,7 @@ class Trial:
 
     `is_base`: it is a run of the base agent. `is_active`: from just before the launch until the run needs no
     cancelling. `is_hopeless`: the step gave it up, because its simulations fail.
-    `post_cancels`: the post step must cancel it. `owes_mark`: the gate failed the run, which does not have the mark
+    `post_cancels`: the post step must cancel it. `owes_mark`: the run is no baseline, and does not have the mark
     yet. `ended`: what became of a run that the step stopped waiting for. `save` hands all of it to the post step, and
     may raise RunnerError.
     """
@@ -181,7 +181,7 @@ class Trial:
         self._try_to_save()
 
     def owe_mark(self, *, owed: bool) -> None:
-        """Note whether the run still needs the mark of a failed run. The post step adds a mark that is owed."""
+        """Note whether the run still needs the mark of a run that is no baseline. The post step adds it."""
         if owed != self.owes_mark:
             self.owes_mark = owed
             self._try_to_save()

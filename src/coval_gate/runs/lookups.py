@@ -241,7 +241,9 @@ def _check_named(session: Session, run_id: str) -> Procedure[None]:
         text = f"names the run {run_id}, which did not complete: its status is {run.status}."
         raise InputError([Problem("baseline", text)])
     if is_marked(run, FAILED):
-        session.warn(f"The gate failed the run {run_id}, which baseline names; this run is compared with it anyway.")
+        session.warn(
+            f"The baseline, run {run_id}, failed a comparison or lacks data. This run is compared with it anyway."
+        )
 
 
 def _check_listed(

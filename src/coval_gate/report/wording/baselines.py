@@ -143,8 +143,8 @@ def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> s
             )
         case "failed":
             return (
-                f"the gate failed every run that matches {source}, most recently {reason.run_id}, and a failed run "
-                f"never becomes the baseline; fix the agent, or {START_OVER}"
+                f"every run that matches {source} failed a comparison or lacks data, most recently {reason.run_id}; "
+                f"fix the agent, or {START_OVER}"
             )
         case "not_over":
             return (
@@ -230,12 +230,8 @@ def fix_or_accept(judgement: Judgement) -> str:
 
 
 def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
-    """Return that failed runs could not be marked as failed, and the consequence."""
-    it, a_baseline = ("it", "a baseline") if len(run_ids) == 1 else ("they", "baselines")
-    runs = _runs(run_ids)
-    text = (
-        f"{runs[0].upper()}{runs[1:]} failed, but could not be marked as failed, so {it} may become {a_baseline}: {why}"
-    )
+    """Return that runs could not be marked, and the consequence."""
+    text = f"Later runs may be compared with {_runs(run_ids)}, which could not be marked as failed: {why}"
     return "\n".join(filter(None, (text, advice)))
 
 
