@@ -1,7 +1,7 @@
 """The action's post step: does what the main step could not do, because it was killed or a server did not respond.
 
-It cancels the runs that the main step left unfinished, marks runs that failed, and completes the commit's pages. It
-never fails the job: any error is a warning. If the main step finished its work, the post step does nothing.
+It cancels the runs that the main step left unfinished, marks runs that are no baseline, and completes the commit's
+pages. It never fails the job: any error is a warning. If the main step finished its work, the post step does nothing.
 """
 
 from __future__ import annotations

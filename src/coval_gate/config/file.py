@@ -7,9 +7,9 @@
         thresholds: |
           Resolved: rate(YES) >= 95%
 
-Every value is text as written, which its input's field parses as ever: `yes` and `0123` mean here what they mean in a
-workflow. The step's inputs win over the file's, and a leg's own over both; thresholds add up. All mistakes are found,
-each with its line.
+Every value is text as written, as in a workflow: `yes` is no boolean, and `0123` keeps its zero. The
+step's inputs win over the file's, and a leg's own over both; thresholds add up. All mistakes are found, each with its
+line.
 """
 
 from __future__ import annotations

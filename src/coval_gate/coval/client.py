@@ -3,7 +3,7 @@
 The client retries a read after any transient failure. A launch starts phone calls that cost money, so the client
 retries it only if it certainly had no effect: the connection was refused, the name did not resolve, or Coval itself
 asks to retry later (429, 503). A launch counts as rejected only by a response in Coval's format. Every call is a
-procedure (see `waiting`). `until`, a time on the clock's now(), is its deadline.
+procedure (see `base.schedule`). `until`, a time on the clock's now(), is its deadline.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Checks that the mutations that the step names are mutations of the agents that it tests.
 
-Each agent has its own, so a mutation that several agents are to have is a mistake of all but one. A step with one agent
+Each agent has its own, so a mutation of several agents is a mistake for all but one. A step with one agent
 leaves that to Coval, and is launched at once.
 """
 

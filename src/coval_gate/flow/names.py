@@ -1,4 +1,4 @@
-"""Looks up, once the verdict is known, what Coval calls the agents, personas and test sets that the step evaluated."""
+"""Looks up the names of the step's agents, personas and test sets, once the verdict is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The size of a step: how many simulations it launches, and a limit to that.
+"""The size of a step: how many simulations it launches, and their limit.
 
 Several runs, or a limit, are counted before anything is spent. A single run without a limit is launched at once, and
 counted afterwards.

@@ -1,4 +1,4 @@
-"""The results of a run: simulations and their metric values, what only informs about them, and earlier runs in short.
+"""The results of a run: simulations, their metric values and details, and short records of earlier runs.
 
 All is frozen.
 """

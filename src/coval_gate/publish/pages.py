@@ -1,4 +1,4 @@
-"""Keeps the host's pages: owed to the post step, announced at the launch, concluded with the verdict, closed in post.
+"""Updates the host's pages: at the launch, with the verdict, and in the post step if it has to.
 
 This holds for all pages on all hosts. Pages only inform: no problem with them changes the verdict.
 """

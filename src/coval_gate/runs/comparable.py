@@ -1,4 +1,4 @@
-"""Finds out what distinguishes earlier runs from the run that is compared with them.
+"""Finds the differences between a run and the earlier runs that it is compared with.
 
 Coval does not tell with which contents of its test cases, which version of its persona and which options a run was
 launched. So the launch writes digests of them into the metadata, the fingerprint, from which a later run learns what

@@ -1,4 +1,4 @@
-"""Finds out which metrics a run must have, which values they can have, and what of a completed run will never come.
+"""Finds which metrics a run must have, which values they can have, and which missing data will never come.
 
 A run shows none of this. A run that completed may list its metrics one after another: if each counts, the step must
 know that the list is complete. A run that was launched without metrics has those of its agent. If the agent names none,

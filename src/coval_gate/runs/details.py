@@ -1,6 +1,6 @@
 """Fetches what only informs: test cases in words, what judges say, transcripts, and the last runs of the branch.
 
-The verdict stands before, and nothing here changes it.
+Nothing here changes the verdict.
 """
 
 from __future__ import annotations

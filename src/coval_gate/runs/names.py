@@ -1,4 +1,4 @@
-"""Tells the user who wrote a name in place of an id which id Coval has for it, once Coval has rejected a launch."""
+"""Suggests the id where a user wrote a name in its place, once Coval has rejected the launch."""
 
 from __future__ import annotations
 

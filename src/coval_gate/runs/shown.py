@@ -1,4 +1,4 @@
-"""Finds out what reports call things: the units of metrics, and the names of agents, personas and test sets.
+"""Looks up what reports show: the units of metrics, and the names of agents, personas and test sets.
 
 All of it only informs. A call is made once, after the verdict is known, and only for what no earlier response showed.
 Where one fails, reports show numbers without units, and ids.

@@ -1,6 +1,6 @@
 """Each kind of problem in English: why a criterion could not be measured, in a few words or as a sentence.
 
-Each kind has one entry in WORDS. What is so for every threshold does not name one, so that it is said once.
+Each kind has one entry in WORDS. A problem of every threshold names none, so that reports say it once.
 """
 
 from __future__ import annotations
