@@ -182,7 +182,7 @@ def gh_runner() -> Iterator[str]:
 def own_build_runner(gh_runner: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Build the image of a runner that can install the command."""
     directory = tmp_path_factory.mktemp("runner")
-    for name in ("src", "examples/agents"):
+    for name in ("src", "examples"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, directory)
@@ -370,7 +370,7 @@ def test_paths(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner
 
 
 def test_manual(example: Example, sandbox: Sandbox) -> None:
-    """The choices decide what runs. An accepted run becomes the baseline of later ones; a look moves no tag."""
+    """The choices decide what runs. An accepted run becomes the baseline of later ones, which fill its tag."""
     variables = {"COVAL_TEST_SET_ID": "", "COVAL_TEST_SET_ID_SMOKE": "passing2", "COVAL_TEST_SET_ID_FULL": "passing1"}
 
     def run(*, conversations: str, accept: bool, number: int, branch: str = "main") -> WorkflowResult:
@@ -387,7 +387,8 @@ def test_manual(example: Example, sandbox: Sandbox) -> None:
     look = run(conversations="1", accept=False, number=1002)
     assert look.outputs("gate")["baseline_run_id"] == holder["run_id"]
     assert look.outputs("gate")["total_simulations"] == "10"
-    assert [run["run_id"] for run in sandbox.runs if "stable" in run["tags"]] == [holder["run_id"]]
+    tagged = {run["run_id"] for run in sandbox.runs if "stable" in run["tags"]}
+    assert tagged == {holder["run_id"], look.outputs("gate")["run_id"]}
 
 
 def test_notify(example: Example, gh_runner: str) -> None:
@@ -422,7 +423,7 @@ def test_check_run(example: Example, github: FakeGitHub) -> None:
     assert result.job == "failure"
     (check,) = github.check_runs
     assert (check.name, check.head_sha, check.conclusion) == ("Voice gate", HEAD, "failure")
-    (summary,) = result.commands("1", "summary")
+    (summary,) = result.commands("0", "summary")
     assert check.summary == summary["content"]
 
 
@@ -440,14 +441,14 @@ def test_legs(example: Example, sandbox: Sandbox) -> None:
 def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: FakeGitHub, gh_runner: str) -> None:
     """It opens the issue, updates it, closes it with a comment, and leaves an issue of that title by others alone.
 
-    The runs that pass take the tag over from the run that had it, the others do not.
+    The runs that lack nothing take the tag, too, as long as fewer than seven have it.
     """
     title = "Nightly regression of the voice agent"
     for number in range(120):  # more than a page
         github.add_issue(f"Something else {number}", "", "mona")
     other = github.add_issue(title, "by a person", "mallory")
     test_sets = ("failing1", "someFail", "passing1", "passing1")
-    holders = {name: launch_on_main(sandbox, name, "stable", "reference", iteration_count=3) for name in test_sets[:3]}
+    holders = {launch_on_main(sandbox, name, "stable", iteration_count=3) for name in test_sets[:3]}
     nights = []
     with tempfile.TemporaryDirectory() as directory, github.at(Path(directory) / "socket"):
         given: dict[str, Any] = {"event": "schedule", "payload": {"schedule": "17 3 * * *"}, "runner": gh_runner}
@@ -461,8 +462,8 @@ def test_nightly_keeps_one_issue(example: Example, sandbox: Sandbox, github: Fak
             assert issue.title == title
             comments = [note.body for note in github.comments.get(number, [])]
             gate = result.outputs("gate")
-            holders |= {test_set: gate["run_id"]} if gate["verdict"] == "passed" else {}
-            assert {run["run_id"] for run in sandbox.runs if "stable" in run["tags"]} == set(holders.values())
+            holders |= {gate["run_id"]} if test_set != "someFail" else set()
+            assert {run["run_id"] for run in sandbox.runs if "stable" in run["tags"]} == holders
             nights.append((gate["verdict"], result.job, issue.state, issue.body, comments))
     failed, failed_again, passed, passed_again = nights
     assert failed[:3] == failed_again[:3] == ("failed", "failure", "open")
