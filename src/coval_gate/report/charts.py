@@ -38,10 +38,7 @@ NO_BAR: Final = -0.06  # of the axis
 
 
 class Bins(NamedTuple):
-    """`number` ranges from left to right, of which the first begins `first` widths from the origin.
-
-    Each range includes its lower end; the last one also includes everything above.
-    """
+    """Ranges that begin `first` widths from the origin. Each includes its lower end; the last also all above."""
 
     origin: float
     width: float
@@ -50,7 +47,6 @@ class Bins(NamedTuple):
 
     @property
     def ends(self) -> list[float]:
-        """The `number` + 1 ends of the ranges."""
         return [self.origin + (self.first + place) * self.width for place in range(self.number + 1)]
 
     def place(self, value: float) -> int:
@@ -59,7 +55,6 @@ class Bins(NamedTuple):
         return min(self.number - 1, max(0, place))
 
     def counts(self, values: Iterable[float], place: Callable[[float], int] | None = None) -> list[int]:
-        """Return how many values are in each range."""
         counts = [0] * self.number
         for value in values:
             counts[(place or self.place)(value)] += 1
@@ -104,7 +99,6 @@ class DrawnBound(NamedTuple):
     exclusive: bool
 
     def meets(self, value: float) -> bool:
-        """Return whether a value is within the bound."""
         if value == self.value:
             return not self.exclusive
         return (value < self.value) is self.upper
@@ -114,7 +108,6 @@ class DrawnBound(NamedTuple):
         return self.meets(value) is self.upper
 
     def side(self, values: Sequence[float]) -> Side:
-        """Return on which side of the bound the values are."""
         met = {self.meets(value) for value in values}
         return "both" if len(met) > 1 else "beyond" if False in met else "within"
 
@@ -135,9 +128,7 @@ def threshold_on_scale(check: Check) -> Requirement | None:
 def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: str = "") -> str:
     """Return a fenced bar chart of the share of values in each range; empty where a table says as much.
 
-    `unit`: the title of the axis, which must be a word of ours.
-
-    Source of the notation: Mermaid's documentation of xychart.
+    `unit`: the title of the axis, a word of ours. Notation: Mermaid's documentation of xychart.
     """
     return _chart([values], bound, unit) if _can_draw(values) else ""
 
@@ -145,10 +136,7 @@ def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: st
 def compared_histogram(
     now: Sequence[float], earlier: Sequence[float], bound: DrawnBound | None = None, unit: str = ""
 ) -> str:
-    """Return a fenced chart of two histograms over the same ranges: bars for `now`, a line for `earlier`.
-
-    Empty where a table says as much.
-    """
+    """Return bars for `now` and a line for `earlier` over the same ranges; empty where a table says as much."""
     drawable = _can_draw([*now, *earlier]) and min(len(now), len(earlier)) >= LEAST_VALUES
     return _chart([now, earlier], bound, unit) if drawable else ""
 
@@ -197,10 +185,9 @@ def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None, unit: s
 
 
 def _bars(samples: Sequence[Sequence[float]], bound: DrawnBound | None) -> list[BinBar]:
-    """Return ranges of equal width, and how many values of each sample they contain.
+    """Return ranges of equal width with round ends or, if the bound divides the first sample, whole widths from it.
 
-    Their ends are round numbers or, where the bound divides the first sample, whole widths from the bound. A value
-    equal to the bound counts on its own side.
+    A value equal to the bound counts on its own side.
     """
     low, high, most = min(map(min, samples)), max(map(max, samples)), max(map(len, samples))
     side = bound.side(samples[0]) if bound else "within"

@@ -26,10 +26,7 @@ SHORT: Final = 60  # rows
 
 
 def escape(text: object, limit: int = 500) -> str:
-    """Return `text` on one line, which renders as it is: without markup, links, mentions or HTML.
-
-    At the start of a line, it begins no list or heading, either.
-    """
+    """Return one line that renders as it is: no markup, link, mention or HTML; no list or heading at its start."""
     plain = LINKED.sub(lambda match: match[0] + "\u200b", one_line(text, limit)).translate(HTML)
     escaped = ACTIVE.sub(lambda match: "\\" + match[0], plain)
     return "\u200b" + escaped if BLOCK.match(escaped) else escaped
@@ -45,10 +42,7 @@ def code(text: object, limit: int = 200) -> str:
 
 
 def fenced(lines: Iterable[str], language: str = "text") -> str:
-    """Return lines as a fenced block, whose fence is longer than any run of backticks in them; empty without text.
-
-    Lines keep their indentation; unprintable characters become spaces.
-    """
+    """Return a block whose fence no line can close, with unprintable characters as spaces; empty without text."""
     text = "\n".join(map(visible, lines))
     text = re.sub(rf"`{{{LONGEST_FENCE},}}", lambda run: "'" * len(run[0]), text)
     fence = "`" * max(3, max((len(run) for run in re.findall(r"`+", text)), default=0) + 1)
@@ -69,7 +63,6 @@ class Listing:
 
     @property
     def before(self) -> str:
-        """The text above the rows."""
         return ""
 
     def after(self, shown: int) -> str:
@@ -79,7 +72,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table(Listing):
-    """A table, with one line for each row. With `folded`, a click on that text opens it."""
+    """With `folded`, a click on that text opens the table."""
 
     head: tuple[str, ...]
     folded: str = ""
@@ -98,10 +91,7 @@ class Table(Listing):
 def folding(
     head: tuple[str, ...], rows: Iterable[str], total: int, *, most: int, rest: Callable[[int], str]
 ) -> Iterator[Table]:
-    """Yield a table of the first `most` rows and, if there are more, a folded one of the others.
-
-    `rest` returns the title of the folded one for its number of rows.
-    """
+    """Yield a table of the first `most` rows and a folded one of the others; `rest` makes its title of their number."""
     first, others = tee(rows)
     yield Table(head=head, rows=islice(first, most), total=min(total, most))
     if total > most:
@@ -133,7 +123,6 @@ def page(parts: Sequence[str | Listing], *, limit: int, size: Callable[[str], in
 
 
 def utf8_size(text: str) -> int:
-    """Return the number of bytes of a text in UTF-8."""
     return len(text.encode("utf-8", "replace"))
 
 

@@ -28,10 +28,7 @@ def variant_key(variant: str) -> str:
 
 
 def figures(sample: Sample) -> dict[str, float]:
-    """Return `mean`, `stdev`, `min`, `median`, `p95`, `max` in the metric's unit; empty where there are no numbers.
-
-    Where Coval reports no individual values, they are its own figures for all variants together.
-    """
+    """Return numbers in the metric's unit; without individual values, those that Coval reports for all variants."""
     if sample.numbers:
         return {
             "mean": sample.mean,
@@ -47,10 +44,7 @@ def figures(sample: Sample) -> dict[str, float]:
 
 
 def figures_of(sample: Sample) -> dict[str, Any]:
-    """Return the figures as JSON-ready values with six significant digits.
-
-    `count` simulations have a value, `missing` ones have none. For texts and members of sets, `values` counts each.
-    """
+    """Return JSON-ready figures; `values` counts each text, or each member of sets."""
     entry: dict[str, Any] = {"count": sample.count, "missing": sample.missing}
     entry |= {name: float(f"{value:.6g}") for name, value in figures(sample).items()}
     if sample.texts:
@@ -59,10 +53,7 @@ def figures_of(sample: Sample) -> dict[str, Any]:
 
 
 def aggregates(metrics: Sequence[Metric], variants: Sequence[Variant]) -> str:
-    """Return a run's metrics as JSON, as many of them as fit into a step output.
-
-    The JSON is `{name: {"id": …, "variants": {variant: entry}}}`.
-    """
+    """Return `{name: {"id": …, "variants": {variant: entry}}}` as JSON, of as many metrics as fit an output."""
     entries: dict[str, Any] = {}
     size = 2
     for metric in metrics:
@@ -78,7 +69,6 @@ def aggregates(metrics: Sequence[Metric], variants: Sequence[Variant]) -> str:
 
 
 def entries_of(metric: Metric, variants: Sequence[Variant]) -> dict[str, dict[str, Any]]:
-    """Return the metric's figures for each variant by its key."""
     return {variant_key(variant.name): figures_of(variant.sample(metric)) for variant in variants}
 
 

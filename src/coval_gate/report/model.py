@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class RunReport(NamedTuple):
-    """A run by itself: its page, the status that Coval reported last, and the verdict on it alone."""
+    """A run by itself. `status`: what Coval reported last; `verdict`: on this run alone."""
 
     run_id: str
     run_url: str
@@ -35,7 +35,7 @@ class RunReport(NamedTuple):
 
 
 class BaseReport(NamedTuple):
-    """The agent beside which the leg's agent is tested, and its first run, whose id is empty before its launch."""
+    """The agent beside which the leg's agent is tested, and its first run; `run_id` is empty before the launch."""
 
     name: str
     agent_id: str
@@ -70,35 +70,30 @@ class _LegFields(NamedTuple):
 class LegReport(_LegFields):
     """A leg of the step: the last known state of its first run, the result of its runs, and their judgement.
 
-    `name` distinguishes legs; empty for the only one. `ids`: the agent, persona and test set that the step asked for.
-    `planned`: how many simulations its first run was to have, if that is known. A leg of several may have no run: its
-    launch was refused. `details`: labels, explanations, transcripts.
-    `single_runs`: the run and its repetitions, each by itself; `result` and `judgement` cover all runs that count.
-    `standing`: what the run is to later ones, if the step changed that. `trend`: the last runs, newest first, where a
-    report shows them. `dashboard_url`: the base of the runs' pages; empty where it is unknown. `own_findings`: those of
-    this very judgement, if they exist already. `base`: the agent beside which this one is tested, if there is one.
-    `inputs`: the step's, with the own values of a leg in the file; None if the step's count.
-    `attached`: whether a job answered its first run; None if Coval itself reaches the agent. `names`: what Coval calls
-    the agent, persona, test set and base agent, by the inputs of their ids, as far as the key may read them.
+    `name`: empty for the only leg. `ids`: the agent, persona and test set that the step asked for. `planned`: how many
+    simulations its first run was to have. `run_id`: empty if the launch was refused. `result` and `judgement` cover all
+    runs that count, `single_runs` has each by itself. `standing`: what the run is to later ones, if the step changed
+    that. `trend`: the last runs, newest first. `dashboard_url`: the base of the runs' pages; empty where it is unknown.
+    `inputs`: the step's, with the leg's own values; None if the step's count. `attached`: whether a job answered its
+    first run; None if Coval itself reaches the agent. `names`: what Coval calls the agent, persona, test set and base
+    agent, by the inputs of their ids, as far as the key may read them.
     """
 
     @property
     def runs(self) -> tuple[RunReport, ...]:
-        """The run, and its repetitions; none of a leg whose launch was refused."""
+        """The run and its repetitions; empty if the launch was refused."""
         status = self.run.status if self.run else ""
         alone = RunReport(run_id=self.run_id, run_url=self.run_url, status=status, verdict=self.judgement.verdict)
         return self.single_runs or ((alone,) if self.run_id else ())
 
     @cached_property
     def findings(self) -> Findings:
-        """The findings of the judgement, which every format reads."""
         from coval_gate.judge.findings import findings_of  # not needed before the launch, whose start is measured
 
         return self.own_findings or findings_of(self.judgement, self.result)
 
     @cached_property
     def rows(self) -> tuple[SimulationRow, ...]:
-        """Every simulation in words, in the order of the findings."""
         from coval_gate.report.simulations import rows_of
 
         metrics = self.result.metrics if self.result else ()
@@ -106,27 +101,23 @@ class LegReport(_LegFields):
 
     @cached_property
     def case_name(self) -> Callable[[str], str]:
-        """The name of a test case by its id: its label if it has one, with the id if several share the label."""
         from coval_gate.report.simulations import case_names
 
         return case_names(self.details.labels)
 
     @cached_property
     def run_pages(self) -> Mapping[str, str]:
-        """The pages of its runs by id, which is empty for the only run; empty where they are unknown."""
+        """By the id of the run, which is empty for the only one; a page is empty where it is unknown."""
         return {"": self.run_url, self.run_id: self.run_url} | {run.run_id: run.run_url for run in self.runs}
 
     def _simulation_pages(self) -> dict[str, str]:
-        """Return the base URL of the simulations' pages by run id; empty where it is unknown.
-
-        They are only known below an organization's own address, which `dashboard_url` may have.
-        """
+        """Return base URLs by run id. They are only known where `dashboard_url` is an organization's own address."""
         has_own = urlsplit(self.dashboard_url).path
         return {run_id: f"{url}/results/" for run_id, url in self.run_pages.items() if url and has_own}
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
-        """The agent and its mutations with their statistics; empty without a result."""
+        """Empty without a result."""
         if self.judgement.variants or self.result is None:
             return self.judgement.variants
         # The step was interrupted between collecting and judging.
@@ -136,11 +127,10 @@ class LegReport(_LegFields):
 
 
 class Report(NamedTuple):
-    """The end of a step.
+    """The end of a step, which began at `began` (ISO 8601, UTC).
 
-    `judgement` is about the step as a whole: it decides the check. With one leg it is that leg's, unless something went
-    wrong afterwards. There are no legs if the step ended before it had a run. The step began at `began` (ISO 8601, UTC)
-    and took `seconds`. `files`: the paths of written files, relative to the workspace, by input.
+    `judgement` is of the step as a whole and decides the check. With one leg it is that leg's, unless something went
+    wrong afterwards. `legs`: empty if the step had no run. `files`: paths relative to the workspace, by input.
     """
 
     judgement: Judgement
@@ -154,14 +144,13 @@ class Report(NamedTuple):
 
     @property
     def gravest_first(self) -> tuple[LegReport, ...]:
-        """The legs in the order of their verdicts."""
         from coval_gate.judge.judgement import gravity  # not needed before the launch, whose start is measured
 
         return tuple(sorted(self.legs, key=lambda leg: gravity(leg.judgement)))
 
     @property
     def rows(self) -> tuple[SimulationRow, ...]:
-        """Every simulation of every leg; within each, those to look at first, the worst at the top."""
+        """By leg; within each, those to look at first, the worst at the top."""
         return tuple(row for leg in self.legs for row in leg.rows)
 
     @property
@@ -171,7 +160,6 @@ class Report(NamedTuple):
 
     @property
     def run_url(self) -> str:
-        """The page of the first leg's run in Coval; empty where there is none."""
         return self.legs[0].run_url if self.legs else ""
 
     @property

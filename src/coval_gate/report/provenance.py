@@ -48,7 +48,7 @@ WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may co
 
 
 def configuration(inputs: Inputs) -> dict[str, str]:
-    """Return every input that differs from its default, as a user would write it.
+    """Return inputs that differ from their defaults, as users write them.
 
     Secrets are left out, and so are the values of JSON objects, which may contain some.
     """
@@ -113,7 +113,7 @@ def named_in_heading(report: Report) -> dict[str, Called]:
 
 
 class Place(NamedTuple):
-    """Where a step comes from, as a word and a text with its page, which is empty where unknown. `note` follows."""
+    """Where a step comes from. `url`: empty where unknown; `note` follows the text."""
 
     word: str
     text: str
@@ -137,7 +137,7 @@ def places(report: Report) -> list[Place]:
 
 
 def subject_in_words(report: Report, leg: LegReport, *, with_ids: bool = False) -> str:
-    """Return what the run of a leg tested, in words; empty without a verdict on it, or if its agent is unknown.
+    """Return what a leg's run tested; empty without a verdict on it, or if its agent is unknown.
 
     `with_ids`: name agents with their ids, because another one has the same name.
     """
@@ -187,12 +187,12 @@ def _told_apart(report: Report, leg: LegReport) -> str:
 
 
 def all_called(report: Report, leg: LegReport | None) -> dict[str, str]:
-    """Return the agent, persona and test set of a run with their names and ids, by the inputs of the ids."""
+    """Return names with ids, by the inputs of the ids."""
     return {name: with_id(leg, name, id_) for name, id_ in what_ran(report, leg).items()}
 
 
 def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
-    """Return where the step ran, and the leg's run, as names and texts; only what is known."""
+    """Return where the step ran, and the leg's run; only what is known."""
     context, run = report.context, leg.run if leg else None
     facts = {
         "run": leg.run_id if leg else "",
@@ -229,12 +229,12 @@ def all_provenance(report: Report) -> Iterator[tuple[LegReport | None, str, str]
 
 
 def own_provenance(report: Report, leg: LegReport, shared: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the provenance of one of several legs, as names and texts, without what the legs share."""
+    """Return names and texts, without what the legs share."""
     return [fact for fact in provenance(report, leg).items() if fact not in shared.items()]
 
 
 def links(report: Report, *, with_runs: bool = True) -> dict[str, str]:
-    """Return the links of a report: URLs by their texts."""
+    """Return URLs by their texts."""
     runs = [run for leg in report.legs for run in leg.runs] if with_runs else []
     pages = {"Open the run in Coval" if len(runs) == 1 else f"Open run {run.run_id}": run.run_url for run in runs}
     pages |= {"Open the runs side by side": _side_by_side(report)}
@@ -262,7 +262,6 @@ def of_leg(leg: LegReport | None, name: str) -> str:
 
 
 def _baseline_text(baseline: Baseline | None) -> str:
-    """Return the source of the baseline with the ids of its runs."""
     if baseline is None:
         return ""
     return f"{baseline.source}: {', '.join(run.run.run_id for run in baseline.runs) or 'none'}"
@@ -307,7 +306,7 @@ def workflow_lines(report: Report, leg: LegReport, ids: Iterable[str]) -> list[s
 
 
 def docker_command(report: Report, leg: LegReport, ids: Iterable[str]) -> str:
-    """Return a command that repeats the test cases with the image of docs/where-it-runs.md.
+    """Return a command for the image of docs/where-it-runs.md.
 
     Empty where an input is unknown, may contain a secret, or makes the command too long to be read.
     """
@@ -329,6 +328,5 @@ def docker_command(report: Report, leg: LegReport, ids: Iterable[str]) -> str:
 
 
 def _given(report: Report, leg: LegReport) -> dict[str, str]:
-    """Return the leg's inputs that differ from their defaults."""
     inputs = leg.inputs or report.inputs
     return configuration(inputs) if inputs else {}

@@ -69,10 +69,7 @@ def _readings(word: str) -> Iterator[tuple[float, float]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationRow(SimulationFinding):
-    """A simulation with the name of its test case, the judges' explanations by metric id, and its page.
-
-    `reasons` are those explanations that say more than the value, which is all that people are shown of them.
-    """
+    """`texts`: the judges' explanations by metric id; `reasons`: those that say more than the value, for people."""
 
     name: str
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -102,11 +99,7 @@ def rows_of(
     pages: Mapping[str, str],
     metrics: Sequence[Metric],
 ) -> tuple[SimulationRow, ...]:
-    """Return the finding on each simulation in words, in the order of the findings.
-
-    `case_name` names test cases. `pages`: the base URL of the simulations' pages, by the id of the run, which is empty
-    for the only run; a missing one is unknown. `metrics`: those that the explanations are about.
-    """
+    """`pages`: base URLs of simulations' pages by run id, which is empty for the only run; unknown ones are missing."""
     by_id = {metric.id: metric for metric in metrics}
     return tuple(
         SimulationRow(

@@ -1,8 +1,4 @@
-"""Comparisons, metrics, simulations and test cases as tables in Markdown, with links to their pages.
-
-Of metrics that matter, the tables show how the values are spread out; of simulations, those to look at first, and the
-others folded.
-"""
+"""Comparisons, metrics, simulations and test cases as tables in Markdown, with links to their pages."""
 
 from __future__ import annotations
 
@@ -93,10 +89,7 @@ def leg_table(report: Report) -> Iterator[Table]:
 
 
 def variant_table(leg: LegReport) -> Iterator[Table]:
-    """Yield a row for the agent and each of its mutations, if there are any: what they completed, and their criteria.
-
-    Few criteria have a column each, with their values; many are counted.
-    """
+    """Yield a row for the agent and each mutation, if any. Few criteria have a column each; many are counted."""
     if len(leg.variants) <= 1:
         return
     checks = [check for check in leg.findings.checks.checks if check.several]
@@ -141,7 +134,6 @@ def folds_met(leg: LegReport) -> bool:
 
 
 def comparison_parts(leg: LegReport) -> Iterator[str | Listing]:
-    """Yield each reference with the checks that compare with it, and the test cases that flipped."""
     first = next(iter(leg.findings.checks.missed), None)  # its reason stands above
     for group in leg.findings.compared:
         yield reference_text(
@@ -164,10 +156,7 @@ def comparison_parts(leg: LegReport) -> Iterator[str | Listing]:
 def check_tables(
     group: CheckGroup, head: tuple[str, ...], to_row: Callable[[Check], str], *, only_missed: bool = False
 ) -> Iterator[Table]:
-    """Yield a table of all checks or, if there are many, one of the gravest and a folded one of the others.
-
-    With `only_missed`, all others are folded.
-    """
+    """Yield one table or, of many checks, the gravest and the others folded; `only_missed` folds all others."""
     first = group.missed[:MOST_UNFOLDED] if only_missed else group.first(MOST_UNFOLDED)
     taken = set(map(id, first))
     others = [check for check in group.first(MOST_CHECKS) if id(check) not in taken]
@@ -198,7 +187,6 @@ def _values(check: Check, columns: int) -> Iterator[str]:
 
 
 def _shown(check: Check) -> str:
-    """Return what a comparison shows, or why there is none."""
     if check.problem:
         return "<br>".join(map(escape, filter(None, (actual_text(check), informs_text(check)))))
     lines = (escape(claimed_text(check)), escape(informs_text(check)), _noticeable(check))
@@ -215,7 +203,6 @@ def _noticeable(check: Check) -> str:
 
 
 def _flips(leg: LegReport) -> Iterator[str | Listing]:
-    """Yield the test cases that flipped, by criterion; folded where there are many."""
     failing, passing = leg.findings.failing, leg.findings.passing
     if not leg.findings.flips:
         return
@@ -241,12 +228,10 @@ def _cases(leg: LegReport, cases: Sequence[str]) -> str:
 
 
 def criterion_cell(check: Check) -> str:
-    """Return the criterion, with the mutation that it applies to in brackets."""
     return code(criterion_text(check.criterion)) + (f" ({escape(check.variant)})" if check.variant else "")
 
 
 def metric_parts(leg: LegReport) -> Iterator[str | Listing]:
-    """Yield the figures of numeric metrics, charts of those that matter, and the values of other metrics."""
     if leg.result is None or not leg.result.metrics:
         return
     several = len(leg.variants) > 1
@@ -343,7 +328,6 @@ def _requirement(checks: Sequence[Check]) -> Requirement | None:
 
 
 def _of_target(target: Target) -> Requirement | None:
-    """Return the bound of a one-sided target; None for any other."""
     if target.operator not in OF_TARGET or target.upper is None:
         return None
     return Requirement(OF_TARGET[target.operator], target.upper)
@@ -401,7 +385,6 @@ def unstable(report: Report) -> Iterator[str | Listing]:
 
 
 def passed(report: Report) -> Iterator[Table]:
-    """Yield the simulations that passed, folded."""
     well = [(simulation, leg) for leg in report.legs for simulation in leg.rows if not simulation.is_to_look_at]
     if well:
         rows = (row(_which(simulation, leg)) for simulation, leg in well)
@@ -423,7 +406,6 @@ def _simulation(simulation: SimulationRow, leg: LegReport, *, caused: bool, expl
 
 
 def _reasons(simulation: SimulationRow) -> list[str]:
-    """Return why a simulation missed criteria, in the words of Coval and of the judges."""
     texts = [
         simulation.simulation.error,
         *(simulation.reasons.get(miss.check.metric, "") for miss in simulation.misses),

@@ -55,7 +55,7 @@ class ProblemWords(Generic[P]):
 
 
 def no_simulations_text(variant: str) -> str:
-    """Return that a reference lacks a variant, as a verb with its object."""
+    """Return a clause without its subject."""
     return f"has no simulations of {variant or 'the agent itself'}"
 
 
@@ -67,11 +67,7 @@ def baseline_text(
     foreign: Callable[[object], str] = one_line,
     run_text: Callable[[Run], str] = lambda run: one_line(run.run_id),
 ) -> str:
-    """Return a baseline's runs, how many test cases are shared, and what is left out or unknown.
-
-    `foreign` escapes text from outside for the target format, `run_text` shows a run, and `why` adds why there is no
-    baseline.
-    """
+    """`foreign` escapes text from outside for the target format; `why` adds why there is no baseline."""
     if not baseline.runs:
         reason = no_baseline_text(baseline.source, baseline.missing) if why and baseline.missing else ""
         return f"none; {foreign(reason)}" if reason else "none"
@@ -88,10 +84,7 @@ def baseline_text(
 
 
 def shared_text(comparisons: Sequence[Comparison], reference: str = "baseline") -> str:
-    """Return how many test cases the comparisons share, and how many they leave out.
-
-    Comparisons differ where metrics lack values: then return the range, and the most that any of them leaves out.
-    """
+    """Where comparisons differ, as metrics lack values, return the range, and the most that any of them leaves out."""
     least, most = (kind(comparison.cases for comparison in comparisons) for kind in (min, max))
     cases = plural(most, "shared test case")
     uneven = "" if all(comparison.even for comparison in comparisons) else ", equally weighted"
@@ -105,7 +98,7 @@ def shared_text(comparisons: Sequence[Comparison], reference: str = "baseline") 
 
 
 def left_out_text(left_out: LeftOut, reference: str) -> str:
-    """Return what a comparison with the `reference` leaves out, and why; empty where it leaves out nothing."""
+    """Return what is left out, and why; empty if nothing is."""
     counts = [
         (left_out.new, f"not in the {reference}"),
         (left_out.gone, f"only in the {reference}"),
@@ -119,7 +112,6 @@ def left_out_text(left_out: LeftOut, reference: str) -> str:
 
 
 def _no_base_text(reason: NotFoundReason) -> str:
-    """Return why the base agent's run cannot be compared with, without a full stop."""
     run = f"its run {reason.run_id}" if reason.run_id else "its run"
     match reason.kind:
         case "not_over":
@@ -195,13 +187,11 @@ def dated_text(run: Run, run_text: Callable[[Run], str] = lambda run: one_line(r
 
 
 def day_text(time: str) -> str:
-    """Return the day of a time that Coval reports; empty if it reports none."""
     day = DAY.match(time)
     return day[0] if day else ""
 
 
 def standing_text(standing: Standing, *, code: Mark = str) -> str:
-    """Return what a run is to later ones now, as a sentence; `code` marks up the tag."""
     if standing.accepted:
         tag = f" It is the only run with the tag {code(standing.tag)}." if standing.tag else ""
         return f"Accepted: later runs are compared with this one.{tag}"
@@ -209,17 +199,14 @@ def standing_text(standing: Standing, *, code: Mark = str) -> str:
 
 
 def not_accepted_text(run_id: str) -> str:
-    """Return the warning that a run was not accepted because it lacks data."""
     return f"Run {one_line(run_id)} was not accepted: it did not complete, or lacks data. Accept another run."
 
 
 def not_taken_text(run_id: str, tag: str, why: str, advice: str) -> str:
-    """Return the warning that a run could not take the tag of its baseline, in lines."""
     return "\n".join(filter(None, (f"Run {one_line(run_id)} could not take the tag {tag}: {why}", advice)))
 
 
 def fix_or_accept(judgement: Judgement) -> str:
-    """Return what to do about a run that fails against its baseline, as sentences."""
     run_id = judgement.baseline.acceptable if judgement.baseline else ""
     if not run_id:
         return f"Fix the agent. If the change is wanted, {ACCEPT} on its branch."
@@ -230,13 +217,11 @@ def fix_or_accept(judgement: Judgement) -> str:
 
 
 def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
-    """Return that runs could not be marked, and the consequence."""
     text = f"Later runs may be compared with {_runs(run_ids)}, which could not be marked as failed: {why}"
     return "\n".join(filter(None, (text, advice)))
 
 
 def unjudged_text(run_id: str) -> str:
-    """Return that a run continues after its step, and the consequence."""
     return (
         f"Run {run_id} continues in Coval, but this step does not judge it: once completed, it may become a "
         "baseline, even if the agent got worse.\nSet cancel_on_timeout: true, or raise max_wait_time."
@@ -244,5 +229,4 @@ def unjudged_text(run_id: str) -> str:
 
 
 def _runs(run_ids: Sequence[str]) -> str:
-    """Return runs by their ids: "run a", "runs a, b and c"."""
     return f"run{'s' if len(run_ids) > 1 else ''} {in_words(run_ids, most=MOST_NAMED)}"

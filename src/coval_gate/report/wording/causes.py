@@ -28,10 +28,7 @@ def where_text(leg: LegReport) -> str:
 
 
 def counts_text(rows: Iterable[tuple[SimulationFinding, LegReport]]) -> str:
-    """Return how many test cases have each cause: "2 new · 3 also fail on main · 1 flaky"; empty if none is known.
-
-    A test case counts once, for the first of its causes in the order in which they are shown.
-    """
+    """Return "2 new · 1 flaky"; empty if no cause is known. A test case counts once, for its first cause as shown."""
     causes: dict[tuple[int, str, str], list[Cause | None]] = {}
     legs: dict[int, LegReport] = {}
     for row, leg in rows:
@@ -47,7 +44,6 @@ def counts_text(rows: Iterable[tuple[SimulationFinding, LegReport]]) -> str:
 
 
 def cause_count(cause: Cause, count: int, where: str) -> str:
-    """Return how many test cases have a cause: "2 new", "1 also fails on main"."""
     if cause is Cause.OLD:
         return f"{count:,} also {'fails' if count == 1 else 'fail'} {where}"
     return f"{count:,} {cause.value}"
@@ -61,5 +57,4 @@ def cause_title(cause: Cause | None, leg: LegReport) -> str:
 
 
 def with_cause(text: str, cause: Cause | None) -> str:
-    """Return a text with the cause before it: "new: missed …"."""
     return f"{cause.value}: {text}" if cause else text

@@ -23,7 +23,6 @@ ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.
 
 
 def doubt_text(doubt: Doubt) -> str:
-    """Return a doubt as a sentence, and what to look at."""
     match doubt:
         case Unseen(metric=metric, wanted=wanted, seen=seen, different=different):
             values = " or ".join(quoted(value, VALUE_SHOWN) for value in wanted)
@@ -128,10 +127,7 @@ def here_text(miss: Miss) -> str:
 
 
 def _contribution_text(contribution: Contribution, unit: str) -> str:
-    """Return how a simulation contributes to an average, to follow its value.
-
-    ", one of the 5 highest of 30"; ", before 1.2 s: one of the 5 largest rises of 30".
-    """
+    """Return ", one of the 5 highest of 30", or ", before 1.2 s: one of the 5 largest rises of 30"."""
     shown, of = contribution.shown, f"of {contribution.total:,}"
     if contribution.before is not None:
         change = "rise" if contribution.rises else "fall"
@@ -142,12 +138,10 @@ def _contribution_text(contribution: Contribution, unit: str) -> str:
 
 
 def miss_text(miss: Miss) -> str:
-    """Return the criterion that a simulation misses, cut if it is long, with the simulation's value."""
     return " – ".join(filter(None, (mention(miss.check.criterion), here_text(miss))))
 
 
 def _advisory_reason(check: Check) -> str:
-    """Return why an advisory threshold is not met, as a sentence; empty where it is."""
     if check.passed:
         return ""
     if check.problem:
@@ -158,6 +152,5 @@ def _advisory_reason(check: Check) -> str:
 
 
 def _informs_reason(check: Check) -> str:
-    """Return why a check only informs, as a sentence."""
     why = problem_reason(check, check.problem) if check.problem else words_of(check.criterion).informs
     return f"Informs only: {why}."

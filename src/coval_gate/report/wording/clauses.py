@@ -63,10 +63,7 @@ PHRASES: Final = {
 
 
 def symbol(unit: str) -> str:
-    """Return a unit as people write it: the usual sign of a known one, any other as Coval has it, cut.
-
-    Empty for one that would read as a part of the number: "1.1 99".
-    """
+    """Return a known unit's usual sign, any other cut; empty for one that would read as a part of a number (1.1 99)."""
     sign = SHORT.get(folded(unit), one_line(unit, UNIT_SHOWN))
     return sign if sign == PERCENT or sign[:1].isalpha() else ""
 
@@ -77,7 +74,6 @@ def drawn_symbol(unit: str) -> str:
 
 
 def with_unit(number: str, unit: str) -> str:
-    """Return a formatted number with its metric's unit, if it has one."""
     sign = symbol(unit)
     return f"{number}{'' if sign == PERCENT else ' '}{sign}" if sign else number
 
@@ -90,7 +86,6 @@ def difference_with_unit(number: str, unit: str, *, short: bool = False) -> str:
 
 
 def named_with_unit(name: str, unit: str) -> str:
-    """Return the name of a row or a column of numbers, with their unit in brackets."""
     sign = symbol(unit)
     return f"{name} ({sign})" if sign else name
 
@@ -98,7 +93,7 @@ def named_with_unit(name: str, unit: str) -> str:
 def measured(measure: Measure | Comparison, scale: Scale) -> str:
     """Return a value with its total: "40% (4 of 10)", "4 of 10", "1.25 s".
 
-    Where weighing each test case the same makes a difference, the value over all simulations stands beside it.
+    If equal weights of test cases make a difference, the value over all simulations stands beside it.
     """
     if scale.unit == "simulations":
         return f"{measure.value:,.0f} of {measure.total:,}"
@@ -111,7 +106,6 @@ def measured(measure: Measure | Comparison, scale: Scale) -> str:
 
 
 def on_scale(value: float, scale: Scale) -> str:
-    """Return a value or a bound as people read it, with the unit of its metric."""
     if scale.unit == "share":
         return percent(value)
     return with_unit(number(value), scale.name) if scale.unit == "metric" else number(value)
@@ -123,7 +117,6 @@ def confidence_text(interval: Interval, *, both: bool) -> str:
 
 
 def rounded_with_unit(bound: float, scale: Scale, outwards: Callable[[float], int]) -> str:
-    """Return a bound as `rounded` does, with the unit of its metric."""
     shown = rounded(bound, scale.unit, outwards)
     return with_unit(shown, scale.name) if scale.unit == "metric" else shown
 
@@ -141,18 +134,15 @@ def rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:
 
 
 def all_runs_text(runs: int) -> str:
-    """Return "both runs" or "all 3 runs"."""
     return "both runs" if runs == 2 else f"all {runs} runs"
 
 
 def ran_text(repetition: Repetition, together: Verdict | None) -> str:
-    """Return the verdict on each run that counts, and the one on all `together`, as a sentence."""
     alone = ", ".join(f"run {run.run_id} {_verdict_text(run.judgement.verdict)}" for run in repetition.runs)
     return f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[together]}."
 
 
 def stability_word(case: CaseStability) -> str:
-    """Return whether a test case always fails, or only sometimes."""
     return FLAKY if case.is_flaky else CONSISTENT
 
 
@@ -169,12 +159,10 @@ def stability_text(case: CaseStability) -> str:
 
 
 def again_text(why: str, number: int, most: int) -> str:
-    """Return that a run is repeated, and why."""
     return f"The run failed: {why.rstrip('.')}. Repeating it, {number} of at most {most}."
 
 
 def in_vain_text(why: str) -> str:
-    """Return that a failed run is not repeated, because a repetition could not change the result."""
     return f"The run failed, and is not repeated, because a repetition cannot change this: {why}"
 
 
@@ -210,7 +198,6 @@ def whom(check: Check) -> str:
 
 
 def value_text(value: Value, unit: str = "") -> str:
-    """Return a value as people read it; a number with the unit of its metric."""
     if isinstance(value, float):
         return with_unit(number(value), unit)
     return one_line(value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}", VALUE_SHOWN)

@@ -50,11 +50,7 @@ def reference_text(
     foreign: Callable[[object], str] = one_line,
     run_text: Callable[[Run], str] = lambda run: one_line(run.run_id),
 ) -> str:
-    """Return what a group of checks compares with, and over how many test cases.
-
-    `title` and `source` mark up the title and the baseline's source; `why`, `foreign` and `run_text` go to
-    `baseline_text`.
-    """
+    """`title` and `source` mark up the title and the baseline's source; the others go to `baseline_text`."""
     if group.baseline is None:
         name = NAMES[group.reference]
         shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
@@ -128,10 +124,7 @@ def change_text(check: Check, *, short: bool = False) -> str:
 
 
 def noticeable_text(check: Check, *, short: bool = False) -> str:
-    """Return the smallest change for the worse that most such runs would show: "a drop of 13 percentage points".
-
-    Empty where it is unknown.
-    """
+    """Return the smallest change for the worse that most such runs would show; empty where it is unknown."""
     compared = comparison_of(check)
     if check.measure is None or compared is None or compared.noticeable is None:
         return ""
@@ -174,7 +167,6 @@ def _enough(check: Check, compared: Comparison) -> int:
 
 
 def flips_title(failing: int, passing: int) -> str:
-    """Return how many test cases flipped, and how: "Test cases that flipped: 2 fail now, 1 passes now"."""
     counts = []
     if failing:
         counts.append(f"{failing:,} {'fails' if failing == 1 else 'fail'} now")
@@ -184,7 +176,6 @@ def flips_title(failing: int, passing: int) -> str:
 
 
 def has_bounds(check: Check) -> bool:
-    """Return whether anything is claimed about a change."""
     compared = comparison_of(check)
     return bool(compared and compared.change and any(map(math.isfinite, compared.change[:2])))
 
@@ -221,7 +212,6 @@ def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: 
 
 
 def _amount(value: float, scale: Scale, outwards: Callable[[float], int], *, short: bool) -> str:
-    """Return the size of a change as people read it, in percentage points for a share."""
     shown = rounded(max(0.0, value), scale.unit, outwards)
     if scale.unit == "metric":
         return difference_with_unit(shown, scale.name, short=short)
@@ -265,7 +255,6 @@ def shows_text(checks: Iterable[Check]) -> str:
 
 
 def notes_title(checks: Sequence[Check]) -> str:
-    """Return the title of the column of margins, claims and comparisons."""
     measures = [check.measure for check in checks if check.measure]
     return shows_text(checks) if any(measure.interval or measure.comparison for measure in measures) else MARGIN
 
@@ -309,7 +298,6 @@ def undecidable_text(undecidable: Undecidable, cases: int) -> str:
 
 
 def _bounds_text(interval: Interval, scale: Scale, *, lower: bool, upper: bool) -> str:
-    """Return those bounds that are wanted and known, rounded outwards so that they claim no more."""
     least = rounded_with_unit(interval.lower, scale, math.floor) if lower and math.isfinite(interval.lower) else ""
     most = rounded_with_unit(interval.upper, scale, math.ceil) if upper and math.isfinite(interval.upper) else ""
     if least and most:

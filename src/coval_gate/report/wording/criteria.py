@@ -71,7 +71,6 @@ def mention(criterion: Criterion) -> str:
 
 
 def words_of(criterion: Criterion) -> CriterionWords[Any]:
-    """Return how this kind of criterion reads."""
     return WORDS[type(criterion)]
 
 
@@ -87,7 +86,6 @@ class CriterionWords(Generic[C]):
         raise NotImplementedError
 
     def measured(self, check: Check, criterion: C, measure: Measure) -> str:
-        """Return what was measured."""
         return measured(measure, Scale(measure.unit, check.metric_unit))
 
     def missed(self, check: Check, criterion: C, measure: Measure) -> str:
@@ -269,7 +267,6 @@ def _threshold_text(threshold: Threshold, measure: Measure, check: Check) -> str
 
 
 def _compared_reason(check: Check, threshold: Threshold, actual: str, compared: Comparison) -> str:
-    """Return why a check that compares is not met, without a full stop."""
     required = _required_text(check, threshold)
     now = f"{_subject(threshold)} is {actual}{whom(check)}"
     values = f"{now}, {NAMES[threshold.bound.reference]} {earlier_text(check)}"

@@ -131,10 +131,7 @@ def _first_reason(judgement: Judgement) -> tuple[str, int, str, str]:
 
 
 def reasons(judgement: Judgement) -> tuple[str, ...]:
-    """Return every reason as a sentence, the gravest first; there is always at least one.
-
-    Of a step with several legs, the first reason names the leg that decides.
-    """
+    """Return sentences, the gravest first, at least one. With several legs, the first names the leg that decides."""
     own = _own_reasons(judgement)
     if (legs := judgement.of_legs) is None or not legs.decisive:
         return own
@@ -205,7 +202,6 @@ def advice(judgement: Judgement) -> str:
 
 
 def advice_parts(text: str) -> Iterator[tuple[Literal["text", "item", "code"], str]]:
-    """Yield the parts of advice: sentences, list items, and preformatted lines."""
     for indented, lines in groupby(text.split("\n") if text else (), key=lambda line: line.startswith("    ")):
         if indented:
             yield "code", "\n".join(visible(line).removeprefix("    ") for line in lines)
@@ -226,7 +222,6 @@ def untold_reasons(judgement: Judgement, shown: Sequence[Check]) -> tuple[bool, 
 
 
 def doubt_lines(judgement: Judgement) -> list[str]:
-    """Return a sentence on each judged criterion that looks like a mistake."""
     if not judgement.checks:
         return []
     from coval_gate.judge.doubts import doubts  # not needed before the launch, whose start is measured
@@ -284,7 +279,6 @@ def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, .
 
 
 def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[str]:
-    """Yield sentences on the verdict of each run, and on what the common verdict rests."""
     if len(repetition.runs) > 1:
         yield ran_text(repetition, judgement.verdict)
     if unusable := repetition.unusable:
@@ -301,7 +295,6 @@ def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[
 
 
 def _all_well(judgement: Judgement) -> str:
-    """Return how many simulations completed and, where the user set criteria, how many are met."""
     if judgement.passed_flaky and judgement.repetition:
         both = all_runs_text(len(judgement.repetition.runs))
         return f"The first run failed, but {both} together meet every criterion (flaky)."
@@ -345,7 +338,6 @@ def _time_out_advice(judgement: Judgement) -> str:
 
 
 def _left_text(judgement: Judgement) -> str:
-    """Return what became of the run, as a sentence; empty where it needed nothing."""
     cancellation = judgement.cancellation
     if cancellation is None or cancellation.outcome in NOTHING_DONE:
         return ""

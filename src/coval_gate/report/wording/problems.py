@@ -74,8 +74,6 @@ FEW_NAMES: Final = 3  # the same, in a few words
 
 
 class ValueWords(ProblemWords[P]):
-    """How one kind of problem with values reads."""
-
     def in_reference(self, problem: P, reference: str) -> str:
         """Return the same about the values of the reference, as a clause."""
         return f"the {reference}'s values of {problem.metric} are of another kind"
@@ -162,7 +160,6 @@ def _what(check: Check) -> str:
 
 
 def seen_text(seen: Sequence[str], different: int) -> str:
-    """Return some of a metric's texts, and how many more there are."""
     more = f" and {different - len(seen):,} more" if different > len(seen) else ""
     return ", ".join(value_text(value) for value in seen) + more
 
@@ -314,7 +311,6 @@ def _nothing_like(run: Run) -> str:
 
 
 def problem_text(problem: Problem) -> str:
-    """Return in a few words what to show in place of a value."""
     return WORDS[type(problem)].text(problem)
 
 
