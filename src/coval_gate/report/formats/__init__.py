@@ -26,12 +26,7 @@ class Surface(Enum):
 
 
 class Format(NamedTuple):
-    """One way to show a report.
-
-    `input`: the input that turns it on; empty for a format that is always on. A page without an input, which its host
-    always shows, has a name of its own there. `what`: what people call a file, whose path is
-    in the output with the name of the input.
-    """
+    """`input` turns it on; empty if always on. The output of that name has a file's path, and `what` is its title."""
 
     name: str
     input: str
@@ -69,7 +64,6 @@ FORMATS: Final = (
 
 
 def formats(surface: Surface) -> tuple[Format, ...]:
-    """Return the formats that go to a surface."""
     return tuple(candidate for candidate in FORMATS if candidate.surface is surface)
 
 

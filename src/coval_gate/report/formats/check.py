@@ -41,10 +41,9 @@ def brief(report: Report) -> PageText:
 
 
 def _references(report: Report) -> tuple[str, ...]:
-    """Return the ids of the runs in Coval, the first leg's last; without any, what distinguishes this step and attempt.
+    """Return the ids of the runs, the first leg's last; without any, what distinguishes this step and attempt.
 
-    A later step finds the check run by any of them. The launch may have created it with the id of another leg, whose
-    run came first, and GitHub may have missed the change.
+    A later step finds the check run by any: the launch may have created it with another leg's id.
     """
     inputs, context = report.inputs, report.context
     waits_for = inputs.run_id.ids if inputs and inputs.mode == "wait" else ()

@@ -20,7 +20,6 @@ LIMIT: Final = 65_536  # characters; GitHub refuses a longer comment
 
 
 def render(report: Report) -> PageText:
-    """Return the comment, whose name is its marker."""
     return page_text(report, name=marker(report), summary=body(report))
 
 
@@ -46,10 +45,9 @@ def marker(report: Report) -> str:
 
 
 def identity(report: Report) -> str:
-    """Return what identifies a page of the step.
+    """Return a key that differs between workflows, jobs (also of a matrix), steps and what they evaluate, but not runs.
 
-    It stays the same from one run of the workflow to the next, and differs between workflows, jobs (also within a
-    matrix), steps and what they evaluate. Names may contain even the end of an HTML comment, hence the digest.
+    Names may contain even the end of an HTML comment, hence the digest.
     """
     context, inputs = report.context, report.inputs
     mutations = inputs.mutation_ids if inputs else ()

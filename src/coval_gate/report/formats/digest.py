@@ -47,7 +47,6 @@ DATA: Final = (
 
 
 def render(report: Report) -> str:
-    """Return the digest's Markdown."""
     judgement = report.judgement
     parts: list[str | Listing] = [
         f"# Coval evaluation: {judgements.heading(judgement)}",
@@ -103,7 +102,6 @@ def _leg(report: Report, leg: LegReport) -> Iterator[str | Listing]:
 def _cases(
     leg: LegReport, ill: Sequence[SimulationRow], stability: Callable[[SimulationRow], str]
 ) -> Iterator[str | Listing]:
-    """Yield the simulations by cause, below a heading for each if any cause is known."""
     place, is_grouped = 0, any(row.cause for row in ill)
     for (contributes, cause), members in groupby(ill, key=lambda row: (row.contributes, row.cause)):
         rows = list(members)
@@ -119,7 +117,6 @@ def _cases(
 
 
 def _evaluated(report: Report, leg: LegReport) -> str:
-    """Return what was evaluated, and where, as a list."""
     context = report.context
     ids = {name.removesuffix("_id").replace("_", " "): id_ for name, id_ in all_called(report, leg).items()}
     facts = {
@@ -132,7 +129,6 @@ def _evaluated(report: Report, leg: LegReport) -> str:
 
 
 def _criteria(leg: LegReport, ill: Sequence[SimulationRow]) -> Iterator[str | Listing]:
-    """Yield each criterion with its measure, and the cases that miss it; those that compare come last."""
     places = {row.simulation.id: place for place, row in enumerate(ill, start=1)}
     contributing = defaultdict(list)
     for row in ill:
@@ -177,7 +173,6 @@ def _flips(leg: LegReport) -> Iterator[str]:
 
 
 def _trend(leg: LegReport) -> Iterator[str]:
-    """Yield the averages of the metrics with criteria, those with missed ones first."""
     checks = sorted(leg.judgement.checks, key=lambda check: check.passed)
     ids = dict.fromkeys(check.metric for check in checks if check.metric)
     metrics = {metric.id: metric for metric in leg.result.metrics} if leg.result else {}
@@ -214,7 +209,6 @@ def _conversation(row: SimulationRow) -> tuple[str, str]:
 
 
 def _case(leg: LegReport, row: SimulationRow, head: str, stability: str) -> str:
-    """Return a simulation: what it missed, the judges' explanations, its values, and its last turns."""
     facts = {
         "simulation": link(code(row.simulation.id), row.url),
         "test case": code(row.simulation.test_case_id),
@@ -234,7 +228,6 @@ def _case(leg: LegReport, row: SimulationRow, head: str, stability: str) -> str:
 
 
 def _repeat(report: Report, leg: LegReport, rows: Sequence[SimulationRow]) -> Iterator[str]:
-    """Yield how to repeat the test cases of these rows."""
     ids = case_ids(rows)
     if not ids:
         return

@@ -24,7 +24,6 @@ MOST_ANNOTATIONS: Final = 100  # Bitbucket takes no more in one request
 
 
 def render(report: Report) -> PageText:
-    """Return the report with the verdict."""
     if report.judgement.verdict is None:
         return brief(report)
     from coval_gate.report.formats import log  # not needed before the launch

@@ -65,12 +65,10 @@ T = TypeVar("T")
 
 
 def render(report: Report) -> str:
-    """Return the report as a JSON document that is valid against its schema."""
     return _document(report).model_dump_json(indent=2, exclude_unset=True) + "\n"
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of what `render` returns."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:coval-gate:report:{SCHEMA_VERSION}",
@@ -79,7 +77,6 @@ def schema() -> dict[str, Any]:
 
 
 def criterion_facts(check: Check) -> Criterion:
-    """Return the entry of a criterion."""
     measure, requirement = check.measure, check.requirement
     interval = measure.interval if measure else None
     blamed = () if check.passed and not check.informs else check.simulations
@@ -114,7 +111,6 @@ def criterion_facts(check: Check) -> Criterion:
 
 
 def _comparison_fields(check: Check) -> dict[str, Any]:
-    """Return the fields of a criterion's comparison."""
     compared, measure = comparison_of(check), check.measure
     change = compared.change if compared else None
     failing, passing = (compared.newly_failing, compared.newly_passing) if compared else ((), ())

@@ -73,7 +73,6 @@ KINDS: Final[dict[Verdict | None, type[Failure | Error | Skipped]]] = {
 
 
 def render(report: Report) -> str:
-    """Return the report as an XML document."""
     document = JUnitXml(_xml(report.context.matrix.after(NAME)))
     suites = [*_suites(report)]
     for suite in suites:
@@ -113,12 +112,10 @@ def _suites(report: Report) -> Iterator[TestSuite]:
 
 
 def _is_decided_by_leg(report: Report) -> bool:
-    """Return whether the verdict of a step with several legs is that of one of them."""
     return bool(report.judgement.of_legs and report.judgement.of_legs.decisive)
 
 
 def _simulations(leg: LegReport) -> Iterator[tuple[str, Iterator[TestCase]]]:
-    """Yield a name and the cases for the agent and for each of its mutations."""
     members: dict[str, list[SimulationRow]] = defaultdict(list)
     for row in leg.rows:
         members[row.simulation.mutation].append(row)
@@ -132,7 +129,6 @@ def _suite_name(report: Report, name: str) -> str:
 
 
 def _suite(report: Report, name: str, members: Iterable[TestCase]) -> TestSuite:
-    """Return a suite of cases, which have its name as their class name."""
     suite = TestSuite(name)
     if report.began:
         suite.timestamp = report.began
@@ -196,7 +192,6 @@ def _gate(report: Report) -> Iterator[TestCase]:
 
 
 def _gate_of_leg(report: Report, leg: LegReport) -> Iterator[TestCase]:
-    """Yield the cases of one of several legs, which its suite names: those of its criteria, and of the leg itself."""
     yield from _criteria(leg, leg.judgement)
     if not _is_decided_by_leg(report) and leg.judgement == report.judgement._replace(of_legs=None):
         yield _not_evaluated(leg.judgement)
@@ -205,7 +200,6 @@ def _gate_of_leg(report: Report, leg: LegReport) -> Iterator[TestCase]:
 
 
 def _criteria(leg: LegReport, judgement: Judgement, prefix: str = "") -> Iterator[TestCase]:
-    """Yield a case for each criterion of a leg, and one that counts those that are not shown."""
     shown = leg.findings.checks.first(MOST_CRITERIA)
     for check in shown:
         member = TestCase(_xml(f"{prefix}{check_text(check)}"))
@@ -253,7 +247,6 @@ def _evaluation(judgement: Judgement) -> TestCase:
 
 
 def _compared(check: Check) -> str:
-    """Return a criterion's comparison, in lines; empty without one."""
     if comparison_of(check) is None:
         return ""
     reference = NAMES[check.reference]
@@ -272,10 +265,9 @@ def _result(verdict: Verdict | None, message: str, text: str, *, tolerated: bool
 
 
 def _properties(report: Report) -> Iterator[tuple[str, str]]:
-    """Yield the properties of a step with at most one leg: where it ran, and the criteria's numbers.
+    """Yield where the step ran and, as the schema has no properties for cases, the criteria's numbers.
 
-    The suite of the criteria has them, because the schema has none for cases. Some readers merge the properties of all
-    suites, so those of a leg have its name.
+    Some readers merge the properties of all suites, so those of a leg have its name.
     """
     yield from ((of_leg(leg, name), value) for leg, name, value in all_provenance(report))
     for leg in report.legs:
@@ -291,7 +283,6 @@ def _properties_of_leg(report: Report, leg: LegReport) -> Iterator[tuple[str, st
 
 
 def _facts(leg: LegReport) -> Iterator[tuple[str, str]]:
-    """Yield the page of a leg's run, its causes and, of several runs, their ids and how often test cases failed."""
     if leg.run_url:
         yield "url", leg.run_url
     if counts := counts_text((row, leg) for row in leg.rows):
@@ -307,7 +298,6 @@ def _facts(leg: LegReport) -> Iterator[tuple[str, str]]:
 
 
 def _numbers(leg: LegReport) -> Iterator[tuple[str, str]]:
-    """Yield the numbers of each criterion that was measured."""
     for place, check in enumerate(leg.findings.checks.first(MOST_CRITERIA), start=1):
         whole = check_text(check)
         # Up to nine properties repeat the name.
@@ -328,7 +318,6 @@ def _numbers(leg: LegReport) -> Iterator[tuple[str, str]]:
 
 
 def _comparison_numbers(measure: Measure) -> Iterator[tuple[str, str]]:
-    """Yield the numbers of a comparison with a baseline."""
     if (compared := measure.comparison) is None:
         return
     yield "baseline", _shown(compared.value)

@@ -61,12 +61,11 @@ MOST_REPEATED: Final = 10  # test cases
 
 
 class Closing(NamedTuple):
-    """The end of the log: the simulations to look at, the worst first, and the verdict; lines or annotations.
+    """The end of the log, or annotations in its place. `rows`: the simulations to look at, the worst first.
 
-    `counts`: how many test cases have each cause. `legs`: a line on each leg of a step that has several.
-    `flips`: a title, and lines on the test cases that flipped since the baseline; empty where none did. `repeat`: the
-    input that repeats only the test cases of these simulations; empty where there are none. `is_doubtful`: a criterion
-    that was judged looks like a mistake.
+    `counts`: how many test cases have each cause. `legs`: a line on each of several. `flips`: a title, and lines on the
+    test cases that flipped since the baseline. `repeat`: the input that repeats only the test cases of `rows`.
+    `is_doubtful`: a criterion that was judged looks like a mistake.
     """
 
     rows: tuple[SimulationRow, ...]
@@ -113,7 +112,6 @@ class Closing(NamedTuple):
         return self.rows[:MOST_WORST]
 
     def worst_lines(self) -> list[str]:
-        """Return a few lines on each of the worst simulations."""
         of = "" if len(self.worst) == len(self.rows) else f", the worst of {len(self.rows):,}"
         counts = f" ({self.counts})" if self.counts else ""
         lines = [f"{plural(len(self.worst), 'simulation')} to look at{of}{counts}:"] if self.worst else []
@@ -126,7 +124,6 @@ class Closing(NamedTuple):
 
 
 def render(report: Report) -> Closing:
-    """Return what to log at the end of the step."""
     judgement = report.judgement
     pairs = [(row, leg) for leg in report.legs for row in leg.rows if row.explains_failure]
     pairs.sort(key=lambda pair: pair[0].order[:2])  # by cause; within a cause, the legs keep their order
@@ -169,7 +166,6 @@ def _closing_lines(report: Report) -> Iterator[str]:
 
 
 def _leg_lines(report: Report) -> Iterator[str]:
-    """Yield a line for each leg of a step that has several, the gravest first."""
     if len(report.legs) <= 1:
         return
     yield f"{plural(len(report.legs), 'leg')}:"
@@ -181,10 +177,7 @@ def _leg_lines(report: Report) -> Iterator[str]:
 
 
 def check_lines(findings: Findings) -> Iterator[str]:
-    """Yield a line for each check: a mark, the criterion, what was measured, and the margin of a miss.
-
-    Checks that compare come last, with the reference's value, the change, and what it shows.
-    """
+    """Yield a line for each check; those that compare come last."""
     yield from _lines(findings.absolute)
     for group in findings.compared:
         yield f"  {compared_text(group)}"
@@ -206,7 +199,6 @@ def _lines(group: CheckGroup) -> Iterator[str]:
 
 
 def check_cells(check: Check) -> tuple[str, ...]:
-    """Return the cells of a check's line: the criterion, then what was measured or compared."""
     return _compared_cells(check) if check.reference else _cells(check)
 
 
@@ -216,7 +208,6 @@ def _cells(check: Check) -> tuple[str, ...]:
 
 
 def _compared_cells(check: Check) -> tuple[str, ...]:
-    """Return a criterion, both values, the change and what it shows, or why there is no comparison."""
     if check.problem:
         return _check_text(check), actual_text(check), "", informs_text(check)
     values = f"{earlier_text(check)} → {actual_text(check)}"
@@ -225,7 +216,6 @@ def _compared_cells(check: Check) -> tuple[str, ...]:
 
 
 def _noticeable(check: Check) -> str:
-    """Return which change would show, where a check is inconclusive."""
     change = noticeable_text(check, short=True) if check.verdict is Verdict.INCONCLUSIVE else ""
     return f"{change} would show in {CHANCE} of such runs" if change else ""
 
@@ -236,7 +226,6 @@ def compared_text(group: CheckGroup) -> str:
 
 
 def _flip_lines(report: Report) -> Iterator[str]:
-    """Yield the test cases that flipped, by leg and criterion, below a title."""
     failing = sum(leg.findings.failing for leg in report.legs)
     passing = sum(leg.findings.passing for leg in report.legs)
     if not (failing or passing):
@@ -252,7 +241,6 @@ def _flip_lines(report: Report) -> Iterator[str]:
 
 
 def _row_lines(row: SimulationRow) -> Iterator[str]:
-    """Yield a line for a simulation, and below it what is known about it."""
     yield with_cause(_name(row), row.cause)
     if row.stability:
         yield f"    {stability_text(row.stability)}"
@@ -267,7 +255,6 @@ def _row_lines(row: SimulationRow) -> Iterator[str]:
 
 
 def _message(report: Report) -> Iterator[str]:
-    """Yield the reasons, what to do about them, and where to look."""
     judgement = report.judgement
     sentences = reasons(judgement)
     yield from (shortened_at_word(sentence, REASON_SHOWN) for sentence in sentences[:MOST_REASONS])
@@ -287,7 +274,6 @@ def _pages(report: Report) -> Iterator[str]:
 
 
 def _annotation_lines(row: SimulationRow) -> Iterator[str]:
-    """Yield the lines of a simulation's annotation: its name, what went wrong, and the judges' explanations."""
     yield _name(row)
     yield from miss_lines(row)
     if row.stability:

@@ -162,7 +162,6 @@ def _leg(leg: LegReport) -> LegFacts:
 
 
 def _baseline_run_id(legs: Sequence[LegReport]) -> str:
-    """Return the id of the newest run of the comparison; empty without one."""
     judgement = legs[0].judgement if legs else None
     if judgement is None or judgement.baseline is None:
         return ""
@@ -182,7 +181,6 @@ def _metrics(legs: Sequence[LegReport]) -> str:
 
 
 def _failed_criteria(legs: Sequence[LegReport]) -> str:
-    """Return the criteria that are not met as a JSON list of at most MOST_OUTPUT characters."""
     missed = [(check, leg.name) for leg in legs for check in leg.judgement.missed]
     if not missed:  # as before the launch, when the imports below would take time
         return "[]"

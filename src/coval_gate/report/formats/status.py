@@ -18,7 +18,6 @@ LIMIT: Final = 140  # characters; GitHub refuses a longer description
 
 
 def render(report: Report) -> PageText:
-    """Return the commit status."""
     judgement = report.judgement
     text = _described(report) if judgement.verdict else RUNNING
     return page_text(
@@ -38,7 +37,6 @@ def _described(report: Report) -> str:
 
 
 def page_text(report: Report, **texts: Any) -> PageText:
-    """Return what a page shows: `texts`, and the state of the step."""
     judgement, context = report.judgement, report.context
     return PageText(
         state=judgement.verdict or IN_PROGRESS,

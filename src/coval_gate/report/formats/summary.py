@@ -39,10 +39,7 @@ MOST_REASONS: Final = 20
 
 
 def render(report: Report, limit: int = LIMIT) -> str:
-    """Return the summary's Markdown in at most `limit` bytes of UTF-8.
-
-    The verdict comes first, then what needs attention, figures, and the rest folded.
-    """
+    """Return at most `limit` bytes of UTF-8: the verdict, then what needs attention, figures, and the rest folded."""
     parts = [
         *opening(report),
         *unstable(report),
@@ -56,7 +53,6 @@ def render(report: Report, limit: int = LIMIT) -> str:
 
 
 def _metrics(leg: LegReport) -> Iterator[str | Listing]:
-    """Yield the figures of a leg, folded if the step has several legs."""
     parts = [*metric_parts(leg)]
     if leg.name and parts:
         parts = [f"<details><summary>{escape(leg.name)}: metrics</summary>", *parts[1:], "</details>"]
@@ -88,7 +84,6 @@ def opening(report: Report) -> Iterator[str | Listing]:
 
 
 def _criteria(leg: LegReport) -> Iterator[str | Listing]:
-    """Yield the criteria of a leg. If the step has several, they have a title, and are folded where they are met."""
     parts: list[str | Listing] = [*variant_table(leg)]
     if leg.findings.absolute.checks:
         parts += _checks(leg.findings.absolute, only_missed=folds_met(leg))
@@ -101,10 +96,7 @@ def _criteria(leg: LegReport) -> Iterator[str | Listing]:
 
 
 def _untold_reasons(report: Report) -> tuple[bool, list[str]]:
-    """Return whether the tables lack the first reason, and which of the others they lack.
-
-    They show misses, and that all is well; they have no room for why there is no verdict.
-    """
+    """Return whether the tables, which show misses, lack the first reason, and which of the others they lack."""
     judgement = report.judgement
     if judgement.of_legs and judgement.of_legs.decisive:  # the table of legs has each one's reason, but no advice
         return bool(judgements.advice(judgement)), []
@@ -129,7 +121,6 @@ def _place(place: provenance.Place) -> str:
 
 
 def links_line(report: Report) -> str:
-    """Return links to the runs and pages, on one line."""
     return " · ".join(link(escape(label), url) for label, url in provenance.links(report).items())
 
 

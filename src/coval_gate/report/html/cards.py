@@ -35,8 +35,6 @@ FIGURES: Final = ("mean", "median", "p95", "min", "max")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A text, how many simulations have it, and a bar for their share."""
-
     text: str
     count: str
     bar: PlottedBar
@@ -54,8 +52,6 @@ class SampleView(NamedTuple):
 
 
 class CardView(NamedTuple):
-    """A metric: its verdict, its values by variant, and its average over the last runs."""
-
     name: str
     target: str
     verdict: str
@@ -190,10 +186,8 @@ def _point(leg: LegReport, run: TrendRun, mean: float, unit: str) -> Point:
 
 
 def _words(run: str, value: float, failed: bool, unit: str) -> str:
-    """Return a run of a trend in words: "run of 2026-03-02: 1.4 s, failed"."""
     return f"{run}: {with_unit(number(value), unit)}{', failed' if failed else ''}"
 
 
 def dated_run(created: str) -> str:
-    """Return what a run is called in a chart."""
     return f"run of {day_text(created) or 'an unknown day'}"

@@ -76,8 +76,6 @@ class CriterionView(NamedTuple):
 
 
 class FlipView(NamedTuple):
-    """A criterion with the test cases that flipped."""
-
     criterion: str
     failing: tuple[str, ...]
     passing: tuple[str, ...]
@@ -94,14 +92,14 @@ class UnstableView(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A text with a URL, which is empty where there is no safe one."""
+    """`url` is empty where there is no safe one."""
 
     text: str
     url: str
 
 
 class LegView(NamedTuple):
-    """A run: its criteria, what it was compared with, and its metrics. `notes` is the title of the last column."""
+    """`notes` is the title of the last column."""
 
     name: str
     verdict: str
@@ -131,15 +129,11 @@ class LegView(NamedTuple):
 
 
 class AdviceView(NamedTuple):
-    """A part of the advice: a sentence, a list item, or preformatted lines."""
-
     kind: str
     text: str
 
 
 class PageView(NamedTuple):
-    """The page."""
-
     title: str
     places: tuple[Place, ...]
     subtitle: str
@@ -156,7 +150,6 @@ class PageView(NamedTuple):
 
 
 def page(report: Report) -> PageView:
-    """Return what the page shows of a report."""
     judgement, context = report.judgement, report.context
     shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_TABLE_CRITERIA)]
     _, more_reasons = judgements.untold_reasons(judgement, shown)

@@ -24,8 +24,6 @@ ROOM: Final = 64  # for the numbers beside an axis, at most
 
 
 class PlottedBar(NamedTuple):
-    """A bar, with the text of what it stands for."""
-
     x: float
     width: float
     y: float
@@ -34,7 +32,7 @@ class PlottedBar(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A bound on the scale. `kind`: threshold, target or value."""
+    """`kind`: threshold, target or value."""
 
     x: float
     kind: str
@@ -53,14 +51,12 @@ class Histogram(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A number beside an axis, and its height."""
-
     y: float
     text: str
 
 
 class Point(NamedTuple):
-    """A run of a trend: its value, the text of the whole, its page, and whether the gate failed it."""
+    """A run of a trend. `failed`: by the gate."""
 
     value: float
     text: str
@@ -81,10 +77,7 @@ class Dot(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A trend: its dots, from the oldest to the newest, and the line through them.
-
-    `ticks` are the numbers of its axis, which is `left` from the side. `first` and `last` are the words below it.
-    """
+    """`dots`: oldest first; `ticks`: of the axis, which is `left` from the side; `first` and `last`: words below."""
 
     dots: tuple[Dot, ...]
     points: str
@@ -109,8 +102,6 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A linear scale from `low` to `high` over the width of a chart."""
-
     low: float
     high: float
     left: float = 0.0
@@ -129,7 +120,7 @@ def histogram(
     marks: Sequence[tuple[str, float]] = (),
     unit: str = "",
 ) -> Histogram | None:
-    """Return the shares of `now` and of `earlier` in ranges of equal width; None without numbers now.
+    """Return shares in ranges of equal width; None without numbers now.
 
     `marks` are kinds and bounds; the scale does not grow for a bound far from all numbers.
     """

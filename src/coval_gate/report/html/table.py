@@ -48,7 +48,7 @@ WORDS: Final = {Verdict.SKIPPED: "tolerated"}  # of a row; others have the verdi
 
 
 class Column(NamedTuple):
-    """A metric that has a column. `label` names its values where a narrow screen has no columns."""
+    """`label` names the values where a narrow screen has no columns."""
 
     id: str
     name: str
@@ -57,7 +57,7 @@ class Column(NamedTuple):
 
 
 class MissView(NamedTuple):
-    """A missed criterion, with the simulation's value and the judge's explanation."""
+    """`here`: the simulation's value; `why`: the judge's explanation."""
 
     criterion: str
     here: str
@@ -65,7 +65,7 @@ class MissView(NamedTuple):
 
 
 class ValueView(NamedTuple):
-    """A metric's value on a simulation, the judge's explanation, and the first criteria that it misses."""
+    """`text`: the judge's explanation; `criteria`: the first ones that the value misses."""
 
     name: str
     value: str
@@ -75,7 +75,7 @@ class ValueView(NamedTuple):
 
 
 class TurnView(NamedTuple):
-    """A turn, its time in the conversation, and the pause before it where the agent answers."""
+    """`at`: since the conversation began; `latency`: the pause before the agent's answer."""
 
     role: str
     text: str
@@ -85,17 +85,14 @@ class TurnView(NamedTuple):
 
 
 class Conversation(NamedTuple):
-    """The last turns of a conversation, and how many are left out."""
-
     turns: tuple[TurnView, ...]
     left_out: str
 
 
 class RowView(NamedTuple):
-    """A simulation. `anchor` is its address on the page, `change` how its test case changed since the baseline.
+    """`place` counts from the worst; `anchor` is the address on the page; `change` is since the baseline.
 
-    `url` is its page in Coval and, only where that is unknown, `run_url` the page of its run.
-    `place` counts from the worst. `misses` are the first criteria that it misses; `general` are those without a metric.
+    `run_url` is only set where `url` is unknown. `misses` are the first ones; `general` are those without a metric.
     """
 
     place: int
@@ -126,12 +123,11 @@ class RowView(NamedTuple):
 
     @property
     def explained(self) -> bool:
-        """Whether any value has an explanation or a missed criterion."""
         return any(value.text or value.criteria for value in self.values)
 
 
 class Source(NamedTuple):
-    """A row with its leg, and its place among the leg's rows."""
+    """`place`: among the leg's rows."""
 
     row: SimulationRow
     leg: LegReport
@@ -156,7 +152,6 @@ def row_view(
     leg_key: str,
     room: Room,
 ) -> RowView:
-    """Return what the page shows of a simulation."""
     row, leg = source.row, source.leg
     simulation = row.simulation
     metrics = leg.result.metrics if leg.result else ()
@@ -208,7 +203,7 @@ def _word(row: SimulationRow) -> str:
 
 
 def _missed(misses: Sequence[Miss]) -> dict[str, tuple[str, ...]]:
-    """Return the missed criteria by the id of their metric, which is empty without one."""
+    """Return criteria by the id of their metric, which is empty without one."""
     by_metric: dict[str, list[str]] = {}
     for miss in misses:
         by_metric.setdefault(miss.check.metric, []).append(one_line(mention(miss.check.criterion), NAME))
@@ -302,14 +297,12 @@ class Section:
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
         return sum(len(rows) for rows in self.cases.values())
 
 
 class TableView(NamedTuple):
-    """The simulations that are shown, the worst first, and how many have each word and each cause.
+    """The simulations that are shown, the worst first. `counts`: of each word; `counts_of_causes`: of test cases.
 
-    `counts_of_causes`: how many test cases have each cause, in words.
     `sections`: the same rows by leg, the leg with the worst row first. `groups`: whether a test case has several rows.
     """
 
@@ -370,7 +363,6 @@ def _anchors(ids: Sequence[str]) -> list[str]:
 
 
 def _sections(legs: Sequence[LegReport], rows: Sequence[RowView]) -> Iterator[Section]:
-    """Yield the rows by leg and test case, those with the worst row first."""
     by_leg: dict[str, dict[str, list[RowView]]] = {}
     for row in rows:
         key, _, _ = row.case.partition(" ")
@@ -408,10 +400,7 @@ def _is_numeric(metric: Metric) -> bool:
 
 
 def _changes(leg: LegReport) -> dict[tuple[str, str], str]:
-    """Return how test cases changed since the baseline or the base, by variant and id: worse or better.
-
-    One that is worse in any check is worse.
-    """
+    """Return worse or better by variant and test case; one that is worse in any check is worse."""
     changes: dict[tuple[str, str], str] = {}
     for check, failing, passing in leg.findings.flips:
         if check.reference in ("baseline", "base_agent"):
