@@ -5,6 +5,7 @@ An older run must not pass in place of the newest. So the search fails if a newe
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -45,7 +46,7 @@ def find_newest(session: Session, source: RunSource, context: Context, *, now: f
     session = session._replace(deadline=until)
     pauses = list(PAUSES)
     while True:
-        moment = _time(session, now)
+        moment = _time(session, now) - (session.clock.now() - began)  # of the start: a run that was new then stays new
         searching = (
             _scheduled(session, source, moment) if source.kind == "schedule" else _listed(session, source, context)
         )
@@ -110,7 +111,8 @@ def _scheduled(session: Session, source: RunSource, now: float) -> Procedure[Fou
     """
     ids = ids_of(session.inputs)
     listed = yield from session.client.list_scheduled_runs(source.name, until=session.deadline)
-    newest_first = sorted(listed, key=lambda run: moment_of(run.create_time) or 0.0, reverse=True)
+    newest_first = sorted(listed, key=lambda run: moment_of(run.create_time) or math.inf, reverse=True)
+    runs: list[Run] = []
     for entry in newest_first[:MOST_SCHEDULED]:
         try:
             run = yield from session.client.get_run(entry.run_id, until=session.deadline)
@@ -122,8 +124,10 @@ def _scheduled(session: Session, source: RunSource, now: float) -> Procedure[Fou
             session.log(f"Coval lists run {entry.run_id}, but no longer has it.")
             continue
         if is_of(run, ids) and created_at(run) is not None:
-            return Found(runs=(run,))
-    return Found()
+            runs.append(run)
+            if moment_of(entry.create_time):
+                break
+    return Found(runs=tuple(sorted(runs, key=_created, reverse=True)))
 
 
 def _check_hidden(found: Found, source: RunSource) -> None:
