@@ -24,15 +24,12 @@ LISTED: Final = re.compile("[,;|]")  # between values, or in a number such as 1,
 class Kind(NamedTuple):
     """The fixed properties of an aggregate.
 
-    `unit`: a share from 0 to 1, a number of simulations, or the unit of the metric's numbers. `of_run`: it needs no
-    metric. `takes`: what its parentheses contain. `least` and `most`: its range. `synonyms`: other valid names.
-    `meant_by`: invalid names that are corrected to this one.
-
-    `is_statistical`: it describes the agent beyond this run, which counts and extremes do not. `instead`: a sentence
-    that names an alternative to one that does not. `pools_runs`: a run and its repetitions are counted together all
-    the same. `compares`: it can refer to a baseline. `is_on_scale`: its bound is on the scale of the values.
-    `uses_targets`: the metrics' targets in Coval decide. `limits_gaps`: it limits the number of missing values itself.
-    `is_all`: it counts all simulations, not a part of them. `subject`: the beginning of a sentence about it.
+    `of_run`: it needs no metric. `takes`: what its parentheses contain. `least` and `most`: its range. `meant_by`:
+    invalid names that are corrected to this one. `is_statistical`: it describes the agent beyond this run, which counts
+    and extremes do not; `instead`: a sentence that names an alternative to these. `pools_runs`: a run and its
+    repetitions are counted together all the same. `compares`: it can refer to a baseline. `is_on_scale`: its bound is
+    on the scale of the values. `limits_gaps`: it limits missing values itself. `is_all`: it counts all simulations.
+    `subject`: the beginning of a sentence about it.
     """
 
     name: str
@@ -55,7 +52,6 @@ class Kind(NamedTuple):
 
     @property
     def written(self) -> str:
-        """The name in messages, with its parentheses."""
         return self.name + {"": "", "percentile": "(N)", "values": "(…)"}[self.takes]
 
 
@@ -84,15 +80,11 @@ KINDS: Final = (
 KIND: Final = {kind.name: kind for kind in KINDS}
 OF_METRIC: Final = tuple(kind.name for kind in KINDS if not kind.of_run)
 OF_RUN: Final = tuple(kind.name for kind in KINDS if kind.of_run)
-# The valid names.
 NAMES: Final = {name: kind.name for kind in KINDS for name in (kind.name, *kind.synonyms)}
 
 
 class Aggregate(NamedTuple):
-    """How to reduce many values to one. `percentile`: the N of p(N). `values`: the values that rate and count match.
-
-    Rates are shares from 0 to 1. Numeric aggregates need a metric with numbers. Aggregates of the run need no metric.
-    """
+    """`percentile`: the N of p(N). `values`: those that rate and count match. Rates are shares from 0 to 1."""
 
     name: str
     percentile: float | None = None

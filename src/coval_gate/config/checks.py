@@ -140,7 +140,6 @@ def _doubt(threshold: Threshold) -> str:
 
 
 def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    """Yield a problem for each threshold with nothing to compare with, or that no confidence can decide."""
     compared = [threshold for threshold in inputs.thresholds if threshold.bound.reference]
     for threshold in compared:
         if threshold.bound.reference == "baseline" and inputs.baseline is None:
@@ -172,7 +171,6 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
 
 
 def _baseline_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    """Yield a problem for a baseline that cannot stand still, or that cannot be accepted."""
     source = inputs.baseline
     is_tag = source is not None and source.kind == "tag"
     if is_tag and inputs.baseline_max_age != default_of("baseline_max_age"):
@@ -189,7 +187,6 @@ def _baseline_contradictions(inputs: Inputs) -> Iterator[Problem]:
 
 
 def _base_contradictions(inputs: Inputs, is_used: bool) -> Iterator[Problem]:
-    """Yield a problem for what does not go together with a base agent."""
     if inputs.mode == "wait" and inputs.run_id.newest:
         yield Problem("base_agent_id", f"must be empty with run_id {inputs.run_id.newest}; name the runs by their ids.")
     elif inputs.base_agent_id in inputs.agent_id:
@@ -273,11 +270,9 @@ def check_inputs(
 ) -> None:
     """Raise InputError with every problem: the given `problems`, and inputs that contradict each other.
 
-    `file`: what the step takes from its file. `variables`: those that may be behind an empty input; None where inputs
-    are flags.
-
-    A missing API key is a problem, too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then
-    `api_key` is None. `withheld` is the value of `Context.secrets_withheld_from`.
+    `variables`: those that may be behind an empty input; None where inputs are flags. A missing API key is a problem,
+    too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then `api_key` is None. `withheld` is the
+    value of `Context.secrets_withheld_from`.
     """
     problems = [problem for problem in problems if problem.name != "github_token" or wanted_pages(inputs)]
     wrong = _not_to_be_judged({name for name, _ in problems}, inputs)
@@ -321,10 +316,7 @@ def _not_to_be_judged(wrong: set[str], inputs: Inputs) -> set[str]:
 
 
 def warnings_about(inputs: Inputs, environ: Mapping[str, str], file: FromFile = NO_FILE) -> list[str]:
-    """Return a sentence about each input that is valid, but looks like a mistake.
-
-    What holds for some legs of the file names them.
-    """
+    """Return a sentence about each valid input that looks like a mistake; it names the legs if only some are."""
     parts = file.parts(inputs)
     legs_with: dict[str, list[str]] = {}
     for part in parts:
@@ -372,7 +364,6 @@ def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
 
 
 def _ids_in(value: str | tuple[str, ...] | ChosenRuns) -> tuple[str, ...]:
-    """Return the ids in the value of an input for ids."""
     if isinstance(value, ChosenRuns):
         return value.ids
     return (value,) if isinstance(value, str) else value
@@ -389,10 +380,7 @@ def _without_source(inputs: Inputs) -> Iterator[str]:
 def placed_problems(
     file: FromFile, inputs: Inputs, problems_of: Callable[[Inputs], Iterable[Problem]]
 ) -> Iterator[Problem]:
-    """Yield the problems of the step, or of each leg in its file, with their places if the file sets the input.
-
-    A problem that all legs have, with an input that the file does not set, is the step's.
-    """
+    """Yield problems with their places in the file; one of all legs, with an input not from the file, is the step's."""
     parts = file.parts(inputs)
     parts_with: dict[tuple[Problem, tuple[int, str] | None], list[LegInputs]] = {}
     for part in parts:
@@ -409,7 +397,6 @@ def placed_problems(
 
 
 def _of_step(inputs: Inputs, environ: Mapping[str, str], file: FromFile) -> Iterator[Problem]:
-    """Yield a problem for each contradiction that is about the step as a whole."""
     if file.legs and inputs.run_template_id:
         yield Problem("run_template_id", f"cannot be combined with the legs in {file.path}, which name what they run.")
     yield from _mode_contradictions(inputs, file)
@@ -428,7 +415,6 @@ def _of_leg(inputs: Inputs, wrong: Container[str], variables: Variables | None) 
 
 
 def _id_contradictions(inputs: Inputs, variables: Variables | None) -> Iterator[Problem]:
-    """Yield a problem for each id that the step needs, and that is missing."""
     reason = _needs_ids(inputs)
     for name in LAUNCH_IDS if reason and not inputs.run_template_id else ():
         if not getattr(inputs, name):
@@ -449,10 +435,7 @@ def _needs_ids(inputs: Inputs) -> str:
 
 
 def _how_to_set(name: str, variables: Variables | None) -> str:
-    """Return how a missing id can be set, as the end of a sentence.
-
-    An input that a workflow fills from a variable without a value looks like one that is not set.
-    """
+    """Return the end of a sentence. An input filled from an empty variable looks like one that is not set."""
     if variables is None:
         return f": give --{name.replace('_', '-')}, or set {name} in the configuration file"
     written = variables.written.format(f"COVAL_{name.upper()}")

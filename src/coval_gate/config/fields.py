@@ -43,10 +43,7 @@ NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Field(NamedTuple, Generic[T]):
-    """The type of an input: `name` as in docs/inputs.md, `empty` the value of an unset input, `parse` the parser.
-
-    `write` is the inverse of `parse`; None if values are written the usual way for their type.
-    """
+    """`empty`: the value of an unset input. `write`: the inverse of `parse`; None: the usual way for the type."""
 
     name: str
     empty: T
@@ -74,8 +71,6 @@ class Allowance(NamedTuple):
 
 
 def text(longest: int) -> Field[str]:
-    """Return a field for free text of at most `longest` characters."""
-
     def parse(raw: str) -> str:
         if len(raw) > longest:
             raise ValueError(f"must have at most {longest:,} characters; got {len(raw):,}.")
@@ -95,8 +90,6 @@ def metric(longest: int) -> Field[str]:
 
 
 def metric_value(longest: int) -> Field[str]:
-    """Return a field for a value of a metric, of at most `longest` characters."""
-
     def parse(raw: str) -> str:
         from coval_gate.config.aggregates import parse_value  # most steps do not need it; it delays the start
 
@@ -155,10 +148,7 @@ def path() -> Field[str]:
 
 
 def url(example: str, *, encrypted: bool) -> Field[str]:
-    """Return a field for an absolute http(s) URL, without its trailing slash. Error messages show `example`.
-
-    With `encrypted`, http is allowed for loopback hosts only.
-    """
+    """Return a field for an absolute URL, without trailing slash. `encrypted`: http for loopback hosts only."""
 
     def parse(raw: str) -> str:
         parsing.check_evaluated(raw)
@@ -213,18 +203,14 @@ class RunSource(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        """Return the source as the input spells it."""
         return f"{self.kind}:{self.name}"
 
 
 class ChosenRuns(NamedTuple):
-    """Runs by their ids, or the newest run of a source."""
-
     ids: tuple[str, ...] = ()
     newest: RunSource | None = None
 
     def __bool__(self) -> bool:
-        """Return whether any run is chosen."""
         return bool(self.ids or self.newest)
 
 
@@ -313,8 +299,6 @@ def optional(field: Field[T], word: str = "") -> Field[T | None]:
 
 
 def allowance() -> Field[Allowance]:
-    """Return a field for a number of simulations or a percentage of them."""
-
     def read(raw: str) -> Allowance | None:
         percent = raw.endswith("%")
         number = parse_number(raw.removesuffix("%").rstrip())
@@ -365,7 +349,6 @@ def flag() -> Field[bool]:
 
 
 def json_object(example: str) -> Field[dict[str, Any] | None]:
-    """Return a field for a JSON object. Error messages show `example`."""
     return Field("JSON object", None, lambda raw: read_object(raw, example))
 
 

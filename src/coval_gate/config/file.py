@@ -62,10 +62,7 @@ OF_BASE: Final = "base"  # the name, or the beginning of the name, of a base age
 
 
 class Values(NamedTuple):
-    """The inputs that the file sets for the step or for a leg: as text, parsed, and their places.
-
-    Thresholds are apart, and know their own lines.
-    """
+    """What the file sets for the step or a leg, as text and parsed. Thresholds are apart, and know their own lines."""
 
     texts: dict[str, str]
     inputs: dict[str, Any]
@@ -91,7 +88,6 @@ class ConfigFile(NamedTuple):
 
 
 def inputs_of_step() -> dict[str, Input]:
-    """Return the inputs that a file may set, by name."""
     return {declaration.name: declaration for declaration in declared() if declaration.name not in REFUSED}
 
 
@@ -120,8 +116,8 @@ def beside_file(
 ) -> tuple[dict[str, str], ConfigFile]:
     """Return the environment with the file's inputs where it has none, and the file with the inputs that count.
 
-    What has no effect in the step's mode is for other steps. `defaults_count`: whether the user wrote an input that
-    equals its default. GitHub's runner hands every default over, so there it counts as unset.
+    What has no effect in the step's mode is for other steps. Unless `defaults_count`, an input that equals its default
+    is unset: GitHub's runner hands every default over.
     """
     merged, texts = dict(environ), dict[str, str]()
     mode = environ.get("INPUT_MODE", "").strip().lower()
@@ -251,7 +247,6 @@ class _Reader:
         return legs
 
     def _name(self, line: int, written: str, names: dict[str, int]) -> str:
-        """Return the name of a leg, and note what is wrong with it."""
         name = " ".join(written.split())
         shown = quoted(name, NAME_SHOWN)
         if not name:
@@ -268,7 +263,6 @@ class _Reader:
         return name
 
     def _add(self, values: Values, line: int, name: str, node: yaml.Node, where: str) -> None:
-        """Add the value of an input, or note what is wrong with it."""
         declaration = (self._of_leg if where else self._of_step).get(name)
         shown = f"{where}{'.' if where else ''}{shortened(one_line(name), NAME_SHOWN)}"
         if declaration is None:

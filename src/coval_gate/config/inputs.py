@@ -60,10 +60,7 @@ CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit for the names of commit
 
 
 class Input(NamedTuple):
-    """The declaration of an input, which has an effect in `modes`.
-
-    `default` is text, as in a workflow file; `usual_length`: the usual length of its ids, in characters.
-    """
+    """An input with an effect in `modes`. `default` is text, as in a workflow file; `usual_length`: of its ids."""
 
     name: str
     group: str
@@ -75,7 +72,6 @@ class Input(NamedTuple):
 
     @property
     def default_value(self) -> Any:
-        """The parsed default."""
         return self.field.parse(self.default) if self.default else self.field.empty
 
 
@@ -87,10 +83,7 @@ class Problem(NamedTuple):
 
 
 class LegInputs(NamedTuple):
-    """A leg of the file: its name, the `line` where it begins, and the step's inputs with its own.
-
-    `places`: where the file sets them, by input: the line, and the leg; no leg where all have it.
-    """
+    """`inputs`: the step's with its own. `places`, by input: the line, and the leg; no leg where all have it."""
 
     name: str
     line: int
@@ -566,7 +559,6 @@ def ids_of(inputs: Inputs) -> dict[str, str]:
 
 @cache
 def effective() -> tuple[Input, ...]:
-    """Return the declarations of `Inputs`, in their order."""
     return tuple(Input(name, *declaration) for name, declaration in Inputs._field_defaults.items())
 
 
@@ -578,15 +570,11 @@ def declared() -> tuple[Input, ...]:
 
 
 def default_of(name: str) -> Any:
-    """Return the default value of the input `name`."""
     return next(declaration.default_value for declaration in declared() if declaration.name == name)
 
 
 def key_in(environ: Mapping[str, str]) -> str:
-    """Return the unchecked API key, which the step must mask before it writes anything.
-
-    The text `secrets.COVAL_API_KEY` is no key, and an error shows it.
-    """
+    """Return the unchecked key, to mask before any output; not `secrets.COVAL_API_KEY`, which an error shows."""
     key = _written_key(environ)
     return "" if REFERENCE.fullmatch(key) else key
 

@@ -68,7 +68,6 @@ def checked(contents: bytes, path: str, key: str) -> str:
 
 
 def _line(text: str, part: str) -> int:
-    """Return the line in which a part of a text begins."""
     return text[: text.index(part)].count("\n") + 1
 
 

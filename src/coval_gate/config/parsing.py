@@ -59,7 +59,6 @@ def plain(number: float) -> str:
 
 
 def unquoted(raw: str) -> str:
-    """Return `raw` without the quotes around it."""
     is_quoted = len(raw) > 1 and raw[0] in QUOTES and raw[-1] in QUOTES
     return raw[1:-1].strip() if is_quoted else raw
 
@@ -112,10 +111,7 @@ def id_meant(raw: str) -> str:
 
 
 def check_evaluated(raw: str) -> None:
-    """Raise ValueError for a reference to GitHub's values without braces, such as `vars.AGENT_ID`.
-
-    It is the only text that may be shown in place of a secret.
-    """
+    """Raise ValueError for `vars.AGENT_ID` and the like, the only text that may be shown in place of a secret."""
     if REFERENCE.fullmatch(raw):
         raise ValueError(f"is the text {raw}, not its value. In the workflow, write ${{{{ {raw} }}}}.")
 
@@ -148,10 +144,9 @@ def entries(raw: str) -> list[str]:
 
 
 def lines_of(raw: str) -> str:
-    """Return lines that were written as a list in JSON, one below the other; any other text unchanged.
+    """Return a JSON list's entries as lines; any other text unchanged. Raises ValueError for entries that are no lines.
 
     In YAML, `- Latency: avg < 2` is no text, but a mapping of one text to another: it stands for its line, too.
-    Raises ValueError for other entries.
     """
     listed = json_in(raw) if raw.startswith("[") else None
     return "\n".join(map(_line_of, listed)) if isinstance(listed, list) else raw

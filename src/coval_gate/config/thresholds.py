@@ -75,10 +75,7 @@ AFTER_VALUE, END = re.compile("[,)]"), re.compile(r"(?=#)|\Z")
 
 
 class WrongLine(NamedTuple):
-    """An invalid line: its number and the column of the error (from 1), its text, and what the grammar expected.
-
-    `advice` replaces `expected` where there is a better explanation. `correction`: the corrected line, if certain.
-    """
+    """`line` and `column` count from 1. `advice`, if any, explains better than `expected`; `correction`: if certain."""
 
     line: int
     column: int
@@ -122,10 +119,10 @@ class ThresholdSyntaxError(ValueError):
 
 
 class Bound(NamedTuple):
-    """The bound: `number` or, with a `reference`, `factor` times the reference's value plus `number`.
+    """`number` or, with a `reference`, `factor` times the reference's value plus `number`.
 
     baseline: the runs that the input `baseline` names. base: the agent itself in the same run. base_agent: the run of
-    the agent that the input `base_agent_id` names, which thresholds write as `base`.
+    the input `base_agent_id`, which thresholds write as `base`.
     """
 
     number: float
@@ -138,10 +135,9 @@ class Bound(NamedTuple):
 
 
 class Threshold(NamedTuple):
-    """A threshold from `line`, counted from 1; 0 if its source has one value.
+    """`line` counts from 1; 0 if its source has one value. `metric` is as written, or "" for the run.
 
-    `metric` is a name or an id as written, or "" for the run. `text` is the line without its comment and question
-    mark. An `advisory` threshold is shown, but never fails. `source`: the input that has the line, or names its file.
+    `text` is without comment and question mark. `source`: the input that has the line, or names its file.
     """
 
     metric: str
@@ -155,17 +151,14 @@ class Threshold(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where the user wrote it."""
         return f"{self.source}, line {self.line}" if self.line else self.source
 
     @property
     def wants_less(self) -> bool:
-        """Whether smaller values are better."""
         return self.operator in ("<", "<=")
 
     @property
     def wants_more(self) -> bool:
-        """Whether larger values are better."""
         return self.operator in (">", ">=")
 
     @property
@@ -192,12 +185,10 @@ class Threshold(NamedTuple):
         return self.aggregate.kind.is_statistical and self.operator in ("<", "<=", ">", ">=")
 
     def holds(self, actual: float) -> bool:
-        """Return whether `actual`, in the bound's unit, meets the threshold. NaN never does.
+        """Return whether `actual`, in the bound's unit, meets it; NaN never does. Raises ValueError for a reference.
 
-        Raises ValueError for a bound with a reference; `against` makes it a number.
-
-        A value equals the bound if they differ by at most a billionth: 0.1 + 0.2 is not above 0.3. If a threshold does
-        not hold, no stricter one does.
+        Values that differ by at most a billionth are equal: 0.1 + 0.2 is not above 0.3. If a threshold does not hold,
+        no stricter one does.
         """
         if self.bound.reference:
             raise ValueError(f"{self.text} has no number to compare with")
@@ -230,10 +221,7 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
 
 
 class _Scanner:
-    """A position in a line, at the start of a token. It skips spaces after each token.
-
-    `take` moves on if the next token matches. `fail` reports the last token tried.
-    """
+    """A position at the start of a token. `take` moves on if it matches; `fail` reports the last one tried."""
 
     def __init__(self, text: str, line: int) -> None:
         self.text, self.line = text, line
@@ -299,10 +287,7 @@ def _threshold(scanner: _Scanner) -> Threshold:
 
 
 def _comment(scanner: _Scanner) -> None:
-    """Read the rest of a line. Fail if the comment contains a threshold, because `thresholds: >` joins the lines.
-
-    A comment on a line of its own may be a threshold that is switched off.
-    """
+    """Fail if it contains a threshold, as `thresholds: >` joins lines; alone on a line, it may be one switched off."""
     scanner.take(END)
     comment = scanner.text[scanner.at :]
     if not A_THRESHOLD.search(comment):
