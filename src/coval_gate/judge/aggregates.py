@@ -48,8 +48,6 @@ MEDIAN: Final = 50.0
 
 
 class _Share(Aggregation):
-    """A share of the simulations."""
-
     needs_equal_counts = False
 
     def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
@@ -91,8 +89,6 @@ class _OfRun(Aggregation):
 
 
 class _ShareOfRun(_Share, _OfRun):
-    """A share of the simulations that needs no metric."""
-
     def measured(self, variant: Variant, metric: Metric | None) -> Measured:
         interval = _rate_interval(variant, self.hits(variant, metric), ())
         return super().measured(variant, metric)._replace(interval=interval)
@@ -110,8 +106,6 @@ class PassRate(_ShareOfRun):
 
 
 class CompletedRate(_ShareOfRun):
-    """The share of simulations that completed."""
-
     def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
         return frozenset(simulation.id for simulation in variant.completed)
 
@@ -198,7 +192,6 @@ class _OfNumbers(OfMetric):
     """An aggregate of numbers; the simulations whose own number misses the bound are to blame."""
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
-        """Return the aggregate of a sample's numbers, weighed as the variant weighs its test cases."""
         sample = sample_of(variant, metric)
         pooled = self._pooled(sample)
         if not variant.even:
@@ -294,8 +287,6 @@ class Percentile(_OfNumbers):
 
 
 class Smallest(_OfNumbers):
-    """The smallest number."""
-
     def _pooled(self, sample: Sample) -> float:
         return sample.min
 
@@ -304,8 +295,6 @@ class Smallest(_OfNumbers):
 
 
 class Largest(_OfNumbers):
-    """The largest number."""
-
     def _pooled(self, sample: Sample) -> float:
         return sample.max
 
@@ -353,12 +342,10 @@ CLASSES: Final[Mapping[str, type[Aggregation]]] = {
 
 
 def aggregation_of(threshold: Threshold) -> Aggregation:
-    """Return the aggregate of a threshold."""
     return CLASSES[threshold.aggregate.name](threshold)
 
 
 def _unknown_ids(variant: Variant, sample: Sample) -> list[str]:
-    """Return the ids of the simulations without a value."""
     return [simulation.id for simulation in variant.simulations if simulation.id not in sample.values]
 
 
@@ -387,10 +374,7 @@ def _rate_interval(variant: Variant, hits: Collection[str], unknown: Collection[
 
 
 def _assumed(threshold: Threshold, hits: int, missing: int, total: int) -> int:
-    """Return how many missing values count as hits: the number that leaves the rate furthest from holding.
-
-    So a rate holds only if it would hold for all possible values.
-    """
+    """Return how many missing values count as hits, so that a rate holds only if it would for all possible values."""
     requirement = Requirement(threshold.operator, threshold.bound.number)
     closest = round(threshold.bound.number * total) - hits  # only in between can a rate equal the bound of !=
     numbers = (0, missing, min(max(closest, 0), missing))

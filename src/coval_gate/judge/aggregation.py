@@ -32,10 +32,7 @@ class Measured(NamedTuple):
 
 
 class Greatest(NamedTuple):
-    """The greatest possible change from a baseline, over `cases` test cases with `iterations` conversations each.
-
-    `strictest`: the confidence that a regression must reach; `confidence`: the one that an improvement must reach.
-    """
+    """The greatest change. `strictest`: the confidence that a regression must reach; `confidence`: an improvement."""
 
     cases: int
     iterations: int
@@ -59,24 +56,15 @@ class Aggregation:
         raise NotImplementedError
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
-        """Return its value in a comparison, as counted.
-
-        A rate counts simulations without a value as misses; numeric aggregates leave them out, and need numbers.
-        """
+        """Return its value in a comparison: a rate counts missing values as misses; numeric aggregates need numbers."""
         raise NotImplementedError
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterable[str]:
-        """Return the ids of the simulations that keep a variant from meeting the threshold.
-
-        `value`: its value for this variant, or for another that must meet the same; None if unknown.
-        """
+        """Return the ids to blame. `value`: of this variant, or another that must meet the same; None if unknown."""
         raise NotImplementedError
 
     def contributing(self, variant: Variant, metric: Metric | None) -> Mapping[str, float]:
-        """Return the numbers that move the value, by simulation id, where no simulation misses the threshold by itself.
-
-        Otherwise, return none.
-        """
+        """Return the numbers that move the value, by simulation id, if no simulation misses the threshold by itself."""
         return {}
 
     def obstacle(self, sample: Sample) -> ValueProblem | None:
@@ -105,8 +93,6 @@ class Aggregation:
 
 
 class OfMetric(Aggregation):
-    """An aggregate of the values of one metric."""
-
     def measured(self, variant: Variant, metric: Metric | None) -> Measured | Problem:
         sample = sample_of(variant, metric)
         if (summary := sample.metric.summary) is None:
@@ -118,7 +104,6 @@ class OfMetric(Aggregation):
         return Measured(measure_of_values(sample, Weighed(value), "metric"), (), unknown_interval)
 
     def _measured(self, variant: Variant, sample: Sample) -> Measured:
-        """Measure values of the kind that it needs."""
         value = self.value(variant, sample.metric)
         measure = measure_of_values(sample, value, self.aggregate.kind.unit)
         return Measured(measure, self.missing_it(variant, sample.metric, value.value))
@@ -129,18 +114,15 @@ class OfMetric(Aggregation):
 
 
 def sample_of(variant: Variant, metric: Metric | None) -> Sample:
-    """Return the values of the metric that a threshold names."""
     if metric is None:
         raise ValueError("an aggregate of values needs a metric")
     return variant.sample(metric)
 
 
 def measure_of_run(variant: Variant, value: Weighed, unit: Unit) -> Measure:
-    """Return a value over all simulations of a variant as a measure."""
     listed, unlisted = len(variant.simulations), variant.unlisted
     return Measure(value=value.value, pooled=value.pooled, unit=unit, count=listed, missing=unlisted)
 
 
 def measure_of_values(sample: Sample, value: Weighed, unit: Unit) -> Measure:
-    """Return a value over the simulations with a value of one metric as a measure; the others are missing."""
     return Measure(value=value.value, pooled=value.pooled, unit=unit, count=sample.count, missing=sample.missing)

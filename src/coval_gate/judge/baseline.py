@@ -80,10 +80,7 @@ def metrics_about(aggregate: Aggregate, metric: Metric | None, own: RunResult) -
 
 
 def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | None:
-    """Return a metric of the judged run as an earlier run has it: by its id, otherwise by its name.
-
-    A name must mean one metric in both runs, and not one that the judged run has under another name.
-    """
+    """Match by id, else by a name that means one metric in both runs, and no other metric of the judged run."""
     matches = earlier.find_metrics(metric.id)
     if not matches and len(own.find_metrics(metric.name)) == 1:
         own_ids = {own_metric.id for own_metric in own.metrics}
@@ -92,10 +89,10 @@ def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | 
 
 
 class Reference(NamedTuple):
-    """What a variant is compared with: the same `variant` in the baseline, and how the baseline differs.
+    """The same `variant` in the baseline.
 
-    `changed`: test cases whose contents have changed since every run of the baseline. `runs`: how many of its runs
-    cannot be compared. `since`: its newest run.
+    `changed`: test cases whose contents changed since every run of it. `runs`: how many of its runs cannot be compared.
+    `since`: its newest run.
     """
 
     variant: Variant
@@ -111,10 +108,7 @@ def compare(
     baseline: Baseline | None,
     base: Baseline | None = None,
 ) -> dict[Threshold, tuple[Check, ...]]:
-    """Check every threshold that has a reference, on each variant.
-
-    A threshold whose metric is in doubt has no check here; another check reports the doubt.
-    """
+    """Check thresholds with a reference on each variant. If a metric is in doubt, another check reports that."""
     references = _References(result, variants, baseline, base)
     compared = {
         threshold: tuple(_of_threshold(criteria.of_threshold(threshold), result, variants, references))
@@ -150,10 +144,9 @@ def _of_variant(
 
 
 def _verdict_without(criterion: ThresholdHolds, problem: Problem) -> Verdict:
-    """Return the verdict without a reference.
+    """A named run that can never be a baseline is the user's mistake.
 
-    A named run that can never be a baseline is a mistake of the user. What a step launches itself, to compare with,
-    must be there: otherwise a base that does not work would let everything pass.
+    What a step launches itself must be there: otherwise a base that does not work would let everything pass.
     """
     if criterion.threshold.bound.reference == "base_agent":
         is_small = isinstance(problem, TooFewShared) and not (problem.left_out.new or problem.left_out.valueless)
@@ -164,14 +157,13 @@ def _verdict_without(criterion: ThresholdHolds, problem: Problem) -> Verdict:
 
 
 def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | None:
-    """Return the problem that prevents measuring the run itself, if any."""
     if sample is None or sample.metric.summary is not None:
         return None
     return aggregation_of(criterion.threshold).obstacle(sample)
 
 
 class _References:
-    """What a run's variants are compared with. Runs are pooled, and cases left out, once for all thresholds."""
+    """Pools runs, and leaves cases out, once for all thresholds."""
 
     def __init__(
         self, result: RunResult, variants: Sequence[Variant], baseline: Baseline | None, base: Baseline | None
@@ -184,7 +176,6 @@ class _References:
         self._restricted: dict[tuple[int, frozenset[str]], tuple[Variant, Variant]] = {}
 
     def of(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
-        """Return what a threshold compares a variant with, or why there is nothing to compare with."""
         if criterion.threshold.bound.reference == "base":
             base = self._own.get(BASE)
             return Reference(base) if base else NotInBaseline(what="mutation", name="agent")
@@ -226,7 +217,6 @@ class _References:
         return Reference(earlier, frozenset.intersection(*changes), len(baseline.runs) - len(alike), since)
 
     def _variant(self, variant: Variant, runs: Sequence[BaselineRun]) -> Variant | None:
-        """Return the same variant in the pooled runs."""
         key = tuple(run.result.run_id for run in runs)
         if key not in self._pools:
             self._pools[key] = variants_of(pooled([comparable_result(self._result, run) for run in runs]))
@@ -273,7 +263,6 @@ def _against(
 def _shared(
     threshold: Threshold, variant: Variant, metric: Metric | None, reference: Reference
 ) -> tuple[frozenset[str], LeftOut] | CasesUnknown | TooFewShared:
-    """Return the test cases that can be compared, and how many cannot."""
     earlier = reference.variant
     now, then = variant.cases, earlier.cases
     if "" in now or "" in then:
@@ -296,7 +285,6 @@ def _shared(
 
 
 def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Compared:
-    """Check a threshold over the shared test cases."""
     threshold, confidence = criterion.threshold, criterion.confidence
     as_number = replace(criterion, threshold=threshold.against(pairs.earlier), confidence=None)
     check = check_variant(as_number, pairs.now, pairs.metric)
@@ -333,7 +321,7 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
 
 
 def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
-    """Return what a change amounts to as counted; one within the threshold's margin counts as unchanged."""
+    """As counted; a change within the threshold's margin counts as unchanged."""
     threshold, rise = pairs.threshold, pairs.value.value - pairs.earlier
     equal = TOLERANCE * abs(pairs.earlier)
     better = threshold.operator == "!=" or (threshold.wants_less if rise < 0.0 else threshold.wants_more)
@@ -346,5 +334,4 @@ def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
 def _unknown(
     criterion: ThresholdHolds, variant: Variant, metric: Metric | None, problem: Problem, verdict: Verdict
 ) -> Compared:
-    """Return the result of a threshold that could not be compared."""
     return Compared(check_on(variant, criterion, verdict, metric=metric, problem=problem))

@@ -47,10 +47,10 @@ SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.OLD, Caus
 
 
 def cause_of(passing: int, others: int, before: Sequence[bool | None]) -> Cause | None:
-    """Return the cause of a simulation that did not do well; None if nothing shows it.
+    """Return None if nothing shows a cause.
 
-    `passing` of the `others`, which are the other conversations of its test case, do well. `before`: for each criterion
-    that it misses, whether its test case missed that in the baseline, too; None if that is unknown.
+    `passing` of the `others`, the other conversations of its test case, do well. `before`: for each criterion that it
+    misses, whether its test case missed that in the baseline, too; None if that is unknown.
     """
     if passing > MOST_PASS * others:
         return Cause.FLAKY
@@ -60,11 +60,7 @@ def cause_of(passing: int, others: int, before: Sequence[bool | None]) -> Cause 
 
 
 class Before(NamedTuple):
-    """How a test case did in the reference, by one criterion.
-
-    `missed`: whether it mostly missed the criterion. `mean`: the mean of its numbers; None if it has none. `share`: of
-    its conversations that met the criterion.
-    """
+    """`missed`: mostly. `mean`: of its numbers; None without. `share`: of its conversations that met the criterion."""
 
     missed: bool
     mean: float | None
@@ -72,12 +68,11 @@ class Before(NamedTuple):
 
 
 class References:
-    """The runs that a judgement compares with, for every criterion and test case of its run.
+    """The runs that a judgement compares with, pooled once, also for criteria that compare with a number.
 
-    Also criteria that compare with a number have a value there. Runs with another persona, changed test cases, and
-    metrics that another version of the judge evaluated are left out. `kind`: which of the references it is; empty
-    without one. The runs are pooled once. Ask about one criterion after the other: only the last one is kept, since all
-    of them together may have millions of test cases.
+    Runs with another persona, changed test cases, and metrics of another judge version are left out. `kind`: of the
+    reference; empty without one. Ask about one criterion after the other: only the last one is kept, since all of them
+    may have millions of test cases.
     """
 
     def __init__(self, judgement: Judgement, result: RunResult, variants: Sequence[Variant]) -> None:
@@ -131,7 +126,7 @@ class References:
 
 
 def _reference_of(judgement: Judgement) -> tuple[Reference, Baseline | None]:
-    """Return what a judgement compares with: earlier runs, else another agent, else the agent beside its mutations."""
+    """Prefer earlier runs, then another agent, then the agent beside its mutations."""
     if judgement.baseline and judgement.baseline.runs:
         return "baseline", judgement.baseline
     if judgement.base and judgement.base.runs:
@@ -140,7 +135,6 @@ def _reference_of(judgement: Judgement) -> tuple[Reference, Baseline | None]:
 
 
 def _before(ids: Sequence[str], missing: frozenset[str], sample: Sample | None) -> Before:
-    """Return how these conversations of one test case did; there is at least one."""
     share = sum(simulation not in missing for simulation in ids) / len(ids)
     values = [sample.values[simulation] for simulation in ids] if sample else []
     numbers = [value for value in values if isinstance(value, float)]
@@ -148,10 +142,7 @@ def _before(ids: Sequence[str], missing: frozenset[str], sample: Sample | None) 
 
 
 def others_of(simulations: Sequence[Simulation], passing: frozenset[str]) -> dict[str, tuple[int, int]]:
-    """Return how many other conversations of its test case pass, and how many there are, by simulation id.
-
-    Conversations whose test case is unknown have no others.
-    """
+    """Return by simulation id how many other conversations of its test case pass, of how many; 0 if it is unknown."""
     total: Counter[tuple[str, str]] = Counter()
     passed: Counter[tuple[str, str]] = Counter()
     for simulation in simulations:

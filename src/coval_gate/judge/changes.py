@@ -64,10 +64,9 @@ class Change:
 
 
 class RateChange(Change):
-    """The change of a rate, from the hits of each test case.
+    """Missing values are misses on both sides, as in the value as counted.
 
-    A simulation without a value is a miss on both sides, as in the value as counted. If missing values left the change
-    in doubt, the check would be green; if they counted on one side only, failing calls would be a regression.
+    If they left the change in doubt, the check would be green; on one side only, failing calls would be a regression.
     """
 
     def __init__(self, cases: dict[str, HitPair]) -> None:
@@ -98,8 +97,6 @@ class RateChange(Change):
 
 
 class MeanChange(Change):
-    """The change of a mean."""
-
     def __init__(self, pairs: list[ValuePair]) -> None:
         super().__init__()
         self._means = PairedMeans.of(pairs)

@@ -40,13 +40,12 @@ WHOLE: Final = 1.0  # the distance of a wrong text, and of a missing value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One criterion, applied to the agent or to one of its mutations: it has either a measure or a problem.
+    """One criterion on the agent or a mutation, with either a measure or a problem.
 
-    `several`: the run has other variants, so this one must be named. `metric`: the metric's id. `simulations`: the ids
-    of the simulations to blame if the verdict is not passed; for a target that only informs, of those that miss it.
-    `runs`: how many runs of the step decided it. `run_id` is set if each of them must meet it alone: the run that
-    breaks it or comes closest. `first`: the measure of the first of several runs, if it did not meet the criterion.
-    `metric_unit`: the unit of the metric, as in `Metric`, which only reports need.
+    `several`: the run has other variants, so this one must be named. `metric`: its id. `simulations`: ids of those to
+    blame if the verdict is not passed; for a target that only informs, of those that miss it. `runs`: how many runs of
+    the step decided it. `run_id`: the run that breaks it or comes closest, if each must meet it alone. `first`: the
+    measure of the first of several runs, if it did not meet the criterion. Only reports need `metric_unit`.
     """
 
     criterion: Criterion
@@ -68,27 +67,21 @@ class Check:
 
     @property
     def decides(self) -> bool:
-        """Whether the verdict depends on it; an advisory threshold is only shown."""
         return not self.criterion.advisory
 
     @property
     def informs(self) -> bool:
-        """Whether it only informs: it is advisory, or it would have passed with any value.
-
-        A check that passed before anything could be measured has a problem that says so.
-        """
+        """Whether it is advisory, or would have passed with any value, even unmeasured."""
         if not self.decides or (self.passed and self.problem is not None):
             return True
         return self.passed and self.measure is not None and not self.criterion.can_fail(self.measure)
 
     @property
     def doubt_passes(self) -> bool:
-        """Whether the step passes although this check is inconclusive."""
         return self.criterion.doubt_passes
 
     @property
     def user_defined(self) -> bool:
-        """Whether the user defined it; otherwise every run must meet it."""
         return self.criterion.user_defined
 
     @property
@@ -98,7 +91,6 @@ class Check:
 
     @property
     def threshold(self) -> Threshold | None:
-        """The line of the `thresholds` input that it checks; None for any other kind of criterion."""
         return self.criterion.threshold if isinstance(self.criterion, ThresholdHolds) else None
 
     @property
@@ -138,7 +130,6 @@ def check_on(
     problem: Problem | None = None,
     simulations: tuple[str, ...] = (),
 ) -> Check:
-    """Return the check of a criterion on one variant; `metric` is the one that the criterion is about, if any."""
     return Check(
         criterion=criterion,
         verdict=verdict,
@@ -153,10 +144,7 @@ def check_on(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """How many simulations there are, and how many completed.
-
-    `unpassed`: the ids of the listed ones that did not pass. `unlisted`: how many of all Coval does not list.
-    """
+    """`unpassed`: ids of the listed ones that did not pass. `unlisted`: how many of all Coval does not list."""
 
     total: int
     completed: int
@@ -185,9 +173,8 @@ def sum_of(totals: Sequence[Totals]) -> Totals | None:
 def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, float]]:
     """Yield the ids of the simulations that a check blames, and how far each misses the criterion.
 
-    The distance of a number from its bound is relative to the bound: 0.2 is 20 % off. If the bound is 0, it is relative
-    to the largest of the `values` of the check's metric, which are by simulation id. A wrong text and a missing value
-    count as 1, as far off as twice an upper bound.
+    A distance is relative to the bound: 0.2 is 20 % off. If the bound is 0, it is relative to the largest of `values`:
+    those of the check's metric, by simulation id. A wrong text and a missing value count as 1.
     """
     largest = largest_magnitude(values)
     for simulation in check.simulations:
@@ -206,7 +193,7 @@ def largest_magnitude(values: Mapping[str, Value]) -> float:
 
 
 class Population(NamedTuple):
-    """How many simulations a run has at least. `certain`: it cannot have more."""
+    """`certain`: it cannot have more than `expected`."""
 
     expected: int
     certain: bool
@@ -259,20 +246,14 @@ def _shape(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> _
 
 
 def _iterations(run: Run, times: Counter[tuple[str, str]]) -> int:
-    """Return how often a run with an unknown launch simulates each test case.
-
-    If some test cases are listed more often than others, the list is incomplete, unless Coval's count equals it.
-    """
+    """If some test cases are listed more often than others, the list is incomplete, unless Coval's count equals it."""
     counted = len(run.output_ids) if run.output_ids else run.progress.total if run.progress else 0
     is_whole = counted == times.total()
     return min(times.values(), default=1) if is_whole else max(times.values(), default=1)
 
 
 def _named(run: Run, simulations: Sequence[Simulation]) -> int:
-    """Return how many simulations Coval names.
-
-    Coval does not document whether `output_ids` are simulation ids; if one of them is, all are.
-    """
+    """Coval does not document whether `output_ids` are simulation ids; if one of them is, all are."""
     listed = {simulation.id for simulation in simulations}
     measured = {simulation_id for metric in run.metrics for simulation_id in metric.values}
     outputs = set(run.output_ids or ())

@@ -40,10 +40,7 @@ ROUNDING: Final = 1e-13  # share of a value: above the error of sums of binary f
 
 
 class Bounds(NamedTuple):
-    """Two claims: at least `lower`, and at most `upper`, each with the requested confidence.
-
-    An infinite bound claims nothing.
-    """
+    """At least `lower`, and at most `upper`, each with the requested confidence; an infinite bound claims nothing."""
 
     lower: float
     upper: float
@@ -60,10 +57,10 @@ NOTHING: Final = Bounds(-math.inf, math.inf)
 
 
 class CaseRate(NamedTuple):
-    """A share of conversations over so many test `cases`, and its `variance` between them.
+    """A share of conversations, and its `variance` between the test cases.
 
-    It is worth `least` to `most` independent conversations: the least if each case always behaves alike, the most if
-    all of its conversations are independent.
+    It is worth `least` independent conversations if each case always behaves alike, `most` if all of them are
+    independent.
     """
 
     share: float
@@ -81,11 +78,10 @@ def rate_bounds(cases: Sequence[Hits], confidence: float) -> Bounds:
 def bounds_of(rate: CaseRate, confidence: float) -> Bounds:
     """Return bounds on a share, from 0 to 1, of at least two test cases.
 
-    Clopper and Pearson's exact interval (Biometrika 26, 1934) on the effective sample size of Korn and Graubard
-    (Survey Methodology 24, 1998). It is exact for one conversation a case. If all conversations agree, nothing shows
-    how cases differ, so the sample size is the number of cases.
-
-    At 99 % and above, with 100 cases of several conversations, a bound is wrong twice as often as requested.
+    Clopper and Pearson's exact interval (Biometrika 26, 1934) on the effective sample size of Korn and Graubard (Survey
+    Methodology 24, 1998). It is exact for one conversation a case. If all conversations agree, nothing shows how cases
+    differ, so the sample size is the number of cases. At 99 % and above, with 100 cases of several conversations, a
+    bound is wrong twice as often as requested.
     """
     size = effective_size(rate, confidence)
     return exact_bounds(rate.share * size, size, confidence)
@@ -101,20 +97,18 @@ def exact_bounds(hits: float, size: float, confidence: float) -> Bounds:
 
 
 def hits_of(case: Collection[str], hits: Collection[str]) -> Hits:
-    """Return how many of a test case's conversations are among the `hits`; both are ids of simulations."""
     return Hits(sum(simulation in hits for simulation in case), len(case))
 
 
 def share(cases: Sequence[Hits]) -> float:
-    """Return the share of hits among all conversations."""
     return sum(case.hits for case in cases) / sum(case.size for case in cases)
 
 
 def pooled_rate(cases: Sequence[Hits]) -> CaseRate:
-    """Return the rate of at least two cases, in which each conversation weighs the same.
+    """Weigh each conversation of at least two cases the same.
 
-    If each case always behaves alike, it is worth as many conversations as there are cases or, if cases have different
-    numbers of conversations, Kish's effective size (Survey Sampling, 1965).
+    Cases that always behave alike are worth their number or, if they differ in size, Kish's effective size (Survey
+    Sampling, 1965).
     """
     count, conversations = len(cases), sum(case.size for case in cases)
     rate = share(cases)
@@ -136,7 +130,6 @@ def even_rate(cases: Sequence[Hits]) -> CaseRate:
 
 
 def effective_size(rate: CaseRate, confidence: float) -> float:
-    """Return how many independent conversations a rate's cases are worth."""
     if not 0.0 < rate.share < 1.0 or rate.variance <= ROUNDING**2:  # the cases are equal, except for rounding
         return float(rate.cases)
     # Few cases estimate their variance badly; Student's t in place of the normal quantile makes up for it.
@@ -149,8 +142,7 @@ def percentile_bounds(cases: Sequence[Values], n: float, confidence: float) -> B
 
     The percentile is at most x if at least n % of all values are, so its bounds follow from bounds on the share of
     values up to x (Woodruff, Journal of the American Statistical Association 47, 1952). With several conversations a
-    case, the effective sample size may jump from one value to the next, so another value, at most a few values away,
-    would be supported as a bound, too.
+    case, another value, at most a few values away, may be supported as a bound, too.
     """
     ascending = [sorted(case) for case in cases]
     distinct = sorted({value for case in cases for value in case})
@@ -193,12 +185,10 @@ def mean_bounds(cases: Sequence[Values], confidence: float) -> Bounds:
 
 
 def mean(cases: Sequence[Values]) -> float:
-    """Return the mean of all values."""
     return math.fsum(value for case in cases for value in case) / sum(map(len, cases))
 
 
 def largest_of(cases: Sequence[Values]) -> float:
-    """Return the largest magnitude of all values."""
     return max(abs(value) for case in cases for value in case)
 
 
@@ -209,10 +199,7 @@ def case_residuals(cases: Sequence[Values], centre: float) -> list[float]:
 
 
 def standard_error(residuals: Sequence[float], magnitude: float) -> float:
-    """Return the standard error of the mean of at least two independent residuals around 0.
-
-    It is 0 if the residuals may come from rounding equal values of this `magnitude`.
-    """
+    """Take two or more residuals around 0; return 0 if they may be rounding errors of values of this `magnitude`."""
     count = len(residuals)
     if max(map(abs, residuals)) <= ROUNDING * magnitude:
         return 0.0

@@ -42,15 +42,11 @@ MOST_UNEVEN: Final = 1.0
 
 
 class HitPair(NamedTuple):
-    """One test case in both runs."""
-
     now: Hits
     base: Hits
 
 
 class ValuePair(NamedTuple):
-    """One test case in both runs."""
-
     now: Values
     base: Values
 
@@ -60,9 +56,8 @@ def rate_difference(pairs: Sequence[HitPair], confidence: float, *, factor: floa
 
     The bounds of both rates, squared and added (Newcombe, Statistics in Medicine 17, 1998, method 10; Zou and Donner,
     Statistics in Medicine 27, 2008). In few cases, agents that always behave alike look perfectly correlated. So half a
-    case that is perfect now and hopeless before is added to the correlation, and half a case of the reverse: more of
-    both if cases have different numbers of conversations, as in a test set that grew while the baseline's runs were
-    made. Such cases also differ in how certain they are, which looks like correlation.
+    case that is perfect now and hopeless before is added, and half a case of the reverse: more of both if cases differ
+    in size, as in a growing test set, because they then differ in how certain they are, which looks like correlation.
     """
     return PairedRates.of(pairs).difference(confidence, factor=factor) if len(pairs) >= FEWEST_CASES else NOTHING
 
@@ -80,7 +75,6 @@ class PairedRates(NamedTuple):
         return cls(now, base, _correlation(pairs))
 
     def difference(self, confidence: float, *, factor: float = 1.0) -> Bounds:
-        """Return bounds as `rate_difference` does."""
         now, base = bounds_of(self.now, confidence), bounds_of(self.base, confidence)
         difference = self.now.share - factor * self.base.share
         down = self._reach(self.now.share - now.lower, factor * (base.upper - self.base.share))
@@ -92,10 +86,7 @@ class PairedRates(NamedTuple):
 
 
 def mean_difference(pairs: Sequence[ValuePair], confidence: float, *, factor: float = 1.0) -> Bounds:
-    """Return bounds on the mean now minus `factor` times the baseline's, by Student's t over the paired cases.
-
-    Hall's correction improves the bounds of a single mean, but makes those of a difference worse.
-    """
+    """Use Student's t over the paired cases. Hall's correction would make the bounds of a difference worse."""
     return PairedMeans.of(pairs).difference(confidence, factor=factor) if len(pairs) >= FEWEST_CASES else NOTHING
 
 
@@ -116,7 +107,6 @@ class PairedMeans(NamedTuple):
         return cls(centre, earlier, residuals, largest)
 
     def difference(self, confidence: float, *, factor: float = 1.0) -> Bounds:
-        """Return bounds as `mean_difference` does."""
         count, error = len(self.residuals), self.error(factor)
         if all_equal_by_chance(count, error) or not math.isfinite(factor * self.base + error):
             return NOTHING

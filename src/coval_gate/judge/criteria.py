@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 
 class _Kind:
-    """The base of all kinds of criterion, with what holds for most of them.
+    """`of_values`: values of the run decide it. `of_target`: the metric's own target, of each simulation alone.
 
-    `of_values`: values of the run decide it. `of_target`: the metric's own target does, of each simulation alone.
     `of_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition.
     """
 
@@ -78,10 +77,7 @@ class _Kind:
         return True
 
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
-        """Return the ids of a variant's simulations that miss it by themselves.
-
-        `measure`: of this variant, or of another that must meet the same. `sample`: of the check's metric, if any.
-        """
+        """Return the ids that miss it by themselves. `measure`: of this variant, or another that must meet the same."""
         return ()
 
     def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
@@ -95,11 +91,7 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdHolds(_Kind):
-    """One line of the `thresholds` input. `confidence`: the share that the user requested; None: decide as counted.
-
-    `doubt_passes`: whether the step passes if the threshold is neither met nor missed. `accepted`: a person accepted
-    the run, so the threshold is not compared.
-    """
+    """`confidence`: a share; None: decide as counted. `accepted`: a person accepted the run, so nothing is compared."""
 
     kind: ClassVar = "threshold"
     of_user: ClassVar = True
@@ -198,8 +190,6 @@ class DataSettled(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllEnded(_Kind):
-    """Every simulation has ended."""
-
     kind: ClassVar = "simulations_ended"
 
     def requirement(self, measure: Measure) -> Requirement:
@@ -223,8 +213,6 @@ class AllAnswered(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoErrorReported(_Kind):
-    """Coval reports no error for the run."""
-
     kind: ClassVar = "no_error_reported"
     of_run: ClassVar = True
 
@@ -320,12 +308,10 @@ Criterion = (
 class Criteria:
     """The criteria that a completed run must meet.
 
-    `metric_ids`, and the numbers of `mutations`, test `cases` and `iterations`, come from the launch; if unknown,
-    `cases` is 0 and `iterations` is None. If targets count, each of these metrics must be there. `persona_metrics`: the
-    run has further metrics with unknown ids. `confidence`: the share with which thresholds are decided; None: as
-    counted. `on_inconclusive`: whether the step passes (pass) or fails (fail) if they are neither met nor missed;
-    empty: it fails, except against a baseline. `accept`: a person accepts the run, so it is not compared with a
-    baseline. `legs`: how many the step has, whose comparisons are one family.
+    `metric_ids`, `mutations`, `cases` (0: unknown) and `iterations` (None: unknown) come from the launch. If targets
+    count, each of these metrics must be there. `persona_metrics`: the run has further metrics with unknown ids.
+    `confidence`: a share; None: as counted. `on_inconclusive`: pass or fail; empty: fail, except against a baseline.
+    `accept`: a person accepts the run, so it is not compared with a baseline. `legs`: their comparisons are one family.
     """
 
     max_failed: Allowance
@@ -361,10 +347,10 @@ class Criteria:
         )
 
     def of_threshold(self, threshold: Threshold) -> ThresholdHolds:
-        """Return the criterion of a threshold.
+        """Against a number, the agent must prove itself, so doubt fails.
 
-        Against a number, the agent must prove itself, so doubt fails. Against a baseline, doubt passes, because a
-        regression must be proved, unless the threshold asks for an improvement.
+        Against a baseline, doubt passes, because a regression must be proved, unless the threshold asks for an
+        improvement.
         """
         guards = bool(threshold.bound.reference) and not threshold.asks_for_improvement
         policy = self.on_inconclusive or ("pass" if guards else "fail")
@@ -377,12 +363,10 @@ class Criteria:
 
     @property
     def needs_targets(self) -> bool:
-        """Whether the metrics' own targets matter."""
         return self.use_metric_targets or any(threshold.aggregate.kind.uses_targets for threshold in self.thresholds)
 
     @property
     def needs_test_cases(self) -> bool:
-        """Whether the test case of each simulation matters."""
         return self.confidence is not None or any(threshold.bound.reference for threshold in self.thresholds)
 
     @property

@@ -28,10 +28,7 @@ FAR: Final = 100  # times the value farthest from 0; a bound beyond it is probab
 
 
 class Undecidable(NamedTuple):
-    """A threshold that a run of this size cannot meet or, if it guards against a regression, cannot miss.
-
-    `needed`: how many test cases could; None if not even MOST_CASES could.
-    """
+    """No run of this size can meet it or, if it is a guard, miss it. `needed`: cases; None: more than MOST_CASES."""
 
     threshold: Threshold
     confidence: float | None
@@ -39,10 +36,7 @@ class Undecidable(NamedTuple):
 
 
 def cases_needed(threshold: Threshold, confidence: float | None) -> int:
-    """Return how many test cases can show with a confidence that a perfect agent meets a threshold against a number.
-
-    0 if a single one can, or if the spread of the values decides, as for an average.
-    """
+    """Return how many test cases show that a perfect agent meets it; 0 if one can, or the spread of values decides."""
     if confidence is None or not threshold.takes_confidence or threshold.bound.reference:
         return 0
     share = aggregation_of(threshold).demanded_share
@@ -53,11 +47,10 @@ def cases_needed(threshold: Threshold, confidence: float | None) -> int:
 def cases_to_compare(
     threshold: Threshold, confidence: float | None, *, iterations: int = 1, family: int = 1
 ) -> int | None:
-    """Return how many test cases can show the greatest possible change from a baseline with a confidence.
+    """Return how many test cases can show the greatest possible regression, or improvement if one is required.
 
-    The change is a regression, unless the threshold asks for an improvement. Both runs have so many `iterations`.
-    `family`: how many thresholds guard against regressions. None if not even MOST_CASES can; FEWEST_CASES if any number
-    can, or if the spread of the values decides, as for an average.
+    Both runs have so many `iterations`; `family` thresholds guard against regressions. None if not even MOST_CASES can;
+    FEWEST_CASES if any number can, or if the spread of the values decides, as for an average.
     """
     aggregation = aggregation_of(threshold)
     if confidence is None or not threshold.takes_confidence or aggregation.demanded_share is None:
@@ -100,10 +93,7 @@ class Unseen(NamedTuple):
 
 
 class FarBound(NamedTuple):
-    """The bound lies beyond FAR times every value of `metric`.
-
-    `farthest` is the value farthest from 0, and `unit` the unit of its numbers.
-    """
+    """The bound is beyond FAR times every value. `farthest`: the value farthest from 0; `unit`: of its numbers."""
 
     criterion: Criterion
     metric: str
@@ -135,10 +125,7 @@ def _unseen(criterion: Criterion, metric: Metric) -> Iterator[Unseen]:
 
 
 def _far(criterion: Criterion, threshold: Threshold, metric: Metric) -> Iterator[FarBound]:
-    """Question a bound that is too far from the values to be in their unit.
-
-    Values that are all 0 have no scale. A bound close to 0 is no mistake: it requires that there is something.
-    """
+    """Doubt a bound too far from the values for their unit; one close to 0 requires that there is something."""
     farthest = max(metric.numbers, key=abs, default=0.0)
     is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
     if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):

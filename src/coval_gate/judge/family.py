@@ -34,10 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """A `threshold` with a reference, and the variants `now` and `then`, which have the same test cases.
-
-    `metric` is the one that the threshold names, if any. `value` and `reference` are both sides' values, as counted.
-    """
+    """A `threshold` with a reference; `now` and `then` have the same test cases. Both sides' values are as counted."""
 
     threshold: Threshold
     now: Variant
@@ -69,7 +66,7 @@ class Pairs:
         return missed_by > TOLERANCE * abs(self.earlier)
 
     def verdict(self, holds: bool, confidence: float) -> Verdict:
-        """Return the verdict of the bounds; a conclusive one never contradicts whether the value as counted `holds`.
+        """Never contradict, where conclusive, whether the value as counted `holds`.
 
         A regression fails if the change itself is shown, and is beyond the margin as counted: showing that it is beyond
         the margin would take far larger runs. A required improvement fails only if the bounds rule it out.
@@ -96,7 +93,6 @@ class Pairs:
         return lower > 0.0 if self.threshold.wants_less else upper < 0.0
 
     def is_better(self, error: float) -> bool:
-        """Return whether a change for the better is significant at the level `error`, a share."""
         lower, upper = self._excess(1.0 - error)
         return upper < 0.0 if self.threshold.wants_less else lower > 0.0
 
@@ -115,19 +111,13 @@ class Pairs:
         return self._change.noticeable(values, rule, rises=self.threshold.wants_less)
 
     def flips(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the test cases that passed before and fail now, and the reverse; none for numbers.
-
-        A missing value counts as a failure.
-        """
+        """Return the cases that passed before and fail now (missing values fail), and the reverse; none for numbers."""
         if self._change is None or not (self.threshold.wants_less or self.threshold.wants_more):
             return (), ()
         return self._change.flips(wants_less=self.threshold.wants_less)
 
     def _excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
-        """Return bounds on how far the value is above `factor` times the reference's plus `number`.
-
-        For a percentile, they are in another unit, but have the same sign.
-        """
+        """As `Change.excess`: for a percentile, in another unit, but with the same sign."""
         return self._change.excess(confidence, factor, number) if self._change else NOTHING
 
     @cached_property
@@ -151,12 +141,10 @@ class Compared(NamedTuple):
 def ruled(compared: Sequence[Compared], error: float, *, legs: int = 1) -> Iterator[Check]:
     """Yield the checks, which report and fail only changes that are significant among so many thresholds.
 
-    `legs`: how many legs the step was to have. Each has an equal share of the error (Bonferroni), so a leg decides by
-    itself, and one that could not be launched makes it no easier for the others.
-
-    Thresholds that guard against regressions are a family: an unchanged agent fails one of them, or is called worse by
-    one, in at most the share `error` of steps. Other thresholds must not dilute the family, so they are judged among
-    all thresholds.
+    Each of the `legs` that the step was to have gets an equal share of the error (Bonferroni), so each decides by
+    itself, and one that could not be launched makes it no easier for the others. Guards against regressions are a
+    family: an unchanged agent fails one of them, or is called worse by one, in at most the share `error` of steps.
+    Other thresholds must not dilute the family, so they are judged among all.
     """
     guards = Family.of([member.pairs for member in compared if member.pairs and member.guards], error, legs)
     everything = Family.of([member.pairs for member in compared if member.pairs], error, legs)
@@ -201,10 +189,9 @@ def _with_trend(check: Check, pairs: Pairs, family: Family, error: float) -> Che
 def significant(changes: Sequence[Callable[[float], bool]], error: float) -> list[bool]:
     """Return which changes are significant; all these claims together are wrong in at most the share `error` of steps.
 
-    Each function returns whether its change is significant at a level, a share; a change that is significant at one
-    level must be so at every looser one. Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (Scandinavian
-    Journal of Statistics 6, 1979): each of m changes is tested at error / m. Significant ones are removed, and the rest
-    is tested again at the level for the remaining number, until none is significant.
+    Each function tests its change at a level; a change significant at one level must be so at every looser one. Holm,
+    "A Simple Sequentially Rejective Multiple Test Procedure" (Scandinavian Journal of Statistics 6, 1979): each of the
+    m changes left is tested at error / m, and significant ones are removed, until none is.
     """
     left = set(range(len(changes)))
     while left:

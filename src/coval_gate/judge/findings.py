@@ -35,10 +35,10 @@ MOST_CONTRIBUTORS: Final = 5  # simulations that an average names: those that mo
 
 
 class Contribution(NamedTuple):
-    """How a simulation contributes to an average: it is one of the first `shown` of `total`.
+    """The simulation is one of the first `shown` of `total`. `rises`: the average is too high.
 
-    `rises`: the average is too high. `compared`: the first are those that changed the most since the baseline, each
-    against its own test case, whose mean was `before`; otherwise, those with the highest or lowest numbers.
+    `before`: the mean of its test case in the baseline. The first are those that changed the most since then or,
+    without it, those with the highest or lowest numbers.
     """
 
     shown: int
@@ -52,10 +52,7 @@ class Contribution(NamedTuple):
 
 
 class Miss(NamedTuple):
-    """A criterion that a simulation misses, with the simulation's own value of the criterion's metric, if any.
-
-    `contribution`: set if it does not miss the criterion by itself, but contributes to the average that does.
-    """
+    """`value`: of the criterion's metric, if any. `contribution`: set if only an average of which it is part misses."""
 
     check: Check
     value: Value | None = None
@@ -66,14 +63,13 @@ class Miss(NamedTuple):
 class SimulationFinding:
     """The result of one simulation.
 
-    `verdict`: `error` if it did not complete, and that counts; `failed` if it is to blame for a missed criterion;
-    `skipped` if it did not do well either, but the gate tolerates that; `passed` otherwise. `misses` are the first of
-    the criteria that it misses, and `more_misses` is the number of the others. `iteration` counts the simulations of
-    one test case from 1; `of` is how many there are. `stability`: how often its test case failed, if the step has
-    several runs and it failed in any; `failed_alone`: whether this simulation failed there. `cause`: why it did not do
-    well, as far as that is known. `contributes`: it misses nothing by itself, so it is `skipped`, but it is one of the
-    few that contribute the most to an average that misses its bound. `rank`: its place among those of its group and
-    cause, the worst first: whether it completed, how far it misses all criteria together, and how many these are.
+    `verdict`: `error` if it did not complete, and that counts; `failed` if it is to blame; `skipped` if the gate
+    tolerates what it misses; `passed` otherwise. `misses`: the first of the criteria that it misses; `more_misses`: how
+    many others. `iteration` counts from 1 to `of` in a test case. `stability`: how often its test case failed, if the
+    step has several runs and it failed in any; `failed_alone`: whether this simulation failed there. `contributes`: it
+    misses nothing by itself, so it is `skipped`, but contributes much to an average that misses its bound. `rank`:
+    within group and cause, the worst first: whether it completed, how far it misses all criteria together, and how many
+    these are.
     """
 
     simulation: Simulation
@@ -97,7 +93,6 @@ class SimulationFinding:
 
     @property
     def order(self) -> tuple[int, int, tuple[bool, float, int]]:
-        """A key that sorts simulations by group, then by cause, then the worst first."""
         return self.group, SHOWN_FIRST.index(self.cause), self.rank
 
     @property
@@ -107,7 +102,6 @@ class SimulationFinding:
 
     @property
     def fails(self) -> bool:
-        """Whether it is to blame for a failed criterion, or did not complete and that counts."""
         return self.verdict in (Verdict.FAILED, Verdict.ERROR)
 
     @property
@@ -129,9 +123,8 @@ class Flips(NamedTuple):
 class CheckGroup:
     """Checks in their order, and again by gravity: those that decide first, the gravest at the head.
 
-    `missed`: those that decide and did not pass, the gravest first. `reference`: what they compare with; empty if
-    nothing, or if it differs. `baseline`: the earlier runs, if the reference is those. `comparisons`: the results of
-    the checks that could compare.
+    `missed`: those that decide and did not pass. `reference`: what they compare with; empty if nothing, or if it
+    differs. `baseline`: the earlier runs, if the reference is those.
     """
 
     checks: tuple[Check, ...]
@@ -150,12 +143,9 @@ class CheckGroup:
 class Findings:
     """What a judgement shows.
 
-    `simulations`: those that fail the gate, those that miss a criterion in doubt, those that contribute to an average,
-    tolerated ones, and those that passed; of each, by cause, and the worst of each cause first. `reference`: what
-    causes refer to; empty without.
-    `checks`: all; `absolute`: those that compare with nothing; `compared`: a group for each reference. `flips`: the
-    checks with flipped test cases. `failing`: how many test cases flipped to failing in any check; `passing`: how many
-    flipped to passing.
+    `simulations`: failing, in doubt, contributing, tolerated, passed; of each, by cause, and the worst first.
+    `reference`: of causes; empty without. `absolute`: checks that compare with nothing; `compared`: a group for each
+    reference. `failing` and `passing`: how many test cases flipped so in any check.
     """
 
     simulations: tuple[SimulationFinding, ...]
@@ -169,11 +159,9 @@ class Findings:
 
     @property
     def to_look_at(self) -> list[SimulationFinding]:
-        """The simulations that did not do well, the worst first."""
         return [simulation for simulation in self.simulations if simulation.is_to_look_at]
 
     def first_flips(self, most: int) -> list[Flips]:
-        """Return the flips of the first `most` checks."""
         by_check = {id(flip.check): flip for flip in self.flips}
         return [by_check[id(check)] for check in self.checks.first(most) if id(check) in by_check]
 
@@ -197,7 +185,6 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
 
 
 def comparison_of(check: Check) -> Comparison | None:
-    """Return the comparison of a check; None if nothing was compared."""
     return check.measure.comparison if check.measure else None
 
 
@@ -231,11 +218,10 @@ def _flips(check: Check) -> Flips | None:
 
 @dataclass(slots=True)
 class _Blame:
-    """The criteria that a simulation misses: the first of them, how many there are, and the sum of the distances.
+    """The criteria that a simulation misses: the first of them, their `count`, and the sum of the distances.
 
-    `verdict`: of the criteria that decide; None if none of them does. `before`: whether
-    its test case missed each of them in the baseline, too; None if that is unknown. `contributed`: how many of them it
-    misses only as a part of an average.
+    `verdict`: None if no criterion decides. `before`: whether its test case missed each in the baseline, too; None if
+    unknown. `contributed`: how many it misses only as a part of an average.
     """
 
     misses: list[Miss] = field(default_factory=list)
@@ -246,12 +232,10 @@ class _Blame:
     contributed: int = 0
 
     def decide(self, verdict: Verdict) -> None:
-        """Take the verdict of a criterion that decides; FAILED takes precedence."""
         if self.verdict is not Verdict.FAILED:
             self.verdict = verdict
 
     def add(self, miss: Miss, distance: float) -> None:
-        """Add a criterion that the simulation misses."""
         self.count += 1
         self.contributed += miss.contribution is not None
         self.distance += distance
@@ -319,10 +303,7 @@ def _verdict(simulation: Simulation, blame: _Blame, *, counts: bool, unpassed: b
 def _blame(
     checks: Sequence[Check], result: RunResult, variants: Sequence[Variant], references: References
 ) -> dict[str, _Blame]:
-    """Return the criteria that each simulation misses: the user's, and targets, even those that only inform.
-
-    If a simulation misses targets, these explain its miss of `pass_rate`, which is then not listed.
-    """
+    """Include targets that only inform. Missed targets explain a missed `pass_rate`, which is then not listed."""
     values = {(variant.name, sample.metric.id): sample.values for variant in variants for sample in variant.samples}
     completed = {variant.name: [done.id for done in variant.completed] for variant in variants}
     named = {variant.name: variant for variant in variants}
@@ -357,10 +338,7 @@ def _blame(
 
 
 def _worsened(check: Check, value: Value | None, before: Before, largest: float) -> float:
-    """Return by how much a simulation is worse than its test case was before, in the unit of its distance.
-
-    A text is worse by the share of the earlier conversations that met the criterion.
-    """
+    """Measure it in the unit of distances: a text's is the share of earlier conversations that met the criterion."""
     bound = check.criterion.closest_bound(value, check.measure) if isinstance(value, float) else None
     if bound is None or not isinstance(value, float) or before.mean is None:
         return WHOLE * before.share
@@ -371,10 +349,10 @@ def _worsened(check: Check, value: Value | None, before: Before, largest: float)
 def _contributions(
     check: Check, variant: Variant, references: References, cases: Mapping[str, str]
 ) -> Iterator[tuple[str, Miss, float]]:
-    """Yield the simulations that contribute the most to an average that misses its bound, and how far each is off.
+    """Yield the simulations that contribute the most to an average beyond its bound, and how far each is off.
 
-    Those come first whose numbers changed the most for the worse, each against its own test case in the baseline; if
-    none did, those whose numbers are the furthest beyond the bound.
+    First those whose numbers changed the most for the worse, each against its own test case in the baseline; if none
+    did, those the furthest beyond the bound.
     """
     numbers = check.criterion.contributing(variant, variant.find_sample(check.metric))
     requirement, measure = check.requirement, check.measure
@@ -400,7 +378,7 @@ def _contributions(
 
 
 def _with_missing_values(check: Check, values: Mapping[str, Value], completed: Sequence[str]) -> Check:
-    """Return a target's check, adding the simulations that miss it because they have no value."""
+    """Add the simulations that miss the target because they have no value."""
     if not check.criterion.of_target:
         return check
     lacking = tuple(simulation for simulation in completed if check.problem or simulation not in values)

@@ -76,11 +76,7 @@ def judge_outcome(
     base: Baseline | None = None,
     attached: bool | None = None,
 ) -> Judgement:
-    """Judge a run by its outcome.
-
-    `baseline`: the earlier runs that thresholds refer to; `base`: the run of the base agent. `attached`: whether a job
-    answered the simulations; None if that is not a job's to do.
-    """
+    """Judge a run. `base`: the base agent's run. `attached`: whether a job answered; None if that is no job's to do."""
     match outcome:
         case Completed(result=result, late=late):
             return judge(result, criteria, baseline=baseline, base=base, late=late, attached=attached)
@@ -192,7 +188,6 @@ def _population(result: RunResult, variants: Sequence[Variant], criteria: Criter
 def _values(
     result: RunResult, variants: Sequence[Variant], criteria: Criteria, references: References
 ) -> Iterator[Check]:
-    """Check the metrics, targets and thresholds."""
     yield from _named_metrics(result, variants, criteria)
     for name in result.absent_metrics:
         yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NotListed(metric=name))
@@ -204,7 +199,6 @@ def _values(
 def _thresholds(
     result: RunResult, variants: Sequence[Variant], criteria: Criteria, references: References
 ) -> Iterator[Check]:
-    """Check every threshold, in the order of the input."""
     judged = tuple(candidate for candidate in criteria.thresholds if not criteria.of_threshold(candidate).accepted)
     compared = compare(replace(criteria, thresholds=judged), result, variants, *references) if variants else {}
     for threshold in criteria.thresholds:
@@ -241,7 +235,6 @@ def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iter
 
 
 def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
-    """Check that each metric that the criteria name is there and has enough values."""
     for reference in criteria.references:
         metrics = result.find_metrics(reference)
         if len(metrics) != 1:
@@ -280,7 +273,6 @@ def _gaps(metric: Metric, variants: Sequence[Variant], max_failed: Allowance) ->
 
 
 def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
-    """Check that each metric that has a target in Coval meets it, on every simulation that completed."""
     with_target = [(metric, metric.target) for metric in result.metrics if metric.target is not None]
     unidentified = [metric for metric in result.metrics if not metric.is_identified]
     for metric in unidentified:  # whether it has a target is unknown
@@ -319,6 +311,5 @@ def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) 
 
 
 def _in_order(variant: Variant, ids: Iterable[str]) -> tuple[str, ...]:
-    """Return the ids of completed simulations in the order of the run."""
     chosen = frozenset(ids)
     return tuple(simulation.id for simulation in variant.completed if simulation.id in chosen)

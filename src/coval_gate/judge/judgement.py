@@ -55,8 +55,6 @@ class Skipped(NamedTuple):
 
 
 class RunsCancelled(NamedTuple):
-    """The step only had to cancel runs (mode cancel), with these outcomes."""
-
     cancellations: tuple[Cancellation, ...]
 
 
@@ -92,10 +90,7 @@ Cause = (
 
 
 class OfLegs(NamedTuple):
-    """The number of legs of a step that has several. `decisive`: the name of the leg whose judgement decides.
-
-    That is empty where something else decides, such as a signal.
-    """
+    """`decisive`: the leg whose judgement decides; empty where something else does, such as a signal."""
 
     total: int
     decisive: str
@@ -104,11 +99,9 @@ class OfLegs(NamedTuple):
 class Judgement(NamedTuple):
     """The result of judging a run or a whole step.
 
-    `verdict` is None in mode launch and mode cancel, which judge nothing. `cause`: why there is this verdict. `checks`:
-    those of a completed run. `totals` and `variants` are set if there are results. `cancellation`: what became of the
-    run that the step stopped waiting for. `baseline`: the earlier runs that thresholds refer to; `base`: the run of the
-    base agent. `repetition` is set if the run failed and was repeated. `inconclusive_passes` and `timeout_passes`: such
-    a verdict lets the step pass. `of_legs` is set if it is about a step with several legs.
+    `verdict` is None if nothing was to be judged. `cancellation`: what became of the run that the step stopped waiting
+    for. `base`: the base agent's run. `repetition` is set if the run failed and was repeated. `inconclusive_passes` and
+    `timeout_passes`: such a verdict lets the step pass. `of_legs` is set for a step with several legs.
     """
 
     verdict: Verdict | None
@@ -127,7 +120,6 @@ class Judgement(NamedTuple):
 
     @property
     def lets_pass(self) -> bool:
-        """Whether the step succeeds."""
         return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED) or self.is_tolerated
 
     @property
@@ -178,7 +170,6 @@ class Judgement(NamedTuple):
 
     @property
     def failing_simulations(self) -> tuple[str, ...]:
-        """The ids of the simulations that are to blame for checks that did not pass."""
         ids: dict[str, None] = {}
         for check in self.checks:  # one by one: all checks together may name millions
             ids.update(dict.fromkeys(check.simulations if check.decides and not check.passed else ()))
@@ -211,7 +202,7 @@ def _may_be_late(check: Check) -> bool:
 
 
 class SingleRun(NamedTuple):
-    """One of several runs of a step, judged alone. `run_id` is empty if no run was launched."""
+    """`run_id` is empty if no run was launched."""
 
     run_id: str
     judgement: Judgement
@@ -227,16 +218,14 @@ class CaseStability(NamedTuple):
 
     @property
     def is_flaky(self) -> bool:
-        """Whether it failed only sometimes; otherwise it fails consistently."""
         return self.failed < self.total
 
 
 class Repetition(NamedTuple):
-    """The result of repeating a failed run.
+    """`runs`: those that count, in the order of their launch. `unusable`: a repetition without data to judge.
 
-    `runs`: those that count, in the order of their launch. `unusable`: a repetition that does not count, because it has
-    no data to judge. `cases`: those that failed in any of these runs; `failing`: the ids of the conversations to blame.
-    `replaced`: the ids of simulations that failed, and whose conversation another run completed.
+    `cases`: those that failed in any of these runs; `failing`: the ids of the conversations to blame. `replaced`: the
+    ids of simulations that failed, and whose conversation another run completed.
     """
 
     runs: tuple[SingleRun, ...]
@@ -250,7 +239,6 @@ UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinis
 
 
 def planned(what: str) -> Judgement:
-    """Return the judgement of a step that only planned, which says `what`, as a sentence."""
     return Judgement(verdict=None, status=PLANNED, cause=Planned(what))
 
 
@@ -266,10 +254,7 @@ def conclude(
     baseline: Baseline | None = None,
     base: Baseline | None = None,
 ) -> Judgement:
-    """Judge a run that completed by its checks: the gravest decides.
-
-    An error because data arrived too late is a time-out; one of the set-up stays one.
-    """
+    """Let the gravest check decide. An error from late data is a time-out; one of the set-up stays an error."""
     deciding = [check for check in checks if check.decides]
     verdict = min((check.verdict for check in deciding), key=GRAVITY.index, default=Verdict.PASSED)
     doubtful = [check for check in deciding if check.verdict is Verdict.INCONCLUSIVE]
@@ -294,7 +279,6 @@ def conclude(
 
 
 def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
-    """Return the judgement of a run that completed, decided by other checks."""
     if not isinstance(judgement.cause, Completed) or judgement.totals is None:
         return judgement
     return conclude(
@@ -314,14 +298,12 @@ def with_unusable(judgement: Judgement, first: SingleRun, unusable: SingleRun) -
 
 
 def not_completed(outcome: NotCompleted) -> Judgement:
-    """Judge a run that ended without completing."""
     status = outcome.run.status
     verdict = {FAILED: Verdict.FAILED, ERROR: Verdict.ERROR}.get(status, Verdict.CANCELLED)
     return Judgement(verdict=verdict, status=status, cause=outcome)
 
 
 def aborted(outcome: Aborted) -> Judgement:
-    """Judge a run that was given up because its simulations failed."""
     return Judgement(verdict=Verdict.FAILED, status=FAILED, cause=outcome)
 
 
@@ -331,28 +313,24 @@ def unanswered(run: Run) -> Judgement:
 
 
 def timed_out(outcome: TimedOut) -> Judgement:
-    """Judge a run that had not ended when a limit passed."""
     return Judgement(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=outcome)
 
 
 def errored(error: GateError) -> Judgement:
-    """Return the judgement of a step that ended with an error."""
     cause = Errored(title=error.title, what=error.what, advice=error.advice, link=error.link)
     return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=cause)
 
 
 def interrupted(cancellation: Cancellation | None = None) -> Judgement:
-    """Return the judgement of an interrupted step; `cancellation`: what became of its run."""
+    """`cancellation`: what became of its run."""
     return Judgement(verdict=Verdict.CANCELLED, status=CANCELLED, cause=StepInterrupted(), cancellation=cancellation)
 
 
 def runs_cancelled(cancellations: Sequence[Cancellation]) -> Judgement:
-    """Return the judgement of a step that only had to cancel runs."""
     return Judgement(verdict=None, status=CANCELLED, cause=RunsCancelled(cancellations=tuple(cancellations)))
 
 
 def skipped(withheld: str) -> Judgement:
-    """Return the judgement of a step that was skipped because there is no API key."""
     return Judgement(verdict=Verdict.SKIPPED, status=SKIPPED, cause=Skipped(withheld=withheld))
 
 
@@ -372,10 +350,7 @@ def gravest(judgements: Sequence[Judgement]) -> Judgement:
 
 
 def gravity(judgement: Judgement) -> tuple[bool, int]:
-    """Return a key that sorts the gravest judgement first.
-
-    One that fails the step is graver than any that lets it pass.
-    """
+    """Sort the gravest first; one that fails the step is graver than any that lets it pass."""
     verdict = OF_LEGS.index(judgement.verdict) if judgement.verdict in OF_LEGS else len(OF_LEGS)
     return judgement.lets_pass, verdict
 
@@ -403,12 +378,10 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
 
 
 def result_with_units(result: RunResult, units: Mapping[str, str]) -> RunResult:
-    """Return a result whose metrics have their units."""
     return result._replace(metrics=tuple(_metric(metric, units) for metric in result.metrics))
 
 
 def judgement_with_units(judgement: Judgement, units: Mapping[str, str]) -> Judgement:
-    """Return a judgement whose checks and samples have the units of their metrics."""
     return judgement._replace(
         checks=tuple(
             replace(check, metric_unit=unit) if (unit := units.get(check.metric, "")) else check
@@ -423,7 +396,7 @@ def _variant(variant: Variant, units: Mapping[str, str]) -> Variant:
 
 
 def _sample(sample: Sample, units: Mapping[str, str]) -> Sample:
-    """Return a sample with its unit. One without a unit stays the same, with the statistics that it remembers."""
+    """One without a unit stays the same, with the statistics that it remembers."""
     metric = _metric(sample.metric, units)
     return sample if metric is sample.metric else replace(sample, metric=metric)
 

@@ -29,20 +29,16 @@ class Requirement(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """A value in which each test case weighs the same.
-
-    `pooled`: the value in which each simulation weighs the same; None if that is no different.
-    """
+    """Each test case weighs the same in `value`, each simulation in `pooled`; None if that is no different."""
 
     value: float
     pooled: float | None = None
 
 
 class Interval(NamedTuple):
-    """Two claims about the agent: at least `lower`, and at most `upper`, each with the `confidence` by itself.
+    """At least `lower`, at most `upper`, each with the `confidence`, in the value's unit; infinite ones claim nothing.
 
-    Both are in the unit of the value; an infinite one claims nothing. `cases`: how many test cases the claims rest on;
-    0 if Coval does not report which test case a value belongs to.
+    `cases`: how many test cases the claims rest on; 0 if Coval does not report which test case a value belongs to.
     """
 
     lower: float
@@ -62,7 +58,6 @@ class Counted:
 
     @property
     def total(self) -> int:
-        """How many simulations there are, including missing ones."""
         return self.count + self.missing
 
     @property
@@ -72,11 +67,9 @@ class Counted:
 
 
 class LeftOut(NamedTuple):
-    """What a comparison leaves out: numbers of test cases, and of runs of the baseline.
+    """`new`, `gone` and `changed` (in contents) test cases; `valueless` ones lack a value on one side.
 
-    `new` cases are not in the baseline, `gone` ones are only there. The contents of `changed` ones have changed since.
-    `valueless` ones are in both, but lack a value in one. `runs` of the baseline used another version of the metric, or
-    another persona.
+    `runs` of the baseline used another version of the metric, or another persona.
     """
 
     new: int = 0
@@ -90,11 +83,10 @@ class LeftOut(NamedTuple):
 class Comparison(Counted):
     """The reference's side of a comparison, over the `cases` that both sides have.
 
-    `value` is the reference's, in the unit of the measure; `pooled` as in `Weighed`. `count` of its simulations have
-    data, `missing` ones do not. `change`: bounds on the measure's value minus this one; None if nothing is claimed.
-    `trend`: what the change amounts to. `noticeable`: the smallest change for the worse that 80 % of such steps detect,
-    in the unit; None if unknown. `by_chance`: 0 or, if the change would be significant by itself, how many thresholds
-    of the step are compared. `even`: whether both values are the same if all simulations weigh the same.
+    `value`: in the unit of the measure; `pooled` as in `Weighed`. `change`: bounds on the measure's value minus this
+    one; None if nothing is claimed. `noticeable`: the smallest change for the worse that 80 % of such steps detect, in
+    the unit; None if unknown. `by_chance`: how many thresholds of the step are compared, if the change would be
+    significant by itself, otherwise 0. `even`: whether both values are the same if all simulations weigh the same.
     `newly_failing` and `newly_passing`: ids of test cases.
     """
 
@@ -115,12 +107,10 @@ class Comparison(Counted):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure(Counted):
-    """One measured value.
+    """`unit`: a share is between 0 and 1; metric is the metric's own unit.
 
-    `unit`: a share is between 0 and 1, simulations are a number of them, metric is the metric's own unit. `count`
-    simulations have data; `missing` ones should, but do not. `assumed` of the missing ones count as hits of a share,
-    which must hold for all possible values. `interval` is set if the criterion has a confidence. `comparison` is set if
-    it refers to a baseline; `value` and `pooled` are then as in `Weighed`.
+    `missing` simulations should have data, but do not; `assumed` of them count as hits of a share, which must hold for
+    all possible values. If `comparison` is set, `value` and `pooled` are as in `Weighed`.
     """
 
     value: float

@@ -104,10 +104,7 @@ def noticeable_shift(before: float, error: float, rule: Rule, *, rises: bool) ->
 
 
 def _noticeable(error: Callable[[float], float], reach: float, margin: float) -> float | None:
-    """Return the smallest change that is detected. Its `error` grows with it, because larger latencies vary more.
-
-    A change is shown if it is at least `reach` errors large.
-    """
+    """Find the smallest change of `reach` errors: its `error` grows with it, because larger latencies vary more."""
 
     def is_noticed(change: float) -> bool:
         spread = error(change)

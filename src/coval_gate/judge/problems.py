@@ -18,8 +18,6 @@ CAPITAL: Final = re.compile(r"(?<=.)(?=[A-Z])")
 
 
 class _Kind:
-    """The base of all kinds of problem."""
-
     __slots__ = ()
     kind: ClassVar[str]
 
@@ -30,10 +28,7 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoSuchMetric(_Kind):
-    """The run has no metric of this id or name. `names`: of the metrics that it has, the most similar first.
-
-    `similar`: the name that the user may mean; empty if none is similar enough.
-    """
+    """`names`: of the run's metrics, the most similar first. `similar`: the one that the user may mean, or empty."""
 
     metric: str
     names: tuple[str, ...]
@@ -62,8 +57,6 @@ class SeveralMetrics(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoValues(_Kind):
-    """The metric of this name has no value on any simulation."""
-
     metric: str
 
 
@@ -84,10 +77,7 @@ class NoNumbers(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CannotOccur(_Kind):
-    """No value of the metric of this name can be one of `wanted`: its values are of another kind.
-
-    `samples` are some of its `different` values.
-    """
+    """The metric's values are of another kind than `wanted`; `samples` are some of its `different` values."""
 
     metric: str
     wanted: tuple[str, ...]
@@ -97,10 +87,10 @@ class CannotOccur(_Kind):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoSuchValue(_Kind):
-    """The metric of this name never has the `wanted` values, which are probably misspelt.
+    """The metric never has the `wanted` values, which are probably misspelt.
 
-    `seen` are some of the `different` texts that simulations have. `allowed` are all texts that the metric can have;
-    empty if others are possible. `similar`: the text that the user may mean; empty if none is similar enough.
+    `seen`: some of the `different` texts. `allowed`: all texts that it can have; empty if others are possible.
+    `similar`: the text that the user may mean, or empty.
     """
 
     metric: str

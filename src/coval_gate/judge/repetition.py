@@ -49,10 +49,9 @@ def is_usable(judgement: Judgement) -> bool:
 
 
 def repeats(run: Judgement, first: Judgement) -> Judgement:
-    """Return the judgement of a repetition; it is an error if its test cases differ from the first run's.
+    """Return its judgement: an error if it has other test cases, or fewer conversations, than the first run.
 
-    Coval may not report the test case of some conversations; each of these may belong to a test case that seems to be
-    missing. But a repetition with fewer conversations than the first run lacks some.
+    Coval may not report the test case of some conversations; each of these may belong to one that seems to be missing.
     """
     now, then = _cases(run), _cases(first)
     new = 0 if then[""] else len(now.keys() - then.keys() - {""})
@@ -77,10 +76,7 @@ def beyond_saving(judgement: Judgement, *, left: int = 1) -> Check | None:
 
 
 def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
-    """Return whether a check fails even if every conversation of the `left` runs meets it, and all are completed.
-
-    Only rates are bounded so: an average can always become better.
-    """
+    """Suppose that all conversations of the `left` runs meet it. Only rates are bounded so: an average can improve."""
     if isinstance(check.criterion, FewFailed) or not check.criterion.is_sampled:
         return not isinstance(check.criterion, FewFailed)
     first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
@@ -100,7 +96,6 @@ def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
 
 
 def _variant(judgement: Judgement, check: Check) -> Variant | None:
-    """Return the variant that a check is about; None if the runs so far list no simulation of it."""
     return next((variant for variant in judgement.variants if variant.name == check.variant), None)
 
 
@@ -117,10 +112,7 @@ def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Judgement:
 
 
 def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -> Iterator[Check]:
-    """Yield the checks of several runs. `together`: the judgement of their pooled results.
-
-    `replaced`: the ids of simulations that failed, and that another run completed.
-    """
+    """`together`: the judgement of pooled results. `replaced`: ids of failed simulations that another run completed."""
     alone = [
         _by_place(
             replace(_without(check, run.judgement, replaced), run_id=run.run_id) for check in run.judgement.checks
@@ -149,10 +141,7 @@ def _from_worst(check: Check) -> tuple[int, float]:
 
 
 def _is_silent(check: Check) -> bool:
-    """Return whether a check failed only because no simulation of a run completed.
-
-    The agent is to blame for that, but another run with results decides in its place.
-    """
+    """The agent is to blame if no simulation completed, but another run with results decides in its place."""
     unmeasured = check.measure is None and not check.criterion.of_run
     return check.verdict is Verdict.FAILED and (unmeasured or isinstance(check.criterion, AnyCompleted))
 
@@ -173,10 +162,9 @@ def _without(check: Check, run: Judgement, replaced: Set[str]) -> Check:
 
 
 def pool_of(results: Sequence[RunResult]) -> tuple[RunResult, frozenset[str]]:
-    """Return the results of several runs as one, and the ids of the simulations that it leaves out.
+    """Return the runs as one, and the ids left out: of failed simulations whose conversation another run completed.
 
-    Simulations count as iterations of the same test cases. One that failed is left out if another run completed the
-    conversation. Coval does not number iterations, so those that completed are taken for the first ones of each run.
+    Coval does not number iterations, so those that completed are taken for the first ones of each run.
     """
     completed = [Counter(_place(one) for one in result.simulations if one.completed) for result in results]
     most = reduce(or_, completed)
@@ -201,8 +189,7 @@ def _place(simulation: Simulation) -> tuple[str, str]:
 def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> frozenset[str]:
     """Return the ids of the simulations that miss a criterion that any of these judgements failed.
 
-    So every run is held to the same standard: a test case that fails each time is consistent, even if one of the runs
-    passed as a whole.
+    So a test case that fails each time is consistent, even if one of the runs passed as a whole.
     """
     failed = {
         place: check
@@ -220,10 +207,7 @@ def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> fr
 
 
 def _stability_of(variants: Sequence[Variant], failing: Set[str]) -> tuple[CaseStability, ...]:
-    """Return how often each test case failed, on each variant: consistent failures first.
-
-    Simulations with an unknown test case are left out.
-    """
+    """Sort consistent failures first, and leave out simulations with an unknown test case."""
     total: Counter[tuple[str, str]] = Counter()
     failed: Counter[tuple[str, str]] = Counter()
     for variant in variants:
@@ -245,7 +229,6 @@ def _base_of(judgements: Sequence[Judgement]) -> Baseline | None:
 
 
 def _result(judgement: Judgement) -> RunResult:
-    """Return the results of a run that completed."""
     if not isinstance(judgement.cause, Completed):
         raise TypeError("only a run that completed has results")
     return judgement.cause.result

@@ -45,10 +45,7 @@ def beta_cdf(x: float, a: float, b: float) -> float:
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """Return the `p`-quantile, 0 <= p <= 1, of a beta variable with the shapes `a` and `b`, both above 0.
-
-    Newton's method, kept inside a bracket that each step narrows.
-    """
+    """Newton's method, kept inside a bracket that each step narrows; 0 <= p <= 1, both shapes above 0."""
     low, high = 0.0, 1.0
     if p <= 0.0 or p >= 1.0:
         return high if p >= 1.0 else low
@@ -69,10 +66,7 @@ def beta_quantile(p: float, a: float, b: float) -> float:
 
 @lru_cache(maxsize=256)  # the thresholds of a step need the same few again and again
 def t_quantile(p: float, degrees: float) -> float:
-    """Return the `p`-quantile, 0 < p < 1, of Student's t distribution with `degrees` of freedom, at least 1.
-
-    degrees / (degrees + t²) is a beta variable with the shapes degrees/2 and 1/2.
-    """
+    """Return it for 0 < p < 1, degrees >= 1: degrees / (degrees + t²) is beta with the shapes degrees/2 and 1/2."""
     rest = beta_quantile(2.0 * min(p, 1.0 - p), degrees / 2.0, 0.5)
     return math.copysign(math.sqrt(degrees * (1.0 - rest) / rest), p - 0.5)
 
@@ -110,19 +104,15 @@ def _not_zero(value: float) -> float:
 
 
 def mean(ordered: Sequence[float]) -> float:
-    """Return the arithmetic mean: the exact sum, rounded once, over the number of values.
-
-    It never lies outside the values, so equal values have exactly that mean.
-    """
+    """Round the exact sum once, and stay within the values, so equal values have exactly that mean."""
     return min(max(math.fsum(ordered) / len(ordered), ordered[0]), ordered[-1])
 
 
 def percentile(ordered: Sequence[float], n: float) -> float:
     """Return the `n`-th percentile, 0 to 100, by linear interpolation between the closest ranks.
 
-    It is at rank `n / 100 * (count - 1)` of the sorted values, counted from 0: definition 7 of Hyndman and Fan, "Sample
-    Quantiles in Statistical Packages" (The American Statistician 50, 1996), which is NumPy's default method and what k6
-    computes from exact values. 0 is the smallest value, 100 the largest; the percentile never falls as `n` rises.
+    It is at rank `n / 100 * (count - 1)`, counted from 0: definition 7 of Hyndman and Fan, "Sample Quantiles in
+    Statistical Packages" (The American Statistician 50, 1996), as in NumPy and k6. It never falls as `n` rises.
     """
     rank = n * (len(ordered) - 1) / 100  # in this order, whole numbers stay exact: 29 of 101 values is rank 29
     below = math.floor(rank)
@@ -131,11 +121,7 @@ def percentile(ordered: Sequence[float], n: float) -> float:
 
 
 def weighted_percentile(ordered: Sequence[tuple[float, float]], n: float) -> float:
-    """Return the `n`-th percentile, 0 to 100, of values with weights above 0, by linear interpolation.
-
-    Each value is in the middle of its weight; the smallest is 0, the largest 100. With equal weights, this is
-    `percentile`.
-    """
+    """As `percentile`, but each value is in the middle of its weight (above 0); the smallest is 0, the largest 100."""
     ends: list[float] = list(accumulate(map(itemgetter(1), ordered)))
 
     def middle(place: int) -> float:
@@ -165,9 +151,9 @@ def even_percentile(cases: Sequence[Sequence[float]], n: float) -> float:
 def stdev(ordered: Sequence[float]) -> float:
     """Return the sample standard deviation (divisor `count - 1`); 0.0 for one value.
 
-    The standard library's takes 20 times as long, for digits that no report shows. This is the corrected two-pass
-    algorithm of Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance" (The American Statistician
-    37, 1983): it corrects for the rounding of the mean, which matters for nearly equal values.
+    The standard library's takes 20 times as long. The corrected two-pass algorithm of Chan, Golub and LeVeque,
+    "Algorithms for Computing the Sample Variance" (The American Statistician 37, 1983), corrects for the rounding of
+    the mean, which matters for nearly equal values.
     """
     count, centre = len(ordered), mean(ordered)
     if count == 1:

@@ -43,11 +43,7 @@ EITHER: Final[Mapping[str, str]] = {"eq": "in", "neq": "nin"}  # with texts in p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetProblem:
-    """Why nothing can be compared with a target that has this `operator`.
-
-    no_operator: the target has none; unknown_operator: it is not one of Coval's; no_value: the target names no value;
-    no_number: it lacks a number or bound that the operator needs; not_a_number: it has something else instead.
-    """
+    """no_number: the operator's number or bound is missing; not_a_number: something else stands in its place."""
 
     kind: Literal["no_operator", "unknown_operator", "no_value", "no_number", "not_a_number"]
     operator: str
@@ -92,7 +88,6 @@ def closest_bound(target: Target, number: float) -> float | None:
 
 
 def bounds(target: Target) -> tuple[float, float]:
-    """Return the lower and the upper bound of a valid target with bt or nbt."""
     low, high = sorted((target.lower or 0.0, target.upper or 0.0))
     return low, high
 

@@ -53,7 +53,6 @@ class Kinds(NamedTuple):
 
     @classmethod
     def of(cls, values: Iterable[Value]) -> Kinds:
-        """Return the kinds of these values."""
         distinct = set(values)
         read = {value if isinstance(value, frozenset) else comparable(value) for value in distinct} - {UNKNOWN}
         numbers, texts, sets = (any(isinstance(value, kind) for value in read) for kind in (float, str, frozenset))
@@ -62,8 +61,7 @@ class Kinds(NamedTuple):
     def impossible(self, wanted: Iterable[str]) -> tuple[str, ...]:
         """Return the `wanted` values if none of them can occur among values of these kinds; empty if one can.
 
-        UNKNOWN can always occur, so it is ignored beside others: count(NO, UNKNOWN) is about NO. An empty text is no
-        value, so it never occurs.
+        UNKNOWN can always occur, so it is ignored beside others. An empty text is no value, so it never occurs.
         """
         named = tuple(filter(is_named, wanted))
         return () if any(self._allow(comparable(value)) for value in named) else named
@@ -97,10 +95,9 @@ TEXT_SHOWN: Final = 100  # characters of a text; texts that begin alike count as
 
 
 class Vocabulary(NamedTuple):
-    """The texts that a metric has in any simulation (`seen`), and those that it can have (`allowed`).
+    """`seen`: all simulations' texts, in alphabetical order. `allowed`: the possible ones; empty if there are others.
 
-    `allowed` is empty if others are possible. `seen` is in alphabetical order. `contradicted`: a simulation has a value
-    that is not allowed, so the definition does not fit the metric.
+    `contradicted`: a simulation has a value that is not allowed, so the definition does not fit the metric.
     """
 
     seen: tuple[str, ...]
@@ -119,14 +116,10 @@ class Vocabulary(NamedTuple):
         return cls(seen=tuple(seen.values()), allowed=tuple(allowed), contradicted=contradicted)
 
     def unseen(self, wanted: Iterable[str]) -> tuple[str, ...]:
-        """Return the `wanted` texts that no simulation has and `allowed` does not list.
-
-        UNKNOWN is always possible, and so is any number. A definition that does not fit the metric allows nothing.
-        """
+        """Leave out UNKNOWN and numbers, which are always possible. A definition that does not fit allows nothing."""
         return self._without((*self.seen, *(() if self.contradicted else self.allowed)), wanted)
 
     def impossible(self, wanted: Iterable[str]) -> tuple[str, ...]:
-        """Return the `wanted` texts that the metric cannot have."""
         new = self._without((*self.seen, *self.allowed), wanted)
         return tuple(text for text in new if self.allowed or self.close_to(text))
 
@@ -162,11 +155,7 @@ def _is_misspelling(wanted: float | str, seen: float | str) -> bool:
 
 
 def _is_slip(one: str, other: str) -> bool:
-    """Return whether one word looks like a misspelling of another.
-
-    A word that would have to be rewritten entirely is no misspelling (A and B, NO and OK), nor is another number (P1
-    and P2), or the opposite (resolved and unresolved).
-    """
+    """Tell a slip from another word (NO and OK), number (P1 and P2) or the opposite (resolved and unresolved)."""
     shorter, longer = sorted((one, other), key=len)
     opposite = longer.endswith(shorter) and SEPARATORS.sub("", longer.removesuffix(shorter)) in NEGATIONS
     if opposite or NO_DIGITS.sub("", one) != NO_DIGITS.sub("", other):

@@ -25,10 +25,9 @@ SAMPLES: Final = 8  # values that a problem or a doubt shows
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """The values of `metric` by simulation id; a failed simulation has none, even if Coval lists one.
+    """Values by simulation id; a failed simulation has none, even if Coval lists one.
 
-    `total`: how many simulations the variant has. `numbers` are in ascending order, in the metric's unit. Statistics
-    need at least one number, so check `numbers` first.
+    `total`: how many simulations there are. `numbers` ascend, in the metric's unit; statistics need at least one.
     """
 
     metric: Metric
@@ -37,12 +36,10 @@ class Sample:
 
     @property
     def count(self) -> int:
-        """How many simulations have a value."""
         return len(self.values)
 
     @property
     def missing(self) -> int:
-        """How many simulations have none."""
         return self.total - len(self.values)
 
     @cached_property
@@ -90,11 +87,9 @@ class Sample:
         return self.numbers[-1]
 
     def percentile(self, n: float) -> float:
-        """Return the `n`-th percentile of the numbers, 0 to 100."""
         return statistics.percentile(self.numbers, n)
 
     def having(self, wanted: tuple[str, ...]) -> frozenset[str]:
-        """Return the ids of the simulations whose value is one of `wanted`."""
         # Thousands of values have few distinct ones.
         hits = {value for value in set(self.values.values()) if any(equals(value, text) for text in wanted)}
         return frozenset(simulation for simulation, value in self.values.items() if value in hits)
@@ -135,7 +130,6 @@ class Sample:
         )
 
     def not_numbers(self) -> NoNumbers | None:
-        """Return the problem if some values are not numbers."""
         if not self.others:
             return None
         samples = tuple(sorted(self.others, key=_alphabetical)[:SAMPLES])
@@ -148,11 +142,10 @@ def _alphabetical(value: str | frozenset[str]) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """The agent (`name` is BASE) or one of its mutations, with its simulations and a sample of each metric.
+    """The agent (`name` is BASE) or one of its mutations.
 
-    `passing`: the ids of the simulations that completed and met every known target. `unlisted`: how many more
-    simulations it must have, but Coval does not list. `alone`: whether the run has no other variant. `even`: whether
-    each test case weighs the same, however many simulations it has.
+    `passing`: ids of those that completed and met every known target. `unlisted`: how many more simulations it must
+    have. `alone`: the run has no other variant. `even`: each test case weighs the same, whatever its simulations.
     """
 
     name: str
@@ -196,11 +189,9 @@ class Variant:
         return next(sample for sample in self.samples if sample.metric.id == metric.id)
 
     def find_sample(self, metric_id: str) -> Sample | None:
-        """Return the values of the metric with this id; None if the run does not have it."""
         return next((sample for sample in self.samples if sample.metric.id == metric_id), None)
 
     def cases_with(self, metric: Metric) -> frozenset[str]:
-        """Return the test cases on which the metric has a value."""
         values = self.sample(metric).values
         return frozenset(simulation.test_case_id for simulation in self.simulations if simulation.id in values)
 
@@ -239,10 +230,7 @@ def same_variant(own: Variant, earlier: Sequence[Variant]) -> Variant | None:
 
 
 def pooled(results: Sequence[RunResult]) -> RunResult:
-    """Return several runs as one, with all of their simulations, which have unique ids.
-
-    A metric has the name and the target of the first run that has it. Summaries of several runs cannot be merged.
-    """
+    """Pool runs: a metric has the name and target of the first that has it. Several summaries cannot be merged."""
     metrics: dict[str, Metric] = {}
     for metric in chain.from_iterable(result.metrics for result in results):
         merged = metrics.setdefault(metric.id, metric)
@@ -266,10 +254,9 @@ def pooled(results: Sequence[RunResult]) -> RunResult:
 
 
 def variants_of(result: RunResult, mutations: int = 0) -> tuple[Variant, ...]:
-    """Return the agent first, then its mutations by name.
+    """Return the agent first, then its mutations by name; `mutations`: how many were launched, if known.
 
-    `mutations`: how many the run was launched with, if known. If a run lists no simulation, the agent stands for all
-    unlisted ones.
+    If a run lists no simulation, the agent stands for all unlisted ones.
     """
     by_variant = result.variants or ({BASE: ()} if result.expected else {})
     is_incomplete = result.expected > len(result.simulations)
