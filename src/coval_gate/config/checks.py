@@ -90,7 +90,6 @@ def threshold_contradictions(inputs: Inputs) -> Iterator[Problem]:
 
 
 def _without_reference(inputs: Inputs) -> Iterator[str]:
-    """Yield a sentence for each input about baselines and repetitions that needs another one to have an effect."""
     source = inputs.baseline
     # In mode launch there are no thresholds, but the step records what a later comparison needs. A run may fill a tag.
     has_effect = inputs.mode == "launch" or inputs.accept or (source is not None and source.kind == "tag")
@@ -112,7 +111,6 @@ def _can_be_softened(inputs: Inputs) -> bool:
 
 
 def _without_confidence(inputs: Inputs) -> list[str]:
-    """Return a sentence if `confidence` or `on_inconclusive` has no effect; else nothing."""
     compares = any(threshold.bound.reference for threshold in inputs.thresholds)
     if inputs.confidence is None:
         is_unused = inputs.on_inconclusive and not compares
@@ -448,7 +446,6 @@ def launched_tags(inputs: Inputs) -> tuple[str, ...]:
 
 
 def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    """Yield a problem for what cannot be launched or judged together."""
     yield from _gate_contradictions(inputs)
     if inputs.test_case_ids and inputs.sub_sample_size:
         yield Problem("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
@@ -499,7 +496,6 @@ def has_effect(declaration: Input, mode: str) -> bool:
 
 
 def _unused(inputs: Inputs) -> Iterator[Input]:
-    """Yield the inputs that the user set, but that have no effect in the step's mode."""
     for declaration in effective():
         is_set = getattr(inputs, declaration.name) != declaration.default_value
         if is_set and not has_effect(declaration, inputs.mode):

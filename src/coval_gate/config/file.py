@@ -174,8 +174,6 @@ def _problems(path: str, mistakes: Sequence[Mistake]) -> Iterator[Problem]:
 
 
 class _Reader:
-    """Reads inputs and legs out of the nodes, and notes mistakes."""
-
     def __init__(self, path: str) -> None:
         self.path = path
         self.mistakes: list[Mistake] = []

@@ -83,7 +83,7 @@ class Problem(NamedTuple):
 
 
 class LegInputs(NamedTuple):
-    """`inputs`: the step's with its own. `places`, by input: the line, and the leg; no leg where all have it."""
+    """`inputs`: the step's with the leg's own. `places`, by input: the line, and the leg; no leg where all have it."""
 
     name: str
     line: int

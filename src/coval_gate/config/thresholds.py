@@ -242,7 +242,6 @@ class _Scanner:
         raise ThresholdSyntaxError(WrongLine(self.line, self.token + 1, self.text, expected, advice))
 
     def quoted(self) -> str | None:
-        """Take a quoted text, and return it unquoted; None if none begins here."""
         quote = self.text[self.at : self.at + 1]
         if quote not in ("'", '"'):
             return None
@@ -339,7 +338,6 @@ def _aggregate(scanner: _Scanner, metric: str) -> Aggregate:
 
 
 def _percentile(scanner: _Scanner) -> float:
-    """Take the N of p(N), in parentheses."""
     scanner.need(OPEN, "a percentile in parentheses, such as p(95)")
     percentile, unit = scanner.amount(expected := "a percentile from 0 to 100")
     if unit or not (percentile == 0 or 1 <= percentile <= 100):
@@ -349,7 +347,6 @@ def _percentile(scanner: _Scanner) -> float:
 
 
 def _values(scanner: _Scanner, name: str) -> tuple[str, ...]:
-    """Take values in parentheses, without duplicates."""
     scanner.need(OPEN, f"values in parentheses, such as {name}(YES)")
     values, more, special = [], True, ", ; | ) # or a quote"
     while more:

@@ -321,7 +321,7 @@ def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Com
 
 
 def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
-    """As counted; a change within the threshold's margin counts as unchanged."""
+    """A change within the threshold's margin, as counted, is unchanged."""
     threshold, rise = pairs.threshold, pairs.value.value - pairs.earlier
     equal = TOLERANCE * abs(pairs.earlier)
     better = threshold.operator == "!=" or (threshold.wants_less if rise < 0.0 else threshold.wants_more)

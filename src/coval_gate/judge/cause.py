@@ -60,7 +60,7 @@ def cause_of(passing: int, others: int, before: Sequence[bool | None]) -> Cause 
 
 
 class Before(NamedTuple):
-    """`missed`: mostly. `mean`: of its numbers; None without. `share`: of its conversations that met the criterion."""
+    """`missed` mostly; `mean` of its numbers, None without; `share` of its conversations that met the criterion."""
 
     missed: bool
     mean: float | None

@@ -66,7 +66,7 @@ class Pairs:
         return missed_by > TOLERANCE * abs(self.earlier)
 
     def verdict(self, holds: bool, confidence: float) -> Verdict:
-        """Never contradict, where conclusive, whether the value as counted `holds`.
+        """A conclusive verdict never contradicts whether the value as counted `holds`.
 
         A regression fails if the change itself is shown, and is beyond the margin as counted: showing that it is beyond
         the margin would take far larger runs. A required improvement fails only if the bounds rule it out.
