@@ -52,10 +52,9 @@ SPARE: Final = 20  # runs that are tried in place of incomplete ones
 
 
 def baseline_of(session: Session, trial: Trial, outcome: Outcome, context: Context) -> Procedure[Baseline | None]:
-    """Find the baseline of a trial's run; None if the run did not complete, or nothing is compared with a baseline.
+    """Return None if the run did not complete, or nothing is compared with a baseline.
 
-    Search for as long as PATIENCE and the deadline allow. A run that completed just before the deadline gets
-    COLLECTING, as for its own data. If Coval does not respond by then, the baseline is missing.
+    A run that completed just before the deadline gets COLLECTING. Without a response by then, there is no baseline.
     """
     inputs, source, run = session.inputs, session.inputs.baseline, trial.run
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
@@ -85,18 +84,13 @@ def baseline_of(session: Session, trial: Trial, outcome: Outcome, context: Conte
 
 
 class _NoBaseline(Exception):
-    """There is no baseline, for a reason."""
-
     def __init__(self, missing: NotFoundReason) -> None:
         super().__init__(missing.kind)
         self.missing = missing
 
 
 def _end_of_named(session: Session, run_id: str, *, until: float) -> Procedure[float]:
-    """Wait for the end of a named run until the deadline, and return until when the search for it may last.
-
-    A poll that fails ends the waiting: the search says why.
-    """
+    """Return until when the search may last. A poll that fails ends the waiting: the search says why."""
     client, clock, deadline = session.client, session.clock, session.deadline
     patience, is_logged = until - clock.now(), False
     while clock.now() < deadline:
@@ -115,7 +109,7 @@ def _end_of_named(session: Session, run_id: str, *, until: float) -> Procedure[f
 
 
 def _named(session: Session, source: BaselineSource, judged: Run) -> Procedure[tuple[BaselineRun, ...]]:
-    """Return the run that the source names, of any age, agent, persona and test set. Raises CovalError, _NoBaseline."""
+    """Take the run whatever its age, agent, persona and test set. Raises CovalError, _NoBaseline."""
     run_id = source.name
     if run_id == judged.run_id:
         raise _NoBaseline(NotFoundReason(kind="itself", run_id=run_id))
@@ -133,7 +127,7 @@ def _named(session: Session, source: BaselineSource, judged: Run) -> Procedure[t
 
 
 def _newest(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
-    """Return the newest runs with a tag or of a branch that count. Raises CovalError, _NoBaseline."""
+    """Return the runs with a tag or of a branch that count. Raises CovalError, _NoBaseline."""
     created = created_at(subject.run)
     tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
     if not tag:
@@ -175,7 +169,7 @@ def _newest(session: Session, source: BaselineSource, subject: Subject) -> Proce
 
 
 class _Rules(NamedTuple):
-    """Which runs of a source count. `created`: when the judged run was created, on Coval's clock, as all times here."""
+    """`created`: when the judged run was created, on Coval's clock, as all times here."""
 
     source: BaselineSource
     subject: Subject
@@ -183,7 +177,7 @@ class _Rules(NamedTuple):
     max_age: float
 
     def may_count(self, run: Run) -> bool:
-        """Return whether a run with the tag may be compared with, whatever the gate or a person said of it."""
+        """Return whether a run with the tag may count, whatever its marks say."""
         created = created_at(run)
         if run.run_id == self.subject.run.run_id or created is None:
             return False
@@ -194,11 +188,10 @@ class _Rules(NamedTuple):
         return created < self.created and not own & {origin.workflow_run for origin in origins(tags_of(run))}
 
     def counting(self, runs: Sequence[Run]) -> list[Run]:
-        """Return which of the runs with the tag count."""
         return [run for run in counting(runs) if not self._is_old(run, runs)]
 
     def reason(self, runs: Sequence[Run], failures: Sequence[CovalError | str]) -> NotFoundReason:
-        """Return why no run counts; `failures` are what went wrong with runs that do."""
+        """`failures`: what went wrong with the runs that count."""
         for failure in failures:
             if isinstance(failure, str):
                 return NotFoundReason(kind="unreadable", text=failure)
@@ -215,7 +208,7 @@ class _Rules(NamedTuple):
         return NotFoundReason(kind="none")
 
     def _is_old(self, run: Run, runs: Sequence[Run]) -> bool:
-        """Return whether a run is too old. While comparisons fail the runs of a branch, its baseline does not age."""
+        """While comparisons fail the runs of a branch, its baseline does not age."""
         if self.source.kind == "tag":
             return False
         newest = max((_created(other) for other in runs if _counts(other)), default=0.0)
@@ -224,7 +217,7 @@ class _Rules(NamedTuple):
 
 
 def counting(runs: Sequence[Run]) -> list[Run]:
-    """Return which of the runs with a tag or of a branch count, whatever their age. They come newest first."""
+    """Return the runs that count, whatever their age. `runs` come newest first."""
     since = max((_created(run) for run in runs if is_marked(run, ACCEPTED)), default=0.0)
     # Two steps may judge one agent by different criteria: where a comparison failed it, no run of the workflow counts.
     newest = {step: run for run in reversed(runs) for step in _steps(run)}
@@ -247,13 +240,12 @@ def _created(run: Run) -> float:
 
 
 def _load_listed(session: Session, listed: Run) -> Procedure[BaselineRun | str]:
-    """Return a listed run with its result; a sentence if that is incomplete. Raises CovalError."""
     run = yield from session.client.get_run(listed.run_id, until=session.deadline)
     return (yield from _load(session, with_list(run, listed)))
 
 
 def _load(session: Session, run: Run) -> Procedure[BaselineRun | str]:
-    """Return a run with its result; a sentence if that is incomplete. Raises CovalError."""
+    """Return a sentence if the result is incomplete. Raises CovalError."""
     simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
     listed, announced = {simulation.id for simulation in simulations}, set(run.output_ids or ())
     if not simulations:

@@ -37,10 +37,9 @@ FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just l
 
 
 def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Procedure[Cancellation]:
-    """Cancel a run unless it is over; one that Coval does not have is over.
+    """Cancel a run unless it is over; one that Coval does not have is over. Raises CovalError.
 
-    `fresh_until`: the run may have been launched a moment ago, so Coval may not know it before that time on the clock.
-    Raises CovalError if the run cannot be cancelled by the deadline.
+    `fresh_until`: Coval may not know the run before that time on the clock.
     """
     client, clock, until = session.client, session.clock, session.deadline
     sent = False  # a try whose response was lost may have cancelled the run all the same
@@ -74,10 +73,7 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
 
 
 def cancel_or_warn(session: Session, run_id: str, why: str) -> Procedure[bool]:
-    """Cancel a run that nothing needs now, and say `why`. Warn if that fails.
-
-    Return whether the run needs no cancelling any more. Until the deadline, Coval may not know it yet.
-    """
+    """Return whether the run needs no cancelling any more. Until the deadline, Coval may not know it yet."""
     try:
         ended = yield from cancel_run(session, run_id, fresh_until=session.deadline)
     except CovalError as error:
@@ -91,10 +87,7 @@ def cancel_or_warn(session: Session, run_id: str, why: str) -> Procedure[bool]:
 def cancel_runs(
     session: Session, run_ids: Sequence[str], *, report: Callable[[str, Cancellation | CovalError], None]
 ) -> Procedure[list[Cancellation | Exception]]:
-    """Cancel runs side by side, as `cancel_run`, and pass the outcome of each to `report` at once.
-
-    If there are more than MOST_AT_ONCE, the first ones leave the others their share of the time.
-    """
+    """Pass each outcome to `report` at once. Of many runs, the first ones leave the others their share of time."""
     left = len(run_ids)
 
     def cancel_one(run_id: str) -> Procedure[Cancellation]:
@@ -119,10 +112,7 @@ def _ended(run: Run, *, by_us: bool) -> Cancellation:
 
 
 def cancel_trial(session: Session, trial: Trial) -> Procedure[Cancellation]:
-    """Find the run if its id is not known, and cancel it unless it is over.
-
-    Raises CovalError if it cannot be found or cancelled by the deadline.
-    """
+    """Find the run if its id is not known, and cancel it unless it is over. Raises CovalError."""
     trial.is_cancelling = True
     if not trial.run_id:
         run = yield from find_launched(session, trial)
@@ -152,20 +142,14 @@ def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = Fa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleanup:
-    """What decides about a run that is guarded. `late`: max_wait_time has passed.
-
-    The session's deadline is when to give up.
-    """
+    """What decides about a guarded run until the session's deadline. `late`: max_wait_time has passed."""
 
     session: Session
     trial: Trial
     late: bool
 
     def clean_up(self, verdict: Verdict | None) -> Procedure[None]:
-        """Cancel the run or leave it, as the verdict and the inputs say, and end any second run.
-
-        The post step tries again if this fails.
-        """
+        """Cancel the run or leave it, and end any second run. The post step tries again if this fails."""
         trial = self.trial
         yield from self.look_for_left(verdict)
         is_left = trial.is_active and self.leaves(verdict)
@@ -178,10 +162,7 @@ class Cleanup:
             trial.release()
 
     def look_for_left(self, verdict: Verdict | None) -> Procedure[None]:
-        """Find the run of a launch under way, if a limit has passed and the run is to be left for a later step.
-
-        That step needs the id. So if the run cannot be found, it is not left.
-        """
+        """Find the run if it is to be left: the later step needs its id. A run that is not found is not left."""
         trial, session = self.trial, self.session
         is_left = verdict is Verdict.TIMED_OUT and not session.inputs.cancel_on_timeout
         if not (is_left and trial.is_active) or trial.run_id:

@@ -51,10 +51,7 @@ EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Cov
 
 
 class Look(NamedTuple):
-    """What one look showed.
-
-    `certain`: Coval says how many simulations and metrics there are. `is_empty`: it says that there is no simulation.
-    """
+    """`certain`: Coval says how many simulations and metrics there are. `is_empty`: it says there is no simulation."""
 
     result: RunResult
     certain: bool
@@ -64,10 +61,9 @@ class Look(NamedTuple):
 def collect(
     session: Session, run: Run, criteria: Criteria, *, record: Callable[[Run], None]
 ) -> Procedure[Completed | NotCompleted]:
-    """Collect what the criteria need. Wait for what may lag at most `metrics_grace_time`, and not past the deadline.
+    """Collect what the criteria need. Wait as long as `metrics_grace_time` and the deadline allow. Raises CovalError.
 
     If Coval does not say how much there is, wait until the data have stayed the same for SETTLING, even beyond that.
-    `record` takes what each further poll showed. Raises CovalError if a call fails for good, or until the deadline.
     """
     clock, deadline = session.clock, session.deadline
     began = looked_at = clock.now()
@@ -104,8 +100,6 @@ def collect(
 
 
 class _Collector:
-    """Looks at a run again and again, and remembers what need not be fetched again."""
-
     def __init__(self, session: Session, criteria: Criteria) -> None:
         self._session = session
         self._criteria = criteria
@@ -116,7 +110,7 @@ class _Collector:
         self._since = -math.inf
 
     def look(self, run: Run) -> Procedure[Look]:
-        """Fetch what the run has besides `run`, the poll that this look began with. Raises CovalError."""
+        """`run`: the poll that this look began with. Raises CovalError."""
         session, criteria = self._session, self._criteria
         simulations = self._simulations
         if simulations is None:
@@ -142,13 +136,12 @@ class _Collector:
         return Look(result._replace(absent_metrics=absent), certain, run.is_empty)
 
     def unchanged_since(self, look: Look) -> float:
-        """Return since when looks have shown the same data; a look may have begun long before it showed them."""
+        """A look may have begun long before it showed its data."""
         if look.result != self._last:
             self._last, self._since = look.result, self._session.clock.now()
         return self._since
 
     def never(self, run: Run, result: RunResult, *, unchanged: float, deadline: float) -> Procedure[Never]:
-        """Find out which metrics and values that are missing will never come, as far as the deadline leaves time."""
         now = self._session.clock.now()
         session = self._session._replace(deadline=min(now + OPTIONAL_TIME, max(deadline, now)))
         announced = yield from self._announced.of_launch(session, run)
@@ -162,7 +155,7 @@ class _Collector:
 
 
 def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, never: Never = Never()) -> MissingData:  # noqa: B008 - immutable
-    """Return what the criteria need and may still come. `unchanged`: for how many seconds the data stayed the same."""
+    """Return what the criteria need and may still come. `unchanged`: seconds for which the data stayed the same."""
     result = look.result
     if not (result.simulations or result.expected) and (look.is_empty or unchanged >= EMPTY_SETTLING):
         return MissingData()
@@ -189,16 +182,13 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
 
 
 def needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:
-    """Return the metrics whose values the criteria need: those with targets if these matter, and those named."""
+    """Return the metrics with targets, if these matter, and those that the criteria name."""
     with_targets = [metric for metric in result.metrics if criteria.needs_targets and metric.target]
     return with_targets + [metric for reference in criteria.references for metric in result.find_metrics(reference)]
 
 
 def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
-    """Return the error that Coval reports of the run beyond its simulations.
-
-    Coval reports EXECUTION_FAILURE if a single simulation failed: then it adds nothing.
-    """
+    """EXECUTION_FAILURE adds nothing: Coval reports it if a single simulation failed."""
     restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(
         simulation.completed for simulation in simulations
     )
@@ -207,7 +197,7 @@ def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
 
 
 def _most_common_error(session: Session, run_id: str) -> Procedure[str]:
-    """Return the error that most of the run's simulations have, if Coval shows it in time."""
+    """Return an empty text if Coval does not show errors in time."""
     until = min(session.deadline, session.clock.now() + OPTIONAL_TIME)
     with suppress(CovalError):
         simulations = yield from session.client.list_simulations(run_id, until=until)
@@ -224,10 +214,7 @@ def follow(
     progress: ProgressLog,
     record: Callable[[Run], None],
 ) -> Procedure[Outcome]:
-    """Watch a run to its end and, if it completed, collect what the criteria need.
-
-    `record` takes what each poll showed. Raises CovalError as `watch` and `collect`.
-    """
+    """Watch a run to its end, and collect its data if it completed. Raises CovalError as `watch` and `collect`."""
     ended = yield from watch(session, run_id, progress=progress, record=record)
     if isinstance(ended, TimedOut | NotCompleted):
         return ended

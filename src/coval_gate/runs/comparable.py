@@ -45,9 +45,8 @@ CHECKING_TIME: Final = 15.0  # s for all of it
 
 
 class Fingerprint(NamedTuple):
-    """The digests; an empty one is not known.
+    """An empty digest is not known. `cases`: digests of id and content; none if there are more than MOST_CASES.
 
-    `cases`: for each test case, the digests of its id and its content; none if there are more than MOST_CASES.
     `all_cases`: a digest over all of them in that case. `options`: by the names of inputs.
     """
 
@@ -57,7 +56,7 @@ class Fingerprint(NamedTuple):
     options: Mapping[str, str] = MappingProxyType({})
 
     def as_metadata(self) -> dict[str, str]:
-        """Return the fingerprint as metadata of a launch, in texts of at most PART_LIMIT characters."""
+        """Return texts of at most PART_LIMIT characters."""
         pairs = base64.urlsafe_b64encode(b"".join(sorted(self.cases))).decode()
         content = ".".join([self.persona, *(self.options.get(name, "") for name in OPTIONS), self.all_cases, pairs])
         whole = ".".join([VERSION, _digest(content), content])
@@ -68,7 +67,6 @@ class Fingerprint(NamedTuple):
 def fingerprint_of(
     parameters: Mapping[str, Any], cases: Iterable[TestCase] = (), persona: Persona | None = None
 ) -> Fingerprint:
-    """Return the fingerprint of a launch: of its `parameters`, its test cases, and its persona."""
     pairs = frozenset(_hashed(_json(case.id))[:DIGEST] + _hashed(case.content)[:DIGEST] for case in cases)
     is_small = len(pairs) <= MOST_CASES
     values = {**parameters, **parameters.get("options", {})}
@@ -81,7 +79,7 @@ def fingerprint_of(
 
 
 def read_fingerprint(metadata: Mapping[str, Any]) -> Fingerprint | None:
-    """Read the fingerprint in the metadata of a run; None if it is absent, damaged, or of another version."""
+    """Return None if it is absent, damaged, or of another version."""
     parts: list[str] = []
     while isinstance(part := metadata.get(_name(len(parts))), str):
         parts.append(part)
@@ -102,10 +100,7 @@ def read_fingerprint(metadata: Mapping[str, Any]) -> Fingerprint | None:
 
 
 def changed_cases(now: Fingerprint | None, then: Fingerprint | None, cases: Iterable[str]) -> frozenset[str] | None:
-    """Return the test cases (ids) whose contents differ; None if the fingerprints do not show it.
-
-    A test case that one of the fingerprints lacks counts as changed: nothing shows that it is the same.
-    """
+    """Return the ids of test cases that differ, or that one fingerprint lacks; None if that is not known."""
     if now is None or then is None:
         return None
     if now.cases and then.cases:
@@ -115,7 +110,7 @@ def changed_cases(now: Fingerprint | None, then: Fingerprint | None, cases: Iter
 
 
 def changed_persona(now: Fingerprint | None, then: Fingerprint | None) -> bool | None:
-    """Return whether the persona has changed; None if the fingerprints do not show it."""
+    """Return None if the fingerprints do not show it."""
     if now is None or then is None or not (now.persona and then.persona):
         return None
     return now.persona != then.persona
@@ -147,10 +142,7 @@ def _hashed(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The run that is compared: what it showed last, its result, and the context and the `request` of its launch.
-
-    `request` is None for a run that was launched elsewhere. `thresholds` are the step's.
-    """
+    """The run that is compared. `request`: of its launch; None if the run was launched elsewhere."""
 
     run: Run
     result: RunResult
@@ -160,12 +152,11 @@ class Subject:
 
     @property
     def ids(self) -> dict[str, str]:
-        """The agent, persona and test set; empty ones are not known."""
+        """By the names of inputs; empty ids are not known."""
         return {name: getattr(self.run, name) or getattr(self.request, name, "") for name in LAUNCH_IDS}
 
     @property
     def fingerprint(self) -> Fingerprint | None:
-        """The fingerprint of the launch; None if it is not known."""
         sent = self.request.metadata.customer if self.request else {}
         return read_fingerprint(sent) or read_fingerprint(self.run.metadata)
 
@@ -202,7 +193,7 @@ def _distinguished(
     ours: Mapping[str, str],
     theirs: Mapping[str, str],
 ) -> BaselineRun:
-    """Return a run with its differences. `times`: when test cases changed; `ours`, `theirs`: versions of metrics."""
+    """`times`: when test cases changed; `ours`, `theirs`: versions of metrics."""
     now, then = subject.fingerprint, read_fingerprint(run.run.metadata)
     unsure: dict[Unchecked, bool] = {}
     cases = _cases_in(run, subject)
@@ -227,20 +218,19 @@ def _cases_in(run: BaselineRun, subject: Subject) -> frozenset[str] | None:
 
 
 def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
-    """Return the ids of the test cases that are in both runs."""
+    """Return the ids of the test cases in both runs."""
     ours, theirs = ({simulation.test_case_id for simulation in of.simulations} for of in (subject.result, run.result))
     return frozenset(filter(None, ours & theirs))
 
 
 def _or_nothing(result: dict[str, str] | Exception) -> dict[str, str]:
-    """Return the result of a call; nothing if the call failed."""
     if isinstance(result, Exception) and not isinstance(result, CovalError):
         raise result
     return {} if isinstance(result, CovalError) else result
 
 
 def _change_times(session: Session, subject: Subject) -> Procedure[dict[str, str]]:
-    """Return when each test case of the set was changed last, by its id. Raises CovalError."""
+    """Return when each test case was last changed, by its id. Raises CovalError."""
     cases = yield from session.client.list_test_cases(subject.ids["test_set_id"], until=session.deadline)
     return {case.id: case.update_time for case in cases}
 

@@ -51,7 +51,6 @@ def with_definitions(session: Session, result: RunResult, criteria: Criteria) ->
 
 
 def _named_values(metric: Metric, result: RunResult, criteria: Criteria) -> Iterator[str]:
-    """Yield the values of a metric that the criteria, or its target, name."""
     for reference, values in criteria.named_values:
         if metric in result.find_metrics(reference):
             yield from values
@@ -67,25 +66,25 @@ def _texts(session: Session, metric_id: str) -> Procedure[tuple[str, ...]]:
 
 
 class Targets:
-    """The targets of metrics, from their definitions, each of which is fetched once."""
+    """Fetches each definition once."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._definitions: dict[str, MetricDefinition] = {}
 
     def fetch(self, metric_id: str) -> Procedure[Target | None]:
-        """Return a metric's target; None if it has none. Raises CovalError."""
+        """Return None if the metric has no target. Raises CovalError."""
         if metric_id not in self._definitions:
             session = self._session
             self._definitions[metric_id] = yield from session.client.get_metric(metric_id, until=session.deadline)
         return self._definitions[metric_id].target
 
     def name(self, metric_id: str) -> str:
-        """Return the metric's name by its definition; the id if it has none."""
+        """Return the id if the definition has no name."""
         return self._definitions[metric_id].name or metric_id
 
     def add_to(self, metrics: Sequence[Metric]) -> Procedure[tuple[Metric, ...]]:
-        """Return the metrics with their targets. Raises CovalError."""
+        """Raises CovalError."""
         with_targets = []
         for metric in metrics:
             target = (yield from self.fetch(metric.id)) if metric.is_identified else None
@@ -107,7 +106,7 @@ class Announced:
         return bool(self._ids)
 
     def fetch(self, session: Session, run: Run, simulations: Sequence[Simulation]) -> Procedure[frozenset[str]]:
-        """Return the ids that Coval announces by now. A call that fails announces nothing."""
+        """Return the ids announced by now. A call that fails announces nothing."""
         yield from self.of_launch(session, run)
         completed = [simulation for simulation in simulations if simulation.completed]
         if self._ids or not completed:
@@ -154,10 +153,7 @@ class Never(NamedTuple):
 def find_never(
     session: Session, result: RunResult, named: frozenset[str], needed: Sequence[Metric]
 ) -> Procedure[Never]:
-    """Find out from a few simulations of a run what will not come; nothing is certain if a call fails.
-
-    `named`: ids of metrics that the launch or the agent names. `needed`: the metrics whose values are needed.
-    """
+    """Look at a few simulations. If a call fails, nothing is certain. `named`: metrics of the launch or the agent."""
     completed = [simulation.id for simulation in result.simulations if simulation.completed]
     if not completed:
         return Never(no_more_metrics=True)  # metrics are computed for simulations that completed
@@ -195,15 +191,12 @@ def _sample(completed: Sequence[str], lacking: Sequence[Sequence[str]]) -> list[
 def _has_ended(
     metric_id: str, lacking: Sequence[str], completed: Sequence[str], outputs: Mapping[str, Outputs]
 ) -> bool:
-    """Return whether a metric has ended without a value wherever it lacks one.
-
-    All that lack one must show it. If all of the run's simulations lack one, the sample stands for the others.
-    """
+    """All that lack a value must show it. If all simulations lack one, the sample stands for the others."""
     shown = [outputs[simulation_id].get(metric_id) for simulation_id in lacking if simulation_id in outputs]
     is_known = len(shown) == len(lacking) or (len(lacking) == len(completed) and len(shown) > 0)
     return is_known and all(output is not None and _ended_without_value(output) for output in shown)
 
 
 def _ended_without_value(output: MetricOutput) -> bool:
-    """Return whether an output is final and has no value. If it has a value, the run will show it later."""
+    """If an output has a value, the run will show it later."""
     return output.status in ENDED and output.value is None

@@ -72,7 +72,6 @@ def _words(session: Session, result: RunResult, first: Sequence[Simulation], tes
 
 
 def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Procedure[Details]:
-    """Fetch what was said in simulations."""
     calls = (session.client.get_transcript(simulation.id, until=session.deadline) for simulation in spoken)
     fetched = yield from together(calls, session.clock, at_once=AT_ONCE)
     transcripts: dict[str, tuple[Turn, ...]] = {}
@@ -85,10 +84,7 @@ def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Procedure[De
 
 
 def _fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], test_set_id: str) -> Procedure[None]:
-    """Fill in the `labels` of test cases by their ids, as far as the first pages of their test set have them.
-
-    They only inform, so legs with the same test set list it once.
-    """
+    """Fill in `labels` from the first pages of the test set. Legs with the same test set list it once."""
     shown = session.client.shown.labels
     labels |= {case_id: shown[case_id] for case_id in case_ids if case_id in shown}
     if not test_set_id or len(labels) == len(case_ids):
@@ -108,8 +104,7 @@ def _fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], 
 def fetch_trend(session: Session, run: Run, *, metrics: Collection[str], tag: str) -> Procedure[tuple[TrendRun, ...]]:
     """Return the last completed runs before `run` of its branch, newest first; if it has none, of all branches.
 
-    They have the same agent, persona and test set. `metrics`: the ids of the metrics to return averages of. `tag`: that
-    of the baseline; may be empty. Leave out what Coval does not show.
+    Agent, persona and test set are the same. `metrics`: ids to return averages of. `tag`: the baseline's, or empty.
     """
     began = _created(run)
     if began is None or not all(getattr(run, name) for name in LAUNCH_IDS):
@@ -140,7 +135,7 @@ def _trend_run(run: Run, metrics: Collection[str], tag: str) -> TrendRun:
 
 
 def _created(run: Run) -> float | None:
-    """Return when a run was created, in seconds since the epoch; None if it is not shown, or beyond dates."""
+    """Return seconds since the epoch; None if the run does not show them, or if they are beyond dates."""
     created = created_at(run)
     return created if created is not None and 0 <= created < END_OF_DATES else None
 

@@ -39,20 +39,14 @@ CONFIRMING: Final = 30.0  # s for which a step that does not wait for its run wa
 
 
 class EarlierRuns(NamedTuple):
-    """What the search for earlier runs needs: the `tags` and the `ids` of the launch that follows.
-
-    The session's deadline bounds the whole search.
-    """
+    """`tags` and `ids`: of the launch that follows. The session's deadline bounds the whole search."""
 
     session: Session
     tags: Tags
     ids: Mapping[str, str]
 
     def to_resume(self) -> Procedure[Run | None]:
-        """Return the unfinished run that an earlier attempt at this step launched; None if there is none.
-
-        Raises CovalError if the step cannot find out.
-        """
+        """Return the unfinished run of an earlier attempt at this step. Raises CovalError if that is unknown."""
         if not self.tags.has_earlier_attempt:
             return None
         unfinished = yield from self._unfinished(
@@ -77,10 +71,7 @@ class EarlierRuns(NamedTuple):
         return None
 
     def supersede(self, *, keep: str = "") -> Procedure[None]:
-        """Cancel the unfinished runs that this one supersedes, except `keep`.
-
-        Raises CovalError if Coval does not list them.
-        """
+        """Cancel the unfinished runs that this one supersedes, except `keep`. Raises CovalError."""
         unfinished = yield from self._unfinished(
             "Could not look for older runs",
             way_out="To leave older runs alone, set supersede to false.",
@@ -95,10 +86,9 @@ class EarlierRuns(NamedTuple):
     def end_repetitions(
         self, repetitions: Collection[Tags], *, taken: Collection[str], guarded: Callable[[str], Trial]
     ) -> Procedure[None]:
-        """Cancel the unfinished runs that earlier attempts launched as one of the `repetitions`, with tags like these.
+        """Cancel the unfinished runs of earlier attempts that have tags like `repetitions`, except `taken` (ids).
 
-        Leave alone the runs that this attempt has `taken` over (ids). `guarded` guards a run by its id: if cancelling
-        fails, the post step cancels it. Warn if Coval does not list them; no verdict depends on them.
+        `guarded` lets the post step cancel what fails here. If Coval does not list the runs, only warn.
         """
         if self.tags.origin is None:
             return
@@ -120,7 +110,7 @@ class EarlierRuns(NamedTuple):
             trial.release()
 
     def _cancel(self, runs: Iterable[Run], why: str) -> Procedure[None]:
-        """Cancel the runs that are not over, side by side. `why` ends the line in the log."""
+        """`why` ends the line in the log."""
         yield from self._all([self._cancel_one(run.run_id, why) for run in runs if not run.is_over])
 
     def _all(self, cancelling: Sequence[Procedure[object]]) -> Procedure[None]:
@@ -130,10 +120,7 @@ class EarlierRuns(NamedTuple):
         return cancel_or_warn(self._with_patience(CANCELLING), run_id, why)
 
     def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
-        """Return the runs of the concurrency group, and unfinished runs that may belong to it.
-
-        Raises CovalError with the `way_out` if Coval does not list them for LOOKUP_PATIENCE.
-        """
+        """Return the group's runs, and unfinished ones that may belong to it. Raises CovalError."""
         try:
             return (yield from self._listed(LOOKUP_PATIENCE))
         except CovalError as error:
@@ -141,7 +128,7 @@ class EarlierRuns(NamedTuple):
             raise CovalError(titles.NOT_LAUNCHED, f"{trouble}: {error.what}", advice=advice) from None
 
     def _listed(self, patience: float) -> Procedure[Found]:
-        """Return the same as `_unfinished`. Raises CovalError if Coval does not list them for `patience` seconds."""
+        """Raises CovalError if Coval does not list the runs for `patience` seconds."""
         if not self.tags.group:
             return Found()
         session = self._with_patience(patience)
@@ -149,13 +136,11 @@ class EarlierRuns(NamedTuple):
         return (yield from search(session, sought))
 
     def _with_patience(self, seconds: float) -> Session:
-        """Return the session for calls that may take so many seconds from now."""
         session = self.session
         return session._replace(deadline=min(session.deadline, session.clock.now() + seconds))
 
 
 def _unknown(unfinished: Found) -> str:
-    """Name the runs that may belong to the group."""
     return " or ".join(f"run {run.run_id}" for run in unfinished.hidden)
 
 
@@ -168,7 +153,7 @@ class ReplaceRun(Protocol):
 def unless_cancelled(
     session: Session, trial: Trial, watching: Procedure[T], replace_run: ReplaceRun
 ) -> Procedure[T | None]:
-    """Return what `watching` the run returns; None if the run was being cancelled and another one replaces it."""
+    """Return None if the run was being cancelled and another one replaces it."""
     clock, doubtful_until = session.clock, trial.known_since + DOUBT
     try:
         ended = yield from watching
@@ -185,7 +170,7 @@ def unless_cancelled(
 def confirm(
     session: Session, run_id: str, *, progress: ProgressLog, record: Callable[[Run], None]
 ) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
-    """Watch a run for a moment, which shows whether it is being cancelled. Raises CovalError."""
+    """A moment shows whether the run is being cancelled. Raises CovalError."""
     limits = session.inputs._replace(
         max_wait_time=CONFIRMING,
         max_queue_time=None,

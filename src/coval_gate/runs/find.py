@@ -32,12 +32,11 @@ UNKNOWN: Final[Unknown] = "unknown"  # whether a launch had an effect
 def find_launched(
     session: Session, trial: Trial, *, settling: float = math.inf, since: Callable[[], float] = lambda: 0.0
 ) -> Procedure[Run | None]:
-    """Find the run of a launch whose response was lost; return None if it surely had no effect.
+    """Return None if the launch surely had no effect. Raises LaunchUncertain.
 
-    A launch had none if Coval does not list its run for `settling` seconds after the connection was closed, unless a
-    run created `since` then may be its run: a time in seconds since the epoch, by Coval's clock, of which its
-    responses may tell more and more. While the connection is open, a search may fail: the response can
-    still come. Raises LaunchUncertain if the question cannot be settled by the deadline.
+    It had none if Coval lists no run created `since` then for `settling` seconds after the connection was closed.
+    `since` returns seconds since the epoch by Coval's clock, of which its responses may tell more and more. While the
+    connection is open, a search may fail: the response can still come.
     """
     clock, until = session.clock, session.deadline
     began = last_open = clock.now()
@@ -76,7 +75,7 @@ def find_launched(
 
 
 def _no_time(lacking: float, settling: float, *, is_open: bool) -> LaunchUncertain:
-    """Return the error of a search that ended `lacking` seconds before it could be sure that there is no run."""
+    """`lacking`: seconds until the search could be sure that there is no run."""
     if math.isinf(settling):
         return LaunchUncertain(titles.LAUNCH_UNCERTAIN, "Coval does not list the run that may have been launched.")
     looked = "" if is_open else f" in the {duration(settling - lacking)}"
@@ -91,10 +90,7 @@ def _no_time(lacking: float, settling: float, *, is_open: bool) -> LaunchUncerta
 
 
 def _late_response(trial: Trial, within: float) -> Procedure[Run | Unknown | None]:
-    """Return the run in a response that came late, or None if all launches surely had no effect.
-
-    `within`: seconds to wait for the response to the latest launch.
-    """
+    """Wait `within` seconds for the latest launch's response. None: all launches surely had no effect."""
     unknown = not trial.launches
     for launch in reversed(trial.launches):
         try:
@@ -112,10 +108,7 @@ def _late_response(trial: Trial, within: float) -> Procedure[Run | Unknown | Non
 def _search(
     session: Session, trial: Trial, *, since: Callable[[], float], before: Found | LaunchUncertain | None
 ) -> Procedure[Found | LaunchUncertain]:
-    """Return the runs with the trial's key, and those that hide their tags; an error if Coval does not say.
-
-    If there is no time for a call, return the error of the search `before`.
-    """
+    """Return the runs with the trial's key, and those that hide their tags; `before` if no time is left."""
     try:
         sought = Sought(trial.ids, trial.key, may_be=lambda run: _is_created(run, since()), must_know=True)
         return (yield from search(session, sought))
@@ -131,11 +124,11 @@ def _search(
 
 
 def _may_pass(error: LaunchUncertain, waited: float) -> bool:
-    """Return whether a search is worth another try that failed after so many seconds: the response was not Coval's."""
+    """Return whether to search again after so many seconds: the response was not Coval's."""
     return error.rejection is not None and not error.rejection.by_coval and waited < FOREIGN
 
 
 def _is_created(run: Run, since: float) -> bool:
-    """Return whether a run may have been created since that time, in seconds since the epoch."""
+    """Return whether a run may be younger than `since`, in seconds since the epoch."""
     created = created_at(run)
     return created is None or created >= since

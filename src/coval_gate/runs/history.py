@@ -33,11 +33,9 @@ MOST_LISTED: Final = 1000  # entries of a list
 
 
 class Sought(NamedTuple):
-    """What to search for.
+    """`since`: the list comes newest first, and is read up to the first run created earlier (s since the epoch).
 
-    `ids`: the agent, persona and test set, by the names of inputs. `since`: the list comes newest first, and is read
-    up to the first run that was created earlier (s since the epoch); if it is None, one page is enough. `enough`: which
-    runs of those sought are enough. `fits`: what else a run must be. `may_be`: which runs that do not show whether they
+    If it is None, one page is enough. `ids`: by the names of inputs. `may_be`: which runs that do not show whether they
     have the tag matter; with `must_know`, also where the list shows the tags of others. `averages`: list those of
     metrics, too; then Coval knows no filter for tags, and no run is read alone.
     """
@@ -68,11 +66,9 @@ class Sought(NamedTuple):
         return is_of(run, self.ids) and self.status in ("", run.status)
 
     def is_found(self, run: Run) -> bool:
-        """Return whether a run is what is sought."""
         return self.is_alike(run) and (not self.tag or has_tag(run, self.tag)) and self.fits(run)
 
     def is_satisfied(self, runs: Iterable[Run]) -> bool:
-        """Return whether enough of the runs are what is sought."""
         return self.enough([run for run in runs if self.is_found(run)])
 
     def hides_tag(self, run: Run) -> bool:
@@ -83,10 +79,9 @@ class Sought(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a search found.
+    """`runs` were sought, `seen` were listed; both come newest first.
 
-    `runs`: those that were sought, newest first. `seen`: all runs that were listed, newest first. `hidden`: those that
-    may have the tag, and do not show it even alone; none where other runs show theirs, unless the search `must_know`.
+    `hidden` may have the tag, but do not show it even alone; unless `must_know`, there are none if others show theirs.
     """
 
     runs: tuple[Run, ...] = ()
@@ -95,10 +90,7 @@ class Found(NamedTuple):
 
 
 def search(session: Session, sought: Sought) -> Procedure[Found]:
-    """Return the runs that are sought.
-
-    Raises Rejected if Coval refuses each way to ask, Unavailable if there is no response by the deadline.
-    """
+    """Raises Rejected if Coval refuses each way to ask, Unavailable if there is no response by the deadline."""
     refused: list[Rejected] = []
     seen: dict[str, Run] = {}
     found = Found()
@@ -124,7 +116,6 @@ def search(session: Session, sought: Sought) -> Procedure[Found]:
 
 
 def _goes_on(sought: Sought, listed: Sequence[Run]) -> bool:
-    """Return whether to read more of the list."""
     if not listed or sought.since is None or len(listed) >= MOST_LISTED or sought.is_satisfied(listed):
         return False
     return (created_at(listed[-1]) or math.inf) >= sought.since
@@ -175,7 +166,7 @@ def _newest_first(runs: Iterable[Run]) -> list[Run]:
 
 
 def has_tag(run: Run, tag: str) -> bool:
-    """Return whether a run shows a tag, which Coval may show in lower case."""
+    """Coval may show tags in lower case."""
     return tag.lower() in map(str.lower, tags_of(run))
 
 
@@ -185,20 +176,17 @@ def is_of(run: Run, ids: Mapping[str, str]) -> bool:
 
 
 def ids_of_run(run: Run) -> dict[str, str]:
-    """Return the agent, persona and test set of a run, by the names of inputs."""
+    """Return ids by the names of inputs."""
     return {name: getattr(run, name) for name in LAUNCH_IDS}
 
 
 def created_at(run: Run) -> float | None:
-    """Return when a run was created, in seconds since the epoch; None if it does not show it."""
+    """Return seconds since the epoch; None if the run does not show them."""
     return moment_of(run.create_time)
 
 
 def moment_of(text: str) -> float | None:
-    """Return a time of Coval's in seconds since the epoch; None if it cannot be read.
-
-    A time without an offset is in UTC.
-    """
+    """Return seconds since the epoch; None if the text cannot be read. Without an offset, it is in UTC."""
     try:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

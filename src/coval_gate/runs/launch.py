@@ -46,7 +46,7 @@ MOST_LAUNCHES: Final = 3  # of one run, each of which was lost without a trace
 
 
 def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
-    """Return the request for `inputs`, with the provenance in `context` as metadata."""
+    """Return the request, with the provenance in `context` as metadata."""
     return LaunchRequest(
         **ids_of(inputs),
         metric_ids=inputs.metric_ids,
@@ -63,16 +63,13 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
 
 
 def with_leg(request: LaunchRequest, key: str, repetition: int) -> LaunchRequest:
-    """Return the request with what a step in mode wait must know: the key of the leg, and the repetition's number."""
+    """Add what a step in mode wait must know: the key of the leg, and the repetition's number."""
     customer = {**request.metadata.customer, LEG: key, **({REPETITION: repetition} if repetition else {})}
     return request._replace(metadata=request.metadata._replace(customer=customer))
 
 
 def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:
-    """Return the request with tags beside the user's own, the most important first.
-
-    If there is no room for a tag, only the customer's metadata contain it.
-    """
+    """Add tags, the most important first. Only the customer's metadata contain those without room."""
     metadata = request.metadata
     own = (*metadata.tags, *tags)[:MOST_RUN_TAGS]
     customer = {**metadata.customer, **tags_as_metadata(tags)}
@@ -99,7 +96,7 @@ def _display_name(context: Context) -> str:
 
 
 def _provenance(context: Context) -> dict[str, Any]:
-    """Return the provenance as flat metadata, with a prefix that distinguishes it from the user's own."""
+    """A prefix distinguishes these metadata from the user's own."""
     provenance = {
         REPOSITORY: context.repository,
         COMMIT: context.sha if context.sha_is_known else "",
@@ -125,8 +122,7 @@ def is_compared(inputs: Inputs) -> bool:
 def prepare(session: Session, trial: Trial, context: Context) -> Procedure[None]:
     """Check the metrics and the baseline that the criteria name, and add to the request what later steps need.
 
-    A repetition needs neither: its first run was checked, and a repetition is never a
-    baseline. Raises InputError if the launch would certainly be useless.
+    A repetition needs neither: its first run was checked, and it is never a baseline. Raises InputError.
     """
     if trial.repetition:
         return
@@ -150,13 +146,12 @@ def prepare(session: Session, trial: Trial, context: Context) -> Procedure[None]
 
 
 def _looks_up(inputs: Inputs) -> bool:
-    """Return whether a threshold compares the run with its baseline; in mode launch, a later step may do so."""
+    """In mode launch, a later step may compare the run with its baseline."""
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
     return inputs.mode == "launch" or (compares and not inputs.accept)
 
 
 def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
-    """Add a fingerprint of all that can be read in time."""
     from coval_gate.coval.resources import Persona
     from coval_gate.runs.comparable import fingerprint_of
 
@@ -198,7 +193,7 @@ def _add_agent_type(session: Session, trial: Trial) -> Procedure[None]:
 
 
 def _add_metadata(trial: Trial, more: Mapping[str, Any]) -> None:
-    """Add metadata to the request of a trial. They are no part of what its tags are made of."""
+    """Metadata added here are no part of what the tags are made of."""
     if trial.request:
         metadata = trial.request.metadata
         metadata = metadata._replace(customer={**metadata.customer, **more})
@@ -212,11 +207,9 @@ def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]
 
 
 class Launcher(NamedTuple):
-    """What the launch of a trial needs; the session's deadline bounds all of it.
+    """`check` raises InputError if a launch would be useless. `record` writes down the run's id.
 
-    `check` raises InputError if a launch would be useless. `since` is now, in seconds since the epoch: a lost run was
-    created after it. `record` writes the id of the run down, and may raise
-    RunnerError.
+    `since` is now, in seconds since the epoch: a lost run was created after it.
     """
 
     session: Session
@@ -227,10 +220,9 @@ class Launcher(NamedTuple):
     since: float
 
     def launch_guarded(self, *, resume: bool, supersede: bool, cancel: bool) -> Procedure[bool]:
-        """Launch the run, guarded from just before, and return whether it is one of an earlier attempt.
+        """Return whether the run is an earlier attempt's. Raises as `launch`, RunnerError, InputError.
 
-        `resume` allows to take over such a run, `supersede` cancels older ones first; `cancel` says whether the post
-        step may cancel this one. Raises as `launch`, RunnerError, and InputError (nothing was launched).
+        `resume`: take over such a run. `supersede`: cancel older ones first. `cancel`: the post step may cancel it.
         """
         trial, clock = self.trial, self.session.clock
         resumes = resume and self.tags.has_earlier_attempt
@@ -278,7 +270,7 @@ class Launcher(NamedTuple):
         return True
 
     def launch(self) -> Procedure[Run]:
-        """Launch the run. Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
+        """Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
         session, trial = self.session, self.trial
         began = session.clock.now()
         for left in reversed(range(MOST_LAUNCHES)):
@@ -338,19 +330,13 @@ class Launcher(NamedTuple):
         return f"Checking for up to {duration(min(SETTLING, left))} whether the run began."
 
     def _created_since(self, began: float) -> float:
-        """Return when the run was created at the earliest, by Coval's clock. `began`: the launch, on the clock's now().
-
-        Coval's responses tell how far our clock is ahead. Whatever they say, a smaller difference is allowed for.
-        """
+        """Return the earliest time on Coval's clock. It allows for a small difference to ours in any case."""
         shown = self.session.client.server_time(began)
         by_ours = self.since - SKEW
         return by_ours if shown is None else min(by_ours, shown - SERVERS_SKEW)
 
     def _find_lost(self, lost: LaunchUncertain, since: Callable[[], float]) -> Procedure[Run | None]:
-        """Return the run of a launch whose response was lost; None if it surely had no effect.
-
-        Raises LaunchUncertain; if the search is rejected in the same way as the launch, the launch's rejection.
-        """
+        """Return None if the launch surely had no effect. Raises LaunchUncertain, or the launch's rejection."""
         from coval_gate.runs.find import find_launched
 
         try:

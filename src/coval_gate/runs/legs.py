@@ -43,11 +43,7 @@ LARGEST_NAME: Final = 128  # bytes of a leg's name in the state, where a letter 
 
 
 class TrialState(NamedTuple):
-    """What the post step knows of a trial.
-
-    `leg`: the beginning of its leg's name. `ids`: what it evaluates. `cancel`: the post step must cancel the run.
-    `launched_again`: it must cancel other runs with the trial's key. `failed`: it must mark the run as failed.
-    """
+    """`leg`: the beginning of its name. `launched_again`: the post step must cancel other runs with the key."""
 
     leg: str
     key: str
@@ -61,19 +57,15 @@ class TrialState(NamedTuple):
 class Trial:
     """What is known of one run so far.
 
-    `leg` is the name of its leg. `repetition`: 0 for the leg's first run, 1 for its first repetition, and so on.
-    `request` is what to launch, with its tags; None for a run that was launched elsewhere. `ids` name the agent,
-    persona and test set in it. `launches` are the attempts at it, whose responses may still come. `launched_again`: one
-    of them was given up for lost, so a second run may turn up. `resumed`: an earlier attempt launched the run.
-    `known_since`, on the clock, is when `run_id` became known; `run` is what the last poll of the run showed, and
-    `over_since` when a poll first showed that the run is over, None if it is not. `judgement` is about this run alone.
-    `attached`: whether a job answered its simulations; None if Coval itself reaches the agent, as far as is known.
-
-    `is_base`: it is a run of the base agent. `is_active`: from just before the launch until the run needs no
-    cancelling. `is_hopeless`: the step gave it up, because its simulations fail.
-    `post_cancels`: the post step must cancel it. `owes_mark`: the run is no baseline, and does not have the mark
-    yet. `ended`: what became of a run that the step stopped waiting for. `save` hands all of it to the post step, and
-    may raise RunnerError.
+    `repetition`: 0 for the leg's first run, 1 for its first repetition, and so on. `request`: what to launch, with its
+    tags; None for a run that was launched elsewhere. `launches`: the attempts at it, whose responses may still come.
+    `launched_again`: one of them was given up for lost, so a second run may turn up. `resumed`: an earlier attempt
+    launched the run. `known_since`, on the clock: when `run_id` became known. `over_since`: when a poll first showed
+    that the run is over. `judgement` is about this run alone. `attached`: whether a job answered its simulations; None
+    if Coval itself reaches the agent, as far as is known. `is_active`: from just before the launch until the run needs
+    no cancelling. `is_hopeless`: the step gave it up, because its simulations fail. `owes_mark`: the run is no
+    baseline, and does not have the mark yet. `ended`: what became of a run that the step stopped waiting for. `save`
+    hands all of it to the post step, and may raise RunnerError.
     """
 
     def __init__(
@@ -127,27 +119,23 @@ class Trial:
 
     @property
     def sent_tags(self) -> tuple[str, ...]:
-        """The tags that this step launched the run with."""
         return () if self.resumed or self.tags is None else self.tags.to_send
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has ended, as far as is known."""
         return self.run is not None and self.run.is_over
 
     @property
     def needs_post_step(self) -> bool:
-        """Whether the post step has something to do."""
         return self.post_cancels or self.launched_again or self.owes_mark
 
     @property
     def state(self) -> TrialState:
-        """What the post step needs."""
         leg = _beginning(self.leg)
         return TrialState(leg, self.key, self.run_id, self.ids, self.post_cancels, self.launched_again, self.owes_mark)
 
     def identify(self, run_id: str, *, at: float) -> None:
-        """Record the run's id, which became known `at` that time on the clock."""
+        """`at`: when the id became known, on the clock."""
         self.run_id = run_id
         self.known_since = at
 
@@ -161,7 +149,7 @@ class Trial:
         self.over_since = (at if self.over_since is None else self.over_since) if run.is_over else None
 
     def arm(self, *, cancel: bool) -> None:
-        """Begin to guard the run; `cancel` says whether the post step must cancel it. Raises RunnerError."""
+        """Begin to guard the run. `cancel`: the post step must cancel it. Raises RunnerError."""
         self.is_active, self.post_cancels = True, cancel
         self.save()
 
@@ -176,12 +164,12 @@ class Trial:
         self.save()
 
     def expect_no_other(self) -> None:
-        """Note that no second run will turn up. If this is not saved, the post step checks."""
+        """If this is not saved, the post step checks whether a second run turned up."""
         self.launched_again = False
         self._try_to_save()
 
     def owe_mark(self, *, owed: bool) -> None:
-        """Note whether the run still needs the mark of a run that is no baseline. The post step adds it."""
+        """The post step adds the mark of a run that is no baseline, if it is still owed."""
         if owed != self.owes_mark:
             self.owes_mark = owed
             self._try_to_save()
@@ -192,7 +180,6 @@ class Trial:
 
 
 def write_state(trials: Iterable[Trial]) -> str:
-    """Return the state of all trials as JSON."""
     return json.dumps([trial.state._asdict() for trial in trials])
 
 
@@ -205,10 +192,7 @@ def _beginning(name: str) -> str:
 
 
 def read_state(text: str, *, now: float) -> tuple[Trial, ...]:
-    """Return the trials as the main step saved them; none where it saved none, or the state cannot be read.
-
-    Their ids become known `now`.
-    """
+    """Return nothing if nothing was saved, or it cannot be read. The trials' ids become known `now`."""
     entries = json_in(text)
     states = [_trial_state(entry) for entry in entries] if isinstance(entries, list) else []
     return () if None in states else tuple(_restored(state, now) for state in states if state)
@@ -235,18 +219,14 @@ def _restored(state: TrialState, now: float) -> Trial:
 class Leg:
     """An agent, a persona and a test set with their criteria, and what its trials show.
 
-    `inputs` are the step's, with the leg's own values. `name` distinguishes the legs of a step; it is empty if there is
-    only one. `key` is what the metadata of its runs say of it: its name in the file, or all of its ids. `trials`: the
-    first run, and its repetitions. `result` and `judgement` are about all trials together. `error`: the judgement of a
-    leg that ended in an error, perhaps after its runs were judged. `findings`: what the judgement shows, once a report
-    needs it. `leftovers`: repetitions of earlier attempts that nothing needs, by their ids. `details`: what is known of
-    the simulations beyond their values. `trend`: the last runs before the first one. `standing`: what the first run
-    is to later ones, if the step changed that. `planned`: how many simulations each of its runs has, if that is known.
-    `is_listed`: the configuration file lists it, by its name. `is_done`: the step has done all that it does for the
-    leg.
-
-    `base`: the leg of the agent that this one is compared with, which others may share. Of such a leg, which `is_base`,
-    `outcomes` are those of its trials, or what went wrong, and `wanted` is how many trials it is to have.
+    `name` distinguishes the legs of a step; it is empty if there is only one. `key`: its name in the file, or all of
+    its ids; metadata of its runs contain it. `result` and `judgement` are about all trials together. `error`: the
+    judgement of a leg that ended in an error, perhaps after its runs were judged. `leftovers`: repetitions of earlier
+    attempts that nothing needs, by their ids. `details`: what is known of the simulations beyond their values. `trend`:
+    the last runs before the first one. `standing`: what the first run is to later ones, if the step changed that.
+    `planned`: how many simulations each of its runs has, if that is known. `is_listed`: the configuration file lists
+    it. `base`: the leg of the agent that this one is compared with, which others may share. `outcomes` are those of a
+    base's trials, or what went wrong; `wanted`: how many trials it is to have.
     """
 
     def __init__(self, inputs: Inputs, name: str = "", key: str = "") -> None:
@@ -272,7 +252,7 @@ class Leg:
 
     @property
     def outcome(self) -> Judgement | None:
-        """The judgement that counts for the step; None before there is one."""
+        """The judgement that counts for the step."""
         return self.error or self.judgement
 
     def conclude(self, judgement: Judgement) -> None:
@@ -283,14 +263,13 @@ class Leg:
             self.judgement = judgement
 
     def take(self, trials: Sequence[Trial]) -> None:
-        """Take the first run and its repetitions, which were launched elsewhere."""
         self.trials = [*trials]
         for number, trial in enumerate(trials):
             trial.leg, trial.is_base, trial.repetition = self.name, self.is_base, number
 
     @property
     def first(self) -> Trial:
-        """The trial of the first run. Raises IndexError before its launch."""
+        """Raises IndexError before the launch."""
         return self.trials[0]
 
 
@@ -300,11 +279,9 @@ def ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:
 
 
 class Session(NamedTuple):
-    """Coval, the CI system, the clock, chance, and what the user asks for.
+    """Calls and waiting end at the `deadline` of the step, or of a part of it.
 
-    Calls and waiting end at the `deadline` of the step, or of a part of it. `times` is how long each part may take.
-    `count_polled` returns how many runs are polled side by side. `label` stands before each line of a leg if there are
-    several.
+    `count_polled`: how many runs are polled side by side. `label` begins each line of a leg if there are several.
     """
 
     client: Client
@@ -318,7 +295,7 @@ class Session(NamedTuple):
     label: str = ""
 
     def of_leg(self, leg: Leg, *, legs: int, count_polled: Callable[[], int]) -> Session:
-        """Return the session of one of so many legs, with its inputs. Of several, its lines carry its name."""
+        """Of several `legs`, the lines carry the leg's name."""
         session = self._replace(inputs=leg.inputs, count_polled=count_polled)
         if legs == 1 or not leg.name:
             return session
@@ -326,21 +303,20 @@ class Session(NamedTuple):
         return session._replace(client=self.client.logging_to(session.log))
 
     def log(self, *lines: str) -> None:
-        """Write lines to the log; they may contain foreign text."""
+        """Lines may contain foreign text."""
         self.host.quote(*(f"{self.label}{line}" for line in lines))
 
     def show_progress(self, seconds: float, line: str, *, is_news: bool, is_over: bool) -> None:
-        """Show how far a run is after so many seconds; in a log, only news."""
+        """In a log, show only news."""
         if not self.host.progress(self.label, seconds, line, is_over=is_over) and is_news:
             self.log(f"{stopwatch(seconds):>7}  {line}")
 
     def warn(self, message: str) -> None:
-        """Show a warning."""
         self.host.annotate("warning", NAME, f"{self.label}{message}")
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
-        """Fold the lines written inside under `title`. With several legs, their lines mix and cannot be folded."""
+        """With several legs, the lines mix and cannot be folded."""
         if self.label:
             self.log(title)
             yield

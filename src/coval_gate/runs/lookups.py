@@ -60,7 +60,6 @@ class MetricReference(NamedTuple):
 
 
 def references_in(inputs: Inputs) -> list[MetricReference]:
-    """Return every mention of a metric by the criteria, in their order."""
     return [
         MetricReference(
             threshold.metric,
@@ -92,7 +91,7 @@ def check_names(session: Session) -> Procedure[None]:
 
 
 class _Check:
-    """The check of one step. A method raises CovalError if a call fails; none is repeated."""
+    """A method raises CovalError if a call fails; none is repeated."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -101,7 +100,6 @@ class _Check:
         self._texts: dict[str, tuple[str, ...]] = {}  # values that metrics can have, by id; none if unknown
 
     def problems(self, references: list[MetricReference]) -> Procedure[list[Problem]]:
-        """Return a problem for each metric and each value that is certainly wrong."""
         ids = yield from self._ids()
         if not ids:
             return []
@@ -130,7 +128,6 @@ class _Check:
     def _wrong_values(
         self, references: list[MetricReference], listed: Names, ids: tuple[str, ...]
     ) -> Procedure[list[Problem]]:
-        """Return a problem for each mention of a value that its metric cannot have, by its definition."""
         own = {metric_id: listed.get(metric_id, "") for metric_id in ids}
         candidates = [(reference, reference.means(own)) for reference in references if reference.values]
         pairs = [(reference, ids_meant[0]) for reference, ids_meant in candidates if len(ids_meant) == 1]
@@ -142,7 +139,6 @@ class _Check:
         ]
 
     def _define(self, ids: Collection[str]) -> Procedure[None]:
-        """Read from their definitions which values the metrics with these ids can have."""
         client, until = self._client, self._session.deadline
         calls = (client.get_metric(metric_id, until=until, once=True) for metric_id in ids)
         definitions = all_or_first_error((yield from together(calls, self._session.clock, at_once=AT_ONCE)))
@@ -217,10 +213,7 @@ class _Check:
 def check_baseline(
     session: Session, source: BaselineSource, ids: Mapping[str, str], context: Context
 ) -> Procedure[None]:
-    """Check that there is something to compare a run of this agent, persona and test set (`ids`) with.
-
-    Raises InputError for a named run that can be no baseline.
-    """
+    """`ids`: of agent, persona and test set. Raises InputError for a named run that can be no baseline."""
     try:
         if source.kind == "run":
             yield from _check_named(session, source.name)
@@ -260,7 +253,7 @@ def _check_listed(
 
 
 def _names(runs: Iterable[Run], source: BaselineSource) -> list[str]:
-    """Return the tags or branches of runs, without runs of pull requests."""
+    """Leave out runs of pull requests."""
     tags = [tag.lower() for run in runs if pull_request_of(run) is None for tag in tags_of(run)]
     if source.kind == "branch":
         names = [tag.split("/")[2] for tag in tags if BRANCH.fullmatch(tag)]

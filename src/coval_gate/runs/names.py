@@ -26,10 +26,7 @@ Names = dict[str, list[str]]  # ids by folded name
 
 
 def with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]:
-    """Return the error with advice about each id of an unusual length, which is probably a name; else the same error.
-
-    The lists are read with the user's key, if it may; without them, the advice says only what the input takes.
-    """
+    """Add advice about ids of an unusual length, which are probably names. Without any, return the same error."""
     doubtful = _doubtful(session)
     if error.status not in STATUSES or not error.by_coval or not doubtful:
         return error

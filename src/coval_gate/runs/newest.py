@@ -36,10 +36,9 @@ BY_ID: Final = "Pass the id of the run in run_id."
 
 
 def find_newest(session: Session, source: RunSource, context: Context, *, now: float) -> Procedure[Run]:
-    """Return the newest run of the source with the agent, persona and test set of the inputs, whatever its status.
+    """Return the newest run with the ids of the inputs, whatever its status. Raises GateError if none counts.
 
-    `now`: seconds since the epoch, for a Coval that does not tell the time. Raises GateError if there is no such run,
-    if it is older than `run_max_age`, or if Coval does not show which one it is.
+    `now`: seconds since the epoch, for a Coval that does not tell the time.
     """
     began = session.clock.now()
     until = min(session.deadline, began + PATIENCE)
@@ -85,7 +84,7 @@ def found_text(run: Run, source: RunSource) -> str:
 
 
 def _listed(session: Session, source: RunSource, context: Context) -> Procedure[Found]:
-    """Search for the runs with a tag, or of a branch. Raises GateError, CovalError."""
+    """Raises GateError, CovalError."""
     of_branch = source.kind == "branch"
     tag = branch_tag(context, source.name) if of_branch else source.name
     if not tag:
@@ -105,10 +104,7 @@ def _listed(session: Session, source: RunSource, context: Context) -> Procedure[
 
 
 def _scheduled(session: Session, source: RunSource, now: float) -> Procedure[Found]:
-    """Return the newest run that the scheduled run has launched, as it shows itself alone. Raises CovalError.
-
-    One that was launched a moment ago may not be found yet, and is hidden then.
-    """
+    """A run that was launched a moment ago may not be found yet, and is hidden then. Raises CovalError."""
     ids = ids_of(session.inputs)
     listed = yield from session.client.list_scheduled_runs(source.name, until=session.deadline)
     newest_first = sorted(listed, key=lambda run: moment_of(run.create_time) or math.inf, reverse=True)
@@ -144,7 +140,7 @@ def _check_hidden(found: Found, source: RunSource) -> None:
 
 
 def _time(session: Session, ours: float) -> float:
-    """Return Coval's time, in seconds since the epoch; `ours` if Coval has not told it."""
+    """Return seconds since the epoch; `ours` if Coval has not told the time."""
     shown = session.client.server_time(session.clock.now())
     return ours if shown is None else shown
 

@@ -28,8 +28,6 @@ EACH: Final = 2.0  # s from one poll of a run to the next, on average, for each 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The state of a run at one poll."""
-
     at: float  # seconds on the caller's monotonic clock
     running: bool  # False while the run is queued
     done: int | None = None  # conversations completed or failed; None if the API reports no progress
@@ -37,11 +35,7 @@ class Observation:
 
 
 def next_pause(history: Sequence[Observation], *, longest: float = LONGEST_PAUSE, runs: int = 1) -> float:
-    """Return the pause until the next poll, in seconds.
-
-    `history`: every poll, oldest first, not empty. `longest`: the longest pause that the user allows, in seconds.
-    `runs`: how many runs are polled side by side.
-    """
+    """Return seconds. `history`: all polls, oldest first, not empty. `runs`: how many are polled side by side."""
     now = history[-1].at
     age = max(0.0, now - history[0].at)
     pause = age / OF_AGE
@@ -52,10 +46,7 @@ def next_pause(history: Sequence[Observation], *, longest: float = LONGEST_PAUSE
 
 
 def expected_end(history: Sequence[Observation]) -> float | None:
-    """Return when the run will end at its pace so far, on the clock of `history`, and not before the last poll.
-
-    None until the first conversation has ended, and once none is left.
-    """
+    """Not before the last poll. None until the first conversation has ended, and once none is left."""
     end, last = _last_end(history), history[-1]
     return None if end is None or last.done == last.total else max(end, last.at)
 

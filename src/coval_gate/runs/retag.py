@@ -25,10 +25,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 
 
 def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]]) -> Procedure[Run]:
-    """Change the tags of a run, and return the run once Coval shows the change. Raises CovalError, and as `change`.
+    """Return the run once Coval shows the change. Raises CovalError, and as `change`, which returns the new tags.
 
-    `change` takes the run as Coval shows it, and returns the tags that it should have. The last try, at the deadline,
-    only reads the run: a change whose response was lost may have had its effect.
+    The last try, at the deadline, only reads the run: a change whose response was lost may have had its effect.
     """
     client, clock, until = session.client, session.clock, session.deadline
     pause, is_set = FIRST_PAUSE, False
@@ -63,10 +62,9 @@ def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]
 
 
 def mark(session: Session, run_id: str, name: str, *, sent: Iterable[str] = ()) -> Procedure[bool]:
-    """Give a run that is over a mark of ours, and return whether it has it now. Raises CovalError.
+    """Give a run that is over a mark, and return whether it has it now. Raises CovalError.
 
-    `sent`: tags that the run was launched with. A run that shows no tags, not even ours as metadata, gets none: no
-    search finds it by a tag, and tags that Coval hides would be lost. Coval's own schedule launches runs with both.
+    A run that shows neither tags nor our metadata gets none: tags that Coval hides would be lost.
     """
     sent = tuple(sent)
     has_tags = False
@@ -83,10 +81,9 @@ def mark(session: Session, run_id: str, name: str, *, sent: Iterable[str] = ()) 
 def changed_tags(
     run: Run, *, add: Iterable[str] = (), remove: Iterable[str] = (), sent: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """Return the tags of a run that is over with some more, and without others.
+    """Without room, a run that is over loses its concurrency group, which only a run under way needs.
 
-    If there is no room, the run loses its concurrency group, which only a run under way needs. Raises CovalError if
-    there is still none, or if Coval hides tags, which would be lost. `sent` are those that the run was launched with.
+    Raises CovalError if there is still none, or if Coval hides tags, which would be lost. `sent`: those of the launch.
     """
     kept = tuple(tag for tag in run.tags if tag.lower() not in lowered(remove))
     new = tuple(tag for tag in add if tag and tag.lower() not in lowered(kept))
@@ -107,7 +104,7 @@ def changed_tags(
 
 
 def hides_tags(run: Run, sent: Iterable[str] = ()) -> bool:
-    """Return whether a run, which was launched with the tags `sent`, has tags of ours that Coval does not show."""
+    """Return whether Coval does not show tags of ours. `sent`: those of the launch."""
     ours = {tag for tag in lowered((*tags_of(run), *sent)) if tag.startswith(PREFIX)}
     # If a run has as many tags as it may, one of ours found no room.
     return not ours <= lowered(run.tags) and len(run.tags) < MOST_RUN_TAGS

@@ -26,10 +26,7 @@ Named = tuple[str, str]  # the input of such ids, such as agent_id, and the id
 
 
 def fetch_units(session: Session, metrics: Sequence[Metric], first: Collection[str]) -> Procedure[Mapping[str, str]]:
-    """Return the units of metrics with numbers by id, as far as they are known by the deadline.
-
-    `first`: the ids of the metrics that matter most.
-    """
+    """Return units by metric id, as far as they are known by the deadline. `first`: ids that matter most."""
     units = session.client.shown.units
     unknown = [metric.id for metric in metrics if metric.is_identified and metric.id not in units and metric.numbers]
     unknown.sort(key=lambda metric_id: metric_id not in first)
@@ -54,7 +51,7 @@ def fetch_names(session: Session, wanted: Iterable[Named]) -> Procedure[None]:
 
 
 def _try(session: Session, calls: Sequence[Procedure[object]]) -> Procedure[None]:
-    """Make the calls side by side. What fails stays unknown."""
+    """What fails stays unknown."""
     for response in (yield from together(calls, session.clock, at_once=AT_ONCE)):
         if isinstance(response, Exception) and not isinstance(response, CovalError):
             raise response

@@ -61,10 +61,7 @@ def acceptance_problems(context: Context) -> list[Problem]:
 
 
 def take_tag(session: Session, trial: Trial, source: BaselineSource) -> Procedure[Standing | None]:
-    """Give a run that counts the tag of its baseline, while fewer runs have it than `source` names.
-
-    Return None where enough have it, and for a run of a pull request or of no branch. Raises CovalError.
-    """
+    """Return None where enough runs have the tag, and for a run of a pull request or no branch. Raises CovalError."""
     run = yield from session.client.get_run(trial.run_id, until=session.deadline)
     tag = source.name
     if has_tag(run, tag) or is_marked(run, FAILED) or not branch_tag_of(run) or pull_request_of(run) is not None:

@@ -52,10 +52,7 @@ EVALUATED: Final = ("agent_id", "persona_id", "test_set_id", "mutation_ids")  # 
 
 
 class Origin(NamedTuple):
-    """The contents of a run's key: workflow run, attempt, and a digest of the step and of what the run evaluates.
-
-    Workflow run and attempt are texts, as the CI system names them.
-    """
+    """The contents of a run's key. `digest`: of the step and of what the run evaluates."""
 
     workflow_run: str
     attempt: str
@@ -63,7 +60,7 @@ class Origin(NamedTuple):
 
 
 class Tags(NamedTuple):
-    """The tags of a run. `origin` is None outside a CI system, where workflow runs cannot be identified."""
+    """`origin` is None outside a CI system, where workflow runs cannot be identified."""
 
     key: str
     group: str = ""
@@ -77,7 +74,7 @@ class Tags(NamedTuple):
 
     @property
     def to_send(self) -> tuple[str, ...]:
-        """The tags that the launch sends, the most important first."""
+        """The most important come first."""
         return tuple(tag for tag in (self.key, self.group, self.branch) if tag)
 
     def continues(self, tags: Iterable[str]) -> bool:
@@ -89,11 +86,10 @@ class Tags(NamedTuple):
         )
 
     def supersedes(self, tags: Iterable[str]) -> bool:
-        """Return whether this step supersedes the run with these tags.
+        """Return whether this step supersedes the run, which is never of a later workflow run.
 
-        Within a workflow run, a step supersedes only its own earlier attempts, because others may share the group:
-        calls of one reusable workflow, or jobs of a matrix if the input `matrix` is empty. It never supersedes a run
-        of a later workflow run.
+        Within one, others may share the group: calls of a reusable workflow, or jobs of a matrix if the input `matrix`
+        is empty. There, a step supersedes only its own earlier attempts.
         """
         tags = tuple(tags)
         if self.origin is None or self.group not in tags:
@@ -107,10 +103,7 @@ class Tags(NamedTuple):
 
 
 def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence[object] = ()) -> Tags:
-    """Return the tags of a run that this step launches with the `request`. `nonce` is hexadecimal, and used once.
-
-    `own`: further values that distinguish this run from others of the same job, JSON-ready.
-    """
+    """`nonce` is hexadecimal, and used once. `own`: what distinguishes the run from others of the job, JSON-ready."""
     branch = branch_tag(context, context.branch) if context.branch and not context.pull_request else ""
     run_id, attempt = run_id_of(context), _id(context.run_attempt)
     if not context.repository or not run_id or not attempt:
@@ -129,16 +122,13 @@ def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence
 
 
 def seed_for(context: Context, nonce: int) -> int:
-    """Return a seed for the draw of test cases: the same in all attempts at a step, another in each workflow run.
-
-    Outside GitHub, where no later attempt takes runs over, it is made of the `nonce`.
-    """
+    """All attempts at a step get the same seed. Where none takes runs over, it is made of the `nonce`."""
     drawn = int(_digest([_place(context), context.run_id])[:8], 16) if is_identified(context) else nonce
     return drawn % SEEDS
 
 
 def branch_tag(context: Context, branch: str) -> str:
-    """Return the tag of all runs of a branch of the context's repository; empty if the repository is not known."""
+    """Return the tag of all runs of a branch; empty if the repository is not known."""
     if not context.repository:
         return ""
     branch = branch.removeprefix(REFS)
@@ -159,7 +149,7 @@ def hides_tag(run: Run, *, of_gate: bool) -> bool:
 
 
 def is_marked(run: Run, mark: str) -> bool:
-    """Return whether a run has a mark. Marks come after the launch, so metadata do not contain them."""
+    """Marks come after the launch, so metadata do not contain them."""
     return mark in map(str.lower, run.tags)
 
 
@@ -175,10 +165,7 @@ def tags_of(run: Run) -> tuple[str, ...]:
 
 
 def pull_request_of(run: Run) -> str | None:
-    """Return the number of the pull request that a run tests, of any repository; None if it shows none.
-
-    The number is empty if the metadata name a pull request in another way.
-    """
+    """Return None if the run shows no pull request; an empty text if metadata name it in another way."""
     keys = filter(None, map(KEY.fullmatch, tags_of(run)))
     numbers = (str(number or 0) for number in (run.metadata.get(PULL_REQUEST), *(match[5] for match in keys)))
     first = next((number for number in numbers if number.strip("0")), None)
@@ -186,10 +173,7 @@ def pull_request_of(run: Run) -> str | None:
 
 
 def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
-    """Return the metadata with the commit that a run tests; from its tags if it shows no such metadata.
-
-    Tags name the commit of this `repository` only.
-    """
+    """Return the metadata that name the commit a run tests. Tags name commits of this `repository` only."""
     if COMMIT in run.metadata:
         return run.metadata
     for match in filter(None, map(KEY.fullmatch, tags_of(run))):
@@ -199,7 +183,6 @@ def provenance_of(run: Run, repository: str) -> Mapping[str, Any]:
 
 
 def origins(tags: Iterable[str]) -> Iterator[Origin]:
-    """Yield the origin in each key among `tags`."""
     for match in filter(None, map(KEY.fullmatch, tags)):
         yield Origin(match[1], match[2], match[3])
 
@@ -215,10 +198,7 @@ def _id(text: str) -> str:
 
 
 def is_earlier(one: str, other: str) -> bool:
-    """Return whether the first of two ids is the earlier one. Those that are not numbers have no order: if they differ.
-
-    Numbers may be followed by the job that counts them.
-    """
+    """Ids that are no numbers have no order: return whether they differ. A number may precede a job that counts it."""
     numbers = [COUNTED.fullmatch(id_) for id_ in (one, other)]
     match numbers:
         case [first, second] if first and second and first[2] == second[2]:

@@ -31,10 +31,7 @@ LEAD: Final = 1.5  # times the last response, if that was slow, for the last pol
 
 
 class ProgressLog:
-    """Writes a line when something changed, and otherwise once a minute.
-
-    `warned`: the undocumented statuses of which the step has warned. All runs of the step share it.
-    """
+    """Writes a line on news, and once a minute. `warned`: statuses warned of; all runs of the step share it."""
 
     def __init__(self, session: Session, warned: set[str]) -> None:
         self._session = session
@@ -44,7 +41,7 @@ class ProgressLog:
         self._warned = warned
 
     def add(self, run: Run, expected_end: float | None) -> None:
-        """Take what a poll showed; `expected_end` is on the clock."""
+        """`expected_end` is on the clock."""
         now = self._session.clock.now()
         if not run.has_known_status and run.status not in self._warned:
             self._warned.add(run.status)
@@ -60,17 +57,14 @@ class ProgressLog:
             self._last, self._written = seen, now
 
     def not_found(self, *, for_seconds: float, is_new: bool) -> None:
-        """Log that Coval does not know the run, and for how many seconds the step keeps polling it.
-
-        `is_new`: Coval has not shown the run before.
-        """
+        """`for_seconds`: how long polling goes on. `is_new`: Coval has not shown the run before."""
         what = "does not know this run yet" if is_new else "no longer knows this run"
         began = stopwatch(self._session.clock.now() - self._began)
         self._session.log(f"{began:>7}  Coval {what}; the step keeps asking for {duration(for_seconds)}.")
 
 
 def progress_line(run: Run, left: float | None) -> str:
-    """Return status, bar, counts and, if known, the seconds that the run probably still takes."""
+    """`left`: seconds that the run probably still takes."""
     parts = [f"{run.status:<11}"]
     if run.progress and run.progress.total:
         filled = min(BAR_WIDTH, run.progress.done * BAR_WIDTH // run.progress.total)
@@ -82,11 +76,7 @@ def progress_line(run: Run, left: float | None) -> str:
 
 
 class MissingData(NamedTuple):
-    """What Coval does not have yet of a run that completed: simulations, the metric of a criterion, or values.
-
-    `test_cases`: how many simulations do not show their test case, if the criteria need it. `is_open`: the
-    run may have more simulations or metrics than it lists.
-    """
+    """`test_cases`: how many simulations do not show theirs. `is_open`: more may come than the run lists."""
 
     simulations: int = 0
     metric: str = ""
@@ -96,7 +86,6 @@ class MissingData(NamedTuple):
 
 
 def missing_text(missing: MissingData) -> str:
-    """Return a sentence about the data that the step waits for."""
     if missing.simulations:
         what = plural(missing.simulations, "simulation")
     elif missing.metric:
@@ -111,17 +100,15 @@ def missing_text(missing: MissingData) -> str:
 
 
 def waiting_title(max_wait_time: float) -> str:
-    """Return the heading over the lines."""
     return f"Waiting for the run, {duration(max_wait_time)} at most"
 
 
 def watch(
     session: Session, run_id: str, *, progress: ProgressLog, record: Callable[[Run], None]
 ) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
-    """Poll the run until it is over, a limit passes, or too many simulations fail. Return the run if it completed.
+    """Return the run if it completed. `record` takes what each poll showed. Raises CovalError as `Client.get_run`.
 
-    The last poll is when a limit passes, or earlier by the time that Coval takes to respond. `record` takes what each
-    poll showed. Raises CovalError as `Client.get_run`.
+    The last poll is when a limit passes, or earlier by the time that Coval takes to respond.
     """
     client, clock, inputs = session.client, session.clock, session.inputs
     began, passes_at = clock.now(), session.deadline
@@ -156,7 +143,6 @@ def _is_hopeless(progress: RunProgress, most: int | None) -> bool:
 
 
 def overall_limit(session: Session) -> Limit:
-    """Return the limit on all of the waiting, which passes at the deadline."""
     return Limit("max_wait_time", session.inputs.max_wait_time)
 
 
@@ -171,9 +157,8 @@ def _next_limit(session: Session, run: Run, began: float) -> tuple[Limit, float]
 def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, progress: ProgressLog) -> Procedure[Run]:
     """Poll once. A 404 must last before it means that the run was deleted or, at the first poll, does not exist.
 
-    In mode wait, another step launched the run, so its id is more likely wrong than too new.
-
-    If the deadline leaves no time for that, return the run as it was. The next limit passes at `limit`.
+    In mode wait, another step launched the run, so its id is more likely wrong than too new. If the deadline leaves no
+    time for that, return the run as it was.
     """
     clock, deadline = session.clock, session.deadline
     began = clock.now()
@@ -204,7 +189,7 @@ def unknown_until(session: Session) -> float:
 
 
 def _get_run(session: Session, run_id: str, *, limit: float) -> Procedure[Run]:
-    """Fetch the run. A request that hangs is cut off when the limit passes, and retried then, until the deadline."""
+    """If a request hangs, cut it off when the `limit` passes, and retry until the deadline."""
     client, deadline = session.client, session.deadline
     if session.clock.now() < limit < deadline:
         try:
