@@ -72,7 +72,7 @@ def evaluate(progress: Progress, plan: Plan = legs_of) -> Procedure[Report]:
 
 
 def _find_names(progress: Progress, judgement: Judgement) -> Procedure[None]:
-    """Look up the names that the reports of a verdict need. They only inform: a signal meanwhile changes no verdict."""
+    """Names only inform: a signal meanwhile changes no verdict."""
     mode = progress.inputs.mode
     if judgement.verdict is None or mode == "cancel" or not any(trial.run_id for trial in progress.trials):
         return
@@ -86,7 +86,6 @@ def _find_names(progress: Progress, judgement: Judgement) -> Procedure[None]:
 
 
 def publish(progress: Progress, judgement: Judgement) -> Procedure[Report]:
-    """Publish the report, and return it with the result of that."""
     return progress.publisher.publish(progress.report(judgement), progress.times)
 
 
@@ -117,7 +116,7 @@ def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
 
 
 def _whole_inputs(progress: Progress) -> Procedure[Inputs]:
-    """Return the inputs, with what a run template adds. Raises InputError, CovalError, RunnerError."""
+    """Raises InputError, CovalError, RunnerError."""
     try:
         inputs = read_inputs(progress)
         if inputs.run_template_id and inputs.api_key is not None:
@@ -134,10 +133,7 @@ def _whole_inputs(progress: Progress) -> Procedure[Inputs]:
 
 
 def _plan_legs(progress: Progress, plan: Plan) -> Procedure[None]:
-    """Plan the legs.
-
-    Leave each leg what is its own of a run template, if one is used.
-    """
+    """Leave each leg what is its own of a run template, if one is used."""
     launches = acts_as(progress.inputs) in LAUNCHING_MODES
     progress.legs = plan(progress.inputs, progress.file.legs)
     if progress.template:
@@ -186,7 +182,7 @@ def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
 
 
 def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
-    """Mode cancel: every run side by side. Raises the first error after it tried all."""
+    """Mode cancel. Raises the first error after it tried all."""
     from coval_gate.flow.cancel import cancel_named
     from coval_gate.judge.judgement import runs_cancelled
 
@@ -208,7 +204,7 @@ def _clean_up(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
 
 
 def _check_mutations(session: Session, progress: Progress) -> Procedure[None]:
-    """Raise InputError if a leg names a mutation of another leg's agent. A step with a single leg begins sooner."""
+    """Raises InputError for another agent's mutation. A step with a single leg begins sooner."""
     if len(progress.legs) > 1 and any(leg.inputs.mutation_ids for leg in progress.legs):
         from coval_gate.flow.mutations import check_mutations
 
@@ -216,10 +212,7 @@ def _check_mutations(session: Session, progress: Progress) -> Procedure[None]:
 
 
 def _plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
-    """Say how many simulations several runs have. Raise InputError if they are more than the inputs allow.
-
-    A single run without a limit begins sooner without a look at its test set, which follows the launch.
-    """
+    """Raises InputError. A single run without a limit begins sooner: the look at its test set follows."""
     if _is_counted_first(progress):
         from coval_gate.flow.size import plan_sizes
 
@@ -227,7 +220,6 @@ def _plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
 
 
 def _is_counted_first(progress: Progress) -> bool:
-    """Return whether the step counts its simulations before it launches any."""
     return progress.inputs.max_simulations is not None or len(progress.all_legs) > 1
 
 
@@ -248,10 +240,7 @@ def _clean_up_base(session: Session, progress: Progress, base: Leg) -> Procedure
 
 
 def _evaluate(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
-    """Launch the first run of a leg, unless the user names it, and judge it, with its repetitions.
-
-    A base is run, and not judged.
-    """
+    """A base is run, and not judged."""
     if leg.is_base:
         from coval_gate.flow.base import accompany
 
@@ -266,7 +255,7 @@ def _evaluate(session: Session, progress: Progress, leg: Leg) -> Procedure[None]
 
 
 def _trial_of_base(session: Session, progress: Progress, base: Leg, number: int) -> Procedure[Trial]:
-    """Return the trial of this number, which the step launches unless the user names its run."""
+    """Launch the run unless the user names it."""
     if number < len(base.trials):
         return base.trials[number]
     if number:
@@ -276,7 +265,7 @@ def _trial_of_base(session: Session, progress: Progress, base: Leg, number: int)
 
 
 def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
-    """Launch the first run of a leg in its turn, and show the step's first launch."""
+    """Show the step's first launch."""
     while not _has_turn(session, progress, leg):
         yield Wait(TURN)
     progress.launching += 1
@@ -292,7 +281,7 @@ def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
 
 
 def _show_launch(session: Session, progress: Progress) -> Procedure[None]:
-    """Show on the commit's pages that the run is in progress, and find out how large it is, unless that is known."""
+    """Find out how large the run is, too, unless that is known."""
     if _is_counted_first(progress):
         yield from announce(progress)
         return
@@ -302,7 +291,7 @@ def _show_launch(session: Session, progress: Progress) -> Procedure[None]:
 
 
 def _has_turn(session: Session, progress: Progress, leg: Leg) -> bool:
-    """Return whether a leg may be launched now. Raises GateError if no time is left for its turn."""
+    """Raises GateError if no time is left for the leg's turn."""
     most = session.inputs.max_parallel_runs
     if most is None or leg.is_base:
         return progress.launching < MOST_LAUNCHES
@@ -317,7 +306,7 @@ def _has_turn(session: Session, progress: Progress, leg: Leg) -> bool:
 
 
 def _side_by_side(session: Session, progress: Progress, legs: Sequence[Leg], work: Work) -> Procedure[None]:
-    """Do the work for each leg in its own session. An error is the judgement of its leg, and the others go on."""
+    """An error is the judgement of its leg, and the others go on."""
     works = [_with_own_error(progress.session_of(leg, session), progress, leg, work) for leg in legs]
     all_or_first_error((yield from together(works, session.clock)))
 
@@ -338,7 +327,6 @@ def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) 
 
 
 def _fail(session: Session, leg: Leg, error: GateError) -> None:
-    """Make an error the judgement of its leg."""
     from coval_gate.judge.judgement import errored
 
     if session.label:

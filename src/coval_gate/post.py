@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def post(runtime: Runtime) -> int:
-    """Run the post step. Returns the exit code: always 0."""
+    """Return the exit code: always 0."""
     progress = Progress(runtime)
     try:
         run(finish(progress), runtime.clock)
@@ -40,7 +40,6 @@ def post(runtime: Runtime) -> int:
 
 
 def finish(progress: Progress) -> Procedure[None]:
-    """Do what the main step left."""
     host = progress.host
     read_file(progress)
     environ = progress.runtime.environ
@@ -67,7 +66,7 @@ def finish(progress: Progress) -> Procedure[None]:
 
 
 def _end_runs(progress: Progress, left: list[Trial]) -> Procedure[None]:
-    """End the runs, and save what is left to do, for a host that keeps the state until all is done."""
+    """Save what is left to do, for a host that keeps the state until all is done."""
     yield from finish_trials(progress, left)
     if progress.inputs.api_key is not None:  # else nothing was done
         with suppress(RunnerError):
@@ -75,7 +74,7 @@ def _end_runs(progress: Progress, left: list[Trial]) -> Procedure[None]:
 
 
 def _attempt(progress: Progress, work: Procedure[None]) -> Procedure[bool]:
-    """Do a part of the work, and turn any failure into a warning. Returns whether it was interrupted."""
+    """Turn any failure into a warning. Return whether the work was interrupted."""
     try:
         yield from work
     except Interrupted:
@@ -88,7 +87,7 @@ def _attempt(progress: Progress, work: Procedure[None]) -> Procedure[bool]:
 
 
 def _close(progress: Progress, *, hurried: bool) -> Procedure[None]:
-    """Complete the commit's pages. `hurried`: the runner is about to kill the step."""
+    """`hurried`: the runner is about to kill the step."""
     inputs, clock, pages = progress.inputs, progress.clock, progress.publisher.pages
     if not pages.are_saved:  # so find the commit here
         if inputs.mode == "wait":
@@ -102,7 +101,6 @@ def _close(progress: Progress, *, hurried: bool) -> Procedure[None]:
 
 
 def _find_commit_of_run(progress: Progress) -> Procedure[None]:
-    """Find out which commit the run tests, if Coval shows it."""
     inputs, context = progress.inputs, progress.context
     if inputs.api_key is None or not inputs.run_id.ids:
         return

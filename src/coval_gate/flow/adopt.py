@@ -31,7 +31,7 @@ AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
 
 
 class GivenRun(NamedTuple):
-    """A run that the user names, with the leg and the number in its metadata; without them, "" and 0."""
+    """`leg` and `number` are those in the run's metadata; without them, "" and 0."""
 
     trial: Trial
     leg: str
@@ -39,10 +39,9 @@ class GivenRun(NamedTuple):
 
 
 def adopt_runs(session: Session, progress: Progress) -> Procedure[None]:
-    """Guard the runs that the inputs choose, and give each to its leg.
+    """Guard the runs that the inputs choose, and give each to its leg. Raises CovalError, RunnerError.
 
-    Raises InputError if a run has no leg, or a leg has no run; CovalError, RunnerError; and GateError if the step
-    cannot tell which run is the newest of a source.
+    Raises InputError if a run has no leg, or a leg no run; GateError if the newest run of a source is unclear.
     """
     ids, source = session.inputs.run_id
     if source:
@@ -72,7 +71,6 @@ def adopt_runs(session: Session, progress: Progress) -> Procedure[None]:
 
 
 def _adopt_newest(session: Session, progress: Progress, source: RunSource) -> Procedure[None]:
-    """Give each leg the newest run of a source."""
     from coval_gate.runs.newest import find_newest, found_text
 
     found: dict[str, Leg] = {}
@@ -88,7 +86,7 @@ def _adopt_newest(session: Session, progress: Progress, source: RunSource) -> Pr
 
 
 def _guard(session: Session, progress: Progress, leg: Leg, run_id: str) -> Trial:
-    """Return a new trial of the leg with this run. Others may need the newest of a source, so nothing cancels that."""
+    """Others may need the newest run of a source, so nothing cancels that."""
     trial = progress.begin_trial(leg)
     trial.identify(run_id, at=session.clock.now())
     trial.arm(cancel=session.inputs.cancel_on_interrupt and not session.inputs.run_id.newest)
@@ -97,7 +95,7 @@ def _guard(session: Session, progress: Progress, leg: Leg, run_id: str) -> Trial
 
 
 def _poll(session: Session, run_id: str) -> Procedure[Run]:
-    """Poll a run that was perhaps launched a moment ago. Raises CovalError; a wrong id is reported soon."""
+    """A run that was launched a moment ago gets some time; a wrong id is reported soon. Raises CovalError."""
     clock = session.clock
     unknown = min(session.deadline, unknown_until(session))
     while True:
@@ -138,7 +136,6 @@ def not_shown(leg: Leg, run: Run) -> str:
 
 
 def _ids_of(run: Run) -> dict[str, str]:
-    """Return the ids of agent, persona and test set that a run shows."""
     return {name: id_ for name in LAUNCH_IDS if (id_ := getattr(run, name))}
 
 

@@ -24,10 +24,7 @@ PAUSE: Final = 5.0  # s between two looks for the tag
 
 
 def find_attached(session: Session, run: Run | None) -> Procedure[bool | None]:
-    """Return whether a job answered every simulation of a run; None if Coval itself reaches the agent.
-
-    Only mode wait, which follows `coval-gate attach`, requires the tag.
-    """
+    """Return None if Coval itself reaches the agent. Only mode wait, after `coval-gate attach`, requires the tag."""
     if run is None:
         return None
     if is_marked(run, ATTACHED):
@@ -48,7 +45,7 @@ def find_attached(session: Session, run: Run | None) -> Procedure[bool | None]:
 
 
 def _is_answered_by_job(session: Session, run: Run) -> Procedure[bool]:
-    """Return whether the agent is a process of the user's, by what the launch noted, or else by what Coval says now."""
+    """Go by what the launch noted, or else by what Coval says now."""
     noted = run.metadata.get(AGENT_TYPE)
     if noted or not run.agent_id:
         return noted == ANSWERED_BY_JOB

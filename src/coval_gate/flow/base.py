@@ -37,10 +37,7 @@ PAUSE: Final = 1.0  # s between two looks at what the other side does
 def accompany(
     session: Session, progress: Progress, base: Leg, launch: Callable[[int], Procedure[Trial]]
 ) -> Procedure[None]:
-    """Run the base as often as the legs want that are compared with it, until they are done.
-
-    `launch` launches, or takes over, the trial of a number. What goes wrong is an outcome, too. Raises Interrupted.
-    """
+    """`launch` launches, or takes over, the trial of a number. Errors are outcomes, too. Raises Interrupted."""
     tested = [leg for leg in progress.legs if leg.base is base]
 
     def is_needed() -> bool:
@@ -73,10 +70,7 @@ def accompany(
 
 
 def base_beside(leg: Leg, number: int) -> Procedure[Baseline | None]:
-    """Return the base's run beside the leg's first run, or beside a repetition of that number, once it is over.
-
-    None if the leg has no base.
-    """
+    """Wait for the base's run with this number. Return None if the leg has no base."""
     base = leg.base
     if base is None:
         return None
@@ -105,21 +99,17 @@ def base_beside(leg: Leg, number: int) -> Procedure[Baseline | None]:
 
 
 def _gap_in_data(outcome: Completed, criteria: Criteria) -> str:
-    """Return what a completed run lacks to be compared with, by the rules for the tested one; empty if nothing.
-
-    What would be decided of its values does not matter: only that they are there.
-    """
+    """Return what a run lacks to be compared with, whatever its values would decide; empty if nothing."""
     judgement = judge_outcome(outcome, replace(criteria, confidence=None))
     return next((check_reason(check) for check in judgement.missed if not check.criterion.of_values), "")
 
 
 def source_of(base: Leg) -> BaselineSource:
-    """Return what names the base in reports."""
     return BaselineSource(kind="base_agent", name=ids_of(base.inputs)["agent_id"])
 
 
 def _while(goes_on: Callable[[], bool], procedure: Procedure[T], clock: Clock) -> Procedure[T | None]:
-    """Run a procedure as long as `goes_on` returns True, which is looked at while it waits; None if it is given up."""
+    """Look at `goes_on` while the procedure waits. Return None if it is given up."""
     try:
         wait = next(procedure)
         due = clock.now() + wait.seconds
@@ -143,7 +133,7 @@ def _criteria(base: Leg) -> Criteria:
 
 
 def _log_checks(session: Session, base: Leg, outcome: Completed) -> Procedure[None]:
-    """Log how the base does by itself, which only informs: what compares with nothing is all that it has."""
+    """This only informs. Of checks, a base has only those that compare with nothing."""
     with suppress(GateError):
         criteria = _criteria(base)
         absolute = tuple(threshold for threshold in criteria.thresholds if not threshold.bound.reference)

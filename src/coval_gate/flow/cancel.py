@@ -38,10 +38,7 @@ LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs 
 def cancel_named(
     session: Session, progress: Progress, leg: Leg, run_ids: Sequence[str]
 ) -> Procedure[list[Cancellation]]:
-    """Cancel runs side by side, and return what became of each.
-
-    Raises the first error after it tried all, and GateError if Coval has none of the runs: the ids must be wrong.
-    """
+    """Raises the first error after it tried all, and GateError if Coval has no such run: the ids must be wrong."""
     from coval_gate.report.wording.judgements import run_cancellation_text
     from coval_gate.runs.cancel import cancel_runs
 
@@ -113,7 +110,6 @@ def _verdict_of(progress: Progress, leg: Leg, judgement: Judgement) -> Verdict |
 
 
 def _was_not_launched(trial: Trial) -> bool:
-    """Return whether there is no run, as far as is known."""
     return not trial.run_id and (trial.ended is None or trial.ended.outcome == "not_launched")
 
 
@@ -129,10 +125,7 @@ def clean_up_base(session: Session, progress: Progress, base: Leg) -> Procedure[
 
 
 def _end_runs(session: Session, leg: Leg, verdict: Verdict | None) -> Procedure[None]:
-    """Cancel the unfinished runs of a leg, by its verdict, before the step ends.
-
-    A run that is to be left stays guarded: a signal may still ask to cancel it.
-    """
+    """A run that is to be left stays guarded: a signal may still ask to cancel it."""
     from coval_gate.runs.cancel import Cleanup
 
     now = session.clock.now()
@@ -155,7 +148,7 @@ def verdict_of_base(progress: Progress, base: Leg) -> Verdict:
 
 
 def warn_of_failed_end(session: Session, trial: Trial) -> None:
-    """Warn that the base's run could not be cancelled: the verdict is about the tested run."""
+    """The verdict is about the tested run, so this is only a warning."""
     if trial.ended and trial.ended.outcome == "failed":
         what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"
         session.warn(f"{what} could not be cancelled: {trial.ended.reason}. The post step tries again.")
@@ -244,7 +237,7 @@ class _Work:
         self._is_marking = False
 
     def do(self) -> Procedure[None]:
-        """Cancel the run, and any second run, and mark one that is no baseline. Raises CovalError."""
+        """Raises CovalError."""
         session, trial = self._session, self._trial
         if trial.post_cancels:
             trial.ended = yield from cancel_trial(session, trial)
@@ -256,7 +249,7 @@ class _Work:
                 session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
 
     def report(self, result: Exception | None) -> None:
-        """Log what became of the run, and warn of what could not be done. Raises any other error."""
+        """Raises any error that is no GateError."""
         session, trial = self._session, self._trial
         if trial.ended:
             which = f" ({trial.run_id})" if trial.run_id else ""
@@ -269,7 +262,6 @@ class _Work:
             trial.post_cancels = trial.launched_again = trial.owes_mark = False
 
     def _undone_text(self, error: GateError) -> str:
-        """Return what could not be done, and why."""
         trial = self._trial
         if self._is_marking:
             return not_marked_text([trial.run_id], error.what, error.advice)

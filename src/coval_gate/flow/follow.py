@@ -71,10 +71,7 @@ def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
 
 
 def see(progress: Progress, trial: Trial, run: Run) -> None:
-    """Record what a poll showed.
-
-    Raises InputError if the inputs of mode wait name another run, and GateError if it is larger than planned.
-    """
+    """Raises InputError if the inputs of mode wait name another run, and GateError if it is larger than planned."""
     trial.see(run, at=progress.clock.now())
     leg = _leg_of(progress, trial)
     check_size(leg, run)
@@ -93,7 +90,7 @@ def _leg_of(progress: Progress, trial: Trial) -> Leg:
 def _unless_cancelled(
     session: Session, progress: Progress, trial: Trial, watching: Procedure[T]
 ) -> Procedure[T | None]:
-    """Return what `watching` the run returns; None if an earlier attempt had cancelled it, and it was replaced."""
+    """Return None if an earlier attempt had cancelled the run, and it was replaced."""
     if trial.tags is None or not trial.resumed:
         return (yield from watching)
     launcher = launcher_of(session, progress, trial, trial.tags)

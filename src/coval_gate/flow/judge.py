@@ -82,9 +82,7 @@ def _criteria(progress: Progress, leg: Leg) -> Criteria:
 
 
 def _timeout_passes(leg: Leg, outcome: Outcome) -> bool:
-    """Return whether a time-out lets the step pass: the user says so, and neither too many simulations have failed,
-    nor is a base missing, nor does a job have to answer them, which cannot have answered all yet.
-    """
+    """A time-out cannot pass if a base is missing, too many simulations failed, or a job has to answer them."""
     if leg.base and not any(isinstance(outcome, Completed) for outcome in leg.base.outcomes):
         return False
     if leg.first.attached is False:
@@ -111,17 +109,13 @@ def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Tria
 
 
 def _baseline(session: Session, progress: Progress, leg: Leg, outcome: Outcome) -> Procedure[Baseline | None]:
-    """Find the runs that thresholds compare with."""
     if leg.inputs.accept:
         return None
     return (yield from baseline_of(session, leg.first, outcome, progress.context))
 
 
 def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgement) -> Procedure[Judgement]:
-    """Write the outputs, log every check, and fetch details about the simulations to look at.
-
-    Return the judgement with the units of its metrics. Raises RunnerError.
-    """
+    """Write outputs, log checks, fetch details. Return the judgement with units. Raises RunnerError."""
     outcomes = [leg.outcome for leg in progress.legs if leg.outcome]
     if len(outcomes) == len(progress.legs):  # a step that is killed earlier must not pass
         progress.publisher.write_verdict(progress.report(gravest(outcomes)))
@@ -142,7 +136,7 @@ def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgemen
 
 
 def _with_units(session: Session, leg: Leg, judgement: Judgement) -> Procedure[Judgement]:
-    """Return the judgement with the units of its metrics, as far as Coval shows them soon; add them to the result."""
+    """Units are added to the result, too, as far as Coval shows them soon."""
     if leg.result is None:
         return judgement
     soon = session._replace(deadline=session.times.informing(session.clock.now(), UNITS))
@@ -155,7 +149,7 @@ def _with_units(session: Session, leg: Leg, judgement: Judgement) -> Procedure[J
 
 
 def _trend(session: Session, leg: Leg, run: Run, result: RunResult) -> Procedure[tuple[TrendRun, ...]]:
-    """Fetch the last runs before the leg's, if a report shows them."""
+    """Fetch only what a report shows."""
     inputs = leg.inputs
     if not inputs.html_path:
         return ()
@@ -171,10 +165,9 @@ def _trend(session: Session, leg: Leg, run: Run, result: RunResult) -> Procedure
 
 
 def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedure[Judgement]:
-    """Judge the leg's first run, repeat it while it fails, and return the judgement of all runs together.
+    """Judge the first run, repeat it while it fails, and judge all together. Raises CovalError, RunnerError.
 
-    Repetitions that the user names come first. Stop at one without data: the earlier runs decide. Raises CovalError,
-    RunnerError.
+    Repetitions that the user names come first. Stop at one without data: the earlier runs decide.
     """
     judgement = yield from judge_first(session, progress, leg)
     took = session.clock.now() - leg.first.known_since
@@ -195,7 +188,7 @@ def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedur
 
 
 def _may_repeat(session: Session, progress: Progress, leg: Leg, judgement: Judgement, *, took: float) -> bool:
-    """Return whether to launch a failed run again, and say so in the log. `took`: the seconds of the first run."""
+    """Say so in the log. `took`: the seconds of the first run."""
     number, most = len(leg.trials), leg.inputs.repeat_on_failure
     if number > most:
         return False
@@ -216,10 +209,7 @@ def _may_repeat(session: Session, progress: Progress, leg: Leg, judgement: Judge
 
 
 def _judge_again(session: Session, progress: Progress, leg: Leg, number: int) -> Procedure[SingleRun]:
-    """Judge the repetition of this number, which the step launches unless the user names its run.
-
-    An error is its judgement, too. Raises Interrupted.
-    """
+    """Launch the repetition unless the user names its run. An error is its judgement, too. Raises Interrupted."""
     first = leg.first.judgement
     try:
         if number < len(leg.trials):
@@ -236,7 +226,7 @@ def _judge_again(session: Session, progress: Progress, leg: Leg, number: int) ->
 
 
 def _judge_together(session: Session, progress: Progress, leg: Leg, runs: Sequence[SingleRun]) -> Procedure[Judgement]:
-    """Judge all runs of a leg together, and explain the judgement. Raises RunnerError."""
+    """Explain the judgement, too. Raises RunnerError."""
     judgement = yield from beside(partial(judge_together, tuple(runs), _criteria(progress, leg)))
     if isinstance(judgement.cause, Completed):
         leg.result = judgement.cause.result

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 
 def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 0) -> Procedure[Trial]:
-    """Launch a trial of the leg, exactly once, and guard it from just before.
-
-    Raises CovalError, RunnerError, and GateError if Coval answers with the run of another trial.
+    """Raises CovalError, RunnerError, and GateError if Coval answers with the run of another trial.
 
     `repetition`: 0 for the leg's first run, 1 for its first repetition: by it, a later attempt resumes the right one.
     """
@@ -68,7 +66,6 @@ def _limit_advice(inputs: Inputs, *, legs: int) -> str:
 
 
 def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) -> Launcher:
-    """Return what launches a trial of the session's leg."""
     from coval_gate.runs.launch import Launcher, prepare
 
     return Launcher(
@@ -82,7 +79,6 @@ def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) 
 
 
 def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) -> tuple[LaunchRequest, Tags]:
-    """Return the request of the leg's first run, or of a repetition, and the tags in it."""
     from coval_gate.runs.launch import with_leg, with_tags
     from coval_gate.runs.tags import tags_for
 
@@ -96,10 +92,9 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
 
 
 def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchRequest, list[object]]:
-    """Return the request of a leg, without tags, and what identifies its run among those of the step besides that.
+    """Return the request without tags, and what else identifies the run within the step.
 
-    A file may have two legs that run the same. The name of any other leg depends on which others there are, and these
-    may be different ones in the next attempt.
+    Only names in a file count, which may list two legs that run the same. Other names may change in the next attempt.
     """
     from coval_gate.runs.launch import launch_request
 

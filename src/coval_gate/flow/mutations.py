@@ -36,10 +36,7 @@ class Mutations(NamedTuple):
 
 
 def check_mutations(session: Session, progress: Progress) -> Procedure[None]:
-    """Raise InputError if the step tests several agents, and names a mutation that one of them does not have.
-
-    Mutations that cannot be read are not checked, and the log says so. Those of a run template are each agent's own.
-    """
+    """Log what cannot be read. Those of a run template are each agent's own. Raises InputError."""
     legs = [leg.inputs for leg in progress.legs]
     if len(_agents(legs)) < 2 or is_of_template(progress):
         return

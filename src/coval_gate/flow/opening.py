@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def read_inputs(progress: Progress) -> Inputs:
-    """Read the context and the inputs. Raises InputError, RunnerError."""
+    """Raises InputError, RunnerError."""
     environ, host, publisher = progress.runtime.environ, progress.host, progress.publisher
     for secret in (key_in(environ), token_in(environ)):
         host.mask(secret)
@@ -93,10 +93,7 @@ def _without_effect(progress: Progress) -> Iterator[str]:
 
 
 def read_file(progress: Progress) -> list[Problem]:
-    """Read the configuration file that the step names, unless the command did, and let its inputs stand beside the own.
-
-    Return why it cannot be read.
-    """
+    """Let the file's inputs stand beside the step's own. Return why it cannot be read."""
     environ = progress.runtime.environ
     path = environ.get(f"INPUT_{FILE.upper()}", "").strip()
     if progress.read or not path:
@@ -115,11 +112,10 @@ def read_file(progress: Progress) -> list[Problem]:
 
 
 def legs_of(inputs: Inputs, listed: Sequence[LegInputs] = ()) -> list[Leg]:
-    """Plan the legs of a step: every combination of agents, personas and test sets, the last changing fastest.
+    """Plan each combination of agents, personas and test sets, the last changing fastest; or the `listed` legs.
 
-    `listed` are the legs of a file, which are planned in their order, each in place of the step's inputs. A leg's name
-    is the one in the file, and the ids that differ. Legs whose bases run the same share one. Where runs are given, ids
-    may be missing; a plan without them has no legs.
+    A leg's name is the one in the file, and the ids that differ. Legs whose bases run the same share one. Where runs
+    are given, ids may be missing; a plan without them has no legs.
     """
     legs: list[Leg] = []
     bases: list[tuple[list[object], Leg]] = []
@@ -142,10 +138,7 @@ def legs_of(inputs: Inputs, listed: Sequence[LegInputs] = ()) -> list[Leg]:
 
 
 def base_leg(inputs: Inputs, name: str = "", key: str = "") -> Leg:
-    """Return the leg of the base agent. `name` distinguishes it from other bases of the step.
-
-    Its run is compared with no other, and never becomes a baseline.
-    """
+    """Its run is compared with no other, and never becomes a baseline. `name`: if the step has several bases."""
     inputs = inputs._replace(base_agent_id="", baseline=None, accept=False)
     leg = Leg(inputs=inputs, name=_named("base", name), key=_named("base", key))
     leg.is_base = True
@@ -189,10 +182,7 @@ def foresee(session: Session, leg: Leg, *, legs: int) -> None:
 
 
 def _add_seeds(progress: Progress) -> None:
-    """Add a seed to inputs with which several runs must draw the same test cases.
-
-    The seed is chosen before anything is sent: it is a part of the request by which runs are found again.
-    """
+    """Choose seeds before anything is sent: they are a part of the request by which runs are found again."""
     legs = progress.file.legs
     if not any(_needs_seed(inputs) for inputs in (progress.inputs, *(leg.inputs for leg in legs))):
         return

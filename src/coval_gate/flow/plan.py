@@ -98,7 +98,6 @@ def _prepared(session: Session) -> Session:
 
 
 def _look_up(session: Session, progress: Progress) -> Procedure[Looked]:
-    """Read everything that the step names, and find what is wrong with it."""
     session = _prepared(session)
     looked = yield from _read(session, progress, [leg.inputs for leg in progress.legs])
     legs = progress.all_legs
@@ -116,7 +115,6 @@ def _look_up(session: Session, progress: Progress) -> Procedure[Looked]:
 
 
 def _check_mutations(session: Session, progress: Progress, legs: Sequence[Inputs], looked: Looked) -> Procedure[None]:
-    """Add what is wrong with the mutations that the legs name, and what could not be checked."""
     if is_of_template(progress):
         return
     read = yield from read_mutations(session, legs, until=session.deadline)
@@ -228,7 +226,6 @@ def _over_the_cap(progress: Progress, total: int | None) -> list[Problem]:
 
 
 def _leg_lines(progress: Progress, looked: Looked) -> list[str]:
-    """Return a line for each run: its size, and what it evaluates."""
     legs = progress.all_legs
     if not legs:
         return ["Runs: unknown, because the run template was not looked up."]
@@ -263,7 +260,6 @@ def _threshold_lines(progress: Progress) -> list[str]:
 
 
 def _lines_of_group(progress: Progress, legs: Sequence[Leg], *, alone: bool) -> list[str]:
-    """Return the lines about the thresholds of legs that have the same."""
     smallest = min(legs, key=lambda leg: leg.planned or 0)
     inputs = smallest.inputs
     which = "" if alone else f" of {in_words([one_line(leg.name, LONGEST_NAME) for leg in legs], most=MOST_NAMED)}"

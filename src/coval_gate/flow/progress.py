@@ -54,7 +54,7 @@ class Progress:
 
     @property
     def bases(self) -> list[Leg]:
-        """The legs of the base agent, in the order of the legs that are compared with them."""
+        """In the order of the legs that are compared with them."""
         return list({id(leg.base): leg.base for leg in self.legs if leg.base}.values())
 
     @property
@@ -64,7 +64,6 @@ class Progress:
 
     @property
     def trials(self) -> list[Trial]:
-        """The trials of all legs."""
         return [trial for leg in self.all_legs for trial in leg.trials]
 
     def time(self) -> float:
@@ -78,7 +77,6 @@ class Progress:
 
     @property
     def times(self) -> Times:
-        """How long each part of the step may take."""
         return self._interrupted or Times.of_step(self.began, self.inputs.max_wait_time)
 
     @property
@@ -91,10 +89,7 @@ class Progress:
         self._interrupted = Times.of_interrupted(self.clock.now())
 
     def session(self, times: Times | None = None) -> Session:
-        """Begin a session with Coval, with connections of its own. Raises ValueError without an API key.
-
-        `times`: the post step's; without them, the main step's count.
-        """
+        """Connections are its own. `times`: the post step's. Raises ValueError without an API key."""
         times = times or self.times
         ends, hurried = times.coval_ends, self.is_hurried
         client = connect(self.inputs, self.runtime, self.host.quote, hurried=hurried, ends=ends, shown=self.shown)
@@ -103,7 +98,6 @@ class Progress:
         )
 
     def session_of(self, leg: Leg, session: Session) -> Session:
-        """Return the leg's own session."""
         return session.of_leg(leg, legs=len(self.all_legs), count_polled=self.count_polled)
 
     def count_polled(self) -> int:
@@ -125,7 +119,7 @@ class Progress:
     def begin_trial(
         self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags | None = None, repetition: int = 0
     ) -> Trial:
-        """Add a trial to the leg. It is saved as soon as it is guarded."""
+        """The trial is saved as soon as it is guarded."""
         trial = Trial(leg=leg.name, repetition=repetition, request=request, tags=tags, save=self.save)
         trial.is_base = leg.is_base
         leg.trials.append(trial)
@@ -138,10 +132,7 @@ class Progress:
         return trial
 
     def save(self) -> None:
-        """Save what the post step may need to do, if that has changed. Raises RunnerError.
-
-        Only what is open is saved: the system passes no more than 128 KiB of it to the post step.
-        """
+        """Save what is open, if it changed: the system passes on no more than 128 KiB. Raises RunnerError."""
         leftovers = [trial for leg in self.all_legs for trial in leg.leftovers.values()]
         state = write_state(trial for trial in (*self.trials, *leftovers) if trial.needs_post_step)
         if state != self._saved:
@@ -149,7 +140,6 @@ class Progress:
             self._saved = state
 
     def restore(self, saved: str) -> None:
-        """Take up the trials that the main step saved."""
         legs: dict[str, Leg] = {}
         for trial in read_state(saved, now=self.clock.now()):
             legs.setdefault(trial.leg, Leg(inputs=self.inputs, name=trial.leg)).trials.append(trial)
@@ -165,7 +155,6 @@ class Progress:
         self.save()
 
     def report(self, judgement: Judgement) -> Report:
-        """Return the report of what is known by now."""
         # None of this is needed before the launch, whose start is measured.
         from coval_gate.judge.judgement import OfLegs, redacted
         from coval_gate.publish.legs import leg_report
@@ -200,17 +189,15 @@ class Progress:
         )
 
     def name_of(self, kind: str, id_: str) -> str | None:
-        """Return the name of an agent, persona or test set, as far as a response has shown it."""
+        """Return None if no response has shown the name."""
         return self.shown.name_of(kind, id_)
 
     def run_url(self, run_id: str) -> str:
-        """Return the page of a run in Coval's dashboard; empty for no run."""
+        """Return an empty text for no run."""
         return f"{self.inputs.dashboard_url}/runs/{run_id}" if run_id else ""
 
     def warn(self, message: str) -> None:
-        """Show a warning."""
         self.host.annotate("warning", NAME, message)
 
     def report_bug(self) -> None:
-        """Log the exception that is being handled."""
         self.host.fold(BUG, traceback.format_exc().splitlines())

@@ -43,8 +43,7 @@ class Unknown(NamedTuple):
 def plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
     """Record how many simulations each leg launches, and say so.
 
-    Raises InputError if they are more than max_simulations, or if the limit cannot be kept, because the size of a test
-    set is unknown. Without the limit, an unknown size hinders nothing.
+    Raises InputError if they are more than max_simulations, or if an unknown size makes the limit impossible to keep.
     """
     most = session.inputs.max_simulations
     cases, unknown = yield from _cases(session, progress, partial(_test_set, session))
@@ -66,10 +65,9 @@ def plan_sizes(session: Session, progress: Progress) -> Procedure[None]:
 
 
 def tell_size(session: Session, progress: Progress, announcing: Procedure[None]) -> Procedure[None]:
-    """Find out how many simulations the single run has that was just launched, beside `announcing` it, and say so.
+    """Say how many simulations the single run has that was just launched, beside `announcing` it.
 
-    It only informs: what one call does not show in a moment stays untold. Of a run that was taken over, it is only
-    recorded, because the step launches none.
+    What one call does not show in a moment stays untold. The size of a run that was taken over is only recorded.
     """
     all_or_first_error((yield from together((announcing, _look_up_size(session, progress)), session.clock)))
     (leg,) = progress.legs
@@ -78,7 +76,6 @@ def tell_size(session: Session, progress: Progress, announcing: Procedure[None])
 
 
 def _look_up_size(session: Session, progress: Progress) -> Procedure[None]:
-    """Record how many simulations the single run has, if that can be read."""
     until = sizing(session.clock.now(), session.deadline)
     if until is None:
         return
@@ -89,7 +86,7 @@ def _look_up_size(session: Session, progress: Progress) -> Procedure[None]:
 
 
 def fits(session: Session, progress: Progress, leg: Leg) -> bool:
-    """Return whether another run of the leg keeps to the limit. If not, say so in the log."""
+    """Return whether another run keeps to the limit. If not, say so in the log."""
     most = session.inputs.max_simulations
     if most is None or leg.planned is None:
         return True
@@ -129,7 +126,7 @@ def for_each_case(inputs: Inputs) -> int:
 
 
 def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
-    """Return how many simulations a run has; None if the size of its test set is not among the `cases`, by its id."""
+    """Return None if the size of the test set is not among the `cases`, by its id."""
     count = len(inputs.test_case_ids) or cases.get(ids_of(inputs)["test_set_id"])
     if count is None:
         return None
@@ -140,10 +137,7 @@ def size_of(inputs: Inputs, cases: Mapping[str, int]) -> int | None:
 def _cases(
     session: Session, progress: Progress, read: Callable[[str], Procedure[TestSet]]
 ) -> Procedure[tuple[dict[str, int], dict[str, Unknown]]]:
-    """Return how many test cases the test sets have of which no test cases are named, by their ids, and the unknown.
-
-    `read` returns the test set with an id, and may raise CovalError.
-    """
+    """Return sizes by test set, and the unknown; none where test cases are named. `read` may raise CovalError."""
     counted = [leg.inputs for leg in progress.all_legs if not leg.inputs.test_case_ids]
     ids = list(dict.fromkeys(ids_of(inputs)["test_set_id"] for inputs in counted))
     test_sets = yield from together(map(read, ids), session.clock, at_once=MOST_AT_ONCE)

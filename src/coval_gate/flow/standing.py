@@ -38,10 +38,7 @@ def owe_mark(progress: Progress, trial: Trial) -> None:
 
 
 def settle_standing(progress: Progress, judgement: Judgement) -> Procedure[Judgement]:
-    """Mark runs that are no baseline, accept the others if a person asks for it, or let them fill the baseline's tag.
-
-    `judgement` is the step's. Return it, or the error of a run that could not be accepted. Raises Interrupted.
-    """
+    """Return the step's judgement, or the error of a run that could not be accepted. Raises Interrupted."""
     judged = [(leg, leg.judgement) for leg in progress.legs if leg.judgement]
     for leg, own in judged:
         is_over = progress.judgement_of(leg, judgement).verdict is not Verdict.TIMED_OUT
@@ -86,7 +83,7 @@ def _settle(progress: Progress, leg: Leg, judgement: Judgement) -> Procedure[Non
 
 
 def _session_of(progress: Progress, leg: Leg, most: float = MARKING) -> Session:
-    """Return the leg's session for changes of tags, which take at most so many seconds."""
+    """`most`: seconds that changes of tags may take."""
     session = progress.session_of(leg, progress.session())
     now = session.clock.now()
     return session._replace(deadline=min(now + most, max(now, session.deadline)))
@@ -99,10 +96,7 @@ def _is_of_branch(progress: Progress) -> bool:
 
 
 def _may_be_baseline(progress: Progress, trial: Trial) -> bool:
-    """Return whether a search for a baseline may find the trial's run, and the step may say that it must not.
-
-    A search finds no runs of pull requests. A person who judges a run again changes nothing for others.
-    """
+    """A search finds no run of a pull request. Judging a run again by hand changes nothing for others."""
     if progress.context.is_local and progress.inputs.mode == "wait":
         return False
     if trial.run is None or trial.run.status != COMPLETED or not trial.run_id:
@@ -119,7 +113,7 @@ def _goes_on_unjudged(progress: Progress, leg: Leg) -> bool:
 
 
 def _mark(progress: Progress, owing: list[tuple[Leg, Trial]]) -> Procedure[None]:
-    """Mark the runs as no baseline, and warn once of failures. The post step retries transient ones."""
+    """Warn once of failures. The post step retries transient ones."""
     marks = (mark(_session_of(progress, leg), trial.run_id, FAILED, sent=trial.sent_tags) for leg, trial in owing)
     results = yield from together(marks, progress.clock)
     problems: dict[str, CovalError] = {}

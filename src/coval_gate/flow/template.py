@@ -29,7 +29,7 @@ NOT_FOUND: Final = 404
 
 
 def expand(progress: Progress) -> Procedure[Inputs]:
-    """Return the inputs with what the template adds. Raises InputError, CovalError."""
+    """Raises InputError, CovalError."""
     inputs, session = progress.inputs, progress.session()
     until = preparing(session.clock.now(), session.deadline)
     template_id = inputs.run_template_id
@@ -91,10 +91,9 @@ def _metadata(own: Mapping[str, object] | None, template: RunTemplate) -> dict[s
 
 
 def with_own_parts(session: Session, progress: Progress) -> Procedure[list[Leg]]:
-    """Return the legs, each with those mutations and test cases of the template that are its own.
+    """Give each leg the template's own mutations and test cases; leave out legs without any of these cases.
 
-    A leg that is left with none of the template's test cases is left out. The log says what is left out. Raises
-    CovalError, and InputError if no leg is left.
+    The log says what is left out. Raises CovalError, and InputError if no leg is left.
     """
     inputs, legs = session.inputs, progress.legs
     until = preparing(session.clock.now(), session.deadline)

@@ -30,10 +30,8 @@ def leg_report(
 ) -> LegReport:
     """Return the report of a leg, which may have no run if the step has several.
 
-    `judgement` is the step's. `keeps_own`: it replaces no other judgement of the leg, as it does where the only leg's
-    step went wrong afterwards. `page` returns the URL of a run by its id, `redact` hides secrets in a text, and `home`
-    is the URL of the dashboard. `name_of` returns the name of an agent, persona or test set, as far as it is known, by
-    the input of its id and the id.
+    `judgement` is the step's. `keeps_own`: it does not replace the leg's, as it does where the step of an only leg went
+    wrong afterwards. `page`: the URL of a run by its id. `name_of`: the name by input and id, if it is known.
     """
     trials = [trial for trial in leg.trials if trial.run_id]
     first = trials[0] if trials else Trial()
@@ -65,7 +63,6 @@ def leg_report(
 def _names(
     leg: Leg, first: Trial, name_of: Callable[[str, str], str | None], redact: Callable[[str], str]
 ) -> dict[str, str]:
-    """Return the known names of what the first run of a leg evaluates, and of its base agent."""
     ids = ids_shown(leg, first)
     named = {name: name_of(name, id_) for name, id_ in ids.items()}
     if leg.base:

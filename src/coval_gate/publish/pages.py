@@ -30,10 +30,7 @@ STATE: Final = "pages"  # the name of the state with the commit's pages, for the
 
 
 class KeptPage:
-    """A page and its state.
-
-    `owed`: what the post step must show if this step cannot. `is_done`: nothing is left to do. `shown`: what it shows.
-    """
+    """`owed`: what the post step must show if this step cannot. `is_done`: nothing is left to do."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -42,14 +39,13 @@ class KeptPage:
         self.shown: PageText | None = None
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Restore what the main step saved, as far as it can be read."""
+        """Take what can be read."""
         made = saved.get("made")
         self.page.made = made if isinstance(made, str) else ""
         self.is_done = saved.get("is_done") is True
         self.owed = read_owed(saved.get("owed"))
 
     def saved(self) -> dict[str, Any]:
-        """Return what the post step needs."""
         owed = self.owed and self.owed._asdict()
         return {"input": self.page.input, "made": self.page.made, "is_done": self.is_done, "owed": owed}
 
@@ -67,7 +63,6 @@ class PagePublisher:
         self._skipped: set[str] = set()  # reasons that were logged
 
     def problems(self, inputs: Inputs, context: Context) -> list[Problem]:
-        """Return the problems of the inputs on this host."""
         pages = [kept.page for kept in self._pages(inputs, context)]
         return [Problem(page.input, page.problem) for page in pages if page.problem]
 
@@ -93,7 +88,6 @@ class PagePublisher:
         self._save()
 
     def announce(self, report: Report, *, until: float) -> Procedure[None]:
-        """Show on the commit's pages that the run is in progress."""
         from coval_gate.judge.judgement import UNFINISHED
 
         self.owe(report._replace(judgement=UNFINISHED))
@@ -101,7 +95,7 @@ class PagePublisher:
             yield from self._set(kept, report, brief=True, until=until)
 
     def conclude(self, report: Report, times: Times) -> Procedure[str]:
-        """Show the verdict on every page. Return the URL of the first page that has one; empty if none has."""
+        """Return the URL of the first page that has one; empty if none has."""
         first = self._clock.now()
         kept_pages = [*self._pages_of_commit(report), *self._other_pages(report)]
         for kept in kept_pages:
@@ -125,7 +119,7 @@ class PagePublisher:
         return all(kept.is_done or (kept.owed and kept.owed.sha) for kept in self._kept or () if kept.page.of_commit)
 
     def close(self, report: Report, times: Times) -> Procedure[None]:
-        """Show on the commit's pages what the main step saved or, if it saved nothing, the `report`."""
+        """If the main step saved nothing, show the `report`."""
         first = self._clock.now()
         for kept in self._pages_of_commit(report):
             if kept.is_done:
@@ -200,7 +194,6 @@ class PagePublisher:
         return bool(page.obstacle)
 
     def _skip(self, why: str, pages: Iterable[Page]) -> None:
-        """Log once why pages are skipped."""
         if why not in self._skipped:
             self._skipped.add(why)
             names = [page.input.replace("_", " ") for page in pages]
@@ -224,7 +217,6 @@ class PagePublisher:
         )
 
     def _save(self) -> None:
-        """Save the pages' state for the post step, if it changed."""
         saved = json.dumps([kept.saved() for kept in self._kept or () if kept.page.of_commit])
         if saved not in (self._saved, "[]"):
             self._saved = saved
@@ -233,7 +225,7 @@ class PagePublisher:
 
 
 def read_saved(text: str) -> dict[str, dict[str, Any]]:
-    """Return what the main step saved, by input; empty if it saved nothing, or nothing readable."""
+    """Return states by input; empty if nothing was saved, or nothing readable."""
     saved = json_in(text)
     entries = [item for item in saved if isinstance(item, dict)] if isinstance(saved, list) else []
     return {entry["input"]: entry for entry in entries if isinstance(entry.get("input"), str)}
@@ -250,7 +242,7 @@ def with_owed(inputs: Inputs, text: str) -> Inputs:
 
 
 def read_owed(saved: Any) -> PageText | None:
-    """Return what a page must show; None if it cannot be read."""
+    """Return None if it cannot be read."""
     try:
         text = PageText(**saved | {"annotations": (), "figures": (), "references": tuple(saved["references"])})
     except (TypeError, KeyError):

@@ -63,7 +63,7 @@ class Rendering:
         self._until = min(self._until, until)
 
     def of(self, work: Callable[[], T]) -> Procedure[T]:
-        """Return the result of `work`, or raise its exception. Raises NotRendered if it takes too long."""
+        """Raises NotRendered if it takes too long, and what `work` raises."""
         if self._clock.now() >= self._until:
             raise NotRendered
         call = BackgroundCall(work)
@@ -108,7 +108,6 @@ class Publisher:
         return problems
 
     def _place_files(self, inputs: Inputs) -> list[Problem]:
-        """Find the place of each file that the inputs ask for, and return the problems with their paths."""
         problems: list[Problem] = []
         for name in (file.input for file in formats(Surface.FILE)):
             if path := getattr(inputs, name):
@@ -127,20 +126,17 @@ class Publisher:
         self._host.set_outputs(unfinished())
 
     def write_outputs(self, report: Report) -> None:
-        """Set every output. Raises RunnerError."""
+        """Raises RunnerError."""
         self._host.set_outputs(rendered(Surface.OUTPUTS, report))
 
     def write_verdict(self, report: Report) -> None:
-        """Set every output, and save the same for the host's pages, in case this step is killed. Raises RunnerError.
-
-        Nothing waits in between, so a kill leaves both or neither.
-        """
+        """Save the same for the host's pages at once: a kill leaves both or neither. Raises RunnerError."""
         outputs = rendered(Surface.OUTPUTS, report)
         self.pages.owe(report)
         self._host.set_outputs(outputs)
 
     def publish(self, report: Report, times: Times) -> Procedure[Report]:
-        """Publish the report everywhere, as far as `times` allow. Return it with files, comment and errors."""
+        """Return the report with files, comment and errors, as far as `times` allow."""
         self._rendering.end_at(times.rendering_ends)
         report = yield from self._write(report)
         try:
@@ -162,7 +158,7 @@ class Publisher:
         return report
 
     def _write(self, report: Report) -> Procedure[Report]:
-        """Write outputs and files. If any cannot be written, the verdict is an error; the first error counts."""
+        """If anything cannot be written, the verdict is an error; the first error counts."""
         written = report
         files = [partial(self._write_file, file) for file in formats(Surface.FILE)]
         writers: list[Callable[[Report], Procedure[Report]]] = [self._write_first, *files]
@@ -182,7 +178,7 @@ class Publisher:
         return written
 
     def _with_error(self, report: Report, error: GateError) -> Report:
-        """Return the report as an error. One that is red already stays, with a warning about another cause."""
+        """A report that is red already stays, with a warning about another cause."""
         from coval_gate.judge.judgement import errored
 
         judgement = errored(error)
@@ -193,7 +189,6 @@ class Publisher:
         return report
 
     def _write_first(self, report: Report) -> Procedure[Report]:
-        """Write the verdict, which waits for nothing."""
         yield from ()
         self.write_verdict(report)
         return report
@@ -212,7 +207,6 @@ class Publisher:
             self._host.add_summary((yield from self._rendering.of(partial(rendered, Surface.SUMMARY, report))))
 
     def _log_briefly(self, report: Report) -> None:
-        """Log only the verdict, where there is no time for more."""
         from coval_gate.report.wording.judgements import LONGEST_REASON, headline, reason, title
 
         self._host.log(LEFT_OUT)
@@ -230,11 +224,7 @@ class Publisher:
             self._host.fold(title, lines)
 
     def _log(self, report: Report) -> Procedure[None]:
-        """Log what to look at, as annotations or as lines: the worst simulations, then the others, folded.
-
-        The end of a failing step's log is short and unfolded, because readers of a long log start there. The verdict
-        is the last.
-        """
+        """End short, unfolded, and with the verdict: readers of a failing step's log start at its end."""
         judgement = report.judgement
         closing = yield from self._rendering.of(partial(rendered, Surface.LOG, report))
         annotates = self._annotates(report)

@@ -122,7 +122,7 @@ def tags_for(context: Context, request: LaunchRequest, nonce: str, own: Sequence
 
 
 def seed_for(context: Context, nonce: int) -> int:
-    """All attempts at a step get the same seed. Where none takes runs over, it is made of the `nonce`."""
+    """All attempts at a step get the same seed. Where no attempt takes runs over, it is made of the `nonce`."""
     drawn = int(_digest([_place(context), context.run_id])[:8], 16) if is_identified(context) else nonce
     return drawn % SEEDS
 
