@@ -24,8 +24,6 @@ class Interrupted(BaseException):
 
 
 class Clock(Protocol):
-    """Tells the time, waits, and checks for signals."""
-
     def now(self) -> float:
         """Return seconds on a monotonic clock; only differences are meaningful."""
 
@@ -43,13 +41,11 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
-
     def __init__(self) -> None:
         self._signalled = self._raised = False
 
     def listen(self) -> None:
-        """Install handlers for SIGINT and SIGTERM.
+        """Handle SIGINT and SIGTERM.
 
         Required in a container: the kernel delivers only signals that its first process handles.
         """

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 class GateError(Exception):
     """A failure of the step, the API or the configuration, never of the agent.
 
-    `title` is a few words, `what` is one sentence, `advice` says what to do next. `link` leads to more: without one, to
-    the title's entry in the documentation.
+    `what` is one sentence. `advice` says what to do next. `link`: empty for the title's entry in the documentation.
     """
 
     def __init__(self, title: str, what: str, *, advice: str = "", link: str = "") -> None:
@@ -40,10 +39,9 @@ class GateError(Exception):
 
 
 class InputError(GateError):
-    """One or more invalid inputs. `problems` has a sentence for each, possibly with further lines.
+    """`problems` has a sentence for each, possibly with further lines; `pairs` has the same by input.
 
-    `pairs` has the same apart: the input's name, and what is wrong. `more_advice` is about all of them. `what` has the
-    first sentence in full and names the other inputs, because some readers see nothing else.
+    `what` has the first sentence in full and names the other inputs, because some readers see nothing else.
     """
 
     def __init__(self, problems: Sequence[tuple[str, str]], *, advice: str = "") -> None:
@@ -77,11 +75,7 @@ class CovalError(GateError):
 
 
 class Rejected(CovalError):
-    """The call was rejected. `status` is the HTTP status code.
-
-    `by_coval` is False if the response is not in Coval's format: a proxy may have sent it after Coval accepted the
-    call.
-    """
+    """`by_coval` is False if a proxy may have sent the response, even after Coval accepted the call."""
 
     def __init__(self, status: int, title: str, what: str, *, by_coval: bool = True, advice: str = "") -> None:
         super().__init__(title, what, advice=advice)
@@ -98,11 +92,10 @@ class TooLarge(CovalError):
 
 
 class Unavailable(CovalError):
-    """The call got no usable response; a retry may get one.
+    """A retry may get a response. `is_limit`: Coval runs no more at a time.
 
-    `arrived` is False if the call certainly had no effect (never sent, or the API says so), True if it may have had
-    one. `retry_after` is the pause that the API asked for, in seconds, or None. `call` is the method and path of a
-    request that was sent; empty if a deadline had passed before. `is_limit`: Coval runs no more at a time.
+    `arrived` is False if the call certainly had no effect (never sent, or the API says so). `retry_after`: seconds.
+    `call`: method and path; empty if a deadline had passed before.
     """
 
     def __init__(
@@ -135,8 +128,6 @@ class LaunchUncertain(CovalError):
 
 
 class InternalError(GateError):
-    """An unexpected error, which is a defect in Coval Gate."""
-
     def __init__(self, error: Exception) -> None:
         super().__init__(
             titles.INTERNAL_ERROR,

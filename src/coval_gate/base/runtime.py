@@ -22,8 +22,6 @@ PARTING: Final = 0.05  # s for a finished thread to end
 
 
 class Runtime(NamedTuple):
-    """The environment, the log's stream, time, the network and randomness. `new_session` makes an HTTP session."""
-
     environ: Mapping[str, str]
     stdout: TextIO
     clock: Clock

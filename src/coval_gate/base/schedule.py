@@ -49,24 +49,21 @@ class BackgroundCall(Generic[T]):
 
     @property
     def started(self) -> bool:
-        """Whether the work has begun."""
         return self._thread is not None
 
     @property
     def ended(self) -> bool:
-        """Whether the work has ended, with a result or an error."""
         return bool(self._result)
 
     @property
     def result(self) -> T:
-        """The work's return value. Raises the work's exception."""
+        """Raises the work's exception."""
         (result,) = self._result
         if isinstance(result, Exception):
             raise result
         return result
 
     def start(self, ended: threading.Event) -> None:
-        """Start the work if it has not started, and set `ended` when it is over."""
         with self._lock:
             self._listeners.append(ended)
             if self.ended:
@@ -88,7 +85,7 @@ class BackgroundCall(Generic[T]):
 
 
 def beside(work: Callable[[], T]) -> Procedure[T]:
-    """Do slow work in a thread of its own, so that the step notices signals meanwhile."""
+    """Work in a thread of its own, so that the step notices signals meanwhile."""
     call = BackgroundCall(work)
     while not call.ended:
         yield Wait(math.inf, (call,))
@@ -100,10 +97,7 @@ def repeat(
     passing: type[Exception],
     pause_after: Callable[[Any, int], float | None],
 ) -> Procedure[T]:
-    """Repeat `attempt` while it raises `passing`.
-
-    `pause_after` takes the error and the number of earlier tries. It returns the pause in seconds; None: raise it.
-    """
+    """`pause_after` takes the error and the number of earlier tries, and returns seconds; None: raise the error."""
     tries = 0
     while True:
         try:
@@ -117,10 +111,7 @@ def repeat(
 
 
 def run(procedure: Procedure[T], clock: Clock) -> T:
-    """Run a procedure to its end. Returns what it returns, raises what it raises.
-
-    A signal raises Interrupted in the procedure, which may catch it and go on.
-    """
+    """A signal raises Interrupted in the procedure, which may catch it and go on."""
     try:
         wait = next(procedure)
         while True:
@@ -140,10 +131,9 @@ def run(procedure: Procedure[T], clock: Clock) -> T:
 def together(
     procedures: Iterable[Procedure[T]], clock: Clock, *, at_once: int | None = None
 ) -> Procedure[list[T | Exception]]:
-    """Run procedures side by side, each as if it were alone; together they take as long as the longest.
+    """Run procedures as if each were alone. Together they take as long as the longest.
 
-    At most `at_once` of them run at the same time; the next one begins when one has ended. Returns, in their order,
-    what each returned, or the exception that it raised: one that fails does not hold up the others.
+    Returns, in their order, what each returned, or the exception that it raised: a failure does not hold up others.
     """
     tasks = [_Task(procedure, clock) for procedure in procedures]
     try:
@@ -161,7 +151,6 @@ def together(
 
 
 def all_or_first_error(results: Sequence[T | Exception]) -> list[T]:
-    """Return what procedures returned, unless one of them raised: then raise the first error."""
     for result in results:
         if isinstance(result, Exception):
             raise result
@@ -169,8 +158,6 @@ def all_or_first_error(results: Sequence[T | Exception]) -> list[T]:
 
 
 class _Task(Generic[T]):
-    """A running procedure: what it waits for, until when, and in the end its result."""
-
     def __init__(self, procedure: Procedure[T], clock: Clock) -> None:
         self.procedure = procedure
         self.wait = Wait(0.0)
@@ -179,7 +166,6 @@ class _Task(Generic[T]):
         self._clock = clock
 
     def resume_if_due(self) -> None:
-        """Go on with the procedure if what it waits for has happened."""
         if self._clock.now() < self.due and not any(call.ended for call in self.wait.calls):
             return
         try:
@@ -192,11 +178,7 @@ class _Task(Generic[T]):
 
 
 class SharedCall(Generic[T]):
-    """A procedure whose result several others need: it runs once, and each of them that waits goes on with it.
-
-    So it goes on where one of them is given up, and is given up with the last. `ended_at`: when it ended, on the clock;
-    None while it is under way.
-    """
+    """Each procedure that waits goes on with it, so it is given up only with the last. `ended_at`: on the clock."""
 
     def __init__(self, procedure: Procedure[T], clock: Clock) -> None:
         self._task = _Task(procedure, clock)
@@ -206,11 +188,10 @@ class SharedCall(Generic[T]):
 
     @property
     def error(self) -> Exception | None:
-        """What the procedure raised; None if it did not, or has not ended."""
+        """None if the procedure raised nothing, or has not ended."""
         return next((result for result in self._task.result if isinstance(result, Exception)), None)
 
     def result(self) -> Procedure[T]:
-        """Wait for what the procedure returns. Raises what it raises."""
         task, clock = self._task, self._clock
         self._waiting += 1
         try:

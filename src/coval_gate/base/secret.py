@@ -55,9 +55,7 @@ class Secret:
 
 
 class Redactor:
-    r"""Masks secrets, even if they are disguised.
-
-    A secret may be escaped (`\u`, `%`, `&`), contain invisible characters, be broken by spaces or line breaks (also
+    r"""A secret may be escaped (`\u`, `%`, `&`), contain invisible characters, be broken by spaces or line breaks (also
     written as `\n`), or be part of base64. The beginning of a secret is masked, too, if an ellipsis follows.
     """
 
@@ -72,7 +70,6 @@ class Redactor:
             self._disguised += [_Disguised(spelling) for spelling in dict.fromkeys((secret, *codes, *safe)) if codes]
 
     def redact(self, text: str) -> str:
-        """Return `text` with the secrets masked."""
         for plain in self._plain:
             text = text.replace(plain, MASK)
         undisguised = _undisguised(text) if self._disguised else ""
@@ -82,7 +79,7 @@ class Redactor:
         return text
 
     def redact_body(self, body: bytes) -> bytes:
-        """Return a response's body with the secrets masked; in a very large one, undisguised secrets only."""
+        """In a very large body, mask undisguised secrets only."""
         if len(body) <= LARGEST_DISGUISE:
             return self.redact(body.decode("latin-1")).encode("latin-1")  # bytes of other characters do not matter
         for plain in self._plain:
@@ -91,7 +88,7 @@ class Redactor:
 
 
 class _Disguised:
-    """Masks one disguised secret. This is slow; without `beginning` in the text, skip it."""
+    """This is slow; without `beginning` in the text, skip it."""
 
     def __init__(self, plain: str) -> None:
         self.beginning = plain[: SHORTEST_SECRET - 1]
@@ -124,19 +121,18 @@ class _Disguised:
 
 @lru_cache(maxsize=8)
 def redactor(*secrets: str) -> Redactor:
-    """Return the redactor of these secrets."""
     return Redactor(*secrets)
 
 
 def _base64(secret: str, offset: int) -> str:
-    """Return the base64 of the secret, `offset` bytes after a boundary, without characters that neighbours change."""
+    """`offset`: bytes after a boundary. Leave out characters that neighbours change."""
     code = b64encode(b"\0" * offset + secret.encode()).decode()
     shared = len(code.rstrip("=")) - (1 if code.endswith("=") else 0)
     return code[(0, 2, 3)[offset] : shared]
 
 
 def _as_html(text: str, *, quote: bool = True) -> str:
-    """Return a text as HTML spells it. Keys rarely need that, and the launch would wait for the import."""
+    """Keys rarely need that, and the launch would wait for the import."""
     if not NAMED.intersection(text):
         return text
     from html import escape
@@ -145,7 +141,6 @@ def _as_html(text: str, *, quote: bool = True) -> str:
 
 
 def _in_any_form(char: str) -> str:
-    """Return a pattern for a visible ASCII character, plain or escaped."""
     code = f"{ord(char):02x}"
     digits = "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in code)
     plain, named = re.escape(char), re.escape(_as_html(char).removeprefix("&"))
@@ -155,7 +150,6 @@ def _in_any_form(char: str) -> str:
 
 
 def _undisguised(text: str) -> str:
-    """Return `text` with escapes decoded, and without invisible characters and white space."""
     if any(char in text for char in "\\%&"):
         text = _escape().sub(lambda match: _unescaped(match[0]), text)
     return text.encode("ascii", "ignore").translate(None, INVISIBLE).decode()
@@ -169,7 +163,7 @@ def _escape() -> re.Pattern[str]:
 
 @lru_cache(maxsize=1024)  # a text repeats few different escapes
 def _unescaped(escaped: str) -> str:
-    """Return the visible ASCII character that an escape stands for; "" for any other character."""
+    """Return "" for anything but a visible ASCII character."""
     match = _escape().fullmatch(escaped)
     unicode, byte, char, percent, entity = match.groups() if match else [None] * 5
     if char:

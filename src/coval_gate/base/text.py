@@ -18,12 +18,12 @@ WHOLE_NUMBER: Final = re.compile("[0-9]{1,18}")  # Python refuses to read thousa
 
 
 def whole_number(text: str) -> int | None:
-    """Parse a whole number; None if the text is anything else, or the number absurdly long."""
+    """None if the text is anything else, or the number absurdly long."""
     return int(text) if WHOLE_NUMBER.fullmatch(text) else None
 
 
 def json_in(text: str | bytes) -> Any:
-    """Parse JSON; None if it is invalid, or nested too deep."""
+    """None if it is invalid, or nested too deep."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -31,11 +31,7 @@ def json_in(text: str | bytes) -> Any:
 
 
 def one_line(text: object, limit: int = 500) -> str:
-    """Return foreign text on one line of at most `limit` characters, without control, format and surrogate characters.
-
-    `str.isprintable` is False for exactly those Unicode categories (Cc, Cf, Cs, Co, Cn, Zl, Zp, Zs but space),
-    so neither a line break, a terminal escape nor a text-direction override survives.
-    """
+    """Remove all but printable characters: no line break, terminal escape or text-direction override survives."""
     whole = str(text).strip()
     plain = whole[: 10 * limit]  # a response may contain megabytes of text
     if not plain.isprintable():
@@ -48,12 +44,11 @@ def one_line(text: object, limit: int = 500) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """Return `text`, cut to at most `limit` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def shortened_at_word(text: str, limit: int) -> str:
-    """Return `text`, cut to at most `limit` characters, at the end of a word if one is near."""
+    """Cut at the end of a word if one is near."""
     if len(text) <= limit:
         return text
     words, _, _ = text[:limit].rpartition(" ")
@@ -61,7 +56,7 @@ def shortened_at_word(text: str, limit: int) -> str:
 
 
 def visible(line: str) -> str:
-    """Return a foreign line with each unprintable character replaced by a space, so that columns stay aligned."""
+    """Replace each unprintable character of a foreign line by a space, so that columns stay aligned."""
     return "".join(char if char.isprintable() else " " for char in line)
 
 
@@ -77,7 +72,7 @@ def quoted(text: object, limit: int = 80) -> str:
 
 
 def most_similar(text: str, names: Iterable[str]) -> str:
-    """Return the name that `text` may misspell, ignoring case; empty if none is similar enough."""
+    """Empty if none is similar enough."""
     from difflib import get_close_matches  # its import would delay the launch
 
     by_folded = {folded(name): name for name in names}
@@ -85,7 +80,7 @@ def most_similar(text: str, names: Iterable[str]) -> str:
 
 
 def within_letters(one: str, other: str, most: int) -> bool:
-    """Return whether the edit distance (insert, remove, replace) of two texts is at most `most`."""
+    """The distance counts insertions, removals and replacements."""
     if abs(len(one) - len(other)) > most:
         return False
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
@@ -97,19 +92,19 @@ def within_letters(one: str, other: str, most: int) -> bool:
 
 
 def in_words(names: Sequence[str], word: str = "and", most: int | None = None) -> str:
-    """Return a list in words: "a", "a and b", "a, b and c"; with more than `most` names, "a, b and 3 more"."""
+    """Return "a", "a and b", "a, b and c"; with more than `most` names, "a, b and 3 more"."""
     if most is not None and len(names) > most:
         return f"{', '.join(names[:most])} {word} {len(names) - most:,} more"
     return f" {word} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
-    """Return a count with its noun: "1 simulation", "2 simulations". `nouns`: an irregular plural."""
+    """Return "1 simulation", "2 simulations". `nouns`: an irregular plural."""
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
 def number(value: float) -> str:
-    """Format a number with up to four decimals: "1.82", "1,234", "0.0001"; others with an exponent."""
+    """Format with up to four decimals: "1.82", "1,234", "0.0001"; others with an exponent."""
     if value and not 1e-4 <= abs(value) < 1e9:
         return f"{value:.4g}"
     plain = f"{value:,.4f}".rstrip("0").rstrip(".")
@@ -117,12 +112,12 @@ def number(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Format a share from 0 to 1 as a percentage: "80%", "66.67%"."""
+    """Format a share from 0 to 1: "80%", "66.67%"."""
     return f"{share * 100:.2f}".rstrip("0").rstrip(".") + "%"
 
 
 def age(seconds: float) -> str:
-    """Format an age: "2 days", "5 hours"."""
+    """Return "2 days", "5 hours"."""
     days = seconds / 86_400
     return plural(round(days), "day") if days >= 2 else plural(max(1, round(seconds / 3600)), "hour")
 
@@ -140,7 +135,7 @@ def duration(seconds: float) -> str:
 
 
 def stopwatch(seconds: float) -> str:
-    """Format elapsed time as on a stopwatch: "0:05", "12:34", "1:02:03"."""
+    """Return "0:05", "12:34", "1:02:03"."""
     minutes, rest = divmod(max(0, int(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

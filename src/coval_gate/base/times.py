@@ -54,7 +54,7 @@ FINAL: Final = 1.0  # s for a call to the CI system that begins at the last mome
 
 
 class Times(NamedTuple):
-    """The times of a step, on its clock: the deadline, and when every call to Coval and to the host has ended."""
+    """When every call has ended, to Coval and to the host, on the step's clock."""
 
     deadline: float
     coval_ends: float
@@ -64,18 +64,15 @@ class Times(NamedTuple):
 
     @classmethod
     def of_step(cls, began: float, max_wait_time: float) -> Times:
-        """Return the times of a main step."""
         deadline = began + max_wait_time
         return cls(deadline, deadline + CALLING, deadline + LAST)
 
     @classmethod
     def of_interrupted(cls, now: float) -> Times:
-        """Return the times of a step that has just received a signal."""
         return cls(now, now + HURRIED_CALLING, now + HURRIED_LAST, HURRIED_TELLING, now + HURRIED_RENDERING)
 
     @classmethod
     def of_post_step(cls, now: float) -> Times:
-        """Return the times of a post step that starts to complete pages."""
         return cls(now, math.inf, now + POST_TELLING, POST_TELLING)
 
     def informing(self, now: float, most: float) -> float:
@@ -87,15 +84,11 @@ class Times(NamedTuple):
         return min(now + CANCELLING, self.coval_ends)
 
     def telling_of(self, now: float, first: float) -> float:
-        """Return the last start of calls for a page. `first`: when the first call for any page began.
-
-        The first page may take all of the time, but leaves the others a little.
-        """
+        """The first page may take all of the time, but leaves the others a little. `first`: when it began."""
         return min(max(first + self.telling, now + min(self.telling, TELLING_EACH)), self.host_ends - FINAL)
 
 
 def preparing(now: float, deadline: float) -> float:
-    """Return when the preparation of a launch must end."""
     return now + min(PREPARING, SHARE * max(0.0, deadline - now))
 
 

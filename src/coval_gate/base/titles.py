@@ -90,6 +90,6 @@ TITLES: Final = frozenset(text for name, text in list(globals().items()) if name
 
 
 def entry_of(title: str) -> str:
-    """Return the address of a title's entry in the documentation; empty for a title that has none."""
+    """Return the address in the documentation; empty for a title that has none."""
     anchor = title.lower().replace(" ", "-")  # as GitHub makes it of a heading without punctuation
     return f"{DOCS}/troubleshooting.md#{anchor}" if title in TITLES else ""

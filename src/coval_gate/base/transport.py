@@ -64,12 +64,11 @@ NETWORK_ERRORS: Final = (requests.RequestException, urllib3.exceptions.HTTPError
 
 
 class NetworkError(Exception):
-    """A request got no usable response.
+    """`what` ends a sentence about the request ("got no response (…).").
 
-    `what` ends a sentence about the request ("got no response (…)."). `arrived` is False if the server certainly
-    received nothing. `cause` is "transient" if a retry may succeed, and "deadline" if the deadline has passed.
-    Otherwise it names what is wrong: the "size" of the response, the server's "certificate", the file of trusted
-    certificates ("bundle"), or the "address".
+    `arrived` is False if the server certainly received nothing. `cause` is "transient" if a retry may succeed, and
+    "deadline" if the deadline has passed. Otherwise it names what is wrong: the "size" of the response, the server's
+    "certificate", the file of trusted certificates ("bundle"), or the "address".
     """
 
     def __init__(self, what: str, *, arrived: bool, cause: Cause = "transient") -> None:
@@ -80,7 +79,6 @@ class NetworkError(Exception):
 
 
 def network_error(error: Exception) -> NetworkError:
-    """Return the NetworkError for an error that requests, urllib3 or the operating system raised."""
     text = str(error)
     tls = isinstance(error, requests.exceptions.SSLError)
     if tls and "CERTIFICATE_VERIFY_FAILED" in text:
@@ -103,7 +101,7 @@ def _lasting(why: str, cause: Cause) -> NetworkError:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Return the innermost error. requests wraps urllib3's errors, which wrap each other."""
+    """requests wraps urllib3's errors, which wrap each other."""
     for _ in range(5):
         inner: Any = getattr(error, "reason", None) or next(
             (arg for arg in error.args if isinstance(arg, BaseException)), None
@@ -132,10 +130,10 @@ def _in_words(error: BaseException) -> str:
 
 
 def parse_address(text: str) -> Url | None:
-    r"""Return the parts of an absolute http(s) URL; None if it is not one, or if urllib3 would rewrite it.
+    r"""None if it is no absolute http(s) URL, or if urllib3 would rewrite it.
 
-    Parsers disagree on odd URLs: for Python, the host of `http://evil.example\[::1]` is the loopback interface, but
-    urllib3 connects to evil.example. Only changes of case are accepted.
+    For Python, the host of `http://evil.example\[::1]` is the loopback interface, but urllib3 connects to evil.example.
+    Only changes of case are accepted.
     """
     try:
         url = parse_url(text)
@@ -146,7 +144,6 @@ def parse_address(text: str) -> Url | None:
 
 
 def is_loopback(url: Url) -> bool:
-    """Return whether requests to the URL stay on this machine."""
     host = (url.host or "").strip("[]")
     try:
         return host == "localhost" or ip_address(host).is_loopback
@@ -155,7 +152,7 @@ def is_loopback(url: Url) -> bool:
 
 
 class HttpSession(requests.Session):
-    """A session that follows no redirects, does not read their bodies, and uses no proxy for loopback addresses."""
+    """It follows no redirects, does not read their bodies, and uses no proxy for loopback addresses."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
         return None
@@ -173,7 +170,7 @@ SessionFactory = Callable[[], requests.Session]
 
 
 class Timeouts(NamedTuple):
-    """Timeouts in seconds: to connect, for the whole response, and for a request sent just before the deadline."""
+    """In seconds: to connect, for the whole response, and for a request sent just before the deadline."""
 
     connect: float = 10.0
     response: float = 30.0
@@ -181,10 +178,7 @@ class Timeouts(NamedTuple):
 
 
 class Server(NamedTuple):
-    """The server of all requests: `root` precedes every path; the header `credential_header` carries `credential`.
-
-    Without the name of a header, no request has a credential.
-    """
+    """Every path follows `root`. Without a `credential_header`, no request has the credential."""
 
     root: str
     credential: Secret
@@ -200,10 +194,7 @@ class Server(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A request to send. `query` and `json` are omitted if None.
-
-    `body_limit`: the largest response in bytes; None: the server's limit.
-    """
+    """`query` and `json` are omitted if None. `body_limit`: of the response in bytes; None: the server's limit."""
 
     method: str
     path: str
@@ -212,12 +203,12 @@ class Request(NamedTuple):
     body_limit: int | None = None
 
     def __str__(self) -> str:
-        """Return the method and path, for messages; the query would not help the reader."""
+        """For messages; the query would not help the reader."""
         return f"{self.method} {self.path}"
 
 
 class Response(NamedTuple):
-    """A response with any status. `body` is complete; the credential in it is masked."""
+    """`body` is complete; the credential in it is masked."""
 
     status: int
     headers: Mapping[str, str]
@@ -229,10 +220,7 @@ class Response(NamedTuple):
 
     @property
     def date(self) -> float | None:
-        """When the server sent it, by its own clock in whole seconds since the epoch; None if it does not say.
-
-        Source: RFC 9110, section 6.6.1.
-        """
+        """By the server's clock, in whole seconds since the epoch. Source: RFC 9110, section 6.6.1."""
         try:
             return parsedate_to_datetime(self.headers.get("date", "")).timestamp()
         except (ValueError, OverflowError):
@@ -240,10 +228,7 @@ class Response(NamedTuple):
 
 
 class CredentialAuth(requests.auth.AuthBase):
-    """Adds the credential to each request, if there is one.
-
-    As the session's `auth`, it also stops requests from adding a password from a .netrc file.
-    """
+    """As the session's `auth`, it also stops requests from adding a password from a .netrc file."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -256,7 +241,7 @@ class CredentialAuth(requests.auth.AuthBase):
 
 
 class Transport:
-    """A client of one server, for concurrent requests. At `ends`, it stops waiting for every response."""
+    """For concurrent requests. At `ends`, it stops waiting for every response."""
 
     def __init__(
         self, server: Server, *, clock: Clock, new_session: SessionFactory = HttpSession, ends: float = math.inf
@@ -268,14 +253,10 @@ class Transport:
         self._server_zero: float | None = None  # the server's time at zero of the clock's now(), or a little less
 
     def close(self) -> None:
-        """Close idle connections; the next request opens a new one."""
         self._sessions.close()
 
     def send(self, request: Request, *, until: float) -> Procedure[Response]:
-        """Send a request once, and wait for the response until `until` or the server's timeouts, whichever is first.
-
-        Raises NetworkError without a usable response.
-        """
+        """Wait until `until` or a timeout of the server. Raises NetworkError without a usable response."""
         response = yield from self.exchange(request, until=until).response()
         if (date := response.date) is not None:
             # On its way, a response loses time: the latest of these is closest to the server's time.
@@ -284,19 +265,16 @@ class Transport:
         return response
 
     def server_time(self, moment: float) -> float | None:
-        """Return the server's time at a moment of the clock's now(), or a little less; None if no response shows it."""
+        """Return seconds since the epoch, or a little less, as responses take time; None if no response shows it."""
         return None if self._server_zero is None else self._server_zero + moment
 
     def exchange(self, request: Request, *, until: float, open_for: float = 0.0) -> Exchange:
-        """Prepare to send a request once. `Exchange.response` sends it.
-
-        `open_for`: how long the connection stays open for the response, in seconds, even if the wait ends earlier.
-        """
+        """`open_for`: how many seconds the connection stays open for the response, even if the wait ends earlier."""
         return Exchange(self._server, self._sessions, self._clock, request, until, self._ends, open_for)
 
 
 class Exchange:
-    """One request and its response. After a timeout, `late_response` can wait for the response again."""
+    """After a timeout, `late_response` can wait for the response again."""
 
     def __init__(
         self,
@@ -318,10 +296,10 @@ class Exchange:
         self._call: BackgroundCall[Response] | None = None
 
     def response(self) -> Procedure[Response]:
-        """Send the request, and wait for the response. Raises NetworkError without a usable response.
+        """Raises NetworkError without a usable response.
 
-        The request runs in a thread, because a socket timeout does not limit its total time: a server may send its
-        headers byte by byte, and a DNS lookup has no timeout.
+        A socket timeout does not limit the total time (a server may send its headers byte by byte, and a DNS lookup has
+        no timeout), so this needs a thread.
         """
         timeouts, now = self._server.timeouts, self._clock.now()
         within = min(max(timeouts.final, min(timeouts.response, self._until - now)), self._ends - now)
@@ -337,7 +315,7 @@ class Exchange:
 
     @property
     def open_call(self) -> BackgroundCall[Response] | None:
-        """The call that waits for the response; None before it starts and after it ends."""
+        """None before the wait for the response starts and after it ends."""
         call = self._call
         return call if call and call.started and not call.ended else None
 
@@ -360,10 +338,7 @@ class Exchange:
         return response._replace(body=self._server.without_credential(response.body))
 
     def _send(self, pooled: _Pooled, times: tuple[float, float]) -> Response:
-        """Send the request, and read the response. Runs in a separate thread.
-
-        `times`: timeouts in seconds, to connect and to wait for data.
-        """
+        """Run in a separate thread. `times`: timeouts in seconds, to connect and to wait for data."""
         server, request, session = self._server, self.request, pooled.session
         prepared = requests.PreparedRequest()
         prepared.prepare(
@@ -383,7 +358,7 @@ class Exchange:
 
 
 class _Pooled(NamedTuple):
-    """A session with its settings, which requests would read from the environment before every call."""
+    """requests would read `settings` from the environment before every call."""
 
     session: requests.Session
     settings: Mapping[str, Any]
@@ -391,8 +366,6 @@ class _Pooled(NamedTuple):
 
 
 class _Sessions:
-    """A pool of idle sessions."""
-
     def __init__(self, server: Server, clock: Clock, new_session: SessionFactory) -> None:
         self._server = server
         self._clock = clock
@@ -424,7 +397,7 @@ class _Sessions:
 
 
 def _read_body(response: requests.Response, limit: int) -> bytes:
-    """Read a response's body. Raises NetworkError if it exceeds `limit` bytes, or ERROR_LIMIT for an error."""
+    """Raises NetworkError if the body exceeds `limit` bytes, or ERROR_LIMIT for an error."""
     limit = limit if response.ok else min(limit, ERROR_LIMIT)
     received = bytearray()
     while chunk := response.raw.read1(64 * 1024, decode_content=True):

@@ -38,23 +38,20 @@ ALIKE: Final = 1.0  # s by which the deadlines of a shared call may differ
 
 
 class SharedRead(NamedTuple):
-    """A read that several legs share, and the deadline of the first one that asked."""
+    """`until` is the deadline of the first leg that asked."""
 
     call: SharedCall[Any]
     until: float
 
     def serves(self, until: float, now: float) -> bool:
-        """Return whether another one may share it: while it is under way, or soon after Coval answered or rejected it.
-
-        A deadline that is another one's must not cut a call off, so it must be about the same.
-        """
+        """Another leg's deadline must not cut a call off, so it must be about the same while the call is under way."""
         if self.call.ended_at is None:
             return abs(until - self.until) <= ALIKE
         return now - self.call.ended_at <= SHARED and not isinstance(self.call.error, Unavailable)
 
 
 class Calls:
-    """Calls to one server. `until`, a time on the clock's now(), is a call's deadline; all calls have ended at `ends`.
+    """`until` is a call's deadline on the clock's now(). At `ends`, all calls have ended.
 
     A call that a deadline cuts off raises the error before it, because users need to know that one.
     """
@@ -73,11 +70,9 @@ class Calls:
         self._response_time = 0.0  # s, of the last success
 
     def close(self) -> None:
-        """Close idle connections; the next call opens a new one."""
         self._transport.close()
 
     def logging_to(self, log: Callable[[str], None]) -> Calls:
-        """Return calls over the same connections whose lines are written with `log`."""
         other = copy(self)
         other._log = log  # noqa: SLF001 - a copy of this object
         return other
@@ -88,11 +83,10 @@ class Calls:
         return self._response_time if self._response_time > self._final_timeout else 0.0
 
     def server_time(self, moment: float) -> float | None:
-        """Return Coval's time at a moment of the clock's now(): as in `Transport`."""
         return self._transport.server_time(moment)
 
     def exchange(self, request: Request, until: float, *, open_for: float) -> Exchange:
-        """Prepare to send a request once; waiting for its response sends it. `open_for`: as in `Transport`."""
+        """Waiting for the response sends the request, once. `open_for`: as in `Transport`."""
         return self._transport.exchange(request, until=until, open_for=open_for)
 
     def entries(
@@ -108,10 +102,9 @@ class Calls:
         once: bool = False,
         shared: bool = False,
     ) -> Procedure[tuple[T, ...]]:
-        """Return the entries of a list as `read` parses them, up to the first for which `go_on` returns False.
+        """Stop before the first entry for which `go_on` returns False. Pages shrink after one that is too large.
 
-        `keys` are the possible names of the list in a response. After a page that is too large, pages are smaller.
-        `once`: do not retry. `shared`: as in `get`, page by page.
+        `keys`: the possible names of the list in a response. `once`: do not retry. `shared`: as in `get`, page by page.
         """
         items: list[T] = []
         token, tokens = "", {""}
@@ -141,17 +134,13 @@ class Calls:
             tokens.add(token)
 
     def check_time(self, request: Request, until: float) -> None:
-        """Raise Unavailable if the deadline for a series of calls has passed."""
         if self._clock.now() > min(until, self._ends):
             raise self._cause(unavailable(request, TOO_LATE, arrived=False, sent=False), request)
 
     def get(
         self, path: str, id_: str, key: str, read: Callable[[dict[str, Any]], T], until: float, *, once: bool = False
     ) -> Procedure[T]:
-        """Fetch an object by its id, and return it as `read` parses it. Legs share the response.
-
-        `key`: the object's name in a response, if it has one. `once`: do not retry.
-        """
+        """Legs share the response. `key`: the object's name in it, if it has one. `once`: do not retry."""
         request = Request("GET", f"{path}/{quote(id_, safe='')}")
         self.check_time(request, until)
 
@@ -164,15 +153,13 @@ class Calls:
         return (yield from self._shared_fetch(request, parse, read, until, once=once))
 
     def fetch(self, request: Request, parse: Callable[[bytes], T], until: float, *, once: bool = False) -> Procedure[T]:
-        """Send a read-only request and return its response as `parse` reads it. Retry as `_read` does."""
-
         def attempt() -> Procedure[T]:
             return self.parsed(request, (yield from self.send(request, until)), parse)
 
         return self._read(attempt, until, once=once)
 
     def parsed(self, request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
-        """Parse a response. Raises Unavailable if `parse` raises ValueError."""
+        """Raises Unavailable if `parse` raises ValueError."""
         try:
             return parse(response.body)
         except ValueError as error:
@@ -181,7 +168,7 @@ class Calls:
             raise problem from None
 
     def send(self, request: Request, until: float) -> Procedure[Response]:
-        """Send a request once, and return its response. Raises CovalError if it is not a success."""
+        """Send a request once. Raises CovalError unless it succeeds."""
         sent = self._clock.now()
         try:
             response = self.succeeded(request, (yield from self._transport.send(request, until=until)))
@@ -201,7 +188,7 @@ class Calls:
         return response
 
     def _cause(self, problem: CovalError, request: Request) -> CovalError:
-        """Return the problem; if it is only a passed deadline, the failure before it."""
+        """Prefer the failure before a passed deadline."""
         if not isinstance(problem, Unavailable) or problem.call:
             return problem
         same = self._lasting.get(str(request))
@@ -211,10 +198,7 @@ class Calls:
         return same or next(reversed(self._lasting.values()), problem)
 
     def late_launch(self, problem: Unavailable, request: Request) -> Unavailable:
-        """Return the problem of a launch without effect; if only the deadline had passed, with the failure before it.
-
-        That may be of another leg's launch, so it says nothing of this one.
-        """
+        """Add the failure before the deadline. It may be of another leg's launch, so it says nothing of this one."""
         cause = self._cause(problem, request)
         if cause is problem:
             return problem
@@ -234,7 +218,7 @@ class Calls:
             self._lasting[error.call] = error
 
     def succeeded(self, request: Request, response: Response) -> Response:
-        """Return the response if it is a success. Raises CovalError otherwise."""
+        """Raises CovalError for any other response."""
         if not response.ok:
             problem = response_problem(request, response, now=self._clock.time(), reached=self._reached)
             self._reached |= isinstance(problem, Unavailable) and not problem.arrived  # Coval itself asks to wait
@@ -243,10 +227,7 @@ class Calls:
         return response
 
     def _read(self, attempt: Callable[[], Procedure[T]], until: float, *, once: bool = False) -> Procedure[T]:
-        """Make a read-only attempt. Retry it until the deadline, and always a last time at the deadline.
-
-        An attempt that hangs is cut off at the deadline, so that the last one gets its time. `once`: do not retry.
-        """
+        """Retry until the deadline, and always a last time at it, for which a hanging attempt is cut off."""
         if once:
             return attempt()
         until = min(until, self._ends)
@@ -270,10 +251,7 @@ class Calls:
     def _shared_fetch(
         self, request: Request, parse: Callable[[bytes], T], reader: object, until: float, *, once: bool
     ) -> Procedure[T]:
-        """Fetch what hardly changes: the legs that need it at about the same time share one call, and its error.
-
-        `reader` tells apart what is made of the same response.
-        """
+        """Legs that need it at about the same time share the call, and its error. `reader` identifies `parse`."""
         now = self._clock.now()
         for old in [key for key, shared in self._shared.items() if not shared.serves(shared.until, now)]:
             del self._shared[old]
@@ -287,9 +265,9 @@ class Calls:
     def backoff(self, until: float, *, launches: bool = False) -> Callable[[Unavailable, int], float | None]:
         """Return a function for the pause after an error, in seconds; None: do not retry.
 
-        The pause grows exponentially, and half of it is random, so that jobs do not retry in step. A read is retried a
-        last time exactly at `until`. A launch is retried only if it certainly had no effect, and only before `until`;
-        while Coval has never responded, for at most UNREACHED_TIME, because the address may be wrong.
+        Half of the exponential pause is random, so that jobs do not retry in step. A read is retried a last time
+        exactly at `until`. A launch is retried only if it certainly had no effect, and only before `until`; while Coval
+        has never responded, for at most UNREACHED_TIME, because the address may be wrong.
         """
         report_retry = self.retry_reporter()
         began = self._clock.now()
@@ -310,7 +288,7 @@ class Calls:
         return pause_after
 
     def retry_reporter(self) -> Callable[[Unavailable, float], None]:
-        """Return a function that logs an error and the pause after it (in seconds), at most once a minute."""
+        """Return a function that logs an error and the pause after it, in seconds, at most once a minute."""
         logged = float("-inf")
 
         def report(error: Unavailable, pause: float) -> None:

@@ -79,17 +79,13 @@ def connect(
     ends: float = math.inf,
     shown: Shown | None = None,
 ) -> Client:
-    """Return a client for the API in `inputs`. `log` writes a line to the step's log. All calls end by `ends`.
-
-    `hurried`: the runner is about to kill the process. `shown`: where to note units and names. Raises ValueError
-    without an API key.
-    """
+    """All calls end by `ends`. `hurried`: the runner is about to kill the process. Raises ValueError as `server_of`."""
     server = server_of(inputs, HURRIED_TIMEOUTS if hurried else Timeouts())
     return Client(server, runtime, log, ends=ends, shown=shown)
 
 
 def server_of(inputs: Inputs, timeouts: Timeouts = Timeouts()) -> Server:  # noqa: B008 - frozen
-    """Return the API's address, and the headers of every request. Raises ValueError without an API key."""
+    """Raises ValueError without an API key."""
     if inputs.api_key is None:
         raise ValueError("there is no API key")
     return Server(
@@ -103,10 +99,9 @@ def server_of(inputs: Inputs, timeouts: Timeouts = Timeouts()) -> Server:  # noq
 
 
 class Shown:
-    """What responses showed by the way, and reports need: units of metrics, test cases in words, each by id, and names.
+    """What responses showed by the way, for reports. Empty: Coval shows nothing, or failed to; do not ask again.
 
-    `names` are of agents, personas and test sets, by the input of such ids (agent_id) and the id. An entry is empty if
-    Coval shows nothing, or was asked in vain: what only informs is not asked for again.
+    `units` and `labels` (of test cases) are by id; `names` by the input that takes the id (agent_id), and the id.
     """
 
     def __init__(self) -> None:
@@ -115,7 +110,7 @@ class Shown:
         self.names: dict[tuple[str, str], str] = {}
 
     def name_of(self, kind: str, id_: str) -> str | None:
-        """Return a name; empty if Coval shows none, None if it was not asked yet."""
+        """Empty if Coval shows no name, None if it was not asked yet."""
         return self.names.get((kind, id_))
 
 
@@ -128,15 +123,15 @@ class Launch:
 
     @property
     def open_call(self) -> BackgroundCall[Response] | None:
-        """The call to wait for while the response may still come; None once it has ended."""
+        """None once the call has ended."""
         return self._exchange.open_call
 
     def response(self) -> Procedure[Run]:
-        """Send the request, and wait for the run. Raises CovalError."""
+        """Send the request. Raises CovalError."""
         return self._run(self._exchange.response())
 
     def late_response(self, within: float) -> Procedure[Run]:
-        """Wait for the run again, for up to `within` seconds. Raises CovalError."""
+        """Wait again, for up to `within` seconds. Raises CovalError."""
         return self._run(self._exchange.late_response(within))
 
     def _run(self, response: Procedure[Response]) -> Procedure[Run]:
@@ -148,7 +143,11 @@ class Launch:
 
 
 class Client:
-    """Coval's API. Every method is a procedure that returns parsed data or raises CovalError."""
+    """Coval's API. Every method is a procedure that returns parsed data or raises CovalError.
+
+    `once`, retries and errors are as in `get_run`, unless a method says otherwise. Legs that read anything but a run at
+    about the same time share the response.
+    """
 
     def __init__(
         self,
@@ -165,20 +164,17 @@ class Client:
         self.shown = Shown() if shown is None else shown
 
     def close(self) -> None:
-        """Close the connections; the next call opens a new one."""
         self._calls.close()
 
     def logging_to(self, log: Callable[[str], None]) -> Client:
-        """Return a client with the same connections that writes its lines with `log`."""
         other = copy(self)
         other._calls = self._calls.logging_to(log)  # noqa: SLF001 - a copy of this object
         return other
 
     def launch_run(self, wanted: LaunchRequest, *, until: float, sent: Callable[[Launch], None]) -> Procedure[Run]:
-        """Launch a run with `POST /runs`. Retry attempts without effect until the deadline.
+        """Retry attempts without effect until the deadline. `sent` gets each attempt just before it is sent.
 
-        `sent` gets each attempt just before it is sent. Its response may still come after this method raises
-        LaunchUncertain. Raises Rejected, Unavailable (no run exists) or LaunchUncertain (a run may exist).
+        Raises Rejected, Unavailable (no run exists) or LaunchUncertain (a run may exist; its response may still come).
         """
         request = Request("POST", "/runs", json=wanted.body)
 
@@ -200,10 +196,9 @@ class Client:
         raise LaunchUncertain(titles.LAUNCH_UNCERTAIN, what, rejection=rejection, advice=LOOK_IT_UP)
 
     def get_run(self, run_id: str, *, until: float, once: bool = False) -> Procedure[Run]:
-        """Fetch a run with `GET /runs/{run_id}`. Retry transient failures until the deadline, and once more at it.
+        """Retry transient failures until the deadline, and once more at it. `once`: do not retry.
 
-        `once`: do not retry. Raises Rejected (NotFound for a 404), or Unavailable without a usable response by the
-        deadline.
+        Raises Rejected (NotFound for a 404), or Unavailable without a usable response by the deadline.
         """
         request = Request("GET", f"/runs/{quote(run_id, safe='')}", body_limit=RUN_LIMIT)
 
@@ -218,10 +213,9 @@ class Client:
         return self._calls.fetch(request, parse, until, once=once)
 
     def delete_run(self, run_id: str, *, until: float) -> Procedure[None]:
-        """Send `DELETE /runs/{run_id}` once. It cancels an unfinished run, and deletes a finished one.
+        """Cancel an unfinished run; delete a finished one. Raises Rejected (NotFound for a 404) or Unavailable.
 
-        Do not retry after a lost response, because the run may be finished by then. Raises Rejected (NotFound for a
-        404) or Unavailable.
+        Do not retry after a lost response, because the run may be finished by then.
         """
         request = Request("DELETE", f"/runs/{quote(run_id, safe='')}")
         response = yield from self._calls.send(request, until)
@@ -229,10 +223,7 @@ class Client:
         self._calls.parsed(request, response._replace(body=response.body or b"{}"), parse_object)
 
     def set_tags(self, run_id: str, tags: Sequence[str], *, until: float) -> Procedure[tuple[str, ...]]:
-        """Send `PATCH /runs/{run_id}` once to replace all tags of the run. Return the tags in the response.
-
-        Raises Rejected (NotFound for a 404) or Unavailable.
-        """
+        """Replace all tags, without a retry. Raises Rejected (NotFound for a 404) or Unavailable."""
         from coval_gate.coval.runs import parse_tags
 
         path = f"/runs/{quote(run_id, safe='')}"
@@ -247,10 +238,9 @@ class Client:
         go_on: Callable[[Sequence[Run]], bool] = lambda _: False,
         with_averages: bool = False,
     ) -> Procedure[tuple[Run, ...]]:
-        """Return the newest runs that match the filter.
+        """Return MOST_RUNS of the newest, and as many again while `go_on` returns True for all runs so far.
 
-        Read MOST_RUNS, and as many again while `go_on` returns True for all runs so far. `with_averages`: include the
-        averages of their metrics; Coval then supports one order only, and no filter by tags. Raises as `get_run`.
+        `with_averages`: of metrics; Coval then supports one order only, and no filter by tags.
         """
         from coval_gate.coval.runs import read_run
 
@@ -270,17 +260,17 @@ class Client:
         return tuple({run.run_id: run for run in runs}.values())  # new runs shift the pages
 
     def list_scheduled_runs(self, schedule_id: str, *, until: float) -> Procedure[tuple[ScheduledRun, ...]]:
-        """Return the newest 500 runs of a scheduled run of Coval's, in any order. Raises as `get_run`."""
+        """Return the newest 500 runs, in any order."""
         from coval_gate.coval.runs import parse_scheduled_runs
 
         request = Request("GET", f"/scheduled-runs/{quote(schedule_id, safe='')}/runs")
         return self._calls.fetch(request, parse_scheduled_runs, until)
 
     def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
-        """Return every simulation of a run, oldest first, in as few pages as the API allows. Raises as `get_run`.
+        """Return every simulation, oldest first.
 
-        Coval moved the list from /simulations to /conversations/simulated, with a separate permission. The client
-        uses the one that exists and that the key can read.
+        Coval moved the list from /simulations to /conversations/simulated, with a separate permission. Use the one that
+        exists and that the key can read.
         """
         path = self._simulation_path
         try:
@@ -295,10 +285,6 @@ class Client:
         return (yield from self.list_simulations(run_id, until=until))
 
     def get_metric(self, metric_id: str, *, until: float, once: bool = False) -> Procedure[MetricDefinition]:
-        """Return the definition of a metric. `once` and errors as in `get_run`.
-
-        Legs that need it at about the same time share the response, as in all methods that read nothing of a run.
-        """
         from coval_gate.coval.resources import read_definition
 
         self.shown.units.setdefault(metric_id, "")
@@ -309,10 +295,7 @@ class Client:
     def list_metrics(
         self, *, until: float, go_on: Callable[[MetricDefinition], bool]
     ) -> Procedure[tuple[MetricDefinition, ...]]:
-        """Return all metrics, including built-in ones, up to the first for which `go_on` returns False. Do not retry.
-
-        Raises as `get_run`.
-        """
+        """Include built-in ones, and stop after the first for which `go_on` returns False. Do not retry."""
         from coval_gate.coval.resources import read_definition
 
         query = {"include_builtin": "true"}
@@ -323,20 +306,16 @@ class Client:
         return definitions
 
     def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[Agent]:
-        """Return an agent. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_agent
 
         return self._named("agent_id", agent_id, read_agent, until, once=once)
 
     def get_agent_type(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[str]:
-        """Return the type of an agent, such as VOICE; empty if Coval shows none. `once` and errors as in `get_run`.
-
-        A launch needs it, so this loads less than `get_agent`.
-        """
+        """Return a type such as VOICE; empty if Coval shows none. This loads less than `get_agent`."""
         return (yield from self._named("agent_id", agent_id, _agent_type, until, once=once)).model_type
 
     def list_named(self, kind: str, *, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
-        """Return the first `most` resources of which an input such as agent_id takes an id. Raises as `get_run`."""
+        """Return the first `most` resources of which the input `kind`, such as agent_id, takes an id."""
         from coval_gate.coval.resources import read_listed
 
         seen = 0
@@ -351,32 +330,27 @@ class Client:
         return tuple({entry.id: entry for entry in entries}.values())
 
     def get_test_set(self, test_set_id: str, *, until: float, once: bool = False) -> Procedure[TestSet]:
-        """Return a test set. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_test_set
 
         return self._named("test_set_id", test_set_id, read_test_set, until, once=once)
 
     def get_run_template(self, template_id: str, *, until: float) -> Procedure[RunTemplate]:
-        """Return a run template. Raises as `get_run`."""
         from coval_gate.coval.resources import read_template
 
         return self._calls.get("/run-templates", template_id, "run_template", read_template, until)
 
     def list_mutation_ids(self, agent_id: str, *, until: float) -> Procedure[tuple[str, ...]]:
-        """Return the ids of an agent's mutations. Raises as `get_run`."""
         from coval_gate.coval.resources import read_mutation_id
 
         path = f"/agents/{quote(agent_id, safe='')}/mutations"
         return self._calls.entries(path, {}, ("mutations",), read_mutation_id, until, shared=True)
 
     def get_persona(self, persona_id: str, *, until: float, once: bool = False) -> Procedure[Persona]:
-        """Return a persona. `once` and errors as in `get_run`."""
         from coval_gate.coval.resources import read_persona
 
         return self._named("persona_id", persona_id, read_persona, until, once=once)
 
     def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[TestCase]:
-        """Return a test case. Raises as `get_run`."""
         from coval_gate.coval.resources import read_test_case
 
         return self._calls.get("/test-cases", test_case_id, "test_case", read_test_case, until)
@@ -384,7 +358,7 @@ class Client:
     def list_test_cases(
         self, test_set_id: str, *, until: float, go_on: Callable[[TestCase], bool] = lambda _: True
     ) -> Procedure[tuple[TestCase, ...]]:
-        """Return a test set's test cases, up to the first for which `go_on` returns False. Raises as `get_run`."""
+        """Stop after the first for which `go_on` returns False."""
         from coval_gate.coval.resources import read_test_case
 
         query = {"filter": f'test_set_id="{test_set_id}"'}
@@ -395,7 +369,7 @@ class Client:
         return cases
 
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
-        """Return a simulation's transcript; empty if Coval has none. Raises as `get_run`."""
+        """Empty if Coval has no transcript."""
         from coval_gate.coval.resources import read_transcript
 
         request = Request("GET", f"{self._simulation_path}/{quote(simulation_id, safe='')}")
@@ -411,7 +385,7 @@ class Client:
         return self._calls.fetch(request, parse, until)
 
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[MetricOutput, ...]]:
-        """Return the newest output of each metric of a simulation, without transcripts. Raises as `get_run`."""
+        """Return the newest output of each metric, without transcripts."""
         from coval_gate.coval.resources import newest, read_output
 
         path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
@@ -419,24 +393,17 @@ class Client:
 
     @property
     def lead(self) -> float:
-        """How long before a deadline to send a read, in seconds, because Coval responds slowly; usually 0."""
         return self._calls.lead
 
     def server_time(self, moment: float) -> float | None:
-        """Return Coval's time at a moment of the clock's now(), in seconds since the epoch; None if it is not known.
-
-        It may be a little less: a response is under way for a while, and shows its time in whole seconds.
-        """
         return self._calls.server_time(moment)
 
     def retry_reporter(self) -> Callable[[Unavailable, float], None]:
-        """Return a function that logs an error and the pause after it, in seconds: the first one, then one a minute."""
         return self._calls.retry_reporter()
 
     def _named(
         self, kind: str, id_: str, read: Callable[[dict[str, Any]], Named], until: float, *, once: bool
     ) -> Procedure[Named]:
-        """Fetch a resource, and note its name."""
         path, key = NAMED[kind]
         self.shown.names.setdefault((kind, id_), "")
         resource = yield from self._calls.get(path, id_, key, read, until, once=once)
@@ -458,7 +425,6 @@ class Client:
         return told_apart(tuple(simulations.values()))
 
     def _new_run(self, request: Request, response: Response) -> Run:
-        """Parse the launched run; only its id matters."""
         # Import the parser after the launch was sent.
         from coval_gate.coval.runs import parse_launched
 
@@ -471,6 +437,5 @@ class _AgentType(NamedTuple):
 
 
 def _agent_type(fields: dict[str, Any]) -> _AgentType:
-    """Read the `agent` object of `GET /agents/{id}`. Raises ValueError."""
     kind = text_in(fields, "model_type").strip().upper().removeprefix(TYPE_PREFIX)
     return _AgentType(kind if TYPE.fullmatch(kind) else "", name_in(fields))

@@ -79,10 +79,7 @@ LAUNCH: Final = CallRights("runs:write", ("agent_id", "persona_id", "test_set_id
 
 
 class ErrorBody(NamedTuple):
-    """The contents of an error response. Each text is a single line, and may be empty.
-
-    `fields` are the invalid fields of the request, each with a description of the problem.
-    """
+    """Each text is one line, and may be empty. `fields`: the invalid ones, each with what is wrong."""
 
     message: str = ""
     code: str = ""
@@ -97,7 +94,6 @@ class ErrorBody(NamedTuple):
 
 
 def read_error(body: bytes, headers: Mapping[str, str]) -> ErrorBody:
-    """Parse an error response in any of its formats."""
     request_id = next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
     content = json_in(body)
     if not isinstance(content, dict):
@@ -122,11 +118,7 @@ def read_error(body: bytes, headers: Mapping[str, str]) -> ErrorBody:
 
 
 def response_problem(request: Request, response: Response, *, now: float, reached: bool) -> CovalError:
-    """Return the error for a response other than 2xx.
-
-    `now`: seconds since the epoch. `reached`: Coval has responded before, so a response from elsewhere is a transient
-    network problem, not a wrong address.
-    """
+    """`now`: seconds since the epoch. `reached`: Coval has responded before, so a foreign response is transient."""
     status = response.status
     body = read_error(response.body, response.headers)
     what = f"{request} returned {status}" + (f" ({body})." if str(body) else ".")
@@ -167,7 +159,6 @@ def response_problem(request: Request, response: Response, *, now: float, reache
 
 
 def _rejection(request: Request, status: int, body: ErrorBody) -> str:
-    """Return a sentence about the invalid fields of a request."""
     fields = "; ".join(_described(*field) for field in body.fields[:MOST_FIELDS])
     cause = ", ".join(part for part in (f"{request} returned {status}", str(body)) if part)
     return f"Coval rejected {fields} ({cause})."
@@ -178,7 +169,6 @@ def _described(field: str, description: str) -> str:
 
 
 def _what_to_check(request: Request, body: ErrorBody) -> str:
-    """Return the advice for a missing resource: check the inputs that name it, then the address."""
     names = inputs_of(field for field, _ in body.fields) or operation_of(request).inputs
     if not names or not body.is_coval:
         return NOT_COVAL if not body.is_coval else "Check api_base_url."
@@ -198,7 +188,6 @@ def _title_and_advice(request: Request, status: int, body: ErrorBody) -> tuple[s
 
 
 def network_problem(request: Request, error: NetworkError) -> CovalError:
-    """Return the error for a request without a response."""
     if error.cause == "size" and request.method == "GET":
         return TooLarge(titles.RESPONSE_TOO_LARGE, f"{request} {error.what}", advice=LARGE)
     if error.cause in ("transient", "size", "deadline"):
@@ -208,10 +197,7 @@ def network_problem(request: Request, error: NetworkError) -> CovalError:
 
 
 def unavailable(request: Request | str, what: str, *, arrived: bool, sent: bool = True) -> Unavailable:
-    """Return the error for a transient failure. `what` ends a sentence about the request.
-
-    `sent`: False if a deadline had passed before.
-    """
+    """`what` ends a sentence about the request. `sent`: False if a deadline had passed before."""
     return Unavailable(
         titles.COVAL_UNAVAILABLE,
         f"{request} {what}",
@@ -222,7 +208,6 @@ def unavailable(request: Request | str, what: str, *, arrived: bool, sent: bool 
 
 
 def operation_of(request: Request) -> CallRights:
-    """Return the operation of a request."""
     match request.method, request.path.strip("/").split("/"):
         case "POST", ["runs"]:
             return LAUNCH
@@ -244,14 +229,14 @@ def operation_of(request: Request) -> CallRights:
 
 
 def shown(field: str) -> str:
-    """Return a field by its input's name: `iteration_count` for `options.iteration_count`."""
+    """`iteration_count` for `options.iteration_count`."""
     names = {declaration.name for declaration in declared()}
     inner = field.partition(".")[2]
     return inner if inner.partition(".")[0] in names else field
 
 
 def inputs_of(fields: Iterable[str]) -> tuple[str, ...]:
-    """Return the inputs that set the `fields` of a request, such as `options.iteration_count` or `metric_ids[0]`."""
+    """Return the inputs that set `fields` such as `options.iteration_count` or `metric_ids[0]`."""
     names = {declaration.name for declaration in declared()}
     inputs = []
     for field in fields:
@@ -261,7 +246,7 @@ def inputs_of(fields: Iterable[str]) -> tuple[str, ...]:
 
 
 def seconds_to_wait(retry_after: str | None, now: float) -> float | None:
-    """Parse a `Retry-After` header: seconds or an HTTP date (RFC 9110, section 10.2.3). None if there is no pause."""
+    """Parse `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3). None if there is no pause."""
     if not retry_after:
         return None
     try:

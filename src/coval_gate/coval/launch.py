@@ -14,7 +14,7 @@ API_DEFAULT_COUNT: Final = 1  # of iteration_count and concurrency; the API's de
 
 
 class LaunchRequest(NamedTuple):
-    """What a run evaluates, how, and the `metadata` with its tags. Unset fields are empty, or None."""
+    """What a run evaluates, and how. Unset fields are empty, or None."""
 
     agent_id: str
     persona_id: str
@@ -32,12 +32,12 @@ class LaunchRequest(NamedTuple):
 
     @property
     def ids(self) -> dict[str, str]:
-        """The agent, persona and test set, by which the run is found again."""
+        """The resources by which the run is found again."""
         return {"agent_id": self.agent_id, "persona_id": self.persona_id, "test_set_id": self.test_set_id}
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """All but the metadata as JSON-ready values by the API's names, without unset fields."""
+        """All but the metadata by the API's names, without unset fields."""
         return _set_only(
             {
                 **self.ids,
@@ -51,7 +51,6 @@ class LaunchRequest(NamedTuple):
 
     @property
     def body(self) -> dict[str, Any]:
-        """The body of `POST /runs` as JSON-ready values, without unset fields."""
         return _set_only({**self.parameters, "metadata": _set_only(self.metadata._asdict())})
 
     @property

@@ -58,24 +58,19 @@ Times = tuple[float | None, float | None]
 
 
 class Agent(NamedTuple):
-    """An agent. `metric_ids`: all metrics of its runs; empty if unknown. `name`: empty if Coval shows none."""
+    """`metric_ids`: all metrics of its runs; empty if unknown. `name`: empty if Coval shows none."""
 
     metric_ids: tuple[str, ...] = ()
     name: str = ""
 
 
 class Listed(NamedTuple):
-    """An agent, a persona or a test set in the list of all."""
-
     id: str
     name: str = ""
 
 
 class TestSet(NamedTuple):
-    """A test set. `cases`: how many active test cases it has; None if Coval does not say.
-
-    `has_parameters`: Coval may run each test case with several values of its parameters.
-    """
+    """`cases`: how many are active; None if unknown. `has_parameters`: Coval may run one with several values."""
 
     cases: int | None = None
     has_parameters: bool = False
@@ -83,7 +78,7 @@ class TestSet(NamedTuple):
 
 
 class Persona(NamedTuple):
-    """A persona. `content`: everything that conversations depend on, as canonical JSON."""
+    """`content`: everything that conversations depend on, as canonical JSON."""
 
     content: str
     update_time: str = ""
@@ -91,7 +86,7 @@ class Persona(NamedTuple):
 
 
 class RunTemplate(NamedTuple):
-    """A run template: what runs are launched with. What it does not set is empty or None."""
+    """What it does not set is empty or None."""
 
     name: str = ""
     agent_ids: tuple[str, ...] = ()
@@ -109,7 +104,7 @@ class RunTemplate(NamedTuple):
 
 
 class TestCase(NamedTuple):
-    """A test case. `label`: its description or input. `content`: as of a persona."""
+    """`label`: its description or input. `content`: as of a persona."""
 
     id: str
     content: str
@@ -118,10 +113,9 @@ class TestCase(NamedTuple):
 
 
 class MetricDefinition(NamedTuple):
-    """The definition of a metric. `texts`: all texts that its values can have; empty if unknown.
+    """`texts`: all that its values can be; empty if unknown. `unit`: of its numbers; empty if Coval shows none.
 
-    `unit`: of its numbers; empty if Coval shows none. `wants_less`: it is one of Coval's own measures of delays or
-    errors, so smaller numbers are better.
+    `wants_less`: it is one of Coval's own measures of delays or errors, so smaller numbers are better.
     """
 
     id: str
@@ -133,8 +127,6 @@ class MetricDefinition(NamedTuple):
 
 
 class MetricOutput(NamedTuple):
-    """A metric's output for one simulation. `version`: the metric's version."""
-
     id: str
     metric_id: str
     status: str
@@ -144,22 +136,19 @@ class MetricOutput(NamedTuple):
 
 
 def read_agent(fields: Mapping[str, Any]) -> Agent:
-    """Parse the `agent` object of `GET /agents/{id}`."""
     return Agent(texts_in(fields, "metric_ids"), name_in(fields))
 
 
 def read_listed(fields: Mapping[str, Any]) -> Listed:
-    """Parse an entry of a list of agents, personas or test sets."""
     return Listed(needed_id(fields, "id"), name_in(fields))
 
 
 def read_test_set(fields: Mapping[str, Any]) -> TestSet:
-    """Parse the `test_set` object of `GET /test-sets/{id}`."""
     return TestSet(count_in(fields, "test_case_count"), bool(fields.get("parameters")), name_in(fields))
 
 
 def read_template(fields: Mapping[str, Any]) -> RunTemplate:
-    """Parse the `run_template` object of `GET /run-templates/{id}`. Older ones have one id of each kind, not a list."""
+    """Older templates have one id of each kind, not a list."""
 
     def ids(name: str) -> tuple[str, ...]:
         return texts_in(fields, f"{name}s") or tuple(filter(None, [text_in(fields, name)]))
@@ -183,17 +172,14 @@ def read_template(fields: Mapping[str, Any]) -> RunTemplate:
 
 
 def read_mutation_id(fields: Mapping[str, Any]) -> str:
-    """Return the id of a mutation."""
     return needed_id(fields, "id")
 
 
 def read_persona(fields: Mapping[str, Any]) -> Persona:
-    """Parse the `persona` object of `GET /personas/{id}`."""
     return Persona(_content(fields), text_in(fields, "update_time"), name_in(fields))
 
 
 def read_test_case(fields: Mapping[str, Any]) -> TestCase:
-    """Parse a test case."""
     return TestCase(
         id=needed_id(fields, "id"),
         content=_content(fields),
@@ -203,11 +189,10 @@ def read_test_case(fields: Mapping[str, Any]) -> TestCase:
 
 
 def read_definition(fields: Mapping[str, Any]) -> MetricDefinition:
-    """Parse the definition of a metric.
+    """Let the organization's threshold, if it has an operator, precede the metric's own condition.
 
-    The organization's threshold, if it has an operator, takes precedence over the metric's own condition. Coval does
-    not document which one applies; this is the order in which users can override them in Coval. Upper bounds and
-    single numbers are `target_float` in one and `target_float_upper` in the other; both accept both names.
+    Coval does not document which applies; this is the order in which users can override them. Both accept both names of
+    upper bounds and single numbers, `target_float` and `target_float_upper`.
     """
     kind, categories = text_in(fields, "metric_type"), texts_in(fields, "categories")
     threshold = _target(object_in(fields, "organization_threshold"), operator_required=False)
@@ -222,7 +207,6 @@ def read_definition(fields: Mapping[str, Any]) -> MetricDefinition:
 
 
 def read_output(fields: Mapping[str, Any]) -> MetricOutput:
-    """Parse a metric output of a simulation."""
     return MetricOutput(
         id=text_in(fields, "metric_output_id"),
         metric_id=needed_id(fields, "metric_id"),
@@ -234,7 +218,7 @@ def read_output(fields: Mapping[str, Any]) -> MetricOutput:
 
 
 def newest(outputs: Iterable[MetricOutput]) -> tuple[MetricOutput, ...]:
-    """Return the newest output of each metric. A list may contain superseded ones; ids sort by time."""
+    """A list may contain superseded outputs; ids sort by time."""
     return tuple({output.metric_id: output for output in sorted(outputs, key=lambda output: output.id)}.values())
 
 
@@ -247,7 +231,7 @@ def _content(resource: Mapping[str, Any]) -> str:
 
 
 def _target(fields: Mapping[str, Any], *, operator_required: bool) -> Target | None:
-    """Read a target; None if it is all null. A null operator unsets an organization's threshold."""
+    """None if it is all null. A null operator unsets an organization's threshold."""
     operator = one_line(text_in(fields, "comparison_operator"), OPERATOR_LIMIT).lower()
     upper, values = _number_in(fields, "target_float_upper"), texts_in(fields, "target_values")
     upper = _number_in(fields, "target_float") if upper is None else upper
@@ -273,11 +257,7 @@ class _Message(NamedTuple):
 
 
 def read_transcript(raw: object) -> tuple[Turn, ...]:
-    """Return the turns of a conversation; none if the transcript cannot be read.
-
-    Unspoken messages and messages beyond MOST_MESSAGES are left out. If the times contradict each other, no turn has a
-    time.
-    """
+    """Return no turns of an unreadable transcript, and no times that contradict each other."""
     messages = list(_messages(raw))
     times = _times([message.fields for message in messages])
     return tuple(
@@ -287,7 +267,6 @@ def read_transcript(raw: object) -> tuple[Turn, ...]:
 
 
 def _messages(raw: object) -> Iterator[_Message]:
-    """Yield the spoken messages."""
     for entry in islice(_listed(raw), MOST_MESSAGES):
         if not isinstance(entry, dict) or entry.get("is_tool_call"):
             continue
@@ -305,14 +284,14 @@ def _listed(raw: object) -> list[Any]:
 
 
 def _text(content: object) -> str:
-    """Return the text of a message, which may be an object or several parts."""
+    """`content` may be an object or several parts."""
     parts = content[:MOST_PARTS] if isinstance(content, list) else [content]
     texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
     return " ".join(text for text in texts if isinstance(text, str))
 
 
 def _times(messages: Sequence[Mapping[str, Any]]) -> list[Times]:
-    """Return each message's start and end in seconds, from the first pair of fields with valid times."""
+    """Return each start and end in seconds, from the first pair of fields with valid times."""
     for start, end in CLOCKS:
         spans = _from_beginning([(_seconds(message.get(start)), _seconds(message.get(end))) for message in messages])
         if _is_in_order(spans):
@@ -334,7 +313,6 @@ def _divided(milliseconds: float | None) -> float | None:
 
 
 def _from_beginning(times: list[Times]) -> list[Times]:
-    """Return times from the beginning of the conversation instead of the epoch."""
     first = min((time for pair in times for time in pair if time is not None), default=0.0)
     if first < EPOCH:
         return times
@@ -346,10 +324,7 @@ def _from_beginning(times: list[Times]) -> list[Times]:
 
 
 def _is_in_order(times: Sequence[Times]) -> bool:
-    """Return whether there are times, turns start in order, and no turn ends before it starts.
-
-    A turn may start before the previous one ends: people interrupt each other. If all times are 0, they are unset.
-    """
+    """A turn may start before the previous one ends: people interrupt each other. All times are 0 if unset."""
     starts = [start for start, _ in times if start is not None]
     longest = max((time for pair in times for time in pair if time is not None), default=0.0)
     forwards = all(earlier <= later for earlier, later in pairwise(starts))

@@ -25,10 +25,10 @@ TEXT_LIMIT: Final = 500  # characters
 
 
 def read_value(raw: object) -> Value | None:
-    """Return a value of a metric; None if there is none.
+    """Return None if there is no value. "0.9" is a number.
 
-    "0.9" is a number. Infinity, NaN and numbers beyond ±LARGEST are not values: nothing can have measured them, and
-    statistics need not handle them. For the same reason, a number closer to 0 than SMALLEST becomes 0.
+    Nothing can have measured infinity, NaN and numbers beyond ±LARGEST, and statistics need not handle them. A number
+    closer to 0 than SMALLEST becomes 0.
     """
     match raw:
         case bool():
@@ -51,12 +51,10 @@ def _all_texts(values: list[Any]) -> bool:
 
 
 def read_name(fields: Mapping[str, Any], name: str) -> str:
-    """Return a foreign name on one line."""
     return one_line(text_in(fields, name), NAME_LIMIT)
 
 
 def read_status(fields: Mapping[str, Any]) -> str:
-    """Return the normalized status. Raises ValueError."""
     try:
         return normalize_status(fields.get("status"))
     except ValueError as error:
@@ -64,25 +62,21 @@ def read_status(fields: Mapping[str, Any]) -> str:
 
 
 def without_numbers(text: object, limit: int = TEXT_LIMIT) -> str:
-    """Return foreign text on one line of at most `limit` characters, with phone numbers masked."""
+    """Mask phone numbers, and put foreign text on one line of at most `limit` characters."""
     return PHONE.sub("+…", one_line(text, limit))
 
 
 def read_metrics(metrics: Mapping[str, Any]) -> tuple[Metric, ...]:
-    """Read `results.metrics` in either shape. Raises ValueError."""
     return tuple(_metric(key, as_object(entry, "metrics")) for key, entry in metrics.items())
 
 
 def read_averages(averages: Mapping[str, Any]) -> dict[str, float]:
-    """Read the averages of metrics in a list of runs, by metric id; skip any that are not numbers."""
+    """By metric id, without any that are not numbers."""
     return {key: number for key, raw in averages.items() if (number := _number(raw)) is not None}
 
 
 def read_simulation(fields: Mapping[str, Any]) -> Simulation:
-    """Read one simulation of a list. Personal data such as phone numbers are not read. Raises ValueError.
-
-    Its `mutation` may still be the name of several mutations; see `told_apart`.
-    """
+    """Do not read phone numbers. `mutation` may still be the name of several; see `told_apart`."""
     mutation_id = read_name(fields, "mutation_id")
     return Simulation(
         id=needed_id(fields, "simulation_id", "id"),
@@ -95,15 +89,15 @@ def read_simulation(fields: Mapping[str, Any]) -> Simulation:
 
 
 def read_owned_simulation(fields: Mapping[str, Any]) -> tuple[str, Simulation]:
-    """Read the id of its run, which may be empty, and a simulation. Raises ValueError."""
+    """Return the id of its run, which may be empty, and the simulation."""
     return text_in(fields, "run_id").strip().removeprefix("runs/"), read_simulation(fields)
 
 
 def told_apart(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:
-    """Return the simulations with a unique `mutation` for each mutation: its name, or its id if it has none.
+    """Make `mutation` unique for each mutation: its name, or its id if it has none.
 
-    Names are unique among an agent's active mutations only, so a run can have two mutations of one name, which their
-    ids tell apart, or one whose name has changed.
+    Names are unique among an agent's active mutations only, so a run can have two of one name, or one whose name has
+    changed. Their ids tell them apart.
     """
     mutated = [simulation for simulation in simulations if simulation.mutation != BASE]
     names: dict[str, str] = {}
@@ -130,7 +124,7 @@ def _metric(key: str, entry: Mapping[str, Any]) -> Metric:
 
 
 def _by_simulation(entries: list[Any]) -> dict[str, Value]:
-    """Return the values by simulation id. Two different values for a simulation count as none: either may be wrong."""
+    """Two different values for a simulation count as none: either may be wrong."""
     values: dict[str, Value] = {}
     disputed = set()
     for entry in entries:
@@ -157,7 +151,6 @@ def _number(raw: object) -> float | None:
 
 
 def _labels(names: dict[str, str]) -> dict[str, str]:
-    """Return a unique label for each mutation, by its key."""
     labels = dict(names)
     while repeated := {text for text, count in Counter(labels.values()).items() if count > 1}:
         labels |= {key: f"{text} [{key}]" for key, text in labels.items() if text in repeated}

@@ -26,7 +26,7 @@ SCHEDULED: Final = ("runs", "scheduled_run_runs")  # possible names of the list 
 
 
 class RunFilter(NamedTuple):
-    """The runs to list: those with all of the values that are not empty."""
+    """A run matches if it has all of the values that are not empty."""
 
     tag: str = ""
     agent_id: str = ""
@@ -40,12 +40,11 @@ class RunFilter(NamedTuple):
         return all(value.isprintable() and not set('"\\') & set(value) for value in self)
 
     def __str__(self) -> str:
-        """Return the filter as Coval's parameter `filter`."""
         return " AND ".join(f'{name}="{value}"' for name, value in self._asdict().items() if value)
 
 
 class ScheduledRun(NamedTuple):
-    """A run that a scheduled run has launched, as their list shows it: without persona. Unknown fields are empty."""
+    """A run as Coval lists it for a scheduled run: without persona. Unknown fields are empty."""
 
     run_id: str
     agent_id: str = ""
@@ -54,7 +53,6 @@ class ScheduledRun(NamedTuple):
 
 
 def parse_scheduled_runs(body: bytes) -> tuple[ScheduledRun, ...]:
-    """Parse the response to `GET /scheduled-runs/{id}/runs`. Raises ValueError."""
     content = parse_object(body)
     entries = list_in(content, next((key for key in SCHEDULED if key in content), SCHEDULED[0]))
     return tuple(_scheduled_run(enveloped(as_object(entry, "run"), "run")) for entry in entries)
@@ -66,17 +64,14 @@ def _scheduled_run(fields: dict[str, Any]) -> ScheduledRun:
 
 
 def parse_run(body: bytes) -> Run:
-    """Parse the response to `GET /runs/{id}`. Raises ValueError."""
     return read_run(enveloped(parse_object(body), "run"))
 
 
 def parse_launched(body: bytes) -> Run:
-    """Parse the response to `POST /runs`, where only the id matters. Raises ValueError."""
     return Run(run_id=_run_id(enveloped(parse_object(body), "run")), status=PENDING)
 
 
 def parse_tags(body: bytes) -> tuple[str, ...]:
-    """Parse the tags in the response to `PATCH /runs/{id}`. Raises ValueError."""
     run = enveloped(parse_object(body), "run")
     if run.get("tags") is None:
         raise ValueError("tags: missing")
@@ -84,7 +79,6 @@ def parse_tags(body: bytes) -> tuple[str, ...]:
 
 
 def read_run(fields: dict[str, Any]) -> Run:
-    """Read a run, alone or in a list. Raises ValueError."""
     results, metadata = object_in(fields, "results"), object_in(fields, "metadata")
     return Run(
         run_id=_run_id(fields),
@@ -105,12 +99,12 @@ def read_run(fields: dict[str, Any]) -> Run:
 
 
 def _run_id(fields: dict[str, Any]) -> str:
-    """Return the id among the fields that may contain it; the resource name is "runs/<id>"."""
+    """The resource name is "runs/<id>"."""
     return needed_id(fields | {"name": text_in(fields, "name").rpartition("/")[2]}, "run_id", "id", "name")
 
 
 def _as_text(value: object) -> str:
-    """Return any value as text: an error of an unexpected type still counts as an error."""
+    """An error of an unexpected type still counts as an error."""
     if isinstance(value, str):
         return value.strip()
     return json.dumps(value) if value else ""

@@ -20,7 +20,7 @@ LONGEST_NAME: Final = 100  # characters
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """Parse the JSON object in a response. Damaged text (half a surrogate, an invalid byte) is tolerated."""
+    """Tolerate damaged text (half a surrogate, an invalid byte)."""
     content = json_in(body.decode("utf-8-sig", "replace"))
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")
@@ -28,7 +28,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 
 
 def parse_page(body: bytes, keys: tuple[str, ...], read: Callable[[dict[str, Any]], T]) -> tuple[list[T], str]:
-    """Parse a page of a list, which may have any of these names, and return its entries and the next page's token."""
+    """Return the entries and the next page's token. `keys`: the possible names of the list."""
     content = parse_object(body)
     entries = next((content[key] for key in keys if key in content), None)
     if not isinstance(entries, list):
@@ -37,12 +37,11 @@ def parse_page(body: bytes, keys: tuple[str, ...], read: Callable[[dict[str, Any
 
 
 def enveloped(content: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Return the object under one of the `keys` of a response, or else the response itself."""
+    """Return the object under one of the `keys`, or else the response itself."""
     return next((content[key] for key in keys if isinstance(content.get(key), dict)), content)
 
 
 def as_object(value: object, name: str) -> dict[str, Any]:
-    """Return a value that must be an object."""
     if not isinstance(value, dict):
         raise ValueError(f"{name}: not an object")
     return value
@@ -61,7 +60,6 @@ def text_in(fields: Mapping[str, Any], name: str) -> str:
 
 
 def name_in(fields: Mapping[str, Any]) -> str:
-    """Return a resource's name on one line."""
     return one_line(text_in(fields, "display_name") or text_in(fields, "name"), LONGEST_NAME)
 
 
@@ -88,7 +86,6 @@ def id_in(fields: Mapping[str, Any], name: str) -> str:
 
 
 def needed_id(fields: Mapping[str, Any], *names: str) -> str:
-    """Return the first id among the fields that may contain it."""
     for name in names:
         if id_ := id_in(fields, name):
             return id_
