@@ -29,7 +29,7 @@ class CommandFailed(Exception):
 
 
 def bridge(command: Sequence[str], directory: str) -> Handler:
-    """Return a handler that lets a command of its own answer each simulation."""
+    """The command starts anew for each simulation."""
 
     async def handler(connection: AudioConnection) -> None:
         environ = {**os.environ, SIMULATION: connection.simulation_id}
@@ -58,7 +58,7 @@ def bridge(command: Sequence[str], directory: str) -> Handler:
 
 
 async def _hear(process: asyncio.subprocess.Process, connection: AudioConnection) -> None:
-    """Hand the caller's audio to the command. One that does not read it loses some, and the conversation goes on."""
+    """A command that does not read it loses some audio, and the conversation goes on."""
     stdin = process.stdin
     if stdin is None:
         return
@@ -69,7 +69,7 @@ async def _hear(process: asyncio.subprocess.Process, connection: AudioConnection
 
 
 async def _speak(process: asyncio.subprocess.Process, connection: AudioConnection) -> None:
-    """Send what the command says, in whole samples. After the conversation, read on, so that the command can end."""
+    """Send whole samples. After the conversation, read on, so that the command can end."""
     if process.stdout is None:
         return
     rest = b""
@@ -82,7 +82,7 @@ async def _speak(process: asyncio.subprocess.Process, connection: AudioConnectio
 
 
 async def _code(process: asyncio.subprocess.Process) -> int | None:
-    """Return the exit code; None if the command does not end by itself."""
+    """None if the command does not end by itself."""
     try:
         return await asyncio.wait_for(process.wait(), PARTING)
     except TimeoutError:
@@ -104,7 +104,6 @@ def _ended(code: int) -> str:
 
 
 def signal_name(number: int) -> str:
-    """Return the name of a signal, such as SIGSEGV."""
     try:
         return signal.Signals(number).name
     except ValueError:

@@ -48,7 +48,7 @@ TAGGING: Final = 60.0  # s
 
 
 class Options(NamedTuple):
-    """The options of the command: the run, and the handler (MODULE:HANDLER) or the command that answers."""
+    """`handler` is MODULE:HANDLER. It or the `command` answers."""
 
     run: str
     handler: str = ""
@@ -70,7 +70,6 @@ def attach(runtime: Runtime, options: Options, limits: Limits = Limits()) -> int
 
 
 def _attach(host: Host, runtime: Runtime, options: Options, limits: Limits) -> Procedure[int]:
-    """Answer the run, and return the exit code, through every error and interruption."""
     try:
         inputs = _inputs(runtime.environ)
         _check(options, runtime.environ)
@@ -104,7 +103,7 @@ def _failed(host: Host, error: GateError, code: int = INCOMPLETE) -> int:
 
 
 def _inputs(environ: Mapping[str, str]) -> Inputs:
-    """Return the inputs of the command. Raises InputError, UnusableError."""
+    """Raises InputError, UnusableError."""
     names = [KEY_VARIABLE, *(f"INPUT_{name.upper()}" for name in READ)]
     inputs, problems = parse_inputs({name: environ[name] for name in names if name in environ})
     if problems:
@@ -138,7 +137,7 @@ def _check(options: Options, environ: Mapping[str, str]) -> None:
 
 
 def _start(host: Host, runtime: Runtime, options: Options, limits: Limits, inputs: Inputs) -> WorkerProcess:
-    """Start the worker. Raises RunnerError."""
+    """Raises RunnerError."""
     key = inputs.api_key.reveal() if inputs.api_key else ""
     directory = str(Path.cwd())
     setup = Setup(key, api_root(inputs), inputs.workspace_id, directory, options.handler, options.command, limits)
@@ -151,7 +150,7 @@ def _start(host: Host, runtime: Runtime, options: Options, limits: Limits, input
 
 
 def _load(worker: WorkerProcess, options: Options, host: Host, clock: Clock, deadline: float) -> Procedure[None]:
-    """Wait until the worker has loaded the handler. Raises UnusableError."""
+    """Raises UnusableError."""
     what, advice = "did not end within max_wait_time", ": a module must not wait for anything while it is imported"
     while clock.now() < deadline:
         is_running = worker.is_running
@@ -178,7 +177,7 @@ def _answer(
     worker: WorkerProcess,
     deadline: float,
 ) -> Procedure[int]:
-    """Answer the simulations until the run is over, and return the exit code. Raises GateError."""
+    """Return the exit code when the run is over. Raises GateError."""
     clock = runtime.clock
     client = connect(inputs, runtime, host.log)
     times = Times.of_step(clock.now(), deadline - clock.now())
@@ -197,7 +196,7 @@ def _answer(
 
 
 def _tag(session: Session, run_id: str) -> Procedure[None]:
-    """Let the run say that every simulation was answered: the step that judges it requires that. Raises CovalError."""
+    """The step that judges the run requires the tag: every simulation was answered. Raises CovalError."""
     try:
         is_tagged = yield from mark(session, run_id, ATTACHED)
     except CovalError as error:
@@ -207,7 +206,7 @@ def _tag(session: Session, run_id: str) -> Procedure[None]:
 
 
 def _end(worker: WorkerProcess, limits: Limits) -> Procedure[None]:
-    """Ask the worker to end all of its processes, and wait a while. The caller kills those that remain."""
+    """Wait a while. The caller kills the processes that remain."""
     worker.stop()
     waited = 0.0
     while worker.is_running and waited < limits.stopping:

@@ -43,7 +43,7 @@ BAD: Final = {
 
 
 class _Refusal(NamedTuple):
-    """Why a process could not attach to a simulation, and when another one may try: after a `pause` in seconds."""
+    """Another process may try after a `pause` in seconds."""
 
     error: str
     pause: float
@@ -55,8 +55,6 @@ class AttachError(GateError):
 
 
 class Follower:
-    """Answers the simulations of one run, from the first look at it until its end."""
-
     def __init__(self, session: Session, run_id: str, worker: WorkerProcess, limits: Limits) -> None:
         self._session, self._run_id, self._worker, self._limits = session, run_id, worker, limits
         self._outcomes: dict[str, Outcome] = {}  # of each simulation that Coval has listed
@@ -87,7 +85,7 @@ class Follower:
             self._show(is_over=True)
 
     def _poll(self) -> Procedure[None]:
-        """Look at the run again and again. What goes wrong ends the processes, too."""
+        """What goes wrong ends the processes, too."""
         try:
             yield from self._poll_until_over()
         except GateError as error:
@@ -119,7 +117,7 @@ class Follower:
             yield Wait(self._limits.poll)
 
     def _run(self) -> Procedure[Run | None]:
-        """Return the run; None while Coval may only not know it yet, above all after its launch."""
+        """None while Coval may only not know the run yet, above all after its launch."""
         session, limits = self._session, self._limits
         try:
             run = yield from session.client.get_run(self._run_id, until=session.deadline)
@@ -178,7 +176,6 @@ class Follower:
         self._worker.attach(id_, path)
 
     def _listen(self) -> Procedure[None]:
-        """Note what the worker tells until the run is over, and every process has ended."""
         limits, clock = self._limits, self._session.clock
         patience = limits.over + limits.handler + 2 * limits.killing
         while True:
@@ -234,7 +231,7 @@ class Follower:
             self._session.log(f"Simulation {id_}: {what}")
 
     def _try_again(self, id_: str, error: str) -> None:
-        """Note that a process could not attach. Another one tries, because Coval may only have hiccuped.
+        """Another process tries, because Coval may only have hiccuped.
 
         The Agent SDK gives up at a damaged response, a 404 and an offer that has just expired.
         """
@@ -246,7 +243,7 @@ class Follower:
             self._session.log(f"Simulation {id_} could not be attached to yet: {what}")
 
     def _give_up(self, id_: str) -> None:
-        """Note that no process could attach to a simulation that is over, or whose run is."""
+        """The simulation is over, or its run is."""
         refusal = self._refusals.get(id_)
         if refusal and id_ not in self._open and self._outcomes[id_] == "waiting":
             self._end(Event("ended", id_, outcome="refused", error=refusal.error))
@@ -269,7 +266,6 @@ class Follower:
 
     @property
     def summary(self) -> str:
-        """How many simulations were answered, and what became of the others, in a sentence."""
         counts, total = Counter(self._outcomes.values()), max(len(self._outcomes), self._expected)
         if not total:
             return "The run had no simulation."
@@ -281,7 +277,7 @@ class Follower:
         return id_ in self._simulations and self._simulations[id_].ended
 
     def _show(self, *, is_over: bool = False) -> None:
-        """Show how far the run is: a live line on a terminal; in a log, news now and then."""
+        """A terminal gets a live line; a log, news now and then."""
         now, line = self._session.clock.now(), self._line()
         seconds = now - self._begun
         if line != self._shown or is_over:

@@ -25,7 +25,7 @@ MOST_LINES: Final = 40  # of a traceback
 
 
 class Unusable(Exception):
-    """The handler cannot be used. `lines`: the traceback, if its module raised an exception."""
+    """`lines`: the traceback, if the handler's module raised an exception."""
 
     def __init__(self, what: str, lines: tuple[str, ...] = ()) -> None:
         super().__init__(what)
@@ -33,7 +33,7 @@ class Unusable(Exception):
 
 
 def form_problem(name: str) -> str:
-    """Return why a text does not name a handler; empty if it does."""
+    """Empty if the text names a handler."""
     match = NAMED.fullmatch(name)
     if match and not match["module"].endswith(".py"):
         return ""
@@ -43,7 +43,7 @@ def form_problem(name: str) -> str:
 
 
 def load(name: str, directory: str) -> Handler:
-    """Import a handler, looking in `directory` first. Raises Unusable."""
+    """Look in `directory` first. Raises Unusable."""
     match = NAMED.fullmatch(name)
     if not match:
         raise Unusable(form_problem(name))
@@ -67,7 +67,7 @@ def load(name: str, directory: str) -> Handler:
 
 
 def error_line(error: BaseException) -> str:
-    """Return an exception on one line, as the last line of its traceback; of a group, its first one."""
+    """Return the last line of the traceback; of a group, that of its first exception."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     try:
@@ -78,7 +78,7 @@ def error_line(error: BaseException) -> str:
 
 
 def causes_of(error: BaseException) -> str:
-    """Return an error of the Agent SDK with its cause, such as a relay's certificate that is not trusted."""
+    """Include the cause, such as a relay's certificate that is not trusted."""
     cause = error.__cause__
     return f"{error_line(error)} ({error_line(cause)})" if cause else error_line(error)
 

@@ -41,10 +41,7 @@ class Limits(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What the worker needs to know first. It has a `handler` (MODULE:HANDLER) or a `command`.
-
-    `directory`: the first place where modules are looked for, and where the command runs.
-    """
+    """`directory`: where modules are looked for first, and where the command runs. `handler`: MODULE:HANDLER."""
 
     key: str
     api_base_url: str
@@ -56,10 +53,9 @@ class Setup(NamedTuple):
 
 
 class Order(NamedTuple):
-    """What the worker is to do about a simulation. The end of its input means: end everything, and leave.
+    """`attach`: start a process that writes to the file `log`. `over`: the simulation is over; its process should end.
 
-    `attach`: start a process, which writes to the file `log`. `over`: the simulation is over; its process should end.
-    `completed`: Coval says that its conversation came to its end.
+    `completed`: its conversation came to its end. The end of the worker's input means: end everything, and leave.
     """
 
     do: Literal["attach", "over"]
@@ -69,11 +65,10 @@ class Order(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What happened in the worker.
+    """`ready`: the handler is loaded. `unusable`: it cannot be, because of `error`; `lines` are the traceback.
 
-    `ready`: the handler is loaded. `unusable`: it cannot be, because of `error`; `lines` are the traceback.
-    `started`: a process has begun, with this `pid`. `attached`: its conversation has begun. `quiet`: it has sent no
-    audio for a while. `closed`: the conversation is over. `ended`: the `outcome` is known; `error` says more.
+    `started`: a process has begun. `attached`: its conversation has begun. `quiet`: it has sent no audio for a while.
+    `closed`: the conversation is over. `ended`: the `outcome` is known; `error` says more.
     """
 
     what: Literal["ready", "unusable", "started", "attached", "quiet", "closed", "ended"]
@@ -85,24 +80,21 @@ class Event(NamedTuple):
 
 
 def line_of(message: Setup | Order | Event) -> bytes:
-    """Return a message as a line."""
     return json.dumps(message._asdict()).encode() + b"\n"
 
 
 def setup_in(line: bytes) -> Setup:
-    """Return the setup in a line of `line_of`."""
     fields = json.loads(line)
     fields |= {"command": tuple(fields["command"]), "limits": Limits(*fields["limits"])}
     return Setup(**fields)
 
 
 def order_in(line: bytes) -> Order:
-    """Return the order in a line of `line_of`."""
     return Order(**json.loads(line))
 
 
 def event_in(line: bytes) -> Event | None:
-    """Return the event in a line; None if it is something else. The user's code runs in the process that writes it."""
+    """None if the line is no event. The user's code runs in the process that writes it."""
     fields: Any = json_in(line)
     try:
         return Event(**{**fields, "lines": tuple(fields["lines"])})

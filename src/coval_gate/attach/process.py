@@ -29,7 +29,7 @@ LOG: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEX
 
 
 class WorkerProcess:
-    """A running worker. `log`: the file to which it writes what the user's modules print while they are imported."""
+    """`log`: what the user's modules print while they are imported."""
 
     def __init__(self, setup: Setup, environ: Mapping[str, str], log: str) -> None:
         file = os.open(log, LOG, 0o644)
@@ -56,15 +56,13 @@ class WorkerProcess:
         return self._process.poll() is None
 
     def attach(self, simulation: str, log: str) -> None:
-        """Start a process for a simulation."""
         self._send(line_of(Order("attach", simulation, log)))
 
     def see_over(self, simulation: str, *, completed: bool) -> None:
-        """Say that a simulation is over, so that its process ends, and whether it completed."""
+        """Let the process end."""
         self._send(line_of(Order("over", simulation, completed=completed)))
 
     def events(self) -> list[Event]:
-        """Return what has happened since the last call."""
         is_over = not self.is_running
         if is_over:
             self._reader.join(1.0)
@@ -80,13 +78,12 @@ class WorkerProcess:
         return events
 
     def stop(self) -> None:
-        """Ask the worker to end all processes, and itself."""
         with suppress(OSError):
             if self._process.stdin:
                 self._process.stdin.close()
 
     def kill(self) -> None:
-        """End whatever still runs at once."""
+        """Do not wait for what still runs."""
         self.stop()
         self.events()
         if self.is_running:
@@ -113,7 +110,6 @@ class WorkerProcess:
 
 
 def log_of(simulation: str) -> str:
-    """Return the path of a simulation's log in the workspace."""
     return f"{LOGS}/{simulation}.log"
 
 

@@ -34,15 +34,11 @@ HAD_TO_END: Final = "The handler went on after the conversation, and had to be e
 
 
 class Result(NamedTuple):
-    """What became of the simulation."""
-
     outcome: Outcome
     error: str = ""
 
 
 class _Reporter:
-    """Tells the worker what happens, from any thread."""
-
     def __init__(self, simulation: str, events: Connection) -> None:
         self._simulation, self._events = simulation, events
         self._lock = threading.Lock()
@@ -53,7 +49,7 @@ class _Reporter:
 
 
 class _Watchdog:
-    """A thread that notices silence, also while the handler blocks the event loop, and the death of the worker."""
+    """Its thread notices silence, also while the handler blocks the event loop, and the death of the worker."""
 
     def __init__(self, worker: int, quiet: float, reporter: _Reporter) -> None:
         self._worker, self._quiet, self._reporter = worker, quiet, reporter
@@ -66,7 +62,6 @@ class _Watchdog:
         threading.Thread(target=self._watch, name="coval-gate-watchdog", daemon=True).start()
 
     def begin(self, connection: AudioConnection) -> None:
-        """Begin to watch what is sent."""
         send = connection.send_audio
 
         async def counted(audio: bytes) -> bool:
@@ -82,7 +77,7 @@ class _Watchdog:
         self._last = time.monotonic()
 
     def end(self, result: Result) -> None:
-        """Stop watching. An agent that never spoke was quiet in a short conversation, too."""
+        """An agent that never spoke was quiet in a short conversation, too."""
         if not self._sent and result.outcome in ANSWERED:
             self._tell()
         self._last = None
@@ -111,9 +106,9 @@ def answer(
     worker: int,
     inherited: Sequence[int],
 ) -> None:
-    """Answer a simulation in this process. `inherited`: files of the worker that it must not keep open.
+    """`handler` is None in a process that does not share the worker's memory.
 
-    `handler` is None in a process that does not share the worker's memory.
+    `inherited`: files of the worker that this process must not keep open.
     """
     os.setsid()  # so that whatever it starts can be ended with it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -135,12 +130,11 @@ def answer(
 
 
 def handler_of(setup: Setup) -> Handler:
-    """Return what answers: the user's handler, or one that starts the command. Raises Unusable."""
+    """Return the user's handler, or one that starts the command. Raises Unusable."""
     return bridge(setup.command, setup.directory) if setup.command else load(setup.handler, setup.directory)
 
 
 def _redirect(log: str) -> None:
-    """Lead what the process writes to its log."""
     for number, (path, flags) in enumerate([(os.devnull, os.O_RDONLY), (log, LOG), (log, LOG)]):
         file = os.open(path, flags, 0o644)
         os.dup2(file, number)
@@ -173,7 +167,6 @@ async def _attach(setup: Setup, handler: Handler, simulation: str, reporter: _Re
 
 
 async def _converse(connection: AudioConnection, handler: Handler, patience: float, reporter: _Reporter) -> Result:
-    """Run the handler until the conversation ends."""
     handling = asyncio.create_task(_handle(handler, connection))
     closing = asyncio.create_task(connection.wait_closed())
     await asyncio.wait({handling, closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -198,7 +191,7 @@ async def _converse(connection: AudioConnection, handler: Handler, patience: flo
 
 
 async def _handle(handler: Handler, connection: AudioConnection) -> BaseException | None:
-    """Run the handler, and return what it raises. Raised in a task, SystemExit would end the event loop."""
+    """Return what the handler raises. Raised in a task, SystemExit would end the event loop."""
     try:
         await handler(connection)
     except asyncio.CancelledError:

@@ -38,7 +38,7 @@ READ: Final = 65536  # bytes
 
 @dataclass
 class _Child:
-    """A process. Times are on the monotonic clock; None: not yet."""
+    """Times are on the monotonic clock; None: not yet."""
 
     simulation: str
     log: str
@@ -54,8 +54,6 @@ class _Child:
 
 
 class Worker:
-    """Starts, watches and ends the processes."""
-
     def __init__(self, setup: Setup, handler: Handler, orders: int, events: int) -> None:
         self._setup, self._handler = setup, handler
         self._orders, self._events = orders, events
@@ -72,7 +70,7 @@ class Worker:
         self._end_all()
 
     def _obey(self) -> bool:
-        """Wait a moment for what happens, and do what was ordered. Return False at the end of the input."""
+        """Wait a moment. Return False at the end of the input."""
         children = self._children.values()
         pipes = [child.events for child in children]
         ready = wait([self._orders, *pipes, *(child.process.sentinel for child in children)], TICK)
@@ -119,7 +117,6 @@ class Worker:
         self._tell(Event("started", simulation, pid=process.pid))
 
     def _look(self) -> None:
-        """Pass on what the processes tell, and end those that do not end by themselves."""
         limits = self._setup.limits
         now = time.monotonic()
         for child in [*self._children.values()]:
@@ -152,7 +149,6 @@ class Worker:
                 self._tell(event)
 
     def _bury(self, child: _Child) -> None:
-        """Clean up after a process that has ended, and tell what became of it."""
         _signal(child, signal.SIGKILL)  # what it started
         self._hear(child)
         child.process.join()
@@ -164,7 +160,7 @@ class Worker:
             self._tell(Event("ended", child.simulation, outcome=result.outcome, error=result.error))
 
     def _end_all(self) -> None:
-        """End all processes: those that do not obey are killed."""
+        """Kill processes that do not obey."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             for child in self._children.values():
                 _signal(child, number)
@@ -184,7 +180,6 @@ class Worker:
 
 
 def main() -> None:
-    """Run the worker."""
     orders, events = os.dup(0), os.dup(1)
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
         os.dup2(nothing.fileno(), 0)
@@ -226,7 +221,7 @@ def _not_started(simulation: str, error: OSError) -> Event:
 
 
 def _result_of(child: _Child, code: int) -> Result:
-    """Return what became of a simulation whose process ended without a word."""
+    """The process ended without a word."""
     how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
     # One that was killed while it spoke ends its simulation, too, and Coval may say so before its end is seen here.
     had_its_end = child.over_at is not None and (child.completed or child.terminated_at is not None)
@@ -238,7 +233,7 @@ def _result_of(child: _Child, code: int) -> Result:
 
 
 def _signal(child: _Child, number: int) -> None:
-    """Send a signal to a process, and to all that it started."""
+    """Signal all that the process started, too."""
     pid = child.process.pid
     if pid is None:
         return
@@ -253,7 +248,7 @@ def _signal(child: _Child, number: int) -> None:
 
 
 def _redact(log: str, key: str) -> None:
-    """Take the API key out of a log, where the user's code may have written it."""
+    """The user's code may have written the API key there."""
     secret = key.encode()
     with suppress(OSError, ValueError):  # an empty file has no memory
         file = os.open(log, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -263,7 +258,7 @@ def _redact(log: str, key: str) -> None:
 
 
 def _leave() -> NoReturn:
-    """End the process, and what the user's modules started on import. Their threads cannot hold it up."""
+    """The user's modules may have started threads on import, which cannot hold up this end."""
     if os.getpgrp() == os.getpid():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.killpg(0, signal.SIGTERM)

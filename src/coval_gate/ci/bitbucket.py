@@ -45,14 +45,13 @@ LEFT: Final = "The verdict does not depend on it. coval-gate post, in the step's
 
 
 class BitbucketHost(PlainHost):
-    """Bitbucket Pipelines. It always shows a report on the commit, which needs no input and no token."""
+    """It always shows a report on the commit, which needs no input and no token."""
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
         return [*super().pages(inputs, context, runtime), *_reports_of(self, self._environ, inputs, runtime)]
 
 
 def _reports_of(host: Host, environ: Mapping[str, str], inputs: Inputs, runtime: Runtime) -> Iterator[Page]:
-    """Yield the report, if the step reaches a verdict."""
     if inputs.mode in REPORTING_MODES:
         names = [environ.get(name, "").strip() for name in ("BITBUCKET_WORKSPACE", "BITBUCKET_REPO_SLUG")]
         missing = not all(map(SLUG.fullmatch, names))
@@ -61,7 +60,7 @@ def _reports_of(host: Host, environ: Mapping[str, str], inputs: Inputs, runtime:
 
 
 class InsightsReport(Page):
-    """A Code Insights report. Its id stays the same, so that a later attempt, or pipeline, replaces it."""
+    """Its id stays the same, so that a later attempt, or pipeline, replaces it."""
 
     of_commit = True
 
@@ -78,7 +77,7 @@ class InsightsReport(Page):
         return state != "skipped"
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
-        """Create or replace the report. A problem before the verdict is raised only then, so that it shows once."""
+        """A problem before the verdict is raised only then, so that it shows once."""
         try:
             if self._problem:
                 raise self._problem
@@ -107,7 +106,6 @@ class InsightsReport(Page):
             yield from self._annotate(f"{path}/annotations", annotations, until)
 
     def _annotate(self, path: str, annotations: list[dict[str, Any]], until: float) -> Procedure[None]:
-        """Add the annotations to the report, which is worth having without them."""
         try:
             response = yield from self._send("POST", path, until, json=annotations)
         except HostError as error:
@@ -117,7 +115,7 @@ class InsightsReport(Page):
             self._host.log(f"The report in Bitbucket lacks its annotations: {_refused(f'POST {path}', response).what}")
 
     def _send(self, verb: str, path: str, until: float, json: Any = None) -> Procedure[Response]:
-        """Send a request through the first proxy that can be reached. Raises HostError without a response."""
+        """Try each proxy until one can be reached. Raises HostError without a response."""
         call = f"{verb} {path}"
         while self._proxies and self._clock.now() < until:
             try:
@@ -132,7 +130,6 @@ class InsightsReport(Page):
 
 
 def report_body(text: PageText) -> dict[str, Any]:
-    """Return the fields of a report."""
     body = {
         "title": text.title,
         "details": text.summary,
@@ -145,7 +142,6 @@ def report_body(text: PageText) -> dict[str, Any]:
 
 
 def annotation_body(annotation: Annotation, id_: str) -> dict[str, Any]:
-    """Return the fields of an annotation, which Bitbucket shows in the report."""
     return {
         "external_id": id_,
         "annotation_type": "BUG",
@@ -163,7 +159,6 @@ def _data(figure: Figure) -> dict[str, Any]:
 
 
 def _refused(call: str, response: Response) -> HostError:
-    """Return the error for an unsuccessful response."""
     payload = json_in(response.body)
     error = payload.get("error", payload) if isinstance(payload, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
@@ -180,7 +175,6 @@ def _transport(proxy: str, runtime: Runtime) -> Transport:
 
 
 def _through(proxy: str, session: Any) -> Any:
-    """Return the session with this proxy for plain HTTP, and with no other."""
     session.trust_env = False
     session.proxies = {"http": proxy}
     return session

@@ -27,7 +27,7 @@ LONGEST_WAIT: Final = 10.0**7  # s; keeps an absurd date from a server within th
 
 
 class Transient(Exception):
-    """A transient failure. `wait` is the pause that the system asks for, in seconds; 0 if none."""
+    """`wait` is the pause that the system asks for, in seconds; 0 if none."""
 
     def __init__(self, error: HostError, wait: float = 0.0) -> None:
         super().__init__(error.what)
@@ -40,10 +40,7 @@ class TooLate(Transient):
 
 
 class Payload(NamedTuple):
-    """The JSON of a response, or an entry of its list. `text` and `number` raise HostError for a missing value.
-
-    `advice`: what to check if the response is not the system's.
-    """
+    """`text` and `number` raise HostError for a missing value. `advice`: for a response that is not the system's."""
 
     call: str
     headers: Mapping[str, str]
@@ -70,10 +67,7 @@ class Payload(NamedTuple):
 
 
 def repeat_until(attempt: Callable[[], Procedure[T]], clock: Clock, until: float) -> Procedure[T]:
-    """Repeat `attempt` until it succeeds, fails permanently, or has no time left.
-
-    An attempt that a deadline cuts off raises the error of the attempt before it.
-    """
+    """An attempt that a deadline cuts off raises the error of the attempt before it."""
     last: Transient | None = None
 
     def pause_after(failure: Transient, tries: int) -> float | None:
@@ -89,10 +83,9 @@ def repeat_until(attempt: Callable[[], Procedure[T]], clock: Clock, until: float
 
 
 def pause_in(after: str, resets: str, now: float) -> float | None:
-    """Return the pause that a response asks for, in seconds; None if it asks for none.
+    """Return the pause in seconds; None if the response asks for none.
 
-    `after`: its header with seconds. `resets`: its header with the end of a rate limit, in seconds since the epoch, as
-    `now` is.
+    `after`: its header with seconds. `resets`: its header with the end of a rate limit, in seconds since the epoch.
     """
     if re.fullmatch(r"\d+", after, re.ASCII):
         return min(float(after), LONGEST_WAIT)

@@ -38,5 +38,4 @@ WITHHELD: Final = re.compile(
 
 
 def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for code under test."""
     return {name: value for name, value in environ.items() if not WITHHELD.fullmatch(name.upper())}

@@ -19,10 +19,7 @@ SECRET: Final = (KEY_VARIABLE, "INPUT_")  # git and what it may start need none 
 
 
 def read_git() -> Context:
-    """Return the context of a local run: the repository, the commit and the branch as git shows them, if it does.
-
-    A local run is of no branch: it may be compared with the runs of one, and is none of them.
-    """
+    """A local run is of no branch: it may be compared with the runs of one, but is none of them."""
     until = time.monotonic() + LONGEST
     commit = _git("rev-parse", "HEAD", until=until)
     server, repository = repository_of(_git("remote", "get-url", "origin", until=until))
@@ -41,27 +38,27 @@ def read_git() -> Context:
 
 
 def top_directory() -> str:
-    """Return the top directory of the repository that the current directory is in; empty if it is in none."""
+    """Empty outside of a repository."""
     return _git("rev-parse", "--show-toplevel")
 
 
 def origin_host() -> str:
-    """Return the host of the remote `origin`; empty without one."""
+    """Empty without a remote `origin`."""
     return repository_of(_git("remote", "get-url", "origin"))[0].removeprefix("https://")
 
 
 def whole_commit(start: str) -> str:
-    """Return the hash of the commit whose hash has this hexadecimal start; the start itself if git does not know it."""
+    """Return `start` itself if git does not know the commit."""
     return _git("rev-parse", "--verify", "--quiet", f"{start}^{{commit}}") or start
 
 
 def _git(*arguments: str, until: float | None = None) -> str:
-    """Return what a command of git prints; empty without git or a repository."""
+    """Empty without git or a repository."""
     return _output(*arguments, until=until) or ""
 
 
 def _output(*arguments: str, until: float | None = None) -> str | None:
-    """Return what a command of git prints; None if it fails, or takes too long."""
+    """None if the command fails, or takes too long."""
     left = LONGEST if until is None else until - time.monotonic()
     if left <= 0:
         return None

@@ -46,17 +46,12 @@ IN_PROGRESS: Final = "in_progress"  # the state of a step without a verdict
 
 
 class Head(NamedTuple):
-    """The head branch of a pull request, and its owner."""
-
     owner: str
     branch: str
 
 
 class WebPages(NamedTuple):
-    """What a repository's website calls a change to review, and where it shows changes and commits.
-
-    `changes` and `commits`: the paths below the repository's page, up to a number or a hash; empty where unknown.
-    """
+    """`changes` and `commits`: the paths below the repository's page, up to a number or a hash; empty if unknown."""
 
     change: str = "pull request"
     mark: str = "#"  # before the number of a change
@@ -99,7 +94,7 @@ class Context(NamedTuple):
 
     @property
     def shown_branch(self) -> str:
-        """The branch whose commit is tested, also of a pull request; empty where it is not known for certain."""
+        """Also of a pull request; empty where it is not known for certain."""
         if not (self.branch_is_known and self.sha_is_known):
             return ""
         # The ref of a pull request is a branch only if it is no ref such as refs/pull/42/merge.
@@ -108,12 +103,12 @@ class Context(NamedTuple):
 
     @property
     def change_url(self) -> str:
-        """The page of the pull request; empty where there is none, or its address is unknown."""
+        """Empty without a pull request, or if its address is unknown."""
         return self._page(self.web.changes, str(self.pull_request or ""))
 
     @property
     def commit_url(self) -> str:
-        """The page of the commit; empty where its address is unknown."""
+        """Empty if its address is unknown."""
         return self._page(self.web.commits, self.sha if self.sha_is_known else "")
 
     def _page(self, path: str, name: str) -> str:
@@ -122,21 +117,21 @@ class Context(NamedTuple):
 
     @property
     def later_attempt(self) -> str:
-        """The number of the attempt, if it is not the first; empty where the CI system has ids in place of numbers."""
+        """Empty for the first attempt, and where the CI system has ids in place of numbers."""
         is_later = re.fullmatch("[0-9]{1,3}", self.run_attempt) and int(self.run_attempt) > 1
         return self.run_attempt if is_later else ""
 
 
 def with_unknown_commit(context: Context) -> Context:
-    """Return `context` for a step that waits for another step's run: only a pull request's commit is known."""
+    """Adapt `context` for a step that waits for another step's run: only a pull request's commit is known."""
     return context if context.pull_request else context._replace(sha_is_known=False)
 
 
 def with_run_metadata(context: Context, metadata: Mapping[str, Any]) -> Context:
-    """Return `context` with the commit and the pull request from a run's metadata, if they are there.
+    """Take the commit and the pull request from a run's metadata, unless they are from another repository.
 
     A later workflow can then report on the tested commit in place of the job that launched the run. If the step's own
-    job has no matrix, it takes that job's matrix. Metadata from another repository are ignored.
+    job has no matrix, it takes that job's matrix.
     """
     if not context.matrix and metadata.get(REPOSITORY) == context.repository:
         context = context._replace(matrix=matrix_from(metadata.get(MATRIX)))
@@ -157,31 +152,27 @@ def with_run_metadata(context: Context, metadata: Mapping[str, Any]) -> Context:
 
 
 class Console:
-    """A log that masks secrets."""
-
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._secrets: list[str] = []
 
     def mask(self, secret: str) -> None:
-        """Keep `secret` out of everything written from now on."""
         if len(secret) >= SHORTEST_SECRET:  # a shorter one is not a valid key, and may be an ordinary word
             self._secrets.append(secret)
 
     def redact(self, text: str) -> str:
-        """Return `text` with every secret masked, including the beginning of a truncated one."""
+        """Mask also the beginning of a truncated secret."""
         return redactor(*self._secrets).redact(text)
 
     def redact_together(self, lines: Iterable[str]) -> list[str]:
-        """Return lines with every secret masked, even across a line break."""
+        """Mask secrets even across a line break."""
         return self.redact("\n".join(lines)).split("\n")
 
     def log(self, text: str = "") -> None:
-        """Write one line."""
         self._emit(self._clean(text))
 
     def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:  # noqa: ARG002
-        """Show how far a run is in place of what was shown last; return False if the log must show it."""
+        """Replace what was shown last; return False if the log must show it."""
         return False
 
     def take_over(self) -> None:
@@ -201,16 +192,14 @@ class Console:
 
 
 def resembles_command(text: str) -> bool:
-    """Return whether a text contains a marker of runner commands."""
     return "::" in text or "##" in text
 
 
 def inert(line: str) -> str:
     """Return `line` in a form that no CI system reads as a command.
 
-    GitHub's runner also ends a line at a lone carriage return. It looks for `::` after leading white space, and for
-    the older `##[` anywhere. Other CI systems have commands such as `##vso[`. A zero-width space breaks them all, and
-    they stay readable.
+    GitHub's runner also ends a line at a lone carriage return. It looks for `::` after leading white space, and for the
+    older `##[` anywhere. Others have commands such as `##vso[`. A zero-width space breaks them all.
     """
     line = "".join(char if char.isprintable() or char == "\t" else " " for char in line)
     if line.lstrip().startswith("::"):
@@ -219,14 +208,14 @@ def inert(line: str) -> str:
 
 
 class Annotation(NamedTuple):
-    """An annotation. `message` may have several lines."""
+    """`message` may have several lines."""
 
     title: str
     message: str
 
 
 class Figure(NamedTuple):
-    """A number that a page shows: a count, a percentage from 0 to 100, or seconds."""
+    """A count, a percentage from 0 to 100, or seconds."""
 
     name: str
     value: float
@@ -234,10 +223,9 @@ class Figure(NamedTuple):
 
 
 class PageText(NamedTuple):
-    """The contents of a page. The host puts the state into its own words.
+    """`state`: the verdict, or IN_PROGRESS. `name` distinguishes the page from others of its kind.
 
-    `state`: the verdict, or IN_PROGRESS. `passes`: whether the step passes. `name` distinguishes the page from others
-    of its kind. `sha`: the page's commit, if known. `references`: the runs that the page is about, newest last.
+    `references`: the runs that the page is about, newest last.
     """
 
     state: str
@@ -253,7 +241,7 @@ class PageText(NamedTuple):
 
 
 class Page:
-    """A page of a host. This class itself stands for a page that the host cannot show.
+    """This class itself stands for a page that the host cannot show.
 
     `input`: the input that requests the page. `obstacle`: why the host cannot show it; empty if it can.
     """
@@ -282,11 +270,10 @@ class Page:
         return self.input in OF_COMMIT
 
     def takes(self, state: str) -> bool:
-        """Return whether the page shows a step in this state."""
         return self.of_commit or state != IN_PROGRESS
 
     def locate(self, context: Context, *, until: float) -> Procedure[Context]:  # noqa: ARG002
-        """Return `context` with the tested commit, if the host can find it. Raises HostError."""
+        """Add the tested commit, if the host can find it. Raises HostError."""
         yield from ()
         return context
 

@@ -35,8 +35,8 @@ MOST_STATE: Final = 1024 * 1024  # bytes
 class PlainHost(Console):
     """A host without outputs, summary or pages. On a CI system, it shows the outputs in the log at the end.
 
-    A file in the workspace holds the state for the post step, as long as something is open. Each command has its own,
-    and locks it: the post step leaves alone what a command still works on.
+    A file holds the state for the post step, as long as something is open. Each command has and locks its own: the post
+    step leaves alone what a command still works on.
     """
 
     workspace = Workspace()
@@ -132,7 +132,7 @@ class PlainHost(Console):
         self._lock, self._taken_over = None, {}
 
     def _write_state(self) -> None:
-        """Write the state, also in place of what was taken over. Raises RunnerError."""
+        """Replace what was taken over, too. Raises RunnerError."""
         if not self._own:
             if left_behind(self.workspace, self._key):
                 self.log("An earlier command here was killed. `coval-gate post` ends what it left.")
@@ -146,14 +146,14 @@ class PlainHost(Console):
         self._taken_over = {}
 
     def _remove_state(self) -> None:
-        """Remove the own file and those that were taken over, and the directory unless another command needs it."""
+        """Remove the directory, too, unless another command needs it."""
         for path in filter(None, (self._own, *self._taken_over)):
             is_last = _states(self.workspace) == [path]
             self.workspace.remove(path, *([IGNORED] if is_last else []))
         self._own, self._lock, self._taken_over = "", None, {}
 
     def _state_in(self, path: str) -> dict[str, str]:
-        """Return the state in a file; empty if a command with this key did not write it. A checkout may bring one."""
+        """Empty if a command with this key did not write it. A checkout may bring one."""
         state = _sealed_state(self.workspace, path, self._key)
         if state is None:
             self.annotate("warning", NAME, f"{path} is left alone: no command with this API key wrote it.")
@@ -172,8 +172,6 @@ class PlainHost(Console):
 
 
 def others_run(workspace: Workspace) -> bool:
-    """Return whether a command that has something open still runs in this workspace."""
-
     def is_locked(path: str) -> bool:
         try:
             return workspace.lock(path) is None
@@ -184,15 +182,11 @@ def others_run(workspace: Workspace) -> bool:
 
 
 def left_behind(workspace: Workspace, key: str) -> bool:
-    """Return whether a killed command with this API key left something in this workspace that is still open."""
     return any(_lock_of(workspace, path) and _sealed_state(workspace, path, key) for path in _states(workspace))
 
 
 def _sealed_state(workspace: Workspace, path: str, key: str) -> dict[str, str] | None:
-    """Return the state in a file; empty if it is gone, None if no command with this key wrote it.
-
-    Without a key, nothing can tell, and nothing can be done either.
-    """
+    """Empty if the file is gone, None if no command with this key wrote it. Without a key, nothing can tell."""
     try:
         sealed = json_in(workspace.read(workspace.find(path), MOST_STATE))
     except ValueError:
@@ -216,7 +210,7 @@ def _states(workspace: Workspace) -> list[str]:
 
 
 def _lock_of(workspace: Workspace, path: str) -> Lock | None:
-    """Return the lock of another command's state; None if that command runs, or the state cannot be changed."""
+    """None if that command runs, or the state cannot be changed."""
     try:
         return workspace.lock(path)
     except RunnerError:
@@ -224,6 +218,5 @@ def _lock_of(workspace: Workspace, path: str) -> Lock | None:
 
 
 def _is_open(state: str) -> bool:
-    """Return whether an entry of the state is not done."""
     entries = json_in(state)
     return isinstance(entries, list) and any(not (isinstance(one, dict) and one.get("is_done")) for one in entries)

@@ -13,12 +13,11 @@ KEY: Final = "COVAL_API_KEY"
 
 
 class Starter(NamedTuple):
-    """A CI system. `word` names it on the command line, and `example` its file in examples/.
+    """`word` names it on the command line, and `example` its file in examples/. `marks`: paths that show its use.
 
-    `marks`: files and directories that show that it is used. `hosts`: parts of the names of hosts where it is built in.
-    `path`: its file. `beside`: the file to write if that one exists; empty if the system takes any number of files.
-    `join`: how a person makes the file beside part of the other. `secret`: where the API key goes. `request`: what
-    starts the check.
+    `hosts`: parts of the names of hosts where it is built in. `path`: its file. `beside`: the file to write if that one
+    exists; empty if the system takes any number of files. `join`: how a person makes the file beside part of the other.
+    `secret`: where the API key goes. `request`: what starts the check.
     """
 
     word: str
@@ -113,10 +112,10 @@ WORDS: Final = tuple(starter.word for starter in STARTERS)
 
 
 def starter_for(word: str, used: Sequence[Starter], host: str) -> tuple[Starter, str]:
-    """Return the system to write for, and how it was found, as the end of a sentence.
+    """Return the system, and how it was found, as the end of a sentence.
 
-    `word`: the one that the user named, or empty. `used`: the systems with files in the repository. If there are
-    several, the one of the `host` of origin counts, else the first.
+    `word`: the user's choice, or empty. Of several systems in use, take the one of the `host` of origin, else the
+    first.
     """
     if word:
         return next(starter for starter in STARTERS if starter.word == word), "as --system says"

@@ -222,7 +222,7 @@ SYSTEMS: Final = (
 
 
 def system_in(environ: Mapping[str, str]) -> System | None:
-    """Return the CI system that set these variables; None on a laptop."""
+    """None on a laptop."""
 
     def is_set(name: str) -> bool:
         return environ.get(name, "").strip().lower() not in OFF
@@ -231,8 +231,6 @@ def system_in(environ: Mapping[str, str]) -> System | None:
 
 
 def context_in(system: System, environ: Mapping[str, str]) -> Context:
-    """Return what a system's variables say about the step."""
-
     def all_of(names: tuple[str, ...]) -> list[str]:
         return [text for name in names if (text := environ.get(name, "").strip())]
 
@@ -277,10 +275,7 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
 
 
 def repository_of(text: str) -> tuple[str, str]:
-    """Return the server and the path of a repository, from any form of its URL; from a path, no server.
-
-    The forms for ssh and https give the same: https://github.com and acme/voice-agent.
-    """
+    """The forms for ssh and https give the same: https://github.com and acme/voice-agent. A path gives no server."""
     short = SCP.fullmatch(text)
     if short:
         host, path = short[1], short[2]
@@ -301,29 +296,29 @@ def repository_of(text: str) -> tuple[str, str]:
 
 
 def website_of(server: str, otherwise: WebPages = WebPages()) -> WebPages:  # noqa: B008 - immutable
-    """Return how the website of repositories on a server is built, as far as the server is known."""
+    """Return `otherwise` if the server is unknown."""
     return WEBSITES.get(server.removeprefix("https://"), otherwise)
 
 
 def _run_id(system: System, number: str, workflow: str) -> str:
-    """Return what identifies the system's run in the repository: its number, and the job that counts it."""
+    """Two workflows may have runs of one number."""
     if not (number and system.numbered_by_job):
         return number
     return f"{number}-{hashlib.sha256(workflow.encode()).hexdigest()[:8]}"
 
 
 def _attempt(system: System, text: str) -> str:
-    """Return the number or id of the attempt. The first has the number 1."""
+    """The first has the number 1."""
     return str(int(text) + 1) if system.counts_retries and re.fullmatch("[0-9]{1,9}", text) else text or "1"
 
 
 def _number(match: re.Match[str] | None) -> int | None:
-    """Return the number of a pull request, which may be the end of its URL."""
+    """Accept a pull request's URL that ends in its number."""
     return int(match[1]) or None if match else None
 
 
 def _page(url: str, pattern: str, environ: Mapping[str, str]) -> str:
-    """Return the `url` of the run's page, or the `pattern` with its variables if all are set."""
+    """Without a `url`, fill in the `pattern`. Empty unless all of its variables are set."""
     values = {name: environ.get(name, "").strip() for name in VARIABLE.findall(pattern)}
     if not url and values and all(values.values()):
         url = VARIABLE.sub(lambda match: quote(values[match[1]], safe="/:"), pattern)

@@ -38,8 +38,6 @@ STYLES: Final = {  # by how a line begins
 
 
 class TerminalHost(PlainHost):
-    """A person's terminal."""
-
     def __init__(self, stream: TextIO, environ: Mapping[str, str]) -> None:
         super().__init__(stream, environ)
         self._console = RichConsole(

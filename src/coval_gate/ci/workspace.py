@@ -25,7 +25,7 @@ FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CL
 
 
 class Lock:
-    """A locked file. The lock ends with this object, or with the process, however that ends."""
+    """The lock ends with this object, or with the process, however that ends."""
 
     def __init__(self, file: int) -> None:
         self._file = file
@@ -56,7 +56,7 @@ class Workspace:
         return "/".join(parts)
 
     def find(self, path: str) -> str:
-        """Return the `path` of an existing file relative to the workspace. Raises ValueError as `prepare` does."""
+        """Raises ValueError as `prepare` does."""
         parts = self._parts(path, example="prompts/agent.md")
         try:
             with self._directory(parts[:-1], create=False) as directory:
@@ -73,7 +73,7 @@ class Workspace:
         return "/".join(parts)
 
     def read(self, path: str, most: int) -> bytes:
-        """Return the contents of a file at a `path` that `find` returned. Raises ValueError as `prepare` does."""
+        """`find` must have returned the `path`. Raises ValueError as `prepare` does."""
         parts = path.split("/")
         try:
             with self._directory(parts[:-1], create=False) as directory:
@@ -89,7 +89,7 @@ class Workspace:
         return contents
 
     def write(self, path: str, text: str) -> None:
-        """Write `text` to a `path` that `prepare` returned. Raises RunnerError."""
+        """`prepare` must have returned the `path`. Raises RunnerError."""
         try:
             with self._opened(path.split("/"), FILE | os.O_TRUNC) as (file, _), os.fdopen(os.dup(file), "wb") as stream:
                 stream.write(text.encode("utf-8", "replace"))
@@ -97,11 +97,10 @@ class Workspace:
             raise _not_written(path, error) from None
 
     def locate(self, path: str) -> str:
-        """Return the absolute path of a file in the workspace, for another process."""
         return os.path.abspath(os.path.join(self._root, path))  # noqa: PTH100, PTH118 - follows no links
 
     def exists(self, path: str) -> bool:
-        """Return whether there is a file, a directory or a link at `path`."""
+        """A directory or a link counts, too."""
         parts = self._parts(path, example="reports/junit.xml")
         try:
             with self._directory(parts[:-1], create=False) as directory:
@@ -111,10 +110,7 @@ class Workspace:
         return True
 
     def create(self, path: str, text: str) -> bool:
-        """Write `text` to a new file; return False if something is there. Create its parent directories.
-
-        Raises ValueError as `prepare` does.
-        """
+        """Return False if something is there. Create parent directories. Raises ValueError as `prepare` does."""
         parts = self._parts_to_write(path)
         try:
             with self._opened(parts, FILE | os.O_EXCL) as (file, _), os.fdopen(os.dup(file), "wb") as stream:
@@ -126,7 +122,7 @@ class Workspace:
         return True
 
     def files(self, directory: str) -> list[str]:
-        """Return the names in a directory; none if it cannot be read."""
+        """Empty if the directory cannot be read."""
         try:
             with self._directory(directory.split("/"), create=False) as opened:
                 return sorted(os.listdir(opened))  # noqa: PTH208 - of an open directory
@@ -134,9 +130,9 @@ class Workspace:
             return []
 
     def lock(self, path: str, *, create: bool = False) -> Lock | None:
-        """Lock a file, and return the lock; None if another process has it. A new file waits for its lock.
+        """None if another process has the lock. Raises RunnerError.
 
-        A file system without locks locks nothing. Raises RunnerError if the file cannot be opened.
+        A new file waits for its lock. A file system without locks locks nothing.
         """
         parts = path.split("/")
         flags, how = (FILE, fcntl.LOCK_EX) if create else (FILE & ~os.O_CREAT, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,10 +151,7 @@ class Workspace:
         return lock
 
     def remove(self, path: str, *beside: str) -> None:
-        """Remove the file at a `path` that `prepare` returned, if any. If that fails, `write` replaces the file.
-
-        With the files `beside` it, the directory goes, too, if nothing else is in it.
-        """
+        """If that fails, `write` replaces the file. With the files `beside` it, an empty directory goes, too."""
         for file in (path, *beside):
             with suppress(OSError):
                 parts = file.split("/")
@@ -190,7 +183,7 @@ class Workspace:
 
     @contextmanager
     def _opened(self, parts: list[str], flags: int) -> Iterator[tuple[int, bool]]:
-        """Open a file; yield its descriptor, and whether it is new. Raises OSError."""
+        """Yield the descriptor, and whether the file is new. Raises OSError."""
         with self._directory(parts[:-1]) as directory:
             try:
                 os.stat(parts[-1], dir_fd=directory, follow_symlinks=False)
@@ -207,7 +200,6 @@ class Workspace:
 
     @contextmanager
     def _directory(self, parts: list[str], *, create: bool = True) -> Iterator[int]:
-        """Open a directory in the workspace; yield its descriptor. Raises OSError."""
         directory = os.open(self._root, DIRECTORY & ~os.O_NOFOLLOW)  # the workspace itself may be a link
         try:
             for part in parts:
@@ -231,7 +223,7 @@ def _not_written(path: str, error: OSError) -> RunnerError:
 
 
 def _problem(parts: list[str], error: OSError, needed: str) -> str:
-    """Return why a file is not "writable" or "readable" (`needed`), as the end of a sentence."""
+    """Return the end of a sentence. `needed` is "writable" or "readable"."""
     cause = ""
     if error.errno in (errno.EINVAL, errno.EISDIR):
         problem = "must be a regular file"

@@ -35,7 +35,7 @@ PARTING: Final = (
 
 
 class TerminalClock(SystemClock):
-    """The machine's clock. The first Ctrl-C ends the run, as a closed terminal does; a second one leaves at once."""
+    """The first Ctrl-C ends the run, as a closed terminal does; a second one leaves at once."""
 
     def listen(self) -> None:
         super().listen()
@@ -51,7 +51,6 @@ class TerminalClock(SystemClock):
 
 
 def command() -> NoReturn:
-    """Run the program."""
     clock = TerminalClock()
     clock.listen()
     sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
@@ -79,7 +78,7 @@ def _say(stream: TextIO, text: str) -> None:
 
 
 def _flush(stream: TextIO) -> None:
-    """Flush a stream. A closed pipe or a full disk must not change the exit code, which is the verdict's."""
+    """A closed pipe or a full disk must not change the exit code, which is the verdict's."""
     try:
         stream.flush()
     except (OSError, ValueError):
@@ -140,7 +139,7 @@ def _attach(runtime: Runtime, options: Namespace) -> int:
 
 
 def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) -> None:
-    """Replace the outputs of an earlier step, which later jobs would take for this one's."""
+    """Later jobs would take the outputs of an earlier step for this one's."""
     from coval_gate.ci.systems import system_in
 
     if system_in(environ) is None:
@@ -179,7 +178,7 @@ def _post(runtime: Runtime, _: Namespace) -> int:
 
 
 def _asker(environ: Mapping[str, str]) -> Callable[[str, Sequence[str]], str] | None:
-    """Return the function that asks a person; None if there is no one to answer."""
+    """None if there is no person to answer."""
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()) or environ.get("CI"):
         return None
 
@@ -202,12 +201,11 @@ def _asker(environ: Mapping[str, str]) -> Callable[[str, Sequence[str]], str] | 
 
 
 def _needs(command: str, what: str) -> str:
-    """Return the message of a command that only an extra of the package brings: the image has none."""
+    """Only an extra of the package brings what the command needs; the image has none."""
     return f"{PROGRAM}: {command} needs {what}; install it with: pip install '{PROGRAM}[{command}]'\n"
 
 
 def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
-    """Show the step against the sandbox."""
     if not all(map(find_spec, ("coval_demo", "uvicorn"))):
         _say(stderr, _needs("demo", "a local sandbox"))
         return USAGE_ERROR

@@ -23,7 +23,7 @@ OTHER_NAMES: Final = ("coval-gate.yaml", "coval-gate.json", "coval-gate.toml")  
 def environment_of(
     options: argparse.Namespace, environ: Mapping[str, str], warn: Callable[[str], None]
 ) -> tuple[dict[str, str], ConfigFile | None]:
-    """Return the environment of the step: flags, what `environ` has, and the file; and the file itself.
+    """Flags come first, then `environ`, then the file, which is also returned.
 
     A step tells the mistakes in the file. Raises UsageError, also for them in other commands.
     """
@@ -83,7 +83,7 @@ def _key_in(path: Path) -> str:
 
 
 def _found() -> str:
-    """Return the path of the file from here up to the repository's root; empty if there is none. Raises UsageError."""
+    """Look from here up to the repository's root; empty if there is no file. Raises UsageError."""
     here = Path.cwd()
     places = [here, *here.parents]
     root = next((place for place in places if _exists(place / ".git")), here)
@@ -105,7 +105,7 @@ def _exists(path: Path) -> bool:
 
 
 def _read(path: str, key: str, *, is_step: bool) -> ConfigFile:
-    """Return the contents of a file. Raises UsageError, for a mistake in it only if no step can tell it."""
+    """Raises UsageError, for a mistake in the file only if no step can tell it."""
     from coval_gate.config.file import read_file  # brings a parser of YAML, which few commands need
     from coval_gate.config.nodes import LARGEST
 

@@ -54,12 +54,12 @@ class UsageError(Exception):
 
 
 def flag_of(name: str) -> str:
-    """Return the flag of an input. A line of thresholds is one."""
+    """A line of thresholds is one flag."""
     return "--threshold" if name == "thresholds" else f"--{name.replace('_', '-')}"
 
 
 def _flags_of(command: str) -> Iterator[Input]:
-    """Yield the inputs that are flags of a command: those that have an effect there. A plan has those of `run`."""
+    """Yield those that have an effect there. A plan has those of `run`."""
     mode = "run" if command == "plan" else command
     for declaration in declared():
         of_command = mode in declaration.modes or (command in CONNECTED and declaration.group == CONNECTION)
@@ -69,14 +69,13 @@ def _flags_of(command: str) -> Iterator[Input]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that knows no abbreviations, and raises its errors."""
+    """It knows no abbreviations, and raises its errors."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given, allow_abbrev=False, formatter_class=_formatter, add_help=False)
 
     @property
     def flags(self) -> list[str]:
-        """Every flag, in each of its forms."""
         return [flag for action in self._actions for flag in action.option_strings]
 
     @property
@@ -91,7 +90,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Help(argparse.HelpFormatter):
-    """Help that keeps the names of flags whole: --api-base-url is searched for, and copied."""
+    """Keep the names of flags whole: --api-base-url is searched for, and copied."""
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         from textwrap import wrap
@@ -145,7 +144,6 @@ def _overview() -> str:
 
 
 def _parser_of(command: str) -> _Parser:
-    """Return the parser of a command, with a group of flags for each group of inputs."""
     taken = f" {TAKEN[command]} ..." if command in TAKEN else ""
     usage = f"{PROGRAM} {command} [FLAG ...]{taken}"
     parser = _Parser(
@@ -175,7 +173,7 @@ def _parser_of(command: str) -> _Parser:
 
 
 def _add(group: argparse._ArgumentGroup, declaration: Input, description: str = "") -> None:
-    """Add the flag of an input: on and off, repeatable, or with one value. `description`: in place of the input's."""
+    """`description`: in place of the input's."""
     flag, kind = flag_of(declaration.name), declaration.field.name
     shown = _help(declaration.name, description)
     given: dict[str, Any] = {"dest": declaration.name, "help": shown, "default": None}
@@ -228,7 +226,7 @@ def _check_attach(options: argparse.Namespace, answering: Sequence[str] | None) 
 
 
 def _help(name: str, description: str = "") -> str:
-    """Return the description of an input, with flags in place of inputs, and its default."""
+    """Write flags in place of inputs, and add the default."""
     declaration = next(one for one in declared() if one.name == name)
     names = {one.name for one in declared() if one.name not in OURS}
 

@@ -34,11 +34,7 @@ PLACEHOLDER: Final = "your-org"  # until `make adopt` has named the owner
 
 
 class Options(NamedTuple):
-    """The options of the command.
-
-    `yes`: ask nothing. `system`: the CI system, one of WORDS. `agent`, `persona` and `test_set`: an id or a name.
-    `path`: the file to write, in place of the system's own.
-    """
+    """`yes`: ask nothing. `system`: one of WORDS. `agent`, `persona`, `test_set`: an id or a name."""
 
     yes: bool = False
     system: str = ""
@@ -51,8 +47,7 @@ class Options(NamedTuple):
 def init(runtime: Runtime, options: Options, ask: Callable[[str, Sequence[str]], str] | None = None) -> int:
     """Write a first workflow, and return the exit code: 0, or 2 if nothing was written.
 
-    The API key is COVAL_API_KEY. `ask` shows a question and its answers, and returns one of them; None: there is no
-    terminal, so nothing is asked.
+    `ask` shows a question and its answers, and returns one of them; None: nothing is asked.
     """
     redact = redactor(*filter(None, [key_in(runtime.environ)])).redact
 
@@ -77,7 +72,7 @@ def _init(
     log: Callable[[str], None],
     redact: Callable[[str], str],
 ) -> None:
-    """Do what `init` does. `redact` masks the API key, in whatever form Coval repeats it. Raises GateError."""
+    """`redact` masks the API key, in whatever form Coval repeats it. Raises GateError."""
     workspace = Workspace(top_directory())
     used = [starter for starter in STARTERS if any(map(workspace.exists, starter.marks))]
     starter, how = starter_for(options.system, used, origin_host())
@@ -101,7 +96,7 @@ def _init(
 
 
 def _place(starter: Starter, options: Options, workspace: Workspace) -> str:
-    """Return the path of the file to write. Raises InputError if it exists."""
+    """Raises InputError if the file exists."""
     path = options.path or starter.path
     try:
         if not options.path and starter.beside and workspace.exists(path):
@@ -119,7 +114,7 @@ def _taken(path: str) -> InputError:
 
 
 def _connection(runtime: Runtime) -> Inputs:
-    """Return the inputs of the connection to Coval. Raises InputError; an empty key is none."""
+    """Raises InputError; an empty key is none."""
     names = [f"INPUT_{name.upper()}" for name in (*CONNECTION, "api_key")]
     environ = {name: runtime.environ[name] for name in (*names, KEY) if name in runtime.environ}
     inputs, problems = parse_inputs(environ)
@@ -175,7 +170,7 @@ def _thresholds_text(proposal: Proposal) -> str:
 
 
 def _settings(inputs: Inputs) -> dict[str, str]:
-    """Return the settings of the connection that differ from their defaults. Raises InputError."""
+    """Return those that differ from their defaults. Raises InputError."""
     values = {name: getattr(inputs, name) for name in CONNECTION}
     settings = {name: value for name, value in values.items() if value and value != default_of(name)}
     if problems := [
@@ -196,7 +191,7 @@ def _write(workspace: Workspace, path: str, text: str) -> None:
 
 
 def _next_steps(starter: Starter, path: str, missing: Sequence[str], text: str) -> list[str]:
-    """Return what a person has to do now. `missing`: the variables that stand for ids."""
+    """`missing`: the variables that stand for ids."""
     steps = [
         f"Add the API key {starter.secret}.",
         *([f"Set {in_words(missing)}, where the first lines of the file say."] if missing else []),

@@ -34,8 +34,6 @@ FAILED_SOME: Final = "EXECUTION_FAILURE"  # what Coval reports as soon as a sing
 
 
 class Kind(NamedTuple):
-    """What is looked up: the input that names it, its noun, and its option on the command line."""
-
     input: str
     noun: str
     option: str
@@ -48,7 +46,7 @@ KINDS: Final = (AGENT, PERSONA, TEST_SET)
 
 
 class Choice(NamedTuple):
-    """The agent, persona or test set for the workflow. Without an `id`, there may be `candidates`."""
+    """The agent, persona or test set. Without an `id`, there may be `candidates`."""
 
     kind: Kind
     id: str = ""
@@ -58,12 +56,11 @@ class Choice(NamedTuple):
 
     @property
     def variable(self) -> str:
-        """The variable that the examples read."""
         return f"COVAL_{self.kind.input.upper()}"
 
 
 class LastRuns(NamedTuple):
-    """The last completed runs, newest first, and the definitions of their metrics. `reason`: why there are none."""
+    """Completed runs, newest first. `reason`: why there are none."""
 
     runs: tuple[RunResult, ...] = ()
     definitions: Mapping[str, MetricDefinition] = {}
@@ -71,19 +68,18 @@ class LastRuns(NamedTuple):
 
 
 def list_resources(client: Client, kind: Kind, until: float) -> Procedure[tuple[Listed, ...]]:
-    """Return the first agents, personas or test sets. Raises CovalError."""
+    """Raises CovalError."""
     return client.list_named(kind.input, until=until, most=MOST_LISTED)
 
 
 def unlisted(kind: Kind, wanted: str) -> Choice:
-    """Return the choice where Coval does not list the resources: the `wanted` id as it is."""
     if IDENTIFIER.fullmatch(wanted):
         return Choice(kind, wanted, how=f"as {kind.option} says, not looked up")
     return Choice(kind)
 
 
 def choose(kind: Kind, listed: Sequence[Listed], wanted: str, ask: Ask | None) -> Choice:
-    """Return the listed resource that `wanted` names, by id or name, or the only one, or the one that a person chooses.
+    """Return the resource that `wanted` names, by id or name, or the only one, or the one that a person chooses.
 
     Raises InputError if there is none that `wanted` could mean.
     """
@@ -106,7 +102,7 @@ def choose(kind: Kind, listed: Sequence[Listed], wanted: str, ask: Ask | None) -
 
 
 def last_runs(client: Client, choices: Sequence[Choice], until: float) -> Procedure[LastRuns]:
-    """Return the last completed runs of the chosen agent, persona and test set. Raises CovalError."""
+    """Return completed runs. Raises CovalError."""
     ids = {choice.kind.input: choice.id for choice in choices}
     if not all(ids.values()):
         return LastRuns(reason="not all ids are known")
@@ -134,12 +130,12 @@ def _nothing_text(kind: Kind, listed: Sequence[Listed], wanted: str) -> str:
 
 
 def _is_sound(run: Run) -> bool:
-    """Return whether a run completed, even if Coval ignored the filter, and reports no error of its own."""
+    """Return whether the run completed, even if Coval ignored the filter, and reports no error of its own."""
     return run.status == COMPLETED and run.error_status.upper() in CLEAN | {FAILED_SOME}
 
 
 def _definitions(client: Client, results: Sequence[RunResult], until: float) -> Procedure[dict[str, MetricDefinition]]:
-    """Return the definitions of the metrics of the runs, by id; none if the API key may not read them."""
+    """Empty if the API key may not read them."""
     needed = {metric.id for result in results for metric in result.metrics}
     seen: set[str] = set()
 

@@ -55,7 +55,7 @@ DIRECTIONS: Final = {"lt": "<=", "lte": "<=", "gt": ">=", "gte": ">="}
 
 
 class Proposal(NamedTuple):
-    """The proposed lines, from this many `runs`. `max_failed`: the value of max_failed_simulations, if it is needed."""
+    """`runs`: how many suggest the lines. `max_failed`: the value of max_failed_simulations, if it is needed."""
 
     lines: tuple[str, ...]
     runs: int = 0
@@ -63,7 +63,7 @@ class Proposal(NamedTuple):
 
 
 def guess(why: str) -> Proposal:
-    """Return a proposal without runs. `why` ends the comment, which says that it is a guess."""
+    """`why` ends the comment, which says that it is a guess."""
     return Proposal((f"{GUESS}  # a guess: {why}; it needs metrics with targets",))
 
 
@@ -78,9 +78,9 @@ def plain(text: str, limit: int = LONGEST_COMMENT * 2) -> str:
 
 
 def usable(runs: Sequence[RunResult]) -> tuple[RunResult, ...]:
-    """Return the runs to learn from, newest first as given, and without mutations.
+    """Return the runs that the gate could judge, that mostly completed, and that have all metrics of the newest one.
 
-    These are the runs that the gate could judge, that mostly completed, and that have all metrics of the newest one.
+    They stay newest first, and lose their mutations.
     """
     sound = []
     for run in runs:
@@ -94,10 +94,7 @@ def usable(runs: Sequence[RunResult]) -> tuple[RunResult, ...]:
 
 
 def propose(runs: Sequence[RunResult], definitions: Mapping[str, MetricDefinition]) -> Proposal:
-    """Return the thresholds that `runs` suggest, newest first, as `usable` returns them; at least one run.
-
-    `definitions` of metrics are by id; the others have neither targets nor directions.
-    """
+    """`usable` returned the runs, at least one. Metrics without a definition have neither targets nor directions."""
     runs = [_with_targets(run, definitions) for run in runs]
     completed = [_completed(run) for run in runs]
     some_failed, least = min(completed) < 1.0, _least_share(completed, runs)
@@ -108,12 +105,10 @@ def propose(runs: Sequence[RunResult], definitions: Mapping[str, MetricDefinitio
 
 
 def _completed(run: RunResult) -> float:
-    """Return the share of the simulations that completed."""
     return sum(simulation.completed for simulation in run.simulations) / max(1, len(run.simulations))
 
 
 def _with_targets(run: RunResult, definitions: Mapping[str, MetricDefinition]) -> RunResult:
-    """Return a run with the targets and the possible texts of its metrics, as the gate adds them."""
     metrics = tuple(
         metric._replace(target=definition.target, defined=definition.texts)
         if metric.is_identified and (definition := definitions.get(metric.id))
@@ -124,7 +119,6 @@ def _with_targets(run: RunResult, definitions: Mapping[str, MetricDefinition]) -
 
 
 def _candidates(runs: Sequence[RunResult], definitions: Mapping[str, MetricDefinition]) -> Iterator[str]:
-    """Yield the lines about each metric, in the order of the newest run, and one about all targets."""
     for metric in runs[0].metrics:
         if written := _written(metric, runs[0]):
             name = plain(metric.name, LONGEST_COMMENT) if written == metric.id else ""
@@ -142,10 +136,7 @@ def _candidates(runs: Sequence[RunResult], definitions: Mapping[str, MetricDefin
 
 
 def _written(metric: Metric, run: RunResult) -> str:
-    """Return the metric as a threshold names it: by its name if that is plain and unique, else by its id.
-
-    Empty if neither can be written.
-    """
+    """Return the name if that is plain and unique, else the id; empty if neither can be written."""
     for name in (metric.name, metric.id):
         written = f'"{name}"' if ":" in name else name
         if name[:1].isalnum() and plain(name) == name and run.find_metrics(name) == (metric,):
@@ -178,7 +169,6 @@ def bound_of(averages: Sequence[float], *, up: bool) -> str:
 
 
 def _values(metric: Metric) -> tuple[str, ...]:
-    """Return the texts that the metric's target names, if they can be written."""
     target = metric.target
     if target is None or problem(target) or effective_operator(target) != "in":
         return ()
@@ -190,13 +180,12 @@ def _values(metric: Metric) -> tuple[str, ...]:
 
 
 def _share_line(subject: str, metric: Metric | None, runs: Sequence[RunResult], note: str) -> Iterator[str]:
-    """Yield the line with the least share that the runs suggest."""
     if shares := _measured(f"{subject} >= 0%", metric, runs):
         yield f"{subject} >= {_least_share(shares, runs)}%  # {note}{_seen(shares, percent)}"
 
 
 def _measured(line: str, metric: Metric | None, runs: Sequence[RunResult]) -> list[float]:
-    """Return what the gate measures for a threshold in each run; none if it cannot in one of them."""
+    """Return what the gate measures in each run; empty if it cannot in one of them."""
     found: list[float] = []
     if (threshold := _parsed(line)) is None:
         return found
@@ -213,7 +202,7 @@ def _measured(line: str, metric: Metric | None, runs: Sequence[RunResult]) -> li
 
 
 def _pass(runs: Sequence[RunResult], line: str, allowance: Allowance) -> bool:
-    """Return whether the line means something, and all runs pass it: none lacks values, or has an unusable target."""
+    """Return whether all runs pass the line; False if one lacks values, or has an unusable target."""
     (threshold,) = thresholds = parse_thresholds(line)
     criteria = Criteria(max_failed=allowance, thresholds=thresholds)
     is_trivial = threshold.operator == ">=" and not threshold.bound.number
@@ -221,7 +210,7 @@ def _pass(runs: Sequence[RunResult], line: str, allowance: Allowance) -> bool:
 
 
 def _least_share(shares: Sequence[float], runs: Sequence[RunResult]) -> int:
-    """Return the share that the runs suggest as the least, in percent; see the module's docstring."""
+    """In percent; see the module's docstring."""
     totals = [len(run.simulations) for run in runs]
     hits = sum(round(share * total) for share, total in zip(shares, totals, strict=True))
     lower = beta_quantile(1.0 - CONFIDENCE, hits, sum(totals) - hits + 1.0) if hits else 0.0
@@ -237,6 +226,6 @@ def _short(value: float) -> str:
 
 
 def _seen(values: Sequence[float], shown: Callable[[float], str]) -> str:
-    """Return what the runs showed: "8 runs: 70% to 100%"."""
+    """Such as "8 runs: 70% to 100%"."""
     lowest, highest = shown(min(values)), shown(max(values))
     return f"{plural(len(values), 'run')}: {lowest if lowest == highest else f'{lowest} to {highest}'}"

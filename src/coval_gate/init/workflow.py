@@ -28,13 +28,12 @@ POST: Final = "coval-gate post"
 
 
 def read_example(name: str) -> str:
-    """Return the text of a file in examples/."""
     directory = next(filter(Path.is_dir, EXAMPLES))
     return (directory / name).read_text(encoding="utf-8")
 
 
 def fill_in(text: str, choices: Sequence[Choice], connection: Mapping[str, str], proposal: Proposal) -> str:
-    """Return the text of an example with ids, settings and thresholds. What has no id stays a variable."""
+    """What has no id stays a variable."""
     for choice in choices:
         if choice.id:
             name = re.escape(choice.variable)

@@ -27,10 +27,10 @@ NotFoundKind = Literal[
 
 
 class BaselineSource(NamedTuple):
-    """What the `baseline` input names: a run by its id, or the newest `last` runs with a tag or of a branch.
+    """A run by its id, or the newest `last` runs with a tag or of a branch.
 
-    base: the agent itself in the same run, which needs no earlier run, so `name` is empty. base_agent: another agent,
-    which the input `base_agent_id` names, in a run beside this one.
+    base: the agent itself in the same run, so `name` is empty. base_agent: the agent that the input `base_agent_id`
+    names, in a run beside this one.
     """
 
     kind: SourceKind
@@ -38,7 +38,6 @@ class BaselineSource(NamedTuple):
     last: int = 1
 
     def __str__(self) -> str:
-        """Return the source as the input spells it."""
         if self.kind == "base":
             return self.kind
         if self.kind == "base_agent":
@@ -51,9 +50,9 @@ class BaselineRun(NamedTuple):
     """An earlier run that completed, and how it differs from the judged run.
 
     `changed_cases`: ids of test cases whose contents have changed since. `changed_metrics`: ids of metrics that another
-    version of the judge evaluated. `changed_persona`: it had another persona, or another version of it.
-    `changed_options`: names of launch inputs that differ and may matter, such as config_overrides. `unchecked`: what
-    Coval does not report. `failed`: the gate failed it, so it is a baseline only if an input names it.
+    version of the judge evaluated. `changed_persona`: it or its version. `changed_options`: launch inputs that
+    differ and may matter, such as config_overrides. `unchecked`: what Coval does not report. `failed`: the gate failed
+    it, so it is a baseline only if an input names it.
     """
 
     run: Run
@@ -69,11 +68,11 @@ class BaselineRun(NamedTuple):
 class NotFoundReason(NamedTuple):
     """Why there is no baseline.
 
-    none: no run fits. too_old: `run_id` fits, but it is `age` seconds old. failed: the gate failed all runs that fit;
-    the newest is `run_id`. not_completed: the run that the input names ended with `status`. not_over: it had not ended
-    when the step's time was over. gone: Coval no longer has `run_id`. pull_request: only runs of pull requests fit.
-    itself: the input names the judged run. unreadable: Coval did not answer, for the reason in `text`. unusable: the
-    base's run completed, but its data do not do, as `text` says.
+    none: no run fits. too_old: `run_id` fits, but it is `age` seconds old. failed: the gate failed all that fit; the
+    newest is `run_id`. not_completed: the named run ended with `status`. not_over: it had not ended in the step's time.
+    gone: Coval no longer has `run_id`. pull_request: only runs of pull requests fit. itself: the input names the judged
+    run. unreadable: Coval did not answer, for the reason in `text`. unusable: the base's run completed, but its data do
+    not do, as `text` says.
     """
 
     kind: NotFoundKind
@@ -84,10 +83,10 @@ class NotFoundReason(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """The `runs` of a source, the newest first, or the reason why there are none.
+    """The newest of the `runs` is first.
 
-    `fewer_than_asked`: by how many runs the source falls short of the number that it names. `acceptable`: the id of the
-    judged run, if a person may accept it in place of these runs.
+    `fewer_than_asked`: by how many the source falls short. `acceptable`: the id of the judged run, if a person may
+    accept it in place of these runs.
     """
 
     source: BaselineSource
@@ -98,10 +97,10 @@ class Baseline(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What the step made of the run `run_id` for later ones: it has the `tag` of the baseline now.
+    """The run `run_id` has the `tag` of the baseline now, as one of `runs` of `wanted` ones.
 
-    `runs` of `wanted` ones have the tag. `accepted`: a person accepted the run, as the only one with the tag, or, if
-    that is empty, as the oldest of its branch that counts.
+    `accepted`: a person accepted the run, as the only one with the tag, or, if that is empty, as the oldest of its
+    branch that counts.
     """
 
     run_id: str

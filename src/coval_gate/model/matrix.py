@@ -23,7 +23,7 @@ SEPARATING: Final = re.compile(r'[,"]|^\s|\s$|^$')
 
 
 class Matrix(NamedTuple):
-    """A job's place in its matrix: `label` is for users, on one line; `digest` is its identity. Falsy: no matrix."""
+    """`label` is for users, on one line; `digest` is the identity. Falsy: no matrix."""
 
     label: str = ""
     digest: str = ""
@@ -35,10 +35,7 @@ class Matrix(NamedTuple):
         return self.label
 
     def after(self, text: str, limit: int | None = None) -> str:
-        """Return `text` followed by the label in brackets, as GitHub names the jobs of a matrix.
-
-        With a `limit`, the text is cut so that the result has at most that many characters.
-        """
+        """Add the label in brackets, as GitHub names the jobs of a matrix. `limit`: cut the text, not the label."""
         label = f" ({self.label})" if self else ""
         room = None if limit is None else limit - len(label)
         return f"{text[:room]}{label}".lstrip() if self else text[:room]
@@ -48,7 +45,7 @@ NO_MATRIX: Final = Matrix()
 
 
 def matrix_of(values: Mapping[str, Any]) -> Matrix:
-    """Return the place of a job whose matrix has these JSON-ready values, in any order; NO_MATRIX for none."""
+    """The values are JSON-ready, in any order. Return NO_MATRIX for none."""
     if not values:
         return NO_MATRIX
     whole = json.dumps(values, sort_keys=True)
@@ -56,7 +53,7 @@ def matrix_of(values: Mapping[str, Any]) -> Matrix:
 
 
 def matrix_from(label: object) -> Matrix:
-    """Return the place of a job that an earlier step recorded by its label; NO_MATRIX unless it is a text."""
+    """An earlier step recorded the label. Return NO_MATRIX unless it is a text."""
     if not isinstance(label, str) or not one_line(label):
         return NO_MATRIX
     return _labelled(label, hashlib.sha256(label.encode("utf-8", "replace")).hexdigest())

@@ -27,7 +27,7 @@ BASE: Final = ""  # the variant name of the agent itself
 
 
 class Simulation(NamedTuple):
-    """One conversation. `mutation` is the name of the agent's mutation in it, or BASE; names are unique in a run.
+    """One conversation. `mutation` is a name, or BASE; names are unique in a run.
 
     `mutation_id` is empty for the agent itself, and if unknown. `run_id` is set if the results of several runs are
     pooled.
@@ -47,7 +47,7 @@ class Simulation(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether the simulation is over; a skipped one is, although it did not complete."""
+        """A skipped simulation is over, although it did not complete."""
         return self.status in ENDED
 
 
@@ -72,11 +72,11 @@ class Summary(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """A metric of a run. `values` are by simulation id, without missing ones; older responses have a `summary`.
+    """`values` are by simulation id, without missing ones; older responses have a `summary`.
 
-    `is_identified`: `id` is its id in Coval; older responses have only its name, which then serves as `id`.
-    `defined`: the only texts that its definition allows; empty if unknown. `elsewhere`: its texts in the runs that this
-    one is compared with. `unit`: of its numbers, in Coval's words; empty if it has none, or before it is known.
+    `is_identified`: `id` is its id in Coval; older responses have only its name, which then serves as `id`. `defined`:
+    the only texts that its definition allows; empty if unknown. `elsewhere`: its texts in the runs that this one is
+    compared with. `unit`: of its numbers, in Coval's words; empty if it has none, or before it is known.
     """
 
     id: str
@@ -91,24 +91,22 @@ class Metric(NamedTuple):
 
     @property
     def numbers(self) -> frozenset[float]:
-        """The distinct numbers among the values of all simulations."""
         return frozenset(value for value in set(self.values.values()) if isinstance(value, float))
 
     @property
     def texts(self) -> frozenset[str]:
-        """The distinct texts of all simulations and `elsewhere`, also within sets."""
+        """Include `elsewhere`, and texts within sets."""
         distinct = set(self.values.values())
         texts = {value for value in distinct if isinstance(value, str)}
         return self.elsewhere.union(texts, *(value for value in distinct if isinstance(value, frozenset)))
 
 
 class RunResult(NamedTuple):
-    """A completed run: all of its simulations, including failed ones, and its metrics.
+    """A completed run, with failed simulations, too. `expected`: their minimum number, according to Coval.
 
-    `expected`: the minimum number of simulations, according to Coval. `absent_metrics`: the names of metrics with a
-    target that Coval announces for the run, but does not list. `settled`: Coval confirmed that the run has no further
-    simulations and metrics, or listed the same for a while. `reported_error`: the error that Coval reports for the run,
-    apart from failed simulations; empty if there is none.
+    `absent_metrics`: names of metrics with a target that Coval announces for the run, but does not list. `settled`:
+    Coval confirmed that the run has no further simulations and metrics, or listed the same for a while.
+    `reported_error`: Coval's error for the run, apart from failed simulations.
     """
 
     run_id: str
@@ -120,14 +118,14 @@ class RunResult(NamedTuple):
     settled: bool = True
 
     def find_metrics(self, reference: str) -> tuple[Metric, ...]:
-        """Return the metrics that `reference` can mean: the one with that id, or all with that name, in any case."""
+        """Return the one with that id, or all with that name, in any case."""
         by_id = tuple(metric for metric in self.metrics if metric.id == reference)
         name = folded(reference)
         return by_id or tuple(metric for metric in self.metrics if folded(metric.name) == name)
 
     @property
     def variants(self) -> dict[str, tuple[Simulation, ...]]:
-        """The simulations by variant: of the agent itself (BASE) and of each mutation."""
+        """Of the agent itself (BASE) and of each mutation."""
         members: dict[str, list[Simulation]] = defaultdict(list)
         for simulation in self.simulations:
             members[simulation.mutation].append(simulation)
@@ -135,7 +133,7 @@ class RunResult(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """One turn of a conversation; `start` and `end` in seconds from the conversation's start, None if unknown."""
+    """`start` and `end` in seconds from the conversation's start, None if unknown."""
 
     role: Literal["persona", "agent"]
     text: str
@@ -144,7 +142,7 @@ class Turn(NamedTuple):
 
 
 def length(turns: Sequence[Turn]) -> float | None:
-    """Return a conversation's length in seconds, up to the end of its last turn; None if unknown."""
+    """Return seconds up to the end of the last turn; None if unknown."""
     return turns[-1].end if turns else None
 
 
@@ -152,7 +150,7 @@ class Details(NamedTuple):
     """Texts for the report that do not affect the verdict.
 
     `labels`: test cases in words, by id. `texts`: explanations of metric values, by simulation id and metric id.
-    `transcripts`: conversations by simulation id, if `include_transcripts` requests them.
+    `transcripts`: by simulation id, if `include_transcripts` requests them.
     """
 
     labels: Mapping[str, str] = MappingProxyType({})
@@ -161,10 +159,9 @@ class Details(NamedTuple):
 
 
 class TrendRun(NamedTuple):
-    """An earlier run that completed, with the averages of its metrics by id, as Coval computes them.
+    """An earlier completed run. `created` is ISO 8601; `averages` of metrics are Coval's, by id.
 
-    `created` is ISO 8601. `is_baseline`: it has the tag of the baseline. `failed`: it is no baseline, because a
-    comparison failed it, or data were missing.
+    `is_baseline`: it has the tag. `failed`: it is no baseline, because a comparison failed it, or data were missing.
     """
 
     run_id: str

@@ -17,7 +17,7 @@ CLEAN: Final = frozenset({"", "SUCCESS"})
 
 
 class RunProgress(NamedTuple):
-    """A run's progress. Coval does not document whether it counts test cases or simulations."""
+    """Coval does not document whether it counts test cases or simulations."""
 
     total: int
     completed: int
@@ -25,15 +25,13 @@ class RunProgress(NamedTuple):
 
     @property
     def done(self) -> int:
-        """The number that has ended, completed or failed."""
         return min(self.total, self.completed + self.failed)
 
 
 class Run(NamedTuple):
-    """One evaluation run; `metadata` is from its launch.
+    """`metadata` is from the launch. Until the run completes, `metrics` is empty.
 
-    Until the run completes, `metrics` is empty. `output_ids` is None until then, and if Coval does not list them.
-    `averages` of the metrics, by id, exist only in a list that requested them.
+    `output_ids`: None until then, and where Coval omits them. `averages` exist only in a list that requested them.
     """
 
     run_id: str
@@ -53,12 +51,11 @@ class Run(NamedTuple):
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has reached a final status."""
         return self.status in TERMINAL
 
     @property
     def is_ending(self) -> bool:
-        """Whether Coval reports that the run is being cancelled; it may do so only once the run is over."""
+        """Coval may report that the run is being cancelled only once the run is over."""
         return self.status in ENDING
 
     @property
@@ -76,42 +73,37 @@ class Run(NamedTuple):
 
     @property
     def is_clean(self) -> bool:
-        """Whether `error_status` reports no error; live runs have "SUCCESS" there, or omit it."""
+        """Live runs have "SUCCESS" in `error_status`, or omit it."""
         return self.error_status.upper() in CLEAN
 
 
 class Limit(NamedTuple):
-    """A time limit: the input that sets it, and its length in seconds."""
+    """`name`: the input that sets it."""
 
     name: str
     seconds: float
 
 
 class Completed(NamedTuple):
-    """The run completed. `late`: the limit that passed before all simulations and values arrived."""
+    """`late`: the limit that passed before all simulations and values arrived."""
 
     result: RunResult
     late: Limit | None = None
 
 
 class NotCompleted(NamedTuple):
-    """The run ended without completing; `run.status` says how."""
-
     run: Run
 
 
 class TimedOut(NamedTuple):
-    """A limit passed before the run ended; `run` is its state at the last poll."""
+    """`run` is its state at the last poll."""
 
     run: Run
     limit: Limit
 
 
 class Aborted(NamedTuple):
-    """So many simulations of the run failed, and none completed, that the step gave it up; `run` is the last poll.
-
-    `error`: the most common error of its simulations; empty where Coval shows none.
-    """
+    """So many simulations failed, and none completed, that the step gave up the run. `error`: their most common one."""
 
     run: Run
     failed: int
@@ -122,11 +114,9 @@ Outcome = Completed | NotCompleted | TimedOut | Aborted
 
 
 class Cancellation(NamedTuple):
-    """What became of a run that the step stopped waiting for.
-
-    cancelled: the step cancelled it; over: it had already ended, with `status`; gone: Coval no longer has it;
-    not_launched: no run was launched; left: it continues; maybe_left: a run with an unknown id may continue; failed:
-    the step could not cancel it, for that `reason`.
+    """cancelled: by the step; over: the run had already ended, with `status`; gone: Coval no longer has it;
+    not_launched: there was no run; left: it continues; maybe_left: a run with an unknown id may continue; failed: the
+    step could not cancel it, for that `reason`.
     """
 
     outcome: Literal["cancelled", "over", "gone", "not_launched", "left", "maybe_left", "failed"]

@@ -21,10 +21,7 @@ ENDED: Final = TERMINAL | {SKIPPED}  # of a simulation
 
 
 def normalize_status(status: object) -> str:
-    """Normalize a status: "in_progress" to "IN PROGRESS", "Canceled" to "CANCELLED".
-
-    Raises ValueError unless it is a short plain text.
-    """
+    """Turn "in_progress" into "IN PROGRESS". Raises ValueError unless it is a short plain text."""
     plain = status if isinstance(status, str) and status.isprintable() and len(status.strip()) <= LONGEST else ""
     words = " ".join(plain.upper().replace("_", " ").replace("-", " ").split())
     if not words:

@@ -48,7 +48,7 @@ INSTALLATION: Final = "ghs_"  # prefix of an App's token
 
 
 class GitHubCalls(NamedTuple):
-    """One or more calls for one purpose, which need `permission` and must begin by `until`."""
+    """Calls for one purpose, which need `permission` and must begin by `until`."""
 
     transport: Transport
     clock: Clock
@@ -56,11 +56,9 @@ class GitHubCalls(NamedTuple):
     until: float
 
     def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
-        """Repeat `attempt` until it succeeds, fails permanently, or has no time left."""
         return repeat_until(attempt, self.clock, self.until)
 
     def find(self, path: str, matches: Callable[[Payload], bool], **query: str) -> Procedure[Payload | None]:
-        """Return the first entry of a list for which `matches` returns True; None if there is none."""
         first = yield from self.find_all(path, matches, most=1, exists=False, **query)
         return first[0] if first else None
 
@@ -74,10 +72,7 @@ class GitHubCalls(NamedTuple):
         exists: bool = False,
         **query: str,
     ) -> Procedure[list[Payload]]:
-        """Return the entries of a list for which `matches` returns True, at most the first `most`.
-
-        `under`: the key of the list if the response is an object. `exists`: as in `send`.
-        """
+        """Return at most the first `most`. `under`: the key of the list in an object. `exists`: as in `send`."""
         selected = list[Payload]()
         for page in range(1, MOST_PAGES + 1):
             page_query = {"per_page": str(PAGE_SIZE), **query, "page": str(page)}
@@ -98,10 +93,7 @@ class GitHubCalls(NamedTuple):
         body: Mapping[str, Any] | None = None,
         exists: bool = False,
     ) -> Procedure[Payload]:
-        """Send a request once. Raises Transient if another attempt may help, else HostError.
-
-        `exists`: a similar call has succeeded, so a 404 does not mean a missing permission.
-        """
+        """Raises Transient if another attempt may help. `exists`: a 404 does not mean a missing permission."""
         call = f"{verb} {path}"
         if self.until - self.clock.now() < 0:
             raise TooLate(HostError(titles.GITHUB_TOO_LATE, f"{call} {TOO_LATE}", advice=LEFT))
@@ -116,7 +108,6 @@ class GitHubCalls(NamedTuple):
         return payload
 
     def _problem(self, payload: Payload, status: int, *, exists: bool) -> HostError | Transient:
-        """Return the error for an unsuccessful response."""
         message = _messages(payload)
         what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
         wait = _rate_limit_pause(payload.headers, message, self.clock.time())
@@ -138,11 +129,7 @@ class GitHubCalls(NamedTuple):
 
 
 def _rate_limit_pause(headers: Mapping[str, str], message: str, now: float) -> float | None:
-    """Return the pause that a rate limit requires, in seconds; None if the response reports no rate limit.
-
-    `now`: seconds since the epoch. Source: "Rate limits for the REST API" in GitHub's documentation, "Exceeding the
-    rate limit".
-    """
+    """Return seconds; None without a rate limit. Source: "Rate limits for the REST API" in GitHub's documentation."""
     resets = headers.get("x-ratelimit-reset", "") if headers.get("x-ratelimit-remaining") == "0" else ""
     pause = pause_in(headers.get("retry-after", ""), resets, now)
     if pause is not None:
@@ -151,7 +138,7 @@ def _rate_limit_pause(headers: Mapping[str, str], message: str, now: float) -> f
 
 
 def _messages(payload: Payload) -> str:
-    """Return the messages of an error response, also from its `errors`, which are objects or texts."""
+    """An error response may also have `errors`, which are objects or texts."""
     errors = payload.get("errors")
     listed = errors if isinstance(errors, list) else ()
     messages = [
@@ -166,10 +153,9 @@ def unexpected(what: str) -> HostError:
 
 
 class GitHub:
-    """GitHub at `api_url` (GITHUB_API_URL, also for Enterprise Server), for one `repository` (owner/name).
+    """`api_url` is GITHUB_API_URL, also of Enterprise Server; `repository` is owner/name.
 
-    Every method is a procedure (see `waiting`) and raises HostError. No request begins after `until`, a time on the
-    clock's now().
+    Every method is a procedure and raises HostError. No request begins after `until`, a time on the clock's now().
     """
 
     def __init__(self, api_url: str, token: Secret, repository: str, runtime: Runtime) -> None:
@@ -192,7 +178,6 @@ class GitHub:
         self._author: Author | None = None
 
     def pull_request_head(self, number: int, *, until: float) -> Procedure[str]:
-        """Return the commit at the head of a pull request."""
         operation = self.operation("pull-requests: read", until)
 
         def attempt() -> Procedure[str]:
@@ -202,10 +187,7 @@ class GitHub:
         return operation.repeat(attempt)
 
     def find_pull_request(self, owner: str, branch: str, sha: str, *, until: float) -> Procedure[int | None]:
-        """Return the open pull request from `owner`'s `branch` with `sha` at its head; None if there is none.
-
-        The workflow_run event does not name a pull request from a fork.
-        """
+        """Return the open pull request at `sha`. The workflow_run event does not name one from a fork."""
         operation = self.operation("pull-requests: read", until)
 
         def attempt() -> Procedure[int | None]:
@@ -218,11 +200,10 @@ class GitHub:
         return operation.repeat(attempt)
 
     def operation(self, permission: str, until: float) -> GitHubCalls:
-        """Return an operation that needs a permission, and whose requests begin by `until`."""
         return GitHubCalls(self._transport, self._clock, permission, until)
 
     def find_author(self, operation: GitHubCalls) -> Procedure[Author]:
-        """Return the owner of the token. Unlike `GET /user`, GraphQL also works with installation tokens."""
+        """Unlike `GET /user`, GraphQL also works with installation tokens."""
         if not self._author:
             try:
                 payload = yield from operation.send("POST", self._graphql, body={"query": "query { viewer { login } }"})
@@ -235,13 +216,13 @@ class GitHub:
 
 
 class Author(NamedTuple):
-    """The owner of a token: a person or an App. A person's login may equal the name of an App."""
+    """The owner of a token. A person's login may equal the name of an App."""
 
     login: str  # in lower case, and without an App's suffix
     is_app: bool
 
     def wrote(self, comment: Payload) -> bool:
-        """Return whether the owner wrote a comment. The user of a deleted account is null."""
+        """The user of a deleted account is null."""
         login, kind = comment.get("user", "login"), comment.get("user", "type")
         if self.is_app and kind != "Bot":
             return False

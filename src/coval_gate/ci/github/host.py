@@ -46,10 +46,7 @@ ANNOTATION_LIMIT: Final = 4000  # characters; the runner truncates at 4,096
 
 
 def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Context:
-    """Read the runner's default variables and the event payload (parsed JSON; {} if there is none).
-
-    Source: GitHub's documentation of default environment variables and of webhook events.
-    """
+    """Source: GitHub's documentation of default environment variables and of webhook events."""
     pull_request, issue = _mapping(event.get("pull_request")), _mapping(event.get("issue"))
     head = _mapping(pull_request.get("head"))
     merge_group, before = _mapping(event.get("merge_group")), _mapping(event.get("workflow_run"))
@@ -89,7 +86,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
 
 
 def _branch(environ: Mapping[str, str], event: Mapping[str, Any]) -> str:
-    """Return the tested branch; empty for a tag, a merge queue, and any event of a pull request."""
+    """Empty for a tag, a merge queue, and any event of a pull request."""
     name, before = environ.get("GITHUB_EVENT_NAME", ""), _mapping(event.get("workflow_run"))
     of_pull_request = event.get("pull_request") or _mapping(event.get("issue")).get("pull_request")
     if of_pull_request or environ.get("GITHUB_HEAD_REF") or name == "merge_group":
@@ -101,12 +98,12 @@ def _branch(environ: Mapping[str, str], event: Mapping[str, Any]) -> str:
 
 
 def _is_of_pull_request(event: str) -> bool:
-    """Return whether an event with this name is about a pull request or a merge queue."""
+    """A merge queue counts, too."""
     return event.startswith("pull_request") or event == "merge_group"
 
 
 def _withheld(environ: Mapping[str, str], event: Mapping[str, Any]) -> Withheld:
-    """Return the origin because of which GitHub withholds the repository's secrets; "" if it does not.
+    """Empty if GitHub does not withhold the repository's secrets.
 
     Source: GitHub's documentation of events that trigger workflows, and of Dependabot on GitHub Actions.
     """
@@ -120,7 +117,7 @@ def _withheld(environ: Mapping[str, str], event: Mapping[str, Any]) -> Withheld:
 
 
 def _number_of(workflow_run: Mapping[str, Any]) -> int | None:
-    """Return the pull request of a workflow run. GitHub lists none for a pull request from a fork."""
+    """GitHub lists no pull request for one from a fork."""
     listed = workflow_run.get("pull_requests")
     sha = workflow_run.get("head_sha")
     for pull_request in listed if isinstance(listed, list) else ():
@@ -162,11 +159,9 @@ def _text(value: object) -> str:
 
 
 class GitHubHost(Console):
-    """GitHub's runner: commands on standard output, and the files named in the environment.
+    """Every text passes through `_clean`, so that no foreign text becomes a command and no secret leaks.
 
-    Every text passes through `_clean`, so that no foreign text becomes a command and no secret leaks. Of the toolkit,
-    only the pure parts are used, which spell commands and file entries: its writers would use the process's environment
-    and standard output.
+    Use only the pure parts of the toolkit: its writers use the process's environment and standard output.
     """
 
     annotates = folds = True
@@ -179,7 +174,7 @@ class GitHubHost(Console):
         self.workspace = Workspace(environ.get("GITHUB_WORKSPACE", ""))
 
     def mask(self, secret: str) -> None:
-        """Keep `secret` out of everything written from now on, and have the runner mask it in the job's log."""
+        """Also have the runner mask it in the job's log."""
         super().mask(secret)
         if len(secret) >= SHORTEST_SECRET:
             self._emit(str(Command("add-mask", {}, secret)))
@@ -196,7 +191,7 @@ class GitHubHost(Console):
 
     @property
     def room_for_warnings(self) -> int:
-        """The number of further warnings that the runner will annotate for this step; it silently drops more."""
+        """The runner silently drops more warnings of a step."""
         return max(0, MOST_WARNINGS - self._warnings)
 
     def annotate(self, level: Level, title: str, message: str) -> None:
@@ -210,7 +205,6 @@ class GitHubHost(Console):
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
-        """Fold the lines written inside under `title`."""
         self._emit(str(Command("group", {}, self._clean(title))))
         try:
             yield
@@ -218,10 +212,9 @@ class GitHubHost(Console):
             self._emit(str(Command("endgroup", {}, "")))
 
     def quote(self, *lines: str) -> None:
-        """Write lines that may contain foreign text.
+        """`log` breaks commands; lines that look like some are also protected by stop-commands.
 
-        No line can become a command, because `log` breaks commands. Lines that look like commands are also protected by
-        stop-commands. Other lines are not, because the runner shows the two lines that stop and resume commands.
+        Other lines are not, because the runner shows the two lines that stop and resume commands.
         """
         with self._commands_stopped() if any(map(resembles_command, lines)) else nullcontext():
             for line in self.redact_together(lines) if lines else ():
@@ -229,7 +222,6 @@ class GitHubHost(Console):
 
     @contextmanager
     def _commands_stopped(self) -> Iterator[None]:
-        """Stop the runner from reading commands inside."""
         token = f"{self._randomness.getrandbits(128):032x}"
         self._emit(str(Command("stop-commands", {}, token)))
         try:
@@ -238,12 +230,12 @@ class GitHubHost(Console):
             self._emit(f"::{token}::")
 
     def fold(self, title: str, lines: Iterable[str]) -> None:
-        """Write lines that may contain foreign text, folded under `title`."""
+        """The lines may contain foreign text."""
         with self.group(title):
             self.quote(*lines)
 
     def _event(self) -> dict[str, Any]:
-        """Return the payload of the event that started the workflow; {} if it cannot be read."""
+        """Return {} if the event's payload cannot be read."""
         path = self._environ.get("GITHUB_EVENT_PATH")
         try:
             payload = json_in(Path(path).read_bytes()) if path else {}
@@ -252,7 +244,7 @@ class GitHubHost(Console):
         return payload if isinstance(payload, dict) else {}
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
-        """Set step outputs. Later values replace earlier ones. Raises RunnerError."""
+        """Later values replace earlier ones. Raises RunnerError."""
         self._append("GITHUB_OUTPUT", self._entries(outputs))
 
     def show_outputs(self, outputs: Mapping[str, str]) -> None:
@@ -263,11 +255,11 @@ class GitHubHost(Console):
         return self._environ.get(f"STATE_{name}", "")
 
     def save_state(self, state: Mapping[str, str]) -> None:
-        """Save values for the action's post step. Raises RunnerError."""
+        """Raises RunnerError."""
         self._append("GITHUB_STATE", self._entries(state))
 
     def add_summary(self, markdown: str) -> None:
-        """Append to the step's summary, up to the runner's limit. Raises RunnerError."""
+        """Append up to the runner's limit. Raises RunnerError."""
         encoded = self.redact(markdown).encode("utf-8", "replace")
         self._append("GITHUB_STEP_SUMMARY", encoded[:SUMMARY_LIMIT].decode("utf-8", "ignore"))
 

@@ -44,7 +44,6 @@ COMPLETED: Final = "completed"
 
 
 def pages_of(host: Host, api_url: str, inputs: Inputs, context: Context, runtime: Runtime) -> list[Page]:
-    """Return the pages that the inputs request."""
     token = inputs.github_token or Secret("")
     lacks_token = "" if inputs.github_token else "github_token is empty"
 
@@ -57,8 +56,6 @@ def pages_of(host: Host, api_url: str, inputs: Inputs, context: Context, runtime
 
 
 class GitHubPage(Page):
-    """The base of GitHub's pages: access to the API, and the lookup of the tested commit."""
-
     def __init__(
         self, input_: str, obstacle: str, host: Host, github: Callable[[], GitHub], inputs: Inputs, context: Context
     ) -> None:
@@ -74,7 +71,7 @@ class GitHubPage(Page):
         return self._inputs.mode == "launch" and not self.certain
 
     def locate(self, context: Context, *, until: float) -> Procedure[Context]:
-        """Return `context` with the pull request's head, if the event contains only its number."""
+        """Add the pull request's head, if the event contains only its number."""
         if not context.pull_request:
             return context
         sha = yield from self._github().pull_request_head(context.pull_request, until=until)
@@ -82,7 +79,7 @@ class GitHubPage(Page):
 
 
 class CommitStatus(GitHubPage):
-    """A commit status. The newest one counts, so setting it twice is harmless."""
+    """The newest status counts, so setting it twice is harmless."""
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
         github = self._github()
@@ -108,11 +105,7 @@ class CommitStatus(GitHubPage):
 
 
 class CheckRun(GitHubPage):
-    """A check run of the commit, created once and then updated.
-
-    GitHub accepts a change of status or conclusion only until a check run is completed. So a completed one is left
-    alone, and a new one replaces it.
-    """
+    """GitHub accepts no change of a completed check run's status or conclusion, so a new one replaces it."""
 
     _forbidden = False
     _searched: tuple[str, ...] = ()  # the references by which it was looked for
@@ -133,10 +126,9 @@ class CheckRun(GitHubPage):
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
         """Update check run `made`; without an id, update those in progress with a reference of `text`, or create one.
 
-        Another job or attempt may have created one, also for a run that this step knew only after it had made its own.
-        If this page is not `certain`, an earlier call may have completed the check run with this conclusion already, or
-        created several. The same is true of an attempt whose response was lost. A later step may have completed it with
-        another conclusion, which is left alone then.
+        Another job or attempt may have created one. If this page is not `certain`, or a response was lost, an earlier
+        call may have completed the check run with this conclusion, or created several. Leave one alone that a later
+        step completed with another conclusion.
         """
         if self._forbidden:
             return
@@ -186,13 +178,11 @@ class CheckRun(GitHubPage):
 
     @property
     def _stem(self) -> str:
-        """The name without matrix values, if the job that launched the run may have created it; otherwise empty."""
+        """Without matrix values, if the job that launched the run may have created it; otherwise empty."""
         return self._host.redact(self._inputs.check_run) if self._inputs.mode == "wait" else ""
 
 
 class Comment(GitHubPage):
-    """The gate's comment on the pull request, which later workflow runs update."""
-
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
         number = context.pull_request
         if number is None and context.head:
@@ -212,10 +202,9 @@ class Comment(GitHubPage):
             self._host.log(f"Commented on pull request #{number}: {self.url}")
 
     def write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[str]:
-        """Update the gate's oldest comment that begins with the name of `text`. Without one, create it if `create`.
+        """Update the oldest comment that begins with the name of `text`. Without one, create it if `create`.
 
-        Return the comment's URL; "" if there is no comment. An attempt whose response was lost may have created the
-        comment, so every attempt looks for one first.
+        Return its URL; "" if there is none. A lost attempt may have created it, so every attempt looks for it first.
         """
         github = self._github()
         operation = github.operation("pull-requests: write", until)
@@ -242,12 +231,11 @@ KINDS: Final = {"comment": Comment, "commit_status": CommitStatus, "check_run": 
 
 
 def state_of(text: PageText) -> str:
-    """Return the state of a commit status."""
     return STATES.get(_outcome(text), "error")
 
 
 def conclusion_of(text: PageText) -> str:
-    """Return the conclusion of a check run; empty while it is in progress."""
+    """Empty while the check run is in progress."""
     return CONCLUSIONS.get(_outcome(text), "failure")
 
 
@@ -256,7 +244,6 @@ def _outcome(text: PageText) -> str:
 
 
 def check_run_body(text: PageText) -> dict[str, Any]:
-    """Return the fields of a request that creates or updates a check run."""
     output = {"title": text.title, "summary": text.summary}
     conclusion = conclusion_of(text)
     state = {"status": COMPLETED, "conclusion": conclusion} if conclusion else {"status": "in_progress"}
@@ -266,10 +253,9 @@ def check_run_body(text: PageText) -> dict[str, Any]:
 def _find(
     operation: GitHubCalls, repository: str, text: PageText, stem: str, *, exists: bool
 ) -> Procedure[list[Payload]]:
-    """Return the commit's check runs with the name and a reference of `text`.
+    """The name alone does not prove that the gate created a check run: it needs a reference of `text`.
 
-    The name alone does not prove that the gate created it. If none has the name, return those of another job, whose
-    names begin with `stem`.
+    If none has the name, return those of another job, whose names begin with `stem`.
     """
 
     def is_own(check_run: Payload) -> bool:

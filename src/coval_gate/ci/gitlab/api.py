@@ -43,7 +43,7 @@ LEFT: Final = "The post step sets the commit status."
 
 
 class Refused(HostError):
-    """GitLab refused the call with this status code; a retry would be refused, too."""
+    """A retry would be refused, too."""
 
     def __init__(self, status: int, what: str, *, forbidden: bool, advice: str) -> None:
         super().__init__(titles.GITLAB_REJECTED, what, forbidden=forbidden, advice=advice)
@@ -51,7 +51,7 @@ class Refused(HostError):
 
 
 class GitLabCalls(NamedTuple):
-    """One or more calls for one purpose, which need a `role` in the project and must begin by `until`."""
+    """Calls for one purpose, which need a `role` in the project and must begin by `until`."""
 
     transport: Transport
     clock: Clock
@@ -59,11 +59,9 @@ class GitLabCalls(NamedTuple):
     until: float
 
     def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
-        """Repeat `attempt` until it succeeds, fails permanently, or has no time left."""
         return repeat_until(attempt, self.clock, self.until)
 
     def list(self, path: str, **query: str) -> Procedure[list[Payload]]:
-        """Return all entries of a list."""
         entries = list[Payload]()
         for page in range(1, MOST_PAGES + 1):
             page_query = {**query, "per_page": str(PAGE_SIZE), "page": str(page)}
@@ -82,7 +80,7 @@ class GitLabCalls(NamedTuple):
         query: dict[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> Procedure[Payload]:
-        """Send a request once. Raises Transient if another attempt may help, else HostError."""
+        """Raises Transient if another attempt may help."""
         call = f"{verb} {path}"
         if self.until - self.clock.now() < 0:
             raise TooLate(HostError(titles.GITLAB_TOO_LATE, f"{call} {TOO_LATE}", advice=LEFT))
@@ -97,7 +95,6 @@ class GitLabCalls(NamedTuple):
         return payload
 
     def _problem(self, payload: Payload, status: int) -> HostError | Transient:
-        """Return the error for an unsuccessful response."""
         message = _message(payload)
         what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
         if status in (CONFLICT, 429) or status >= 500:
@@ -120,7 +117,7 @@ class GitLabCalls(NamedTuple):
 
 
 def _message(payload: Payload) -> str:
-    """Return the message of an error response: a text, the problems of each field, or a rate limit."""
+    """An error response has a text, the problems of each field, or a rate limit."""
     message = payload.get("message") or payload.get("error_description") or payload.get("error")
     if isinstance(message, dict):
         if isinstance(limit := message.get("error"), str):
@@ -135,11 +132,7 @@ def _message(payload: Payload) -> str:
 
 
 class GitLab:
-    """GitLab at `api_url` (CI_API_V4_URL).
-
-    Every method is a procedure (see `schedule`) and raises HostError. No request begins after `until`, a time on the
-    clock's now().
-    """
+    """Every method is a procedure and raises HostError. No request begins after `until`, on the clock's now()."""
 
     def __init__(self, api_url: str, token: Secret, runtime: Runtime) -> None:
         server = Server(
@@ -154,11 +147,9 @@ class GitLab:
         self._clock = runtime.clock
 
     def operation(self, role: str, until: float) -> GitLabCalls:
-        """Return an operation that needs a role in the project, and whose requests begin by `until`."""
         return GitLabCalls(self._transport, self._clock, role, until)
 
     def merge_request_head(self, project: str, number: int, *, until: float) -> Procedure[str]:
-        """Return the commit at the head of a merge request."""
         operation = self.operation("Reporter", until)
 
         def attempt() -> Procedure[str]:
@@ -169,10 +160,8 @@ class GitLab:
 
 
 def project_path(project: str) -> str:
-    """Return the path of a project, by its id."""
     return f"/projects/{quote(project, safe='')}"
 
 
 def merge_request_path(project: str, number: int) -> str:
-    """Return the path of a merge request, by its number in the project."""
     return f"{project_path(project)}/merge_requests/{number}"

@@ -40,7 +40,7 @@ TO_LINE_START: Final = "\x1b[0K"  # what GitLab's own sections begin and end wit
 
 
 class GitLabHost(PlainHost):
-    """A job of GitLab. Later jobs read its dotenv report as variables, and its page links to the run in Coval."""
+    """Later jobs read its dotenv report as variables, and its page links to the run in Coval."""
 
     folds = True
 
@@ -68,7 +68,7 @@ class GitLabHost(PlainHost):
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
-        """Put the lines written inside into a section. It stays open: people watch the run's progress in it."""
+        """Leave the section open: people watch the run's progress in it."""
         with self._section(title):
             yield
 
@@ -92,7 +92,7 @@ class GitLabHost(PlainHost):
         return int(self._clock.time())
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
-        """Keep the outputs, and write those that GitLab can show or hand over. Raises RunnerError."""
+        """Write those that GitLab can show or hand over. Raises RunnerError."""
         self._outputs |= {name: self.redact(value) for name, value in outputs.items()}
         self.workspace.write(DOTENV, dotenv(self._outputs))
         links = links_in(self._outputs)
@@ -103,10 +103,7 @@ class GitLabHost(PlainHost):
 
 
 def dotenv(outputs: Mapping[str, str]) -> str:
-    """Return a dotenv report: a line for each variable, in the plain characters that GitLab takes as they are.
-
-    A value with any other character is left empty, because a changed id or URL would be a wrong one.
-    """
+    """Leave a value with special characters empty, because a changed id or URL would be a wrong one."""
     runs = json_in(outputs.get(RUNS, ""))
     values = {name: outputs.get(name, "") for name in REPORTED}
     values[RUNS] = ",".join(map(str, runs)) if isinstance(runs, list) else ""
@@ -122,7 +119,7 @@ def dotenv(outputs: Mapping[str, str]) -> str:
 
 
 def links_in(outputs: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return links to the step's runs for an annotations report: the first run, or the run of each leg."""
+    """Link the first run, or the run of each leg."""
     legs = json_in(outputs.get("legs", ""))
     of_legs = [leg for leg in legs if isinstance(leg, dict)] if isinstance(legs, list) else []
     named = {f"Run of {leg.get('name')}": str(leg.get("run_url") or "") for leg in of_legs[:MOST_LINKS]}

@@ -45,8 +45,6 @@ COMMAND: Final = re.compile(r"^(\s*)/", re.MULTILINE)  # a line that GitLab may 
 
 
 class Projects(NamedTuple):
-    """The ids of projects: the one whose pipeline this is, and the one that has the merge request."""
-
     pipeline: str
     merge_request: str
 
@@ -54,7 +52,6 @@ class Projects(NamedTuple):
 def pages_of(
     host: Host, token: str, environ: Mapping[str, str], inputs: Inputs, context: Context, runtime: Runtime
 ) -> list[GitLabPage]:
-    """Return the pages that the inputs request."""
     api_url, project = environ.get("CI_API_V4_URL", ""), environ.get("CI_PROJECT_ID", "")
     projects = Projects(project, environ.get("CI_MERGE_REQUEST_PROJECT_ID") or project)
 
@@ -75,8 +72,6 @@ def pages_of(
 
 
 class GitLabPage(Page):
-    """The base of GitLab's pages: access to the API, and the lookup of the tested commit."""
-
     def __init__(
         self,
         input_: str,
@@ -95,7 +90,7 @@ class GitLabPage(Page):
         self._server_url = context.server_url
 
     def locate(self, context: Context, *, until: float) -> Procedure[Context]:
-        """Return `context` with the merge request's head, if only its number is known."""
+        """Add the merge request's head, if only its number is known."""
         if not context.pull_request:
             return context
         sha = yield from self._gitlab().merge_request_head(
@@ -105,7 +100,7 @@ class GitLabPage(Page):
 
 
 class CommitStatus(GitLabPage):
-    """A commit status. It goes from state to state, and GitLab refuses to set the one that it has."""
+    """It goes from state to state, and GitLab refuses to set the one that it has."""
 
     _forbidden = False
 
@@ -149,7 +144,6 @@ class CommitStatus(GitLabPage):
         return newest is not None and newest.get("status") not in UNDECIDED and newest.get("target_url") == text.link
 
     def _newest(self, operation: GitLabCalls, text: PageText) -> Procedure[Payload | None]:
-        """Return the newest status of this name; None if there is none."""
         path = f"{project_path(self._projects.pipeline)}/repository/commits/{quote(text.sha, safe='')}/statuses"
         statuses = yield from operation.list(path, name=text.name)
         own = [status for status in statuses if status.get("name") == text.name]
@@ -157,10 +151,7 @@ class CommitStatus(GitLabPage):
 
 
 class Note(GitLabPage):
-    """The gate's note on the merge request, which later pipelines update.
-
-    It is found by its marker, not by its author: a project's access token is another user after each rotation.
-    """
+    """Its marker identifies it, not its author: a project's access token is another user after each rotation."""
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
         number = context.pull_request
@@ -184,8 +175,8 @@ class Note(GitLabPage):
     def _write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[int]:
         """Update the oldest note that begins with the name of `text`. Without one, create it if `create`.
 
-        Return the note's id; 0 if there is no note. An attempt whose response was lost may have created the note, so
-        every attempt looks for one first. A note that the token may not change was written with another token.
+        Return its id; 0 if there is none. A lost attempt may have created it, so every attempt looks for it first. A
+        note that the token may not change was written with another token.
         """
         operation = self._gitlab().operation("Reporter", until)
         notes = f"{merge_request_path(self._projects.merge_request, number)}/notes"
@@ -215,13 +206,12 @@ class Note(GitLabPage):
 
 
 def state_of(text: PageText) -> str:
-    """Return the state of a commit status."""
     tolerated = text.state in ("inconclusive", "timed_out") and text.passes
     return "success" if tolerated else STATES.get(text.state, "failed")
 
 
 def without_commands(markdown: str) -> str:
-    """Return Markdown in which no line begins with a slash: GitLab would run `/merge` with the token's rights."""
+    """Keep lines from beginning with a slash: GitLab would run `/merge` with the token's rights."""
     return COMMAND.sub("\\1\u200b/", markdown)
 
 
