@@ -374,6 +374,7 @@ def test_run_of_the_sandbox_is_answered_with_the_whole_client(tmp_path: Path) ->
         body = {"agent_id": OWN_BUILD_ID, "persona_id": PERSONA_ID, "test_set_id": "passing1"}
         server.world.launch(body | {"options": {"concurrency": 3, "sub_sample_size": 3}})
         run_id = server.world.runs[-1].run_id
+        server.world.update_run(run_id, {"tags": ["build"]})
         environ = {"COVAL_API_KEY": KEY, "INPUT_API_BASE_URL": server.url, "SSL_CERT_FILE": str(server.relay_ca)}
         log = io.StringIO()
         with chdir(tmp_path):
