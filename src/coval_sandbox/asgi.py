@@ -22,7 +22,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 async def respond(send: Send, reply: Reply) -> None:
-    """Send a whole response."""
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers.items()]
     headers.append((b"content-length", b"%d" % len(reply.body)))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -30,7 +29,7 @@ async def respond(send: Send, reply: Reply) -> None:
 
 
 def api_of(world: World, github: GitHub) -> App:
-    """Return the application that serves `world` under /v1, and `github` under its own path."""
+    """Serve `world` under /v1, and `github` under its own path."""
     direct = Direct(world)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,7 +42,7 @@ def api_of(world: World, github: GitHub) -> App:
 
 
 async def read_body(receive: Receive) -> bytes:
-    """Read the rest of a request; it is shorter if the client disconnects."""
+    """It is shorter if the client disconnects."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -52,7 +51,7 @@ async def read_body(receive: Receive) -> bytes:
 
 
 def with_request_ids(app: App) -> App:
-    """Return the application with an `x-request-id` in every response."""
+    """Add an `x-request-id` to every response."""
     numbers = count(1)
 
     async def numbered(scope: Scope, receive: Receive, send: Send) -> None:

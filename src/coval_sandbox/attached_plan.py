@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 
 
 class Session(NamedTuple):
-    """A process's connection to a simulation. `began` and `ended` are in seconds after the launch.
-
-    `error`: why the simulation failed; None if it did not. `values`: the judges' values.
-    """
+    """`began` and `ended` are in seconds after the launch. `error`: None if the simulation did not fail."""
 
     began: float
     ended: float = math.inf
@@ -29,9 +26,9 @@ class Session(NamedTuple):
 
 
 def attached_plan(first: Plan, concurrency: int, sessions: Mapping[str, Session], limit: float) -> Plan:
-    """Return the plan of a run, as the sessions so far change its first plan.
+    """Return the plan as the `sessions` so far, by simulation, change the `first` one.
 
-    A simulation that no process connects to fails after `limit` seconds. `sessions` are by simulation.
+    A simulation that no process connects to fails after `limit` seconds.
     """
     free = [first.queue] * concurrency
     simulations = []

@@ -36,7 +36,7 @@ OVER: Final = {"COMPLETED": "CLOSED", "FAILED": "FAILED", "CANCELLED": "CANCELLE
 
 
 class Offer(NamedTuple):
-    """An offer of the relay. `token` works once, from `ready` until `expires`; a replacement follows at `replaced`.
+    """`token` works once, from `ready` until `expires`; a replacement follows at `replaced`.
 
     Times are seconds since the epoch, in sandbox time. `is_stale`: its time of expiry has always been over.
     """
@@ -49,12 +49,11 @@ class Offer(NamedTuple):
     is_stale: bool = False
 
     def is_open(self, now: float) -> bool:
-        """Return whether the token works."""
         return self.ready <= now < self.expires and not (self.is_used or self.is_stale)
 
 
 class Call(NamedTuple):
-    """A conversation that begins. `seconds`: how long the caller speaks, in real time; infinite if it never ends."""
+    """`seconds`: how long the caller speaks, in real time; infinite if it never ends."""
 
     simulation_id: str
     seconds: float
@@ -62,17 +61,14 @@ class Call(NamedTuple):
 
 @dataclass
 class _Waiting:
-    """A run whose simulations wait for processes. `first` is its plan at the launch."""
+    """`first` is the plan at the launch."""
 
     first: Plan
     sessions: dict[str, Session] = field(default_factory=dict)
 
 
 class Attachments:
-    """The connections of a world. `find` returns a simulation and its run, `store` replaces a run.
-
-    Methods do not lock: a caller must hold the world's lock.
-    """
+    """`find` returns a simulation and its run, `store` replaces a run. A caller must hold the world's lock."""
 
     def __init__(
         self,
@@ -94,15 +90,13 @@ class Attachments:
         self._speed = clock.speed if isinstance(clock, SpeedClock) else 1.0  # seconds of sandbox time per second
 
     def open(self, relay: str, faults: FaultScript) -> None:
-        """Offer the relay at this address from now on."""
         self._relay, self._faults = relay, faults
 
     def close(self) -> None:
-        """Offer no relay any more."""
         self._relay = ""
 
     def begin(self, record: RunRecord) -> RunRecord:
-        """Return a run as it is launched: if its agent attaches, its simulations wait for processes."""
+        """If the agent of a run attaches, its simulations wait for processes."""
         if not catalogue.agent_for(record.request.agent_id).attaches:
             return record
         self._waiting[record.run_id] = _Waiting(record.plan)
@@ -165,7 +159,6 @@ class Attachments:
     # For the relay
 
     def accepts(self, simulation_id: str, token: str) -> bool:
-        """Return whether a token works."""
         try:
             record, planned = self._find(simulation_id)
         except Problem:
@@ -177,11 +170,11 @@ class Attachments:
         return offer is not None and offer.is_open(now) and offer.token == token
 
     def fault(self, simulation_id: str) -> Action | None:
-        """Return the scripted fault of a connection whose token works."""
+        """The token works."""
         return self._faults.take("RELAY", f"/simulations/{simulation_id}")
 
     def begin_call(self, simulation_id: str) -> Call:
-        """Use up a token that works, and begin the conversation."""
+        """The token works, and is used up."""
         record, planned = self._find(simulation_id)
         offers = self._offers[simulation_id]
         offers[-1] = offers[-1]._replace(is_used=True, replaced=math.inf)
@@ -193,7 +186,7 @@ class Attachments:
         return Call(simulation_id, max(SHORTEST_CALL, length / self._speed))
 
     def is_on(self, simulation_id: str) -> bool:
-        """Return whether a conversation goes on: its run may have ended."""
+        """A conversation ends with its run, too."""
         try:
             record, planned = self._find(simulation_id)
         except Problem:
@@ -201,7 +194,7 @@ class Attachments:
         return record.simulation_status(planned, self._clock()) == "IN PROGRESS"
 
     def end_call(self, simulation_id: str, outcome: Answer | str) -> None:
-        """End a conversation with what was heard, or with the reason why it failed."""
+        """`outcome`: what was heard, or the reason why the conversation failed."""
         if not self.is_on(simulation_id):
             return
         record, planned = self._find(simulation_id)

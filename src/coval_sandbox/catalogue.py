@@ -29,10 +29,7 @@ FOUNDED = 1_750_000_000.0
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric. `target`: its target_condition. `threshold`: the organization's override.
-
-    `categories`: the possible values of a categorical metric.
-    """
+    """`target`: its target_condition. `threshold`: the organization's override. `categories`: the possible values."""
 
     id: str
     name: str
@@ -108,14 +105,14 @@ _METRICS_BY_ID = {metric.id: metric for metric in METRICS}
 
 
 def metric_for(metric_id: str) -> Metric:
-    """Return the metric with this id; for an unknown id, a metric with numbers from 0 to 1."""
+    """An unknown id gives a metric with numbers from 0 to 1."""
     metric = _METRICS_BY_ID.get(metric_id)
     return metric or Metric(metric_id, f"Metric {metric_id[:6]}", "METRIC_PYTHON", "float")
 
 
 @dataclass(frozen=True)
 class TestCase:
-    """A test case. `text` is the simulated caller's goal."""
+    """`text` is the simulated caller's goal."""
 
     __test__ = False  # pytest would collect the class otherwise
 
@@ -144,12 +141,12 @@ _CASES = (
 
 @lru_cache(maxsize=100)
 def test_cases(test_set_id: str, count: int) -> tuple[TestCase, ...]:
-    """Return the first `count` test cases of a test set, always the same."""
+    """Return the first `count` test cases, always the same."""
     return tuple(_test_case(test_set_id, number) for number in range(1, count + 1))
 
 
 def test_case(test_case_id: str) -> TestCase:
-    """Return the test case with this id. Raises ValueError if no test set has it."""
+    """Raises ValueError if no test set has it."""
     test_set_id, number = test_case_id[4:12], test_case_id[12:]
     case = _test_case(test_set_id, int(number))
     if case.id != test_case_id or int(number) < 1:
@@ -181,14 +178,14 @@ PERSONAS = (
 
 
 def persona_for(persona_id: str) -> Persona:
-    """Return the persona with this id; for an unknown id, a plain caller."""
+    """An unknown id gives a plain caller."""
     persona = next((persona for persona in PERSONAS if persona.id == persona_id), None)
     return persona or Persona(persona_id, "Plain caller", "You are a caller.")
 
 
 @dataclass(frozen=True)
 class Agent:
-    """An agent. `shift` moves its values, in standard deviations (above 0: worse)."""
+    """`shift` moves its values, in standard deviations (above 0: worse)."""
 
     name: str
     shift: float = 0.0
@@ -201,7 +198,6 @@ class Agent:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The default metrics of its runs."""
         return (*DEFAULT_METRICS, SPEAKING_TIME) if self.attaches else DEFAULT_METRICS
 
 
@@ -214,13 +210,13 @@ AGENTS = {
 
 
 def agent_for(agent_id: str) -> Agent:
-    """Return the agent with this id; an unknown one behaves like the front desk."""
+    """An unknown agent behaves like the front desk."""
     return AGENTS.get(agent_id, AGENTS[AGENT_ID])
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """A variant of an agent. `shift` moves its values, in standard deviations (above 0: worse)."""
+    """`shift` moves its values, as of an agent."""
 
     id: str
     name: str
@@ -243,13 +239,13 @@ PREVIEW_MUTATIONS = (_mutation("Smaller model of the preview", 0.8, model="small
 
 
 def mutations_of(agent_id: str) -> tuple[Mutation, ...]:
-    """Return the mutations of an agent; an unknown one has those of the front desk."""
+    """An unknown agent has the mutations of the front desk."""
     of_others = {PREVIEW_ID: PREVIEW_MUTATIONS}
     return of_others.get(agent_id, MUTATIONS if agent_for(agent_id) is AGENTS[AGENT_ID] else ())
 
 
 def mutation_for(mutation_id: str) -> Mutation:
-    """Return the mutation with this id; an unknown one behaves like the base agent."""
+    """An unknown mutation behaves like the base agent."""
     for mutation in (*MUTATIONS, *PREVIEW_MUTATIONS):
         if mutation.id == mutation_id:
             return mutation

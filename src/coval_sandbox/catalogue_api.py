@@ -32,7 +32,7 @@ MISSING = "missing"
 
 
 class CatalogueApi:
-    """The catalogue's operations. A method returns the JSON body of a success, or raises `Problem`.
+    """A method returns the JSON body of a success, or raises `Problem`.
 
     If `strict`, only the resources of the catalogue exist. Otherwise, every id of the right length exists.
     """
@@ -61,7 +61,7 @@ class CatalogueApi:
         return not identifier.startswith(MISSING) and (not self._strict or identifier in KNOWN[what])
 
     def list_metrics(self, query: Query) -> Json:
-        """GET /metrics; include_builtin=true adds built-in metrics."""
+        """include_builtin=true adds built-in metrics."""
         query_filter = self._filter(query, ("metric_type", "metric_name", "create_time"))
         builtin = flag(query, "include_builtin")
         rows = [self._shown_metric(m) for m in catalogue.METRICS if builtin or not m.builtin]
@@ -70,21 +70,18 @@ class CatalogueApi:
         return self._listing("metrics", rows, query)
 
     def get_metric(self, metric_id: str) -> Json:
-        """GET /metrics/{metric_id}."""
         return {"metric": self._shown_metric(self._metric(metric_id))}
 
     def get_threshold(self, metric_id: str) -> Json:
-        """GET /metrics/{metric_id}/threshold."""
         return {"threshold": views.threshold(self._metric(metric_id))}
 
     def list_thresholds(self, metric_id: str, query: Query) -> Json:
-        """GET /metrics/{metric_id}/thresholds."""
         metric = self._metric(metric_id)
         rows = [views.threshold(metric)] if metric.threshold else []
         return self._listing("thresholds", rows, query)
 
     def list_test_sets(self, query: Query) -> Json:
-        """GET /test-sets: the test sets of the scenarios."""
+        """List the test sets of the scenarios."""
         query_filter = self._filter(query, ("test_set_type", "display_name", "create_time", "update_time"))
         rows = [views.test_set(scenario.test_set_id, scenario) for scenario in SCENARIOS]
         rows = [row for row in rows if query_filter.matches(row)]
@@ -93,7 +90,7 @@ class CatalogueApi:
         return self._listing("test_sets", rows, query)
 
     def get_test_set(self, test_set_id: str) -> Json:
-        """GET /test-sets/{test_set_id}; only this operation counts the test cases."""
+        """Only this operation counts the test cases."""
         if len(test_set_id) != TEST_SET_ID_LENGTH:
             raise not_found("Test set", "test_set_id", test_set_id)
         self.require("Test set", "test_set_id", test_set_id)
@@ -102,7 +99,7 @@ class CatalogueApi:
         return {"test_set": shown | {"test_case_count": scenario.test_cases}}
 
     def list_test_cases(self, query: Query) -> Json:
-        """GET /test-cases: the cases of the test set in the filter, or of every known set."""
+        """List the cases of the test set in the filter, or of every known set."""
         query_filter = self._filter(query, ("test_set_id", "input_type", "create_time", "update_time"))
         filtered = (term.value for term in query_filter.terms if term.field == "test_set_id")
         named = {value for value in filtered if len(value) == TEST_SET_ID_LENGTH and self._exists("Test set", value)}
@@ -117,45 +114,39 @@ class CatalogueApi:
         return self._listing("test_cases", rows, query)
 
     def get_test_case(self, test_case_id: str) -> Json:
-        """GET /test-cases/{test_case_id}."""
         try:
             return {"test_case": self._shown_case(catalogue.test_case(test_case_id))}
         except ValueError:
             raise not_found("Test case", "test_case_id", test_case_id) from None
 
     def list_personas(self, query: Query) -> Json:
-        """GET /personas."""
         rows = [self._edits.applied(views.persona(persona)) for persona in catalogue.PERSONAS]
         return self._listing("personas", rows, query)
 
     def get_persona(self, persona_id: str) -> Json:
-        """GET /personas/{persona_id}."""
         if len(persona_id) != ID_LENGTH:
             raise not_found("Persona", "persona_id", persona_id)
         self.require("Persona", "persona_id", persona_id)
         return {"persona": self._edits.applied(views.persona(catalogue.persona_for(persona_id)))}
 
     def list_run_templates(self, query: Query) -> Json:
-        """GET /run-templates."""
         rows = [views.run_template(template) for template in catalogue.RUN_TEMPLATES]
         return self._listing("run_templates", rows, query) | {"total_count": len(rows)}
 
     def get_run_template(self, run_template_id: str) -> Json:
-        """GET /run-templates/{run_template_id}."""
         for template in catalogue.RUN_TEMPLATES:
             if template["id"] == run_template_id:
                 return {"run_template": views.run_template(template)}
         raise not_found("Run template", "run_template_id", run_template_id)
 
     def schedule(self, schedule_id: str) -> catalogue.Schedule:
-        """Return the scheduled run with this id. Raises `Problem` (404)."""
+        """Raises `Problem` (404)."""
         for schedule in catalogue.SCHEDULES:
             if schedule.id == schedule_id:
                 return schedule
         raise not_found("Scheduled run", "scheduled_run_id", schedule_id)
 
     def list_agents(self, query: Query) -> Json:
-        """GET /agents."""
         query_filter = self._filter(query, ("model_type", "display_name", "create_time", "update_time"))
         if self._quirks.agent_metrics == "forbidden":
             raise forbidden("agents:read")
@@ -164,7 +155,6 @@ class CatalogueApi:
         return self._listing("agents", [row for row in rows if query_filter.matches(row)], query)
 
     def get_agent(self, agent_id: str) -> Json:
-        """GET /agents/{agent_id}."""
         if len(agent_id) != ID_LENGTH:
             raise invalid(("agent_id", f"must have {ID_LENGTH} characters"))
         self.require("Agent", "agent_id", agent_id)
@@ -173,13 +163,11 @@ class CatalogueApi:
         return {"agent": views.agent(agent_id, shows_metrics=self._quirks.agent_metrics == "shown")}
 
     def list_mutations(self, agent_id: str, query: Query) -> Json:
-        """GET /agents/{agent_id}/mutations."""
         self._require_agent(agent_id)
         rows = [views.mutation(agent_id, mutation) for mutation in catalogue.mutations_of(agent_id)]
         return self._listing("mutations", rows, query) | {"total_count": len(rows)}
 
     def get_mutation(self, agent_id: str, mutation_id: str) -> Json:
-        """GET /agents/{agent_id}/mutations/{mutation_id}."""
         self._require_agent(agent_id)
         for mutation in catalogue.mutations_of(agent_id):
             if mutation.id == mutation_id:

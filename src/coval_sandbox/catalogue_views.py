@@ -30,7 +30,7 @@ _EVALUATORS = {"METRIC_LLM_BINARY": "llm_judge", "METRIC_AGENT_JUDGE": "agent_ju
 
 
 def metric(metric: Metric, version: int = 1) -> Json:
-    """Return the JSON of a metric, as in GET; built-in ones have no versions."""
+    """Built-in metrics have no versions."""
     evaluation = {
         "evaluator": _EVALUATORS.get(metric.metric_type, "builtin"),
         "output_type": metric.output_type,
@@ -65,7 +65,7 @@ def _version(metric: Metric, number: int) -> Json:
 
 
 def threshold(metric: Metric) -> Json:
-    """Return the JSON of a metric's organization threshold, with nulls if it has none."""
+    """Without a threshold, the values are null."""
     if metric.threshold is None:
         return {**dict.fromkeys(_AUDIT), **dict.fromkeys(_TIMES), **_NO_THRESHOLD}
     identity = {
@@ -77,7 +77,7 @@ def threshold(metric: Metric) -> Json:
 
 
 def test_set(test_set_id: str, scenario: Scenario) -> Json:
-    """Return the JSON of a test set, as in lists."""
+    """As in lists."""
     return {
         **_AUDIT,
         **_TIMES,
@@ -94,7 +94,7 @@ def test_set(test_set_id: str, scenario: Scenario) -> Json:
 
 
 def test_case(case: TestCase) -> Json:
-    """Return the JSON of a test case, as in GET; `description` is its label."""
+    """As in GET; `description` is the label."""
     return {
         **_AUDIT,
         **_TIMES,
@@ -109,7 +109,6 @@ def test_case(case: TestCase) -> Json:
 
 
 def persona(persona: Persona) -> Json:
-    """Return the JSON of a persona, as in GET."""
     return {
         **_AUDIT,
         **_TIMES,
@@ -127,7 +126,6 @@ def persona(persona: Persona) -> Json:
 
 
 def agent(agent_id: str, *, shows_metrics: bool) -> Json:
-    """Return the JSON of an agent, as in GET. Its metrics are the default of its runs."""
     agent = agent_for(agent_id)
     return {
         **_TIMES,
@@ -141,7 +139,6 @@ def agent(agent_id: str, *, shows_metrics: bool) -> Json:
 
 
 def mutation(agent_id: str, mutation: Mutation) -> Json:
-    """Return the JSON of an agent's mutation, as in GET."""
     return {
         **_AUDIT,
         **_TIMES,
@@ -156,5 +153,4 @@ def mutation(agent_id: str, mutation: Mutation) -> Json:
 
 
 def run_template(template: Json) -> Json:
-    """Return the JSON of a run template, as in GET."""
     return {**_AUDIT, **_TIMES, "name": f"run-templates/{template['id']}", **template}

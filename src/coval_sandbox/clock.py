@@ -9,8 +9,6 @@ Clock = Callable[[], float]
 
 
 class ManualClock:
-    """A clock that moves only when `advance` is called."""
-
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
 
@@ -19,12 +17,11 @@ class ManualClock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward."""
         self.now += seconds
 
 
 class SpeedClock:
-    """A clock that starts at the real time and runs `speed` times as fast."""
+    """It starts at the real time and runs `speed` times as fast."""
 
     def __init__(self, speed: float = 1.0) -> None:
         if not speed > 0:

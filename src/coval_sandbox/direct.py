@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 
 class Direct:
-    """The API of `world`, for one request at a time."""
-
     def __init__(self, world: World) -> None:
         self._world = world
         self._routes = [
@@ -27,7 +25,7 @@ class Direct:
         ]
 
     def answer(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Return the response to a request. `path` begins with /v1; header names are in lower case."""
+        """`path` begins with /v1; header names are in lower case."""
         reply = self._answer(method, path, query, headers, body)
         date = formatdate(self._world.clock(), usegmt=True)  # the user's clock may differ
         return reply._replace(headers={**reply.headers, "date": date})

@@ -15,32 +15,29 @@ FIRST_VERSION = 1
 
 
 def version_ulid(metric_id: str, number: int, founded: float) -> str:
-    """Return the id of a version of a metric; `number` counts from 1."""
+    """`number` counts from 1."""
     return ulid(founded, rng("version", metric_id, *([number] if number > FIRST_VERSION else [])))
 
 
 class Edits:
-    """The changes so far."""
-
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._changed: dict[str, Json] = {}
         self._versions: dict[str, int] = {}
 
     def change(self, identifier: str, **fields: object) -> None:
-        """Set fields of the test case or persona with this id; without fields, change only its update_time."""
+        """Without fields, change only the update_time of the test case or persona."""
         now = timestamp(self._clock())
         earlier = self._changed.get(identifier, {})
         self._changed[identifier] = earlier | {"update_time": now, "updated_at": now} | fields
 
     def revise(self, metric_id: str) -> None:
-        """Save a new version of a metric, which judges later runs."""
+        """The new version judges later runs."""
         self._versions[metric_id] = self.version(metric_id) + 1
 
     def applied(self, row: Json) -> Json:
-        """Return the JSON of a test case or persona with its changes."""
+        """`row`: the JSON of a test case or persona."""
         return row | self._changed.get(row["id"], {})
 
     def version(self, metric_id: str) -> int:
-        """Return the number of a metric's current version."""
         return self._versions.get(metric_id, FIRST_VERSION)

@@ -20,7 +20,7 @@ FRIENDLY, NEUTRAL = 4.0, 3.0  # the least tone that is called so
 
 
 class Story(NamedTuple):
-    """What may happen in a conversation about a test case. Each of `good` and `bad` follows "The agent"."""
+    """Each of `good` and `bad` follows "The agent"."""
 
     wish: str
     good: tuple[str, ...]
@@ -217,7 +217,7 @@ TONES: Final = (
 def explanation(
     metric: catalogue.Metric, values: Mapping[str, Value], case: catalogue.TestCase, simulation_id: str
 ) -> str | None:
-    """Return what the judge says about a conversation's value; None for a metric that no judge decides."""
+    """None for a metric that no judge decides."""
     value, story = values[metric.id], STORIES[case.subject]
     if values.get(catalogue.SPEAKING_TIME.id) == 0.0 and metric in JUDGES:
         return f"{story.wish} The agent did not say a word."
@@ -237,12 +237,11 @@ def explanation(
 
 
 def is_resolved(values: Mapping[str, Value]) -> bool:
-    """Return whether the agent helped, as far as a judge can tell."""
     return values.get(catalogue.RESOLVED.id) != "NO"
 
 
 def answer(values: Mapping[str, Value], case: catalogue.TestCase) -> str:
-    """Return what the agent says to the caller's wish, so that a conversation fits what judges say about it."""
+    """Fit what judges say about the conversation."""
     if is_resolved(values):
         return f"Of course. (The agent {case.expected}.)"
     return STORIES[case.subject].refusal

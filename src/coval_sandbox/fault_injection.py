@@ -37,7 +37,7 @@ class Answer:
     body: bytes = b""
 
     async def catch(self, message: Message) -> None:
-        """Collect a part of the response; an ASGI `send`."""
+        """An ASGI `send`."""
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], list(message["headers"])
         else:
@@ -46,8 +46,6 @@ class Answer:
 
 @dataclass
 class Exchange:
-    """A request with a fault, and the operations that faults need."""
-
     scope: Scope
     receive: Receive
     send: Send
@@ -55,21 +53,19 @@ class Exchange:
     answer: Answer
 
     async def start(self, length: int) -> None:
-        """Send the status and headers of the application's response, with this content-length."""
+        """`length`: the content-length."""
         headers = [(name, value) for name, value in self.answer.headers if name != b"content-length"]
         headers.append((b"content-length", str(length).encode()))
         await self.send({"type": "http.response.start", "status": self.answer.status, "headers": headers})
 
     async def write(self, data: bytes, *, more: bool) -> None:
-        """Send part of the body."""
         await self.send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def respond(self, reply: Reply) -> None:
-        """Send a whole response."""
         await respond(self.send, reply)
 
     async def gone_within(self, seconds: float) -> bool:
-        """Wait for the client to disconnect, for up to `seconds`. Return whether it did."""
+        """Return whether the client disconnects."""
 
         async def gone() -> None:
             while (await self.receive())["type"] != "http.disconnect":
@@ -82,7 +78,7 @@ class Exchange:
         return True
 
     async def close(self, *, reset: bool = False) -> None:
-        """Close the connection after sending what is buffered or, with `reset`, at once with a TCP RST."""
+        """Send what is buffered first; with `reset`, close at once with a TCP RST."""
         transport: asyncio.Transport = self.scope[TRANSPORT]
         if reset:
             connection = transport.get_extra_info("socket")
@@ -182,10 +178,7 @@ _PLAYERS: dict[str, Callable[[Exchange], Coroutine[None, None, None]]] = {
 
 
 class FaultInjector:
-    """An ASGI application that passes requests to `app`, unless the script has a fault for them.
-
-    Paths in the script are relative to `base`.
-    """
+    """Pass requests to `app`, unless the script, whose paths are relative to `base`, has a fault for them."""
 
     def __init__(self, app: App, script: FaultScript, base: str = "") -> None:
         self._app = app
@@ -193,7 +186,6 @@ class FaultInjector:
         self._base = base
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         action = self._script.take(scope["method"], scope["path"].removeprefix(self._base))
         if action is None:
             await self._app(scope, receive, send)

@@ -60,7 +60,7 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Action:
-    """The replacement of a normal response. `kind` is "status", "reset" or the action's keyword.
+    """`kind` is "status", "reset" or the action's keyword.
 
     `amount` is in seconds, bytes or bytes per second, or a close code; NaN if not given.
     """
@@ -75,7 +75,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Fault:
-    """A line of a script: the requests, the range of their numbers (from 1), and the action."""
+    """A line of a script. Its requests are numbered from 1."""
 
     method: str
     path: str
@@ -84,13 +84,12 @@ class Fault:
     action: Action
 
     def concerns(self, method: str, path: str) -> bool:
-        """Return whether a request matches this line."""
         same = self.method == method or (self.method == "*" and method not in ACTIONS_OF)
         return same and fnmatchcase(path, self.path)
 
 
 def parse_fault(line: str) -> Fault:
-    """Parse one line. Raises ValueError with the reason."""
+    """Raises ValueError with the reason."""
     match = _LINE.fullmatch(line.strip())
     if match is None:
         raise ValueError(f"fault '{line}' must have the form METHOD PATH-GLOB [#n | #n-m | *] -> ACTION")
@@ -185,18 +184,13 @@ def _amount(number: str = "nan") -> float:
 
 @dataclass(frozen=True)
 class Applied:
-    """A fault that was applied to a request."""
-
     method: str
     path: str
     fault: Fault
 
 
 class FaultScript:
-    """A script of faults that counts requests per line. Thread-safe.
-
-    `applied` lists the applied faults, in order.
-    """
+    """A script of faults that counts requests per line. Thread-safe."""
 
     def __init__(self, lines: Iterable[str] = ()) -> None:
         self._faults = [parse_fault(line) for line in lines]
@@ -205,14 +199,14 @@ class FaultScript:
         self.applied: list[Applied] = []
 
     def add(self, line: str) -> None:
-        """Add a line that starts to count now. Raises ValueError."""
+        """It starts to count now. Raises ValueError."""
         fault = parse_fault(line)
         with self._lock:
             self._faults.append(fault)
             self._seen.append(0)
 
     def take(self, method: str, path: str) -> Action | None:
-        """Return the action for a request, if any. The first line that applies wins; every matching line counts it."""
+        """The first line that applies wins; every matching line counts the request."""
         with self._lock:
             due = None
             for place, fault in enumerate(self._faults):

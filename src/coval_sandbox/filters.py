@@ -51,14 +51,12 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Term:
-    """A comparison."""
-
     field: str
     operator: str
     value: str
 
     def matches(self, row: Row) -> bool:
-        """Return whether a row matches. A list matches if any member does."""
+        """A list matches if any member does."""
         actual = row.get(self.field)
         if isinstance(actual, (list, tuple)):
             is_member = self.value in actual
@@ -78,7 +76,6 @@ class Filter:
     groups: tuple[tuple[Term, ...], ...] = ()
 
     def matches(self, row: Row) -> bool:
-        """Return whether a row matches."""
         return not self.groups or any(all(term.matches(row) for term in group) for group in self.groups)
 
     def allows(self, field: str, value: Any) -> bool:
@@ -88,15 +85,11 @@ class Filter:
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """Every term, in order."""
         return tuple(term for group in self.groups for term in group)
 
 
 def parse_filter(text: str | None, fields: Collection[str], *, unquoted: bool = False) -> Filter:
-    """Parse a filter over these `fields`; "metric." stands for every `metric.<id>`.
-
-    `unquoted` allows values without quotes. Raises `Problem` (400).
-    """
+    """Let "metric." stand for every `metric.<id>`. `unquoted` allows values without quotes. Raises `Problem` (400)."""
     if not text or not text.strip():
         return Filter()
     groups: list[list[Term]] = [[]]
@@ -128,9 +121,9 @@ def _term(match: re.Match[str], fields: Collection[str], *, unquoted: bool) -> T
 
 
 def check_metric_query(query: Query, query_filter: Filter) -> tuple[bool, Filter]:
-    """Return whether a query uses metrics, and its filter. The API restricts it: newest first, AND only, fewer fields.
+    """Return whether a query uses metrics, and its filter. Raises `Problem` (400).
 
-    Raises `Problem` (400).
+    The API restricts it: newest first, AND only, fewer fields.
     """
     fields = {term.field for term in query_filter.terms}
     by_metric = query.get("include") == "metric_averages" or any(field.startswith("metric.") for field in fields)
@@ -147,7 +140,7 @@ def check_metric_query(query: Query, query_filter: Filter) -> tuple[bool, Filter
 
 
 def check_values_query(query: Query, query_filter: Filter) -> bool:
-    """Return whether a query includes metric values, which cannot be joined with a run. Raises `Problem` (400)."""
+    """Metric values cannot be joined with a run. Raises `Problem` (400)."""
     if query.get("include") not in {None, "metric_values"}:
         raise invalid(("include", "must be metric_values"))
     if query.get("include") and any(term.field == "run_id" for term in query_filter.terms):
@@ -186,10 +179,7 @@ def ordered(
     *,
     default: str = "-create_time",
 ) -> list[T]:
-    """Sort rows by "field", "-field", "field asc" or "field desc".
-
-    `key(row, field)` returns the sort key. Raises `Problem` (400) for a field that is not allowed.
-    """
+    """Sort by "field", "-field", "field asc" or "field desc". Raises `Problem` (400) for a field that is not allowed."""
     match = re.fullmatch(r"(?P<minus>-?)(?P<field>\w+)(?:\s+(?P<way>asc|desc))?", order_by or default)
     if match is None or match["field"] not in allowed:
         raise invalid(("order_by", f"must be one of {', '.join(allowed)}, with - in front for descending"))
@@ -200,7 +190,7 @@ def ordered(
 
 
 def flag(query: Query, name: str) -> bool:
-    """Return a boolean parameter, false by default. Raises `Problem` (400) for any other word."""
+    """False by default. Raises `Problem` (400) for any word but true and false."""
     value = query.get(name, "false").lower()
     if value not in {"true", "false"}:
         raise invalid((name, "must be true or false"))
@@ -208,17 +198,13 @@ def flag(query: Query, name: str) -> bool:
 
 
 def as_is(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row itself."""
     return row
 
 
 def listing(
     envelope: str, rows: Sequence[Any], query: Query, quirks: Quirks, show: Show = as_is, *, most: int = 1000
 ) -> dict[str, Any]:
-    """Return the page of `rows` for page_size (up to `most`) and page_token, as `{envelope: […]}`.
-
-    `show(row)` returns the JSON of a row. Raises `Problem` (400) for an invalid size or token.
-    """
+    """Return the page as `{envelope: […]}`, each row as `show` returns it. Raises `Problem` (400)."""
     size, token = query.get("page_size"), query.get("page_token")
     if size is not None and not (re.fullmatch("[0-9]{1,6}", size) and 1 <= int(size) <= most):
         raise invalid(("page_size", f"must be a whole number from 1 to {most}"))
@@ -231,7 +217,6 @@ def listing(
 
 
 def page_token(offset: int) -> str:
-    """Return the opaque token of the page that starts at `offset`."""
     return base64.urlsafe_b64encode(json.dumps({"offset": offset}).encode()).decode()
 
 

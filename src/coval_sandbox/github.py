@@ -41,8 +41,6 @@ DOCUMENTATION: Final = "https://docs.github.com/rest"
 
 
 class Refused(Exception):
-    """A request that GitHub refuses with a status and a message."""
-
     def __init__(self, status: int, message: str, errors: Sequence[Mapping[str, str]] = ()) -> None:
         super().__init__(message)
         body = {"message": message, "documentation_url": DOCUMENTATION, "status": str(status)}
@@ -50,7 +48,7 @@ class Refused(Exception):
 
 
 class Call(NamedTuple):
-    """A request to the API, decoded. `origin` is the server as the client sees it."""
+    """`origin` is the server as the client sees it."""
 
     origin: str
     repository: str
@@ -61,21 +59,18 @@ class Call(NamedTuple):
 
 @dataclass
 class Comment:
-    """A comment on the pull request of a repository."""
-
     id: int
     repository: str
     body: str
     edited: bool = False
 
     def view(self, origin: str) -> dict[str, Any]:
-        """Return what the API shows."""
         address = f"{origin}{BASE}#comment-{self.id}"
         return {"id": self.id, "body": self.body, "user": {"login": BOT, "type": "Bot"}, "html_url": address}
 
 
 class Status(NamedTuple):
-    """A commit status. The newest one of a `context` counts."""
+    """The newest status of a `context` counts."""
 
     id: int
     repository: str
@@ -86,7 +81,6 @@ class Status(NamedTuple):
     target_url: str
 
     def view(self) -> dict[str, Any]:
-        """Return what the API shows."""
         return {name: value for name, value in self._asdict().items() if name not in ("repository", "sha")}
 
 
@@ -100,7 +94,7 @@ class GitHub:
     _ids: Iterator[int] = field(default_factory=lambda: count(1))
 
     def answer(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Return the response to a request. `path` begins with BASE; header names are in lower case."""
+        """`path` begins with BASE; header names are in lower case."""
         origin = f"http://{headers.get('host', '127.0.0.1')}"
         if method == "GET" and path.rstrip("/") == BASE:
             from .github_page import page  # only who looks needs it
@@ -214,7 +208,6 @@ Entry = TypeVar("Entry", Comment, CheckRun)
 
 
 def as_reply(status: int, body: object, headers: Mapping[str, str] = JSON) -> Reply:
-    """Return a response in JSON."""
     return Reply(status, json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"), headers)
 
 
@@ -284,7 +277,7 @@ def _invalid(resource: str, name: str, message: str) -> Refused:
 def _page(
     call: Call, entries: list[dict[str, Any]], envelope: Callable[[list[dict[str, Any]]], object] = lambda page: page
 ) -> Reply:
-    """Return one page of a list, with links to the pages beside it."""
+    """Add links to the pages beside it."""
     size = min(LARGEST_PAGE, _whole(call.query.get("per_page")) or USUAL_PAGE)
     number = _whole(call.query.get("page")) or 1
     beside = {"prev": number - 1} if number > 1 else {}

@@ -21,7 +21,7 @@ LONGEST_TEXT: Final = 65_535  # characters, and bytes
 
 @dataclass
 class CheckRun:
-    """A check run of a commit; `conclusion` is None until it is completed."""
+    """`conclusion` is None until the check run is completed."""
 
     id: int
     repository: str
@@ -40,7 +40,7 @@ class CheckRun:
         return self.conclusion or self.status
 
     def change(self, body: Mapping[str, Any]) -> None:
-        """Apply a request that `problems` accepts."""
+        """`problems` must have accepted the request."""
         self.conclusion = body.get("conclusion", self.conclusion)
         self.status = COMPLETED if body.get("conclusion") else body.get("status", self.status)
         self.external_id = body.get("external_id", self.external_id)
@@ -48,7 +48,7 @@ class CheckRun:
             self.title, self.summary, self.text = (output.get(name) or "" for name in ("title", "summary", "text"))
 
     def view(self, address: str) -> dict[str, Any]:
-        """Return what the API shows; `address` is where people look at it."""
+        """`address` is where people look at it."""
         output = {"title": self.title or None, "summary": self.summary or None, "text": self.text or None}
         return {
             "id": self.id,
@@ -65,7 +65,7 @@ class CheckRun:
 
 
 def newest(check_runs: Iterable[CheckRun]) -> list[CheckRun]:
-    """Return the newest check run of each name."""
+    """Return the newest of each name."""
     return list({check_run.name: check_run for check_run in check_runs}.values())
 
 

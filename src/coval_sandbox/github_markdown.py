@@ -20,7 +20,7 @@ RAW: Final = re.compile(r"<!--.*?(?:-->|\Z)|<(/?)(details|summary|br|sub)\s*/?>"
 
 
 def rendered(markdown: str) -> str:
-    """Return safe HTML."""
+    """The HTML is safe."""
     return str(_parser().render(markdown))
 
 

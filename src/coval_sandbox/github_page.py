@@ -29,7 +29,7 @@ RUNNING: Final = ("running", "●")
 
 
 class Row(NamedTuple):
-    """A line in the list of checks; `style` is the class of its `mark`."""
+    """`style` is the class of its `mark`."""
 
     style: str
     mark: str
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """A commit with its checks: the newest ones in `rows`, and the newest check runs in full."""
+    """`rows` has the newest checks, `check_runs` the newest check runs in full."""
 
     sha: str
     is_head: bool
@@ -49,7 +49,7 @@ class Commit(NamedTuple):
 
 
 class Repository(NamedTuple):
-    """What the pull request of a repository shows; the newest commit comes first."""
+    """The newest commit comes first."""
 
     name: str
     comments: list[Comment]
@@ -57,7 +57,7 @@ class Repository(NamedTuple):
 
 
 def page(github: GitHub, api_url: str) -> str:
-    """Return the page as HTML. It needs no other file."""
+    """The HTML needs no other file."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
@@ -68,7 +68,6 @@ def page(github: GitHub, api_url: str) -> str:
 
 
 def repositories(github: GitHub) -> Iterator[Repository]:
-    """Yield what there is to see, by repository."""
     lists = (github.comments, github.statuses, github.check_runs)
     for name in dict.fromkeys(entry.repository for entries in lists for entry in entries):
         statuses = [status for status in github.statuses if status.repository == name]
@@ -114,12 +113,11 @@ def _commit(sha: str, statuses: list[Status], check_runs: list[CheckRun]) -> Com
 
 
 def mark(outcome: str) -> tuple[str, str]:
-    """Return the style and the mark of an outcome of a status or a check run."""
+    """Return the style and the mark."""
     return MARKS.get(outcome, RUNNING)
 
 
 def in_words(outcome: str) -> str:
-    """Return an outcome as people write it."""
     return outcome.replace("_", " ")
 
 

@@ -32,7 +32,7 @@ def scenarios() -> str:
 
 
 def nights(world: World | None = None) -> str:
-    """Describe the earlier runs of a world, by default of a sandbox with the default seed."""
+    """`world`: by default, a sandbox with the default seed."""
     records = (world or World(SpeedClock(), history=True)).nights
     width = max((len(record.plan.scenario.name) for record in records), default=0)
     ordered = sorted(records, key=lambda record: (record.request.test_set_id, record.create_time))
@@ -76,7 +76,6 @@ def _agent(agent: catalogue.Agent) -> str:
 
 
 def quirks() -> str:
-    """Describe the quirks."""
     return "\n".join(f"  {syntax}\n      {meaning}" for syntax, meaning in describe_quirks().items())
 
 
@@ -113,7 +112,7 @@ def step(url: str) -> str:
 
 
 def variables(url: str) -> str:
-    """Return the variables, as `name=value`, of a workflow like README's example, whose inputs are variables."""
+    """Return `name=value` lines for a workflow like README's example, whose inputs are variables."""
     values = {
         "COVAL_API_KEY": DEFAULT_KEY,
         "COVAL_API_BASE_URL": url,
@@ -125,7 +124,7 @@ def variables(url: str) -> str:
 
 
 def github(origin: str) -> str:
-    """Return how a step reaches the small GitHub of the sandbox at `origin`, and where its page is."""
+    """Say also where the page is."""
     return f"""\
 A small GitHub takes comments, commit statuses and check runs, if a step has the variable
   GITHUB_API_URL={origin}{API}
@@ -135,7 +134,6 @@ and any github_token, such as {TOKEN}. See what a pull request would show on
 
 
 def guide(url: str, world: World, *, strict: bool) -> str:
-    """Return what `make sandbox` shows about a sandbox at `url`."""
     others = "No others exist." if strict else 'Any other test set passes, unless its id begins with "missing".'
     return f"""\
 Test sets, and the course of their runs. {others}
@@ -156,7 +154,6 @@ The same as a secret and variables of a repository:
 
 
 def relay(certificate: Path) -> str:
-    """Return how a process that answers callers trusts the relay."""
     return f"""\
 A process of yours can answer the callers of agent {catalogue.OWN_BUILD_ID}. To make it trust the relay, set
   SSL_CERT_FILE={certificate}

@@ -27,7 +27,7 @@ REPOSITORY = "acme/voice-agent"
 
 
 def nights(now: float, seed: int) -> Iterator[RunRecord]:
-    """Yield the earlier runs of all test sets, oldest first, for the catalogue's first agent and persona."""
+    """Yield the runs of all test sets, oldest first, for the catalogue's first agent and persona."""
     for night in reversed(range(NIGHTS)):
         for scenario in SCENARIOS:
             if scenario.before is not None:
@@ -35,7 +35,7 @@ def nights(now: float, seed: int) -> Iterator[RunRecord]:
 
 
 def scheduled_nights(now: float, seed: int) -> Iterator[RunRecord]:
-    """Yield the earlier runs of all schedules, oldest first."""
+    """Yield the runs of all schedules, oldest first."""
     for night in reversed(range(NIGHTS)):
         for schedule in catalogue.SCHEDULES:
             for number, body in enumerate(schedule.launches()):
@@ -52,7 +52,7 @@ def scheduled_nights(now: float, seed: int) -> Iterator[RunRecord]:
 
 
 def _night(scenario: Scenario, night: int, create_time: float, seed: int) -> RunRecord:
-    """Return the run of a night; 0 is the last night."""
+    """Night 0 is the last one."""
     random = rng(seed, "history", scenario.name, night)
     body = _body(scenario.test_set_id, night, f"{random.getrandbits(160):040x}")
     request = parse_launch(body)

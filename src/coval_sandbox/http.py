@@ -18,14 +18,12 @@ JSON: Final = MappingProxyType({"content-type": "application/json"})
 
 
 class Request(NamedTuple):
-    """The parts of a request that operations read, decoded."""
-
     path_params: Mapping[str, str]
     query_params: Mapping[str, str]
 
 
 class Reply(NamedTuple):
-    """A response; `headers` lack the content-length."""
+    """`headers` lack the content-length."""
 
     status: int
     body: bytes

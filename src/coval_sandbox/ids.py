@@ -13,21 +13,21 @@ CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def rng(*parts: object) -> Random:
-    """Return a random generator that depends on `parts` only."""
+    """It depends on `parts` only."""
     return Random("/".join(map(str, parts)))
 
 
 def short_id(random: Random, length: int = ID_LENGTH) -> str:
-    """Return a random id of `length` letters and digits."""
+    """Use letters and digits."""
     return "".join(random.choices(ALPHANUMERIC, k=length))
 
 
 def ulid(seconds: float, random: Random) -> str:
-    """Return a 26-character ULID for a time in seconds since the epoch. ULIDs sort by time."""
+    """ULIDs have 26 characters, and sort by time, in seconds since the epoch."""
     number = (int(seconds * 1000) << 80) | random.getrandbits(80)
     return "".join(CROCKFORD[number >> (5 * place) & 31] for place in reversed(range(ULID_LENGTH)))
 
 
 def readable_id(stem: str, number: int, length: int = ID_LENGTH) -> str:
-    """Return `stem` and `number`, with leading zeros to fill `length` characters."""
+    """Fill up with leading zeros."""
     return stem + str(number).zfill(length - len(stem))

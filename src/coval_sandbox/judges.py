@@ -26,7 +26,7 @@ NO_ANSWER: Final[Mapping[str, Value]] = {
 
 
 def judged(planned: Mapping[str, Value], answer: Answer) -> dict[str, Value]:
-    """Return the values of a conversation, from those that a good build gets."""
+    """`planned`: the values that a good build gets."""
     found = NO_ANSWER if answer.is_silent else _heard(planned, answer)
     return {metric_id: found.get(metric_id, value) for metric_id, value in planned.items()}
 

@@ -79,7 +79,7 @@ Body = TypeVar("Body", bound=_Body)
 
 
 def parse_launch(body: object, iteration_limit: int = 50) -> LaunchRequest:
-    """Parse the body of a launch. Raises `Problem` (400) with every invalid field."""
+    """Raises `Problem` (400) with every invalid field."""
     request = _parse(LaunchRequest, body)
     options = request.options
     wrong = []
@@ -95,12 +95,12 @@ def parse_launch(body: object, iteration_limit: int = 50) -> LaunchRequest:
 
 
 def parse_update(body: object) -> UpdateRequest:
-    """Parse the body of a PATCH. Raises `Problem` (400)."""
+    """Raises `Problem` (400)."""
     return _parse(UpdateRequest, body)
 
 
 def clean_tags(tags: list[str] | None) -> tuple[str, ...]:
-    """Return tags as Coval stores them: stripped, without duplicates or empty tags."""
+    """Strip tags, and drop duplicates and empty ones, as Coval does."""
     return tuple(dict.fromkeys(tag.strip() for tag in tags or () if tag.strip()))
 
 

@@ -33,7 +33,7 @@ CASE_SHARE, CHANCE_SHARE = 0.6, 0.8
 
 @dataclass(frozen=True)
 class PlannedSimulation:
-    """A conversation. `number` is its position in the run, from 0.
+    """`number` is the position in the run, from 0.
 
     `start` and `end` are in seconds after the launch; infinite if it never starts or ends.
     """
@@ -52,7 +52,7 @@ class PlannedSimulation:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole course of a run. `queue` and `end` are in seconds after the launch; infinite means never."""
+    """`queue` and `end` are in seconds after the launch; infinite means never."""
 
     scenario: Scenario
     metric_ids: tuple[str, ...]
@@ -62,7 +62,7 @@ class Plan:
 
 
 def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
-    """Plan a run. Raises `Problem` (400) for test cases outside the set."""
+    """Raises `Problem` (400) for test cases outside the set."""
     random = rng(seed, "plan")
     cases = choose_cases(scenario, request.test_set_id, request.options, random) if scenario.simulated else ()
     agent = catalogue.agent_for(request.agent_id)
@@ -95,7 +95,7 @@ def make_plan(scenario: Scenario, request: LaunchRequest, seed: object) -> Plan:
 
 
 def choose_cases(scenario: Scenario, test_set_id: str, options: Options, random: Random) -> tuple[str, ...]:
-    """Return the ids of the test cases to run: the whole set, the requested ones or a random sample."""
+    """Return the whole set, the requested test cases or a random sample."""
     ids = tuple(case.id for case in catalogue.test_cases(test_set_id, scenario.test_cases))
     if options.test_case_ids is not None:
         unknown = [case for case in options.test_case_ids if case not in ids]
@@ -110,7 +110,7 @@ def choose_cases(scenario: Scenario, test_set_id: str, options: Options, random:
 
 
 def schedule(scenario: Scenario, count: int, concurrency: int, random: Random) -> list[tuple[float, float]]:
-    """Return the starts and ends of `count` conversations, at most `concurrency` of them at a time."""
+    """Return starts and ends, with at most `concurrency` conversations at a time."""
     free = [math.inf if scenario.stuck_status == "IN QUEUE" else scenario.queue] * concurrency
     times = []
     for number, length in enumerate(_lengths(scenario, count, random), start=1):
@@ -131,7 +131,7 @@ def _lengths(scenario: Scenario, count: int, random: Random) -> Sequence[float]:
 
 
 def _chosen(share: float, count: int, random: Random) -> frozenset[int]:
-    """Return a random choice of this share of the conversations, at least one unless the share is 0."""
+    """Choose at least one conversation unless the share is 0."""
     if not share or not count:
         return frozenset()
     return frozenset(random.sample(range(count), max(1, round(share * count))))
@@ -155,6 +155,6 @@ def _difficulty(case: str, metric_id: str) -> float:
 
 
 def end_of_run(scenario: Scenario, queue: float, simulations: Sequence[PlannedSimulation]) -> float:
-    """Return when a run ends: with its last simulation, unless its scenario breaks it earlier."""
+    """The last simulation ends the run, unless its scenario breaks it earlier."""
     natural = max((simulation.end for simulation in simulations), default=queue + 5.0)
     return natural if scenario.breaks_after is None else min(natural, scenario.breaks_after)

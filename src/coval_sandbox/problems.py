@@ -22,10 +22,7 @@ Detail = dict[str, str]
 
 
 class Problem(Exception):
-    """An error response of the API.
-
-    `details` are `{"field": …, "description": …}`, at most one per invalid field.
-    """
+    """`details` are `{"field": …, "description": …}`, at most one per invalid field."""
 
     def __init__(self, status: int, code: str, message: str, details: Iterable[Detail] = ()) -> None:
         super().__init__(f"{status} {code}: {message}")
@@ -36,7 +33,6 @@ class Problem(Exception):
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON body of the response."""
         return {"error": {"code": self.code, "message": self.message, "details": list(self.details)}}
 
 
@@ -52,23 +48,21 @@ class NoRoute(Problem):
 
 
 def code_for(status: int) -> str:
-    """Return the error code for an HTTP status."""
     return CODES.get(status, "INTERNAL")
 
 
 def invalid(*wrong: tuple[str, str]) -> Problem:
-    """Return a 400 error for pairs of field and description."""
+    """Each pair is a field and a description."""
     details = [{"field": field, "description": description} for field, description in wrong]
     return Problem(400, "INVALID_ARGUMENT", "The request is not valid", details)
 
 
 def forbidden(scope: str) -> Problem:
-    """Return a 403 error for a key without a scope."""
     return Problem(403, "PERMISSION_DENIED", f"API key does not have required permission: {scope}")
 
 
 def not_found(what: str, field: str, identifier: str) -> Problem:
-    """Return a 404 error for a resource, e.g. `not_found("Run", "run_id", "abc")`."""
+    """For example, `not_found("Run", "run_id", "abc")`."""
     description = f"there is no {what.lower()} '{identifier}' in this organization"
     details = [{"field": field, "description": description}]
     return Problem(404, "NOT_FOUND", f"{what} not found", details)

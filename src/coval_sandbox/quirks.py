@@ -14,10 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Quirks:
-    """The variants that the sandbox uses. The defaults follow the official client.
-
-    `describe_quirks` shows the text below each field.
-    """
+    """The defaults follow the official client. `describe_quirks` shows the text below each field."""
 
     status_spelling: Literal["documented", "underscore", "lower", "running"] = "documented"
     """IN PROGRESS, IN_PROGRESS, in progress, or RUNNING and IN_QUEUE."""
@@ -112,7 +109,7 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 
 
 def parse_quirks(settings: Iterable[str]) -> Quirks:
-    """Parse quirks such as "metrics-lag=30"; a name alone means true.
+    """Parse settings such as "metrics-lag=30"; a name alone means true.
 
     Raises ValueError with the known names, or with a quirk's possible values.
     """
@@ -120,7 +117,7 @@ def parse_quirks(settings: Iterable[str]) -> Quirks:
 
 
 def describe_quirks() -> dict[str, str]:
-    """Return each quirk's meaning and default, by its name and possible values on the command line."""
+    """Return the meaning and default, by the name and possible values on the command line."""
     texts = _texts()
     return {f"{_option(field.name)}={_allowed(field.name)}": _meaning(field, texts) for field in fields(Quirks)}
 
@@ -131,7 +128,7 @@ def _meaning(field: Field[Any], texts: dict[str, str]) -> str:
 
 
 def _texts() -> dict[str, str]:
-    """Return the text below each field of `Quirks`, which Python itself does not keep."""
+    """Python itself does not keep the text below a field."""
     statements = cast("ast.ClassDef", ast.parse(inspect.getsource(Quirks)).body[0]).body
     texts = {}
     for pair in pairwise(statements):

@@ -45,10 +45,7 @@ _LOG.addHandler(logging.NullHandler())  # clients that do not trust the certific
 
 
 class Relay:
-    """Serves the calls of `world` on `host`:`port` (0: any free port) with a new certificate.
-
-    `certificate`: the file to which the authority's certificate is written.
-    """
+    """`port` 0: any free port. `certificate`: the file to which the new authority's certificate is written."""
 
     def __init__(self, world: World, host: str, port: int, certificate: Path) -> None:
         self._world = world
@@ -59,11 +56,11 @@ class Relay:
 
     @property
     def url(self) -> str:
-        """The address of the relay, e.g. wss://127.0.0.1:8443."""
+        """For example, wss://127.0.0.1:8443."""
         return f"wss://{self._address[0]}:{self.port}"
 
     def start(self) -> None:
-        """Accept connections. Raises OSError if the port is taken, or the certificate cannot be written."""
+        """Raises OSError if the port is taken, or the certificate cannot be written."""
         context = _tls(self._address[0], self._certificate)
         listener = socket.create_server(self._address)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -75,7 +72,6 @@ class Relay:
         self._started.wait()
 
     def stop(self) -> None:
-        """Close the socket and all connections."""
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join()
 
@@ -117,13 +113,12 @@ class Relay:
         return None
 
     async def _watch(self, connection: ServerConnection, simulation_id: str) -> None:
-        """End a conversation whose agent is lost at any time, even before the handshake ends."""
+        """The agent may be lost at any time, even before the handshake ends."""
         await connection.wait_closed()
         with self._world.lock:
             self._world.attachments.end_call(simulation_id, LOST_AGENT)
 
     async def _talk(self, connection: ServerConnection) -> None:
-        """Hold one conversation."""
         call, action = connection.call, connection.action  # type: ignore[attr-defined]
         await _Conversation(self._world, connection, call, action).hold()
 
@@ -142,7 +137,7 @@ def _tls(host: str, certificate: Path) -> ssl.SSLContext:
 
 
 class _Conversation:
-    """A conversation: the caller speaks in real time, and hears the agent."""
+    """The caller speaks in real time, and hears the agent."""
 
     def __init__(self, world: World, connection: ServerConnection, call: Call, action: Action | None) -> None:
         self._world = world
@@ -158,7 +153,7 @@ class _Conversation:
         self._began = self._clock()
 
     async def hold(self) -> None:
-        """Hold the conversation until the caller is done, the agent is gone, or the run is over."""
+        """Go on until the caller is done, the agent is gone, or the run is over."""
         hearing = asyncio.create_task(self._hear())
         speaking = asyncio.create_task(self._speak())
         try:
@@ -230,7 +225,7 @@ class _Conversation:
             await self._farewell({"type": "error", "message": message}, INTERNAL_ERROR)
 
     async def _farewell(self, message: dict[str, Any], code: int) -> None:
-        """Send the last frame, and let the agent close: one that still acknowledges audio could miss it otherwise."""
+        """Let the agent close: one that still acknowledges audio could miss the last frame otherwise."""
         await self._control(message)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._connection.wait_closed(), CLOSING)
@@ -261,7 +256,7 @@ class _Conversation:
 
 
 def _acknowledged(message: str) -> int:
-    """Return the number of bytes that a message acknowledges. Raises ValueError for any other message."""
+    """Return a number of bytes. Raises ValueError for any other message."""
     control = json.loads(message)
     if not isinstance(control, dict) or control.get("type") != "audio_ack":
         raise ValueError(f"expected an audio_ack, got {message[:100]}")

@@ -46,8 +46,6 @@ PULL_REQUEST: Final[Mapping[str, Any]] = {
 
 
 class Command(NamedTuple):
-    """A workflow command, as the runner parses it."""
-
     name: str
     properties: dict[str, str]
     data: str
@@ -95,22 +93,22 @@ class LocalRunner:
 
     @property
     def outputs(self) -> dict[str, str]:
-        """The step's outputs. Raises ValueError if the runner would fail the step."""
+        """Raises ValueError if the runner would fail the step."""
         return read_entries(self._output.read_text(encoding="utf-8"))
 
     @property
     def state(self) -> dict[str, str]:
-        """The values that the post step gets in `STATE_<name>`. Raises ValueError as `outputs` does."""
+        """The post step gets them in `STATE_<name>`. Raises ValueError as `outputs` does."""
         return read_entries(self._state.read_text(encoding="utf-8"))
 
     @property
     def summary(self) -> str:
-        """The step's summary, as Markdown."""
+        """As Markdown."""
         return self._summary.read_text(encoding="utf-8")
 
 
 def read_entries(text: str) -> dict[str, str]:
-    """Read a file of `NAME=value` and `NAME<<DELIMITER` entries. Raises ValueError if the runner rejects it."""
+    """Read `NAME=value` and `NAME<<DELIMITER` entries. Raises ValueError if the runner rejects the file."""
     entries: dict[str, str] = {}
     lines = iter(text.split("\n"))
     for line in lines:
@@ -131,7 +129,7 @@ def read_entries(text: str) -> dict[str, str]:
 
 
 def read_command(line: str) -> Command | None:
-    """Return the command that the runner reads in a line of output, or None."""
+    """None if the runner reads no command."""
     trimmed = line.lstrip()
     modern = re.match(r"::([\w-]+)(?: ([^\n]*?))?::(.*)", trimmed, re.DOTALL)
     if modern and modern[1].lower() in COMMANDS:
@@ -143,7 +141,7 @@ def read_command(line: str) -> Command | None:
 
 
 def read_log(log: str) -> list[Command]:
-    """Return every command in a step's output. The runner also ends a line at a lone carriage return.
+    """The runner ends a line at a lone carriage return, too.
 
     From `::stop-commands::TOKEN` to the line `::TOKEN::`, it reads no commands.
     """
@@ -151,10 +149,10 @@ def read_log(log: str) -> list[Command]:
 
 
 def shown_lines(output: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield the style and text of each line that GitHub's page shows for a step's output.
+    """Yield style ("group", "error", "warning", "notice" or "") and text of each line on GitHub's page.
 
-    The style is "group", "error", "warning", "notice" or "". Lines that stop and resume commands are shown, other
-    commands are not. Secrets and the tokens of these lines are masked. Source: `ActionCommandManager.cs`.
+    It shows lines that stop and resume commands, but no other commands. Secrets and these tokens are masked. Source:
+    `ActionCommandManager.cs`.
     """
     masked: list[str] = []
     for line, command in _read_lines(output):

@@ -27,18 +27,18 @@ class Numbers:
     high: float
 
     def at(self, luck: float, _random: Random) -> float:
-        """Return the value at `luck` standard deviations (more: worse)."""
+        """`luck`: standard deviations (more: worse)."""
         return round(min(self.high, max(self.low, self.mean + self.spread * luck)), 3)
 
 
 @dataclass(frozen=True)
 class Choices:
-    """A choice among weighted strings, best first."""
+    """Weighted strings, best first."""
 
     weights: tuple[tuple[str, float], ...]
 
     def at(self, luck: float, _random: Random) -> str:
-        """Return the string at `luck` standard deviations (more: worse)."""
+        """As of `Numbers`."""
         place = NormalDist().cdf(luck) * sum(weight for _, weight in self.weights)
         for word, weight in self.weights:
             place -= weight
@@ -65,7 +65,7 @@ TOPICS = Sets(("billing", "booking", "identity", "opening hours", "refund"))
 
 
 def yes_no(yes: float, no: float, unknown: float = 0.0) -> Choices:
-    """Return the distribution of a binary judge with these weights."""
+    """The weights are a binary judge's."""
     return Choices((("YES", yes), ("UNKNOWN", unknown), ("NO", no)))
 
 
@@ -91,11 +91,10 @@ WORSE = _values(Numbers(1.75, 0.25, 0.3, 6.0), yes_no(0.45, 0.45, 0.1), yes_no(0
 class Scenario:
     """The course of a run. All times are in seconds of sandbox time.
 
-    `before`: the values in the runs of the last nights, if there are any. `conversation`: the shortest and the longest
-    conversation. `failed_share`: the share of simulations that end FAILED. `first_unresolved`: the share of simulations
-    that are not resolved in the first run on the test set. `breaks_after`: the run ends this long after its launch,
-    with `end_status`. `stuck_status`: the run never leaves this status. `unknown_status`: the status during the first
-    seconds in progress.
+    `before`: the values in the runs of the last nights, if any. `conversation`: the shortest and the longest.
+    `failed_share`: of simulations that end FAILED. `first_unresolved`: the share that is not resolved in the first run
+    on the test set. `breaks_after`: the run ends this long after its launch, with `end_status`. `stuck_status`: the run
+    never leaves it. `unknown_status`: the status during the first seconds in progress.
     """
 
     name: str
@@ -232,5 +231,5 @@ _BY_TEST_SET = {scenario.test_set_id: scenario for scenario in SCENARIOS}
 
 
 def for_test_set(test_set_id: str) -> Scenario:
-    """Return the scenario for a test set id; the passing one for an unknown id."""
+    """An unknown id gives the passing scenario."""
     return _BY_TEST_SET.get(test_set_id, PASSING)

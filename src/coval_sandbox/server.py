@@ -38,7 +38,7 @@ ACCEPTING: Final = 3  # turns of the loop until a connection that was just accep
 
 @dataclass(frozen=True)
 class SeenRequest:
-    """A received request. `path` is undecoded; header names are in lower case; it came `at` this time of the world."""
+    """`path` is undecoded; header names are in lower case; `at` is a time of the world."""
 
     method: str
     path: str
@@ -49,15 +49,14 @@ class SeenRequest:
 
     @property
     def json(self) -> Any:
-        """Return the body's JSON; None without a body."""
+        """None without a body."""
         return json.loads(self.body) if self.body else None
 
 
 class Server:
-    """A context manager that serves `world` on `host`:`port` (0: any free port) while it is open.
+    """Serves `world` on `host`:`port` (0: any free port) while it is open.
 
-    `url` is the base URL of Coval's API, and `github` the small GitHub beside it. `requests_seen` lists every
-    request since the start, including faulty ones.
+    `requests_seen` lists every request since the start, including faulty ones.
 
     With `relay`, agents' processes can connect to simulations, on `relay_port` (0: any free port). They must trust the
     certificate in the file `relay_ca`: set SSL_CERT_FILE to its path.
@@ -86,17 +85,16 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The base URL, e.g. http://127.0.0.1:8080/v1."""
+        """For example, http://127.0.0.1:8080/v1."""
         return f"{self._origin}{BASE}"
 
     @property
     def github_api_url(self) -> str:
-        """The value for GITHUB_API_URL."""
         return f"{self._origin}{GITHUB_API}"
 
     @property
     def github_page(self) -> str:
-        """The address of the page that shows what a pull request would show."""
+        """It shows what a pull request would show."""
         return f"{self._origin}{GITHUB_BASE}"
 
     @property
@@ -104,7 +102,7 @@ class Server:
         return f"http://{self._address[0]}:{self.port}"
 
     def __enter__(self) -> Self:
-        """Accept connections. Raises OSError if a port is taken."""
+        """Raises OSError if a port is taken."""
         with ExitStack() as stack:
             if self._has_relay:
                 self._open_relay(stack)
@@ -114,7 +112,7 @@ class Server:
 
     @property
     def relay_ca(self) -> Path:
-        """The file with the certificate of the relay's authority, once the server is open."""
+        """The certificate of the relay's authority, once the server is open."""
         if self._relay_ca is None:
             raise ValueError("the server has no relay; open it with relay=True")
         return self._relay_ca
@@ -162,12 +160,11 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the sockets and all connections."""
         self._stack.close()
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its tick, so that it starts and stops immediately."""
+    """Without its tick, uvicorn starts and stops immediately."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -194,7 +191,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """A protocol that gives the application its connection, so that a fault can break it."""
+    """It gives the application its connection, so that a fault can break it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

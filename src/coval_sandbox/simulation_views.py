@@ -22,7 +22,7 @@ TURN = 0.8  # s; the length of a turn. Turns start a second apart
 
 
 def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
-    """Return the JSON of a simulation, as in lists."""
+    """As in lists."""
     status = record.simulation_status(planned, now)
     status = "SKIPPED" if quirks.skipped_simulations and status == "FAILED" else status
     mutation = catalogue.mutation_for(planned.mutation_id) if planned.mutation_id else None
@@ -49,7 +49,7 @@ def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks
 
 
 def with_metric_values(row: Json, record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
-    """Return a simulation as with include=metric_values: only numeric values, and fewer fields."""
+    """As with include=metric_values: only numeric values, and fewer fields."""
     unknown = dict.fromkeys(("test_case_id", "mutation_id", "mutation_name", "source", "destination"))
     outputs = metric_outputs(record, planned, now, quirks)
     numbers = {output["metric_id"]: output["value"] for output in outputs if isinstance(output["value"], float)}
@@ -57,12 +57,12 @@ def with_metric_values(row: Json, record: RunRecord, planned: PlannedSimulation,
 
 
 def simulation_create_time(record: RunRecord, planned: PlannedSimulation) -> float:
-    """Return a simulation's creation time: at the launch, a millisecond apart, in order of iterations."""
+    """Simulations appear at the launch, a millisecond apart, in order of iterations."""
     return record.create_time + planned.number / 1000
 
 
 def simulation_in_full(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
-    """Return the JSON of a simulation, as in GET, with the transcript once it has ended."""
+    """As in GET, with the transcript once the simulation has ended."""
     ended = record.simulation_status(planned, now) in {"COMPLETED", "FAILED"}
     return simulation(record, planned, now, quirks) | {
         "call_sid": None if planned.failed else f"CA{planned.simulation_id.lower()}",
@@ -122,7 +122,7 @@ def _spoken(planned: PlannedSimulation) -> list[tuple[str, str]]:
 
 
 def metric_outputs(record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> list[Json]:
-    """Return all outputs of an ended simulation, superseded outputs first."""
+    """Superseded outputs come first."""
     if record.simulation_status(planned, now) not in {"COMPLETED", "FAILED"}:
         return []
     trickle = quirks.metrics_trickle if quirks.outputs_trickle else 0.0

@@ -40,9 +40,8 @@ _SINES: Final = tuple(map(math.sin, _ANGLES))
 
 
 class Answer(NamedTuple):
-    """What was heard of an agent during a call. All times are in seconds.
+    """All times are in seconds. `sent`: audio of any kind. `sounding`: not silent. `toned`: with the good tone.
 
-    `sent`: audio of any kind. `sounding`: the part that was not silent. `toned`: the part with the good tone.
     `delay`: from the end of the caller's first turn to the agent's first sound; None if there was none.
     """
 
@@ -54,17 +53,15 @@ class Answer(NamedTuple):
 
     @property
     def is_silent(self) -> bool:
-        """Whether the agent sent nothing, or only silence."""
         return not self.sounding
 
     @property
     def is_good(self) -> bool:
-        """Whether the answer has the tone of a good build."""
         return self.toned > 0 and self.toned >= ENOUGH * self.sounding
 
 
 def caller_frames(simulation_id: str, count: int) -> Iterator[bytes]:
-    """Yield the caller's `count` frames: turns of a tone or noise, and pauses. Simulations differ."""
+    """Yield turns of a tone or noise, and pauses. Simulations differ."""
     random = rng("caller", simulation_id)
     for length in _shares(count, TURNS):
         spoken = math.ceil(length * random.uniform(0.4, 0.6))
@@ -77,7 +74,7 @@ def caller_frames(simulation_id: str, count: int) -> Iterator[bytes]:
 
 
 def first_turn(simulation_id: str, count: int) -> int:
-    """Return the number of frames in the caller's first turn."""
+    """Return a number of frames."""
     frames = caller_frames(simulation_id, count)
     return next((number for number, frame in enumerate(frames) if frame == SILENCE), count)
 
@@ -88,7 +85,6 @@ def _shares(count: int, parts: int) -> list[int]:
 
 @lru_cache(maxsize=32)
 def tone(frequency: float, loudness: int = LOUDNESS) -> bytes:
-    """Return a frame of a tone."""
     step = 2 * math.pi * frequency / SAMPLE_RATE
     return _FRAME.pack(*(round(loudness * math.sin(step * place)) for place in range(FRAME_SAMPLES)))
 
@@ -100,7 +96,7 @@ def _noise(number: int) -> bytes:
 
 
 class Listener:
-    """Hears an agent's audio. `turn_end` is when the caller's first turn ends, in seconds after the call's start."""
+    """`turn_end` is when the caller's first turn ends, in seconds after the call's start."""
 
     def __init__(self, turn_end: float) -> None:
         self._turn_end = turn_end
@@ -111,11 +107,11 @@ class Listener:
 
     @property
     def has_heard(self) -> bool:
-        """Whether any audio arrived, even silence."""
+        """Silence counts, too."""
         return self._bytes > 0
 
     def hear(self, audio: bytes, at: float) -> None:
-        """Hear audio that arrived `at` seconds after the call's start. Raises ValueError unless it is PCM16."""
+        """`at`: seconds after the call's start. Raises ValueError unless the audio is PCM16."""
         if len(audio) % 2:
             raise ValueError("PCM16 audio must have an even number of bytes")
         self._bytes += len(audio)
@@ -137,7 +133,7 @@ class Listener:
             self._delay = max(0.0, at - self._turn_end)
 
     def answer(self, call: float) -> Answer:
-        """Return what was heard in a call of `call` seconds."""
+        """`call`: its length in seconds."""
         return Answer(
             call=call,
             sent=self._bytes / BYTES_PER_SECOND,
@@ -149,7 +145,7 @@ class Listener:
 
 @lru_cache(maxsize=1000)  # generated audio repeats its frames
 def measure(frame: bytes) -> tuple[int, float]:
-    """Return the energy of a frame, and the good tone's share of it."""
+    """Return the energy, and the good tone's share of it."""
     samples = _FRAME.unpack(frame)
     energy = sum(map(mul, samples, samples))
     if not energy:

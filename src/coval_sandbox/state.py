@@ -20,9 +20,8 @@ TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "DELETED", "ERROR"})
 class RunRecord:
     """A launched run, even if it was deleted later. Times are seconds since the epoch.
 
-    `body`: the original request. `metric_versions`: the versions at the launch. `cancel_time`: when a DELETE of the
-    unfinished run ends it. `delete_time`: when a DELETE of the finished run removed it. `schedule_id`: the scheduled
-    run that launched it; empty if none did.
+    `metric_versions`: at the launch. `cancel_time`: when a DELETE of the unfinished run ends it. `delete_time`: when a
+    DELETE of the finished run removed it. `schedule_id`: empty if no scheduled run launched it.
     """
 
     run_id: str
@@ -38,11 +37,11 @@ class RunRecord:
 
     @property
     def end_time(self) -> float:
-        """When the run ends or ended; infinite if never."""
+        """Infinite if the run never ends."""
         return self.create_time + self.plan.end if self.cancel_time is None else self.cancel_time
 
     def status(self, now: float) -> str:
-        """Return the run's status in the documented spelling; CANCELLED after a DELETE of the unfinished run."""
+        """In the documented spelling; CANCELLED after a DELETE of the unfinished run."""
         if now >= self.end_time:
             return self.plan.scenario.end_status if self.cancel_time is None else "CANCELLED"
         elapsed = now - self.create_time
@@ -51,11 +50,10 @@ class RunRecord:
         return "IN QUEUE" if elapsed < self.plan.queue else "IN PROGRESS"
 
     def finished(self, now: float) -> bool:
-        """Return whether the run has ended."""
         return now >= self.end_time
 
     def simulation_status(self, simulation: PlannedSimulation, now: float) -> str:
-        """Return a simulation's status. The end of the run also ends its unfinished simulations."""
+        """The end of the run also ends its unfinished simulations."""
         moment = min(now, self.end_time)
         if moment >= self.create_time + simulation.end:
             return "FAILED" if simulation.failed else "COMPLETED"
@@ -66,10 +64,9 @@ class RunRecord:
         return "PENDING" if self.status(now) == "PENDING" else "IN QUEUE"
 
     def is_listed(self, simulation: PlannedSimulation, now: float, trickle: float, *, by_case: bool = False) -> bool:
-        """Return whether a simulation is listed. With `trickle`, they appear during so many s after the run's end.
+        """With `trickle`, simulations appear during so many s after the run's end. Until then, a run lists all.
 
-        They appear test case by test case, one by one or (`by_case`) all of a test case at once. Until its end, a run
-        lists all.
+        They appear test case by test case, one by one or (`by_case`) all of a test case at once.
         """
         if not trickle or not self.finished(now):
             return True
@@ -78,22 +75,22 @@ class RunRecord:
         return now >= self.end_time + trickle * (case * (total // cases) + earlier + 1) / total
 
     def is_metric_listed(self, metric_id: str, now: float, trickle: float) -> bool:
-        """Return whether a metric is listed. With `trickle`, metrics appear during so many s after the run's end."""
+        """With `trickle`, metrics appear during so many s after the run's end."""
         ids = self.plan.metric_ids
         return now >= self.end_time + trickle * ids.index(metric_id) / max(1, len(ids) - 1)
 
     def update_time(self, now: float) -> float:
-        """Return when the run or one of its simulations last changed."""
+        """Changes of simulations count, too."""
         if self.finished(now):
             return self.end_time
         offsets = [0.0, self.plan.queue, *(t for s in self.plan.simulations for t in (s.start, s.end))]
         return max(moment for offset in offsets if (moment := self.create_time + offset) <= max(now, self.create_time))
 
     def value_time(self, simulation: PlannedSimulation, lag: float) -> float:
-        """Return when the values of a simulation become available.
+        """Without lag, the values appear when the simulation ends.
 
-        Without lag, this is when it ends. Otherwise, they appear simulation by simulation during the `lag` seconds
-        after the run's end, the last exactly at the end of the lag.
+        Otherwise, they appear simulation by simulation during the `lag` seconds after the run's end, the last exactly
+        at the end of the lag.
         """
         if not lag or math.isinf(self.end_time):
             return self.create_time + simulation.end

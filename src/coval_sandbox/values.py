@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 def metric_values(record: RunRecord, metric: Metric, now: float, quirks: Quirks) -> list[Json]:
-    """Return the `values` of a metric in a run's results."""
     values = []
     for simulation in record.plan.simulations:
         if not record.is_listed(simulation, now, quirks.simulations_trickle, by_case=quirks.trickle_by_case):
@@ -32,7 +31,7 @@ def metric_values(record: RunRecord, metric: Metric, now: float, quirks: Quirks)
 
 
 def value_fate(record: RunRecord, simulation: PlannedSimulation, metric_id: str, now: float, quirks: Quirks) -> str:
-    """Return the state of a value: there, late, skipped (failed conversation), or missing (null or absent)."""
+    """Return there, late, skipped (failed conversation), or missing (null or absent)."""
     if simulation.failed:
         return "skipped"
     if now < record.value_time(simulation, quirks.metrics_lag):
@@ -44,7 +43,7 @@ def value_fate(record: RunRecord, simulation: PlannedSimulation, metric_id: str,
 
 
 def averages(record: RunRecord, now: float, quirks: Quirks) -> dict[str, float]:
-    """Return the mean of every numeric metric of a run, by metric id."""
+    """By metric id; numeric metrics only."""
     if record.status(now) != "COMPLETED":
         return {}
     metrics = map(catalogue.metric_for, record.plan.metric_ids)
@@ -53,7 +52,7 @@ def averages(record: RunRecord, now: float, quirks: Quirks) -> dict[str, float]:
 
 
 def summary(entries: Sequence[Json]) -> Json:
-    """Return mean, min and max of values (YES: 1, NO: 0); empty without numbers."""
+    """Count YES as 1, NO as 0. Empty without numbers."""
     numbers = [number for entry in entries if (number := _number(entry["value"])) is not None]
     return {"mean": fmean(numbers), "min": min(numbers), "max": max(numbers)} if numbers else {}
 
@@ -65,5 +64,4 @@ def _number(value: Any) -> float | None:
 
 
 def json_value(value: Value | None) -> float | str | list[str] | None:
-    """Return a value in its JSON form."""
     return list(value) if isinstance(value, tuple) else value

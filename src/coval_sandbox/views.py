@@ -20,12 +20,11 @@ UNKNOWN_STATUS_SECONDS = 15.0
 
 
 def timestamp(seconds: float) -> str:
-    """Format a time as ISO 8601 in UTC, to the millisecond."""
+    """Format as ISO 8601 in UTC, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def spelled(status: str, quirks: Quirks) -> str:
-    """Return a status in the spelling of the quirks."""
     status = status.replace("CANCELLED", quirks.canceled_spelling)
     match quirks.status_spelling:
         case "underscore":
@@ -39,7 +38,6 @@ def spelled(status: str, quirks: Quirks) -> str:
 
 
 def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
-    """Return the status of a run, as in the API."""
     status = record.status(now)
     if status == "CANCELLED" and record.cancel_time is not None and quirks.delete_running == "deleted":
         status = "DELETED"
@@ -53,7 +51,7 @@ def shown_status(record: RunRecord, now: float, quirks: Quirks) -> str:
 
 
 def scheduled_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
-    """Return the JSON of a run in the list of a schedule, which does not show its persona."""
+    """The list of a schedule does not show the persona."""
     test_set_id, agent_id = record.request.test_set_id, record.request.agent_id
     return {
         "name": f"runs/{record.run_id}",
@@ -70,7 +68,6 @@ def scheduled_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
 
 
 def launched_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
-    """Return the response to POST /runs."""
     name = f"runs/{record.run_id}"
     match quirks.launch_response:
         case "full":
@@ -88,7 +85,6 @@ def launched_run(record: RunRecord, now: float, quirks: Quirks) -> Json:
 
 
 def run(record: RunRecord, now: float, quirks: Quirks, *, listed: bool = False) -> Json:
-    """Return the JSON of a run, as in GET of a run or (`listed`) of a list."""
     request, scenario = record.request, record.plan.scenario
     status = record.status(now)
     finished = record.finished(now)
@@ -128,7 +124,7 @@ def _error_status(record: RunRecord, quirks: Quirks) -> str | None:
 
 
 def progress(record: RunRecord, now: float, quirks: Quirks) -> Json:
-    """Return the progress in test cases (complete once all their simulations are) or simulations."""
+    """Test cases are complete once all their simulations are."""
     groups: dict[str, list[str]] = {}
     for simulation in record.plan.simulations:
         by_case = quirks.progress_counts == "test-cases"
@@ -148,7 +144,6 @@ def progress(record: RunRecord, now: float, quirks: Quirks) -> Json:
 
 
 def results(record: RunRecord, now: float, quirks: Quirks) -> Json:
-    """Return `results` of a COMPLETED run."""
     simulations = record.plan.simulations
     ids = (
         listed_id
@@ -179,5 +174,4 @@ def results(record: RunRecord, now: float, quirks: Quirks) -> Json:
 
 
 def tags(records: Iterable[RunRecord]) -> Json:
-    """Return the response to GET /runs/tags."""
     return {"tags": [{"tag": tag, "color": None} for tag in sorted({t for r in records for t in r.tags})]}

@@ -63,13 +63,12 @@ _OUTPUT_FIELDS = ("status", "metric_id", *_OUTPUT_ORDER)
 
 
 class World:
-    """A Coval organization.
+    """A Coval organization. `history`: start with runs of the last nights.
 
-    `scenario` (a name) overrides the scenarios of test set ids. `strict`: only ids of the catalogue exist. `history`:
-    start with runs of the last nights. `api_keys` maps a key to its scopes, e.g. ("runs:read",), ("*:read",) or ("*",).
-    Methods return the JSON body of a success, or raise `Problem`. Operations on other resources are in `catalogue`,
-    users' changes to them in `edits`. Methods do not lock: a caller that shares a world between threads must hold
-    `lock` around each call.
+    `scenario` (a name) overrides the scenarios of test set ids. `strict`: only ids of the catalogue exist. `api_keys`
+    maps a key to its scopes, e.g. ("runs:read",), ("*:read",) or ("*",). Methods return the JSON body of a success, or
+    raise `Problem`. Methods do not lock: a caller that shares a world between threads must hold `lock` around each
+    call.
     """
 
     def __init__(
@@ -101,17 +100,17 @@ class World:
 
     @property
     def runs(self) -> tuple[RunRecord, ...]:
-        """Every launched run, oldest first, including deleted ones."""
+        """Oldest first, including deleted ones."""
         return tuple(self._records.values())
 
     @property
     def nights(self) -> tuple[RunRecord, ...]:
-        """The runs that existed at the start, oldest first, without those of schedules."""
+        """Oldest first, without those of schedules."""
         earlier = self.runs[: len(self._records) - self._launched]
         return tuple(record for record in earlier if not record.schedule_id)
 
     def run_schedule(self, schedule_id: str) -> tuple[str, ...]:
-        """Launch the runs of a schedule, as Coval does at night, and return their ids."""
+        """Launch the runs as Coval does at night, and return their ids."""
         ids = []
         for body in self.catalogue.schedule(schedule_id).launches():
             self.launch(body)
@@ -121,18 +120,16 @@ class World:
 
     @property
     def unfinished(self) -> tuple[RunRecord, ...]:
-        """The runs that have not ended, oldest first."""
+        """Oldest first."""
         now = self.clock()
         return tuple(record for record in self.runs if not record.finished(now))
 
     def scenario_for(self, test_set_id: str) -> Scenario:
-        """Return the scenario for runs on this test set."""
         return self.scenario or for_test_set(test_set_id)
 
     # Runs
 
     def launch(self, body: object) -> Json:
-        """POST /runs."""
         request = parse_launch(body, self.quirks.iteration_limit)
         self._require_parts(request)
         number = self._launched
@@ -156,11 +153,9 @@ class World:
         return views.launched_run(record, record.create_time, self.quirks)
 
     def get_run(self, run_id: str) -> Json:
-        """GET /runs/{run_id}."""
         return {"run": views.run(self._find(run_id), self.clock(), self.quirks)}
 
     def list_runs(self, query: Query) -> Json:
-        """GET /runs with filter, order_by, page_size, page_token and include."""
         now = self.clock()
         by_metric, query_filter = check_metric_query(query, self._filter(query, _RUN_FIELDS))
         if self.quirks.averages == "refused" and "include" in query:
@@ -188,7 +183,7 @@ class World:
         return self._listing("runs", rows, query, show, most=100 if by_metric else 1000)
 
     def list_scheduled_runs(self, schedule_id: str) -> Json:
-        """GET /scheduled-runs/{id}/runs: the newest runs of a schedule, newest first, without pages."""
+        """List the newest runs first, without pages."""
         now = self.clock()
         self.catalogue.schedule(schedule_id)
         rows = [
@@ -200,17 +195,15 @@ class World:
         return {"runs": [views.scheduled_run(record, now, self.quirks) for record in rows[:MOST_SCHEDULED]]}
 
     def run_tags(self) -> Json:
-        """GET /runs/tags."""
         return views.tags(self._visible)
 
     def update_run(self, run_id: str, body: object) -> Json:
-        """PATCH /runs/{run_id}."""
         tags = self._stored(parse_update(body).tags)
         self._records[run_id] = replace(self._find(run_id), tags=tags)
         return self.get_run(run_id)
 
     def delete_run(self, run_id: str) -> Json:
-        """DELETE /runs/{run_id}: cancels an unfinished run, removes a finished one."""
+        """Cancel an unfinished run; remove a finished one."""
         record, now = self._find(run_id), self.clock()
         if record.finished(now):
             self._records[run_id] = replace(record, delete_time=now)
@@ -221,7 +214,6 @@ class World:
     # Simulations and metric outputs; `legacy` selects the format
 
     def list_simulations(self, query: Query, *, legacy: bool = False) -> Json:
-        """GET /conversations/simulated or /simulations."""
         now, query_filter = self.clock(), self._filter(query, _SIMULATION_FIELDS)
         with_values = check_values_query(query, query_filter)
         rows = [
@@ -239,13 +231,12 @@ class World:
         return self._listing("simulations" if legacy else "simulated_conversations", rows, query, show)
 
     def get_simulation(self, simulation_id: str, *, legacy: bool = False) -> Json:
-        """GET /conversations/simulated/{id} or /simulations/{id}."""
         record, planned = self._find_simulation(simulation_id)
         shown = simulation_views.simulation_in_full(record, planned, self.clock(), self.quirks)
         return {"simulation" if legacy else "simulated_conversation": _named(shown, legacy=legacy)}
 
     def list_metric_outputs(self, simulation_id: str, query: Query, *, legacy: bool = False) -> Json:
-        """GET …/{id}/metrics; the legacy format always includes superseded outputs."""
+        """The legacy format always includes superseded outputs."""
         view = query.get("view", "FULL")
         if view not in {"BASIC", "FULL"}:
             raise invalid(("view", "must be BASIC or FULL"))
@@ -260,7 +251,7 @@ class World:
         return self._listing("metrics", rows, query, lambda row: {k: v for k, v in row.items() if k not in heavy})
 
     def get_metric_output(self, simulation_id: str, identifier: str) -> Json:
-        """GET …/{id}/metrics/{identifier}: one output by its ULID, or all outputs of a metric by its id."""
+        """`identifier`: the ULID of one output, or the id of a metric for all of its outputs."""
         outputs = self._outputs(simulation_id)
         if len(identifier) not in {ID_LENGTH, ULID_LENGTH}:
             raise invalid(("metric_output_id", f"must have {ID_LENGTH} or {ULID_LENGTH} characters"))
