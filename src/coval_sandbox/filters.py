@@ -179,7 +179,7 @@ def ordered(
     *,
     default: str = "-create_time",
 ) -> list[T]:
-    """Sort by "field", "-field", "field asc" or "field desc". Raises `Problem` (400) for a field that is not allowed."""
+    """Sort by "field", "-field", "field asc" or "field desc". Raises `Problem` (400) for any other field."""
     match = re.fullmatch(r"(?P<minus>-?)(?P<field>\w+)(?:\s+(?P<way>asc|desc))?", order_by or default)
     if match is None or match["field"] not in allowed:
         raise invalid(("order_by", f"must be one of {', '.join(allowed)}, with - in front for descending"))
