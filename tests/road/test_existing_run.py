@@ -345,6 +345,12 @@ def test_older_runs_are_not_read(source: str, nights: Nights) -> None:
     assert (nights.calls("/runs"), nights.calls(f"/scheduled-runs/{SCHEDULE.id}/runs")) in ((1, 0), (0, 1))
 
 
+def test_repetition_alone_is_not_the_newest_run(nights: Nights) -> None:
+    ours = nights.launch(TAG)
+    nights.launch(TAG, metadata='{"coval_gate_repetition": 1}')
+    assert nights.judge(TAG).outputs["run_id"] == ours
+
+
 def test_run_of_pull_request_does_not_count_for_branch_whatever_its_tags(nights: Nights) -> None:
     """A user's own metadata may name the pull request."""
     ours = nights.launch(BRANCH)

@@ -12,6 +12,7 @@ import pytest
 from coval_gate.base.runtime import Runtime
 from coval_gate.config.parsing import MOST_TAGS
 from coval_gate.post import post
+from coval_gate.runs.history import MOST_READ
 from coval_gate.runs.tags import ACCEPTED, FAILED
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
@@ -403,3 +404,48 @@ def test_accepting_needs_a_baseline_that_it_can_move(baseline: str, run_step: Ru
     result, server = run_step(event=PUSH, env=BY_HAND, accept="true", **inputs)
     assert (result.outputs["verdict"], server.requests_seen) == ("error", [])
     assert "baseline must name a tag or a branch if accept is true" in result.log
+
+
+def test_legs_that_are_accepted_together_leave_each_other_the_tag(nights: Nights, tmp_path: Path) -> None:
+    """They have the same agent, persona and test set."""
+    file = tmp_path / "workspace" / "legs.yml"
+    file.parent.mkdir()
+    file.write_text("legs:\n  once: {iteration_count: 1}\n  twice: {iteration_count: 2}\n", encoding="utf-8")
+    accepted = accept(nights, "passing", config_path="legs.yml", **OF_TAG)
+    assert accepted.outputs["verdict"] == "passed"
+    assert set(nights.holders()) == set(nights.marked(ACCEPTED)) == set(json.loads(accepted.outputs["run_ids"]))
+
+
+def test_repetition_of_another_branch_is_not_accepted(nights: Nights) -> None:
+    other = {"GITHUB_REF": "refs/heads/other"}
+    inputs = COMPARED | {"baseline": "branch:other"}
+    nights.night("passing", env=other, **inputs)
+    red = nights.night("failing", env=other, repeat_on_failure="1", **inputs)
+    for run_id in json.loads(red.outputs["run_ids"]):
+        result = accept(nights, mode="wait", run_id=run_id)
+        assert (result.outputs["verdict"], nights.marked(ACCEPTED)) == ("error", [])
+
+
+def test_accepting_an_older_run_takes_back_a_newer_acceptance(nights: Nights) -> None:
+    older = nights.night("passing").outputs["run_id"]
+    accept(nights)
+    accept(nights, mode="wait", run_id=older)
+    assert nights.marked(ACCEPTED) == [older]
+
+
+def test_run_takes_no_tag_if_too_many_runs_may_have_it(run_step: RunStep, clock: VirtualClock) -> None:
+    nights = Nights(run_step, clock, refuse_tag_filter=True, list_identity="neither")
+    first = nights.night("passing", **OF_TAG).outputs["run_id"]
+    for _ in range(MOST_READ):
+        nights.world.launch({**IDS, "metadata": {"tags": ["other"]}})
+        clock.sleep(60)
+    clock.sleep(DAY)
+    result = nights.night("failing", **OF_TAG)
+    assert (result.outputs["verdict"], nights.holders()) == ("inconclusive", [first])
+    assert "Coval lists more runs than the step reads" in result.outputs["reason"]
+
+
+def test_step_that_is_killed_while_it_accepts_has_no_verdict(nights: Nights, clock: VirtualClock) -> None:
+    clock.at(70, clock.interrupt)
+    result = accept(nights, "passing", "PATCH /runs/* -> 503", days=0)
+    assert (result.outputs["verdict"], nights.marked(ACCEPTED)) == ("cancelled", [])

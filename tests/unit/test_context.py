@@ -151,6 +151,7 @@ OF_PUSH = {"event": "push", "head_branch": "topic/x", "head_sha": "s"}
         ({"GITHUB_EVENT_NAME": "workflow_run", **MAIN}, {"workflow_run": OF_PUSH}, "topic/x"),
         ({"GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/tags/v1"}, {}, ""),
         ({"GITHUB_EVENT_NAME": "push"}, {}, ""),
+        ({"GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/heads/gh-readonly-queue/main/pr-1"}, {}, ""),
         ({"GITHUB_EVENT_NAME": "merge_group", "GITHUB_REF": "refs/heads/gh-readonly-queue/main/pr-1"}, {}, ""),
         ({"GITHUB_EVENT_NAME": "pull_request_target", **MAIN}, {"pull_request": PULL_REQUEST}, ""),
         ({"GITHUB_EVENT_NAME": "pull_request", **MAIN, "GITHUB_HEAD_REF": "x"}, {}, ""),

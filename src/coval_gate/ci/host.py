@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 REPOSITORY, COMMIT, PULL_REQUEST = "github_repository", "github_commit", "github_pull_request"  # in a run's metadata
 MATRIX = "github_matrix"
 LEG = "coval_gate_leg"  # the key of a leg, which identifies it in the plan of its step
+MERGE_QUEUE = "gh-readonly-queue/"  # prefix of the branches on which GitHub tests what it is about to merge
 REPETITION = "coval_gate_repetition"  # its number, from 1
+BRANCH = "coval_gate_of"  # of a repetition: the tag of its branch, which is not among its own
 AGENT_TYPE = "coval_gate_agent_type"  # of the agent, as far as the launch could read it
 
 Withheld = Literal["", "fork", "dependabot"]  # the origin because of which GitHub withholds secrets, if any

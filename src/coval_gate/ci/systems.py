@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.ci.host import Context, WebPages
+from coval_gate.ci.host import MERGE_QUEUE, Context, WebPages
 from coval_gate.config.checks import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HEADS, REMOTE = "refs/heads/", "origin/"
-MERGE_QUEUE: Final = "gh-readonly-queue/"  # prefix of the branches on which GitHub tests what it is about to merge
 NO_BRANCH: Final = ("detached", "HEAD")  # what Jenkins and git name a checkout of a commit
 PULL: Final = re.compile(r"(?:refs/)?pull/([0-9]{1,9})(?:/.*)?")  # a pull request's ref in place of a branch
 SHA: Final = re.compile("[0-9a-f]{7,64}")  # Bitbucket shortens that of a pull request

@@ -87,9 +87,10 @@ def _timeout_passes(leg: Leg, outcome: Outcome) -> bool:
         return False
     if leg.first.attached is False:
         return False
-    progress = outcome.run.progress if isinstance(outcome, TimedOut) else None
-    too_many = progress is not None and progress.failed > leg.inputs.max_failed_simulations.of(progress.total)
-    return leg.inputs.on_timeout == "pass" and not too_many
+    if leg.inputs.on_timeout != "pass" or not isinstance(outcome, TimedOut):
+        return leg.inputs.on_timeout == "pass"
+    progress = outcome.run.progress
+    return progress is not None and progress.failed <= leg.inputs.max_failed_simulations.of(progress.total)
 
 
 def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Trial) -> Procedure[Judgement]:
@@ -117,7 +118,8 @@ def _baseline(session: Session, progress: Progress, leg: Leg, outcome: Outcome) 
 def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgement) -> Procedure[Judgement]:
     """Write outputs, log checks, fetch details. Return the judgement with units. Raises RunnerError."""
     outcomes = [leg.outcome for leg in progress.legs if leg.outcome]
-    if len(outcomes) == len(progress.legs):  # a step that is killed earlier must not pass
+    # A step that is killed earlier must not pass, nor one that has yet to accept its run.
+    if len(outcomes) == len(progress.legs) and not any(leg.inputs.accept for leg in progress.legs):
         progress.publisher.write_verdict(progress.report(gravest(outcomes)))
     leg.judgement = judgement = yield from _with_units(session, leg, judgement)
     leg.findings = yield from beside(partial(findings_of, judgement, leg.result))
@@ -184,6 +186,8 @@ def judge_and_repeat(session: Session, progress: Progress, leg: Leg) -> Procedur
             break
         runs.append(run)
         judgement = yield from _judge_together(session, progress, leg, runs)
+    for trial in leg.trials[len(runs) :] if not has_failed(judgement) else ():
+        session.warn(f"Run {trial.run_id} was not judged: it repeats run {leg.first.run_id}, which did not fail.")
     return judgement
 
 

@@ -88,7 +88,8 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
     request, own = _identity(context, leg, repetition)
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
-    return with_tags(with_leg(request, leg.key, repetition), tags.to_send), tags
+    branch = tags_for(progress.context, request, nonce, own).branch
+    return with_tags(with_leg(request, leg.key, repetition, branch), tags.to_send), tags
 
 
 def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchRequest, list[object]]:

@@ -68,7 +68,8 @@ def _settle(progress: Progress, leg: Leg, judgement: Judgement) -> Procedure[Non
         return
     has_all = isinstance(judgement.cause, Completed) and not judgement.is_barred
     if leg.inputs.accept and has_all:
-        leg.standing = yield from accept(session, trial, source, progress.context)
+        accepted = [other.first.run_id for other in progress.legs if other.trials]
+        leg.standing = yield from accept(session, trial, source, progress.context, accepted)
     elif leg.inputs.accept and trial.run_id:
         if judgement.lets_pass:
             raise CovalError(titles.NOT_ACCEPTED, not_accepted_text(trial.run_id))

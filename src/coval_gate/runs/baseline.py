@@ -147,7 +147,8 @@ def _newest(session: Session, source: BaselineSource, subject: Subject) -> Proce
         fits=rules.may_count,
         enough=lambda runs: len(rules.counting(runs)) >= source.last,
     )
-    listed = (yield from search(session, sought)).runs
+    found = yield from search(session, sought)
+    listed = found.runs
     candidates = rules.counting(listed)[: source.last + SPARE]
     loaded: list[BaselineRun] = []
     failures: list[CovalError | str] = []
@@ -163,6 +164,9 @@ def _newest(session: Session, source: BaselineSource, subject: Subject) -> Proce
                     failures.append(result)
                 case Exception():
                     raise result
+    if not (loaded or found.is_whole):
+        text = "Coval lists more runs than the step reads, and none that it read counts. Name the baseline by run:<id>."
+        raise _NoBaseline(NotFoundReason(kind="unreadable", text=text))
     if not loaded:
         raise _NoBaseline(rules.reason(listed, failures))
     return tuple(loaded)

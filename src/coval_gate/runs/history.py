@@ -82,11 +82,13 @@ class Found(NamedTuple):
     """`runs` were sought, `seen` were listed; both come newest first.
 
     `hidden` may have the tag, but do not show it even alone; unless `must_know`, there are none if others show theirs.
+    `is_whole`: there are not so many runs that some were not looked at.
     """
 
     runs: tuple[Run, ...] = ()
     seen: tuple[Run, ...] = ()
     hidden: tuple[Run, ...] = ()
+    is_whole: bool = True
 
 
 def search(session: Session, sought: Sought) -> Procedure[Found]:
@@ -106,8 +108,9 @@ def search(session: Session, sought: Sought) -> Procedure[Found]:
             refused.append(error)
             continue
         seen = {run.run_id: run for run in listed} | seen
-        seen |= yield from _read_alone(session, sought, seen)
-        found = _found(sought, seen.values())
+        alone, is_whole = yield from _read_alone(session, sought, seen)
+        seen |= alone
+        found = _found(sought, seen.values())._replace(is_whole=is_whole and len(listed) < MOST_LISTED)
         if found.runs:
             return found
     if len(refused) == len(sought.filters):
@@ -121,7 +124,7 @@ def _goes_on(sought: Sought, listed: Sequence[Run]) -> bool:
     return (created_at(listed[-1]) or math.inf) >= sought.since
 
 
-def _read_alone(session: Session, sought: Sought, seen: Mapping[str, Run]) -> Procedure[dict[str, Run]]:
+def _read_alone(session: Session, sought: Sought, seen: Mapping[str, Run]) -> Procedure[tuple[dict[str, Run], bool]]:
     """Read the newest runs alone that may be sought, if the list shows no tags; return these, with what it showed."""
     shows_tags = any(run.tags for run in seen.values())
 
@@ -132,7 +135,8 @@ def _read_alone(session: Session, sought: Sought, seen: Mapping[str, Run]) -> Pr
             return (sought.must_know or bool(run.tags)) and sought.hides_tag(run)
         return not run.tags and (sought.hides_tag(run) or sought.is_found(run))
 
-    doubtful = list(filter(is_doubtful, _newest_first(seen.values())))[:MOST_READ]
+    all_doubtful = list(filter(is_doubtful, _newest_first(seen.values())))
+    doubtful = all_doubtful[:MOST_READ]
     whole: dict[str, Run] = {}
     while doubtful and not sought.is_satisfied(whole.values()):
         batch, doubtful = doubtful[:AT_ONCE], doubtful[AT_ONCE:]
@@ -144,7 +148,7 @@ def _read_alone(session: Session, sought: Sought, seen: Mapping[str, Run]) -> Pr
                 raise read
             elif not isinstance(read, Exception):
                 whole[listed.run_id] = with_list(read, listed)
-    return whole
+    return whole, len(all_doubtful) <= MOST_READ or sought.is_satisfied(whole.values())
 
 
 def with_list(run: Run, listed: Run) -> Run:

@@ -18,7 +18,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import duration
 from coval_gate.base.times import preparing
-from coval_gate.ci.host import AGENT_TYPE, COMMIT, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY
+from coval_gate.ci.host import AGENT_TYPE, BRANCH, COMMIT, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY
 from coval_gate.config.inputs import ids_of
 from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.coval.launch import LaunchRequest
@@ -62,9 +62,10 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
     )
 
 
-def with_leg(request: LaunchRequest, key: str, repetition: int) -> LaunchRequest:
+def with_leg(request: LaunchRequest, key: str, repetition: int, branch: str) -> LaunchRequest:
     """Add what a step in mode wait must know: the key of the leg, and the repetition's number."""
-    customer = {**request.metadata.customer, LEG: key, **({REPETITION: repetition} if repetition else {})}
+    again = {REPETITION: repetition, **({BRANCH: branch} if branch else {})} if repetition else {}
+    customer = {**request.metadata.customer, LEG: key, **again}
     return request._replace(metadata=request.metadata._replace(customer=customer))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.schedule import MOST_AT_ONCE, together
-from coval_gate.ci.host import REPETITION
+from coval_gate.ci.host import BRANCH
 from coval_gate.config.inputs import Problem
 from coval_gate.model.baseline import Standing
 from coval_gate.model.statuses import COMPLETED
@@ -22,6 +22,8 @@ from coval_gate.runs.retag import changed_tags, retag
 from coval_gate.runs.tags import ACCEPTED, FAILED, branch_tag, branch_tag_of, is_marked, pull_request_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
     from coval_gate.model.baseline import BaselineSource
@@ -67,15 +69,21 @@ def take_tag(session: Session, trial: Trial, source: BaselineSource) -> Procedur
     if has_tag(run, tag) or is_marked(run, FAILED) or not branch_tag_of(run) or pull_request_of(run) is not None:
         return None
     sought = Sought(ids_of_run(run), tag, COMPLETED, since=0.0, enough=lambda runs: len(counting(runs)) >= source.last)
-    holders = counting((yield from search(session, sought)).runs)
-    if len(holders) >= source.last:
+    found = yield from search(session, sought)
+    holders = counting(found.runs)
+    if len(holders) >= source.last or not found.is_whole:
         return None
     yield from retag(session, run.run_id, partial(changed_tags, add=(tag,), sent=trial.sent_tags))
     return Standing(run_id=run.run_id, tag=tag, runs=len(holders) + 1, wanted=source.last)
 
 
-def accept(session: Session, trial: Trial, source: BaselineSource, context: Context) -> Procedure[Standing]:
-    """Let comparisons begin with a run: of its branch, or as the only run with a tag. Raises CovalError."""
+def accept(
+    session: Session, trial: Trial, source: BaselineSource, context: Context, accepted: Collection[str]
+) -> Procedure[Standing]:
+    """Let comparisons begin with a run: of its branch, or as the only run with a tag. Raises CovalError.
+
+    `accepted`: the ids of all runs that the step accepts, which leave each other alone.
+    """
     branch = branch_tag(context, source.name) if source.kind == "branch" else ""
     added = (branch or source.name, ACCEPTED)
 
@@ -84,34 +92,34 @@ def accept(session: Session, trial: Trial, source: BaselineSource, context: Cont
         return changed_tags(run, add=added, remove=(FAILED,), sent=trial.sent_tags)
 
     run = yield from retag(session, trial.run_id, change)
-    if source.kind == "tag":
-        yield from _take_from_others(session, run, source.name)
+    yield from _take_from_others(session, run, branch or source.name, ACCEPTED if branch else source.name, accepted)
     return Standing(run_id=run.run_id, tag="" if branch else source.name, accepted=True)
 
 
 def _check(run: Run, branch: str, source: BaselineSource) -> None:
-    """Raise CovalError unless a CI job launched the run for the branch. Repetitions have no tag of the branch."""
-    own, number = branch_tag_of(run), run.metadata.get(REPETITION)
-    is_repetition = isinstance(number, int) and number > 0 and not own
+    """Raise CovalError unless a CI job launched the run for the branch, which a repetition names in its metadata."""
+    own = branch_tag_of(run) or run.metadata.get(BRANCH)
     if pull_request_of(run) is not None:
         why = "it tests a pull request, and only runs of branches are compared with."
-    elif (own and branch in ("", own)) or is_repetition:
+    elif own and branch in ("", own):
         return
     else:
         why = f"no CI job launched it for {source if branch else 'a branch'}."
     raise CovalError(titles.NOT_ACCEPTED, f"Run {run.run_id} was not accepted: {why}", advice="Accept another run.")
 
 
-def _take_from_others(session: Session, run: Run, tag: str) -> Procedure[None]:
-    """Take the tag away from all other runs of the same agent, persona and test set. Raises CovalError."""
+def _take_from_others(session: Session, run: Run, tag: str, taken: str, accepted: Collection[str]) -> Procedure[None]:
+    """Take the tag `taken` away from all other runs like this one that have the `tag`. Raises CovalError."""
     holders = (yield from search(session, Sought(ids_of_run(run), tag, since=0.0))).runs
-    others = [holder.run_id for holder in holders if holder.run_id != run.run_id]
-    changes = (retag(session, run_id, partial(changed_tags, remove=(tag,))) for run_id in others)
+    others = [
+        other.run_id for other in holders if has_tag(other, taken) and other.run_id not in (run.run_id, *accepted)
+    ]
+    changes = (retag(session, run_id, partial(changed_tags, remove=(taken,))) for run_id in others)
     for run_id, result in zip(others, (yield from together(changes, session.clock, at_once=MOST_AT_ONCE)), strict=True):
         if isinstance(result, CovalError) and not isinstance(result, NotFound):
             raise CovalError(
                 titles.NOT_ACCEPTED,
-                f"Run {run.run_id} has the tag {tag}, but run {run_id} could not lose it: {result.what}",
+                f"Run {run.run_id} was accepted, but run {run_id} could not lose the tag {taken}: {result.what}",
                 advice="Accept the run again.",
             )
         if isinstance(result, Exception) and not isinstance(result, CovalError):

@@ -17,7 +17,7 @@ from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, visible
-from coval_gate.ci.host import MOST_WARNINGS, Console, Context, Head, WebPages, resembles_command
+from coval_gate.ci.host import MERGE_QUEUE, MOST_WARNINGS, Console, Context, Head, WebPages, resembles_command
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.checks import Variables, wanted_pages
 
@@ -92,9 +92,11 @@ def _branch(environ: Mapping[str, str], event: Mapping[str, Any]) -> str:
     if of_pull_request or environ.get("GITHUB_HEAD_REF") or name == "merge_group":
         return ""
     if before:  # GITHUB_REF is the default branch in a workflow_run
-        return _text(before.get("head_branch")) if before.get("event") in BRANCH_EVENTS else ""
-    ref = environ.get("GITHUB_REF", "")
-    return ref.removeprefix(BRANCHES) if ref.startswith(BRANCHES) else ""
+        branch = _text(before.get("head_branch")) if before.get("event") in BRANCH_EVENTS else ""
+    else:
+        ref = environ.get("GITHUB_REF", "")
+        branch = ref.removeprefix(BRANCHES) if ref.startswith(BRANCHES) else ""
+    return "" if branch.startswith(MERGE_QUEUE) else branch
 
 
 def _is_of_pull_request(event: str) -> bool:

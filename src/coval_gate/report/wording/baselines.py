@@ -161,7 +161,7 @@ def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> s
         return "there are no earlier runs"
     same = "of this agent, persona and test set"
     if source.kind == "tag":
-        return f"no earlier run {same} has the tag {source.name}; the next run of a branch that lacks no data takes it"
+        return f"no earlier run {same} has the tag {source.name}; a run of a branch that lacks no data takes it"
     if source.kind == "branch":
         return f"no earlier run {same} is from branch {source.name}; the next run of that branch will be the baseline"
     return f"no earlier run {same} is {source}"
