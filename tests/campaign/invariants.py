@@ -614,7 +614,15 @@ def _must_accept(history: History, result: ProcessResult) -> bool:
     if record is None or not result.step.accepts or result.step.event != BY_HAND:
         return False
     now = history.coval_time(result.ended)
-    return _could_retag(history, result, record) and lacks_nothing(record, schedule.gate, schedule.quirks, now)
+    could = _could_retag(history, result, record) and _is_of_its_branch(history, result, record)
+    return could and lacks_nothing(record, schedule.gate, schedule.quirks, now)
+
+
+def _is_of_its_branch(history: History, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether a step may accept a run: as the holder of a tag, of any branch; for `branch:main`, of main."""
+    launchers = [process for process in history.results if record.run_id in process.launched_runs]
+    is_of_main = all(process.step.branch in ("", "main") for process in launchers)
+    return _is_of_branch(history, record) and (is_of_main or bool(result.step.holders))
 
 
 def step_without_acceptance_is_red(history: History) -> Iterator[str]:
@@ -1188,9 +1196,9 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return None
     if result.step.mode == "launch":
         return ("",)
-    may_accept = result.step.event == BY_HAND and (record is None or _is_of_branch(history, record))
+    may_accept = result.step.event == BY_HAND and (record is None or _is_of_its_branch(history, result, record))
     may_accept &= schedule.quirks.run_identity in ("both", "tags")  # or tags would be lost
-    may_accept &= schedule.fate != "unreadable" or not result.step.holders
+    may_accept &= schedule.fate != "unreadable"  # or it cannot see which runs were accepted before
     if schedule.gate in UNREADABLE_GATES or (result.step.accepts and not may_accept):
         return ("error",)
     if is_unknown(history, result, record) if record else schedule.gate in MISNAMED_GATES:
