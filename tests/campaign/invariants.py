@@ -618,6 +618,13 @@ def _must_accept(history: History, result: ProcessResult) -> bool:
     return could and lacks_nothing(record, schedule.gate, schedule.quirks, now)
 
 
+def _may_accept(history: History, result: ProcessResult, record: RunRecord) -> bool:
+    """Return whether tags of a run can change, and lists show which runs were accepted before."""
+    schedule = history.schedule
+    can_see = schedule.quirks.run_identity in ("both", "tags") and schedule.fate != "unreadable"
+    return can_see and _is_of_its_branch(history, result, record)
+
+
 def _is_of_its_branch(history: History, result: ProcessResult, record: RunRecord) -> bool:
     """Return whether a step may accept a run: as the holder of a tag, of any branch; for `branch:main`, of main."""
     launchers = [process for process in history.results if record.run_id in process.launched_runs]
@@ -1196,22 +1203,20 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return None
     if result.step.mode == "launch":
         return ("",)
-    may_accept = result.step.event == BY_HAND and (record is None or _is_of_its_branch(history, result, record))
-    may_accept &= schedule.quirks.run_identity in ("both", "tags")  # or tags would be lost
-    may_accept &= schedule.fate != "unreadable"  # or it cannot see which runs were accepted before
-    if schedule.gate in UNREADABLE_GATES or (result.step.accepts and not may_accept):
+    if schedule.gate in UNREADABLE_GATES or (result.step.accepts and result.step.event != BY_HAND):
         return ("error",)
     if is_unknown(history, result, record) if record else schedule.gate in MISNAMED_GATES:
         return ("error",)
-    if record is None:
-        return ("passed", "failed")
     now = history.coval_time(result.ended)
-    if not record.finished(now):
+    if record and record.run_id in history.deleted and (record.delete_time or now) <= now:
+        return ("passed", "failed", "error", "cancelled")  # other invariants say when it may pass
+    if record is None or not record.finished(now):
         return ("passed", "failed")
     if record.status(now) != "COMPLETED":
         return {"FAILED": ("failed",), "ERROR": ("error",)}.get(record.status(now), ("cancelled",))
     if _is_good(history, result, now):
-        return _of_good(history, result)
+        refused = result.step.accepts and not _may_accept(history, result, record)
+        return ("error",) if refused else _of_good(history, result)
     if not has_data(record, schedule.gate, schedule.quirks, now):
         return ("error", "failed")
     return ("failed",) if can_decide(schedule.gate) else ("error",)
@@ -1246,7 +1251,7 @@ def _of_good(history: History, result: ProcessResult) -> tuple[str, ...]:
         return ("inconclusive",)
     if is_much_worse(history, result):
         return ("failed",)
-    return ("passed", "inconclusive") if fate == "deleted" else ("passed",)  # perhaps during the search
+    return ("passed", "inconclusive") if fate in ("deleted", "failed") else ("passed",)  # perhaps during it
 
 
 def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
