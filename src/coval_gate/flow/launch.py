@@ -88,7 +88,7 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
     request, own = _identity(context, leg, repetition)
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
-    branch = tags_for(progress.context, request, nonce, own).branch
+    branch = "" if leg.is_base else tags_for(progress.context, request, nonce, own).branch
     return with_tags(with_leg(request, leg.key, repetition, branch), tags.to_send), tags
 
 
