@@ -106,7 +106,7 @@ def test_steps_are_shown_by_name(step: str, code: int) -> None:
 ])  # fmt: skip
 def test_own_build_answers_in_the_demo(build: str, code: int, shown: str) -> None:
     result = demo(build)
-    assert (result.returncode, result.stderr) == (code, "")
+    assert (result.returncode, result.stderr) == (code, ""), result.stdout
     assert shown in result.stdout
 
 
