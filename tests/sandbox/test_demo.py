@@ -105,7 +105,7 @@ def test_steps_are_shown_by_name(step: str, code: int) -> None:
     ("broken-build", 1, "crashed: KeyError: 'fr'"),
 ])  # fmt: skip
 def test_own_build_answers_in_the_demo(build: str, code: int, shown: str) -> None:
-    result = demo(build)
+    result = demo(build, "thresholds=Resolved: rate(YES) >= 90%")  # Latency is that of this machine
     assert (result.returncode, result.stderr) == (code, ""), result.stdout
     assert shown in result.stdout
 
