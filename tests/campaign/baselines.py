@@ -85,9 +85,9 @@ def with_baseline(schedule: Schedule, rng: Random) -> Schedule:
             return replace(schedule, quirks=replace(schedule.quirks, list_lag=10_000.0))
         case "deleted":
             return replace(schedule, events=(*schedule.events, Event(kind="delete all", at=at + 20)))
-        case "failed":  # the newest of them; a mark is a tag
+        case "failed":  # the newest of them, before the step; a mark is a tag
             schedule = replace(schedule, quirks=replace(schedule.quirks, run_identity="both"))
-            return replace(schedule, events=(*schedule.events, Event(kind="fail newest", at=SETTLED + 20)))
+            return replace(schedule, events=(*schedule.events, Event(kind="fail newest", at=at - 20)))
         case "regress" | "break":
             return replace(schedule, events=(*schedule.events, Event(kind=fate, at=at - 200)))
         case "unreadable":

@@ -1251,7 +1251,7 @@ def _of_good(history: History, result: ProcessResult) -> tuple[str, ...]:
         return ("inconclusive",)
     if is_much_worse(history, result):
         return ("failed",)
-    return ("passed", "inconclusive") if fate in ("deleted", "failed") else ("passed",)  # perhaps during it
+    return ("passed", "inconclusive") if fate == "deleted" else ("passed",)  # perhaps during the search
 
 
 def _run_id_is_known(result: ProcessResult, outputs: dict[str, str]) -> Iterator[str]:
