@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from coval_gate.config.parsing import MOST_TAGS
 from coval_gate.post import post
 from coval_gate.runs.history import MOST_READ
 from coval_gate.runs.tags import ACCEPTED, FAILED
+from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.scenarios import BY_NAME
@@ -40,6 +42,7 @@ OF_PULL_REQUEST = {
 DAY = 86_400.0
 COMPARED = {"baseline": "branch:main", "thresholds": "Resolved: rate(YES) >= baseline - 25pp"}
 COMPARED_LATENCY = "Latency: avg <= baseline * 1.1"
+WITH_BASE = f"{COMPARED['thresholds']}\nLatency: avg <= base * 9"
 OF_TAG = COMPARED | {"baseline": "tag:stable"}
 FAILING = {"thresholds": "Latency: avg < 0.01"}
 
@@ -334,7 +337,7 @@ def test_accepted_run_is_the_only_one_with_the_tag(nights: Nights) -> None:
     accepted = accept(nights, **inputs, mode="wait", run_id=failed)
     assert (accepted.outputs["verdict"], nights.marked(ACCEPTED), nights.holders()) == ("passed", [failed], [failed])
     assert nights.marked(FAILED) == [newer]
-    assert "It is the only run with the tag stable." in accepted.log
+    assert "Runs that were not accepted with it lost the tag stable." in accepted.log
     after = nights.night("failing", **inputs)
     assert (after.outputs["verdict"], after.outputs["baseline_run_id"]) == ("passed", failed)
     assert nights.holders() == [failed, after.outputs["run_id"]]
@@ -414,6 +417,27 @@ def test_legs_that_are_accepted_together_leave_each_other_the_tag(nights: Nights
     accepted = accept(nights, "passing", config_path="legs.yml", **OF_TAG)
     assert accepted.outputs["verdict"] == "passed"
     assert set(nights.holders()) == set(nights.marked(ACCEPTED)) == set(json.loads(accepted.outputs["run_ids"]))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "runs", "these"),
+    [
+        ({"persona_id": f"{PERSONA_ID}, {IMPATIENT_PERSONA_ID}"}, 2, "these"),
+        ({"agent_id": PREVIEW_ID, "base_agent_id": AGENT_ID, "thresholds": WITH_BASE}, 2, "this one"),
+    ],
+    ids=["legs", "base"],
+)
+def test_red_step_with_several_runs_can_be_accepted_as_it_says(
+    nights: Nights, inputs: dict[str, str], runs: int, these: str
+) -> None:
+    inputs = OF_TAG | inputs
+    nights.night("passing", **inputs)
+    red = nights.night("failing", **inputs)
+    (named,) = re.findall(r"run_id: ([\w, ]+) and accept: true\. Later runs are then compared with " + these, red.log)
+    assert (red.outputs["verdict"], len(named.split(", "))) == ("failed", runs)
+    accepted = accept(nights, mode="wait", run_id=named, **inputs)
+    assert accepted.outputs["verdict"] == "passed"
+    assert {*nights.holders()} == {*nights.marked(ACCEPTED)} <= {*named.split(", ")}
 
 
 def test_repetition_of_another_branch_is_not_accepted(nights: Nights) -> None:

@@ -178,7 +178,8 @@ class Progress:
             for leg in shown
         )
         if several:
-            judgement = judgement._replace(of_legs=OfLegs(len(legs), decisive))
+            run_ids = tuple(leg.first.run_id for leg in self.all_legs if leg.trials)
+            judgement = judgement._replace(of_legs=OfLegs(len(legs), decisive, run_ids))
         return Report(
             judgement=judgement,
             legs=legs,

@@ -90,10 +90,14 @@ Cause = (
 
 
 class OfLegs(NamedTuple):
-    """`decisive`: the leg whose judgement decides; empty where something else does, such as a signal."""
+    """`decisive`: the leg whose judgement decides; empty where something else does, such as a signal.
+
+    `run_ids`: the first runs of all legs and their bases, which a step with mode wait needs together.
+    """
 
     total: int
     decisive: str
+    run_ids: tuple[str, ...] = ()
 
 
 class Judgement(NamedTuple):

@@ -75,7 +75,8 @@ def opening(report: Report) -> Iterator[str | Listing]:
         yield Listing(rows=advice, total=len(advice))
     for leg in report.legs:
         if leg.standing:
-            yield standing_text(leg.standing, code=code)
+            where = f"{escape(leg.name)}: " if leg.name else ""
+            yield where + standing_text(leg.standing, code=code)
     if others:
         yield Listing(rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]), total=len(others))
     yield from leg_table(report)

@@ -193,7 +193,7 @@ def day_text(time: str) -> str:
 
 def standing_text(standing: Standing, *, code: Mark = str) -> str:
     if standing.accepted:
-        tag = f" It is the only run with the tag {code(standing.tag)}." if standing.tag else ""
+        tag = f" Runs that were not accepted with it lost the tag {code(standing.tag)}." if standing.tag else ""
         return f"Accepted: later runs are compared with this one.{tag}"
     return f"It has the tag {code(standing.tag)} now, as {standing.runs:,} of {plural(standing.wanted, 'run')}."
 
@@ -207,12 +207,15 @@ def not_taken_text(run_id: str, tag: str, why: str, advice: str) -> str:
 
 
 def fix_or_accept(judgement: Judgement) -> str:
-    run_id = judgement.baseline.acceptable if judgement.baseline else ""
-    if not run_id:
+    own = judgement.baseline.acceptable if judgement.baseline else ""
+    if not own:
         return f"Fix the agent. If the change is wanted, {ACCEPT} on its branch."
+    base = judgement.base.runs if judgement.base else ()
+    run_ids = judgement.of_legs.run_ids if judgement.of_legs else (own, *(other.run.run_id for other in base))
     return (
         "Fix the agent, or accept the change: start the workflow by hand with mode: wait, "
-        f"run_id: {one_line(run_id)} and accept: true. Later runs are then compared with this one."
+        f"run_id: {', '.join(map(one_line, run_ids))} and accept: true. "
+        f"Later runs are then compared with {'these' if judgement.of_legs else 'this one'}."
     )
 
 
