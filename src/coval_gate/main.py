@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.config.file import ConfigFile
     from coval_gate.config.inputs import Inputs
-    from coval_gate.flow.opening import Plan
     from coval_gate.judge.judgement import Judgement
     from coval_gate.report.model import Report
     from coval_gate.runs.legs import Session, Trial
@@ -52,10 +51,10 @@ def run_step(runtime: Runtime, read: ConfigFile | None = None) -> Report:
         progress.host.release()
 
 
-def evaluate(progress: Progress, plan: Plan = legs_of) -> Procedure[Report]:
+def evaluate(progress: Progress) -> Procedure[Report]:
     """Take a step from its inputs to what it publishes, through every error and interruption."""
     try:
-        judgement = yield from reach_judgement(progress, plan)
+        judgement = yield from reach_judgement(progress)
         if any(trial.judgement for trial in progress.trials):
             from coval_gate.flow.standing import settle_standing
 
@@ -89,20 +88,20 @@ def publish(progress: Progress, judgement: Judgement) -> Procedure[Report]:
     return progress.publisher.publish(progress.report(judgement), progress.times)
 
 
-def reach_judgement(progress: Progress, plan: Plan) -> Procedure[Judgement]:
+def reach_judgement(progress: Progress) -> Procedure[Judgement]:
     """Do what the inputs ask for; an error is a judgement, too. Raises Interrupted."""
     try:
         inputs = yield from _whole_inputs(progress)
         if inputs.mode == "plan":
             from coval_gate.flow.plan import plan_step
 
-            yield from _plan_legs(progress, plan)
+            yield from _plan_legs(progress)
             return (yield from plan_step(progress))
         if inputs.api_key is None:
             from coval_gate.judge.judgement import skipped
 
             return skipped(progress.context.secrets_withheld_from)
-        yield from _plan_legs(progress, plan)
+        yield from _plan_legs(progress)
         yield from locate(progress)
         return (yield from MODES[inputs.mode](progress.session(), progress))
     except GateError as error:
@@ -132,10 +131,10 @@ def _whole_inputs(progress: Progress) -> Procedure[Inputs]:
     return inputs
 
 
-def _plan_legs(progress: Progress, plan: Plan) -> Procedure[None]:
+def _plan_legs(progress: Progress) -> Procedure[None]:
     """Leave each leg what is its own of a run template, if one is used."""
     launches = acts_as(progress.inputs) in LAUNCHING_MODES
-    progress.legs = plan(progress.inputs, progress.file.legs)
+    progress.legs = legs_of(progress.file.parts(progress.inputs))
     if progress.template:
         from coval_gate.flow.template import with_own_parts
 

@@ -22,6 +22,7 @@ import pytest
 
 from coval_gate.cli.command import TerminalClock, main
 from coval_gate.cli.flags import COMMANDS, OURS, flag_of
+from coval_gate.config.checks import has_effect
 from coval_gate.config.inputs import ALL_MODES, declared
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
@@ -229,7 +230,10 @@ class TestState:
     [
         (["run", "--treshold", "a"], "run: there is no flag --treshold; did you mean --threshold?"),
         (["run", "--agent", "a"], "run: there is no flag --agent; did you mean --agent-id?"),
-        (["launch", "--threshold", "a"], "launch: --threshold has no effect here; it is a flag of run and wait."),
+        (
+            ["cancel", "--threshold", "a"],
+            "cancel: --threshold has no effect here; it is a flag of run and wait.",
+        ),
         (["init", "--sytem", "gitlab"], "init: there is no flag --sytem; did you mean --system?"),
         (["init", "--threshold", "a"], "init: --threshold has no effect here; it is a flag of run and wait."),
         (["rnu"], "there is no command 'rnu'; did you mean run?"),
@@ -372,7 +376,7 @@ def test_every_input_is_a_flag_of_the_commands_where_it_has_an_effect(command: C
     shown = {mode: command(mode, "--help")[1] for mode in ALL_MODES}
     for declaration in declared():
         for mode, text in shown.items():
-            is_flag = ("run" if mode == "plan" else mode) in declaration.modes and declaration.name not in OURS
+            is_flag = has_effect(declaration, mode) and declaration.name not in OURS
             is_shown = re.search(rf"^  {flag_of(declaration.name)}[ ,]", text, re.MULTILINE)
             assert bool(is_shown) == is_flag, (mode, declaration.name)
 

@@ -195,6 +195,14 @@ def test_misspelt_metric_names_the_line_of_the_file(run_with: RunStep) -> None:
     assert result.outputs["reason"].startswith(f'refunds: {PATH} names the metric "Complience" in line 14, which')
 
 
+def test_input_that_every_leg_sets_itself_gives_a_warning(run_with: RunStep) -> None:
+    legs = "legs:\n  a: {tags: a, persona_id: q}\n  b: {tags: b}"
+    result, _ = run_with(text=f"test_set_id: s\npersona_id: p\n{legs}", tags="nightly")
+    assert f"Every leg in {PATH} sets its own tags, so the step's has no effect." in result.log
+    result, _ = run_with(text=f"test_set_id: s\npersona_id: p\n{legs}")
+    assert "sets its own" not in result.log
+
+
 def test_base_agent_of_a_leg(run_with: RunStep) -> None:
     ids = {name: IDS[name] for name in ("persona_id", "test_set_id")}
     result, server = run_with(text=BESIDE, agent_id="", **ids)

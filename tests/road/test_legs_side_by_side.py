@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from coval_gate.base.runtime import Runtime
-from coval_gate.base.schedule import run
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.flow.progress import Progress
-from coval_gate.main import evaluate
+from coval_gate.main import main
 from coval_gate.post import post
-from coval_gate.runs.legs import Leg
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
@@ -31,15 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from coval_gate.config.inputs import Inputs
-
 AGAIN: dict[str, Any] = {"repeat_on_failure": 1}
+GATED: dict[str, Any] = {"test_set_id": "passing1", "thresholds": example_thresholds()}
 LEGS: dict[str, dict[str, Any]] = {
-    "good": {"test_set_id": ("passing1",)},
-    "better at the second try": {"test_set_id": ("flaky002",), **AGAIN},
-    "other persona": {"test_set_id": ("passing1",), "persona_id": ("persona000000000000002",)},
-    "bad": {"test_set_id": ("failing1",), "thresholds": parse_thresholds("Latency: avg < 1.5"), **AGAIN},
-    "more conversations": {"test_set_id": ("passing1",), "iteration_count": 2},
+    "good": GATED,
+    "better at the second try": {**GATED, "test_set_id": "flaky002", **AGAIN},
+    "other persona": {**GATED, "persona_id": "persona000000000000002"},
+    "bad": {"test_set_id": "failing1", "thresholds": "Latency: avg < 1.5", **AGAIN},
+    "more conversations": {**GATED, "iteration_count": 2},
 }
 EXPECTED = {
     "good": ["passed"],
@@ -49,10 +44,10 @@ EXPECTED = {
     "more conversations": ["passed"],
 }
 REJECTED: dict[str, dict[str, Any]] = {
-    "unknown agent": {"agent_id": ("missing000000000000001",)},
-    "misspelt metric": {"thresholds": parse_thresholds("Latncy: avg < 2")},
+    "unknown agent": {**GATED, "agent_id": "missing000000000000001"},
+    "misspelt metric": {**GATED, "thresholds": "Latncy: avg < 2"},
 }
-STUCK = {name: {"test_set_id": ("stuck001",), "iteration_count": number + 1} for number, name in enumerate(LEGS)}
+STUCK = {name: {"test_set_id": "stuck001", "iteration_count": number + 1} for number, name in enumerate(LEGS)}
 SLACK = 60.0  # s to find the run of a launch whose response was lost
 
 
@@ -70,6 +65,15 @@ class Ended(NamedTuple):
         return {leg["name"]: leg for leg in self.document["legs"]}
 
 
+class _Log(io.StringIO):
+    """Breaks when a leg with the name "broken" has launched its run."""
+
+    def write(self, text: str) -> int:
+        if "[broken] Launched" in text:
+            raise TypeError
+        return super().write(text)
+
+
 class Steps:
     """Runs steps with several legs against one world."""
 
@@ -83,12 +87,9 @@ class Steps:
     def run(self, legs: dict[str, dict[str, Any]], **inputs: str) -> Ended:
         """Run the main step."""
         with Server(self.world, faults=self._faults) as self.server:
-            runtime = self._runtime(self.server, **inputs)
-
-            def plan(inputs: Inputs, _: object) -> list[Leg]:
-                return [Leg(name=name, inputs=inputs._replace(**given)) for name, given in legs.items()]
-
-            run(evaluate(Progress(runtime), plan), self.clock)
+            runtime = self._runtime(self.server, config_path="legs.json", **inputs)
+            (self.runner.workspace / "legs.json").write_text(json.dumps({"legs": legs}), encoding="utf-8")
+            main(runtime)
         runner = self.runner
         document = json.loads((runner.workspace / "coval.json").read_text(encoding="utf-8"))
         return Ended(document, runner.outputs, runner.state, self._log.getvalue())
@@ -105,9 +106,9 @@ class Steps:
         self._count += 1
         directory = self._directory / str(self._count)
         directory.mkdir()
-        self.runner, self._log = LocalRunner(directory, PULL_REQUEST), io.StringIO()
+        self.runner, self._log = LocalRunner(directory, PULL_REQUEST), _Log()
         given = DEFAULTS | {"api_key": KEY, "api_base_url": server.url} | IDS | inputs
-        given |= {"json_path": "coval.json"}
+        given |= {"test_set_id": "", "json_path": "coval.json"}
         return Runtime(environ=self.runner.environ(given), stdout=self._log, clock=self.clock)
 
 
@@ -117,7 +118,7 @@ class Steps:
 def test_legs_take_as_long_as_the_longest(fault: str, tmp_path: Path, clock: VirtualClock) -> None:
     """The response to a launch is lost, with its effect or without, and its leg alone takes longer."""
     steps = Steps(tmp_path, clock, fault)
-    ended = steps.run(LEGS, thresholds=example_thresholds())
+    ended = steps.run(LEGS)
     verdicts = {name: [trial["verdict"] for trial in leg["runs"]] for name, leg in ended.legs.items()}
     assert verdicts == {name: EXPECTED[name] for name in LEGS}, ended.log
     assert [ended.legs[name]["verdict"] for name in LEGS] == ["passed", "passed", "passed", "failed", "passed"]
@@ -136,7 +137,7 @@ def test_leg_that_cannot_be_launched_leaves_the_others_alone(
     rejected: list[str], tmp_path: Path, clock: VirtualClock
 ) -> None:
     steps = Steps(tmp_path, clock)
-    ended = steps.run({name: REJECTED[name] for name in rejected} | LEGS, thresholds=example_thresholds())
+    ended = steps.run({name: REJECTED[name] for name in rejected} | LEGS)
     verdicts = {name: leg["verdict"] for name, leg in ended.legs.items()}
     assert verdicts == dict.fromkeys(rejected, "error") | {name: EXPECTED[name][-1] for name in LEGS}, ended.log
     assert set(run_statuses(steps.world)) == {"COMPLETED"}
@@ -161,7 +162,7 @@ def test_error_of_one_leg_is_its_own_verdict(tmp_path: Path, clock: VirtualClock
         steps.server.faults.add(f"GET /runs/{stuck} #1 -> 403")
 
     clock.at(8, refuse)
-    ended = steps.run({"refused": STUCK["good"]} | LEGS, thresholds=example_thresholds())
+    ended = steps.run({"refused": STUCK["good"]} | LEGS)
     verdicts = {name: leg["verdict"] for name, leg in ended.legs.items()}
     assert verdicts == {"refused": "error"} | {name: EXPECTED[name][-1] for name in LEGS}, ended.log
     assert Counter(run_statuses(steps.world)) == {"CANCELLED": 1, "COMPLETED": 7}
@@ -170,7 +171,7 @@ def test_error_of_one_leg_is_its_own_verdict(tmp_path: Path, clock: VirtualClock
 
 
 def test_bug_in_one_leg_leaves_the_others_alone(tmp_path: Path, clock: VirtualClock) -> None:
-    ended = Steps(tmp_path, clock).run({"broken": {"thresholds": None}, "good": LEGS["good"]})
+    ended = Steps(tmp_path, clock).run({"broken": LEGS["other persona"], "good": LEGS["good"]})
     assert {name: leg["verdict"] for name, leg in ended.legs.items()} == {"broken": "error", "good": "passed"}
     assert ended.outputs["reason"] == "broken: Coval Gate has a bug: TypeError."
     assert "::group::[broken] Details for a bug report" in ended.log
@@ -187,7 +188,7 @@ def test_run_that_timed_out_is_left_beside_a_leg_with_an_error(tmp_path: Path, c
 def test_lines_of_a_leg_carry_its_name(tmp_path: Path, clock: VirtualClock) -> None:
     """The lines of all legs are mixed."""
     steps = Steps(tmp_path, clock, "GET /runs/* #7 -> 503")
-    ended = steps.run(LEGS, thresholds=example_thresholds(), supersede="true")
+    ended = steps.run(LEGS, supersede="true")
     following, _, _ = ended.log.partition("::warning title=Coval%3A")  # the reports of the whole step begin with these
     lines = following.splitlines()
     for name, leg in ended.legs.items():
@@ -198,7 +199,7 @@ def test_lines_of_a_leg_carry_its_name(tmp_path: Path, clock: VirtualClock) -> N
         assert sum("Waiting for the run" in line for line in own) == len(leg["runs"])
         assert any("100%" in line or "10/10 done" in line for line in own)
     unnamed = [line for line in lines if not line.startswith(tuple(f"[{name}] " for name in LEGS))]
-    assert "This step launches" in unnamed.pop(2)
+    assert "This step launches" in unnamed.pop(3)
     assert not [line for line in unnamed if "run" in line.lower() or "done" in line or "503" in line], unnamed
 
 
@@ -212,7 +213,7 @@ def test_signal_cancels_all_legs(tmp_path: Path, clock: VirtualClock) -> None:
     """One leg has failed and runs again when the signal arrives, and the others still run."""
     steps = Steps(tmp_path, clock, "POST /runs #3 -> reset-after")
     clock.at(70, clock.interrupt)
-    ended = steps.run(STUCK | {"bad": LEGS["bad"]}, thresholds=example_thresholds())
+    ended = steps.run(STUCK | {"bad": LEGS["bad"]})
     assert (ended.outputs["verdict"], clock.now() <= 76) == ("cancelled", True)
     assert Counter(run_statuses(steps.world)) == {"CANCELLED": 5, "COMPLETED": 1}
     assert not any(entry["cancel"] for entry in json.loads(ended.state["legs"]))

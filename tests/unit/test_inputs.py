@@ -284,7 +284,7 @@ def test_invalid_source_of_run_is_problem(raw: str, problem: str) -> None:
     [
         ({"run_id": "tag:nightly"}, "run_id tag:nightly"),
         ({"test_set_id": "a,b"}, "several ids in test_set_id"),
-        ({"base_agent_id": "b"}, "base_agent_id"),
+        ({"base_agent_id": "b", "thresholds": "Latency: avg <= base"}, "base_agent_id"),
         ({"repeat_on_failure": "1"}, "repeat_on_failure"),
     ],
 )
@@ -310,6 +310,13 @@ def test_mode_wait_requires_ids_by_which_it_finds_or_repeats_runs(given: dict[st
 def test_base_agent_is_another_one_that_a_threshold_compares_with(given: dict[str, str], problem: str) -> None:
     (found,) = problems_with(**{"base_agent_id": "b", "thresholds": "Latency: avg <= base"} | given)
     assert found.startswith(problem)
+
+
+def test_base_needs_no_threshold_where_none_decides() -> None:
+    given: dict[str, str] = {"base_agent_id": "b", "thresholds": ""}
+    assert read_inputs(environ(mode="launch", **given), Context()).base_agent_id == "b"
+    (found,) = problems_with(mode="wait", run_id="r1", **given)
+    assert found.startswith("base_agent_id requires a threshold that compares with base")
 
 
 def test_newest_run_of_a_source_has_no_base() -> None:
@@ -403,6 +410,19 @@ def test_suspicious_inputs_give_warnings() -> None:
 
 
 @pytest.mark.parametrize(
+    ("mode", "warnings"),
+    [
+        ("launch", []),
+        ("run", ["baseline has no effect: no threshold compares with it, such as `Latency: avg <= baseline * 1.1`."]),
+    ],
+)
+def test_thresholds_are_missed_where_they_decide(mode: str, warnings: list[str]) -> None:
+    """The step that launches may have all inputs of the one that waits, but for its thresholds."""
+    given = environ(mode=mode, baseline="branch:main")
+    assert warnings_about(read_inputs(given, Context()), given) == warnings
+
+
+@pytest.mark.parametrize(
     ("name", "meant"),
     [
         ("treshold", "thresholds"),
@@ -462,6 +482,16 @@ def test_tag_that_steps_give_is_error(tag: str) -> None:
     problem = f'must have no tag that begins with coval-gate/; got "{tag}".'
     assert problems_with(tags=f"nightly, {tag}") == (f"tags {problem}",)
     assert problems_with(metadata=json.dumps({"tags": [tag]})) == (f"metadata {problem}",)
+
+
+def test_accepted_run_has_room_for_the_tag_of_its_acceptance() -> None:
+    given = {"accept": "true", "baseline": "branch:main", "thresholds": "pass_rate >= baseline"}
+    tags = ",".join(f"t{number}" for number in range(18))
+    assert problems_with(tags=tags, **given) == (
+        "tags must be at most 17 if accept is true: an accepted run gets one more.",
+    )
+    assert len(read_inputs(environ(tags=tags), Context()).tags) == 18
+    assert len(read_inputs(environ(tags=tags.removesuffix(",t17"), **given), Context()).tags) == 17
 
 
 def test_key_of_metadata_that_an_input_overrides_gives_warning() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from coval_gate import __version__
 from coval_gate.base.text import in_words
+from coval_gate.config.checks import has_effect
 from coval_gate.config.inputs import ALL_MODES, CONNECTION, FILE_NAME, KEY_VARIABLE, declared
 
 if TYPE_CHECKING:
@@ -59,10 +60,9 @@ def flag_of(name: str) -> str:
 
 
 def _flags_of(command: str) -> Iterator[Input]:
-    """Yield those that have an effect there. A plan has those of `run`."""
-    mode = "run" if command == "plan" else command
+    """Yield those that have an effect there, or in the other half of launch and wait."""
     for declaration in declared():
-        of_command = mode in declaration.modes or (command in CONNECTED and declaration.group == CONNECTION)
+        of_command = has_effect(declaration, command) or (command in CONNECTED and declaration.group == CONNECTION)
         of_command |= declaration.name in MORE.get(command, ())
         if of_command and declaration.name not in (*OURS, *LESS.get(command, ())):
             yield declaration

@@ -26,7 +26,7 @@ from coval_gate.config.inputs import (
     default_of,
     effective,
 )
-from coval_gate.config.parsing import KEY, read_metadata
+from coval_gate.config.parsing import KEY, MOST_TAGS, read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -74,8 +74,9 @@ OF_OLD_ACTION: Final = {  # inputs of coval-github-actions, and what to do inste
 
 def threshold_warnings(inputs: Inputs) -> Iterator[str]:
     """Yield a sentence about each threshold that looks like a mistake, and each input without effect on thresholds."""
-    yield from _without_confidence(inputs)
-    yield from _without_reference(inputs)
+    if inputs.mode != "launch":  # the step that waits uses them, and has thresholds
+        yield from _without_confidence(inputs)
+        yield from _without_reference(inputs)
     for threshold in inputs.thresholds:
         if doubt := _doubt(threshold):
             yield f"{threshold.place}: {doubt}"
@@ -91,9 +92,10 @@ def threshold_contradictions(inputs: Inputs) -> Iterator[Problem]:
 
 def _without_reference(inputs: Inputs) -> Iterator[str]:
     source = inputs.baseline
-    # In mode launch there are no thresholds, but the step records what a later comparison needs. A run may fill a tag.
-    has_effect = inputs.mode == "launch" or inputs.accept or (source is not None and source.kind == "tag")
-    if source and not (has_effect or any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)):
+    gives_standing = inputs.accept or (source is not None and source.kind == "tag")
+    if source and not (
+        gives_standing or any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
+    ):
         yield "baseline has no effect: no threshold compares with it, such as `Latency: avg <= baseline * 1.1`."
     if not (source and source.kind == "branch") and inputs.baseline_max_age != default_of("baseline_max_age"):
         yield "baseline_max_age has no effect: it applies only to a baseline given by branch."
@@ -180,6 +182,8 @@ def _baseline_contradictions(inputs: Inputs) -> Iterator[Problem]:
         yield Problem(
             "baseline", "must name a tag or a branch if accept is true: later runs are compared with its runs."
         )
+    if inputs.accept and len(launched_tags(inputs)) == MOST_TAGS:
+        yield Problem("tags", f"must be at most {MOST_TAGS - 1} if accept is true: an accepted run gets one more.")
     if inputs.mode == "wait" and source and source.kind == "run" and source.name in inputs.run_id.ids:
         yield Problem("baseline", "names the run that the step waits for; name an earlier one.")
 
@@ -194,7 +198,7 @@ def _base_contradictions(inputs: Inputs, is_used: bool) -> Iterator[Problem]:
             "base_agent_id",
             "cannot be combined with mutations, which are compared with the agent itself; leave one of the two out.",
         )
-    elif not is_used and acts_as(inputs) == "run":
+    elif not is_used and inputs.mode != "launch":
         yield Problem(
             "base_agent_id", "requires a threshold that compares with base, such as `Latency: avg <= base * 1.1`."
         )
@@ -316,14 +320,28 @@ def _not_to_be_judged(wrong: set[str], inputs: Inputs) -> set[str]:
 def warnings_about(inputs: Inputs, environ: Mapping[str, str], file: FromFile = NO_FILE) -> list[str]:
     """Return a sentence about each valid input that looks like a mistake; it names the legs if only some are."""
     parts = file.parts(inputs)
+    overridden = in_words([*_overridden(inputs, file)])
     legs_with: dict[str, list[str]] = {}
     for part in parts:
         for warning in _warnings_about(part.inputs, environ):
             legs_with.setdefault(warning, []).append(quoted(part.name))
     return [
-        warning if len(names) == len(parts) else f"In {in_words(names, most=MOST_NAMED)} of {file.path}: {warning}"
-        for warning, names in legs_with.items()
+        *([f"Every leg in {file.path} sets its own {overridden}, so the step's has no effect."] if overridden else ()),
+        *(
+            warning if len(names) == len(parts) else f"In {in_words(names, most=MOST_NAMED)} of {file.path}: {warning}"
+            for warning, names in legs_with.items()
+        ),
     ]
+
+
+def _overridden(inputs: Inputs, file: FromFile) -> Iterator[str]:
+    """Yield the inputs of the step, or at the top of the file, that no leg uses. All thresholds add up."""
+    for declaration in effective() if file.legs else ():
+        name = declaration.name
+        is_set = name in file.places or getattr(inputs, name) != declaration.default_value
+        own = (name in leg.places and leg.places[name] != file.places.get(name) for leg in file.legs)
+        if is_set and all(own):
+            yield name
 
 
 def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:

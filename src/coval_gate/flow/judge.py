@@ -119,7 +119,7 @@ def _explain(session: Session, progress: Progress, leg: Leg, judgement: Judgemen
     """Write outputs, log checks, fetch details. Return the judgement with units. Raises RunnerError."""
     outcomes = [leg.outcome for leg in progress.legs if leg.outcome]
     # A step that is killed earlier must not pass, nor one that has yet to accept its run.
-    if len(outcomes) == len(progress.legs) and not any(leg.inputs.accept for leg in progress.legs):
+    if len(outcomes) == len(progress.legs) and not progress.inputs.accept:
         progress.publisher.write_verdict(progress.report(gravest(outcomes)))
     leg.judgement = judgement = yield from _with_units(session, leg, judgement)
     leg.findings = yield from beside(partial(findings_of, judgement, leg.result))

@@ -27,14 +27,12 @@ from coval_gate.report.formats import Surface, formats
 from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.config.inputs import Inputs
     from coval_gate.flow.progress import Progress
     from coval_gate.runs.legs import Session
-
-    Plan = Callable[[Inputs, Sequence[LegInputs]], list[Leg]]
 
 
 def read_inputs(progress: Progress) -> Inputs:
@@ -65,7 +63,7 @@ def read_inputs(progress: Progress) -> Inputs:
     publisher.write_unfinished()
     progress.save()
     inputs, context, file = progress.inputs, progress.context, progress.file
-    if any(own.accept for own in (inputs, *(leg.inputs for leg in file.legs))):
+    if inputs.accept:
         from coval_gate.runs.standing import acceptance_problems
 
         problems += acceptance_problems(context)
@@ -111,17 +109,17 @@ def read_file(progress: Progress) -> list[Problem]:
     return []
 
 
-def legs_of(inputs: Inputs, listed: Sequence[LegInputs] = ()) -> list[Leg]:
-    """Plan each combination of agents, personas and test sets, the last changing fastest; or the `listed` legs.
+def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
+    """Plan each combination of agents, personas and test sets, the last changing fastest.
 
     A leg's name is the one in the file, and the ids that differ. Legs whose bases run the same share one. Where runs
     are given, ids may be missing; a plan without them has no legs.
     """
     legs: list[Leg] = []
     bases: list[tuple[list[object], Leg]] = []
-    for given in listed or [LegInputs("", 0, inputs, {})]:
+    for given in parts:
         differing = [len(getattr(given.inputs, name)) > 1 for name in LAUNCH_IDS]
-        missing = () if acts_as(inputs) in LAUNCHING_MODES else ("",)
+        missing = () if acts_as(given.inputs) in LAUNCHING_MODES else ("",)
         for ids in product(*(getattr(given.inputs, name) or missing for name in LAUNCH_IDS)):
             name = _named(given.name, *compress(ids, differing))
             leg = Leg(inputs=_of_ids(given.inputs, ids), name=name, key=name if given.name else _named(*ids))

@@ -43,7 +43,7 @@ UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense 
     "sub_sample_size": "0",
     "sub_sample_seed": "",
 }
-OF_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_key")
+OF_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_key", "accept")
 WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets
 
 

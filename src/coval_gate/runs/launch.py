@@ -149,7 +149,7 @@ def prepare(session: Session, trial: Trial, context: Context) -> Procedure[None]
 def _looks_up(inputs: Inputs) -> bool:
     """In mode launch, a later step may compare the run with its baseline."""
     compares = any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
-    return inputs.mode == "launch" or (compares and not inputs.accept)
+    return not inputs.accept and (inputs.mode == "launch" or compares)
 
 
 def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
