@@ -425,7 +425,7 @@ def test_run_of_other_persona_that_is_newer_is_passed_over(nights: Nights) -> No
 
 
 def test_tags_that_coval_hides_are_kept(run_step: RunStep, clock: VirtualClock) -> None:
-    """Coval shows only the metadata of its own schedule's run, which do not repeat its tags as those of ours do."""
+    """Coval shows only the metadata of its own schedule's run. Unlike those of our runs, they repeat no tags."""
     nights = Nights(run_step, clock, run_identity="metadata", list_identity="metadata")
     newest = nights.launch(SCHEDULED)
     (record,) = (run for run in nights.world.runs if run.run_id == newest)

@@ -72,7 +72,7 @@ def test_launch_and_wait_are_run_in_two_steps(plan: str, run_step: RunStep) -> N
 
 
 def test_one_run_needs_nothing_else(run_step: RunStep, clock: VirtualClock) -> None:
-    """Somebody may have launched it in Coval's own pages."""
+    """A person may have launched the run on Coval's own pages."""
     world = World(clock.time)
     ids = [world.launch({**IDS})["run"]["run_id"], run_step(world=world, mode="launch", **GATE)[0].outputs["run_id"]]
     for id_ in ids:

@@ -168,7 +168,9 @@ def test_run_that_goes_on_unjudged_is_told(cancels: str, told: int, nights: Nigh
     nights.night("passing")
     result = nights.night("failing", max_wait_time="2", cancel_on_timeout=cancels)
     warnings = [
-        annotation for annotation in result.annotations("warning") if "it may become a baseline" in annotation.data
+        annotation
+        for annotation in result.annotations("warning")
+        if "a baseline given by branch may use it" in annotation.data
     ]
     assert (result.outputs["verdict"], len(warnings)) == ("timed_out", told)
 

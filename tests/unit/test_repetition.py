@@ -246,7 +246,7 @@ CRITERIA = st.builds(
 
 @given(ANSWERS, CRITERIA)
 def test_repetition_hides_nothing_that_an_honest_reading_shows(runs: list[str], criteria: Criteria) -> None:
-    """All conversations count, but for those that failed and that another run completed."""
+    """Every conversation counts, except a failed one that another run completed."""
     if together(*results_of(runs), criteria=criteria).verdict is not Verdict.PASSED:
         return
     columns = ["".join(column) for column in zip(*runs, strict=True)]

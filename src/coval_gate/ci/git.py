@@ -19,7 +19,7 @@ SECRET: Final = (KEY_VARIABLE, "INPUT_")  # git and what it may start need none 
 
 
 def read_git() -> Context:
-    """A local run is of no branch: it may be compared with the runs of one, but is none of them."""
+    """Return a context without a branch: runs of a branch may be its baseline, but it is never theirs."""
     until = time.monotonic() + LONGEST
     commit = _git("rev-parse", "HEAD", until=until)
     server, repository = repository_of(_git("remote", "get-url", "origin", until=until))

@@ -391,7 +391,7 @@ class Inputs(NamedTuple):
         WAITING,
         fields.flag(),
         "Cancel the run when the step times out. Otherwise the run continues in Coval. A repetition "
-        "(`repeat_on_failure`) is always cancelled, because no later step can use it.",
+        "(`repeat_on_failure`) is always cancelled, because the step has its verdict without it.",
         "false",
     )
     cancel_on_interrupt: bool = declare(
@@ -617,7 +617,7 @@ def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
 
 
 def translate(values: dict[str, Any]) -> Iterator[Problem]:
-    """Replace the inputs of the older action among parsed `values`. Yield a problem with what is set by half."""
+    """Replace the inputs of the older action among parsed `values`. Yield a problem with a half that stands alone."""
     mutation, metric, value = (values.pop(name, None) for name in OldInputs._fields)
     if mutation is not None:
         ids = dict.fromkeys((*values.get("mutation_ids", ()), *filter(None, [mutation])))

@@ -72,7 +72,7 @@ def _line(text: str, part: str) -> int:
 
 
 class _Loader(yaml.BaseLoader):
-    """Makes nodes whose values are text, and refuses what would make a part of them stand for others."""
+    """Makes nodes whose values are text, and refuses anchors, aliases and tags, by which a part stands for others."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

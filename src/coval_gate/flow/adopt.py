@@ -1,6 +1,6 @@
 """Gives each leg of the plan the runs that were launched elsewhere: its first run, and repetitions of that.
 
-A run's own metadata name its leg and its number. Without them, a run is that of the leg only if there is one of each.
+A run's own metadata name its leg and its number. A run without them belongs to a leg only if both are alone.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _poll(session: Session, run_id: str) -> Procedure[Run]:
 
 
 def problems_of(leg: Leg, run: Run) -> list[Problem]:
-    """Return why a run that was launched elsewhere is none of the leg; nothing if it is one, as far as Coval shows."""
+    """Return how a run that was launched elsewhere differs from what the leg would launch, as far as Coval shows."""
     given = ids_of(leg.inputs)
     problems = [
         Problem(

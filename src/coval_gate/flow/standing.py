@@ -19,7 +19,6 @@ from coval_gate.report.wording.baselines import (
     standing_text,
     unjudged_text,
 )
-from coval_gate.runs.launch import is_compared
 from coval_gate.runs.retag import mark
 from coval_gate.runs.standing import accept, take_tag
 from coval_gate.runs.tags import FAILED, pull_request_of
@@ -97,7 +96,7 @@ def _is_of_branch(progress: Progress) -> bool:
 
 
 def _may_be_baseline(progress: Progress, trial: Trial) -> bool:
-    """A search finds no run of a pull request. Judging a run again by hand changes nothing for others."""
+    """A search finds no run of a pull request. Judging a run again on a laptop changes nothing for others."""
     if progress.context.is_local and progress.inputs.mode == "wait":
         return False
     if trial.run is None or trial.run.status != COMPLETED or not trial.run_id:
@@ -108,7 +107,8 @@ def _may_be_baseline(progress: Progress, trial: Trial) -> bool:
 def _goes_on_unjudged(progress: Progress, leg: Leg) -> bool:
     """Return whether the leg's first run goes on without the step, and later runs may be compared with it."""
     inputs, run = leg.inputs, leg.first.run
-    if inputs.cancel_on_timeout or run is None or run.is_over or not is_compared(inputs):
+    by_branch = inputs.baseline is not None and inputs.baseline.kind == "branch"  # no tag is taken without a verdict
+    if inputs.cancel_on_timeout or run is None or run.is_over or not by_branch:
         return False
     return progress.context.pull_request is None and pull_request_of(run) is None
 

@@ -1,7 +1,7 @@
 """Fills in a file of examples/. Pure, but for reading that file.
 
-Ids take the places of the variables that the file reads, thresholds those of its thresholds, with the other settings
-above them. Settings of the connection go to the post step, too.
+Ids replace the variables that the file reads, and thresholds replace its thresholds. Other settings stand above
+them. The post step gets the settings of the connection, too.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def beyond_saving(judgement: Judgement, *, left: int = 1) -> Check | None:
 
 
 def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
-    """Suppose that all conversations of the `left` runs meet it. Only rates are bounded so: an average can improve."""
+    """Suppose that all conversations of the `left` runs meet the criterion. Only rates have such a bound."""
     if isinstance(check.criterion, FewFailed) or not check.criterion.is_sampled:
         return not isinstance(check.criterion, FewFailed)
     first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement

@@ -207,7 +207,7 @@ class Cleanup:
         if trial.is_cancelling:
             return False  # a signal came while the run was being cancelled, and how far that got is not known
         if trial.repetition and verdict is not Verdict.CANCELLED:
-            return False  # the step has decided without it, and no later step can use it
+            return False  # the step has its verdict without it
         if trial.is_base and verdict in (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE):
             return False  # as above
         match verdict:

@@ -226,8 +226,8 @@ def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
 
 def unjudged_text(run_id: str) -> str:
     return (
-        f"Run {run_id} continues in Coval, but this step does not judge it: once completed, it may become a "
-        "baseline, even if the agent got worse.\nSet cancel_on_timeout: true, or raise max_wait_time."
+        f"Run {run_id} continues in Coval, but this step does not judge it. Once it completes, a baseline given by "
+        "branch may use it, even if the agent got worse.\nSet cancel_on_timeout: true, or raise max_wait_time."
     )
 
 
