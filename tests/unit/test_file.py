@@ -237,8 +237,11 @@ MISTAKES: dict[str, str] = {
     f"{LEG}tags: {'[' * 120}": "line 3: the file is nested more than 100 levels deep.",
     f"{LEG}tags: {KEY}": "line 3: the file holds the API key, which must be set in api_key only.",
     "tags: coval_sk_prod_of_another": "line 1: the file holds an API key of Coval, which must be set in api_key only.",
+    "legs:\n  a: {test_set_id: [s, t]}\n  b: {test_set_id: [t, u]}": (
+        "line 3: legs.b and legs.a in line 2 launch the same run, with the same thresholds; name its ids in one."
+    ),
     "legs:\n  a: {tags: x}\n  b: {tags: y}": (
-        "line 3: legs.b is the same as legs.a in line 2: ids, options and thresholds; remove one."
+        "line 3: legs.b and legs.a in line 2 launch the same run, with the same thresholds; name its ids in one."
     ),
 }  # fmt: skip
 
@@ -322,7 +325,7 @@ def test_combinations_of_all_legs_are_limited() -> None:
     legs = "".join(f"  {name}: {{agent_id: [{', '.join(f'a{number}' for number in range(51))}]}}\n" for name in "xy")
     found = read(f"legs:\n{legs}", **IDS | {"test_set_id": "s1"})
     assert found.mistakes == [
-        "line 3: legs.y is the same as legs.x in line 2: ids, options and thresholds; remove one."
+        "line 3: legs.y and legs.x in line 2 launch the same run, with the same thresholds; name its ids in one."
     ]
     found = read(f"legs:\n{legs}  z: {{iteration_count: 2}}".replace("y: {", "y: {tags: t, concurrency: 2, "), **IDS)
     (problem,) = found.contradictions

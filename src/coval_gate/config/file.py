@@ -26,6 +26,7 @@ from coval_gate.config.inputs import (
     ALL_MODES,
     GATE,
     LABELS,
+    LAUNCH_IDS,
     MOST_EXPLAINED,
     MOST_LEGS,
     WHAT,
@@ -139,7 +140,7 @@ def with_file(inputs: Inputs, file: ConfigFile) -> tuple[Inputs, FromFile, list[
     allowed = inputs_of_leg()
     mistakes: list[Mistake] = []
     legs: list[LegInputs] = []
-    whole: list[tuple[OwnLeg, Inputs]] = []
+    whole: list[tuple[OwnLeg, Inputs]] = []  # what each leg before says
     for leg in file.legs:
         own = leg.values
         counting = {name: value for name, value in own.inputs.items() if has_effect(allowed[name], inputs.mode)}
@@ -147,11 +148,12 @@ def with_file(inputs: Inputs, file: ConfigFile) -> tuple[Inputs, FromFile, list[
         places = {name: place for name, place in own.places.items() if name in counting}
         given = inputs._replace(**counting, thresholds=(*inputs.thresholds, *thresholds))
         legs.append(LegInputs(leg.name, leg.line, given, file.values.places | places))
-        compared = _compared(inputs._replace(**own.inputs, thresholds=(*inputs.thresholds, *own.thresholds)))
-        if twin := next((other for other, others in whole if others == compared), None):
-            same = f"{_shown(twin)} in line {twin.line}: ids, options and thresholds; remove one."
-            mistakes.append(Mistake(leg.line, f"{_shown(leg)} is the same as {same}"))
-        whole.append((leg, compared))
+        said = inputs._replace(**own.inputs, thresholds=(*inputs.thresholds, *own.thresholds))
+        if twin := next((other for other, before in whole if _overlap(before, said)), None):
+            both = f"{_shown(leg)} and {_shown(twin)} in line {twin.line}"
+            why = "launch the same run, with the same thresholds; name its ids in one."
+            mistakes.append(Mistake(leg.line, f"{both} {why}"))
+        whole.append((leg, said))
     return inputs, FromFile(file.path, file.values.places, legs), list(_problems(file.path, mistakes))
 
 
@@ -159,11 +161,17 @@ def _shown(leg: OwnLeg) -> str:
     return f"{LEGS}.{shortened(leg.name, NAME_SHOWN)}"
 
 
-def _compared(inputs: Inputs) -> Inputs:
-    """Return inputs without what changes nothing about a run or its verdict."""
+def _overlap(one: Inputs, other: Inputs) -> bool:
+    """Return whether both would launch the same run, and judge it by the same."""
+    ids = ((getattr(one, name), getattr(other, name)) for name in LAUNCH_IDS)
+    return _without_ids(one) == _without_ids(other) and all(a == b or not set(a).isdisjoint(b) for a, b in ids)
+
+
+def _without_ids(inputs: Inputs) -> Inputs:
+    """Leave out, too, what changes nothing about a run or its verdict."""
     thresholds = tuple(threshold._replace(line=0, source="") for threshold in inputs.thresholds)
-    unlabelled: dict[str, Any] = dict.fromkeys(LABELS)
-    return inputs._replace(thresholds=thresholds, **unlabelled)
+    left_out: dict[str, Any] = dict.fromkeys((*LABELS, *LAUNCH_IDS))
+    return inputs._replace(thresholds=thresholds, **left_out)
 
 
 def _problems(path: str, mistakes: Sequence[Mistake]) -> Iterator[Problem]:
