@@ -24,14 +24,13 @@ from websockets.exceptions import ConnectionClosed
 from coval_gate.ci.host import AGENT_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 RUN_ID = "run0000000000000000001"
 BASE = "/v1"
 FRAME, FRAME_SECONDS = b"\1\0" * 320, 0.02
-LONGEST = 30.0  # s beyond its time for which a caller waits for the agent
-LONGEST_PARTING = 5.0  # s for the agent to close the connection
+LONGEST = 120.0  # s for what happens at once, unless something is broken
 READY = {
     "type": "session_ready",
     "audio": {"encoding": "pcm_s16le", "sample_rate_hz": 16_000, "channels": 1},
@@ -39,17 +38,25 @@ READY = {
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "SKIPPED")
 
 
+def hears(frames: int) -> Callable[[Caller], bool]:
+    return lambda caller: len(caller.heard) >= frames * len(FRAME)
+
+
+def never(_: object) -> bool:
+    """The conversation lasts until the agent leaves it."""
+    return False
+
+
 @dataclass
 class Caller:
-    """A simulated caller, who speaks for so many `seconds` once an agent is attached.
+    """A simulated caller, who speaks once an agent is attached, `until` something has happened.
 
-    `hears`: how many bytes it waits for beyond that. `end`: how the relay ends the conversation: as it should, with an
-    error, or without a word. `hiccups`: what Coval responds to the first requests for an offer, (status, content).
+    `end`: how the relay then ends the conversation: as it should, with an error, or without a word. `hiccups`: what
+    Coval responds to the first requests for an offer, (status, content).
     """
 
     id: str
-    seconds: float = 0.3
-    hears: int = 0
+    until: Callable[[Caller], object] = field(default=lambda caller: caller.heard)
     end: Literal["well", "error", "drop"] = "well"
     status: str = "IN PROGRESS"
     relay: str = "READY"
@@ -170,8 +177,9 @@ class FakeRelay:
         hearing = asyncio.create_task(_hear(connection, caller))
         try:
             await connection.send(json.dumps(READY))
-            until = time.monotonic() + caller.seconds
-            while (now := time.monotonic()) < until or (len(caller.heard) < caller.hears and now < until + LONGEST):
+            for _ in range(round(LONGEST / FRAME_SECONDS)):
+                if caller.until(caller):
+                    break
                 await connection.send(FRAME)
                 await asyncio.sleep(FRAME_SECONDS)
             if caller.end == "error":
@@ -181,8 +189,9 @@ class FakeRelay:
                 await connection.send(json.dumps({"type": "session_end"}))
             if caller.end != "drop":  # closing now could hide the last frame from a busy agent
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(connection.wait_closed(), LONGEST_PARTING)
+                    await asyncio.wait_for(connection.wait_closed(), LONGEST)
         except ConnectionClosed:
+            await hearing  # what the agent said before it left
             caller.status = "FAILED"
         finally:
             caller.relay = "CLOSED"

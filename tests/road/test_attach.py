@@ -29,14 +29,18 @@ from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
 from coval_sandbox.clock import SpeedClock
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from fake_relay import FRAME, RUN_ID, Caller, FakeRelay
+from fake_relay import FRAME, LONGEST, RUN_ID, Caller, FakeRelay, hears, never
 from slim_client import slim_client
 from support import KEY, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-SHORT = Limits(quiet=0.3, handler=0.3, over=0.6, killing=0.3, poll=0.1, stopping=4.0, unknown=0.3)
+    from coval_gate.base.clock import Clock
+
+OPTIONS = Options(RUN_ID, "agent:answer")
+# What would depend on the machine's speed takes as long as it needs.
+SHORT = Limits(quiet=LONGEST, handler=0.3, over=LONGEST, killing=LONGEST, poll=0.1, stopping=4.0, unknown=LONGEST)
 AGENT = f"""
 import asyncio, json, os, signal, sys, time
 from pathlib import Path
@@ -57,7 +61,8 @@ async def answer(connection):
         case "block":
             time.sleep(600)
         case "killed":
-            time.sleep(0.8)  # until Coval shows that the conversation failed
+            while not Path("seen").exists():
+                time.sleep(0.02)
             os.kill(os.getpid(), signal.SIGKILL)
         case "late":
             async for _ in connection.receive_audio():
@@ -114,22 +119,24 @@ def environ_of(fake: FakeRelay, directory: Path, **more: str) -> dict[str, str]:
 def run_attach(
     fake: FakeRelay,
     directory: Path,
-    options: Options = Options(RUN_ID, "agent:answer"),  # noqa: B008 - frozen
+    options: Options = OPTIONS,
     limits: Limits = SHORT,
+    log: io.StringIO | None = None,
+    clock: Clock | None = None,
     /,
     **environ: str,
 ) -> Result:
     """Run the command in this process, in a directory with the agent."""
     (directory / "agent.py").write_text(AGENT)
-    log = io.StringIO()
+    log = log or io.StringIO()
     with chdir(directory):
-        given = runtime(SystemClock(), environ=environ_of(fake, directory, **environ), stdout=log)
+        given = runtime(clock or SystemClock(), environ=environ_of(fake, directory, **environ), stdout=log)
         code = attach(given, options, limits)
     result = Result(code, log.getvalue(), directory)
     written = [path.read_text(encoding="utf-8") for path in directory.rglob(".coval-gate/**/*") if path.is_file()]
     assert KEY not in "".join([result.log, *written])
     assert (code == 0) == (ATTACHED in fake.tags), "it succeeds if the run says so, too"
-    assert not alive(directory)
+    wait_for(lambda: not alive(directory))
     return result
 
 
@@ -144,14 +151,19 @@ def alive(directory: Path) -> list[int]:
     return found
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    until = time.monotonic() + seconds
+def wait_for(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + LONGEST
     while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.02)
 
 
-MIXED = ("good1", "good2", "crash1", "group1", "segv1", "exit1", "block1", "late1", "early1", "mute1", "lost1", "drop1")
+MIXED = {
+    **dict.fromkeys(("good1", "good2"), hears(6)),
+    **dict.fromkeys(("crash1", "group1", "segv1", "exit1", "early1"), never),
+    **dict.fromkeys(("lost1", "drop1"), hears(1)),
+    "mute1": hears(0),
+}
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +171,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[FakeRelay, Result]:
     """A run whose simulations end in every way, side by side."""
     directory = tmp_path_factory.mktemp("mixed")
     ends = {"lost1": "error", "drop1": "drop"}
-    callers = [
-        Caller(id_, seconds=0.6, hears=6 * len(FRAME) * id_.startswith("good"), end=ends.get(id_, "well"))  # type: ignore[arg-type]
-        for id_ in MIXED
-    ]
+    callers = [Caller(id_, until, end=ends.get(id_, "well")) for id_, until in MIXED.items()]  # type: ignore[arg-type]
     callers += [
         Caller("waiting1", status="CANCELLED"),
         Caller("before1", status="COMPLETED", relay="CLOSED"),  # an earlier process may have answered it, or not
@@ -187,7 +196,7 @@ def test_each_simulation_that_was_not_answered_is_told_with_its_error(mixed: tup
     }
     assert result.failures["drop1"].startswith("lost its relay: ")
     assert result.failures["refused1"].startswith("could not attach: ")
-    assert "6 of 15 simulations answered: " in result.log
+    assert "4 of 13 simulations answered: " in result.log
     assert all(part in result.log for part in ("4 crashed", "2 lost", "2 missed", "1 refused"))
     assert "The logs of the processes are in .coval-gate/logs." in result.log
 
@@ -195,35 +204,53 @@ def test_each_simulation_that_was_not_answered_is_told_with_its_error(mixed: tup
 def test_oddities_of_answered_simulations_are_told(mixed: tuple[FakeRelay, Result]) -> None:
     _, result = mixed
     assert "Simulation early1: The handler returned before the conversation ended." in result.log
-    for id_ in ("block1", "late1"):
+    assert "Simulation mute1 hears no audio from the agent" in result.log
+    assert result.log.count("hears no audio") == 1
+
+
+def test_quiet_handlers_are_told_and_ended_even_if_they_block(tmp_path: Path) -> None:
+    log = io.StringIO()
+
+    def is_told(caller: Caller) -> bool:
+        return f"Simulation {caller.id} hears no audio from the agent" in log.getvalue()
+
+    with FakeRelay(tmp_path, [Caller("block1", is_told), Caller("late1", is_told)]) as fake:
+        result = run_attach(fake, tmp_path, OPTIONS, SHORT._replace(quiet=0.3, over=0.3), log)
+    assert result.code == 0
+    for id_ in fake.callers:
         assert f"Simulation {id_}: The handler went on after the conversation, and had to be ended." in result.log
 
 
 def test_killed_process_has_answered_nobody_although_its_simulation_is_over(tmp_path: Path) -> None:
-    with FakeRelay(tmp_path, [Caller("killed1", end="drop")]) as fake:
-        result = run_attach(fake, tmp_path, Options(RUN_ID, "agent:answer"), SHORT._replace(over=20.0))
+    killed, looks = Caller("killed1", hears(0), end="drop"), 0
+    with FakeRelay(tmp_path, [killed]) as fake:
+        fake.holds, respond = True, fake.respond
+
+        def see(method: str, path: str, body: object) -> tuple[int, dict[str, object]]:
+            nonlocal looks
+            looks += killed.is_over and path.endswith("/simulated")
+            if looks == 2:  # the command has seen that the simulation is over
+                (tmp_path / "seen").touch()
+                fake.holds = False
+            return respond(method, path, body)
+
+        fake.respond = see  # type: ignore[method-assign]
+        result = run_attach(fake, tmp_path)
     assert result.failures["killed1"].startswith("crashed: The process was ended by SIGKILL.")
-
-
-def test_quiet_agents_are_told_even_if_they_block(mixed: tuple[FakeRelay, Result]) -> None:
-    _, result = mixed
-    quiet = {id_ for id_ in MIXED if f"Simulation {id_} hears no audio from the agent" in result.log}
-    assert quiet >= {"block1", "late1", "mute1"}  # a busy machine may hold up others, too
-    assert "early1" not in quiet
 
 
 def test_audio_goes_both_ways_and_is_acknowledged(mixed: tuple[FakeRelay, Result]) -> None:
     fake, _ = mixed
     good = fake.callers["good1"]
     assert good.heard.startswith(FRAME)
-    assert good.acknowledged >= len(good.heard) > 5 * len(FRAME)  # the caller waits for them
+    assert good.acknowledged >= len(good.heard)
     assert all(caller.connections <= 1 for caller in fake.callers.values())
 
 
 def test_log_tells_how_far_the_run_is(mixed: tuple[FakeRelay, Result]) -> None:
     _, result = mixed
     assert f"Run: {RUN_ID}, answered by agent:answer" in result.log
-    assert "12 of 15 attached, 15 done" in result.log
+    assert "10 of 13 attached, 13 done" in result.log
 
 
 def test_each_simulation_has_a_log_of_its_own(mixed: tuple[FakeRelay, Result]) -> None:
@@ -271,7 +298,7 @@ def test_command_answers_each_simulation(tmp_path: Path) -> None:
     script.write_text(
         'echo "I am $COVAL_SIMULATION_ID" >&2\ncase $COVAL_SIMULATION_ID in bad*) exit 7;; esac\nexec cat\n'
     )
-    callers = [Caller("a1", seconds=0.5), Caller("a2", seconds=0.5), Caller("bad1", seconds=0.5)]
+    callers = [Caller("a1"), Caller("a2"), Caller("bad1", never)]
     with FakeRelay(tmp_path, callers) as fake:
         result = run_attach(fake, tmp_path, Options(RUN_ID, command=("sh", "agent.sh")))
     assert result.failures == {
@@ -283,18 +310,20 @@ def test_command_answers_each_simulation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "code", "heard"),
+    ("script", "until", "code", "heard"),
     [
-        ("head -c 3201 /dev/zero", 0, True),  # speaks, and goes
-        ("kill -SEGV $$", 1, False),
-        ("trap '' TERM; cat; sleep 600", 0, True),  # does not end
-        ("exec sleep 600", 0, False),  # neither reads nor speaks
-        ("exec >&-; exec sleep 600", 0, False),  # cannot speak any more
+        ("head -c 3201 /dev/zero", never, 0, True),  # speaks, and goes
+        ("kill -SEGV $$", never, 1, False),
+        ("trap '' TERM; cat; sleep 600", hears(1), 0, True),  # does not end
+        ("exec sleep 600", hears(0), 0, False),  # neither reads nor speaks
+        ("exec >&-; exec sleep 600", hears(0), 0, False),  # cannot speak any more
     ],
 )
-def test_command_may_do_as_it_likes(tmp_path: Path, script: str, code: int, heard: bool) -> None:
+def test_command_may_do_as_it_likes(
+    tmp_path: Path, script: str, until: Callable[[Caller], bool], code: int, heard: bool
+) -> None:
     (tmp_path / "agent.sh").write_text(f'echo $$ > "pid-$COVAL_SIMULATION_ID"; {script}')
-    caller = Caller("a1", seconds=0.5, hears=2 * heard)
+    caller = Caller("a1", until)
     with FakeRelay(tmp_path, [caller]) as fake:
         result = run_attach(fake, tmp_path, Options(RUN_ID, command=("sh", "agent.sh")))
     assert result.code == code, result.log
@@ -304,7 +333,8 @@ def test_command_may_do_as_it_likes(tmp_path: Path, script: str, code: int, hear
 
 @pytest.mark.long
 def test_conversation_survives_an_outage_of_the_api(tmp_path: Path) -> None:
-    caller = Caller("good1", seconds=2)
+    log = io.StringIO()
+    caller = Caller("good1", lambda _: "503" in log.getvalue())
     with FakeRelay(tmp_path, [caller]) as fake:
         respond = fake.respond
 
@@ -313,9 +343,8 @@ def test_conversation_survives_an_outage_of_the_api(tmp_path: Path) -> None:
             return (503, {"error": "down"}) if is_outage else respond(method, path, body)
 
         fake.respond = fail  # type: ignore[method-assign]
-        result = run_attach(fake, tmp_path)
+        result = run_attach(fake, tmp_path, OPTIONS, SHORT, log)
     assert result.code == 0
-    assert "503" in result.log
 
 
 def test_what_a_module_starts_ends_with_the_command(tmp_path: Path) -> None:
@@ -352,7 +381,7 @@ def test_simulation_is_answered_once_it_begins(tmp_path: Path) -> None:
         "threading.Thread(target=time.sleep, args=[600], daemon=True).start()\n"
         "print('threads', threading.active_count())\n"
     )
-    late = Caller("late1", status="PENDING", relay="PENDING")
+    late = Caller("late1", hears(0), status="PENDING", relay="PENDING")
     with FakeRelay(tmp_path, [late]) as fake:
 
         def begin() -> None:
@@ -458,7 +487,7 @@ def test_hiccup_of_an_offer_is_no_refusal(tmp_path: Path) -> None:
 
 
 def test_agent_that_coval_calls_is_told_at_once(tmp_path: Path) -> None:
-    with FakeRelay(tmp_path, [Caller("a1", seconds=60)]) as fake:
+    with FakeRelay(tmp_path, [Caller("a1", never)]) as fake:
         fake.agent_type = "VOICE"
         result = run_attach(fake, tmp_path)
     assert (result.code, fake.callers["a1"].connections) == (1, 0)
@@ -480,15 +509,27 @@ def test_run_that_cannot_be_read_is_no_success(tmp_path: Path) -> None:
         assert empty.code == 1
         assert "The run had no simulation." in empty.log
         fake.respond = lambda *_: (404, {"error": {"code": "NOT_FOUND", "message": "gone"}})  # type: ignore[method-assign]
-        missing = run_attach(fake, tmp_path)
+        missing = run_attach(fake, tmp_path, OPTIONS, SHORT._replace(unknown=0.3))
     assert missing.code == 1
     assert "404" in missing.log
 
 
+class HastyClock(SystemClock):
+    """A clock on which an hour passes once a condition holds."""
+
+    def __init__(self, condition: Callable[[], object]) -> None:
+        super().__init__()
+        self._condition = condition
+
+    def now(self) -> float:
+        return super().now() + (3600 if self._condition() else 0)
+
+
 @pytest.mark.long
 def test_time_limit_ends_the_processes(tmp_path: Path) -> None:
-    with FakeRelay(tmp_path, [Caller("a1", seconds=60)]) as fake:
-        result = run_attach(fake, tmp_path, INPUT_MAX_WAIT_TIME="3")
+    with FakeRelay(tmp_path, [Caller("a1", never)]) as fake:
+        clock = HastyClock(lambda: fake.callers["a1"].heard)
+        result = run_attach(fake, tmp_path, OPTIONS, SHORT._replace(over=0.3), None, clock, INPUT_MAX_WAIT_TIME="3600")
     assert result.code == 1
     assert "max_wait_time was over before the run was." in result.log
 
@@ -497,7 +538,7 @@ def test_time_limit_ends_the_processes(tmp_path: Path) -> None:
 def begun(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """The command as a process of its own, while it holds a conversation, and another one blocks."""
     (tmp_path / "agent.py").write_text(AGENT)
-    with FakeRelay(tmp_path, [Caller("good1", seconds=60), Caller("block1", seconds=60)]) as fake:
+    with FakeRelay(tmp_path, [Caller("good1", never), Caller("block1", never)]) as fake:
         command = [sys.executable, "-m", "coval_gate", "attach", "agent:answer", "--run", RUN_ID]
         with subprocess.Popen(
             command, env=environ_of(fake, tmp_path), cwd=tmp_path, stdout=subprocess.PIPE, text=True
@@ -510,30 +551,25 @@ def begun(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_everything_in_time(begun: subprocess.Popen[str], tmp_path: Path, number: int) -> None:
-    pids = alive(tmp_path)
-    began = time.monotonic()
+def test_signal_ends_everything(begun: subprocess.Popen[str], tmp_path: Path, number: int) -> None:
     begun.send_signal(number)
-    log, _ = begun.communicate(timeout=20)
-    assert time.monotonic() - began < 6
+    log, _ = begun.communicate(timeout=LONGEST)
+    wait_for(lambda: not alive(tmp_path))
     assert begun.returncode == 130
-    assert len(pids) == 2
-    assert not alive(tmp_path)
     assert "Ended by a signal." in log
 
 
 def test_killed_command_leaves_no_process(begun: subprocess.Popen[str], tmp_path: Path) -> None:
-    assert len(alive(tmp_path)) == 2
     begun.kill()
     begun.wait()
-    wait_for(lambda: not alive(tmp_path), 6)
+    wait_for(lambda: not alive(tmp_path))
 
 
 def test_killed_worker_leaves_no_process(begun: subprocess.Popen[str], tmp_path: Path) -> None:
     (pid,) = children_of(begun.pid)
     os.kill(pid, signal.SIGKILL)
-    log, _ = begun.communicate(timeout=20)
-    wait_for(lambda: not alive(tmp_path), 6)
+    log, _ = begun.communicate(timeout=LONGEST)
+    wait_for(lambda: not alive(tmp_path))
     assert begun.returncode == 1
     assert "ended by itself" in log
     assert "Error: The worker is gone" in log

@@ -490,7 +490,7 @@ class TestProcess:
                 while b"Waiting for the run" not in process.stdout.readline():
                     assert process.poll() is None
                 process.send_signal(number)
-                assert process.wait(10) == 130
+                assert process.wait(60) == 130
         assert [record.status(time.time()) for record in world.runs] == ["CANCELLED"]
 
     @pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x04", 0), (b"2\n", 0)], ids=["C-c", "C-d", "number"])
@@ -518,7 +518,7 @@ class TestProcess:
                         os.write(parent, key)  # again, where Ctrl-C came after the prompt, but before Python read
                         while select.select([parent], [], [], 1)[0]:
                             shown += os.read(parent, 4096)
-                assert process.wait(10) == code, shown
+                assert process.wait(60) == code, shown
             os.close(parent)
         assert b"Traceback" not in shown
         written = Path(".github/workflows/voice-gate.yml")

@@ -252,7 +252,7 @@ class Processes:
         with subprocess.Popen(
             [sys.executable, "entrypoint.py"], cwd=ROOT, env=self._environ, stdout=subprocess.DEVNULL
         ) as process:
-            end = time.monotonic() + 30
+            end = time.monotonic() + 120
             while not condition():
                 assert process.poll() is None, "the step ended too early"
                 assert time.monotonic() < end, "the condition does not hold"

@@ -41,10 +41,10 @@ def test_command_serves_until_signal(number: signal.Signals) -> None:
         assert match, line
         with requests.Session() as session:
             session.headers["x-api-key"] = "own"
-            run = session.post(f"{match[1]}/runs", json=BODY, timeout=5).json()["run"]
-            answers = [session.get(f"{match[1]}/runs/{run['run_id']}", timeout=5) for _ in range(2)]
+            run = session.post(f"{match[1]}/runs", json=BODY, timeout=60).json()["run"]
+            answers = [session.get(f"{match[1]}/runs/{run['run_id']}", timeout=60) for _ in range(2)]
             process.send_signal(number)
-            assert process.wait(5) == 0
+            assert process.wait(60) == 0
         assert process.stdout.read().endswith("\nCtrl-C stops the sandbox.\n")
     assert [answer.status_code for answer in answers] == [200, 503]
     assert answers[0].json()["run"]["status"] == "COMPLETED"
@@ -71,7 +71,7 @@ def test_command_serves_on_given_port(capsys: pytest.CaptureFixture[str]) -> Non
             with requests.Session() as session:
                 session.mount("http://", requests.adapters.HTTPAdapter(max_retries=Retry(20, backoff_factor=0.01)))
                 headers = {"x-api-key": DEFAULT_KEY}
-                seen.append(session.get(f"http://127.0.0.1:{port}/v1/runs", headers=headers, timeout=5).status_code)
+                seen.append(session.get(f"http://127.0.0.1:{port}/v1/runs", headers=headers, timeout=60).status_code)
         finally:
             signal.pthread_kill(serving, signal.SIGTERM)
 
@@ -169,7 +169,7 @@ def test_strict_command_refuses_unknown_ids() -> None:
         try:
             url = re.search(r"http://\S+", process.stdout.readline() if process.stdout else "")
             assert url
-            response = requests.post(f"{url[0]}/runs", json=BODY, headers={"x-api-key": DEFAULT_KEY}, timeout=5)
+            response = requests.post(f"{url[0]}/runs", json=BODY, headers={"x-api-key": DEFAULT_KEY}, timeout=60)
         finally:
             process.terminate()
     assert response.status_code == 404

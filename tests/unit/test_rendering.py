@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -22,15 +23,19 @@ if TYPE_CHECKING:
 
 
 class ImpatientClock(VirtualClock):
-    """A clock whose time passes while a call is outstanding, and on which a signal arrives at the third look."""
+    """A clock whose time passes while a call is outstanding, and on which a signal arrives at the third look.
+
+    After `last` looks, it waits for the call.
+    """
 
     looks = 0
+    last = math.inf
 
     def wait(self, event: threading.Event, until: float) -> None:
         self.looks += 1
         if self.looks == 3:
             self.interrupt()
-        event.wait(0.01)
+        event.wait(0.01 if self.looks < self.last else None)
         self._now = min(until, self._now + 0.05)
         self.check()
 
@@ -57,13 +62,13 @@ def test_signal_ends_a_rendering_that_takes_long(endless: threading.Event) -> No
 
 
 def test_signal_leaves_a_moment_for_what_is_nearly_ready() -> None:
-    clock, ready = ImpatientClock(), threading.Event()
+    clock, moment = ImpatientClock(), threading.Event()
+    clock.last = 6
     rendering = Rendering(clock)
-    clock.at(0, ready.set)
 
     def work() -> str:
-        while clock.looks < 6:  # after the signal
-            ready.wait(0.001)
+        while clock.looks < clock.last:  # after the signal
+            moment.wait(0.001)
         return "report"
 
     assert run(rendering.of(work), clock) == "report"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -132,16 +131,14 @@ def test_no_background_call_starts_after_signal(clock: VirtualClock) -> None:
 def test_background_calls_run_concurrently_and_end_waits() -> None:
     """Each call waits until all others have begun. This test runs in real time."""
     clock, barrier = SystemClock(), threading.Barrier(WATCHES)
-    began = time.monotonic()
-    results = run(together([call_in_background(lambda: barrier.wait(10), 10) for _ in range(WATCHES)], clock), clock)
+    results = run(together([call_in_background(lambda: barrier.wait(60), 60) for _ in range(WATCHES)], clock), clock)
     assert sorted(result for result in results if isinstance(result, int)) == list(range(WATCHES))
-    assert time.monotonic() - began < 5
 
 
 def test_wait_for_hanging_call_ends_after_its_time() -> None:
     clock, never = SystemClock(), threading.Event()
     results = run(
-        together([call_in_background(lambda: never.wait() or 0, 0.1), call_in_background(lambda: 42, 10)], clock), clock
+        together([call_in_background(lambda: never.wait() or 0, 0.1), call_in_background(lambda: 42, 60)], clock), clock
     )
     never.set()
     assert results == [-1, 42]
