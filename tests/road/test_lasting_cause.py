@@ -18,6 +18,7 @@ from support import VirtualClock, new_client, run_main_step
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from threading import Event
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.client import Client
@@ -52,6 +53,28 @@ def test_call_that_the_deadline_cuts_off_fails_with_what_went_wrong(path: str, f
         assert TOO_LATE not in caught.value.what
         with pytest.raises(Unavailable) as again:  # a series of calls goes on, and the next one is cut off as well
             run(CALLS["/test-cases"](client, 30.0), clock)
+        assert again.value.what == caught.value.what
+
+
+class BusyClock(TickingClock):
+    """A clock on which each request takes a while."""
+
+    def wait(self, event: Event, until: float) -> None:
+        super().wait(event, until)
+        self._now += 1
+
+
+@pytest.mark.parametrize("path", ["/runs", "/conversations/simulated", "/test-cases"])
+def test_list_that_does_not_end_before_the_deadline_says_so(path: str) -> None:
+    clock = BusyClock()
+    page = '{"runs": [], "simulations": [], "test_cases": [], "next_page_token": "%d"}'
+    with Server(World(clock.time), faults=[f"GET {path} #{n} -> json {page % n}" for n in range(1, 99)]) as server:
+        client = new_client(server.url, clock)
+        with pytest.raises(Unavailable) as caught:
+            run(CALLS[path](client, 30.0), clock)
+        assert caught.value.what == f"GET {path} had not ended after 31 pages, when the time was over."
+        with pytest.raises(Unavailable) as again:
+            run(CALLS["/metrics/*"](client, 30.0), clock)
         assert again.value.what == caught.value.what
 
 

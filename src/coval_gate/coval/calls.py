@@ -11,7 +11,7 @@ from urllib.parse import quote
 from coval_gate.base.errors import Rejected, TooLarge, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import SharedCall, repeat
-from coval_gate.base.text import duration
+from coval_gate.base.text import duration, plural
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Transport
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
 from coval_gate.coval.shapes import enveloped, parse_object, parse_page
@@ -111,6 +111,13 @@ class Calls:
         while True:
             more = {"page_size": str(page_size)} | ({"page_token": token} if token else {})
             request = Request("GET", path, query={**query, **more})
+            pages = len(tokens) - 1
+            if pages and self._is_late(until):
+                raise self._noted(
+                    unavailable(
+                        request, f"had not ended after {plural(pages, 'page')}, when the time was over.", arrived=True
+                    )
+                )
             self.check_time(request, until)
             parse = partial(parse_page, keys=keys, read=read)
             try:
@@ -130,12 +137,15 @@ class Calls:
             if not token:
                 return tuple(items)
             if token in tokens:
-                raise unavailable(request, "returned the same page token twice.", arrived=True)
+                raise self._noted(unavailable(request, "returned the same page token twice.", arrived=True))
             tokens.add(token)
 
     def check_time(self, request: Request, until: float) -> None:
-        if self._clock.now() > min(until, self._ends):
+        if self._is_late(until):
             raise self._cause(unavailable(request, TOO_LATE, arrived=False, sent=False), request)
+
+    def _is_late(self, until: float) -> bool:
+        return self._clock.now() > min(until, self._ends)
 
     def get(
         self, path: str, id_: str, key: str, read: Callable[[dict[str, Any]], T], until: float, *, once: bool = False
@@ -164,8 +174,7 @@ class Calls:
             return parse(response.body)
         except ValueError as error:
             problem = unavailable(request, f"returned an unreadable response ({error}).", arrived=True)
-            self._note(problem)
-            raise problem from None
+            raise self._noted(problem) from None
 
     def send(self, request: Request, until: float) -> Procedure[Response]:
         """Send a request once. Raises CovalError unless it succeeds."""
@@ -173,12 +182,9 @@ class Calls:
         try:
             response = self.succeeded(request, (yield from self._transport.send(request, until=until)))
         except NetworkError as error:
-            problem = self._cause(network_problem(request, error), request)
-            self._note(problem)
-            raise problem from None
+            raise self._noted(self._cause(network_problem(request, error), request)) from None
         except Unavailable as error:
-            self._note(error)
-            raise
+            raise self._noted(error) from None
         except Rejected as error:
             self._refused[str(request)] = error
             raise
@@ -212,10 +218,11 @@ class Calls:
             is_limit=isinstance(cause, Unavailable) and cause.is_limit,
         )
 
-    def _note(self, error: CovalError) -> None:
+    def _noted(self, error: CovalError) -> CovalError:
         if isinstance(error, Unavailable) and error.call:
             self._lasting.pop(error.call, None)  # keep the newest last
             self._lasting[error.call] = error
+        return error
 
     def succeeded(self, request: Request, response: Response) -> Response:
         """Raises CovalError for any other response."""
@@ -274,7 +281,7 @@ class Calls:
         until = min(until, self._ends)
 
         def pause_after(error: Unavailable, tries: int) -> float | None:
-            self._note(error)
+            self._noted(error)
             unreached = launches and not self._reached
             left = min(until, began + UNREACHED_TIME if unreached else until) - self._clock.now()
             backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(tries, 10)) * self._randomness.uniform(0.5, 1)
