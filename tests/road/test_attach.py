@@ -24,7 +24,7 @@ from coval_gate.attach.command import Options, attach
 from coval_gate.attach.messages import Limits
 from coval_gate.attach.process import WORKER_LOG, log_of
 from coval_gate.base.clock import SystemClock
-from coval_gate.runs.tags import ATTACHED
+from coval_gate.runs.tags import ATTACHED, UNANSWERED
 from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
 from coval_sandbox.clock import SpeedClock
 from coval_sandbox.server import Server
@@ -282,6 +282,7 @@ def test_simulation_that_coval_counts_but_does_not_list_was_not_answered(tmp_pat
         result = run_attach(fake, tmp_path)
     assert result.code == 1
     assert "1 of 2 simulations answered." in result.log
+    assert fake.tags == ["mine", UNANSWERED]
 
 
 @pytest.mark.parametrize(("tags", "refuses"), [(["mine"], True), ([], False), ([f"tag{n}" for n in range(20)], False)])
@@ -509,54 +510,62 @@ def test_run_that_cannot_be_read_is_no_success(tmp_path: Path) -> None:
         assert empty.code == 1
         assert "The run had no simulation." in empty.log
         fake.respond = lambda *_: (404, {"error": {"code": "NOT_FOUND", "message": "gone"}})  # type: ignore[method-assign]
-        missing = run_attach(fake, tmp_path, OPTIONS, SHORT._replace(unknown=0.3))
+        log = io.StringIO()
+        clock = HastyClock(lambda: "does not know run" in log.getvalue(), 28.0)
+        missing = run_attach(fake, tmp_path, OPTIONS, SHORT._replace(unknown=Limits().unknown), log, clock)
     assert missing.code == 1
     assert "404" in missing.log
 
 
 class HastyClock(SystemClock):
-    """A clock on which an hour passes once a condition holds."""
+    """A clock on which so many seconds pass once a condition holds."""
 
-    def __init__(self, condition: Callable[[], object]) -> None:
+    def __init__(self, condition: Callable[[], object], seconds: float) -> None:
         super().__init__()
-        self._condition = condition
+        self._condition, self._seconds = condition, seconds
 
     def now(self) -> float:
-        return super().now() + (3600 if self._condition() else 0)
+        return super().now() + (self._seconds if self._condition() else 0)
 
 
 @pytest.mark.long
 def test_time_limit_ends_the_processes(tmp_path: Path) -> None:
     with FakeRelay(tmp_path, [Caller("a1", never)]) as fake:
-        clock = HastyClock(lambda: fake.callers["a1"].heard)
+        clock = HastyClock(lambda: fake.callers["a1"].heard, 3600)
         result = run_attach(fake, tmp_path, OPTIONS, SHORT._replace(over=0.3), None, clock, INPUT_MAX_WAIT_TIME="3600")
     assert result.code == 1
     assert "max_wait_time was over before the run was." in result.log
 
 
 @pytest.fixture
-def begun(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def relay(tmp_path: Path) -> Iterator[FakeRelay]:
+    with FakeRelay(tmp_path, [Caller("good1", never), Caller("block1", never)]) as fake:
+        yield fake
+
+
+@pytest.fixture
+def begun(relay: FakeRelay, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """The command as a process of its own, while it holds a conversation, and another one blocks."""
     (tmp_path / "agent.py").write_text(AGENT)
-    with FakeRelay(tmp_path, [Caller("good1", never), Caller("block1", never)]) as fake:
-        command = [sys.executable, "-m", "coval_gate", "attach", "agent:answer", "--run", RUN_ID]
-        with subprocess.Popen(
-            command, env=environ_of(fake, tmp_path), cwd=tmp_path, stdout=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                wait_for(lambda: len(alive(tmp_path)) == 2)
-                yield process
-            finally:
-                process.kill()
+    command = [sys.executable, "-m", "coval_gate", "attach", "agent:answer", "--run", RUN_ID]
+    with subprocess.Popen(
+        command, env=environ_of(relay, tmp_path), cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_for(lambda: len(alive(tmp_path)) == 2)
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_everything(begun: subprocess.Popen[str], tmp_path: Path, number: int) -> None:
+def test_signal_ends_everything(begun: subprocess.Popen[str], relay: FakeRelay, tmp_path: Path, number: int) -> None:
     begun.send_signal(number)
     log, _ = begun.communicate(timeout=LONGEST)
     wait_for(lambda: not alive(tmp_path))
     assert begun.returncode == 130
     assert "Ended by a signal." in log
+    assert UNANSWERED in relay.tags
 
 
 def test_killed_command_leaves_no_process(begun: subprocess.Popen[str], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.ci.host import AGENT_TYPE, LEG
-from coval_gate.runs.tags import ATTACHED
+from coval_gate.runs.tags import ATTACHED, UNANSWERED
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID, agent_for
 from coval_sandbox.world import World
 from own_build import of_own_builds
@@ -115,6 +115,15 @@ def test_run_that_fails_at_once_without_the_tag_is_an_error(job: Job) -> None:
     result = job.wait(job.launch("allFail1"), abort_after_failures="2")
     assert result.outputs["verdict"] == "error"
     assert "The run was cancelled." in result.summary
+
+
+def test_run_that_its_job_has_left_is_given_up_at_once(job: Job) -> None:
+    run_id = job.launch("slow0001")
+    job.clock.at(40.0, lambda: job.world.update_run(run_id, {"tags": [UNANSWERED]}) and None)
+    result = job.wait(run_id)
+    assert result.outputs["reason"].startswith("Nothing shows that a job answered every simulation: ")
+    assert job.world.runs[0].status(job.clock.time()) == "CANCELLED"
+    assert job.clock.now() < 80
 
 
 def test_type_of_the_agent_is_read_again_after_an_error_that_passes(job: Job) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import traceback
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,7 +28,7 @@ from coval_gate.config.inputs import KEY_VARIABLE, api_root, key_in, parse_input
 from coval_gate.coval.client import connect
 from coval_gate.runs.legs import Session
 from coval_gate.runs.retag import mark
-from coval_gate.runs.tags import ATTACHED
+from coval_gate.runs.tags import ATTACHED, UNANSWERED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,7 @@ READ: Final = ("api_key", "api_base_url", "workspace_id", "max_wait_time")
 TICK: Final = 0.1  # s
 UNTAGGED: Final = "Every simulation was answered, but the run cannot get the tag that says so"
 TAGGING: Final = 60.0  # s
+LEAVING: Final = 2.0  # s to say that the command leaves; a signal leaves no more
 
 
 class Options(NamedTuple):
@@ -184,9 +186,14 @@ def _answer(
     session = Session(client, host, clock, runtime.randomness, inputs, deadline, times)
     follower = Follower(session, run_id, worker, limits)
     try:
-        yield from follower.follow()
+        try:
+            yield from follower.follow()
+        except (GateError, Interrupted):
+            yield from _leave(session, follower, run_id)
+            raise
         host.log(follower.summary)
         if not follower.is_whole:
+            yield from _leave(session, follower, run_id)
             host.log(f"The logs of the processes are in {LOGS}.")
             return INCOMPLETE
         yield from _tag(session._replace(deadline=clock.now() + TAGGING), run_id)
@@ -203,6 +210,13 @@ def _tag(session: Session, run_id: str) -> Procedure[None]:
         raise CovalError(error.title, f"{UNTAGGED}: {error.what}", advice=error.advice) from None
     if not is_tagged:
         raise CovalError(titles.TAGS_HIDDEN, f"{UNTAGGED}: Coval shows none of its tags.")
+
+
+def _leave(session: Session, follower: Follower, run_id: str) -> Procedure[None]:
+    """Let the step that waits for the run stop waiting, unless another command may still answer all of it."""
+    if follower.has_begun:
+        with suppress(CovalError):
+            yield from mark(session._replace(deadline=session.clock.now() + LEAVING), run_id, UNANSWERED)
 
 
 def _end(worker: WorkerProcess, limits: Limits) -> Procedure[None]:

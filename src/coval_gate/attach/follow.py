@@ -265,6 +265,11 @@ class Follower:
         return 0 < max(len(self._outcomes), self._expected) == answered
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a process was to attach to a simulation."""
+        return bool(self._started)
+
+    @property
     def summary(self) -> str:
         counts, total = Counter(self._outcomes.values()), max(len(self._outcomes), self._expected)
         if not total:

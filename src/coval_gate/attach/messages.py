@@ -36,7 +36,7 @@ class Limits(NamedTuple):
     killing: float = 3.0
     poll: float = 2.0
     stopping: float = 4.0
-    unknown: float = 60.0
+    unknown: float = 20.0
     again: float = 15.0
 
 

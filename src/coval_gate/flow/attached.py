@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import Wait
 from coval_gate.ci.host import AGENT_TYPE
-from coval_gate.runs.tags import ATTACHED, is_marked
+from coval_gate.runs.tags import ATTACHED, UNANSWERED, is_marked
 
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
@@ -29,6 +29,8 @@ def find_attached(session: Session, run: Run | None) -> Procedure[bool | None]:
         return None
     if is_marked(run, ATTACHED):
         return True
+    if is_marked(run, UNANSWERED):
+        return False
     if session.inputs.mode != "wait" or not (yield from _is_answered_by_job(session, run)):
         return None
     patience = min(TAG_LAG, session.inputs.metrics_grace_time) if run.is_over else 0.0

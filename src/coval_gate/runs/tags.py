@@ -41,6 +41,7 @@ LINE: Final = f"{PREFIX}/line/"  # prefix of the group
 FAILED: Final = f"{PREFIX}/failed"  # the mark of a run that is no baseline
 ACCEPTED: Final = f"{PREFIX}/accepted"  # the mark of a run that a person accepted
 ATTACHED: Final = f"{PREFIX}/attached"  # the mark of a run all of whose simulations `coval-gate attach` answered
+UNANSWERED: Final = f"{PREFIX}/unanswered"  # the mark of a run that it left without having answered all
 COUNTED: Final = re.compile("([0-9]{1,18})(-[0-9a-f]{8})?")
 SHA: Final = re.compile("[0-9a-f]{40,64}")
 NUMBER: Final = re.compile("[0-9]{1,9}")

@@ -12,6 +12,7 @@ from coval_gate.base.text import duration, one_line, plural, quoted, stopwatch
 from coval_gate.model.run import Aborted, Limit, NotCompleted, TimedOut
 from coval_gate.model.statuses import COMPLETED, DELETED
 from coval_gate.runs.polling import LONGEST_PAUSE, Observation, expected_end, next_pause
+from coval_gate.runs.tags import UNANSWERED, is_marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,8 +124,9 @@ def watch(
         progress.add(run, expected_end(history))
         if run.is_over:
             return run if run.status == COMPLETED else NotCompleted(run=run)
-        if run.progress and _is_hopeless(run.progress, inputs.abort_after_failures):
-            return Aborted(run=run, failed=run.progress.failed)
+        is_left = inputs.mode == "wait" and is_marked(run, UNANSWERED)
+        if is_left or _is_hopeless(run.progress, inputs.abort_after_failures):
+            return Aborted(run=run, failed=run.progress.failed if run.progress else 0)
         limit, passes_at = _next_limit(session, run, began)
         # One slow response must not end the wait early: there is time for a last poll, which the limit cuts off.
         if now >= passes_at or (was_last and now + client.lead >= passes_at):
@@ -137,9 +139,9 @@ def watch(
         yield Wait(last_poll - now if was_last else pause)
 
 
-def _is_hopeless(progress: RunProgress, most: int | None) -> bool:
+def _is_hopeless(progress: RunProgress | None, most: int | None) -> bool:
     """Return whether at least `most` simulations have failed, and none has completed; False where none may be."""
-    return most is not None and progress.failed >= most and not progress.completed
+    return progress is not None and most is not None and progress.failed >= most and not progress.completed
 
 
 def overall_limit(session: Session) -> Limit:
