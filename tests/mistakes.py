@@ -155,6 +155,16 @@ FILES: Final = [  # that config_path names
     "api_key: coval\nlegs:\n  booking:\n    max_wait_time: 600",
     "sub_sample_seed: 7\nlegs:\n  booking: {}\n  refunds: {test_set_id: passing2, tags: [x]}",
     '{"legs": {"booking": {"test_set_id": passing1}}}',
+    "agent_id: a\n persona_id: b",
+    "agent_id: a\n\tpersona_id: b",
+    'agent_id: "a\npersona_id: b',
+    "agent_id a\npersona_id: b",
+    "thresholds: Latency: avg < 2",
+    "tags: [a, b\nagent_id: a",
+    'metadata: {"a": 1\nagent_id: a',
+    "tags: @nightly",
+    "display_name: 'Mona's gate'",
+    "legs:\n  booking:\n    test_set_id: passing1\n   refunds:\n    test_set_id: passing2",
 ]
 SUSPICIOUS: Final[list[dict[str, str]]] = [
     {"agent_id": "agent1"},

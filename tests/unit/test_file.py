@@ -226,11 +226,11 @@ MISTAKES: dict[str, str] = {
     "tags: &x y": "line 1: &x is an anchor; write the value out, or put what all legs share at the top.",
     f"{LEG}tags: *x": "line 3: *x is an alias; write the value out, or put what all legs share at the top.",
     "tags: !!str y": "line 1: tag:yaml.org,2002:str is a tag; remove it, because values are text anyway.",
-    "tags: a\n---\ntags: b": "line 2: the file is not valid YAML: but found another document.",
+    "tags: a\n---\ntags: b": "line 2: a second document begins here; a file has one, so remove the line.",
     "legs:\n  a: {}\n\tb: {}": (
-        "line 3: the file is not valid YAML: found character '\\t' that cannot start any token; indent with spaces."
+        "line 3: the line has a tab where YAML needs spaces; indent with spaces."
     ),
-    "legs:\n  a: {": "line 2: the file is not valid YAML: expected the node content, but found '<stream end>'.",
+    "legs:\n  a: {": "line 2: the file ends where ] or } is missing; close what is open.",
     "legs:\n  a: \x00": "line 2: the file has a character that YAML does not allow; remove it.",
     'legs:\n  a:\n    tags: "\\UFFFFFFFF"': "line 3: the file is not valid YAML near this line.",
     f'{LEG}tags: "\\ud83d"': "line 3: half of an escaped character is missing; write the character itself.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
@@ -17,11 +17,29 @@ from coval_gate.base.text import one_line
 from coval_gate.config.inputs import FILE_NAME
 from coval_gate.config.parsing import KEY
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 LARGEST: Final = 256 * 1024  # bytes
 NAME_SHOWN: Final = 60  # characters of a name in a message
 DEEPEST: Final = 100  # levels; as in other inputs
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
 TAB: Final = r"'\t'"  # in PyYAML's words
+AT_BEGIN: Final = {  # what PyYAML says of something that does not end, and what to say of the line where it begins
+    "while scanning a quoted scalar": "the quote that opens here is not closed; add the missing quote.",
+    "while parsing a flow sequence": "the list that opens here needs commas between its entries, and ] at its end.",
+    "while parsing a flow mapping": "the mapping that opens here needs commas between its entries, and } at its end.",
+}
+AT_END: Final = {  # the same for the line where it gives up
+    TAB: "the line has a tab where YAML needs spaces; indent with spaces.",
+    "cannot start any token": "a value begins with a character that has a meaning in YAML; put the value in quotes.",
+    "found '<scalar>'": "text follows a closing quote; put the whole value in single quotes, and double those within.",
+    "expected <block end>, but found": "the line is not indented like those that it belongs to; indent them alike.",
+    "mapping values are not allowed": "the line is indented too far, or a colon is missing in the line before.",
+    "another document": "a second document begins here; a file has one, so remove the line.",
+    "'<stream end>'": "the file ends where ] or } is missing; close what is open.",
+}
+TWO_COLONS: Final = 'the value has a colon and a space; put it in quotes, or in lines of its own below "|".'
 INSTEAD: Final = "write the value out, or put what all legs share at the top."
 
 
@@ -102,6 +120,18 @@ class _Loader(yaml.BaseLoader):
         return node
 
 
+def _in_words(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> Unreadable:
+    problem, mark, begin = error.problem or error.context or "", error.problem_mark, error.context_mark
+    if begin and error.context in AT_BEGIN and TAB not in problem:
+        return Unreadable(begin.line + 1, AT_BEGIN[error.context])
+    mark = mark or begin
+    line = mark.line if mark else 0
+    if mark and "mapping values" in problem and ": " in lines[line][: mark.column]:
+        return Unreadable(line + 1, TWO_COLONS)
+    other = f"the file is not valid YAML: {one_line(problem, 200)}."
+    return Unreadable(line + 1, next((what for part, what in AT_END.items() if part in problem), other))
+
+
 def composed(text: str) -> yaml.Node | None:
     """Return the only document of a file; None if there is none. Raises Unreadable."""
     loader = None
@@ -109,10 +139,7 @@ def composed(text: str) -> yaml.Node | None:
         loader = _Loader(text)
         return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = one_line(error.problem or error.context, 200)
-        what += "; indent with spaces" if TAB in what else ""
-        raise Unreadable(mark.line + 1 if mark else 1, f"the file is not valid YAML: {what}.") from None
+        raise _in_words(error, text.splitlines()) from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise Unreadable(line, "the file has a character that YAML does not allow; remove it.") from None
