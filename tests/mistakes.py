@@ -84,6 +84,7 @@ INPUTS: Final[dict[str, list[dict[str, str]]]] = {
         {"thresholds": "pass_rate = 95%"},
         {"thresholds": "pass-rate ≥ 95%"},
         {"thresholds": "Resolved == YES"},
+        {"thresholds": "Resolved: YES >= 90%"},
         {"thresholds": "Resolved: rate >= 90%"},
         {"thresholds": "Resolved: rate(“YES”) >= 90%"},
         {"thresholds": "Tone: friendly: avg >= 4"},

@@ -558,6 +558,9 @@ def test_parsing_time_is_linear() -> None:
 
 UNIT = "remove the unit: a bound has the unit of its metric"
 SLIPS = [
+    ("Resolved: YES >= 90%", "write rate(YES)", "Resolved: rate(YES) >= 90%"),
+    ("Resolved: YES, MAYBE => 90%", "write rate(YES, MAYBE); expected >=, got =>", "Resolved: rate(YES, MAYBE) >= 90%"),
+    ("Compliance: NO == 0", "write rate(NO) or count(NO)", ""),
     *((f"Latency: {slip} < 1.5", "write p(95)", "Latency: p(95) < 1.5")
       for slip in ("p95", "P95", "p_95", "p 95", "p(95%)", "p(0.95)", "p0.95")),
     ("Latency: p(0.999) < 1.5", "write p(99.9)", "Latency: p(99.9) < 1.5"),

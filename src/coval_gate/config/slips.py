@@ -28,6 +28,7 @@ NUMBER: Final = r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})"
 NAMELESS: Final = rf"(?!(?:{'|'.join(NAMES)})\s*[(<>=!])"  # not an aggregate without a metric
 METRIC: Final = r"""("[^"]*"|[^:<>=!"'#]*[^:<>=!"'#\s])\s*:?\s*"""
 SEVERAL: Final = re.compile(rf"[^#]*{SIGN}\s*{NUMBER}%?\s*[;,&][^#]*{SIGN}")  # thresholds
+VALUES: Final = rf"""\s*"?(?!(?:{"|".join(NAMES)}|p)\b)([A-Za-z][\w, -]*?)"?\s*"""  # after the metric
 LAST: Final = r"\s*(?=#|$)"  # nothing but a comment follows
 SYNONYMS: Final = NAMES | {word: kind.name for kind in KINDS for word in kind.meant_by}
 FLIPPED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
@@ -139,6 +140,7 @@ SLIPS: Final = (
     _slip(r"(?<=[:\s])p_?\s?\(?\s*(\d{1,2}(?:\.\d{1,4})?|100)%?(?:\s*\)|(?![\d.(%]))", _percentile,
           lambda match: f"write {_percentile(match)}"),
     _slip(r"(?<=:)\s*(?!p\b)([A-Za-z][A-Za-z_-]*)", _of_metric, lambda match: f"did you mean{_of_metric(match)}?"),
+    _slip(rf"(?<=:){VALUES}(?={SIGN}+\s*{NUMBER}%)", r" rate(\1) ", r"write rate(\1)"),
     _slip(rf"\b(rate|count)\s*[\[{{:= ]\s*([A-Za-z][\w, ]*?)\s*[\]}}]?\s*(?={SIGN})", r"\1(\2) ", r"write \1(\2)"),
     _slip(r"(?<=[<>=!\s])(0|\d{1,12}(?!,\d{3}(?!\d))),(\d{1,12})(?![\d,])", r"\1.\2", "use a decimal point"),
     _slip(rf"(?<={SIGN})\s*({NUMBER})\s*s(?:ec(?:onds?)?)?{LAST}", r" \1",
@@ -151,6 +153,7 @@ SLIPS: Final = (
 RIDDLES: Final = (
     _slip(rf"(?<={SIGN})\s*{NUMBER}\s*[^\W\d_]+\.?{LAST}", None, "remove the unit: a bound has the unit of its metric"),
     _slip(r"\b(rate|count)\s*(?:\(\s*\))?\s*[<>=!]", None, r"name the values in parentheses, as in \1(YES)"),
+    _slip(rf"""(?<=:)\s*"?((?-i:[A-Z_]+)|yes|no|true|false)"?\s*{SIGN}""", None, r"write rate(\1) or count(\1)"),
     _slip(rf"{SIGN}\s*(?:true|false|yes|no)\b", None, "compare with a number, as in `Resolved: rate(YES) >= 90%`"),
     _slip(rf"^\s*{NAMELESS}{METRIC}({SIGN}+)\s*({NUMBER}%)", None,
           r"say which values to count, as in `\1: rate(YES) \2 \3`"),
