@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from coval_sandbox.catalogue import AGENT_ID, MUTATIONS, PREVIEW_ID
+from coval_sandbox.catalogue import AGENT_ID, DEFAULT_METRICS, MUTATIONS, PREVIEW_ID
 
 WAIT: Final = {"mode": "wait", "run_id": "run0000000000000000001", "agent_id": "", "persona_id": "", "test_set_id": ""}
 LONG_KEY: Final = "coval_sk_test_a_second_key_0123456789"
@@ -182,6 +182,24 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "a key of another organization": {"api_key": "coval_sk_wrong_0000000000"},
     "a key that may only read": {"api_key": "coval_sk_test_readonly"},
     "an agent that does not exist": {"agent_id": "missing000000000000001"},
+    "three ids that do not exist": {
+        "strict": True,
+        "agent_id": "missing000000000000001",
+        "persona_id": "missing000000000000002",
+        "test_set_id": "missing1",
+    },
+    "a metric and a persona that do not exist": {
+        "strict": True,
+        "agent_id": AGENT_ID,
+        "metric_ids": f"{DEFAULT_METRICS[0].id}, missing000000000000001",
+        "persona_id": "missing000000000000002",
+    },
+    "a misspelt metric and a persona that does not exist": {
+        "strict": True,
+        "agent_id": AGENT_ID,
+        "persona_id": "missing000000000000002",
+        "thresholds": "Latncy: p(95) < 1.5",
+    },
     "a mutation of another agent": {"agent_id": f"{AGENT_ID}, {PREVIEW_ID}", "mutation_ids": MUTATIONS[0].id},
     "a metric that does not exist": {"metric_ids": "missing000000000000001"},
     "names where ids belong": {"agent_id": "Front-desk", "metric_ids": "Latency, resolved, Tone"},
@@ -207,4 +225,6 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
     },
     "simulations that the key may not read": {"scopes": ("runs:*",)},
 }
-"""Mistakes that only Coval's responses show. `path` is that of the API; `scopes` are those of the key."""
+"""Mistakes that only Coval's responses show.
+
+`path` is that of the API; `scopes` are those of the key; `strict`: only ids of the catalogue exist."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOWHERE: Final = "http://127.0.0.1:9/v1"  # a step with invalid inputs sends nothing
-OWN: Final = ("path", "scopes")  # not inputs
+OWN: Final = ("path", "scopes", "strict")  # not inputs
 
 
 def error_of(result: StepResult) -> str:
@@ -91,7 +91,7 @@ def test_error_of_mistake_that_coval_finds_is_as_in_golden_file(
     given: dict[str, Any] = ANSWERS[name]
     inputs = {key: value for key, value in given.items() if key not in OWN}
     keys = {KEY: given["scopes"]} if "scopes" in given else DEFAULT_KEYS
-    with Server(World(clock.time, api_keys=keys)) as server:
+    with Server(World(clock.time, api_keys=keys, strict=given.get("strict", False))) as server:
         url = server.url.removesuffix("/v1") + given.get("path", "/v1")
         result = run_main_step(tmp_path, url, clock, **inputs)
     assert result.outputs["verdict"] == "error"

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from coval_gate.base import titles
-from coval_gate.base.errors import GateError, Rejected, Unavailable
+from coval_gate.base.errors import GateError, InputError, Rejected, Unavailable
 from coval_gate.base.times import announcing
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
         resumed = yield from launcher.launch_guarded(
             resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt
         )
-    except Rejected as error:
-        from coval_gate.runs.names import with_ids_of_names
+    except (InputError, Rejected) as error:
+        from coval_gate.flow.plan import with_all_wrong_ids
 
-        raise (yield from with_ids_of_names(session, error)) from None
+        raise (yield from with_all_wrong_ids(session, progress, error)) from None
     except Unavailable as error:
         if error.is_limit:
             error.advice = _limit_advice(inputs, legs=len(progress.legs))

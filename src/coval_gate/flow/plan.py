@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.errors import CovalError, InputError, Rejected
+from coval_gate.base.errors import CovalError, GateError, InputError, Rejected
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
 from coval_gate.base.text import in_words, one_line, percent, plural
@@ -91,6 +91,19 @@ def with_wrong_ids(progress: Progress, error: InputError) -> Procedure[InputErro
     if not wrong & {"mutation_id", "mutation_ids", "agent_id"}:
         yield from _check_mutations(session, progress, legs, looked)
     return InputError([*(Problem(*pair) for pair in error.pairs), *looked.problems], advice=error.more_advice)
+
+
+def with_all_wrong_ids(session: Session, progress: Progress, error: InputError | Rejected) -> Procedure[GateError]:
+    """Return an error before or of a launch with every wrong id of the leg. Coval names only the first."""
+    if isinstance(error, InputError):
+        return (yield from with_wrong_ids(progress, error))
+    from coval_gate.runs.names import with_ids_of_names
+
+    explained = yield from with_ids_of_names(session, error)
+    if explained is not error or not error.by_coval or error.status not in (NOT_FOUND, *WRONG):
+        return explained
+    looked = yield from _read(_prepared(session), progress, [session.inputs])
+    return InputError(looked.problems) if len(looked.problems) > 1 else error
 
 
 def _prepared(session: Session) -> Session:
