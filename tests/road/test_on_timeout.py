@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -41,6 +41,44 @@ def test_timeout_passes_and_is_told(inputs: dict[str, str], run_step: RunStep) -
     assert not [*root.iter("failure"), *root.iter("error")]
     assert [*root.iter("skipped")]
     assert json.loads(result.json)["verdict"] == "timed_out"
+
+
+UNCOUNTED = {
+    "run_id": "BGvffsneXVocAfhtfe4adw",
+    "status": "IN PROGRESS",
+    "progress": {"total_test_cases": 10, "completed_test_cases": 4},
+}
+
+
+@pytest.mark.parametrize(
+    ("test_set", "quirks", "fault"),
+    [
+        ("allFail1", {"null_progress": True, "output_ids": "absent"}, ""),
+        ("someFail", {"null_progress": True, "simulations_trickle": 30.0}, ""),
+        ("someFail", {"simulations_trickle": 600.0}, ""),
+        ("passing1", {"null_progress": True, "simulations_trickle": 600.0}, ""),
+        ("stuck001", {"null_progress": True}, ""),
+        ("stuck001", {}, f"GET /runs/* #3- -> json {json.dumps(UNCOUNTED)}"),
+        ("someFail", {}, f"GET /runs/* #12- -> json {json.dumps(UNCOUNTED)}"),
+    ],
+    ids=[
+        "the list shows ten failures",
+        "the beginning of the list shows failures",
+        "polls showed failures",
+        "nothing of a run that completed",
+        "nothing of a run that goes on",
+        "no count of failures",
+        "no count of failures any more",
+    ],
+)
+def test_timeout_passes_only_if_something_shows_that_nothing_failed(
+    test_set: str, quirks: dict[str, Any], fault: str, run_step: RunStep
+) -> None:
+    faults = [fault] if fault else []
+    result, _ = run_step(
+        *faults, quirks=Quirks(**quirks), on_timeout="pass", bare=True, test_set_id=test_set, max_wait_time="65"
+    )
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
 
 
 @pytest.mark.parametrize("on_timeout", ["", "fail"])

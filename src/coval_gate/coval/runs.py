@@ -114,4 +114,4 @@ def _progress(fields: dict[str, Any]) -> RunProgress | None:
     total, completed = count_in(fields, "total_test_cases"), count_in(fields, "completed_test_cases")
     if total is None or completed is None:
         return None
-    return RunProgress(total=total, completed=completed, failed=count_in(fields, "failed_test_cases") or 0)
+    return RunProgress(total=total, completed=completed, failed=count_in(fields, "failed_test_cases"))

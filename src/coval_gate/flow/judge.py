@@ -34,7 +34,7 @@ from coval_gate.judge.judgement import (
     with_unusable,
 )
 from coval_gate.judge.repetition import beyond_saving, has_failed, is_usable, judge_together, repeats
-from coval_gate.model.run import Completed, TimedOut
+from coval_gate.model.run import Completed
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.clauses import again_text, all_runs_text, in_vain_text
@@ -65,7 +65,7 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
     base = (yield from base_beside(leg, 0)) if isinstance(outcome, Completed) else None
     judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.attached)
     judgement = yield from beside(judging)
-    judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome))
+    judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome, judgement))
     leg.judgement = trial.judgement = judgement
     owe_mark(progress, trial)
     if isinstance(outcome, Completed):
@@ -81,16 +81,30 @@ def _criteria(progress: Progress, leg: Leg) -> Criteria:
     return Criteria.from_inputs(leg.inputs, legs=len(progress.legs))
 
 
-def _timeout_passes(leg: Leg, outcome: Outcome) -> bool:
-    """A time-out cannot pass if a base is missing, too many simulations failed, or a job has to answer them."""
+def _timeout_passes(leg: Leg, outcome: Outcome, judgement: Judgement) -> bool:
+    """A time-out passes only if something shows how many simulations failed, and nothing ever showed too many.
+
+    It cannot pass if a base is missing, or a job has to answer the simulations.
+    """
+    trial, allowance = leg.first, leg.inputs.max_failed_simulations
+    if leg.inputs.on_timeout != "pass" or trial.attached is False:
+        return False
     if leg.base and not any(isinstance(outcome, Completed) for outcome in leg.base.outcomes):
         return False
-    if leg.first.attached is False:
+    shown = [
+        (sum(one.ended and not one.completed for one in variant.simulations), variant.total)
+        for variant in judgement.variants
+    ]
+    if trial.most_failed:
+        shown.append((trial.most_failed.failed or 0, trial.most_failed.total))
+    if any(failed > allowance.of(total) for failed, total in shown):
         return False
-    if leg.inputs.on_timeout != "pass" or not isinstance(outcome, TimedOut):
-        return leg.inputs.on_timeout == "pass"
-    progress = outcome.run.progress
-    return progress is not None and progress.failed <= leg.inputs.max_failed_simulations.of(progress.total)
+    if isinstance(outcome, Completed):
+        if outcome.result.reported_error:
+            return False
+        if all(check.criterion.of_values for check in judgement.missed):
+            return True  # the list of simulations is whole
+    return trial.run is not None and trial.run.shows_failures
 
 
 def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Trial) -> Procedure[Judgement]:

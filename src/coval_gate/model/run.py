@@ -17,15 +17,15 @@ CLEAN: Final = frozenset({"", "SUCCESS"})
 
 
 class RunProgress(NamedTuple):
-    """Coval does not document whether it counts test cases or simulations."""
+    """Coval does not document whether it counts test cases or simulations. `failed` is None if it does not say."""
 
     total: int
     completed: int
-    failed: int = 0
+    failed: int | None = 0
 
     @property
     def done(self) -> int:
-        return min(self.total, self.completed + self.failed)
+        return min(self.total, self.completed + (self.failed or 0))
 
 
 class Run(NamedTuple):
@@ -66,6 +66,11 @@ class Run(NamedTuple):
     @property
     def is_queued(self) -> bool:
         return self.status in QUEUED
+
+    @property
+    def shows_failures(self) -> bool:
+        """Whether it shows how many simulations have failed so far."""
+        return self.progress is not None and self.progress.failed is not None
 
     @property
     def has_known_status(self) -> bool:

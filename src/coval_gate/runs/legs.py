@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.judgement import Judgement
     from coval_gate.model.baseline import Standing
     from coval_gate.model.results import Details, RunResult, TrendRun
-    from coval_gate.model.run import Cancellation, Outcome, Run
+    from coval_gate.model.run import Cancellation, Outcome, Run, RunProgress
 
 LEGS: Final = "legs"  # the name of the state
 MODE: Final = "mode"  # likewise, of the main step's mode
@@ -92,6 +92,7 @@ class Trial:
         self.resumed = False
         self.run: Run | None = None
         self.over_since: float | None = None
+        self.most_failed: RunProgress | None = None  # of all polls, the progress with the most failed simulations
         self.judgement: Judgement | None = None
         self.attached: bool | None = None
         self.is_active = False
@@ -141,12 +142,13 @@ class Trial:
 
     def forget(self) -> None:
         """Forget a run that another one replaces."""
-        self.run_id, self.resumed, self.run, self.over_since = "", False, None, None
+        self.run_id, self.resumed, self.run, self.over_since, self.most_failed = "", False, None, None, None
 
     def see(self, run: Run, *, at: float) -> None:
         """Record what a poll showed `at` that time on the clock."""
         self.run = run
         self.over_since = (at if self.over_since is None else self.over_since) if run.is_over else None
+        self.most_failed = max(filter(None, (self.most_failed, run.progress)), key=_failed, default=None)
 
     def arm(self, *, cancel: bool) -> None:
         """Begin to guard the run. `cancel`: the post step must cancel it. Raises RunnerError."""
@@ -177,6 +179,10 @@ class Trial:
     def _try_to_save(self) -> None:
         with suppress(RunnerError):
             self.save()
+
+
+def _failed(progress: RunProgress) -> int:
+    return progress.failed or 0
 
 
 def write_state(trials: Iterable[Trial]) -> str:

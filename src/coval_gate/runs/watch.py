@@ -70,7 +70,8 @@ def progress_line(run: Run, left: float | None) -> str:
     if run.progress and run.progress.total:
         filled = min(BAR_WIDTH, run.progress.done * BAR_WIDTH // run.progress.total)
         parts.append("█" * filled + "░" * (BAR_WIDTH - filled))
-        parts.append(f"{run.progress.done}/{run.progress.total} done, {run.progress.failed} failed")
+        failed = "" if run.progress.failed is None else f", {run.progress.failed} failed"
+        parts.append(f"{run.progress.done}/{run.progress.total} done{failed}")
     if left is not None:
         parts.append(f"about {duration(left)} left" if left >= 1 else "about to end")
     return "  ".join(parts).rstrip()
@@ -126,7 +127,7 @@ def watch(
             return run if run.status == COMPLETED else NotCompleted(run=run)
         is_left = inputs.mode == "wait" and is_marked(run, UNANSWERED)
         if is_left or _is_hopeless(run.progress, inputs.abort_after_failures):
-            return Aborted(run=run, failed=run.progress.failed if run.progress else 0)
+            return Aborted(run=run, failed=(run.progress.failed or 0) if run.progress else 0)
         limit, passes_at = _next_limit(session, run, began)
         # One slow response must not end the wait early: there is time for a last poll, which the limit cuts off.
         if now >= passes_at or (was_last and now + client.lead >= passes_at):
@@ -141,7 +142,9 @@ def watch(
 
 def _is_hopeless(progress: RunProgress | None, most: int | None) -> bool:
     """Return whether at least `most` simulations have failed, and none has completed; False where none may be."""
-    return progress is not None and most is not None and progress.failed >= most and not progress.completed
+    if progress is None or most is None:
+        return False
+    return (progress.failed or 0) >= most and not progress.completed
 
 
 def overall_limit(session: Session) -> Limit:
