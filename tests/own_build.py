@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 W = TypeVar("W", bound="World")
 
 
-def of_own_builds(world: W) -> W:
-    """Let a world show its agents so."""
+def of_own_builds(world: W, *only: str) -> W:
+    """Let a world show its agents so, or `only` these."""
     shown = world.catalogue.get_agent
 
     def get_agent(agent_id: str) -> dict[str, Any]:
-        return {"agent": {**shown(agent_id)["agent"], "model_type": SDK_MODEL_TYPE}}
+        agent = shown(agent_id)["agent"]
+        return {"agent": {**agent, "model_type": SDK_MODEL_TYPE} if not only or agent_id in only else agent}
 
     world.catalogue.get_agent = get_agent  # type: ignore[method-assign]
     return world

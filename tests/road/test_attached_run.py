@@ -133,11 +133,13 @@ def test_type_of_the_agent_is_read_again_after_an_error_that_passes(job: Job) ->
     assert result.outputs["reason"].startswith("Nothing shows that a job answered")
 
 
-def test_agent_that_the_key_may_not_read_changes_nothing(job: Job) -> None:
-    run_id = job.launch(note="")
-    result, _ = job.run_step("GET /agents/* -> 403", world=job.world, **WAIT | {"run_id": run_id})
+@pytest.mark.parametrize("mode", ["run", "wait"])
+def test_agent_that_the_key_may_not_read_is_not_said_to_be_deployed(mode: str, job: Job) -> None:
+    inputs = WAIT | {"run_id": job.launch(note="")} if mode == "wait" else {"agent_id": AGENT_ID}
+    result, _ = job.run_step("GET /agents/* -> 403", world=job.world, json_path="reports/coval.json", **inputs)
     assert result.outputs["verdict"] == "passed"
-    assert f"Tested: agent {AGENT_ID} as deployed" in result.summary
+    assert leg_of(result)["tested"] == f"agent {AGENT_ID}"
+    assert "as deployed" not in result.summary
 
 
 @pytest.mark.parametrize("agent", [AGENT_ID, PREVIEW_ID])
@@ -152,12 +154,34 @@ def test_agent_that_coval_reaches_is_judged_as_ever(agent: str, job: Job) -> Non
     assert leg_of(result)["tested"] == f"agent {agent_for(agent).name} as deployed"
 
 
-def test_mode_run_asks_for_no_type(run_step: RunStep) -> None:
+def test_mode_run_asks_for_the_type_after_the_launch(run_step: RunStep) -> None:
     result, server = run_step()
     assert result.outputs["verdict"] == "passed"
     calls = [(request.method, request.path) for request in server.requests_seen]
     assert calls[0] == ("POST", "/v1/runs"), "the start is measured"
+    assert sum("/agents/" in path for _, path in calls) == 1, "the same call shows the agent's name"
     assert AGENT_TYPE not in server.world.runs[0].body["metadata"]["customer"]
+
+
+@pytest.mark.parametrize("fault", ["", "GET /agents/* #1-2 -> 503"])
+def test_mode_run_refuses_an_agent_that_a_job_answers_and_shows_what_to_do(fault: str, job: Job) -> None:
+    result, _ = job.run_step(*filter(None, [fault]), world=job.world, cancel_on_interrupt="false")
+    assert result.outputs["verdict"] == "error"
+    assert "of type SDK_WEBSOCKET: a process of yours has to answer" in result.outputs["reason"]
+    for step in ("mode: launch", "coval-gate attach MODULE:HANDLER --run RUN_ID", "mode: wait"):
+        assert step in result.summary
+    (error,) = result.annotations("error")
+    assert error.properties["title"] == "Coval Gate: Run not answered"
+    (record,) = job.world.runs
+    assert record.status(job.clock.time()) == "CANCELLED"
+
+
+def test_mode_run_compares_with_no_base_agent_that_a_job_answers(run_step: RunStep, clock: VirtualClock) -> None:
+    world = of_own_builds(World(clock.time), PREVIEW_ID)
+    result, _ = run_step(world=world, base_agent_id=PREVIEW_ID, thresholds="Latency: avg <= base * 1.1")
+    assert result.outputs["verdict"] == "error"
+    assert f"Agent {PREVIEW_ID} is of type SDK_WEBSOCKET" in result.outputs["reason"]
+    assert world.runs[1].status(clock.time()) == "CANCELLED"
 
 
 @pytest.mark.parametrize(

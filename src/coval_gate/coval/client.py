@@ -9,7 +9,6 @@ procedure (see `base.schedule`). `until`, a time on the clock's now(), is its de
 from __future__ import annotations
 
 import math
-import re
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
@@ -22,7 +21,7 @@ from coval_gate.base.transport import NetworkError, Request, Server, Timeouts
 from coval_gate.config.inputs import api_root
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.errors import network_problem
-from coval_gate.coval.shapes import enveloped, name_in, parse_object, text_in
+from coval_gate.coval.shapes import agent_type_in, enveloped, name_in, parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,8 +64,6 @@ SIMULATIONS_ADVICE: Final = (
     "the check is based on the simulations."
 )
 LOOK_IT_UP: Final = "A run may have started. Look for it in Coval before you launch another."
-TYPE_PREFIX: Final = "MODEL_TYPE_"  # of the types of agents
-TYPE: Final = re.compile("[A-Z0-9_]{1,60}")
 HURRIED_TIMEOUTS: Final = Timeouts(connect=1.5, response=2.0, final=0.5)  # when the runner is about to kill the process
 
 
@@ -101,13 +98,15 @@ def server_of(inputs: Inputs, timeouts: Timeouts = Timeouts()) -> Server:  # noq
 class Shown:
     """What responses showed by the way, for reports. Empty: Coval shows nothing, or failed to; do not ask again.
 
-    `units` and `labels` (of test cases) are by id; `names` by the input that takes the id (agent_id), and the id.
+    `units`, `labels` (of test cases) and `agent_types` (the known ones) are by id; `names` by the input that takes the
+    id (agent_id), and the id.
     """
 
     def __init__(self) -> None:
         self.units: dict[str, str] = {}
         self.labels: dict[str, str] = {}
         self.names: dict[tuple[str, str], str] = {}
+        self.agent_types: dict[str, str] = {}
 
     def name_of(self, kind: str, id_: str) -> str | None:
         """Empty if Coval shows no name, None if it was not asked yet."""
@@ -312,7 +311,10 @@ class Client:
 
     def get_agent_type(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[str]:
         """Return a type such as VOICE; empty if Coval shows none. This loads less than `get_agent`."""
-        return (yield from self._named("agent_id", agent_id, _agent_type, until, once=once)).model_type
+        types = self.shown.agent_types
+        if agent_id not in types:
+            yield from self._named("agent_id", agent_id, _agent_type, until, once=once)
+        return types.get(agent_id, "")
 
     def list_named(self, kind: str, *, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
         """Return the first `most` resources of which the input `kind`, such as agent_id, takes an id."""
@@ -408,6 +410,8 @@ class Client:
         self.shown.names.setdefault((kind, id_), "")
         resource = yield from self._calls.get(path, id_, key, read, until, once=once)
         self.shown.names[kind, id_] = resource.name
+        if agent_type := getattr(resource, "model_type", ""):
+            self.shown.agent_types[id_] = agent_type
         return resource
 
     def _simulations(self, path: str, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
@@ -437,5 +441,4 @@ class _AgentType(NamedTuple):
 
 
 def _agent_type(fields: dict[str, Any]) -> _AgentType:
-    kind = text_in(fields, "model_type").strip().upper().removeprefix(TYPE_PREFIX)
-    return _AgentType(kind if TYPE.fullmatch(kind) else "", name_in(fields))
+    return _AgentType(agent_type_in(fields), name_in(fields))

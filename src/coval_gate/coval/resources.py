@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line
 from coval_gate.coval.results import read_name, read_status, read_value, without_numbers
-from coval_gate.coval.shapes import count_in, name_in, needed_id, object_in, text_in, texts_in
+from coval_gate.coval.shapes import agent_type_in, count_in, name_in, needed_id, object_in, text_in, texts_in
 from coval_gate.model.results import BINARY_TEXTS, LARGEST, Target, Turn
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Agent(NamedTuple):
 
     metric_ids: tuple[str, ...] = ()
     name: str = ""
+    model_type: str = ""
 
 
 class Listed(NamedTuple):
@@ -136,7 +137,7 @@ class MetricOutput(NamedTuple):
 
 
 def read_agent(fields: Mapping[str, Any]) -> Agent:
-    return Agent(texts_in(fields, "metric_ids"), name_in(fields))
+    return Agent(texts_in(fields, "metric_ids"), name_in(fields), agent_type_in(fields))
 
 
 def read_listed(fields: Mapping[str, Any]) -> Listed:

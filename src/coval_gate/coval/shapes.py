@@ -5,6 +5,7 @@ An error message does not quote a response, which is foreign text.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from coval_gate.base.text import json_in, one_line
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 MOST: Final = 10**9  # test cases, simulations
 LONGEST_NAME: Final = 100  # characters
+TYPE_PREFIX: Final = "MODEL_TYPE_"  # of the types of agents
+TYPE: Final = re.compile("[A-Z0-9_]{1,60}")
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -61,6 +64,12 @@ def text_in(fields: Mapping[str, Any], name: str) -> str:
 
 def name_in(fields: Mapping[str, Any]) -> str:
     return one_line(text_in(fields, "display_name") or text_in(fields, "name"), LONGEST_NAME)
+
+
+def agent_type_in(fields: Mapping[str, Any]) -> str:
+    """Return a type such as VOICE; empty if the agent shows none."""
+    type_ = text_in(fields, "model_type").strip().upper().removeprefix(TYPE_PREFIX)
+    return type_ if TYPE.fullmatch(type_) else ""
 
 
 def list_in(fields: Mapping[str, Any], name: str) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from coval_gate.base.errors import InputError, NotFound, Unavailable
 from coval_gate.ci.host import with_run_metadata
 from coval_gate.flow.adopt import not_shown, problems_of
+from coval_gate.flow.attached import refuse_unanswered
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.flow.size import check_size
 from coval_gate.judge.judgement import UNFINISHED
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 
 def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
-    """Watch the trial's run to its end, and collect its result. Raises CovalError, RunnerError, InputError."""
+    """Watch the trial's run to its end, and collect its result. Raises GateError."""
 
     def follow_run() -> Procedure[Outcome]:
         return follow(
@@ -39,6 +40,7 @@ def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: C
             record=partial(see, progress, trial),
         )
 
+    yield from refuse_unanswered(session, trial)
     left = max(0.0, session.deadline - session.clock.now()) if trial.repetition else session.inputs.max_wait_time
     with session.group(waiting_title(left)):
         watching = _unless_cancelled(session, progress, trial, follow_run())

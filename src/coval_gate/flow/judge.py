@@ -60,7 +60,7 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
     trial = leg.first
     criteria = _criteria(progress, leg)
     outcome = yield from follow_trial(session, progress, trial, criteria)
-    trial.attached = yield from find_attached(session, trial.run)
+    yield from find_attached(session, trial)
     baseline = yield from _baseline(session, progress, leg, outcome)
     base = (yield from base_beside(leg, 0)) if isinstance(outcome, Completed) else None
     judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.attached)
@@ -111,7 +111,7 @@ def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Tria
     """Judge a repetition alone. It is compared with the baseline of the first run. Raises CovalError, RunnerError."""
     criteria, first = _criteria(progress, leg), leg.first.judgement
     outcome = yield from follow_trial(session, progress, trial, criteria)
-    trial.attached = yield from find_attached(session, trial.run)
+    yield from find_attached(session, trial)
     baseline = first.baseline if first and not leg.inputs.accept else None
     base = (yield from base_beside(leg, trial.repetition)) if isinstance(outcome, Completed) else None
     judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.attached)

@@ -56,6 +56,7 @@ def leg_report(
         base=_base_report(leg.base, page) if leg.base else None,
         inputs=leg.inputs if leg.is_listed and leg.inputs.mode != "wait" else None,
         attached=first.attached,
+        agent_type_is_known=bool(first.agent_type),
         names=_names(leg, first, name_of, redact),
     )
 

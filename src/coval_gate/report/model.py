@@ -64,6 +64,7 @@ class _LegFields(NamedTuple):
     base: BaseReport | None = None
     inputs: Inputs | None = None
     attached: bool | None = None
+    agent_type_is_known: bool = True
     names: Mapping[str, str] = MappingProxyType({})
 
 
@@ -75,8 +76,8 @@ class LegReport(_LegFields):
     runs that count, `single_runs` has each by itself. `standing`: what the run is to later ones, if the step changed
     that. `trend`: the last runs, newest first. `dashboard_url`: the base of the runs' pages; empty where it is unknown.
     `inputs`: the step's, with the leg's own values; None if the step's count. `attached`: whether a job answered its
-    first run; None if Coval itself reaches the agent. `names`: what Coval calls the agent, persona, test set and base
-    agent, by the inputs of their ids, as far as the key may read them.
+    first run; None if Coval itself reaches the agent, or `agent_type_is_known` is False. `names`: what Coval calls the
+    agent, persona, test set and base agent, by the inputs of their ids, as far as the key may read them.
     """
 
     @property

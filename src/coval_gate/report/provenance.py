@@ -151,7 +151,8 @@ def subject_in_words(report: Report, leg: LegReport, *, with_ids: bool = False) 
         text = with_id(leg, "agent_id", agent)
         base = with_id(leg, BASE_AGENT, leg.base.agent_id) if leg.base else ""
     changed = _changed(report, leg)
-    what = f"agent {text} {changed}" if changed else f"agent {text}{'' if base else ' as deployed'}"
+    as_deployed = " as deployed" if leg.agent_type_is_known and not base else ""
+    what = f"agent {text} {changed}" if changed else f"agent {text}{as_deployed}"
     if leg.attached is not None:
         what = "this commit (attached)" if leg.attached else f"agent {text} (not attached)"
     return f"{what} beside {base}" if base else what

@@ -95,6 +95,7 @@ class Trial:
         self.most_failed: RunProgress | None = None  # of all polls, the progress with the most failed simulations
         self.judgement: Judgement | None = None
         self.attached: bool | None = None
+        self.agent_type = ""  # empty: unknown
         self.is_active = False
         self.is_cancelling = False
         self.is_hopeless = False
