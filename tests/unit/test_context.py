@@ -4,6 +4,7 @@ import pytest
 
 from coval_gate.ci.github.host import VARIABLES, WEB, read_context
 from coval_gate.ci.host import Context, with_run_metadata
+from coval_gate.runs.standing import acceptance_problems
 
 ENVIRON = {
     "GITHUB_REPOSITORY": "acme/voice-agent",
@@ -159,6 +160,14 @@ OF_PUSH = {"event": "push", "head_branch": "topic/x", "head_sha": "s"}
         ({"GITHUB_EVENT_NAME": "workflow_run", **MAIN}, {"workflow_run": OF_PUSH | {"event": "pull_request"}}, ""),
         ({"GITHUB_EVENT_NAME": "workflow_run", **MAIN}, {"workflow_run": OF_PUSH | {"event": "issue_comment"}}, ""),
         ({"GITHUB_EVENT_NAME": "workflow_run", **MAIN}, {"workflow_run": {"event": "push"}}, ""),
+        ({"GITHUB_EVENT_NAME": "workflow_run", **MAIN}, {}, ""),
+        ({"GITHUB_EVENT_NAME": "issue_comment", **MAIN}, {}, ""),
+        ({"GITHUB_EVENT_NAME": "push", "GITHUB_REF": "refs/heads/refs/heads/main"}, {}, ""),
+        (
+            {"GITHUB_EVENT_NAME": "workflow_run", **MAIN},
+            {"workflow_run": OF_PUSH | {"head_branch": "refs/heads/main"}},
+            "",
+        ),
     ],
 )
 def test_branch_is_known_unless_the_event_is_of_a_pull_request(
@@ -189,7 +198,27 @@ def test_branch_is_known_unless_the_event_is_of_a_pull_request(
         ({"ref": "refs/heads/main"}, "push", False),
         ({"schedule": "0 3 * * *"}, "schedule", False),
         ({}, "workflow_dispatch", False),
+        ({}, "workflow_run", True),
+        ({}, "issue_comment", True),
     ],
 )  # fmt: skip
 def test_event_of_pull_request_or_merge_queue_is_known(event: dict[str, Any], name: str, expected: bool) -> None:
-    assert read_context(ENVIRON | {"GITHUB_EVENT_NAME": name}, event).of_pull_request is expected
+    context = read_context(PUSH | {"GITHUB_EVENT_NAME": name}, event)
+    assert context.of_pull_request is expected
+    assert context.sha_is_known or name == "issue_comment" or not event
+
+
+@pytest.mark.parametrize(
+    ("name", "ref", "number"),
+    [
+        ("push", "refs/heads/gh-readonly-queue/main/pr-1", None),
+        ("workflow_dispatch", "refs/heads/gh-readonly-queue/main/pr-1", None),
+        ("deployment_status", "refs/pull/7/merge", 7),
+        ("deployment_status", "refs/pull/x/merge", None),
+    ],
+)
+def test_ref_alone_shows_a_pull_request_or_a_merge_queue(name: str, ref: str, number: int | None) -> None:
+    context = read_context(PUSH | {"GITHUB_EVENT_NAME": name, "GITHUB_REF": ref}, {})
+    assert (context.branch, context.pull_request) == ("", number)
+    assert context.of_pull_request is ("x" not in ref)
+    assert acceptance_problems(context)

@@ -31,6 +31,9 @@ REPOSITORY, COMMIT, PULL_REQUEST = "github_repository", "github_commit", "github
 MATRIX = "github_matrix"
 LEG = "coval_gate_leg"  # the key of a leg, which identifies it in the plan of its step
 MERGE_QUEUE = "gh-readonly-queue/"  # prefix of the branches on which GitHub tests what it is about to merge
+HEADS: Final = "refs/heads/"
+PULL: Final = re.compile(r"refs/(?:pull|merge-requests)/([0-9]{1,9})(?:/.*)?")  # a pull request's ref
+NO_BRANCH: Final = ("detached", "HEAD")  # what Jenkins and git name a checkout of a commit
 REPETITION = "coval_gate_repetition"  # its number, from 1
 BRANCH = "coval_gate_of"  # of a repetition: the tag of its branch, which is not among its own
 AGENT_TYPE = "coval_gate_agent_type"  # of the agent, as far as the launch could read it
@@ -59,6 +62,27 @@ class WebPages(NamedTuple):
     mark: str = "#"  # before the number of a change
     changes: str = ""
     commits: str = ""
+
+
+class Origin(NamedTuple):
+    """Where a commit is from, as in a Context."""
+
+    branch: str = ""
+    pull_request: int | None = None
+    of_pull_request: bool = False
+
+
+def origin_of(name: str, *, number: int | None = None, of_pull_request: bool = False, is_tag: bool = False) -> Origin:
+    """Decide whether a pull request, a merge queue or a branch is tested: only a branch's runs become its baseline.
+
+    `name`: that of the branch, or a ref that is none. A branch that is named as a ref could be taken for another one,
+    so it counts as none. `number` and `of_pull_request`: what the CI system says.
+    """
+    pull = PULL.fullmatch(name)
+    number = number or (int(pull[1]) or None if pull else None)
+    if number or pull or of_pull_request or name.startswith(MERGE_QUEUE):
+        return Origin("", number, of_pull_request=True)
+    return Origin("" if is_tag or name.startswith("refs/") or name in NO_BRANCH else name)
 
 
 class Context(NamedTuple):

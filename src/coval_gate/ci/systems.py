@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.ci.host import MERGE_QUEUE, Context, WebPages
+from coval_gate.ci.host import HEADS, Context, WebPages, origin_of
 from coval_gate.config.checks import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HEADS, REMOTE = "refs/heads/", "origin/"
-NO_BRANCH: Final = ("detached", "HEAD")  # what Jenkins and git name a checkout of a commit
-PULL: Final = re.compile(r"(?:refs/)?pull/([0-9]{1,9})(?:/.*)?")  # a pull request's ref in place of a branch
+REMOTE = "origin/"
+PULL = "pull/"  # a pull request's ref in place of a branch, without `refs/`
 SHA: Final = re.compile("[0-9a-f]{7,64}")  # Bitbucket shortens that of a pull request
 NUMBER: Final = re.compile(r"(?:.*[/#])?([0-9]{1,9})")
 VARIABLE: Final = re.compile(r"\{(\w+)\}")
@@ -237,14 +236,15 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
         return next(iter(all_of(names)), "")
 
     server, repository = repository_of(first(system.repository))
-    # A branch may be named as a ref of another one, whose baseline its runs must not become.
     remote_branch = environ.get(system.remote_branch, "").strip().removeprefix(REMOTE)
     branch = first(system.branch).removeprefix(system.prefix) or remote_branch
-    pull = PULL.fullmatch(branch)
     change = first(system.pull_request).lower()
-    # Without a number, it may still be a pull request, whose runs must not become a branch's baseline.
-    of_pull_request = change not in OFF or bool(pull) or branch.startswith(MERGE_QUEUE)
-    is_branch = not (of_pull_request or first(system.tag) or branch.startswith("refs/") or branch in NO_BRANCH)
+    origin = origin_of(
+        f"refs/{branch}" if branch.startswith(PULL) else branch,
+        number=_number(NUMBER.fullmatch(change)),
+        of_pull_request=change not in OFF,
+        is_tag=bool(first(system.tag)),
+    )
     sha, workflow = first(system.commit), first(system.workflow)
     return Context(
         repository=repository,
@@ -259,14 +259,11 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
         instance="/".join(all_of(system.instance)),
         server_url=environ.get(system.server, "").rstrip("/") or server,
         ref=first(system.ref).removeprefix(HEADS) or branch,
-        branch=branch if is_branch else "",
         run_id=_run_id(system, first(system.run), workflow),
         run_url=_page(environ.get(system.page, "").strip(), system.page, environ),
         run_attempt=_attempt(system, first(system.attempt)),
-        pull_request=_number(NUMBER.fullmatch(change) or pull),
-        of_pull_request=of_pull_request,
-        # A manual job of a pull request is its author's.
-        started_by_person=not of_pull_request and any(environ.get(name) == value for name, value in system.by_hand),
+        **origin._asdict(),
+        started_by_person=any(environ.get(name) == value for name, value in system.by_hand),
         start_by_hand=system.start,
         web=website_of(server, system.web),
         variables=system.variables,

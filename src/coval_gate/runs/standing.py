@@ -43,12 +43,12 @@ HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
 
 def acceptance_problems(context: Context) -> list[Problem]:
     """Return the problem that rules out that this step accepts a run, before anything is launched."""
-    if context.started_by_person:
+    if context.started_by_person and not context.of_pull_request:  # a manual job of a pull request is its author's
         return []
     of_workflow = context.start_by_hand is None
     if context.is_local:
         why = "only the runs of a CI system are compared with later ones."
-    elif context.of_pull_request and not of_workflow:
+    elif context.of_pull_request and (context.started_by_person or not of_workflow):
         why = "only a run of a branch can be accepted."
     elif context.start_by_hand == "":
         why = (

@@ -17,7 +17,17 @@ from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, visible
-from coval_gate.ci.host import MERGE_QUEUE, MOST_WARNINGS, Console, Context, Head, WebPages, resembles_command
+from coval_gate.ci.host import (
+    HEADS,
+    MOST_WARNINGS,
+    Console,
+    Context,
+    Head,
+    Origin,
+    WebPages,
+    origin_of,
+    resembles_command,
+)
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.checks import Variables, wanted_pages
 
@@ -31,10 +41,13 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
 
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
-BRANCHES = "refs/heads/"
 WEB: Final = WebPages(changes="pull", commits="commit")
 BY_HAND = "workflow_dispatch"  # the event of a workflow that a person starts
 BRANCH_EVENTS = ("push", "schedule", BY_HAND)  # before a workflow_run; others may be a pull request's
+PAYLOADS: Final = {
+    "workflow_run": "workflow_run",
+    "issue_comment": "issue",
+}  # their ref is the default branch's
 API_URL: Final = "https://api.github.com"
 VARIABLES: Final = Variables(
     "${{{{ vars.{} }}}}",
@@ -53,6 +66,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
     shas = (head.get("sha"), merge_group.get("head_sha"), before.get("head_sha"))
     event_sha = next((sha for sha in map(_text, shas) if sha), "")
     commented = _number(issue.get("number")) if issue.get("pull_request") else None
+    number = _number(pull_request.get("number")) or commented or _number_of(before)
     return Context(
         repository=environ.get("GITHUB_REPOSITORY", ""),
         sha=event_sha or environ.get("GITHUB_SHA", ""),
@@ -64,44 +78,40 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         step=environ.get("GITHUB_ACTION", ""),
         server_url=environ.get("GITHUB_SERVER_URL", ""),
         ref=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF", ""),
-        branch=_branch(environ, event),
         run_id=environ.get("GITHUB_RUN_ID", ""),
         run_url=_run_url(environ),
         run_attempt=environ.get("GITHUB_RUN_ATTEMPT", ""),
-        pull_request=_number(pull_request.get("number")) or commented or _number_of(before),
+        **_origin(environ, event, number)._asdict(),
         secrets_withheld_from=_withheld(environ, event),
         head=_head(before),
-        sha_is_known=not commented,
-        of_pull_request=bool(
-            pull_request
-            or commented
-            or merge_group
-            or _is_of_pull_request(environ.get("GITHUB_EVENT_NAME", ""))
-            or (before and before.get("event") not in BRANCH_EVENTS)
-        ),
+        sha_is_known=not (commented or _is_unreadable(environ, event)),
         started_by_person=environ.get("GITHUB_EVENT_NAME") == BY_HAND,
         web=WEB,
         variables=VARIABLES,
     )
 
 
-def _branch(environ: Mapping[str, str], event: Mapping[str, Any]) -> str:
-    """Empty for a tag, a merge queue, and any event of a pull request."""
+def _origin(environ: Mapping[str, str], event: Mapping[str, Any], number: int | None) -> Origin:
     name, before = environ.get("GITHUB_EVENT_NAME", ""), _mapping(event.get("workflow_run"))
-    of_pull_request = event.get("pull_request") or _mapping(event.get("issue")).get("pull_request")
-    if of_pull_request or environ.get("GITHUB_HEAD_REF") or name == "merge_group":
-        return ""
-    if before:  # GITHUB_REF is the default branch in a workflow_run
-        branch = _text(before.get("head_branch")) if before.get("event") in BRANCH_EVENTS else ""
-    else:
-        ref = environ.get("GITHUB_REF", "")
-        branch = ref.removeprefix(BRANCHES) if ref.startswith(BRANCHES) else ""
-    return "" if branch.startswith(MERGE_QUEUE) else branch
+    of_pull_request = bool(
+        event.get("pull_request")
+        or _mapping(event.get("issue")).get("pull_request")
+        or event.get("merge_group")
+        or environ.get("GITHUB_HEAD_REF")
+        or name.startswith("pull_request")
+        or name == "merge_group"
+        or (before and before.get("event") not in BRANCH_EVENTS)
+        or _is_unreadable(environ, event)
+    )
+    ref = environ.get("GITHUB_REF", "")
+    tested = _text(before.get("head_branch")) if before else ref.removeprefix(HEADS)
+    return origin_of(tested, number=number, of_pull_request=of_pull_request)
 
 
-def _is_of_pull_request(event: str) -> bool:
-    """A merge queue counts, too."""
-    return event.startswith("pull_request") or event == "merge_group"
+def _is_unreadable(environ: Mapping[str, str], event: Mapping[str, Any]) -> bool:
+    """Return whether it cannot be seen what a workflow tests: it may be a pull request."""
+    payload = PAYLOADS.get(environ.get("GITHUB_EVENT_NAME", ""))
+    return payload is not None and not _mapping(event.get(payload))
 
 
 def _withheld(environ: Mapping[str, str], event: Mapping[str, Any]) -> Withheld:
