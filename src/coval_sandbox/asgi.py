@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from email.utils import formatdate
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from .direct import Direct
 from .github import BASE as GITHUB_BASE
 
 if TYPE_CHECKING:
+    from .clock import Clock
     from .github import GitHub
     from .http import Reply
     from .world import World
@@ -50,8 +52,8 @@ async def read_body(receive: Receive) -> bytes:
     return body
 
 
-def with_request_ids(app: App) -> App:
-    """Add an `x-request-id` to every response."""
+def with_usual_headers(app: App, clock: Clock) -> App:
+    """Add an `x-request-id` to every response, and the `date` if it has none."""
     numbers = count(1)
 
     async def numbered(scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +61,8 @@ def with_request_ids(app: App) -> App:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                added = {b"x-request-id": request_id, b"date": formatdate(clock(), usegmt=True).encode()}
+                message["headers"] = [*(added | dict(message["headers"])).items()]
             await send(message)
 
         await app(scope, receive, send_with_id)

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .asgi import api_of, with_request_ids
+from .asgi import api_of, with_usual_headers
 from .clock import SpeedClock
 from .fault_injection import TRANSPORT, FaultInjector
 from .faults import FaultScript
@@ -135,7 +135,7 @@ class Server:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = listener.getsockname()[1]
         api = FaultInjector(api_of(self.world, self.github), self.faults, BASE)
-        app = _recorded(with_request_ids(api), self.requests_seen, self.world.clock)
+        app = _recorded(with_usual_headers(api, self.world.clock), self.requests_seen, self.world.clock)
         config = uvicorn.Config(
             app,
             http=_Connection,

@@ -176,6 +176,29 @@ def test_newest_run_that_is_too_old_is_error(source: str, nights: Nights) -> Non
     assert "is 3 days old" in nights.judge(source).outputs["reason"]
 
 
+@pytest.mark.parametrize("days", [-30, 30])
+@pytest.mark.parametrize("source", PHRASES)
+def test_age_is_measured_by_the_clock_of_coval(source: str, days: int, nights: Nights, clock: VirtualClock) -> None:
+    nights.world = World(lambda: clock.time() + days * 24 * HOUR)
+    nights.launch(source, hours=23)
+    assert nights.judge(source).outputs["verdict"] == "passed"
+    clock.sleep(2 * HOUR)
+    assert "is 25 h old" in nights.judge(source).outputs["reason"]
+
+
+@pytest.mark.parametrize("source", PHRASES)
+def test_run_of_the_future_is_not_new(source: str, nights: Nights) -> None:
+    run_id = nights.launch(source)
+    future = {"create_time": "9999-01-01T00:00:00Z"}
+    run = json.dumps({"run": nights.world.get_run(run_id)["run"] | future})
+    listed = json.dumps({"runs": [row | future for row in nights.listed(source) if row["name"] == f"runs/{run_id}"]})
+    faults = (f"GET {LISTS[source]} -> json {listed}", f"GET /runs/{run_id} -> json {run}")
+    result = nights.judge(source, *faults)
+    assert result.outputs["verdict"] == "error"
+    text = f"The newest run {PHRASES[source]}, {run_id}, was created at 9999-01-01T00:00:00Z, which is later than"
+    assert result.outputs["reason"].startswith(text)
+
+
 def test_age_limit_without_source_has_no_effect(nights: Nights) -> None:
     run_id = nights.launch(TAG, hours=48)
     result = nights.judge(run_id, run_max_age="1h")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from coval_sandbox.world import World
 from support import EPOCH, KEY, REQUEST, VirtualClock, new_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.client import Client
@@ -175,12 +176,22 @@ def test_permanent_connection_error_is_raised_without_retry(
     assert clock.slept == []
 
 
+@pytest.fixture
+def runner_in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
         ("7", 7),
         (" 7 ", 7),
         ("Thu, 01 Jan 2026 00:00:30 GMT", 30),
+        ("Thu, 01 Jan 2026 00:00:30 -0000", 30),  # without a zone
         ("Wed, 31 Dec 2025 23:59:00 GMT", None),
         ("0", None),
         ("-5", None),
@@ -194,8 +205,14 @@ def test_permanent_connection_error_is_raised_without_retry(
         (None, None),
     ],
 )
+@pytest.mark.usefixtures("runner_in_new_york")
 def test_retry_after_is_parsed_as_seconds_or_date(header: str | None, seconds: float | None) -> None:
     assert seconds_to_wait(header, EPOCH) == seconds
+
+
+def test_date_to_wait_for_needs_a_date_to_compare_with() -> None:
+    assert seconds_to_wait("Thu, 01 Jan 2026 00:00:30 GMT", None) is None
+    assert seconds_to_wait("7", None) == 7
 
 
 def test_rejection_has_status_of_response(client: Client, clock: VirtualClock) -> None:

@@ -9,6 +9,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http.client import HTTPException, IncompleteRead
@@ -221,10 +222,16 @@ class Response(NamedTuple):
     @property
     def date(self) -> float | None:
         """By the server's clock, in whole seconds since the epoch. Source: RFC 9110, section 6.6.1."""
-        try:
-            return parsedate_to_datetime(self.headers.get("date", "")).timestamp()
-        except (ValueError, OverflowError):
-            return None
+        return http_date(self.headers.get("date", ""))
+
+
+def http_date(text: str) -> float | None:
+    """Return seconds since the epoch; None if the text is no date. Without a zone, it is in UTC."""
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 class CredentialAuth(requests.auth.AuthBase):

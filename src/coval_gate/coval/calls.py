@@ -227,7 +227,7 @@ class Calls:
     def succeeded(self, request: Request, response: Response) -> Response:
         """Raises CovalError for any other response."""
         if not response.ok:
-            problem = response_problem(request, response, now=self._clock.time(), reached=self._reached)
+            problem = response_problem(request, response, reached=self._reached)
             self._reached |= isinstance(problem, Unavailable) and not problem.arrived  # Coval itself asks to wait
             raise problem
         self._reached = True

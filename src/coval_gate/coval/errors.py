@@ -7,13 +7,13 @@ Coval and its gateways use four formats: an `error` object with code, message an
 from __future__ import annotations
 
 import re
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, json_in, one_line
+from coval_gate.base.transport import http_date
 from coval_gate.config.inputs import declared
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ def read_error(body: bytes, headers: Mapping[str, str]) -> ErrorBody:
     )
 
 
-def response_problem(request: Request, response: Response, *, now: float, reached: bool) -> CovalError:
-    """`now`: seconds since the epoch. `reached`: Coval has responded before, so a foreign response is transient."""
+def response_problem(request: Request, response: Response, *, reached: bool) -> CovalError:
+    """`reached`: Coval has responded before, so a foreign response is transient."""
     status = response.status
     body = read_error(response.body, response.headers)
     what = f"{request} returned {status}" + (f" ({body})." if str(body) else ".")
@@ -129,7 +129,7 @@ def response_problem(request: Request, response: Response, *, now: float, reache
             what,
             # Only Coval can say that a launch had no effect. A proxy may return 503 after passing it on.
             arrived=not ((status == 429 and body.is_json) or (status == 503 and body.is_coval)),
-            retry_after=seconds_to_wait(response.headers.get("Retry-After"), now),
+            retry_after=seconds_to_wait(response.headers.get("Retry-After"), response.date),
             call=str(request),
             advice=TRY_LATER,
             is_limit=launches and status == 429,
@@ -245,15 +245,19 @@ def inputs_of(fields: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, inputs)))
 
 
-def seconds_to_wait(retry_after: str | None, now: float) -> float | None:
-    """Parse `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3). None if there is no pause."""
+def seconds_to_wait(retry_after: str | None, date: float | None) -> float | None:
+    """Parse `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3). None if there is no pause.
+
+    `date`: the response's own, in seconds since the epoch, which a date is compared with.
+    """
     if not retry_after:
         return None
-    try:
-        plain = re.fullmatch(r"\s*\d+\s*", retry_after, re.ASCII)
-        seconds = float(retry_after) if plain else parsedate_to_datetime(retry_after).timestamp() - now
-    except (ValueError, OverflowError):
+    if re.fullmatch(r"\s*\d+\s*", retry_after, re.ASCII):
+        seconds = float(retry_after)
+    elif date is None or (moment := http_date(retry_after)) is None:
         return None
+    else:
+        seconds = moment - date
     return min(seconds, LONGEST_WAIT) if seconds > 0 else None
 
 

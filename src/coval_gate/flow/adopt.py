@@ -76,7 +76,7 @@ def _adopt_newest(session: Session, progress: Progress, source: RunSource) -> Pr
     found: dict[str, Leg] = {}
     for leg in progress.legs:
         own = progress.session_of(leg, session)
-        run = yield from find_newest(own, source, progress.context, now=progress.time())
+        run = yield from find_newest(own, source, progress.context)
         if twin := found.get(run.run_id):
             legs = in_words([quoted(twin.key), quoted(leg.key)])
             raise InputError([Problem("run_id", f"finds the same run, {run.run_id}, for {legs}. Name each run.")])

@@ -74,7 +74,6 @@ def launcher_of(session: Session, progress: Progress, trial: Trial, tags: Tags) 
         tags=tags,
         check=partial(prepare, session, trial, progress.context),
         record=progress.record_id,
-        since=progress.time(),
     )
 
 

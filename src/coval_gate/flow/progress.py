@@ -39,8 +39,7 @@ class Progress:
         self.host = detect_host(runtime)
         self.publisher = Publisher(self.host, runtime)
         self.began = self.clock.now()
-        self._began_at = self.clock.time()
-        self.began_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._began_at))
+        self.began_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.clock.time()))
         self.context = Context()
         self.inputs, _ = parse_inputs({})
         self.legs: list[Leg] = []
@@ -65,10 +64,6 @@ class Progress:
     @property
     def trials(self) -> list[Trial]:
         return [trial for leg in self.all_legs for trial in leg.trials]
-
-    def time(self) -> float:
-        """Return seconds since the epoch, or less if the machine's clock was set meanwhile."""
-        return min(self.clock.time(), self._began_at + self.clock.now() - self.began)
 
     @property
     def deadline(self) -> float:

@@ -10,6 +10,7 @@ Coval itself said so, or if Coval has not listed the run for a while after the c
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,7 +41,6 @@ DISPLAY_NAME_LIMIT: Final = 200  # characters
 FALLBACK_CREATOR: Final = "coval-gate"
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
-SKEW: Final = 120.0  # s by which Coval's clock may be behind ours, if its responses do not tell
 SERVERS_SKEW: Final = 10.0  # s by which the clocks of Coval's own servers may differ
 MOST_LAUNCHES: Final = 3  # of one run, each of which was lost without a trace
 
@@ -208,17 +208,13 @@ def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]
 
 
 class Launcher(NamedTuple):
-    """`check` raises InputError if a launch would be useless. `record` writes down the run's id.
-
-    `since` is now, in seconds since the epoch: a lost run was created after it.
-    """
+    """`check` raises InputError if a launch would be useless. `record` writes down the run's id."""
 
     session: Session
     trial: Trial
     tags: Tags
     check: Callable[[], Procedure[None]]
     record: Callable[[str], None]
-    since: float
 
     def launch_guarded(self, *, resume: bool, supersede: bool, cancel: bool) -> Procedure[bool]:
         """Return whether the run is an earlier attempt's. Raises as `launch`, RunnerError, InputError.
@@ -331,10 +327,9 @@ class Launcher(NamedTuple):
         return f"Checking for up to {duration(min(SETTLING, left))} whether the run began."
 
     def _created_since(self, began: float) -> float:
-        """Return the earliest time on Coval's clock. It allows for a small difference to ours in any case."""
+        """Return the earliest time on Coval's clock; any, as long as Coval does not tell it."""
         shown = self.session.client.server_time(began)
-        by_ours = self.since - SKEW
-        return by_ours if shown is None else min(by_ours, shown - SERVERS_SKEW)
+        return -math.inf if shown is None else shown - SERVERS_SKEW
 
     def _find_lost(self, lost: LaunchUncertain, since: Callable[[], float]) -> Procedure[Run | None]:
         """Return None if the launch surely had no effect. Raises LaunchUncertain, or the launch's rejection."""

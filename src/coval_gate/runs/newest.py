@@ -18,7 +18,7 @@ from coval_gate.config.inputs import LAUNCH_IDS, ids_of
 from coval_gate.model.run import Run
 from coval_gate.runs.cancel import FRESH_TIME
 from coval_gate.runs.history import Found, Sought, created_at, is_of, moment_of, search
-from coval_gate.runs.launch import noun
+from coval_gate.runs.launch import SERVERS_SKEW, noun
 from coval_gate.runs.tags import branch_tag, pull_request_of
 
 if TYPE_CHECKING:
@@ -36,20 +36,15 @@ FIRST: Final = f"Check {in_words(['run_id', *LAUNCH_IDS])}. If they are right, l
 BY_ID: Final = "Pass the id of the run in run_id."
 
 
-def find_newest(session: Session, source: RunSource, context: Context, *, now: float) -> Procedure[Run]:
-    """Return the newest run with the ids of the inputs, whatever its status. Raises GateError if none counts.
-
-    `now`: seconds since the epoch, for a Coval that does not tell the time.
-    """
+def find_newest(session: Session, source: RunSource, context: Context) -> Procedure[Run]:
+    """Return the newest run with the ids of the inputs, whatever its status. Raises GateError if none counts."""
     began = session.clock.now()
     until = min(session.deadline, began + PATIENCE)
     session = session._replace(deadline=until)
     pauses = list(PAUSES)
     while True:
-        moment = _time(session, now) - (session.clock.now() - began)  # of the start: a run that was new then stays new
-        searching = (
-            _scheduled(session, source, moment) if source.kind == "schedule" else _listed(session, source, context)
-        )
+        of_schedule = source.kind == "schedule"
+        searching = _scheduled(session, source, began) if of_schedule else _listed(session, source, context)
         try:
             found = yield from searching
         except CovalError as error:
@@ -67,7 +62,14 @@ def find_newest(session: Session, source: RunSource, context: Context, *, now: f
         ids = in_words([f"{noun(name)} {value}" for name, value in ids_of(session.inputs).items()])
         raise GateError(titles.RUN_NOT_FOUND, f"Coval lists no run of {ids} {_phrase(source)}.", advice=FIRST)
     newest, limit = found.runs[0], session.inputs.run_max_age
-    seconds = _time(session, now) - _created(newest)
+    seconds = _time(session, session.clock.now()) - _created(newest)
+    if seconds < -SERVERS_SKEW:
+        raise GateError(
+            titles.RUN_UNCLEAR,
+            f"The newest run {_phrase(source)}, {newest.run_id}, was created at {newest.create_time}, which is later "
+            "than Coval's own time, so its age is not known.",
+            advice=BY_ID,
+        )
     if seconds > limit.seconds:
         old = age(seconds) if seconds >= 2 * DAY else duration(seconds)  # exactly enough to differ from a day
         raise GateError(
@@ -108,8 +110,8 @@ def _listed(session: Session, source: RunSource, context: Context) -> Procedure[
     return search(session, sought)
 
 
-def _scheduled(session: Session, source: RunSource, now: float) -> Procedure[Found]:
-    """A run that was launched a moment ago may not be found yet, and is hidden then. Raises CovalError."""
+def _scheduled(session: Session, source: RunSource, began: float) -> Procedure[Found]:
+    """A run that was new when the search `began` may not be found yet, and is hidden then. Raises GateError."""
     ids = ids_of(session.inputs)
     listed = yield from session.client.list_scheduled_runs(source.name, until=session.deadline)
     newest_first = sorted(listed, key=lambda run: moment_of(run.create_time) or math.inf, reverse=True)
@@ -120,7 +122,7 @@ def _scheduled(session: Session, source: RunSource, now: float) -> Procedure[Fou
         except NotFound as error:
             if not error.by_coval:
                 raise
-            if now - (moment_of(entry.create_time) or 0.0) < FRESH_TIME:
+            if _time(session, began) - (moment_of(entry.create_time) or 0.0) < FRESH_TIME:
                 return Found(hidden=(Run(entry.run_id, status="", create_time=entry.create_time),))
             session.log(f"Coval lists run {entry.run_id}, but no longer has it.")
             continue
@@ -144,10 +146,13 @@ def _check_hidden(found: Found, source: RunSource) -> None:
         )
 
 
-def _time(session: Session, ours: float) -> float:
-    """Return seconds since the epoch; `ours` if Coval has not told the time."""
-    shown = session.client.server_time(session.clock.now())
-    return ours if shown is None else shown
+def _time(session: Session, moment: float) -> float:
+    """Return seconds since the epoch, by Coval's clock: ours may be wrong. Raises GateError if Coval does not tell."""
+    shown = session.client.server_time(moment)
+    if shown is None:
+        what = "Coval's responses have no Date, so the age of a run is not known."
+        raise GateError(titles.RUN_UNCLEAR, what, advice=BY_ID)
+    return shown
 
 
 def _created(run: Run) -> float:
