@@ -71,6 +71,21 @@ def test_launch_and_wait_are_run_in_two_steps(plan: str, run_step: RunStep) -> N
     )
 
 
+@pytest.mark.parametrize("agent_id", ["", AGENT_ID])
+def test_run_of_a_base_says_that_it_is_one(agent_id: str, run_step: RunStep) -> None:
+    """By itself, it would be green whatever the tested agent is worth."""
+    launched, server = run_step(mode="launch", tags="nightly", **PLANS["base"])
+    tested, base = json.loads(launched.outputs["run_ids"])
+    waited, _ = run_step(world=server.world, **BARE | {"agent_id": agent_id, "run_id": base})
+    assert waited.outputs["verdict"] == "error"
+    assert f"names run {base}, which is a base: a step with base_agent_id launched it" in waited.outputs["reason"]
+    assert not server.world.runs[1].cancel_time
+    newest = {"persona_id": IDS["persona_id"], "test_set_id": IDS["test_set_id"], "run_id": "tag:nightly"}
+    for agent, found in ((PREVIEW_ID, tested), (AGENT_ID, "")):
+        judged, _ = run_step(world=server.world, **BARE | newest | {"agent_id": agent})
+        assert judged.outputs["run_id"] == found
+
+
 def test_one_run_needs_nothing_else(run_step: RunStep, clock: VirtualClock) -> None:
     """A person may have launched the run on Coval's own pages."""
     world = World(clock.time)

@@ -12,7 +12,7 @@ from coval_gate.base.errors import GateError, InputError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import in_words, quoted
-from coval_gate.ci.host import LEG, REPETITION
+from coval_gate.ci.host import IS_BASE, LEG, REPETITION
 from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.runs.launch import noun
 from coval_gate.runs.watch import NOT_FOUND_PAUSE, unknown_until
@@ -110,6 +110,12 @@ def _poll(session: Session, run_id: str) -> Procedure[Run]:
 
 def problems_of(leg: Leg, run: Run) -> list[Problem]:
     """Return how a run that was launched elsewhere differs from what the leg would launch, as far as Coval shows."""
+    if IS_BASE in run.metadata and not leg.is_base:
+        what = (
+            f"names run {run.run_id}, which is a base: a step with base_agent_id launched it beside the run that it "
+            "tests. Give that step's output run_ids, and its base_agent_id."
+        )
+        return [Problem("run_id", what)]
     given = ids_of(leg.inputs)
     problems = [
         Problem(

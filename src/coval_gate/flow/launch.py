@@ -88,7 +88,7 @@ def request_of(session: Session, progress: Progress, leg: Leg, repetition: int) 
     nonce = f"{session.randomness.getrandbits(32):08x}"
     tags = tags_for(context, request, nonce, own)
     branch = "" if leg.is_base else tags_for(progress.context, request, nonce, own).branch
-    return with_tags(with_leg(request, leg.key, repetition, branch), tags.to_send), tags
+    return with_tags(with_leg(request, leg, repetition, branch), tags.to_send), tags
 
 
 def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchRequest, list[object]]:

@@ -19,7 +19,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import duration
 from coval_gate.base.times import preparing
-from coval_gate.ci.host import AGENT_TYPE, BRANCH, COMMIT, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY
+from coval_gate.ci.host import AGENT_TYPE, BRANCH, COMMIT, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY
 from coval_gate.config.inputs import ids_of
 from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.coval.launch import LaunchRequest
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.resources import TestCase
     from coval_gate.model.run import Run
     from coval_gate.runs.earlier import EarlierRuns
-    from coval_gate.runs.legs import Session, Trial
+    from coval_gate.runs.legs import Leg, Session, Trial
     from coval_gate.runs.tags import Tags
 
 DISPLAY_NAME_LIMIT: Final = 200  # characters
@@ -62,10 +62,11 @@ def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
     )
 
 
-def with_leg(request: LaunchRequest, key: str, repetition: int, branch: str) -> LaunchRequest:
-    """Add what a step in mode wait must know: the key of the leg, and the repetition's number."""
+def with_leg(request: LaunchRequest, leg: Leg, repetition: int, branch: str) -> LaunchRequest:
+    """Add what a step in mode wait must know: the leg, and the repetition's number."""
     again = {REPETITION: repetition, **({BRANCH: branch} if branch else {})} if repetition else {}
-    customer = {**request.metadata.customer, LEG: key, **again}
+    base = {IS_BASE: True} if leg.is_base else {}
+    customer = {**request.metadata.customer, LEG: leg.key, **base, **again}
     return request._replace(metadata=request.metadata._replace(customer=customer))
 
 

@@ -13,7 +13,7 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import age, duration, in_words
-from coval_gate.ci.host import REPETITION
+from coval_gate.ci.host import IS_BASE, REPETITION
 from coval_gate.config.inputs import LAUNCH_IDS, ids_of
 from coval_gate.model.run import Run
 from coval_gate.runs.cancel import FRESH_TIME
@@ -103,7 +103,7 @@ def _listed(session: Session, source: RunSource, context: Context) -> Procedure[
         enough=bool,
         fits=lambda run: (
             created_at(run) is not None
-            and REPETITION not in run.metadata  # which decides nothing alone
+            and not run.metadata.keys() & {IS_BASE, REPETITION}  # which decide nothing alone
             and not (of_branch and pull_request_of(run) is not None)
         ),
     )
