@@ -283,6 +283,7 @@ def test_simulation_that_coval_counts_but_does_not_list_was_not_answered(tmp_pat
     assert result.code == 1
     assert "1 of 2 simulations answered." in result.log
     assert fake.tags == ["mine", UNANSWERED]
+    assert "1 of 2 attached, 1 done" in result.log
 
 
 @pytest.mark.parametrize(("tags", "refuses"), [(["mine"], True), ([], False), ([f"tag{n}" for n in range(20)], False)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -105,6 +105,32 @@ def test_each_leg_has_its_own_suites_in_junit(run_step: RunStep, golden: Callabl
         ("Coval.stuck001: criteria of the gate", "evaluation"): "error",
         ("Coval.missing1: criteria of the gate", "evaluation"): "error",
     }
+
+
+@pytest.mark.parametrize("counts", ["test-cases", "simulations"])
+def test_all_reports_count_the_simulations_of_a_leg_without_a_result(
+    counts: Literal["test-cases", "simulations"], run_step: RunStep
+) -> None:
+    """Coval may count simulations or test cases, each of which has three here."""
+    result, _ = run_step(
+        quirks=Quirks(progress_counts=counts),
+        test_set_id="passing1, stuck001",
+        iteration_count="3",
+        max_wait_time="600",
+        json_path="reports/coval.json",
+        html_path="reports/coval.html",
+    )
+    done = {"test-cases": 27, "simulations": 29}[counts]
+    outputs = result.outputs
+    assert [outputs["total_simulations"], outputs["completed_simulations"]] == ["60", str(30 + done)]
+    assert outputs["pass_rate"] == "0.5"
+    stuck = json.loads(result.json)["legs"][1]
+    assert [stuck["total_simulations"], stuck["completed_simulations"], stuck["pass_rate"]] == [30, done, None]
+    assert [legs_of(result)["stuck001"][name] for name in ("simulations", "pass_rate")] == [30, None]
+    assert f"| {done} of 30 |" in result.summary
+    assert f"with {done} of 30 simulations done" in result.summary
+    assert f"{done}/30 done" in result.log
+    assert f"{done} of 30 completed" in (result.workspace / "reports" / "coval.html").read_text(encoding="utf-8")
 
 
 def test_what_the_step_decides_has_a_suite_of_its_own_in_junit(run_step: RunStep, clock: VirtualClock) -> None:

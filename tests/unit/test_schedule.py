@@ -170,7 +170,7 @@ def start_watch(
     server: Server, clock: VirtualClock, run_id: str, limit: float
 ) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
     session = new_session(new_client(server.url, clock), clock, deadline=limit, max_wait_time=f"{limit:g}")
-    return watch(session, run_id, progress=ProgressLog(session, set()), record=lambda _: None)
+    return watch(session, run_id, progress=ProgressLog(session, set(), None), record=lambda _: None)
 
 
 def launch_run(server: Server, body: dict[str, str]) -> str:

@@ -262,7 +262,12 @@ class Follower:
     def is_whole(self) -> bool:
         """Whether processes of this command answered every simulation that Coval lists or counts."""
         answered = sum(outcome in ANSWERED for outcome in self._outcomes.values())
-        return 0 < max(len(self._outcomes), self._expected) == answered
+        return 0 < self._total == answered
+
+    @property
+    def _total(self) -> int:
+        """How many simulations Coval lists or counts."""
+        return max(len(self._outcomes), self._expected)
 
     @property
     def has_begun(self) -> bool:
@@ -271,7 +276,7 @@ class Follower:
 
     @property
     def summary(self) -> str:
-        counts, total = Counter(self._outcomes.values()), max(len(self._outcomes), self._expected)
+        counts, total = Counter(self._outcomes.values()), self._total
         if not total:
             return "The run had no simulation."
         others = [f"{count} {outcome}" for outcome, count in counts.items() if outcome not in ANSWERED]
@@ -294,9 +299,9 @@ class Follower:
         self._session.log(f"{stopwatch(seconds):>7}  {line}")
 
     def _line(self) -> str:
-        outcomes, total = Counter(self._outcomes.values()), len(self._outcomes)
-        if not total:
+        outcomes, listed = Counter(self._outcomes.values()), len(self._outcomes)
+        if not listed:
             return "waiting for the run's simulations"
         waiting = outcomes["waiting"] + outcomes["missed"] + outcomes["refused"]
-        done = total - outcomes["waiting"] - outcomes["attached"]
-        return f"{total - waiting} of {total} attached, {done} done"
+        done = listed - outcomes["waiting"] - outcomes["attached"]
+        return f"{listed - waiting} of {self._total} attached, {done} done"

@@ -36,7 +36,7 @@ def follow_trial(session: Session, progress: Progress, trial: Trial, criteria: C
             session,
             trial.run_id,
             criteria=criteria,
-            progress=ProgressLog(session, progress.unknown_statuses),
+            progress=ProgressLog(session, progress.unknown_statuses, _leg_of(progress, trial).planned),
             record=partial(see, progress, trial),
         )
 
@@ -62,7 +62,7 @@ def confirm(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     watching = earlier.confirm(
         session,
         trial.run_id,
-        progress=ProgressLog(session, progress.unknown_statuses),
+        progress=ProgressLog(session, progress.unknown_statuses, leg.planned),
         record=partial(see, progress, trial),
     )
     try:

@@ -34,7 +34,7 @@ from coval_gate.judge.judgement import (
     with_unusable,
 )
 from coval_gate.judge.repetition import beyond_saving, has_failed, is_usable, judge_together, repeats
-from coval_gate.model.run import Completed
+from coval_gate.model.run import Aborted, Completed, TimedOut
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.clauses import again_text, all_runs_text, in_vain_text
@@ -63,7 +63,7 @@ def judge_first(session: Session, progress: Progress, leg: Leg) -> Procedure[Jud
     yield from find_attached(session, trial)
     baseline = yield from _baseline(session, progress, leg, outcome)
     base = (yield from base_beside(leg, 0)) if isinstance(outcome, Completed) else None
-    judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.attached)
+    judging = partial(judge_outcome, _in_simulations(leg, outcome), criteria, baseline, base, trial.attached)
     judgement = yield from beside(judging)
     judgement = judgement._replace(timeout_passes=_timeout_passes(leg, outcome, judgement))
     leg.judgement = trial.judgement = judgement
@@ -107,6 +107,15 @@ def _timeout_passes(leg: Leg, outcome: Outcome, judgement: Judgement) -> bool:
     return trial.run is not None and trial.run.shows_failures
 
 
+def _in_simulations(leg: Leg, outcome: Outcome) -> Outcome:
+    """Return the outcome with counts of simulations, which its reason shows."""
+    if not isinstance(outcome, TimedOut | Aborted) or outcome.run.progress is None:
+        return outcome
+    counted = outcome.run.progress.in_simulations(leg.planned)
+    outcome = outcome._replace(run=outcome.run._replace(progress=counted))
+    return outcome._replace(failed=counted.failed or 0) if isinstance(outcome, Aborted) else outcome
+
+
 def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Trial) -> Procedure[Judgement]:
     """Judge a repetition alone. It is compared with the baseline of the first run. Raises CovalError, RunnerError."""
     criteria, first = _criteria(progress, leg), leg.first.judgement
@@ -114,7 +123,7 @@ def judge_repetition(session: Session, progress: Progress, leg: Leg, trial: Tria
     yield from find_attached(session, trial)
     baseline = first.baseline if first and not leg.inputs.accept else None
     base = (yield from base_beside(leg, trial.repetition)) if isinstance(outcome, Completed) else None
-    judging = partial(judge_outcome, outcome, criteria, baseline, base, trial.attached)
+    judging = partial(judge_outcome, _in_simulations(leg, outcome), criteria, baseline, base, trial.attached)
     trial.judgement = yield from beside(judging)
     owe_mark(progress, trial)
     if isinstance(outcome, Completed):

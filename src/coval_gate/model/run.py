@@ -27,6 +27,11 @@ class RunProgress(NamedTuple):
     def done(self) -> int:
         return min(self.total, self.completed + (self.failed or 0))
 
+    def in_simulations(self, planned: int | None) -> RunProgress:
+        """Return the counts of simulations, if a run that has so many shows counts of their test cases."""
+        each, rest = divmod(planned or 0, self.total or 1)
+        return RunProgress(*(each * count for count in self)) if each > 1 and self.total and not rest else self
+
 
 class Run(NamedTuple):
     """`metadata` is from the launch. Until the run completes, `metrics` is empty.

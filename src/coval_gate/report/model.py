@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from coval_gate.config.inputs import Inputs
+    from coval_gate.judge.checks import Totals
     from coval_gate.judge.findings import Findings
     from coval_gate.judge.judgement import Judgement
     from coval_gate.judge.variants import Variant
@@ -86,6 +87,21 @@ class LegReport(_LegFields):
         status = self.run.status if self.run else ""
         alone = RunReport(run_id=self.run_id, run_url=self.run_url, status=status, verdict=self.judgement.verdict)
         return self.single_runs or ((alone,) if self.run_id else ())
+
+    @cached_property
+    def totals(self) -> Totals | None:
+        """Of a leg that was not judged, those of its last poll, with none passed."""
+        if self.judgement.totals or not (self.run and self.run.progress):
+            return self.judgement.totals
+        from coval_gate.judge.checks import Totals  # not needed before the launch, whose start is measured
+
+        polled = self.run.progress.in_simulations(self.planned)
+        return Totals(total=polled.total, completed=polled.completed, unlisted=polled.total)
+
+    @property
+    def pass_rate(self) -> float | None:
+        """None for a leg that was not judged."""
+        return self.judgement.totals.pass_rate if self.judgement.totals else None
 
     @cached_property
     def findings(self) -> Findings:

@@ -79,7 +79,7 @@ def leg_table(report: Report) -> Iterator[Table]:
                 heading(leg.judgement),
                 escape(leg.name, LONGEST_NAME),
                 link(code(leg.run_id), leg.run_url),
-                _completed(sum(variant.total for variant in leg.variants), leg.variants),
+                f"{leg.totals.completed:,} of {leg.totals.total:,}" if leg.totals else "",
                 missed_count(leg.findings.checks.checks),
                 escape(reason(leg.judgement)),
             )
@@ -109,16 +109,12 @@ def _variant(variant: Variant, checks: Sequence[Check], columns: Sequence[str]) 
     by_text = {criterion_text(check.criterion): check for check in checks}
     cells = [_value(by_text.get(column)) for column in columns] or [missed_count(checks)]
     name = escape(variant_key(variant.name), LONGEST_NAME)
-    return row(MARKS[gravest], name, _completed(variant.total, [variant]), *cells)
+    return row(MARKS[gravest], name, f"{len(variant.completed):,} of {variant.total:,}", *cells)
 
 
 def _value(check: Check | None) -> str:
     """Return what was measured, marked; empty for a criterion that the variant does not have."""
     return f"{MARKS[shown_verdict(check)]} {escape(actual_text(check))}" if check else ""
-
-
-def _completed(total: int, variants: Sequence[Variant]) -> str:
-    return f"{sum(len(variant.completed) for variant in variants):,} of {total:,}" if variants else ""
 
 
 def missed_count(checks: Sequence[Check]) -> str:

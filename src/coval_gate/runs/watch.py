@@ -32,10 +32,14 @@ LEAD: Final = 1.5  # times the last response, if that was slow, for the last pol
 
 
 class ProgressLog:
-    """Writes a line on news, and once a minute. `warned`: statuses warned of; all runs of the step share it."""
+    """Writes a line on news, and once a minute.
 
-    def __init__(self, session: Session, warned: set[str]) -> None:
+    `warned`: statuses warned of; all runs of the step share it. `planned`: how many simulations the run has, if known.
+    """
+
+    def __init__(self, session: Session, warned: set[str], planned: int | None) -> None:
         self._session = session
+        self._planned = planned
         self._began = session.clock.now()
         self._written = float("-inf")
         self._last = ""
@@ -49,6 +53,8 @@ class ProgressLog:
             self._session.warn(
                 f"Coval reports the status {quoted(run.status)}, which is not documented; the step keeps waiting."
             )
+        if run.progress:
+            run = run._replace(progress=run.progress.in_simulations(self._planned))
         seen = progress_line(run, None)
         is_news = seen != self._last or now - self._written >= HEARTBEAT
         left = None if expected_end is None or run.is_over else expected_end - now

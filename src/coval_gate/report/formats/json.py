@@ -204,7 +204,7 @@ def _document(report: Report) -> Document:
 
 
 def _leg(report: Report, leg: LegReport) -> Leg:
-    judgement, totals, repetition = leg.judgement, leg.judgement.totals, leg.judgement.repetition
+    judgement, totals, repetition = leg.judgement, leg.totals, leg.judgement.repetition
     metrics = leg.result.metrics if leg.result else ()
     shown = metrics[: max(1, MOST_FIGURES // max(1, len(leg.variants)))]
     return Leg(
@@ -224,7 +224,7 @@ def _leg(report: Report, leg: LegReport) -> Leg:
         base=_baseline(leg, leg.judgement.base),
         total_simulations=totals.total if totals else None,
         completed_simulations=totals.completed if totals else None,
-        pass_rate=totals.pass_rate if totals else None,
+        pass_rate=leg.pass_rate,
         standing=_standing(leg.standing) if leg.standing else None,
         variants=_variants(leg),
         criteria=[criterion_facts(check) for check in leg.findings.checks.first(MOST_CRITERIA)],

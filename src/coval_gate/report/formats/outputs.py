@@ -125,16 +125,10 @@ def render(report: Report) -> dict[str, str]:
 
 
 def totals_of(legs: Sequence[LegReport]) -> Totals | None:
-    """Return the totals of all legs together. A leg without a result has those of its last poll, with none passed."""
-    from coval_gate.judge.checks import Totals, sum_of
+    """Return the totals of all legs together."""
+    from coval_gate.judge.checks import sum_of
 
-    totals = [totals for leg in legs if (totals := leg.judgement.totals)]
-    polled = [
-        Totals(total=progress.total, completed=progress.completed, unlisted=progress.total)
-        for leg in legs
-        if not leg.judgement.totals and (progress := leg.run.progress if leg.run else None)
-    ]
-    return sum_of([*totals, *polled])
+    return sum_of([totals for leg in legs if (totals := leg.totals)])
 
 
 def _planned(legs: Sequence[LegReport]) -> str:
@@ -147,7 +141,7 @@ def _planned(legs: Sequence[LegReport]) -> str:
 def _leg(leg: LegReport) -> LegFacts:
     from coval_gate.report.wording.judgements import reason
 
-    judgement, totals = leg.judgement, leg.judgement.totals
+    judgement = leg.judgement
     return LegFacts(
         name=leg.name,
         run_id=leg.run_id,
@@ -156,8 +150,8 @@ def _leg(leg: LegReport) -> LegFacts:
         status=judgement.status,
         verdict=judgement.verdict or "",
         reason=reason(judgement, LONGEST_LEG_REASON),
-        simulations=totals.total if totals else None,
-        pass_rate=totals.pass_rate if totals else None,
+        simulations=leg.totals.total if leg.totals else None,
+        pass_rate=leg.pass_rate,
     )
 
 

@@ -201,7 +201,7 @@ def _links(report: Report) -> Iterator[Link]:
 
 
 def _leg(leg: LegReport) -> LegView:
-    judgement, totals, repetition = leg.judgement, leg.judgement.totals, leg.judgement.repetition
+    judgement, totals, repetition = leg.judgement, leg.totals, leg.judgement.repetition
     findings = leg.findings
     checks = findings.checks.first(MOST_TABLE_CRITERIA)
     criteria = tuple(_criterion(check) for check in checks)
