@@ -50,10 +50,28 @@ def test_each_combination_is_a_leg_named_by_what_differs(run_step: RunStep) -> N
         legs[NAMES[0]]["run_url"],
     )
     assert result.outputs["reason"].startswith(f"{NAMES[1]}: avg of Latency is ")
+    assert result.outputs["reason"].endswith(" (and 1 more criterion and 1 more leg).")
     assert (result.outputs["verdict"], result.exit_code) == ("failed", 1)
     assert (result.outputs["total_simulations"], result.outputs["completed_simulations"]) == ("40", "40")
     missed = json.loads(result.outputs["failed_criteria"])
     assert Counter(criterion["leg"] for criterion in missed) == {NAMES[1]: 2, NAMES[3]: 2}
+
+
+def test_annotations_and_lines_of_the_log_name_the_leg(run_step: RunStep) -> None:
+    result, _ = run_step(persona_id=PERSONAS, test_set_id="failing1", thresholds=THRESHOLDS)
+    legs = tuple(PERSONAS.split(", "))
+    warnings = result.annotations("warning")
+    assert {next(leg for leg in legs if f"Coval: {leg}: " in warning.properties["title"]) for warning in warnings}
+    assert all(warning.data.startswith(legs) for warning in warnings)
+    (error,) = result.annotations("error")
+    first, second, others, *_ = error.data.splitlines()
+    assert first.startswith(legs[0])
+    assert second.startswith(legs[0])
+    assert others == "1 more leg did not pass."
+    _, _, lines = result.log.partition("Other simulations to look at: ")
+    simulations = [line for line in lines.partition("::endgroup::")[0].splitlines()[1:] if line[0] not in " …"]
+    assert simulations
+    assert all(line.startswith(legs) for line in simulations)
 
 
 def test_step_passes_if_all_legs_do(run_step: RunStep) -> None:

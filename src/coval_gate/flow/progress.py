@@ -174,7 +174,9 @@ class Progress:
         )
         if several:
             run_ids = tuple(leg.first.run_id for leg in self.all_legs if leg.trials)
-            judgement = judgement._replace(of_legs=OfLegs(len(legs), decisive, run_ids))
+            failing = sum(not leg.judgement.lets_pass for leg in legs)
+            others = max(0, failing - 1) if decisive else 0
+            judgement = judgement._replace(of_legs=OfLegs(len(legs), decisive, run_ids, others))
         return Report(
             judgement=judgement,
             legs=legs,

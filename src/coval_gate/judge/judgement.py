@@ -92,12 +92,14 @@ Cause = (
 class OfLegs(NamedTuple):
     """`decisive`: the leg whose judgement decides; empty where something else does, such as a signal.
 
-    `run_ids`: the first runs of all legs and their bases, which a step with mode wait needs together.
+    `run_ids`: the first runs of all legs and their bases, which a step with mode wait needs together. `others`: how
+    many legs fail the step beside that one.
     """
 
     total: int
     decisive: str
     run_ids: tuple[str, ...] = ()
+    others: int = 0
 
 
 class Judgement(NamedTuple):

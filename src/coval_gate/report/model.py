@@ -114,7 +114,7 @@ class LegReport(_LegFields):
         from coval_gate.report.simulations import rows_of
 
         metrics = self.result.metrics if self.result else ()
-        return rows_of(self.findings, self.details, self.case_name, self._simulation_pages(), metrics)
+        return rows_of(self.findings, self.details, self.case_name, self._simulation_pages(), metrics, self.name)
 
     @cached_property
     def case_name(self) -> Callable[[str], str]:

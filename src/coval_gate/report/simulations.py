@@ -69,9 +69,13 @@ def _readings(word: str) -> Iterator[tuple[float, float]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationRow(SimulationFinding):
-    """`texts`: the judges' explanations by metric id; `reasons`: those that say more than the value, for people."""
+    """`texts`: the judges' explanations by metric id; `reasons`: those that say more than the value, for people.
+
+    `leg`: empty if there is only one.
+    """
 
     name: str
+    leg: str = ""
     texts: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
@@ -98,6 +102,7 @@ def rows_of(
     case_name: Callable[[str], str],
     pages: Mapping[str, str],
     metrics: Sequence[Metric],
+    leg: str = "",
 ) -> tuple[SimulationRow, ...]:
     """`pages`: base URLs of simulations' pages by run id, which is empty for the only run; unknown ones are missing."""
     by_id = {metric.id: metric for metric in metrics}
@@ -105,6 +110,7 @@ def rows_of(
         SimulationRow(
             **{name: getattr(finding, name) for name in INHERITED},
             name=case_name(simulation.test_case_id) or simulation.id,
+            leg=leg,
             texts=(texts := details.texts.get(simulation.id, {})),
             reasons={
                 metric_id: text

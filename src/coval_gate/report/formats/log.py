@@ -80,10 +80,7 @@ class Closing(NamedTuple):
 
     def annotations(self, most: int) -> list[Annotation]:
         """Return annotations of at most `most` simulations."""
-        return [
-            Annotation(f"Coval: {one_line(row.title, WIDEST)}", "\n".join(_annotation_lines(row)))
-            for row in self.rows[:most]
-        ]
+        return [Annotation(f"Coval: {_title(row)}", "\n".join(_annotation_lines(row))) for row in self.rows[:most]]
 
     def verdict_beside(self, annotated: int) -> Annotation:
         """Return the annotation of the verdict, which says where the simulations without an annotation are."""
@@ -260,6 +257,8 @@ def _message(report: Report) -> Iterator[str]:
     yield from (shortened_at_word(sentence, REASON_SHOWN) for sentence in sentences[:MOST_REASONS])
     if len(sentences) > MOST_REASONS:
         yield f"… and {plural(len(sentences) - MOST_REASONS, 'more reason')}."
+    if judgement.of_legs and judgement.of_legs.others:
+        yield f"{plural(judgement.of_legs.others, 'more leg')} did not pass."
     yield advice(judgement)
     yield from _pages(report)
     if page := link(judgement):
@@ -285,7 +284,11 @@ def _annotation_lines(row: SimulationRow) -> Iterator[str]:
 def _name(row: SimulationRow) -> str:
     """Return the simulation's title, id and page. An annotation needs all: GitHub's log does not show its title."""
     ids = () if row.title == row.simulation.id else (f"({row.simulation.id})",)
-    return " ".join(filter(None, (one_line(row.title, WIDEST), *ids, row.url)))
+    return " ".join(filter(None, (_title(row), *ids, row.url)))
+
+
+def _title(row: SimulationRow) -> str:
+    return ": ".join(filter(None, (one_line(row.leg, WIDEST), one_line(row.title, WIDEST))))
 
 
 def _verdict(miss: Miss) -> Verdict:

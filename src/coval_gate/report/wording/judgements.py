@@ -114,7 +114,9 @@ def headline(judgement: Judgement, limit: int) -> str:
 def reason(judgement: Judgement, limit: int = LONGEST_REASON) -> str:
     """Return the gravest reason, and the number of others, in a sentence of at most `limit` characters."""
     first, count, noun, nouns = _first_reason(judgement)
-    more = f" (and {plural(count, noun, nouns)})." if count else ""
+    legs = judgement.of_legs.others if judgement.of_legs else 0
+    others = [plural(count, noun, nouns)] * bool(count) + [plural(legs, "more leg")] * bool(legs)
+    more = f" (and {' and '.join(others)})." if others else ""
     first = one_line(first, 2 * limit)
     return shortened_at_word(first.removesuffix(".") if more else first, limit - len(more)) + more
 
@@ -131,7 +133,7 @@ def _first_reason(judgement: Judgement) -> tuple[str, int, str, str]:
 
 
 def reasons(judgement: Judgement) -> tuple[str, ...]:
-    """Return sentences, the gravest first, at least one. With several legs, the first names the leg that decides."""
+    """Return sentences, the gravest first, at least one. With several legs, they name the leg that decides."""
     own = _own_reasons(judgement)
     if (legs := judgement.of_legs) is None or not legs.decisive:
         return own
@@ -140,8 +142,7 @@ def reasons(judgement: Judgement) -> tuple[str, ...]:
             return (f"All {legs.total:,} legs passed.",)
         case None:
             return (f"{legs.total:,} runs were launched. This step does not wait for them.",)
-    first, *more = own
-    return (f"{legs.decisive}: {first}", *more)
+    return tuple(f"{legs.decisive}: {sentence}" for sentence in own)
 
 
 def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a case for each cause
