@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,6 +59,23 @@ def test_error_of_invalid_inputs_is_as_in_golden_file(
         assert any(first.startswith(name) for name in (*DEFAULTS, *inputs)), "it must begin with the input's name"
         entries.append(entry(as_written(inputs), error))
     golden(f"mistakes/{group}.txt", "\n".join(entries))
+
+
+def test_configuration_shows_what_the_user_wrote_although_it_is_wrong(tmp_path: Path) -> None:
+    """The values of addresses and of JSON objects may hold secrets."""
+    written = {
+        "thresholds": "Latency: p95 < 1\nResolved: rate(YES) >= 90%",
+        "iteration_count": "three",
+        "max_wait_time": "600",
+        "metadata": '{"pass": "s3cret"',
+        "dashboard_url": "https://me:s3cret@example.com",
+    }
+    result = run_main_step(tmp_path, NOWHERE, VirtualClock(), json_path="reports/coval.json", **dict[str, Any](written))
+    inputs = json.loads(result.json)["inputs"]
+    assert [inputs.get(name) for name in written] == [*list(written.values())[:3], None, None]
+    assert "| `thresholds` | `Latency: p95 < 1`<br>`Resolved: rate(YES) >= 90%` |" in result.summary
+    assert "| `iteration_count` | `three` |" in result.summary
+    assert "s3cret" not in result.summary + result.json
 
 
 def test_error_of_invalid_file_is_as_in_golden_file(tmp_path: Path, golden: Callable[[str, str], None]) -> None:

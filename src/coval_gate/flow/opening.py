@@ -48,6 +48,7 @@ def read_inputs(progress: Progress) -> Inputs:
         if host.redact(key) == key:
             host.mask(key)
     progress.inputs, of_inputs = parse_inputs(environ)
+    progress.wrong = {name: text for name, _ in of_inputs if (text := environ.get(f"INPUT_{name.upper()}", ""))}
     problems += of_inputs
     if progress.read:
         from coval_gate.config.file import with_file

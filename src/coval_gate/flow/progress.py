@@ -42,6 +42,7 @@ class Progress:
         self.began_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.clock.time()))
         self.context = Context()
         self.inputs, _ = parse_inputs({})
+        self.wrong: dict[str, str] = {}  # texts of inputs that are not valid
         self.legs: list[Leg] = []
         self.template: RunTemplate | None = None
         self.shown = Shown()
@@ -182,6 +183,7 @@ class Progress:
             legs=legs,
             context=self.context,
             inputs=self.inputs,
+            wrong=self.wrong,
             began=self.began_at,
             seconds=self.clock.now() - self.began,
         )

@@ -147,13 +147,15 @@ class Report(NamedTuple):
     """The end of a step, which began at `began` (ISO 8601, UTC).
 
     `judgement` is of the step as a whole and decides the check. With one leg it is that leg's, unless something went
-    wrong afterwards. `legs`: empty if the step had no run. `files`: paths relative to the workspace, by input.
+    wrong afterwards. `legs`: empty if the step had no run. `wrong`: the texts of inputs that are not valid. `files`:
+    paths relative to the workspace, by input.
     """
 
     judgement: Judgement
     legs: tuple[LegReport, ...] = ()
     context: Context = Context()
     inputs: Inputs | None = None
+    wrong: Mapping[str, str] = MappingProxyType({})
     began: str = ""
     seconds: float = 0.0
     comment_url: str = ""

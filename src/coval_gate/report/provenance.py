@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -47,22 +48,28 @@ OF_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_k
 WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets
 
 
-def configuration(inputs: Inputs) -> dict[str, str]:
-    """Return inputs that differ from their defaults, as users write them.
+def configuration(inputs: Inputs, wrong: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Return inputs that differ from their defaults, as users write them; `wrong`: what they wrote that is not valid.
 
-    Secrets are left out, and so are the values of JSON objects, which may contain some.
+    Secrets are left out, and so are the values of JSON objects, and of wrong addresses, which may contain some.
     """
     written = {}
     for declaration in effective():
         value = getattr(inputs, declaration.name)
-        if value != declaration.default_value and not isinstance(value, Secret):
+        if declaration.name in wrong and declaration.group != CONNECTION and declaration.name not in WITHHELD:
+            written[declaration.name] = wrong[declaration.name]
+        elif value != declaration.default_value and not isinstance(value, Secret):
             written[declaration.name] = declaration.field.write(value) if declaration.field.write else _written(value)
     return written
 
 
+def given_inputs(report: Report) -> dict[str, str]:
+    return configuration(report.inputs, report.wrong) if report.inputs else {}
+
+
 def other_inputs(report: Report) -> dict[str, str]:
     """Return the inputs that differ from their defaults and are not in `provenance`."""
-    given = configuration(report.inputs) if report.inputs else {}
+    given = given_inputs(report)
     return {name: value for name, value in given.items() if name not in (*LAUNCH_IDS, "matrix")}
 
 

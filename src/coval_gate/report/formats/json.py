@@ -42,7 +42,7 @@ from coval_gate.report.limits import (
     MOST_VALUES,
 )
 from coval_gate.report.metrics import entries_of, variant_key
-from coval_gate.report.provenance import configuration, run_page, subject_in_words, what_ran
+from coval_gate.report.provenance import given_inputs, run_page, subject_in_words, what_ran
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.baselines import no_baseline_text, standing_text
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, shown_verdict
@@ -198,7 +198,7 @@ def _document(report: Report) -> Document:
         advice=judgements.advice(judgement),
         link=judgements.link(judgement),
         step=_step(report),
-        inputs=configuration(report.inputs) if report.inputs else {},
+        inputs=given_inputs(report),
         legs=[_leg(report, leg) for leg in report.legs],
     )
 
