@@ -358,6 +358,16 @@ def test_list_that_lags_is_read_again(source: str, run_step: RunStep, clock: Vir
     assert nights.judge(source).outputs["run_id"] == newest
 
 
+@pytest.mark.parametrize("source", [TAG, BRANCH])
+def test_of_two_runs_of_one_moment_the_one_that_coval_lists_first_is_the_newest(source: str, nights: Nights) -> None:
+    runs = {nights.launch(source), nights.launch(source)}
+    listed = [entry | {"create_time": "2026-01-01T00:00:00Z"} for entry in nights.listed(source)]
+    for history in (listed, listed[::-1]):
+        result = nights.judge(source, f"GET {LISTS[source]} -> json {json.dumps({'runs': history})}")
+        assert result.outputs["run_id"] == history[0]["run_id"]
+    assert {entry["run_id"] for entry in listed} == runs
+
+
 @pytest.mark.parametrize("source", PHRASES)
 def test_older_runs_are_not_read(source: str, nights: Nights) -> None:
     older, newest = nights.launch(source), nights.launch(source)

@@ -148,6 +148,16 @@ def test_template_that_cannot_be_used_is_an_error_before_the_launch(
     assert problem in result.annotations("error")[0].data
 
 
+@pytest.mark.parametrize("count", ["2", -3, 0, 101])
+@pytest.mark.parametrize("name", ["iteration_count", "concurrency"])
+def test_count_of_a_template_that_no_run_can_have_is_an_error(
+    name: str, count: object, run_step: RunStep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, server = of_template(run_step, monkeypatch, {**RUN_TEMPLATES[0], name: count})
+    assert (result.outputs["verdict"], server.world.runs) == ("error", ())
+    assert name in result.outputs["reason"]
+
+
 def test_template_without_a_persona_needs_one(run_step: RunStep, monkeypatch: pytest.MonkeyPatch) -> None:
     template = {"agent_ids": [AGENT_ID], "persona_ids": [], "test_set_ids": ["passing1"]}
     result, _ = of_template(run_step, monkeypatch, template)

@@ -81,7 +81,7 @@ def expanded(inputs: Inputs, template: RunTemplate) -> Inputs:
 
 
 def _written(own: int, of_template: int | None) -> int:
-    return of_template if isinstance(own, Unset) and of_template and of_template > 0 else own
+    return of_template if isinstance(own, Unset) and of_template is not None else own
 
 
 def _metadata(own: Mapping[str, object] | None, template: RunTemplate) -> dict[str, object] | None:

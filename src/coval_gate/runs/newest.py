@@ -134,14 +134,12 @@ def _scheduled(session: Session, source: RunSource, began: float) -> Procedure[F
 
 
 def _check_hidden(found: Found, source: RunSource) -> None:
-    """Raise GateError if a run that does not show its tags may be newer than the newest that was found."""
-    newest = _created(found.runs[0]) if found.runs else 0.0
-    hidden = next((run for run in found.hidden if (created_at(run) or newest) >= newest), None)
-    if hidden:
+    """Raise GateError if runs do not show their tags. Then no run shows any, so none was found."""
+    if found.hidden:
         raise GateError(
             titles.RUN_UNCLEAR,
-            f"Coval lists run {hidden.run_id}, but does not show what it is, so the step cannot tell which run is the "
-            f"newest {_phrase(source)}.",
+            f"Coval lists run {found.hidden[0].run_id}, but does not show what it is, so the step cannot tell which "
+            f"run is the newest {_phrase(source)}.",
             advice=BY_ID,
         )
 
