@@ -368,15 +368,22 @@ def test_log_tells_that_new_run_is_not_known_yet(run_step: RunStep) -> None:
 def test_mode_cancel_cancels_unfinished_runs(run_step: RunStep) -> None:
     done, server = run_step()
     going, _ = run_step(world=server.world, mode="launch", test_set_id="stuck001")
-    ids = f"{done.outputs['run_id']},{going.outputs['run_id']},nowhere0000000000000001"
+    ids = f"{done.outputs['run_id']},{going.outputs['run_id']}"
     result, _ = run_step(world=server.world, mode="cancel", run_id=ids, agent_id="")
     assert (result.exit_code, result.outputs["verdict"], result.outputs["status"]) == (0, "", "CANCELLED")
     assert run_statuses(server.world) == ["COMPLETED", "CANCELLED"]
     assert server.world.runs[0].delete_time is None
     assert result.summary.startswith("### ⏹️ Cancelled: Coval evaluation")
     assert "already ended (COMPLETED)" in result.log
-    warnings = [command.data for command in result.annotations("warning")]
-    assert "Coval has no run nowhere0000000000000001. Check run_id." in warnings
+
+
+def test_mode_cancel_is_red_for_one_unknown_run_among_others(run_step: RunStep) -> None:
+    going, server = run_step(mode="launch", test_set_id="stuck001")
+    ids = f"nowhere000000000000001,{going.outputs['run_id']}"
+    result, _ = run_step(world=server.world, mode="cancel", run_id=ids)
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "error")
+    assert result.outputs["reason"] == "Coval has no run nowhere000000000000001; none of the others goes on."
+    assert run_statuses(server.world) == ["CANCELLED"]
 
 
 @pytest.mark.parametrize(
@@ -385,7 +392,7 @@ def test_mode_cancel_cancels_unfinished_runs(run_step: RunStep) -> None:
         ("nowhere000000000000001", "Coval has no run nowhere000000000000001, so nothing was cancelled."),
         (
             "nowhere000000000000001, nowhere000000000000002",
-            "Coval has none of the runs nowhere000000000000001 and nowhere000000000000002, so nothing was cancelled.",
+            "Coval has no run nowhere000000000000001 or nowhere000000000000002, so nothing was cancelled.",
         ),
     ],
 )

@@ -38,7 +38,7 @@ LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs 
 def cancel_named(
     session: Session, progress: Progress, leg: Leg, run_ids: Sequence[str]
 ) -> Procedure[list[Cancellation]]:
-    """Raises the first error after it tried all, and GateError if Coval has no such run: the ids must be wrong."""
+    """Raises the first error after it tried all, and GateError if Coval lacks a run: its id must be wrong."""
     from coval_gate.report.wording.judgements import run_cancellation_text
     from coval_gate.runs.cancel import cancel_runs
 
@@ -52,15 +52,13 @@ def cancel_named(
     cancelling = cancel_runs(session, run_ids, report=report)
     ended = all_or_first_error((yield from cancelling))
     unknown = [cancellation.run_id for cancellation in ended if cancellation.outcome == "gone"]
-    if len(unknown) == len(ended):
-        named = f"run {unknown[0]}" if len(unknown) == 1 else f"of the runs {in_words(unknown, most=MOST_NAMED)}"
+    if unknown:
+        others = ", so nothing was cancelled" if unknown == [*run_ids] else "; none of the others goes on"
         raise GateError(
             titles.RUN_NOT_FOUND,
-            f"Coval has {'no' if len(unknown) == 1 else 'none'} {named}, so nothing was cancelled.",
+            f"Coval has no run {in_words(unknown, 'or', MOST_NAMED)}{others}.",
             advice="Check run_id: it must be the id of a run in the organization and workspace of the API key.",
         )
-    if unknown:
-        session.warn(f"Coval has no run {in_words(unknown, 'or', MOST_NAMED)}. Check run_id.")
     return ended
 
 
