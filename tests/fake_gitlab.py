@@ -39,6 +39,7 @@ EVENTS = {"pending": "enqueue", "running": "run", "skipped": "skip"}  # what a r
 SITE = "https://gitlab.example"
 TIME = "2026-01-01T00:00:00.000Z"
 HEADER = "private-token"
+PIPELINE = 2201234567
 
 
 @dataclass
@@ -109,6 +110,8 @@ class FakeGitLab:
         self.statuses: dict[str, list[dict[str, Any]]] = {}  # by commit, the oldest first
         self.history: list[tuple[str, str]] = []  # each state that a status took, with its description
         self.commits: set[str] = set()
+        self.pipelines: dict[str, list[int]] = {}  # by commit, the newest last; PIPELINE if a commit has none
+        self.unreadable: set[int] = set()  # ids that the lists hide
         self.requests_seen: list[SeenRequest] = []
         self.violations: list[str] = []
         self.faults = [Fault(line) for line in faults]
@@ -147,7 +150,9 @@ class FakeGitLab:
         self.merge_requests[number].notes.append(note)
         return note
 
-    def add_status(self, sha: str, name: str, state: str, author: str = USERS[TOKEN]) -> dict[str, Any]:
+    def add_status(
+        self, sha: str, name: str, state: str, author: str = USERS[TOKEN], pipeline: int = PIPELINE
+    ) -> dict[str, Any]:
         """Add a status of any author."""
         status = {
             "id": next(self._ids),
@@ -162,7 +167,7 @@ class FakeGitLab:
             "finished_at": None,
             "allow_failure": False,
             "coverage": None,
-            "pipeline_id": 2201234567,
+            "pipeline_id": pipeline,
             "author": _user(author),
         }
         self.statuses.setdefault(sha, []).append(status)
@@ -261,10 +266,9 @@ class FakeGitLab:
         return self.merge_requests.get(int(number)) if number.isdecimal() else None
 
     def _latest(self, sha: str) -> list[dict[str, Any]]:
-        """Return the newest status of each name, by id."""
-        statuses = self.statuses.get(sha, [])
-        later = [{status["name"] for status in statuses[position:]} for position in range(1, len(statuses) + 1)]
-        return [status for status, names in zip(statuses, later, strict=True) if status["name"] not in names]
+        """Return the newest status of each name in each pipeline, by id."""
+        newest = {(status["pipeline_id"], status["name"]): status for status in self.statuses.get(sha, [])}
+        return sorted(newest.values(), key=lambda status: int(status["id"]))
 
     def _set_status(self, sha: str, given: dict[str, Any], token: str, problems: list[Problem]) -> Response:
         """Set a status: change the one of this name that is open, or else add one."""
@@ -275,7 +279,12 @@ class FakeGitLab:
         if problems:
             return Response(400, {"message": {problem.name: [problem.text] for problem in problems}})
         state, name = given["state"], given.get("name") or given.get("context") or "default"
-        before = next((one for one in reversed(self.statuses.get(sha, [])) if one["name"] == name), None)
+        *_, newest = pipelines = self.pipelines.get(sha, [PIPELINE])
+        pipeline = given.get("pipeline_id", newest)
+        if pipeline not in pipelines:
+            return _message(404, "404 Pipeline for pipeline_id, sha and ref Not Found")
+        of_name = [one for one in self.statuses.get(sha, []) if (one["name"], one["pipeline_id"]) == (name, pipeline)]
+        before = of_name[-1] if of_name else None
         if before and before["status"] in OPEN:
             event = EVENTS.get(state)
             if event and (state == before["status"] or before["status"] == "running"):
@@ -283,15 +292,18 @@ class FakeGitLab:
                 told = f"Cannot transition status via :{event} from :{before['status']} (Reason(s): {reason})"
                 return _message(400, told)
         else:
-            before = self.add_status(sha, name, state, USERS[token])
+            before = self.add_status(sha, name, state, USERS[token], pipeline)
         before["status"] = state
         before |= {key: given[key] for key in ("target_url", "description", "coverage") if key in given}
         self.history.append((state, given.get("description", "")))
         return Response(201, before)
 
     def _page(self, request: SeenRequest, entries: list[dict[str, Any]]) -> Response:
+        """Cut a page before hiding what the token may not read, as GitLab does."""
         size, page = min(100, int(request.query.get("per_page", 20))), int(request.query.get("page", 1))
-        return Response(200, entries[(page - 1) * size : page * size])
+        following = str(page + 1) if page * size < len(entries) else ""
+        shown = [entry for entry in entries[(page - 1) * size : page * size] if entry["id"] not in self.unreadable]
+        return Response(200, shown, {"x-next-page": following})
 
 
 class _Server(ThreadingHTTPServer):

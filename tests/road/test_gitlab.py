@@ -232,11 +232,71 @@ def test_later_pipeline_updates_the_note_of_the_first(job: Job, gitlab: FakeGitL
     assert "Passed" in first.body
     merge_request.sha = "6" * 40
     gitlab.commits.add("6" * 40)
+    gitlab.pipelines["6" * 40] = [2201234599]
     later = {"CI_COMMIT_SHA": "6" * 40, "CI_PIPELINE_ID": "2201234599", "CI_JOB_ID": "12345678999"}
     assert job.run(later, thresholds="pass_rate >= 101%\ntotal >= 99", **PAGES) == 1
     assert job.run(later, thresholds="total >= 99", **PAGES) == 1
     assert [note for note in merge_request.notes if note.body.startswith("<!--")] == [first]
     assert "6666666" in first.body
+
+
+def test_note_is_found_behind_pages_whose_notes_are_hidden(job: Job, gitlab: FakeGitLab) -> None:
+    notes = [gitlab.add_note(42, f"Mentioned in issue {number}", "mona", is_system=True) for number in range(250)]
+    gitlab.unreadable = {note.id for note in notes[:190]}  # an empty page, and a short one
+    for thresholds in ("total >= 1", "total >= 99"):
+        job.run(thresholds=thresholds, comment="always")
+    (note,) = [body for body in job.notes if body.startswith("<!--")]
+    assert "Failed" in note
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_newer_pipeline_of_the_commit_leaves_no_status_running(merged: bool, job: Job, gitlab: FakeGitLab) -> None:
+    """In a pipeline of merged results, the commit is another one than the pipeline's."""
+    env = {"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA} if merged else {}
+    gitlab.pipelines[SHA] = [2201234567]
+    job.clock.at(30, lambda: gitlab.pipelines[SHA].append(2201234999))
+    assert job.run(env, commit_status="Coval") == 0
+    assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
+
+
+def test_status_of_a_launch_is_ended_in_its_own_pipeline(job: Job, gitlab: FakeGitLab) -> None:
+    gitlab.pipelines[SHA] = [2201234567]
+    job.run(mode="launch", commit_status="Coval")
+    gitlab.pipelines[SHA].append(2201234999)
+    triggered = {name: "" for name in job.environ if name.startswith("CI_MERGE_REQUEST")} | {
+        "CI_COMMIT_SHA": "f" * 40,
+        "CI_PIPELINE_ID": "2201299999",
+    }
+    assert job.run(triggered, mode="wait", run_id=job.dotenv["RUN_ID"], commit_status="Coval") == 0
+    assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
+
+
+def test_status_of_a_child_pipeline_is_set_in_another_one(job: Job, gitlab: FakeGitLab) -> None:
+    """GitLab knows no status in it, but answers that it does not exist."""
+    child = {"CI_PIPELINE_SOURCE": "parent_pipeline", "CI_PIPELINE_ID": "2201234600"}
+    assert job.run(child, commit_status="Coval") == 0
+    assert [(one["pipeline_id"], one["status"]) for one in gitlab.statuses[SHA]] == [(2201234567, "success")]
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{}, {"CI_COMMIT_SHA": MERGED, "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": SHA}, {"CI_PROJECT_PATH": "mona/voice-agent"}],
+)
+def test_merge_request_is_compared_with_the_run_of_a_push(env: dict[str, str], job: Job) -> None:
+    """Its pipeline may be of the request's commit, of merged results, or of a fork."""
+    given = {"baseline": "branch:main", "thresholds": "Latency: avg <= baseline * 1.5"}
+    push = {name: "" for name in job.environ if name.startswith("CI_MERGE_REQUEST")} | {
+        "CI_COMMIT_SHA": "f" * 40,
+        "CI_COMMIT_BRANCH": "main",
+        "CI_COMMIT_REF_NAME": "main",
+        "CI_PIPELINE_SOURCE": "push",
+        "CI_PIPELINE_ID": "2201200000",
+        "CI_JOB_ID": "12345600000",
+    }
+    job.run(push, **given)
+    assert job.run(env, **given) == 0
+    (pushed, _) = job.world.runs
+    assert f"baseline_run_id={pushed.run_id}\n" in job.log
 
 
 def test_pipelines_that_are_named_after_their_commit_share_a_note(job: Job) -> None:

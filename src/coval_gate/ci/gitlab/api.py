@@ -2,7 +2,7 @@
 
 A call reads only the fields that it needs, and follows no link or redirect in a response.
 
-Sources: GitLab's "REST API", "Notes API", "Commits API" and "Rate limits".
+Sources: GitLab's "REST API" ("Pagination response headers"), "Notes API", "Commits API" and "Rate limits".
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PAGE_SIZE: Final = 100  # GitLab's maximum
 MOST_PAGES: Final = 50  # GitLab allows at most 5,000 comments
+NEXT_PAGE: Final = "x-next-page"  # a response's header: a number, empty on the last page
 CREDENTIAL_HEADER: Final = "PRIVATE-TOKEN"
 TIMEOUTS: Final = Timeouts(connect=10.0, response=15.0, final=1.0)  # GitLab may hold a status for its lock for 10 s
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes; a page has at most 100 notes, most of them short
@@ -62,13 +63,16 @@ class GitLabCalls(NamedTuple):
         return repeat_until(attempt, self.clock, self.until)
 
     def list(self, path: str, **query: str) -> Procedure[list[Payload]]:
+        """GitLab cuts pages before it hides what the token may not read, so any page may be short, or empty."""
         entries = list[Payload]()
-        for page in range(1, MOST_PAGES + 1):
-            page_query = {**query, "per_page": str(PAGE_SIZE), "page": str(page)}
+        page = "1"
+        for _ in range(MOST_PAGES):
+            page_query = {**query, "per_page": str(PAGE_SIZE), "page": page}
             payload = yield from self.send("GET", path, query=page_query)
             listed = payload.data if isinstance(payload.data, list) else payload.lacks("a list")
             entries += (payload._replace(data=entry) for entry in listed)
-            if len(listed) < PAGE_SIZE:
+            page = payload.headers.get(NEXT_PAGE, "")
+            if not page:
                 return entries
         raise HostError(titles.UNEXPECTED_RESPONSE, f"GET {path} has more than {MOST_PAGES} pages.", advice=NOT_GITLAB)
 

@@ -16,7 +16,7 @@ from coval_gate.ci.host import IN_PROGRESS, Page
 from coval_gate.config.checks import wanted_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
@@ -29,6 +29,7 @@ LACKS_TOKEN: Final = "GITLAB_TOKEN is not set, and CI_JOB_TOKEN cannot write not
 NO_API: Final = "CI_API_V4_URL or CI_PROJECT_ID is not set"
 NO_CHECK_RUNS: Final = "GitLab has no check runs"
 TOKEN: Final = re.compile(r"[!-~]+")  # what a header can carry
+CHILD: Final = "parent_pipeline"  # the source of a pipeline that another one started
 RUNNING: Final = "running"
 UNDECIDED: Final = ("created", "pending", RUNNING)
 STATES: Final = {
@@ -45,15 +46,26 @@ COMMAND: Final = re.compile(r"^(\s*)/", re.MULTILINE)  # a line that GitLab may 
 
 
 class Projects(NamedTuple):
+    """`pipeline_id`: of the job's pipeline, and `pipeline_sha` its commit."""
+
     pipeline: str
     merge_request: str
+    pipeline_id: str
+    pipeline_sha: str
 
 
 def pages_of(
     host: Host, token: str, environ: Mapping[str, str], inputs: Inputs, context: Context, runtime: Runtime
 ) -> list[GitLabPage]:
     api_url, project = environ.get("CI_API_V4_URL", ""), environ.get("CI_PROJECT_ID", "")
-    projects = Projects(project, environ.get("CI_MERGE_REQUEST_PROJECT_ID") or project)
+    # GitLab sets no status in a child pipeline.
+    pipeline_id = "" if environ.get("CI_PIPELINE_SOURCE") == CHILD else environ.get("CI_PIPELINE_ID", "")
+    projects = Projects(
+        project,
+        environ.get("CI_MERGE_REQUEST_PROJECT_ID") or project,
+        pipeline_id if pipeline_id.isdecimal() else "",
+        environ.get("CI_COMMIT_SHA", ""),
+    )
 
     @cache
     def gitlab() -> GitLab:
@@ -100,7 +112,11 @@ class GitLabPage(Page):
 
 
 class CommitStatus(GitLabPage):
-    """It goes from state to state, and GitLab refuses to set the one that it has."""
+    """It goes from state to state, and GitLab refuses to set the one that it has.
+
+    Each pipeline of a commit has a status of this name. Without the pipeline's id, GitLab sets that of the newest
+    pipeline, and one that an earlier pipeline began would go on for ever.
+    """
 
     _forbidden = False
 
@@ -120,13 +136,16 @@ class CommitStatus(GitLabPage):
         def attempt() -> Procedure[None]:
             if self._may_be_judged and (yield from self._is_judged(operation, text)):
                 return
+            pipeline = yield from self._pipeline(operation, text)
             try:
-                yield from operation.send("POST", path, body=body)
+                yield from operation.send(
+                    "POST", path, body={**body, **({"pipeline_id": pipeline} if pipeline else {})}
+                )
             except Refused as refused:
                 self._forbidden = refused.forbidden
                 if refused.status != BAD_REQUEST:
                     raise
-                newest = yield from self._newest(operation, text)
+                newest = yield from self._newest(operation, text, pipeline)
                 if newest is None or newest.get("status") != body["state"]:
                     raise
 
@@ -143,11 +162,25 @@ class CommitStatus(GitLabPage):
         newest = yield from self._newest(operation, text)
         return newest is not None and newest.get("status") not in UNDECIDED and newest.get("target_url") == text.link
 
-    def _newest(self, operation: GitLabCalls, text: PageText) -> Procedure[Payload | None]:
+    def _pipeline(self, operation: GitLabCalls, text: PageText) -> Procedure[int | None]:
+        """Return the job's own pipeline or, for another commit, the one whose status an earlier job left undecided."""
+        if text.sha == self._projects.pipeline_sha and self._projects.pipeline_id:
+            return int(self._projects.pipeline_id)
+        undecided = [
+            status for status in (yield from self._statuses(operation, text)) if status.get("status") in UNDECIDED
+        ]
+        return _newest_of(undecided).number("pipeline_id") if undecided else None
+
+    def _newest(self, operation: GitLabCalls, text: PageText, pipeline: int | None = None) -> Procedure[Payload | None]:
+        """`pipeline`: None for any."""
+        statuses = yield from self._statuses(operation, text)
+        own = [status for status in statuses if pipeline in (None, status.get("pipeline_id"))]
+        return _newest_of(own) if own else None
+
+    def _statuses(self, operation: GitLabCalls, text: PageText) -> Procedure[list[Payload]]:
         path = f"{project_path(self._projects.pipeline)}/repository/commits/{quote(text.sha, safe='')}/statuses"
         statuses = yield from operation.list(path, name=text.name)
-        own = [status for status in statuses if status.get("name") == text.name]
-        return max(own, key=lambda status: status.number("id"), default=None)
+        return [status for status in statuses if status.get("name") == text.name]
 
 
 class Note(GitLabPage):
@@ -203,6 +236,10 @@ class Note(GitLabPage):
             return created.number("id")
 
         return operation.repeat(attempt)
+
+
+def _newest_of(statuses: Sequence[Payload]) -> Payload:
+    return max(statuses, key=lambda status: status.number("id"))
 
 
 def state_of(text: PageText) -> str:
