@@ -111,15 +111,16 @@ class Attachments:
             raise Problem(503, "UNAVAILABLE", "The sandbox has no relay: start it with --relay")
         now = self._clock()
         status, offer = self._status(record, planned, now)
-        shown: Json = dict.fromkeys(("wss_url", "token", "expires_at"))
+        shown: Json = dict.fromkeys(("attempt_id", "wss_url", "token", "expires_at"))
         if offer is not None:
             left = -1.0 if offer.is_stale else (offer.expires - now) / self._speed
             shown = {
+                "attempt_id": short_id(rng(self._seed, simulation_id, "attempt", offer.token)),
                 "wss_url": f"{self._relay}/simulations/{simulation_id}",
                 "token": offer.token,
-                "expires_at": round(time.time() + left, 3),
+                "expires_at": math.ceil(time.time() + left),
             }
-        return {"status": status, **shown}
+        return {"status": status, "simulation_id": simulation_id, **shown}
 
     def _status(self, record: RunRecord, planned: PlannedSimulation, now: float) -> tuple[str, Offer | None]:
         status = record.simulation_status(planned, now)
@@ -131,7 +132,7 @@ class Attachments:
         if offer.is_used:
             return "CONNECTED", None
         if now < offer.ready:
-            return "PROVISIONING", None
+            return "PENDING", None
         return ("READY", offer) if now < offer.expires else ("EXPIRED", None)
 
     def _newest(self, record: RunRecord, planned: PlannedSimulation, now: float) -> Offer:

@@ -143,16 +143,17 @@ def test_handler_answers_caller(attached: Attached) -> None:
 
 def test_every_state_of_offer(attached: Attached) -> None:
     first, second = attached.launch()
-    nothing = dict.fromkeys(("wss_url", "token", "expires_at"))
+    nothing: dict[str, Any] = dict.fromkeys(("attempt_id", "wss_url", "token", "expires_at"))
+    nothing["simulation_id"] = first
     assert attached.offer(first) == {"status": "PENDING", **nothing}
     attached.clock.advance(8.5)
-    assert attached.offer(first) == {"status": "PROVISIONING", **nothing}
-    assert attached.offer(second) == {"status": "PENDING", **nothing}  # only one at a time
+    assert attached.offer(first) == {"status": "PENDING", **nothing}
+    assert attached.offer(second) == {"status": "PENDING", **nothing, "simulation_id": second}  # only one at a time
     attached.clock.advance(2)
     offer = attached.offer(first)
     assert offer["status"] == "READY"
     assert offer["wss_url"].startswith("wss://127.0.0.1:")
-    assert 50 < offer["expires_at"] - time.time() < 60
+    assert 50 < offer["expires_at"] - time.time() < 61  # in whole seconds
     attached.clock.advance(60)
     assert attached.offer(first) == {"status": "EXPIRED", **nothing}
     attached.clock.advance(8)
@@ -162,7 +163,7 @@ def test_every_state_of_offer(attached: Attached) -> None:
     attached.clock.advance(300)
     assert attached.offer(first) == {"status": "FAILED", **nothing}
     attached.server.world.delete_run(attached.server.world.runs[0].run_id)
-    assert attached.offer(second) == {"status": "CANCELLED", **nothing}
+    assert attached.offer(second) == {"status": "CANCELLED", **nothing, "simulation_id": second}
 
 
 def test_unanswered_simulation_fails_and_run_goes_on(attached: Attached) -> None:

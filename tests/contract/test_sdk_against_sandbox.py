@@ -88,6 +88,29 @@ def test_launch_with_all_fields(setup: Setup) -> None:
     assert len(setup.client.simulated_conversations.list_simulated_conversations().simulated_conversations) == 12
 
 
+def test_connections_fit_strict_model_in_every_status() -> None:
+    clock = ManualClock()
+    with (
+        Server(World(clock, quirks=Quirks(offer_life=4.0)), relay=True) as server,
+        Setup(server, clock).client as client,
+    ):
+        options = models.CovalRunsAPILaunchOptions(sub_sample_size=1)
+        request = launch_request(options=options).model_copy(update={"agent_id": catalogue.OWN_BUILD_ID})
+        client.runs.launch_run(request)
+        (planned,) = server.world.runs[0].plan.simulations
+        seen = set()
+        for _ in range(400):
+            shown = client.simulated_conversations.get_simulation_connect(planned.simulation_id)
+            seen.add(shown.status)
+            is_ready = shown.status == "READY"
+            assert shown.simulation_id == planned.simulation_id
+            assert all(
+                bool(part) == is_ready for part in (shown.attempt_id, shown.wss_url, shown.token, shown.expires_at)
+            )
+            clock.advance(1)
+        assert seen == {"PENDING", "READY", "EXPIRED", "FAILED"}
+
+
 def test_runs_fit_strict_model_in_every_status(setup: Setup) -> None:
     undocumented = {"unknown-status", "error"}
     ids = [setup.launch(scenario.test_set_id) for scenario in SCENARIOS if scenario.name not in undocumented]
