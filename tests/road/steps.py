@@ -7,6 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from coval_sandbox.catalogue import PERSONA_ID
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST
 
@@ -52,7 +53,8 @@ def example_thresholds() -> str:
 
 
 STEPS: dict[str, dict[str, Any]] = {
-    "readme": {"test_set_id": "flaky001", "thresholds": example_thresholds()},  # README's picture shows its summary
+    # README's picture shows its summary, and `make demo`, which has this persona, the same.
+    "readme": {"persona_id": PERSONA_ID, "test_set_id": "flaky001", "thresholds": example_thresholds()},
     "passed": {},
     "failed": {"test_set_id": "someFail"},
     "failed-tolerated": {"test_set_id": "someFail", "max_failed_simulations": "50%"},
