@@ -6,6 +6,7 @@ import io
 import json
 import math
 import random
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -197,7 +198,11 @@ class StepResult:
     @property
     def post_step_cancels(self) -> bool:
         """Return whether the post step must cancel a run."""
-        return any(leg["cancel"] for leg in json.loads(self.state.get("legs", "[]")))
+        return any(run["cancel"] for run in self.saved_runs)
+
+    @property
+    def saved_runs(self) -> list[dict[str, Any]]:
+        return saved_runs(self.state)
 
     @property
     def junit(self) -> str:
@@ -234,6 +239,12 @@ def run_main_step(
     log = io.StringIO()
     exit_code = main(Runtime(environ=environ | dict(env or {}), stdout=log, clock=clock))
     return StepResult(exit_code, log.getvalue(), runner.outputs, runner.state, runner.summary, runner.workspace)
+
+
+def saved_runs(state: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return what a step saved of its runs for the post step."""
+    texts = [text for name, text in state.items() if re.fullmatch(r"legs(_\d+)?", name)]
+    return [run for text in texts for run in json.loads(text)]
 
 
 def state_of(record: RunRecord) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from coval_gate.flow.opening import read_file
 from coval_gate.flow.progress import Progress
 from coval_gate.judge.judgement import UNFINISHED
 from coval_gate.publish.pages import STATE, with_owed
-from coval_gate.runs.legs import LEGS, MODE
+from coval_gate.runs.legs import MODE
 from coval_gate.runs.tags import provenance_of
 
 if TYPE_CHECKING:
@@ -44,15 +44,14 @@ def finish(progress: Progress) -> Procedure[None]:
     read_file(progress)
     environ = progress.runtime.environ
     host.take_over()
-    saved = host.read_state(LEGS)
     inputs, _ = parse_inputs(environ)
     mode = host.read_state(MODE)  # a command has no mode in its variables
     inputs = with_owed(inputs._replace(mode=mode if mode in ALL_MODES else inputs.mode), host.read_state(STATE))
     progress.inputs = inputs
-    progress.restore(saved)
+    saved = progress.restore()
     left = [trial for trial in progress.trials if trial.needs_post_step]
     # Without any state, the main step never began, or the runner passes none to post steps, as act does.
-    is_open = bool(saved) and progress.publisher.pages.is_open(inputs, host.context())
+    is_open = saved and progress.publisher.pages.is_open(inputs, host.context())
     if not (left or is_open):
         return
     for secret in (key_in(environ), token_in(environ)):

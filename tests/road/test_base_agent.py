@@ -358,7 +358,7 @@ def test_base_that_cannot_be_cancelled_is_told_once(run_step: RunStep, clock: Vi
     told = [warning.data for warning in result.annotations("warning") if "could not be cancelled" in warning.data]
     assert [text.partition(": ")[0] for text in told] == [f"[base] Run {base} could not be cancelled"], result.log
     assert result.outputs["verdict"] == "failed"
-    assert any(entry["cancel"] for entry in json.loads(result.state["legs"]))
+    assert any(entry["cancel"] for entry in result.saved_runs)
 
 
 def test_limit_that_the_base_met_is_named(run_step: RunStep, clock: VirtualClock) -> None:

@@ -21,7 +21,7 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.steps import example_thresholds
 from road.test_run_lifecycle import run_statuses
-from support import DEFAULTS, IDS, KEY, VirtualClock, state_of
+from support import DEFAULTS, IDS, KEY, VirtualClock, saved_runs, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,7 +150,7 @@ def test_leg_that_cannot_be_launched_leaves_the_others_alone(
     assert all(ended.legs[name]["runs"] == [] for name in rejected)
     for name in rejected:
         assert f"\n[{name}] This leg ended in an error: " in ended.log
-    assert not any(entry["cancel"] or entry["failed"] for entry in json.loads(ended.state["legs"]))
+    assert not any(entry["cancel"] or entry["failed"] for entry in saved_runs(ended.state))
 
 
 def test_error_of_one_leg_is_its_own_verdict(tmp_path: Path, clock: VirtualClock) -> None:
@@ -216,7 +216,7 @@ def test_signal_cancels_all_legs(tmp_path: Path, clock: VirtualClock) -> None:
     ended = steps.run(STUCK | {"bad": LEGS["bad"]})
     assert (ended.outputs["verdict"], clock.now() <= 76) == ("cancelled", True)
     assert Counter(run_statuses(steps.world)) == {"CANCELLED": 5, "COMPLETED": 1}
-    assert not any(entry["cancel"] for entry in json.loads(ended.state["legs"]))
+    assert not any(entry["cancel"] for entry in saved_runs(ended.state))
     assert len(ended.legs) == len(LEGS)
 
 
@@ -239,7 +239,7 @@ def test_post_step_cancels_runs_of_all_legs(quirks: Quirks, tmp_path: Path, cloc
     steps = Steps(tmp_path, clock, quirks=quirks)
     ended = steps.run(STUCK, mode="launch")
     assert len(steps.world.unfinished) == len(STUCK)
-    assert json.loads(ended.state["legs"]) == [], "only what is open is saved"
+    assert saved_runs(ended.state) == [], "only what is open is saved"
     states = [state_of(record) | {"run_id": ""} for record in steps.world.runs]
     assert {state["leg"] for state in states} == {*STUCK}
     log = steps.run_post(states)

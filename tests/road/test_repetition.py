@@ -222,7 +222,7 @@ def test_interrupt_cancels_repetition(cancel: str, run_step: RunStep, clock: Vir
 def test_post_step_cancels_repetition_of_killed_step(run_step: RunStep, clock: VirtualClock) -> None:
     clock.at(SECOND, clock.interrupt)
     result, server = run_step("DELETE /runs/* -> 500", **FLAKY)
-    (repetition,) = json.loads(result.state["legs"])
+    (repetition,) = result.saved_runs
     assert (repetition["run_id"], repetition["cancel"]) == (server.world.runs[1].run_id, True)
     assert "was cancelled" in run_post_step(result, server.world, INPUT_TEST_SET_ID="flaky002")
     assert run_statuses(server.world) == ["COMPLETED", "CANCELLED"]

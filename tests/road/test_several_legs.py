@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,19 +10,23 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from coval_gate.config.file import LONGEST_NAME
-from coval_gate.runs.legs import Trial, read_state, write_state
-from coval_gate.runs.tags import Tags
+from coval_gate.base.runtime import Runtime
+from coval_gate.main import main
+from coval_gate.post import post
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.runner import PULL_REQUEST, LocalRunner
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
 from road.test_check_run import CHECK
 from road.test_commit_status import github_with
-from support import IDS
+from road.test_reports import Killed, kill
+from support import DEFAULTS, IDS, KEY
 from validation import junit_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from coval_sandbox.server import Server
     from support import StepResult, VirtualClock
 
     RunStep = Callable[..., tuple[StepResult, Server]]
@@ -241,26 +246,33 @@ def test_leg_does_not_wait_for_the_launch_of_another(run_step: RunStep) -> None:
     assert [run.body["test_set_id"] for run in server.world.runs].count("flaky002") == 2
 
 
-def test_state_of_a_hundred_legs_fits_into_an_environment_variable(run_step: RunStep) -> None:
-    """Linux passes at most 128 KiB to a process in one variable."""
-    personas = ", ".join(f"persona{number:015d}" for number in range(100))
-    result, _ = run_step(mode="launch", persona_id=personas, bare=True)
-    states = (result.workspace.parent / "state").read_text(encoding="utf-8").splitlines()
-    assert 10_000 < max(map(len, states)) < 60_000
+def test_state_grows_with_the_number_of_legs(run_step: RunStep) -> None:
+    """Each change writes the state of one run, which Linux passes in a variable of at most 128 KiB."""
+    sizes = {}
+    for legs in (20, 60):
+        personas = ", ".join(f"persona{number:015d}" for number in range(legs))
+        result, _ = run_step(mode="launch", persona_id=personas, bare=True)
+        state = (result.workspace.parent / "state").read_text(encoding="utf-8")
+        sizes[legs] = len(state)
+        assert max(map(len, state.splitlines())) < 1000
+    assert sizes[60] < 3.2 * sizes[20]
 
 
-@pytest.mark.parametrize("letter", ["x", "ж", "語", "😀", '"'])
-def test_state_of_a_leg_is_small_whatever_its_name(letter: str) -> None:
-    """A hundred legs with a base each, all of them open, stay below the system's limit."""
-    tags = Tags("k" * 120)
-    ids = dict.fromkeys(IDS, "i" * 22)
-    trials = [Trial(leg=letter * LONGEST_NAME, ids=ids, tags=tags, run_id="r" * 22) for _ in range(200)]
-    state = write_state(trials)
-    assert len(write_state(trials[:1]).encode()) < 1000
-    assert len(state.encode()) < 120_000
-    (restored, *_) = read_state(state, now=0.0)
-    assert trials[0].leg.startswith(restored.leg)
-    assert restored.leg
+@pytest.mark.parametrize("at", [1, 10, 40])
+def test_post_step_ends_every_run_of_a_step_that_was_killed(at: float, clock: VirtualClock, tmp_path: Path) -> None:
+    """Some legs are over by then."""
+    world = World(clock.time)
+    clock.at(at, kill)
+    inputs = {"test_set_id": "passing1, stuck001, slow0001", "persona_id": PERSONAS}
+    with Server(world) as server:
+        runner = LocalRunner(tmp_path, PULL_REQUEST)
+        environ = runner.environ(DEFAULTS | {"api_key": KEY, "api_base_url": server.url} | IDS | inputs)
+        with pytest.raises(Killed):
+            main(Runtime(environ=environ, stdout=io.StringIO(), clock=clock))
+        states = {f"STATE_{name}": text for name, text in runner.state.items()}
+        assert post(Runtime(environ=environ | states, stdout=io.StringIO(), clock=clock)) == 0
+    assert len(world.runs) == 6
+    assert not world.unfinished
 
 
 @pytest.mark.parametrize(("first", "conclusion"), [("slow 3", "success"), ("403", "failure")])

@@ -120,7 +120,7 @@ def test_missing_permission_for_the_mark_is_told_once(nights: Nights) -> None:
     ]
     assert result.outputs["verdict"] == "failed"
     assert "runs:write" in warning.data
-    assert not any(leg["failed"] for leg in json.loads(result.state["legs"]))
+    assert not any(leg["failed"] for leg in result.saved_runs)
 
 
 def test_all_runs_of_a_failed_step_are_marked(nights: Nights) -> None:
@@ -135,7 +135,7 @@ def test_run_that_passed_with_its_repetitions_has_no_mark(run_step: RunStep) -> 
     result, server = run_step(event=PUSH, env=ON_MAIN, **inputs)
     assert result.outputs["verdict"] == "passed"
     assert not any(FAILED in run.tags for run in server.world.runs)
-    assert not any(leg["failed"] for leg in json.loads(result.state["legs"]))
+    assert not any(leg["failed"] for leg in result.saved_runs)
 
 
 def test_step_that_waits_marks_a_run_that_fails(nights: Nights) -> None:
@@ -158,7 +158,7 @@ def test_post_step_adds_the_mark_that_a_killed_step_owed(nights: Nights, clock: 
     clock.at(70, clock.interrupt)
     result = nights.night("some-failed", "PATCH /runs/* -> 503", days=0)
     assert nights.marked(FAILED) == []
-    assert any(leg["failed"] for leg in json.loads(result.state["legs"]))
+    assert any(leg["failed"] for leg in result.saved_runs)
     post_step(tmp_path, result, nights.world, clock)
     assert nights.marked(FAILED) == [run.run_id for run in nights.world.runs]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
+from itertools import chain, count, takewhile
 from typing import TYPE_CHECKING
 
 from coval_gate.base.times import Times
@@ -16,7 +17,7 @@ from coval_gate.ci.host import BUG, NAME, Context
 from coval_gate.config.inputs import NO_FILE, parse_inputs
 from coval_gate.coval.client import Shown, connect
 from coval_gate.publish.publisher import Publisher
-from coval_gate.runs.legs import LEGS, MODE, Leg, Session, Trial, read_state, write_state
+from coval_gate.runs.legs import LEGS, MODE, Leg, Session, Trial, read_state, state_name, write_state
 
 if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
@@ -49,7 +50,8 @@ class Progress:
         self.launching = 0  # legs whose launch is under way
         self.is_announced = False  # on the commit's pages
         self.unknown_statuses: set[str] = set()  # of which the step has warned
-        self._saved = ""
+        self._saved: dict[str, str] = {}  # by the name of the state
+        self._slots = 0
         self._interrupted: Times | None = None  # the times of a step that received a signal
 
     @property
@@ -128,18 +130,27 @@ class Progress:
         return trial
 
     def save(self) -> None:
-        """Save what is open, if it changed: the system passes on no more than 128 KiB. Raises RunnerError."""
+        """Save what changed of what the post step needs. Raises RunnerError."""
         leftovers = [trial for leg in self.all_legs for trial in leg.leftovers.values()]
-        state = write_state(trial for trial in (*self.trials, *leftovers) if trial.needs_post_step)
-        if state != self._saved:
-            self.host.save_state({LEGS: state, MODE: self.inputs.mode})
-            self._saved = state
+        state = dict.fromkeys((LEGS, *self._saved), "[]") | {MODE: self.inputs.mode}
+        for trial in (*self.trials, *leftovers):
+            if trial.slot is None and trial.needs_post_step:
+                trial.slot, self._slots = self._slots, self._slots + 1
+            if trial.slot is not None:
+                state[state_name(trial.slot)] = write_state(trial)
+        changed = {name: text for name, text in state.items() if self._saved.get(name) != text}
+        if changed:
+            self.host.save_state(changed)
+            self._saved |= changed
 
-    def restore(self, saved: str) -> None:
+    def restore(self) -> bool:
+        """Take what an earlier process saved. Return whether it saved anything."""
+        texts = list(takewhile(bool, (self.host.read_state(state_name(slot)) for slot in count())))
         legs: dict[str, Leg] = {}
-        for trial in read_state(saved, now=self.clock.now()):
+        for trial in chain.from_iterable(read_state(text, now=self.clock.now()) for text in texts):
             legs.setdefault(trial.leg, Leg(inputs=self.inputs, name=trial.leg)).trials.append(trial)
         self.legs = list(legs.values())
+        return bool(texts)
 
     def record_id(self, run_id: str) -> None:
         """Write the ids of all runs, this one included, to the outputs. Raises RunnerError."""

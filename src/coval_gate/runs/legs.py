@@ -19,7 +19,7 @@ from coval_gate.config.inputs import ids_of
 from coval_gate.runs.tags import Tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from random import Random
 
     from coval_gate.base.clock import Clock
@@ -39,11 +39,10 @@ if TYPE_CHECKING:
 LEGS: Final = "legs"  # the name of the state
 MODE: Final = "mode"  # likewise, of the main step's mode
 LONGEST_NAME: Final = 60  # characters of a leg's name before its lines
-LARGEST_NAME: Final = 128  # bytes of a leg's name in the state, where a letter without a place in ASCII takes six
 
 
 class TrialState(NamedTuple):
-    """`leg`: the beginning of its name. `launched_again`: the post step must cancel other runs with the key."""
+    """`leg`: its name. `launched_again`: the post step must cancel other runs with the key."""
 
     leg: str
     key: str
@@ -63,9 +62,10 @@ class Trial:
     launched the run. `known_since`, on the clock: when `run_id` became known. `over_since`: when a poll first showed
     that the run is over. `judgement` is about this run alone. `attached`: whether a job answered its simulations; None
     if Coval itself reaches the agent, as far as is known. `is_active`: from just before the launch until the run needs
-    no cancelling. `is_hopeless`: the step gave it up, because its simulations fail. `owes_mark`: the run is no
-    baseline, and does not have the mark yet. `ended`: what became of a run that the step stopped waiting for. `save`
-    hands all of it to the post step, and may raise RunnerError.
+    no cancelling. `slot`: the number of its place in the saved state, if it has one. `is_hopeless`: the step gave it
+    up, because its simulations fail. `owes_mark`: the run is no baseline, and does not have the mark yet. `ended`: what
+    became of a run that the step stopped waiting for. `save` hands all of it to the post step, and may raise
+    RunnerError.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Trial:
         self.attached: bool | None = None
         self.agent_type = ""  # empty: unknown
         self.is_active = False
+        self.slot: int | None = None
         self.is_cancelling = False
         self.is_hopeless = False
         self.post_cancels = False
@@ -133,8 +134,9 @@ class Trial:
 
     @property
     def state(self) -> TrialState:
-        leg = _beginning(self.leg)
-        return TrialState(leg, self.key, self.run_id, self.ids, self.post_cancels, self.launched_again, self.owes_mark)
+        return TrialState(
+            self.leg, self.key, self.run_id, self.ids, self.post_cancels, self.launched_again, self.owes_mark
+        )
 
     def identify(self, run_id: str, *, at: float) -> None:
         """`at`: when the id became known, on the clock."""
@@ -186,20 +188,17 @@ def _failed(progress: RunProgress) -> int:
     return progress.failed or 0
 
 
-def write_state(trials: Iterable[Trial]) -> str:
-    return json.dumps([trial.state._asdict() for trial in trials])
+def state_name(slot: int) -> str:
+    """Each run has a state of its own: else each change would save those of all others again."""
+    return f"{LEGS}_{slot}" if slot else LEGS
 
 
-def _beginning(name: str) -> str:
-    """Return as much of a leg's name as the state has room for: the system passes no state of more than 128 KiB."""
-    end = len(name)
-    while len(json.dumps(name[:end])) > LARGEST_NAME:
-        end -= 1
-    return name[:end]
+def write_state(trial: Trial) -> str:
+    return json.dumps([trial.state._asdict()] if trial.needs_post_step else [])
 
 
 def read_state(text: str, *, now: float) -> tuple[Trial, ...]:
-    """Return nothing if nothing was saved, or it cannot be read. The trials' ids become known `now`."""
+    """Return nothing if it cannot be read. The trials' ids become known `now`."""
     entries = json_in(text)
     states = [_trial_state(entry) for entry in entries] if isinstance(entries, list) else []
     return () if None in states else tuple(_restored(state, now) for state in states if state)
