@@ -30,7 +30,10 @@ class RunProgress(NamedTuple):
     def in_simulations(self, planned: int | None) -> RunProgress:
         """Return the counts of simulations, if a run that has so many shows counts of their test cases."""
         each, rest = divmod(planned or 0, self.total or 1)
-        return RunProgress(*(each * count for count in self)) if each > 1 and self.total and not rest else self
+        if each <= 1 or rest or not self.total:
+            return self
+        failed = None if self.failed is None else each * self.failed
+        return RunProgress(each * self.total, each * self.completed, failed)
 
 
 class Run(NamedTuple):
