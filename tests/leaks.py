@@ -27,6 +27,8 @@ DISGUISES: Final[dict[str, Callable[[str], str]]] = {
     "soft-hyphen": lambda secret: f"{secret[:3]}\u00ad{secret[3:]}",
     "variation": lambda secret: secret.replace("_", "_\ufe0f\U000e0101"),
     "control": lambda secret: f"{secret[:5]}\x00\x1b{secret[5:]}",
+    "colours": lambda secret: "\x1b[1;38:5:9m".join([secret[:5], secret[5:12], secret[12:]]),
+    "hyperlink": lambda secret: f"{secret[:4]}\x1b]8;;http://a.example/?b\x1b\\{secret[4:9]}\x1b]8;;\x07{secret[9:]}",
     "line-break": lambda secret: f"{secret[:11]}\n{secret[11:]}",
     "wrapped": lambda secret: "\r\n    ".join(secret[at : at + 4] for at in range(0, len(secret), 4)),
     "tab": lambda secret: f"{secret[:6]}\t{secret[6:]}",
@@ -58,11 +60,14 @@ DISGUISES: Final[dict[str, Callable[[str], str]]] = {
 }
 
 
+SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")  # of a terminal
+
+
 def holds(text: str, secret: str) -> bool:
     """Return whether a text holds a secret, in any form that decoding brings back."""
     for _ in range(ROUNDS):
         before, text = text, _decoded(text)
-        visible = re.sub(r"[^!-~]+", "", text)
+        visible = re.sub(r"[^!-~]+", "", SEQUENCES.sub("", text))
         if secret in visible or any(secret.encode() in decoded for decoded in _from_base64(visible)):
             return True
         if text == before:

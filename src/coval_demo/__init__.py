@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import shutil
@@ -14,9 +15,12 @@ import urllib.request
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from coval_gate.config.inputs import declared
+from coval_gate.base.secret import redactor
+from coval_gate.base.text import quoted
+from coval_gate.config.inputs import declared, key_in
+from coval_gate.config.parsing import KEY
 from coval_sandbox import guide
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID
 from coval_sandbox.github import API as GITHUB_API
@@ -95,7 +99,7 @@ def split_entries(text: str, names: Collection[str]) -> dict[str, str]:
         elif not match.start() or get_close_matches(match[1], names, cutoff=0.8):
             raise unknown(match[1], names)
     if not starts or starts[0].start():
-        raise ValueError(f"there is no step {text.strip()[:40]!r}, and inputs begin with INPUT=VALUE")
+        raise ValueError(f"there is no step {quoted(text, 40)}, and inputs begin with INPUT=VALUE")
     ends = [*(match.start() for match in starts[1:]), len(text.strip())]
     pairs = zip(starts, ends, strict=True)
     return {match[1]: text.strip()[match.end() : end].strip() for match, end in pairs}
@@ -107,7 +111,7 @@ def read_arguments(arguments: Sequence[str], names: Collection[str]) -> dict[str
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals:
-            raise ValueError(f"there is no step {argument[:40]!r}, and an input has the form INPUT=VALUE")
+            raise ValueError(f"there is no step {quoted(argument, 40)}, and an input has the form INPUT=VALUE")
         if name not in names:
             raise unknown(name, names)
         overrides[name] = value
@@ -231,9 +235,19 @@ def show_results(runner: LocalRunner, log: str) -> None:
     print("".join(f"  {line}\n" for line in runner.summary.splitlines()))
 
 
-def parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """It masks the user's API key in its messages."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the program."""
+        words = message or ""
+        keys = filter(None, (key_in(os.environ), *KEY.findall(words)))
+        super().exit(status, redactor(*keys).redact(words))
+
+
+def parser() -> Parser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
         usage=f'{PROGRAM} [OPTION ...] [list | INPUT=VALUE ...]\n       make demo [INPUTS="INPUT=VALUE ..."]',
         description="Run the action against the local sandbox, as GitHub's runner would, and show what a user sees.\n"

@@ -275,6 +275,28 @@ def test_misuse_is_an_error_and_sends_nothing(
     assert server.requests_seen == []
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [KEY],
+        ["run", KEY],
+        ["run", f"--{KEY}"],
+        ["run", f"--open={KEY}"],
+        ["run", "--config-path", KEY],
+        ["run", "--config-path", KEY, "--key-file", "key"],
+        ["init", "--system", KEY],
+        ["post", "--config-path", "named.yml"],
+        ["attach", "--run", "run1", KEY, KEY],
+    ],
+)
+@pytest.mark.parametrize("set_", [KEY, ""], ids=["set", "not set"])
+def test_key_in_a_misuse_is_masked(command: Command, arguments: list[str], set_: str) -> None:
+    """Of a key that is not set, its form says what it is."""
+    Path("key").write_text(KEY, encoding="utf-8")
+    Path("named.yml").write_text(f"{KEY}: 1\n", encoding="utf-8")
+    assert command(*arguments, COVAL_API_KEY=set_)[0] == (0 if arguments[0] == "post" else 2)
+
+
 @pytest.mark.parametrize("arguments", [["run", "--treshold", "a"], ["wait"], ["run", "--config-path", "none.yml"]])
 def test_misuse_leaves_no_verdict_of_another_step_to_later_jobs(command: Command, arguments: list[str]) -> None:
     report = Path("coval-gate.env")

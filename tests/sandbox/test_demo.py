@@ -19,6 +19,7 @@ from coval_sandbox.clock import SpeedClock
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from support import KEY
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("test_set_id", "thresholds", "max_failed_simulations", "display_name", "metadata")
@@ -72,8 +73,8 @@ def test_entries_with_any_text_are_split(entries: dict[str, str]) -> None:
         ("test_st_id=a", "there is no input 'test_st_id'; did you mean test_set_id"),
         ("test_set_id=a max_failed_simulation=2", "'max_failed_simulation'; did you mean max_failed_simulations"),
         ("colour=red", "there is no input 'colour'"),
-        ("someFail", "there is no step 'someFail', and inputs begin with INPUT=VALUE"),
-        ("some test_set_id=a", "there is no step 'some test_set_id=a', and inputs begin with INPUT=VALUE"),
+        ("someFail", 'there is no step "someFail", and inputs begin with INPUT=VALUE'),
+        ("some test_set_id=a", 'there is no step "some test_set_id=a", and inputs begin with INPUT=VALUE'),
     ],
 )
 def test_text_that_is_no_entry_is_refused(text: str, problem: str) -> None:
@@ -127,10 +128,12 @@ def test_help_shows_examples(arguments: list[str], entries: str) -> None:
             marks=pytest.mark.long,
         ),
         pytest.param(
-            *(["someFail"], "", "coval-gate demo: there is no step 'someFail', and an input has the form INPUT=VALUE."),
+            *(["someFail"], "", 'coval-gate demo: there is no step "someFail", and an input has the form INPUT=VALUE.'),
             marks=pytest.mark.long,
         ),
-        ([], "nonsense", "coval-gate demo: there is no step 'nonsense', and inputs begin with INPUT=VALUE."),
+        ([], "nonsense", 'coval-gate demo: there is no step "nonsense", and inputs begin with INPUT=VALUE.'),
+        ([KEY], "", 'there is no step "***", and an input'),
+        (["list", f"--{KEY}"], "", "unrecognized arguments: --***"),
         (["--quirk", "nonsense"], "", "unknown quirk 'nonsense'"),
     ],
 )

@@ -8,6 +8,8 @@ from base64 import b64encode
 from functools import cached_property, lru_cache
 from typing import Final
 
+from coval_gate.base.text import without_sequences
+
 SHORTEST_SECRET: Final = 8  # characters
 MASK: Final = "***"
 LARGEST_DISGUISE: Final = 4 * 1024 * 1024  # bytes; larger responses are not searched for disguised secrets
@@ -56,7 +58,8 @@ class Secret:
 
 class Redactor:
     r"""A secret may be escaped (`\u`, `%`, `&`), contain invisible characters, be broken by spaces or line breaks (also
-    written as `\n`), or be part of base64. The beginning of a secret is masked, too, if an ellipsis follows.
+    written as `\n`), or be part of base64. The beginning of a secret is masked, too, if an ellipsis follows. Terminal
+    sequences are removed, because they may split a secret.
     """
 
     def __init__(self, *secrets: str) -> None:
@@ -70,6 +73,7 @@ class Redactor:
             self._disguised += [_Disguised(spelling) for spelling in dict.fromkeys((secret, *codes, *safe)) if codes]
 
     def redact(self, text: str) -> str:
+        text = without_sequences(text)
         for plain in self._plain:
             text = text.replace(plain, MASK)
         undisguised = _undisguised(text) if self._disguised else ""

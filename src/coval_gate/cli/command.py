@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from coval_gate.base.clock import Interrupted, SystemClock
 from coval_gate.base.text import one_line
+from coval_gate.ci.host import Console
 from coval_gate.cli.environment import environment_of
 from coval_gate.cli.flags import PROGRAM, UsageError, parse
+from coval_gate.config.inputs import key_in, token_in
+from coval_gate.config.parsing import KEY
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -90,14 +93,17 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     """Run a command, and return its exit code."""
     if arguments[:1] == ["demo"]:
         return _demo(arguments[1:], stderr)
+    errors = Console(stderr)
+    for secret in (key_in(environ), token_in(environ), *KEY.findall("\n".join(arguments))):
+        errors.mask(secret)
     try:
         options = parse(arguments)
         if isinstance(options, str):
             _say(stdout, options)
             return 0
-        environ, read = environment_of(options, environ, lambda text: _say(stderr, f"{PROGRAM}: {text}\n"))
+        environ, read = environment_of(options, environ, errors)
     except UsageError as error:
-        _say(stderr, f"{PROGRAM}: {error}\n")
+        errors.log(f"{PROGRAM}: {error}")
         if next(iter(arguments), "") not in WITHOUT_OUTPUTS:
             _leave_no_verdict(environ, stdout, clock)
         return USAGE_ERROR
@@ -157,7 +163,6 @@ def _post(runtime: Runtime, _: Namespace) -> int:
     """End what killed commands left. A command that just received a signal may still end its runs itself."""
     from coval_gate.ci.plain import PlainHost, left_behind, others_run
     from coval_gate.ci.systems import system_in
-    from coval_gate.config.inputs import key_in
     from coval_gate.post import post
 
     clock, workspace = runtime.clock, PlainHost.workspace

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.ci.systems import system_in
-from coval_gate.cli.flags import UsageError
+from coval_gate.cli.flags import PROGRAM, UsageError
 from coval_gate.config.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from coval_gate.ci.host import Console
     from coval_gate.config.file import ConfigFile
 
 LARGEST_KEY: Final = 4096  # bytes
@@ -21,11 +22,12 @@ OTHER_NAMES: Final = ("coval-gate.yaml", "coval-gate.json", "coval-gate.toml")  
 
 
 def environment_of(
-    options: argparse.Namespace, environ: Mapping[str, str], warn: Callable[[str], None]
+    options: argparse.Namespace, environ: Mapping[str, str], errors: Console
 ) -> tuple[dict[str, str], ConfigFile | None]:
     """Flags come first, then `environ`, then the file, which is also returned.
 
-    A step tells the mistakes in the file. Raises UsageError, also for them in other commands.
+    A step tells the mistakes in the file. Raises UsageError, also for them in other commands. `errors` masks a key that
+    is read from a file.
     """
     flags = {
         f"INPUT_{name.upper()}": _written(value)
@@ -38,6 +40,7 @@ def environment_of(
     if options.key_file:
         merged[KEY_VARIABLE] = _key_in(Path(options.key_file))
         merged.pop("INPUT_API_KEY", None)
+        errors.mask(merged[KEY_VARIABLE])
     if getattr(options, "open", False) and not merged.get("INPUT_HTML_PATH"):
         raise UsageError(f"{options.command}: --open needs --html-path, the report to open.")
     path, read = merged.pop("INPUT_CONFIG_PATH", "").strip(), None
@@ -48,7 +51,7 @@ def environment_of(
     except UsageError as error:
         if options.command != "post":
             raise
-        warn(f"{error} The file is ignored: what was left must end.")
+        errors.log(f"{PROGRAM}: {error} The file is ignored: what was left must end.")
     if read:
         from coval_gate.config.file import beside_file
 
