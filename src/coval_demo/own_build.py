@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coval_demo import BOLD, INPUTS, PLAIN, PROGRAM, run_step, sandbox
+from coval_gate import how_to_install
 from coval_sandbox.catalogue import OWN_BUILD_ID
 from coval_sandbox.runner import LocalRunner
 
@@ -30,7 +31,7 @@ def show(files: Sequence[str], overrides: dict[str, str], options: Sequence[str]
     Callers speak in real time, so the sandbox's clock does, too.
     """
     if not find_spec("coval_agent_sdk"):
-        print(f"{PROGRAM}: this needs Coval's Agent SDK; install it with: pip install 'coval-gate[attach]'")
+        print(f"{PROGRAM}: this needs Coval's Agent SDK; install it with: {how_to_install('attach')}")
         return 2
     with tempfile.TemporaryDirectory() as directory:
         authority = Path(directory) / "relay.pem"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
+import tomllib
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -127,6 +130,32 @@ def test_gate_and_sandbox_do_not_import_each_other(package: str, other: str) -> 
     """Otherwise both could share the same misunderstanding of the API."""
     for path in modules(package).values():
         assert not any(name.split(".")[0] == other for name in imports(path)), path
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """What only another package needs may go with its next version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    everywhere, extras = project["dependencies"], project["optional-dependencies"]
+    needs = {
+        "coval_gate": [*everywhere, *extras["attach"]],
+        "coval_sandbox": [*everywhere, *extras["demo"]],
+        "coval_demo": [*everywhere, *extras["demo"], *extras["attach"]],
+    }
+    for package, needed in needs.items():
+        declared_ = {re.split("[<>=!~ ;]", line)[0] for line in needed}
+        found = {name.split(".")[0] for path in modules(package).values() for name in imports(path)}
+        foreign = found - sys.stdlib_module_names
+        names = {packages_distributions()[name][0].lower() for name in foreign if name in packages_distributions()}
+        ours, for_types = "coval-gate", "pydantic_core"
+        assert names - {ours, for_types} <= declared_, package
+
+
+def test_nothing_is_installed_by_a_name_that_anyone_may_take() -> None:
+    """No package index has coval-gate yet."""
+    texts = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*"), *SOURCE.rglob("*.py")]
+    for path in (path for path in texts if path.is_file() and path.suffix != ".pyc"):
+        bare = re.search(r"pip install [^\n`]*?coval-gate(\[\w+\])?(?! @ )[\"' `\n]", path.read_text(encoding="utf-8"))
+        assert not bare, (path, bare)
 
 
 def test_only_transport_imports_requests_and_only_host_imports_toolkit() -> None:

@@ -167,5 +167,5 @@ def test_image_has_the_command(image: str, sandbox: Sandbox) -> None:
     misused = command("run", "--treshold", "a")
     assert (misused.returncode, misused.stdout) == (2, "")
     assert "did you mean --threshold?" in misused.stderr
-    assert "pip install 'coval-gate[demo]'" in command("demo").stderr
-    assert "pip install 'coval-gate[attach]'" in command("attach", "agent:answer", "--run", "run1").stdout
+    assert "pip install 'coval-gate[demo] @ git+https://" in command("demo").stderr
+    assert "pip install 'coval-gate[attach] @ git+https://" in command("attach", "agent:answer", "--run", "run1").stdout

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from coval_gate import how_to_install
 from coval_gate.attach.follow import Follower
 from coval_gate.attach.handler import form_problem
 from coval_gate.attach.messages import Limits, Setup
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 DONE, INCOMPLETE, USAGE, KILLED = 0, 1, 2, 130  # exit codes
 SDK: Final = "coval_agent_sdk"
-INSTALL: Final = "Install it where your agent runs: pip install 'coval-gate[attach]'"
+INSTALL: Final = f"Install it where your agent runs: {how_to_install('attach')}"
 READ: Final = ("api_key", "api_base_url", "workspace_id", "max_wait_time")
 TICK: Final = 0.1  # s
 UNTAGGED: Final = "Every simulation was answered, but the run cannot get the tag that says so"

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from coval_gate import how_to_install
 from coval_gate.base.clock import Interrupted, SystemClock
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import Console
@@ -207,7 +208,7 @@ def _asker(environ: Mapping[str, str]) -> Callable[[str, Sequence[str]], str] | 
 
 def _needs(command: str, what: str) -> str:
     """Only an extra of the package brings what the command needs; the image has none."""
-    return f"{PROGRAM}: {command} needs {what}; install it with: pip install '{PROGRAM}[{command}]'\n"
+    return f"{PROGRAM}: {command} needs {what}; install it with: {how_to_install(command)}\n"
 
 
 def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
