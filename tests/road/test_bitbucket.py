@@ -157,7 +157,7 @@ def test_proxy_gets_no_credential_and_only_requests_to_bitbucket(
 def test_step_without_the_proxy_says_so_once(run_step: RunStep) -> None:
     healthy = run_step(session_with())
     assert healthy.exit_code == 0
-    assert healthy.complaints == ["Notice: Coval Gate: No report in Bitbucket"]
+    assert healthy.complaints == ["Notice: No report in Bitbucket"]
     assert "verdict=passed" in healthy.log
 
 

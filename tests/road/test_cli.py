@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.cli.command import TerminalClock, main
-from coval_gate.cli.flags import COMMANDS, OURS, flag_of
+from coval_gate.cli.flags import COMMANDS, OURS
 from coval_gate.config.checks import has_effect
+from coval_gate.config.flags import flag_of
 from coval_gate.config.inputs import ALL_MODES, declared
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
@@ -219,7 +220,7 @@ class TestState:
         clock.at(10, kill)
         self.killed(command, "run", *FLAGS, "--workspace-id", "w1")
         _, log, _ = command("post")
-        assert 'A killed command had workspace_id "w1": give the same to end what it left.' in log
+        assert 'A killed command had --workspace-id "w1": give the same to end what it left.' in log
         assert world.runs[0].status(clock.time()) == "IN PROGRESS"
         command("post", "--workspace-id", "w1")
         assert world.runs[0].status(clock.time()) == "CANCELLED"
@@ -548,6 +549,14 @@ class TestProcess:
         if code == 0:
             assert ("vars.COVAL_AGENT_ID" in written.read_text()) == (key == b"\x04")
 
+    def test_system_without_posix_is_told_in_a_sentence(self) -> None:
+        windows = "import signal, sys; sys.platform = 'win32'; del signal.SIGHUP; sys.modules['fcntl'] = None; "
+        code = f"{windows}from coval_gate.cli.command import command; command()"
+        done = subprocess.run([sys.executable, "-c", code, "run"], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("coval-gate needs Linux or macOS.")
+        assert done.stderr.count("\n") == 1
+
     def test_nohup_outlives_its_terminal(self) -> None:
         old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
@@ -586,15 +595,18 @@ class TestProcess:
 @pytest.mark.parametrize(
     ("arguments", "warning"),
     [
-        (["run", "--supersede"], "supersede has no effect here: nothing tells which earlier runs are of this step."),
-        (["plan", "--html-path", "x.html"], "html_path has no effect in mode plan, which has no run to report."),
+        (["run", "--supersede"], "--supersede has no effect here: nothing tells which earlier runs are of this step."),
+        (
+            ["plan", "--html-path", "x.html"],
+            "--html-path has no effect in `coval-gate plan`, which has no run",
+        ),
     ],
 )
 def test_flag_that_can_have_no_effect_is_told(command: Command, arguments: list[str], warning: str) -> None:
     name, *flags = arguments
     code, log, _ = command(name, *FLAGS, *flags)
     assert code == 0
-    assert f"Warning: Coval Gate\n{warning}" in log
+    assert f"Warning: {warning}" in log
 
 
 @pytest.mark.parametrize(("flags", "status"), [([], "IN PROGRESS"), (["--cancel-on-interrupt"], "CANCELLED")])

@@ -40,7 +40,7 @@ def test_step_outside_github_has_log_and_files_and_no_pages(
     assert result.exit_code == 0
     lines = [line for line in result.log.splitlines() if "Skipping" in line or "pull request" in line]
     assert lines == [
-        "Skipping comment, commit status and check run: the job has no GitHub repository.",
+        "Notice: Skipping comment, commit status and check run: the job has no GitHub repository.",
         "There is no pull request to comment on.",
     ]
     assert "verdict=passed" in result.log

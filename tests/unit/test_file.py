@@ -202,7 +202,7 @@ MISTAKES: dict[str, str] = {
     'legs:\n  a  b: {}\n  "a b ": {tags: x}': 'line 3: legs: the name "a b" stands in line 2, too; choose another one.',
     "legs:\n  '  ': {}": "line 2: legs has a leg with an empty name.",
     f"legs:\n  {LONG}: {{}}": f'line 2: legs: the name "{LONG[:59]}…" must have at most 200 characters.',
-    'legs:\n  "a\\e[31m": {}': 'line 2: legs: the name "a[31m" must be one line of printable characters.',
+    'legs:\n  "a\\e[31m": {}': 'line 2: legs: the name "a" must be one line of printable characters.',
     "legs:\n  base: {}": 'line 2: legs: the name "base" is kept for the base agent; choose another one.',
     "legs:\n  ? [a, b]\n  : {}": "line 2: legs has a key that is not a text.",
     f"{LEG}persona_idd: x": "line 3: legs.a.persona_idd is not an input; did you mean persona_id?",

@@ -13,6 +13,7 @@ from coval_gate.base.text import json_in, quoted
 from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Console, Context, Page
 from coval_gate.ci.workspace import Workspace
 from coval_gate.config.checks import wanted_pages
+from coval_gate.config.flags import with_flags
 from coval_gate.config.inputs import key_in
 
 if TYPE_CHECKING:
@@ -75,9 +76,16 @@ class PlainHost(Console):
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:  # noqa: ARG002
         return [Page(page, NO_REPOSITORY) for page in wanted_pages(inputs)]
 
+    def log(self, text: str = "") -> None:
+        super().log(self._worded(text))
+
+    def _worded(self, text: str) -> str:
+        """Name inputs as they are given: by flags, unless this system has a configuration of its own for them."""
+        return text if self._system and self._system.variables else with_flags(text)
+
     def quote(self, *lines: str) -> None:
         for line in self.redact_together(lines) if lines else ():
-            self.log(line)
+            super().log(line)
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
@@ -89,7 +97,9 @@ class PlainHost(Console):
             self.quote(*lines)
 
     def annotate(self, level: Level, title: str, message: str) -> None:
-        self.log(f"{level.capitalize()}: {title}\n{message}")
+        heading = title.removeprefix(NAME).removeprefix(": ")
+        text = "\n".join(filter(None, (heading, self._worded(message))))
+        self.log(f"{level.capitalize()}: {text}")
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
         pass

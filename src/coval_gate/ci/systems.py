@@ -114,6 +114,7 @@ SYSTEMS: Final = (
             "${}",
             "Variables are set under Settings › CI/CD › Variables. A protected one has a value only on protected "
             "branches and tags.",
+            "Set the variable COVAL_API_KEY, masked, under Settings › CI/CD › Variables.",
         ),
     ),
     System(

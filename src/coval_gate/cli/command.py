@@ -16,7 +16,8 @@ from coval_gate.base.clock import Interrupted, SystemClock
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import Console
 from coval_gate.cli.environment import environment_of
-from coval_gate.cli.flags import PROGRAM, UsageError, parse
+from coval_gate.cli.flags import UsageError, parse
+from coval_gate.config.flags import PROGRAM
 from coval_gate.config.inputs import key_in, token_in
 from coval_gate.config.parsing import KEY
 
@@ -55,6 +56,9 @@ class TerminalClock(SystemClock):
 
 
 def command() -> NoReturn:
+    if sys.platform == "win32":  # which has no directory descriptors, file locks and some of the signals
+        _say(sys.stderr, f"{PROGRAM} needs Linux or macOS. On Windows, run it in WSL or in the container.\n")
+        sys.exit(USAGE_ERROR)
     clock = TerminalClock()
     clock.listen()
     sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)

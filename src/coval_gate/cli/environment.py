@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.ci.systems import system_in
-from coval_gate.cli.flags import PROGRAM, UsageError
+from coval_gate.cli.flags import UsageError
+from coval_gate.config.flags import PROGRAM
 from coval_gate.config.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in
 
 if TYPE_CHECKING:

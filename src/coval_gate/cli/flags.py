@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from coval_gate import __version__
 from coval_gate.base.text import in_words
 from coval_gate.config.checks import has_effect
+from coval_gate.config.flags import PROGRAM, VARIABLES, flag_of
 from coval_gate.config.inputs import ALL_MODES, CONNECTION, FILE_NAME, KEY_VARIABLE, declared
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from coval_gate.config.inputs import Input
 
-PROGRAM: Final = "coval-gate"
 COMMANDS: Final = {
     "run": "launch a run, wait for it, and judge it",
     "plan": "show what `run` would launch, and check the ids; launch nothing",
@@ -30,8 +30,7 @@ COMMANDS: Final = {
     "init": "write a first workflow for your CI system",
     "demo": "try it against a local sandbox, without an account",
 }
-SECRETS: Final = ("api_key", "github_token")
-OURS: Final = (*SECRETS, "mode", "run_id")  # inputs that are no flags
+OURS: Final = (*VARIABLES, "mode", "run_id")  # inputs that are no flags
 CONNECTED: Final = ("post", "init", "attach")  # commands that need a connection, and no more of the inputs but these:
 MORE: Final = {"attach": ("max_wait_time",)}
 LESS: Final = {"attach": ("dashboard_url",)}  # and without these
@@ -52,11 +51,6 @@ ATTACH_CODES: Final = (
 
 class UsageError(Exception):
     """The command line cannot be understood. Nothing was sent."""
-
-
-def flag_of(name: str) -> str:
-    """A line of thresholds is one flag."""
-    return "--threshold" if name == "thresholds" else f"--{name.replace('_', '-')}"
 
 
 def _flags_of(command: str) -> Iterator[Input]:
@@ -251,9 +245,8 @@ def _refuse_secrets(arguments: Sequence[str]) -> None:
         spelled = f"--{flag.strip('-').lower().replace('_', '-')}"
         if spelled in (flag_of("api_key"), "--apikey"):
             raise UsageError(f"there is no flag {flag}: {KEY_ADVICE}.")
-        for name in SECRETS:
+        for name, variable in VARIABLES.items():
             if spelled == flag_of(name):
-                variable = f"INPUT_{name.upper()}"
                 raise UsageError(f"there is no flag {flag}: set the variable {variable}, because {READABLE}.")
 
 

@@ -13,6 +13,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
 from coval_gate.base.titles import DOCS
 from coval_gate.config.fields import OWN_TAGS, ChosenRuns
+from coval_gate.config.flags import flag_of
 from coval_gate.config.inputs import (
     FILE,
     GATE,
@@ -232,10 +233,14 @@ def _is_impossible(threshold: Threshold) -> bool:
 
 
 class Variables(NamedTuple):
-    """How a CI system's configuration refers to a variable, with `{}` for its name, and where people set variables."""
+    """How a CI system's configuration refers to a variable, with `{}` for its name, and where people set variables.
+
+    `key`: how the step gets the API key.
+    """
 
     written: str
     advice: str
+    key: str
 
 
 class NoKey(NamedTuple):
@@ -246,11 +251,7 @@ class NoKey(NamedTuple):
 
 
 WITHHELD: Final = {  # by value of `Context.secrets_withheld_from`
-    "": NoKey(
-        "",
-        "On GitHub, set api_key: ${{ secrets.COVAL_API_KEY }} in the step, and add that secret to the repository. "
-        f"Anywhere else, set the variable {KEY_VARIABLE}.",
-    ),
+    "": NoKey("", f"Set the variable {KEY_VARIABLE}, or name a file with the key by --key-file."),
     "fork": NoKey(
         ", because GitHub withholds secrets from pull requests from forks",
         "To let pull requests from forks pass without an evaluation, set on_missing_api_key to skip.",
@@ -298,7 +299,8 @@ def check_inputs(
         all_problems.append(Problem("api_key", f"is empty{reason}."))
     if all_problems:
         lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in all_problems)
-        advice = [WITHHELD[withheld].advice] if key_is_missing else []
+        how = variables.key if variables and not withheld else WITHHELD[withheld].advice
+        advice = [how] if key_is_missing else []
         advice += [variables.advice] if variables and lacks_id else []
         if any(name in OF_OLD_ACTION for name, _ in all_problems):
             advice.append(f"How to come from the older action: {MIGRATION}")
@@ -453,7 +455,7 @@ def _needs_ids(inputs: Inputs) -> str:
 def _how_to_set(name: str, variables: Variables | None) -> str:
     """Return the end of a sentence. An input filled from an empty variable looks like one that is not set."""
     if variables is None:
-        return f": give --{name.replace('_', '-')}, or set {name} in the configuration file"
+        return f": give {flag_of(name)}, or set {name} in the configuration file"
     written = variables.written.format(f"COVAL_{name.upper()}")
     return f", but it is empty. If the step has {written}, that variable has no value"
 

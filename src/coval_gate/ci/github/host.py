@@ -53,6 +53,7 @@ VARIABLES: Final = Variables(
     "${{{{ vars.{} }}}}",
     "Variables and secrets are set under Settings › Secrets and variables › Actions. One of an environment has a value "
     "only in a job with that `environment`.",
+    "Set api_key: ${{ secrets.COVAL_API_KEY }} in the step, and add that secret to the repository.",
 )
 SUMMARY_LIMIT: Final = 1024 * 1024  # bytes; the runner drops a larger summary entirely
 ANNOTATION_LIMIT: Final = 4000  # characters; the runner truncates at 4,096
