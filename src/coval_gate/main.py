@@ -15,7 +15,7 @@ from coval_gate.base.schedule import Wait, all_or_first_error, run, together
 from coval_gate.ci.host import tolerant
 from coval_gate.config.checks import acts_as
 from coval_gate.config.inputs import LAUNCHING_MODES
-from coval_gate.flow.launch import announce, launch
+from coval_gate.flow.launch import announce, launch, tell_launch
 from coval_gate.flow.opening import foresee, legs_of, locate, read_inputs
 from coval_gate.flow.progress import Progress
 from coval_gate.runs.legs import Leg
@@ -271,22 +271,25 @@ def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
     try:
         if session.inputs.mode == "run" and not leg.is_base:
             foresee(session, leg, legs=len(progress.legs))
-        yield from launch(session, progress, leg)
+        trial = yield from launch(session, progress, leg, tells=_is_counted_first(progress))
     finally:
         progress.launching -= 1
     if not (progress.is_announced or leg.is_base):
         progress.is_announced = True
-        yield from _show_launch(session, progress)
+        yield from _show_launch(session, progress, trial)
 
 
-def _show_launch(session: Session, progress: Progress) -> Procedure[None]:
-    """Find out how large the run is, too, unless that is known."""
+def _show_launch(session: Session, progress: Progress, trial: Trial) -> Procedure[None]:
+    """Find out how large the run is, too, unless that is known: the log has the plan before what was launched."""
     if _is_counted_first(progress):
         yield from announce(progress)
         return
     from coval_gate.flow.size import tell_size
 
-    yield from tell_size(session, progress, announce(progress))
+    try:
+        yield from tell_size(session, progress, announce(progress))
+    finally:
+        tell_launch(session, progress, trial)
 
 
 def _has_turn(session: Session, progress: Progress, leg: Leg) -> bool:

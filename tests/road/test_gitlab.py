@@ -108,7 +108,7 @@ class Job:
     @property
     def warnings(self) -> list[str]:
         """The titles of warnings and notices."""
-        return re.findall(r"^(?:Warning|Notice): (?:Coval Gate: )?(.*)$", self.log, re.MULTILINE)
+        return re.findall(r"^(?:\x1b\[33m)?(?:Warning|Notice): (.*?)(?:\x1b\[0m)?$", self.log, re.MULTILINE)
 
 
 def read_dotenv(content: bytes) -> dict[str, str]:
@@ -153,7 +153,10 @@ def test_step_has_reports_a_note_and_a_status(job: Job, gitlab: FakeGitLab) -> N
     }
     assert job.links == [{"label": "Run in Coval", "url": url}]
     files = sorted(str(path.relative_to(job.checkout)) for path in job.checkout.rglob("*") if path.is_file())
-    assert files == ["coval-gate-annotations.json", "coval-gate.env", "reports/coval.html", "reports/junit.xml"]
+    assert files == [
+        *(".coval-gate/.gitignore", ".coval-gate/outputs.json", "coval-gate-annotations.json", "coval-gate.env"),
+        *("reports/coval.html", "reports/junit.xml"),
+    ]
     assert gitlab.history == [RUNNING, PASSED]
     (status,) = gitlab.statuses[SHA]
     assert (status["name"], status["target_url"]) == ("Coval", url)
@@ -203,7 +206,8 @@ def test_log_has_sections_that_begin_and_end(job: Job) -> None:
     found = sections(job.log)
     assert [kind for kind, _, _ in found] == ["start", "end"] * (len(found) // 2)
     headings = {heading: option for kind, option, heading in found if kind == "start"}
-    assert headings["Outputs"] == "[collapsed=true]"
+    assert "\nOutputs: .coval-gate/outputs.json\n" in job.log
+    assert "Outputs" not in headings
     assert next(option for heading, option in headings.items() if heading.startswith("Waiting")) == ""
     names = [marker[3] for marker in SECTION.finditer(job.log) if marker[1] == "start"]
     assert len(set(names)) == len(names)
@@ -417,7 +421,7 @@ def test_post_ends_the_run_and_the_status_of_a_killed_step(job: Job, gitlab: Fak
     job.post(test_set_id="slow0001", **PAGES)
     assert [record.status(job.clock.time()) for record in job.world.runs] == ["CANCELLED"]
     assert gitlab.history == [RUNNING, KILLED]
-    assert not (job.checkout / ".coval-gate").exists()
+    assert not [*(job.checkout / ".coval-gate").glob("state-*")]
     assert job.post(test_set_id="slow0001", **PAGES) == ""
 
 

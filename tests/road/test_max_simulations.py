@@ -103,11 +103,11 @@ def sizes_asked_for(server: Server) -> list[int]:
 
 
 @pytest.mark.parametrize("mode", ["run", "launch"])
-def test_size_of_a_single_run_without_a_limit_is_told_after_the_launch(mode: str, run_step: RunStep) -> None:
+def test_size_of_a_single_run_without_a_limit_is_told_before_what_was_launched(mode: str, run_step: RunStep) -> None:
     result, server = run_step(mode=mode, sub_sample_size="4", iteration_count="3")
-    _, _, after = result.log.partition("Launched run")
+    before, _, _ = result.log.partition("\nLaunched run")
     agent = "agent Front desk, " if mode == "launch" else ""  # whose type it reads before
-    assert after.splitlines()[1] == f"This step launches 12 simulations ({agent}test set Passing)."
+    assert before.splitlines()[-1] == f"This step launches 12 simulations ({agent}test set Passing)."
     assert (result.outputs["planned_simulations"], sizes_asked_for(server)) == ("12", [1])
 
 

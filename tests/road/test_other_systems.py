@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -45,13 +46,19 @@ def run_job(
         branch, instead = JOBS[name]
         env = OFF | branch | (instead if pull_request else {}) | (others or {}) | {"CI_PROJECT_DIR": str(tmp_path)}
         result, _ = run_step(env=env, bare=True, world=world, **inputs)
-        return result.log
+        return f"{result.log}\n{outputs_in(tmp_path)}"
 
     return run
 
 
+def outputs_in(workspace: Path) -> str:
+    """Return the lines `name=value` of the file with a job's outputs."""
+    outputs = json.loads((workspace / ".coval-gate/outputs.json").read_text(encoding="utf-8"))
+    return "\n".join(f"{name}={value}" for name, value in outputs.items())
+
+
 def output(log: str, name: str) -> str:
-    """Return an output, which the log of a plain host ends with."""
+    """Return an output of a job."""
     (value,) = re.findall(rf"^{name}=(.*)$", log, re.MULTILINE)
     return str(value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -43,9 +44,16 @@ def test_step_outside_github_has_log_and_files_and_no_pages(
         "Notice: Skipping comment, commit status and check run: the job has no GitHub repository.",
         "There is no pull request to comment on.",
     ]
-    assert "verdict=passed" in result.log
+    assert result.log.splitlines()[-1].startswith("✅ Passed: ")
+    outputs = json.loads((here / ".coval-gate/outputs.json").read_text(encoding="utf-8"))
+    assert (outputs["verdict"], outputs["json_path"]) == ("passed", "coval.json")
+    assert "Outputs: .coval-gate/outputs.json\n" in result.log
+    assert "verdict=" not in result.log
     assert (result.outputs, result.state, result.summary) == ({}, {}, "")
-    assert sorted(str(path.relative_to(here)) for path in here.rglob("*.*")) == ["coval.json", "reports/junit.xml"]
+    assert sorted(str(path.relative_to(here)) for path in here.rglob("*.*") if path.is_file()) == [
+        *(".coval-gate/.gitignore", ".coval-gate/outputs.json"),
+        *("coval.json", "reports/junit.xml"),
+    ]
 
 
 def test_killed_step_leaves_its_state_in_a_file_and_the_post_step_ends_the_run(

@@ -80,6 +80,23 @@ def test_unwanted_colour_is_left_out(clock: VirtualClock) -> None:
     assert not COLOURS.search(shown(clock, "--threshold", "Latency: p(95) < 0.5", NO_COLOR="1")[1])
 
 
+def test_last_line_is_the_verdict_below_the_worst_simulations(clock: VirtualClock) -> None:
+    _, text = shown(clock, "--threshold", "Latency: p(95) < 0.5", stream=io.StringIO())
+    *_, first, _, second, _, third, _, page, verdict = text.splitlines()
+    assert verdict.startswith("❌ Failed: p(95) of Latency")
+    assert page.startswith("Run: ")
+    assert all(line.endswith(")") for line in (first, second, third))
+    assert text.index("simulations to look at, the worst of") < text.index(first)
+
+
+@pytest.mark.parametrize("environ", [{"FORCE_COLOR": "1"}, {"CIRCLECI": "true"}])
+def test_colours_show_where_they_are_wanted_or_known_to_show(clock: VirtualClock, environ: dict[str, str]) -> None:
+    for more, wanted in (({}, True), ({"NO_COLOR": "1"}, False)):
+        _, text = shown(clock, "--threshold", "Latency: p(95) < 0.5", stream=io.StringIO(), **environ, **more)
+        assert bool(COLOURS.search(text)) == wanted
+        assert ("\x1b[1;31m❌ Failed: " in text.splitlines()[-1]) == wanted
+
+
 @pytest.mark.parametrize("environ", [{"TERM": "dumb"}, {"CI": "true"}, {}])
 def test_other_outputs_have_plain_lines(clock: VirtualClock, environ: dict[str, str]) -> None:
     stream = Terminal() if "TERM" in environ else io.StringIO()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import RunnerError
@@ -27,6 +27,21 @@ if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
 
 
+OUTPUTS: Final = f"{DIRECTORY}/outputs.json"
+STYLES: Final = {  # by how a line begins: parameters of a terminal's colour (ECMA-48, SGR)
+    "✓": "32",
+    "✗": "31",
+    "✅": "1;32",
+    "❌": "1;31",
+    "⚠": "1;33",
+    "❔": "1;33",
+    "⏱": "1;33",
+    "🚫": "1;33",
+    "Missed": "31",
+    "Warning:": "33",
+    "Error:": "1;31",
+    "Run:": "36",
+}
 STATE: Final = re.compile(r"state-[0-9a-f]{16}\.json")  # a file for each command: several may run side by side
 WORKSPACE: Final = "workspace_id"  # in the state: where the runs are
 WHOLE: Final = 40  # characters of a commit's hash, at least
@@ -34,7 +49,7 @@ MOST_STATE: Final = 1024 * 1024  # bytes
 
 
 class PlainHost(Console):
-    """A host without outputs, summary or pages. On a CI system, it shows the outputs in the log at the end.
+    """A host without summary or pages. On a CI system, a file has the outputs.
 
     A file holds the state for the post step, as long as something is open. Each command has and locks its own: the post
     step leaves alone what a command still works on.
@@ -47,6 +62,8 @@ class PlainHost(Console):
     def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
         super().__init__(stream)
         self._environ = environ or {}
+        self._outputs: dict[str, str] = {}
+        self._written = ""  # the path of the file with the outputs, once it exists
         self._state: dict[str, str] = {}
         self._own = ""  # the path of the file with the state, once it exists
         self._lock: Lock | None = None
@@ -102,11 +119,34 @@ class PlainHost(Console):
         self.log(f"{level.capitalize()}: {text}")
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
-        pass
+        """A file that cannot be written changes no verdict: the log then has the outputs."""
+        self._outputs |= {name: self.redact(value) for name, value in outputs.items()}
+        if self._system:
+            with suppress(RunnerError):
+                self._written = ""
+                self._written = self._write_outputs()
+
+    def _write_outputs(self) -> str:
+        """Return the path of their file. Raises RunnerError."""
+        self.workspace.write(IGNORED, "*\n")
+        self.workspace.write(OUTPUTS, json.dumps(self._outputs, indent=2, ensure_ascii=False) + "\n")
+        return OUTPUTS
 
     def show_outputs(self, outputs: Mapping[str, str]) -> None:
-        if self._system:
+        if self._written:
+            self.log(f"Outputs: {self._written}")
+        elif self._system:
             self.fold("Outputs", (f"{name}={value}" for name, value in outputs.items()))
+
+    def _emit(self, text: str) -> None:
+        super()._emit("\n".join(map(painted, text.split("\n"))) if self._paints else text)
+
+    @property
+    def _paints(self) -> bool:
+        """As people ask for by the variables of no-color.org and force-color.org, or where the system shows colours."""
+        if self._environ.get("NO_COLOR"):
+            return False
+        return bool(self._environ.get("FORCE_COLOR") or (self._system and self._system.colours))
 
     def save_state(self, state: Mapping[str, str]) -> None:
         self._state |= state
@@ -158,7 +198,7 @@ class PlainHost(Console):
     def _remove_state(self) -> None:
         """Remove the directory, too, unless another command needs it."""
         for path in filter(None, (self._own, *self._taken_over)):
-            is_last = _states(self.workspace) == [path]
+            is_last = _states(self.workspace) == [path] and not self.workspace.exists(OUTPUTS)
             self.workspace.remove(path, *([IGNORED] if is_last else []))
         self._own, self._lock, self._taken_over = "", None, {}
 
@@ -179,6 +219,12 @@ class PlainHost(Console):
 
     def add_summary(self, markdown: str) -> None:
         pass
+
+
+def painted(line: str) -> str:
+    begin = line.strip()
+    style = next((style for mark, style in STYLES.items() if begin.startswith(mark)), "")
+    return f"\x1b[{style}m{line}\x1b[0m" if style else line
 
 
 def others_run(workspace: Workspace) -> bool:

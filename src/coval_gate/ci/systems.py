@@ -55,7 +55,7 @@ class System(NamedTuple):
     a person does so. `variables`: how an input refers to one; None where inputs are flags, which may not be empty.
 
     `numbered_by_job`: each workflow counts its own runs, so two of them may have runs of one number. `counts_retries`:
-    the first attempt has the number 0. `web`: of repositories on its own servers.
+    the first attempt has the number 0. `web`: of repositories on its own servers. `colours`: its log shows them.
     """
 
     name: str
@@ -85,11 +85,13 @@ class System(NamedTuple):
     numbered_by_job: bool = False
     counts_retries: bool = False
     web: WebPages = WebPages()
+    colours: bool = False
 
 
 SYSTEMS: Final = (
     System(
         name="GitLab",
+        colours=True,
         markers=("GITLAB_CI",),
         server="CI_SERVER_URL",
         # The pipeline of a merge request from a fork runs in the fork.
@@ -119,6 +121,7 @@ SYSTEMS: Final = (
     ),
     System(
         name="Bitbucket",
+        colours=True,
         markers=("BITBUCKET_BUILD_NUMBER",),
         repository=("BITBUCKET_GIT_HTTP_ORIGIN",),
         commit=("BITBUCKET_COMMIT",),
@@ -134,6 +137,7 @@ SYSTEMS: Final = (
     ),
     System(
         name="CircleCI",
+        colours=True,
         markers=("CIRCLECI",),
         repository=("CIRCLE_REPOSITORY_URL",),
         commit=("CIRCLE_SHA1",),
@@ -150,6 +154,7 @@ SYSTEMS: Final = (
     ),
     System(
         name="Buildkite",
+        colours=True,
         markers=("BUILDKITE",),
         repository=("BUILDKITE_REPO",),
         commit=("BUILDKITE_COMMIT",),
@@ -172,6 +177,7 @@ SYSTEMS: Final = (
     ),
     System(
         name="Azure Pipelines",
+        colours=True,
         markers=("TF_BUILD",),
         repository=("BUILD_REPOSITORY_URI",),
         commit=("SYSTEM_PULLREQUEST_SOURCECOMMITID", "BUILD_SOURCEVERSION"),

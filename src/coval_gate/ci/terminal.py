@@ -14,27 +14,13 @@ from rich.live import Live
 from rich.text import Text
 
 from coval_gate.base.text import stopwatch
-from coval_gate.ci.plain import PlainHost
+from coval_gate.ci.plain import PlainHost, painted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
 PER_SECOND: Final = 4  # updates of the live lines
-STYLES: Final = {  # by how a line begins
-    "✓": "green",
-    "✗": "red",
-    "✅": "bold green",
-    "❌": "bold red",
-    "⚠": "bold yellow",
-    "❔": "bold yellow",
-    "⏱": "bold yellow",
-    "🚫": "bold yellow",
-    "Missed": "red",
-    "Warning:": "yellow",
-    "Error:": "bold red",
-    "Run:": "cyan",
-}
 
 
 class TerminalHost(PlainHost):
@@ -86,6 +72,4 @@ class TerminalHost(PlainHost):
     def _emit(self, text: str) -> None:
         with suppress(OSError, ValueError):
             for line in text.split("\n"):
-                begin = line.strip()
-                style = next((style for mark, style in STYLES.items() if begin.startswith(mark)), "")
-                self._console.print(Text(line, style=style))
+                self._console.print(Text.from_ansi(painted(line)))

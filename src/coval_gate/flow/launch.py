@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from coval_gate.runs.tags import Tags
 
 
-def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 0) -> Procedure[Trial]:
+def launch(
+    session: Session, progress: Progress, leg: Leg, *, repetition: int = 0, tells: bool = True
+) -> Procedure[Trial]:
     """Raises CovalError, RunnerError, and GateError if Coval answers with the run of another trial.
 
     `repetition`: 0 for the leg's first run, 1 for its first repetition: by it, a later attempt resumes the right one.
+    Unless it `tells`, the caller says what was launched.
     """
     inputs = session.inputs
     request, tags = request_of(session, progress, leg, repetition)
@@ -31,9 +34,7 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
     launcher = launcher_of(session, progress, trial, tags)
     supersede = inputs.supersede and not repetition  # the first run has superseded all older ones
     try:
-        resumed = yield from launcher.launch_guarded(
-            resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt
-        )
+        yield from launcher.launch_guarded(resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt)
     except (InputError, Rejected) as error:
         from coval_gate.flow.plan import with_all_wrong_ids
 
@@ -51,9 +52,14 @@ def launch(session: Session, progress: Progress, leg: Leg, *, repetition: int = 
             f"Coval answered two launches with the same run, {run_id}.",
             advice="Check the runs in Coval: one that this step does not know may go on.",
         )
-    how_it_began = "Taking over the run of an earlier attempt," if resumed else "Launched run"
-    session.log(f"{how_it_began} {trial.run_id}: {progress.run_url(trial.run_id)}")
+    if tells:
+        tell_launch(session, progress, trial)
     return trial
+
+
+def tell_launch(session: Session, progress: Progress, trial: Trial) -> None:
+    how_it_began = "Taking over the run of an earlier attempt," if trial.resumed else "Launched run"
+    session.log(f"{how_it_began} {trial.run_id}: {progress.run_url(trial.run_id)}")
 
 
 def _limit_advice(inputs: Inputs, *, legs: int) -> str:

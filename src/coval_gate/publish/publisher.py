@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from coval_gate.ci.host import Host
     from coval_gate.config.inputs import Inputs
     from coval_gate.report.formats import Format
+    from coval_gate.report.formats.log import Closing
     from coval_gate.report.model import Report
 
 T = TypeVar("T")
@@ -139,12 +140,20 @@ class Publisher:
         """Return the report with files, comment and errors, as far as `times` allow."""
         self._rendering.end_at(times.rendering_ends)
         report = yield from self._write(report)
+        last = ""
         try:
             yield from self._summarize(report)
-            yield from self._log(report)
+            last = yield from self._log(report)
         except NotRendered:
             self._log_briefly(report)
-        # Even after an interrupt, the pages get the verdict.
+        try:
+            return (yield from self._conclude_pages(report, times))
+        finally:
+            if last:
+                self._host.log(last)
+
+    def _conclude_pages(self, report: Report, times: Times) -> Procedure[Report]:
+        """Even after an interrupt, the pages get the verdict."""
         with suppress(RunnerError):
             try:
                 self._rendering.check()
@@ -223,10 +232,13 @@ class Publisher:
         for title, *lines in groups:
             self._host.fold(title, lines)
 
-    def _log(self, report: Report) -> Procedure[None]:
-        """End short, unfolded, and with the verdict: readers of a failing step's log start at its end."""
+    def _log(self, report: Report) -> Procedure[str]:
+        """End short, unfolded, and with the verdict: readers of a failing step's log start at its end.
+
+        Return the last line of a log without annotations: what the pages have to say comes before it.
+        """
         judgement = report.judgement
-        closing = yield from self._rendering.of(partial(rendered, Surface.LOG, report))
+        closing: Closing = yield from self._rendering.of(partial(rendered, Surface.LOG, report))
         annotates = self._annotates(report)
         fails = not judgement.lets_pass
         # Each page may fail with a warning of its own; the host has reserved one.
@@ -254,5 +266,7 @@ class Publisher:
         elif annotates and (judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged):
             self._host.annotate("notice", *closing.verdict)
         else:
-            for line in closing.lines:
+            for line in closing.lines[:-1]:
                 self._host.log(line)
+            return closing.lines[-1]
+        return ""

@@ -48,7 +48,6 @@ class GitLabHost(PlainHost):
         super().__init__(stream, environ)
         self._clock = clock
         self._sections = 0
-        self._outputs: dict[str, str] = {}
         root = environ.get("CI_PROJECT_DIR", "")
         # A script begins there. Tools that run jobs on a laptop may name a directory of the container.
         self.workspace = Workspace(root if Path(root).is_dir() else "")
@@ -93,7 +92,7 @@ class GitLabHost(PlainHost):
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
         """Write those that GitLab can show or hand over. Raises RunnerError."""
-        self._outputs |= {name: self.redact(value) for name, value in outputs.items()}
+        super().set_outputs(outputs)
         self.workspace.write(DOTENV, dotenv(self._outputs))
         links = links_in(self._outputs)
         if links:

@@ -152,14 +152,14 @@ def _repeat_text(report: Report, rows: Sequence[SimulationRow]) -> str:
 
 
 def _closing_lines(report: Report) -> Iterator[str]:
-    """Yield the verdict with its reason, what to do, and where to look; the log already has the criteria."""
+    """Yield what to do, where to look, and last the verdict with its reason; the log already has the criteria."""
     judgement = report.judgement
-    yield f"{heading(judgement)}: {reason(judgement)}"
     yield from filter(None, advice(judgement).split("\n"))
     if not judgement.lets_pass:
         yield from _pages(report)
     if page := link(judgement):
         yield f"More: {page}"
+    yield f"{heading(judgement)}: {reason(judgement)}"
 
 
 def _leg_lines(report: Report) -> Iterator[str]:
