@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8765
 SPEED ?= 15
 OPTIONS ?=
-SHORT ?=
+LONG ?=
 
 .PHONY: help setup hooks demo sandbox plan adopt test coverage long browser check format render picture docs lock bench statistics campaign fuzz mutants e2e clean
 help:  ## list the targets
@@ -29,8 +29,8 @@ hooks: setup  ## have git run the checks that concern a commit's files before ea
 	$(BIN)/pre-commit install
 
 demo: export DEMO_INPUTS = $(value INPUTS)
-demo: setup  ## run the action against the local sandbox; SHORT=1 shows less, INPUTS=list what else there is to see
-	@$(BIN)/python -m coval_demo $(if $(SHORT),--short) || test $$? -eq 1 # 1: the run was red, which the last line says
+demo: setup  ## run the action against the local sandbox; LONG=1 shows more, INPUTS=list what else there is to see
+	@$(BIN)/python -m coval_demo $(if $(LONG),--long) $(OPTIONS) || test $$? -eq 1 # 1: the run was red, which the last line says
 
 sandbox: setup  ## serve the local sandbox and a small GitHub until Ctrl-C; PORT, SPEED and OPTIONS=--help change it
 	@$(BIN)/python -m coval_sandbox --history --relay --relay-ca $(VENV)/sandbox-ca.pem --port $(PORT) --speed $(SPEED) $(OPTIONS)

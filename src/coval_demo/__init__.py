@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -87,7 +86,7 @@ STYLES = {"group": f"{BOLD}▾ ", "error": f"{RED}Error: ", "warning": f"{YELLOW
 
 
 def split_entries(text: str, names: Collection[str]) -> dict[str, str]:
-    """Split a text of `INPUT=VALUE` entries. Values may contain spaces. The last entry of an input counts.
+    """Split a text of `INPUT=VALUE` entries. Values may contain spaces. Entries of thresholds add up, line by line.
 
     An entry begins with the name of an input and `=`, at the start of the text or after white space. Raises ValueError
     if the text does not begin with an entry, or if a word before `=` is almost the name of an input.
@@ -101,21 +100,31 @@ def split_entries(text: str, names: Collection[str]) -> dict[str, str]:
     if not starts or starts[0].start():
         raise ValueError(f"there is no step {quoted(text, 40)}, and inputs begin with INPUT=VALUE")
     ends = [*(match.start() for match in starts[1:]), len(text.strip())]
-    pairs = zip(starts, ends, strict=True)
-    return {match[1]: text.strip()[match.end() : end].strip() for match, end in pairs}
+    return added_up(
+        (match[1], text.strip()[match.end() : end].strip()) for match, end in zip(starts, ends, strict=True)
+    )
+
+
+def added_up(entries: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return values by input. Thresholds add up; of others, the last one counts."""
+    values: dict[str, str] = {}
+    for name, value in entries:
+        before = [values[name]] if name == "thresholds" and name in values else []
+        values[name] = "\n".join([*before, value])
+    return values
 
 
 def read_arguments(arguments: Sequence[str], names: Collection[str]) -> dict[str, str]:
     """Read arguments of the form `INPUT=VALUE`, as a shell passes them. Raises ValueError."""
-    overrides = {}
+    entries = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals:
             raise ValueError(f"there is no step {quoted(argument, 40)}, and an input has the form INPUT=VALUE")
         if name not in names:
             raise unknown(name, names)
-        overrides[name] = value
-    return overrides
+        entries.append((name, value))
+    return added_up(entries)
 
 
 def unknown(name: str, names: Collection[str]) -> ValueError:
@@ -143,17 +152,17 @@ def sandbox(options: Sequence[str], running: str = "") -> Iterator[str]:
             process.terminate()
 
 
-def run(overrides: dict[str, str], url: str, *, short: bool = False) -> int:
+def run(overrides: dict[str, str], url: str, *, long: bool = False) -> int:
     """Run the action with these inputs instead of the demo's, and return its exit code."""
     with tempfile.TemporaryDirectory() as directory:
         runner = LocalRunner(Path(directory), PULL_REQUEST)
-        return run_step(runner, INPUTS | {"api_base_url": url} | overrides, short=short)
+        return run_step(runner, INPUTS | {"api_base_url": url} | overrides, long=long)
 
 
-def run_step(runner: LocalRunner, given: dict[str, str], *, short: bool = False) -> int:
+def run_step(runner: LocalRunner, given: dict[str, str], *, long: bool = False) -> int:
     """Run the action with these inputs, show what a user sees, and return its exit code.
 
-    `short`: show only the log as far as the criteria, the files and the verdict.
+    Show the log as far as the criteria, the files and the verdict; if `long`, everything.
     """
     inputs = {declaration.name: declaration.default for declaration in declared()} | {"github_token": TOKEN} | given
     began = time.monotonic()
@@ -162,8 +171,8 @@ def run_step(runner: LocalRunner, given: dict[str, str], *, short: bool = False)
     command = [sys.executable, "-I", "-u", "-B", *program]
     environ = runner.environ(inputs) | {"GITHUB_API_URL": f"{_origin(inputs)}{GITHUB_API}"}
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
-        log = show_log(process.stdout or (), short=short)
-    if not short:
+        log = show_log(process.stdout or (), long=long)
+    if long:
         show_results(runner, log)
     keep_files(runner, inputs)
     print(f"{DIM}exit code {process.returncode}, {time.monotonic() - began:.1f} s{PLAIN}")
@@ -196,11 +205,11 @@ def _origin(inputs: Mapping[str, str]) -> str:
     return inputs["api_base_url"].removesuffix(API_BASE)
 
 
-def show_log(output: Iterable[str], *, short: bool = False) -> str:
+def show_log(output: Iterable[str], *, long: bool = False) -> str:
     """Show the step's log as on GitHub's page, line by line, and return its output.
 
-    `short`: leave out what follows the criteria of a step that waited, its annotations and the groups beside them, but
-    not the table of the legs.
+    Unless `long`, leave out what follows the criteria of a step that waited, its annotations and the groups beside
+    them, but not the table of the legs.
     """
     print(f"{BOLD}Log{PLAIN}")
     lines = []
@@ -212,7 +221,7 @@ def show_log(output: Iterable[str], *, short: bool = False) -> str:
 
     waited = hidden = False
     for style, text in shown_lines(read()):
-        hidden = (hidden or (short and waited and bool(style))) and not LEGS.match(text)
+        hidden = (hidden or (not long and waited and bool(style))) and not LEGS.match(text)
         waited |= style == "group" or WAITING in text
         if not hidden:
             print(f"  {STYLES.get(style, '')}{text}{PLAIN}", flush=True)
@@ -249,7 +258,8 @@ def parser() -> Parser:
     """Return the parser of the command line."""
     parser = Parser(
         prog=PROGRAM,
-        usage=f'{PROGRAM} [OPTION ...] [list | INPUT=VALUE ...]\n       make demo [INPUTS="INPUT=VALUE ..."]',
+        usage=f"{PROGRAM} [OPTION ...] [list | STEP] [INPUT=VALUE ...]\n"
+        '       make demo [INPUTS="INPUT=VALUE ..."] [LONG=1]',
         description="Run the action against the local sandbox, as GitHub's runner would, and show what a user sees.\n"
         "Without inputs, show a run that passes and one that fails.",
         epilog=f"""\
@@ -260,14 +270,15 @@ examples:
   make demo INPUTS="{PAGES}"
   make demo INPUTS=list
 
-In INPUTS, a value ends before the next input name and =, so it may contain spaces. If INPUTS begins with -, it
-is split as a shell would. docs/inputs.md lists the inputs.
+In INPUTS, a value ends before the next input name and =, so it may contain spaces. Several thresholds are
+several entries: thresholds=Latency: p(95) < 0.5 thresholds=Resolved: rate(YES) >= 90%
+make demo OPTIONS="--quirk ..." passes options. docs/inputs.md lists the inputs.
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("inputs", nargs="*", metavar="INPUT=VALUE", help="input of the action; `list` shows the sandbox's scenarios")
-    add("--short", action="store_true", help="leave out annotations, outputs and summary (make demo SHORT=1)")
+    add("--long", action="store_true", help="show annotations, outputs and summary, too (make demo LONG=1)")
     add("--sandbox", default="", metavar="URL", help="use a running sandbox, such as http://127.0.0.1:8765/v1")
     add("--speed", default=f"{SPEED:g}", help="speed of the sandbox's clock (default: %(default)s)")
     add("--quirk", action="append", default=[], metavar="NAME=VALUE", help="quirk of the sandbox; may be repeated")
@@ -278,8 +289,9 @@ is split as a shell would. docs/inputs.md lists the inputs.
 def read_command_line(arguments: Sequence[str], entries: str) -> tuple[argparse.Namespace, dict[str, str] | None]:
     """Return the options and the inputs; None to list the scenarios. `entries` is the text of `make demo INPUTS`."""
     names = [declaration.name for declaration in declared()]
-    if entries.strip() in ("list", *OWN_BUILDS, *STEPS) or entries.strip().startswith("-"):
-        arguments, entries = [*arguments, *shlex.split(entries)], ""
+    first, _, others = entries.strip().partition(" ")
+    if first in ("list", *OWN_BUILDS, *STEPS):
+        arguments, entries = [*arguments, first], others
     command_line = parser()
     options = command_line.parse_intermixed_args(arguments)
     if options.inputs == ["list"]:
@@ -318,13 +330,13 @@ def main(arguments: Sequence[str], entries: str = "") -> int:
     if options.build:
         from coval_demo.own_build import show  # only this needs the Agent SDK
 
-        return show(OWN_BUILDS[options.build][1], overrides, repeated, short=options.short)
+        return show(OWN_BUILDS[options.build][1], overrides, repeated, long=options.long)
     with sandbox(["--speed", options.speed, *repeated], options.sandbox) as url:
         if overrides:
-            return run(overrides, url, short=options.short)
+            return run(overrides, url, long=options.long)
         print(f"{BOLD}━━ 1. A run that passes the gate{PLAIN}\n")
-        passed = run({}, url, short=options.short)
+        passed = run({}, url, long=options.long)
         print(f"\n{BOLD}━━ 2. A run that fails the same gate, as it should{PLAIN}")
         print(f'{DIM}make demo INPUTS=list shows others; try one: make demo INPUTS="test_set_id=someFail"{PLAIN}\n')
-        failed = run({"test_set_id": "failing1"}, url, short=options.short)
+        failed = run({"test_set_id": "failing1"}, url, long=options.long)
     return 0 if (passed, failed) == (0, 1) else 3

@@ -25,7 +25,7 @@ RUN: Final = {"agent_id": OWN_BUILD_ID, "concurrency": "10"}
 THRESHOLDS: Final = "Latency: p(95) < 1.5\nResolved: rate(YES) >= 90%"
 
 
-def show(files: Sequence[str], overrides: dict[str, str], options: Sequence[str], *, short: bool) -> int:
+def show(files: Sequence[str], overrides: dict[str, str], options: Sequence[str], *, long: bool) -> int:
     """Launch a run, answer it with the first of these files, judge it, and return the exit code of the last step.
 
     Callers speak in real time, so the sandbox's clock does, too.
@@ -38,17 +38,17 @@ def show(files: Sequence[str], overrides: dict[str, str], options: Sequence[str]
         relay = ["--speed", "1", "--relay", "--relay-ca", str(authority)]
         with sandbox([*relay, *options]) as url:
             inputs = INPUTS | {"api_base_url": url, "thresholds": THRESHOLDS} | RUN | overrides
-            return _job(Path(directory) / "job", files, inputs, authority, short=short)
+            return _job(Path(directory) / "job", files, inputs, authority, long=long)
 
 
-def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authority: Path, *, short: bool) -> int:
+def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authority: Path, *, long: bool) -> int:
     """Run the three steps of a job, and return the exit code of the last one."""
     directory.mkdir()
     print(f"{BOLD}━━ 1. mode: launch{PLAIN}\n")
     runner = LocalRunner(directory)
     for name in files:
         shutil.copy(next(path for path in AGENTS if path.exists()) / name, runner.workspace)
-    code = run_step(runner, inputs | {"mode": "launch"}, short=short)
+    code = run_step(runner, inputs | {"mode": "launch"}, long=long)
     run_id, runs = runner.outputs.get("run_id", ""), runner.outputs.get("run_ids", "")  # a base has a run, too
     if code or not run_id:
         return code or 1
@@ -63,4 +63,4 @@ def _job(directory: Path, files: Sequence[str], inputs: dict[str, str], authorit
     attached = subprocess.run([sys.executable, "-m", "coval_gate", *command], cwd=runner.workspace, env=environ)
     print(f"exit code {attached.returncode}")
     print(f"\n{BOLD}━━ 3. mode: wait{PLAIN}\n")
-    return run_step(LocalRunner(directory), inputs | {"mode": "wait", "run_id": runs}, short=short)
+    return run_step(LocalRunner(directory), inputs | {"mode": "wait", "run_id": runs}, long=long)

@@ -102,8 +102,10 @@ def test_launch_wait_and_cancel_take_the_ids_of_runs(command: Command, world: Wo
     (record,) = world.runs
     assert command("wait", record.run_id, "--threshold", "Latency: p(95) < 9")[0] == 0
     assert command("wait", record.run_id, "--threshold", "Latency: p(95) < 0.1")[0] == 1
+    assert command("wait", "--threshold", "Latency: p(95) < 0.1", INPUT_RUN_ID=record.run_id)[0] == 1
+    assert command("wait", record.run_id, INPUT_RUN_ID="none")[0] == 0
     assert command("launch", *FLAGS)[0] == 0
-    assert command("cancel", world.runs[-1].run_id)[0] == 0
+    assert command("cancel", INPUT_RUN_ID=world.runs[-1].run_id)[0] == 0
     assert world.runs[-1].status(clock.time()) == "CANCELLED"
 
 
@@ -239,7 +241,7 @@ class TestState:
         (["init", "--threshold", "a"], "init: --threshold has no effect here; it is a flag of run and wait."),
         (["rnu"], "there is no command 'rnu'; did you mean run?"),
         (["run", "now"], "run: takes no argument 'now'."),
-        (["wait"], "wait: the following arguments are required: RUN."),
+        (["wait"], "wait: RUN is missing: give the ids of runs, or set INPUT_RUN_ID."),
         (["run", "--agent-id"], "run: argument --agent-id: expected one argument."),
         (["run", "--open"], "run: --open needs --html-path"),
         (["run", "--key-file", "none"], "the file of --key-file cannot be read: No such file or directory."),

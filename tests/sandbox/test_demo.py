@@ -22,7 +22,7 @@ from coval_sandbox.world import World
 from support import KEY
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("test_set_id", "thresholds", "max_failed_simulations", "display_name", "metadata")
+NAMES = ("test_set_id", "thresholds", "max_failed_simulations", "display_name", "metadata", "tags")
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,7 @@ def demo(*arguments: str, entries: str = "") -> subprocess.CompletedProcess[str]
         ('metadata={"a": "test_set_id=b", "c": "d=e"}', {"metadata": '{"a": "test_set_id=b", "c": "d=e"}'}),
         ("display_name=a b=c d", {"display_name": "a b=c d"}),
         ("test_set_id=a test_set_id=b", {"test_set_id": "b"}),
+        ("thresholds=a: avg < 1 tags=c thresholds=total==10", {"thresholds": "a: avg < 1\ntotal==10", "tags": "c"}),
     ],
 )
 def test_entry_goes_on_until_next_input(text: str, expected: dict[str, str]) -> None:
@@ -106,16 +107,23 @@ def test_steps_are_shown_by_name(step: str, code: int) -> None:
     ("broken-build", 1, "crashed: KeyError: 'fr'"),
 ])  # fmt: skip
 def test_own_build_answers_in_the_demo(build: str, code: int, shown: str) -> None:
-    result = demo(build, "thresholds=Resolved: rate(YES) >= 90%")  # Latency is that of this machine
+    result = demo("--long", build, "thresholds=Resolved: rate(YES) >= 90%")  # Latency is that of this machine
     assert (result.returncode, result.stderr) == (code, ""), result.stdout
     assert shown in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "entries"), [(["--help"], ""), pytest.param([], "--help", marks=pytest.mark.long)]
+    "text",
+    ["--help", "--quirk 'a b'", "it's", "$(id)", 'preview "a'],
 )
-def test_help_shows_examples(arguments: list[str], entries: str) -> None:
-    shown = demo(*arguments, entries=entries)
+def test_entries_are_never_split_like_a_shell(text: str) -> None:
+    shown = demo(entries=text)
+    assert (shown.returncode, "Traceback" in shown.stderr) == (2, False)
+    assert "there is no step" in shown.stderr
+
+
+def test_help_shows_examples() -> None:
+    shown = demo("--help")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert 'make demo INPUTS="test_set_id=someFail max_failed_simulations=50%' in shown.stdout
 
@@ -146,7 +154,7 @@ def test_wrong_command_line_is_error(arguments: list[str], entries: str, problem
 
 @pytest.mark.long
 def test_demo_shows_step_with_given_inputs() -> None:
-    shown = demo("--speed", "200", entries="thresholds=Latency: p(95) < 0.5 display_name=Say 'hi' & $HOME")
+    shown = demo("--speed", "200", "--long", entries="thresholds=Latency: p(95) < 0.5 display_name=Say 'hi' & $HOME")
     assert shown.returncode == 1
     log, rest = shown.stdout.split("\nAnnotations\n")
     assert "✗ Latency: p(95) < 0.5" in log
@@ -158,9 +166,9 @@ def test_demo_shows_step_with_given_inputs() -> None:
     assert "`Say 'hi' & $HOME`" in rest
 
 
-def test_short_demo_ends_with_verdict_and_keeps_what_the_pull_request_shows() -> None:
+def test_demo_ends_with_verdict_and_keeps_what_the_pull_request_shows() -> None:
     given = "test_set_id=someFail comment=always commit_status=Voice check_run=Voice gate"
-    shown = demo("--speed", "200", "--short", entries=given)
+    shown = demo("--speed", "200", entries=given)
     lines = shown.stdout.splitlines()
     assert (shown.returncode, shown.stderr) == (1, "")
     assert not {"Annotations", "Step outputs", "Step summary (Markdown)"} & set(lines)

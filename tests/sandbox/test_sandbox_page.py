@@ -30,7 +30,7 @@ def test_program_runs_without_docker() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     log = done.stdout.splitlines()
     assert log[0] == shown[0]
-    assert log[2:4] == shown[2:4]
+    assert (log[1], log[3]) == (shown[1], shown[3])
     assert closing_lines(done.stdout) == closing_lines(sample("Without Docker"))
 
 
@@ -60,8 +60,8 @@ def test_page_has_port_of_make_sandbox_and_variables_of_guide() -> None:
 
 @pytest.mark.long
 def test_demo_shows_the_pull_request_as_the_page_says(tmp_path: Path) -> None:
-    first, *_ = re.findall(r'make demo SHORT=1 INPUTS="(.*)"', commands("What a pull request shows"))
-    command = [sys.executable, "-m", "coval_demo", "--short", "--speed", "200"]
+    first, *_ = re.findall(r'make demo INPUTS="(.*)"', commands("What a pull request shows"))
+    command = [sys.executable, "-m", "coval_demo", "--speed", "200"]
     environ = os.environ | {"DEMO_INPUTS": first, "TMPDIR": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
     shown, actual = samples("What a pull request shows")[0].splitlines(), done.stdout.splitlines()
@@ -75,10 +75,11 @@ def test_demo_shows_the_pull_request_as_the_page_says(tmp_path: Path) -> None:
 def test_steps_in_turn_use_the_sandbox_that_runs(tmp_path: Path) -> None:
     text = commands("What a pull request shows")
     with Server(World(SpeedClock(200))) as server:
-        for given in re.findall(r'make demo INPUTS="(.*)"', text):
-            entries = given.replace(f"http://127.0.0.1:{PORT}/v1", server.url)
+        for url, entries in re.findall(r'make demo OPTIONS="--sandbox (.*)" INPUTS="(.*)"', text):
+            assert url == f"http://127.0.0.1:{PORT}/v1"
             environ = os.environ | {"DEMO_INPUTS": entries, "TMPDIR": str(tmp_path)}
-            done = subprocess.run([sys.executable, "-m", "coval_demo"], capture_output=True, text=True, env=environ)
+            command = [sys.executable, "-m", "coval_demo", "--sandbox", server.url]
+            done = subprocess.run(command, capture_output=True, text=True, env=environ)
             assert done.stderr == ""
     assert [comment.edited for comment in server.github.comments] == [True]
     assert [status.state for status in server.github.statuses] == ["pending", "failure"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.ci.systems import system_in
-from coval_gate.cli.flags import UsageError
+from coval_gate.cli.flags import TAKEN, UsageError
 from coval_gate.config.flags import PROGRAM
 from coval_gate.config.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in
 
@@ -33,9 +33,11 @@ def environment_of(
     flags = {
         f"INPUT_{name.upper()}": _written(value)
         for name, value in vars(options).items()
-        if name in {declaration.name for declaration in declared()} and value is not None
+        if name in {declaration.name for declaration in declared()} and value not in (None, [])
     }
     merged = {**environ, **flags}
+    if (what := TAKEN.get(options.command)) and not merged.get("INPUT_RUN_ID", "").strip():
+        raise UsageError(f"{options.command}: {what} is missing: give the ids of runs, or set INPUT_RUN_ID.")
     if options.command in ALL_MODES:
         merged["INPUT_MODE"] = options.command
     if options.key_file:

@@ -138,7 +138,7 @@ def _overview() -> str:
 
 
 def _parser_of(command: str) -> _Parser:
-    taken = f" {TAKEN[command]} ..." if command in TAKEN else ""
+    taken = f" [{TAKEN[command]} ...]" if command in TAKEN else ""
     usage = f"{PROGRAM} {command} [FLAG ...]{taken}"
     parser = _Parser(
         prog=f"{PROGRAM} {command}",
@@ -147,7 +147,7 @@ def _parser_of(command: str) -> _Parser:
         epilog=ATTACH_CODES if command == "attach" else None,
     )
     if command in TAKEN:
-        parser.add_argument("run_id", nargs="+", metavar=TAKEN[command], help=_help("run_id"))
+        parser.add_argument("run_id", nargs="*", metavar=TAKEN[command], help=_help("run_id"))
     if command == "attach":
         _add_attach(parser)
     for title, members in groupby(_flags_of(command), key=lambda declaration: declaration.group):
