@@ -86,6 +86,6 @@ def test_flips_of_first_checks_are_those_of_the_gravest() -> None:
     (leg,) = report_on_baseline(run_of("now", yes(9, 20)), baseline, f"? {RATE}\n{RATE}").legs
     advisory, decisive = leg.findings.flips
     assert (advisory.check.decides, decisive.check.decides) == (False, True)
-    assert leg.findings.first_flips(100) == [advisory, decisive]
+    assert leg.findings.first_flips(100) == [decisive, advisory]
     assert leg.findings.first_flips(1) == [decisive]
     assert (leg.findings.failing, leg.findings.passing) == (10, 0), "each test case counts once"

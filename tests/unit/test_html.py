@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from baselines import DASHBOARD, comparison_reports
-from browsing import LEGS, large_report, legs_report
+from baselines import DASHBOARD, baseline_of, comparison_reports, earlier, report_on, run_of, yes
+from browsing import LEGS, large_report, legs_report, picture_report, rich_report
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.model.matrix import matrix_of
 from coval_gate.model.results import Details, TrendRun, Turn
@@ -295,7 +295,7 @@ def test_trend_stays_within_its_frame(values: list[float]) -> None:
     line = trend([Point(value, "run") for value in values], first="", last="", unit="")
     assert (line is None) is (len(values) < 2)
     assert all(0 <= dot.x <= WIDTH and 0 <= dot.y <= 72 for dot in (line.dots if line else ()))
-    assert all(0 <= tick.y <= 72 for tick in (line.ticks if line else ()))
+    assert all(0 <= tick.place <= 72 for tick in (line.ticks if line else ()))
     assert line is None or 2 <= len(line.ticks) <= 7
 
 
@@ -303,7 +303,7 @@ def test_axis_of_trend_has_round_numbers_that_hold_all_values() -> None:
     line = trend([Point(value, "run") for value in (1.07, 1.31, 1.22)], first="2026-01-01", last="this run", unit="")
     assert line
     assert [tick.text for tick in line.ticks] == ["1", "1.1", "1.2", "1.3", "1.4"]
-    heights = [tick.y for tick in line.ticks]
+    heights = [tick.place for tick in line.ticks]
     assert heights == sorted(heights, reverse=True)
     assert line.left < line.dots[0].x
     assert (line.first, line.last) == ("2026-01-01", "this run")
@@ -388,12 +388,40 @@ def test_table_of_ten_thousand_is_capped_and_says_so() -> None:
 
 def test_heading_tells_evaluations_of_a_matrix_apart() -> None:
     report = named_report(test_set_id="smoke123", persona_id="patient")
-    assert page(report).subtitle.startswith("test set smoke123 · persona patient · ")
+    assert page(report).title == "Coval evaluation · test set smoke123 · persona patient"
     matrix = matrix_of({"region": "eu", "test_set": "smoke123"})
     shown = page(report._replace(context=report.context._replace(matrix=matrix)))
-    assert shown.title == "Coval evaluation (eu, smoke123)"
-    assert shown.subtitle.startswith("persona patient · ")
-    assert "eu" not in shown.subtitle.split(" · ")
+    assert shown.title == "Coval evaluation (eu, smoke123) · persona patient"
+
+
+def test_tab_says_what_was_evaluated_and_how_many_criteria_it_misses() -> None:
+    report = named_report(agent_id="desk", test_set_id="smoke123", persona_id="patient")
+    assert "<title>Failed, 3 of 3 criteria missed: desk · smoke123 · patient</title>" in render(report)
+    names = {"agent_id": "Front desk", "test_set_id": "Smoke", "persona_id": "Patient caller"}
+    named = report._replace(legs=tuple(leg._replace(names=names) for leg in report.legs))
+    assert page(named).title == "Coval evaluation · agent Front desk · test set Smoke · persona Patient caller"
+
+
+def test_simulation_that_flipped_says_why_it_passes_all_the_same() -> None:
+    baseline = baseline_of(earlier("old1", 2, run_of("old1", yes(20, 20))))
+    tolerated = report_on(run_of("now", yes(19, 20)), baseline, "Resolved: rate(YES) >= baseline - 50pp")
+    (row,) = (row for row in table(tolerated).rows if row.change)
+    assert (row.word, row.flip, row.cells[0].missed) == ("passed", "fails now, tolerated", False)
+
+
+def test_values_that_miss_a_criterion_are_marked_in_the_table() -> None:
+    rows = table(rich_report()).rows
+    assert {cell.text for row in rows for cell in row.cells if cell.missed} >= {"NO"}
+    assert not any(cell.missed for row in rows if row.verdict == "passed" for cell in row.cells)
+
+
+def test_histogram_has_axes_with_round_numbers() -> None:
+    chart = histogram([0.2, 0.4, 0.5, 1.9])
+    assert chart is not None
+    assert [tick.text for tick in chart.shares] == ["0%", "25%", "50%"]
+    assert [tick.text for tick in chart.values] == ["0", "0.5", "1", "1.5", "2"]
+    (latency,) = (card for card in cards(picture_report().legs[0]) if card.name == "Latency")
+    assert latency.axis == "Latency (s)"
 
 
 @pytest.mark.parametrize(

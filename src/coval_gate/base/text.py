@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from functools import lru_cache
@@ -23,7 +24,8 @@ SEQUENCE: Final = (
     r"|\](?:[^\x07\x1b\\\"\n]|\\++(?!u00(?:07|1[bB]))[^\\\"\n])*+(?:\x07|\\++u0007|\x1b\\|\\++u001[bB](?:\\\\)+))"
 )
 IN_SEQUENCE: Final = ("\x1b", "1b[", "1B[", "1b]", "1B]")  # each sequence has one of these
-
+DIGITS: Final = 3  # of a number that people read
+LEAST_SHARE: Final = 0.001  # one decimal of a percentage would round a smaller one to nothing
 WHOLE_NUMBER: Final = re.compile("[0-9]{1,18}")  # Python refuses to read thousands of digits
 
 
@@ -125,17 +127,22 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
-def number(value: float) -> str:
-    """Format with up to four decimals: "1.82", "1,234", "0.0001"; others with an exponent."""
+def number(value: float, digits: int = DIGITS) -> str:
+    """Format with this many digits, and the whole part in full: "1.82", "1,235", "0.0012"; others with an exponent."""
     if value and not 1e-4 <= abs(value) < 1e9:
-        return f"{value:.4g}"
-    plain = f"{value:,.4f}".rstrip("0").rstrip(".")
-    return "0" if plain == "-0" else plain
+        return f"{value:.{max(4, digits)}g}"
+    return _plain(value, max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0)
 
 
-def percent(share: float) -> str:
-    """Format a share from 0 to 1: "80%", "66.67%"."""
-    return f"{share * 100:.2f}".rstrip("0").rstrip(".") + "%"
+def percent(share: float, decimals: int = 1) -> str:
+    """Format a share from 0 to 1: "80%", "66.7%"; with more decimals if it would read like nothing or all of it."""
+    is_near_end = 0.0 < share < LEAST_SHARE or 1.0 - LEAST_SHARE < share < 1.0
+    return _plain(share * 100, max(4, decimals) if is_near_end else decimals) + "%"
+
+
+def _plain(value: float, decimals: int) -> str:
+    text = f"{value + 0.0:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 def age(seconds: float) -> str:

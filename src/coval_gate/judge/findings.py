@@ -121,7 +121,7 @@ class Flips(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckGroup:
-    """Checks in their order, and again by gravity: those that decide first, the gravest at the head.
+    """Checks in their order, and again by gravity: the gravest at the head, those that only inform at the end.
 
     `missed`: those that decide and did not pass. `reference`: what they compare with; empty if nothing, or if it
     differs. `baseline`: the earlier runs, if the reference is those.
@@ -135,8 +135,7 @@ class CheckGroup:
     comparisons: tuple[Comparison, ...] = ()
 
     def first(self, most: int) -> tuple[Check, ...]:
-        """Return at most `most` checks: all in their order or, if there are more, the first by gravity."""
-        return self.checks if len(self.checks) <= most else self.by_gravity[:most]
+        return self.by_gravity[:most]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +155,12 @@ class Findings:
     failing: int
     passing: int
     reference: Reference = ""
+
+    @property
+    def groups(self) -> list[CheckGroup]:
+        """All groups, those with missed criteria first."""
+        groups = [group for group in (self.absolute, *self.compared) if group.checks]
+        return sorted(groups, key=lambda group: not group.missed)
 
     @property
     def to_look_at(self) -> list[SimulationFinding]:
@@ -200,7 +205,7 @@ def _group(judgement: Judgement, reference: Reference) -> CheckGroup:
 
 
 def _grouped(checks: tuple[Check, ...]) -> CheckGroup:
-    by_gravity = tuple(sorted(checks, key=lambda check: (not check.decides, GRAVITY.index(check.verdict))))
+    by_gravity = tuple(sorted(checks, key=lambda check: (check.informs, GRAVITY.index(check.verdict))))
     return CheckGroup(
         checks=checks,
         by_gravity=by_gravity,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)  # widths, times a power of ten
 MOST_BINS: Final = 12
+EXACT: Final = 9  # digits of the ends of ranges
 ROUNDING: Final = 1e-9
 SMALLEST: Final = 1e-300  # width of a range; closer numbers cannot be divided
 Side = Literal["within", "beyond", "both"]
@@ -208,7 +209,7 @@ def _bars(samples: Sequence[Sequence[float]], bound: DrawnBound | None) -> list[
     digits = 1 - math.floor(math.log10(ranges.width))  # a bound may have many more, which would not fit
     return [
         BinBar(
-            label=f"{number(round(lower, digits))} – {number(round(upper, digits))}",
+            label=f"{number(round(lower, digits), EXACT)} – {number(round(upper, digits), EXACT)}",
             counts=list(bar_counts),
             beyond=(ranges.first + nth >= 0) is middle.upper if middle else side == "beyond",
         )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from coval_gate.report.simulations import SimulationRow
 
 UNTESTED: Final = (None, Verdict.CANCELLED, Verdict.SKIPPED)  # verdicts of steps that tested nothing
+MOST_IN_HEADING: Final = 2  # different names of a kind
 MOST_TESTED: Final = 3  # different agents in a line, or mutations of one
 LONGEST_NAME: Final = 60  # characters of an agent's, a persona's or a test set's name
 SHORT_COMMIT: Final = 7  # characters
@@ -37,7 +38,7 @@ UNCOMMITTED: Final = ", with changes that are not committed"
 MOST_COMPARED: Final = 50  # runs on the page that compares them
 USUAL_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 BASE_AGENT: Final = "base_agent_id"  # among the names of a leg
-NAMED: Final = {"test_set_id": "test set", "persona_id": "persona"}  # in a heading
+NAMED: Final = {"agent_id": "agent", "test_set_id": "test set", "persona_id": "persona"}  # in a heading
 IMAGE: Final = "coval-gate"  # as docs/where-it-runs.md builds it
 LONGEST_COMMAND: Final = 2_000  # characters
 UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
@@ -108,15 +109,17 @@ def base_name(leg: LegReport, source: object) -> str:
 
 
 def named_in_heading(report: Report) -> dict[str, Called]:
-    """Return what to call the only run's test set and persona, by these words, unless the matrix shows them."""
-    if len(report.legs) > 1:
-        return {}
+    """Return what to call agents, test sets and personas, by these words, unless the matrix shows them."""
     in_matrix = report.context.matrix.label.split(", ")
-    leg = report.legs[0] if report.legs else None
-    ran = what_ran(report, leg)
-    return {
-        word: called(leg, name, ran[name]) for name, word in NAMED.items() if ran[name] and ran[name] not in in_matrix
-    }
+    ran = [(leg, what_ran(report, leg)) for leg in report.legs or (None,)]
+    named: dict[str, Called] = {}
+    for name, word in NAMED.items():
+        ids = {ids[name]: leg for leg, ids in ran if ids[name] and ids[name] not in in_matrix}
+        names = dict.fromkeys(called(leg, name, id_) for id_, leg in ids.items())
+        text = in_words([one.text for one in names], most=MOST_IN_HEADING)
+        if names:
+            named[f"{word}s" if len(names) > 1 else word] = Called(text, all(one.is_name for one in names))
+    return named
 
 
 class Place(NamedTuple):

@@ -77,8 +77,8 @@ def leg_table(report: Report) -> Iterator[Table]:
         rows = (
             row(
                 heading(leg.judgement),
-                escape(leg.name, LONGEST_NAME),
-                link(code(leg.run_id), leg.run_url),
+                link(escape(leg.name, LONGEST_NAME), leg.run_url),
+                "<br>".join([code(leg.run_id), *(link(code(run.run_id), run.run_url) for run in leg.runs[1:])]),
                 f"{leg.totals.completed:,} of {leg.totals.total:,}" if leg.totals else "",
                 missed_count(leg.findings.checks.checks),
                 escape(reason(leg.judgement)),
@@ -95,21 +95,22 @@ def variant_table(leg: LegReport) -> Iterator[Table]:
     checks = [check for check in leg.findings.checks.checks if check.several]
     of_user = dict.fromkeys(criterion_text(check.criterion) for check in checks if check.user_defined)
     columns = list(of_user) if len(of_user) <= MOST_COLUMNS else []
-    rows = (
-        _variant(variant, [check for check in checks if check.variant == variant.name], columns)
-        for variant in leg.variants
-    )
+    of_variants = [(variant, [check for check in checks if check.variant == variant.name]) for variant in leg.variants]
+    of_variants.sort(key=lambda pair: GRAVITY.index(_gravest(pair[1])))
+    rows = (_variant(variant, own, columns) for variant, own in of_variants)
     head = ("", "variant", "completed", *(map(code, columns) if columns else ("criteria",)))
     yield Table(head=head, rows=rows, total=len(leg.variants))
 
 
+def _gravest(checks: Sequence[Check]) -> Verdict:
+    return min((check.verdict for check in checks if check.decides), key=GRAVITY.index, default=Verdict.PASSED)
+
+
 def _variant(variant: Variant, checks: Sequence[Check], columns: Sequence[str]) -> str:
-    deciding = [check for check in checks if check.decides]
-    gravest = min((check.verdict for check in deciding), key=GRAVITY.index, default=Verdict.PASSED)
     by_text = {criterion_text(check.criterion): check for check in checks}
     cells = [_value(by_text.get(column)) for column in columns] or [missed_count(checks)]
     name = escape(variant_key(variant.name), LONGEST_NAME)
-    return row(MARKS[gravest], name, f"{len(variant.completed):,} of {variant.total:,}", *cells)
+    return row(MARKS[_gravest(checks)], name, f"{len(variant.completed):,} of {variant.total:,}", *cells)
 
 
 def _value(check: Check | None) -> str:
@@ -117,11 +118,14 @@ def _value(check: Check | None) -> str:
     return f"{MARKS[shown_verdict(check)]} {escape(actual_text(check))}" if check else ""
 
 
-def missed_count(checks: Sequence[Check]) -> str:
+def missed_count(checks: Sequence[Check], *, named: bool = False) -> str:
     """Return how many criteria that decide are missed: "1 of 3 missed", "3 met"; empty without any."""
     checks = [check for check in checks if not check.informs]
-    missed = sum(not check.passed for check in checks)
-    return f"{missed:,} of {len(checks):,} missed" if missed else f"{len(checks):,} met" if checks else ""
+    total = plural(len(checks), "criterion", "criteria") if named else f"{len(checks):,}"
+    doubtful = sum(check.verdict is Verdict.INCONCLUSIVE for check in checks)
+    counts = {"missed": sum(not check.passed for check in checks) - doubtful, "inconclusive": doubtful}
+    unmet = [f"{count:,} of {total} {word}" for word, count in counts.items() if count]
+    return ", ".join(unmet) or (f"{total} met" if checks else "")
 
 
 def folds_met(leg: LegReport) -> bool:
@@ -129,24 +133,22 @@ def folds_met(leg: LegReport) -> bool:
     return len(leg.variants) > 1 or (bool(leg.name) and leg.judgement.verdict is not Verdict.PASSED)
 
 
-def comparison_parts(leg: LegReport) -> Iterator[str | Listing]:
+def comparison_parts(leg: LegReport, group: CheckGroup) -> Iterator[str | Listing]:
     first = next(iter(leg.findings.checks.missed), None)  # its reason stands above
-    for group in leg.findings.compared:
-        yield reference_text(
-            group,
-            why=first is None or not lacks_baseline(first),
-            title=lambda text: f"**{text}**",
-            source=lambda source: code(base_name(leg, source)),
-            foreign=escape,
-            run_text=lambda run: link(code(run.run_id), run_page(leg, run)),
-        )
-        now = JUDGED[group.reference]
-        values = (NAMES[group.reference], now, "change") if group.comparisons else ()
-        head = ("", "criterion", *values, shows_text(group.checks))
-        yield from check_tables(group, head, partial(_row, len(values)), only_missed=folds_met(leg))
-        if any(_noticeable(check) for check in group.checks):
-            yield f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."
-    yield from _flips(leg)
+    yield reference_text(
+        group,
+        why=first is None or not lacks_baseline(first),
+        title=lambda text: f"**{text}**",
+        source=lambda source: code(base_name(leg, source)),
+        foreign=escape,
+        run_text=lambda run: link(code(run.run_id), run_page(leg, run)),
+    )
+    now = JUDGED[group.reference]
+    values = (NAMES[group.reference], now, "change") if group.comparisons else ()
+    head = ("", "criterion", *values, shows_text(group.checks))
+    yield from check_tables(group, head, partial(_row, len(values)), only_missed=folds_met(leg))
+    if any(_noticeable(check) for check in group.checks):
+        yield f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."
 
 
 def check_tables(
@@ -198,7 +200,7 @@ def _noticeable(check: Check) -> str:
     return f"noticeable: {escape(change)}" if change else ""
 
 
-def _flips(leg: LegReport) -> Iterator[str | Listing]:
+def flipped(leg: LegReport) -> Iterator[str | Listing]:
     failing, passing = leg.findings.failing, leg.findings.passing
     if not leg.findings.flips:
         return
@@ -358,7 +360,7 @@ def troubled(report: Report) -> Iterator[str | Listing]:
 
 def unstable(report: Report) -> Iterator[str | Listing]:
     """Yield the test cases that failed in any of several runs, and whether they always fail or only sometimes."""
-    for leg in report.legs:
+    for leg in report.gravest_first:
         cases = leg.judgement.repetition.cases if leg.judgement.repetition else ()
         if not cases:
             continue

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.text import in_words, number, plural
 from coval_gate.judge.cause import Cause
 from coval_gate.judge.judgement import CaseStability
-from coval_gate.report.formats.log import MARKS, check_cells, compared_text
+from coval_gate.report.formats.log import MARKS, check_cells, titled
 from coval_gate.report.limits import LONGEST_PROMPT
 from coval_gate.report.markdown import Listing, code, fenced, link, page, utf8_size
 from coval_gate.report.metrics import variant_key
@@ -136,12 +136,10 @@ def _criteria(leg: LegReport, ill: Sequence[SimulationRow]) -> Iterator[str | Li
             if miss.contribution:
                 contributing[id(miss.check)].append(row.simulation.id)
     findings = leg.findings
-    groups = [("", findings.absolute), *((compared_text(group), group) for group in findings.compared)]
-    for title, group in groups:
-        if group.checks:
-            yield code(title, 2 * LINE)
-            worst = sorted(group.first(MOST_CHECKS), key=lambda check: check.passed or not check.decides)
-            yield _list([_criterion(check, contributing[id(check)], places) for check in worst], len(group.checks))
+    for title, group in titled(findings):
+        yield code(title, 2 * LINE)
+        worst = group.first(MOST_CHECKS)
+        yield _list([_criterion(check, contributing[id(check)], places) for check in worst], len(group.checks))
 
 
 def _criterion(check: Check, contributing: Sequence[str], places: dict[str, int]) -> str:

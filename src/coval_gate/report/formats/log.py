@@ -24,6 +24,7 @@ from coval_gate.report.wording.checks import (
 from coval_gate.report.wording.clauses import stability_text
 from coval_gate.report.wording.comparisons import (
     CHANCE,
+    OTHERS,
     difference_text,
     earlier_text,
     flips_title,
@@ -174,10 +175,10 @@ def _leg_lines(report: Report) -> Iterator[str]:
 
 
 def check_lines(findings: Findings) -> Iterator[str]:
-    """Yield a line for each check; those that compare come last."""
-    yield from _lines(findings.absolute)
-    for group in findings.compared:
-        yield f"  {compared_text(group)}"
+    """Yield a line for each check, the missed ones first; those that compare follow what they compare with."""
+    for named, group in titled(findings):
+        if named:
+            yield f"  {named}"
         yield from _lines(group)
 
 
@@ -217,9 +218,13 @@ def _noticeable(check: Check) -> str:
     return f"{change} would show in {CHANCE} of such runs" if change else ""
 
 
-def compared_text(group: CheckGroup) -> str:
-    """Return what the checks of a group compare with, unless their own reasons say why there is no baseline."""
-    return reference_text(group, why=not any(map(lacks_baseline, group.missed)))
+def titled(findings: Findings) -> Iterator[tuple[str, CheckGroup]]:
+    """Yield the groups of checks, each after what it compares with, unless its own reasons say why that is missing."""
+    for place, group in enumerate(findings.groups):
+        if group.reference:
+            yield reference_text(group, why=not any(map(lacks_baseline, group.missed))), group
+        else:
+            yield OTHERS if place else "", group
 
 
 def _flip_lines(report: Report) -> Iterator[str]:

@@ -13,6 +13,7 @@ from coval_gate.report.tables import (
     check_tables,
     comparison_parts,
     criterion_cell,
+    flipped,
     folds_met,
     leg_table,
     metric_parts,
@@ -24,7 +25,7 @@ from coval_gate.report.tables import (
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.baselines import standing_text
 from coval_gate.report.wording.checks import actual_text, first_text, note_text, shown_verdict
-from coval_gate.report.wording.comparisons import notes_title
+from coval_gate.report.wording.comparisons import OTHERS, notes_title
 from coval_gate.report.wording.judgements import MARKS
 
 if TYPE_CHECKING:
@@ -86,9 +87,12 @@ def opening(report: Report) -> Iterator[str | Listing]:
 
 def _criteria(leg: LegReport) -> Iterator[str | Listing]:
     parts: list[str | Listing] = [*variant_table(leg)]
-    if leg.findings.absolute.checks:
-        parts += _checks(leg.findings.absolute, only_missed=folds_met(leg))
-    parts += comparison_parts(leg)
+    for place, group in enumerate(leg.findings.groups):
+        if group.reference:
+            parts += comparison_parts(leg, group)
+        else:
+            parts += [*([f"**{OTHERS}**"] if place else []), *_checks(group, only_missed=folds_met(leg))]
+    parts += flipped(leg)
     if leg.name and parts:
         is_folded = leg.judgement.verdict is Verdict.PASSED
         name = escape(leg.name)

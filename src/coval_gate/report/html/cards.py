@@ -18,7 +18,7 @@ from coval_gate.report.limits import MOST_CARDS
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
 from coval_gate.report.provenance import run_page
 from coval_gate.report.wording.baselines import day_text
-from coval_gate.report.wording.clauses import target_text, with_unit
+from coval_gate.report.wording.clauses import named_with_unit, target_text, with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport
 
 NAME: Final = 200  # characters
+AXIS: Final = 50  # characters below a chart
 FIGURES: Final = ("mean", "median", "p95", "min", "max")
 
 
@@ -52,7 +53,10 @@ class SampleView(NamedTuple):
 
 
 class CardView(NamedTuple):
+    """`axis`: the title of the axis of values."""
+
     name: str
+    axis: str
     target: str
     verdict: str
     samples: tuple[SampleView, ...]
@@ -104,6 +108,7 @@ def _card(leg: LegReport, metric: Metric, checks: Sequence[Check]) -> CardView:
     target = metric.target if metric.target and not targets.problem(metric.target) else None
     return CardView(
         name=one_line(metric.name, NAME),
+        axis=one_line(named_with_unit(metric.name, metric.unit), AXIS),
         target=f"target: {target_text(target)}" if target else "",
         verdict=_verdict(checks),
         samples=tuple(_sample(variant, variant.sample(metric), pair, marks, several) for variant in leg.variants),

@@ -24,11 +24,11 @@ from coval_gate.report.provenance import (
     other_inputs,
     places,
 )
-from coval_gate.report.tables import FEW_FLIPS
+from coval_gate.report.tables import FEW_FLIPS, missed_count
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.baselines import standing_text
 from coval_gate.report.wording.checks import actual_text, check_text, first_text, note_text, shown_verdict
-from coval_gate.report.wording.clauses import in_figures, on_scale, stability_word
+from coval_gate.report.wording.clauses import bound_text, in_figures, stability_word
 from coval_gate.report.wording.comparisons import (
     NAMES,
     difference_text,
@@ -134,7 +134,11 @@ class AdviceView(NamedTuple):
 
 
 class PageView(NamedTuple):
+    """`names`: of what was evaluated, for the browser's tab; `missed`: how many criteria are."""
+
     title: str
+    names: str
+    missed: str
     places: tuple[Place, ...]
     subtitle: str
     verdict: str
@@ -154,18 +158,20 @@ def page(report: Report) -> PageView:
     shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_TABLE_CRITERIA)]
     _, more_reasons = judgements.untold_reasons(judgement, shown)
     _, _, word = judgements.heading(judgement).partition(" ")
-    named = (f"{word} {called.text}" for word, called in named_in_heading(report).items())
+    named = named_in_heading(report)
+    title = context.matrix.after("Coval evaluation")
     tested = all_subjects(report)
     subtitle = (
         f"Tested: {tested}" if tested else "",
-        *named,
         context.repository,
         context.workflow,
         context.job,
         report.began[:10],
     )
     return PageView(
-        title=one_line(context.matrix.after("Coval evaluation"), NAME),
+        title=one_line(" · ".join([title, *(f"{word} {called.text}" for word, called in named.items())]), NAME),
+        names=one_line(" · ".join(called.text for called in named.values()) or title, NAME),
+        missed=missed_count([check for leg in report.legs for check in leg.findings.checks.checks], named=True),
         places=tuple(
             place._replace(text=one_line(place.text, NAME), url=web_address(place.url)) for place in places(report)
         ),
@@ -266,7 +272,7 @@ def _required(check: Check) -> str:
     requirement = check.requirement
     if requirement is None or check.measure is None:
         return ""
-    return f"{requirement.operator} {on_scale(requirement.bound, check.scale)}"
+    return f"{requirement.operator} {bound_text(check)}"
 
 
 def _scale(check: Check) -> Scale | None:

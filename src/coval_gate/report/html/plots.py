@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import number, plural
-from coval_gate.report.charts import bins
+from coval_gate.base.text import number, percent, plural
+from coval_gate.report.charts import EXACT, bins
 from coval_gate.report.wording.clauses import with_unit
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ HEIGHT: Final = 72  # of a histogram's bars, and of a trend
 STRETCH: Final = 1.0  # of the values' range; how far the scale may grow on each side to show a mark
 EDGE: Final = 6  # between a chart's side and its first point
 TICKS: Final = 4  # values by which a trend's axis chooses its numbers
+SHARES: Final = 2  # the same for a histogram's shares
+VALUES: Final = 5  # ranges of a histogram between the numbers below it, at most
+LEFT: Final = 34  # for the shares beside a histogram
 CHARACTER: Final = 6  # width of a digit beside an axis
 ROOM: Final = 64  # for the numbers beside an axis, at most
 
@@ -39,19 +42,21 @@ class Mark(NamedTuple):
     text: str
 
 
+class Tick(NamedTuple):
+    """`place`: along its axis."""
+
+    place: float
+    text: str
+
+
 class Histogram(NamedTuple):
-    """A distribution: bars, the outline of earlier numbers, marks, and the ends of the scale."""
+    """A distribution: bars, the outline of earlier numbers, marks, and two axes: of values, and of shares."""
 
     bars: tuple[PlottedBar, ...]
     outline: str
     marks: tuple[Mark, ...]
-    low: str
-    high: str
-    text: str
-
-
-class Tick(NamedTuple):
-    y: float
+    values: tuple[Tick, ...]
+    shares: tuple[Tick, ...]
     text: str
 
 
@@ -129,10 +134,12 @@ def histogram(
     low, high = _ends([*now, *earlier], [bound for _, bound in marks])
     ranges = bins(low, high, max(len(now), len(earlier)), finer=2, closed=True)
     bounds = ranges.ends
-    axis = Axis(bounds[0], bounds[-1])
+    axis = Axis(bounds[0], bounds[-1], LEFT, WIDTH - LEFT)
     counts, before = map(ranges.counts, (now, earlier))
     shares, shares_before = ([count / max(1, sum(sample)) for count in sample] for sample in (counts, before))
-    highest = max(*shares, *shares_before)
+    ticks = _round_numbers([0.0, max(*shares, *shares_before)], SHARES)
+    highest = ticks[-1]
+    every = math.ceil((len(bounds) - 1) / VALUES)
     bars = tuple(
         _bar(axis, bounds[place], bounds[place + 1], share / highest, counts[place], unit)
         for place, share in enumerate(shares)
@@ -145,8 +152,8 @@ def histogram(
             Mark(x=axis.place(value), kind=kind, text=f"{kind} {with_unit(number(value), unit)}")
             for kind, value in marks
         ),
-        low=with_unit(number(bounds[0]), unit),
-        high=with_unit(number(bounds[-1]), unit),
+        values=tuple(Tick(axis.place(value), number(value, EXACT)) for value in bounds[::every]),
+        shares=tuple(Tick(round(HEIGHT - share / highest * HEIGHT, 1), percent(share)) for share in ticks),
         text=f"{plural(len(now), 'value')} from {number(min(now))} to {with_unit(number(max(now)), unit)}",
     )
 
@@ -156,8 +163,8 @@ def trend(points: Sequence[Point], *, first: str, last: str, unit: str) -> Line 
     if len(points) < 2:
         return None
     numbers = [point.value for point in points]
-    axis = _round_numbers(numbers)
-    words = [with_unit(number(value), unit) for value in axis]
+    axis = _round_numbers(numbers, TICKS)
+    words = [with_unit(number(value, EXACT), unit) for value in axis]
     left = min(ROOM, CHARACTER * max(map(len, words)) + EDGE)
     across = Axis(0.0, float(len(points) - 1), left + EDGE, WIDTH - left - 2 * EDGE)
     up = Axis(axis[0], axis[-1], EDGE, HEIGHT - 2 * EDGE)
@@ -178,7 +185,7 @@ def trend(points: Sequence[Point], *, first: str, last: str, unit: str) -> Line 
         low=with_unit(number(min(numbers)), unit),
         high=with_unit(number(max(numbers)), unit),
         left=left,
-        ticks=tuple(Tick(y=_from_top(up.place(value)), text=text) for value, text in zip(axis, words, strict=True)),
+        ticks=tuple(Tick(_from_top(up.place(value)), text) for value, text in zip(axis, words, strict=True)),
         first=first,
         last=last,
     )
@@ -210,12 +217,12 @@ def scale(
     )
 
 
-def _round_numbers(values: Sequence[float]) -> list[float]:
+def _round_numbers(values: Sequence[float], count: int) -> list[float]:
     """Return round numbers for an axis that includes all values; only the ends where they are too far apart."""
     low, high = min(values), max(values)
     if not math.isfinite(high - low):
         return [low, high]
-    return bins(low, high, TICKS, closed=True).ends
+    return bins(low, high, count, closed=True).ends
 
 
 def _band(axis: Axis, low: float, high: float) -> PlottedBar:
@@ -238,7 +245,7 @@ def _ends(values: Sequence[float], bounds: Sequence[float]) -> tuple[float, floa
 
 def _bar(axis: Axis, low: float, high: float, share: float, count: int, unit: str) -> PlottedBar:
     left, right, height = axis.place(low), axis.place(high), max(1.5, round(share * HEIGHT, 1))
-    text = f"{number(low)} to {with_unit(number(high), unit)}: {plural(count, 'simulation')}"
+    text = f"{number(low, EXACT)} to {with_unit(number(high, EXACT), unit)}: {plural(count, 'simulation')}"
     return PlottedBar(
         x=left + 0.5, width=round(max(1.0, right - left - 1), 1), y=round(HEIGHT - height, 1), height=height, text=text
     )

@@ -44,6 +44,8 @@ NAME: Final = 200  # characters of a name
 LABEL: Final = 40  # characters of a name that each row repeats
 BAR: Final = 100  # width of the longest latency
 CONTRIBUTES: Final = "contributes"  # the word of a row that only contributes to an average
+OF_CASE: Final = "its test case fails now"
+FLIPS: Final = {"worse": "fails now", "tolerated": "fails now, tolerated", "better": "passes now"}
 WORDS: Final = {Verdict.SKIPPED: "tolerated"}  # of a row; others have the verdict's own word
 
 
@@ -54,6 +56,13 @@ class Column(NamedTuple):
     name: str
     label: str
     numeric: bool
+
+
+class Cell(NamedTuple):
+    """The value of a column's metric; empty if there is none. `missed`: it misses a criterion."""
+
+    text: str
+    missed: bool
 
 
 class MissView(NamedTuple):
@@ -115,11 +124,16 @@ class RowView(NamedTuple):
     misses: tuple[MissView, ...] = ()
     general: tuple[str, ...] = ()
     more_misses: int = 0
-    cells: tuple[str, ...] = ()
+    cells: tuple[Cell, ...] = ()
     values: tuple[ValueView, ...] = ()
     conversation: Conversation | None = None
     prompt: str = ""
     status: str = ""
+
+    @property
+    def flip(self) -> str:
+        """The change in words. A test case fails where most of its simulations do, so that one of them may pass."""
+        return OF_CASE if self.change == "worse" and self.verdict == Verdict.PASSED else FLIPS.get(self.change, "")
 
     @property
     def explained(self) -> bool:
@@ -190,7 +204,10 @@ def row_view(
         ),
         general=tuple(criterion for metric, criteria in missed.items() if metric not in ids for criterion in criteria),
         more_misses=row.more_misses + len(row.misses) - len(misses),
-        cells=tuple(value_text(values[column.id]) if column.id in values else "" for column in columns),
+        cells=tuple(
+            Cell(value_text(values[column.id]) if column.id in values else "", column.id in blamed)
+            for column in columns
+        ),
         values=tuple(_values(metrics, values, texts, missed, blamed)),
         conversation=conversation(turns, room.transcript),
         prompt=prompt_of(report, leg, row) if place < MOST_PROMPTS and row.verdict is not Verdict.PASSED else "",
@@ -276,7 +293,7 @@ def _turn(turn: Turn, latency: float | None, longest: float) -> TurnView:
         role=turn.role,
         text=one_line(turn.text, LONGEST_TURN),
         at="" if turn.start is None else stopwatch(turn.start),
-        latency="" if latency is None else f"{number(round(latency, 2))} s",
+        latency="" if latency is None else f"{number(latency)} s",
         bar=round(BAR * latency / longest, 1) if latency and longest else 0.0,
     )
 
@@ -400,11 +417,11 @@ def _is_numeric(metric: Metric) -> bool:
 
 
 def _changes(leg: LegReport) -> dict[tuple[str, str], str]:
-    """Return worse or better by variant and test case; one that is worse in any check is worse."""
+    """Return a key of FLIPS by variant and test case: the gravest of any check. One that passes tolerates its flips."""
     changes: dict[tuple[str, str], str] = {}
-    for check, failing, passing in leg.findings.flips:
-        if check.reference in ("baseline", "base_agent"):
-            for case in passing:
-                changes.setdefault((check.variant, case), "better")
-            changes |= {(check.variant, case): "worse" for case in failing}
+    flips = [flip for flip in leg.findings.flips if flip.check.reference in ("baseline", "base_agent")]
+    for check, failing, passing in sorted(flips, key=lambda flip: not flip.check.passed):
+        for case in passing:
+            changes.setdefault((check.variant, case), "better")
+        changes |= {(check.variant, case): "tolerated" if check.passed else "worse" for case in failing}
     return changes

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Final, assert_never
 from coval_gate.base.text import number, quoted
 from coval_gate.judge.doubts import FAR, FarBound, Unseen
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.clauses import VALUE_SHOWN, difference_with_unit, runs_text, value_text, with_unit
+from coval_gate.report.wording.clauses import (
+    VALUE_SHOWN,
+    difference_with_unit,
+    runs_text,
+    told_apart,
+    value_text,
+    with_unit,
+)
 from coval_gate.report.wording.comparisons import claim_text
 from coval_gate.report.wording.criteria import criterion_text, mention, words_of
 from coval_gate.report.wording.problems import problem_reason, problem_text, seen_text
@@ -17,6 +24,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.doubts import Doubt
     from coval_gate.judge.findings import Contribution, Miss
     from coval_gate.judge.measure import Measure
+    from coval_gate.model.results import Value
 
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}
@@ -122,8 +130,16 @@ def here_text(miss: Miss) -> str:
     if not miss.check.metric:
         return ""
     unit = miss.check.metric_unit
-    here = "here " + ("no value" if miss.value is None else value_text(miss.value, unit))
+    here = "here " + ("no value" if miss.value is None else _missed_value(miss.check, miss.value))
     return f"{here}{_contribution_text(miss.contribution, unit)}" if miss.contribution else here
+
+
+def _missed_value(check: Check, value: Value) -> str:
+    """Return a value, with as many digits as tell it from a bound on its scale."""
+    requirement = check.requirement
+    if isinstance(value, float) and requirement and check.scale.unit == "metric":
+        return told_apart(value, requirement.bound, check.scale)[0]
+    return value_text(value, check.metric_unit)
 
 
 def _contribution_text(contribution: Contribution, unit: str) -> str:

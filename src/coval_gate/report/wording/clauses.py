@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, assert_never
 
-from coval_gate.base.text import folded, number, one_line, percent, quoted
+from coval_gate.base.text import DIGITS, folded, number, one_line, percent, quoted
 from coval_gate.judge.targets import MEMBERSHIPS, RANGES, bounds, effective_operator
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from coval_gate.judge.targets import TargetProblem
     from coval_gate.model.results import Target, Value
 
+MOST_MORE: Final = 8  # digits beyond the usual ones
 UNIT_SHOWN: Final = 20  # characters of a unit
 PERCENT: Final = "%"
 POINTS: Final = "percentage points"
@@ -35,7 +36,6 @@ SHORT: Final[Mapping[str, str]] = {
     **dict.fromkeys(("db", "decibel", "decibels"), "dB"),
     **dict.fromkeys(("hz", "hertz"), "Hz"),
 }
-DIGITS: Final = 4  # of a bound
 FLAKY, CONSISTENT = "flaky", "consistent"
 NOT_ANSWERED: Final = (
     "Nothing shows that a job answered every simulation: the agent is of type SDK_WEBSOCKET, and the run lacks the tag "
@@ -105,10 +105,30 @@ def measured(measure: Measure | Comparison, scale: Scale) -> str:
     return f"{value}{by_case} ({over_all} over all)" if over_all else value
 
 
-def on_scale(value: float, scale: Scale) -> str:
+def on_scale(value: float, scale: Scale, more: int = 0) -> str:
+    """`more`: how many digits more than usual."""
     if scale.unit == "share":
-        return percent(value)
-    return with_unit(number(value), scale.name) if scale.unit == "metric" else number(value)
+        return percent(value, 1 + more)
+    shown = number(value, DIGITS + more)
+    return with_unit(shown, scale.name) if scale.unit == "metric" else shown
+
+
+def told_apart(value: float, bound: float, scale: Scale) -> tuple[str, str]:
+    """Return a value and its bound, with as many digits as show that they differ: a miss must not read like a hit."""
+    pairs = [(on_scale(value, scale, more), on_scale(bound, scale, more)) for more in range(MOST_MORE)]
+    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
+
+
+def bound_text(check: Check) -> str:
+    """Return the bound of a measured value with its unit, to the last digit if the user wrote it; empty without one."""
+    if check.measure is None or check.requirement is None:
+        return ""
+    bound, scale = check.requirement.bound, check.scale
+    if check.threshold is None or check.reference:
+        return told_apart(check.measure.value, bound, scale)[1]
+    if scale.unit == "share":
+        return f"{bound * 100:.10g}%"
+    return with_unit(exact_text(bound), scale.name) if scale.unit == "metric" else exact_text(bound)
 
 
 def confidence_text(interval: Interval, *, both: bool) -> str:
@@ -128,6 +148,8 @@ def rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:
     if not bound:
         return number(bound)
     decimals = DIGITS - 1 - math.floor(math.log10(abs(bound)))
+    if abs(bound) < 1e9:  # then the whole part is written in full
+        decimals = max(0, decimals)
     if decimals < 0:
         return number(outwards(bound / 10**-decimals) * 10**-decimals)
     return number(outwards(bound * 10**decimals) / 10**decimals)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
 BEYOND: Final = "the measured change exceeds the margin"
 CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs that show a noticeable change
+OTHERS: Final = "Other criteria"  # those that compare with nothing, after those that do
 AS_COUNTED: Final = "as counted"
 SHOWS: Final = "what it shows"
 MARGIN: Final = "margin"
@@ -251,7 +252,7 @@ def shows_text(checks: Iterable[Check]) -> str:
     confidences = {interval.confidence for interval in intervals if interval}
     if len(confidences) != 1:
         return SHOWS
-    return f"{SHOWS} (each bound with {percent(*confidences)} confidence)"
+    return f"{SHOWS} (each bound with {percent(confidences.pop())} confidence)"
 
 
 def notes_title(checks: Sequence[Check]) -> str:

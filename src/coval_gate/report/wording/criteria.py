@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from coval_gate.base.text import number, one_line, percent, plural, quoted, shortened
+from coval_gate.base.text import one_line, plural, quoted, shortened
 from coval_gate.judge.criteria import (
     AllAnswered,
     AllEnded,
@@ -30,13 +30,14 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION
 from coval_gate.report.wording.clauses import (
     VALUE_SHOWN,
-    exact_text,
+    bound_text,
     measured,
     on_scale,
     required_text,
     runs_text,
     target_text,
     threshold_text,
+    told_apart,
     whom,
 )
 from coval_gate.report.wording.comparisons import (
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.criteria import Criterion
-    from coval_gate.judge.measure import Comparison, Measure, Unit
+    from coval_gate.judge.measure import Comparison, Measure
 
 C = TypeVar("C")
 
@@ -125,7 +126,7 @@ class OfThreshold(CriterionWords[ThresholdHolds]):
         threshold, actual = criterion.threshold, self._actual(check, criterion, measure)
         if measure.comparison:
             return _compared_reason(check, threshold, actual, measure.comparison)
-        required = f"{threshold.operator} {_bound_text(threshold.bound.number, measure.unit)}"
+        required = f"{threshold.operator} {bound_text(check)}"
         value = f"{_subject(threshold)} is {actual}{whom(check)}"
         if check.verdict is Verdict.INCONCLUSIVE:
             return f"{value}, which neither shows nor rules out {required}{inconclusive_clause(check)}"
@@ -257,13 +258,9 @@ def _threshold_text(threshold: Threshold, measure: Measure, check: Check) -> str
     text = measured(measure, Scale(measure.unit, check.metric_unit))
     if measure.assumed:
         return f"{text}, {measure.assumed:,} of them without a value"
-    # A miss by less than the usual digits show must not read like a hit.
     bound = check.requirement.bound if check.requirement else measure.value
-    if measure.unit == "metric" and number(measure.value) == number(bound) and measure.value != bound:
-        return text.replace(number(measure.value), f"{measure.value:.10g}", 1)
-    if measure.unit == "share" and percent(measure.value) == percent(bound) and measure.value != bound:
-        return text.replace(percent(measure.value), f"{measure.value * 100:.10g}%", 1)
-    return text
+    value, _ = told_apart(measure.value, bound, check.scale)
+    return text.replace(on_scale(measure.value, check.scale), value, 1)
 
 
 def _compared_reason(check: Check, threshold: Threshold, actual: str, compared: Comparison) -> str:
@@ -285,7 +282,7 @@ def _required_text(check: Check, threshold: Threshold) -> str:
     is_plain = threshold.bound.factor == 1.0 and not threshold.bound.number
     if is_plain or check.measure is None or check.requirement is None:
         return required_text(threshold, "")
-    return required_text(threshold, on_scale(check.requirement.bound, check.scale))
+    return required_text(threshold, bound_text(check))
 
 
 def _not_listed(measure: Measure) -> str:
@@ -304,7 +301,3 @@ def _subject(threshold: Threshold) -> str:
     if not threshold.metric:
         return aggregate
     return threshold.aggregate.kind.subject.format(aggregate=aggregate, metric=threshold.metric)
-
-
-def _bound_text(bound: float, unit: Unit) -> str:
-    return f"{bound * 100:.10g}%" if unit == "share" else exact_text(bound)
