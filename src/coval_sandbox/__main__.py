@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from . import guide
@@ -15,6 +16,7 @@ from .scenarios import BY_NAME
 from .server import Server
 from .world import DEFAULT_KEY, DEFAULT_KEYS, READ_ONLY_KEY, World
 
+LIVE = 12.0  # s; the caller's turns and the answers of an agent
 STOP = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -23,15 +25,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     try:
+        quirks = parse_quirks(options.quirk)
+        if not any(text.startswith("attach-limit") for text in options.quirk):
+            quirks = replace(quirks, attach_limit=quirks.attach_limit * max(1.0, options.speed))
         world = World(
             SpeedClock(options.speed),
             seed=options.seed,
             scenario=options.scenario,
-            quirks=parse_quirks(options.quirk),
+            quirks=quirks,
             strict=options.strict,
             history=options.history,
             api_keys=DEFAULT_KEYS | dict.fromkeys(options.api_key, ("*",)),
         )
+        world.attachments.live_seconds = LIVE  # people attach agents, which speak in real time
         faults = FaultScript(options.fault)
     except ValueError as error:
         parser.error(str(error))
@@ -84,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--port", type=int, default=0, help="port; 0, the default, takes any free one")
-    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--bind", "--host", dest="host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--speed", type=float, default=1.0, help="speed of the clock: at 15, a one-minute run takes 4 s (default: 1)")
     add("--seed", type=int, default=0, help="seed of all ids and values (default: 0)")
     add("--strict", action="store_true", help="return 404 for ids that are not listed below")

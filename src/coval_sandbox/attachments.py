@@ -87,6 +87,7 @@ class Attachments:
         self._offers: dict[str, list[Offer]] = {}
         self._relay = ""
         self._faults = FaultScript()
+        self.live_seconds = 0.0  # of real time, in which a real agent has its turns at any speed of the clock
         self._speed = clock.speed if isinstance(clock, SpeedClock) else 1.0  # seconds of sandbox time per second
 
     def open(self, relay: str, faults: FaultScript) -> None:
@@ -184,7 +185,7 @@ class Attachments:
         if not isinstance(self._clock, SpeedClock) and math.isfinite(length):
             length = 0.0  # real time does not move the clock
         self._change(record, simulation_id, Session(self._clock() - record.create_time))
-        return Call(simulation_id, max(SHORTEST_CALL, length / self._speed))
+        return Call(simulation_id, max(SHORTEST_CALL, min(length, self.live_seconds), length / self._speed))
 
     def is_on(self, simulation_id: str) -> bool:
         """A conversation ends with its run, too."""

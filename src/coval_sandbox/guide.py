@@ -149,7 +149,7 @@ The same as a secret and variables of a repository:
 {variables(url)}
 
 {github(url.removesuffix(API_BASE))}
-{PAGE} explains how a workflow on your machine reaches the sandbox.
+{PAGE} explains how a workflow on your machine reaches the sandbox. For other machines, start it with --bind ADDRESS.
 """
 
 

@@ -250,6 +250,7 @@ def test_audio_goes_both_ways_and_is_acknowledged(mixed: tuple[FakeRelay, Result
 def test_log_tells_how_far_the_run_is(mixed: tuple[FakeRelay, Result]) -> None:
     _, result = mixed
     assert f"Run: {RUN_ID}, answered by agent:answer" in result.log
+    assert ("SSL_CERT_FILE is not set: " in result.log) == ("SSL_CERT_FILE" not in os.environ)
     assert "10 of 13 attached, 13 done" in result.log
 
 

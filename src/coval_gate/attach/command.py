@@ -21,6 +21,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, run
 from coval_gate.base.text import one_line, quoted
 from coval_gate.base.times import Times
+from coval_gate.base.transport import is_loopback, parse_address
 from coval_gate.ci.credentials import without_credentials
 from coval_gate.ci.detect import detect_host
 from coval_gate.ci.host import BUG
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 DONE, INCOMPLETE, USAGE, KILLED = 0, 1, 2, 130  # exit codes
 SDK: Final = "coval_agent_sdk"
 INSTALL: Final = f"Install it where your agent runs: {how_to_install('attach')}"
+CERTIFICATES: Final = "SSL_CERT_FILE"
 READ: Final = ("api_key", "api_base_url", "workspace_id", "max_wait_time")
 TICK: Final = 0.1  # s
 UNTAGGED: Final = "Every simulation was answered, but the run cannot get the tag that says so"
@@ -145,6 +147,9 @@ def _start(host: Host, runtime: Runtime, options: Options, limits: Limits, input
     directory = str(Path.cwd())
     setup = Setup(key, api_root(inputs), inputs.workspace_id, directory, options.handler, options.command, limits)
     host.log(f"Run: {options.run}, answered by {one_line(options.handler or ' '.join(options.command), 80)}")
+    address = parse_address(setup.api_base_url)
+    if address and is_loopback(address) and not runtime.environ.get(CERTIFICATES):
+        host.log(f"{CERTIFICATES} is not set: if the relay of a local sandbox has a certificate of its own, set it.")
     log = open_log(host.workspace, WORKER_LOG)
     try:
         return WorkerProcess(setup, without_credentials(runtime.environ), log)
