@@ -40,6 +40,7 @@ def test_pull_request_context_has_head_commit_and_triggering_actor() -> None:
         ref="better-greeting",
         run_id="7",
         run_url="https://github.example/acme/voice-agent/actions/runs/7/attempts/2",
+        artifacts_url="https://github.example/acme/voice-agent/actions/runs/7#artifacts",
         run_attempt="2",
         pull_request=42,
         of_pull_request=True,

@@ -24,6 +24,7 @@ from cmarkgfm.cmark import Options
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from browsing import legs_report
 from coval_gate.base.errors import GateError, InputError, RunnerError
 from coval_gate.base.schedule import run
 from coval_gate.base.text import one_line
@@ -55,6 +56,7 @@ from coval_gate.report.formats.outputs import CRITERION_FIELDS, OUTPUTS, LegFact
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.metrics import aggregates
 from coval_gate.report.model import LegReport, Report
+from coval_gate.report.provenance import links
 from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.watch import progress_line
 from coval_sandbox.runner import LocalRunner, read_log
@@ -559,6 +561,17 @@ def large_report(count: int = LARGE_COUNT) -> Report:
         legs=(leg,),
         inputs=parse_inputs({"INPUT_DASHBOARD_URL": "https://app.coval.dev/acme"})[0],
     )
+
+
+def test_links_name_their_legs_and_lead_to_the_html_report() -> None:
+    report = legs_report()
+    home = "https://github.com/acme/voice-agent/actions/runs/7"
+    inputs = parse_inputs({"INPUT_HTML_PATH": "report.html"})[0]
+    context = report.context._replace(run_url=f"{home}/attempts/2", artifacts_url=f"{home}#artifacts")
+    shown = links(report._replace(inputs=inputs, context=context))
+    assert shown["HTML report (if the workflow uploads it)"] == f"{home}#artifacts"
+    assert "Open Booking line (run3)" in shown
+    assert not any(url.endswith("#artifacts") for url in links(report._replace(context=context)).values())
 
 
 def table_row_counts(markdown: str) -> list[int]:

@@ -105,6 +105,7 @@ class Context(NamedTuple):
     branch: str = ""  # the branch whose newest commit is tested; empty for a pull request, and for a tag
     run_id: str = ""
     run_url: str = ""
+    artifacts_url: str = ""  # where files that the job uploads are found; empty if the CI system has no such page
     run_attempt: str = ""
     pull_request: int | None = None
     secrets_withheld_from: Withheld = ""

@@ -84,6 +84,7 @@ class System(NamedTuple):
     variables: Variables | None = None
     numbered_by_job: bool = False
     counts_retries: bool = False
+    artifacts: str = ""
     web: WebPages = WebPages()
     colours: bool = False
 
@@ -107,6 +108,7 @@ SYSTEMS: Final = (
         file=("CI_CONFIG_PATH",),  # a pipeline's name may have the commit in it
         job=("CI_JOB_NAME",),
         page="CI_JOB_URL",
+        artifacts="/artifacts/browse",
         actor=("GITLAB_USER_LOGIN",),
         event=("CI_PIPELINE_SOURCE",),
         by_hand=(("CI_PIPELINE_SOURCE", "web"), ("CI_JOB_MANUAL", "true")),
@@ -253,6 +255,7 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
         is_tag=bool(first(system.tag)),
     )
     sha, workflow = first(system.commit), first(system.workflow)
+    run_url = _page(environ.get(system.page, "").strip(), system.page, environ)
     return Context(
         repository=repository,
         sha=sha if SHA.fullmatch(sha) else "",  # Buildkite has "HEAD" until a checkout
@@ -267,7 +270,8 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
         server_url=environ.get(system.server, "").rstrip("/") or server,
         ref=first(system.ref).removeprefix(HEADS) or branch,
         run_id=_run_id(system, first(system.run), workflow),
-        run_url=_page(environ.get(system.page, "").strip(), system.page, environ),
+        run_url=run_url,
+        artifacts_url=f"{run_url}{system.artifacts}" if run_url and system.artifacts else "",
         run_attempt=_attempt(system, first(system.attempt)),
         **origin._asdict(),
         started_by_person=any(environ.get(name) == value for name, value in system.by_hand),

@@ -29,6 +29,9 @@ DONE, USAGE = 0, 2  # exit codes
 LONGEST: Final = 60.0  # s for all calls
 MOST_SHOWN: Final = 20  # candidates in the log
 CONNECTION: Final = ("api_base_url", "workspace_id")
+LINKS: Final = (
+    "To link simulations, too, set dashboard_url to https://app.coval.dev/ and your organization's name in the address."
+)
 SAFE: Final = re.compile(r"[\w.:/%-]+", re.ASCII)  # a word without a meaning in every file
 PLACEHOLDER: Final = "your-org"  # until `make adopt` has named the owner
 
@@ -197,6 +200,7 @@ def _next_steps(starter: Starter, path: str, missing: Sequence[str], text: str) 
         *([f"Set {in_words(missing)}, where the first lines of the file say."] if missing else []),
         *([f"Replace {PLACEHOLDER} with the owner of your copy of Coval Gate."] if PLACEHOLDER in text else []),
         *([starter.join] if path == starter.beside else []),
+        LINKS,
         f"Commit, and open a {starter.request}: the gate evaluates the agent there.",
     ]
     return ["", "Next:", *(f"{number}. {step}" for number, step in enumerate(steps, start=1))]

@@ -35,6 +35,7 @@ MOST_TESTED: Final = 3  # different agents in a line, or mutations of one
 LONGEST_NAME: Final = 60  # characters of an agent's, a persona's or a test set's name
 SHORT_COMMIT: Final = 7  # characters
 UNCOMMITTED: Final = ", with changes that are not committed"
+HTML_REPORT: Final = "HTML report (if the workflow uploads it)"
 MOST_COMPARED: Final = 50  # runs on the page that compares them
 USUAL_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 BASE_AGENT: Final = "base_agent_id"  # among the names of a leg
@@ -246,10 +247,13 @@ def own_provenance(report: Report, leg: LegReport, shared: Mapping[str, str]) ->
 
 def links(report: Report, *, with_runs: bool = True) -> dict[str, str]:
     """Return URLs by their texts."""
-    runs = [run for leg in report.legs for run in leg.runs] if with_runs else []
-    pages = {"Open the run in Coval" if len(runs) == 1 else f"Open run {run.run_id}": run.run_url for run in runs}
+    runs = [(leg, run) for leg in report.legs for run in leg.runs] if with_runs else []
+    named = [(f"{leg.name} ({run.run_id})" if leg.name else f"run {run.run_id}", run) for leg, run in runs]
+    pages = {"Open the run in Coval" if len(runs) == 1 else f"Open {of_run}": run.run_url for of_run, run in named}
     pages |= {"Open the runs side by side": _side_by_side(report)}
-    pages |= {"Workflow run": report.context.run_url, "Read more": read_more(report.judgement)}
+    has_page = report.judgement.verdict and report.inputs and report.inputs.html_path
+    pages |= {"Workflow run": report.context.run_url, HTML_REPORT: report.context.artifacts_url if has_page else ""}
+    pages |= {"Read more": read_more(report.judgement)}
     return {name: url for name, url in pages.items() if url}
 
 

@@ -68,6 +68,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
     event_sha = next((sha for sha in map(_text, shas) if sha), "")
     commented = _number(issue.get("number")) if issue.get("pull_request") else None
     number = _number(pull_request.get("number")) or commented or _number_of(before)
+    run_url, attempt = _run_url(environ), environ.get("GITHUB_RUN_ATTEMPT", "")
     return Context(
         repository=environ.get("GITHUB_REPOSITORY", ""),
         sha=event_sha or environ.get("GITHUB_SHA", ""),
@@ -80,8 +81,9 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         server_url=environ.get("GITHUB_SERVER_URL", ""),
         ref=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF", ""),
         run_id=environ.get("GITHUB_RUN_ID", ""),
-        run_url=_run_url(environ),
-        run_attempt=environ.get("GITHUB_RUN_ATTEMPT", ""),
+        run_url=f"{run_url}/attempts/{attempt}" if run_url and attempt else run_url,
+        artifacts_url=f"{run_url}#artifacts" if run_url else "",
+        run_attempt=attempt,
         **_origin(environ, event, number)._asdict(),
         secrets_withheld_from=_withheld(environ, event),
         head=_head(before),
@@ -149,10 +151,8 @@ def _head(workflow_run: Mapping[str, Any]) -> Head | None:
 
 def _run_url(environ: Mapping[str, str]) -> str:
     server, repository = environ.get("GITHUB_SERVER_URL"), environ.get("GITHUB_REPOSITORY")
-    run_id, attempt = environ.get("GITHUB_RUN_ID"), environ.get("GITHUB_RUN_ATTEMPT")
-    if not (server and repository and run_id):
-        return ""
-    return f"{server}/{repository}/actions/runs/{run_id}" + (f"/attempts/{attempt}" if attempt else "")
+    run_id = environ.get("GITHUB_RUN_ID")
+    return f"{server}/{repository}/actions/runs/{run_id}" if server and repository and run_id else ""
 
 
 def _number(value: object) -> int | None:
