@@ -24,7 +24,7 @@ from cmarkgfm.cmark import Options
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from browsing import legs_report
+from browsing import legs_report, rich_report
 from coval_gate.base.errors import GateError, InputError, RunnerError
 from coval_gate.base.schedule import run
 from coval_gate.base.text import one_line
@@ -572,6 +572,14 @@ def test_links_name_their_legs_and_lead_to_the_html_report() -> None:
     assert shown["HTML report (if the workflow uploads it)"] == f"{home}#artifacts"
     assert "Open Booking line (run3)" in shown
     assert not any(url.endswith("#artifacts") for url in links(report._replace(context=context)).values())
+
+
+def test_comment_of_a_template_is_the_same_before_the_launch_and_after_it() -> None:
+    inputs = parse_inputs({"INPUT_RUN_TEMPLATE_ID": "template1"})[0]
+    judged = rich_report()._replace(inputs=inputs)
+    assert judged.legs[0].run is not None
+    assert marker(judged) == marker(judged._replace(legs=()))
+    assert marker(judged) != marker(judged._replace(inputs=inputs._replace(run_template_id="template2")))
 
 
 def table_row_counts(markdown: str) -> list[int]:

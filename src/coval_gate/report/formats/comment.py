@@ -51,8 +51,11 @@ def identity(report: Report) -> str:
     """
     context, inputs = report.context, report.inputs
     mutations = inputs.mutation_ids if inputs else ()
-    only = report.legs[0] if len(report.legs) == 1 else None  # what several legs evaluate is in the inputs
-    evaluated = [*what_ran(report, only).values(), *mutations]
+    # What the user wrote is the same before the launch and after it; a step that waits knows only what the run tells.
+    template = (inputs.run_template_id,) if inputs and inputs.run_template_id else ()
+    asked = what_ran(report)
+    only = report.legs[0] if len(report.legs) == 1 and not any((*asked.values(), *template)) else None
+    evaluated = [*what_ran(report, only).values(), *mutations, *template]
     matrix = [context.matrix.digest] if context.matrix else []
     workflow = context.lasting_workflow or context.workflow
     key = json.dumps([workflow, context.job, context.step, evaluated, *matrix])
