@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.confidence import Hits
-from coval_gate.judge.criteria import Criteria, ThresholdHolds
+from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge
+from coval_gate.judge.kinds import ThresholdHolds
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource
 from coval_gate.model.results import Metric, RunResult, Simulation

@@ -17,14 +17,9 @@ from coval_gate.config.thresholds import Bound, Threshold, forbidding, parse_thr
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
 from coval_gate.coval.runs import parse_run
 from coval_gate.judge.checks import Check, Totals
-from coval_gate.judge.criteria import (
-    Criteria,
-    MetricPresent,
-    NoErrorReported,
-    TargetMet,
-    ThresholdHolds,
-)
+from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge
+from coval_gate.judge.incomparable import NoBaseline, NotInBaseline
 from coval_gate.judge.judgement import (
     LAUNCH,
     UNFINISHED,
@@ -39,15 +34,15 @@ from coval_gate.judge.judgement import (
     skipped,
     timed_out,
 )
+from coval_gate.judge.kinds import MetricPresent, TargetMet, ThresholdHolds
 from coval_gate.judge.measure import Comparison, Interval, LeftOut, Measure
+from coval_gate.judge.population import NoErrorReported
 from coval_gate.judge.problems import (
     CannotOccur,
     ErrorReported,
-    NoBaseline,
     NoNumbers,
     NoSuchMetric,
     NoSuchValue,
-    NotInBaseline,
     SeveralMetrics,
     UnusableTarget,
 )
@@ -62,7 +57,7 @@ from coval_gate.report.model import LegReport, Report, RunReport
 
 if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs
-    from coval_gate.judge.criteria import Criterion
+    from coval_gate.judge.kinds import Criterion
     from coval_gate.judge.problems import Problem
 
 HARMLESS: Final = "plain"
@@ -390,7 +385,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
             criterion=_absent(text, text),
             simulations=("ill",),
         ),
-        Check(criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ErrorReported(text=text)),
+        Check(criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ErrorReported(words=text)),
         *_compared_checks(text, first, threshold, mutation),
         *(
             Check(
@@ -436,7 +431,7 @@ def _compared_checks(text: str, metric: Metric, threshold: Threshold, mutation: 
             compared,
             criterion=ThresholdHolds(threshold=earlier._replace(advisory=True)),
             measure=None,
-            problem=NoBaseline(source=BaselineSource(kind="tag", name=text), reason=gone),
+            problem=NoBaseline(source=BaselineSource(kind="tag", name=text), why=gone),
             simulations=(),
         ),
         replace(compared, measure=None, problem=NotInBaseline(what="metric", name=text), simulations=()),

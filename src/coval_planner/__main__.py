@@ -20,9 +20,9 @@ from coval_gate.base.text import number, percent, plural, whole_number
 from coval_gate.config import fields
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.judge.aggregates import Average, Percentile, aggregation_of
+from coval_gate.judge.clauses import threshold_text
 from coval_gate.judge.doubts import MOST_CASES, cases_to_compare
 from coval_gate.judge.planning import MOST, POWER, needed
-from coval_gate.report.wording.clauses import threshold_text
 from coval_planner import tables
 from coval_planner.passing import MISSES, cases_to_pass, chances, fewest_misses
 from coval_planner.power import Agents, Level, cases_to_decide, chance, misses

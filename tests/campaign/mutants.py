@@ -30,7 +30,7 @@ from coval_gate.flow import standing as flow_standing
 from coval_gate.flow.progress import Progress
 from coval_gate.judge import baseline as judge_baseline
 from coval_gate.judge import checks, gate, repetition
-from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.kinds import ThresholdHolds
 from coval_gate.judge.values import Kinds
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.matrix import NO_MATRIX, matrix_of

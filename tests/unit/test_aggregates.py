@@ -14,7 +14,8 @@ from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.aggregates import CLASSES
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.gate import judge
-from coval_gate.judge.problems import OneValue, UnusableBaseline
+from coval_gate.judge.incomparable import UnusableBaseline
+from coval_gate.judge.problems import OneValue
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Metric, RunResult, Simulation, Target
 from coval_gate.report.wording.checks import check_reason

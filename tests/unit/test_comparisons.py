@@ -32,9 +32,11 @@ from coval_gate.base.errors import GateError
 from coval_gate.ci.github.pages import state_of
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.checks import Check
-from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.claims import change_text, shown_text
 from coval_gate.judge.judgement import errored
+from coval_gate.judge.kinds import ThresholdHolds
 from coval_gate.judge.measure import Comparison, Interval, LeftOut, Measure
+from coval_gate.judge.references import shared_text
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST
 from coval_gate.report.charts import compared_histogram
@@ -47,8 +49,6 @@ from coval_gate.report.formats.log import render as closing
 from coval_gate.report.formats.outputs import render as outputs
 from coval_gate.report.formats.status import render as commit_status
 from coval_gate.report.formats.summary import render as summary
-from coval_gate.report.wording.baselines import shared_text
-from coval_gate.report.wording.comparisons import change_text, shown_text
 from coval_gate.report.wording.judgements import reasons
 from validation import junit_schema, report_validator
 

@@ -9,10 +9,10 @@ import pytest
 from baselines import baseline_of, judged, only, run_of
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.judge.claims import undecidable_text
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.doubts import cases_to_compare, undecidable
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.comparisons import undecidable_text
 
 if TYPE_CHECKING:
     from coval_gate.model.results import Value

@@ -37,8 +37,8 @@ from coval_gate.ci.github.pages import state_of
 from coval_gate.config.inputs import Problem, declared, parse_inputs
 from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.judge.checks import Check, Totals
-from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.judgement import UNFINISHED, Judgement, OfLegs, conclude, errored, interrupted
+from coval_gate.judge.kinds import ThresholdHolds
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.problems import NoValues
 from coval_gate.judge.variants import variants_of

@@ -11,8 +11,8 @@ import pytest
 
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.checks import Check, Totals
-from coval_gate.judge.criteria import ThresholdHolds
 from coval_gate.judge.judgement import OfLegs, conclude
+from coval_gate.judge.kinds import ThresholdHolds
 from coval_gate.judge.measure import Measure
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Details, RunResult, Turn

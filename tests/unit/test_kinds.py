@@ -1,19 +1,39 @@
-"""A kind of criterion or problem is one class, and has one entry of words."""
+"""A kind of criterion or problem is one class with a name and words of its own."""
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import TYPE_CHECKING, Any
 
-from coval_gate.judge.criteria import Criterion
-from coval_gate.judge.problems import Problem
-from coval_gate.report.wording import criteria, problems
+import pytest
+
+import coval_gate.judge.gate  # noqa: F401 - imports all of them
+from coval_gate.judge.kinds import Criterion
+from coval_gate.judge.population import Rule
+from coval_gate.judge.problems import Problem, ValueProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
-def test_every_kind_of_criterion_has_words_of_its_own() -> None:
-    assert {*criteria.WORDS} == {*get_args(Criterion)}
-    assert len({kind.kind for kind in get_args(Criterion)}) == len(criteria.WORDS)
+def kinds_of(base: type[Any]) -> Iterator[type[Any]]:
+    kind: type[Any]
+    for kind in base.__subclasses__():
+        if kind not in (Rule, ValueProblem):
+            yield kind
+        yield from kinds_of(kind)
 
 
-def test_every_kind_of_problem_has_words_of_its_own() -> None:
-    assert {*problems.WORDS} == {*get_args(Problem)}
-    assert len({kind.kind for kind in get_args(Problem)}) == len(problems.WORDS)
+@pytest.mark.parametrize("base", [Criterion, Problem])
+def test_every_kind_has_a_name_of_its_own(base: type[Criterion | Problem]) -> None:
+    names = {kind.__name__: kind.kind for kind in kinds_of(base)}
+    assert len({*names.values()}) == len(names) > 10
+
+
+@pytest.mark.parametrize(("base", "short", "method"), [(Criterion, "sentence", "text"), (Problem, "short", "text")])
+def test_every_kind_has_words_of_its_own(base: type, short: str, method: str) -> None:
+    silent = [
+        kind.__name__
+        for kind in kinds_of(base)
+        if not getattr(kind, short) and getattr(kind, method) is getattr(base, method)
+    ]
+    assert silent == []

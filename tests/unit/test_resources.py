@@ -18,9 +18,9 @@ from coval_gate.coval.resources import (
     read_persona,
     read_test_case,
 )
+from coval_gate.judge.clauses import target_problem_text
 from coval_gate.judge.targets import problem
 from coval_gate.model.results import Target
-from coval_gate.report.wording.clauses import target_problem_text
 from coval_sandbox import catalogue, catalogue_views
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.checks import Check, misses
-from coval_gate.judge.criteria import TargetMet, ThresholdHolds
+from coval_gate.judge.kinds import TargetMet, ThresholdHolds
 from coval_gate.judge.targets import meets
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST, Target
 
 if TYPE_CHECKING:
-    from coval_gate.judge.criteria import Criterion
+    from coval_gate.judge.kinds import Criterion
     from coval_gate.model.results import Value
 
 NUMBERS = st.floats(-LARGEST, LARGEST)

@@ -14,9 +14,10 @@ import pytest
 
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria, ThresholdHolds
+from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import MOST_MISSES
 from coval_gate.judge.gate import judge
+from coval_gate.judge.kinds import ThresholdHolds
 from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource
 from coval_gate.model.results import Details, Metric, RunResult, Simulation
 from coval_gate.model.run import Run

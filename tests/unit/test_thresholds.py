@@ -18,7 +18,7 @@ from coval_gate.config.thresholds import (
     ThresholdSyntaxError,
     parse_thresholds,
 )
-from coval_gate.report.wording.clauses import threshold_text
+from coval_gate.judge.clauses import threshold_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

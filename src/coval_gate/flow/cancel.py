@@ -17,8 +17,8 @@ from coval_gate.config.inputs import WAITING_MODES
 from coval_gate.flow.launch import request_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.run import Cancellation
-from coval_gate.report.wording.baselines import not_marked_text
 from coval_gate.report.wording.judgements import cancellation_text
+from coval_gate.report.wording.standing import not_marked_text
 from coval_gate.runs.cancel import cancel_trial, end_other_launches
 from coval_gate.runs.retag import mark
 from coval_gate.runs.tags import FAILED

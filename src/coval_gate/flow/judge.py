@@ -22,6 +22,7 @@ from coval_gate.flow.follow import follow_trial
 from coval_gate.flow.launch import launch
 from coval_gate.flow.size import fits
 from coval_gate.flow.standing import owe_mark
+from coval_gate.judge.clauses import again_text, all_runs_text, in_vain_text
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge_outcome
@@ -37,7 +38,6 @@ from coval_gate.judge.repetition import beyond_saving, has_failed, is_usable, ju
 from coval_gate.model.run import Aborted, Completed, TimedOut
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
-from coval_gate.report.wording.clauses import again_text, all_runs_text, in_vain_text
 from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.baseline import baseline_of
 from coval_gate.runs.details import fetch_details, fetch_trend

@@ -172,9 +172,9 @@ def foresee(session: Session, leg: Leg, *, legs: int) -> None:
     cases = len(inputs.test_case_ids) or inputs.sub_sample_size or 0
     if inputs.confidence is None or not cases:  # how many a test set has is known only after the launch
         return
+    from coval_gate.judge.claims import undecidable_text
     from coval_gate.judge.criteria import Criteria
     from coval_gate.judge.doubts import undecidable
-    from coval_gate.report.wording.comparisons import undecidable_text
 
     for criterion in undecidable(Criteria.from_inputs(inputs, legs=legs), cases):
         session.warn(undecidable_text(criterion, cases))

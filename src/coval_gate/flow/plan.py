@@ -17,10 +17,10 @@ from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.coval.resources import TestSet
 from coval_gate.flow.mutations import is_of_template, mutation_problems, read_mutations
 from coval_gate.flow.size import PERMISSION, exceeded_text, for_each_case, size_of
+from coval_gate.judge.claims import undecidable_text
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.doubts import undecidable
 from coval_gate.judge.judgement import planned
-from coval_gate.report.wording.comparisons import undecidable_text
 from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from coval_gate.judge.judgement import errored, gravest
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.run import Completed
 from coval_gate.model.statuses import COMPLETED
-from coval_gate.report.wording.baselines import (
+from coval_gate.report.wording.standing import (
     not_accepted_text,
     not_marked_text,
     not_taken_text,

@@ -16,20 +16,19 @@ from coval_gate.config.thresholds import TOLERANCE
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.checks import check_on, check_variant, subjects
 from coval_gate.judge.family import Compared, Pairs, ruled
-from coval_gate.judge.measure import Comparison, LeftOut
-from coval_gate.judge.problems import (
+from coval_gate.judge.incomparable import (
     CasesUnknown,
     JudgeChanged,
     NoBaseline,
     NoMutations,
     NotInBaseline,
-    OnlySummary,
-    OtherCases,
     PersonaChanged,
     TooFewShared,
     UnequalCounts,
     UnusableBaseline,
 )
+from coval_gate.judge.measure import Comparison, LeftOut
+from coval_gate.judge.problems import OnlySummary, OtherCases
 from coval_gate.judge.variants import pooled, same_variant, variants_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import BaselineSource, NotFoundReason
@@ -41,7 +40,8 @@ if TYPE_CHECKING:
     from coval_gate.config.aggregates import Aggregate
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.criteria import Criteria, ThresholdHolds
+    from coval_gate.judge.criteria import Criteria
+    from coval_gate.judge.kinds import ThresholdHolds
     from coval_gate.judge.measure import Trend
     from coval_gate.judge.problems import Problem
     from coval_gate.judge.variants import Sample, Variant
@@ -152,7 +152,7 @@ def _verdict_without(criterion: ThresholdHolds, problem: Problem) -> Verdict:
         is_small = isinstance(problem, TooFewShared) and not (problem.left_out.new or problem.left_out.valueless)
         return Verdict.INCONCLUSIVE if is_small or isinstance(problem, UnequalCounts) else Verdict.ERROR
     if isinstance(problem, NoBaseline) and problem.source and problem.source.kind == "run":
-        return Verdict.INCONCLUSIVE if problem.reason.kind == "unreadable" else Verdict.ERROR
+        return Verdict.INCONCLUSIVE if problem.why.kind == "unreadable" else Verdict.ERROR
     return Verdict.INCONCLUSIVE
 
 
@@ -193,7 +193,7 @@ class _References:
         baseline = self._base if of_base else self._baseline
         if baseline is None or not baseline.runs:
             source = baseline.source if baseline else BaselineSource(kind="base_agent") if of_base else None
-            return NoBaseline(source=source, reason=(baseline and baseline.missing) or NEVER_LOOKED)
+            return NoBaseline(source=source, why=(baseline and baseline.missing) or NEVER_LOOKED)
         alike = [run for run in baseline.runs if not run.changed_persona]
         if not alike:
             return PersonaChanged(since=baseline.runs[0].run)

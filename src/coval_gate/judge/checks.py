@@ -17,9 +17,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.judge.aggregates import aggregation_of
 from coval_gate.judge.aggregation import Measured
 from coval_gate.judge.confidence import verdict
-from coval_gate.judge.criteria import ThresholdHolds
+from coval_gate.judge.incomparable import Accepted
 from coval_gate.judge.measure import Scale, margin
-from coval_gate.judge.problems import Accepted
 from coval_gate.judge.values import comparable
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.config.thresholds import Reference, Threshold
-    from coval_gate.judge.criteria import Criteria, Criterion
+    from coval_gate.judge.criteria import Criteria
+    from coval_gate.judge.kinds import Criterion, ThresholdHolds
     from coval_gate.judge.measure import Measure, Requirement
     from coval_gate.judge.problems import Problem
     from coval_gate.judge.variants import Variant
@@ -91,7 +91,7 @@ class Check:
 
     @property
     def threshold(self) -> Threshold | None:
-        return self.criterion.threshold if isinstance(self.criterion, ThresholdHolds) else None
+        return self.criterion.threshold
 
     @property
     def reference(self) -> Reference:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from coval_gate.config.thresholds import Threshold
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.criteria import Criteria, Criterion
+    from coval_gate.judge.criteria import Criteria
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.kinds import Criterion
     from coval_gate.model.results import Metric
 
 MOST_CASES: Final = 5_000  # test cases that are considered for a comparison

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.judge.cause import SHOWN_FIRST, References, cause_of, others_of
 from coval_gate.judge.checks import WHOLE, largest_magnitude, misses
-from coval_gate.judge.problems import NoBaseline
+from coval_gate.judge.incomparable import NoBaseline
 from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import GRAVITY, Verdict
 

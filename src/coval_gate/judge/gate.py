@@ -15,39 +15,22 @@ from coval_gate.base.text import most_similar
 from coval_gate.judge import targets
 from coval_gate.judge.baseline import compare
 from coval_gate.judge.checks import Check, Totals, check_on, evaluate
-from coval_gate.judge.criteria import (
-    AllAnswered,
-    AllEnded,
-    AllListed,
-    AnyCompleted,
-    DataSettled,
-    FewFailed,
-    MetricHasValues,
-    MetricPresent,
-    MetricsHaveTargets,
-    NoErrorReported,
-    TargetMet,
-    VariantsPresent,
-)
+from coval_gate.judge.incomparable import Accepted
 from coval_gate.judge.judgement import aborted, conclude, not_completed, timed_out, unanswered
+from coval_gate.judge.kinds import MetricHasValues, MetricPresent, MetricsHaveTargets, TargetMet
 from coval_gate.judge.measure import Measure
+from coval_gate.judge.population import AllAnswered, Judged, population_checks
 from coval_gate.judge.problems import (
-    Accepted,
-    ErrorReported,
     NoSuchMetric,
-    NotAnswered,
     NoTargets,
     NotListed,
-    NotSettled,
     NoValues,
     OnlySummary,
     SeveralMetrics,
     UnusableTarget,
-    VariantsMissing,
 )
 from coval_gate.judge.variants import variants_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import BASE
 from coval_gate.model.run import Aborted, Completed, NotCompleted
 from coval_gate.model.statuses import CANCELLED, DELETED
 
@@ -101,14 +84,12 @@ def judge(
     """Judge a run that completed, as in `judge_outcome`. `late`: the limit that passed before its data were there."""
     result = _with_texts_of(base, _with_texts_of(baseline, result))
     variants = variants_of(result, criteria.mutations)
-    presence = tuple(_presence(result, variants, criteria))
-    population = () if presence else tuple(_population(result, variants, criteria))
+    judged = Judged(result, variants, criteria, attached)
+    population = population_checks(judged)
     values = (*_values(result, variants, criteria, (baseline, base)),)
-    if any(not check.passed for check in population):
+    if any(check.verdict is Verdict.FAILED for check in population):
         values = tuple(_blame_silence(values, variants))
-    checks = (*presence, *population, *values)
-    if attached is False:  # the run shows nothing of the agent
-        checks = (Check(criterion=AllAnswered(), verdict=Verdict.ERROR, problem=NotAnswered()), *checks)
+    checks = (*AllAnswered.checks(judged), *population, *values)
     totals = Totals(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
@@ -140,49 +121,6 @@ def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
         for metric in result.metrics
     )
     return result._replace(metrics=metrics)
-
-
-def _presence(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
-    """Check that the population is known: every simulation is listed and has ended, and no variant is missing."""
-    listed, expected = len(result.simulations), max(1, result.expected)
-    names = {variant.name for variant in variants}
-    if listed and criteria.mutations and (len(names) < 1 + criteria.mutations or BASE not in names):
-        yield Check(
-            criterion=VariantsPresent(mutations=criteria.mutations),
-            verdict=Verdict.ERROR,
-            problem=VariantsMissing(launched=criteria.mutations, mutations=len(names - {BASE}), agent=BASE in names),
-        )
-        return
-    if listed < expected:
-        measure = Measure(value=listed, unit="simulations", count=listed, missing=result.expected - listed)
-        yield Check(criterion=AllListed(), verdict=Verdict.ERROR, measure=measure)
-        return
-    if not result.settled:
-        yield Check(criterion=DataSettled(), verdict=Verdict.ERROR, problem=NotSettled())
-    running = tuple(simulation.id for simulation in result.simulations if not simulation.ended)
-    if running:
-        ended = listed - len(running)
-        measure = Measure(value=ended, unit="simulations", count=ended, missing=len(running))
-        yield Check(criterion=AllEnded(), verdict=Verdict.ERROR, measure=measure, simulations=running)
-
-
-def _population(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
-    """Check that enough simulations completed, and that Coval reports no error."""
-    for variant in variants:
-        criterion = FewFailed(allowance=criteria.max_failed)
-        measure = Measure(value=variant.failed, unit="simulations", count=variant.total)
-        if variant.failed > criteria.max_failed.of(variant.total):
-            failed = tuple(criterion.missing_it(variant, None, measure))
-            yield check_on(variant, criterion, Verdict.FAILED, measure=measure, simulations=failed)
-        else:
-            yield check_on(variant, criterion, Verdict.PASSED, measure=measure)
-    if not any(variant.completed for variant in variants):
-        measure = Measure(value=0, unit="simulations", count=len(result.simulations))
-        yield Check(criterion=AnyCompleted(), verdict=Verdict.FAILED, measure=measure)
-    if result.reported_error:
-        yield Check(
-            criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ErrorReported(text=result.reported_error)
-        )
 
 
 def _values(

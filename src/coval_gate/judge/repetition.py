@@ -17,9 +17,9 @@ from operator import or_
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.checks import Check
-from coval_gate.judge.criteria import AnyCompleted, FewFailed, SameCases
 from coval_gate.judge.gate import judge
 from coval_gate.judge.judgement import CaseStability, Repetition, SingleRun, with_checks
+from coval_gate.judge.population import AnyCompleted, FewFailed, SameCases
 from coval_gate.judge.problems import OtherCases
 from coval_gate.judge.variants import pooled
 from coval_gate.judge.verdict import GRAVITY, Verdict
@@ -28,8 +28,9 @@ from coval_gate.model.run import Completed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence, Set
 
-    from coval_gate.judge.criteria import Criteria, Criterion
+    from coval_gate.judge.criteria import Criteria
     from coval_gate.judge.judgement import Judgement
+    from coval_gate.judge.kinds import Criterion
     from coval_gate.judge.variants import Variant
     from coval_gate.model.baseline import Baseline
     from coval_gate.model.results import RunResult, Simulation

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from coval_gate.base.text import number, one_line, plural, shortened, stopwatch
+from coval_gate.judge.clauses import value_text
 from coval_gate.judge.findings import SimulationFinding
 from coval_gate.report.wording.checks import check_text, here_text
-from coval_gate.report.wording.clauses import value_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

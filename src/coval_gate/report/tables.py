@@ -7,21 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import number, plural
-from coval_gate.judge.criteria import TargetMet
-from coval_gate.judge.findings import comparison_of, lacks_baseline
-from coval_gate.judge.measure import Requirement
-from coval_gate.judge.verdict import GRAVITY, Verdict
-from coval_gate.model.results import BASE
-from coval_gate.report.charts import DrawnBound, compared_histogram, histogram, threshold_on_scale
-from coval_gate.report.markdown import Table, code, escape, folding, link, row
-from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
-from coval_gate.report.provenance import base_name, of_leg, run_page
-from coval_gate.report.wording.causes import counts_text
-from coval_gate.report.wording.checks import actual_text, here_text, informs_text, shown_verdict
-from coval_gate.report.wording.clauses import drawn_symbol, in_figures, named_with_unit, stability_word, with_unit
-from coval_gate.report.wording.comparisons import (
+from coval_gate.judge.claims import (
     CHANCE,
-    NAMES,
     claimed_text,
     difference_text,
     earlier_text,
@@ -31,7 +18,18 @@ from coval_gate.report.wording.comparisons import (
     shows_text,
     trend_text,
 )
-from coval_gate.report.wording.criteria import criterion_text
+from coval_gate.judge.clauses import NAMES, drawn_symbol, in_figures, named_with_unit, stability_word, with_unit
+from coval_gate.judge.findings import comparison_of, lacks_baseline
+from coval_gate.judge.kinds import TargetMet
+from coval_gate.judge.measure import Requirement
+from coval_gate.judge.verdict import GRAVITY, Verdict
+from coval_gate.model.results import BASE
+from coval_gate.report.charts import DrawnBound, compared_histogram, histogram, threshold_on_scale
+from coval_gate.report.markdown import Table, code, escape, folding, link, row
+from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
+from coval_gate.report.provenance import base_name, of_leg, run_page
+from coval_gate.report.wording.causes import counts_text
+from coval_gate.report.wording.checks import actual_text, here_text, informs_text, shown_verdict
 from coval_gate.report.wording.judgements import MARKS, heading, reason
 
 if TYPE_CHECKING:
@@ -93,7 +91,7 @@ def variant_table(leg: LegReport) -> Iterator[Table]:
     if len(leg.variants) <= 1:
         return
     checks = [check for check in leg.findings.checks.checks if check.several]
-    of_user = dict.fromkeys(criterion_text(check.criterion) for check in checks if check.user_defined)
+    of_user = dict.fromkeys(check.criterion.text for check in checks if check.user_defined)
     columns = list(of_user) if len(of_user) <= MOST_COLUMNS else []
     of_variants = [(variant, [check for check in checks if check.variant == variant.name]) for variant in leg.variants]
     of_variants.sort(key=lambda pair: GRAVITY.index(_gravest(pair[1])))
@@ -107,7 +105,7 @@ def _gravest(checks: Sequence[Check]) -> Verdict:
 
 
 def _variant(variant: Variant, checks: Sequence[Check], columns: Sequence[str]) -> str:
-    by_text = {criterion_text(check.criterion): check for check in checks}
+    by_text = {check.criterion.text: check for check in checks}
     cells = [_value(by_text.get(column)) for column in columns] or [missed_count(checks)]
     name = escape(variant_key(variant.name), LONGEST_NAME)
     return row(MARKS[_gravest(checks)], name, f"{len(variant.completed):,} of {variant.total:,}", *cells)
@@ -226,7 +224,7 @@ def _cases(leg: LegReport, cases: Sequence[str]) -> str:
 
 
 def criterion_cell(check: Check) -> str:
-    return code(criterion_text(check.criterion)) + (f" ({escape(check.variant)})" if check.variant else "")
+    return code(check.criterion.text) + (f" ({escape(check.variant)})" if check.variant else "")
 
 
 def metric_parts(leg: LegReport) -> Iterator[str | Listing]:
@@ -392,7 +390,7 @@ def passed(report: Report) -> Iterator[Table]:
 
 
 def _simulation(simulation: SimulationRow, leg: LegReport, *, caused: bool, explained: bool) -> str:
-    criteria = ((code(criterion_text(miss.check.criterion)), escape(here_text(miss))) for miss in simulation.misses)
+    criteria = ((code(miss.check.criterion.text), escape(here_text(miss))) for miss in simulation.misses)
     misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
     if simulation.more_misses:
         misses.append(f"… and {plural(simulation.more_misses, 'more criterion', 'more criteria')}")

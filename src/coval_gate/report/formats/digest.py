@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import in_words, number, plural
 from coval_gate.judge.cause import Cause
+from coval_gate.judge.claims import flips_title
+from coval_gate.judge.clauses import stability_text, with_unit
 from coval_gate.judge.judgement import CaseStability
 from coval_gate.report.formats.log import MARKS, check_cells, titled
 from coval_gate.report.limits import LONGEST_PROMPT
@@ -21,8 +23,6 @@ from coval_gate.report.simulations import MOST_TURNS, case_lines, turn_lines
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.causes import cause_title, counts_text
 from coval_gate.report.wording.checks import check_text, shown_verdict
-from coval_gate.report.wording.clauses import stability_text, with_unit
-from coval_gate.report.wording.comparisons import flips_title
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

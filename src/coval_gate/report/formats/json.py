@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from coval_gate import __version__
 from coval_gate.config.inputs import LAUNCH_IDS
+from coval_gate.judge.claims import claim_text
 from coval_gate.judge.findings import comparison_of
+from coval_gate.judge.references import no_baseline_text
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.json_document import (
     SCHEMA_VERSION,
@@ -44,10 +46,8 @@ from coval_gate.report.limits import (
 from coval_gate.report.metrics import entries_of, variant_key
 from coval_gate.report.provenance import given_inputs, run_page, subject_in_words, what_ran
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import no_baseline_text, standing_text
-from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, shown_verdict
-from coval_gate.report.wording.comparisons import claim_text
-from coval_gate.report.wording.criteria import criterion_text, mention
+from coval_gate.report.wording.checks import actual_text, check_reason, margin_text, mention, shown_verdict
+from coval_gate.report.wording.standing import standing_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +82,7 @@ def criterion_facts(check: Check) -> Criterion:
     blamed = () if check.passed and not check.informs else check.simulations
     return Criterion(
         kind=check.criterion.kind,
-        criterion=criterion_text(check.criterion),
+        criterion=check.criterion.text,
         verdict=_outcome(shown_verdict(check)) or "error",
         actual=measure.value if measure else None,
         operator=requirement.operator if requirement else None,

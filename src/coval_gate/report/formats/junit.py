@@ -26,6 +26,8 @@ from junitparser.xunit2 import FlakyFailure
 
 from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.ci.host import NAME
+from coval_gate.judge.claims import CHANCE, difference_text, earlier_text, noticeable_text, shown_text
+from coval_gate.judge.clauses import NAMES, stability_text
 from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import length
@@ -35,15 +37,6 @@ from coval_gate.report.provenance import all_provenance, of_leg, own_provenance,
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.causes import counts_text, with_cause
 from coval_gate.report.wording.checks import actual_text, check_reason, check_text, miss_text, shown_verdict
-from coval_gate.report.wording.clauses import stability_text
-from coval_gate.report.wording.comparisons import (
-    CHANCE,
-    NAMES,
-    difference_text,
-    earlier_text,
-    noticeable_text,
-    shown_text,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

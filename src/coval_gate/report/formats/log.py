@@ -7,6 +7,17 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, one_line, plural, shortened_at_word
 from coval_gate.ci.host import Annotation
+from coval_gate.judge.claims import (
+    CHANCE,
+    OTHERS,
+    difference_text,
+    earlier_text,
+    flips_title,
+    noticeable_text,
+    reference_text,
+    shown_text,
+)
+from coval_gate.judge.clauses import stability_text
 from coval_gate.judge.findings import lacks_baseline
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.provenance import case_ids, ids_line, of_leg
@@ -20,17 +31,6 @@ from coval_gate.report.wording.checks import (
     informs_text,
     note_text,
     shown_verdict,
-)
-from coval_gate.report.wording.clauses import stability_text
-from coval_gate.report.wording.comparisons import (
-    CHANCE,
-    OTHERS,
-    difference_text,
-    earlier_text,
-    flips_title,
-    noticeable_text,
-    reference_text,
-    shown_text,
 )
 from coval_gate.report.wording.judgements import advice, doubt_lines, heading, link, reason, reasons, title
 

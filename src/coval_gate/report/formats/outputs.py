@@ -179,7 +179,7 @@ def _failed_criteria(legs: Sequence[LegReport]) -> str:
     if not missed:  # as before the launch, when the imports below would take time
         return "[]"
     from coval_gate.report.formats.json import criterion_facts
-    from coval_gate.report.wording.criteria import mention
+    from coval_gate.report.wording.checks import mention
 
     shown = list[str]()
     room = MOST_OUTPUT

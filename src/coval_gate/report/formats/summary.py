@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.judge.claims import OTHERS, notes_title
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report import provenance
 from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row, utf8_size
@@ -23,10 +24,9 @@ from coval_gate.report.tables import (
     variant_table,
 )
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import standing_text
 from coval_gate.report.wording.checks import actual_text, first_text, note_text, shown_verdict
-from coval_gate.report.wording.comparisons import OTHERS, notes_title
 from coval_gate.report.wording.judgements import MARKS
+from coval_gate.report.wording.standing import standing_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

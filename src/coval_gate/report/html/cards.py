@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, one_line, percent, plural
 from coval_gate.judge import targets
+from coval_gate.judge.clauses import named_with_unit, target_text, with_unit
 from coval_gate.judge.findings import comparison_of
+from coval_gate.judge.references import day_text
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.charts import threshold_on_scale
@@ -17,8 +19,6 @@ from coval_gate.report.html.table import web_address
 from coval_gate.report.limits import MOST_CARDS
 from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
 from coval_gate.report.provenance import run_page
-from coval_gate.report.wording.baselines import day_text
-from coval_gate.report.wording.clauses import named_with_unit, target_text, with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
+from coval_gate.judge.claims import (
+    difference_text,
+    earlier_text,
+    flips_title,
+    notes_title,
+    reference_text,
+    shown_text,
+    trend_text,
+)
+from coval_gate.judge.clauses import NAMES, bound_text, in_figures, stability_word
 from coval_gate.judge.findings import comparison_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.html.cards import cards
@@ -26,20 +36,8 @@ from coval_gate.report.provenance import (
 )
 from coval_gate.report.tables import FEW_FLIPS, missed_count
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.baselines import standing_text
 from coval_gate.report.wording.checks import actual_text, check_text, first_text, note_text, shown_verdict
-from coval_gate.report.wording.clauses import bound_text, in_figures, stability_word
-from coval_gate.report.wording.comparisons import (
-    NAMES,
-    difference_text,
-    earlier_text,
-    flips_title,
-    notes_title,
-    reference_text,
-    shown_text,
-    trend_text,
-)
-from coval_gate.report.wording.criteria import criterion_text
+from coval_gate.report.wording.standing import standing_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,7 +252,7 @@ def _criterion(check: Check) -> CriterionView:
     return CriterionView(
         verdict=verdict.value,
         word=WORDS.get(verdict, verdict.value),
-        text=one_line(criterion_text(check.criterion), LONG),
+        text=one_line(check.criterion.text, LONG),
         variant=one_line(check.variant, NAME),
         actual=one_line(f"{actual_text(check)}{first_text(check)}", LONG),
         required=_required(check),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, one_line, plural, stopwatch
 from coval_gate.judge.cause import SHOWN_FIRST
+from coval_gate.judge.clauses import named_with_unit, stability_text, value_text
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.formats.digest import prompt_of
@@ -27,9 +28,7 @@ from coval_gate.report.limits import (
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import USUAL_ID
 from coval_gate.report.wording.causes import counts_text
-from coval_gate.report.wording.checks import here_text
-from coval_gate.report.wording.clauses import named_with_unit, stability_text, value_text
-from coval_gate.report.wording.criteria import mention
+from coval_gate.report.wording.checks import here_text, mention
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
-from coval_gate.base.text import number, quoted
+from coval_gate.base.text import number, quoted, shortened
+from coval_gate.judge.claims import claim_text
+from coval_gate.judge.clauses import VALUE_SHOWN, difference_with_unit, runs_text, told_apart, value_text, with_unit
 from coval_gate.judge.doubts import FAR, FarBound, Unseen
+from coval_gate.judge.problems import problem_reason, seen_text
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.clauses import (
-    VALUE_SHOWN,
-    difference_with_unit,
-    runs_text,
-    told_apart,
-    value_text,
-    with_unit,
-)
-from coval_gate.report.wording.comparisons import claim_text
-from coval_gate.report.wording.criteria import criterion_text, mention, words_of
-from coval_gate.report.wording.problems import problem_reason, problem_text, seen_text
+from coval_gate.report.limits import LONGEST_MENTION
 
 if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.judge.doubts import Doubt
     from coval_gate.judge.findings import Contribution, Miss
+    from coval_gate.judge.kinds import Criterion
     from coval_gate.judge.measure import Measure
     from coval_gate.model.results import Value
 
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}
+
+
+def mention(criterion: Criterion) -> str:
+    """Return the criterion as listed for a simulation that misses it: cut where it is long."""
+    return shortened(criterion.text, LONGEST_MENTION)
 
 
 def doubt_text(doubt: Doubt) -> str:
@@ -46,7 +45,8 @@ def doubt_text(doubt: Doubt) -> str:
 
 
 def _where(doubt: Doubt) -> str:
-    return words_of(doubt.criterion).written(doubt.criterion)
+    criterion = doubt.criterion
+    return f"{criterion.text} ({criterion.threshold.place})" if criterion.threshold else criterion.what()
 
 
 def shown_verdict(check: Check) -> Verdict:
@@ -56,14 +56,14 @@ def shown_verdict(check: Check) -> Verdict:
 
 def check_text(check: Check) -> str:
     """Return the criterion, with the mutation that it applies to in brackets."""
-    text = criterion_text(check.criterion)
+    text = check.criterion.text
     return f"{text} [{check.variant}]" if check.variant else text
 
 
 def actual_text(check: Check) -> str:
     """Return what was measured or, in a few words, why nothing was."""
     if check.problem:
-        return problem_text(check.problem)
+        return check.problem.text()
     return f"{_measured_text(check, check.measure)}{runs_text(check)}" if check.measure else ""
 
 
@@ -73,7 +73,7 @@ def first_text(check: Check) -> str:
 
 
 def _measured_text(check: Check, measure: Measure) -> str:
-    return words_of(check.criterion).measured(check, check.criterion, measure)
+    return check.criterion.measured(check, measure)
 
 
 def margin_text(check: Check) -> str:
@@ -122,7 +122,7 @@ def check_reason(check: Check) -> str:
 
 
 def _miss_reason(check: Check, measure: Measure) -> str:
-    return words_of(check.criterion).missed(check, check.criterion, measure)
+    return check.criterion.missed(check, measure)
 
 
 def here_text(miss: Miss) -> str:
@@ -168,5 +168,5 @@ def _advisory_reason(check: Check) -> str:
 
 
 def _informs_reason(check: Check) -> str:
-    why = problem_reason(check, check.problem) if check.problem else words_of(check.criterion).informs
+    why = problem_reason(check, check.problem) if check.problem else check.criterion.informs
     return f"Informs only: {why}."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never
 from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word, visible
 from coval_gate.config.checks import missing_key_reason
+from coval_gate.judge.clauses import all_runs_text, ran_text
 from coval_gate.judge.judgement import (
     Errored,
     Launched,
@@ -22,7 +23,6 @@ from coval_gate.judge.verdict import LAUNCHED, PLANNED, Verdict
 from coval_gate.model.run import Aborted, Completed, NotCompleted, TimedOut
 from coval_gate.model.statuses import CANCELLED, DELETED
 from coval_gate.report.wording import UNFINISHED
-from coval_gate.report.wording.clauses import all_runs_text, ran_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -154,9 +154,9 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
         case Aborted(run=run, failed=failed, error=error):
             return (_aborted_reason(run, failed, error),)
         case Unanswered():
-            from coval_gate.report.wording.clauses import NOT_ANSWERED  # not needed before the launch
+            from coval_gate.judge.problems import NotAnswered  # not needed before the launch
 
-            return (f"{NOT_ANSWERED}.",)
+            return (f"{NotAnswered.SENTENCE}.",)
         case TimedOut(run=run, limit=limit):
             return (_timed_out_reason(run, limit),)
         case Launched():
@@ -196,7 +196,7 @@ def advice(judgement: Judgement) -> str:
     if judgement.passed_unjudged:
         lines.append(_unjudged_text(judgement))
     if judgement.is_red_against_baseline:
-        from coval_gate.report.wording.baselines import fix_or_accept
+        from coval_gate.report.wording.standing import fix_or_accept
 
         lines.append(fix_or_accept(judgement))
     return "\n".join((*lines, *doubt_lines(judgement)))

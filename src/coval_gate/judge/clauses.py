@@ -16,7 +16,7 @@ from coval_gate.model.results import BASE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from coval_gate.config.thresholds import Threshold
+    from coval_gate.config.thresholds import Reference, Threshold
     from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import CaseStability, Repetition
     from coval_gate.judge.measure import Comparison, Interval, Measure, Scale, Unit
@@ -36,11 +36,8 @@ SHORT: Final[Mapping[str, str]] = {
     **dict.fromkeys(("db", "decibel", "decibels"), "dB"),
     **dict.fromkeys(("hz", "hertz"), "Hz"),
 }
+NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
 FLAKY, CONSISTENT = "flaky", "consistent"
-NOT_ANSWERED: Final = (
-    "Nothing shows that a job answered every simulation: the agent is of type SDK_WEBSOCKET, and the run lacks the tag "
-    "that coval-gate attach adds at its end"
-)
 TOGETHER: Final[Mapping[Verdict | None, str]] = {
     Verdict.PASSED: "they pass",
     Verdict.FAILED: "they fail",

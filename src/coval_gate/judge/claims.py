@@ -9,31 +9,30 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import number, one_line, percent, plural
-from coval_gate.judge.confidence import FEWEST_CASES
-from coval_gate.judge.doubts import cases_needed, cases_to_compare
-from coval_gate.judge.findings import comparison_of
-from coval_gate.judge.planning import POWER
-from coval_gate.judge.verdict import Verdict
-from coval_gate.report.wording.baselines import baseline_text, shared_text
-from coval_gate.report.wording.clauses import (
+from coval_gate.judge.clauses import (
+    NAMES,
     confidence_text,
     difference_with_unit,
     measured,
     rounded,
     rounded_with_unit,
 )
+from coval_gate.judge.confidence import FEWEST_CASES
+from coval_gate.judge.doubts import cases_needed, cases_to_compare
+from coval_gate.judge.findings import comparison_of
+from coval_gate.judge.planning import POWER
+from coval_gate.judge.references import baseline_text, shared_text
+from coval_gate.judge.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from coval_gate.config.thresholds import Reference
     from coval_gate.judge.checks import Check
     from coval_gate.judge.doubts import Undecidable
     from coval_gate.judge.findings import CheckGroup
     from coval_gate.judge.measure import Comparison, Interval, Scale
     from coval_gate.model.run import Run
 
-NAMES: Final[dict[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
 BEYOND: Final = "the measured change exceeds the margin"
 CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs that show a noticeable change
 OTHERS: Final = "Other criteria"  # those that compare with nothing, after those that do
