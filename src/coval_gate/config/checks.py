@@ -13,7 +13,6 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
 from coval_gate.base.titles import DOCS
 from coval_gate.config.fields import OWN_TAGS, ChosenRuns
-from coval_gate.config.flags import flag_of
 from coval_gate.config.inputs import (
     FILE,
     GATE,
@@ -455,6 +454,8 @@ def _needs_ids(inputs: Inputs) -> str:
 def _how_to_set(name: str, variables: Variables | None) -> str:
     """Return the end of a sentence. An input filled from an empty variable looks like one that is not set."""
     if variables is None:
+        from coval_gate.config.flags import flag_of  # only errors need it
+
         return f": give {flag_of(name)}, or set {name} in the configuration file"
     written = variables.written.format(f"COVAL_{name.upper()}")
     return f", but it is empty. If the step has {written}, that variable has no value"
