@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.agents import Size, latencies, mean_score, rates, scores
 from coval_gate.judge.confidence import Hits, mean_bounds, percentile_bounds, rate_bounds
-from coval_gate.judge.contrast import Exceedances, PairedMeans, PairedRates, mean_difference, rate_difference
+from coval_gate.judge.contrast import Exceedances, PairedMeans, PairedRates, rate_difference
 from coval_gate.judge.statistics import normal_quantile
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def rate_change(size: Size, icc: float, truth: float, change: float, rng: Random
 
 def mean_change(size: Size, icc: float, rng: Random) -> tuple[bool, bool]:
     """Return whether an unchanged mean latency seems longer, and whether it seems shorter."""
-    bounds = mean_difference(latencies(rng, size, 0.5, icc), CONFIDENCE)
+    bounds = PairedMeans.of(latencies(rng, size, 0.5, icc)).difference(CONFIDENCE)
     return bounds.lower > 0.0, bounds.upper < 0.0
 
 

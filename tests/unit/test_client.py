@@ -195,14 +195,6 @@ def test_get_run_backs_off_with_jitter(clock: VirtualClock) -> None:
     assert len(session.log_lines) == 5, "one line per minute"
 
 
-def test_response_about_other_run_is_error(clock: VirtualClock) -> None:
-    response = '{"run": {"run_id": "other", "status": "COMPLETED"}}'
-    with Session(clock, f"GET /runs/* -> json {response}") as session:
-        run_id = session.launch().run_id
-        with pytest.raises(Unavailable, match="another run"):
-            session.get_run(run_id, 0)
-
-
 @pytest.mark.parametrize("response", ["{}", '{"metric": null}', '{"message": "Not Found"}', '{"id": null, "name": ""}'])
 def test_response_that_is_no_metric_is_error(response: str, clock: VirtualClock) -> None:
     with Session(clock, f"GET /metrics/* -> json {response}") as session, pytest.raises(Unavailable, match="metric: "):

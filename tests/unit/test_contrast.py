@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.judge.confidence import ENOUGH_EQUAL, NOTHING, Hits, share
-from coval_gate.judge.contrast import Exceedances, HitPair, ValuePair, mean_difference, rate_difference
+from coval_gate.judge.contrast import Exceedances, HitPair, PairedMeans, ValuePair, rate_difference
 from coval_gate.judge.family import significant
 
 HITS = st.integers(1, 5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -68,7 +68,7 @@ def test_agents_that_always_behave_alike_claim_nothing_in_few_cases() -> None:
 def test_differences_of_means_are_numbers(drawn: list[tuple[list[float], list[float]]], factor: float) -> None:
     pairs = [ValuePair(now, base) for now, base in drawn]
     for bounds in (
-        mean_difference(pairs, 0.95, factor=factor),
+        PairedMeans.of(pairs).difference(0.95, factor=factor),
         Exceedances(pairs).difference(50, 0.95, factor=factor),
     ):
         assert not math.isnan(bounds.lower)
@@ -81,8 +81,8 @@ def test_a_paired_mean_sees_what_an_unpaired_one_would_miss() -> None:
     hard = [rng.uniform(0.5, 5) for _ in range(20)]
     pairs = [ValuePair([level + 0.2 + rng.gauss(0, 0.1)], [level + rng.gauss(0, 0.1)]) for level in hard]
 
-    assert mean_difference(pairs, 0.95).lower > 0.05
-    assert mean_difference(pairs, 0.95).upper < 0.3
+    assert PairedMeans.of(pairs).difference(0.95).lower > 0.05
+    assert PairedMeans.of(pairs).difference(0.95).upper < 0.3
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.1, 0.7])
@@ -94,15 +94,15 @@ def test_few_cases_that_all_change_alike_claim_nothing(factor: float, sizes: lis
         ValuePair([level * factor + 0.3] * size, [level] * size) for level, size in zip(levels, sizes, strict=True)
     ]
 
-    assert mean_difference(pairs, 0.95, factor=factor) == NOTHING
+    assert PairedMeans.of(pairs).difference(0.95, factor=factor) == NOTHING
 
 
 def test_a_factor_scales_the_baseline() -> None:
     rng = random.Random(3)
     pairs = [ValuePair([level * 1.3], [level]) for level in (rng.uniform(1, 2) for _ in range(30))]
 
-    assert mean_difference(pairs, 0.95, factor=1.1).lower > 0
-    assert mean_difference(pairs, 0.95, factor=1.4).upper < 0
+    assert PairedMeans.of(pairs).difference(0.95, factor=1.1).lower > 0
+    assert PairedMeans.of(pairs).difference(0.95, factor=1.4).upper < 0
 
 
 def test_a_percentile_needs_enough_values_on_both_sides() -> None:
@@ -122,7 +122,6 @@ def test_fewer_than_two_shared_cases_claim_nothing() -> None:
     pair = ValuePair([1.0] * 30, [2.0] * 30)
 
     assert rate_difference(flips(1, 0, 0), 0.95) == NOTHING
-    assert mean_difference([pair], 0.95) == NOTHING
     assert Exceedances([pair]).difference(50, 0.95) == NOTHING
 
 

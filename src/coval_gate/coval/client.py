@@ -204,10 +204,7 @@ class Client:
         def parse(body: bytes) -> Run:
             from coval_gate.coval.runs import parse_run
 
-            run = parse_run(body)
-            if run_id != run.run_id:
-                raise ValueError("another run")
-            return run
+            return parse_run(body)
 
         return self._calls.fetch(request, parse, until, once=once)
 
@@ -379,9 +376,6 @@ class Client:
 
         def parse(body: bytes) -> tuple[Turn, ...]:
             simulation = enveloped(parse_object(body), "simulated_conversation", "simulation")
-            # Never show the conversation of another simulation as this one's.
-            if simulation_id not in (simulation.get("simulation_id"), simulation.get("id")):
-                raise ValueError("another simulation")
             return read_transcript(simulation.get("transcript"))
 
         return self._calls.fetch(request, parse, until)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from coval_gate.base import titles
-from coval_gate.base.errors import GateError, InputError, Rejected, Unavailable
+from coval_gate.base.errors import InputError, Rejected, Unavailable
 from coval_gate.base.times import announcing
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 def launch(
     session: Session, progress: Progress, leg: Leg, *, repetition: int = 0, tells: bool = True
 ) -> Procedure[Trial]:
-    """Raises CovalError, RunnerError, and GateError if Coval answers with the run of another trial.
+    """Raises CovalError, RunnerError, InputError.
 
     `repetition`: 0 for the leg's first run, 1 for its first repetition: by it, a later attempt resumes the right one.
     Unless it `tells`, the caller says what was launched.
@@ -43,15 +42,6 @@ def launch(
         if error.is_limit:
             error.advice = _limit_advice(inputs, legs=len(progress.legs))
         raise
-    if any(other.run_id == trial.run_id for other in progress.trials if other is not trial):
-        run_id = trial.run_id
-        trial.forget()
-        trial.launches.clear()  # no response names the run: it is looked for by its tag, and cancelled
-        raise GateError(
-            titles.LAUNCH_UNCERTAIN,
-            f"Coval answered two launches with the same run, {run_id}.",
-            advice="Check the runs in Coval: one that this step does not know may go on.",
-        )
     if tells:
         tell_launch(session, progress, trial)
     return trial

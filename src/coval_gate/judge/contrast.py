@@ -85,11 +85,6 @@ class PairedRates(NamedTuple):
         return math.sqrt(max(arm * arm - 2.0 * self.correlation * arm * other + other * other, 0.0))
 
 
-def mean_difference(pairs: Sequence[ValuePair], confidence: float, *, factor: float = 1.0) -> Bounds:
-    """Use Student's t over the paired cases. Hall's correction would make the bounds of a difference worse."""
-    return PairedMeans.of(pairs).difference(confidence, factor=factor) if len(pairs) >= FEWEST_CASES else NOTHING
-
-
 class PairedMeans(NamedTuple):
     """The means of at least two cases' means, now and in the baseline, and each case's residuals from both."""
 
@@ -107,6 +102,7 @@ class PairedMeans(NamedTuple):
         return cls(centre, earlier, residuals, largest)
 
     def difference(self, confidence: float, *, factor: float = 1.0) -> Bounds:
+        """Use Student's t over the paired cases. Hall's correction would make the bounds of a difference worse."""
         count, error = len(self.residuals), self.error(factor)
         if all_equal_by_chance(count, error) or not math.isfinite(factor * self.base + error):
             return NOTHING

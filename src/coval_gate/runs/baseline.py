@@ -23,7 +23,7 @@ from coval_gate.model.results import RunResult
 from coval_gate.model.run import Completed
 from coval_gate.model.statuses import COMPLETED
 from coval_gate.runs.comparable import Subject, distinguish
-from coval_gate.runs.history import Sought, created_at, search, with_list
+from coval_gate.runs.history import Sought, created_at, creation, search, with_list
 from coval_gate.runs.tags import (
     ACCEPTED,
     FAILED,
@@ -203,7 +203,7 @@ class _Rules(NamedTuple):
                 return _unreadable(failure)
         for run in filter(_counts, runs):
             if self._is_old(run, runs):
-                return NotFoundReason(kind="too_old", run_id=run.run_id, age=self.created - _created(run))
+                return NotFoundReason(kind="too_old", run_id=run.run_id, age=self.created - creation(run))
             if failures:
                 return NotFoundReason(kind="gone", run_id=run.run_id)
         for run in runs:
@@ -215,19 +215,19 @@ class _Rules(NamedTuple):
         """While comparisons fail the runs of a branch, its baseline does not age."""
         if self.source.kind == "tag":
             return False
-        newest = max((_created(other) for other in runs if _counts(other)), default=0.0)
-        failed = [_created(other) for other in runs if is_marked(other, FAILED) and _created(other) > newest]
-        return min(failed, default=self.created) - _created(run) > self.max_age
+        newest = max((creation(other) for other in runs if _counts(other)), default=0.0)
+        failed = [creation(other) for other in runs if is_marked(other, FAILED) and creation(other) > newest]
+        return min(failed, default=self.created) - creation(run) > self.max_age
 
 
 def counting(runs: Sequence[Run]) -> list[Run]:
     """Return the runs that count, whatever their age. `runs` come newest first."""
-    since = max((_created(run) for run in runs if is_marked(run, ACCEPTED)), default=0.0)
+    since = max((creation(run) for run in runs if is_marked(run, ACCEPTED)), default=0.0)
     # Two steps may judge one agent by different criteria: where a comparison failed it, no run of the workflow counts.
     newest = {step: run for run in reversed(runs) for step in _steps(run)}
     red = {workflow_run for (workflow_run, _), run in newest.items() if is_marked(run, FAILED)}
     counts = (run for run in runs if _counts(run) and not any(workflow_run in red for workflow_run, _ in _steps(run)))
-    return [run for run in counts if _created(run) >= since]
+    return [run for run in counts if creation(run) >= since]
 
 
 def _steps(run: Run) -> set[tuple[str, str]]:
@@ -237,10 +237,6 @@ def _steps(run: Run) -> set[tuple[str, str]]:
 
 def _counts(run: Run) -> bool:
     return pull_request_of(run) is None and not is_marked(run, FAILED)
-
-
-def _created(run: Run) -> float:
-    return created_at(run) or 0.0
 
 
 def _load_listed(session: Session, listed: Run) -> Procedure[BaselineRun | str]:

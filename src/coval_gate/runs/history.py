@@ -166,7 +166,7 @@ def _found(sought: Sought, seen: Iterable[Run]) -> Found:
 
 
 def _newest_first(runs: Iterable[Run]) -> list[Run]:
-    return sorted(runs, key=lambda run: created_at(run) or 0.0, reverse=True)
+    return sorted(runs, key=creation, reverse=True)
 
 
 def has_tag(run: Run, tag: str) -> bool:
@@ -187,6 +187,11 @@ def ids_of_run(run: Run) -> dict[str, str]:
 def created_at(run: Run) -> float | None:
     """Return seconds since the epoch; None if the run does not show them."""
     return moment_of(run.create_time)
+
+
+def creation(run: Run) -> float:
+    """Return the same for an order by age: a run that does not show them counts as the oldest."""
+    return created_at(run) or 0.0
 
 
 def moment_of(text: str) -> float | None:

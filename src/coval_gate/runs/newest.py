@@ -17,7 +17,7 @@ from coval_gate.ci.host import IS_BASE, REPETITION
 from coval_gate.config.inputs import LAUNCH_IDS, ids_of
 from coval_gate.model.run import Run
 from coval_gate.runs.cancel import FRESH_TIME
-from coval_gate.runs.history import Found, Sought, created_at, is_of, moment_of, search
+from coval_gate.runs.history import Found, Sought, creation, is_of, moment_of, search
 from coval_gate.runs.launch import SERVERS_SKEW, noun
 from coval_gate.runs.tags import branch_tag, pull_request_of
 
@@ -62,7 +62,7 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
         ids = in_words([f"{noun(name)} {value}" for name, value in ids_of(session.inputs).items()])
         raise GateError(titles.RUN_NOT_FOUND, f"Coval lists no run of {ids} {_phrase(source)}.", advice=FIRST)
     newest, limit = found.runs[0], session.inputs.run_max_age
-    seconds = _time(session, session.clock.now()) - _created(newest)
+    seconds = _time(session, session.clock.now()) - creation(newest)
     if seconds < -SERVERS_SKEW:
         raise GateError(
             titles.RUN_UNCLEAR,
@@ -82,7 +82,7 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
 
 def found_text(run: Run, source: RunSource) -> str:
     """Return which run was found, as the beginning of a line."""
-    created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(_created(run)))
+    created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(creation(run)))
     return f"Found run {run.run_id} of {created}, the newest {_phrase(source)}"
 
 
@@ -130,7 +130,7 @@ def _scheduled(session: Session, source: RunSource, began: float) -> Procedure[F
             runs.append(run)
             if moment_of(entry.create_time):
                 break
-    return Found(runs=tuple(sorted(runs, key=_created, reverse=True)))
+    return Found(runs=tuple(sorted(runs, key=creation, reverse=True)))
 
 
 def _check_hidden(found: Found, source: RunSource) -> None:
@@ -151,10 +151,6 @@ def _time(session: Session, moment: float) -> float:
         what = "Coval's responses have no Date, so the age of a run is not known."
         raise GateError(titles.RUN_UNCLEAR, what, advice=BY_ID)
     return shown
-
-
-def _created(run: Run) -> float:
-    return created_at(run) or 0.0
 
 
 def _phrase(source: RunSource) -> str:
