@@ -17,7 +17,7 @@ from coval_gate.ci.host import IS_BASE, REPETITION
 from coval_gate.config.inputs import LAUNCH_IDS, ids_of
 from coval_gate.model.run import Run
 from coval_gate.runs.cancel import FRESH_TIME
-from coval_gate.runs.history import Found, Sought, creation, is_of, moment_of, search
+from coval_gate.runs.history import Found, Sought, created_at, creation, is_of, moment_of, search
 from coval_gate.runs.launch import SERVERS_SKEW, noun
 from coval_gate.runs.tags import branch_tag, pull_request_of
 
