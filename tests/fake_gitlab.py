@@ -266,9 +266,9 @@ class FakeGitLab:
         return self.merge_requests.get(int(number)) if number.isdecimal() else None
 
     def _latest(self, sha: str) -> list[dict[str, Any]]:
-        """Return the newest status of each name in each pipeline, by id."""
+        """Return the newest status of each name in each pipeline."""
         newest = {(status["pipeline_id"], status["name"]): status for status in self.statuses.get(sha, [])}
-        return sorted(newest.values(), key=lambda status: int(status["id"]))
+        return list(newest.values())
 
     def _set_status(self, sha: str, given: dict[str, Any], token: str, problems: list[Problem]) -> Response:
         """Set a status: change the one of this name that is open, or else add one."""
@@ -302,7 +302,7 @@ class FakeGitLab:
         """Cut a page before hiding what the token may not read, as GitLab does."""
         size, page = min(100, int(request.query.get("per_page", 20))), int(request.query.get("page", 1))
         following = str(page + 1) if page * size < len(entries) else ""
-        shown = [entry for entry in entries[(page - 1) * size : page * size] if entry["id"] not in self.unreadable]
+        shown = [entry for entry in entries[(page - 1) * size : page * size] if entry.get("id") not in self.unreadable]
         return Response(200, shown, {"x-next-page": following})
 
 

@@ -94,11 +94,12 @@ def test_sample_comment_has_only_lines_of_golden_file() -> None:
 
 
 def test_picture_shows_example_on_test_set_that_readme_names() -> None:
-    """One command draws the same summary: the demo has the thresholds of README's example."""
+    """One command draws the same summary: the demo has the persona, and the thresholds of README's example."""
     (test_set,) = re.findall(r'make demo INPUTS="test_set_id=(\w+)"`: it', README)
     picture = runpy.run_path(str(ROOT / "scripts" / "picture.py"))
     assert picture["SOURCES"]["summary"] == GOLDEN / "road" / "readme.txt"
-    assert STEPS["readme"] == {"test_set_id": test_set, "thresholds": example_thresholds()}
+    given_ids = {"persona_id": coval_demo.INPUTS["persona_id"], "test_set_id": test_set}
+    assert STEPS["readme"] == given_ids | {"thresholds": example_thresholds()}
     given, shown = (parse_thresholds(text) for text in (coval_demo.INPUTS["thresholds"], example_thresholds()))
     assert [threshold.text for threshold in given] == [threshold.text for threshold in shown]
 
