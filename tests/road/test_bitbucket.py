@@ -89,7 +89,7 @@ def test_passing_step_reports_on_its_commit(run_step: RunStep) -> None:
     assert step.exit_code == 0
     assert bitbucket.results == ["PENDING", "PASSED"]
     report = only(bitbucket)
-    assert report.fields["title"] == "Coval Gate: Passing, Plain caller"
+    assert report.fields["title"] == "Coval Gate: Front desk, Passing, Plain caller"
     assert report.fields["details"].startswith("✅ Passed\nAll 10 simulations completed.")
     assert report.fields["link"].startswith("https://app.coval.dev/")
     assert report.fields["data"][:3] == [
@@ -190,7 +190,7 @@ def test_slow_proxy_costs_a_few_seconds(method: str, run_step: RunStep, clock: V
         step = run_step(session_with(localhost=bitbucket.url), test_set_id="someFail")
     assert clock.now() - step_began < usual + 5
     assert len(step.complaints) <= 1
-    assert "verdict=failed" in step.log
+    assert "❌ Failed" in step.log
     assert time.monotonic() - began < 30
 
 

@@ -111,10 +111,10 @@ def test_legs_run_as_named_and_thresholds_add_up(run_with: RunStep) -> None:
     assert criteria == {
         NAMES[0]: ["Latency: avg < 9", "Resolved: rate(YES) >= 95%"],
         NAMES[1]: ["Latency: avg < 9"],
-        NAMES[2]: ["Latency: avg < 9", "Compliance: count(NO) == 0"],
+        NAMES[2]: ["Compliance: count(NO) == 0", "Latency: avg < 9"],
     }
     assert result.outputs["reason"].startswith("refunds: count(NO) of Compliance is ")
-    assert f"| ✅ Passed | {NAMES[0]} |" in result.summary
+    assert f"| ✅ Passed | [{NAMES[0]}](" in result.summary
     suites = [suite.get("name", "") for suite in ET.fromstring(result.junit).iter("testsuite")]
     assert all(any(name in suite for suite in suites) for name in NAMES)
 

@@ -96,6 +96,11 @@ class Job:
         return read_dotenv((self.checkout / "coval-gate.env").read_bytes())
 
     @property
+    def outputs(self) -> dict[str, str]:
+        values: dict[str, str] = json.loads((self.checkout / ".coval-gate" / "outputs.json").read_text("utf-8"))
+        return values
+
+    @property
     def links(self) -> list[dict[str, str]]:
         """The links that GitLab shows on the job's page."""
         file = self.checkout / "coval-gate-annotations.json"
@@ -300,7 +305,7 @@ def test_merge_request_is_compared_with_the_run_of_a_push(env: dict[str, str], j
     job.run(push, **given)
     assert job.run(env, **given) == 0
     (pushed, _) = job.world.runs
-    assert f"baseline_run_id={pushed.run_id}\n" in job.log
+    assert job.outputs["baseline_run_id"] == pushed.run_id
 
 
 def test_pipelines_that_are_named_after_their_commit_share_a_note(job: Job) -> None:

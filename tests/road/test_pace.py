@@ -93,7 +93,7 @@ def test_legs_share_a_mistake_and_each_reports_it(run_step: RunStep) -> None:
     assert sum("did you mean Latency?" in line for line in result.log.splitlines() if line.startswith("[")) == LEGS
     assert not server.world.runs
     paths = Counter(request.path for request in reads_of(server))
-    assert max(paths.values()) == 1
+    assert max(paths.values()) <= 2, "the first time only for the agent's type"
 
 
 def test_refused_look_up_is_told_by_each_leg_and_sent_once(run_step: RunStep) -> None:

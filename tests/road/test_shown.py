@@ -31,9 +31,9 @@ def unit_calls(server: Server) -> list[str]:
 
 def test_values_have_the_unit_of_their_metric(run_step: RunStep) -> None:
     result, server = run_step(json_path="reports/coval.json", **BAD)
-    assert result.outputs["reason"] == "max of Latency is 2.723 s, must be < 1.5."
-    assert "✗ Latency: max < 1.5    2.723 s, 1.223 s too high" in result.log
-    assert "| ❌ | `Latency: max < 1.5` | 2.723 s | 1.223 s too high |" in result.summary
+    assert result.outputs["reason"] == "max of Latency is 2.72 s, must be < 1.5 s."
+    assert "✗ Latency: max < 1.5    2.72 s, 1.22 s too high" in result.log
+    assert "| ❌ | `Latency: max < 1.5` | 2.72 s | 1.22 s too high |" in result.summary
     assert "| Latency (s) | 10 |" in result.summary
     assert 'x-axis "s" [' in result.summary
     units = {metric["name"]: metric["unit"] for metric in json.loads(result.json)["legs"][0]["metrics"]}
@@ -48,8 +48,8 @@ KINDS = {"agent": "/agents", "persona": "/personas", "test set": "/test-sets", "
 def test_ids_and_numbers_alone_where_coval_shows_no_names_and_units(fault: str, run_step: RunStep) -> None:
     faults = [f"GET {path}* -> {fault}" for path in KINDS.values()]
     result, server = run_step(*faults, **BAD)
-    assert result.outputs["reason"] == "max of Latency is 2.723, must be < 1.5."
-    assert "· test set `failing1` · persona `persona000000000000001`" in heading(result)[0]
+    assert result.outputs["reason"] == "max of Latency is 2.72, must be < 1.5."
+    assert f"agent `{IDS['agent_id']}` · test set `failing1` · persona `persona000000000000001`" in heading(result)[0]
     assert f"Tested: agent {IDS['agent_id']}" in heading(result)
     assert all(warning.properties["title"].startswith("Coval: ") for warning in result.annotations("warning"))
     asked = [request.path.removeprefix("/v1") for request in server.requests_seen]
@@ -67,7 +67,7 @@ def test_reports_speak_of_agent_persona_and_test_set_by_name(run_step: RunStep) 
     result, _ = run_step(json_path="reports/coval.json", **BAD)
     agent, persona = agent_for(IDS["agent_id"]).name, persona_for(IDS["persona_id"]).name
     assert heading(result) == [
-        f"### ❌ Failed: Coval evaluation · test set Failing · persona {persona}",
+        f"### ❌ Failed: Coval evaluation · agent {agent} · test set Failing · persona {persona}",
         "Pull request [#\u200b42](https://github.com/acme/voice-agent/pull/42) · branch `better-greeting` · commit "
         "[`5d1c1b0`](https://github.com/acme/voice-agent/commit/5d1c1b0a8f0e4c2f9a7b6c5d4e3f2a1b0c9d8e7f)",
         f"Tested: agent {agent} as deployed",

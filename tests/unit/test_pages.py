@@ -150,7 +150,7 @@ def test_post_step_shows_verdict_that_step_could_not() -> None:
     step.announce()
     notebook.fails = HostError("Notebook closed", "It is closed.")
     assert step.conclude() == ""
-    assert step.log == ["Warning: Coval Gate: Notebook closed", "It is closed."] * 3
+    assert step.log == ["Warning: Notebook closed", "It is closed."] * 3
     notebook.fails = None
     post = Process(notebook, ALL)
     assert post.is_open
@@ -162,7 +162,7 @@ def test_forbidden_page_is_not_left_to_post_step() -> None:
     notebook = Notebook(fails=HostError("Notebook locked", "There is no key.", forbidden=True))
     step = Process(notebook, ALL)
     step.conclude()
-    assert step.log == ["Notice: Coval Gate: Notebook locked", "There is no key."] * 3
+    assert step.log == ["Notice: Notebook locked", "There is no key."] * 3
     assert not Process(notebook, ALL).is_open
 
 
@@ -183,7 +183,7 @@ def test_page_of_unknown_commit_waits_for_post_step_of_mode_wait() -> None:
     step = Process(notebook, given, unknown)
     step.conclude()
     assert notebook.lines == []
-    assert step.log == ["Notice: Coval Gate", "Skipping commit status: the tested commit is unknown."]
+    assert step.log == ["Notice: Skipping commit status: the tested commit is unknown."]
     post = Process(notebook, given)
     assert post.is_open
     assert post.pages.are_saved is False
@@ -225,4 +225,4 @@ def test_host_with_only_a_log_says_what_it_leaves_out() -> None:
     step.announce()
     step.conclude()
     note = "Skipping comment, commit status and check run: the job has no GitHub repository."
-    assert stream.getvalue().splitlines() == ["Notice: Coval Gate", note]
+    assert stream.getvalue().splitlines() == [f"Notice: {note}"]

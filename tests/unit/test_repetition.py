@@ -89,7 +89,7 @@ def together(*runs: str | RunResult, criteria: Criteria) -> Judgement:
         ("Latency: avg < 1.3\nfailed == 0", ("YYYYYYNNNN", "YYYYYYYYYX"), "failed", "1 of 10"),
         ("Latency: avg < 1.3\ntotal >= 10", ("YYYYYYNNNN", "YYYYYYYYY"), "failed", "9"),
         # A conversation that failed counts only if no run completed it.
-        ("completed_rate >= 90%", ("YYYYYYXXXX", "YXXXXXXXXX"), "failed", "46.67% (7 of 15)"),
+        ("completed_rate >= 90%", ("YYYYYYXXXX", "YXXXXXXXXX"), "failed", "46.7% (7 of 15)"),
         ("completed_rate == 100%", ("YYYYYYYYYX", "YYYYYYYYYY"), "passed", "100% (19 of 19)"),
         ("completed_rate == 100%", ("YYYYYYYYYX", "XYYYYYYYYY"), "passed", "100% (18 of 18)"),
         # Without any result, nothing was broken; but every run that has some must meet what is counted.

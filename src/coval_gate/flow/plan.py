@@ -86,7 +86,13 @@ def with_wrong_ids(progress: Progress, error: InputError) -> Procedure[InputErro
     if inputs.api_key is None or wrong & {*CONNECTING, progress.file.path}:
         return error
     legs = [inputs, *(leg.inputs for leg in progress.file.legs)]
-    session = _prepared(progress.session())
+    return (yield from _with_wrong_ids(progress.session(), progress, legs, error))
+
+
+def _with_wrong_ids(
+    session: Session, progress: Progress, legs: Sequence[Inputs], error: InputError
+) -> Procedure[InputError]:
+    session, wrong = _prepared(session), {name for name, _ in error.pairs}
     looked = yield from _read(session, progress, legs, without=wrong)
     if not wrong & {"mutation_id", "mutation_ids", "agent_id"}:
         yield from _check_mutations(session, progress, legs, looked)
@@ -96,7 +102,7 @@ def with_wrong_ids(progress: Progress, error: InputError) -> Procedure[InputErro
 def with_all_wrong_ids(session: Session, progress: Progress, error: InputError | Rejected) -> Procedure[GateError]:
     """Return an error before or of a launch with every wrong id of the leg. Coval names only the first."""
     if isinstance(error, InputError):
-        return (yield from with_wrong_ids(progress, error))
+        return (yield from _with_wrong_ids(session, progress, [session.inputs], error))
     from coval_gate.runs.names import with_ids_of_names
 
     explained = yield from with_ids_of_names(session, error)

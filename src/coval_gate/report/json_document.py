@@ -402,7 +402,7 @@ class Leg(Model):
     variants: list[VariantFacts]
     """The variants that have simulations."""
     criteria: list[Criterion]
-    """All, in their order; if there are too many, only the gravest."""
+    """The gravest first; if there are too many, only the first."""
     criteria_left_out: int
     """How many more there are."""
     metrics: list[MetricFacts]
