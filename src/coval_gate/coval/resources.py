@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line
-from coval_gate.coval.results import read_name, read_status, read_value, without_numbers
+from coval_gate.coval.results import read_name, read_value, without_numbers
 from coval_gate.coval.shapes import agent_type_in, count_in, name_in, needed_id, object_in, text_in, texts_in
 from coval_gate.model.results import BINARY_TEXTS, LARGEST, Target, Turn
+from coval_gate.model.statuses import normalize_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -82,7 +83,6 @@ class Persona(NamedTuple):
     """`content`: everything that conversations depend on, as canonical JSON."""
 
     content: str
-    update_time: str = ""
     name: str = ""
 
 
@@ -177,7 +177,7 @@ def read_mutation_id(fields: Mapping[str, Any]) -> str:
 
 
 def read_persona(fields: Mapping[str, Any]) -> Persona:
-    return Persona(_content(fields), text_in(fields, "update_time"), name_in(fields))
+    return Persona(_content(fields), name_in(fields))
 
 
 def read_test_case(fields: Mapping[str, Any]) -> TestCase:
@@ -211,7 +211,7 @@ def read_output(fields: Mapping[str, Any]) -> MetricOutput:
     return MetricOutput(
         id=text_in(fields, "metric_output_id"),
         metric_id=needed_id(fields, "metric_id"),
-        status=read_status(fields),
+        status=normalize_status(fields.get("status")),
         value=read_value(fields.get("value")),
         explanation=one_line(without_numbers(text_in(fields, "explanation")), EXPLANATION_LIMIT),
         version=text_in(fields, "metric_version_ulid"),

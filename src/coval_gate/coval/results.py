@@ -54,13 +54,6 @@ def read_name(fields: Mapping[str, Any], name: str) -> str:
     return one_line(text_in(fields, name), NAME_LIMIT)
 
 
-def read_status(fields: Mapping[str, Any]) -> str:
-    try:
-        return normalize_status(fields.get("status"))
-    except ValueError as error:
-        raise ValueError(f"status: {error}") from None
-
-
 def without_numbers(text: object, limit: int = TEXT_LIMIT) -> str:
     """Mask phone numbers, and put foreign text on one line of at most `limit` characters."""
     return PHONE.sub("+…", one_line(text, limit))
@@ -89,7 +82,7 @@ def read_simulation(fields: Mapping[str, Any]) -> Simulation:
     mutation_id = read_name(fields, "mutation_id")
     return Simulation(
         id=needed_id(fields, "simulation_id", "id"),
-        status=read_status(fields),
+        status=normalize_status(fields.get("status")),
         test_case_id=read_name(fields, "test_case_id"),
         mutation=read_name(fields, "mutation_name") or mutation_id or BASE,
         mutation_id=mutation_id,

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.coval.results import read_averages, read_metrics, read_status
+from coval_gate.coval.results import read_averages, read_metrics
 from coval_gate.coval.shapes import (
     as_object,
     count_in,
@@ -20,7 +20,7 @@ from coval_gate.coval.shapes import (
     texts_in,
 )
 from coval_gate.model.run import Run, RunProgress
-from coval_gate.model.statuses import PENDING
+from coval_gate.model.statuses import PENDING, normalize_status
 
 SCHEDULED: Final = ("runs", "scheduled_run_runs")  # possible names of the list of a scheduled run's runs
 
@@ -82,7 +82,7 @@ def read_run(fields: dict[str, Any]) -> Run:
     results, metadata = object_in(fields, "results"), object_in(fields, "metadata")
     return Run(
         run_id=_run_id(fields),
-        status=read_status(fields),
+        status=normalize_status(fields.get("status")),
         error=_as_text(fields.get("error")),
         error_status=_as_text(fields.get("error_status")),
         progress=_progress(object_in(fields, "progress")),

@@ -25,5 +25,5 @@ def normalize_status(status: object) -> str:
     plain = status if isinstance(status, str) and status.isprintable() and len(status.strip()) <= LONGEST else ""
     words = " ".join(plain.upper().replace("_", " ").replace("-", " ").split())
     if not words:
-        raise ValueError("a status must be a short text")
+        raise ValueError("status: not a short text")
     return CANCELLED if words == "CANCELED" else words
