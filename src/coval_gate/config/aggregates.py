@@ -1,17 +1,20 @@
 """The aggregates that a threshold can name, and single values of metrics as users write them. Pure.
 
-How an aggregate is measured, compared and blamed on simulations is the class of the same name in `judge.aggregates`. A
-value that would otherwise read as several is in quotes.
+A class in `judge.aggregates` says how an aggregate is measured, compared and blamed on simulations, unless it is a
+plain figure of the numbers. A value that would otherwise read as several is in quotes.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 CURLY: Final = "“”„‟‘’‚‛«»`"  # not accepted as quotes
 BARE: Final = re.compile(rf"""(?![\s{CURLY}])[^,;|)#"']+(?<![\s{CURLY}])""")
@@ -29,7 +32,7 @@ class Kind(NamedTuple):
     and extremes do not; `instead`: a sentence that names an alternative to these. `pools_runs`: a run and its
     repetitions are counted together all the same. `compares`: it can refer to a baseline. `is_on_scale`: its bound is
     on the scale of the values. `limits_gaps`: it limits missing values itself. `is_all`: it counts all simulations.
-    `subject`: the beginning of a sentence about it.
+    `subject`: the beginning of a sentence about it. `figure`: a plain function of the numbers that it is, if it is one.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Kind(NamedTuple):
     limits_gaps: bool = False
     is_all: bool = False
     subject: str = "{aggregate} of {metric}"
+    figure: Callable[[Sequence[float]], float] | None = None
 
     @property
     def written(self) -> str:
@@ -62,8 +66,8 @@ KINDS: Final = (
     Kind("avg", "metric", least=ANY, is_on_scale=True, is_statistical=True, synonyms=("mean",),
          meant_by=("average", "avrg")),
     Kind("med", "metric", least=ANY, is_on_scale=True, is_statistical=True, synonyms=("median",)),
-    Kind("min", "metric", least=ANY, is_on_scale=True, instead="Use p(5).", meant_by=("minimum",)),
-    Kind("max", "metric", least=ANY, is_on_scale=True, instead="Use p(95).", meant_by=("maximum",)),
+    Kind("min", "metric", least=ANY, is_on_scale=True, instead="Use p(5).", figure=min, meant_by=("minimum",)),
+    Kind("max", "metric", least=ANY, is_on_scale=True, instead="Use p(95).", figure=max, meant_by=("maximum",)),
     Kind("stdev", "metric", instead="Use avg or p(N).",
          meant_by=("std", "stddev", "std_dev", "sd", "standard_deviation")),
     Kind("p", "metric", takes="percentile", least=ANY, is_on_scale=True, is_statistical=True),

@@ -286,20 +286,21 @@ class Percentile(_OfNumbers):
         return percentile_bounds(cases, self.n, confidence)
 
 
-class Smallest(_OfNumbers):
+class Figure(_OfNumbers):
+    """A plain function of the numbers. Without a bound on their scale, no simulation is to blame by itself."""
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        if self.aggregate.kind.is_on_scale:
+            yield from super().missing_it(variant, metric, value)
+
     def _pooled(self, sample: Sample) -> float:
-        return sample.min
+        figure = self.aggregate.kind.figure
+        if figure is None:
+            raise ValueError(f"nothing says how {self.aggregate.name} is measured")
+        return figure(sample.numbers)
 
     def _summarized(self, summary: Summary) -> float | None:
-        return summary.min
-
-
-class Largest(_OfNumbers):
-    def _pooled(self, sample: Sample) -> float:
-        return sample.max
-
-    def _summarized(self, summary: Summary) -> float | None:
-        return summary.max
+        return getattr(summary, self.aggregate.name, None)
 
 
 class Spread(_OfNumbers):
@@ -324,11 +325,9 @@ class Spread(_OfNumbers):
         return math.sqrt(squares / (total - math.fsum(1.0 / len(values) for values in cases) / total))
 
 
-CLASSES: Final[Mapping[str, type[Aggregation]]] = {
+CLASSES: Final[Mapping[str, type[Aggregation]]] = {  # other aggregates are figures
     "avg": Average,
     "med": Percentile,
-    "min": Smallest,
-    "max": Largest,
     "stdev": Spread,
     "p": Percentile,
     "rate": Rate,
@@ -342,7 +341,7 @@ CLASSES: Final[Mapping[str, type[Aggregation]]] = {
 
 
 def aggregation_of(threshold: Threshold) -> Aggregation:
-    return CLASSES[threshold.aggregate.name](threshold)
+    return CLASSES.get(threshold.aggregate.name, Figure)(threshold)
 
 
 def _unknown_ids(variant: Variant, sample: Sample) -> list[str]:
