@@ -194,7 +194,7 @@ class CatalogueApi:
         return catalogue.metric_for(metric_id)
 
     def _filter(self, query: Query, fields: Sequence[str]) -> Filter:
-        return parse_filter(query.get("filter"), fields, unquoted=self._quirks.unquoted_filters)
+        return parse_filter(query.get("filter"), fields)
 
     def _listing(self, envelope: str, rows: Sequence[Any], query: Query) -> Json:
         return listing(envelope, rows, query, self._quirks, most=100)

@@ -88,8 +88,8 @@ class Filter:
         return tuple(term for group in self.groups for term in group)
 
 
-def parse_filter(text: str | None, fields: Collection[str], *, unquoted: bool = False) -> Filter:
-    """Let "metric." stand for every `metric.<id>`. `unquoted` allows values without quotes. Raises `Problem` (400)."""
+def parse_filter(text: str | None, fields: Collection[str]) -> Filter:
+    """Let "metric." stand for every `metric.<id>`. Raises `Problem` (400)."""
     if not text or not text.strip():
         return Filter()
     groups: list[list[Term]] = [[]]
@@ -101,20 +101,20 @@ def parse_filter(text: str | None, fields: Collection[str], *, unquoted: bool = 
         if match["join"] == "OR":
             groups.append([])
         elif match["field"]:
-            groups[-1].append(_term(match, fields, unquoted=unquoted))
+            groups[-1].append(_term(match, fields))
         position, expect_term = match.end(), not expect_term
     if expect_term:
         raise invalid(("filter", "ends where a comparison should follow"))
     return Filter(tuple(map(tuple, groups)))
 
 
-def _term(match: re.Match[str], fields: Collection[str], *, unquoted: bool) -> Term:
+def _term(match: re.Match[str], fields: Collection[str]) -> Term:
     field = match["field"]
     if field not in fields and not (field.startswith("metric.") and "metric." in fields):
         raise invalid(("filter", f"unknown field '{field}'"))
-    if match["bare"] is not None and not unquoted:
+    if match["bare"] is not None:
         raise invalid(("filter", f"the value of '{field}' must be in double quotes"))
-    value = match["bare"] if match["bare"] is not None else re.sub(r"\\(.)", r"\1", match["quoted"])
+    value = re.sub(r"\\(.)", r"\1", match["quoted"])
     if field.endswith("_time"):
         _moment(value)
     return Term(field, match["operator"], value)

@@ -80,8 +80,6 @@ class Quirks:
     """Whether metric outputs contain the version of their metric."""
     update_times: Literal["shown", "null"] = "shown"
     """Whether test cases contain the time of their last change."""
-    unquoted_filters: bool = False
-    """Filter values need no quotes."""
     iteration_limit: int = 50
     """The largest iteration_count that a launch accepts."""
     not_found_after_launch: float = 0.0

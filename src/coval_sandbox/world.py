@@ -312,7 +312,7 @@ class World:
             self.catalogue.require_mutation(request.agent_id, mutation_id)
 
     def _filter(self, query: Query, fields: Sequence[str]) -> Filter:
-        return parse_filter(query.get("filter"), fields, unquoted=self.quirks.unquoted_filters)
+        return parse_filter(query.get("filter"), fields)
 
     def _listing(
         self, envelope: str, rows: Sequence[Any], query: Query, show: Show = as_is, *, most: int = 1000
