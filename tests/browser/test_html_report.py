@@ -394,7 +394,7 @@ def test_both_sides_of_conversation_are_on_narrow_screen(open_report: Open, name
 def test_criteria_show_their_values_on_narrow_screen(open_report: Open) -> None:
     with open_report(reports()["worse"], viewport=screen(NARROW)) as found:
         criterion = found.page.locator(".criteria tbody tr", has_text="Latency: avg")
-        for text in ("4.1054", "<= 1.3856", "1.2597", "+2.8458 (+230%)"):
+        for text in ("4.11", "<= 1.39", "1.26", "+2.85 (+230%)"):
             assert is_on_narrow_screen(criterion.get_by_text(text, exact=True)), text
         label = criterion.locator(".actual").evaluate("cell => getComputedStyle(cell, '::before').content")
         assert label.replace('"', "").strip() == "actual"
@@ -428,7 +428,7 @@ def test_trend_marks_failed_runs_by_shape(open_report: Open) -> None:
         expect(chart.locator(".cross")).to_have_count(3)
         for name in ("run of 2026-01-19: 2.2, failed", "run of 2026-01-16: 1.35, failed"):
             expect(chart.get_by_role("link", name=name)).to_have_count(1)
-        expect(chart.get_by_role("img", name="this run: 4.1054, failed")).to_have_count(1)
+        expect(chart.get_by_role("img", name="this run: 4.11, failed")).to_have_count(1)
         expect(found.page.locator(".legend", has_text="failed the gate")).to_be_visible()
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from coval_gate.base.clock import Interrupted
+from coval_gate.base.errors import CovalError
 from coval_gate.base.records import NamedTuple
 
 if TYPE_CHECKING:
@@ -130,10 +131,11 @@ def run(procedure: Procedure[T], clock: Clock) -> T:
 
 def together(
     procedures: Iterable[Procedure[T]], clock: Clock, *, at_once: int | None = None
-) -> Procedure[list[T | Exception]]:
+) -> Procedure[list[T | CovalError]]:
     """Run procedures as if each were alone. Together they take as long as the longest.
 
-    Returns, in their order, what each returned, or the exception that it raised: a failure does not hold up others.
+    Returns, in their order, what each returned, or the error of Coval's that it raised: a failure does not hold up
+    others. Raises the first other exception once all have ended.
     """
     tasks = [_Task(procedure, clock) for procedure in procedures]
     try:
@@ -144,13 +146,18 @@ def together(
             if len(waits) == len(running):
                 next_due = min(task.due for task in waits)
                 yield Wait(max(0.0, next_due - clock.now()), tuple(call for task in waits for call in task.wait.calls))
-        return [task.result[0] for task in tasks]
+        results = [task.result[0] for task in tasks]
+        if other := next(
+            (one for one in results if isinstance(one, Exception) and not isinstance(one, CovalError)), None
+        ):
+            raise other
+        return [one for one in results if isinstance(one, CovalError) or not isinstance(one, Exception)]
     finally:
         for task in tasks:
             task.procedure.close()
 
 
-def all_or_first_error(results: Sequence[T | Exception]) -> list[T]:
+def all_or_first_error(results: Sequence[T | Exception] | Sequence[T | CovalError]) -> list[T]:
     for result in results:
         if isinstance(result, Exception):
             raise result

@@ -246,16 +246,13 @@ class _Work:
             if (yield from mark(session, trial.run_id, FAILED, sent=sent)):
                 session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
 
-    def report(self, result: Exception | None) -> None:
-        """Raises any error that is no GateError."""
+    def report(self, result: CovalError | None) -> None:
         session, trial = self._session, self._trial
         if trial.ended:
             which = f" ({trial.run_id})" if trial.run_id else ""
             session.log(f"The main step left a run behind: {cancellation_text(trial.ended)}{which}.")
-        if isinstance(result, GateError):
+        if result:
             session.warn(self._undone_text(result))
-        elif result:
-            raise result
         elif not (trial.ended and trial.ended.outcome == "failed"):
             trial.post_cancels = trial.launched_again = trial.owes_mark = False
 

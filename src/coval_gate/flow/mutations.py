@@ -63,8 +63,6 @@ def read_mutations(session: Session, legs: Iterable[Inputs], *, until: float) ->
     for agent_id, result in zip(agents, results, strict=True):
         if isinstance(result, CovalError):
             read.unread[agent_id] = one_line(result.what)
-        elif isinstance(result, Exception):
-            raise result
         else:
             read.of_agent[agent_id] = frozenset(result)
     return read

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, GateError, InputError, Rejected
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import together
+from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.base.times import preparing
 from coval_gate.config.checks import placed_problems
@@ -121,10 +121,8 @@ def _look_up(session: Session, progress: Progress) -> Procedure[Looked]:
     looked = yield from _read(session, progress, [leg.inputs for leg in progress.legs])
     legs = progress.all_legs
     works = (_checks_of(progress.session_of(leg, session), progress, leg) for leg in legs)
-    checks = yield from together(works, session.clock)
+    checks = all_or_first_error((yield from together(works, session.clock)))
     for leg, problems in zip(legs, checks, strict=True):
-        if isinstance(problems, Exception):
-            raise problems
         if leg.is_base:
             of_base = "(the run of base_agent_id)."
             problems = [problem._replace(what=f"{problem.what.rstrip('.')} {of_base}") for problem in problems]
@@ -164,8 +162,6 @@ def _read(
             mistakes[name, id_] = problem
         elif isinstance(result, CovalError):
             looked.unchecked.append(f"{name} {id_}: {one_line(result.what)}")
-        elif isinstance(result, Exception):
-            raise result
         else:
             looked.resources[name, id_] = result
     looked.problems.extend(_placed(progress, mistakes))
@@ -206,11 +202,16 @@ def _checks_of(session: Session, progress: Progress, leg: Leg) -> Procedure[list
     inputs, works = leg.inputs, [check_names(session)]
     if inputs.baseline and inputs.baseline.kind != "base":
         works.append(check_baseline(session, inputs.baseline, ids_of(inputs), progress.context))
-    results = yield from together(works, session.clock)
-    for result in results:
-        if isinstance(result, Exception) and not isinstance(result, InputError):
-            raise result
-    return [Problem(*pair) for result in results if isinstance(result, InputError) for pair in result.pairs]
+    found = all_or_first_error((yield from together(map(_problems_of, works), session.clock)))
+    return [problem for problems in found for problem in problems]
+
+
+def _problems_of(check: Procedure[None]) -> Procedure[list[Problem]]:
+    try:
+        yield from check
+    except InputError as error:
+        return [Problem(*pair) for pair in error.pairs]
+    return []
 
 
 def _cases(looked: Looked) -> dict[str, int]:

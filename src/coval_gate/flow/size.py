@@ -147,8 +147,6 @@ def _cases(
             unknown[id_] = Unknown(
                 test_set.what, f"Give the API key the permission {PERMISSION}, or set test_case_ids."
             )
-        elif isinstance(test_set, Exception):
-            raise test_set
         elif test_set.cases is None:
             unknown[id_] = Unknown("Coval does not count its test cases.", "Set test_case_ids.")
         elif test_set.has_parameters:

@@ -54,8 +54,6 @@ def settle_standing(progress: Progress, judgement: Judgement) -> Procedure[Judge
         if isinstance(result, CovalError):
             leg.error = errored(result)
             problems.append(leg.error)
-        elif isinstance(result, Exception):
-            raise result
     return gravest([judgement, *problems]) if problems else judgement
 
 
@@ -121,8 +119,6 @@ def _mark(progress: Progress, owing: list[tuple[Leg, Trial]]) -> Procedure[None]
     for (leg, trial), result in zip(owing, results, strict=True):
         if isinstance(result, CovalError):
             problems[trial.run_id] = result
-        elif isinstance(result, Exception):
-            raise result
         trial.owe_mark(owed=isinstance(result, Unavailable))
         if result is True:
             _session_of(progress, leg).log(f"Marked run {trial.run_id}: no later run is compared with it.")

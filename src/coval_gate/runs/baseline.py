@@ -162,8 +162,6 @@ def _newest(session: Session, source: BaselineSource, subject: Subject) -> Proce
                     loaded.append(result)
                 case CovalError() | str():
                     failures.append(result)
-                case Exception():
-                    raise result
     if not (loaded or found.is_whole):
         text = "Coval lists more runs than the step reads, and none that it read counts. Name the baseline by run:<id>."
         raise _NoBaseline(NotFoundReason(kind="unreadable", text=text))

@@ -86,7 +86,7 @@ def cancel_or_warn(session: Session, run_id: str, why: str) -> Procedure[bool]:
 
 def cancel_runs(
     session: Session, run_ids: Sequence[str], *, report: Callable[[str, Cancellation | CovalError], None]
-) -> Procedure[list[Cancellation | Exception]]:
+) -> Procedure[list[Cancellation | CovalError]]:
     """Pass each outcome to `report` at once. Of many runs, the first ones leave the others their share of time."""
     left = len(run_ids)
 

@@ -178,7 +178,8 @@ def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject)
     calls = [_versions(session, result, subject.metrics) for result in results]
     if any(_cases_in(run, subject) is None for run in runs):
         calls.append(_change_times(session, subject))
-    read = [_or_nothing(result) for result in (yield from together(calls, session.clock))]
+    found = yield from together(calls, session.clock)
+    read = [{} if isinstance(one, CovalError) else one for one in found]
     ours, *theirs = read[: len(results)]
     (times,) = read[len(results) :] or ({},)
     return tuple(
@@ -221,12 +222,6 @@ def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
     """Return the ids of the test cases in both runs."""
     ours, theirs = ({simulation.test_case_id for simulation in of.simulations} for of in (subject.result, run.result))
     return frozenset(filter(None, ours & theirs))
-
-
-def _or_nothing(result: dict[str, str] | Exception) -> dict[str, str]:
-    if isinstance(result, Exception) and not isinstance(result, CovalError):
-        raise result
-    return {} if isinstance(result, CovalError) else result
 
 
 def _change_times(session: Session, subject: Subject) -> Procedure[dict[str, str]]:

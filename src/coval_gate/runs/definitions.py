@@ -169,8 +169,6 @@ def find_never(
     for simulation_id, response in zip(sample, responses, strict=True):
         if isinstance(response, CovalError):
             return Never()
-        if isinstance(response, Exception):
-            raise response
         outputs[simulation_id] = {output.metric_id: output for output in response}
     computed = {metric_id for by_metric in outputs.values() for metric_id in by_metric}
     listed = {metric.id for metric in result.metrics}

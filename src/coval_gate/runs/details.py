@@ -76,9 +76,7 @@ def _transcripts(session: Session, spoken: Sequence[Simulation]) -> Procedure[De
     fetched = yield from together(calls, session.clock, at_once=AT_ONCE)
     transcripts: dict[str, tuple[Turn, ...]] = {}
     for simulation, turns in zip(spoken, fetched, strict=True):
-        if isinstance(turns, Exception) and not isinstance(turns, CovalError):
-            raise turns
-        if turns and isinstance(turns, tuple):
+        if turns and not isinstance(turns, CovalError):
             transcripts[simulation.id] = turns
     return Details(transcripts=transcripts)
 

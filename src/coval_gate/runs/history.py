@@ -144,9 +144,9 @@ def _read_alone(session: Session, sought: Sought, seen: Mapping[str, Run]) -> Pr
         for listed, read in zip(batch, (yield from together(calls, session.clock)), strict=True):
             if isinstance(read, NotFound):
                 whole[listed.run_id] = listed
-            elif isinstance(read, Unavailable) or (isinstance(read, Exception) and not isinstance(read, CovalError)):
+            elif isinstance(read, Unavailable):
                 raise read
-            elif not isinstance(read, Exception):
+            elif not isinstance(read, CovalError):
                 whole[listed.run_id] = with_list(read, listed)
     return whole, len(all_doubtful) <= MOST_READ or sought.is_satisfied(whole.values())
 

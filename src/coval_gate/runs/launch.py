@@ -162,12 +162,8 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
     request = trial.request
     reading_persona = session.client.get_persona(request.persona_id, until=session.deadline)
     cases, persona = yield from together([_cases(session, request), reading_persona], session.clock)
-    unread: dict[str, CovalError] = {}
-    for what, result in (("test cases", cases), ("persona", persona)):
-        if isinstance(result, CovalError):
-            unread[what] = result
-        elif isinstance(result, Exception):
-            raise result
+    read = {"test cases": cases, "persona": persona}
+    unread = {what: result for what, result in read.items() if isinstance(result, CovalError)}
     if unread:
         why = next(iter(unread.values())).what
         session.log(

@@ -122,5 +122,3 @@ def _take_from_others(session: Session, run: Run, tag: str, taken: str, accepted
                 f"Run {run.run_id} was accepted, but run {run_id} could not lose the tag {taken}: {result.what}",
                 advice="Accept the run again.",
             )
-        if isinstance(result, Exception) and not isinstance(result, CovalError):
-            raise result
