@@ -126,6 +126,13 @@ def test_run_that_its_job_has_left_is_given_up_at_once(job: Job) -> None:
     assert job.clock.now() < 80
 
 
+def test_run_that_another_job_answered_in_the_end_is_not_given_up(job: Job) -> None:
+    run_id = job.launch("slow0001")
+    job.clock.at(40.0, lambda: job.world.update_run(run_id, {"tags": [UNANSWERED, ATTACHED]}) and None)
+    assert job.wait(run_id).outputs["verdict"] == "timed_out"
+    assert job.world.runs[0].status(job.clock.time()) == "IN PROGRESS"
+
+
 def test_type_of_the_agent_is_read_again_after_an_error_that_passes(job: Job) -> None:
     """Otherwise, an error of the network could make a run green that no process answered."""
     run_id = job.launch(note="")

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from coval_sandbox.catalogue import MUTATIONS
 from coval_sandbox.quirks import Quirks
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def test_timeout_passes_and_is_told(inputs: dict[str, str], run_step: RunStep) -
     assert json.loads(result.json)["verdict"] == "timed_out"
 
 
-UNCOUNTED = {
+UNCOUNTED: dict[str, Any] = {
     "run_id": "BGvffsneXVocAfhtfe4adw",
     "status": "IN PROGRESS",
     "progress": {"total_test_cases": 10, "completed_test_cases": 4},
@@ -78,6 +79,41 @@ def test_timeout_passes_only_if_something_shows_that_nothing_failed(
     result, _ = run_step(
         *faults, quirks=Quirks(**quirks), on_timeout="pass", bare=True, test_set_id=test_set, max_wait_time="65"
     )
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
+
+
+def polled(**progress: int) -> str:
+    """Return a fault: from the third poll on, the run goes on, and shows this."""
+    run = {"run_id": "BGvffsneXVocAfhtfe4adw", "status": "IN PROGRESS", "progress": progress}
+    return f"GET /runs/* #3- -> json {json.dumps(run)}"
+
+
+FAILED_2 = polled(total_test_cases=10, completed_test_cases=4, failed_test_cases=2)
+
+
+@pytest.mark.parametrize(
+    ("fault", "inputs"),
+    [
+        (FAILED_2, {"iteration_count": "3", "max_failed_simulations": "3"}),
+        (FAILED_2, {"mutation_ids": MUTATIONS[0].id, "max_failed_simulations": "20%"}),
+        (polled(total_test_cases=10, completed_test_cases=0, failed_test_cases=10), {"max_failed_simulations": "100%"}),
+        (polled(total_test_cases=0, completed_test_cases=0, failed_test_cases=0), {}),
+    ],
+    ids=["counts of test cases", "all failures of one mutation", "none can have completed", "counts of nothing"],
+)
+def test_timeout_passes_only_if_no_count_of_failures_can_be_too_high(
+    fault: str, inputs: dict[str, str], run_step: RunStep
+) -> None:
+    given = {"on_timeout": "pass", "test_set_id": "stuck001", "max_wait_time": "65"}
+    result, _ = run_step(fault, bare=True, **(given | inputs))
+    assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
+
+
+def test_timeout_does_not_pass_if_coval_reports_an_error(run_step: RunStep) -> None:
+    run = UNCOUNTED | {"error_status": "EXECUTION_FAILURE"}
+    run["progress"] = {"total_test_cases": 10, "completed_test_cases": 4, "failed_test_cases": 0}
+    fault = f"GET /runs/* #3- -> json {json.dumps(run)}"
+    result, _ = run_step(fault, bare=True, on_timeout="pass", test_set_id="stuck001", max_wait_time="65")
     assert (result.exit_code, result.outputs["verdict"]) == (1, "timed_out")
 
 

@@ -175,6 +175,12 @@ def test_run_that_goes_on_unjudged_is_told(cancels: str, told: int, nights: Nigh
     assert (result.outputs["verdict"], len(warnings)) == ("timed_out", told)
 
 
+def test_run_that_lacks_data_is_no_baseline_though_no_step_judged_it(nights: Nights) -> None:
+    assert nights.night("some-failed", max_wait_time="2").outputs["verdict"] == "timed_out"
+    reason = nights.night("failing").outputs["reason"]
+    assert "There is no baseline: no run of branch:main can be used. 3 of 10 simulations of run " in reason
+
+
 def test_regression_that_one_of_two_steps_sees_stays_red(nights: Nights) -> None:
     """The other step of the workflow judges the same agent by less, and its runs are of the same branch."""
     verdicts: list[tuple[str, str]] = []

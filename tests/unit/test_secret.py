@@ -222,5 +222,11 @@ def test_long_text_is_redacted_quickly(piece: str) -> None:
     assert time.process_time() - began < 5
 
 
+def test_secret_whose_beginning_is_known_too_is_redacted_whole() -> None:
+    """What looks like a key in an input is masked, too: it may be the first half of one that is wrapped."""
+    known = Redactor("coval_sk_prod_Zq7Xw3", "coval_sk_prod_Zq7Xw3Rk9Tn2Vb5Mh8Jd")
+    assert known.redact('got "coval_sk_prod_Zq7Xw3 Rk9Tn2Vb5Mh8Jd"') == 'got "***"'
+
+
 def test_secret_with_other_characters_is_redacted_as_it_is() -> None:
     assert Redactor("schlüssel-12").redact('a schlüssel-12 "schl\\u00fcssel-12"') == 'a *** "***"'

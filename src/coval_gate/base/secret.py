@@ -63,31 +63,35 @@ class Redactor:
     """
 
     def __init__(self, *secrets: str) -> None:
-        self._plain: list[str] = []
-        self._disguised: list[_Disguised] = []
-        for secret in secrets:
+        self._secrets: list[tuple[list[str], list[_Disguised]]] = []
+        for secret in sorted(secrets, key=len, reverse=True):  # one may be the beginning of another
             codes = [_base64(secret, offset) for offset in range(3)] if VISIBLE.fullmatch(secret) else []
             safe = [code.replace("+", "-").replace("/", "_") for code in codes]
             written = (secret, json.dumps(secret)[1:-1], _as_html(secret), _as_html(secret, quote=False))
-            self._plain += [spelling for spelling in dict.fromkeys((*written, *codes, *safe)) if spelling]
-            self._disguised += [_Disguised(spelling) for spelling in dict.fromkeys((secret, *codes, *safe)) if codes]
+            plain = [spelling for spelling in dict.fromkeys((*written, *codes, *safe)) if spelling]
+            disguised = [_Disguised(spelling) for spelling in dict.fromkeys((secret, *codes, *safe)) if codes]
+            self._secrets.append((plain, disguised))
 
     def redact(self, text: str) -> str:
         text = without_sequences(text)
-        for plain in self._plain:
-            text = text.replace(plain, MASK)
-        undisguised = _undisguised(text) if self._disguised else ""
-        for disguised in self._disguised:
-            if disguised.beginning in undisguised:
-                text = disguised.redact(text)
+        undisguised = None
+        for spellings, all_disguised in self._secrets:
+            for plain in spellings:
+                text = text.replace(plain, MASK)
+            if undisguised is None and all_disguised:
+                undisguised = _undisguised(text)
+            for disguised in all_disguised:
+                if disguised.beginning in (undisguised or ""):
+                    text = disguised.redact(text)
         return text
 
     def redact_body(self, body: bytes) -> bytes:
         """In a very large body, mask undisguised secrets only."""
         if len(body) <= LARGEST_DISGUISE:
             return self.redact(body.decode("latin-1")).encode("latin-1")  # bytes of other characters do not matter
-        for plain in self._plain:
-            body = body.replace(plain.encode(), MASK.encode())
+        for spellings, _ in self._secrets:
+            for plain in spellings:
+                body = body.replace(plain.encode(), MASK.encode())
         return body
 
 

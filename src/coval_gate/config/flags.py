@@ -12,6 +12,8 @@ PROGRAM: Final = "coval-gate"
 VARIABLES: Final = {"api_key": KEY_VARIABLE, "github_token": "INPUT_GITHUB_TOKEN"}  # inputs that may be in no argument
 ARGUMENTS: Final = {**VARIABLES, "mode": "COMMAND", "run_id": "RUN"}
 OF_FILE: Final = re.compile(r"(?:- )?\S+, line \d+: (?=\S)")  # has inputs, not flags
+IN_BRACKETS: Final = re.compile(r"(\([^()]*\))")  # an answer of Coval's
+OF_WORKFLOW: Final = "start the workflow by hand"  # as nobody does who gives flags
 
 
 def flag_of(name: str) -> str:
@@ -20,8 +22,13 @@ def flag_of(name: str) -> str:
 
 
 def with_flags(text: str) -> str:
-    """Return sentences about inputs for a person who gives flags. Words in quotes, and lines on a file, stay."""
-    return "\n".join(line if _is_of_file(line) else _with_flags(line) for line in text.split("\n"))
+    """Return sentences about inputs for a person who gives flags.
+
+    Words in quotes or brackets stay, and so do lines on a file or a workflow.
+    """
+    return "\n".join(
+        line if _is_of_file(line) or OF_WORKFLOW in line else _with_flags(line) for line in text.split("\n")
+    )
 
 
 def _is_of_file(line: str) -> bool:
@@ -31,8 +38,17 @@ def _is_of_file(line: str) -> bool:
 
 def _with_flags(line: str) -> str:
     modes, names = _patterns()
-    line = modes.sub(rf"`{PROGRAM} \1`", line)
-    return names.sub(lambda match: ARGUMENTS.get(match[1], flag_of(match[1])) + (" " if match[2] else ""), line)
+    parts = IN_BRACKETS.split(line)
+    parts[::2] = [names.sub(_flag, modes.sub(rf"`{PROGRAM} \1`", part)) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _flag(match: re.Match[str]) -> str:
+    name, value = match.groups()
+    flag = ARGUMENTS.get(name, flag_of(name))
+    if value in ("true", "false") and name not in ARGUMENTS:
+        return flag if value == "true" else f"--no-{flag.removeprefix('--')}"
+    return f"{flag} {value}" if value else flag
 
 
 @cache
@@ -43,9 +59,10 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     whole = "|".join(name for name in longest_first if "_" in name)
     first = "|".join(longest_first)
     begin = r"(?:^|(?<=^- )|(?<=Error: ))"
-    not_after = r"(?<![\w/.#\"'`-])"
+    not_after = r"(?<![\w/.#\"'`-])(?<!output )(?<!its )"
     not_before = r"(?![\w\"'`(-]|\.\w| in the configuration file)"
+    value = r"(?:: (true|false|[0-9][\w.]*|\"[^\"]*\")(?![\w:]))?"
     return (
         re.compile(rf"\bmode:? ({'|'.join(ALL_MODES)})\b"),
-        re.compile(rf"({not_after}(?:{whole})|{begin}(?:{first})){not_before}(: (?=[\w\"]))?"),
+        re.compile(rf"({not_after}(?:{whole})|{begin}(?:{first})){not_before}{value}"),
     )

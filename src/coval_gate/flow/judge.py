@@ -96,8 +96,14 @@ def _timeout_passes(leg: Leg, outcome: Outcome, judgement: Judgement) -> bool:
         for variant in judgement.variants
     ]
     if trial.most_failed:
-        shown.append((trial.most_failed.failed or 0, trial.most_failed.total))
+        polled = trial.most_failed.in_simulations(leg.planned)
+        # Progress does not tell variants apart: all failures may be of one.
+        shown.append((polled.failed or 0, polled.total // (1 + len(set(leg.inputs.mutation_ids)))))
+        if polled.failed and polled.failed >= polled.total:
+            return False  # none can have completed
     if any(failed > allowance.of(total) for failed, total in shown):
+        return False
+    if trial.run is not None and (trial.run.error or not trial.run.is_clean):
         return False
     if isinstance(outcome, Completed):
         if outcome.result.reported_error:

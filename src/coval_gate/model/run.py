@@ -77,8 +77,9 @@ class Run(NamedTuple):
 
     @property
     def shows_failures(self) -> bool:
-        """Whether it shows how many simulations have failed so far."""
-        return self.progress is not None and self.progress.failed is not None
+        """Whether it shows how many simulations have failed so far: none, before the first."""
+        progress = self.progress
+        return self.status in QUEUED or bool(progress and progress.total and progress.failed is not None)
 
     @property
     def has_known_status(self) -> bool:

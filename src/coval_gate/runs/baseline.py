@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError, NotFound, Rejected
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, together
-from coval_gate.base.text import in_words
+from coval_gate.base.text import in_words, plural
 from coval_gate.base.times import COLLECTING
 from coval_gate.config.fields import Allowance
 from coval_gate.judge.checks import population
@@ -239,7 +239,15 @@ def _counts(run: Run) -> bool:
 
 def _load_listed(session: Session, listed: Run) -> Procedure[BaselineRun | str]:
     run = yield from session.client.get_run(listed.run_id, until=session.deadline)
-    return (yield from _load(session, with_list(run, listed)))
+    loaded = yield from _load(session, with_list(run, listed))
+    if isinstance(loaded, str):
+        return loaded
+    # No step judged a run that completed after its step had timed out, so it has no mark.
+    simulations = loaded.result.simulations
+    failed = sum(not simulation.completed for simulation in simulations)
+    if failed > session.inputs.max_failed_simulations.of(len(simulations)):
+        return f"{failed:,} of {plural(len(simulations), 'simulation')} of run {run.run_id} did not complete."
+    return loaded
 
 
 def _load(session: Session, run: Run) -> Procedure[BaselineRun | str]:

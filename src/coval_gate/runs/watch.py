@@ -12,7 +12,7 @@ from coval_gate.base.text import duration, one_line, plural, quoted, stopwatch
 from coval_gate.model.run import Aborted, Limit, NotCompleted, TimedOut
 from coval_gate.model.statuses import COMPLETED, DELETED
 from coval_gate.runs.polling import LONGEST_PAUSE, Observation, expected_end, next_pause
-from coval_gate.runs.tags import UNANSWERED, is_marked
+from coval_gate.runs.tags import ATTACHED, UNANSWERED, is_marked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,7 @@ def watch(
         progress.add(run, expected_end(history))
         if run.is_over:
             return run if run.status == COMPLETED else NotCompleted(run=run)
-        is_left = inputs.mode == "wait" and is_marked(run, UNANSWERED)
+        is_left = inputs.mode == "wait" and is_marked(run, UNANSWERED) and not is_marked(run, ATTACHED)
         if is_left or _is_hopeless(run.progress, inputs.abort_after_failures):
             return Aborted(run=run, failed=(run.progress.failed or 0) if run.progress else 0)
         limit, passes_at = _next_limit(session, run, began)
