@@ -1214,12 +1214,12 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return ("passed", "failed")
     if record.status(now) != "COMPLETED":
         return {"FAILED": ("failed",), "ERROR": ("error",)}.get(record.status(now), ("cancelled",))
+    refused = result.step.accepts and not _may_accept(history, result, record)
     if _is_good(history, result, now):
-        refused = result.step.accepts and not _may_accept(history, result, record)
         return ("error",) if refused else _of_good(history, result)
     if not has_data(record, schedule.gate, schedule.quirks, now):
         return ("error", "failed")
-    return ("failed",) if can_decide(schedule.gate) else ("error",)
+    return ("failed",) if can_decide(schedule.gate) and not refused else ("error",)
 
 
 def is_unknown(history: History, result: ProcessResult, record: RunRecord) -> bool:
