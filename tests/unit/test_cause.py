@@ -27,10 +27,10 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import BaselineSource
 from coval_gate.report.formats.digest import render as digest
 from coval_gate.report.formats.html import render as html
-from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.formats.log import render as closing
 from coval_gate.report.formats.summary import render as summary
+from rendering import document
 
 if TYPE_CHECKING:
     from baselines import Cases

@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.model.results import LARGEST
-from coval_gate.report.charts import BLUE, GREY, ORANGE, DrawnBound, compared_histogram, histogram
+from coval_gate.report.charts import BLUE, GREY, ORANGE, DrawnBound
+from rendering import compared_histogram, histogram
 
 BOUNDS = {
     "<": DrawnBound(1.5, upper=True, exclusive=True),

@@ -18,12 +18,12 @@ from baselines import comparison_reports
 from coval_gate.config.inputs import effective, parse_inputs
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST, Metric, RunResult, Summary
-from coval_gate.report.formats.json import render as document
+from coval_gate.report.document.base import SCHEMA_VERSION, Link
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import render as outputs
-from coval_gate.report.json_document import SCHEMA_VERSION, VariantFacts
 from coval_gate.report.wording.judgements import reason, reasons
 from hostile import example_reports, report_of, simulation, with_leg
+from rendering import document
 from selection import fewer
 from support import other_value
 from validation import report_validator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ANY = st.text(st.characters())  # with lone surrogates
 GOLDEN = Path(__file__).parents[1] / "golden"
-STANDING = {"accepted": False, "tag": "stable", "text": ""}
+STANDING = {"accepted": False, "tag": "stable", "text": "", "parts": []}
 
 
 @cache
@@ -63,9 +63,7 @@ def test_schema_is_valid_and_requires_all_properties() -> None:
     assert schema()["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert schema()["$id"] == f"urn:coval-gate:report:{SCHEMA_VERSION}"
     ours = object_schemas(schema())
-    # document, step, leg, run, single run, standing, case, variant, criterion, metric, its figures, simulation,
-    # four of baselines
-    assert len(ours) == 16
+    assert len(ours) == 29
     whole = [own for own in ours if own["title"] != "Figures"]
     assert [set(own["required"]) for own in whole] == [set(own["properties"]) for own in whole]
 
@@ -93,7 +91,17 @@ def test_figures_of_metrics_are_typed() -> None:
 def with_added_fields(part: Any) -> Any:
     """Return a document in which every object has a field more."""
     if isinstance(part, dict):
-        maps = ("values", "explanations", "inputs", "variants")  # by id, not by field
+        maps = (
+            "values",
+            "explanations",
+            "inputs",
+            "variants",
+            "facts",
+            "called",
+            "unset",
+            "command",
+            "averages",
+        )  # by id, not by field
         return {
             name: value if name in maps and isinstance(value, dict) else with_added_fields(value)
             for name, value in part.items()
@@ -227,7 +235,7 @@ def test_schema_rejects_invalid_document(part: str, change: dict[str, Any]) -> N
 def test_report_cannot_have_fields_that_the_schema_does_not_describe() -> None:
     """The schema allows them, for the sake of later versions."""
     with pytest.raises(ValidationError, match="extra"):
-        VariantFacts(variant="agent", mutation_id="", extra="x")  # type: ignore[call-arg]
+        Link(text="a", url="", of_run=False, extra="x")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("kind", example_reports())

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from baselines import comparison_reports
 from coval_gate.report.formats import comment, digest, html, junit, summary
-from coval_gate.report.formats import json as json_report
 from coval_gate.report.simulations import miss_lines, says_more
+from rendering import document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,7 @@ def test_only_what_says_more_is_shown_and_json_keeps_all(text: str) -> None:
         assert "for this conversation" not in render(repeats), name
     assert "| why |" in summary.render(says)
     assert "| why |" not in summary.render(repeats)
-    assert text.format(value="NO") in json_report.render(repeats)
+    assert text.format(value="NO") in document(repeats)
 
 
 def _with_texts(text: str) -> Report:

@@ -47,7 +47,6 @@ from coval_gate.model.results import LARGEST, Details, Metric, RunResult, Simula
 from coval_gate.model.run import Completed
 from coval_gate.publish.publisher import Publisher
 from coval_gate.report import formats
-from coval_gate.report.charts import histogram
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
@@ -61,6 +60,7 @@ from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.watch import progress_line
 from coval_sandbox.runner import LocalRunner, read_log
 from hostile import EARLIER_URL, GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, report_of, with_leg
+from rendering import histogram
 from selection import fewer, shares
 from support import VirtualClock, runtime
 
@@ -165,7 +165,9 @@ def shape_of(value: Any, *, foreign: bool = False) -> Any:
     if isinstance(value, dict):
         keyed_by_others = {"variants", "values", "explanations"} if not foreign else set()
         return [
-            ("?" if foreign else key, shape_of(part, foreign=key in keyed_by_others)) for key, part in value.items()
+            ("?" if foreign else key, shape_of(part, foreign=key in keyed_by_others))
+            for key, part in value.items()
+            if key != "telling"  # depends on what the explanations say
         ]
     if isinstance(value, list):
         return [shape_of(item) for item in value]

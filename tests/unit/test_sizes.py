@@ -24,7 +24,6 @@ from coval_gate.model.run import Run
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
 from coval_gate.report.formats.comment import body as comment
-from coval_gate.report.formats.json import render as document
 from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.formats.log import render as closing
 from coval_gate.report.formats.summary import LIMIT as SUMMARY_LIMIT
@@ -40,6 +39,7 @@ from coval_gate.report.limits import (
 from coval_gate.report.model import LegReport, Report
 from coval_gate.report.simulations import MOST_LINES
 from hostile import example_reports
+from rendering import document
 from selection import some_of
 
 if TYPE_CHECKING:

@@ -207,7 +207,7 @@ class Publisher:
             return report
         text = yield from self._rendering.of(lambda: self._host.redact(file.render(report)))
         self._workspace.write(path, text)
-        return report._replace(files={**report.files, file.input: path})
+        return report.with_file(file.input, path)
 
     def _summarize(self, report: Report) -> Procedure[None]:
         if report.inputs and not report.inputs.summary:

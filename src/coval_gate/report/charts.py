@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from coval_gate.judge.checks import Check
     from coval_gate.judge.measure import Requirement
+    from coval_gate.report.document.metrics import Chart
 
 STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)  # widths, times a power of ten
 MOST_BINS: Final = 12
@@ -28,6 +29,7 @@ Side = Literal["within", "beyond", "both"]
 # Visible in both themes; the default colour of bars is nearly invisible on white.
 BLUE, ORANGE, GREY = "#3b82d0", "#d9822b", "#8b949e"
 LARGEST, CLOSEST = 1e12, 1e-3  # a value, and the distance between the smallest and the largest
+STRETCH: Final = 1.0  # of the values' range; how far it may grow on each side to include a bound
 LEAST_VALUES: Final = 10  # with fewer, the table says it all
 LEAST_BARS: Final = 3  # with values; with fewer, the table says it all, too
 WIDTH: Final = 640  # pixels
@@ -126,51 +128,45 @@ def threshold_on_scale(check: Check) -> Requirement | None:
     return check.requirement if check.threshold and check.threshold.aggregate.kind.is_on_scale else None
 
 
-def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: str = "") -> str:
-    """Return a fenced bar chart of the share of values in each range; empty where a table says as much.
+def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) -> list[BinBar]:
+    """Return ranges with how many numbers of each sample they have; empty where a table says as much."""
+    if not _can_draw([value for values in samples for value in values]) or min(map(len, samples)) < LEAST_VALUES:
+        return []
+    bars = _bars(samples, bound)
+    return bars if sum(any(bar.counts) for bar in bars) >= LEAST_BARS else []
 
-    `unit`: the title of the axis, a word of ours. Notation: Mermaid's documentation of xychart.
-    """
-    return _chart([values], bound, unit) if _can_draw(values) else ""
 
-
-def compared_histogram(
-    now: Sequence[float], earlier: Sequence[float], bound: DrawnBound | None = None, unit: str = ""
-) -> str:
-    """Return bars for `now` and a line for `earlier` over the same ranges; empty where a table says as much."""
-    drawable = _can_draw([*now, *earlier]) and min(len(now), len(earlier)) >= LEAST_VALUES
-    return _chart([now, earlier], bound, unit) if drawable else ""
+def binned(now: Sequence[float], earlier: Sequence[float], bounds: Sequence[float]) -> Bins:
+    """Return ranges that hold all numbers, of which there is at least one now, and those bounds that are near."""
+    values = [*now, *earlier]
+    low, high = min(values), max(values)
+    room = (high - low) * STRETCH or abs(high) or 1.0
+    near = [bound for bound in bounds if low - room <= bound <= high + room]
+    return bins(min([low, *near]), max([high, *near]), max(len(now), len(earlier)), finer=2, closed=True)
 
 
 def _can_draw(values: Sequence[float]) -> bool:
-    """Return whether there are enough values, and of a size that labels with four decimals and bars can show."""
+    """Return whether the values have a size that labels with four decimals and bars can show."""
     low, high = min(values, default=0.0), max(values, default=0.0)
-    usual = max(-low, high) < LARGEST and high - low > CLOSEST * max(1.0, -low, high)
-    return usual and len(values) >= LEAST_VALUES
+    return max(-low, high) < LARGEST and high - low > CLOSEST * max(1.0, -low, high)
 
 
-def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None, unit: str) -> str:
-    """Return bars of the first sample, in two colours if the bound divides it, and a line of the second."""
-    bars = _bars(samples, bound)
-    if sum(any(bar.counts) for bar in bars) < LEAST_BARS:
-        return ""
-    now, *earlier = (
-        [round(100 * bar.counts[place] / len(values), 1) for bar in bars] for place, values in enumerate(samples)
-    )
+def drawn(chart: Chart) -> str:
+    """Return a fenced chart: bars, in two colours if the bound divides them, and a line of earlier values.
+
+    Notation: Mermaid's documentation of xychart.
+    """
     parts = [(BLUE, False), (ORANGE, True)]
-    plots = [
-        (colour, "bar", [share if bar.beyond is beyond else 0.0 for bar, share in zip(bars, now, strict=True)])
-        for colour, beyond in parts
-    ]
-    plots = [plot for plot in plots if any(plot[2])] + [(GREY, "line", shares) for shares in earlier]
+    bars = list(zip(chart.shares, chart.beyond, strict=True))
+    plots = [(colour, "bar", [share if beyond is side else 0.0 for share, beyond in bars]) for colour, side in parts]
+    plots = [plot for plot in plots if any(plot[2])] + ([(GREY, "line", chart.earlier)] if chart.earlier else [])
     top = 10 * math.ceil(max(max(shares) for _, _, shares in plots) / 10)
     nothing = {"bar": NO_BAR * top, "line": 0.0}
-    drawn = [(colour, kind, [share or nothing[kind] for share in shares]) for colour, kind, shares in plots]
-    labels = [f'"{bar.label}"' for bar in bars]
-    width = sum(len(bar.label) for bar in bars)
-    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * width))))
-    colours = ", ".join(colour for colour, _, _ in drawn)
-    axis = f'"{unit}" ' if unit else ""
+    filled = [(colour, kind, [share or nothing[kind] for share in shares]) for colour, kind, shares in plots]
+    labels = [f'"{label}"' for label in chart.labels]
+    size = max(SMALLEST_TEXT, min(LARGEST_TEXT, math.floor(WIDTH / (TEXT_WIDTH * sum(map(len, chart.labels))))))
+    colours = ", ".join(colour for colour, _, _ in filled)
+    axis = f'"{chart.unit}" ' if chart.unit else ""
     return "\n".join(
         [
             "```mermaid",
@@ -179,7 +175,7 @@ def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None, unit: s
             "xychart-beta",
             f"    x-axis {axis}[{', '.join(labels)}]",
             f'    y-axis "% of simulations" 0 --> {top}',
-            *(f"    {kind} [{', '.join(f'{round(value, 2):g}' for value in values)}]" for _, kind, values in drawn),
+            *(f"    {kind} [{', '.join(f'{round(value, 2):g}' for value in values)}]" for _, kind, values in filled),
             "```",
         ]
     )

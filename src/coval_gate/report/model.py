@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from coval_gate.model.baseline import Standing
     from coval_gate.model.results import RunResult, TrendRun
     from coval_gate.model.run import Run
+    from coval_gate.report.document.step import Document
     from coval_gate.report.simulations import SimulationRow
 
 
@@ -143,14 +144,7 @@ class LegReport(_LegFields):
         return variants_of(self.result)
 
 
-class Report(NamedTuple):
-    """The end of a step, which began at `began` (ISO 8601, UTC).
-
-    `judgement` is of the step as a whole and decides the check. With one leg it is that leg's, unless something went
-    wrong afterwards. `legs`: empty if the step had no run. `wrong`: the texts of inputs that are not valid. `files`:
-    paths relative to the workspace, by input.
-    """
-
+class _ReportFields(NamedTuple):
     judgement: Judgement
     legs: tuple[LegReport, ...] = ()
     context: Context = Context()
@@ -160,6 +154,28 @@ class Report(NamedTuple):
     seconds: float = 0.0
     comment_url: str = ""
     files: Mapping[str, str] = MappingProxyType({})
+
+
+class Report(_ReportFields):
+    """The end of a step, which began at `began` (ISO 8601, UTC).
+
+    `judgement` is of the step as a whole and decides the check. With one leg it is that leg's, unless something went
+    wrong afterwards. `legs`: empty if the step had no run. `wrong`: the texts of inputs that are not valid. `files`:
+    paths relative to the workspace, by input.
+    """
+
+    @cached_property
+    def document(self) -> Document:
+        """Everything that formats show."""
+        from coval_gate.report.compose.step import document_of  # not needed before the launch, whose start is measured
+
+        return document_of(self)
+
+    def with_file(self, name: str, path: str) -> Report:
+        """Return the report with the path of a file, of which the document does not tell."""
+        report = self._replace(files={**self.files, name: path})
+        report.__dict__.update(self.__dict__)
+        return report
 
     @property
     def gravest_first(self) -> tuple[LegReport, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import number, plural
@@ -18,15 +17,14 @@ from coval_gate.judge.claims import (
     shows_text,
     trend_text,
 )
-from coval_gate.judge.clauses import NAMES, drawn_symbol, in_figures, named_with_unit, stability_word, with_unit
+from coval_gate.judge.clauses import NAMES, in_figures, named_with_unit, stability_word
 from coval_gate.judge.findings import comparison_of, lacks_baseline
-from coval_gate.judge.kinds import TargetMet
-from coval_gate.judge.measure import Requirement
 from coval_gate.judge.verdict import GRAVITY, Verdict
 from coval_gate.model.results import BASE
-from coval_gate.report.charts import DrawnBound, compared_histogram, histogram, threshold_on_scale
+from coval_gate.report.charts import drawn
+from coval_gate.report.compose.metrics import charts_of
 from coval_gate.report.markdown import Table, code, escape, folding, link, row
-from coval_gate.report.metrics import MOST_TEXTS, figures, paired_numbers, variant_key
+from coval_gate.report.metrics import MOST_TEXTS, figures, variant_key
 from coval_gate.report.provenance import base_name, of_leg, run_page
 from coval_gate.report.wording.causes import counts_text
 from coval_gate.report.wording.checks import actual_text, here_text, informs_text, shown_verdict
@@ -35,11 +33,10 @@ from coval_gate.report.wording.judgements import MARKS, heading, reason
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from coval_gate.config.thresholds import Operator, Reference
+    from coval_gate.config.thresholds import Reference
     from coval_gate.judge.checks import Check
     from coval_gate.judge.findings import CheckGroup
     from coval_gate.judge.variants import Sample, Variant
-    from coval_gate.model.results import Target
     from coval_gate.report.markdown import Listing
     from coval_gate.report.model import LegReport, Report
     from coval_gate.report.simulations import SimulationRow
@@ -49,22 +46,8 @@ MOST_UNFOLDED: Final = 10  # rows of a table; the others are folded
 FEW_FLIPS: Final = 6  # test cases that flipped; more are folded
 MOST_FLIPS: Final = 20  # of a criterion, in each direction
 LONGEST_NAME: Final = 200  # characters of a test case's name
-MOST_CHARTS: Final = 2
 MOST_COLUMNS: Final = 4  # criteria of the table of variants; more are counted
 TEXTS_SHOWN: Final = 8  # different texts of a metric
-KINDS: Final[Mapping[Operator, tuple[bool, bool]]] = {  # whether a bound is upper, and whether it is exclusive
-    "<": (True, True),
-    "<=": (True, False),
-    ">": (False, True),
-    ">=": (False, False),
-}
-SIDES: Final[Mapping[Operator, tuple[str, str]]] = {  # within and beyond a bound
-    "<": ("below {}", "{} or more"),
-    "<=": ("{} or less", "above {}"),
-    ">": ("above {}", "{} or less"),
-    ">=": ("{} or more", "below {}"),
-}
-OF_TARGET: Final[Mapping[str, Operator]] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 WORDS: Final = 200  # characters of an explanation
 JUDGED: Final[Mapping[Reference, str]] = {"baseline": "now", "base": "mutation", "base_agent": "tested"}
 
@@ -275,68 +258,14 @@ def _texts(texts: Sequence[tuple[str, int]]) -> str:
 
 
 def _charts(leg: LegReport) -> Iterator[str]:
-    """Yield charts of the agent's values: of metrics with missed criteria or, if there are none, with any criteria."""
-    checks = [check for check in leg.judgement.checks if check.metric]
-    charted = [check for check in checks if check.decides and not check.passed] or checks
-    agent = next((variant for variant in leg.variants if variant.name == BASE), None)
-    samples = {sample.metric.id: sample for sample in agent.samples} if agent else {}
-    metrics = dict.fromkeys(check.metric for check in charted)
-    compared = {
-        check.metric for check in checks if check.reference in ("baseline", "base_agent") and comparison_of(check)
-    }
-    own = [check for check in checks if check.variant == BASE]
-    charts = (
-        chart
-        for sample in (samples[metric] for metric in metrics if metric in samples)
-        for of_metric in [[check for check in own if check.metric == sample.metric.id]]
-        for chart in [_chart(leg, sample, _requirement(of_metric), pair=sample.metric.id in compared)]
-        if chart
-    )
-    yield from (part for chart in islice(charts, MOST_CHARTS) for part in chart)
-
-
-def _chart(leg: LegReport, sample: Sample, required: Requirement | None, *, pair: bool) -> tuple[str, ...]:
-    """Return a title and a chart, with `pair` beside the baseline; empty where a table says as much."""
-    name = escape(sample.metric.name)
-    bound = DrawnBound(required.bound, *KINDS[required.operator]) if required else None
-    unit = drawn_symbol(sample.metric.unit)
-    if pair:
-        now, earlier = paired_numbers(leg, sample.metric)
-        if chart := compared_histogram(now, earlier, bound, unit):
-            bars = "; ".join(filter(None, ("bars", _sides(required, bound, now, sample.metric.unit))))
-            reference = NAMES["base_agent" if leg.judgement.base else "baseline"]
-            return f"How {name} is distributed now ({bars}) and in the {reference} (line):", chart
-    if chart := histogram(sample.numbers, bound, unit):
-        sides = _sides(required, bound, sample.numbers, sample.metric.unit)
-        return f"How {name} is distributed{f' ({sides})' if sides else ''}:", chart
-    return ()
-
-
-def _requirement(checks: Sequence[Check]) -> Requirement | None:
-    """Return a one-sided bound on the scale of the values: of the first missed criterion, else of the first."""
-    for check in sorted(checks, key=lambda check: check.passed or not check.decides):
-        requirement = threshold_on_scale(check)
-        if isinstance(check.criterion, TargetMet):
-            requirement = _of_target(check.criterion.target)
-        if requirement and requirement.operator in KINDS:
-            return requirement
-    return None
-
-
-def _of_target(target: Target) -> Requirement | None:
-    if target.operator not in OF_TARGET or target.upper is None:
-        return None
-    return Requirement(OF_TARGET[target.operator], target.upper)
-
-
-def _sides(required: Requirement | None, bound: DrawnBound | None, values: Sequence[float], unit: str) -> str:
-    """Return on which side of the bound the values are, and which of them are orange."""
-    if required is None or bound is None:
-        return ""
-    within, beyond = (
-        words.format(escape(with_unit(number(required.bound), unit))) for words in SIDES[required.operator]
-    )
-    return {"within": f"all {within}", "beyond": f"all {beyond}", "both": f"orange: {beyond}"}[bound.side(values)]
+    for chart in charts_of(leg):
+        name, sides = escape(chart.name), escape(chart.sides)
+        if chart.compared_with:
+            bars = "; ".join(filter(None, ("bars", sides)))
+            yield f"How {name} is distributed now ({bars}) and in the {chart.compared_with} (line):"
+        else:
+            yield f"How {name} is distributed{f' ({sides})' if sides else ''}:"
+        yield drawn(chart)
 
 
 def troubled(report: Report) -> Iterator[str | Listing]:

@@ -38,9 +38,14 @@ class Format(NamedTuple):
         """The description of the output with the path of a file."""
         return f"The path of the {self.what} in the workspace, if `{self.input}` is set."
 
+    @property
+    def reads_document(self) -> bool:
+        return self.name in DOCUMENT
+
     def render(self, report: Report) -> Any:
         """Return the report in this format, whose module is imported only here."""
-        return import_module(f"{__name__}.{self.name}").render(report)
+        module = import_module(f"{__name__}.{self.name}")
+        return module.render(report.document if self.reads_document else report)
 
     def brief(self, report: Report) -> Any:
         """Return a version of the report that is short enough for the state of the step."""
@@ -48,6 +53,7 @@ class Format(NamedTuple):
         return getattr(module, "brief", module.render)(report)
 
 
+DOCUMENT: Final = ("json",)
 FORMATS: Final = (
     Format(name="outputs", input="", surface=Surface.OUTPUTS),
     Format(name="junit", input="junit_path", surface=Surface.FILE, what="JUnit report"),

@@ -178,13 +178,13 @@ def _failed_criteria(legs: Sequence[LegReport]) -> str:
     missed = [(check, leg.name) for leg in legs for check in leg.judgement.missed]
     if not missed:  # as before the launch, when the imports below would take time
         return "[]"
-    from coval_gate.report.formats.json import criterion_facts
+    from coval_gate.report.compose.criteria import criterion_of
     from coval_gate.report.wording.checks import mention
 
     shown = list[str]()
     room = MOST_OUTPUT
     for check, leg in missed:
-        facts = criterion_facts(check).model_dump(include=set(CRITERION_FIELDS))
+        facts = criterion_of(check).model_dump(include=set(CRITERION_FIELDS))
         text = json.dumps(facts | {"criterion": mention(check.criterion), "leg": leg})
         if len(text) + len(", ") <= room:
             room -= len(text) + len(", ")

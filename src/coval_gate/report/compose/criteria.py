@@ -1,0 +1,187 @@
+"""Criteria, and what they compare with, for the document."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+from coval_gate.base.text import plural
+from coval_gate.judge.claims import (
+    claim_text,
+    claimed_text,
+    difference_text,
+    earlier_text,
+    notes_title,
+    noticeable_text,
+    shown_text,
+    shows_text,
+    trend_text,
+)
+from coval_gate.judge.clauses import NAMES, bound_text
+from coval_gate.judge.findings import comparison_of, lacks_baseline
+from coval_gate.judge.verdict import Verdict
+from coval_gate.report.compose.baselines import reference_parts, why_missing
+from coval_gate.report.document.baselines import LeftOutFacts
+from coval_gate.report.document.criteria import CriteriaGroup, Criterion
+from coval_gate.report.limits import MOST_CRITERIA, MOST_FLIPS, MOST_IDS
+from coval_gate.report.metrics import variant_key
+from coval_gate.report.wording.checks import (
+    actual_text,
+    check_reason,
+    check_text,
+    first_text,
+    informs_text,
+    margin_text,
+    note_text,
+    shown_verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.findings import CheckGroup, Findings
+    from coval_gate.judge.measure import Requirement
+    from coval_gate.report.document.base import Outcome
+    from coval_gate.report.model import LegReport
+
+
+def listed(findings: Findings) -> tuple[list[CriteriaGroup], list[Criterion]]:
+    """Return the criteria of a judgement that has no report yet, and their groups."""
+    return groups_of(findings), criteria_of(findings, str)
+
+
+def criteria_of(findings: Findings, case_name: Callable[[str], str]) -> list[Criterion]:
+    return [criterion_of(check, case_name) for check in findings.checks.first(MOST_CRITERIA)]
+
+
+def groups_of(findings: Findings, leg: LegReport | None = None) -> list[CriteriaGroup]:
+    return [_group(group, leg) for group in findings.groups]
+
+
+def _group(group: CheckGroup, leg: LegReport | None) -> CriteriaGroup:
+    return CriteriaGroup(
+        compared_with=NAMES[group.reference],
+        reference=reference_parts(group, leg) if group.reference else [],
+        why=why_missing(group),
+        why_is_told=any(map(lacks_baseline, group.missed)),
+        total=len(group.checks),
+        compared=len(group.comparisons),
+        shows=shows_text(group.checks),
+        notes=notes_title(group.checks),
+    )
+
+
+def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criterion:
+    measure, requirement = check.measure, check.requirement
+    interval = measure.interval if measure else None
+    blamed = () if check.passed and not check.informs else check.simulations
+    return Criterion(
+        kind=check.criterion.kind,
+        criterion=check.criterion.text,
+        title=check_text(check),
+        verdict=outcome(shown_verdict(check)) or "error",
+        met=check.passed,
+        actual=measure.value if measure else None,
+        operator=requirement.operator if requirement else None,
+        bound=_bound(check, requirement),
+        unit=measure.unit if measure else None,
+        margin=None if check.margin is None else float(f"{check.margin:.12g}"),  # 0.10935, not 0.10935000000000006
+        runs=check.runs,
+        run_id=check.run_id,
+        first_actual=check.first.value if check.first else None,
+        count=measure.count if measure else None,
+        missing=measure.missing if measure else None,
+        lower=_finite(interval.lower) if interval else None,
+        upper=_finite(interval.upper) if interval else None,
+        confidence=interval.confidence if interval else None,
+        problem=check.problem.kind if check.problem else "",
+        actual_text=actual_text(check),
+        first_text=first_text(check),
+        required_text=f"{requirement.operator} {bound_text(check)}" if requirement and measure else "",
+        claim_text=claim_text(check),
+        margin_text=margin_text(check),
+        informs_text=informs_text(check),
+        note_text=note_text(check),
+        reason=check_reason(check),
+        variant=variant_key(check.variant),
+        metric_id=check.metric,
+        simulation_ids=list(blamed[:MOST_IDS]),
+        simulation_ids_left_out=max(0, len(blamed) - MOST_IDS),
+        **_comparison(check),
+        **_flips(check, case_name),
+    )
+
+
+def _comparison(check: Check) -> dict[str, Any]:
+    compared, measure = comparison_of(check), check.measure
+    change = compared.change if compared else None
+    return {
+        "reference": _as_written(check),
+        "compared_with": NAMES[check.reference],
+        "advisory": not check.decides,
+        "baseline_value": compared.value if compared else None,
+        "actual_pooled": measure.pooled if measure else None,
+        "baseline_count": compared.count if compared else None,
+        "baseline_missing": compared.missing if compared else None,
+        "baseline_pooled": compared.pooled if compared else None,
+        "change": float(f"{measure.value - compared.value:.12g}") if compared and measure else None,
+        "change_lower": _finite(change.lower) if change else None,
+        "change_upper": _finite(change.upper) if change else None,
+        "change_confidence": change.confidence if change else None,
+        "trend": compared.trend if compared else None,
+        "by_chance": compared.by_chance if compared else 0,
+        "noticeable_change": compared.noticeable if compared else None,
+        "earlier_text": earlier_text(check),
+        "difference_text": difference_text(check),
+        "trend_text": trend_text(check),
+        "claimed_text": claimed_text(check),
+        "shown_text": shown_text(check),
+        "noticeable_text": noticeable_text(check, short=True),
+        "shared_test_cases": compared.cases if compared else None,
+        "left_out": LeftOutFacts(**compared.left_out._asdict()) if compared else None,
+    }
+
+
+def _flips(check: Check, case_name: Callable[[str], str]) -> dict[str, Any]:
+    compared = comparison_of(check)
+    flips = {
+        "newly_failing": compared.newly_failing if compared else (),
+        "newly_passing": compared.newly_passing if compared else (),
+    }
+    fields: dict[str, Any] = {}
+    for name, cases in flips.items():
+        shown = list(cases[:MOST_FLIPS])
+        fields |= {name: shown, f"{name}_cases": [case_name(case) for case in shown]}
+        fields[f"{name}_left_out"] = len(cases) - len(shown)
+    return fields
+
+
+def missed_text(checks: Sequence[Check], *, named: bool = False) -> str:
+    """Return how many criteria that decide are missed: "1 of 3 missed", "3 met"; empty without any."""
+    checks = [check for check in checks if not check.informs]
+    total = plural(len(checks), "criterion", "criteria") if named else f"{len(checks):,}"
+    doubtful = sum(check.verdict is Verdict.INCONCLUSIVE for check in checks)
+    counts = {"missed": sum(not check.passed for check in checks) - doubtful, "inconclusive": doubtful}
+    unmet = [f"{count:,} of {total} {word}" for word, count in counts.items() if count]
+    return ", ".join(unmet) or (f"{total} met" if checks else "")
+
+
+def _as_written(check: Check) -> Literal["", "baseline", "base"]:
+    """Return a check's reference as thresholds write it, whichever run `base` means."""
+    return "base" if check.reference == "base_agent" else check.reference
+
+
+def _bound(check: Check, requirement: Requirement | None) -> float | None:
+    """Return the bound as the user wrote it; one from a reference without its rounding errors."""
+    if requirement is None:
+        return None
+    return float(f"{requirement.bound:.12g}") if comparison_of(check) else requirement.bound
+
+
+def _finite(bound: float) -> float | None:
+    return bound if math.isfinite(bound) else None
+
+
+def outcome(verdict: Verdict | None) -> Outcome | None:
+    return verdict.value if verdict else None

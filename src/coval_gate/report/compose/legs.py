@@ -1,0 +1,183 @@
+"""Legs for the document: their runs, what they evaluated, and all that they found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.config.fields import IDENTIFIER
+from coval_gate.config.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
+from coval_gate.judge.cause import Cause
+from coval_gate.judge.claims import flips_title, notes_title
+from coval_gate.judge.clauses import in_figures, stability_text
+from coval_gate.judge.verdict import GRAVITY, Verdict
+from coval_gate.report.compose.baselines import Parts, baseline_facts
+from coval_gate.report.compose.criteria import criteria_of, groups_of, missed_text, outcome
+from coval_gate.report.compose.metrics import charts_of, metrics_of, trend_of
+from coval_gate.report.compose.simulations import simulations_of, stability
+from coval_gate.report.document.legs import (
+    CaseFacts,
+    Leg,
+    RepeatFacts,
+    RunFacts,
+    SingleRunFacts,
+    StandingFacts,
+    VariantFacts,
+)
+from coval_gate.report.limits import MOST_CRITERIA
+from coval_gate.report.metrics import variant_key
+from coval_gate.report.provenance import (
+    all_called,
+    configuration,
+    own_provenance,
+    provenance,
+    subject_in_words,
+    what_ran,
+)
+from coval_gate.report.wording import judgements
+from coval_gate.report.wording.causes import cause_title, counts_text
+from coval_gate.report.wording.standing import standing_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.judge.judgement import CaseStability, Judgement
+    from coval_gate.model.baseline import Standing
+    from coval_gate.report.model import LegReport, Report
+
+SHORT_REASON: Final = 300  # characters
+UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
+    "sub_sample_size": "0",
+    "sub_sample_seed": "",
+}
+OF_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_key", "accept")
+WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets
+
+
+def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
+    judgement, totals, repetition, findings = leg.judgement, leg.totals, leg.judgement.repetition, leg.findings
+    cases = repetition.cases if repetition else ()
+    metrics, metrics_left_out = metrics_of(leg)
+    explaining = [row for row in leg.rows if row.explains_failure]
+    is_only = len(report.legs) == 1 and not leg.name
+    return Leg(
+        name=leg.name,
+        verdict=outcome(judgement.verdict),
+        passes=judgement.lets_pass,
+        heading=judgements.heading(judgement),
+        status=judgement.status,
+        reason=judgements.reason(judgement),
+        short_reason=judgements.reason(judgement, SHORT_REASON),
+        **reasons_of(judgement),
+        run=_run(report, leg),
+        called={name.removesuffix("_id").replace("_", " "): text for name, text in all_called(report, leg).items()},
+        facts={} if is_only else dict(own_provenance(report, leg, provenance(report))),
+        repeat=_repeat(report, leg),
+        runs=[
+            SingleRunFacts(id=run.run_id, url=run.run_url, status=run.status, verdict=outcome(run.verdict))
+            for run in leg.runs
+        ],
+        failing_cases=[_case(case, leg) for case in cases],
+        failing_cases_text=in_figures(cases),
+        replaced_simulation_ids=sorted(repetition.replaced) if repetition else [],
+        baseline=baseline_facts(leg, judgement.baseline),
+        tested=subject_in_words(report, leg),
+        base=baseline_facts(leg, judgement.base),
+        total_simulations=totals.total if totals else None,
+        completed_simulations=totals.completed if totals else None,
+        pass_rate=leg.pass_rate,
+        standing=_standing(leg.standing) if leg.standing else None,
+        variants=_variants(leg),
+        missed_text=missed_text(findings.checks.checks),
+        groups=groups_of(findings, leg),
+        notes=notes_title(findings.checks.checks),
+        flips_text=flips_title(findings.failing, findings.passing) if findings.flips else "",
+        flips=findings.failing + findings.passing,
+        flipped_criteria=len(findings.flips),
+        criteria=criteria_of(findings, leg.case_name),
+        criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
+        charts=charts_of(leg),
+        trend=trend_of(leg),
+        metrics=metrics,
+        metrics_left_out=metrics_left_out,
+        causes_text=counts_text((row, leg) for row in leg.rows),
+        failing_causes_text=counts_text((row, leg) for row in explaining),
+        old_text=cause_title(Cause.OLD, leg),
+        simulations=simulations_of(leg, places),
+    )
+
+
+def reasons_of(judgement: Judgement) -> dict[str, Any]:
+    reasons = judgements.reasons(judgement)
+    return {"reasons": list(reasons[:MOST_CRITERIA]), "reasons_left_out": max(0, len(reasons) - MOST_CRITERIA)}
+
+
+def _standing(standing: Standing) -> StandingFacts:
+    parts = Parts()
+    return StandingFacts(
+        accepted=standing.accepted,
+        tag=standing.tag,
+        text=standing_text(standing),
+        parts=parts.of(standing_text(standing, code=parts.code)),
+    )
+
+
+def _variants(leg: LegReport) -> list[VariantFacts]:
+    ids = {name: members[0].mutation_id for name, members in (leg.result.variants if leg.result else {}).items()}
+    facts = []
+    for variant in leg.variants:
+        checks = [check for check in leg.findings.checks.checks if check.several and check.variant == variant.name]
+        gravest = min((check.verdict for check in checks if check.decides), key=GRAVITY.index, default=Verdict.PASSED)
+        facts.append(
+            VariantFacts(
+                variant=variant_key(variant.name),
+                mutation_id=ids.get(variant.name, ""),
+                verdict=gravest.value,
+                completed=len(variant.completed),
+                total=variant.total,
+                missed_text=missed_text(checks),
+            )
+        )
+    return sorted(facts, key=lambda variant: GRAVITY.index(Verdict(variant.verdict)))
+
+
+def _run(report: Report, leg: LegReport) -> RunFacts:
+    names = {f"{name.removesuffix('_id')}_name": leg.names.get(name, "") for name in LAUNCH_IDS}
+    status = leg.run.status if leg.run else ""
+    return RunFacts(id=leg.run_id, url=leg.run_url, status=status, **what_ran(report, leg), **names)
+
+
+def _case(case: CaseStability, leg: LegReport) -> CaseFacts:
+    return CaseFacts(
+        test_case_id=case.test_case_id,
+        test_case=leg.details.labels.get(case.test_case_id, ""),
+        name=leg.case_name(case.test_case_id),
+        variant=variant_key(case.variant),
+        stability=stability(case),
+        failed=case.failed,
+        total=case.total,
+        text=stability_text(case),
+    )
+
+
+def _repeat(report: Report, leg: LegReport) -> RepeatFacts:
+    inputs = leg.inputs or report.inputs
+    given = configuration(inputs) if inputs else {}
+    return RepeatFacts(
+        file=report.inputs.config_path if report.inputs and leg.inputs else "",
+        unset={name: value for name, value in UNSET.items() if name in given},
+        command=_command(given, what_ran(report, leg)),
+    )
+
+
+def _command(given: dict[str, str], ids: dict[str, str]) -> dict[str, str]:
+    ran = {name: value for name, value in ids.items() if IDENTIFIER.fullmatch(value)}
+    if len(ran) < len(LAUNCH_IDS) or any(name in given for name in WITHHELD):
+        return {}
+    left_out = (*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids", FILE)
+    return ran | {
+        declaration.name: given[declaration.name]
+        for declaration in effective()
+        if declaration.group in (CONNECTION, WHAT, GATE)
+        and declaration.name in given
+        and declaration.name not in left_out
+    }

@@ -1,0 +1,201 @@
+"""Metrics, and how their values are spread out, for the document."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.text import number
+from coval_gate.judge import targets
+from coval_gate.judge.clauses import NAMES, drawn_symbol, target_text, with_unit
+from coval_gate.judge.findings import comparison_of
+from coval_gate.judge.kinds import TargetMet
+from coval_gate.judge.measure import Requirement
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.results import BASE
+from coval_gate.report.charts import DrawnBound, binned, spread, threshold_on_scale
+from coval_gate.report.document.metrics import BoundFacts, Chart, Distribution, Figures, MetricFacts, TrendRunFacts
+from coval_gate.report.limits import MOST_CARDS, MOST_FIGURES
+from coval_gate.report.metrics import MOST_TEXTS, entries_of, paired_numbers, variant_key
+from coval_gate.report.provenance import run_page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from coval_gate.config.thresholds import Operator
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.variants import Sample
+    from coval_gate.model.results import Metric, Target
+    from coval_gate.report.charts import BinBar
+    from coval_gate.report.model import LegReport
+
+MOST_CHARTS: Final = 2
+WEIGHTS: Final = ("missed", "judged", "other")
+KINDS: Final[Mapping[Operator, tuple[bool, bool]]] = {  # whether a bound is upper, and whether it is exclusive
+    "<": (True, True),
+    "<=": (True, False),
+    ">": (False, True),
+    ">=": (False, False),
+}
+SIDES: Final[Mapping[Operator, tuple[str, str]]] = {  # within and beyond a bound
+    "<": ("below {}", "{} or more"),
+    "<=": ("{} or less", "above {}"),
+    ">": ("above {}", "{} or less"),
+    ">=": ("{} or more", "below {}"),
+}
+OF_TARGET: Final[Mapping[str, Operator]] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+
+
+def metrics_of(leg: LegReport) -> tuple[list[MetricFacts], int]:
+    """Return the first metrics of a leg, and how many more it has. Those of most weight have distributions."""
+    metrics = leg.result.metrics if leg.result else ()
+    shown = metrics[: max(1, MOST_FIGURES // max(1, len(leg.variants)))]
+    checks: dict[str, list[Check]] = {}
+    for check in leg.judgement.checks:
+        checks.setdefault(check.metric, []).append(check)
+    heavy = sorted(metrics, key=lambda metric: _weight(checks.get(metric.id, [])))[:MOST_CARDS]
+    drawn = {metric.id for metric in heavy}
+    facts = [_metric(leg, metric, checks.get(metric.id, []), is_drawn=metric.id in drawn) for metric in shown]
+    return facts, len(metrics) - len(shown)
+
+
+def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn: bool) -> MetricFacts:
+    entries = entries_of(metric, leg.variants)
+    bounds = list(_bounds(metric, checks))
+    return MetricFacts(
+        id=metric.id,
+        name=metric.name,
+        unit=metric.unit,
+        target=target_text(metric.target) if metric.target and not targets.problem(metric.target) else "",
+        verdict=_verdict(checks),
+        weight=WEIGHTS[_weight(checks)],
+        bounds=bounds,
+        variants={variant: Figures.model_validate(entry) for variant, entry in entries.items()},
+        distributions=list(_distributions(leg, metric, checks, bounds)) if is_drawn else [],
+    )
+
+
+def _weight(checks: Sequence[Check]) -> int:
+    return 0 if any(check.decides and not check.passed for check in checks) else 1 if checks else 2
+
+
+def _verdict(checks: Sequence[Check]) -> str:
+    verdicts = {check.verdict for check in checks if check.decides}
+    return next((verdict.value for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE) if verdict in verdicts), "")
+
+
+def _bounds(metric: Metric, checks: Sequence[Check]) -> Iterator[BoundFacts]:
+    bounds = [("threshold", requirement.bound) for check in checks if (requirement := threshold_on_scale(check))]
+    if metric.target and not targets.problem(metric.target):
+        bounds += [("target", bound) for bound in _bounds_of_target(metric.target)]
+    for kind, bound in bounds:
+        yield BoundFacts(of=kind, value=bound, text=f"{kind} {with_unit(number(bound), metric.unit)}")
+
+
+def _bounds_of_target(target: Target) -> tuple[float, ...]:
+    if targets.effective_operator(target) in targets.RANGES:
+        return targets.bounds(target)
+    return (target.upper,) if target.upper is not None else ()
+
+
+def _distributions(
+    leg: LegReport, metric: Metric, checks: Sequence[Check], bounds: Sequence[BoundFacts]
+) -> Iterator[Distribution]:
+    paired = any(check.reference in ("baseline", "base_agent") and comparison_of(check) for check in checks)
+    pair = paired_numbers(leg, metric) if paired else ([], [])
+    for variant in leg.variants:
+        sample = variant.sample(metric)
+        now, earlier = pair if variant.name == BASE and pair[0] and pair[1] else (sample.numbers, ())
+        bins = binned(now, earlier, [bound.value for bound in bounds]) if now else None
+        yield Distribution(
+            variant=variant_key(variant.name),
+            ends=bins.ends if bins else [],
+            counts=bins.counts(now) if bins else [],
+            earlier=bins.counts(earlier) if bins and earlier else [],
+            least=min(now, default=0.0),
+            greatest=max(now, default=0.0),
+            texts_left_out=max(0, len(sample.texts) - MOST_TEXTS),
+        )
+
+
+def trend_of(leg: LegReport) -> list[TrendRunFacts]:
+    return [
+        TrendRunFacts(
+            id=run.run_id,
+            url=run_page(leg, run),
+            created=run.created,
+            is_baseline=run.is_baseline,
+            failed=run.failed,
+            averages=dict(run.averages),
+        )
+        for run in leg.trend
+    ]
+
+
+def charts_of(leg: LegReport) -> list[Chart]:
+    """Return charts of the agent's values: of metrics with missed criteria or, if there are none, with any criteria."""
+    checks = [check for check in leg.judgement.checks if check.metric]
+    charted = [check for check in checks if check.decides and not check.passed] or checks
+    agent = next((variant for variant in leg.variants if variant.name == BASE), None)
+    samples = {sample.metric.id: sample for sample in agent.samples} if agent else {}
+    metrics = dict.fromkeys(check.metric for check in charted if check.metric in samples)
+    charts = (_chart(leg, samples[metric], [check for check in checks if check.metric == metric]) for metric in metrics)
+    return list(islice(filter(None, charts), MOST_CHARTS))
+
+
+def _chart(leg: LegReport, sample: Sample, checks: Sequence[Check]) -> Chart | None:
+    """Return None where a table says as much."""
+    required = _requirement([check for check in checks if check.variant == BASE])
+    bound = DrawnBound(required.bound, *KINDS[required.operator]) if required else None
+    name, unit, reference = sample.metric.name, sample.metric.unit, ""
+    numbers: Sequence[float] = sample.numbers
+    bars: Sequence[BinBar] = ()
+    if any(check.reference in ("baseline", "base_agent") and comparison_of(check) for check in checks):
+        now, earlier = paired_numbers(leg, sample.metric)
+        if bars := spread([now, earlier], bound):
+            numbers, reference = now, NAMES["base_agent" if leg.judgement.base else "baseline"]
+    bars = bars or spread([numbers], bound)
+    sides = _sides(required, bound, numbers, unit) if bars else ""
+    return chart_of(bars, name, sides, drawn_symbol(unit), reference) if bars else None
+
+
+def chart_of(bars: Sequence[BinBar], name: str, sides: str, unit: str, reference: str) -> Chart:
+    shares = [
+        [round(100 * count / max(1, sum(counts)), 1) for count in counts]
+        for counts in zip(*(bar.counts for bar in bars), strict=True)
+    ]
+    return Chart(
+        name=name,
+        sides=sides,
+        unit=unit,
+        labels=[bar.label for bar in bars],
+        shares=shares[0],
+        beyond=[bar.beyond for bar in bars],
+        earlier=shares[1] if reference else [],
+        compared_with=reference,
+    )
+
+
+def _requirement(checks: Sequence[Check]) -> Requirement | None:
+    """Return a one-sided bound on the scale of the values: of the first missed criterion, else of the first."""
+    for check in sorted(checks, key=lambda check: check.passed or not check.decides):
+        requirement = threshold_on_scale(check)
+        if isinstance(check.criterion, TargetMet):
+            requirement = _of_target(check.criterion.target)
+        if requirement and requirement.operator in KINDS:
+            return requirement
+    return None
+
+
+def _of_target(target: Target) -> Requirement | None:
+    if target.operator not in OF_TARGET or target.upper is None:
+        return None
+    return Requirement(OF_TARGET[target.operator], target.upper)
+
+
+def _sides(required: Requirement | None, bound: DrawnBound | None, values: Sequence[float], unit: str) -> str:
+    """Return on which side of the bound the values are, and which of them are orange."""
+    if required is None or bound is None:
+        return ""
+    within, beyond = (words.format(with_unit(number(required.bound), unit)) for words in SIDES[required.operator])
+    return {"within": f"all {within}", "beyond": f"all {beyond}", "both": f"orange: {beyond}"}[bound.side(values)]

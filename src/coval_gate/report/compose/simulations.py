@@ -1,0 +1,185 @@
+"""Simulations, the worst first, for the document."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, TypeVar
+
+from coval_gate.base.text import one_line, stopwatch
+from coval_gate.judge.clauses import stability_text
+from coval_gate.judge.judgement import CaseStability
+from coval_gate.judge.verdict import Verdict
+from coval_gate.model.results import length
+from coval_gate.report.compose.criteria import outcome
+from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
+from coval_gate.report.limits import LONGEST_TURN, MOST_CRITERIA, MOST_VALUES, TRANSCRIPTS_ROOM
+from coval_gate.report.metrics import variant_key
+from coval_gate.report.simulations import MOST_TURNS
+from coval_gate.report.wording.checks import here_text, mention
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from coval_gate.judge.checks import Check
+    from coval_gate.judge.findings import Findings, Miss
+    from coval_gate.model.results import Turn
+    from coval_gate.report.document.base import Stability
+    from coval_gate.report.model import LegReport
+    from coval_gate.report.simulations import SimulationRow
+
+T = TypeVar("T")
+
+
+def places_of(legs: Sequence[LegReport]) -> list[list[int]]:
+    """Return the place of each simulation of each leg among all; within a cause, the legs take turns."""
+    rows = [(row.order[:2], own, leg) for leg, report in enumerate(legs) for own, row in enumerate(report.rows)]
+    places = [[0] * len(report.rows) for report in legs]
+    for place, (_, own, leg) in enumerate(sorted(rows)):
+        places[leg][own] = place
+    return places
+
+
+def simulations_of(leg: LegReport, places: Sequence[int]) -> list[SimulationFacts]:
+    made = _Simulations(leg)
+    return [made.facts(row, place) for row, place in zip(leg.rows, places, strict=True)]
+
+
+class _Simulations:
+    """What the facts of all simulations of a leg share."""
+
+    def __init__(self, leg: LegReport) -> None:
+        self._leg = leg
+        self._metrics = leg.result.metrics if leg.result else ()
+        self._changes = _changes(leg.findings)
+        shown = leg.findings.checks.first(MOST_CRITERIA)
+        self._criteria = {_key(check): place for place, check in enumerate(shown)}
+        self._failed = Counter(map(_conversation, filter(lambda row: row.explains_failure, leg.rows)))
+        self._total = Counter(map(_conversation, leg.rows))
+        self._room = TRANSCRIPTS_ROOM // max(1, len(leg.details.transcripts))
+
+    def facts(self, row: SimulationRow, place: int) -> SimulationFacts:
+        leg, simulation = self._leg, row.simulation
+        all_values = {
+            metric.id: metric.values[simulation.id] for metric in self._metrics if simulation.id in metric.values
+        }
+        values, explanations = _first(all_values, row), _first(row.texts, row)
+        misses = [miss for miss in row.misses if _key(miss.check) in self._criteria]
+        turns = leg.details.transcripts.get(simulation.id, ())
+        shown = _last(turns, self._room)
+        return SimulationFacts(
+            id=simulation.id,
+            run_id=simulation.run_id or leg.run_id,
+            status=simulation.status,
+            variant=variant_key(simulation.mutation),
+            test_case_id=simulation.test_case_id,
+            test_case=leg.details.labels.get(simulation.test_case_id, ""),
+            name=row.name,
+            title=row.title,
+            iteration=row.iteration,
+            of=row.of,
+            place=place,
+            stability=stability(row.stability) if row.stability else None,
+            stability_text=stability_text(row.stability) if row.stability else "",
+            iterations_text=self._iterations_text(row),
+            failed_alone=row.failed_alone,
+            verdict=outcome(row.verdict) or "error",
+            cause=row.cause.value if row.cause else None,
+            contributes=row.contributes,
+            explains=row.explains_failure,
+            change=self._changes.get((simulation.mutation, simulation.test_case_id), ""),
+            trouble=row.trouble,
+            missed_criteria=[mention(miss.check.criterion) for miss in misses],
+            misses=[
+                MissFacts(
+                    criterion=self._criteria[_key(miss.check)],
+                    here=here_text(miss),
+                    verdict=outcome(_verdict(miss)) or "error",
+                )
+                for miss in misses
+            ],
+            missed_criteria_left_out=row.more_misses + len(row.misses) - len(misses),
+            error=simulation.error,
+            url=row.url,
+            values={
+                metric_id: sorted(value) if isinstance(value, frozenset) else value
+                for metric_id, value in values.items()
+            },
+            values_left_out=len(all_values) - len(values),
+            explanations=explanations,
+            telling=[metric_id for metric_id in explanations if metric_id in row.reasons],
+            explanations_left_out=len(row.texts) - len(explanations),
+            seconds=length(turns),
+            turns=shown,
+            turns_left_out=len(turns) - len(shown),
+        )
+
+    def _iterations_text(self, row: SimulationRow) -> str:
+        case_id, variant = key = _conversation(row)
+        if row.of == 1 or not self._failed[key]:
+            return ""
+        once = CaseStability(test_case_id=case_id, variant=variant, failed=self._failed[key], total=self._total[key])
+        return stability_text(once)
+
+
+def stability(case: CaseStability) -> Stability:
+    return "flaky" if case.is_flaky else "consistent"
+
+
+def _conversation(row: SimulationRow) -> tuple[str, str]:
+    return row.simulation.test_case_id, row.simulation.mutation
+
+
+def _key(check: Check) -> tuple[int, str, str]:
+    """Return what identifies a check in a judgement; the check of a miss may be a copy."""
+    return id(check.criterion), check.variant, check.metric
+
+
+def _verdict(miss: Miss) -> Verdict:
+    """Return the verdict on a criterion for one simulation, which may miss what the run meets, or only contribute."""
+    if miss.contribution:
+        return Verdict.SKIPPED
+    return Verdict.FAILED if miss.check.passed else miss.check.verdict
+
+
+def _first(by_metric: Mapping[str, T], row: SimulationRow) -> dict[str, T]:
+    """Return at most MOST_VALUES entries; those of missed criteria take precedence."""
+    if len(by_metric) <= MOST_VALUES:
+        return dict(by_metric)
+    missed = {miss.check.metric for miss in row.misses}
+    first = sorted(by_metric, key=lambda metric_id: metric_id not in missed)[:MOST_VALUES]
+    return {metric_id: by_metric[metric_id] for metric_id in first}
+
+
+def _changes(findings: Findings) -> dict[tuple[str, str], str]:
+    """Return by variant and test case the gravest change of any check. One that passes tolerates its flips."""
+    changes: dict[tuple[str, str], str] = {}
+    flips = [flip for flip in findings.flips if flip.check.reference in ("baseline", "base_agent")]
+    for check, failing, passing in sorted(flips, key=lambda flip: not flip.check.passed):
+        for case in passing:
+            changes.setdefault((check.variant, case), "better")
+        changes |= {(check.variant, case): "tolerated" if check.passed else "worse" for case in failing}
+    return changes
+
+
+def _last(turns: Sequence[Turn], room: int) -> list[TurnFacts]:
+    """Return as many of the last turns as the room (in characters) allows, but at least MOST_TURNS."""
+    shown: list[TurnFacts] = []
+    latencies = list(_latencies(turns))
+    for turn, latency in zip(reversed(turns), reversed(latencies), strict=True):
+        text = one_line(turn.text, LONGEST_TURN)
+        if len(shown) >= MOST_TURNS and len(text) > room:
+            break
+        room -= len(text)
+        at = "" if turn.start is None else stopwatch(turn.start)
+        shown.append(TurnFacts(role=turn.role, text=text, at=at, latency=latency))
+    return shown[::-1]
+
+
+def _latencies(turns: Sequence[Turn]) -> Iterator[float | None]:
+    """Yield how many seconds the agent took to answer; None where it does not answer, or the times are unknown."""
+    before: Turn | None = None
+    for turn in turns:
+        answers = before is not None and before.role == "persona" and turn.role == "agent"
+        is_timed = answers and turn.start is not None and before is not None and before.end is not None
+        yield max(0.0, (turn.start or 0.0) - (before.end or 0.0)) if is_timed and before else None
+        before = turn

@@ -1,0 +1,84 @@
+"""What all models of the document share, and how its JSON Schema is generated.
+
+A minor version may add fields, and words to a field whose description says so. Each schema allows what a later minor
+version may add, so readers may validate with an older schema.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic.json_schema import GenerateJsonSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import GetJsonSchemaHandler
+    from pydantic_core.core_schema import CoreSchema, ModelSchema
+
+Stability = Literal["flaky", "consistent"]
+CauseWord = Literal["flaky", "old", "new"]
+Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
+
+SCHEMA_VERSION: Final = "4.0"
+VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the schema covers
+
+
+def _encodable(value: object) -> object:
+    """Return a text without lone surrogates, which a response may contain, but UTF-8 cannot encode."""
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_encodable)]
+
+
+class Model(BaseModel):
+    """A part of the report, described by the docstrings of its fields. A report has no other fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class MayGrow:
+    """Marks words to which a minor version may add: the schema lists them as examples."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema of any text."""
+        return {"type": "string", "examples": handler(core)["enum"]}
+
+
+class OpenSchema(GenerateJsonSchema):
+    """Allows unknown fields, and gives titles to types only: code generators make a type of every title."""
+
+    def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
+        """Return the schema of a model, without its `extra`, which is only about what this version writes."""
+        return {name: value for name, value in super().model_schema(schema).items() if name != "additionalProperties"}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
+        """Leave the names of fields as they are."""
+        return False
+
+
+class Part(Model):
+    """A stretch of a sentence; the texts of its parts, one after the other, are the sentence."""
+
+    text: Text
+    is_code: bool
+    """Whether it is an id or something else that people copy."""
+    is_title: bool
+    url: Text
+    """Where it leads; empty for most parts."""
+
+
+class Link(Model):
+    """A page with more."""
+
+    text: Text
+    url: Text
+    of_run: bool
+    """Whether it is the page of a run."""
+
+
+def plain(parts: Sequence[Part]) -> str:
+    """Return the sentence without marks and links."""
+    return "".join(part.text for part in parts)

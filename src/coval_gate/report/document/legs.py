@@ -1,0 +1,174 @@
+"""What a step evaluates: a leg with its runs, criteria, metrics and simulations."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from coval_gate.report.document.base import Model, Outcome, Part, Stability, Text
+from coval_gate.report.document.baselines import BaselineFacts  # noqa: TC001 - pydantic reads the annotations
+from coval_gate.report.document.criteria import CriteriaGroup, Criterion  # noqa: TC001
+from coval_gate.report.document.metrics import Chart, MetricFacts, TrendRunFacts  # noqa: TC001
+from coval_gate.report.document.simulations import SimulationFacts  # noqa: TC001
+
+
+class RunFacts(Model):
+    """The run in Coval; empty where the step did not get that far."""
+
+    id: Text
+    url: Text
+    status: Text
+    """The last status that Coval reported: COMPLETED, FAILED and so on."""
+    agent_id: Text
+    persona_id: Text
+    test_set_id: Text
+    agent_name: Text
+    """As Coval shows it; empty where the API key may not read it, and likewise for the others."""
+    persona_name: Text
+    test_set_name: Text
+
+
+class SingleRunFacts(Model):
+    """One of the runs of a leg, judged alone."""
+
+    id: Text
+    url: Text
+    status: Text
+    """The last status that Coval reported."""
+    verdict: Outcome | None
+
+
+class CaseFacts(Model):
+    """A test case that failed in any of several runs, with the agent or one of its mutations."""
+
+    test_case_id: Text
+    test_case: Text
+    """The test case in words, if the API key may read them."""
+    name: Text
+    """The test case in words, with its id if several have the same words; otherwise the id."""
+    variant: Text
+    stability: Stability
+    """consistent: each of its conversations failed; flaky: only some of them."""
+    failed: int
+    """How many of its conversations failed, over all runs."""
+    total: int
+    """How many conversations it had."""
+    text: Text
+    """Such as "flaky, failed 2 of 3"."""
+
+
+class VariantFacts(Model):
+    """The agent itself or a mutation, as named in `variant` and `variants` everywhere else."""
+
+    variant: Text
+    """The mutation's name, with its id if several have that name. `agent` is the agent itself."""
+    mutation_id: Text
+    """Empty for the agent itself, and if Coval does not report it."""
+    verdict: Outcome
+    """The gravest verdict of the criteria that are about it alone."""
+    completed: int
+    total: int
+    missed_text: Text
+    """How many of these criteria are missed."""
+
+
+class StandingFacts(Model):
+    """What the step made of the run for later ones."""
+
+    accepted: bool
+    """Whether a person accepted it."""
+    tag: Text
+    """The tag of the baseline that it has now; empty for a baseline of a branch."""
+    text: Text
+    """All of this in a sentence."""
+    parts: list[Part]
+    """The same in parts."""
+
+
+class RepeatFacts(Model):
+    """How to run some test cases of a leg again."""
+
+    file: Text
+    """The configuration file that defines the leg; empty where the step's inputs do."""
+    unset: dict[Text, Text]
+    """Inputs to change beside `test_case_ids`."""
+    command: dict[Text, Text]
+    """All inputs of a command for the image, but the key; empty where one is unknown, or may hold a secret."""
+
+
+class Leg(Model):
+    """A run that the step launched or waited for, and its result."""
+
+    name: Text
+    """What distinguishes it from other legs; empty where there is only one."""
+    verdict: Outcome | None
+    passes: bool
+    """Whether it lets the step succeed."""
+    heading: Text
+    """The verdict with a mark, such as "❌ Failed"."""
+    status: Text
+    reason: Text
+    """The gravest reason, and how many others there are."""
+    short_reason: Text
+    """The same, cut."""
+    reasons: list[Text]
+    reasons_left_out: int
+    """How many more there are."""
+    run: RunFacts
+    called: dict[Text, Text]
+    """The agent, persona and test set by these words: their names, with their ids in brackets."""
+    facts: dict[Text, Text]
+    """What is known of its run, and not of the step."""
+    repeat: RepeatFacts
+    runs: list[SingleRunFacts]
+    """The run and its repetitions (`repeat_on_failure`); everything else is about the runs that count."""
+    failing_cases: list[CaseFacts]
+    """Where there are several runs: the test cases that failed in any of them, consistent ones first."""
+    failing_cases_text: Text
+    """How many of them are consistent, and how many flaky."""
+    replaced_simulation_ids: list[Text]
+    """Simulations that failed, and whose conversation another run completed; they count nowhere else."""
+    baseline: BaselineFacts | None
+    """The earlier runs that thresholds refer to; null where none do."""
+    tested: Text
+    """What its run tested, in words, such as "this commit (attached)" or "agent X as deployed"; empty without a run."""
+    base: BaselineFacts | None
+    """The run of the agent that base_agent_id names, beside which this one was tested; null without one."""
+    total_simulations: int | None
+    completed_simulations: int | None
+    pass_rate: float | None = Field(ge=0, le=1)
+    standing: StandingFacts | None
+    """Null where the step changed nothing for later runs."""
+    variants: list[VariantFacts]
+    """The variants that have simulations, the one with the gravest verdict first."""
+    missed_text: Text
+    """How many criteria that decide are missed, such as "1 of 3 missed"."""
+    groups: list[CriteriaGroup]
+    """The criteria by what they compare with; groups with missed ones first."""
+    notes: Text
+    """The title of a column with `note_text` or `shown_text` of all criteria."""
+    flips_text: Text
+    """How many test cases flipped since the baseline; empty without any."""
+    flips: int
+    """How many test cases flipped."""
+    flipped_criteria: int
+    """How many criteria have flipped test cases."""
+    criteria: list[Criterion]
+    """The gravest first, those that only inform last; if there are too many, only the first."""
+    criteria_left_out: int
+    """How many more there are."""
+    charts: list[Chart]
+    """Of the first metrics with missed criteria or, if there are none, with any criteria."""
+    trend: list[TrendRunFacts]
+    """Earlier runs with averages of the metrics, the newest first."""
+    metrics: list[MetricFacts]
+    """All; if there are too many, only the first."""
+    metrics_left_out: int
+    """How many more there are."""
+    causes_text: Text
+    """How many test cases have each cause, over all simulations; empty where no cause is known."""
+    failing_causes_text: Text
+    """The same over the simulations that explain a failure."""
+    old_text: Text
+    """The title of simulations with the cause old, such as "Also fail on main"."""
+    simulations: list[SimulationFacts]
+    """In this order: those that fail the gate, tolerated ones, others; within each kind, the worst first."""

@@ -1,0 +1,34 @@
+"""The formats that read the document, as functions of a report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coval_gate.report.charts import DrawnBound, drawn, spread
+from coval_gate.report.compose.metrics import chart_of
+from coval_gate.report.formats import json as json_format
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.report.model import Report
+
+
+def document(report: Report) -> str:
+    return json_format.render(report.document)
+
+
+def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: str = "") -> str:
+    """Return a chart in Markdown; empty where there is none."""
+    return _chart([values], bound, unit)
+
+
+def compared_histogram(
+    now: Sequence[float], earlier: Sequence[float], bound: DrawnBound | None = None, unit: str = ""
+) -> str:
+    return _chart([now, earlier], bound, unit)
+
+
+def _chart(samples: Sequence[Sequence[float]], bound: DrawnBound | None, unit: str) -> str:
+    bars = spread(samples, bound)
+    return drawn(chart_of(bars, "name", "", unit, "baseline" if len(samples) > 1 else "")) if bars else ""
