@@ -29,7 +29,7 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         file = Path(name) / "report.html"
-        file.write_text(render(picture_report()), encoding="utf-8")
+        file.write_text(render(picture_report().document), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
         for theme in THEMES:
             page = browser.new_page(color_scheme=theme, viewport=SIZE)

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from coval_gate.report.charts import DrawnBound, drawn, spread
 from coval_gate.report.compose.metrics import chart_of
+from coval_gate.report.formats import digest as digest_format
+from coval_gate.report.formats import html as html_format
 from coval_gate.report.formats import json as json_format
+from coval_gate.report.formats import junit as junit_format
+from coval_gate.report.formats import log as log_format
+from coval_gate.report.formats import summary as summary_format
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +21,26 @@ if TYPE_CHECKING:
 
 def document(report: Report) -> str:
     return json_format.render(report.document)
+
+
+def html(report: Report) -> str:
+    return html_format.render(report.document)
+
+
+def junit(report: Report) -> str:
+    return junit_format.render(report.document)
+
+
+def digest(report: Report) -> str:
+    return digest_format.render(report.document)
+
+
+def summary(report: Report) -> str:
+    return summary_format.render(report.document)
+
+
+def closing(report: Report) -> log_format.Closing:
+    return log_format.render(report.document)
 
 
 def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: str = "") -> str:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from browsing import BROWSERS, Opened
-from coval_gate.report.formats.html import render
+from rendering import html as render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

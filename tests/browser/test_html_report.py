@@ -15,8 +15,8 @@ from playwright.sync_api import expect
 
 from baselines import comparison_reports
 from browsing import LEGS, legs_report, long_names_report, rich_report
-from coval_gate.report.formats.html import render
 from hostile import HOSTILE, PAYLOAD, example_reports, repeated, report_of
+from rendering import html as render
 
 if TYPE_CHECKING:
     from pathlib import Path

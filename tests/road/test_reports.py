@@ -14,8 +14,8 @@ from markupsafe import escape
 
 from counting import calls_of
 from coval_gate.judge.findings import findings_of
+from coval_gate.report.compose.rows import rows_of
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
-from coval_gate.report.simulations import rows_of
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, shown_lines

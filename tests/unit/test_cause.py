@@ -25,12 +25,7 @@ from coval_gate.judge.cause import Cause, cause_of
 from coval_gate.judge.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import BaselineSource
-from coval_gate.report.formats.digest import render as digest
-from coval_gate.report.formats.html import render as html
-from coval_gate.report.formats.junit import render as junit
-from coval_gate.report.formats.log import render as closing
-from coval_gate.report.formats.summary import render as summary
-from rendering import document
+from rendering import closing, digest, document, html, junit, summary
 
 if TYPE_CHECKING:
     from baselines import Cases

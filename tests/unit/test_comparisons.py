@@ -41,14 +41,11 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import LARGEST
 from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
-from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.formats.log import check_lines
-from coval_gate.report.formats.log import render as closing
 from coval_gate.report.formats.outputs import render as outputs
 from coval_gate.report.formats.status import render as commit_status
-from coval_gate.report.formats.summary import render as summary
 from coval_gate.report.wording.judgements import reasons
-from rendering import compared_histogram, document
+from rendering import closing, compared_histogram, document, junit, summary
 from validation import junit_schema, report_validator
 
 if TYPE_CHECKING:

@@ -15,10 +15,11 @@ from baselines import comparison_reports
 from coval_gate.config.checks import check_inputs
 from coval_gate.config.inputs import MOST_TEST_CASES, effective, parse_inputs
 from coval_gate.model.results import RunResult, TrendRun, Turn
-from coval_gate.report.formats.digest import LIMIT, prompt_of, render
-from coval_gate.report.provenance import case_ids
-from coval_gate.report.simulations import MOST_TURNS
+from coval_gate.report.formats.digest import LIMIT, prompt_of
+from coval_gate.report.limits import MOST_TURNS
+from coval_gate.report.simulations import case_ids
 from hostile import HARMLESS, NAMED, example_reports, repeated, report_of, simulation, with_leg
+from rendering import digest as render
 from selection import some_of
 from support import KEY
 from unit.test_sizes import COMPARED_SHAPES, SHAPES, compared_report
@@ -78,8 +79,7 @@ def test_digest_matches_golden_file(name: str, golden: Callable[[str, str], None
 
 def test_digest_of_one_simulation_matches_golden_file(golden: Callable[[str, str], None]) -> None:
     report = with_everything()
-    (leg,) = report.legs
-    golden("digest/prompt.md", prompt_of(report, leg, leg.rows[0]))
+    golden("digest/prompt.md", prompts(report)[0])
 
 
 def unquoted(markdown: str) -> list[str]:
@@ -93,8 +93,12 @@ def unquoted(markdown: str) -> list[str]:
 
 def shown(report: Report) -> list[str]:
     """Return the digest, and that of each of the worst simulations."""
-    (leg,) = report.legs
-    return [render(report), *(prompt_of(report, leg, row) for row in leg.rows[:4])]
+    return [render(report), *prompts(report)[:4]]
+
+
+def prompts(report: Report) -> list[str]:
+    (leg,) = report.document.legs
+    return [prompt_of(report.document, leg, row) for row in leg.simulations]
 
 
 def quoting(text: str) -> Report:
@@ -146,7 +150,7 @@ def test_large_digest_is_cut_by_whole_cases(shape: str) -> None:
     assert f"Showing {len(cases):,} of {total:,}." in page
     assert page.count("```") % 2 == 0
     assert page.rstrip().endswith("```")
-    assert len(case_ids(leg.rows)) <= MOST_TEST_CASES
+    assert len(case_ids(report.document.legs[0].simulations)) <= MOST_TEST_CASES
 
 
 def test_worst_case_comes_first_and_turns_are_the_last() -> None:
@@ -233,8 +237,8 @@ def test_ids_that_no_input_takes_are_not_offered() -> None:
     )
     report = example_reports()["failed, error reported"]
     result = RunResult(run_id="run1", simulations=tuple(member._replace(status="FAILED") for member in members))
-    rows = report.legs[0]._replace(result=result).rows
-    assert case_ids(rows) == ("ok",)
+    (leg,) = with_leg(report, result=result).document.legs
+    assert case_ids(leg.simulations) == ("ok",)
 
 
 def test_every_report_has_a_digest() -> None:

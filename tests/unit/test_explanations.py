@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines import comparison_reports
-from coval_gate.report.formats import comment, digest, html, junit, summary
-from coval_gate.report.simulations import miss_lines, says_more
-from rendering import document
+from coval_gate.report.compose.rows import says_more
+from coval_gate.report.formats import comment
+from coval_gate.report.simulations import miss_lines
+from rendering import digest, document, html, junit, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,18 +86,20 @@ def test_only_what_says_more_is_shown_and_json_keeps_all(text: str) -> None:
     repeats = _with_texts(text)
     says = _with_texts("The agent never confirmed the date.")
     pages: dict[str, Callable[[Report], str]] = {
-        "summary": lambda report: summary.render(report),
+        "summary": lambda report: summary(report),
         "comment": lambda report: comment.body(report),
-        "digest": lambda report: digest.render(report),
-        "log": lambda report: "\n".join(line for row in report.rows for line in miss_lines(row)),
-        "JUnit": lambda report: junit.render(report),
-        "HTML": lambda report: html.render(report),
+        "digest": lambda report: digest(report),
+        "log": lambda report: "\n".join(
+            line for leg in report.document.legs for one in leg.simulations for line in miss_lines(leg, one)
+        ),
+        "JUnit": lambda report: junit(report),
+        "HTML": lambda report: html(report),
     }
     for name, render in pages.items():
         assert "never confirmed" in render(says), name
         assert "for this conversation" not in render(repeats), name
-    assert "| why |" in summary.render(says)
-    assert "| why |" not in summary.render(repeats)
+    assert "| why |" in summary(says)
+    assert "| why |" not in summary(repeats)
     assert text.format(value="NO") in document(repeats)
 
 

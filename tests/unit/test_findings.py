@@ -14,9 +14,9 @@ from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.verdict import Verdict
+from coval_gate.report.compose.rows import rows_of
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.log import Closing
-from coval_gate.report.simulations import rows_of
 from hostile import DASHBOARD
 from unit.test_simulations import report_on
 

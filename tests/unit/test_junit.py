@@ -17,9 +17,9 @@ from coval_gate.judge.measure import Measure
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Details, RunResult, Turn
 from coval_gate.model.run import Completed
-from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.model import LegReport, Report
 from hostile import RUN_URL, example_reports, simulation, with_leg
+from rendering import junit
 from validation import junit_schema
 
 GATE = "Coval.criteria of the gate"
@@ -229,7 +229,7 @@ def test_url_with_invalid_characters_is_cleaned() -> None:
     report = with_leg(reports()["passed"], run_url="https://a.example/\x01\ud800<&'\"/runs/r1")
     root = root_of(report)
     assert {entry.attrib["value"] for entry in root.iter("property") if entry.attrib["name"] == "url"} == {
-        "https://a.example/<&'\"/runs/r1"
+        "https://a.example/?<&'\"/runs/r1"
     }
 
 

@@ -16,8 +16,8 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 
 from coval_gate.model.matrix import matrix_of
 from coval_gate.model.results import RunResult, Turn
-from coval_gate.report.formats.junit import render as junit
 from hostile import NAMED, example_reports, repeated, report_of, simulation, with_leg
+from rendering import junit
 from selection import shares
 from validation import junit_schema
 

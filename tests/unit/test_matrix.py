@@ -17,13 +17,11 @@ from coval_gate.coval.launch import LaunchRequest
 from coval_gate.model.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
 from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
-from coval_gate.report.formats.junit import render as junit
 from coval_gate.report.formats.status import page_name
-from coval_gate.report.formats.summary import render as summary
 from coval_gate.runs.launch import launch_request
 from coval_gate.runs.tags import tags_for
 from hostile import HOSTILE, example_reports
-from rendering import document
+from rendering import document, junit, summary
 
 if TYPE_CHECKING:
     from coval_gate.config.inputs import Inputs

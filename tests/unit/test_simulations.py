@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coval_gate.model.results import Value
-    from coval_gate.report.simulations import SimulationRow
+    from coval_gate.report.compose.rows import SimulationRow
 
 AT_MOST_2, YES = Target(operator="lte", upper=2.0), Target(operator="in", values=("YES",))
 VALUES = st.none() | st.floats(-9, 9) | st.sampled_from(["YES", "NO", frozenset({"YES"})])

@@ -24,10 +24,7 @@ from coval_gate.model.run import Run
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
 from coval_gate.report.formats.comment import body as comment
-from coval_gate.report.formats.junit import render as junit
-from coval_gate.report.formats.log import render as closing
 from coval_gate.report.formats.summary import LIMIT as SUMMARY_LIMIT
-from coval_gate.report.formats.summary import render as summary
 from coval_gate.report.limits import (
     LONGEST_MENTION,
     MOST_CRITERIA,
@@ -39,7 +36,7 @@ from coval_gate.report.limits import (
 from coval_gate.report.model import LegReport, Report
 from coval_gate.report.simulations import MOST_LINES
 from hostile import example_reports
-from rendering import document
+from rendering import closing, document, junit, summary
 from selection import some_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from baselines import baseline_of, earlier, latency, report_on, run_of, yes
 from coval_gate.config.inputs import parse_inputs
 from coval_gate.model.matrix import matrix_of
 from coval_gate.report.formats.comment import body as comment
-from coval_gate.report.formats.summary import render as summary
+from rendering import summary
 
 if TYPE_CHECKING:
     from coval_gate.report.model import Report

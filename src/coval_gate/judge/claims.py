@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.text import number, one_line, percent, plural
+from coval_gate.base.text import number, percent, plural
 from coval_gate.judge.clauses import (
     NAMES,
     confidence_text,
@@ -44,18 +44,16 @@ MARGIN: Final = "margin"
 def reference_text(
     group: CheckGroup,
     *,
-    why: bool,
-    title: Callable[[str], str] = str,
-    source: Callable[[object], str] = str,
-    foreign: Callable[[object], str] = one_line,
-    run_text: Callable[[Run], str] = lambda run: one_line(run.run_id),
+    title: Callable[[str], str],
+    source: Callable[[object], str],
+    run_text: Callable[[Run], str],
 ) -> str:
-    """`title` and `source` mark up the title and the baseline's source; the others go to `baseline_text`."""
+    """`title`, `source` and `run_text` mark up the title, the baseline's source and its runs."""
     if group.baseline is None:
         name = NAMES[group.reference]
         shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
         return f"{title(f'Compared with the {name}')}{shared}"
-    text = baseline_text(group.baseline, group.comparisons, why=why, foreign=foreign, run_text=run_text)
+    text = baseline_text(group.baseline, group.comparisons, run_text)
     named = group.baseline.source
     heading = f"Base agent {source(named.name)}" if named.kind == "base_agent" else f"Baseline {source(named)}"
     return f"{title(heading)}: {text}"
@@ -123,13 +121,13 @@ def change_text(check: Check, *, short: bool = False) -> str:
     return _change_text(compared.change, check.scale, both=doubtful, short=short)
 
 
-def noticeable_text(check: Check, *, short: bool = False) -> str:
+def noticeable_text(check: Check) -> str:
     """Return the smallest change for the worse that most such runs would show; empty where it is unknown."""
     compared = comparison_of(check)
     if check.measure is None or compared is None or compared.noticeable is None:
         return ""
     rises = check.threshold and check.threshold.wants_less
-    size = _amount(compared.noticeable, check.scale, math.ceil, short=short)
+    size = _amount(compared.noticeable, check.scale, math.ceil, short=True)
     return f"a {'rise' if rises else 'drop'} of {size}"
 
 

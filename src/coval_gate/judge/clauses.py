@@ -6,6 +6,7 @@ The only place that knows how units are written: 2.58 s, 45%.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.base.text import DIGITS, folded, number, one_line, percent, quoted
@@ -59,6 +60,7 @@ PHRASES: Final = {
 }
 
 
+@lru_cache(maxsize=256)  # thousands of values have few units
 def symbol(unit: str) -> str:
     """Return a known unit's usual sign, any other cut; empty for one that would read as a part of a number (1.1 99)."""
     sign = SHORT.get(folded(unit), one_line(unit, UNIT_SHOWN))
@@ -112,8 +114,9 @@ def on_scale(value: float, scale: Scale, more: int = 0) -> str:
 
 def told_apart(value: float, bound: float, scale: Scale) -> tuple[str, str]:
     """Return a value and its bound, with as many digits as show that they differ: a miss must not read like a hit."""
-    pairs = [(on_scale(value, scale, more), on_scale(bound, scale, more)) for more in range(MOST_MORE)]
-    return next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
+    pairs = ((on_scale(value, scale, more), on_scale(bound, scale, more)) for more in range(MOST_MORE))
+    usual = (on_scale(value, scale), on_scale(bound, scale))
+    return next((pair for pair in pairs if pair[0] != pair[1]), usual)
 
 
 def bound_text(check: Check) -> str:

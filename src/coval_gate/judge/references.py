@@ -66,24 +66,16 @@ NO_BASE: Final[Mapping[NotFoundKind, str]] = {
 }
 
 
-def baseline_text(
-    baseline: Baseline,
-    comparisons: Sequence[Comparison],
-    *,
-    why: bool,
-    foreign: Callable[[object], str] = one_line,
-    run_text: Callable[[Run], str] = lambda run: one_line(run.run_id),
-) -> str:
-    """`foreign` escapes text from outside for the target format; `why` adds why there is no baseline."""
+def baseline_text(baseline: Baseline, comparisons: Sequence[Comparison], run_text: Callable[[Run], str]) -> str:
+    """Return which runs a baseline has, and how they differ; `run_text` marks up the id of each."""
     if not baseline.runs:
-        reason = no_baseline_text(baseline.source, baseline.missing) if why and baseline.missing else ""
-        return f"none; {foreign(reason)}" if reason else "none"
+        return "none"
     parts = [_runs_text(baseline, run_text)]
     if comparisons:
         parts.append(shared_text(comparisons, "base" if baseline.source.kind == "base_agent" else "baseline"))
     options = sorted({option for run in baseline.runs for option in run.changed_options})
     if options:
-        parts.append(f"launched with other {foreign(in_words(options))}")
+        parts.append(f"launched with other {one_line(in_words(options))}")
     unchecked = [text for what, text in UNCHECKED.items() if any(what in run.unchecked for run in baseline.runs)]
     if unchecked:
         parts.append(f"unknown: whether {in_words(unchecked, 'or')} changed since")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import islice, tee
+from itertools import groupby, islice, tee
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import one_line, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from coval_gate.report.document.base import Part
 
 # Backslash, code, emphasis, strikethrough, links, table cells, formulas; an underscore inside a word means nothing.
 ACTIVE: Final = re.compile(r"[\\`*~\[\]|$]|(?<![^\W_])_|_(?![^\W_])")
@@ -27,9 +29,24 @@ SHORT: Final = 60  # rows
 
 def escape(text: object, limit: int = 500) -> str:
     """Return one line that renders as it is: no markup, link, mention or HTML; no list or heading at its start."""
-    plain = LINKED.sub(lambda match: match[0] + "\u200b", one_line(text, limit)).translate(HTML)
-    escaped = ACTIVE.sub(lambda match: "\\" + match[0], plain)
+    escaped = _inline(one_line(text, limit))
     return "\u200b" + escaped if BLOCK.match(escaped) else escaped
+
+
+def sentence(parts: Iterable[Part]) -> str:
+    """Return a sentence of the document, whose texts are on one line, with its marks and links."""
+    marked = (
+        (part.is_title, link(code(part.text) if part.is_code else _inline(part.text), part.url)) for part in parts
+    )
+    titles = (
+        (is_title, "".join(text for _, text in texts)) for is_title, texts in groupby(marked, lambda mark: mark[0])
+    )
+    return "".join(f"**{text}**" if is_title else text for is_title, text in titles)
+
+
+def _inline(text: str) -> str:
+    plain = LINKED.sub(lambda match: match[0] + "\u200b", text).translate(HTML)
+    return ACTIVE.sub(lambda match: "\\" + match[0], plain)
 
 
 def code(text: object, limit: int = 200) -> str:

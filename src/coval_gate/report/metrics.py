@@ -43,10 +43,10 @@ def figures(sample: Sample) -> dict[str, float]:
     return {name: value for name, value in reported.items() if value is not None}
 
 
-def figures_of(sample: Sample) -> dict[str, Any]:
+def figures_of(sample: Sample, digits: int = 6) -> dict[str, Any]:
     """Return JSON-ready figures; `values` counts each text, or each member of sets."""
     entry: dict[str, Any] = {"count": sample.count, "missing": sample.missing}
-    entry |= {name: float(f"{value:.6g}") for name, value in figures(sample).items()}
+    entry |= {name: float(f"{value:.{digits}g}") for name, value in figures(sample).items()}
     if sample.texts:
         entry["values"] = dict(sample.texts[:MOST_TEXTS])
     return entry
@@ -68,8 +68,8 @@ def aggregates(metrics: Sequence[Metric], variants: Sequence[Variant]) -> str:
     return json.dumps(entries)
 
 
-def entries_of(metric: Metric, variants: Sequence[Variant]) -> dict[str, dict[str, Any]]:
-    return {variant_key(variant.name): figures_of(variant.sample(metric)) for variant in variants}
+def entries_of(metric: Metric, variants: Sequence[Variant], digits: int = 6) -> dict[str, dict[str, Any]]:
+    return {variant_key(variant.name): figures_of(variant.sample(metric), digits) for variant in variants}
 
 
 def paired_numbers(leg: LegReport, metric: Metric) -> tuple[list[float], list[float]]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from coval_gate.model.baseline import Standing
     from coval_gate.model.results import RunResult, TrendRun
     from coval_gate.model.run import Run
+    from coval_gate.report.compose.rows import SimulationRow
     from coval_gate.report.document.step import Document
-    from coval_gate.report.simulations import SimulationRow
 
 
 class RunReport(NamedTuple):
@@ -112,14 +112,14 @@ class LegReport(_LegFields):
 
     @cached_property
     def rows(self) -> tuple[SimulationRow, ...]:
-        from coval_gate.report.simulations import rows_of
+        from coval_gate.report.compose.rows import rows_of
 
         metrics = self.result.metrics if self.result else ()
         return rows_of(self.findings, self.details, self.case_name, self._simulation_pages(), metrics, self.name)
 
     @cached_property
     def case_name(self) -> Callable[[str], str]:
-        from coval_gate.report.simulations import case_names
+        from coval_gate.report.compose.rows import case_names
 
         return case_names(self.details.labels)
 

@@ -1,10 +1,8 @@
-"""What a run was made of, where it comes from, and how to run some of its test cases again, as names and texts."""
+"""What a run was made of, and where it comes from, as names and texts."""
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
@@ -13,21 +11,20 @@ from coval_gate import __version__
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import duration, in_words, one_line, plural
-from coval_gate.config.fields import IDENTIFIER, Age, Allowance
-from coval_gate.config.inputs import CONNECTION, FILE, GATE, KEY_VARIABLE, LAUNCH_IDS, MOST_TEST_CASES, WHAT, effective
+from coval_gate.config.fields import Age, Allowance
+from coval_gate.config.inputs import CONNECTION, LAUNCH_IDS, effective
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import BaselineSource
 from coval_gate.report.wording.judgements import link as read_more
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from coval_gate.config.inputs import Inputs
     from coval_gate.model.baseline import Baseline
     from coval_gate.model.results import TrendRun
     from coval_gate.model.run import Run
     from coval_gate.report.model import LegReport, Report
-    from coval_gate.report.simulations import SimulationRow
 
 UNTESTED: Final = (None, Verdict.CANCELLED, Verdict.SKIPPED)  # verdicts of steps that tested nothing
 MOST_IN_HEADING: Final = 2  # different names of a kind
@@ -40,13 +37,6 @@ MOST_COMPARED: Final = 50  # runs on the page that compares them
 USUAL_ID: Final = re.compile(r"[\w-]{1,64}", re.ASCII)
 BASE_AGENT: Final = "base_agent_id"  # among the names of a leg
 NAMED: Final = {"agent_id": "agent", "test_set_id": "test set", "persona_id": "persona"}  # in a heading
-IMAGE: Final = "coval-gate"  # as docs/where-it-runs.md builds it
-LONGEST_COMMAND: Final = 2_000  # characters
-UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
-    "sub_sample_size": "0",
-    "sub_sample_seed": "",
-}
-OF_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_key", "accept")
 WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets
 
 
@@ -67,12 +57,6 @@ def configuration(inputs: Inputs, wrong: Mapping[str, str] = MappingProxyType({}
 
 def given_inputs(report: Report) -> dict[str, str]:
     return configuration(report.inputs, report.wrong) if report.inputs else {}
-
-
-def other_inputs(report: Report) -> dict[str, str]:
-    """Return the inputs that differ from their defaults and are not in `provenance`."""
-    given = given_inputs(report)
-    return {name: value for name, value in given.items() if name not in (*LAUNCH_IDS, "matrix")}
 
 
 def what_ran(report: Report, leg: LegReport | None = None) -> dict[str, str]:
@@ -228,18 +212,6 @@ def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def all_provenance(report: Report) -> Iterator[tuple[LegReport | None, str, str]]:
-    """Yield the provenance of the step and of each leg, as leg, name and text; the leg is None for shared facts."""
-    match report.legs:
-        case [only] if not only.name:
-            yield from ((only, name, text) for name, text in provenance(report, only).items())
-        case legs:
-            shared = provenance(report)
-            yield from ((None, name, text) for name, text in shared.items())
-            for leg in legs:
-                yield from ((leg, *fact) for fact in own_provenance(report, leg, shared))
-
-
 def own_provenance(report: Report, leg: LegReport, shared: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return names and texts, without what the legs share."""
     return [fact for fact in provenance(report, leg).items() if fact not in shared.items()]
@@ -271,11 +243,6 @@ def run_page(leg: LegReport, run: Run | TrendRun) -> str:
     return f"{leg.dashboard_url}/runs/{run.run_id}" if leg.dashboard_url and usual else ""
 
 
-def of_leg(leg: LegReport | None, name: str) -> str:
-    """Return the name of a fact about a leg, with the leg's name if it has one."""
-    return f"{leg.name}: {name}" if leg and leg.name else name
-
-
 def _baseline_text(baseline: Baseline | None) -> str:
     if baseline is None:
         return ""
@@ -301,47 +268,3 @@ def _written(value: Any) -> str:
 def _lines(values: tuple[Any, ...]) -> Iterator[str]:
     for value in values:
         yield value if isinstance(value, str) else f"{'? ' if value.advisory else ''}{value.text}"
-
-
-def case_ids(rows: Iterable[SimulationRow]) -> tuple[str, ...]:
-    """Return the distinct ids of the rows' test cases, as far as `test_case_ids` accepts them."""
-    ids = dict.fromkeys(row.simulation.test_case_id for row in rows)
-    return tuple(case_id for case_id in ids if IDENTIFIER.fullmatch(case_id))[:MOST_TEST_CASES]
-
-
-def ids_line(ids: Iterable[str]) -> str:
-    """Return the input for these test cases, as a line of a workflow file."""
-    return f"test_case_ids: {json.dumps(', '.join(ids))}"
-
-
-def workflow_lines(report: Report, leg: LegReport, ids: Iterable[str]) -> list[str]:
-    """Return the inputs to change in the step, or in its file, as lines of a workflow file."""
-    given = _given(report, leg)
-    return [ids_line(ids), *(f"{name}: {json.dumps(value)}" for name, value in UNSET.items() if name in given)]
-
-
-def docker_command(report: Report, leg: LegReport, ids: Iterable[str]) -> str:
-    """Return a command for the image of docs/where-it-runs.md.
-
-    Empty where an input is unknown, may contain a secret, or makes the command too long to be read.
-    """
-    given = _given(report, leg)
-    ran = {name: value for name, value in what_ran(report, leg).items() if IDENTIFIER.fullmatch(value)}
-    if len(ran) < len(LAUNCH_IDS) or any(name in given for name in WITHHELD):
-        return ""
-    repeated = {
-        declaration.name: given[declaration.name]
-        for declaration in effective()
-        if declaration.group in (CONNECTION, WHAT, GATE)
-        and declaration.name in given
-        and declaration.name not in (*ran, *UNSET, *OF_ANOTHER_RUN, "test_case_ids", FILE)
-    }
-    inputs = ran | {"test_case_ids": ",".join(ids)} | repeated
-    options = [f"--env {shlex.quote(f'INPUT_{name.upper()}={value}')}" for name, value in inputs.items()]
-    command = " \\\n  ".join([f"docker run --rm --env {KEY_VARIABLE}", *options, IMAGE])
-    return command if len(command) <= LONGEST_COMMAND else ""
-
-
-def _given(report: Report, leg: LegReport) -> dict[str, str]:
-    inputs = leg.inputs or report.inputs
-    return configuration(inputs) if inputs else {}

@@ -1,182 +1,79 @@
-"""Each simulation in words: its test case, what it missed, its values with what the judge says, and its last turns."""
+"""Each simulation in lines: what it missed, its values with what the judges said, and its last turns."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
-from coval_gate.base.text import number, one_line, plural, shortened, stopwatch
+from coval_gate.base.text import number, one_line, plural, shortened
+from coval_gate.config.fields import IDENTIFIER
+from coval_gate.config.inputs import MOST_TEST_CASES
 from coval_gate.judge.clauses import value_text
-from coval_gate.judge.findings import SimulationFinding
-from coval_gate.report.wording.checks import check_text, here_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from coval_gate.judge.findings import Findings, Miss
-    from coval_gate.model.results import Details, Metric, Turn, Value
+    from coval_gate.report.document.legs import Leg
+    from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
 
-TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?|[^\W\d_]+", re.IGNORECASE)
-NUMBER: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]{1,3})?")
-GROUPED: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
-SCALES: Final = (1.0, 100.0, 1000.0)  # a share as a percentage, seconds as milliseconds
-EXPLANATION_READ: Final = 300  # characters; a longer text says more than a value
-FILLERS: Final = frozenset(
-    TOKEN.findall(
-        "a an and as at be been by call conversation equal equals evaluated final for given got had has have in is it"
-        " its measured metric ms of on output percent result returned s score scored second seconds simulation that the"
-        " this to unit units value was were with"
-    )
-)
 MOST_LINES: Final = 5  # criteria of a simulation
 MOST_VALUES: Final = 12
-MOST_TURNS: Final = 6  # the last ones
 LINE: Final = 300  # characters
 LINE_OF_VALUES: Final = 500  # characters
 NAME: Final = 60  # characters of a metric's name
 
 
-def says_more(text: str, name: str, value: Value | None) -> bool:
-    """Return whether an explanation says more than that the metric `name` has this value, in whatever rounding."""
-    if len(text) > EXPLANATION_READ or value is None:
-        return bool(text)
-    words = TOKEN.findall(text.casefold())
-    of_value = {*TOKEN.findall(value_text(value).casefold())} if not isinstance(value, float) else set()
-    of_name = {*TOKEN.findall(name.casefold())}
-    values = [word for word in words if word in of_value or _is_number(word, value)]
-    rest = [word for word in words if word not in FILLERS | of_name and word not in values]
-    return bool(rest) or bool(text and not values)
-
-
-def _is_number(word: str, value: Value) -> bool:
-    """Return whether a word is the value, rounded or cut off after any of its digits."""
-    if not isinstance(value, float) or not NUMBER.fullmatch(word):
-        return False
-    return any(abs(shown - abs(value) * scale) < step for shown, step in _readings(word) for scale in SCALES)
-
-
-def _readings(word: str) -> Iterator[tuple[float, float]]:
-    """Yield the numbers that a word may stand for, each with the value of its last digit."""
-    plain = word.replace(",", "") if GROUPED.fullmatch(word) else word.replace(",", ".")
-    digits, _, exponent = plain.partition("e")
-    whole, _, decimals = digits.partition(".")
-    if "." not in decimals and whole and abs(int(exponent or 0)) < 300:
-        yield float(plain), 10.0 ** (int(exponent or 0) - len(decimals))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulationRow(SimulationFinding):
-    """`texts`: the judges' explanations by metric id; `reasons`: those that say more than the value, for people.
-
-    `leg`: empty if there is only one.
-    """
-
-    name: str
-    leg: str = ""
-    texts: Mapping[str, str] = field(default_factory=dict)
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    url: str = ""
-
-    @property
-    def title(self) -> str:
-        """The test case's name, with the iteration if there are several."""
-        return f"{self.name} ({self.iteration} of {self.of})" if self.of > 1 else self.name
-
-    @property
-    def trouble(self) -> str:
-        """Why the simulation did not complete; empty if it did."""
-        if self.simulation.completed:
-            return ""
-        return self.simulation.error or f"did not complete: {self.simulation.status}"
-
-
-INHERITED: Final = tuple(attribute.name for attribute in fields(SimulationFinding))
-
-
-def rows_of(
-    findings: Findings,
-    details: Details,
-    case_name: Callable[[str], str],
-    pages: Mapping[str, str],
-    metrics: Sequence[Metric],
-    leg: str = "",
-) -> tuple[SimulationRow, ...]:
-    """`pages`: base URLs of simulations' pages by run id, which is empty for the only run; unknown ones are missing."""
-    by_id = {metric.id: metric for metric in metrics}
-    return tuple(
-        SimulationRow(
-            **{name: getattr(finding, name) for name in INHERITED},
-            name=case_name(simulation.test_case_id) or simulation.id,
-            leg=leg,
-            texts=(texts := details.texts.get(simulation.id, {})),
-            reasons={
-                metric_id: text
-                for metric_id, text in texts.items()
-                if metric_id not in by_id
-                or says_more(text, by_id[metric_id].name, by_id[metric_id].values.get(simulation.id))
-            },
-            url=f"{page}{quote(simulation.id, safe='')}" if (page := pages.get(simulation.run_id)) else "",
-        )
-        for finding in findings.simulations
-        for simulation in (finding.simulation,)
-    )
-
-
-def case_names(labels: Mapping[str, str]) -> Callable[[str], str]:
-    """Return a function that names a test case: its label if it has one, with the id if several share the label."""
-    shared = {label for label, count in Counter(labels.values()).items() if count > 1}
-
-    def name(case: str) -> str:
-        label = labels.get(case, "")
-        return f"{label} [{case}]" if label in shared else label or case
-
-    return name
-
-
-def miss_lines(row: SimulationRow, *, most: int = MOST_LINES) -> Iterator[str]:
+def miss_lines(leg: Leg, simulation: SimulationFacts, *, most: int = MOST_LINES) -> Iterator[str]:
     """Yield the criteria that a simulation missed, with its values and the judges' words; at last, how many more."""
-    if row.trouble:
-        yield _line(f"Did not complete: {row.simulation.error or row.simulation.status}")
-    for miss in row.misses[:most]:
-        yield _line(_miss_text(miss, row))
-    if more := len(row.misses[most:]) + row.more_misses:
+    if simulation.trouble:
+        yield _line(f"Did not complete: {simulation.error or simulation.status}")
+    for miss in simulation.misses[:most]:
+        yield _line(_miss_text(leg, simulation, miss))
+    if more := len(simulation.misses[most:]) + simulation.missed_criteria_left_out:
         yield f"… and {plural(more, 'more criterion', 'more criteria')}"
 
 
-def case_lines(metrics: Sequence[Metric], row: SimulationRow) -> list[str]:
+def case_lines(leg: Leg, simulation: SimulationFacts) -> list[str]:
     """Return what a simulation missed, and its values."""
-    values = "; ".join(_values(metrics, row))
-    return [*miss_lines(row), *([_line(f"Values: {values}", LINE_OF_VALUES)] if values else [])]
+    values = "; ".join(_values(leg, simulation))
+    return [
+        *miss_lines(leg, simulation),
+        *([_line(f"Values: {values}", LINE_OF_VALUES)] if values else []),
+    ]
 
 
-def turn_lines(turns: Sequence[Turn]) -> list[str]:
-    """Return the last turns of a conversation, each with its time; the agent's also with the pause before it."""
-    pairs = list(zip([None, *turns], turns, strict=False))
-    return [_line(_turn_text(earlier, turn)) for earlier, turn in pairs[-MOST_TURNS:]]
+def turn_lines(turns: Sequence[TurnFacts]) -> list[str]:
+    """Return turns, each with its time; the agent's answers also with the pause before them."""
+    return [_line(_turn_text(turn)) for turn in turns]
 
 
-def _miss_text(miss: Miss, row: SimulationRow) -> str:
-    criterion = " – ".join(filter(None, (one_line(check_text(miss.check), LINE // 2), here_text(miss))))
-    how = "Contributes to the miss of" if miss.contribution else "Missed"
-    return f"{how} {criterion}{f'. Judge: {words}' if (words := row.reasons.get(miss.check.metric)) else ''}"
+def shown_value(value: float | str | list[str], unit: str = "") -> str:
+    return value_text(frozenset(value) if isinstance(value, list) else value, unit)
 
 
-def _values(metrics: Sequence[Metric], row: SimulationRow) -> Iterator[str]:
-    values = [(metric, metric.values[row.simulation.id]) for metric in metrics if row.simulation.id in metric.values]
-    for metric, value in values[:MOST_VALUES]:
-        yield f"{one_line(metric.name, NAME)} = {value_text(value, metric.unit)}"
+def case_ids(simulations: Iterable[SimulationFacts]) -> tuple[str, ...]:
+    """Return the distinct ids of the test cases, as far as `test_case_ids` accepts them."""
+    ids = dict.fromkeys(simulation.test_case_id for simulation in simulations)
+    return tuple(case_id for case_id in ids if IDENTIFIER.fullmatch(case_id))[:MOST_TEST_CASES]
+
+
+def _miss_text(leg: Leg, simulation: SimulationFacts, miss: MissFacts) -> str:
+    criterion = leg.criteria[miss.criterion]
+    text = " – ".join(filter(None, (one_line(criterion.title, LINE // 2), miss.here)))
+    how = "Contributes to the miss of" if miss.verdict == "skipped" else "Missed"
+    return f"{how} {text}{f'. Judge: {words}' if (words := simulation.why(criterion.metric_id)) else ''}"
+
+
+def _values(leg: Leg, simulation: SimulationFacts) -> Iterator[str]:
+    values = [metric for metric in leg.metrics if metric.id in simulation.values]
+    for metric in values[:MOST_VALUES]:
+        yield f"{one_line(metric.name, NAME)} = {shown_value(simulation.values[metric.id], metric.unit)}"
     if (more := len(values) - MOST_VALUES) > 0:
         yield f"… and {more:,} more"
 
 
-def _turn_text(earlier: Turn | None, turn: Turn) -> str:
-    at = "" if turn.start is None else f"[{stopwatch(turn.start)}] "
-    pause = ""
-    if turn.role == "agent" and earlier and turn.start is not None and earlier.end is not None:
-        pause = f" (after {number(round(max(0.0, turn.start - earlier.end), 1))} s)"
+def _turn_text(turn: TurnFacts) -> str:
+    at = f"[{turn.at}] " if turn.at else ""
+    pause = "" if turn.latency is None else f" (after {number(round(turn.latency, 1))} s)"
     return f"{at}{turn.role}{pause}: {turn.text}"
 
 

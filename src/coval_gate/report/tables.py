@@ -6,40 +6,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import number, plural
-from coval_gate.judge.claims import (
-    CHANCE,
-    claimed_text,
-    difference_text,
-    earlier_text,
-    flips_title,
-    noticeable_text,
-    reference_text,
-    shows_text,
-    trend_text,
-)
-from coval_gate.judge.clauses import NAMES, in_figures, named_with_unit, stability_word
-from coval_gate.judge.findings import comparison_of, lacks_baseline
-from coval_gate.judge.verdict import GRAVITY, Verdict
-from coval_gate.model.results import BASE
+from coval_gate.judge.claims import CHANCE
+from coval_gate.judge.clauses import named_with_unit
+from coval_gate.judge.verdict import GRAVITY
 from coval_gate.report.charts import drawn
-from coval_gate.report.compose.metrics import charts_of
-from coval_gate.report.markdown import Table, code, escape, folding, link, row
-from coval_gate.report.metrics import MOST_TEXTS, figures, variant_key
-from coval_gate.report.provenance import base_name, of_leg, run_page
-from coval_gate.report.wording.causes import counts_text
-from coval_gate.report.wording.checks import actual_text, here_text, informs_text, shown_verdict
-from coval_gate.report.wording.judgements import MARKS, heading, reason
+from coval_gate.report.markdown import Table, code, escape, folding, link, row, sentence
+from coval_gate.report.metrics import AGENT
+from coval_gate.report.wording.judgements import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from coval_gate.config.thresholds import Reference
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.findings import CheckGroup
-    from coval_gate.judge.variants import Sample, Variant
+    from coval_gate.report.document.criteria import CriteriaGroup, Criterion
+    from coval_gate.report.document.legs import Leg, VariantFacts
+    from coval_gate.report.document.metrics import Figures, MetricFacts
+    from coval_gate.report.document.simulations import SimulationFacts
+    from coval_gate.report.document.step import Document
     from coval_gate.report.markdown import Listing
-    from coval_gate.report.model import LegReport, Report
-    from coval_gate.report.simulations import SimulationRow
 
 MOST_CHECKS: Final = 100  # of a table
 MOST_UNFOLDED: Final = 10  # rows of a table; the others are folded
@@ -49,188 +32,166 @@ LONGEST_NAME: Final = 200  # characters of a test case's name
 MOST_COLUMNS: Final = 4  # criteria of the table of variants; more are counted
 TEXTS_SHOWN: Final = 8  # different texts of a metric
 WORDS: Final = 200  # characters of an explanation
-JUDGED: Final[Mapping[Reference, str]] = {"baseline": "now", "base": "mutation", "base_agent": "tested"}
+JUDGED: Final = {"baseline": "now", "agent": "mutation", "base": "tested"}
+FIGURES: Final = ("mean", "stdev", "min", "median", "p95", "max")
 
 
-def leg_table(report: Report) -> Iterator[Table]:
+def leg_table(document: Document) -> Iterator[Table]:
     """Yield the verdict on each leg, the gravest on top, if the step has several, with how many criteria it missed."""
-    if len(report.legs) > 1:
+    if len(document.legs) > 1:
         rows = (
             row(
-                heading(leg.judgement),
-                link(escape(leg.name, LONGEST_NAME), leg.run_url),
-                "<br>".join([code(leg.run_id), *(link(code(run.run_id), run.run_url) for run in leg.runs[1:])]),
-                f"{leg.totals.completed:,} of {leg.totals.total:,}" if leg.totals else "",
-                missed_count(leg.findings.checks.checks),
-                escape(reason(leg.judgement)),
+                leg.heading,
+                link(escape(leg.name, LONGEST_NAME), leg.run.url),
+                "<br>".join([code(leg.run.id), *(link(code(run.id), run.url) for run in leg.runs[1:])]),
+                _completed(leg.completed_simulations or 0, leg.total_simulations),
+                leg.missed_text,
+                escape(leg.reason),
             )
-            for leg in report.gravest_first
+            for leg in document.ranked
         )
-        yield Table(head=("", "leg", "run", "completed", "criteria", "reason"), rows=rows, total=len(report.legs))
+        yield Table(head=("", "leg", "run", "completed", "criteria", "reason"), rows=rows, total=len(document.legs))
 
 
-def variant_table(leg: LegReport) -> Iterator[Table]:
+def _completed(completed: int, total: int | None) -> str:
+    return "" if total is None else f"{completed:,} of {total:,}"
+
+
+def variant_table(leg: Leg) -> Iterator[Table]:
     """Yield a row for the agent and each mutation, if any. Few criteria have a column each; many are counted."""
     if len(leg.variants) <= 1:
         return
-    checks = [check for check in leg.findings.checks.checks if check.several]
-    of_user = dict.fromkeys(check.criterion.text for check in checks if check.user_defined)
+    criteria = {(one.variant, one.criterion): one for one in leg.criteria if one.of_variant}
+    of_user = dict.fromkeys(one.criterion for one in leg.criteria if one.of_variant and one.user_defined)
     columns = list(of_user) if len(of_user) <= MOST_COLUMNS else []
-    of_variants = [(variant, [check for check in checks if check.variant == variant.name]) for variant in leg.variants]
-    of_variants.sort(key=lambda pair: GRAVITY.index(_gravest(pair[1])))
-    rows = (_variant(variant, own, columns) for variant, own in of_variants)
+    variants = sorted(leg.variants, key=lambda variant: [*map(str, GRAVITY)].index(variant.verdict))
+    rows = (_variant(variant, criteria, columns) for variant in variants)
     head = ("", "variant", "completed", *(map(code, columns) if columns else ("criteria",)))
     yield Table(head=head, rows=rows, total=len(leg.variants))
 
 
-def _gravest(checks: Sequence[Check]) -> Verdict:
-    return min((check.verdict for check in checks if check.decides), key=GRAVITY.index, default=Verdict.PASSED)
+def _variant(variant: VariantFacts, criteria: Mapping[tuple[str, str], Criterion], columns: Sequence[str]) -> str:
+    cells = [_value(criteria.get((variant.variant, column))) for column in columns] or [variant.missed_text]
+    name = escape(variant.variant, LONGEST_NAME)
+    return row(MARKS[variant.verdict], name, _completed(variant.completed, variant.total), *cells)
 
 
-def _variant(variant: Variant, checks: Sequence[Check], columns: Sequence[str]) -> str:
-    by_text = {check.criterion.text: check for check in checks}
-    cells = [_value(by_text.get(column)) for column in columns] or [missed_count(checks)]
-    name = escape(variant_key(variant.name), LONGEST_NAME)
-    return row(MARKS[_gravest(checks)], name, f"{len(variant.completed):,} of {variant.total:,}", *cells)
-
-
-def _value(check: Check | None) -> str:
+def _value(criterion: Criterion | None) -> str:
     """Return what was measured, marked; empty for a criterion that the variant does not have."""
-    return f"{MARKS[shown_verdict(check)]} {escape(actual_text(check))}" if check else ""
+    return f"{MARKS[criterion.verdict]} {escape(criterion.actual_text)}" if criterion else ""
 
 
-def missed_count(checks: Sequence[Check], *, named: bool = False) -> str:
-    """Return how many criteria that decide are missed: "1 of 3 missed", "3 met"; empty without any."""
-    checks = [check for check in checks if not check.informs]
-    total = plural(len(checks), "criterion", "criteria") if named else f"{len(checks):,}"
-    doubtful = sum(check.verdict is Verdict.INCONCLUSIVE for check in checks)
-    counts = {"missed": sum(not check.passed for check in checks) - doubtful, "inconclusive": doubtful}
-    unmet = [f"{count:,} of {total} {word}" for word, count in counts.items() if count]
-    return ", ".join(unmet) or (f"{total} met" if checks else "")
-
-
-def folds_met(leg: LegReport) -> bool:
-    """Return whether a table of legs or variants has the criteria that are met, so that they may be folded."""
-    return len(leg.variants) > 1 or (bool(leg.name) and leg.judgement.verdict is not Verdict.PASSED)
-
-
-def comparison_parts(leg: LegReport, group: CheckGroup) -> Iterator[str | Listing]:
-    first = next(iter(leg.findings.checks.missed), None)  # its reason stands above
-    yield reference_text(
-        group,
-        why=first is None or not lacks_baseline(first),
-        title=lambda text: f"**{text}**",
-        source=lambda source: code(base_name(leg, source)),
-        foreign=escape,
-        run_text=lambda run: link(code(run.run_id), run_page(leg, run)),
-    )
-    now = JUDGED[group.reference]
-    values = (NAMES[group.reference], now, "change") if group.comparisons else ()
-    head = ("", "criterion", *values, shows_text(group.checks))
-    yield from check_tables(group, head, partial(_row, len(values)), only_missed=folds_met(leg))
-    if any(_noticeable(check) for check in group.checks):
+def comparison_parts(leg: Leg, group: CriteriaGroup) -> Iterator[str | Listing]:
+    why = f"; {escape(group.why)}" if group.why and not group.why_is_told else ""
+    yield f"{sentence(group.reference)}{why}"
+    values = (group.compared_with, JUDGED[group.compared_with], "change") if group.compared else ()
+    head = ("", "criterion", *values, group.shows)
+    criteria = leg.of_group(group)
+    yield from check_tables(criteria, group.total, head, partial(_row, len(values)), only_missed=leg.folds_met)
+    if any(_noticeable(criterion) for criterion in criteria):
         yield f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."
 
 
 def check_tables(
-    group: CheckGroup, head: tuple[str, ...], to_row: Callable[[Check], str], *, only_missed: bool = False
+    criteria: Sequence[Criterion],
+    total: int,
+    head: tuple[str, ...],
+    to_row: Callable[[Criterion], str],
+    *,
+    only_missed: bool = False,
 ) -> Iterator[Table]:
-    """Yield one table or, of many checks, the gravest and the others folded; `only_missed` folds all others."""
-    first = group.missed[:MOST_UNFOLDED] if only_missed else group.first(MOST_UNFOLDED)
-    taken = set(map(id, first))
-    others = [check for check in group.first(MOST_CHECKS) if id(check) not in taken]
-    left = [check for check in group.checks if id(check) not in taken]
-    met = "" if not all(check.passed for check in left) else ", all met" if len(left) > 1 else ", met"
+    """Yield one table or, of many criteria, the gravest and the others folded; `only_missed` folds all others."""
+    missed = [criterion for criterion in criteria if criterion.is_missed]
+    first = (missed if only_missed else criteria)[:MOST_UNFOLDED]
+    left = [criterion for criterion in criteria if not any(criterion is taken for taken in first)]
+    met = "" if not all(criterion.met for criterion in left) else ", all met" if len(left) > 1 else ", met"
+    rows = map(to_row, [*first, *left[: MOST_CHECKS - len(first)]])
     if first:
         yield from folding(
             head,
-            map(to_row, [*first, *others]),
-            len(group.checks),
+            rows,
+            total,
             most=len(first) if only_missed else MOST_UNFOLDED,
             rest=lambda more: f"{plural(more, 'more criterion', 'more criteria')}{met}",
         )
     else:
-        title = f"{plural(len(group.checks), 'criterion', 'criteria')}{met}"
-        yield Table(head=head, rows=map(to_row, others), total=len(group.checks), folded=title)
+        yield Table(head=head, rows=rows, total=total, folded=f"{plural(total, 'criterion', 'criteria')}{met}")
 
 
-def _row(columns: int, check: Check) -> str:
-    return row(MARKS[shown_verdict(check)], criterion_cell(check), *_values(check, columns), _shown(check))
+def _row(columns: int, criterion: Criterion) -> str:
+    texts = (criterion.earlier_text, criterion.actual_text, criterion.difference_text)
+    values = [""] * columns if criterion.problem else map(escape, texts)
+    return row(MARKS[criterion.verdict], criterion_cell(criterion), *values, _shown(criterion))
 
 
-def _values(check: Check, columns: int) -> Iterator[str]:
-    if check.problem:
-        yield from [""] * columns
-    else:
-        yield from map(escape, (earlier_text(check), actual_text(check), difference_text(check)))
+def _shown(criterion: Criterion) -> str:
+    if criterion.problem:
+        return "<br>".join(map(escape, filter(None, (criterion.actual_text, criterion.informs_text))))
+    lines = (escape(criterion.claimed_text), escape(criterion.informs_text), _noticeable(criterion))
+    return "<br>".join([f"**{criterion.trend_text}**", *filter(None, lines)])
 
 
-def _shown(check: Check) -> str:
-    if check.problem:
-        return "<br>".join(map(escape, filter(None, (actual_text(check), informs_text(check)))))
-    lines = (escape(claimed_text(check)), escape(informs_text(check)), _noticeable(check))
-    return "<br>".join([f"**{trend_text(check)}**", *filter(None, lines)])
-
-
-def _noticeable(check: Check) -> str:
+def _noticeable(criterion: Criterion) -> str:
     """Return which change would show, where none did."""
-    compared = comparison_of(check)
-    if compared is None or compared.trend not in ("inconclusive", "unchanged"):
+    if criterion.trend not in ("inconclusive", "unchanged") or not criterion.noticeable_text:
         return ""
-    change = noticeable_text(check, short=True)
-    return f"noticeable: {escape(change)}" if change else ""
+    return f"noticeable: {escape(criterion.noticeable_text)}"
 
 
-def flipped(leg: LegReport) -> Iterator[str | Listing]:
-    failing, passing = leg.findings.failing, leg.findings.passing
-    if not leg.findings.flips:
+def flipped(leg: Leg) -> Iterator[str | Listing]:
+    if not leg.flips_text:
         return
-    title, many = flips_title(failing, passing), failing + passing > FEW_FLIPS
-    if not many:
-        yield f"**{title}**"
-    columns = [("fails now", failing), ("passes now", passing)]
-    rows = (
-        row(
-            criterion_cell(flip.check),
-            *(_cases(leg, cases) for cases, (_, some) in zip(flip[1:], columns, strict=True) if some),
-        )
-        for flip in leg.findings.first_flips(MOST_CHECKS)
+    if leg.flips <= FEW_FLIPS:
+        yield f"**{leg.flips_text}**"
+    flips = [
+        criterion for criterion in leg.criteria[:MOST_CHECKS] if criterion.newly_failing or criterion.newly_passing
+    ]
+    columns = [("fails now", _failing), ("passes now", _passing)]
+    columns = [(word, cell) for word, cell in columns if any(map(cell, flips))]
+    rows = (row(criterion_cell(criterion), *(cell(criterion) for _, cell in columns)) for criterion in flips)
+    head = ("criterion", *(word for word, _ in columns))
+    yield Table(
+        head=head,
+        rows=rows,
+        total=leg.flipped_criteria,
+        folded=leg.flips_text if leg.flips > FEW_FLIPS else "",
     )
-    head = ("criterion", *(word for word, some in columns if some))
-    yield Table(head=head, rows=rows, total=len(leg.findings.flips), folded=title if many else "")
 
 
-def _cases(leg: LegReport, cases: Sequence[str]) -> str:
-    more = len(cases) - MOST_FLIPS
-    shown = [escape(leg.case_name(case), LONGEST_NAME) for case in cases[:MOST_FLIPS]]
+def _failing(criterion: Criterion) -> str:
+    return _cases(criterion.newly_failing_cases, criterion.newly_failing_left_out)
+
+
+def _passing(criterion: Criterion) -> str:
+    return _cases(criterion.newly_passing_cases, criterion.newly_passing_left_out)
+
+
+def _cases(cases: Sequence[str], left_out: int) -> str:
+    more = len(cases) + left_out - MOST_FLIPS
+    shown = [escape(case, LONGEST_NAME) for case in cases[:MOST_FLIPS]]
     return "<br>".join([*shown, *([f"… and {more:,} more"] if more > 0 else [])])
 
 
-def criterion_cell(check: Check) -> str:
-    return code(check.criterion.text) + (f" ({escape(check.variant)})" if check.variant else "")
+def criterion_cell(criterion: Criterion) -> str:
+    return code(criterion.criterion) + (f" ({escape(criterion.mutation)})" if criterion.mutation else "")
 
 
-def metric_parts(leg: LegReport) -> Iterator[str | Listing]:
-    if leg.result is None or not leg.result.metrics:
+def metric_parts(leg: Leg) -> Iterator[str | Listing]:
+    if not leg.metrics:
         return
     several = len(leg.variants) > 1
-    samples = [(variant.sample(metric), variant) for metric in leg.result.metrics for variant in leg.variants]
+    samples = [(metric, *sample) for metric in leg.metrics for sample in metric.variants.items()]
     yield "#### Metrics"
     variant_head = ("variant",) if several else ()
-    numeric = [pair for pair in samples if figures(pair[0])]
+    numeric = [sample for sample in samples if sample[2].numbers]
     if numeric:
-        rows = (
-            row(*_named(sample, variant, several), f"{sample.count:,}", *_cells(sample)) for sample, variant in numeric
-        )
+        rows = (row(*_named(*sample, several), f"{sample[2].count:,}", *_cells(sample[2])) for sample in numeric)
         head = ("metric", *variant_head, "count", "mean", "spread (SD)", "min", "median", "p95", "max")
         yield from folding(head, rows, len(numeric), most=MOST_UNFOLDED, rest=_more_rows)
     yield from _charts(leg)
-    other = [pair for pair in samples if not figures(pair[0]) or pair[0].texts]
+    other = [sample for sample in samples if not sample[2].numbers or sample[2].values]
     if other:
-        rows = (
-            row(*_named(sample, variant, several), f"{sample.count:,}", _texts(sample.texts) or "no values")
-            for sample, variant in other
-        )
+        rows = (row(*_named(*sample, several), f"{sample[2].count:,}", _texts(sample[2])) for sample in other)
         head = ("metric", *variant_head, "count", "values")
         yield from folding(head, rows, len(other), most=MOST_UNFOLDED, rest=_more_rows)
 
@@ -239,26 +200,24 @@ def _more_rows(more: int) -> str:
     return plural(more, "more row")
 
 
-def _named(sample: Sample, variant: Variant, several: bool) -> tuple[str, ...]:
-    name = escape(named_with_unit(sample.metric.name, sample.metric.unit if figures(sample) else ""))
-    return (name, escape(variant_key(variant.name))) if several else (name,)
+def _named(metric: MetricFacts, variant: str, figures: Figures, several: bool) -> tuple[str, ...]:
+    name = escape(named_with_unit(metric.name, metric.unit if figures.numbers else ""))
+    return (name, escape(variant)) if several else (name,)
 
 
-def _cells(sample: Sample) -> Iterator[str]:
-    values = figures(sample)
-    for name in ("mean", "stdev", "min", "median", "p95", "max"):
-        yield number(values[name]) if name in values else ""
+def _cells(figures: Figures) -> Iterator[str]:
+    for name in FIGURES:
+        yield number(figures.numbers[name]) if name in figures.numbers else ""
 
 
-def _texts(texts: Sequence[tuple[str, int]]) -> str:
-    texts = texts[:MOST_TEXTS]
-    more = len(texts) - TEXTS_SHOWN
-    shown = [f"{escape(text, 40)} × {count:,}" for text, count in texts[:TEXTS_SHOWN]]
-    return " · ".join(shown) + (f" · … {more} more" if more > 0 else "")
+def _texts(figures: Figures) -> str:
+    more = len(figures.values) - TEXTS_SHOWN
+    shown = [f"{escape(text, 40)} × {count:,}" for text, count in list(figures.values.items())[:TEXTS_SHOWN]]
+    return " · ".join(shown) + (f" · … {more} more" if more > 0 else "") or "no values"
 
 
-def _charts(leg: LegReport) -> Iterator[str]:
-    for chart in charts_of(leg):
+def _charts(leg: Leg) -> Iterator[str]:
+    for chart in leg.charts:
         name, sides = escape(chart.name), escape(chart.sides)
         if chart.compared_with:
             bars = "; ".join(filter(None, ("bars", sides)))
@@ -268,86 +227,87 @@ def _charts(leg: LegReport) -> Iterator[str]:
         yield drawn(chart)
 
 
-def troubled(report: Report) -> Iterator[str | Listing]:
+def troubled(document: Document) -> Iterator[str | Listing]:
     """Yield the simulations to look at; all but the worst are folded."""
-    if ill := [(simulation, leg) for leg in report.legs for simulation in leg.rows if simulation.is_to_look_at]:
-        ill.sort(key=lambda pair: pair[0].order[:2])  # by cause; within a cause, the legs keep their order
-        counts = counts_text(ill)
+    ill = [(leg, one) for leg in document.legs for one in leg.simulations if one.is_to_look_at]
+    if ill:
+        ill.sort(key=lambda pair: pair[1].place)
+        counts = document.causes_text
         yield f"#### {plural(len(ill), 'simulation')} to look at{f': {escape(counts)}' if counts else ''}"
-        explained = any(_reasons(simulation) for simulation, _ in ill)
+        explained = any(_reasons(leg, simulation) for leg, simulation in ill)
         columns = (("cause",) if counts else (), ("why",) if explained else ())
         yield from folding(
             ("", "simulation", *columns[0], "missed criteria", *columns[1]),
-            (_simulation(simulation, leg, caused=bool(counts), explained=explained) for simulation, leg in ill),
+            (_simulation(leg, simulation, caused=bool(counts), explained=explained) for leg, simulation in ill),
             len(ill),
             most=MOST_UNFOLDED,
             rest=lambda more: f"{plural(more, 'more simulation')} to look at",
         )
 
 
-def unstable(report: Report) -> Iterator[str | Listing]:
+def unstable(document: Document) -> Iterator[str | Listing]:
     """Yield the test cases that failed in any of several runs, and whether they always fail or only sometimes."""
-    for leg in report.gravest_first:
-        cases = leg.judgement.repetition.cases if leg.judgement.repetition else ()
+    for leg in document.ranked:
+        cases = leg.failing_cases
         if not cases:
             continue
         several = len(leg.variants) > 1
         rows = (
             row(
-                escape(leg.case_name(case.test_case_id)),
-                *((escape(variant_key(case.variant)),) if several else ()),
-                stability_word(case),
+                escape(case.name),
+                *((escape(case.variant),) if several else ()),
+                case.stability,
                 f"{case.failed:,} of {case.total:,}",
             )
             for case in cases
         )
         head = ("test case", *(("variant",) if several else ()), "stability", "failed")
-        title = of_leg(leg, f"Test cases that failed: {in_figures(cases)}")
+        title = leg.named(f"Test cases that failed: {leg.failing_cases_text}")
         long = len(cases) > MOST_UNFOLDED
         if not long:
             yield f"#### {escape(title)}"
         yield Table(head=head, rows=rows, total=len(cases), folded=title if long else "")
 
 
-def passed(report: Report) -> Iterator[Table]:
-    well = [(simulation, leg) for leg in report.legs for simulation in leg.rows if not simulation.is_to_look_at]
-    if well:
-        rows = (row(_which(simulation, leg)) for simulation, leg in well)
+def passed(document: Document) -> Iterator[Table]:
+    if well := [(leg, one) for leg in document.legs for one in leg.simulations if not one.is_to_look_at]:
+        rows = (row(_which(leg, simulation)) for leg, simulation in well)
         yield Table(
             head=("simulation",), rows=rows, total=len(well), folded=f"{plural(len(well), 'simulation')} passed"
         )
 
 
-def _simulation(simulation: SimulationRow, leg: LegReport, *, caused: bool, explained: bool) -> str:
-    criteria = ((code(miss.check.criterion.text), escape(here_text(miss))) for miss in simulation.misses)
+def _simulation(leg: Leg, simulation: SimulationFacts, *, caused: bool, explained: bool) -> str:
+    criteria = ((code(leg.criteria[miss.criterion].criterion), escape(miss.here)) for miss in simulation.misses)
     misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
-    if simulation.more_misses:
-        misses.append(f"… and {plural(simulation.more_misses, 'more criterion', 'more criteria')}")
-    if not simulation.simulation.completed:
+    if more := simulation.missed_criteria_left_out:
+        misses.append(f"… and {plural(more, 'more criterion', 'more criteria')}")
+    if simulation.trouble:
         misses.append("did not complete")
-    why = ("<br>".join(escape(text, WORDS) for text in _reasons(simulation)),) if explained else ()
+    why = ("<br>".join(escape(text, WORDS) for text in _reasons(leg, simulation)),) if explained else ()
     cause = (simulation.cause or "",) if caused else ()
-    return row(MARKS[simulation.verdict], _which(simulation, leg), *cause, "<br>".join(misses) or "a target", *why)
+    cells = (*cause, "<br>".join(misses) or "a target", *why)
+    return row(MARKS[simulation.verdict], _which(leg, simulation), *cells)
 
 
-def _reasons(simulation: SimulationRow) -> list[str]:
+def _reasons(leg: Leg, simulation: SimulationFacts) -> list[str]:
     texts = [
-        simulation.simulation.error,
-        *(simulation.reasons.get(miss.check.metric, "") for miss in simulation.misses),
+        simulation.error,
+        *(simulation.why(leg.criteria[miss.criterion].metric_id) for miss in simulation.misses),
     ]
     return [text for text in dict.fromkeys(texts) if text]
 
 
-def _which(simulation: SimulationRow, leg: LegReport) -> str:
+def _which(leg: Leg, simulation: SimulationFacts) -> str:
     """Return a simulation's title with a link to its page or, if that is unknown, with its id; below it, its leg."""
     title, url = escape(simulation.title), simulation.url
     linked = link(title, url) if url else title
-    variant = f" ({escape(simulation.simulation.mutation)})" if simulation.simulation.mutation != BASE else ""
-    unlinked = linked == title and simulation.title != simulation.simulation.id
+    variant = f" ({escape(simulation.variant)})" if simulation.variant != AGENT else ""
+    unlinked = linked == title and simulation.title != simulation.id
     # How often the test case failed is in its own table.
     more = [
-        code(simulation.simulation.id) if unlinked else "",
-        stability_word(simulation.stability) if simulation.stability else "",
+        code(simulation.id) if unlinked else "",
+        simulation.stability or "",
         escape(leg.name, LONGEST_NAME),
     ]
     return "<br>".join(filter(None, [f"{linked}{variant}", *more]))

@@ -52,7 +52,6 @@ def reference_parts(group: CheckGroup, leg: LegReport | None) -> list[Part]:
     return parts.of(
         reference_text(
             group,
-            why=False,
             title=parts.title,
             source=lambda source: parts.code(base_name(leg, source) if leg else source),
             run_text=lambda run: parts.code(run.run_id, run_page(leg, run) if leg else ""),

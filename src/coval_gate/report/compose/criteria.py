@@ -56,15 +56,17 @@ def criteria_of(findings: Findings, case_name: Callable[[str], str]) -> list[Cri
 
 
 def groups_of(findings: Findings, leg: LegReport | None = None) -> list[CriteriaGroup]:
-    return [_group(group, leg) for group in findings.groups]
+    first = next(iter(findings.checks.missed), None)
+    is_told = first is not None and lacks_baseline(first)
+    return [_group(group, leg, why_is_told=is_told) for group in findings.groups]
 
 
-def _group(group: CheckGroup, leg: LegReport | None) -> CriteriaGroup:
+def _group(group: CheckGroup, leg: LegReport | None, *, why_is_told: bool) -> CriteriaGroup:
     return CriteriaGroup(
         compared_with=NAMES[group.reference],
         reference=reference_parts(group, leg) if group.reference else [],
         why=why_missing(group),
-        why_is_told=any(map(lacks_baseline, group.missed)),
+        why_is_told=why_is_told,
         total=len(group.checks),
         compared=len(group.comparisons),
         shows=shows_text(group.checks),
@@ -97,13 +99,15 @@ def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criteri
         confidence=interval.confidence if interval else None,
         problem=check.problem.kind if check.problem else "",
         actual_text=actual_text(check),
-        first_text=first_text(check),
+        first_text=first_text(check).removeprefix("; "),
         required_text=f"{requirement.operator} {bound_text(check)}" if requirement and measure else "",
         claim_text=claim_text(check),
         margin_text=margin_text(check),
         informs_text=informs_text(check),
         note_text=note_text(check),
         reason=check_reason(check),
+        user_defined=check.user_defined,
+        of_variant=check.several,
         variant=variant_key(check.variant),
         metric_id=check.metric,
         simulation_ids=list(blamed[:MOST_IDS]),
@@ -137,7 +141,7 @@ def _comparison(check: Check) -> dict[str, Any]:
         "trend_text": trend_text(check),
         "claimed_text": claimed_text(check),
         "shown_text": shown_text(check),
-        "noticeable_text": noticeable_text(check, short=True),
+        "noticeable_text": noticeable_text(check),
         "shared_test_cases": compared.cases if compared else None,
         "left_out": LeftOutFacts(**compared.left_out._asdict()) if compared else None,
     }

@@ -26,6 +26,7 @@ from coval_gate.report.document.legs import (
 from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.report.metrics import variant_key
 from coval_gate.report.provenance import (
+    WITHHELD,
     all_called,
     configuration,
     own_provenance,
@@ -40,7 +41,9 @@ from coval_gate.report.wording.standing import standing_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from coval_gate.judge.checks import Check
     from coval_gate.judge.judgement import CaseStability, Judgement
+    from coval_gate.judge.variants import Variant
     from coval_gate.model.baseline import Standing
     from coval_gate.report.model import LegReport, Report
 
@@ -50,7 +53,6 @@ UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense 
     "sub_sample_seed": "",
 }
 OF_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_key", "accept")
-WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets
 
 
 def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
@@ -58,7 +60,7 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
     cases = repetition.cases if repetition else ()
     metrics, metrics_left_out = metrics_of(leg)
     explaining = [row for row in leg.rows if row.explains_failure]
-    is_only = len(report.legs) == 1 and not leg.name
+    is_only = len(report.legs) == 1
     return Leg(
         name=leg.name,
         verdict=outcome(judgement.verdict),
@@ -68,6 +70,8 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
         reason=judgements.reason(judgement),
         short_reason=judgements.reason(judgement, SHORT_REASON),
         **reasons_of(judgement),
+        advice=judgements.advice(judgement),
+        link=judgements.link(judgement),
         run=_run(report, leg),
         called={name.removesuffix("_id").replace("_", " "): text for name, text in all_called(report, leg).items()},
         facts={} if is_only else dict(own_provenance(report, leg, provenance(report))),
@@ -123,21 +127,24 @@ def _standing(standing: Standing) -> StandingFacts:
 
 def _variants(leg: LegReport) -> list[VariantFacts]:
     ids = {name: members[0].mutation_id for name, members in (leg.result.variants if leg.result else {}).items()}
-    facts = []
-    for variant in leg.variants:
-        checks = [check for check in leg.findings.checks.checks if check.several and check.variant == variant.name]
-        gravest = min((check.verdict for check in checks if check.decides), key=GRAVITY.index, default=Verdict.PASSED)
-        facts.append(
-            VariantFacts(
-                variant=variant_key(variant.name),
-                mutation_id=ids.get(variant.name, ""),
-                verdict=gravest.value,
-                completed=len(variant.completed),
-                total=variant.total,
-                missed_text=missed_text(checks),
-            )
-        )
-    return sorted(facts, key=lambda variant: GRAVITY.index(Verdict(variant.verdict)))
+    checks: dict[str, list[Check]] = {name: [] for name in ids}
+    for check in leg.judgement.checks:
+        if check.several:
+            checks.setdefault(check.variant, []).append(check)
+    shown = [variant for variant in leg.variants if variant.name in ids]
+    return [_variant(variant, ids[variant.name], checks[variant.name]) for variant in shown]
+
+
+def _variant(variant: Variant, mutation_id: str, checks: Sequence[Check]) -> VariantFacts:
+    gravest = min((check.verdict for check in checks if check.decides), key=GRAVITY.index, default=Verdict.PASSED)
+    return VariantFacts(
+        variant=variant_key(variant.name),
+        mutation_id=mutation_id,
+        verdict=gravest.value,
+        completed=len(variant.completed),
+        total=variant.total,
+        missed_text=missed_text(checks),
+    )
 
 
 def _run(report: Report, leg: LegReport) -> RunFacts:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport
 
 MOST_CHARTS: Final = 2
+DIGITS: Final = 17  # of figures: all, as writers round them
 WEIGHTS: Final = ("missed", "judged", "other")
 KINDS: Final[Mapping[Operator, tuple[bool, bool]]] = {  # whether a bound is upper, and whether it is exclusive
     "<": (True, True),
@@ -60,7 +61,7 @@ def metrics_of(leg: LegReport) -> tuple[list[MetricFacts], int]:
 
 
 def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn: bool) -> MetricFacts:
-    entries = entries_of(metric, leg.variants)
+    entries = entries_of(metric, leg.variants, DIGITS)
     bounds = list(_bounds(metric, checks))
     return MetricFacts(
         id=metric.id,

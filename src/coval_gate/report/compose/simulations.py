@@ -12,9 +12,8 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import length
 from coval_gate.report.compose.criteria import outcome
 from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
-from coval_gate.report.limits import LONGEST_TURN, MOST_CRITERIA, MOST_VALUES, TRANSCRIPTS_ROOM
+from coval_gate.report.limits import LONGEST_TURN, MOST_CRITERIA, MOST_TURNS, MOST_VALUES, TRANSCRIPTS_ROOM
 from coval_gate.report.metrics import variant_key
-from coval_gate.report.simulations import MOST_TURNS
 from coval_gate.report.wording.checks import here_text, mention
 
 if TYPE_CHECKING:
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
     from coval_gate.judge.checks import Check
     from coval_gate.judge.findings import Findings, Miss
     from coval_gate.model.results import Turn
+    from coval_gate.report.compose.rows import SimulationRow
     from coval_gate.report.document.base import Stability
     from coval_gate.report.model import LegReport
-    from coval_gate.report.simulations import SimulationRow
 
 T = TypeVar("T")
 

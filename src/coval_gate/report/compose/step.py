@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate import __version__
 from coval_gate.judge.claims import flips_title
+from coval_gate.judge.judgement import gravity
 from coval_gate.judge.verdict import Verdict
 from coval_gate.report.compose.criteria import missed_text, outcome
 from coval_gate.report.compose.legs import leg_facts, reasons_of
@@ -66,9 +67,10 @@ def document_of(report: Report) -> Document:
         link=judgements.link(judgement),
         links=_links(report),
         step=_step(report),
-        facts=provenance(report, report.legs[0] if len(report.legs) == 1 and not report.legs[0].name else None),
+        facts=provenance(report, report.legs[0] if len(report.legs) == 1 else None),
         inputs=given_inputs(report),
         legs=[leg_facts(report, leg, own) for leg, own in zip(report.legs, ranks, strict=True)],
+        gravest_first=sorted(range(len(report.legs)), key=lambda place: gravity(report.legs[place].judgement)),
     )
 
 
@@ -99,6 +101,7 @@ def _step(report: Report) -> StepFacts:
         matrix=context.matrix.label,
         url=context.run_url,
         attempt=context.run_attempt,
+        later_attempt=context.later_attempt,
         actor=context.actor,
         began=report.began,
         duration_seconds=round(report.seconds, 3),

@@ -8,6 +8,7 @@ from coval_gate.config.thresholds import Operator  # noqa: TC001 - pydantic read
 from coval_gate.judge.measure import Trend, Unit  # noqa: TC001
 from coval_gate.report.document.base import Model, Outcome, Part, Text
 from coval_gate.report.document.baselines import LeftOutFacts  # noqa: TC001
+from coval_gate.report.metrics import AGENT
 
 
 class Criterion(Model):
@@ -70,6 +71,10 @@ class Criterion(Model):
     """What stands beside the measured value: that it only informs, the claim, and the margin."""
     reason: Text
     """A sentence, if the verdict is not passed."""
+    user_defined: bool
+    """Whether the user defined it; otherwise every run must meet it."""
+    of_variant: bool
+    """Whether it is about one of several variants."""
     variant: Text
     metric_id: Text
     simulation_ids: list[Text]
@@ -139,6 +144,16 @@ class Criterion(Model):
     newly_passing_left_out: int
     """How many more there are."""
 
+    @property
+    def is_missed(self) -> bool:
+        """Whether it decides, and is not met."""
+        return self.verdict not in ("passed", "skipped")
+
+    @property
+    def mutation(self) -> str:
+        """The mutation that it is about; empty for the agent itself."""
+        return "" if self.variant == AGENT else self.variant
+
 
 class CriteriaGroup(Model):
     """The criteria of a leg that compare with the same reference."""
@@ -150,7 +165,7 @@ class CriteriaGroup(Model):
     why: Text
     """Why there is no baseline, as a clause; empty where there is one."""
     why_is_told: bool
-    """Whether the reason of a criterion says so, too."""
+    """Whether the first reason of the leg says so."""
     total: int
     """How many criteria it has."""
     compared: int

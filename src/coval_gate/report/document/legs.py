@@ -113,6 +113,8 @@ class Leg(Model):
     reasons: list[Text]
     reasons_left_out: int
     """How many more there are."""
+    advice: Text
+    link: Text
     run: RunFacts
     called: dict[Text, Text]
     """The agent, persona and test set by these words: their names, with their ids in brackets."""
@@ -139,7 +141,7 @@ class Leg(Model):
     standing: StandingFacts | None
     """Null where the step changed nothing for later runs."""
     variants: list[VariantFacts]
-    """The variants that have simulations, the one with the gravest verdict first."""
+    """The variants that have simulations, by name."""
     missed_text: Text
     """How many criteria that decide are missed, such as "1 of 3 missed"."""
     groups: list[CriteriaGroup]
@@ -172,3 +174,15 @@ class Leg(Model):
     """The title of simulations with the cause old, such as "Also fail on main"."""
     simulations: list[SimulationFacts]
     """In this order: those that fail the gate, tolerated ones, others; within each kind, the worst first."""
+
+    def of_group(self, group: CriteriaGroup) -> list[Criterion]:
+        return [criterion for criterion in self.criteria if criterion.compared_with == group.compared_with]
+
+    @property
+    def folds_met(self) -> bool:
+        """Whether a table of legs or variants has the criteria that are met, so that they may be folded."""
+        return len(self.variants) > 1 or (bool(self.name) and self.verdict != "passed")
+
+    def named(self, text: str) -> str:
+        """Return a text about the leg, with the leg's name if it has one."""
+        return f"{self.name}: {text}" if self.name else text

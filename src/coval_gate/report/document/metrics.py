@@ -28,6 +28,12 @@ class Figures(Model):
     values: dict[Text, int] = Field(default_factory=dict)
     """How often each text occurs, also within sets: the most frequent."""
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Its statistics by name; empty where there are no numbers."""
+        names = ("mean", "stdev", "min", "median", "p95", "max")
+        return {name: getattr(self, name) for name in names if name in self.model_fields_set}
+
 
 class BoundFacts(Model):
     """A bound on the values of a metric."""

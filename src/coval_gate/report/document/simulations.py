@@ -96,3 +96,12 @@ class SimulationFacts(Model):
     """The last turns, if `include_transcripts` is set."""
     turns_left_out: int
     """How many turns came before."""
+
+    @property
+    def is_to_look_at(self) -> bool:
+        """Whether it did not do well, even if that is tolerated."""
+        return self.verdict != "passed"
+
+    def why(self, metric_id: str) -> str:
+        """Return the judge's explanation of a value; empty where it says no more than the value."""
+        return self.explanations[metric_id] if metric_id in self.telling else ""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from coval_gate.config.inputs import LAUNCH_IDS
 from coval_gate.report.document.base import VERSIONS, Link, Model, Outcome, Text
 from coval_gate.report.document.legs import Leg  # noqa: TC001 - pydantic reads the annotations
 
@@ -22,12 +23,18 @@ class StepFacts(Model):
     """What distinguishes the job from others with the same name; empty without a matrix."""
     url: Text
     attempt: Text
+    later_attempt: Text
+    """The attempt, if it is not the first."""
     actor: Text
     began: Text
     """ISO 8601, UTC."""
     duration_seconds: float
     coval_gate: Text
     """Version of this action."""
+
+    def after(self, text: str) -> str:
+        """Return a text with what distinguishes the job after it."""
+        return f"{text} ({self.matrix})".lstrip() if self.matrix else text
 
 
 class EvaluatedFacts(Model):
@@ -121,3 +128,20 @@ class Document(Model):
     """The inputs that differ from their defaults, as given; of JSON objects only the keys. No secrets."""
     legs: list[Leg]
     """One for each run; empty where the step ended before it had one."""
+    gravest_first: list[int]
+    """The places of the legs in `legs`, the gravest first."""
+
+    @property
+    def ranked(self) -> list[Leg]:
+        """The legs, the gravest first."""
+        return [self.legs[place] for place in self.gravest_first]
+
+    @property
+    def other_inputs(self) -> dict[str, str]:
+        """The inputs that `facts` do not tell."""
+        return {name: text for name, text in self.inputs.items() if name not in (*LAUNCH_IDS, "matrix")}
+
+    @property
+    def is_tolerated(self) -> bool:
+        """Whether the step succeeds although its verdict is neither passed nor skipped."""
+        return self.passes and self.verdict not in (None, "passed", "skipped")

@@ -53,7 +53,7 @@ class Format(NamedTuple):
         return getattr(module, "brief", module.render)(report)
 
 
-DOCUMENT: Final = ("json",)
+DOCUMENT: Final = ("digest", "html", "json", "junit", "log", "summary")
 FORMATS: Final = (
     Format(name="outputs", input="", surface=Surface.OUTPUTS),
     Format(name="junit", input="junit_path", surface=Surface.FILE, what="JUnit report"),

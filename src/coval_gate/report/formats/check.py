@@ -8,6 +8,7 @@ from coval_gate.base.text import one_line
 from coval_gate.report.formats import summary
 from coval_gate.report.formats.status import RUNNING, page_name, page_text
 from coval_gate.report.markdown import escape
+from coval_gate.report.provenance import links
 from coval_gate.report.wording.judgements import headline, reason
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def render(report: Report) -> PageText:
     """Return the check run with the verdict; without a verdict, as it is until then."""
     if report.judgement.verdict is None:
         return brief(report)
-    return brief(report)._replace(summary=summary.render(report, LIMIT))
+    return brief(report)._replace(summary=summary.render(report.document, LIMIT))
 
 
 def brief(report: Report) -> PageText:
@@ -30,7 +31,7 @@ def brief(report: Report) -> PageText:
     judgement = report.judgement
     title = one_line(headline(judgement, TITLE_LIMIT) if judgement.verdict else RUNNING, TITLE_LIMIT)
     whole = reason(judgement) if judgement.verdict else ""
-    parts = (escape(whole) if not title.endswith(whole) else "", summary.links_line(report))
+    parts = (escape(whole) if not title.endswith(whole) else "", summary.links_line(links(report).items()))
     return page_text(
         report,
         name=page_name(report, "check_run"),

@@ -25,15 +25,17 @@ def render(report: Report) -> PageText:
 
 def body(report: Report) -> str:
     """Return the comment's Markdown: what needs attention; the summary has the rest."""
-    context = report.context
-    where = escape(" / ".join(name for name in (context.workflow, context.matrix.after(context.job)) if name))
-    attempt = f"attempt {context.later_attempt}" if context.later_attempt else ""
-    footer = " · ".join(part for part in (where, escape(attempt), links_line(report)) if part)
+    document = report.document
+    step = document.step
+    where = escape(" / ".join(name for name in (step.workflow, step.after(step.job)) if name))
+    attempt = f"attempt {step.later_attempt}" if step.later_attempt else ""
+    links = links_line((link.text, link.url) for link in document.links)
+    footer = " · ".join(part for part in (where, escape(attempt), links) if part)
     parts = [
         marker(report),
-        *opening(report),
-        *unstable(report),
-        *troubled(report),
+        *opening(document),
+        *unstable(document),
+        *troubled(document),
         f"<sub>{footer}</sub>" if footer else "",
     ]
     return page(parts, limit=LIMIT)

@@ -5,33 +5,30 @@ Text from outside stands in code spans and fenced blocks only, so it reads as qu
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import json
+import shlex
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import in_words, number, plural
-from coval_gate.judge.cause import Cause
-from coval_gate.judge.claims import flips_title
-from coval_gate.judge.clauses import stability_text, with_unit
-from coval_gate.judge.judgement import CaseStability
-from coval_gate.report.formats.log import MARKS, check_cells, titled
-from coval_gate.report.limits import LONGEST_PROMPT
+from coval_gate.config.inputs import KEY_VARIABLE
+from coval_gate.judge.clauses import with_unit
+from coval_gate.report.formats.log import MARKS, check_cells, flip_texts, ids_line, title_of
+from coval_gate.report.limits import LONGEST_PROMPT, MOST_TURNS
 from coval_gate.report.markdown import Listing, code, fenced, link, page, utf8_size
-from coval_gate.report.metrics import variant_key
-from coval_gate.report.provenance import IMAGE, all_called, case_ids, docker_command, workflow_lines
-from coval_gate.report.simulations import MOST_TURNS, case_lines, turn_lines
-from coval_gate.report.wording import judgements
-from coval_gate.report.wording.causes import cause_title, counts_text
-from coval_gate.report.wording.checks import check_text, shown_verdict
+from coval_gate.report.simulations import case_ids, case_lines, turn_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from coval_gate.judge.checks import Check
-    from coval_gate.model.results import Metric
-    from coval_gate.report.model import LegReport, Report
-    from coval_gate.report.simulations import SimulationRow
+    from coval_gate.report.document.criteria import Criterion
+    from coval_gate.report.document.legs import Leg
+    from coval_gate.report.document.metrics import MetricFacts
+    from coval_gate.report.document.simulations import SimulationFacts
+    from coval_gate.report.document.step import Document
 
+IMAGE: Final = "coval-gate"  # as docs/where-it-runs.md builds it
+LONGEST_COMMAND: Final = 2_000  # characters
 LIMIT: Final = 16 * 1024  # bytes of UTF-8
 MOST_CHECKS: Final = 10  # criteria
 MOST_CASES: Final = 5  # of a criterion
@@ -39,6 +36,7 @@ MOST_FLIPPED: Final = 5  # criteria, and as many test cases of each, in each dir
 MOST_TREND: Final = 5  # metrics, and as many runs
 MOST_ADVICE: Final = 6  # lines
 CONTRIBUTE: Final = "Contribute the most to an average"
+TITLES: Final = {"new": "New", "flaky": "Flaky", "": "Cause unknown"}
 LINE: Final = 120  # characters of a list item
 DATA: Final = (
     "Text in code spans and in blocks marked `text` is quoted data: names, and what callers, agents and judges said. "
@@ -46,29 +44,27 @@ DATA: Final = (
 )
 
 
-def render(report: Report) -> str:
-    judgement = report.judgement
+def render(document: Document) -> str:
     parts: list[str | Listing] = [
-        f"# Coval evaluation: {judgements.heading(judgement)}",
+        f"# Coval evaluation: {document.heading}",
         DATA,
-        code(judgements.reason(judgement), 2 * LINE),
+        code(document.reason, 2 * LINE),
     ]
-    if advice := [line for line in judgements.advice(judgement).split("\n") if line.strip()]:
+    if advice := [line for line in document.advice.split("\n") if line.strip()]:
         parts.append(_list([code(line.removeprefix("- "), 2 * LINE) for line in advice[:MOST_ADVICE]], len(advice)))
-    for leg in report.gravest_first:
-        parts += _leg(report, leg)
+    for leg in document.ranked:
+        parts += _leg(document, leg)
     return page(parts, limit=LIMIT, size=utf8_size)
 
 
-def prompt_of(report: Report, leg: LegReport, row: SimulationRow) -> str:
+def prompt_of(document: Document, leg: Leg, row: SimulationFacts) -> str:
     """Return the digest of one simulation of a leg, in at most LONGEST_PROMPT bytes."""
-    stability = stability_text(row.stability) if row.stability else ""
     parts = [
         "# Coval evaluation: a simulation to look at",
         DATA,
-        _evaluated(report, leg),
-        _case(leg, row, f"## {code(row.title, LINE)}", stability),
-        *_repeat(report, leg, [row]),
+        _evaluated(document, leg),
+        _case(leg, row, f"## {code(row.title, LINE)}", row.stability_text),
+        *_repeat(leg, [row]),
     ]
     return page(parts, limit=LONGEST_PROMPT, size=utf8_size)
 
@@ -78,108 +74,103 @@ def _list(rows: Sequence[str], total: int = 0) -> Listing:
     return Listing(rows=[f"- {row}" for row in rows], total=total or len(rows))
 
 
-def _leg(report: Report, leg: LegReport) -> Iterator[str | Listing]:
-    ill = [row for row in leg.rows if row.explains_failure]
+def _leg(document: Document, leg: Leg) -> Iterator[str | Listing]:
+    ill = [row for row in leg.simulations if row.explains]
     if leg.name:
         yield f"# {code(leg.name)}"
-    if facts := _evaluated(report, leg):
+    if facts := _evaluated(document, leg):
         yield "## What was evaluated"
         yield facts
-    if leg.judgement.checks:
+    if leg.criteria:
         yield "## Criteria"
         yield from _criteria(leg, ill)
     elif leg.name:
-        yield code(judgements.reason(leg.judgement), 2 * LINE)
+        yield code(leg.reason, 2 * LINE)
     yield from _changes(leg)
     if ill:
-        stability = _stability(leg.rows, ill)
-        counts = counts_text((row, leg) for row in ill)
-        yield f"## Simulations to look at: {len(ill):,}, worst first{f' ({code(counts, LINE)})' if counts else ''}"
-        yield from _cases(leg, ill, stability)
-        yield from _repeat(report, leg, ill)
+        counts = f" ({code(leg.failing_causes_text, LINE)})" if leg.failing_causes_text else ""
+        yield f"## Simulations to look at: {len(ill):,}, worst first{counts}"
+        yield from _cases(leg, ill)
+        yield from _repeat(leg, ill)
 
 
-def _cases(
-    leg: LegReport, ill: Sequence[SimulationRow], stability: Callable[[SimulationRow], str]
-) -> Iterator[str | Listing]:
+def _cases(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
     place, is_grouped = 0, any(row.cause for row in ill)
     for (contributes, cause), members in groupby(ill, key=lambda row: (row.contributes, row.cause)):
         rows = list(members)
         if is_grouped:
-            title = CONTRIBUTE if contributes else cause_title(cause, leg)  # that of an old failure names a branch
-            yield f"### {code(title, LINE) if cause is Cause.OLD else title}: {len(rows):,}"
+            old = code(leg.old_text, LINE)  # names a branch
+            title = CONTRIBUTE if contributes else TITLES.get(cause or "", old)
+            yield f"### {title}: {len(rows):,}"
         shown = []
         for row in rows:
             place += 1
             head = f"{'####' if is_grouped else '###'} Case {place:,}: {code(row.title, LINE)}"
-            shown.append(f"{_case(leg, row, head, stability(row))}\n")
+            shown.append(f"{_case(leg, row, head, row.stability_text or row.iterations_text)}\n")
         yield Listing(rows=shown, total=len(rows))
 
 
-def _evaluated(report: Report, leg: LegReport) -> str:
-    context = report.context
-    ids = {name.removesuffix("_id").replace("_", " "): id_ for name, id_ in all_called(report, leg).items()}
+def _evaluated(document: Document, leg: Leg) -> str:
+    step = document.step
     facts = {
-        **{name: code(id_) for name, id_ in ids.items()},
-        "run": link(code(leg.run_id), leg.run_url),
-        "commit": code(context.sha, 40),
-        "workflow": link(code(context.matrix.after(context.workflow), LINE), context.run_url),
+        **{name: code(text) for name, text in leg.called.items()},
+        "run": link(code(leg.run.id), leg.run.url),
+        "commit": code(step.commit, 40),
+        "workflow": link(code(step.after(step.workflow), LINE), step.url),
     }
     return "\n".join(f"- {name}: {text}" for name, text in facts.items() if text)
 
 
-def _criteria(leg: LegReport, ill: Sequence[SimulationRow]) -> Iterator[str | Listing]:
-    places = {row.simulation.id: place for place, row in enumerate(ill, start=1)}
-    contributing = defaultdict(list)
-    for row in ill:
+def _criteria(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
+    cases: dict[int, list[int]] = {}
+    for place, row in enumerate(ill, start=1):
         for miss in row.misses:
-            if miss.contribution:
-                contributing[id(miss.check)].append(row.simulation.id)
-    findings = leg.findings
-    for title, group in titled(findings):
-        yield code(title, 2 * LINE)
-        worst = group.first(MOST_CHECKS)
-        yield _list([_criterion(check, contributing[id(check)], places) for check in worst], len(group.checks))
+            cases.setdefault(miss.criterion, []).append(place)
+    ids = {row.id: place for place, row in enumerate(ill, start=1)}
+    for nth, group in enumerate(leg.groups):
+        yield code(title_of(group, nth), 2 * LINE)
+        members = [(at, one) for at, one in enumerate(leg.criteria) if one.compared_with == group.compared_with]
+        worst = [
+            _criterion(one, {*cases.get(at, ()), *(ids[id_] for id_ in one.simulation_ids if id_ in ids)})
+            for at, one in members[:MOST_CHECKS]
+        ]
+        yield _list(worst, group.total)
 
 
-def _criterion(check: Check, contributing: Sequence[str], places: dict[str, int]) -> str:
-    criterion, *cells = check_cells(check)
+def _criterion(criterion: Criterion, cases: Iterable[int]) -> str:
+    title, *cells = check_cells(criterion)
     measured = code(", ".join(filter(None, cells)), LINE)
-    missed = check.decides and not check.passed
-    blamed = check.simulations or contributing
-    cases = sorted(places[simulation] for simulation in blamed if simulation in places) if missed else []
-    numbers = f"; cases: {in_words([str(case) for case in cases], most=MOST_CASES)}" if cases else ""
-    return f"{MARKS[shown_verdict(check)]} {code(criterion, LINE)}: {measured}{numbers}"
+    blamed = [str(case) for case in sorted(cases)] if criterion.is_missed else []
+    numbers = f"; cases: {in_words(blamed, most=MOST_CASES)}" if blamed else ""
+    return f"{MARKS[criterion.verdict]} {code(title, LINE)}: {measured}{numbers}"
 
 
-def _changes(leg: LegReport) -> Iterator[str | Listing]:
+def _changes(leg: Leg) -> Iterator[str | Listing]:
     """Yield the test cases that flipped since the baseline, and the averages of the last runs."""
-    if leg.findings.flips:
-        yield f"## {flips_title(leg.findings.failing, leg.findings.passing)}"
+    if leg.flips_text:
+        yield f"## {leg.flips_text}"
         yield _list([*_flips(leg)])
     if rows := [*_trend(leg)]:
         yield "## Averages of earlier runs, newest first"
         yield _list(rows)
 
 
-def _flips(leg: LegReport) -> Iterator[str]:
-    for flip in leg.findings.first_flips(MOST_FLIPPED):
-        for word, cases in (("fails now", flip.failing), ("passes now", flip.passing)):
-            if cases:
-                names = in_words([code(leg.case_name(case), LINE // 2) for case in cases], most=MOST_FLIPPED)
-                yield f"{code(check_text(flip.check), LINE)}; {word}: {names}"
+def _flips(leg: Leg) -> Iterator[str]:
+    flipped = [one for one in leg.criteria if one.newly_failing or one.newly_passing]
+    for criterion in flipped[:MOST_FLIPPED]:
+        for text in flip_texts(criterion, lambda case: code(case, LINE // 2), MOST_FLIPPED):
+            yield f"{code(criterion.title, LINE)}; {text}"
 
 
-def _trend(leg: LegReport) -> Iterator[str]:
-    checks = sorted(leg.judgement.checks, key=lambda check: check.passed)
-    ids = dict.fromkeys(check.metric for check in checks if check.metric)
-    metrics = {metric.id: metric for metric in leg.result.metrics} if leg.result else {}
+def _trend(leg: Leg) -> Iterator[str]:
+    ids = dict.fromkeys(one.metric_id for one in sorted(leg.criteria, key=lambda one: one.met) if one.metric_id)
+    metrics = {metric.id: metric for metric in leg.metrics}
     for metric in [metrics[metric_id] for metric_id in ids if metric_id in metrics][:MOST_TREND]:
         if earlier := [*_averages(leg, metric)]:
             yield f"{code(metric.name, LINE // 2)}: {', '.join(earlier)}"
 
 
-def _averages(leg: LegReport, metric: Metric) -> Iterator[str]:
+def _averages(leg: Leg, metric: MetricFacts) -> Iterator[str]:
     for run in leg.trend[:MOST_TREND]:
         if metric.id in run.averages:
             average = number(run.averages[metric.id])
@@ -188,52 +179,44 @@ def _averages(leg: LegReport, metric: Metric) -> Iterator[str]:
             yield f"{average} ({code(run.created[:10])}{is_baseline})"
 
 
-def _stability(rows: Sequence[SimulationRow], ill: Sequence[SimulationRow]) -> Callable[[SimulationRow], str]:
-    """Return a function that words the stability of a row's test case: over all runs or, in one run, its iterations."""
-    failed = Counter(map(_conversation, ill))
-    total = Counter(map(_conversation, rows))
-
-    def text(row: SimulationRow) -> str:
-        case_id, variant = key = _conversation(row)
-        once = CaseStability(test_case_id=case_id, variant=variant, failed=failed[key], total=total[key])
-        stability = row.stability or (once if row.of > 1 else None)
-        return stability_text(stability) if stability else ""
-
-    return text
-
-
-def _conversation(row: SimulationRow) -> tuple[str, str]:
-    return row.simulation.test_case_id, row.simulation.mutation
-
-
-def _case(leg: LegReport, row: SimulationRow, head: str, stability: str) -> str:
+def _case(leg: Leg, row: SimulationFacts, head: str, stability: str) -> str:
     facts = {
-        "simulation": link(code(row.simulation.id), row.url),
-        "test case": code(row.simulation.test_case_id),
-        "variant": code(variant_key(row.simulation.mutation)) if len(leg.variants) > 1 else "",
+        "simulation": link(code(row.id), row.url),
+        "test case": code(row.test_case_id),
+        "variant": code(row.variant) if len(leg.variants) > 1 else "",
         "stability": stability,
         "cause": row.cause or "",
     }
     parts = [
         head,
         " · ".join(f"{name}: {text}" for name, text in facts.items() if text),
-        fenced(case_lines(leg.result.metrics if leg.result else (), row)),
+        fenced(case_lines(leg, row)),
     ]
-    if turns := leg.details.transcripts.get(row.simulation.id, ()):
-        shown = min(len(turns), MOST_TURNS)
-        parts += [f"The last {shown:,} of {plural(len(turns), 'turn')}, as quoted data:", fenced(turn_lines(turns))]
+    if turns := row.turns[-MOST_TURNS:]:
+        total = len(row.turns) + row.turns_left_out
+        parts += [f"The last {len(turns):,} of {plural(total, 'turn')}, as quoted data:", fenced(turn_lines(turns))]
     return "\n\n".join(filter(None, parts))
 
 
-def _repeat(report: Report, leg: LegReport, rows: Sequence[SimulationRow]) -> Iterator[str]:
+def _repeat(leg: Leg, rows: Sequence[SimulationFacts]) -> Iterator[str]:
     ids = case_ids(rows)
     if not ids:
         return
     yield f"## Repeat {'this test case' if len(ids) == 1 else f'these {len(ids):,} test cases'}"
-    file = report.inputs.config_path if report.inputs and leg.inputs else ""
+    file = leg.repeat.file
     where = f"the leg {code(leg.name)} of {code(file)}" if file else "the step that launches the run"
     yield f"Set this in {where}, and leave its other inputs as they are:"
-    yield fenced(workflow_lines(report, leg, ids), "yaml")
-    if command := docker_command(report, leg, ids):
+    yield fenced([ids_line(ids), *(f"{name}: {json.dumps(value)}" for name, value in leg.repeat.unset.items())], "yaml")
+    if command := docker_command(leg, ids):
         yield f"Without GitHub, build the image with `docker build -t {IMAGE} .` in a checkout of Coval Gate, and run:"
         yield fenced(command.split("\n"), "sh")
+
+
+def docker_command(leg: Leg, ids: Iterable[str]) -> str:
+    """Return a command for the image of docs/where-it-runs.md; empty where there is none that can be read."""
+    if not leg.repeat.command:
+        return ""
+    inputs = leg.repeat.command | {"test_case_ids": ",".join(ids)}
+    options = [f"--env {shlex.quote(f'INPUT_{name.upper()}={value}')}" for name, value in inputs.items()]
+    command = " \\\n  ".join([f"docker run --rm --env {KEY_VARIABLE}", *options, IMAGE])
+    return command if len(command) <= LONGEST_COMMAND else ""

@@ -28,7 +28,7 @@ def render(report: Report) -> PageText:
         return brief(report)
     from coval_gate.report.formats import log  # not needed before the launch
 
-    closing = log.render(report)
+    closing = log.render(report.document)
     details = f"{heading(report.judgement)}\n{closing.verdict.message}"
     annotates = not report.judgement.lets_pass and (report.inputs is None or report.inputs.annotations)
     return brief(report)._replace(

@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, one_line, plural, shortened_at_word
 from coval_gate.ci.host import Annotation
-from coval_gate.judge.claims import (
-    CHANCE,
-    OTHERS,
-    difference_text,
-    earlier_text,
-    flips_title,
-    noticeable_text,
-    reference_text,
-    shown_text,
-)
-from coval_gate.judge.clauses import stability_text
-from coval_gate.judge.findings import lacks_baseline
-from coval_gate.judge.verdict import Verdict
-from coval_gate.report.provenance import case_ids, ids_line, of_leg
-from coval_gate.report.simulations import miss_lines
-from coval_gate.report.wording.causes import counts_text, with_cause
-from coval_gate.report.wording.checks import (
-    actual_text,
-    check_text,
-    first_text,
-    here_text,
-    informs_text,
-    note_text,
-    shown_verdict,
-)
-from coval_gate.report.wording.judgements import advice, doubt_lines, heading, link, reason, reasons, title
+from coval_gate.judge.claims import CHANCE, OTHERS
+from coval_gate.report.compose.criteria import listed
+from coval_gate.report.document.base import plain
+from coval_gate.report.simulations import case_ids, miss_lines
+from coval_gate.report.wording.causes import with_cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.findings import CheckGroup, Findings, Miss
-    from coval_gate.report.model import Report
-    from coval_gate.report.simulations import SimulationRow
+    from coval_gate.judge.findings import Findings
+    from coval_gate.report.document.criteria import CriteriaGroup, Criterion
+    from coval_gate.report.document.legs import Leg
+    from coval_gate.report.document.simulations import SimulationFacts
+    from coval_gate.report.document.step import Document
 
-MARKS: Final = {
-    Verdict.PASSED: "✓",
-    Verdict.FAILED: "✗",
-    Verdict.INCONCLUSIVE: "?",
-    Verdict.ERROR: "!",
-    Verdict.SKIPPED: "○",
-}
+    Row = tuple[Leg, SimulationFacts]
+
+MARKS: Final = {"passed": "✓", "failed": "✗", "inconclusive": "?", "error": "!", "skipped": "○"}
 WIDEST: Final = 60  # characters of a column
 END_SHOWN: Final = 30  # characters at the end of a criterion with a mutation: room for the mutation's id
 MOST_REASONS: Final = 10  # in an annotation
@@ -69,7 +46,7 @@ class Closing(NamedTuple):
     `is_doubtful`: a criterion that was judged looks like a mistake.
     """
 
-    rows: tuple[SimulationRow, ...]
+    rows: tuple[Row, ...]
     lines: tuple[str, ...]
     verdict: Annotation
     counts: str = ""
@@ -81,7 +58,7 @@ class Closing(NamedTuple):
 
     def annotations(self, most: int) -> list[Annotation]:
         """Return annotations of at most `most` simulations."""
-        return [Annotation(f"Coval: {_title(row)}", "\n".join(_annotation_lines(row))) for row in self.rows[:most]]
+        return [Annotation(f"Coval: {_title(*row)}", "\n".join(_annotation_lines(*row))) for row in self.rows[:most]]
 
     def verdict_beside(self, annotated: int) -> Annotation:
         """Return the annotation of the verdict, which says where the simulations without an annotation are."""
@@ -98,14 +75,14 @@ class Closing(NamedTuple):
         counts = f" ({self.counts})" if self.counts and not after else ""
         lines = [f"{'Other simulations' if after else 'Simulations'} to look at: {len(rows):,}{counts}"] if rows else []
         for row in rows[:MOST_ROWS]:
-            lines += _row_lines(row)
+            lines += _row_lines(*row)
         if len(rows) > MOST_ROWS:
             more = plural(len(rows) - MOST_ROWS, "more simulation")
             lines.append(f"… and {more}{', in the summary' if self.has_summary else ''}")
         return lines
 
     @property
-    def worst(self) -> tuple[SimulationRow, ...]:
+    def worst(self) -> tuple[Row, ...]:
         """The simulations at the end of a log without annotations."""
         return self.rows[:MOST_WORST]
 
@@ -113,36 +90,39 @@ class Closing(NamedTuple):
         of = "" if len(self.worst) == len(self.rows) else f", the worst of {len(self.rows):,}"
         counts = f" ({self.counts})" if self.counts else ""
         lines = [f"{plural(len(self.worst), 'simulation')} to look at{of}{counts}:"] if self.worst else []
-        for row in self.worst:
+        for leg, row in self.worst:
             lines += [
-                with_cause(_name(row), row.cause),
-                *(f"    {line}" for line in miss_lines(row, most=MOST_WORST_MISSES)),
+                with_cause(_name(leg, row), row.cause),
+                *(f"    {line}" for line in miss_lines(leg, row, most=MOST_WORST_MISSES)),
             ]
         return lines
 
 
-def render(report: Report) -> Closing:
-    judgement = report.judgement
-    pairs = [(row, leg) for leg in report.legs for row in leg.rows if row.explains_failure]
-    pairs.sort(key=lambda pair: pair[0].order[:2])  # by cause; within a cause, the legs keep their order
-    rows = [row for row, _ in pairs]
+def render(document: Document) -> Closing:
+    rows = [(leg, row) for leg in document.legs for row in leg.simulations if row.explains]
+    rows.sort(key=lambda row: row[1].place)
     return Closing(
         rows=tuple(rows),
-        lines=tuple(_closing_lines(report)),
-        counts=counts_text(pairs),
-        legs=tuple(_leg_lines(report)),
-        verdict=Annotation(f"Coval Gate: {title(judgement)}", "\n".join(filter(None, _message(report)))),
-        flips=tuple(_flip_lines(report)),
-        repeat="" if judgement.lets_pass or len(report.legs) > 1 else _repeat_text(report, rows),
-        has_summary=report.inputs is None or report.inputs.summary,
-        is_doubtful=bool(doubt_lines(judgement)),
+        lines=tuple(_closing_lines(document)),
+        counts=document.failing_causes_text,
+        legs=tuple(_leg_lines(document)),
+        verdict=Annotation(f"Coval Gate: {document.title}", "\n".join(filter(None, _message(document)))),
+        flips=tuple(_flip_lines(document)),
+        repeat="" if document.passes or len(document.legs) > 1 else _repeat_text(document, rows),
+        has_summary=document.inputs.get("summary", "true") == "true",
+        is_doubtful=document.is_doubtful,
     )
 
 
-def _repeat_text(report: Report, rows: Sequence[SimulationRow]) -> str:
+def ids_line(ids: Iterable[str]) -> str:
+    """Return the input for these test cases, as a line of a workflow file."""
+    return f"test_case_ids: {json.dumps(', '.join(ids))}"
+
+
+def _repeat_text(document: Document, rows: Sequence[Row]) -> str:
     """Return the input that repeats the first of these rows' test cases; empty if they are all of the run's."""
-    ids = case_ids(rows)
-    others = {row.simulation.test_case_id for leg in report.legs for row in leg.rows}.difference(ids)
+    ids = case_ids(row for _, row in rows)
+    others = {row.test_case_id for leg in document.legs for row in leg.simulations}.difference(ids)
     if not ids or not others:
         return ""
     first = ids[:MOST_REPEATED]
@@ -152,160 +132,146 @@ def _repeat_text(report: Report, rows: Sequence[SimulationRow]) -> str:
     return f"To repeat only {which}, set {ids_line(first)}"
 
 
-def _closing_lines(report: Report) -> Iterator[str]:
+def _closing_lines(document: Document) -> Iterator[str]:
     """Yield what to do, where to look, and last the verdict with its reason; the log already has the criteria."""
-    judgement = report.judgement
-    yield from filter(None, advice(judgement).split("\n"))
-    if not judgement.lets_pass:
-        yield from _pages(report)
-    if page := link(judgement):
-        yield f"More: {page}"
-    yield f"{heading(judgement)}: {reason(judgement)}"
+    yield from filter(None, document.advice.split("\n"))
+    if not document.passes:
+        yield from _pages(document)
+    if document.link:
+        yield f"More: {document.link}"
+    yield f"{document.heading}: {document.reason}"
 
 
-def _leg_lines(report: Report) -> Iterator[str]:
-    if len(report.legs) <= 1:
+def _leg_lines(document: Document) -> Iterator[str]:
+    if len(document.legs) <= 1:
         return
-    yield f"{plural(len(report.legs), 'leg')}:"
-    names = [one_line(leg.name, WIDEST) for leg in report.gravest_first]
-    headings = [heading(leg.judgement) for leg in report.gravest_first]
-    for leg, name, verdict in zip(report.gravest_first, names, headings, strict=True):
-        why = reason(leg.judgement, REASON_SHOWN)
-        yield f"  {verdict:<{max(map(len, headings))}}  {name:<{max(map(len, names))}}  {why}"
+    yield f"{plural(len(document.legs), 'leg')}:"
+    names = [one_line(leg.name, WIDEST) for leg in document.ranked]
+    headings = [leg.heading for leg in document.ranked]
+    for leg, name, verdict in zip(document.ranked, names, headings, strict=True):
+        yield f"  {verdict:<{max(map(len, headings))}}  {name:<{max(map(len, names))}}  {leg.short_reason}"
 
 
 def check_lines(findings: Findings) -> Iterator[str]:
     """Yield a line for each check, the missed ones first; those that compare follow what they compare with."""
-    for named, group in titled(findings):
-        if named:
+    groups, criteria = listed(findings)
+    for place, group in enumerate(groups):
+        if named := title_of(group, place):
             yield f"  {named}"
-        yield from _lines(group)
+        of_group = [criterion for criterion in criteria if criterion.compared_with == group.compared_with]
+        yield from _lines(of_group[:MOST_CHECKS], group.total)
 
 
-def _lines(group: CheckGroup) -> Iterator[str]:
+def _lines(shown: Sequence[Criterion], total: int) -> Iterator[str]:
     """Yield aligned lines; only the last cell may have any width."""
-    shown = group.first(MOST_CHECKS)
-    cells = [check_cells(check) for check in shown]
+    cells = [check_cells(criterion) for criterion in shown]
     widths = [min(WIDEST, max(map(len, column))) for column in list(zip(*cells, strict=True))[:-1]]
-    for check, (*first, last) in zip(shown, cells, strict=True):
+    for criterion, (*first, last) in zip(shown, cells, strict=True):
         aligned = "  ".join(f"{text:<{width}}" for text, width in zip(first, widths, strict=True))
-        yield f"  {MARKS[shown_verdict(check)]} {aligned}  {last}".rstrip()
-        if noticeable := _noticeable(check):
-            yield f"    {noticeable}"
-    if more := len(group.checks) - len(shown):
+        yield f"  {MARKS[criterion.verdict]} {aligned}  {last}".rstrip()
+        doubtful = criterion.verdict == "inconclusive" or (criterion.advisory and criterion.trend == "inconclusive")
+        if doubtful and not criterion.met and criterion.noticeable_text:
+            yield f"    {criterion.noticeable_text} would show in {CHANCE} of such runs"
+    if more := total - len(shown):
         yield f"    … and {plural(more, 'more criterion', 'more criteria')}"
 
 
-def check_cells(check: Check) -> tuple[str, ...]:
-    return _compared_cells(check) if check.reference else _cells(check)
+def check_cells(criterion: Criterion) -> tuple[str, ...]:
+    title, actual, informs = _cut(criterion), criterion.actual_text, criterion.informs_text
+    first = f"; {criterion.first_text}" if criterion.first_text else ""
+    if not criterion.compared_with:
+        return title, f"{', '.join(filter(None, (actual, criterion.note_text)))}{first}"
+    if criterion.problem:
+        return title, actual, "", informs
+    shown = "; ".join(filter(None, (informs, criterion.shown_text)))
+    return title, f"{criterion.earlier_text} → {actual}", criterion.difference_text, f"{shown}{first}"
 
 
-def _cells(check: Check) -> tuple[str, ...]:
-    result = ", ".join(filter(None, (actual_text(check), note_text(check))))
-    return _check_text(check), f"{result}{first_text(check)}"
+def title_of(group: CriteriaGroup, place: int) -> str:
+    """Return what a group compares with; of one that compares with nothing, a title if others stand above it."""
+    if not group.compared_with:
+        return OTHERS if place else ""
+    return f"{plain(group.reference)}{f'; {group.why}' if group.why and not group.why_is_told else ''}"
 
 
-def _compared_cells(check: Check) -> tuple[str, ...]:
-    if check.problem:
-        return _check_text(check), actual_text(check), "", informs_text(check)
-    values = f"{earlier_text(check)} → {actual_text(check)}"
-    shown = "; ".join(filter(None, (informs_text(check), shown_text(check))))
-    return _check_text(check), values, difference_text(check), f"{shown}{first_text(check)}"
-
-
-def _noticeable(check: Check) -> str:
-    change = noticeable_text(check, short=True) if check.verdict is Verdict.INCONCLUSIVE else ""
-    return f"{change} would show in {CHANCE} of such runs" if change else ""
-
-
-def titled(findings: Findings) -> Iterator[tuple[str, CheckGroup]]:
-    """Yield the groups of checks, each after what it compares with, unless its own reasons say why that is missing."""
-    for place, group in enumerate(findings.groups):
-        if group.reference:
-            yield reference_text(group, why=not any(map(lacks_baseline, group.missed))), group
-        else:
-            yield OTHERS if place else "", group
-
-
-def _flip_lines(report: Report) -> Iterator[str]:
-    failing = sum(leg.findings.failing for leg in report.legs)
-    passing = sum(leg.findings.passing for leg in report.legs)
-    if not (failing or passing):
+def _flip_lines(document: Document) -> Iterator[str]:
+    if not document.flips_text:
         return
-    yield flips_title(failing, passing)
-    for leg in report.legs:
-        for flip in leg.findings.first_flips(MOST_CHECKS):
-            yield of_leg(leg, check_text(flip.check))
-            for word, cases in (("fails now", flip.failing), ("passes now", flip.passing)):
-                if cases:
-                    names = [one_line(leg.case_name(case), WIDEST) for case in cases]
-                    yield f"    {word}: {in_words(names, most=MOST_FLIPS)}"
+    yield document.flips_text
+    for leg in document.legs:
+        for criterion in leg.criteria[:MOST_CHECKS]:
+            flips = list(flip_texts(criterion, lambda case: one_line(case, WIDEST), MOST_FLIPS))
+            yield from [leg.named(criterion.title)] * bool(flips)
+            yield from (f"    {text}" for text in flips)
 
 
-def _row_lines(row: SimulationRow) -> Iterator[str]:
-    yield with_cause(_name(row), row.cause)
-    if row.stability:
-        yield f"    {stability_text(row.stability)}"
-    if not row.simulation.completed:
-        yield f"    did not complete: {row.simulation.error or row.simulation.status}"
+def flip_texts(criterion: Criterion, name: Callable[[str], str], most: int) -> Iterator[str]:
+    """Yield the test cases that fail now, and those that pass now; `most`: how many of each have a name."""
+    for word, cases, more in (
+        ("fails now", criterion.newly_failing_cases, criterion.newly_failing_left_out),
+        ("passes now", criterion.newly_passing_cases, criterion.newly_passing_left_out),
+    ):
+        if cases:
+            names = list(map(name, cases))
+            yield f"{word}: {in_words([*names, *[''] * more], most=most)}"
+
+
+def _row_lines(leg: Leg, row: SimulationFacts) -> Iterator[str]:
+    yield with_cause(_name(leg, row), row.cause)
+    if row.stability_text:
+        yield f"    {row.stability_text}"
+    if row.trouble:
+        yield f"    did not complete: {row.error or row.status}"
     for miss in row.misses:
-        yield f"    {MARKS[_verdict(miss)]} {' – '.join(filter(None, (_check_text(miss.check), here_text(miss))))}"
-        if text := row.reasons.get(miss.check.metric):
+        criterion = leg.criteria[miss.criterion]
+        yield f"    {MARKS[miss.verdict]} {' – '.join(filter(None, (_cut(criterion), miss.here)))}"
+        if text := row.why(criterion.metric_id):
             yield f"      {text}"
-    if row.more_misses:
-        yield f"    … and {plural(row.more_misses, 'more criterion', 'more criteria')}"
+    if row.missed_criteria_left_out:
+        yield f"    … and {plural(row.missed_criteria_left_out, 'more criterion', 'more criteria')}"
 
 
-def _message(report: Report) -> Iterator[str]:
-    judgement = report.judgement
-    sentences = reasons(judgement)
-    yield from (shortened_at_word(sentence, REASON_SHOWN) for sentence in sentences[:MOST_REASONS])
-    if len(sentences) > MOST_REASONS:
-        yield f"… and {plural(len(sentences) - MOST_REASONS, 'more reason')}."
-    if judgement.of_legs and judgement.of_legs.others:
-        yield f"{plural(judgement.of_legs.others, 'more leg')} did not pass."
-    yield advice(judgement)
-    yield from _pages(report)
-    if page := link(judgement):
-        yield f"More: {page}"
+def _message(document: Document) -> Iterator[str]:
+    yield from (shortened_at_word(sentence, REASON_SHOWN) for sentence in document.reasons[:MOST_REASONS])
+    if (more := len(document.reasons) + document.reasons_left_out - MOST_REASONS) > 0:
+        yield f"… and {plural(more, 'more reason')}."
+    if document.failing_legs_left_out:
+        yield f"{plural(document.failing_legs_left_out, 'more leg')} did not pass."
+    yield document.advice
+    yield from _pages(document)
+    if document.link:
+        yield f"More: {document.link}"
 
 
-def _pages(report: Report) -> Iterator[str]:
+def _pages(document: Document) -> Iterator[str]:
     """Yield the page of each run; of several legs, only the pages of those that do not pass."""
-    for leg in report.gravest_first:
-        if len(report.legs) == 1 or not leg.judgement.lets_pass:
-            yield from (of_leg(leg, f"Run: {run.run_url}") for run in leg.runs if run.run_url)
+    for leg in document.ranked:
+        if len(document.legs) == 1 or not leg.passes:
+            yield from (leg.named(f"Run: {run.url}") for run in leg.runs if run.url)
 
 
-def _annotation_lines(row: SimulationRow) -> Iterator[str]:
-    yield _name(row)
-    yield from miss_lines(row)
-    if row.stability:
-        yield f"The test case is {stability_text(row.stability)}."
+def _annotation_lines(leg: Leg, row: SimulationFacts) -> Iterator[str]:
+    yield _name(leg, row)
+    yield from miss_lines(leg, row)
+    if row.stability_text:
+        yield f"The test case is {row.stability_text}."
     if row.cause:
         yield f"Cause: {row.cause}"
 
 
-def _name(row: SimulationRow) -> str:
+def _name(leg: Leg, row: SimulationFacts) -> str:
     """Return the simulation's title, id and page. An annotation needs all: GitHub's log does not show its title."""
-    ids = () if row.title == row.simulation.id else (f"({row.simulation.id})",)
-    return " ".join(filter(None, (_title(row), *ids, row.url)))
+    ids = () if row.title == row.id else (f"({row.id})",)
+    return " ".join(filter(None, (_title(leg, row), *ids, row.url)))
 
 
-def _title(row: SimulationRow) -> str:
-    return ": ".join(filter(None, (one_line(row.leg, WIDEST), one_line(row.title, WIDEST))))
+def _title(leg: Leg, row: SimulationFacts) -> str:
+    return ": ".join(filter(None, (one_line(leg.name, WIDEST), one_line(row.title, WIDEST))))
 
 
-def _verdict(miss: Miss) -> Verdict:
-    """Return the verdict on a criterion for one simulation, which may miss what the run meets, or only contribute."""
-    if miss.contribution:
-        return Verdict.SKIPPED
-    return Verdict.FAILED if miss.check.passed else miss.check.verdict
-
-
-def _check_text(check: Check) -> str:
-    """Return the check cut to a column. Its end stays, because mutations may differ only at the end of their names."""
-    text = one_line(check_text(check))
-    if not check.variant or len(text) <= WIDEST:
+def _cut(criterion: Criterion) -> str:
+    """Return the title cut to a column. Its end stays, because mutations may differ only at the end of their names."""
+    text = one_line(criterion.title)
+    if not criterion.mutation or len(text) <= WIDEST:
         return one_line(text, WIDEST)
     return f"{text[: WIDEST - END_SHOWN - 1]}…{text[-END_SHOWN:]}"

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, percent, plural
 from coval_gate.judge.clauses import with_unit
+from coval_gate.judge.references import day_text
 from coval_gate.report.charts import EXACT, bins
+from coval_gate.report.metrics import AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from coval_gate.report.document.criteria import Criterion
+    from coval_gate.report.document.legs import Leg
+    from coval_gate.report.document.metrics import BoundFacts, Distribution, MetricFacts, TrendRunFacts
+
 WIDTH: Final = 320  # of every chart
 HEIGHT: Final = 72  # of a histogram's bars, and of a trend
-STRETCH: Final = 1.0  # of the values' range; how far the scale may grow on each side to show a mark
 EDGE: Final = 6  # between a chart's side and its first point
 TICKS: Final = 4  # values by which a trend's axis chooses its numbers
 SHARES: Final = 2  # the same for a histogram's shares
@@ -119,42 +124,68 @@ class Axis:
         return round(self.left + self.width * min(1.0, max(0.0, share)), 1)
 
 
-def histogram(
-    now: Sequence[float],
-    earlier: Sequence[float] = (),
-    marks: Sequence[tuple[str, float]] = (),
-    unit: str = "",
-) -> Histogram | None:
-    """Return shares in ranges of equal width; None without numbers now.
-
-    `marks` are kinds and bounds; the scale does not grow for a bound far from all numbers.
-    """
-    if not now:
+def histogram(sample: Distribution, bounds: Sequence[BoundFacts] = (), unit: str = "") -> Histogram | None:
+    """Return shares in ranges of equal width; None without numbers."""
+    ends, counts = sample.ends, sample.counts
+    if not ends:
         return None
-    low, high = _ends([*now, *earlier], [bound for _, bound in marks])
-    ranges = bins(low, high, max(len(now), len(earlier)), finer=2, closed=True)
-    bounds = ranges.ends
-    axis = Axis(bounds[0], bounds[-1], LEFT, WIDTH - LEFT)
-    counts, before = map(ranges.counts, (now, earlier))
-    shares, shares_before = ([count / max(1, sum(sample)) for count in sample] for sample in (counts, before))
-    ticks = _round_numbers([0.0, max(*shares, *shares_before)], SHARES)
+    axis = Axis(ends[0], ends[-1], LEFT, WIDTH - LEFT)
+    shares, earlier = ([count / max(1, sum(of_side)) for count in of_side] for of_side in (counts, sample.earlier))
+    ticks = _round_numbers([0.0, max([*shares, *earlier])], SHARES)
     highest = ticks[-1]
-    every = math.ceil((len(bounds) - 1) / VALUES)
+    every = math.ceil((len(ends) - 1) / VALUES)
     bars = tuple(
-        _bar(axis, bounds[place], bounds[place + 1], share / highest, counts[place], unit)
+        _bar(axis, ends[place], ends[place + 1], share / highest, counts[place], unit)
         for place, share in enumerate(shares)
         if share
     )
+    reach = f"from {number(sample.least)} to {with_unit(number(sample.greatest), unit)}"
     return Histogram(
         bars=bars,
-        outline=_outline(axis, bounds, [share / highest for share in shares_before]) if earlier else "",
-        marks=tuple(
-            Mark(x=axis.place(value), kind=kind, text=f"{kind} {with_unit(number(value), unit)}")
-            for kind, value in marks
-        ),
-        values=tuple(Tick(axis.place(value), number(value, EXACT)) for value in bounds[::every]),
+        outline=_outline(axis, ends, [share / highest for share in earlier]) if earlier else "",
+        marks=tuple(Mark(x=axis.place(bound.value), kind=bound.of, text=bound.text) for bound in bounds),
+        values=tuple(Tick(axis.place(value), number(value, EXACT)) for value in ends[::every]),
         shares=tuple(Tick(round(HEIGHT - share / highest * HEIGHT, 1), percent(share)) for share in ticks),
-        text=f"{plural(len(now), 'value')} from {number(min(now))} to {with_unit(number(max(now)), unit)}",
+        text=f"{plural(sum(counts), 'value')} {reach}",
+    )
+
+
+def trend_of(leg: Leg, metric: MetricFacts) -> Line | None:
+    """Return the metric's averages over the last runs, ending with the agent's own average in this one."""
+    shown = [run for run in reversed(leg.trend) if metric.id in run.averages]
+    earlier = [_point(run, run.averages[metric.id], metric.unit) for run in shown]
+    agent = metric.variants.get(AGENT)
+    mean = agent.numbers.get("mean") if agent else None
+    failed = leg.verdict == "failed"
+    this = _words("this run", mean, failed, metric.unit) if mean is not None else ""
+    now = [Point(mean, this, "now", "", failed)] if mean is not None and earlier else []
+    days = [day_text(run.created) for run in shown] or [""]
+    return trend([*earlier, *now], first=days[0], last="this run" if now else days[-1], unit=metric.unit)
+
+
+def _point(run: TrendRunFacts, mean: float, unit: str) -> Point:
+    words = f"run of {day_text(run.created) or 'an unknown day'}{' (baseline)' if run.is_baseline else ''}"
+    kind = "baseline" if run.is_baseline else ""
+    return Point(mean, _words(words, mean, run.failed, unit), kind, run.url, run.failed)
+
+
+def _words(run: str, value: float, failed: bool, unit: str) -> str:
+    return f"{run}: {with_unit(number(value), unit)}{', failed' if failed else ''}"
+
+
+def scale_of(criterion: Criterion) -> Scale | None:
+    """Return the value beside its bound; None if either is missing."""
+    if criterion.actual is None or criterion.bound is None or not criterion.metric_id:
+        return None
+    lower, upper = (-math.inf if criterion.lower is None else criterion.lower), criterion.upper
+    return scale(
+        criterion.actual,
+        criterion.bound,
+        criterion.operator or "",
+        interval=(lower, math.inf if upper is None else upper) if criterion.confidence is not None else None,
+        reference=criterion.baseline_value,
+        whole=(0.0, 1.0) if criterion.unit == "share" else None,
+        text=f"{criterion.actual_text}, required {criterion.required_text}",
     )
 
 
@@ -233,14 +264,6 @@ def _band(axis: Axis, low: float, high: float) -> PlottedBar:
 def _padded(low: float, high: float) -> tuple[float, float]:
     room = (high / 4 - low / 4) or abs(high) / 4 or 1.0
     return low - room, high + room
-
-
-def _ends(values: Sequence[float], bounds: Sequence[float]) -> tuple[float, float]:
-    """Return the ends of a scale that includes all values, and those bounds that are not far from them."""
-    low, high = min(values), max(values)
-    room = (high - low) * STRETCH or abs(high) or 1.0
-    near = [bound for bound in bounds if low - room <= bound <= high + room]
-    return min([low, *near]), max([high, *near])
 
 
 def _bar(axis: Axis, low: float, high: float, share: float, count: int, unit: str) -> PlottedBar:

@@ -56,5 +56,5 @@ def cause_title(cause: Cause | None, leg: LegReport) -> str:
     return cause.value.capitalize() if cause else "Cause unknown"
 
 
-def with_cause(text: str, cause: Cause | None) -> str:
-    return f"{cause.value}: {text}" if cause else text
+def with_cause(text: str, cause: str | None) -> str:
+    return f"{cause}: {text}" if cause else text

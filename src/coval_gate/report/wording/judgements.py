@@ -42,7 +42,7 @@ HEADINGS: Final = {
     Verdict.SKIPPED: "⏭️ Skipped",
 }
 WITHOUT_VERDICT: Final = {LAUNCHED: "🚀 Launched", PLANNED: "📋 Planned", CANCELLED: "⏹️ Cancelled"}  # by status
-MARKS: Final = {
+MARKS: Final[Mapping[str, str]] = {
     Verdict.PASSED: "✅",
     Verdict.FAILED: "❌",
     Verdict.INCONCLUSIVE: "❔",
