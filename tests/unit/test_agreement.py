@@ -9,19 +9,24 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from baselines import comparison_reports
 from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.criteria import Criteria
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.gate import judge
 from coval_gate.model.results import Metric, RunResult, Simulation, Target
-from coval_gate.report.formats import FORMATS, Surface, rendered
+from coval_gate.report.document.step import Document
+from coval_gate.report.formats import FORMATS, Surface, digest, html, junit, log, rendered, summary
+from coval_gate.report.formats import json as json_format
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.model import LegReport, Report
+from hostile import example_reports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+REPORTS = example_reports() | comparison_reports()
 NAMES = "pass_rate", "completed_rate", "Resolved: rate(YES)"
 THRESHOLDS = "\n".join(f"{name} >= 100%" for name in NAMES)
 RENDER = {form.name: form.render for form in FORMATS}
@@ -134,3 +139,14 @@ def test_each_variant_counts_its_own_simulations_that_are_not_listed() -> None:
     criteria = Criteria(max_failed=Allowance(0), mutations=2, thresholds=parse_thresholds("completed_rate >= 100%"))
     measures = [check.measure for check in judge(result, criteria).checks if check.user_defined]
     assert [(measure.hits, measure.total) for measure in measures if measure] == [(4, 4), (1, 4)]
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_json_report_has_everything_that_people_see(name: str) -> None:
+    """Every format that reads the document says the same of one that was written as JSON and read back."""
+    whole = REPORTS[name].document
+    again = Document.model_validate_json(json_format.render(whole))
+    for form in (digest, html, junit, summary):
+        assert form.render(again) == form.render(whole)
+    assert log.render(again)._replace(rows=()) == log.render(whole)._replace(rows=())
+    assert log.render(again).simulation_lines() == log.render(whole).simulation_lines()

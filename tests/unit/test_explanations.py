@@ -90,7 +90,7 @@ def test_only_what_says_more_is_shown_and_json_keeps_all(text: str) -> None:
         "comment": lambda report: comment.body(report),
         "digest": lambda report: digest(report),
         "log": lambda report: "\n".join(
-            line for leg in report.document.legs for one in leg.simulations for line in miss_lines(leg, one)
+            line for leg in report.document.legs for one in leg.simulations for line in miss_lines(one)
         ),
         "JUnit": lambda report: junit(report),
         "HTML": lambda report: html(report),

@@ -83,9 +83,7 @@ def test_formats_share_findings_and_their_words() -> None:
 
 def test_flips_of_first_checks_are_those_of_the_gravest() -> None:
     baseline = baseline_of(earlier("old1", 2, run_of("old1", yes(19, 20))))
-    (leg,) = report_on_baseline(run_of("now", yes(9, 20)), baseline, f"? {RATE}\n{RATE}").legs
-    advisory, decisive = leg.findings.flips
-    assert (advisory.check.decides, decisive.check.decides) == (False, True)
-    assert leg.findings.first_flips(100) == [decisive, advisory]
-    assert leg.findings.first_flips(1) == [decisive]
-    assert (leg.findings.failing, leg.findings.passing) == (10, 0), "each test case counts once"
+    (leg,) = report_on_baseline(run_of("now", yes(9, 20)), baseline, f"? {RATE}\n{RATE}").document.legs
+    flipped = [criterion for criterion in leg.criteria if criterion.newly_failing]
+    assert [criterion.advisory for criterion in flipped] == [False, True]
+    assert (leg.flips, leg.flipped_criteria) == (10, 2), "each test case counts once"

@@ -225,7 +225,7 @@ def test_simulations_of_one_id_in_two_legs_have_addresses_of_their_own() -> None
 def test_every_leg_has_charts_of_its_own() -> None:
     report = legs_report()
     document = render(report)
-    places = [document.index(f'<section aria-label="Metrics of {leg.name}">') for leg in report.gravest_first]
+    places = [document.index(f'<section aria-label="Metrics of {leg.name}">') for leg in report.document.ranked]
     assert places == sorted(places)
     for place, end in pairwise([*places, document.index('id="simulations"')]):
         assert document[place:end].count('class="card ') == 2

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.untraced
 
 SIMULATIONS, THRESHOLDS = 210, 120
-MOST_BYTES = 4_000_000 + 15_000 * SIMULATIONS  # of a file
+MOST_BYTES = 6_000_000 + 15_000 * SIMULATIONS  # of a file
 ID = "{}{:0>18}".format  # as long as Coval's
 
 

@@ -166,10 +166,6 @@ class Findings:
     def to_look_at(self) -> list[SimulationFinding]:
         return [simulation for simulation in self.simulations if simulation.is_to_look_at]
 
-    def first_flips(self, most: int) -> list[Flips]:
-        by_check = {id(flip.check): flip for flip in self.flips}
-        return [by_check[id(check)] for check in self.checks.first(most) if id(check) in by_check]
-
 
 def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findings:
     """Return what a judgement shows; without a result, only what its checks show."""

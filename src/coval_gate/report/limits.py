@@ -14,6 +14,7 @@ MOST_RUNS: Final = 100  # of a baseline
 MOST_TURNS: Final = 6  # of each conversation, at least; of short ones more
 MOST_VALUES: Final = 100  # values of a simulation, and as many explanations
 MOST_FIGURES: Final = 5_000  # metrics of a leg times their variants
+MOST_DISTRIBUTIONS: Final = 500  # metrics of a leg with charts times their variants
 MOST_OUTPUT: Final = 64 * 1024  # characters of an output; all of a job's together may have about half a million
 LONGEST_MENTION: Final = 200  # characters of a criterion where a simulation names it
 

@@ -178,12 +178,6 @@ class Report(_ReportFields):
         return report
 
     @property
-    def gravest_first(self) -> tuple[LegReport, ...]:
-        from coval_gate.judge.judgement import gravity  # not needed before the launch, whose start is measured
-
-        return tuple(sorted(self.legs, key=lambda leg: gravity(leg.judgement)))
-
-    @property
     def rows(self) -> tuple[SimulationRow, ...]:
         """By leg; within each, those to look at first, the worst at the top."""
         return tuple(row for leg in self.legs for row in leg.rows)

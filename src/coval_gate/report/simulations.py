@@ -22,12 +22,12 @@ LINE_OF_VALUES: Final = 500  # characters
 NAME: Final = 60  # characters of a metric's name
 
 
-def miss_lines(leg: Leg, simulation: SimulationFacts, *, most: int = MOST_LINES) -> Iterator[str]:
+def miss_lines(simulation: SimulationFacts, *, most: int = MOST_LINES) -> Iterator[str]:
     """Yield the criteria that a simulation missed, with its values and the judges' words; at last, how many more."""
     if simulation.trouble:
         yield _line(f"Did not complete: {simulation.error or simulation.status}")
-    for miss in simulation.misses[:most]:
-        yield _line(_miss_text(leg, simulation, miss))
+    for miss, criterion in simulation.missed[:most]:
+        yield _line(_miss_text(simulation, miss, criterion))
     if more := len(simulation.misses[most:]) + simulation.missed_criteria_left_out:
         yield f"… and {plural(more, 'more criterion', 'more criteria')}"
 
@@ -36,7 +36,7 @@ def case_lines(leg: Leg, simulation: SimulationFacts) -> list[str]:
     """Return what a simulation missed, and its values."""
     values = "; ".join(_values(leg, simulation))
     return [
-        *miss_lines(leg, simulation),
+        *miss_lines(simulation),
         *([_line(f"Values: {values}", LINE_OF_VALUES)] if values else []),
     ]
 
@@ -56,11 +56,10 @@ def case_ids(simulations: Iterable[SimulationFacts]) -> tuple[str, ...]:
     return tuple(case_id for case_id in ids if IDENTIFIER.fullmatch(case_id))[:MOST_TEST_CASES]
 
 
-def _miss_text(leg: Leg, simulation: SimulationFacts, miss: MissFacts) -> str:
-    criterion = leg.criteria[miss.criterion]
-    text = " – ".join(filter(None, (one_line(criterion.title, LINE // 2), miss.here)))
+def _miss_text(simulation: SimulationFacts, miss: MissFacts, criterion: str) -> str:
+    text = " – ".join(filter(None, (one_line(simulation.title_of(criterion), LINE // 2), miss.here)))
     how = "Contributes to the miss of" if miss.verdict == "skipped" else "Missed"
-    return f"{how} {text}{f'. Judge: {words}' if (words := simulation.why(criterion.metric_id)) else ''}"
+    return f"{how} {text}{f'. Judge: {words}' if (words := simulation.why(miss.metric_id)) else ''}"
 
 
 def _values(leg: Leg, simulation: SimulationFacts) -> Iterator[str]:

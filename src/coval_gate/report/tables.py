@@ -234,7 +234,7 @@ def troubled(document: Document) -> Iterator[str | Listing]:
         ill.sort(key=lambda pair: pair[1].place)
         counts = document.causes_text
         yield f"#### {plural(len(ill), 'simulation')} to look at{f': {escape(counts)}' if counts else ''}"
-        explained = any(_reasons(leg, simulation) for leg, simulation in ill)
+        explained = any(_reasons(simulation) for _, simulation in ill)
         columns = (("cause",) if counts else (), ("why",) if explained else ())
         yield from folding(
             ("", "simulation", *columns[0], "missed criteria", *columns[1]),
@@ -278,22 +278,22 @@ def passed(document: Document) -> Iterator[Table]:
 
 
 def _simulation(leg: Leg, simulation: SimulationFacts, *, caused: bool, explained: bool) -> str:
-    criteria = ((code(leg.criteria[miss.criterion].criterion), escape(miss.here)) for miss in simulation.misses)
+    criteria = ((code(criterion), escape(miss.here)) for miss, criterion in simulation.missed)
     misses = [" – ".join(filter(None, criterion)) for criterion in criteria]
     if more := simulation.missed_criteria_left_out:
         misses.append(f"… and {plural(more, 'more criterion', 'more criteria')}")
     if simulation.trouble:
         misses.append("did not complete")
-    why = ("<br>".join(escape(text, WORDS) for text in _reasons(leg, simulation)),) if explained else ()
+    why = ("<br>".join(escape(text, WORDS) for text in _reasons(simulation)),) if explained else ()
     cause = (simulation.cause or "",) if caused else ()
     cells = (*cause, "<br>".join(misses) or "a target", *why)
     return row(MARKS[simulation.verdict], _which(leg, simulation), *cells)
 
 
-def _reasons(leg: Leg, simulation: SimulationFacts) -> list[str]:
+def _reasons(simulation: SimulationFacts) -> list[str]:
     texts = [
         simulation.error,
-        *(simulation.why(leg.criteria[miss.criterion].metric_id) for miss in simulation.misses),
+        *(simulation.why(miss.metric_id) for miss in simulation.misses),
     ]
     return [text for text in dict.fromkeys(texts) if text]
 

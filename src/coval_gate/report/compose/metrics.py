@@ -15,7 +15,7 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import BASE
 from coval_gate.report.charts import DrawnBound, binned, spread, threshold_on_scale
 from coval_gate.report.document.metrics import BoundFacts, Chart, Distribution, Figures, MetricFacts, TrendRunFacts
-from coval_gate.report.limits import MOST_CARDS, MOST_FIGURES
+from coval_gate.report.limits import MOST_CARDS, MOST_DISTRIBUTIONS, MOST_FIGURES
 from coval_gate.report.metrics import MOST_TEXTS, entries_of, paired_numbers, variant_key
 from coval_gate.report.provenance import run_page
 
@@ -54,7 +54,8 @@ def metrics_of(leg: LegReport) -> tuple[list[MetricFacts], int]:
     checks: dict[str, list[Check]] = {}
     for check in leg.judgement.checks:
         checks.setdefault(check.metric, []).append(check)
-    heavy = sorted(metrics, key=lambda metric: _weight(checks.get(metric.id, [])))[:MOST_CARDS]
+    most = max(1, min(MOST_CARDS, MOST_DISTRIBUTIONS // max(1, len(leg.variants))))
+    heavy = sorted(metrics, key=lambda metric: _weight(checks.get(metric.id, [])))[:most]
     drawn = {metric.id for metric in heavy}
     facts = [_metric(leg, metric, checks.get(metric.id, []), is_drawn=metric.id in drawn) for metric in shown]
     return facts, len(metrics) - len(shown)

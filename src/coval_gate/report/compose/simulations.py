@@ -62,7 +62,6 @@ class _Simulations:
             metric.id: metric.values[simulation.id] for metric in self._metrics if simulation.id in metric.values
         }
         values, explanations = _first(all_values, row), _first(row.texts, row)
-        misses = [miss for miss in row.misses if _key(miss.check) in self._criteria]
         turns = leg.details.transcripts.get(simulation.id, ())
         shown = _last(turns, self._room)
         return SimulationFacts(
@@ -87,16 +86,17 @@ class _Simulations:
             explains=row.explains_failure,
             change=self._changes.get((simulation.mutation, simulation.test_case_id), ""),
             trouble=row.trouble,
-            missed_criteria=[mention(miss.check.criterion) for miss in misses],
+            missed_criteria=[mention(miss.check.criterion) for miss in row.misses],
             misses=[
                 MissFacts(
-                    criterion=self._criteria[_key(miss.check)],
+                    criterion=self._criteria.get(_key(miss.check)),
+                    metric_id=miss.check.metric,
                     here=here_text(miss),
                     verdict=outcome(_verdict(miss)) or "error",
                 )
-                for miss in misses
+                for miss in row.misses
             ],
-            missed_criteria_left_out=row.more_misses + len(row.misses) - len(misses),
+            missed_criteria_left_out=row.more_misses,
             error=simulation.error,
             url=row.url,
             values={

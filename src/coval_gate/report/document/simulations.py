@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from coval_gate.report.document.base import CauseWord, MayGrow, Model, Outcome, Stability, Text
+from coval_gate.report.metrics import AGENT
 
 
 class MissFacts(Model):
     """A criterion that a simulation misses."""
 
-    criterion: int
-    """Its place in `criteria`, from 0."""
+    criterion: int | None
+    """Its place in `criteria`, from 0; null if it is not among them."""
+    metric_id: Text
     here: Text
     """The simulation's own value; empty where the criterion is not about a metric."""
     verdict: Outcome
@@ -101,6 +103,15 @@ class SimulationFacts(Model):
     def is_to_look_at(self) -> bool:
         """Whether it did not do well, even if that is tolerated."""
         return self.verdict != "passed"
+
+    @property
+    def missed(self) -> list[tuple[MissFacts, str]]:
+        """Its misses, each with the criterion."""
+        return list(zip(self.misses, self.missed_criteria, strict=True))
+
+    def title_of(self, criterion: str) -> str:
+        """Return a missed criterion, with the mutation in brackets if the simulation is of one."""
+        return criterion if self.variant == AGENT else f"{criterion} [{self.variant}]"
 
     def why(self, metric_id: str) -> str:
         """Return the judge's explanation of a value; empty where it says no more than the value."""

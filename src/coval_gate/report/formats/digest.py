@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import in_words, number, plural
-from coval_gate.config.inputs import KEY_VARIABLE
+from coval_gate.config.inputs import KEY_VARIABLE, LAUNCH_IDS
 from coval_gate.judge.clauses import with_unit
 from coval_gate.report.formats.log import MARKS, check_cells, flip_texts, ids_line, title_of
 from coval_gate.report.limits import LONGEST_PROMPT, MOST_TURNS
@@ -122,7 +122,7 @@ def _evaluated(document: Document, leg: Leg) -> str:
 
 
 def _criteria(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
-    cases: dict[int, list[int]] = {}
+    cases: dict[int | None, list[int]] = {}
     for place, row in enumerate(ill, start=1):
         for miss in row.misses:
             cases.setdefault(miss.criterion, []).append(place)
@@ -216,7 +216,8 @@ def docker_command(leg: Leg, ids: Iterable[str]) -> str:
     """Return a command for the image of docs/where-it-runs.md; empty where there is none that can be read."""
     if not leg.repeat.command:
         return ""
-    inputs = leg.repeat.command | {"test_case_ids": ",".join(ids)}
+    given = leg.repeat.command
+    inputs = {name: given[name] for name in LAUNCH_IDS} | {"test_case_ids": ",".join(ids)} | given
     options = [f"--env {shlex.quote(f'INPUT_{name.upper()}={value}')}" for name, value in inputs.items()]
     command = " \\\n  ".join([f"docker run --rm --env {KEY_VARIABLE}", *options, IMAGE])
     return command if len(command) <= LONGEST_COMMAND else ""

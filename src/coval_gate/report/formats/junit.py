@@ -27,6 +27,7 @@ from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.ci.host import NAME
 from coval_gate.judge.claims import CHANCE
 from coval_gate.report.limits import LONGEST_MENTION
+from coval_gate.report.metrics import AGENT
 from coval_gate.report.wording.causes import with_cause
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _simulations(leg: Leg) -> Iterator[tuple[str, Iterator[TestCase]]]:
     for row in leg.simulations:
         members[row.variant].append(row)
     for variant in leg.variants:
-        yield f"simulations of {variant.variant}", (_simulation(row, leg) for row in members[variant.variant])
+        yield f"simulations of {variant.variant}", (_simulation(row) for row in members[variant.variant])
 
 
 def _suite_name(document: Document, name: str) -> str:
@@ -127,11 +128,11 @@ def _distinct(name: str, seen: Counter[str]) -> str:
     return own
 
 
-def _simulation(row: SimulationFacts, leg: Leg) -> TestCase:
+def _simulation(row: SimulationFacts) -> TestCase:
     """Return the case of a simulation, named after its test case; the id in its text distinguishes namesakes."""
     member = TestCase(_xml(row.title), time=None if row.seconds is None else round(row.seconds, 3))
     if row.verdict != "passed":
-        misses = list(_misses(row, leg))
+        misses = list(_misses(row))
         what = row.trouble or next(iter(misses), TARGET)
         stability = f"the test case is {row.stability_text}" if row.stability_text else ""
         cause = f"cause: {row.cause}" if row.cause else ""
@@ -151,11 +152,11 @@ def _simulation(row: SimulationFacts, leg: Leg) -> TestCase:
     return member
 
 
-def _misses(row: SimulationFacts, leg: Leg) -> Iterator[str]:
-    for miss, text in zip(row.misses, row.missed_criteria, strict=True):
+def _misses(row: SimulationFacts) -> Iterator[str]:
+    for miss, text in row.missed:
         how = "contributes to" if miss.verdict == "skipped" else "missed"
         yield f"{how}: {' – '.join(filter(None, (text, miss.here)))}"
-        if why := row.why(leg.criteria[miss.criterion].metric_id):
+        if why := row.why(miss.metric_id):
             yield f"    {why}"
     if row.missed_criteria_left_out:
         yield f"… and {plural(row.missed_criteria_left_out, 'more criterion', 'more criteria')}"
@@ -270,7 +271,7 @@ def _facts(leg: Leg) -> Iterator[tuple[str, str]]:
     if leg.replaced_simulation_ids:
         yield "replaced simulations", " ".join(leg.replaced_simulation_ids)
     for case in leg.failing_cases:
-        variant = f" [{case.variant}]" if len(leg.variants) > 1 else ""
+        variant = "" if case.variant == AGENT else f" [{case.variant}]"
         yield f"stability of {shortened(case.name, LONGEST_MENTION)}{variant}", case.text
 
 

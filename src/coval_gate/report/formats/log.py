@@ -11,6 +11,7 @@ from coval_gate.ci.host import Annotation
 from coval_gate.judge.claims import CHANCE, OTHERS
 from coval_gate.report.compose.criteria import listed
 from coval_gate.report.document.base import plain
+from coval_gate.report.metrics import AGENT
 from coval_gate.report.simulations import case_ids, miss_lines
 from coval_gate.report.wording.causes import with_cause
 
@@ -93,7 +94,7 @@ class Closing(NamedTuple):
         for leg, row in self.worst:
             lines += [
                 with_cause(_name(leg, row), row.cause),
-                *(f"    {line}" for line in miss_lines(leg, row, most=MOST_WORST_MISSES)),
+                *(f"    {line}" for line in miss_lines(row, most=MOST_WORST_MISSES)),
             ]
         return lines
 
@@ -177,7 +178,8 @@ def _lines(shown: Sequence[Criterion], total: int) -> Iterator[str]:
 
 
 def check_cells(criterion: Criterion) -> tuple[str, ...]:
-    title, actual, informs = _cut(criterion), criterion.actual_text, criterion.informs_text
+    title = _cut(criterion.title, keeps_end=bool(criterion.mutation))
+    actual, informs = criterion.actual_text, criterion.informs_text
     first = f"; {criterion.first_text}" if criterion.first_text else ""
     if not criterion.compared_with:
         return title, f"{', '.join(filter(None, (actual, criterion.note_text)))}{first}"
@@ -222,10 +224,10 @@ def _row_lines(leg: Leg, row: SimulationFacts) -> Iterator[str]:
         yield f"    {row.stability_text}"
     if row.trouble:
         yield f"    did not complete: {row.error or row.status}"
-    for miss in row.misses:
-        criterion = leg.criteria[miss.criterion]
-        yield f"    {MARKS[miss.verdict]} {' – '.join(filter(None, (_cut(criterion), miss.here)))}"
-        if text := row.why(criterion.metric_id):
+    for miss, criterion in row.missed:
+        title = _cut(row.title_of(criterion), keeps_end=row.variant != AGENT)
+        yield f"    {MARKS[miss.verdict]} {' – '.join(filter(None, (title, miss.here)))}"
+        if text := row.why(miss.metric_id):
             yield f"      {text}"
     if row.missed_criteria_left_out:
         yield f"    … and {plural(row.missed_criteria_left_out, 'more criterion', 'more criteria')}"
@@ -252,7 +254,7 @@ def _pages(document: Document) -> Iterator[str]:
 
 def _annotation_lines(leg: Leg, row: SimulationFacts) -> Iterator[str]:
     yield _name(leg, row)
-    yield from miss_lines(leg, row)
+    yield from miss_lines(row)
     if row.stability_text:
         yield f"The test case is {row.stability_text}."
     if row.cause:
@@ -269,9 +271,9 @@ def _title(leg: Leg, row: SimulationFacts) -> str:
     return ": ".join(filter(None, (one_line(leg.name, WIDEST), one_line(row.title, WIDEST))))
 
 
-def _cut(criterion: Criterion) -> str:
-    """Return the title cut to a column. Its end stays, because mutations may differ only at the end of their names."""
-    text = one_line(criterion.title)
-    if not criterion.mutation or len(text) <= WIDEST:
+def _cut(title: str, *, keeps_end: bool) -> str:
+    """Return a title cut to a column. Mutations may differ only at the end of their names, which stays."""
+    text = one_line(title)
+    if not keeps_end or len(text) <= WIDEST:
         return one_line(text, WIDEST)
     return f"{text[: WIDEST - END_SHOWN - 1]}…{text[-END_SHOWN:]}"

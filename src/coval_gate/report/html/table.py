@@ -30,7 +30,6 @@ from coval_gate.report.simulations import shown_value
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from coval_gate.report.document.criteria import Criterion
     from coval_gate.report.document.legs import Leg
     from coval_gate.report.document.metrics import MetricFacts
     from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
@@ -86,10 +85,9 @@ class Row:
         return next((run.url for run in self.leg.runs if run.id == self.facts.run_id), self.leg.run.url)
 
     @cached_property
-    def misses(self) -> list[tuple[MissFacts, Criterion, str]]:
-        """The first misses, each with its criterion, and that in a few words."""
-        pairs = zip(self.facts.misses, self.facts.missed_criteria, strict=True)
-        return [(miss, self.leg.criteria[miss.criterion], text) for miss, text in pairs][: self.misses_room]
+    def misses(self) -> list[tuple[MissFacts, str]]:
+        """The first misses, each with its criterion."""
+        return self.facts.missed[: self.misses_room]
 
     @property
     def more_misses(self) -> int:
@@ -99,12 +97,12 @@ class Row:
     def general(self) -> list[str]:
         """The criteria that it misses, and that are about no metric."""
         ids = {metric.id for metric in self.leg.metrics}
-        return [text for _, criterion, text in self.misses if criterion.metric_id not in ids]
+        return [text for miss, text in self.misses if miss.metric_id not in ids]
 
     @cached_property
     def missed(self) -> set[str]:
         """The ids of the metrics whose criteria it misses."""
-        return {self.leg.criteria[miss.criterion].metric_id for miss in self.facts.misses}
+        return {miss.metric_id for miss in self.facts.misses}
 
     @cached_property
     def whys(self) -> dict[str, str]:
@@ -127,7 +125,7 @@ class Row:
         for metric in sorted(shown, key=lambda metric: metric.id not in self.missed)[:MOST_VALUES]:
             value = self.facts.values.get(metric.id)
             text = "no value" if value is None else shown_value(value, metric.unit)
-            yield metric, text, [text for _, criterion, text in self.misses if criterion.metric_id == metric.id]
+            yield metric, text, [text for miss, text in self.misses if miss.metric_id == metric.id]
 
     @property
     def turns(self) -> list[TurnFacts]:
