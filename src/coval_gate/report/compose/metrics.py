@@ -111,7 +111,7 @@ def _distributions(
         bins = binned(now, earlier, [bound.value for bound in bounds]) if now else None
         yield Distribution(
             variant=variant_key(variant.name),
-            ends=bins.ends if bins else [],
+            ends=[float(f"{end:.12g}") for end in bins.ends] if bins else [],  # 0.7, not 0.7000000000000001
             counts=bins.counts(now) if bins else [],
             earlier=bins.counts(earlier) if bins and earlier else [],
             least=min(now, default=0.0),
