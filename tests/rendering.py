@@ -16,7 +16,13 @@ from coval_gate.report.formats import summary as summary_format
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from coval_gate.judge.findings import SimulationFinding
     from coval_gate.report.model import Report
+
+
+def rows_of(report: Report) -> tuple[SimulationFinding, ...]:
+    """Return the findings of all simulations, by leg."""
+    return tuple(row for leg in report.legs for row in leg.findings.simulations)
 
 
 def document(report: Report) -> str:

@@ -14,7 +14,7 @@ from markupsafe import escape
 
 from counting import calls_of
 from coval_gate.judge.findings import findings_of
-from coval_gate.report.compose.rows import rows_of
+from coval_gate.report.compose.step import document_of
 from coval_gate.report.formats.outputs import CRITERION_FIELDS
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
@@ -286,11 +286,11 @@ def test_read_only_token_is_notice_with_advice(
 def test_findings_are_made_once_for_each_judgement(run_step_with_reports: Callable[..., StepResult]) -> None:
     """With every report turned on. A repetition has no reports of its own, but its criteria are logged."""
     shown = {"include_transcripts": "failures", "check_run": "Coval"}
-    with calls_of(findings_of, rows_of) as calls:
+    with calls_of(findings_of, document_of) as calls:
         run_step_with_reports(**inputs_of("repeated-failed") | shown)
     made = [given["judgement"] for called, given in calls if called == "findings_of" and given["result"]]
     assert len(set(map(id, made))) == len(made) == 3
-    assert [called for called, _ in calls].count("rows_of") == 1
+    assert [called for called, _ in calls].count("document_of") == 1
 
 
 def test_summary_and_annotations_can_be_disabled(run_step: RunStep) -> None:

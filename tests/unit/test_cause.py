@@ -25,7 +25,7 @@ from coval_gate.judge.cause import Cause, cause_of
 from coval_gate.judge.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.baseline import BaselineSource
-from rendering import closing, digest, document, html, junit, summary
+from rendering import closing, digest, document, html, junit, rows_of, summary
 
 if TYPE_CHECKING:
     from baselines import Cases
@@ -74,7 +74,7 @@ def ended(result: RunResult, **statuses: str) -> RunResult:
 
 def causes(report: Report) -> dict[str, str | None]:
     """Return the cause of each simulation that did not pass, by its test case and place, in the order of the rows."""
-    return {row.simulation.id.partition("..")[2]: row.cause for row in report.rows if row.verdict is not Verdict.PASSED}
+    return {row.simulation.id.partition("..")[2]: row.cause for row in rows_of(report) if row.is_to_look_at}
 
 
 def against(cases: Cases, then: Cases | None, lines: str = FIXED, **changes: Any) -> Report:
@@ -139,7 +139,7 @@ def test_conversation_is_flaky_if_most_others_of_its_variant_pass() -> None:
         "d.0": FLAKY,
     }
     two = both(run_of("now", {"a": ["NO"]}), run_of("now", {"a": ["YES"]}, mutation="Faster"))
-    (row,) = [row for row in report_on(two, None, FIXED).rows if row.verdict is not Verdict.PASSED]
+    (row,) = [row for row in rows_of(report_on(two, None, FIXED)) if row.verdict is not Verdict.PASSED]
     assert row.cause is None, "the other conversation is another variant's"
 
 
@@ -150,7 +150,7 @@ def test_reference_is_named() -> None:
     tagged = baseline_of(then, source=BaselineSource(kind="tag", name="stable"))
     assert "look at: 1 also fails in the baseline\n" in summary(report_on(now, tagged, f"{FIXED}\n? {COMPARED}"))
     beside = report_on(now, None, "Resolved: rate(YES) >= base", base=baseline_of(then, source=DEPLOYED))
-    assert [row.cause for row in beside.rows if row.cause] == []
+    assert [row.cause for row in rows_of(beside) if row.cause] == []
     worse = run_of("now", {**FINE, "a": ["NO"], "b": ["NO"]})
     beside = report_on(worse, None, "Resolved: rate(YES) >= base", base=baseline_of(then, source=DEPLOYED))
     assert "look at: 1 new · 1 also fails with the base agent\n" in summary(beside)
@@ -224,8 +224,8 @@ def test_average_blames_none_and_names_those_that_contribute_the_most() -> None:
     report = slow("Latency: avg <= 1.5", None, **values)
     assert report.judgement.verdict is Verdict.FAILED
     assert report.judgement.failing_simulations == ()
-    named = [row for row in report.rows if row.contributes]
-    assert [row.name for row in named] == ["c9", "c8", "c7", "c6", "c5"]
+    named = [row for row in rows_of(report) if row.contributes]
+    assert [row.simulation.test_case_id for row in named] == ["c9", "c8", "c7", "c6", "c5"]
     assert len(named) == MOST_CONTRIBUTORS
     assert {row.verdict for row in named} == {Verdict.SKIPPED}
     assert {row.cause for row in named} == {None}
@@ -235,7 +235,7 @@ def test_average_blames_none_and_names_those_that_contribute_the_most() -> None:
 
 def test_average_that_is_too_low_names_the_lowest() -> None:
     report = slow("Latency: avg >= 3", None, a=1.0, b=2.0, c=4.0)
-    assert [row.name for row in report.rows if row.contributes] == ["a", "b"]
+    assert [row.simulation.test_case_id for row in rows_of(report) if row.contributes] == ["a", "b"]
     assert "here 1, one of the 2 lowest of 3 |" in summary(report)
 
 
@@ -246,19 +246,21 @@ def test_average_in_doubt_names_those_that_make_it_worse() -> None:
     assert check.measure
     assert check.requirement
     assert check.measure.value < check.requirement.bound
-    contributions = [miss.contribution for row in report.legs[0].rows if row.contributes for miss in row.misses]
+    contributions = [
+        miss.contribution for row in report.legs[0].findings.simulations if row.contributes for miss in row.misses
+    ]
     assert len(contributions) == MOST_CONTRIBUTORS
     assert all(contribution and contribution.rises for contribution in contributions)
 
 
 def test_spread_names_no_simulation() -> None:
-    assert not [row for row in slow("Latency: stdev < 0.1", None, a=1.0, b=9.0).rows if row.is_to_look_at]
+    assert not [row for row in rows_of(slow("Latency: stdev < 0.1", None, a=1.0, b=9.0)) if row.is_to_look_at]
 
 
 def test_against_a_baseline_those_come_first_that_got_worse_the_most() -> None:
     then = baseline_of(earlier("old", 2, numbered("old", always=9.0, risen=1.0, faster=5.0)))
     report = slow("Latency: avg <= baseline", then, always=9.5, risen=4.0, faster=4.5)
-    named = [(row.name, row.misses[0].contribution) for row in report.rows if row.contributes]
+    named = [(row.simulation.test_case_id, row.misses[0].contribution) for row in rows_of(report) if row.contributes]
     assert [name for name, _ in named] == ["risen", "always"]
     assert "here 4, before 1: one of the 2 largest rises of 3 |" in summary(report)
     judgement = judged(
@@ -276,7 +278,7 @@ def test_against_a_baseline_those_come_first_that_got_worse_the_most() -> None:
 
 def test_percentile_blames_those_beyond_its_bound() -> None:
     report = slow("Latency: p(95) < 3", None, a=1.0, b=2.0, c=9.0)
-    assert [row.name for row in report.rows if row.fails] == ["c"]
+    assert [row.simulation.test_case_id for row in rows_of(report) if row.fails] == ["c"]
 
 
 CASES = st.dictionaries(
@@ -293,7 +295,7 @@ CASES = st.dictionaries(
 )
 def test_only_those_that_did_not_do_well_have_a_cause(now: Cases, then: Cases | None, line: str) -> None:
     report = against(now, then, line)
-    for row in report.rows:
+    for row in rows_of(report):
         if row.verdict is Verdict.PASSED or row.contributes:
             assert row.cause is None
         if not then:
@@ -301,4 +303,4 @@ def test_only_those_that_did_not_do_well_have_a_cause(now: Cases, then: Cases | 
         if row.cause in (OLD, NEW):
             assert then
             assert row.simulation.test_case_id in then
-    assert [row.order for row in report.rows] == sorted(row.order for row in report.rows)
+    assert [row.order for row in rows_of(report)] == sorted(row.order for row in rows_of(report))

@@ -45,7 +45,7 @@ from coval_gate.report.formats.log import check_lines
 from coval_gate.report.formats.outputs import render as outputs
 from coval_gate.report.formats.status import render as commit_status
 from coval_gate.report.wording.judgements import reasons
-from rendering import closing, compared_histogram, document, junit, summary
+from rendering import closing, compared_histogram, document, junit, rows_of, summary
 from validation import junit_schema, report_validator
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def test_missed_advisory_threshold_is_red_nowhere() -> None:
     for baseline in (NO_BASELINE, baseline_of(earlier("old", 2, run_of("old", yes(20, 20))))):
         report = report_on(run_of("now", yes(2, 20)), baseline, lines)
         assert report.judgement.lets_pass
-        assert {row.verdict for row in report.rows} == {Verdict.PASSED}
+        assert {row.verdict for row in rows_of(report)} == {Verdict.PASSED}
         assert closing(report).annotations(10) == []
         assert (outputs(report)["failed_criteria"], outputs(report)["failed_simulations"]) == ("[]", "[]")
         root = ET.fromstring(junit(report))

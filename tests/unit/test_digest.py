@@ -143,7 +143,7 @@ def test_large_digest_is_cut_by_whole_cases(shape: str) -> None:
     page = render(report)
     assert len(page.encode()) <= LIMIT
     (leg,) = report.legs
-    total = len([row for row in leg.rows if row.explains_failure])
+    total = len([row for row in leg.findings.simulations if row.explains_failure])
     cases = [int(match.replace(",", "")) for match in re.findall(r"^#{3,4} Case ([\d,]+):", page, re.MULTILINE)]
     assert cases == [*range(1, len(cases) + 1)]
     assert len(cases) >= 3
@@ -245,5 +245,5 @@ def test_every_report_has_a_digest() -> None:
     for name, report in example_reports().items():
         page = render(report)
         assert page.startswith("# Coval evaluation: "), name
-        rows = [row for leg in report.legs for row in leg.rows]
+        rows = [row for leg in report.legs for row in leg.findings.simulations]
         assert page.count("# Case ") == sum(row.explains_failure for row in rows)

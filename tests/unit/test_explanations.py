@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines import comparison_reports
-from coval_gate.report.compose.rows import says_more
+from coval_gate.report.compose.words import says_more
 from coval_gate.report.formats import comment
 from coval_gate.report.simulations import miss_lines
 from rendering import digest, document, html, junit, summary

@@ -14,7 +14,7 @@ from coval_gate.config.fields import Allowance
 from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.judge.findings import findings_of
 from coval_gate.judge.verdict import Verdict
-from coval_gate.report.compose.rows import rows_of
+from coval_gate.report.compose.step import document_of
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.log import Closing
 from hostile import DASHBOARD
@@ -75,10 +75,11 @@ def test_simulations_of_each_kind_come_in_turn() -> None:
 
 def test_formats_share_findings_and_their_words() -> None:
     whole = report()
-    with calls_of(findings_of, rows_of) as calls:
+    with calls_of(findings_of, document_of) as calls:
         for place, form in enumerate(FORMATS):
-            form.render(whole._replace(files={"json_path": f"{place}.json"}))  # as after each file that is written
-    assert [name for name, _ in calls] == ["findings_of", "rows_of"]
+            whole = whole.with_file("json_path", f"{place}.json")  # as after each file that is written
+            form.render(whole)
+    assert [name for name, _ in calls] == ["document_of", "findings_of"]
 
 
 def test_flips_of_first_checks_are_those_of_the_gravest() -> None:

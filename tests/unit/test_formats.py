@@ -60,7 +60,7 @@ from coval_gate.report.wording.judgements import reason
 from coval_gate.runs.watch import progress_line
 from coval_sandbox.runner import LocalRunner, read_log
 from hostile import EARLIER_URL, GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, report_of, with_leg
-from rendering import histogram
+from rendering import histogram, rows_of
 from selection import fewer, shares
 from support import VirtualClock, runtime
 
@@ -328,7 +328,7 @@ def test_legs_are_distinct_in_every_format() -> None:
     assert len(cases) == 2 * len([*ET.fromstring(junit(report)).iter("testcase")])
     assert {str(group).partition(": ")[0] for group, _ in cases} == {"Coval.one", "Coval.two"}
     assert "#### one" in summary(twice)
-    assert [row.leg for row in twice.rows] == ["one"] * len(report.rows) + ["two"] * len(report.rows)
+    assert len(rows_of(twice)) == 2 * len(rows_of(report))
 
 
 def test_result_is_shown_without_judgement() -> None:

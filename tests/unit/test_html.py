@@ -30,6 +30,7 @@ from coval_gate.report.html.table import Table, table, web_address
 from coval_gate.report.limits import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
 from hostile import HARMLESS, NAMED, PAYLOAD, example_reports, repeated, report_of, with_leg
 from rendering import html as render
+from rendering import rows_of
 from selection import fewer, shares
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def test_every_report_renders(subtests: pytest.Subtests) -> None:
 def test_table_shows_every_simulation_once_and_worst_first() -> None:
     report = report_of(HARMLESS)
     rows = table_of(report).rows
-    assert [row.facts.id for row in rows] == [row.simulation.id for row in report.rows]
+    assert [row.facts.id for row in rows] == [row.simulation.id for row in rows_of(report)]
     assert rows[0].facts.verdict in ("failed", "error")
     assert table_of(report).counts == {"error": 1, "failed": 2, "tolerated": 2, "passed": 11}
 

@@ -19,7 +19,7 @@ from coval_gate.model.results import Details, RunResult, Turn
 from coval_gate.model.run import Completed
 from coval_gate.report.model import LegReport, Report
 from hostile import RUN_URL, example_reports, simulation, with_leg
-from rendering import junit
+from rendering import junit, rows_of
 from validation import junit_schema
 
 GATE = "Coval.criteria of the gate"
@@ -212,10 +212,10 @@ def test_whole_takes_no_less_than_any_suite() -> None:
     """Conversations are held side by side, so all of them together may be longer than the step."""
     report = reports()["passed"]._replace(seconds=2.5)
     turns = (Turn(role="agent", text="Hello.", start=0.0, end=40.25),)
-    details = Details(transcripts={row.simulation.id: turns for row in report.rows})
+    details = Details(transcripts={row.simulation.id: turns for row in rows_of(report)})
     root = root_of(with_leg(report, details=details))
     first, gate = root
-    assert first.attrib["time"] == root.attrib["time"] == str(40.25 * len(report.rows))
+    assert first.attrib["time"] == root.attrib["time"] == str(40.25 * len(rows_of(report)))
     assert gate.attrib["time"] == "2.5"
 
 
@@ -248,7 +248,7 @@ def test_report_has_all_of_3000_simulations() -> None:
     leg = LegReport(judgement=judgement, result=result, details=Details(labels={"one": "🦜" * 100}))
     report = Report(judgement=judgement, legs=(leg,))
     assert count_results(ET.fromstring(junit(report))) == Counts(3001, failures=1001)
-    assert len(report.rows) == 3000
+    assert len(rows_of(report)) == 3000
 
 
 def test_test_cases_with_same_name_get_distinct_names() -> None:

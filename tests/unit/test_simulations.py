@@ -15,13 +15,12 @@ from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import Metric, RunResult, Simulation, Target
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.model import LegReport, Report
-from coval_gate.report.wording.checks import miss_text
+from rendering import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coval_gate.model.results import Value
-    from coval_gate.report.compose.rows import SimulationRow
 
 AT_MOST_2, YES = Target(operator="lte", upper=2.0), Target(operator="in", values=("YES",))
 VALUES = st.none() | st.floats(-9, 9) | st.sampled_from(["YES", "NO", frozenset({"YES"})])
@@ -56,14 +55,11 @@ def report_on(
     return Report(judgement=judgement, legs=(LegReport(judgement=judgement, run_id="r1", result=result),))
 
 
-def rows_of(report: Report) -> tuple[SimulationRow, ...]:
-    return report.legs[0].rows
-
-
 def missed(report: Report) -> dict[str, list[str]]:
     """Return what each simulation to look at misses, in the order of the rows."""
-    rows = (row for row in rows_of(report) if row.verdict is not Verdict.PASSED)
-    return {row.simulation.id: [miss_text(miss) for miss in row.misses] for row in rows}
+    (leg,) = report.document.legs
+    rows = (row for row in leg.simulations if row.is_to_look_at)
+    return {row.id: [" – ".join(filter(None, (text, miss.here))) for miss, text in row.missed] for row in rows}
 
 
 def test_missing_value_misses_target() -> None:

@@ -309,4 +309,4 @@ def test_work_of_a_format_grows_no_faster_than_the_run(form: Format, of_two_size
 
 def test_work_that_formats_share_grows_no_faster_than_the_run(of_two_sizes: tuple[Report, Report]) -> None:
     small, large = (size.legs[0]._replace() for size in of_two_sizes)
-    assert calls_of(lambda: large.rows) < 9 * calls_of(lambda: small.rows)
+    assert calls_of(lambda: large.findings) < 9 * calls_of(lambda: small.findings)

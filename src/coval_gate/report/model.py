@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import Context
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from coval_gate.model.baseline import Standing
     from coval_gate.model.results import RunResult, TrendRun
     from coval_gate.model.run import Run
-    from coval_gate.report.compose.rows import SimulationRow
     from coval_gate.report.document.step import Document
 
 
@@ -111,27 +109,10 @@ class LegReport(_LegFields):
         return self.own_findings or findings_of(self.judgement, self.result)
 
     @cached_property
-    def rows(self) -> tuple[SimulationRow, ...]:
-        from coval_gate.report.compose.rows import rows_of
-
-        metrics = self.result.metrics if self.result else ()
-        return rows_of(self.findings, self.details, self.case_name, self._simulation_pages(), metrics, self.name)
-
-    @cached_property
     def case_name(self) -> Callable[[str], str]:
-        from coval_gate.report.compose.rows import case_names
+        from coval_gate.report.compose.words import case_names
 
         return case_names(self.details.labels)
-
-    @cached_property
-    def run_pages(self) -> Mapping[str, str]:
-        """By the id of the run, which is empty for the only one; a page is empty where it is unknown."""
-        return {"": self.run_url, self.run_id: self.run_url} | {run.run_id: run.run_url for run in self.runs}
-
-    def _simulation_pages(self) -> dict[str, str]:
-        """Return base URLs by run id. They are only known where `dashboard_url` is an organization's own address."""
-        has_own = urlsplit(self.dashboard_url).path
-        return {run_id: f"{url}/results/" for run_id, url in self.run_pages.items() if url and has_own}
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
@@ -176,11 +157,6 @@ class Report(_ReportFields):
         report = self._replace(files={**self.files, name: path})
         report.__dict__.update(self.__dict__)
         return report
-
-    @property
-    def rows(self) -> tuple[SimulationRow, ...]:
-        """By leg; within each, those to look at first, the worst at the top."""
-        return tuple(row for leg in self.legs for row in leg.rows)
 
     @property
     def run_id(self) -> str:

@@ -59,7 +59,7 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
     judgement, totals, repetition, findings = leg.judgement, leg.totals, leg.judgement.repetition, leg.findings
     cases = repetition.cases if repetition else ()
     metrics, metrics_left_out = metrics_of(leg)
-    explaining = [row for row in leg.rows if row.explains_failure]
+    explaining = [row for row in findings.simulations if row.explains_failure]
     is_only = len(report.legs) == 1
     return Leg(
         name=leg.name,
@@ -103,7 +103,7 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
         trend=trend_of(leg),
         metrics=metrics,
         metrics_left_out=metrics_left_out,
-        causes_text=counts_text((row, leg) for row in leg.rows),
+        causes_text=counts_text((row, leg) for row in findings.simulations),
         failing_causes_text=counts_text((row, leg) for row in explaining),
         old_text=cause_title(Cause.OLD, leg),
         simulations=simulations_of(leg, places),

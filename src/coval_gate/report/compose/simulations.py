@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote, urlsplit
 
 from coval_gate.base.text import one_line, stopwatch
 from coval_gate.judge.clauses import stability_text
@@ -11,6 +12,7 @@ from coval_gate.judge.judgement import CaseStability
 from coval_gate.judge.verdict import Verdict
 from coval_gate.model.results import length
 from coval_gate.report.compose.criteria import outcome
+from coval_gate.report.compose.words import says_more
 from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
 from coval_gate.report.limits import LONGEST_TURN, MOST_CRITERIA, MOST_TURNS, MOST_VALUES, TRANSCRIPTS_ROOM
 from coval_gate.report.metrics import variant_key
@@ -20,9 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.judge.checks import Check
-    from coval_gate.judge.findings import Findings, Miss
-    from coval_gate.model.results import Turn
-    from coval_gate.report.compose.rows import SimulationRow
+    from coval_gate.judge.findings import Findings, Miss, SimulationFinding
+    from coval_gate.model.results import Simulation, Turn, Value
     from coval_gate.report.document.base import Stability
     from coval_gate.report.model import LegReport
 
@@ -31,8 +32,9 @@ T = TypeVar("T")
 
 def places_of(legs: Sequence[LegReport]) -> list[list[int]]:
     """Return the place of each simulation of each leg among all; within a cause, the legs take turns."""
-    rows = [(row.order[:2], own, leg) for leg, report in enumerate(legs) for own, row in enumerate(report.rows)]
-    places = [[0] * len(report.rows) for report in legs]
+    found = [leg.findings.simulations for leg in legs]
+    rows = [(row.order[:2], own, leg) for leg, of_leg in enumerate(found) for own, row in enumerate(of_leg)]
+    places = [[0] * len(of_leg) for of_leg in found]
     for place, (_, own, leg) in enumerate(sorted(rows)):
         places[leg][own] = place
     return places
@@ -40,7 +42,7 @@ def places_of(legs: Sequence[LegReport]) -> list[list[int]]:
 
 def simulations_of(leg: LegReport, places: Sequence[int]) -> list[SimulationFacts]:
     made = _Simulations(leg)
-    return [made.facts(row, place) for row, place in zip(leg.rows, places, strict=True)]
+    return [made.facts(row, place) for row, place in zip(leg.findings.simulations, places, strict=True)]
 
 
 class _Simulations:
@@ -49,19 +51,23 @@ class _Simulations:
     def __init__(self, leg: LegReport) -> None:
         self._leg = leg
         self._metrics = leg.result.metrics if leg.result else ()
+        self._names = {metric.id: metric.name for metric in self._metrics}
+        self._case_name = leg.case_name
+        self._pages = {"": leg.run_url, leg.run_id: leg.run_url} | {run.run_id: run.run_url for run in leg.runs}
         self._changes = _changes(leg.findings)
         shown = leg.findings.checks.first(MOST_CRITERIA)
         self._criteria = {_key(check): place for place, check in enumerate(shown)}
-        self._failed = Counter(map(_conversation, filter(lambda row: row.explains_failure, leg.rows)))
-        self._total = Counter(map(_conversation, leg.rows))
+        self._failed = Counter(map(_conversation, filter(lambda row: row.explains_failure, leg.findings.simulations)))
+        self._total = Counter(map(_conversation, leg.findings.simulations))
         self._room = TRANSCRIPTS_ROOM // max(1, len(leg.details.transcripts))
 
-    def facts(self, row: SimulationRow, place: int) -> SimulationFacts:
+    def facts(self, row: SimulationFinding, place: int) -> SimulationFacts:
         leg, simulation = self._leg, row.simulation
         all_values = {
             metric.id: metric.values[simulation.id] for metric in self._metrics if simulation.id in metric.values
         }
-        values, explanations = _first(all_values, row), _first(row.texts, row)
+        texts = leg.details.texts.get(simulation.id, {})
+        values, explanations = _first(all_values, row), _first(texts, row)
         turns = leg.details.transcripts.get(simulation.id, ())
         shown = _last(turns, self._room)
         return SimulationFacts(
@@ -71,8 +77,8 @@ class _Simulations:
             variant=variant_key(simulation.mutation),
             test_case_id=simulation.test_case_id,
             test_case=leg.details.labels.get(simulation.test_case_id, ""),
-            name=row.name,
-            title=row.title,
+            name=(name := self._case_name(simulation.test_case_id) or simulation.id),
+            title=f"{name} ({row.iteration} of {row.of})" if row.of > 1 else name,
             iteration=row.iteration,
             of=row.of,
             place=place,
@@ -85,7 +91,7 @@ class _Simulations:
             contributes=row.contributes,
             explains=row.explains_failure,
             change=self._changes.get((simulation.mutation, simulation.test_case_id), ""),
-            trouble=row.trouble,
+            trouble="" if simulation.completed else simulation.error or f"did not complete: {simulation.status}",
             missed_criteria=[mention(miss.check.criterion) for miss in row.misses],
             misses=[
                 MissFacts(
@@ -98,21 +104,31 @@ class _Simulations:
             ],
             missed_criteria_left_out=row.more_misses,
             error=simulation.error,
-            url=row.url,
+            url=self._page(simulation),
             values={
                 metric_id: sorted(value) if isinstance(value, frozenset) else value
                 for metric_id, value in values.items()
             },
             values_left_out=len(all_values) - len(values),
             explanations=explanations,
-            telling=[metric_id for metric_id in explanations if metric_id in row.reasons],
-            explanations_left_out=len(row.texts) - len(explanations),
+            telling=[id_ for id_, text in explanations.items() if self._says_more(id_, text, all_values)],
+            explanations_left_out=len(texts) - len(explanations),
             seconds=length(turns),
             turns=shown,
             turns_left_out=len(turns) - len(shown),
         )
 
-    def _iterations_text(self, row: SimulationRow) -> str:
+    def _says_more(self, metric_id: str, text: str, values: Mapping[str, Value]) -> bool:
+        name = self._names.get(metric_id)
+        return name is None or says_more(text, name, values.get(metric_id))
+
+    def _page(self, simulation: Simulation) -> str:
+        """Return a page of the organization's own address; others are unknown."""
+        run = self._pages.get(simulation.run_id, "")
+        has_page = run and urlsplit(self._leg.dashboard_url).path
+        return f"{run}/results/{quote(simulation.id, safe='')}" if has_page else ""
+
+    def _iterations_text(self, row: SimulationFinding) -> str:
         case_id, variant = key = _conversation(row)
         if row.of == 1 or not self._failed[key]:
             return ""
@@ -124,7 +140,7 @@ def stability(case: CaseStability) -> Stability:
     return "flaky" if case.is_flaky else "consistent"
 
 
-def _conversation(row: SimulationRow) -> tuple[str, str]:
+def _conversation(row: SimulationFinding) -> tuple[str, str]:
     return row.simulation.test_case_id, row.simulation.mutation
 
 
@@ -140,7 +156,7 @@ def _verdict(miss: Miss) -> Verdict:
     return Verdict.FAILED if miss.check.passed else miss.check.verdict
 
 
-def _first(by_metric: Mapping[str, T], row: SimulationRow) -> dict[str, T]:
+def _first(by_metric: Mapping[str, T], row: SimulationFinding) -> dict[str, T]:
     """Return at most MOST_VALUES entries; those of missed criteria take precedence."""
     if len(by_metric) <= MOST_VALUES:
         return dict(by_metric)

@@ -35,6 +35,7 @@ def document_of(report: Report) -> Document:
     findings = [leg.findings for leg in report.legs]
     failing, passing = (sum(getattr(one, name) for one in findings) for name in ("failing", "passing"))
     checks = [check for one in findings for check in one.checks.checks]
+    rows = [(row, leg) for leg in report.legs for row in leg.findings.simulations]
     ranks = places_of(report.legs)
     advice = judgements.advice(judgement)
     return Document(
@@ -59,8 +60,8 @@ def document_of(report: Report) -> Document:
         failing_legs_left_out=judgement.of_legs.others if judgement.of_legs else 0,
         missed_text=missed_text(checks, named=True),
         flips_text=flips_title(failing, passing) if failing or passing else "",
-        causes_text=counts_text((row, leg) for leg in report.legs for row in leg.rows),
-        failing_causes_text=counts_text((row, leg) for leg in report.legs for row in leg.rows if row.explains_failure),
+        causes_text=counts_text(rows),
+        failing_causes_text=counts_text((row, leg) for row, leg in rows if row.explains_failure),
         is_doubtful=bool(judgements.doubt_lines(judgement)),
         advice=advice,
         advice_parts=[AdviceFacts(style=style, text=text) for style, text in judgements.advice_parts(advice)],

@@ -153,10 +153,6 @@ def _contribution_text(contribution: Contribution, unit: str) -> str:
     return f", the {end} {of}" if shown == 1 else f", one of the {shown:,} {end} {of}"
 
 
-def miss_text(miss: Miss) -> str:
-    return " – ".join(filter(None, (mention(miss.check.criterion), here_text(miss))))
-
-
 def _advisory_reason(check: Check) -> str:
     if check.passed:
         return ""

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 from coval_gate.judge.clauses import value_text
-from coval_gate.judge.findings import SimulationFinding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
-    from coval_gate.judge.findings import Findings
-    from coval_gate.model.results import Details, Metric, Value
+    from coval_gate.model.results import Value
 
 TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?|[^\W\d_]+", re.IGNORECASE)
 NUMBER: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]{1,3})?")
@@ -57,64 +53,6 @@ def _readings(word: str) -> Iterator[tuple[float, float]]:
     whole, _, decimals = digits.partition(".")
     if "." not in decimals and whole and abs(int(exponent or 0)) < 300:
         yield float(plain), 10.0 ** (int(exponent or 0) - len(decimals))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulationRow(SimulationFinding):
-    """`texts`: the judges' explanations by metric id; `reasons`: those that say more than the value, for people.
-
-    `leg`: empty if there is only one.
-    """
-
-    name: str
-    leg: str = ""
-    texts: Mapping[str, str] = field(default_factory=dict)
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    url: str = ""
-
-    @property
-    def title(self) -> str:
-        """The test case's name, with the iteration if there are several."""
-        return f"{self.name} ({self.iteration} of {self.of})" if self.of > 1 else self.name
-
-    @property
-    def trouble(self) -> str:
-        """Why the simulation did not complete; empty if it did."""
-        if self.simulation.completed:
-            return ""
-        return self.simulation.error or f"did not complete: {self.simulation.status}"
-
-
-INHERITED: Final = tuple(attribute.name for attribute in fields(SimulationFinding))
-
-
-def rows_of(
-    findings: Findings,
-    details: Details,
-    case_name: Callable[[str], str],
-    pages: Mapping[str, str],
-    metrics: Sequence[Metric],
-    leg: str = "",
-) -> tuple[SimulationRow, ...]:
-    """`pages`: base URLs of simulations' pages by run id, which is empty for the only run; unknown ones are missing."""
-    by_id = {metric.id: metric for metric in metrics}
-    return tuple(
-        SimulationRow(
-            **{name: getattr(finding, name) for name in INHERITED},
-            name=case_name(simulation.test_case_id) or simulation.id,
-            leg=leg,
-            texts=(texts := details.texts.get(simulation.id, {})),
-            reasons={
-                metric_id: text
-                for metric_id, text in texts.items()
-                if metric_id not in by_id
-                or says_more(text, by_id[metric_id].name, by_id[metric_id].values.get(simulation.id))
-            },
-            url=f"{page}{quote(simulation.id, safe='')}" if (page := pages.get(simulation.run_id)) else "",
-        )
-        for finding in findings.simulations
-        for simulation in (finding.simulation,)
-    )
 
 
 def case_names(labels: Mapping[str, str]) -> Callable[[str], str]:
