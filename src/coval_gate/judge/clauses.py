@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.base.text import DIGITS, folded, number, one_line, percent, quoted
@@ -114,9 +115,9 @@ def on_scale(value: float, scale: Scale, more: int = 0) -> str:
 
 def told_apart(value: float, bound: float, scale: Scale) -> tuple[str, str]:
     """Return a value and its bound, with as many digits as show that they differ: a miss must not read like a hit."""
-    pairs = ((on_scale(value, scale, more), on_scale(bound, scale, more)) for more in range(MOST_MORE))
     usual = (on_scale(value, scale), on_scale(bound, scale))
-    return next((pair for pair in pairs if pair[0] != pair[1]), usual)
+    longer = ((on_scale(value, scale, more), on_scale(bound, scale, more)) for more in range(1, MOST_MORE))
+    return next((pair for pair in chain((usual,), longer) if pair[0] != pair[1]), usual)
 
 
 def bound_text(check: Check) -> str:
