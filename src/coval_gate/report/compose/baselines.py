@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.text import one_line
 from coval_gate.judge.claims import reference_text
 from coval_gate.judge.references import no_baseline_text
 from coval_gate.report.document.base import Part
@@ -27,7 +28,7 @@ class Parts:
         self._marked: list[Part] = []
 
     def code(self, text: object, url: str = "") -> str:
-        return self._mark(Part(text=str(text), is_code=True, is_title=False, url=url))
+        return self._mark(Part(text=one_line(text), is_code=True, is_title=False, url=url))
 
     def title(self, text: str) -> str:
         return "".join(self._mark(part.model_copy(update={"is_title": True})) for part in self.of(text))
@@ -64,7 +65,7 @@ def why_missing(group: CheckGroup) -> str:
     baseline = group.baseline
     if baseline is None or baseline.runs or not baseline.missing:
         return ""
-    return no_baseline_text(baseline.source, baseline.missing)
+    return one_line(no_baseline_text(baseline.source, baseline.missing))
 
 
 def baseline_facts(leg: LegReport, baseline: Baseline | None) -> BaselineFacts | None:
