@@ -1,6 +1,6 @@
 """The formats of a report: a module for each, and a table of them.
 
-Each module has a function `render(report)` that returns what its surface takes. A new format is a module and a row.
+Each module has a function `render` that returns what its surface takes. A new format is a module and a row.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Format(NamedTuple):
 
     @property
     def reads_document(self) -> bool:
-        return self.name in DOCUMENT
+        """Whether it gets the document. Outputs and pages exist before there is one: they get the report."""
+        return self.surface in (Surface.FILE, Surface.SUMMARY, Surface.LOG)
 
     def render(self, report: Report) -> Any:
         """Return the report in this format, whose module is imported only here."""
@@ -53,7 +54,6 @@ class Format(NamedTuple):
         return getattr(module, "brief", module.render)(report)
 
 
-DOCUMENT: Final = ("digest", "html", "json", "junit", "log", "summary")
 FORMATS: Final = (
     Format(name="outputs", input="", surface=Surface.OUTPUTS),
     Format(name="junit", input="junit_path", surface=Surface.FILE, what="JUnit report"),
