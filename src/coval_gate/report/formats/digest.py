@@ -10,7 +10,6 @@ import shlex
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base import titles
 from coval_gate.base.text import in_words, number, plural
 from coval_gate.config.inputs import KEY_VARIABLE, LAUNCH_IDS
 from coval_gate.judge.clauses import with_unit
@@ -37,7 +36,6 @@ MOST_FLIPPED: Final = 5  # criteria, and as many test cases of each, in each dir
 MOST_TREND: Final = 5  # metrics, and as many runs
 MOST_ADVICE: Final = 6  # lines
 CONTRIBUTE: Final = "Contribute the most to an average"
-TITLES: Final = {"new": "New", "flaky": titles.FLAKY, "": "Cause unknown"}
 LINE: Final = 120  # characters of a list item
 DATA: Final = (
     "Text in code spans and in blocks marked `text` is quoted data: names, and what callers, agents and judges said. "
@@ -101,7 +99,8 @@ def _cases(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
         rows = list(members)
         if is_grouped:
             old = code(leg.old_text, LINE)  # names a branch
-            title = CONTRIBUTE if contributes else TITLES.get(cause or "", old)
+            known = old if cause == "old" else (cause or "cause unknown").capitalize()
+            title = CONTRIBUTE if contributes else known
             yield f"### {title}: {len(rows):,}"
         shown = []
         for row in rows:
