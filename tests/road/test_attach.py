@@ -424,7 +424,7 @@ def test_run_of_the_sandbox_is_answered_with_the_whole_client(tmp_path: Path) ->
         (Options(RUN_ID, "agent"), {}, 'The handler must be MODULE:HANDLER, such as agent:answer; got "agent".'),
         (Options(RUN_ID, command=("no-such-agent",)), {}, 'There is no command "no-such-agent".'),
         (Options(RUN_ID, "agent:answer"), {"COVAL_API_KEY": ""}, "COVAL_API_KEY is not set"),
-        (Options(RUN_ID, "agent:answer"), {"INPUT_MAX_WAIT_TIME": "soon"}, "max_wait_time"),
+        (Options(RUN_ID, "agent:answer"), {"INPUT_MAX_WAIT_TIME": "soon"}, "--max-wait-time"),
     ],
 )
 def test_mistake_is_told_before_anything_else(
@@ -536,7 +536,7 @@ def test_time_limit_ends_the_processes(tmp_path: Path) -> None:
         clock = HastyClock(lambda: fake.callers["a1"].heard, 3600)
         result = run_attach(fake, tmp_path, OPTIONS, SHORT._replace(over=0.3), None, clock, INPUT_MAX_WAIT_TIME="3600")
     assert result.code == 1
-    assert "max_wait_time was over before the run was." in result.log
+    assert "--max-wait-time was over before the run was." in result.log
 
 
 @pytest.fixture

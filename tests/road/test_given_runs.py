@@ -103,7 +103,7 @@ def test_one_run_needs_nothing_else(run_step: RunStep, clock: VirtualClock) -> N
         ("several", {}, "0", 'names no run of "{A} · {P} · failing1", which is a leg of this step.'),
         ("several", BARE, "0 1", 'names runs of "{A} · {P} · passing1" and "{A} · {P} · failing1", but this step has'),
         ("base", {}, "0", 'names no run of "base · {B} · {P} · passing1", which is'),
-        ("one", {"base_agent_id": PREVIEW_ID}, "0", 'names no run of "base · '),
+        ("one", {"base_agent_id": PREVIEW_ID, "thresholds": "Latency: avg <= base"}, "0", 'names no run of "base · '),
         ("one", {"test_set_id": SETS}, "0 other", "names run {other}, but Coval does not show its leg. A step with"),
         ("one", {}, "0 again", 'names two runs that are the first run of "{A} · {P} · passing1": {0} and {again}.'),
     ],
