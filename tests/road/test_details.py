@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import xml.etree.ElementTree as ET
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,6 +129,15 @@ def test_junit_has_times_of_conversations_that_were_fetched_and_of_no_others(
     times = {case.get("time") for case in suite if case.find("failure") is not None}
     assert times == {{"chat": None, "text": "4.6"}.get(shape, "3.8")}
     assert {case.get("time") for case in suite if case.find("failure") is None} == {None}
+
+
+def test_json_report_never_has_a_transcript(run_step: RunStep) -> None:
+    given = BAD | {"include_transcripts": "failures", "json_path": "coval.json", "html_path": "coval.html"}
+    result, _ = run_step(**given)
+    page, report = ((result.workspace / f"coval.{form}").read_text(encoding="utf-8") for form in ("html", "json"))
+    said = {unescape(text) for text in re.findall(r'<li class="turn .*?<p>(.*?)</p>', page)}
+    assert said
+    assert [text for text in said if json.dumps(text, ensure_ascii=False) in report] == []
 
 
 def test_transcripts_without_report_that_shows_them_are_warned_about(run_step: RunStep) -> None:

@@ -417,7 +417,7 @@ def test_suspicious_inputs_give_warnings() -> None:
     ],
 )
 def test_thresholds_are_missed_where_they_decide(mode: str, warnings: list[str]) -> None:
-    """The step that launches may have all inputs of the one that waits, but for its thresholds."""
+    """The step that launches leaves the thresholds to the one that waits, so it does not miss them."""
     given = environ(mode=mode, baseline="branch:main")
     assert warnings_about(read_inputs(given, Context()), given) == warnings
 

@@ -13,7 +13,7 @@ VARIABLES: Final = {"api_key": KEY_VARIABLE, "github_token": "INPUT_GITHUB_TOKEN
 ARGUMENTS: Final = {**VARIABLES, "mode": "COMMAND", "run_id": "RUN"}
 OF_FILE: Final = re.compile(r"(?:- )?\S+, line \d+: (?=\S)")  # has inputs, not flags
 IN_BRACKETS: Final = re.compile(r"(\([^()]*\))")  # an answer of Coval's
-OF_WORKFLOW: Final = "start the workflow by hand"  # as nobody does who gives flags
+OF_WORKFLOW: Final = "start the workflow by hand"  # advice about a workflow file, which has no flags
 
 
 def flag_of(name: str) -> str:

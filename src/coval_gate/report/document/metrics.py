@@ -78,7 +78,7 @@ class MetricFacts(Model):
     variants: dict[Text, Figures]
     """By the variant's name."""
     distributions: list[Distribution]
-    """Of each variant; empty but for the first metrics of each weight."""
+    """How the values of each variant are spread out. Only the metrics of most weight have these."""
 
 
 class Chart(Model):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from pydantic import PlainSerializer
+
 from coval_gate.report.document.base import CauseWord, MayGrow, Model, Outcome, Stability, Text
 from coval_gate.report.metrics import AGENT
 
@@ -94,8 +96,8 @@ class SimulationFacts(Model):
     """How many more there are."""
     seconds: float | None
     """How long the conversation was, where Coval reports it."""
-    turns: list[TurnFacts]
-    """The last turns, if `include_transcripts` is set."""
+    turns: Annotated[list[TurnFacts], PlainSerializer(lambda _: [])]
+    """The last turns, if `include_transcripts` is set. Empty in the JSON report: they may be personal data."""
     turns_left_out: int
     """How many turns came before."""
 
