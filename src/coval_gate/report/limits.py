@@ -31,3 +31,4 @@ MISSES_ROOM: Final = 2_000  # missed criteria of all rows together, shared equal
 LONGEST_TEXT: Final = 2_000  # characters of one explanation
 TRANSCRIPTS_ROOM: Final = 400_000  # characters of all transcripts together
 LONGEST_TURN: Final = 1_000  # characters
+MOST_SHOWN: Final = 100  # criteria of a leg in the summary and the log

@@ -10,6 +10,7 @@ from coval_gate.judge.claims import CHANCE
 from coval_gate.judge.clauses import named_with_unit
 from coval_gate.judge.verdict import GRAVITY
 from coval_gate.report.charts import drawn
+from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.markdown import Table, code, escape, folding, link, row, sentence
 from coval_gate.report.metrics import AGENT
 from coval_gate.report.wording.judgements import MARKS
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from coval_gate.report.document.step import Document
     from coval_gate.report.markdown import Listing
 
-MOST_CHECKS: Final = 100  # of a table
 MOST_UNFOLDED: Final = 10  # rows of a table; the others are folded
 FEW_FLIPS: Final = 6  # test cases that flipped; more are folded
 MOST_FLIPS: Final = 20  # of a criterion, in each direction
@@ -105,7 +105,7 @@ def check_tables(
     first = (missed if only_missed else criteria)[:MOST_UNFOLDED]
     left = [criterion for criterion in criteria if not any(criterion is taken for taken in first)]
     met = "" if not all(criterion.met for criterion in left) else ", all met" if len(left) > 1 else ", met"
-    rows = map(to_row, [*first, *left[: MOST_CHECKS - len(first)]])
+    rows = map(to_row, [*first, *left[: MOST_SHOWN - len(first)]])
     if first:
         yield from folding(
             head,
@@ -143,9 +143,7 @@ def flipped(leg: Leg) -> Iterator[str | Listing]:
         return
     if leg.flips <= FEW_FLIPS:
         yield f"**{leg.flips_text}**"
-    flips = [
-        criterion for criterion in leg.criteria[:MOST_CHECKS] if criterion.newly_failing or criterion.newly_passing
-    ]
+    flips = [criterion for criterion in leg.criteria[:MOST_SHOWN] if criterion.newly_failing or criterion.newly_passing]
     columns = [("fails now", _failing), ("passes now", _passing)]
     columns = [(word, cell) for word, cell in columns if any(map(cell, flips))]
     rows = (row(criterion_cell(criterion), *(cell(criterion) for _, cell in columns)) for criterion in flips)

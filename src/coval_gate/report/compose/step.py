@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from coval_gate import __version__
 from coval_gate.judge.claims import flips_title
@@ -13,6 +13,7 @@ from coval_gate.report.compose.legs import leg_facts, reasons_of
 from coval_gate.report.compose.simulations import places_of
 from coval_gate.report.document.base import SCHEMA_VERSION, Link
 from coval_gate.report.document.step import AdviceFacts, Document, EvaluatedFacts, PlaceFacts, StepFacts
+from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.provenance import (
     all_subjects,
     given_inputs,
@@ -26,8 +27,6 @@ from coval_gate.report.wording.causes import counts_text
 
 if TYPE_CHECKING:
     from coval_gate.report.model import Report
-
-MOST_SHOWN: Final = 100  # criteria of a leg that every report shows
 
 
 def document_of(report: Report) -> Document:

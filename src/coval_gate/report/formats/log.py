@@ -11,6 +11,7 @@ from coval_gate.ci.host import Annotation
 from coval_gate.judge.claims import CHANCE, OTHERS
 from coval_gate.report.compose.criteria import listed
 from coval_gate.report.document.base import plain
+from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.metrics import AGENT
 from coval_gate.report.simulations import case_ids, miss_lines
 from coval_gate.report.wording.causes import with_cause
@@ -31,7 +32,6 @@ WIDEST: Final = 60  # characters of a column
 END_SHOWN: Final = 30  # characters at the end of a criterion with a mutation: room for the mutation's id
 MOST_REASONS: Final = 10  # in an annotation
 REASON_SHOWN: Final = 300  # characters of a reason; all of them fit in an annotation
-MOST_CHECKS: Final = 100  # lines
 MOST_ROWS: Final = 20  # simulations
 MOST_FLIPS: Final = 5  # test cases of a criterion, in each direction
 MOST_WORST: Final = 3  # simulations in the last lines; a reader sees about fifteen lines
@@ -160,7 +160,7 @@ def check_lines(findings: Findings) -> Iterator[str]:
         if named := title_of(group, place):
             yield f"  {named}"
         of_group = [criterion for criterion in criteria if criterion.compared_with == group.compared_with]
-        yield from _lines(of_group[:MOST_CHECKS], group.total)
+        yield from _lines(of_group[:MOST_SHOWN], group.total)
 
 
 def _lines(shown: Sequence[Criterion], total: int) -> Iterator[str]:
@@ -201,7 +201,7 @@ def _flip_lines(document: Document) -> Iterator[str]:
         return
     yield document.flips_text
     for leg in document.legs:
-        for criterion in leg.criteria[:MOST_CHECKS]:
+        for criterion in leg.criteria[:MOST_SHOWN]:
             flips = list(flip_texts(criterion, lambda case: one_line(case, WIDEST), MOST_FLIPS))
             yield from [leg.named(criterion.title)] * bool(flips)
             yield from (f"    {text}" for text in flips)

@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.judge.claims import OTHERS
+from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row, sentence, utf8_size
 from coval_gate.report.tables import (
-    MOST_CHECKS,
     check_tables,
     comparison_parts,
     criterion_cell,
@@ -114,7 +114,7 @@ def _advice(part: AdviceFacts) -> str:
 
 def _checks(leg: Leg, group: CriteriaGroup) -> Iterator[Table]:
     criteria = leg.of_group(group)
-    noted = any(criterion.note_text for criterion in criteria[:MOST_CHECKS])
+    noted = any(criterion.note_text for criterion in criteria[:MOST_SHOWN])
     head = ("", "criterion", "actual", *([group.notes] if noted else []))
     yield from check_tables(criteria, group.total, head, partial(_check_row, noted), only_missed=leg.folds_met)
 
