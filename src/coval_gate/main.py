@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base import titles
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InputError, InternalError
-from coval_gate.base.schedule import Wait, all_or_first_error, run, together
+from coval_gate.base.schedule import Wait, all_or_first_error, run, start, together
 from coval_gate.ci.host import tolerant
 from coval_gate.config.checks import acts_as
 from coval_gate.config.inputs import LAUNCHING_MODES
 from coval_gate.flow.launch import announce, launch, tell_launch
 from coval_gate.flow.opening import foresee, legs_of, locate, read_inputs
 from coval_gate.flow.progress import Progress
+from coval_gate.report.formats import load
 from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def evaluate(progress: Progress) -> Procedure[Report]:
         from coval_gate.judge.judgement import interrupted
 
         progress.hurry()
+        start(load)  # while Coval cancels the runs
         judgement = yield from _clean_up(progress, interrupted())
     return (yield from publish(progress, judgement))
 
@@ -276,6 +278,7 @@ def _launch(session: Session, progress: Progress, leg: Leg) -> Procedure[None]:
         progress.launching -= 1
     if not (progress.is_announced or leg.is_base):
         progress.is_announced = True
+        start(load)  # while the run goes on
         yield from _show_launch(session, progress, trial)
 
 

@@ -93,6 +93,11 @@ def beside(work: Callable[[], T]) -> Procedure[T]:
     return call.result
 
 
+def start(work: Callable[[], object]) -> None:
+    """Let work go on in a thread of its own, for which nobody waits."""
+    BackgroundCall(work).start(threading.Event())
+
+
 def repeat(
     attempt: Callable[[], Procedure[T]],
     passing: type[Exception],

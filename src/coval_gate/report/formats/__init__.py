@@ -69,6 +69,13 @@ FORMATS: Final = (
 )
 
 
+def load() -> None:
+    """Import what most reports are made with: on a busy machine, a cancelled step has no time for it at its end."""
+    always = [candidate.name for candidate in FORMATS if candidate.surface is not Surface.FILE]
+    for name in ("report.compose.step", *(f"report.formats.{name}" for name in always)):
+        import_module(f"coval_gate.{name}")
+
+
 def formats(surface: Surface) -> tuple[Format, ...]:
     return tuple(candidate for candidate in FORMATS if candidate.surface is surface)
 
