@@ -32,7 +32,7 @@ COPY --from=build /app/coval-gate /usr/local/bin/
 # The official base has no bytecode of the standard library: loading once without -B makes it for the part in use.
 RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.post, coval_gate.cli.command, coval_gate.runs.collect, \
 coval_gate.coval.runs, coval_gate.ci.github.api, coval_gate.report.formats.json, coval_gate.report.formats.junit, \
-coval_gate.report.formats.html, coval_gate.config.file"]
+coval_gate.report.formats.html, coval_gate.inputs.file"]
 
 # No USER: GitHub's runner mounts its files with root as their owner, and another user could not write the outputs.
 # -I keeps the caller's checkout and PYTHON* variables from choosing what runs here; it also ignores

@@ -12,8 +12,8 @@ from functools import lru_cache
 from itertools import accumulate, product
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.judge.confidence import Hits
-from coval_gate.judge.contrast import HitPair, ValuePair
+from coval_gate.gate.confidence import Hits
+from coval_gate.gate.contrast import HitPair, ValuePair
 
 if TYPE_CHECKING:
     from random import Random

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.agents import Size, latencies, rates
 from bench.experiments import CONFIDENCE, ICCS, Experiment, Limit
 from bench.judged import baseline_of, checks, criteria, decide, run, runs
-from coval_gate.judge.confidence import Hits
-from coval_gate.judge.gate import judge
-from coval_gate.judge.verdict import Verdict
+from coval_gate.gate.confidence import Hits
+from coval_gate.gate.judge import judge
+from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from random import Random
 
     from bench.judged import Pairs
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.confidence import Values
-    from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.results import RunResult
+    from coval_gate.coval.model import RunResult
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.confidence import Values
+    from coval_gate.gate.judgement import Judgement
 
 ICC: Final = 0.3
 RATE: Final = "Resolved: rate(YES) >= baseline"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from bench.experiments import CONFIDENCE, Experiment, Limit
 from bench.judged import baseline_of, criteria, is_red, run
-from coval_gate.judge.confidence import Hits
-from coval_gate.judge.gate import judge
+from coval_gate.gate.confidence import Hits
+from coval_gate.gate.judge import judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
-    from coval_gate.model.results import RunResult
+    from coval_gate.coval.model import RunResult
 
 CASES: Final = 50
 REFERENCE: Final = 3  # nights before the decline begins

@@ -13,16 +13,16 @@ from itertools import product
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bench.agents import Size, latencies, mean_score, rates, scores
-from coval_gate.judge.confidence import Hits, mean_bounds, percentile_bounds, rate_bounds
-from coval_gate.judge.contrast import Exceedances, PairedMeans, PairedRates, rate_difference
-from coval_gate.judge.statistics import normal_quantile
+from coval_gate.gate.confidence import Hits, mean_bounds, percentile_bounds, rate_bounds
+from coval_gate.gate.contrast import Exceedances, PairedMeans, PairedRates, rate_difference
+from coval_gate.gate.statistics import normal_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from random import Random
 
-    from coval_gate.judge.confidence import Bounds
-    from coval_gate.judge.contrast import HitPair, ValuePair
+    from coval_gate.gate.confidence import Bounds
+    from coval_gate.gate.contrast import HitPair, ValuePair
 
     Cell = Callable[[Random], tuple[float, ...]]
 

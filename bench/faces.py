@@ -7,11 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from bench.figures import Figure, table
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.gate import judge
-from coval_gate.model.results import Metric, RunResult, Simulation
+from coval_gate.coval.model import Metric, RunResult, Simulation
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judge import judge
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.model import LegReport, Report
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from bench.figures import Figure, table
-from coval_gate.config.inputs import declared
+from coval_gate.inputs.inputs import declared
 from coval_sandbox.runner import LocalRunner
 
 if TYPE_CHECKING:

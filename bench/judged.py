@@ -5,27 +5,26 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.confidence import Hits
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.gate import judge
-from coval_gate.judge.kinds import ThresholdHolds
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource
-from coval_gate.model.results import Metric, RunResult, Simulation
-from coval_gate.model.run import Run
-from coval_gate.model.statuses import COMPLETED
+from coval_gate.coval.model import COMPLETED, Metric, Run, RunResult, Simulation
+from coval_gate.gate.confidence import Hits
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judge import judge
+from coval_gate.gate.kinds import ThresholdHolds
+from coval_gate.gate.verdict import Verdict
+from coval_gate.history.model import Baseline, BaselineRun
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.source import BaselineSource
+from coval_gate.inputs.thresholds import parse_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.confidence import Values
-    from coval_gate.judge.contrast import HitPair, ValuePair
-    from coval_gate.judge.judgement import Judgement
-    from coval_gate.judge.measure import Trend
-    from coval_gate.model.results import Value
+    from coval_gate.coval.model import Value
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.confidence import Values
+    from coval_gate.gate.contrast import HitPair, ValuePair
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.gate.measure import Trend
 
     Pairs = Sequence[HitPair] | Sequence[ValuePair]
 

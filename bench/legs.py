@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bench.figures import Figure, table
 from coval_gate.base.clock import SystemClock
 from coval_gate.base.runtime import Runtime
-from coval_gate.config.inputs import declared
+from coval_gate.inputs.inputs import declared
 from coval_gate.main import main
 from coval_sandbox.clock import SpeedClock
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from bench.figures import Figure, table
-from coval_gate.config.inputs import declared
+from coval_gate.inputs.inputs import declared
 from coval_sandbox.runner import LocalRunner
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -20,17 +20,17 @@ from bench.judged import (
     runs,
     without_family,
 )
-from coval_gate.judge.confidence import Hits
-from coval_gate.judge.gate import judge
-from coval_gate.judge.variants import pooled
-from coval_gate.judge.verdict import Verdict
+from coval_gate.gate.confidence import Hits
+from coval_gate.gate.judge import judge
+from coval_gate.gate.variants import pooled
+from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from random import Random
 
     from bench.judged import Pairs
-    from coval_gate.judge.checks import Check
+    from coval_gate.gate.checks import Check
 
 MARGINS: Final = """
     Resolved: rate(YES) >= baseline - 5pp

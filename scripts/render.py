@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from coval_gate.base.text import percent
-from coval_gate.config.file import LEGS, LISTS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
-from coval_gate.config.inputs import ALL_MODES, MODES, MOST_LEGS, Input, declared
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.doubts import cases_to_compare
-from coval_gate.judge.planning import BY_CHANCE, needed
-from coval_gate.judge.statistics import normal_quantile
+from coval_gate.gate.doubts import cases_to_compare
+from coval_gate.gate.planning import BY_CHANCE, needed
+from coval_gate.gate.statistics import normal_quantile
+from coval_gate.inputs.file import LEGS, LISTS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
+from coval_gate.inputs.inputs import ALL_MODES, MODES, MOST_LEGS, Input, declared
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_planner import tables

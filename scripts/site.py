@@ -16,7 +16,7 @@ from typing import Final
 import yaml
 
 from coval_demo import ACTION, INPUTS, sandbox
-from coval_gate.config.inputs import declared
+from coval_gate.inputs.inputs import declared
 from coval_sandbox.runner import LocalRunner
 
 ROOT: Final = Path(__file__).resolve().parent.parent

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 from coval_gate.ci.github.host import WEB
 from coval_gate.ci.host import Context, Head
-from coval_gate.config.fields import Allowance
-from coval_gate.config.inputs import parse_inputs
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.gate import judge
-from coval_gate.judge.judgement import judgement_with_units, result_with_units
-from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
-from coval_gate.model.results import BASE, Details, Metric, RunResult, Simulation, Target, Value
-from coval_gate.model.run import Run
+from coval_gate.coval.model import BASE, Details, Metric, Run, RunResult, Simulation, Target, Value
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import judgement_with_units, result_with_units
+from coval_gate.history.model import Baseline, BaselineRun, NotFoundReason
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.inputs import parse_inputs
+from coval_gate.inputs.source import BaselineSource
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.model import BaseReport, LegReport, Report
 
 if TYPE_CHECKING:
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.judgement import Judgement
-    from coval_gate.judge.measure import Comparison
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.gate.measure import Comparison
 
 Cases = Mapping[str, Sequence[Value | None]]  # the values of each test case; None where one is missing
 MAIN = BaselineSource(kind="branch", name="main")

@@ -21,7 +21,7 @@ from baselines import (
     run_of,
     yes,
 )
-from coval_gate.model.results import Details, Metric, RunResult, Simulation, TrendRun, Turn
+from coval_gate.coval.model import Details, Metric, RunResult, Simulation, TrendRun, Turn
 from coval_gate.report.model import LegReport
 
 if TYPE_CHECKING:

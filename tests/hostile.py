@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.base.errors import GateError
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import Context
-from coval_gate.config.aggregates import Aggregate
-from coval_gate.config.fields import Allowance
-from coval_gate.config.inputs import parse_inputs
-from coval_gate.config.thresholds import Bound, Threshold, forbidding, parse_thresholds
+from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation, Summary, Target, normalize_status
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
 from coval_gate.coval.runs import parse_run
-from coval_gate.judge.checks import Check, Totals
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.gate import judge
-from coval_gate.judge.incomparable import NoBaseline, NotInBaseline
-from coval_gate.judge.judgement import (
+from coval_gate.gate.checks import Check, Totals
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.incomparable import NoBaseline, NotInBaseline
+from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import (
     LAUNCH,
     UNFINISHED,
     CaseStability,
@@ -34,10 +31,11 @@ from coval_gate.judge.judgement import (
     skipped,
     timed_out,
 )
-from coval_gate.judge.kinds import MetricPresent, TargetMet, ThresholdHolds
-from coval_gate.judge.measure import Comparison, Interval, LeftOut, Measure
-from coval_gate.judge.population import NoErrorReported
-from coval_gate.judge.problems import (
+from coval_gate.gate.kinds import MetricPresent, TargetMet, ThresholdHolds
+from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure
+from coval_gate.gate.outcome import Cancellation, Completed, Limit, NotCompleted, TimedOut
+from coval_gate.gate.population import NoErrorReported
+from coval_gate.gate.problems import (
     CannotOccur,
     ErrorReported,
     NoNumbers,
@@ -46,19 +44,21 @@ from coval_gate.judge.problems import (
     SeveralMetrics,
     UnusableTarget,
 )
-from coval_gate.judge.targets import TargetProblem
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
-from coval_gate.model.matrix import matrix_of
-from coval_gate.model.results import Details, Metric, RunResult, Simulation, Summary, Target
-from coval_gate.model.run import Cancellation, Completed, Limit, NotCompleted, Run, TimedOut
-from coval_gate.model.statuses import normalize_status
+from coval_gate.gate.targets import TargetProblem
+from coval_gate.gate.verdict import Verdict
+from coval_gate.history.model import Baseline, BaselineRun, NotFoundReason
+from coval_gate.inputs.aggregates import Aggregate
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.inputs import parse_inputs
+from coval_gate.inputs.matrix import matrix_of
+from coval_gate.inputs.source import BaselineSource
+from coval_gate.inputs.thresholds import Bound, Threshold, forbidding, parse_thresholds
 from coval_gate.report.model import LegReport, Report, RunReport
 
 if TYPE_CHECKING:
-    from coval_gate.config.inputs import Inputs
-    from coval_gate.judge.kinds import Criterion
-    from coval_gate.judge.problems import Problem
+    from coval_gate.gate.kinds import Criterion
+    from coval_gate.gate.problems import Problem
+    from coval_gate.inputs.inputs import Inputs
 
 HARMLESS: Final = "plain"
 PAYLOAD: Final = "<img src=x onerror=alert(1)> **b** [a](http://evil.example) @acme/team"

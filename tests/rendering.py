@@ -16,7 +16,7 @@ from coval_gate.report.formats import summary as summary_format
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.judge.findings import SimulationFinding
+    from coval_gate.gate.findings import SimulationFinding
     from coval_gate.report.model import Report
 
 

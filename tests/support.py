@@ -15,10 +15,10 @@ from coval_gate.base.clock import Interrupted
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.times import Times
 from coval_gate.ci.plain import PlainHost
-from coval_gate.config.checks import check_inputs
-from coval_gate.config.inputs import Input, Inputs, declared, parse_inputs
 from coval_gate.coval.client import Client, server_of
 from coval_gate.coval.launch import LaunchRequest
+from coval_gate.inputs.checks import check_inputs
+from coval_gate.inputs.inputs import Input, Inputs, declared, parse_inputs
 from coval_gate.main import main
 from coval_gate.runs.legs import Session
 from coval_sandbox.runner import PULL_REQUEST, Command, LocalRunner, read_log

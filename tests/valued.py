@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.gate import judge
-from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource
-from coval_gate.model.results import Metric, RunResult, Simulation, Target, Value
-from coval_gate.model.run import Run
+from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Target, Value
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judge import judge
+from coval_gate.history.model import Baseline, BaselineRun
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.source import BaselineSource
+from coval_gate.inputs.thresholds import parse_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.gate.judgement import Judgement
 
 BINARY = ("YES", "NO", "UNKNOWN")
 WORDS = ("YES", "NO", "YES")

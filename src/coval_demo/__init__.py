@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import quoted
-from coval_gate.config.inputs import declared, key_in
-from coval_gate.config.parsing import KEY
+from coval_gate.inputs.inputs import declared, key_in
+from coval_gate.inputs.parsing import KEY
 from coval_sandbox import guide
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID, SLOW_PREVIEW_ID
 from coval_sandbox.github import API as GITHUB_API

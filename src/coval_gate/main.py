@@ -13,11 +13,11 @@ from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InputError, InternalError
 from coval_gate.base.schedule import Wait, all_or_first_error, run, start, together
 from coval_gate.ci.host import tolerant
-from coval_gate.config.checks import acts_as
-from coval_gate.config.inputs import LAUNCHING_MODES
 from coval_gate.flow.launch import announce, launch, tell_launch
 from coval_gate.flow.opening import foresee, legs_of, locate, read_inputs
 from coval_gate.flow.progress import Progress
+from coval_gate.inputs.checks import acts_as
+from coval_gate.inputs.inputs import LAUNCHING_MODES
 from coval_gate.report.formats import load
 from coval_gate.runs.legs import Leg
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
-    from coval_gate.config.file import ConfigFile
-    from coval_gate.config.inputs import Inputs
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.inputs.file import ConfigFile
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.report.model import Report
     from coval_gate.runs.legs import Session, Trial
 
@@ -64,7 +64,7 @@ def evaluate(progress: Progress) -> Procedure[Report]:
         judgement = yield from _clean_up(progress, judgement)
         yield from _find_names(progress, judgement)
     except Interrupted:
-        from coval_gate.judge.judgement import interrupted
+        from coval_gate.gate.judgement import interrupted
 
         progress.hurry()
         start(load)  # while Coval cancels the runs
@@ -100,7 +100,7 @@ def reach_judgement(progress: Progress) -> Procedure[Judgement]:
             yield from _plan_legs(progress)
             return (yield from plan_step(progress))
         if inputs.api_key is None:
-            from coval_gate.judge.judgement import skipped
+            from coval_gate.gate.judgement import skipped
 
             return skipped(progress.context.secrets_withheld_from)
         yield from _plan_legs(progress)
@@ -111,7 +111,7 @@ def reach_judgement(progress: Progress) -> Procedure[Judgement]:
     except Exception as error:  # noqa: BLE001 - the outputs must show any error
         progress.report_bug()
         problem = InternalError(error)
-    from coval_gate.judge.judgement import errored
+    from coval_gate.gate.judgement import errored
 
     return errored(problem)
 
@@ -166,7 +166,7 @@ def launch_only(session: Session, progress: Progress) -> Procedure[Judgement]:
         from coval_gate.flow.follow import confirm
 
         yield from _side_by_side(session, progress, resumed, confirm)
-    from coval_gate.judge.judgement import LAUNCH
+    from coval_gate.gate.judgement import LAUNCH
 
     for leg in launched:
         leg.judgement = LAUNCH
@@ -185,7 +185,7 @@ def wait(session: Session, progress: Progress) -> Procedure[Judgement]:
 def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
     """Mode cancel. Raises the first error after it tried all."""
     from coval_gate.flow.cancel import cancel_named
-    from coval_gate.judge.judgement import runs_cancelled
+    from coval_gate.gate.judgement import runs_cancelled
 
     leg = Leg(inputs=session.inputs)
     progress.legs = [leg]
@@ -193,7 +193,7 @@ def cancel(session: Session, progress: Progress) -> Procedure[Judgement]:
 
 
 def _gravest(progress: Progress) -> Judgement:
-    from coval_gate.judge.judgement import gravest
+    from coval_gate.gate.judgement import gravest
 
     return gravest([leg.outcome for leg in progress.legs if leg.outcome])
 
@@ -332,7 +332,7 @@ def _with_own_error(session: Session, progress: Progress, leg: Leg, work: Work) 
 
 
 def _fail(session: Session, leg: Leg, error: GateError) -> None:
-    from coval_gate.judge.judgement import errored
+    from coval_gate.gate.judgement import errored
 
     if session.label:
         session.log(f"This leg ended in an error: {error.what}", *error.advice.splitlines())

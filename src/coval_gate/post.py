@@ -14,11 +14,11 @@ from coval_gate.base.errors import CovalError, RunnerError
 from coval_gate.base.schedule import run
 from coval_gate.base.times import POST_LOCATING, Times
 from coval_gate.ci.host import with_run_metadata, with_unknown_commit
-from coval_gate.config.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.flow.cancel import finish_trials
 from coval_gate.flow.opening import read_file
 from coval_gate.flow.progress import Progress
-from coval_gate.judge.judgement import UNFINISHED
+from coval_gate.gate.judgement import UNFINISHED
+from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.publish.pages import STATE, with_owed
 from coval_gate.runs.legs import MODE
 from coval_gate.runs.tags import provenance_of

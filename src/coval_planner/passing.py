@@ -5,14 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.judge.confidence import FEWEST_CASES, exact_bounds
-from coval_gate.judge.planning import MOST, POWER, needed
-from coval_gate.judge.statistics import beta_cdf
+from coval_gate.gate.confidence import FEWEST_CASES, exact_bounds
+from coval_gate.gate.planning import MOST, POWER, needed
+from coval_gate.gate.statistics import beta_cdf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.judge.confidence import Bounds
+    from coval_gate.gate.confidence import Bounds
 
 MISSES: Final = (0, 1, 2, 3, 5)  # that plans show
 

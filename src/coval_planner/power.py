@@ -10,16 +10,16 @@ from bisect import bisect_left
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from coval_gate.judge.confidence import FEWEST_CASES, Hits
-from coval_gate.judge.contrast import HitPair, PairedRates
-from coval_gate.judge.doubts import MOST_CASES
-from coval_gate.judge.planning import POWER, strictest
-from coval_gate.judge.statistics import normal_quantile, t_quantile
+from coval_gate.gate.confidence import FEWEST_CASES, Hits
+from coval_gate.gate.contrast import HitPair, PairedRates
+from coval_gate.gate.doubts import MOST_CASES
+from coval_gate.gate.planning import POWER, strictest
+from coval_gate.gate.statistics import normal_quantile, t_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from coval_gate.config.thresholds import Threshold
+    from coval_gate.inputs.thresholds import Threshold
 
 RUNS: Final = 500  # that are simulated: enough to know a share of 80 % to two points
 

@@ -6,15 +6,15 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import percent
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.doubts import MOST_CASES
+from coval_gate.gate.doubts import MOST_CASES
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_planner.passing import cases_to_pass
 from coval_planner.power import Agents, Level, cases_to_decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coval_gate.config.thresholds import Threshold
+    from coval_gate.inputs.thresholds import Threshold
 
 CONFIDENCE: Final = 0.95
 ICC: Final = 0.3  # of the variance is due to the test case

@@ -28,12 +28,12 @@ from coval_gate.coval.errors import response_problem
 from coval_gate.flow import attached as flow_attached
 from coval_gate.flow import standing as flow_standing
 from coval_gate.flow.progress import Progress
-from coval_gate.judge import baseline as judge_baseline
-from coval_gate.judge import checks, gate, repetition
-from coval_gate.judge.kinds import ThresholdHolds
-from coval_gate.judge.values import Kinds
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.matrix import NO_MATRIX, matrix_of
+from coval_gate.gate import baseline as judge_baseline
+from coval_gate.gate import checks, judge, repetition
+from coval_gate.gate.kinds import ThresholdHolds
+from coval_gate.gate.values import Kinds
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.matrix import NO_MATRIX, matrix_of
 from coval_gate.post import post
 from coval_gate.publish.pages import KeptPage, PagePublisher
 from coval_gate.runs import baseline, cancel, collect, history, standing, watch
@@ -191,7 +191,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "ignore missing values",
-        ReplaceFunction(gate._gaps, returns(None)),
+        ReplaceFunction(judge._gaps, returns(None)),
         caught_by="no_pass_without_data",
     ),
     mutant(

@@ -20,7 +20,7 @@ from campaign.github import HOST, GitHub
 from campaign.network import Connection, Network, SentRequest
 from campaign.schedule import FAILED, STABLE
 from coval_gate.base.runtime import Runtime
-from coval_gate.config.inputs import declared
+from coval_gate.inputs.inputs import declared
 from coval_gate.main import main
 from coval_gate.post import post
 from coval_sandbox import catalogue

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from coval_gate import __version__
 from coval_gate.ci.host import Context
-from coval_gate.config.inputs import ALL_MODES, declared, effective
+from coval_gate.inputs.inputs import ALL_MODES, declared, effective
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

@@ -10,8 +10,8 @@ import pytest
 
 from coval_gate.ci.starters import STARTERS
 from coval_gate.ci.systems import SYSTEMS
-from coval_gate.config.inputs import declared
-from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.inputs.inputs import declared
+from coval_gate.inputs.thresholds import parse_thresholds
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = {

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from ruamel.yaml import YAML
 
-from coval_gate.config.file import OF_WHOLE_STEP, inputs_of_leg, inputs_of_step, read_file
+from coval_gate.inputs.file import OF_WHOLE_STEP, inputs_of_leg, inputs_of_step, read_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")

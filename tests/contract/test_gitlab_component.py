@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from coval_gate.ci.gitlab.host import ANNOTATIONS, DOTENV, dotenv
 from coval_gate.ci.host import Context
-from coval_gate.config.inputs import Inputs, declared, parse_inputs
+from coval_gate.inputs.inputs import Inputs, declared, parse_inputs
 from road.test_gitlab import read_dotenv
 from support import DEFAULTS, KEY, other_value, read_inputs
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.config.inputs import declared
+from coval_gate.inputs.inputs import declared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,14 +32,14 @@ PACKAGES = [
     "publish",
     "runs",
     "report",
-    "judge",
+    "gate",
+    "history",
     "coval",
     "ci",
-    "config",
-    "model",
+    "inputs",
     "base",
 ]
-PURE = ["judge", "report", "model", "config"]  # neither environment, clock, network nor randomness
+PURE = ["gate", "report", "inputs"]  # neither environment, clock, network nor randomness
 OF_GITHUB = re.compile(r"github|check_?run$|commit_?status", re.IGNORECASE)  # in identifiers
 GITHUB_API = re.compile(r"(?<!INPUT_)GITHUB_|api\.github|/repos/|check-runs|/statuses|external_id|head_sha")
 GITLAB = "coval_gate.ci.gitlab"

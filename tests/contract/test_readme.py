@@ -16,10 +16,10 @@ from ruamel.yaml import YAML
 import coval_demo
 from coval_gate.base.errors import InputError
 from coval_gate.ci.host import Context
-from coval_gate.config.inputs import declared
-from coval_gate.config.thresholds import parse_thresholds
 from coval_gate.coval.client import LAUNCH_OPEN
-from coval_gate.judge.values import equals
+from coval_gate.gate.values import equals
+from coval_gate.inputs.inputs import declared
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.runs import collect, earlier, launch
 from coval_sandbox.clock import ManualClock

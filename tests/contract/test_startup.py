@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MOST_MODULES = 51  # of ours, packages among them
 FAST = 2000  # times real time
 SLOW = {"dataclasses", "inspect", "difflib", "html", "jinja2", "junitparser", "markupsafe", "pydantic", "statistics"}
-SLOW |= {"yaml", "coval_gate.config.file"}
-AFTERWARDS = {"coval_gate.judge.judgement", "coval_gate.report.model", "coval_gate.model.results"}
+SLOW |= {"yaml", "coval_gate.inputs.file"}
+AFTERWARDS = {"coval_gate.gate.judgement", "coval_gate.report.model", "coval_gate.coval.model"}
 # Python calls the hook with every request that the process sends. The first POST is the launch.
 HOOKED = """
 import json, runpy, sys

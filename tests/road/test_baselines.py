@@ -10,10 +10,10 @@ import pytest
 from coval_gate.base.schedule import run
 from coval_gate.base.times import COLLECTING, PREPARING
 from coval_gate.ci.host import Context
-from coval_gate.config.fields import baseline as baseline_field
-from coval_gate.model.baseline import Baseline, NotFoundReason
-from coval_gate.model.results import RunResult
-from coval_gate.model.run import Completed
+from coval_gate.coval.model import RunResult
+from coval_gate.gate.outcome import Completed
+from coval_gate.history.model import Baseline, NotFoundReason
+from coval_gate.inputs.fields import baseline as baseline_field
 from coval_gate.runs.baseline import baseline_of
 from coval_gate.runs.comparable import NAME
 from coval_gate.runs.legs import Trial
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.client import Client
-    from coval_gate.model.baseline import BaselineSource
+    from coval_gate.inputs.source import BaselineSource
     from support import StepResult
 
     RunStep = Callable[..., tuple[StepResult, Server]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from coval_gate.ci.host import Context
-from coval_gate.config.checks import warnings_about
+from coval_gate.inputs.checks import warnings_about
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEYS, World
 from mistakes import ANSWERS, FILES, INPUTS, SUSPICIOUS

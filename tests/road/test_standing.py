@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.base.runtime import Runtime
-from coval_gate.config.parsing import MOST_TAGS
+from coval_gate.inputs.parsing import MOST_TAGS
 from coval_gate.post import post
 from coval_gate.runs.history import MOST_READ
 from coval_gate.runs.tags import ACCEPTED, FAILED

@@ -21,7 +21,7 @@ from support import new_client, new_session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.model.results import TrendRun
+    from coval_gate.coval.model import TrendRun
     from support import StepResult, VirtualClock
 
     RunStep = Callable[..., tuple[StepResult, Server]]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from requests.adapters import HTTPAdapter
 
 from coval_gate.base.transport import HttpSession
-from coval_gate.config.fields import url
+from coval_gate.inputs.fields import url
 
 ODD = [
     "http://HOST\\[::1]",

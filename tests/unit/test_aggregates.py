@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from baselines import baseline_of, comparison, judged, only, run_of
-from coval_gate.config.aggregates import KINDS
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.aggregates import CLASSES
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.gate import judge
-from coval_gate.judge.incomparable import UnusableBaseline
-from coval_gate.judge.problems import OneValue
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import Metric, RunResult, Simulation, Target
+from coval_gate.coval.model import Metric, RunResult, Simulation, Target
+from coval_gate.gate.aggregates import CLASSES
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.incomparable import UnusableBaseline
+from coval_gate.gate.judge import judge
+from coval_gate.gate.problems import OneValue
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.aggregates import KINDS
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording.checks import check_reason
 from valued import judge_values
 
 if TYPE_CHECKING:
     from baselines import Cases
-    from coval_gate.judge.measure import Comparison, Measure
+    from coval_gate.gate.measure import Comparison, Measure
 
 # s0 did not complete, s1 misses the target, s2 has no value, s3 and s4 pass.
 SIMULATIONS: Final = tuple(

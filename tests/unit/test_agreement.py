@@ -10,12 +10,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from baselines import comparison_reports
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.findings import findings_of
-from coval_gate.judge.gate import judge
-from coval_gate.model.results import Metric, RunResult, Simulation, Target
+from coval_gate.coval.model import Metric, RunResult, Simulation, Target
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.findings import findings_of
+from coval_gate.gate.judge import judge
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.step import Document
 from coval_gate.report.formats import FORMATS, Surface, digest, html, junit, log, rendered, summary
 from coval_gate.report.formats import json as json_format

@@ -13,7 +13,7 @@ from coval_gate.attach.process import LOGS, log_of, open_log
 from coval_gate.base.errors import RunnerError
 from coval_gate.ci.credentials import without_credentials
 from coval_gate.ci.workspace import Workspace
-from coval_gate.config.fields import IDENTIFIER
+from coval_gate.inputs.fields import IDENTIFIER
 from support import KEY
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from baselines import (
     run_of,
     yes,
 )
-from coval_gate.judge.findings import findings_of
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
-from coval_gate.model.results import Metric, Summary, Target
-from coval_gate.model.run import Run
+from coval_gate.coval.model import Metric, Run, Summary, Target
+from coval_gate.gate.findings import findings_of
+from coval_gate.gate.verdict import Verdict
+from coval_gate.history.model import Baseline, BaselineRun, NotFoundReason
+from coval_gate.inputs.source import BaselineSource
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reasons

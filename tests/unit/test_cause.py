@@ -21,16 +21,16 @@ from baselines import (
     report_on,
     run_of,
 )
-from coval_gate.judge.cause import Cause, cause_of
-from coval_gate.judge.findings import MOST_CONTRIBUTORS, findings_of
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import BaselineSource
+from coval_gate.gate.cause import Cause, cause_of
+from coval_gate.gate.findings import MOST_CONTRIBUTORS, findings_of
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.source import BaselineSource
 from rendering import closing, digest, document, html, junit, rows_of, summary
 
 if TYPE_CHECKING:
     from baselines import Cases
-    from coval_gate.model.baseline import Baseline
-    from coval_gate.model.results import RunResult, Simulation
+    from coval_gate.coval.model import RunResult, Simulation
+    from coval_gate.history.model import Baseline
     from coval_gate.report.model import Report
 
 FLAKY, OLD, NEW = Cause

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coval_gate.model.results import LARGEST
+from coval_gate.coval.model import LARGEST
 from coval_gate.report.charts import BLUE, GREY, ORANGE, DrawnBound
 from rendering import compared_histogram, histogram
 

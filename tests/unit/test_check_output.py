@@ -10,10 +10,10 @@ import pytest
 from coval_gate.base.errors import GateError
 from coval_gate.ci.github.pages import conclusion_of
 from coval_gate.ci.host import Context
-from coval_gate.config.inputs import CONTEXT_LIMIT, parse_inputs
-from coval_gate.judge.judgement import LAUNCH, errored
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.matrix import matrix_of
+from coval_gate.gate.judgement import LAUNCH, errored
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.inputs import CONTEXT_LIMIT, parse_inputs
+from coval_gate.inputs.matrix import matrix_of
 from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT, brief, render
 from coval_gate.report.model import LegReport, Report
 from fake_check_runs import CONCLUSIONS, LONGEST_OUTPUT, LONGEST_TITLE

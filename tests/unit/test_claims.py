@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines import checks_of, only
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.findings import findings_of
-from coval_gate.judge.gate import judge
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import BASE, Metric, RunResult, Simulation, Summary, Target, Value
+from coval_gate.coval.model import BASE, Metric, RunResult, Simulation, Summary, Target, Value
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.findings import findings_of
+from coval_gate.gate.judge import judge
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.judgements import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.gate.judgement import Judgement
 
 Cases = list[list[Value | None]]  # the values of each test case; None where one is missing
 YES_NO = st.sampled_from(["YES", "NO", None])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.clock import Clock
     from coval_gate.coval.client import Client
-    from coval_gate.model.run import Run
+    from coval_gate.coval.model import Run
 
 
 def launch(client: Client, clock: Clock, until: float) -> Run:

@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.config.aggregates import parse_value
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.gate import judge
-from coval_gate.judge.values import Kinds, equals
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import Metric, RunResult, Simulation, Target, Value
+from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judge import judge
+from coval_gate.gate.values import Kinds, equals
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.aggregates import parse_value
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording.judgements import reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.gate.judgement import Judgement
 
 
 def judge_values(

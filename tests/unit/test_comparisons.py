@@ -30,15 +30,15 @@ from baselines import (
 from browsing import legs_report
 from coval_gate.base.errors import GateError
 from coval_gate.ci.github.pages import state_of
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.checks import Check
-from coval_gate.judge.claims import change_text, shown_text
-from coval_gate.judge.judgement import errored
-from coval_gate.judge.kinds import ThresholdHolds
-from coval_gate.judge.measure import Comparison, Interval, LeftOut, Measure
-from coval_gate.judge.references import shared_text
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import LARGEST
+from coval_gate.coval.model import LARGEST
+from coval_gate.gate.checks import Check
+from coval_gate.gate.claims import change_text, shown_text
+from coval_gate.gate.judgement import errored
+from coval_gate.gate.kinds import ThresholdHolds
+from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure
+from coval_gate.gate.references import shared_text
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
 from coval_gate.report.formats.log import check_lines
@@ -51,7 +51,7 @@ from validation import junit_schema, report_validator
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.judge.measure import Trend, Unit
+    from coval_gate.gate.measure import Trend, Unit
     from coval_gate.report.model import Report
 
 NAMES = (

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.judge.confidence import (
+from coval_gate.coval.model import LARGEST
+from coval_gate.gate.confidence import (
     ENOUGH_EQUAL,
     NOTHING,
     Bounds,
@@ -23,7 +24,6 @@ from coval_gate.judge.confidence import (
     rate_bounds,
     share,
 )
-from coval_gate.model.results import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.judge.confidence import ENOUGH_EQUAL, NOTHING, Hits, share
-from coval_gate.judge.contrast import Exceedances, HitPair, PairedMeans, ValuePair, rate_difference
-from coval_gate.judge.family import significant
+from coval_gate.gate.confidence import ENOUGH_EQUAL, NOTHING, Hits, share
+from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, ValuePair, rate_difference
+from coval_gate.gate.family import significant
 
 HITS = st.integers(1, 5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 HIT_PAIRS = st.lists(st.tuples(HITS, HITS), min_size=2, max_size=40)

@@ -12,9 +12,9 @@ from cmarkgfm.cmark import Options
 from ruamel.yaml import YAML
 
 from baselines import comparison_reports
-from coval_gate.config.checks import check_inputs
-from coval_gate.config.inputs import MOST_TEST_CASES, effective, parse_inputs
-from coval_gate.model.results import RunResult, TrendRun, Turn
+from coval_gate.coval.model import RunResult, TrendRun, Turn
+from coval_gate.inputs.checks import check_inputs
+from coval_gate.inputs.inputs import MOST_TEST_CASES, effective, parse_inputs
 from coval_gate.report.formats.digest import LIMIT, prompt_of
 from coval_gate.report.limits import MOST_TURNS
 from coval_gate.report.simulations import case_ids

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.judge.statistics import beta_cdf, beta_quantile, normal_quantile, t_quantile
+from coval_gate.gate.statistics import beta_cdf, beta_quantile, normal_quantile, t_quantile
 
 SHAPES = st.floats(0.5, 300)
 LEVELS = st.floats(0.001, 0.999)

@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from baselines import comparison_reports
-from coval_gate.config.inputs import effective, parse_inputs
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import LARGEST, Metric, RunResult, Summary
+from coval_gate.coval.model import LARGEST, Metric, RunResult, Summary
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.inputs import effective, parse_inputs
 from coval_gate.report.document.base import SCHEMA_VERSION, Link
 from coval_gate.report.formats.json import schema
 from coval_gate.report.formats.outputs import render as outputs

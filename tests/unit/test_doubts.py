@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.judge.doubts import doubts
-from coval_gate.judge.verdict import Verdict
+from coval_gate.gate.doubts import doubts
+from coval_gate.gate.verdict import Verdict
 from coval_gate.report.wording.judgements import advice, doubt_lines, title
 from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.model.results import Value
+    from coval_gate.coval.model import Value
 
 SECONDS = (0.9, 1.2, 1.8)
 FAR = "the bound is more than 100 times every value of M (the largest {}). Is it in the metric's unit?"

@@ -17,7 +17,7 @@ from rendering import digest, document, html, junit, summary
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.model.results import Value
+    from coval_gate.coval.model import Value
     from coval_gate.report.model import Report
 
 

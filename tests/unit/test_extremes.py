@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from baselines import Cases, baseline_of, report_on, run_of
-from coval_gate.model.results import LARGEST, SMALLEST
+from coval_gate.coval.model import LARGEST, SMALLEST
 from coval_gate.report.formats import FORMATS
 
 THRESHOLDS = """\

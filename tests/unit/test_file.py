@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.base.errors import InputError
-from coval_gate.config.checks import check_inputs, warnings_about
-from coval_gate.config.file import (
+from coval_gate.inputs.checks import check_inputs, warnings_about
+from coval_gate.inputs.file import (
     MOST_MISTAKES,
     REFUSED,
     beside_file,
@@ -21,8 +21,8 @@ from coval_gate.config.file import (
     read_file,
     with_file,
 )
-from coval_gate.config.inputs import FromFile, Inputs, parse_inputs
-from coval_gate.config.nodes import LARGEST
+from coval_gate.inputs.inputs import FromFile, Inputs, parse_inputs
+from coval_gate.inputs.nodes import LARGEST
 from hostile import NAMED
 from selection import some_of
 from support import IDS, KEY, other_value

@@ -10,10 +10,10 @@ import pytest
 from baselines import RATE, baseline_of, earlier, run_of, yes
 from baselines import report_on as report_on_baseline
 from counting import calls_of
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.findings import findings_of
-from coval_gate.judge.verdict import Verdict
+from coval_gate.gate.findings import findings_of
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.compose.step import document_of
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.log import Closing

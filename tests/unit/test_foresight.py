@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baselines import baseline_of, judged, only, run_of
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.claims import undecidable_text
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.doubts import cases_to_compare, undecidable
-from coval_gate.judge.verdict import Verdict
+from coval_gate.gate.claims import undecidable_text
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.doubts import cases_to_compare, undecidable
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
 
 if TYPE_CHECKING:
-    from coval_gate.model.results import Value
+    from coval_gate.coval.model import Value
 
 
 def criteria_of(thresholds: str, *, iterations: int | None = None, mutations: int = 0) -> Criteria:

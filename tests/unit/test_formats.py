@@ -34,17 +34,17 @@ from coval_gate.ci import bitbucket
 from coval_gate.ci.detect import detect_host
 from coval_gate.ci.github.host import GitHubHost
 from coval_gate.ci.github.pages import state_of
-from coval_gate.config.inputs import Problem, declared, parse_inputs
-from coval_gate.config.thresholds import ThresholdSyntaxError, parse_thresholds
-from coval_gate.judge.checks import Check, Totals
-from coval_gate.judge.judgement import UNFINISHED, Judgement, OfLegs, conclude, errored, interrupted
-from coval_gate.judge.kinds import ThresholdHolds
-from coval_gate.judge.measure import Measure
-from coval_gate.judge.problems import NoValues
-from coval_gate.judge.variants import variants_of
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import LARGEST, Details, Metric, RunResult, Simulation
-from coval_gate.model.run import Completed
+from coval_gate.coval.model import LARGEST, Details, Metric, RunResult, Simulation
+from coval_gate.gate.checks import Check, Totals
+from coval_gate.gate.judgement import UNFINISHED, Judgement, OfLegs, conclude, errored, interrupted
+from coval_gate.gate.kinds import ThresholdHolds
+from coval_gate.gate.measure import Measure
+from coval_gate.gate.outcome import Completed
+from coval_gate.gate.problems import NoValues
+from coval_gate.gate.variants import variants_of
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.inputs import Problem, declared, parse_inputs
+from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.publish.publisher import Publisher
 from coval_gate.report import formats
 from coval_gate.report.formats import FORMATS

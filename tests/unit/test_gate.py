@@ -8,14 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import OPERATORS, parse_thresholds
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.findings import findings_of
-from coval_gate.judge.gate import judge, judge_outcome
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import LARGEST, Metric, RunResult, Simulation, Summary, Target, Value
-from coval_gate.model.run import Aborted, Completed, Limit, NotCompleted, Run, TimedOut
+from coval_gate.coval.model import LARGEST, Metric, Run, RunResult, Simulation, Summary, Target, Value
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.findings import findings_of
+from coval_gate.gate.judge import judge, judge_outcome
+from coval_gate.gate.outcome import Aborted, Completed, Limit, NotCompleted, TimedOut
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import OPERATORS, parse_thresholds
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reason, reasons
@@ -23,8 +23,8 @@ from coval_gate.report.wording.judgements import reason, reasons
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.run import Outcome
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.gate.outcome import Outcome
 
 NONE = Allowance(0)
 LATENCY = Target(operator="lte", upper=1.5)

@@ -17,7 +17,7 @@ from coval_gate.ci.github.api import GitHub
 from coval_gate.ci.github.pages import CheckRun, Comment, CommitStatus, GitHubPage
 from coval_gate.ci.host import Context, PageText
 from coval_gate.ci.plain import PlainHost
-from coval_gate.config.inputs import parse_inputs
+from coval_gate.inputs.inputs import parse_inputs
 from fake_github import BOT, LONGEST_BODY, PERSONAL_TOKEN, READ_ONLY_TOKEN, REPOSITORY, TOKEN, FakeGitHub
 from support import runtime
 

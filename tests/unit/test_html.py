@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from baselines import DASHBOARD, baseline_of, comparison_reports, earlier, report_on, run_of, yes
 from browsing import LEGS, large_report, legs_report, picture_report, rich_report
-from coval_gate.config.inputs import parse_inputs
-from coval_gate.model.matrix import matrix_of
-from coval_gate.model.results import Details, TrendRun, Turn
+from coval_gate.coval.model import Details, TrendRun, Turn
+from coval_gate.inputs.inputs import parse_inputs
+from coval_gate.inputs.matrix import matrix_of
 from coval_gate.report.charts import binned
 from coval_gate.report.document.metrics import BoundFacts, Distribution
 from coval_gate.report.html.plots import WIDTH, Histogram, Point, histogram, scale, trend, trend_of

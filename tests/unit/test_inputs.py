@@ -11,10 +11,10 @@ from coval_gate.base.errors import InputError
 from coval_gate.ci.github.host import read_context
 from coval_gate.ci.host import Context, Withheld
 from coval_gate.ci.systems import SYSTEMS, context_in
-from coval_gate.config.checks import check_inputs, warnings_about
-from coval_gate.config.fields import Allowance, ChosenRuns, RunSource
-from coval_gate.config.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, effective, key_in, parse_inputs
-from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.inputs.checks import check_inputs, warnings_about
+from coval_gate.inputs.fields import Allowance, ChosenRuns, RunSource
+from coval_gate.inputs.inputs import ALL_MODES, GATE, Input, Inputs, api_root, declared, effective, key_in, parse_inputs
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.provenance import configuration
 from support import DEFAULTS, IDS, KEY, other_value, read_inputs
 

@@ -9,14 +9,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.checks import Check, Totals
-from coval_gate.judge.judgement import OfLegs, conclude
-from coval_gate.judge.kinds import ThresholdHolds
-from coval_gate.judge.measure import Measure
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import Details, RunResult, Turn
-from coval_gate.model.run import Completed
+from coval_gate.coval.model import Details, RunResult, Turn
+from coval_gate.gate.checks import Check, Totals
+from coval_gate.gate.judgement import OfLegs, conclude
+from coval_gate.gate.kinds import ThresholdHolds
+from coval_gate.gate.measure import Measure
+from coval_gate.gate.outcome import Completed
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.model import LegReport, Report
 from hostile import RUN_URL, example_reports, simulation, with_leg
 from rendering import junit, rows_of

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
 
-from coval_gate.model.matrix import matrix_of
-from coval_gate.model.results import RunResult, Turn
+from coval_gate.coval.model import RunResult, Turn
+from coval_gate.inputs.matrix import matrix_of
 from hostile import NAMED, example_reports, repeated, report_of, simulation, with_leg
 from rendering import junit
 from selection import shares

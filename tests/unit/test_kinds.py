@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import coval_gate.judge.gate  # noqa: F401 - imports all of them
-from coval_gate.judge.kinds import Criterion
-from coval_gate.judge.population import Rule
-from coval_gate.judge.problems import Problem, ValueProblem
+import coval_gate.gate.judge  # noqa: F401 - imports all of them
+from coval_gate.gate.kinds import Criterion
+from coval_gate.gate.population import Rule
+from coval_gate.gate.problems import Problem, ValueProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

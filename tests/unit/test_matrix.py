@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import Context, with_run_metadata
-from coval_gate.config.inputs import CONTEXT_LIMIT, declared, parse_inputs
 from coval_gate.coval.launch import LaunchRequest
-from coval_gate.model.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
+from coval_gate.inputs.inputs import CONTEXT_LIMIT, declared, parse_inputs
+from coval_gate.inputs.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
 from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
 from coval_gate.report.formats.status import page_name
@@ -24,7 +24,7 @@ from hostile import HOSTILE, example_reports
 from rendering import document, junit, summary
 
 if TYPE_CHECKING:
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.report.model import Report
 
 CONTEXT = Context(repository="acme/voice-agent", workflow="Voice gate", job="evaluate", run_id="1", run_attempt="2")

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import OPERATORS, Operator, parse_thresholds
-from coval_gate.judge.checks import Check
-from coval_gate.judge.clauses import measured
-from coval_gate.judge.kinds import TargetMet, ThresholdHolds
-from coval_gate.judge.measure import Measure, Requirement, Scale, margin
-from coval_gate.judge.population import FewFailed
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import LARGEST, Target
+from coval_gate.coval.model import LARGEST, Target
+from coval_gate.gate.checks import Check
+from coval_gate.gate.clauses import measured
+from coval_gate.gate.kinds import TargetMet, ThresholdHolds
+from coval_gate.gate.measure import Measure, Requirement, Scale, margin
+from coval_gate.gate.population import FewFailed
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import OPERATORS, Operator, parse_thresholds
 from coval_gate.report.wording.checks import actual_text, check_reason, margin_text
 
 NUMBERS = st.floats(-LARGEST, LARGEST)

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import json
 
-from coval_gate.judge.variants import variants_of
-from coval_gate.model.results import Metric, RunResult, Simulation
+from coval_gate.coval.model import Metric, RunResult, Simulation
+from coval_gate.gate.variants import variants_of
 from coval_gate.report.limits import MOST_OUTPUT
 from coval_gate.report.metrics import aggregates
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.coval.model import normalize_status
 from coval_gate.coval.runs import parse_launched, parse_run, parse_tags
-from coval_gate.model.statuses import normalize_status
 
 if TYPE_CHECKING:
-    from coval_gate.model.run import Run
+    from coval_gate.coval.model import Run
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.coval.model import BASE, Simulation
 from coval_gate.coval.results import read_simulation, told_apart
-from coval_gate.model.results import BASE, Simulation
 
 
 def listed(*rows: tuple[str | None, str | None]) -> tuple[Simulation, ...]:

@@ -13,9 +13,9 @@ from coval_gate.base.schedule import run
 from coval_gate.base.times import Times
 from coval_gate.ci.host import Context, Head, Page
 from coval_gate.ci.plain import PlainHost
-from coval_gate.config.checks import wanted_pages
-from coval_gate.config.inputs import parse_inputs
-from coval_gate.judge.judgement import LAUNCH, UNFINISHED, interrupted
+from coval_gate.gate.judgement import LAUNCH, UNFINISHED, interrupted
+from coval_gate.inputs.checks import wanted_pages
+from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.publish.pages import PagePublisher
 from coval_gate.report.model import Report
 from support import VirtualClock, runtime
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import PageText
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.inputs.inputs import Inputs
 
 ALL = {"commit_status": "Voice", "check_run": "Voice gate", "comment": "always"}
 COMMENT = {"comment": "always"}

@@ -10,12 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from baselines import Cases, baseline_of, both, checks_of, comparison, judged, numbers, only, run_of, yes
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import Metric, Value
+from coval_gate.coval.model import Metric, Value
+from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.measure import Comparison
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.measure import Comparison
 
 CONCLUSIVE = (Verdict.PASSED, Verdict.FAILED)
 

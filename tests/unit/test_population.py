@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.config.fields import Allowance
-from coval_gate.judge.checks import Population, population
-from coval_gate.judge.criteria import Criteria
-from coval_gate.model.results import Metric, Simulation
-from coval_gate.model.run import Run, RunProgress
+from coval_gate.coval.model import Metric, Run, RunProgress, Simulation
+from coval_gate.gate.checks import Population, population
+from coval_gate.gate.criteria import Criteria
+from coval_gate.inputs.fields import Allowance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

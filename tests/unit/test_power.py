@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from coval_gate.config.thresholds import Threshold, parse_thresholds
+from coval_gate.inputs.thresholds import Threshold, parse_thresholds
 from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
 
 pytestmark = pytest.mark.untraced

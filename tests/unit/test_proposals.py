@@ -13,23 +13,23 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from coval_gate.ci.starters import STARTERS, Starter
-from coval_gate.config.fields import Allowance
-from coval_gate.config.inputs import parse_inputs
-from coval_gate.config.thresholds import parse_thresholds
+from coval_gate.coval.model import Metric, RunResult, Simulation, Target
 from coval_gate.coval.resources import MetricDefinition
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judge import judge
+from coval_gate.gate.verdict import Verdict
 from coval_gate.init.lookups import AGENT, PERSONA, TEST_SET, Choice
 from coval_gate.init.proposals import GUESS, bound_of, guess, plain, propose, usable
 from coval_gate.init.workflow import fill_in, read_example
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.gate import judge
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import Metric, RunResult, Simulation, Target
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.inputs import parse_inputs
+from coval_gate.inputs.thresholds import parse_thresholds
 from hostile import HOSTILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.model.results import Value
+    from coval_gate.coval.model import Value
 
 LESS, MORE, YES = Target("lte", upper=2.0), Target("gte", upper=4.0), Target("in", values=("YES",))
 ID = "metric00000000000000001"

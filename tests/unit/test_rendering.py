@@ -13,7 +13,7 @@ from coval_gate.base.clock import Interrupted
 from coval_gate.base.schedule import run
 from coval_gate.base.times import Times
 from coval_gate.ci.github.host import GitHubHost
-from coval_gate.judge.judgement import interrupted
+from coval_gate.gate.judgement import interrupted
 from coval_gate.publish.publisher import AFTER_SIGNAL, NotRendered, Publisher, Rendering
 from coval_gate.report.model import Report
 from support import VirtualClock, runtime

@@ -10,22 +10,22 @@ from hypothesis import strategies as st
 
 from baselines import checks_of, only
 from coval_gate.base.errors import CovalError
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.gate import judge
-from coval_gate.judge.judgement import CaseStability, SingleRun, errored, not_completed, redacted, with_unusable
-from coval_gate.judge.repetition import beyond_saving, is_usable, judge_together, pool_of, repeats
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import Metric, RunResult, Simulation, Summary, Target
-from coval_gate.model.run import NotCompleted, Run
+from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Summary, Target
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import CaseStability, SingleRun, errored, not_completed, redacted, with_unusable
+from coval_gate.gate.outcome import NotCompleted
+from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together, pool_of, repeats
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording.checks import actual_text, check_reason
 from coval_gate.report.wording.judgements import advice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.gate.judgement import Judgement
 
 YES = Target(operator="in", values=("YES",))
 CASES = 10

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from coval_gate.ci.host import Context
-from coval_gate.config.parsing import MOST_TAGS
+from coval_gate.inputs.parsing import MOST_TAGS
 from coval_gate.runs.launch import launch_request, with_tags
 from support import DEFAULTS, IDS, KEY, read_inputs
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.coval.model import Target
 from coval_gate.coval.resources import (
     Listed,
     MetricOutput,
@@ -18,9 +19,8 @@ from coval_gate.coval.resources import (
     read_persona,
     read_test_case,
 )
-from coval_gate.judge.clauses import target_problem_text
-from coval_gate.judge.targets import problem
-from coval_gate.model.results import Target
+from coval_gate.gate.clauses import target_problem_text
+from coval_gate.gate.targets import problem
 from coval_sandbox import catalogue, catalogue_views
 
 if TYPE_CHECKING:

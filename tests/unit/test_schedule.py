@@ -9,7 +9,7 @@ import pytest
 
 from coval_gate.base.clock import Interrupted, SystemClock
 from coval_gate.base.schedule import BackgroundCall, Wait, repeat, run, together
-from coval_gate.model.run import Run
+from coval_gate.coval.model import Run
 from coval_gate.runs.cancel import cancel_run
 from coval_gate.runs.watch import ProgressLog, watch
 from coval_sandbox.server import Server
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.model.run import Aborted, NotCompleted, TimedOut
+    from coval_gate.gate.outcome import Aborted, NotCompleted, TimedOut
 
 MANY = 100
 WATCHES = 20

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.checks import Check, misses
-from coval_gate.judge.kinds import TargetMet, ThresholdHolds
-from coval_gate.judge.targets import meets
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import LARGEST, Target
+from coval_gate.coval.model import LARGEST, Target
+from coval_gate.gate.checks import Check, misses
+from coval_gate.gate.kinds import TargetMet, ThresholdHolds
+from coval_gate.gate.targets import meets
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.thresholds import parse_thresholds
 
 if TYPE_CHECKING:
-    from coval_gate.judge.kinds import Criterion
-    from coval_gate.model.results import Value
+    from coval_gate.coval.model import Value
+    from coval_gate.gate.kinds import Criterion
 
 NUMBERS = st.floats(-LARGEST, LARGEST)
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.gate import judge
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import Metric, RunResult, Simulation, Target
+from coval_gate.coval.model import Metric, RunResult, Simulation, Target
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judge import judge
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.model import LegReport, Report
 from rendering import rows_of
@@ -20,7 +20,7 @@ from rendering import rows_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.model.results import Value
+    from coval_gate.coval.model import Value
 
 AT_MOST_2, YES = Target(operator="lte", upper=2.0), Target(operator="in", values=("YES",))
 VALUES = st.none() | st.floats(-9, 9) | st.sampled_from(["YES", "NO", frozenset({"YES"})])

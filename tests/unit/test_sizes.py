@@ -12,15 +12,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.findings import MOST_MISSES
-from coval_gate.judge.gate import judge
-from coval_gate.judge.kinds import ThresholdHolds
-from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource
-from coval_gate.model.results import Details, Metric, RunResult, Simulation
-from coval_gate.model.run import Run
+from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.findings import MOST_MISSES
+from coval_gate.gate.judge import judge
+from coval_gate.gate.kinds import ThresholdHolds
+from coval_gate.history.model import Baseline, BaselineRun
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.source import BaselineSource
+from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
 from coval_gate.report.formats.comment import body as comment
@@ -42,7 +42,7 @@ from selection import some_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.config.thresholds import Threshold
+    from coval_gate.inputs.thresholds import Threshold
     from coval_gate.report.formats import Format
 
 pytestmark = pytest.mark.untraced

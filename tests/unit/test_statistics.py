@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coval_gate.judge import statistics
-from coval_gate.model.results import LARGEST
+from coval_gate.coval.model import LARGEST
+from coval_gate.gate import statistics
 
 if TYPE_CHECKING:
     import random

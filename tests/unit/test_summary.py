@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from baselines import baseline_of, earlier, latency, report_on, run_of, yes
-from coval_gate.config.inputs import parse_inputs
-from coval_gate.model.matrix import matrix_of
+from coval_gate.inputs.inputs import parse_inputs
+from coval_gate.inputs.matrix import matrix_of
 from coval_gate.report.formats.comment import body as comment
 from rendering import summary
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.ci.host import Context, Head
-from coval_gate.config.parsing import RunMetadata
 from coval_gate.coval.launch import LaunchRequest
-from coval_gate.model.run import Run
+from coval_gate.coval.model import Run
+from coval_gate.inputs.parsing import RunMetadata
 from coval_gate.runs.tags import (
     KEY,
     branch_tag,

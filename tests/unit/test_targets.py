@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.judge.clauses import target_problem_text, target_text
-from coval_gate.judge.targets import meets, problem
-from coval_gate.model.results import Target, Value
+from coval_gate.coval.model import Target, Value
+from coval_gate.gate.clauses import target_problem_text, target_text
+from coval_gate.gate.targets import meets, problem
 
 
 def target(operator: str, upper: float | None = None, *values: str, lower: float | None = None) -> Target:

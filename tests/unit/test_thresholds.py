@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from coval_gate.config.aggregates import Aggregate, is_blank
-from coval_gate.config.slips import LONGEST, explained
-from coval_gate.config.thresholds import (
+from coval_gate.gate.clauses import threshold_text
+from coval_gate.inputs.aggregates import Aggregate, is_blank
+from coval_gate.inputs.slips import LONGEST, explained
+from coval_gate.inputs.thresholds import (
     OPERATORS,
     Bound,
     Operator,
@@ -18,7 +19,6 @@ from coval_gate.config.thresholds import (
     ThresholdSyntaxError,
     parse_thresholds,
 )
-from coval_gate.judge.clauses import threshold_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

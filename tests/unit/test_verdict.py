@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.base.errors import GateError, InputError, InternalError
-from coval_gate.config.fields import Allowance
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.gate import judge_outcome
-from coval_gate.judge.judgement import (
+from coval_gate.coval.model import Run, RunProgress, RunResult, Simulation
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judge import judge_outcome
+from coval_gate.gate.judgement import (
     LAUNCH,
     UNFINISHED,
     Judgement,
@@ -21,9 +21,9 @@ from coval_gate.judge.judgement import (
     runs_cancelled,
     skipped,
 )
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import RunResult, Simulation
-from coval_gate.model.run import Cancellation, Completed, Limit, NotCompleted, Run, RunProgress, TimedOut
+from coval_gate.gate.outcome import Cancellation, Completed, Limit, NotCompleted, TimedOut
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Allowance
 from coval_gate.report.wording.judgements import advice, headline, reason, reasons, title
 
 if TYPE_CHECKING:

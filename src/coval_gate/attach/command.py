@@ -25,9 +25,9 @@ from coval_gate.base.transport import is_loopback, parse_address
 from coval_gate.ci.credentials import without_credentials
 from coval_gate.ci.detect import detect_host
 from coval_gate.ci.host import BUG
-from coval_gate.config.fields import IDENTIFIER
-from coval_gate.config.inputs import KEY_VARIABLE, api_root, key_in, parse_inputs
 from coval_gate.coval.client import connect
+from coval_gate.inputs.fields import IDENTIFIER
+from coval_gate.inputs.inputs import KEY_VARIABLE, api_root, key_in, parse_inputs
 from coval_gate.runs.legs import Session
 from coval_gate.runs.retag import mark
 from coval_gate.runs.tags import ATTACHED, UNANSWERED
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Host
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.inputs.inputs import Inputs
 
 DONE, INCOMPLETE, USAGE, KILLED = 0, 1, 2, 130  # exit codes
 SDK: Final = "coval_agent_sdk"

@@ -14,7 +14,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import duration, plural, shortened, stopwatch
 from coval_gate.ci.host import AGENT_TYPE
-from coval_gate.model.statuses import QUEUED
+from coval_gate.coval.model import QUEUED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from coval_gate.attach.messages import Limits, Outcome
     from coval_gate.attach.process import WorkerProcess
     from coval_gate.base.schedule import Procedure
-    from coval_gate.model.results import Simulation
-    from coval_gate.model.run import Run
+    from coval_gate.coval.model import Run, Simulation
     from coval_gate.runs.legs import Session
 
 TICK: Final = 0.1  # s between two looks at the worker

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.transport import Response
     from coval_gate.ci.host import Annotation, Context, Figure, Host, PageText
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.inputs.inputs import Inputs
 
 INPUT: Final = "code_insights"  # no input turns the report on or off
 REPORTING_MODES: Final = ("run", "wait")  # those that reach a verdict

@@ -10,7 +10,7 @@ from typing import Final
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import Context
 from coval_gate.ci.systems import repository_of, website_of
-from coval_gate.config.inputs import KEY_VARIABLE
+from coval_gate.inputs.inputs import KEY_VARIABLE
 
 LONGEST: Final = 5.0  # s for all that git says
 # A foreign checkout may hold a repository whose settings name programs: git neither looks for one nor asks fsmonitor.

@@ -12,9 +12,9 @@ from coval_gate.base.errors import RunnerError
 from coval_gate.base.text import json_in, quoted
 from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Console, Context, Page
 from coval_gate.ci.workspace import Workspace
-from coval_gate.config.checks import wanted_pages
-from coval_gate.config.flags import with_flags
-from coval_gate.config.inputs import key_in
+from coval_gate.inputs.checks import wanted_pages
+from coval_gate.inputs.flags import with_flags
+from coval_gate.inputs.inputs import key_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from coval_gate.ci.host import Level
     from coval_gate.ci.systems import System
     from coval_gate.ci.workspace import Lock
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.inputs.inputs import Inputs
 
 
 OUTPUTS: Final = f"{DIRECTORY}/outputs.json"

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import HEADS, Context, WebPages, origin_of
-from coval_gate.config.checks import Variables
+from coval_gate.inputs.checks import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

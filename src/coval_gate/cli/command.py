@@ -17,9 +17,9 @@ from coval_gate.base.text import one_line
 from coval_gate.ci.host import Console
 from coval_gate.cli.environment import environment_of
 from coval_gate.cli.flags import UsageError, parse
-from coval_gate.config.flags import PROGRAM
-from coval_gate.config.inputs import key_in, token_in
-from coval_gate.config.parsing import KEY
+from coval_gate.inputs.flags import PROGRAM
+from coval_gate.inputs.inputs import key_in, token_in
+from coval_gate.inputs.parsing import KEY
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.ci.systems import system_in
 from coval_gate.cli.flags import TAKEN, UsageError
-from coval_gate.config.flags import PROGRAM
-from coval_gate.config.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in
+from coval_gate.inputs.flags import PROGRAM
+from coval_gate.inputs.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
     from coval_gate.ci.host import Console
-    from coval_gate.config.file import ConfigFile
+    from coval_gate.inputs.file import ConfigFile
 
 LARGEST_KEY: Final = 4096  # bytes
 OTHER_NAMES: Final = ("coval-gate.yaml", "coval-gate.json", "coval-gate.toml")  # of a file that is not looked for
@@ -56,7 +56,7 @@ def environment_of(
             raise
         errors.log(f"{PROGRAM}: {error} The file is ignored: what was left must end.")
     if read:
-        from coval_gate.config.file import beside_file
+        from coval_gate.inputs.file import beside_file
 
         merged, read = beside_file(merged, read, defaults_count=True)
         merged |= {"INPUT_CONFIG_PATH": os.path.relpath(path)} if is_step else {}
@@ -112,8 +112,8 @@ def _exists(path: Path) -> bool:
 
 def _read(path: str, key: str, *, is_step: bool) -> ConfigFile:
     """Raises UsageError, for a mistake in the file only if no step can tell it."""
-    from coval_gate.config.file import read_file  # brings a parser of YAML, which few commands need
-    from coval_gate.config.nodes import LARGEST
+    from coval_gate.inputs.file import read_file  # brings a parser of YAML, which few commands need
+    from coval_gate.inputs.nodes import LARGEST
 
     try:
         with Path(path).open("rb") as file:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from coval_gate import __version__
 from coval_gate.base.text import in_words
-from coval_gate.config.checks import has_effect
-from coval_gate.config.flags import PROGRAM, VARIABLES, flag_of
-from coval_gate.config.inputs import ALL_MODES, CONNECTION, FILE_NAME, KEY_VARIABLE, declared
+from coval_gate.inputs.checks import has_effect
+from coval_gate.inputs.flags import PROGRAM, VARIABLES, flag_of
+from coval_gate.inputs.inputs import ALL_MODES, CONNECTION, FILE_NAME, KEY_VARIABLE, declared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from coval_gate.config.inputs import Input
+    from coval_gate.inputs.inputs import Input
 
 COMMANDS: Final = {
     "run": "launch a run, wait for it, and judge it",

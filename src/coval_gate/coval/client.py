@@ -18,10 +18,10 @@ from coval_gate.base.errors import LaunchUncertain, Rejected, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import repeat
 from coval_gate.base.transport import NetworkError, Request, Server, Timeouts
-from coval_gate.config.inputs import api_root
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.errors import network_problem
 from coval_gate.coval.shapes import agent_type_in, enveloped, name_in, parse_object
+from coval_gate.inputs.inputs import api_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import BackgroundCall, Procedure
     from coval_gate.base.transport import Exchange, Response
-    from coval_gate.config.inputs import Inputs
     from coval_gate.coval.launch import LaunchRequest
+    from coval_gate.coval.model import Run, Simulation, Turn
     from coval_gate.coval.resources import (
         Agent,
         Listed,
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
         TestSet,
     )
     from coval_gate.coval.runs import RunFilter, ScheduledRun
-    from coval_gate.model.results import Simulation, Turn
-    from coval_gate.model.run import Run
+    from coval_gate.inputs.inputs import Inputs
 
     Named = TypeVar("Named", Agent, Persona, TestSet, "_AgentType")
 

@@ -14,7 +14,7 @@ from coval_gate.base.errors import CovalError, NotFound, Rejected, TooLarge, Una
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, json_in, one_line
 from coval_gate.base.transport import http_date
-from coval_gate.config.inputs import declared
+from coval_gate.inputs.inputs import declared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.config.parsing import RunMetadata
+from coval_gate.inputs.parsing import RunMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line
+from coval_gate.coval.model import BINARY_TEXTS, LARGEST, Target, Turn, normalize_status
 from coval_gate.coval.results import read_name, read_value, without_numbers
 from coval_gate.coval.shapes import agent_type_in, count_in, name_in, needed_id, object_in, text_in, texts_in
-from coval_gate.model.results import BINARY_TEXTS, LARGEST, Target, Turn
-from coval_gate.model.statuses import normalize_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from coval_gate.model.results import Value
+    from coval_gate.coval.model import Value
 
 LABEL_LIMIT: Final = 100  # characters
 EXPLANATION_LIMIT: Final = 300  # characters

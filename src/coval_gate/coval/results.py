@@ -11,9 +11,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.text import one_line
+from coval_gate.coval.model import BASE, LARGEST, SMALLEST, Metric, Simulation, Summary, Value, normalize_status
 from coval_gate.coval.shapes import as_object, list_in, needed_id, text_in
-from coval_gate.model.results import BASE, LARGEST, SMALLEST, Metric, Simulation, Summary, Value
-from coval_gate.model.statuses import normalize_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,6 +6,7 @@ import json
 from typing import Any, Final
 
 from coval_gate.base.records import NamedTuple
+from coval_gate.coval.model import PENDING, Run, RunProgress, normalize_status
 from coval_gate.coval.results import read_averages, read_metrics
 from coval_gate.coval.shapes import (
     as_object,
@@ -19,8 +20,6 @@ from coval_gate.coval.shapes import (
     text_in,
     texts_in,
 )
-from coval_gate.model.run import Run, RunProgress
-from coval_gate.model.statuses import PENDING, normalize_status
 
 SCHEDULED: Final = ("runs", "scheduled_run_runs")  # possible names of the list of a scheduled run's runs
 

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from coval_gate.base.text import json_in, one_line
-from coval_gate.config.fields import IDENTIFIER
+from coval_gate.inputs.fields import IDENTIFIER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,7 +13,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import in_words, quoted
 from coval_gate.ci.host import IS_BASE, LEG, REPETITION
-from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
+from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.runs.launch import noun
 from coval_gate.runs.watch import NOT_FOUND_PAUSE, unknown_until
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.config.fields import RunSource
+    from coval_gate.coval.model import Run
     from coval_gate.flow.progress import Progress
-    from coval_gate.model.run import Run
+    from coval_gate.inputs.fields import RunSource
     from coval_gate.runs.legs import Leg, Session, Trial
 
 MOST_NAMED: Final = 5  # legs in an error

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import Wait, beside
-from coval_gate.config.inputs import ids_of
 from coval_gate.flow.follow import follow_trial
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.findings import findings_of
-from coval_gate.judge.gate import judge_outcome
-from coval_gate.model.baseline import Baseline, BaselineRun, BaselineSource, NotFoundReason
-from coval_gate.model.run import Completed, TimedOut
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.findings import findings_of
+from coval_gate.gate.judge import judge_outcome
+from coval_gate.gate.outcome import Completed, TimedOut
+from coval_gate.history.model import Baseline, BaselineRun, NotFoundReason
+from coval_gate.inputs.inputs import ids_of
+from coval_gate.inputs.source import BaselineSource
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 

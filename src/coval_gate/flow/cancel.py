@@ -13,10 +13,10 @@ from coval_gate.base.errors import CovalError, GateError, RunnerError
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import in_words
 from coval_gate.base.times import POST_CANCELLING, Times
-from coval_gate.config.inputs import WAITING_MODES
 from coval_gate.flow.launch import request_of
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.run import Cancellation
+from coval_gate.gate.outcome import Cancellation
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.report.wording.judgements import cancellation_text
 from coval_gate.report.wording.standing import not_marked_text
 from coval_gate.runs.cancel import cancel_trial, end_other_launches
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.gate.judgement import Judgement
     from coval_gate.runs.legs import Leg, Session, Trial
 
 MOST_NAMED: Final = 5  # unknown runs in a message

@@ -11,8 +11,8 @@ from coval_gate.flow.adopt import not_shown, problems_of
 from coval_gate.flow.attached import refuse_unanswered
 from coval_gate.flow.launch import announce, launcher_of
 from coval_gate.flow.size import check_size
-from coval_gate.judge.judgement import UNFINISHED
-from coval_gate.model.run import Aborted
+from coval_gate.gate.judgement import UNFINISHED
+from coval_gate.gate.outcome import Aborted
 from coval_gate.runs import earlier
 from coval_gate.runs.collect import follow
 from coval_gate.runs.tags import provenance_of
@@ -20,9 +20,10 @@ from coval_gate.runs.watch import ProgressLog, waiting_title
 
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.model import Run
     from coval_gate.flow.progress import Progress
-    from coval_gate.judge.criteria import Criteria
-    from coval_gate.model.run import Outcome, Run
+    from coval_gate.gate.criteria import Criteria
+    from coval_gate.gate.outcome import Outcome
     from coval_gate.runs.legs import Leg, Session, Trial
 
 T = TypeVar("T")

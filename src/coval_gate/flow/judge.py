@@ -15,18 +15,17 @@ from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import beside
 from coval_gate.base.text import duration
 from coval_gate.base.times import DETAILS, TREND, UNITS
-from coval_gate.config.inputs import ids_of
 from coval_gate.flow.attached import find_attached
 from coval_gate.flow.base import base_beside
 from coval_gate.flow.follow import follow_trial
 from coval_gate.flow.launch import launch
 from coval_gate.flow.size import fits
 from coval_gate.flow.standing import owe_mark
-from coval_gate.judge.clauses import again_text, all_runs_text, in_vain_text
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.findings import findings_of
-from coval_gate.judge.gate import judge_outcome
-from coval_gate.judge.judgement import (
+from coval_gate.gate.clauses import again_text, all_runs_text, in_vain_text
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.findings import findings_of
+from coval_gate.gate.judge import judge_outcome
+from coval_gate.gate.judgement import (
     SingleRun,
     errored,
     gravest,
@@ -34,8 +33,9 @@ from coval_gate.judge.judgement import (
     result_with_units,
     with_unusable,
 )
-from coval_gate.judge.repetition import beyond_saving, has_failed, is_usable, judge_together, repeats
-from coval_gate.model.run import Aborted, Completed, TimedOut
+from coval_gate.gate.outcome import Aborted, Completed, TimedOut
+from coval_gate.gate.repetition import beyond_saving, has_failed, is_usable, judge_together, repeats
+from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reason
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.model import Run, RunResult, TrendRun
     from coval_gate.flow.progress import Progress
-    from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.baseline import Baseline
-    from coval_gate.model.results import RunResult, TrendRun
-    from coval_gate.model.run import Outcome, Run
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.gate.outcome import Outcome
+    from coval_gate.history.model import Baseline
     from coval_gate.runs.legs import Leg, Session, Trial
 
 

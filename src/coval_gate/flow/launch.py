@@ -11,9 +11,9 @@ from coval_gate.base.times import announcing
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
-    from coval_gate.config.inputs import Inputs
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.flow.progress import Progress
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.runs.launch import Launcher
     from coval_gate.runs.legs import Leg, Session, Trial
     from coval_gate.runs.tags import Tags
@@ -102,7 +102,7 @@ def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchReques
 
 def announce(progress: Progress) -> Procedure[None]:
     """Show on the commit's pages that the run is in progress."""
-    from coval_gate.judge.judgement import LAUNCH
+    from coval_gate.gate.judgement import LAUNCH
 
     until = announcing(progress.clock.now(), progress.deadline)
     return progress.publisher.pages.announce(progress.report(LAUNCH), until=until)

@@ -14,15 +14,15 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, together
 from coval_gate.base.text import in_words, one_line
 from coval_gate.base.times import preparing
-from coval_gate.config.checks import placed_problems
-from coval_gate.config.inputs import Problem
+from coval_gate.inputs.checks import placed_problems
+from coval_gate.inputs.inputs import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.config.inputs import Inputs
     from coval_gate.flow.progress import Progress
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.runs.legs import Session
 
 MOST_NAMED: Final = 5  # mutations

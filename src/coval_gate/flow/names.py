@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from coval_gate.base.times import NAMING
-from coval_gate.config.inputs import LAUNCH_IDS, ids_of
+from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
 from coval_gate.runs.legs import ids_shown
 from coval_gate.runs.shown import fetch_names
 

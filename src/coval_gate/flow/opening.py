@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from coval_gate import __version__
 from coval_gate.base.times import announcing
 from coval_gate.ci.host import NAME, with_unknown_commit
-from coval_gate.config.checks import acts_as, check_inputs, warnings_about
-from coval_gate.config.inputs import (
+from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
+from coval_gate.inputs.inputs import (
     FILE,
     LABELS,
     LAUNCH_IDS,
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.config.inputs import Inputs
     from coval_gate.flow.progress import Progress
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.runs.legs import Session
 
 
@@ -51,7 +51,7 @@ def read_inputs(progress: Progress) -> Inputs:
     progress.wrong = {name: text for name, _ in of_inputs if (text := environ.get(f"INPUT_{name.upper()}", ""))}
     problems += of_inputs
     if progress.read:
-        from coval_gate.config.file import with_file
+        from coval_gate.inputs.file import with_file
 
         host.log(f"Read inputs from {progress.read.path}.")
         progress.inputs, progress.file, mistakes = with_file(progress.inputs, progress.read)
@@ -97,7 +97,7 @@ def read_file(progress: Progress) -> list[Problem]:
     path = environ.get(f"INPUT_{FILE.upper()}", "").strip()
     if progress.read or not path:
         return []
-    from coval_gate.config import file, nodes  # a step without a file needs none of it
+    from coval_gate.inputs import file, nodes  # a step without a file needs none of it
 
     workspace = progress.host.workspace
     try:
@@ -172,9 +172,9 @@ def foresee(session: Session, leg: Leg, *, legs: int) -> None:
     cases = len(inputs.test_case_ids) or inputs.sub_sample_size or 0
     if inputs.confidence is None or not cases:  # how many a test set has is known only after the launch
         return
-    from coval_gate.judge.claims import undecidable_text
-    from coval_gate.judge.criteria import Criteria
-    from coval_gate.judge.doubts import undecidable
+    from coval_gate.gate.claims import undecidable_text
+    from coval_gate.gate.criteria import Criteria
+    from coval_gate.gate.doubts import undecidable
 
     for criterion in undecidable(Criteria.from_inputs(inputs, legs=legs), cases):
         session.warn(undecidable_text(criterion, cases))

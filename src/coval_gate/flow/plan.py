@@ -12,25 +12,25 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.base.times import preparing
-from coval_gate.config.checks import placed_problems
-from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.coval.resources import TestSet
 from coval_gate.flow.mutations import is_of_template, mutation_problems, read_mutations
 from coval_gate.flow.size import PERMISSION, exceeded_text, for_each_case, size_of
-from coval_gate.judge.claims import undecidable_text
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.doubts import undecidable
-from coval_gate.judge.judgement import planned
+from coval_gate.gate.claims import undecidable_text
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.doubts import undecidable
+from coval_gate.gate.judgement import planned
+from coval_gate.inputs.checks import placed_problems
+from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.runs.legs import Leg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.config.inputs import Inputs
     from coval_gate.coval.resources import Agent, MetricDefinition, Persona
     from coval_gate.flow.progress import Progress
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.runs.legs import Session
 
     Named = Agent | Persona | TestSet | MetricDefinition

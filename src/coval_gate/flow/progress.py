@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 from coval_gate.base.times import Times
 from coval_gate.ci.detect import detect_host
 from coval_gate.ci.host import BUG, NAME, Context
-from coval_gate.config.inputs import NO_FILE, parse_inputs
 from coval_gate.coval.client import Shown, connect
+from coval_gate.inputs.inputs import NO_FILE, parse_inputs
 from coval_gate.publish.publisher import Publisher
 from coval_gate.runs.legs import LEGS, MODE, Leg, Session, Trial, read_state, state_name, write_state
 
 if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
-    from coval_gate.config.file import ConfigFile
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.resources import RunTemplate
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.inputs.file import ConfigFile
     from coval_gate.report.model import Report
     from coval_gate.runs.tags import Tags
 
@@ -163,7 +163,7 @@ class Progress:
 
     def report(self, judgement: Judgement) -> Report:
         # None of this is needed before the launch, whose start is measured.
-        from coval_gate.judge.judgement import OfLegs, redacted
+        from coval_gate.gate.judgement import OfLegs, redacted
         from coval_gate.publish.legs import leg_report
         from coval_gate.report.model import Report
 

@@ -15,16 +15,16 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import preparing, sizing
-from coval_gate.config.inputs import Problem, ids_of
+from coval_gate.inputs.inputs import Problem, ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.model import Run
     from coval_gate.coval.resources import TestSet
     from coval_gate.flow.progress import Progress
-    from coval_gate.model.run import Run
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.runs.legs import Leg, Session
 
 PERMISSION: Final = "test-sets:read"

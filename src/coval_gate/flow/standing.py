@@ -8,10 +8,10 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.schedule import together
 from coval_gate.base.times import ACCEPTING, MARKING
-from coval_gate.judge.judgement import errored, gravest
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.run import Completed
-from coval_gate.model.statuses import COMPLETED
+from coval_gate.coval.model import COMPLETED
+from coval_gate.gate.judgement import errored, gravest
+from coval_gate.gate.outcome import Completed
+from coval_gate.gate.verdict import Verdict
 from coval_gate.report.wording.standing import (
     not_accepted_text,
     not_marked_text,
@@ -26,7 +26,7 @@ from coval_gate.runs.tags import FAILED, pull_request_of
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.flow.progress import Progress
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.gate.judgement import Judgement
     from coval_gate.runs.legs import Leg, Session, Trial
 
 

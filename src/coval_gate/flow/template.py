@@ -11,18 +11,18 @@ from coval_gate.base.errors import InputError, Rejected
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import plural
 from coval_gate.base.times import preparing
-from coval_gate.config.checks import check_inputs
-from coval_gate.config.fields import Unset
-from coval_gate.config.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.flow.mutations import is_of_template
+from coval_gate.inputs.checks import check_inputs
+from coval_gate.inputs.fields import Unset
+from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.config.inputs import Inputs
     from coval_gate.coval.resources import RunTemplate
     from coval_gate.flow.progress import Progress
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.runs.legs import Leg, Session
 
 NOT_FOUND: Final = 404

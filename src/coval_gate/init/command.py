@@ -13,17 +13,17 @@ from coval_gate.base.text import in_words, one_line, plural, quoted
 from coval_gate.ci.git import origin_host, top_directory
 from coval_gate.ci.starters import KEY, STARTERS, Starter, starter_for
 from coval_gate.ci.workspace import Workspace
-from coval_gate.config.inputs import default_of, key_in, parse_inputs
 from coval_gate.coval.client import connect
 from coval_gate.init.lookups import KINDS, Choice, LastRuns, choose, last_runs, list_resources, unlisted
 from coval_gate.init.proposals import Proposal, guess, propose, usable
 from coval_gate.init.workflow import fill_in, read_example
+from coval_gate.inputs.inputs import default_of, key_in, parse_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from coval_gate.base.runtime import Runtime
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.inputs.inputs import Inputs
 
 DONE, USAGE = 0, 2  # exit codes
 LONGEST: Final = 60.0  # s for all calls

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, most_similar, one_line, plural, quoted
-from coval_gate.config.fields import IDENTIFIER
+from coval_gate.coval.model import CLEAN, COMPLETED, RunResult
 from coval_gate.coval.runs import RunFilter
-from coval_gate.model.results import RunResult
-from coval_gate.model.run import CLEAN
-from coval_gate.model.statuses import COMPLETED
+from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.runs.history import ids_of_run
 
 if TYPE_CHECKING:
@@ -22,8 +20,8 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.client import Client
+    from coval_gate.coval.model import Run
     from coval_gate.coval.resources import Listed, MetricDefinition
-    from coval_gate.model.run import Run
 
     Ask = Callable[[str, Sequence[str]], str]
 

@@ -23,24 +23,24 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, one_line, percent, plural
-from coval_gate.config.fields import Allowance
-from coval_gate.config.thresholds import parse_thresholds
-from coval_gate.judge.aggregates import aggregation_of
-from coval_gate.judge.aggregation import Measured
-from coval_gate.judge.criteria import Criteria
-from coval_gate.judge.gate import judge
-from coval_gate.judge.statistics import beta_quantile
-from coval_gate.judge.targets import effective_operator, named_values, problem
-from coval_gate.judge.variants import variants_of
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import BASE
+from coval_gate.coval.model import BASE
+from coval_gate.gate.aggregates import aggregation_of
+from coval_gate.gate.aggregation import Measured
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.judge import judge
+from coval_gate.gate.statistics import beta_quantile
+from coval_gate.gate.targets import effective_operator, named_values, problem
+from coval_gate.gate.variants import variants_of
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import parse_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from coval_gate.config.thresholds import Threshold
+    from coval_gate.coval.model import Metric, RunResult
     from coval_gate.coval.resources import MetricDefinition
-    from coval_gate.model.results import Metric, RunResult
+    from coval_gate.inputs.thresholds import Threshold
 
 MOST_LINES: Final = 3
 MARGIN: Final = 0.1  # share of the worst run's average

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from coval_gate.config.inputs import ids_of
-from coval_gate.judge.judgement import redacted
-from coval_gate.model.results import Details
+from coval_gate.coval.model import Details
+from coval_gate.gate.judgement import redacted
+from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.model import BaseReport, LegReport, RunReport
 from coval_gate.report.provenance import BASE_AGENT
 from coval_gate.runs.legs import Trial, ids_shown
@@ -14,7 +14,7 @@ from coval_gate.runs.legs import Trial, ids_shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.judge.judgement import Judgement
+    from coval_gate.gate.judgement import Judgement
     from coval_gate.runs.legs import Leg
 
 

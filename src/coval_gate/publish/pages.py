@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.base.errors import HostError, RunnerError
 from coval_gate.base.text import in_words, json_in
 from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, PageText, tolerant
-from coval_gate.config.checks import OF_COMMIT
-from coval_gate.config.inputs import Problem
+from coval_gate.inputs.checks import OF_COMMIT
+from coval_gate.inputs.inputs import Problem
 from coval_gate.report.formats import Surface, formats
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.times import Times
     from coval_gate.ci.host import Context, Host, Page
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.report.model import Report
 
 STATE: Final = "pages"  # the name of the state with the commit's pages, for the post step
@@ -88,7 +88,7 @@ class PagePublisher:
         self._save()
 
     def announce(self, report: Report, *, until: float) -> Procedure[None]:
-        from coval_gate.judge.judgement import UNFINISHED
+        from coval_gate.gate.judgement import UNFINISHED
 
         self.owe(report._replace(judgement=UNFINISHED))
         for kept in self._pages_of_commit(report):

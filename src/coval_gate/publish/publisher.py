@@ -17,8 +17,8 @@ from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InternalError, RunnerError
 from coval_gate.base.schedule import BackgroundCall, Wait
 from coval_gate.ci.host import BUG, NAME, tolerant
-from coval_gate.config.inputs import FILE, Problem
-from coval_gate.judge.verdict import Verdict
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.inputs import FILE, Problem
 from coval_gate.publish.pages import PagePublisher
 from coval_gate.report.formats import Surface, formats, rendered
 from coval_gate.report.formats.outputs import unfinished
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.times import Times
     from coval_gate.ci.host import Host
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.report.formats import Format
     from coval_gate.report.formats.log import Closing
     from coval_gate.report.model import Report
@@ -188,7 +188,7 @@ class Publisher:
 
     def _with_error(self, report: Report, error: GateError) -> Report:
         """A report that is red already stays, with a warning about another cause."""
-        from coval_gate.judge.judgement import errored
+        from coval_gate.gate.judgement import errored
 
         judgement = errored(error)
         if report.judgement.lets_pass:

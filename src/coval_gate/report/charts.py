@@ -15,8 +15,8 @@ from coval_gate.base.text import number
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.measure import Requirement
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.measure import Requirement
     from coval_gate.report.document.metrics import Chart
 
 STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)  # widths, times a power of ten

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.model.results import BASE
+from coval_gate.coval.model import BASE
 from coval_gate.report.limits import MOST_OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.judge.variants import Sample, Variant
-    from coval_gate.model.results import Metric, RunResult
+    from coval_gate.coval.model import Metric, RunResult
+    from coval_gate.gate.variants import Sample, Variant
     from coval_gate.report.model import LegReport
 
 AGENT: Final = "agent"  # the name of the agent itself among its mutations

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import Context
-from coval_gate.model.results import Details
+from coval_gate.coval.model import Details
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from coval_gate.config.inputs import Inputs
-    from coval_gate.judge.checks import Totals
-    from coval_gate.judge.findings import Findings
-    from coval_gate.judge.judgement import Judgement
-    from coval_gate.judge.variants import Variant
-    from coval_gate.judge.verdict import Verdict
-    from coval_gate.model.baseline import Standing
-    from coval_gate.model.results import RunResult, TrendRun
-    from coval_gate.model.run import Run
+    from coval_gate.coval.model import Run, RunResult, TrendRun
+    from coval_gate.gate.checks import Totals
+    from coval_gate.gate.findings import Findings
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.gate.variants import Variant
+    from coval_gate.gate.verdict import Verdict
+    from coval_gate.history.model import Standing
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.report.document.step import Document
 
 
@@ -92,7 +91,7 @@ class LegReport(_LegFields):
         """Of a leg that was not judged, those of its last poll, with none passed."""
         if self.judgement.totals or not (self.run and self.run.progress):
             return self.judgement.totals
-        from coval_gate.judge.checks import Totals  # not needed before the launch, whose start is measured
+        from coval_gate.gate.checks import Totals  # not needed before the launch, whose start is measured
 
         polled = self.run.progress.in_simulations(self.planned)
         return Totals(total=polled.total, completed=polled.completed, unlisted=polled.total)
@@ -104,7 +103,7 @@ class LegReport(_LegFields):
 
     @cached_property
     def findings(self) -> Findings:
-        from coval_gate.judge.findings import findings_of  # not needed before the launch, whose start is measured
+        from coval_gate.gate.findings import findings_of  # not needed before the launch, whose start is measured
 
         return self.own_findings or findings_of(self.judgement, self.result)
 
@@ -120,7 +119,7 @@ class LegReport(_LegFields):
         if self.judgement.variants or self.result is None:
             return self.judgement.variants
         # The step was interrupted between collecting and judging.
-        from coval_gate.judge.variants import variants_of
+        from coval_gate.gate.variants import variants_of
 
         return variants_of(self.result)
 

@@ -11,19 +11,18 @@ from coval_gate import __version__
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import duration, in_words, one_line, plural
-from coval_gate.config.fields import Age, Allowance
-from coval_gate.config.inputs import CONNECTION, LAUNCH_IDS, effective
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.baseline import BaselineSource
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Age, Allowance
+from coval_gate.inputs.inputs import CONNECTION, LAUNCH_IDS, effective
+from coval_gate.inputs.source import BaselineSource
 from coval_gate.report.wording.judgements import link as read_more
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from coval_gate.config.inputs import Inputs
-    from coval_gate.model.baseline import Baseline
-    from coval_gate.model.results import TrendRun
-    from coval_gate.model.run import Run
+    from coval_gate.coval.model import Run, TrendRun
+    from coval_gate.history.model import Baseline
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.report.model import LegReport, Report
 
 UNTESTED: Final = (None, Verdict.CANCELLED, Verdict.SKIPPED)  # verdicts of steps that tested nothing

@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import number, plural
-from coval_gate.judge.claims import CHANCE
-from coval_gate.judge.clauses import named_with_unit
-from coval_gate.judge.verdict import GRAVITY
+from coval_gate.gate.claims import CHANCE
+from coval_gate.gate.clauses import named_with_unit
+from coval_gate.gate.verdict import GRAVITY
 from coval_gate.report.charts import drawn
 from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.markdown import Table, code, escape, folding, link, row, sentence

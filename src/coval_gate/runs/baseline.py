@@ -15,13 +15,12 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait, together
 from coval_gate.base.text import in_words, plural
 from coval_gate.base.times import COLLECTING
-from coval_gate.config.fields import Allowance
-from coval_gate.judge.checks import population
-from coval_gate.judge.criteria import Criteria
-from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
-from coval_gate.model.results import RunResult
-from coval_gate.model.run import Completed
-from coval_gate.model.statuses import COMPLETED
+from coval_gate.coval.model import COMPLETED, RunResult
+from coval_gate.gate.checks import population
+from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.outcome import Completed
+from coval_gate.history.model import Baseline, BaselineRun, NotFoundReason
+from coval_gate.inputs.fields import Allowance
 from coval_gate.runs.comparable import Subject, distinguish
 from coval_gate.runs.history import Sought, created_at, creation, search, with_list
 from coval_gate.runs.tags import (
@@ -41,8 +40,10 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
-    from coval_gate.model.baseline import BaselineSource, NotFoundKind
-    from coval_gate.model.run import Outcome, Run
+    from coval_gate.coval.model import Run
+    from coval_gate.gate.outcome import Outcome
+    from coval_gate.history.model import NotFoundKind
+    from coval_gate.inputs.source import BaselineSource
     from coval_gate.runs.legs import Session, Trial
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched

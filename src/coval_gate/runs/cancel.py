@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError, GateError, InternalError, NotFound, RunnerError, Unavailable
 from coval_gate.base.schedule import MOST_AT_ONCE, Wait, together
 from coval_gate.coval.errors import unavailable
-from coval_gate.judge.judgement import with_end_of_repetition
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.run import Cancellation
-from coval_gate.model.statuses import CANCELLED, DELETED
+from coval_gate.coval.model import CANCELLED, DELETED
+from coval_gate.gate.judgement import with_end_of_repetition
+from coval_gate.gate.outcome import Cancellation
+from coval_gate.gate.verdict import Verdict
 from coval_gate.runs.find import find_launched
 from coval_gate.runs.history import Sought, search
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.run import Run
+    from coval_gate.coval.model import Run
+    from coval_gate.gate.judgement import Judgement
     from coval_gate.runs.legs import Session, Trial
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows

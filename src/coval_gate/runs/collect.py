@@ -18,10 +18,9 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import one_line
 from coval_gate.base.times import COLLECTING
-from coval_gate.judge.checks import population
-from coval_gate.model.results import RunResult
-from coval_gate.model.run import Aborted, Completed, NotCompleted, TimedOut
-from coval_gate.model.statuses import COMPLETED
+from coval_gate.coval.model import COMPLETED, RunResult
+from coval_gate.gate.checks import population
+from coval_gate.gate.outcome import Aborted, Completed, NotCompleted, TimedOut
 from coval_gate.runs.definitions import (
     OPTIONAL_TIME,
     Announced,
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.judge.criteria import Criteria
-    from coval_gate.model.results import Metric, Simulation
-    from coval_gate.model.run import Outcome, Run
+    from coval_gate.coval.model import Metric, Run, Simulation
+    from coval_gate.gate.criteria import Criteria
+    from coval_gate.gate.outcome import Outcome
     from coval_gate.runs.legs import Session
     from coval_gate.runs.watch import ProgressLog
 

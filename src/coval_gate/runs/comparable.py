@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.base.errors import CovalError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
-from coval_gate.config.inputs import LAUNCH_IDS
+from coval_gate.inputs.inputs import LAUNCH_IDS
 from coval_gate.runs.history import created_at, moment_of
 
 if TYPE_CHECKING:
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
-    from coval_gate.config.thresholds import Threshold
     from coval_gate.coval.launch import LaunchRequest
+    from coval_gate.coval.model import Metric, Run, RunResult
     from coval_gate.coval.resources import Persona, TestCase
-    from coval_gate.model.baseline import BaselineRun, Unchecked
-    from coval_gate.model.results import Metric, RunResult
-    from coval_gate.model.run import Run
+    from coval_gate.history.model import BaselineRun, Unchecked
+    from coval_gate.inputs.thresholds import Threshold
     from coval_gate.runs.legs import Session
 
 NAME: Final = "coval_gate_fingerprint"  # in the metadata; further parts have a number behind it

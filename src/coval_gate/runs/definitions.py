@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
-from coval_gate.judge.targets import named_values
-from coval_gate.judge.values import Vocabulary
-from coval_gate.model.statuses import CANCELLED, COMPLETED, FAILED, SKIPPED
+from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED
+from coval_gate.gate.targets import named_values
+from coval_gate.gate.values import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Target
     from coval_gate.coval.resources import MetricDefinition, MetricOutput
-    from coval_gate.judge.criteria import Criteria
-    from coval_gate.model.results import Metric, RunResult, Simulation, Target
-    from coval_gate.model.run import Run
+    from coval_gate.gate.criteria import Criteria
     from coval_gate.runs.legs import Session
 
 OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without

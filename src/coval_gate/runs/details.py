@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import all_or_first_error, together
-from coval_gate.config.inputs import LAUNCH_IDS
-from coval_gate.model.results import Details, TrendRun
-from coval_gate.model.statuses import COMPLETED
+from coval_gate.coval.model import COMPLETED, Details, TrendRun
+from coval_gate.inputs.inputs import LAUNCH_IDS
 from coval_gate.runs.history import Sought, created_at, has_tag, ids_of_run, search
 from coval_gate.runs.tags import FAILED, branch_tag_of, is_marked
 
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.model import Run, RunResult, Simulation, Turn
     from coval_gate.coval.resources import TestCase
-    from coval_gate.model.results import RunResult, Simulation, Turn
-    from coval_gate.model.run import Run
     from coval_gate.runs.legs import Session
 
 EXPLAINED: Final = 20  # simulations of which more is fetched, at the most

@@ -15,8 +15,8 @@ from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.times import CANCELLING
-from coval_gate.model.run import NotCompleted
-from coval_gate.model.statuses import CANCELLED
+from coval_gate.coval.model import CANCELLED
+from coval_gate.gate.outcome import NotCompleted
 from coval_gate.runs.cancel import ENDED, cancel_or_warn
 from coval_gate.runs.history import Found, Sought, search
 from coval_gate.runs.tags import tags_of
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.model.run import Aborted, Run, TimedOut
+    from coval_gate.coval.model import Run
+    from coval_gate.gate.outcome import Aborted, TimedOut
     from coval_gate.runs.legs import Session, Trial
     from coval_gate.runs.tags import Tags
     from coval_gate.runs.watch import ProgressLog

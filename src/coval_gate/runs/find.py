@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.model.run import Run
+    from coval_gate.coval.model import Run
     from coval_gate.runs.legs import Session, Trial
 
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins

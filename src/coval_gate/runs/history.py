@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError, NotFound, Rejected, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
-from coval_gate.config.inputs import LAUNCH_IDS
-from coval_gate.config.parsing import MOST_RUN_TAGS
+from coval_gate.inputs.inputs import LAUNCH_IDS
+from coval_gate.inputs.parsing import MOST_RUN_TAGS
 from coval_gate.runs.tags import PREFIX, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.model import Run
     from coval_gate.coval.runs import RunFilter
-    from coval_gate.model.run import Run
     from coval_gate.runs.legs import Session
 
 MOST_READ: Final = 20  # entries of a list that are read alone; the newest

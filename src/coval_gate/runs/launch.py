@@ -20,9 +20,9 @@ from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import duration
 from coval_gate.base.times import preparing
 from coval_gate.ci.host import AGENT_TYPE, BRANCH, COMMIT, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY
-from coval_gate.config.inputs import ids_of
-from coval_gate.config.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.coval.launch import LaunchRequest
+from coval_gate.inputs.inputs import ids_of
+from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.runs.tags import tags_as_metadata
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.model import Run
     from coval_gate.coval.resources import TestCase
-    from coval_gate.model.run import Run
+    from coval_gate.inputs.inputs import Inputs
     from coval_gate.runs.earlier import EarlierRuns
     from coval_gate.runs.legs import Leg, Session, Trial
     from coval_gate.runs.tags import Tags

@@ -15,7 +15,7 @@ from coval_gate.base.errors import RunnerError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line, stopwatch
 from coval_gate.ci.host import BUG, NAME
-from coval_gate.config.inputs import ids_of
+from coval_gate.inputs.inputs import ids_of
 from coval_gate.runs.tags import Tags
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import BackgroundCall
     from coval_gate.base.times import Times
     from coval_gate.ci.host import Host
-    from coval_gate.config.inputs import Inputs
     from coval_gate.coval.client import Client, Launch
     from coval_gate.coval.launch import LaunchRequest
-    from coval_gate.judge.findings import Findings
-    from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.baseline import Standing
-    from coval_gate.model.results import Details, RunResult, TrendRun
-    from coval_gate.model.run import Cancellation, Outcome, Run, RunProgress
+    from coval_gate.coval.model import Details, Run, RunProgress, RunResult, TrendRun
+    from coval_gate.gate.findings import Findings
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.gate.outcome import Cancellation, Outcome
+    from coval_gate.history.model import Standing
+    from coval_gate.inputs.inputs import Inputs
 
 LEGS: Final = "legs"  # the name of the state
 MODE: Final = "mode"  # likewise, of the main step's mode

@@ -16,9 +16,9 @@ from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
-from coval_gate.config.inputs import Problem, ids_of
-from coval_gate.judge.values import Vocabulary
-from coval_gate.model.statuses import COMPLETED
+from coval_gate.coval.model import COMPLETED
+from coval_gate.gate.values import Vocabulary
+from coval_gate.inputs.inputs import Problem, ids_of
 from coval_gate.runs.history import Sought, search
 from coval_gate.runs.tags import BRANCH, FAILED, PREFIX, branch_tag, is_marked, pull_request_of, tags_of
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.coval.model import Run
     from coval_gate.coval.resources import MetricDefinition
-    from coval_gate.model.baseline import BaselineSource
-    from coval_gate.model.run import Run
+    from coval_gate.inputs.inputs import Inputs
+    from coval_gate.inputs.source import BaselineSource
     from coval_gate.runs.legs import Session
 
 AT_ONCE: Final = 10  # definitions

@@ -9,7 +9,7 @@ from coval_gate.base.errors import CovalError, Rejected
 from coval_gate.base.schedule import together
 from coval_gate.base.text import folded, in_words, plural, quoted
 from coval_gate.base.times import preparing
-from coval_gate.config.inputs import LAUNCH_IDS, declared
+from coval_gate.inputs.inputs import LAUNCH_IDS, declared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

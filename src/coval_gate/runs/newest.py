@@ -14,8 +14,8 @@ from coval_gate.base.errors import CovalError, GateError, NotFound
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import age, duration, in_words
 from coval_gate.ci.host import IS_BASE, REPETITION
-from coval_gate.config.inputs import LAUNCH_IDS, ids_of
-from coval_gate.model.run import Run
+from coval_gate.coval.model import Run
+from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
 from coval_gate.runs.cancel import FRESH_TIME
 from coval_gate.runs.history import Found, Sought, created_at, creation, is_of, moment_of, search
 from coval_gate.runs.launch import SERVERS_SKEW, noun
@@ -24,7 +24,7 @@ from coval_gate.runs.tags import branch_tag, pull_request_of
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
-    from coval_gate.config.fields import RunSource
+    from coval_gate.inputs.fields import RunSource
     from coval_gate.runs.legs import Session
 
 PATIENCE: Final = 300.0  # s during which an outage does not end the search

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.schedule import Wait
-from coval_gate.config.parsing import MOST_RUN_TAGS
 from coval_gate.coval.errors import unavailable
+from coval_gate.inputs.parsing import MOST_RUN_TAGS
 from coval_gate.runs.tags import LINE, PREFIX, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.model.run import Run
+    from coval_gate.coval.model import Run
     from coval_gate.runs.legs import Session
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries

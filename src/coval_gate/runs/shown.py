@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.model.results import Metric
+    from coval_gate.coval.model import Metric
     from coval_gate.runs.legs import Session
 
 MOST_UNITS: Final = 20  # metrics of which units are looked up

@@ -13,9 +13,9 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.schedule import MOST_AT_ONCE, together
 from coval_gate.ci.host import BRANCH
-from coval_gate.config.inputs import Problem
-from coval_gate.model.baseline import Standing
-from coval_gate.model.statuses import COMPLETED
+from coval_gate.coval.model import COMPLETED
+from coval_gate.history.model import Standing
+from coval_gate.inputs.inputs import Problem
 from coval_gate.runs.baseline import counting
 from coval_gate.runs.history import Sought, has_tag, ids_of_run, search
 from coval_gate.runs.retag import changed_tags, retag
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
-    from coval_gate.model.baseline import BaselineSource
-    from coval_gate.model.run import Run
+    from coval_gate.coval.model import Run
+    from coval_gate.inputs.source import BaselineSource
     from coval_gate.runs.legs import Session, Trial
 
 

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import COMMIT, PULL_REQUEST, REPOSITORY
-from coval_gate.config.parsing import MOST_RUN_TAGS
+from coval_gate.inputs.parsing import MOST_RUN_TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.ci.host import Context
     from coval_gate.coval.launch import LaunchRequest
-    from coval_gate.model.run import Run
+    from coval_gate.coval.model import Run
 
 PREFIX: Final = "coval-gate"
 IN_METADATA: Final = "coval_gate"  # prefix of the gate's tags in the metadata

@@ -9,8 +9,8 @@ from coval_gate.base.errors import NotFound, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import duration, one_line, plural, quoted, stopwatch
-from coval_gate.model.run import Aborted, Limit, NotCompleted, TimedOut
-from coval_gate.model.statuses import COMPLETED, DELETED
+from coval_gate.coval.model import COMPLETED, DELETED
+from coval_gate.gate.outcome import Aborted, Limit, NotCompleted, TimedOut
 from coval_gate.runs.polling import LONGEST_PAUSE, Observation, expected_end, next_pause
 from coval_gate.runs.tags import ATTACHED, UNANSWERED, is_marked
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.model.run import Run, RunProgress
+    from coval_gate.coval.model import Run, RunProgress
     from coval_gate.runs.legs import Session
 
 HEARTBEAT: Final = 60.0  # s without a line in the log

@@ -29,7 +29,7 @@ from coval_gate.ci.host import (
     resembles_command,
 )
 from coval_gate.ci.workspace import Workspace
-from coval_gate.config.checks import Variables, wanted_pages
+from coval_gate.inputs.checks import Variables, wanted_pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.ci.host import Level, Page, Withheld
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.inputs.inputs import Inputs
 
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
 WEB: Final = WebPages(changes="pull", commits="commit")

@@ -11,7 +11,7 @@ from coval_gate.base.secret import Secret
 from coval_gate.base.text import folded, quoted, whole_number
 from coval_gate.ci.github.api import GitHub
 from coval_gate.ci.host import IN_PROGRESS, NO_REPOSITORY, Page
-from coval_gate.config.checks import wanted_pages
+from coval_gate.inputs.checks import wanted_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from coval_gate.ci.calls import Payload
     from coval_gate.ci.github.api import GitHubCalls
     from coval_gate.ci.host import Context, Host, PageText
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.inputs.inputs import Inputs
 
 TOLERATED: Final = "tolerated"  # an inconclusive verdict or a time-out that lets the step pass
 STATES: Final = {

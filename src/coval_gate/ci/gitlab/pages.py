@@ -13,7 +13,7 @@ from coval_gate.base.text import shortened
 from coval_gate.base.transport import parse_address
 from coval_gate.ci.gitlab.api import GitLab, Refused, merge_request_path, project_path
 from coval_gate.ci.host import IN_PROGRESS, Page
-from coval_gate.config.checks import wanted_pages
+from coval_gate.inputs.checks import wanted_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from coval_gate.ci.calls import Payload
     from coval_gate.ci.gitlab.api import GitLabCalls
     from coval_gate.ci.host import Context, Host, PageText
-    from coval_gate.config.inputs import Inputs
+    from coval_gate.inputs.inputs import Inputs
 
 LACKS_TOKEN: Final = "GITLAB_TOKEN is not set, and CI_JOB_TOKEN cannot write notes and statuses"  # noqa: S105 - a sentence
 NO_API: Final = "CI_API_V4_URL or CI_PROJECT_ID is not set"

@@ -6,16 +6,16 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import one_line
-from coval_gate.judge.claims import reference_text
-from coval_gate.judge.references import no_baseline_text
+from coval_gate.gate.claims import reference_text
+from coval_gate.gate.references import no_baseline_text
 from coval_gate.report.document.base import Part
 from coval_gate.report.document.baselines import BaselineFacts, BaselineRunFacts, NoBaselineFacts
 from coval_gate.report.limits import MOST_RUNS
 from coval_gate.report.provenance import base_name, run_page
 
 if TYPE_CHECKING:
-    from coval_gate.judge.findings import CheckGroup
-    from coval_gate.model.baseline import Baseline, BaselineRun, NotFoundReason
+    from coval_gate.gate.findings import CheckGroup
+    from coval_gate.history.model import Baseline, BaselineRun, NotFoundReason
     from coval_gate.report.model import LegReport
 
 PLACE: Final = re.compile("\0([0-9]+)\0")  # of a part in a sentence; no text has this character on one line

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from coval_gate.base.text import plural
-from coval_gate.judge.claims import (
+from coval_gate.gate.claims import (
     claim_text,
     claimed_text,
     difference_text,
@@ -17,9 +17,9 @@ from coval_gate.judge.claims import (
     shows_text,
     trend_text,
 )
-from coval_gate.judge.clauses import NAMES, bound_text
-from coval_gate.judge.findings import comparison_of, lacks_baseline
-from coval_gate.judge.verdict import Verdict
+from coval_gate.gate.clauses import NAMES, bound_text
+from coval_gate.gate.findings import comparison_of, lacks_baseline
+from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.baselines import reference_parts, why_missing
 from coval_gate.report.document.baselines import LeftOutFacts
 from coval_gate.report.document.criteria import CriteriaGroup, Criterion
@@ -39,9 +39,9 @@ from coval_gate.report.wording.checks import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.findings import CheckGroup, Findings
-    from coval_gate.judge.measure import Requirement
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.findings import CheckGroup, Findings
+    from coval_gate.gate.measure import Requirement
     from coval_gate.report.document.base import Outcome
     from coval_gate.report.model import LegReport
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.config.fields import IDENTIFIER
-from coval_gate.config.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
-from coval_gate.judge.cause import Cause
-from coval_gate.judge.claims import flips_title, notes_title
-from coval_gate.judge.clauses import in_figures, stability_text
-from coval_gate.judge.verdict import GRAVITY, Verdict
+from coval_gate.gate.cause import Cause
+from coval_gate.gate.claims import flips_title, notes_title
+from coval_gate.gate.clauses import in_figures, stability_text
+from coval_gate.gate.verdict import GRAVITY, Verdict
+from coval_gate.inputs.fields import IDENTIFIER
+from coval_gate.inputs.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
 from coval_gate.report.compose.baselines import Parts, baseline_facts
 from coval_gate.report.compose.criteria import criteria_of, groups_of, missed_text, outcome
 from coval_gate.report.compose.metrics import charts_of, metrics_of, trend_of
@@ -41,10 +41,10 @@ from coval_gate.report.wording.standing import standing_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.judgement import CaseStability, Judgement
-    from coval_gate.judge.variants import Variant
-    from coval_gate.model.baseline import Standing
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.judgement import CaseStability, Judgement
+    from coval_gate.gate.variants import Variant
+    from coval_gate.history.model import Standing
     from coval_gate.report.model import LegReport, Report
 
 SHORT_REASON: Final = 300  # characters

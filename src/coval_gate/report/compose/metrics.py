@@ -6,13 +6,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import number
-from coval_gate.judge import targets
-from coval_gate.judge.clauses import NAMES, drawn_symbol, target_text, with_unit
-from coval_gate.judge.findings import comparison_of
-from coval_gate.judge.kinds import TargetMet
-from coval_gate.judge.measure import Requirement
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import BASE
+from coval_gate.coval.model import BASE
+from coval_gate.gate import targets
+from coval_gate.gate.clauses import NAMES, drawn_symbol, target_text, with_unit
+from coval_gate.gate.findings import comparison_of
+from coval_gate.gate.kinds import TargetMet
+from coval_gate.gate.measure import Requirement
+from coval_gate.gate.verdict import Verdict
 from coval_gate.report.charts import DrawnBound, binned, spread, threshold_on_scale
 from coval_gate.report.document.metrics import BoundFacts, Chart, Distribution, Figures, MetricFacts, TrendRunFacts
 from coval_gate.report.limits import MOST_CARDS, MOST_DISTRIBUTIONS, MOST_FIGURES
@@ -22,10 +22,10 @@ from coval_gate.report.provenance import run_page
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from coval_gate.config.thresholds import Operator
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.variants import Sample
-    from coval_gate.model.results import Metric, Target
+    from coval_gate.coval.model import Metric, Target
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.variants import Sample
+    from coval_gate.inputs.thresholds import Operator
     from coval_gate.report.charts import BinBar
     from coval_gate.report.model import LegReport
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base.text import one_line, stopwatch
-from coval_gate.judge.clauses import stability_text
-from coval_gate.judge.judgement import CaseStability
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.results import length
+from coval_gate.coval.model import length
+from coval_gate.gate.clauses import stability_text
+from coval_gate.gate.judgement import CaseStability
+from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.criteria import outcome
 from coval_gate.report.compose.words import says_more
 from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
@@ -21,9 +21,9 @@ from coval_gate.report.wording.checks import here_text, mention
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.findings import Findings, Miss, SimulationFinding
-    from coval_gate.model.results import Simulation, Turn, Value
+    from coval_gate.coval.model import Simulation, Turn, Value
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.findings import Findings, Miss, SimulationFinding
     from coval_gate.report.document.base import Stability
     from coval_gate.report.model import LegReport
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from coval_gate import __version__
-from coval_gate.judge.claims import flips_title
-from coval_gate.judge.judgement import gravity
-from coval_gate.judge.verdict import Verdict
+from coval_gate.gate.claims import flips_title
+from coval_gate.gate.judgement import gravity
+from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.criteria import missed_text, outcome
 from coval_gate.report.compose.legs import leg_facts, reasons_of
 from coval_gate.report.compose.simulations import places_of

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from coval_gate.config.inputs import LAUNCH_IDS
+from coval_gate.inputs.inputs import LAUNCH_IDS
 from coval_gate.report.document.base import VERSIONS, Link, Model, Outcome, Text
 from coval_gate.report.document.legs import Leg  # noqa: TC001 - pydantic reads the annotations
 

@@ -11,8 +11,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import in_words, number, plural
-from coval_gate.config.inputs import KEY_VARIABLE, LAUNCH_IDS
-from coval_gate.judge.clauses import with_unit
+from coval_gate.gate.clauses import with_unit
+from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
 from coval_gate.report.formats.log import MARKS, check_cells, flip_texts, ids_line, title_of
 from coval_gate.report.limits import LONGEST_PROMPT, MOST_TURNS
 from coval_gate.report.markdown import Listing, code, fenced, link, page, utf8_size

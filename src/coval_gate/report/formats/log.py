@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, one_line, plural, shortened_at_word
 from coval_gate.ci.host import Annotation
-from coval_gate.judge.claims import CHANCE, OTHERS
+from coval_gate.gate.claims import CHANCE, OTHERS
 from coval_gate.report.compose.criteria import listed
 from coval_gate.report.document.base import plain
 from coval_gate.report.limits import MOST_SHOWN
@@ -19,7 +19,7 @@ from coval_gate.report.wording.causes import with_cause
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from coval_gate.judge.findings import Findings
+    from coval_gate.gate.findings import Findings
     from coval_gate.report.document.criteria import CriteriaGroup, Criterion
     from coval_gate.report.document.legs import Leg
     from coval_gate.report.document.simulations import SimulationFacts

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words
-from coval_gate.judge.verdict import Verdict
-from coval_gate.model.statuses import ERROR
+from coval_gate.coval.model import ERROR
+from coval_gate.gate.verdict import Verdict
 from coval_gate.report.formats import Surface, formats
 from coval_gate.report.limits import MOST_OUTPUT
 from coval_gate.report.wording import UNFINISHED
@@ -17,7 +17,7 @@ from coval_gate.report.wording import UNFINISHED
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from coval_gate.judge.checks import Totals
+    from coval_gate.gate.checks import Totals
     from coval_gate.report.model import LegReport, Report
 
 LIST_LIMIT: Final = 2000  # ids in a list
@@ -126,7 +126,7 @@ def render(report: Report) -> dict[str, str]:
 
 def totals_of(legs: Sequence[LegReport]) -> Totals | None:
     """Return the totals of all legs together."""
-    from coval_gate.judge.checks import sum_of
+    from coval_gate.gate.checks import sum_of
 
     return sum_of([totals for leg in legs if (totals := leg.totals)])
 

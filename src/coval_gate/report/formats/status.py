@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import IN_PROGRESS, PageText
-from coval_gate.config.inputs import CONTEXT_LIMIT
+from coval_gate.inputs.inputs import CONTEXT_LIMIT
 from coval_gate.report.provenance import all_subjects
 from coval_gate.report.wording.judgements import headline
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.judge.claims import OTHERS
+from coval_gate.gate.claims import OTHERS
 from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row, sentence, utf8_size
 from coval_gate.report.tables import (

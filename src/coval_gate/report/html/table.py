@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
-from coval_gate.judge.cause import SHOWN_FIRST
-from coval_gate.judge.clauses import named_with_unit
+from coval_gate.gate.cause import SHOWN_FIRST
+from coval_gate.gate.clauses import named_with_unit
 from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.limits import (
     LONGEST_TEXT,

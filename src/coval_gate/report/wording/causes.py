@@ -6,12 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import one_line
-from coval_gate.judge.cause import SHOWN_FIRST, Cause
+from coval_gate.gate.cause import SHOWN_FIRST, Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from coval_gate.judge.findings import SimulationFinding
+    from coval_gate.gate.findings import SimulationFinding
     from coval_gate.report.model import LegReport
 
 NAME: Final = 60  # characters of a branch

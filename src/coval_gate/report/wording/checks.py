@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.base.text import number, quoted, shortened
-from coval_gate.judge.claims import claim_text
-from coval_gate.judge.clauses import VALUE_SHOWN, difference_with_unit, runs_text, told_apart, value_text, with_unit
-from coval_gate.judge.doubts import FAR, FarBound, Unseen
-from coval_gate.judge.problems import problem_reason, seen_text
-from coval_gate.judge.verdict import Verdict
+from coval_gate.gate.claims import claim_text
+from coval_gate.gate.clauses import VALUE_SHOWN, difference_with_unit, runs_text, told_apart, value_text, with_unit
+from coval_gate.gate.doubts import FAR, FarBound, Unseen
+from coval_gate.gate.problems import problem_reason, seen_text
+from coval_gate.gate.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION
 
 if TYPE_CHECKING:
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.doubts import Doubt
-    from coval_gate.judge.findings import Contribution, Miss
-    from coval_gate.judge.kinds import Criterion
-    from coval_gate.judge.measure import Measure
-    from coval_gate.model.results import Value
+    from coval_gate.coval.model import Value
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.doubts import Doubt
+    from coval_gate.gate.findings import Contribution, Miss
+    from coval_gate.gate.kinds import Criterion
+    from coval_gate.gate.measure import Measure
 
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final, Literal, assert_never
 
 from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word, visible
-from coval_gate.config.checks import missing_key_reason
-from coval_gate.judge.clauses import all_runs_text, ran_text
-from coval_gate.judge.judgement import (
+from coval_gate.coval.model import CANCELLED, DELETED
+from coval_gate.gate.clauses import all_runs_text, ran_text
+from coval_gate.gate.judgement import (
     Errored,
     Launched,
     Planned,
@@ -19,17 +19,18 @@ from coval_gate.judge.judgement import (
     Unanswered,
     Unfinished,
 )
-from coval_gate.judge.verdict import LAUNCHED, PLANNED, Verdict
-from coval_gate.model.run import Aborted, Completed, NotCompleted, TimedOut
-from coval_gate.model.statuses import CANCELLED, DELETED
+from coval_gate.gate.outcome import Aborted, Completed, NotCompleted, TimedOut
+from coval_gate.gate.verdict import LAUNCHED, PLANNED, Verdict
+from coval_gate.inputs.checks import missing_key_reason
 from coval_gate.report.wording import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from coval_gate.judge.checks import Check
-    from coval_gate.judge.judgement import Judgement, Repetition
-    from coval_gate.model.run import Cancellation, Limit, Run
+    from coval_gate.coval.model import Run
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.judgement import Judgement, Repetition
+    from coval_gate.gate.outcome import Cancellation, Limit
 
 # Each has a mark that stands out; all show well in GitHub's light and dark themes.
 HEADINGS: Final = {
@@ -154,7 +155,7 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
         case Aborted(run=run, failed=failed, error=error):
             return (_aborted_reason(run, failed, error),)
         case Unanswered():
-            from coval_gate.judge.problems import NotAnswered  # not needed before the launch
+            from coval_gate.gate.problems import NotAnswered  # not needed before the launch
 
             return (f"{NotAnswered.SENTENCE}.",)
         case TimedOut(run=run, limit=limit):
@@ -212,7 +213,7 @@ def advice_parts(text: str) -> Iterator[tuple[Literal["text", "item", "code"], s
 
 def untold_reasons(judgement: Judgement, shown: Sequence[Check]) -> tuple[bool, list[str]]:
     """Return whether a table of these checks lacks the first reason, and which of the other reasons it lacks."""
-    from coval_gate.judge.findings import lacks_baseline  # neither is needed before the launch, whose start is measured
+    from coval_gate.gate.findings import lacks_baseline  # neither is needed before the launch, whose start is measured
     from coval_gate.report.wording.checks import check_reason
 
     first, *others = reasons(judgement)
@@ -225,7 +226,7 @@ def untold_reasons(judgement: Judgement, shown: Sequence[Check]) -> tuple[bool, 
 def doubt_lines(judgement: Judgement) -> list[str]:
     if not judgement.checks:
         return []
-    from coval_gate.judge.doubts import doubts  # not needed before the launch, whose start is measured
+    from coval_gate.gate.doubts import doubts  # not needed before the launch, whose start is measured
     from coval_gate.report.wording.checks import doubt_text
 
     return [doubt_text(doubt) for doubt in doubts(judgement)]

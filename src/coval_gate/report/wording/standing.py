@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import in_words, one_line, plural
-from coval_gate.judge.references import ACCEPT
+from coval_gate.gate.references import ACCEPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from coval_gate.judge.judgement import Judgement
-    from coval_gate.model.baseline import Standing
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.history.model import Standing
 
     Mark = Callable[[str], str]
 

@@ -1,0 +1,380 @@
+"""Each aggregate as a class: its value, its interval, its change from a baseline, and which simulations are to blame.
+
+The grammar's facts about an aggregate are in the row of the same name in `config.aggregates`. Pure and total.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.gate.aggregation import (
+    Aggregation,
+    Measured,
+    OfMetric,
+    measure_of_run,
+    measure_of_values,
+    sample_of,
+)
+from coval_gate.gate.changes import MeanChange, PercentileChange, RateChange, value_pairs
+from coval_gate.gate.confidence import (
+    NOTHING,
+    Hits,
+    mean_bounds,
+    number_interval,
+    percentile_bounds,
+    rate_interval,
+    unknown_interval,
+)
+from coval_gate.gate.contrast import Exceedances, HitPair, ValuePair, rate_difference
+from coval_gate.gate.measure import Requirement, Weighed, margin
+from coval_gate.gate.problems import OneValue
+from coval_gate.gate.statistics import even_mean, even_percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from coval_gate.coval.model import Metric, Summary
+    from coval_gate.gate.aggregation import Greatest
+    from coval_gate.gate.confidence import Bounds
+    from coval_gate.gate.measure import Interval, Measure
+    from coval_gate.gate.problems import ValueProblem
+    from coval_gate.gate.variants import Sample, Variant
+    from coval_gate.inputs.thresholds import Threshold
+
+MEDIAN: Final = 50.0
+
+
+class _Share(Aggregation):
+    needs_equal_counts = False
+
+    def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+        """Return the simulations that a comparison counts as hits."""
+        raise NotImplementedError
+
+    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+        return _share(variant, self.hits(variant, metric))
+
+    def change(self, now: Variant, then: Variant, metric: Metric | None) -> RateChange:
+        return RateChange.of(now, then, self.hits(now, metric), self.hits(then, metric))
+
+    @property
+    def demanded_share(self) -> float:
+        bound = self.threshold.bound.number
+        return 1.0 - bound if self.threshold.wants_less else bound
+
+    def shows(self, greatest: Greatest) -> bool:
+        """Return whether a fall from all hits to none, or a rise, shows as a regression or required improvement."""
+        threshold, asks = self.threshold, self.threshold.asks_for_improvement
+        rises = threshold.wants_less is not asks
+        every, none = Hits(greatest.iterations, greatest.iterations), Hits(0, greatest.iterations)
+        pairs = [HitPair(every, none) if rises else HitPair(none, every)] * greatest.cases
+        if asks:
+            bound = rate_difference(pairs, greatest.confidence, factor=threshold.bound.factor)
+            return bound.lower > threshold.bound.number if rises else bound.upper < threshold.bound.number
+        change, (before, now) = rate_difference(pairs, greatest.strictest), (0.0, 1.0) if rises else (1.0, 0.0)
+        is_shown = change.lower > 0.0 if rises else change.upper < 0.0
+        return is_shown and not threshold.against(before).holds(now)
+
+
+class _OfRun(Aggregation):
+    """An aggregate that needs no metric."""
+
+    def measured(self, variant: Variant, metric: Metric | None) -> Measured:
+        value = self.value(variant, metric)
+        measure = measure_of_run(variant, value, self.aggregate.kind.unit)
+        return Measured(measure, self.missing_it(variant, metric, value.value))
+
+
+class _ShareOfRun(_Share, _OfRun):
+    def measured(self, variant: Variant, metric: Metric | None) -> Measured:
+        interval = _rate_interval(variant, self.hits(variant, metric), ())
+        return super().measured(variant, metric)._replace(interval=interval)
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        hits = self.hits(variant, metric)
+        return (simulation.id for simulation in variant.simulations if simulation.id not in hits)
+
+
+class PassRate(_ShareOfRun):
+    """The share of simulations that completed and met every target."""
+
+    def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+        return variant.passing
+
+
+class CompletedRate(_ShareOfRun):
+    def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+        return frozenset(simulation.id for simulation in variant.completed)
+
+
+class Failed(_OfRun):
+    """How many simulations did not complete."""
+
+    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+        return Weighed(float(variant.failed))
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        return (simulation.id for simulation in variant.simulations if not simulation.completed)
+
+
+class Total(_OfRun):
+    """How many simulations there are; no simulation is to blame for that."""
+
+    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+        return Weighed(float(variant.total))
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> tuple[()]:
+        return ()
+
+
+class Rate(_Share, OfMetric):
+    """The share of simulations that have one of some values."""
+
+    def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+        """Return the hits; a simulation without a value counts against the threshold."""
+        sample = sample_of(variant, metric)
+        hits = sample.having(self.aggregate.values)
+        return hits | frozenset(_unknown_ids(variant, sample)) if self.threshold.wants_less else hits
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        return _on_wrong_side(variant, sample_of(variant, metric), self.aggregate.values, self._wants_more(value))
+
+    def _measured(self, variant: Variant, sample: Sample) -> Measured:
+        hits = sample.having(self.aggregate.values)
+        if variant.even:
+            share, assumed = self.value(variant, sample.metric), sample.missing if self.threshold.wants_less else 0
+        else:
+            assumed = _assumed(self.threshold, len(hits), sample.missing, variant.total)
+            share = Weighed((len(hits) + assumed) / variant.total)
+        measure = replace(measure_of_values(sample, share, "share"), assumed=assumed)
+        unknown = _unknown_ids(variant, sample)
+        return Measured(measure, self._failing(variant, sample, measure), _rate_interval(variant, hits, unknown))
+
+    def _failing(self, variant: Variant, sample: Sample, measure: Measure) -> Iterator[str]:
+        """Yield the simulations without a hit if there are too few hits, otherwise those that have one, or may."""
+        if not measure.assumed or self._wants_more(measure.value):
+            yield from self.missing_it(variant, sample.metric, measure.value)
+            return
+        hits = sample.having(self.aggregate.values)
+        hits_alone = not self.threshold.holds(_share(variant, hits).value)
+        for simulation in variant.simulations:
+            if (hits_alone and simulation.id in hits) or simulation.id not in sample.values:
+                yield simulation.id
+
+
+class Count(OfMetric):
+    """How many simulations have one of some values."""
+
+    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+        return Weighed(float(len(sample_of(variant, metric).having(self.aggregate.values))))
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        return _on_wrong_side(variant, sample_of(variant, metric), self.aggregate.values, self._wants_more(value))
+
+
+class Missing(OfMetric):
+    """How many simulations have no value. A metric without any value can be measured, too."""
+
+    def obstacle(self, sample: Sample) -> None:
+        """Return None: any values will do, even none."""
+
+    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+        return Weighed(sample_of(variant, metric).missing)
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> list[str]:
+        return _unknown_ids(variant, sample_of(variant, metric))
+
+
+class _OfNumbers(OfMetric):
+    """An aggregate of numbers; the simulations whose own number misses the bound are to blame."""
+
+    def value(self, variant: Variant, metric: Metric | None) -> Weighed:
+        sample = sample_of(variant, metric)
+        pooled = self._pooled(sample)
+        if not variant.even:
+            return Weighed(pooled)
+        return _weighed(self._even([*variant.numbers(sample.metric).values()], pooled), pooled)
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        if self.threshold.bound.reference:  # the bound is unknown
+            return
+        values, holds = sample_of(variant, metric).values, self.threshold.holds
+        bad = {
+            simulation_id for simulation_id, number in values.items() if isinstance(number, float) and not holds(number)
+        }
+        yield from (simulation.id for simulation in variant.completed if simulation.id in bad)
+
+    def _measured(self, variant: Variant, sample: Sample) -> Measured:
+        interval = partial(number_interval, self._bounds, variant.completed, sample)
+        return super()._measured(variant, sample)._replace(interval=interval)
+
+    def _pooled(self, sample: Sample) -> float:
+        """Return the aggregate where all simulations weigh the same."""
+        raise NotImplementedError
+
+    def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
+        """Return the aggregate where all test cases weigh the same: `pooled` if weights make no difference."""
+        return pooled
+
+    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
+        """Return the bounds that the numbers of test cases show for the agent: none, unless a subclass knows some."""
+        return NOTHING
+
+
+class Average(_OfNumbers):
+    """The mean. All numbers contribute to it, so no simulation is to blame by itself."""
+
+    needs_equal_counts = False
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        yield from ()
+
+    def contributing(self, variant: Variant, metric: Metric | None) -> dict[str, float]:
+        values = sample_of(variant, metric).values
+        return {id_: number for id_, number in values.items() if isinstance(number, float)}
+
+    def change(self, now: Variant, then: Variant, metric: Metric | None) -> MeanChange | None:
+        return MeanChange(value_pairs(now, then, metric)) if metric else None
+
+    def _pooled(self, sample: Sample) -> float:
+        return sample.mean
+
+    def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
+        return even_mean(cases)
+
+    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
+        return mean_bounds(cases, confidence)
+
+    def _summarized(self, summary: Summary) -> float | None:
+        return summary.mean
+
+
+class Percentile(_OfNumbers):
+    """The median or another percentile."""
+
+    needs_equal_counts = False
+
+    @property
+    def n(self) -> float:
+        """Which percentile, 0 to 100."""
+        return MEDIAN if self.aggregate.percentile is None else self.aggregate.percentile
+
+    def change(self, now: Variant, then: Variant, metric: Metric | None) -> PercentileChange | None:
+        return PercentileChange(value_pairs(now, then, metric), self.n) if metric else None
+
+    @property
+    def demanded_share(self) -> float:
+        return (self.n if self.threshold.wants_less else 100.0 - self.n) / 100.0
+
+    def shows(self, greatest: Greatest) -> bool:
+        """Return whether a rise of all values far above all earlier ones shows."""
+        places = range(greatest.iterations)
+        low = [[float(place * greatest.cases + case) for place in places] for case in range(greatest.cases)]
+        high = [[value + 2.0 * greatest.cases * greatest.iterations for value in values] for values in low]
+        return Exceedances(list(map(ValuePair, high, low))).difference(self.n, greatest.strictest).lower > 0.0
+
+    def _pooled(self, sample: Sample) -> float:
+        return sample.percentile(self.n)
+
+    def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
+        return even_percentile(cases, self.n)
+
+    def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
+        return percentile_bounds(cases, self.n, confidence)
+
+
+class Figure(_OfNumbers):
+    """A plain function of the numbers. Without a bound on their scale, no simulation is to blame by itself."""
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        if self.aggregate.kind.is_on_scale:
+            yield from super().missing_it(variant, metric, value)
+
+    def _pooled(self, sample: Sample) -> float:
+        figure = self.aggregate.kind.figure
+        if figure is None:
+            raise ValueError(f"nothing says how {self.aggregate.name} is measured")
+        return figure(sample.numbers)
+
+    def _summarized(self, summary: Summary) -> float | None:
+        return getattr(summary, self.aggregate.name, None)
+
+
+class Spread(_OfNumbers):
+    """The sample standard deviation. It depends on all numbers together, so no simulation is to blame."""
+
+    needs_equal_counts = False
+
+    def obstacle(self, sample: Sample) -> ValueProblem | None:
+        """Return the problem if there are fewer than two numbers: one number must not pass as a small spread."""
+        return super().obstacle(sample) or (OneValue(metric=sample.metric.name) if sample.count == 1 else None)
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        yield from ()
+
+    def _pooled(self, sample: Sample) -> float:
+        return sample.stdev
+
+    def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
+        """Return the root of the unbiased weighted variance; for test cases of one size, the plain deviation."""
+        centre, total = even_mean(cases), float(len(cases))
+        squares = math.fsum((value - centre) ** 2 / len(values) for values in cases for value in values)
+        return math.sqrt(squares / (total - math.fsum(1.0 / len(values) for values in cases) / total))
+
+
+CLASSES: Final[Mapping[str, type[Aggregation]]] = {  # other aggregates are figures
+    "avg": Average,
+    "med": Percentile,
+    "stdev": Spread,
+    "p": Percentile,
+    "rate": Rate,
+    "count": Count,
+    "missing": Missing,
+    "pass_rate": PassRate,
+    "completed_rate": CompletedRate,
+    "failed": Failed,
+    "total": Total,
+}
+
+
+def aggregation_of(threshold: Threshold) -> Aggregation:
+    return CLASSES.get(threshold.aggregate.name, Figure)(threshold)
+
+
+def _unknown_ids(variant: Variant, sample: Sample) -> list[str]:
+    return [simulation.id for simulation in variant.simulations if simulation.id not in sample.values]
+
+
+def _on_wrong_side(variant: Variant, sample: Sample, values: tuple[str, ...], wants_more: bool) -> Iterator[str]:
+    """Yield the simulations without any of the values if more should have one, otherwise those with one."""
+    hits = sample.having(values)
+    yield from (simulation.id for simulation in variant.simulations if (simulation.id in hits) is not wants_more)
+
+
+def _share(variant: Variant, hits: Collection[str]) -> Weighed:
+    """Return the share of hits among the simulations or, if test cases weigh the same, the mean of their shares."""
+    pooled = len(hits) / variant.total
+    if not variant.even:
+        return Weighed(pooled)
+    shares = [sum(simulation in hits for simulation in ids) / len(ids) for ids in variant.by_case.values()]
+    return _weighed(math.fsum(shares) / len(shares), pooled)
+
+
+def _weighed(value: float, pooled: float) -> Weighed:
+    return Weighed(pooled) if math.isclose(value, pooled, abs_tol=1e-12) else Weighed(value, pooled)
+
+
+def _rate_interval(variant: Variant, hits: Collection[str], unknown: Collection[str]) -> Callable[[float], Interval]:
+    """Return a function that makes the interval of a rate; with unlisted simulations, it claims nothing."""
+    return unknown_interval if variant.unlisted else partial(rate_interval, variant.simulations, hits, unknown)
+
+
+def _assumed(threshold: Threshold, hits: int, missing: int, total: int) -> int:
+    """Return how many missing values count as hits, so that a rate holds only if it would for all possible values."""
+    requirement = Requirement(threshold.operator, threshold.bound.number)
+    closest = round(threshold.bound.number * total) - hits  # only in between can a rate equal the bound of !=
+    numbers = (0, missing, min(max(closest, 0), missing))
+    return min(numbers, key=lambda number: margin((hits + number) / total, requirement))

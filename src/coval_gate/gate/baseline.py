@@ -1,0 +1,337 @@
+"""Thresholds that refer to earlier runs, to another agent, or to the agent itself in the same run. Pure and total.
+
+Only test cases that both sides have, with the same contents, are compared: paired by test case, and each weighs the
+same. A threshold fails if its bound is exceeded as counted and, with a confidence, the change is larger than chance
+explains, given the number of thresholds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.coval.model import BASE
+from coval_gate.gate.aggregates import aggregation_of
+from coval_gate.gate.checks import check_on, check_variant, subjects
+from coval_gate.gate.family import Compared, Pairs, ruled
+from coval_gate.gate.incomparable import (
+    CasesUnknown,
+    JudgeChanged,
+    NoBaseline,
+    NoMutations,
+    NotInBaseline,
+    PersonaChanged,
+    TooFewShared,
+    UnequalCounts,
+    UnusableBaseline,
+)
+from coval_gate.gate.measure import Comparison, LeftOut
+from coval_gate.gate.problems import OnlySummary, OtherCases
+from coval_gate.gate.variants import pooled, same_variant, variants_of
+from coval_gate.gate.verdict import Verdict
+from coval_gate.history.model import NotFoundReason
+from coval_gate.inputs.source import BaselineSource
+from coval_gate.inputs.thresholds import TOLERANCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence, Set
+
+    from coval_gate.coval.model import Metric, Run, RunResult
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.criteria import Criteria
+    from coval_gate.gate.kinds import ThresholdHolds
+    from coval_gate.gate.measure import Trend
+    from coval_gate.gate.problems import Problem
+    from coval_gate.gate.variants import Sample, Variant
+    from coval_gate.history.model import Baseline, BaselineRun
+    from coval_gate.inputs.aggregates import Aggregate
+    from coval_gate.inputs.thresholds import Threshold
+
+FEWEST_SHARED: Final = 2  # test cases; one cannot show how test cases differ
+NEVER_LOOKED: Final = NotFoundReason(kind="none")
+
+
+def comparable_result(own: RunResult, run: BaselineRun) -> RunResult:
+    """Return a result without the changed cases, and with the metrics and targets of the judged run."""
+    metrics = tuple(
+        same._replace(
+            id=metric.id,
+            name=metric.name,
+            target=metric.target,
+            defined=metric.defined,
+            elsewhere=metric.texts,
+        )
+        for metric in own.metrics
+        if (same := same_metric(own, run.result, metric))
+    )
+    simulations = tuple(
+        simulation for simulation in run.result.simulations if simulation.test_case_id not in run.changed_cases
+    )
+    return run.result._replace(expected=len(simulations), simulations=simulations, metrics=metrics)
+
+
+def metrics_about(aggregate: Aggregate, metric: Metric | None, own: RunResult) -> Sequence[Metric]:
+    """Return the metrics that a threshold depends on: its own, or all with a target if its aggregate uses targets."""
+    if metric:
+        return (metric,)
+    return [other for other in own.metrics if other.target is not None] if aggregate.kind.uses_targets else ()
+
+
+def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | None:
+    """Match by id, else by a name that means one metric in both runs, and no other metric of the judged run."""
+    matches = earlier.find_metrics(metric.id)
+    if not matches and len(own.find_metrics(metric.name)) == 1:
+        own_ids = {own_metric.id for own_metric in own.metrics}
+        matches = tuple(other for other in earlier.find_metrics(metric.name) if other.id not in own_ids)
+    return matches[0] if len(matches) == 1 else None
+
+
+class Reference(NamedTuple):
+    """The same `variant` in the baseline.
+
+    `changed`: test cases whose contents changed since every run of it. `runs`: how many of its runs cannot be compared.
+    `since`: its newest run.
+    """
+
+    variant: Variant
+    changed: frozenset[str] = frozenset()
+    runs: int = 0
+    since: Run | None = None
+
+
+def compare(
+    criteria: Criteria,
+    result: RunResult,
+    variants: Sequence[Variant],
+    baseline: Baseline | None,
+    base: Baseline | None = None,
+) -> dict[Threshold, tuple[Check, ...]]:
+    """Check thresholds with a reference on each variant. If a metric is in doubt, another check reports that."""
+    references = _References(result, variants, baseline, base)
+    compared = {
+        threshold: tuple(_of_threshold(criteria.of_threshold(threshold), result, variants, references))
+        for threshold in criteria.thresholds
+        if threshold.bound.reference
+    }
+    checks = ruled([*chain.from_iterable(compared.values())], 1.0 - (criteria.confidence or 0.0), legs=criteria.legs)
+    return {threshold: tuple(islice(checks, len(comparisons))) for threshold, comparisons in compared.items()}
+
+
+def _of_threshold(
+    criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant], references: _References
+) -> Iterator[Compared]:
+    is_base = criterion.threshold.bound.reference == "base"
+    compared = [variant for variant in variants if not (is_base and variant.name == BASE)]
+    for metric in subjects(criterion.threshold, result):
+        if not compared:
+            yield _unknown(criterion, variants[0], metric, NoMutations(), Verdict.ERROR)
+        for variant in compared:
+            yield _of_variant(criterion, variant, metric, references)
+
+
+def _of_variant(
+    criterion: ThresholdHolds, variant: Variant, metric: Metric | None, references: _References
+) -> Compared:
+    problem = _own_problem(criterion, variant.sample(metric) if metric else None)
+    if problem:
+        return _unknown(criterion, variant, metric, problem, Verdict.ERROR)
+    reference = references.of(criterion, variant, metric)
+    if isinstance(reference, Reference):
+        return _against(criterion, variant, metric, reference, references)
+    return _unknown(criterion, variant, metric, reference, _verdict_without(criterion, reference))
+
+
+def _verdict_without(criterion: ThresholdHolds, problem: Problem) -> Verdict:
+    """A named run that can never be a baseline is the user's mistake.
+
+    What a step launches itself must be there: otherwise a base that does not work would let everything pass.
+    """
+    if criterion.threshold.bound.reference == "base_agent":
+        is_small = isinstance(problem, TooFewShared) and not (problem.left_out.new or problem.left_out.valueless)
+        return Verdict.INCONCLUSIVE if is_small or isinstance(problem, UnequalCounts) else Verdict.ERROR
+    if isinstance(problem, NoBaseline) and problem.source and problem.source.kind == "run":
+        return Verdict.INCONCLUSIVE if problem.why.kind == "unreadable" else Verdict.ERROR
+    return Verdict.INCONCLUSIVE
+
+
+def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | None:
+    if sample is None or sample.metric.summary is not None:
+        return None
+    return aggregation_of(criterion.threshold).obstacle(sample)
+
+
+class _References:
+    """Pools runs, and leaves cases out, once for all thresholds."""
+
+    def __init__(
+        self, result: RunResult, variants: Sequence[Variant], baseline: Baseline | None, base: Baseline | None
+    ) -> None:
+        self._result = result
+        self._own = {variant.name: variant for variant in variants}
+        self._baseline = baseline
+        self._base = base
+        self._pools: dict[tuple[str, ...], tuple[Variant, ...]] = {}
+        self._restricted: dict[tuple[int, frozenset[str]], tuple[Variant, Variant]] = {}
+
+    def of(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
+        if criterion.threshold.bound.reference == "base":
+            base = self._own.get(BASE)
+            return Reference(base) if base else NotInBaseline(what="mutation", name="agent")
+        return self._earlier(criterion, variant, metric)
+
+    def restricted(self, variant: Variant, cases: frozenset[str]) -> Variant:
+        """Return a variant with these test cases only, computed once for all thresholds that share them."""
+        key = (id(variant), cases)
+        if key not in self._restricted:
+            self._restricted[key] = (variant, variant.comparable(cases))  # keeping the variant keeps its id unique
+        return self._restricted[key][1]
+
+    def _earlier(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
+        of_base = criterion.threshold.bound.reference == "base_agent"
+        baseline = self._base if of_base else self._baseline
+        if baseline is None or not baseline.runs:
+            source = baseline.source if baseline else BaselineSource(kind="base_agent") if of_base else None
+            return NoBaseline(source=source, why=(baseline and baseline.missing) or NEVER_LOOKED)
+        alike = [run for run in baseline.runs if not run.changed_persona]
+        if not alike:
+            return PersonaChanged(since=baseline.runs[0].run)
+        for needed in metrics_about(criterion.threshold.aggregate, metric, self._result):
+            having = [run for run in alike if same_metric(self._result, run.result, needed)]
+            if not having:
+                return NotInBaseline(what="metric", name=needed.name)
+            alike = [run for run in having if needed.id not in run.changed_metrics]
+            if not alike:
+                return JudgeChanged(metric=needed.name, since=having[0].run)
+        earlier = self._variant(variant, alike)
+        since = baseline.runs[0].run
+        changes = [run.changed_cases for run in alike]
+        if earlier is None:
+            edited = frozenset[str]().union(*changes) & variant.cases
+            if edited:
+                return TooFewShared(shared=0, left_out=LeftOut(changed=len(edited)), since=since)
+            return NotInBaseline(what="mutation", name=variant.name)
+        if of_base and (other := _other_cases(variant.cases, earlier.cases)):
+            return other
+        return Reference(earlier, frozenset.intersection(*changes), len(baseline.runs) - len(alike), since)
+
+    def _variant(self, variant: Variant, runs: Sequence[BaselineRun]) -> Variant | None:
+        key = tuple(run.result.run_id for run in runs)
+        if key not in self._pools:
+            self._pools[key] = variants_of(pooled([comparable_result(self._result, run) for run in runs]))
+        return same_variant(variant, self._pools[key])
+
+
+def _other_cases(now: Set[str], base: Set[str]) -> OtherCases | None:
+    """Return how the base's test cases differ from the run's; None if they do not, or are unknown."""
+    if "" in now or "" in base or now == base:
+        return None
+    return OtherCases(new=len(base - now), gone=len(now - base))
+
+
+def _against(
+    criterion: ThresholdHolds, variant: Variant, metric: Metric | None, reference: Reference, references: _References
+) -> Compared:
+    threshold = criterion.threshold
+    sample = variant.sample(metric) if metric else None
+    earlier = reference.variant
+    earlier_sample = earlier.find_sample(metric.id) if metric else None
+
+    def doubt(problem: Problem) -> Compared:
+        return _unknown(criterion, variant, metric, problem, _verdict_without(criterion, problem))
+
+    if metric and earlier_sample is None:
+        return doubt(NotInBaseline(what="metric", name=metric.name))
+    if sample is not None and sample.metric.summary is not None:
+        return doubt(OnlySummary(metric=sample.metric.name))
+    if earlier_sample is not None and earlier_sample.metric.summary is not None:
+        return doubt(UnusableBaseline(problem=OnlySummary(metric=earlier_sample.metric.name)))
+    aggregation = aggregation_of(threshold)
+    if earlier_sample is not None and (unusable := aggregation.obstacle(earlier_sample)):
+        return doubt(UnusableBaseline(problem=unusable))
+    shared = _shared(threshold, variant, metric, reference)
+    if isinstance(shared, CasesUnknown | TooFewShared):
+        return doubt(shared)
+    cases, left_out = shared
+    now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
+    if aggregation.needs_equal_counts and now.total != then.total:
+        return doubt(UnequalCounts(now=now.total, earlier=then.total))
+    return _measured(criterion, Pairs.of(threshold, now, then, metric), left_out)
+
+
+def _shared(
+    threshold: Threshold, variant: Variant, metric: Metric | None, reference: Reference
+) -> tuple[frozenset[str], LeftOut] | CasesUnknown | TooFewShared:
+    earlier = reference.variant
+    now, then = variant.cases, earlier.cases
+    if "" in now or "" in then:
+        return CasesUnknown()
+    both = now & then
+    shared = both
+    if metric and threshold.aggregate.is_numeric:
+        shared = shared & earlier.cases_with(metric) & variant.cases_with(metric)
+    changed = reference.changed & now
+    left_out = LeftOut(
+        new=len(now - then - changed),
+        gone=len(then - now),
+        changed=len(changed),
+        valueless=len(both) - len(shared),
+        runs=reference.runs,
+    )
+    if len(shared) < FEWEST_SHARED:
+        return TooFewShared(shared=len(shared), left_out=left_out, since=reference.since)
+    return frozenset(shared), left_out
+
+
+def _measured(criterion: ThresholdHolds, pairs: Pairs, left_out: LeftOut) -> Compared:
+    threshold, confidence = criterion.threshold, criterion.confidence
+    as_number = replace(criterion, threshold=threshold.against(pairs.earlier), confidence=None)
+    check = check_variant(as_number, pairs.now, pairs.metric)
+    measure, verdict = check.measure, check.verdict
+    if measure is None:
+        return Compared(replace(check, criterion=criterion))
+    missing = pairs.then.sample(pairs.metric).missing if pairs.metric else 0
+    failing, passing = pairs.flips()
+    comparison = Comparison(
+        value=pairs.earlier,
+        pooled=pairs.reference.pooled,
+        count=pairs.then.total - missing,
+        missing=missing,
+        even=pairs.value.pooled is None and pairs.reference.pooled is None,
+        cases=pairs.cases,
+        left_out=left_out,
+        newly_failing=failing,
+        newly_passing=passing,
+    )
+    claims = confidence is not None and threshold.takes_confidence
+    if confidence is not None and claims:
+        comparison = replace(comparison, change=pairs.change(confidence))
+        verdict = pairs.verdict(check.passed, confidence)
+    else:
+        comparison = replace(comparison, trend=_trend(pairs, verdict))
+    check = replace(
+        check,
+        criterion=criterion,
+        verdict=verdict,
+        measure=replace(measure, comparison=comparison),
+        simulations=() if verdict is Verdict.PASSED else check.simulations,
+    )
+    return Compared(check, pairs if claims else None)
+
+
+def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
+    """A change within the threshold's margin, as counted, is unchanged."""
+    threshold, rise = pairs.threshold, pairs.value.value - pairs.earlier
+    equal = TOLERANCE * abs(pairs.earlier)
+    better = threshold.operator == "!=" or (threshold.wants_less if rise < 0.0 else threshold.wants_more)
+    margin = abs(threshold.bound.of(pairs.earlier) - pairs.earlier)
+    if abs(rise) <= equal or (abs(rise) <= margin + equal and (better or verdict is Verdict.PASSED)):
+        return "unchanged"
+    return "improved" if better else "worse"
+
+
+def _unknown(
+    criterion: ThresholdHolds, variant: Variant, metric: Metric | None, problem: Problem, verdict: Verdict
+) -> Compared:
+    return Compared(check_on(variant, criterion, verdict, metric=metric, problem=problem))

@@ -1,0 +1,156 @@
+"""The cause of each simulation that did not do well: flakiness, or the agent, before or now. Pure.
+
+A cause needs no data of its own. It follows from values, and from the runs that thresholds compare with.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.coval.model import BASE
+from coval_gate.gate.baseline import comparable_result, metrics_about, same_metric
+from coval_gate.gate.changes import HALF
+from coval_gate.gate.variants import pooled, same_variant, variants_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.coval.model import Metric, RunResult, Simulation
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.gate.variants import Sample, Variant
+    from coval_gate.history.model import Baseline
+    from coval_gate.inputs.thresholds import Reference
+
+MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
+
+
+class Cause(StrEnum):
+    """Why a simulation did not do well; where several fit, the first one here.
+
+    FLAKY: most other conversations of its test case pass: iterations, or those of repetitions, of the same variant.
+    OLD: whatever it misses, its test case mostly missed in the baseline, too.
+    NEW: it misses something that its test case mostly met in the baseline.
+
+    There is none if there is no baseline, if that lacks the test case, or if something that it misses may be new.
+    """
+
+    FLAKY = "flaky"
+    OLD = "old"
+    NEW = "new"
+
+
+SHOWN_FIRST: Final[tuple[Cause | None, ...]] = (Cause.NEW, None, Cause.OLD, Cause.FLAKY)
+
+
+def cause_of(passing: int, others: int, before: Sequence[bool | None]) -> Cause | None:
+    """Return None if nothing shows a cause.
+
+    `passing` of the `others`, the other conversations of its test case, do well. `before`: for each criterion that it
+    misses, whether its test case missed that in the baseline, too; None if that is unknown.
+    """
+    if passing > MOST_PASS * others:
+        return Cause.FLAKY
+    if False in before:
+        return Cause.NEW
+    return Cause.OLD if before and None not in before else None
+
+
+class Before(NamedTuple):
+    """`missed` mostly; `mean` of its numbers, None without; `share` of its conversations that met the criterion."""
+
+    missed: bool
+    mean: float | None
+    share: float
+
+
+class References:
+    """The runs that a judgement compares with, pooled once, also for criteria that compare with a number.
+
+    Runs with another persona, changed test cases, and metrics of another judge version are left out. `kind`: of the
+    reference; empty without one. Ask about one criterion after the other: only the last one is kept, since all of them
+    may have millions of test cases.
+    """
+
+    def __init__(self, judgement: Judgement, result: RunResult, variants: Sequence[Variant]) -> None:
+        self._result = result
+        self._own = next((variant for variant in variants if variant.name == BASE), None)
+        self.kind, self._baseline = _reference_of(judgement)
+        self._pools: dict[tuple[str, ...], tuple[Variant, ...]] = {}
+        self._last: tuple[Check, dict[str, Before]] | None = None
+
+    def before(self, check: Check, variant: Variant, case: str) -> Before | None:
+        """Return how a test case did in the reference, by a criterion; None if that is unknown."""
+        if not self.kind or not case or check.problem is not None:
+            return None
+        if self._last is None or self._last[0] is not check:
+            self._last = (check, self._by_case(check, variant))
+        return self._last[1].get(case)
+
+    def _by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
+        metric = next((metric for metric in self._result.metrics if metric.id == check.metric), None)
+        then = self._then(check, variant, metric)
+        sample = then.find_sample(metric.id) if then and metric else None
+        if then is None or (metric and (sample is None or sample.metric.summary is not None)):
+            return {}
+        missing = frozenset(check.criterion.missing_it(then, sample, check.measure))
+        completed = frozenset(simulation.id for simulation in then.completed)
+        usable = completed & sample.values.keys() if sample else completed
+        return {
+            case: _before([simulation for simulation in ids if simulation in usable], missing, sample)
+            for case, ids in then.by_case.items()
+            if case and not usable.isdisjoint(ids)
+        }
+
+    def _then(self, check: Check, variant: Variant, metric: Metric | None) -> Variant | None:
+        """Return the same variant in the reference, with the runs in which the criterion's metrics are comparable."""
+        if self.kind == "base":
+            return None if variant.name == BASE else self._own
+        aggregate = check.threshold.aggregate if check.threshold else None
+        needed = metrics_about(aggregate, metric, self._result) if aggregate else (metric,) if metric else ()
+        runs = [
+            run
+            for run in (self._baseline.runs if self._baseline else ())
+            if not run.changed_persona
+            and all(one.id not in run.changed_metrics and same_metric(self._result, run.result, one) for one in needed)
+        ]
+        if not runs:
+            return None
+        key = tuple(run.result.run_id for run in runs)
+        if key not in self._pools:
+            self._pools[key] = variants_of(pooled([comparable_result(self._result, run) for run in runs]))
+        return same_variant(variant, self._pools[key])
+
+
+def _reference_of(judgement: Judgement) -> tuple[Reference, Baseline | None]:
+    """Prefer earlier runs, then another agent, then the agent beside its mutations."""
+    if judgement.baseline and judgement.baseline.runs:
+        return "baseline", judgement.baseline
+    if judgement.base and judgement.base.runs:
+        return "base_agent", judgement.base
+    return ("base", None) if any(check.reference == "base" for check in judgement.checks) else ("", None)
+
+
+def _before(ids: Sequence[str], missing: frozenset[str], sample: Sample | None) -> Before:
+    share = sum(simulation not in missing for simulation in ids) / len(ids)
+    values = [sample.values[simulation] for simulation in ids] if sample else []
+    numbers = [value for value in values if isinstance(value, float)]
+    return Before(missed=share <= HALF, mean=sum(numbers) / len(numbers) if numbers else None, share=share)
+
+
+def others_of(simulations: Sequence[Simulation], passing: frozenset[str]) -> dict[str, tuple[int, int]]:
+    """Return by simulation id how many other conversations of its test case pass, of how many; 0 if it is unknown."""
+    total: Counter[tuple[str, str]] = Counter()
+    passed: Counter[tuple[str, str]] = Counter()
+    for simulation in simulations:
+        key = (simulation.mutation, simulation.test_case_id)
+        total[key] += 1
+        passed[key] += simulation.id in passing
+    return {
+        simulation.id: (passed[key] - (simulation.id in passing), total[key] - 1) if simulation.test_case_id else (0, 0)
+        for simulation in simulations
+        for key in ((simulation.mutation, simulation.test_case_id),)
+    }

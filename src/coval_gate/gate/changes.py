@@ -1,0 +1,169 @@
+"""Measure how a rate, a mean or a percentile changed from a baseline, over the test cases of both. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.gate.confidence import NOTHING, Bounds, hits_of
+from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
+from coval_gate.gate.planning import bisected, noticeable_mean, noticeable_rate, noticeable_shift
+from coval_gate.gate.statistics import normal_quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from coval_gate.coval.model import Metric
+    from coval_gate.gate.confidence import Hits
+    from coval_gate.gate.measure import Interval
+    from coval_gate.gate.planning import Rule
+    from coval_gate.gate.variants import Variant
+
+HALF: Final = 0.5  # of the conversations of a test case, which passes with more
+STEPS: Final = 16  # of a bisection: to a hundred-thousandth of the range of the values
+
+
+class ComparedValues(NamedTuple):
+    """The value now and the reference's, with the bounds of the first minus the second."""
+
+    now: float
+    before: float
+    change: Interval
+
+
+class Change:
+    """How a value changed. `has_unit`: `excess` is in the unit of the value; otherwise it only has the same sign."""
+
+    has_unit: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._cache: dict[tuple[float, float, float], Bounds] = {}  # verdict, trend and family need the same bounds
+
+    def excess(self, confidence: float, factor: float = 1.0, number: float = 0.0) -> Bounds:
+        """Return bounds on how far the value is above `factor` times the reference's plus `number`."""
+        key = (confidence, factor, number)
+        if key not in self._cache:
+            self._cache[key] = self._excess(*key)
+        return self._cache[key]
+
+    def shift(self, confidence: float) -> Bounds:
+        """Return bounds on the value minus the reference's, in the value's unit."""
+        return self.excess(confidence)
+
+    def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
+        """Return the smallest fall or rise that runs of this size detect; None if they detect none."""
+        raise NotImplementedError
+
+    def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the test cases that passed before and fail now, and the reverse; none for numbers."""
+        return (), ()
+
+    def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
+        raise NotImplementedError
+
+
+class RateChange(Change):
+    """Missing values are misses on both sides, as in the value as counted.
+
+    If they left the change in doubt, the check would be green; on one side only, failing calls would be a regression.
+    """
+
+    def __init__(self, cases: dict[str, HitPair]) -> None:
+        super().__init__()
+        self._cases, self._rates = cases, PairedRates.of([*cases.values()])
+
+    @classmethod
+    def of(cls, now: Variant, then: Variant, hits: Collection[str], earlier: Collection[str]) -> RateChange:
+        """Pair the test cases of two variants, which have the same ones, by the ids of the `hits` on either side."""
+        before = then.by_case
+        return cls(
+            {case: HitPair(hits_of(ids, hits), hits_of(before[case], earlier)) for case, ids in now.by_case.items()}
+        )
+
+    def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
+        return noticeable_rate(self._rates, rule, rises=rises)
+
+    def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        passing = {
+            case: (_passes(pair.base, wants_less=wants_less), _passes(pair.now, wants_less=wants_less))
+            for case, pair in self._cases.items()
+        }
+        failing = tuple(case for case, (before, now) in passing.items() if before and not now)
+        return failing, tuple(case for case, (before, now) in passing.items() if now and not before)
+
+    def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
+        return _less(self._rates.difference(confidence, factor=factor), number)
+
+
+class MeanChange(Change):
+    def __init__(self, pairs: list[ValuePair]) -> None:
+        super().__init__()
+        self._means = PairedMeans.of(pairs)
+
+    def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
+        return noticeable_mean(self._means, rule, rises=rises)
+
+    def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
+        return _less(self._means.difference(confidence, factor=factor), number)
+
+
+class PercentileChange(Change):
+    """The change of the `n`-th percentile, shown by the share of values above the percentile of both sides together."""
+
+    has_unit = False
+
+    def __init__(self, pairs: list[ValuePair], n: float) -> None:
+        super().__init__()
+        self._exceedances, self._n = Exceedances(pairs), n
+
+    def shift(self, confidence: float) -> Bounds:
+        """Return the bounds between which no shift of the reference is ruled out; they agree with `excess` on 0."""
+        unshifted = self.excess(confidence)
+        if not math.isfinite(unshifted.lower):
+            return NOTHING
+        least, most = self._exceedances.range
+
+        def is_above(shift: float) -> bool:
+            return self._excess(confidence, 1.0, shift).lower > 0.0
+
+        def is_below(shift: float) -> bool:
+            return self._excess(confidence, 1.0, -shift).upper < 0.0
+
+        return Bounds(
+            _last(is_above, 0.0, most) if unshifted.lower > 0.0 else _last(is_above, min(least, 0.0), 0.0),
+            -(_last(is_below, 0.0, -least) if unshifted.upper < 0.0 else _last(is_below, min(-most, 0.0), 0.0)),
+        )
+
+    def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
+        difference = values.now - values.before
+        reach = difference - values.change.lower if rises else values.change.upper - difference
+        if not math.isfinite(reach):
+            return None
+        error = max(reach, 0.0) / normal_quantile(values.change.confidence)
+        return noticeable_shift(values.before, error, rule, rises=rises)
+
+    def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
+        return self._exceedances.difference(self._n, confidence, factor=factor, shift=number)
+
+
+def value_pairs(now: Variant, then: Variant, metric: Metric) -> list[ValuePair]:
+    """Return the numbers of each test case in two variants, both of which have numbers on the same test cases."""
+    earlier = then.numbers(metric)
+    return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(metric).items()]
+
+
+def _less(bounds: Bounds, number: float) -> Bounds:
+    return Bounds(bounds.lower - number, bounds.upper - number)
+
+
+def _passes(case: Hits, *, wants_less: bool) -> bool:
+    share = case.hits / case.size
+    return share < HALF if wants_less else share > HALF
+
+
+def _last(holds: Callable[[float], bool], low: float, high: float) -> float:
+    """Return the largest number from `low` to `high` that `holds`, given that none above it does; -inf if none does."""
+    if holds(high):
+        return high
+    return bisected(holds, low, high, STEPS)[0] if holds(low) else -math.inf

@@ -1,0 +1,303 @@
+"""A comparison with a baseline in English: the change, what is claimed of it with a confidence, and why there is none.
+
+State each bound as a claim. Readers would take "[a, b]" for a two-sided interval.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.text import number, percent, plural
+from coval_gate.gate.clauses import (
+    NAMES,
+    confidence_text,
+    difference_with_unit,
+    measured,
+    rounded,
+    rounded_with_unit,
+)
+from coval_gate.gate.confidence import FEWEST_CASES
+from coval_gate.gate.doubts import cases_needed, cases_to_compare
+from coval_gate.gate.findings import comparison_of
+from coval_gate.gate.planning import POWER
+from coval_gate.gate.references import baseline_text, shared_text
+from coval_gate.gate.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from coval_gate.coval.model import Run
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.doubts import Undecidable
+    from coval_gate.gate.findings import CheckGroup
+    from coval_gate.gate.measure import Comparison, Interval, Scale
+
+BEYOND: Final = "the measured change exceeds the margin"
+CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs that show a noticeable change
+OTHERS: Final = "Other criteria"  # those that compare with nothing, after those that do
+AS_COUNTED: Final = "as counted"
+SHOWS: Final = "what it shows"
+MARGIN: Final = "margin"
+
+
+def reference_text(
+    group: CheckGroup,
+    *,
+    title: Callable[[str], str],
+    source: Callable[[object], str],
+    run_text: Callable[[Run], str],
+) -> str:
+    """`title`, `source` and `run_text` mark up the title, the baseline's source and its runs."""
+    if group.baseline is None:
+        name = NAMES[group.reference]
+        shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
+        return f"{title(f'Compared with the {name}')}{shared}"
+    text = baseline_text(group.baseline, group.comparisons, run_text)
+    named = group.baseline.source
+    heading = f"Base agent {source(named.name)}" if named.kind == "base_agent" else f"Baseline {source(named)}"
+    return f"{title(heading)}: {text}"
+
+
+def earlier_text(check: Check) -> str:
+    """Return the reference's value with its total, such as "95.3% (143 of 150)"; empty without a comparison."""
+    measure, compared = check.measure, comparison_of(check)
+    if measure is None or compared is None:
+        return ""
+    assumed = compared.missing if measure.assumed else 0
+    return measured(compared, check.scale) + (f", {assumed:,} of them without a value" if assumed else "")
+
+
+def difference_text(check: Check) -> str:
+    """Return the measured value minus the reference's: "-4pp", "+0.12 (+11%)", "+1"; empty without a comparison."""
+    measure, compared = check.measure, comparison_of(check)
+    if measure is None or compared is None:
+        return ""
+    difference = measure.value - compared.value
+    if measure.unit == "share":
+        return f"{_signed(round(100 * difference, 2))}pp"
+    relative = difference / compared.value if compared.value > 0.0 and measure.unit == "metric" else 0.0
+    # Beyond a factor of ten, the values themselves say more.
+    is_telling = 0.0005 <= abs(relative) < 10.0
+    change = _signed(difference)
+    if measure.unit == "metric":
+        change = difference_with_unit(change, check.metric_unit, short=True)
+    return change + (f" ({_signed(float(f'{100 * relative:.2g}'))}%)" if is_telling else "")
+
+
+def shown_text(check: Check) -> str:
+    """Return in a few words what a comparison shows: "worse: at least 23pp lower", "unchanged"."""
+    return ": ".join(filter(None, (trend_text(check), claimed_text(check))))
+
+
+def trend_text(check: Check) -> str:
+    """Return what a change amounts to, and whether it fails by its margin; empty without a comparison."""
+    compared = comparison_of(check)
+    if compared is None:
+        return ""
+    return f"{compared.trend}, and {BEYOND}" if _fails_by_margin(check, compared) else compared.trend
+
+
+def claimed_text(check: Check) -> str:
+    """Return in a few words what is claimed about a change, and what stays open; empty without a claim."""
+    compared, claim = comparison_of(check), change_text(check, short=True)
+    if compared is None:
+        return ""
+    if compared.by_chance:
+        return f"{claim}, but one of {compared.by_chance:,} thresholds may show that by chance"
+    doubtful = check.verdict is Verdict.INCONCLUSIVE and compared.trend != "inconclusive"
+    return f"{claim}, inconclusive at the bound" if doubtful else claim
+
+
+def change_text(check: Check, *, short: bool = False) -> str:
+    """Return the claim about a change, such as "at least 3.1 percentage points lower"; empty without a confidence.
+
+    A check that is inconclusive at its bound names both bounds. With `short`, percentage points are pp.
+    """
+    compared = comparison_of(check)
+    if check.measure is None or compared is None or compared.change is None:
+        return ""
+    doubtful = check.verdict is Verdict.INCONCLUSIVE and not compared.by_chance
+    return _change_text(compared.change, check.scale, both=doubtful, short=short)
+
+
+def noticeable_text(check: Check) -> str:
+    """Return the smallest change for the worse that most such runs would show; empty where it is unknown."""
+    compared = comparison_of(check)
+    if check.measure is None or compared is None or compared.noticeable is None:
+        return ""
+    rises = check.threshold and check.threshold.wants_less
+    size = _amount(compared.noticeable, check.scale, math.ceil, short=True)
+    return f"a {'rise' if rises else 'drop'} of {size}"
+
+
+def change_clause(check: Check) -> str:
+    """Return what is claimed about a change, to follow a colon in a sentence; empty without a claim."""
+    compared = comparison_of(check)
+    if compared is None or compared.change is None:
+        return ""
+    beyond = f", and {BEYOND}" if _fails_by_margin(check, compared) else ""
+    lower, upper = compared.change.lower, compared.change.upper
+    both = math.isfinite(lower) and math.isfinite(upper) and lower <= 0.0 <= upper
+    claim = f"{change_text(check)} ({confidence_text(compared.change, both=both)}){beyond}"
+    if compared.by_chance:
+        return f"{claim}, but one of {compared.by_chance:,} thresholds may well show that by chance"
+    enough = _enough(check, compared)
+    return f"{claim}; this few test cases can never show more, {enough:,} can" if enough else claim
+
+
+def _fails_by_margin(check: Check, compared: Comparison) -> bool:
+    """Return whether a check fails by its margin: only that the change is for the worse is evident, not how much."""
+    threshold = check.threshold
+    if check.verdict is not Verdict.FAILED or compared.change is None or threshold is None:
+        return False
+    has_margin = threshold.bound.factor != 1.0 or threshold.bound.number != 0.0
+    return has_margin and compared.trend == "worse" and not threshold.asks_for_improvement
+
+
+def _enough(check: Check, compared: Comparison) -> int:
+    """Return how many test cases can show the greatest possible change; 0 if these can, or if that is unknown."""
+    if check.verdict is not Verdict.INCONCLUSIVE or check.threshold is None:
+        return 0
+    iterations = max(1, compared.count // compared.cases)
+    needed = cases_to_compare(check.threshold, check.criterion.confidence, iterations=iterations)
+    return needed if needed and needed > compared.cases else 0
+
+
+def flips_title(failing: int, passing: int) -> str:
+    counts = []
+    if failing:
+        counts.append(f"{failing:,} {'fails' if failing == 1 else 'fail'} now")
+    if passing:
+        counts.append(f"{passing:,} {'passes' if passing == 1 else 'pass'} now")
+    return f"Test cases that flipped: {', '.join(counts)}"
+
+
+def has_bounds(check: Check) -> bool:
+    compared = comparison_of(check)
+    return bool(compared and compared.change and any(map(math.isfinite, compared.change[:2])))
+
+
+def _change_text(change: Interval, scale: Scale, *, both: bool, short: bool) -> str:
+    """Return the bounds of a change, rounded outwards so that they claim no more."""
+    lower, upper = change.lower, change.upper
+    if not (math.isfinite(lower) or math.isfinite(upper)):
+        return "too few test cases to tell"
+    if lower == upper == 0.0:
+        return "the same"
+    if upper < 0.0:
+        return _one_direction(-upper, -lower, "lower", scale, both=both, short=short)
+    if lower > 0.0:
+        return _one_direction(lower, upper, "higher", scale, both=both, short=short)
+    least = f"{_amount(-lower, scale, math.ceil, short=short)} lower" if lower < 0.0 and math.isfinite(lower) else ""
+    most = f"{_amount(upper, scale, math.ceil, short=short)} higher" if upper > 0.0 and math.isfinite(upper) else ""
+    if least and most:
+        is_share = scale.unit == "share"
+        most = f"{rounded(upper, 'share', math.ceil).removesuffix('%')} higher" if is_share and not short else most
+        return f"between {least} and {most}"
+    if least or most:
+        return f"at most {least or most}"
+    return "not lower" if lower == 0.0 else "not higher"
+
+
+def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: bool, short: bool) -> str:
+    """Return a change whose direction is certain; with `both`, also its upper bound, where it has one."""
+    small = _amount(least, scale, math.floor, short=short)
+    if both and math.isfinite(most):
+        return f"between {small} and {_amount(most, scale, math.ceil, short=short)} {word}"
+    is_zero = not set(rounded(least, scale.unit, math.floor)) & set("123456789")
+    return word if is_zero else f"at least {small} {word}"
+
+
+def _amount(value: float, scale: Scale, outwards: Callable[[float], int], *, short: bool) -> str:
+    shown = rounded(max(0.0, value), scale.unit, outwards)
+    if scale.unit == "metric":
+        return difference_with_unit(shown, scale.name, short=short)
+    if scale.unit != "share":
+        return shown
+    points = shown.removesuffix("%")
+    return f"{points}pp" if short else f"{points} percentage point{'' if points == '1' else 's'}"
+
+
+def _signed(value: float) -> str:
+    text = number(abs(value)) if abs(value) >= 1e-9 else "0"
+    return text if text == "0" else f"{'+' if value > 0 else '-'}{text}"
+
+
+def claim_text(check: Check) -> str:
+    """Return the claim, such as "at least 86.4%"; empty without a confidence."""
+    threshold, measure = check.threshold, check.measure
+    if threshold is None or measure is None or check.criterion.confidence is None:
+        return ""
+    if measure.comparison:
+        return change_text(check) or AS_COUNTED
+    if (interval := measure.interval) is None:
+        return AS_COUNTED
+    wants_less = threshold.wants_less
+    match check.verdict:
+        case Verdict.PASSED:
+            return _bounds_text(interval, check.scale, lower=not wants_less, upper=wants_less)
+        case Verdict.FAILED:
+            return _bounds_text(interval, check.scale, lower=wants_less, upper=not wants_less)
+    return _bounds_text(interval, check.scale, lower=True, upper=True)
+
+
+def shows_text(checks: Iterable[Check]) -> str:
+    """Return the title of the column of claims, with their confidence if they share one."""
+    measures = [check.measure for check in checks if check.measure]
+    intervals = [measure.comparison.change if measure.comparison else measure.interval for measure in measures]
+    confidences = {interval.confidence for interval in intervals if interval}
+    if len(confidences) != 1:
+        return SHOWS
+    return f"{SHOWS} (each bound with {percent(confidences.pop())} confidence)"
+
+
+def notes_title(checks: Sequence[Check]) -> str:
+    measures = [check.measure for check in checks if check.measure]
+    return shows_text(checks) if any(measure.interval or measure.comparison for measure in measures) else MARGIN
+
+
+def shown_bound_text(check: Check) -> str:
+    """Return what a failed check claims, after a comma; empty if it was decided as counted."""
+    interval = check.measure.interval if check.measure else None
+    return f", {claim_text(check)} ({confidence_text(interval, both=False)})" if interval else ""
+
+
+def inconclusive_clause(check: Check) -> str:
+    """Return why a check is inconclusive and what would decide it, after a colon."""
+    interval = check.measure.interval if check.measure else None
+    if interval is None:
+        return ""
+    if not interval.cases:
+        return ": Coval does not say which test case each value belongs to"
+    if interval.cases < FEWEST_CASES:
+        return ": one test case does not show how test cases differ"
+    ends = math.isfinite(interval.lower) + math.isfinite(interval.upper)
+    if not ends:
+        return f": {interval.cases:,} test cases are too few to show anything"
+    claim = f": it is {claim_text(check)} ({confidence_text(interval, both=ends > 1)})"
+    needed = cases_needed(check.threshold, check.criterion.confidence) if check.threshold else 0
+    if needed <= interval.cases:
+        return claim
+    return f"{claim}; {interval.cases:,} test cases can never show it, {needed:,} can"
+
+
+def undecidable_text(undecidable: Undecidable, cases: int) -> str:
+    """Return that a run is too small for a threshold to pass or, if it guards against a regression, to fail."""
+    threshold, needed, few = undecidable.threshold, undecidable.needed, plural(cases, "test case")
+    line = f"{threshold.place}:"
+    confidence = f"with {percent(undecidable.confidence or 0.0)} confidence"
+    if not threshold.bound.reference:
+        enough = f"; {needed:,} can" if needed else ""
+        return f"{line} {few} can never show {threshold.text} {confidence}, however good the agent is{enough}."
+    what, how = ("pass", "good") if threshold.asks_for_improvement else ("fail", "bad")
+    enough = f"; with {needed:,}, it can" if needed else ""
+    return f"{line} with {few}, {threshold.text} can never {what} {confidence}, however {how} the agent is{enough}."
+
+
+def _bounds_text(interval: Interval, scale: Scale, *, lower: bool, upper: bool) -> str:
+    least = rounded_with_unit(interval.lower, scale, math.floor) if lower and math.isfinite(interval.lower) else ""
+    most = rounded_with_unit(interval.upper, scale, math.ceil) if upper and math.isfinite(interval.upper) else ""
+    if least and most:
+        return f"between {least} and {most}"
+    return f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"

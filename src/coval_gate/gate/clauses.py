@@ -1,0 +1,267 @@
+"""Clauses that sentences about criteria share: numbers with their units, rounded amounts, targets, repetitions.
+
+The only place that knows how units are written: 2.58 s, 45%.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, Final, assert_never
+
+from coval_gate.base.text import DIGITS, folded, number, one_line, percent, quoted
+from coval_gate.coval.model import BASE
+from coval_gate.gate.targets import MEMBERSHIPS, RANGES, bounds, effective_operator
+from coval_gate.gate.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from coval_gate.coval.model import Target, Value
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.judgement import CaseStability, Repetition
+    from coval_gate.gate.measure import Comparison, Interval, Measure, Scale, Unit
+    from coval_gate.gate.targets import TargetProblem
+    from coval_gate.inputs.thresholds import Reference, Threshold
+
+MOST_MORE: Final = 8  # digits beyond the usual ones
+UNIT_SHOWN: Final = 20  # characters of a unit
+PERCENT: Final = "%"
+POINTS: Final = "percentage points"
+SHORT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), "ms"),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), "min"),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("%", "pct", "percent", "percentage"), PERCENT),
+    **dict.fromkeys(("db", "decibel", "decibels"), "dB"),
+    **dict.fromkeys(("hz", "hertz"), "Hz"),
+}
+NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
+FLAKY, CONSISTENT = "flaky", "consistent"
+TOGETHER: Final[Mapping[Verdict | None, str]] = {
+    Verdict.PASSED: "they pass",
+    Verdict.FAILED: "they fail",
+    Verdict.INCONCLUSIVE: "they are inconclusive",
+}
+VALUE_SHOWN: Final = 40  # characters of a value, or of an aggregate
+OPERATOR_SHOWN: Final = 40  # characters of an unknown operator
+TARGET_VALUES: Final = 5  # values that a target names
+TARGET_VALUE_SHOWN: Final = 60  # characters of one
+PHRASES: Final = {
+    "eq": "exactly {}",
+    "neq": "not {}",
+    "gt": "more than {}",
+    "gte": "at least {}",
+    "lt": "less than {}",
+    "lte": "at most {}",
+    "bt": "between {} and {}",
+    "nbt": "less than {} or more than {}",
+}
+
+
+@lru_cache(maxsize=256)  # thousands of values have few units
+def symbol(unit: str) -> str:
+    """Return a known unit's usual sign, any other cut; empty for one that would read as a part of a number (1.1 99)."""
+    sign = SHORT.get(folded(unit), one_line(unit, UNIT_SHOWN))
+    return sign if sign == PERCENT or sign[:1].isalpha() else ""
+
+
+def drawn_symbol(unit: str) -> str:
+    """Return the sign of a known unit; empty for any other, whose text could be read as a part of a drawing."""
+    return SHORT.get(folded(unit), "")
+
+
+def with_unit(number: str, unit: str) -> str:
+    sign = symbol(unit)
+    return f"{number}{'' if sign == PERCENT else ' '}{sign}" if sign else number
+
+
+def difference_with_unit(number: str, unit: str, *, short: bool = False) -> str:
+    """Return a formatted difference of two numbers, in percentage points for two percentages."""
+    if symbol(unit) != PERCENT:
+        return with_unit(number, unit)
+    return f"{number}pp" if short else f"{number} {POINTS.removesuffix('s') if number == '1' else POINTS}"
+
+
+def named_with_unit(name: str, unit: str) -> str:
+    sign = symbol(unit)
+    return f"{name} ({sign})" if sign else name
+
+
+def measured(measure: Measure | Comparison, scale: Scale) -> str:
+    """Return a value with its total: "40% (4 of 10)", "4 of 10", "1.25 s".
+
+    If equal weights of test cases make a difference, the value over all simulations stands beside it.
+    """
+    if scale.unit == "simulations":
+        return f"{measure.value:,.0f} of {measure.total:,}"
+    by_case = "" if measure.pooled is None else " by test case"
+    if scale.unit == "share":
+        return f"{percent(measure.value)}{by_case} ({measure.hits:,} of {measure.total:,})"
+    value = with_unit(number(measure.value), scale.name)
+    over_all = "" if measure.pooled is None else with_unit(number(measure.pooled), scale.name)
+    return f"{value}{by_case} ({over_all} over all)" if over_all else value
+
+
+def on_scale(value: float, scale: Scale, more: int = 0) -> str:
+    """`more`: how many digits more than usual."""
+    if scale.unit == "share":
+        return percent(value, 1 + more)
+    shown = number(value, DIGITS + more)
+    return with_unit(shown, scale.name) if scale.unit == "metric" else shown
+
+
+def told_apart(value: float, bound: float, scale: Scale) -> tuple[str, str]:
+    """Return a value and its bound, with as many digits as show that they differ: a miss must not read like a hit."""
+    usual = (on_scale(value, scale), on_scale(bound, scale))
+    longer = ((on_scale(value, scale, more), on_scale(bound, scale, more)) for more in range(1, MOST_MORE))
+    return next((pair for pair in chain((usual,), longer) if pair[0] != pair[1]), usual)
+
+
+def bound_text(check: Check) -> str:
+    """Return the bound of a measured value with its unit, to the last digit if the user wrote it; empty without one."""
+    if check.measure is None or check.requirement is None:
+        return ""
+    bound, scale = check.requirement.bound, check.scale
+    if check.threshold is None or check.reference:
+        return told_apart(check.measure.value, bound, scale)[1]
+    if scale.unit == "share":
+        return f"{bound * 100:.10g}%"
+    return with_unit(exact_text(bound), scale.name) if scale.unit == "metric" else exact_text(bound)
+
+
+def confidence_text(interval: Interval, *, both: bool) -> str:
+    """Return the confidence of a bound or, with `both`, of each of two bounds."""
+    return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"
+
+
+def rounded_with_unit(bound: float, scale: Scale, outwards: Callable[[float], int]) -> str:
+    shown = rounded(bound, scale.unit, outwards)
+    return with_unit(shown, scale.name) if scale.unit == "metric" else shown
+
+
+def rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:
+    """Return a bound as people read it; `outwards` (floor or ceil) rounds it away from the measured value."""
+    if unit == "share":
+        return percent(outwards(bound * 1000) / 1000)
+    if not bound:
+        return number(bound)
+    decimals = DIGITS - 1 - math.floor(math.log10(abs(bound)))
+    if abs(bound) < 1e9:  # then the whole part is written in full
+        decimals = max(0, decimals)
+    if decimals < 0:
+        return number(outwards(bound / 10**-decimals) * 10**-decimals)
+    return number(outwards(bound * 10**decimals) / 10**decimals)
+
+
+def all_runs_text(runs: int) -> str:
+    return "both runs" if runs == 2 else f"all {runs} runs"
+
+
+def ran_text(repetition: Repetition, together: Verdict | None) -> str:
+    alone = ", ".join(f"run {run.run_id} {_verdict_text(run.judgement.verdict)}" for run in repetition.runs)
+    return f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[together]}."
+
+
+def stability_word(case: CaseStability) -> str:
+    return FLAKY if case.is_flaky else CONSISTENT
+
+
+def in_figures(cases: Sequence[CaseStability]) -> str:
+    """Return how many test cases are consistent and how many flaky: "1 consistent, 2 flaky"."""
+    flaky = sum(case.is_flaky for case in cases)
+    counts = {CONSISTENT: len(cases) - flaky, FLAKY: flaky}
+    return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+
+
+def stability_text(case: CaseStability) -> str:
+    """Return the stability with its figures: "flaky, failed 2 of 3"."""
+    return f"{stability_word(case)}, failed {case.failed:,} of {case.total:,}"
+
+
+def again_text(why: str, number: int, most: int) -> str:
+    return f"The run failed: {why.rstrip('.')}. Repeating it, {number} of at most {most}."
+
+
+def in_vain_text(why: str) -> str:
+    return f"The run failed, and is not repeated, because a repetition cannot change this: {why}"
+
+
+def _verdict_text(verdict: Verdict | None) -> str:
+    return "was inconclusive" if verdict is Verdict.INCONCLUSIVE else str(verdict)
+
+
+def threshold_text(threshold: Threshold) -> str:
+    """Return a threshold as the user wrote it, marked where a rate's percentage is relative, not points."""
+    return f"{threshold.text} (relative)" if threshold.is_relative_rate else threshold.text
+
+
+def required_text(threshold: Threshold, bound: str) -> str:
+    """Return the requirement as the user wrote it, with the `bound` that it amounts to: ">= baseline - 5pp (90%)"."""
+    written = threshold.text.rpartition(threshold.operator)[2].strip()
+    return f"{threshold.operator} {written}" + (f" ({bound})" if bound else "")
+
+
+def runs_text(check: Check) -> str:
+    """Return which of several runs decided a criterion, with a space before; empty where there is only one run."""
+    if check.runs == 1:
+        return ""
+    if not check.run_id:
+        return f" over {check.runs} runs"
+    return f" in the worst of {check.runs} runs" if check.passed else f" in run {check.run_id}"
+
+
+def whom(check: Check) -> str:
+    """Return which variant a sentence is about, with a space before; empty where there is only one."""
+    if not check.several:
+        return ""
+    return f" for the mutation {check.variant}" if check.variant != BASE else " for the agent itself"
+
+
+def value_text(value: Value, unit: str = "") -> str:
+    if isinstance(value, float):
+        return with_unit(number(value), unit)
+    return one_line(value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}", VALUE_SHOWN)
+
+
+def target_text(target: Target) -> str:
+    """Return what meets a sound target: "at most 1.5", "one of YES, MAYBE"."""
+    operator = effective_operator(target)
+    if operator in MEMBERSHIPS:
+        values = list(dict.fromkeys(one_line(value, TARGET_VALUE_SHOWN) for value in target.values))
+        return _membership_text(operator, values)
+    if operator in RANGES:
+        return PHRASES[operator].format(*map(exact_text, bounds(target)))
+    return PHRASES[operator].format(exact_text(target.upper or 0.0))
+
+
+def target_problem_text(problem: TargetProblem) -> str:
+    """Return why a target is unusable, as the end of a sentence."""
+    needed = "bounds" if problem.operator in RANGES else "number"
+    match problem.kind:
+        case "no_operator":
+            return "has no operator"
+        case "unknown_operator":
+            return f"has the unknown operator {quoted(problem.operator, OPERATOR_SHOWN)}"
+        case "no_value":
+            return f"has no value for its operator {problem.operator}"
+        case "no_number":
+            return f"lacks the {needed} that its operator {problem.operator} needs"
+        case "not_a_number":
+            return f"has something other than the {needed} that its operator {problem.operator} needs"
+    assert_never(problem.kind)
+
+
+def exact_text(bound: float) -> str:
+    """Return a bound to its last digit: 1,500 and 0.00015, but 1e+20."""
+    return f"{bound + 0.0:,.0f}" if abs(bound) < 1e15 and bound == round(bound) else repr(bound)
+
+
+def _membership_text(operator: str, values: list[str]) -> str:
+    named = [quoted(value, TARGET_VALUE_SHOWN) if "," in value or not value else value for value in values]
+    if len(named) == 1:
+        return named[0] if operator == "in" else f"not {named[0]}"
+    more = f" and {len(named) - TARGET_VALUES} more" if len(named) > TARGET_VALUES else ""
+    return f"{'one' if operator == 'in' else 'none'} of {', '.join(named[:TARGET_VALUES])}{more}"

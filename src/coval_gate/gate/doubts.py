@@ -1,0 +1,133 @@
+"""Criteria that cannot decide, or look like mistakes beside the values that a run shows. Pure and total."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.gate.aggregates import aggregation_of
+from coval_gate.gate.aggregation import Greatest
+from coval_gate.gate.confidence import FEWEST_CASES
+from coval_gate.gate.planning import needed, strictest
+from coval_gate.gate.values import Vocabulary
+from coval_gate.gate.variants import SAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from coval_gate.coval.model import Metric
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.criteria import Criteria
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.gate.kinds import Criterion
+    from coval_gate.inputs.thresholds import Threshold
+
+MOST_CASES: Final = 5_000  # test cases that are considered for a comparison
+FAR: Final = 100  # times the value farthest from 0; a bound beyond it is probably in another unit
+
+
+class Undecidable(NamedTuple):
+    """No run of this size can meet it or, if it is a guard, miss it. `needed`: cases; None: more than MOST_CASES."""
+
+    threshold: Threshold
+    confidence: float | None
+    needed: int | None
+
+
+def cases_needed(threshold: Threshold, confidence: float | None) -> int:
+    """Return how many test cases show that a perfect agent meets it; 0 if one can, or the spread of values decides."""
+    if confidence is None or not threshold.takes_confidence or threshold.bound.reference:
+        return 0
+    share = aggregation_of(threshold).demanded_share
+    return (needed(share, 0, confidence) or 0) if share else 0
+
+
+@lru_cache(maxsize=1024)  # every report needs the same numbers
+def cases_to_compare(
+    threshold: Threshold, confidence: float | None, *, iterations: int = 1, family: int = 1
+) -> int | None:
+    """Return how many test cases can show the greatest possible regression, or improvement if one is required.
+
+    Both runs have so many `iterations`; `family` thresholds guard against regressions. None if not even MOST_CASES can;
+    FEWEST_CASES if any number can, or if the spread of the values decides, as for an average.
+    """
+    aggregation = aggregation_of(threshold)
+    if confidence is None or not threshold.takes_confidence or aggregation.demanded_share is None:
+        return FEWEST_CASES
+    to_show = confidence if threshold.asks_for_improvement else strictest(confidence, family)
+    counts = range(FEWEST_CASES, MOST_CASES + 1)
+    place = bisect_left(
+        counts, True, key=lambda cases: aggregation.shows(Greatest(cases, iterations, confidence, to_show))
+    )
+    return counts[place] if place < len(counts) else None
+
+
+def undecidable(criteria: Criteria, cases: int) -> Iterator[Undecidable]:
+    """Yield each threshold that no run with so many test cases can decide as it should with the confidence."""
+    guards = [guard for guard in criteria.thresholds if _is_guard(guard) and not guard.advisory]
+    family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.legs
+    for threshold in criteria.thresholds:
+        if threshold.bound.reference:
+            alone = threshold.advisory or not _is_guard(threshold)
+            at_once, iterations = 1 if alone else family, criteria.iterations or 1
+            least = cases_to_compare(threshold, criteria.confidence, iterations=iterations, family=at_once)
+        else:
+            least = cases_needed(threshold, criteria.confidence)
+        if least is None or least > cases:
+            yield Undecidable(threshold, criteria.confidence, least)
+
+
+def _is_guard(threshold: Threshold) -> bool:
+    return bool(threshold.bound.reference) and threshold.takes_confidence and not threshold.asks_for_improvement
+
+
+class Unseen(NamedTuple):
+    """No simulation has the `wanted` values of `metric`. `seen` are some of the `different` texts that do occur."""
+
+    criterion: Criterion
+    metric: str
+    wanted: tuple[str, ...]
+    seen: tuple[str, ...]
+    different: int
+
+
+class FarBound(NamedTuple):
+    """The bound is beyond FAR times every value. `farthest`: the value farthest from 0; `unit`: of its numbers."""
+
+    criterion: Criterion
+    metric: str
+    farthest: float
+    unit: str = ""
+
+
+Doubt = Unseen | FarBound
+
+
+def doubts(judgement: Judgement) -> tuple[Doubt, ...]:
+    """Return the doubts about the criteria, given the values of the agent and all mutations together."""
+    metrics = {sample.metric.id: sample.metric for variant in judgement.variants for sample in variant.samples}
+    checks = [check for check in judgement.checks if check.measure and check.metric in metrics]
+    by_criterion = {check.criterion: check for check in checks}
+    return tuple(doubt for check in by_criterion.values() for doubt in _doubts(check, metrics[check.metric]))
+
+
+def _doubts(check: Check, metric: Metric) -> Iterator[Doubt]:
+    yield from _unseen(check.criterion, metric)
+    if check.threshold:
+        yield from _far(check.criterion, check.threshold, metric)
+
+
+def _unseen(criterion: Criterion, metric: Metric) -> Iterator[Unseen]:
+    vocabulary = Vocabulary.of(metric) if criterion.named_values else None
+    if vocabulary and (unseen := vocabulary.unseen(criterion.named_values)):
+        yield Unseen(criterion, metric.name, unseen, vocabulary.seen[:SAMPLES], len(vocabulary.seen))
+
+
+def _far(criterion: Criterion, threshold: Threshold, metric: Metric) -> Iterator[FarBound]:
+    """Doubt a bound too far from the values for their unit; one close to 0 requires that there is something."""
+    farthest = max(metric.numbers, key=abs, default=0.0)
+    is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
+    if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
+        yield FarBound(criterion, metric.name, farthest, metric.unit)

@@ -1,0 +1,386 @@
+"""What a judgement shows: which simulations miss what, the worst first, and which test cases flipped. Pure and total.
+
+Findings are computed once. All formats, and the requests for details, read them, so they agree.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.gate.cause import SHOWN_FIRST, References, cause_of, others_of
+from coval_gate.gate.checks import WHOLE, largest_magnitude, misses
+from coval_gate.gate.incomparable import NoBaseline
+from coval_gate.gate.variants import variants_of
+from coval_gate.gate.verdict import GRAVITY, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from coval_gate.coval.model import RunResult, Simulation, Value
+    from coval_gate.gate.cause import Before, Cause
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.judgement import CaseStability, Judgement
+    from coval_gate.gate.measure import Comparison
+    from coval_gate.gate.variants import Variant
+    from coval_gate.history.model import Baseline
+    from coval_gate.inputs.thresholds import Reference
+
+REFERENCES: Final[tuple[Reference, ...]] = ("baseline", "base", "base_agent")
+MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more are counted
+TOO_HIGH: Final = {"<": True, "<=": True, ">": False, ">=": False}  # by operator: how a miss is off
+MOST_CONTRIBUTORS: Final = 5  # simulations that an average names: those that move it the most
+
+
+class Contribution(NamedTuple):
+    """The simulation is one of the first `shown` of `total`. `rises`: the average is too high.
+
+    `before`: the mean of its test case in the baseline. The first are those that changed the most since then or,
+    without it, those with the highest or lowest numbers.
+    """
+
+    shown: int
+    total: int
+    rises: bool
+    before: float | None = None
+
+    @property
+    def compared(self) -> bool:
+        return self.before is not None
+
+
+class Miss(NamedTuple):
+    """`value`: of the criterion's metric, if any. `contribution`: set if only an average of which it is part misses."""
+
+    check: Check
+    value: Value | None = None
+    contribution: Contribution | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationFinding:
+    """The result of one simulation.
+
+    `verdict`: `error` if it did not complete, and that counts; `failed` if it is to blame; `skipped` if the gate
+    tolerates what it misses; `passed` otherwise. `misses`: the first of the criteria that it misses; `more_misses`: how
+    many others. `iteration` counts from 1 to `of` in a test case. `stability`: how often its test case failed, if the
+    step has several runs and it failed in any; `failed_alone`: whether this simulation failed there. `contributes`: it
+    misses nothing by itself, so it is `skipped`, but contributes much to an average that misses its bound. `rank`:
+    within group and cause, the worst first: whether it completed, how far it misses all criteria together, and how many
+    these are.
+    """
+
+    simulation: Simulation
+    verdict: Verdict
+    misses: tuple[Miss, ...] = ()
+    more_misses: int = 0
+    iteration: int = 1
+    of: int = 1
+    stability: CaseStability | None = None
+    failed_alone: bool = False
+    cause: Cause | None = None
+    contributes: bool = False
+    rank: tuple[bool, float, int] = (True, 0.0, 0)
+
+    @property
+    def group(self) -> int:
+        """Its place in the order: 0 if it fails, then in doubt, contributes to an average, tolerated, passed."""
+        if self.contributes:
+            return 2
+        return {Verdict.INCONCLUSIVE: 1, Verdict.SKIPPED: 3, Verdict.PASSED: 4}.get(self.verdict, 0)
+
+    @property
+    def order(self) -> tuple[int, int, tuple[bool, float, int]]:
+        return self.group, SHOWN_FIRST.index(self.cause), self.rank
+
+    @property
+    def is_to_look_at(self) -> bool:
+        """Whether it did not do well, even if that is tolerated."""
+        return self.verdict is not Verdict.PASSED
+
+    @property
+    def fails(self) -> bool:
+        return self.verdict in (Verdict.FAILED, Verdict.ERROR)
+
+    @property
+    def explains_failure(self) -> bool:
+        """Whether it fails, or contributes to an average that fails."""
+        contributed = (miss.check.verdict for miss in self.misses if self.contributes and miss.contribution)
+        return self.fails or Verdict.FAILED in contributed
+
+
+class Flips(NamedTuple):
+    """The ids of the test cases that passed a check before and fail it now, and the reverse."""
+
+    check: Check
+    failing: tuple[str, ...]
+    passing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckGroup:
+    """Checks in their order, and again by gravity: the gravest at the head, those that only inform at the end.
+
+    `missed`: those that decide and did not pass. `reference`: what they compare with; empty if nothing, or if it
+    differs. `baseline`: the earlier runs, if the reference is those.
+    """
+
+    checks: tuple[Check, ...]
+    by_gravity: tuple[Check, ...]
+    missed: tuple[Check, ...]
+    reference: Reference = ""
+    baseline: Baseline | None = None
+    comparisons: tuple[Comparison, ...] = ()
+
+    def first(self, most: int) -> tuple[Check, ...]:
+        return self.by_gravity[:most]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a judgement shows.
+
+    `simulations`: failing, in doubt, contributing, tolerated, passed; of each, by cause, and the worst first.
+    `reference`: of causes; empty without. `absolute`: checks that compare with nothing; `compared`: a group for each
+    reference. `failing` and `passing`: how many test cases flipped so in any check.
+    """
+
+    simulations: tuple[SimulationFinding, ...]
+    checks: CheckGroup
+    absolute: CheckGroup
+    compared: tuple[CheckGroup, ...]
+    flips: tuple[Flips, ...]
+    failing: int
+    passing: int
+    reference: Reference = ""
+
+    @property
+    def groups(self) -> list[CheckGroup]:
+        """All groups, those with missed criteria first."""
+        groups = [group for group in (self.absolute, *self.compared) if group.checks]
+        return sorted(groups, key=lambda group: not group.missed)
+
+    @property
+    def to_look_at(self) -> list[SimulationFinding]:
+        return [simulation for simulation in self.simulations if simulation.is_to_look_at]
+
+
+def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findings:
+    """Return what a judgement shows; without a result, only what its checks show."""
+    flips = tuple(filter(None, map(_flips, judgement.checks)))
+    compared = (_group(judgement, reference) for reference in REFERENCES)
+    variants = (judgement.variants or variants_of(result)) if result else ()
+    references = References(judgement, result, variants) if result else None
+    return Findings(
+        simulations=_simulations(judgement, result, variants, references) if result and references else (),
+        checks=_grouped(judgement.checks),
+        absolute=_group(judgement, ""),
+        compared=tuple(group for group in compared if group.checks),
+        flips=flips,
+        failing=len({case for flip in flips for case in flip.failing}),
+        passing=len({case for flip in flips for case in flip.passing}),
+        reference=references.kind if references else "",
+    )
+
+
+def comparison_of(check: Check) -> Comparison | None:
+    return check.measure.comparison if check.measure else None
+
+
+def lacks_baseline(check: Check) -> bool:
+    """Return whether a check does not pass because there is no baseline."""
+    return isinstance(check.problem, NoBaseline)
+
+
+def _group(judgement: Judgement, reference: Reference) -> CheckGroup:
+    group = _grouped(tuple(check for check in judgement.checks if check.reference == reference))
+    runs = {"baseline": judgement.baseline, "base_agent": judgement.base}
+    return replace(group, reference=reference, baseline=runs.get(reference))
+
+
+def _grouped(checks: tuple[Check, ...]) -> CheckGroup:
+    by_gravity = tuple(sorted(checks, key=lambda check: (check.informs, GRAVITY.index(check.verdict))))
+    return CheckGroup(
+        checks=checks,
+        by_gravity=by_gravity,
+        missed=tuple(check for check in by_gravity if check.decides and not check.passed),
+        comparisons=tuple(filter(None, map(comparison_of, checks))),
+    )
+
+
+def _flips(check: Check) -> Flips | None:
+    comparison = comparison_of(check)
+    if comparison is None or not (comparison.newly_failing or comparison.newly_passing):
+        return None
+    return Flips(check, comparison.newly_failing, comparison.newly_passing)
+
+
+@dataclass(slots=True)
+class _Blame:
+    """The criteria that a simulation misses: the first of them, their `count`, and the sum of the distances.
+
+    `verdict`: None if no criterion decides. `before`: whether its test case missed each in the baseline, too; None if
+    unknown. `contributed`: how many it misses only as a part of an average.
+    """
+
+    misses: list[Miss] = field(default_factory=list)
+    count: int = 0
+    distance: float = 0.0
+    verdict: Verdict | None = None
+    before: list[bool | None] = field(default_factory=list)
+    contributed: int = 0
+
+    def decide(self, verdict: Verdict) -> None:
+        if self.verdict is not Verdict.FAILED:
+            self.verdict = verdict
+
+    def add(self, miss: Miss, distance: float) -> None:
+        self.count += 1
+        self.contributed += miss.contribution is not None
+        self.distance += distance
+        if self.count <= MOST_MISSES:
+            self.misses.append(miss)
+
+
+_NO_BLAME: Final = _Blame()
+
+
+def _simulations(
+    judgement: Judgement, result: RunResult, variants: Sequence[Variant], references: References
+) -> tuple[SimulationFinding, ...]:
+    """Return the finding of every simulation, in the order of `Findings`."""
+    blame = _blame(judgement.checks, result, variants, references)
+    unordered = [*_unordered(judgement, result, blame)]
+    passing = frozenset(
+        finding.simulation.id for finding in unordered if finding.verdict is Verdict.PASSED or finding.contributes
+    )
+    others = others_of(result.simulations, passing)
+    findings = (_with_cause(finding, blame.get(finding.simulation.id, _NO_BLAME), others) for finding in unordered)
+    return tuple(sorted(findings, key=lambda finding: finding.order))
+
+
+def _with_cause(finding: SimulationFinding, blame: _Blame, others: Mapping[str, tuple[int, int]]) -> SimulationFinding:
+    if not finding.is_to_look_at or finding.contributes:
+        return finding
+    passing, other = others[finding.simulation.id]
+    return replace(finding, cause=cause_of(passing, other, blame.before))
+
+
+def _unordered(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
+    repetition = judgement.repetition
+    cases = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
+    failing = set(judgement.failing_simulations)
+    unpassed = set(judgement.totals.unpassed if judgement.totals else ())
+    iterations = Counter((simulation.mutation, simulation.test_case_id) for simulation in result.simulations)
+    seen: Counter[tuple[str, str]] = Counter()
+    for simulation in result.simulations:
+        key = (simulation.mutation, simulation.test_case_id)
+        seen[key] += 1
+        blamed = blame.get(simulation.id, _NO_BLAME)
+        verdict = _verdict(simulation, blamed, counts=simulation.id in failing, unpassed=simulation.id in unpassed)
+        contributes = verdict is Verdict.PASSED and 0 < blamed.contributed == blamed.count
+        yield SimulationFinding(
+            simulation=simulation,
+            verdict=Verdict.SKIPPED if contributes else verdict,
+            misses=tuple(blamed.misses),
+            more_misses=blamed.count - len(blamed.misses),
+            iteration=seen[key] if simulation.test_case_id else 1,
+            of=iterations[key] if simulation.test_case_id else 1,
+            stability=cases.get(key),
+            failed_alone=repetition is not None and simulation.id in repetition.failing,
+            contributes=contributes,
+            rank=(simulation.completed, -blamed.distance, -blamed.count),
+        )
+
+
+def _verdict(simulation: Simulation, blame: _Blame, *, counts: bool, unpassed: bool) -> Verdict:
+    if not simulation.completed:
+        return Verdict.ERROR if counts else Verdict.SKIPPED
+    return blame.verdict or (Verdict.SKIPPED if unpassed else Verdict.PASSED)
+
+
+def _blame(
+    checks: Sequence[Check], result: RunResult, variants: Sequence[Variant], references: References
+) -> dict[str, _Blame]:
+    """Include targets that only inform. Missed targets explain a missed `pass_rate`, which is then not listed."""
+    values = {(variant.name, sample.metric.id): sample.values for variant in variants for sample in variant.samples}
+    completed = {variant.name: [done.id for done in variant.completed] for variant in variants}
+    named = {variant.name: variant for variant in variants}
+    cases = {simulation.id: simulation.test_case_id for simulation in result.simulations}
+    missed = [
+        _with_missing_values(check, values.get((check.variant, check.metric), {}), completed.get(check.variant, ()))
+        for check in checks
+        if check.criterion.of_target or (check.user_defined and check.decides and not check.passed)
+    ]
+    off_target = {simulation for check in missed if check.criterion.of_target for simulation in check.simulations}
+    blame: dict[str, _Blame] = defaultdict(_Blame)
+    for check in missed:
+        own_values = values.get((check.variant, check.metric), {})
+        explained = off_target if check.threshold and check.threshold.aggregate.kind.uses_targets else frozenset()
+        decides = not check.passed and check.problem is None
+        variant = named.get(check.variant)
+        largest = largest_magnitude(own_values)
+        for simulation_id, distance in misses(check, own_values):
+            blamed = blame[simulation_id]
+            if decides and (simulation_id in own_values or not check.criterion.of_target):
+                blamed.decide(check.verdict)
+            if simulation_id in explained:
+                continue
+            value = own_values.get(simulation_id)
+            before = references.before(check, variant, cases.get(simulation_id, "")) if variant else None
+            blamed.before.append(before.missed if before else None)
+            blamed.add(Miss(check, value), _worsened(check, value, before, largest) if before else distance)
+        if variant and decides:
+            for simulation_id, miss, distance in _contributions(check, variant, references, cases):
+                blame[simulation_id].add(miss, distance)
+    return blame
+
+
+def _worsened(check: Check, value: Value | None, before: Before, largest: float) -> float:
+    """Measure it in the unit of distances: a text's is the share of earlier conversations that met the criterion."""
+    bound = check.criterion.closest_bound(value, check.measure) if isinstance(value, float) else None
+    if bound is None or not isinstance(value, float) or before.mean is None:
+        return WHOLE * before.share
+    change = value - before.mean if value > bound else before.mean - value
+    return change / (abs(bound) or largest)
+
+
+def _contributions(
+    check: Check, variant: Variant, references: References, cases: Mapping[str, str]
+) -> Iterator[tuple[str, Miss, float]]:
+    """Yield the simulations that contribute the most to an average beyond its bound, and how far each is off.
+
+    First those whose numbers changed the most for the worse, each against its own test case in the baseline; if none
+    did, those the furthest beyond the bound.
+    """
+    numbers = check.criterion.contributing(variant, variant.find_sample(check.metric))
+    requirement, measure = check.requirement, check.measure
+    if not numbers or requirement is None or measure is None:
+        return
+    # One that is in doubt may be on the right side of its bound: the operator says which side is the wrong one.
+    rises = TOO_HIGH.get(requirement.operator, measure.value > requirement.bound)
+    unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or largest_magnitude(numbers))
+    earlier = {
+        simulation: before.mean
+        for simulation in numbers
+        if (before := references.before(check, variant, cases.get(simulation, ""))) and before.mean is not None
+    }
+    changes = {simulation: unit * (numbers[simulation] - mean) for simulation, mean in earlier.items()}
+    compared = max(changes.values(), default=0.0) > 0.0
+    beyond = {simulation: unit * (number - requirement.bound) for simulation, number in numbers.items()}
+    distances = {simulation: off for simulation, off in (changes if compared else beyond).items() if off > 0.0}
+    first = sorted(distances, key=lambda simulation: -distances[simulation])[:MOST_CONTRIBUTORS]
+    contribution = Contribution(shown=len(first), total=len(numbers), rises=rises)
+    for simulation in first:
+        own = contribution._replace(before=earlier[simulation]) if compared else contribution
+        yield simulation, Miss(check, numbers[simulation], own), distances[simulation]
+
+
+def _with_missing_values(check: Check, values: Mapping[str, Value], completed: Sequence[str]) -> Check:
+    """Add the simulations that miss the target because they have no value."""
+    if not check.criterion.of_target:
+        return check
+    lacking = tuple(simulation for simulation in completed if check.problem or simulation not in values)
+    return replace(check, simulations=check.simulations + lacking) if lacking else check

@@ -1,0 +1,253 @@
+"""Judge the outcome of a run by the user's criteria. Pure and total.
+
+Missing values are never ignored. The population is the list of simulations, not the values: a rate must hold for every
+value that a failed simulation, or one without a value, could have had. If more of them lack a value than may fail,
+there is no verdict on that metric at all.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.text import most_similar
+from coval_gate.coval.model import CANCELLED, DELETED
+from coval_gate.gate import targets
+from coval_gate.gate.baseline import compare
+from coval_gate.gate.checks import Check, Totals, check_on, evaluate
+from coval_gate.gate.incomparable import Accepted
+from coval_gate.gate.judgement import aborted, conclude, not_completed, timed_out, unanswered
+from coval_gate.gate.kinds import MetricHasValues, MetricPresent, MetricsHaveTargets, TargetMet
+from coval_gate.gate.measure import Measure
+from coval_gate.gate.outcome import Aborted, Completed, NotCompleted
+from coval_gate.gate.population import AllAnswered, Judged, population_checks
+from coval_gate.gate.problems import (
+    NoSuchMetric,
+    NoTargets,
+    NotListed,
+    NoValues,
+    OnlySummary,
+    SeveralMetrics,
+    UnusableTarget,
+)
+from coval_gate.gate.variants import variants_of
+from coval_gate.gate.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from coval_gate.coval.model import Metric, RunResult, Target
+    from coval_gate.gate.criteria import Criteria
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.gate.outcome import Limit, Outcome
+    from coval_gate.gate.problems import Problem
+    from coval_gate.gate.variants import Variant
+    from coval_gate.history.model import Baseline
+    from coval_gate.inputs.fields import Allowance
+    from coval_gate.inputs.thresholds import Threshold
+
+    References = tuple[Baseline | None, Baseline | None]  # the baseline, and the base
+
+STOPPED: Final = (CANCELLED, DELETED)  # what became of a run that a person ended, whoever answered it
+
+
+def judge_outcome(
+    outcome: Outcome,
+    criteria: Criteria,
+    baseline: Baseline | None = None,
+    base: Baseline | None = None,
+    attached: bool | None = None,
+) -> Judgement:
+    """Judge a run. `base`: the base agent's run. `attached`: whether a job answered; None if that is no job's to do."""
+    match outcome:
+        case Completed(result=result, late=late):
+            return judge(result, criteria, baseline=baseline, base=base, late=late, attached=attached)
+        case NotCompleted(run=run) | Aborted(run=run) if attached is False and run.status not in STOPPED:
+            return unanswered(run)
+        case NotCompleted():
+            return not_completed(outcome)
+        case Aborted():
+            return aborted(outcome)
+    return timed_out(outcome)
+
+
+def judge(
+    result: RunResult,
+    criteria: Criteria,
+    *,
+    baseline: Baseline | None = None,
+    base: Baseline | None = None,
+    late: Limit | None = None,
+    attached: bool | None = None,
+) -> Judgement:
+    """Judge a run that completed, as in `judge_outcome`. `late`: the limit that passed before its data were there."""
+    result = _with_texts_of(base, _with_texts_of(baseline, result))
+    variants = variants_of(result, criteria.mutations)
+    judged = Judged(result, variants, criteria, attached)
+    population = population_checks(judged)
+    values = (*_values(result, variants, criteria, (baseline, base)),)
+    if any(check.verdict is Verdict.FAILED for check in population):
+        values = tuple(_blame_silence(values, variants))
+    checks = (*AllAnswered.checks(judged), *population, *values)
+    totals = Totals(
+        total=max(len(result.simulations), result.expected),
+        completed=sum(len(variant.completed) for variant in variants),
+        unpassed=tuple(
+            simulation.id
+            for variant in variants
+            for simulation in variant.simulations
+            if simulation.id not in variant.passing
+        ),
+        unlisted=max(0, result.expected - len(result.simulations)),
+    )
+    return conclude(
+        Completed(result=result, late=late),
+        checks,
+        totals,
+        variants,
+        baseline=baseline,
+        base=base,
+    )
+
+
+def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
+    """Return the run's result with the texts of its metrics in the baseline, which are possible values, too."""
+    if baseline is None or not baseline.runs:
+        return result
+    earlier = [metric for run in baseline.runs for metric in run.result.metrics]
+    metrics = tuple(
+        metric._replace(elsewhere=metric.elsewhere.union(*(other.texts for other in earlier if other.id == metric.id)))
+        for metric in result.metrics
+    )
+    return result._replace(metrics=metrics)
+
+
+def _values(
+    result: RunResult, variants: Sequence[Variant], criteria: Criteria, references: References
+) -> Iterator[Check]:
+    yield from _named_metrics(result, variants, criteria)
+    for name in result.absent_metrics:
+        yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NotListed(metric=name))
+    if criteria.judges_targets:
+        yield from _targets(result, variants, criteria)
+    yield from _thresholds(result, variants, criteria, references)
+
+
+def _thresholds(
+    result: RunResult, variants: Sequence[Variant], criteria: Criteria, references: References
+) -> Iterator[Check]:
+    judged = tuple(candidate for candidate in criteria.thresholds if not criteria.of_threshold(candidate).accepted)
+    compared = compare(replace(criteria, thresholds=judged), result, variants, *references) if variants else {}
+    for threshold in criteria.thresholds:
+        criterion = criteria.of_threshold(threshold)
+        if criterion.accepted:
+            yield Check(criterion=criterion, verdict=Verdict.PASSED, problem=Accepted())
+        elif threshold.advisory and (problem := _advisory_problem(threshold, result)):
+            yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=problem)
+        elif threshold in compared:
+            yield from compared[threshold]
+        else:
+            yield from evaluate(criterion, result, variants)
+
+
+def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None:
+    """Return why an advisory threshold cannot be measured; for others, a separate check reports that."""
+    if threshold.aggregate.kind.uses_targets and all(metric.target is None for metric in result.metrics):
+        return NoTargets()
+    if not threshold.metric:
+        return None
+    metrics = result.find_metrics(threshold.metric)
+    if len(metrics) > 1:
+        return SeveralMetrics(metric=threshold.metric, ids=tuple(metric.id for metric in metrics))
+    return None if metrics else _no_such_metric(threshold.metric, result)
+
+
+def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iterator[Check]:
+    """If no simulation of a variant completed, report its lack of values as the agent's failure, not as an error."""
+    silent = {variant.name for variant in variants if not variant.completed}
+    for check in checks:
+        concerns_silent = check.variant in silent if check.several else len(silent) == len(variants)
+        is_failure = check.verdict is Verdict.ERROR and concerns_silent
+        yield replace(check, verdict=Verdict.FAILED) if is_failure else check
+
+
+def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
+    for reference in criteria.references:
+        metrics = result.find_metrics(reference)
+        if len(metrics) != 1:
+            ids = tuple(metric.id for metric in metrics)
+            problem = SeveralMetrics(metric=reference, ids=ids) if ids else _no_such_metric(reference, result)
+            yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
+            continue
+        # A threshold on missing values replaces this check.
+        is_bounded = any(
+            threshold.metric == reference
+            and threshold.aggregate.kind.limits_gaps
+            and threshold.operator in ("<", "<=", "==")
+            for threshold in criteria.thresholds
+        )
+        if metrics[0].summary is None and not is_bounded:
+            yield from _gaps(metrics[0], variants, criteria.max_failed)
+
+
+def _no_such_metric(reference: str, result: RunResult) -> NoSuchMetric:
+    names = list(dict.fromkeys(metric.name for metric in result.metrics))
+    ranked = difflib.get_close_matches(reference, names, n=len(names) or 1, cutoff=0.0)
+    return NoSuchMetric(metric=reference, names=tuple(ranked), similar=most_similar(reference, names))
+
+
+def _gaps(metric: Metric, variants: Sequence[Variant], max_failed: Allowance) -> Iterator[Check]:
+    """Check that no more completed simulations lack a value than may fail; failed ones have a check of their own."""
+    for variant in variants:
+        present = variant.sample(metric).count
+        lacking = len(variant.completed) - present
+        # Failed simulations use the allowance first; the rest of it is for missing values.
+        most = max(0, max_failed.of(variant.total) - variant.failed)
+        if lacking > most:
+            criterion = MetricHasValues(metric=metric.name, allowance=max_failed, most=most)
+            measure = Measure(value=lacking, unit="simulations", count=present, missing=lacking)
+            yield check_on(variant, criterion, Verdict.ERROR, metric=metric, measure=measure)
+
+
+def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
+    with_target = [(metric, metric.target) for metric in result.metrics if metric.target is not None]
+    unidentified = [metric for metric in result.metrics if not metric.is_identified]
+    for metric in unidentified:  # whether it has a target is unknown
+        yield Check(
+            criterion=MetricsHaveTargets(),
+            verdict=Verdict.ERROR,
+            problem=OnlySummary(metric=metric.name),
+            metric=metric.id,
+        )
+    if not with_target and not result.absent_metrics and not unidentified:
+        yield Check(criterion=MetricsHaveTargets(), verdict=Verdict.ERROR, problem=NoTargets())
+    named = {id(metric) for reference in criteria.references for metric in result.find_metrics(reference)}
+    for metric, target in with_target:
+        if problem := targets.problem(target):
+            criterion = TargetMet(metric=metric.name, target=target)
+            unusable = UnusableTarget(metric=metric.name, target=problem)
+            yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=unusable)
+            continue
+        if id(metric) not in named:  # gaps of named metrics are checked already
+            yield from _gaps(metric, variants, criteria.max_failed)
+        for variant in variants:
+            yield _target(metric, target, variant, decides=not criteria.sets_pass_rate)
+
+
+def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) -> Check:
+    """Check one target. `decides`: a single miss fails the gate; otherwise, `pass_rate` says how many may miss."""
+    criterion = TargetMet(metric=metric.name, target=target, decides=decides)
+    sample = variant.sample(metric)
+    problem = sample.target_obstacle(targets.named_values(target)) if sample.count else NoValues(metric=metric.name)
+    if problem:
+        return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem)
+    unmet = _in_order(variant, criterion.missing_it(variant, sample, None))
+    measure = Measure(value=sample.count - len(unmet), unit="simulations", count=sample.count, missing=sample.missing)
+    verdict = Verdict.FAILED if unmet and decides else Verdict.PASSED
+    return check_on(variant, criterion, verdict, metric=metric, measure=measure, simulations=unmet)
+
+
+def _in_order(variant: Variant, ids: Iterable[str]) -> tuple[str, ...]:
+    chosen = frozenset(ids)
+    return tuple(simulation.id for simulation in variant.completed if simulation.id in chosen)

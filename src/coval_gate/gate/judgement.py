@@ -1,0 +1,412 @@
+"""Judgements: the verdict on a run or a step, its cause, and the checks behind it. Pure and total."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, FAILED
+from coval_gate.gate.outcome import Aborted, Completed, NotCompleted, TimedOut
+from coval_gate.gate.verdict import (
+    COMPLETED_WITH_FAILURES,
+    GRAVITY,
+    LAUNCHED,
+    OF_LEGS,
+    PLANNED,
+    SKIPPED,
+    TIMEOUT,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from coval_gate.base.errors import GateError
+    from coval_gate.coval.model import Metric, Run, RunResult
+    from coval_gate.gate.checks import Check, Totals
+    from coval_gate.gate.outcome import Cancellation
+    from coval_gate.gate.variants import Sample, Variant
+    from coval_gate.history.model import Baseline
+
+
+class Launched:
+    """The step only had to launch the run, and did."""
+
+
+class Planned(NamedTuple):
+    """The step only had to plan, and did: `what` it found, as a sentence."""
+
+    what: str
+
+
+class StepInterrupted:
+    """The step was interrupted by a signal."""
+
+
+class Unfinished:
+    """The step ended before it could reach a verdict."""
+
+
+class Skipped(NamedTuple):
+    """The step was skipped because there is no API key. `withheld`: as `Context.secrets_withheld_from`."""
+
+    withheld: str = ""
+
+
+class RunsCancelled(NamedTuple):
+    cancellations: tuple[Cancellation, ...]
+
+
+class Errored(NamedTuple):
+    """The step ended with an error of ours, of the API or of the configuration; the texts are from a GateError."""
+
+    title: str
+    what: str
+    advice: str = ""
+    link: str = ""
+
+
+class Unanswered(NamedTuple):
+    """A job had to answer the simulations of the run, and did not, so the run shows nothing of the agent."""
+
+    run: Run
+
+
+Cause = (
+    Completed
+    | NotCompleted
+    | TimedOut
+    | Aborted
+    | Unanswered
+    | Launched
+    | Planned
+    | StepInterrupted
+    | Unfinished
+    | Skipped
+    | RunsCancelled
+    | Errored
+)
+
+
+class OfLegs(NamedTuple):
+    """`decisive`: the leg whose judgement decides; empty where something else does, such as a signal.
+
+    `run_ids`: the first runs of all legs and their bases, which a step with mode wait needs together. `others`: how
+    many legs fail the step beside that one.
+    """
+
+    total: int
+    decisive: str
+    run_ids: tuple[str, ...] = ()
+    others: int = 0
+
+
+class Judgement(NamedTuple):
+    """The result of judging a run or a whole step.
+
+    `verdict` is None if nothing was to be judged. `cancellation`: what became of the run that the step stopped waiting
+    for. `base`: the base agent's run. `repetition` is set if the run failed and was repeated. `inconclusive_passes` and
+    `timeout_passes`: such a verdict lets the step pass. `of_legs` is set for a step with several legs.
+    """
+
+    verdict: Verdict | None
+    status: str
+    cause: Cause
+    checks: tuple[Check, ...] = ()
+    totals: Totals | None = None
+    variants: tuple[Variant, ...] = ()
+    cancellation: Cancellation | None = None
+    inconclusive_passes: bool = False
+    timeout_passes: bool = False
+    baseline: Baseline | None = None
+    base: Baseline | None = None
+    repetition: Repetition | None = None
+    of_legs: OfLegs | None = None
+
+    @property
+    def lets_pass(self) -> bool:
+        return self.verdict in (None, Verdict.PASSED, Verdict.SKIPPED) or self.is_tolerated
+
+    @property
+    def is_tolerated(self) -> bool:
+        """Whether the step succeeds although its verdict is inconclusive, or it timed out before any check failed."""
+        if self.verdict is Verdict.TIMED_OUT:
+            return self.timeout_passes and all(map(_may_be_late, self.missed))
+        return self.verdict is Verdict.INCONCLUSIVE and self.inconclusive_passes
+
+    @property
+    def is_of_step(self) -> bool:
+        """Whether it is about the step, not about a run that ended."""
+        return not isinstance(self.cause, Completed | NotCompleted | TimedOut | Aborted | Unanswered)
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether a job had to answer the simulations, and nothing shows that one answered all of them."""
+        return isinstance(self.cause, Unanswered) or any(map(_is_of_set_up, self.checks))
+
+    @property
+    def passed_flaky(self) -> bool:
+        """Whether the run failed at first, and passed with its repetitions."""
+        return self.verdict is Verdict.PASSED and self.repetition is not None
+
+    @property
+    def passed_unjudged(self) -> bool:
+        """Whether the run passed although no criterion of the user decides: its simulations completed, that is all."""
+        decided = any(check.user_defined and check.decides for check in self.checks)
+        return self.verdict is Verdict.PASSED and not decided
+
+    @property
+    def is_barred(self) -> bool:
+        """Whether no later run may be compared with the judged one: it lacks data, or a comparison failed it.
+
+        An absolute threshold bars no run. It judges every run anyway, and would leave a baseline of the lucky ones.
+        """
+        return isinstance(self.cause, Unanswered) or any(
+            check.verdict is Verdict.ERROR
+            or (check.verdict is Verdict.FAILED and (check.reference or not check.criterion.of_values))
+            for check in self.missed
+        )
+
+    @property
+    def is_red_against_baseline(self) -> bool:
+        """Whether the step fails, and a comparison with a baseline contributes to that."""
+        compares = (check.reference == "baseline" for check in self.missed if check.measure)
+        return not self.lets_pass and any(compares)
+
+    @property
+    def failing_simulations(self) -> tuple[str, ...]:
+        ids: dict[str, None] = {}
+        for check in self.checks:  # one by one: all checks together may name millions
+            ids.update(dict.fromkeys(check.simulations if check.decides and not check.passed else ()))
+        return tuple(ids)
+
+    @property
+    def metric_failures(self) -> tuple[str, ...]:
+        """The ids of the simulations with a value that a criterion allows on none."""
+        checks = (check for check in self.checks if check.criterion.forbids)
+        return tuple(dict.fromkeys(simulation for check in checks for simulation in check.simulations))
+
+    @property
+    def missed(self) -> tuple[Check, ...]:
+        """The checks that decide and did not pass, the gravest first."""
+        missed = (check for check in self.checks if check.decides and not check.passed)
+        return tuple(sorted(missed, key=lambda check: GRAVITY.index(check.verdict)))
+
+
+def _is_of_set_up(check: Check) -> bool:
+    return check.verdict is Verdict.ERROR and check.criterion.kind == "simulations_answered"
+
+
+def _may_be_late(check: Check) -> bool:
+    """Return whether more time may decide a check that was not passed: its data are missing, or it is in doubt."""
+    if check.verdict is Verdict.ERROR:
+        from coval_gate.gate.problems import NotListed, NotSettled, NoValues  # not needed before the launch
+
+        return check.problem is None or isinstance(check.problem, NotListed | NotSettled | NoValues)
+    return check.verdict is not Verdict.FAILED
+
+
+class SingleRun(NamedTuple):
+    """`run_id` is empty if no run was launched."""
+
+    run_id: str
+    judgement: Judgement
+
+
+class CaseStability(NamedTuple):
+    """How often a test case failed with the agent or one of its mutations, over the conversations of all runs."""
+
+    test_case_id: str
+    variant: str
+    failed: int
+    total: int
+
+    @property
+    def is_flaky(self) -> bool:
+        return self.failed < self.total
+
+
+class Repetition(NamedTuple):
+    """`runs`: those that count, in the order of their launch. `unusable`: a repetition without data to judge.
+
+    `cases`: those that failed in any of these runs; `failing`: the ids of the conversations to blame. `replaced`: the
+    ids of simulations that failed, and whose conversation another run completed.
+    """
+
+    runs: tuple[SingleRun, ...]
+    unusable: SingleRun | None = None
+    cases: tuple[CaseStability, ...] = ()
+    failing: frozenset[str] = frozenset()
+    replaced: frozenset[str] = frozenset()
+
+
+UNFINISHED: Final = Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unfinished())
+
+
+def planned(what: str) -> Judgement:
+    return Judgement(verdict=None, status=PLANNED, cause=Planned(what))
+
+
+LAUNCH: Final = Judgement(verdict=None, status=LAUNCHED, cause=Launched())
+
+
+def conclude(
+    outcome: Completed,
+    checks: Sequence[Check],
+    totals: Totals,
+    variants: tuple[Variant, ...] = (),
+    *,
+    baseline: Baseline | None = None,
+    base: Baseline | None = None,
+) -> Judgement:
+    """Let the gravest check decide. An error from late data is a time-out; one of the set-up stays an error."""
+    deciding = [check for check in checks if check.decides]
+    verdict = min((check.verdict for check in deciding), key=GRAVITY.index, default=Verdict.PASSED)
+    doubtful = [check for check in deciding if check.verdict is Verdict.INCONCLUSIVE]
+    inconclusive_passes = bool(doubtful) and all(check.doubt_passes for check in doubtful)
+    # A job did not answer the simulations: more time would not help.
+    if verdict is Verdict.ERROR and outcome.late and not any(map(_is_of_set_up, deciding)):
+        verdict = Verdict.TIMED_OUT
+    statuses = {Verdict.ERROR: ERROR, Verdict.PASSED: COMPLETED, Verdict.TIMED_OUT: TIMEOUT}
+    if inconclusive_passes:
+        statuses[Verdict.INCONCLUSIVE] = COMPLETED
+    return Judgement(
+        verdict=verdict,
+        status=statuses.get(verdict, COMPLETED_WITH_FAILURES),
+        cause=outcome,
+        checks=tuple(checks),
+        totals=totals,
+        variants=variants,
+        inconclusive_passes=inconclusive_passes,
+        baseline=baseline,
+        base=base,
+    )
+
+
+def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
+    if not isinstance(judgement.cause, Completed) or judgement.totals is None:
+        return judgement
+    return conclude(
+        judgement.cause,
+        checks,
+        judgement.totals,
+        judgement.variants,
+        baseline=judgement.baseline,
+        base=judgement.base,
+    )
+
+
+def with_unusable(judgement: Judgement, first: SingleRun, unusable: SingleRun) -> Judgement:
+    """Return the judgement of the runs so far, the `first` or several, with a repetition that does not count."""
+    repetition = judgement.repetition or Repetition(runs=(first,))
+    return judgement._replace(repetition=repetition._replace(unusable=unusable))
+
+
+def not_completed(outcome: NotCompleted) -> Judgement:
+    status = outcome.run.status
+    verdict = {FAILED: Verdict.FAILED, ERROR: Verdict.ERROR}.get(status, Verdict.CANCELLED)
+    return Judgement(verdict=verdict, status=status, cause=outcome)
+
+
+def aborted(outcome: Aborted) -> Judgement:
+    return Judgement(verdict=Verdict.FAILED, status=FAILED, cause=outcome)
+
+
+def unanswered(run: Run) -> Judgement:
+    """Judge a run that did not complete, and whose simulations no job answered, as far as is known."""
+    return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unanswered(run))
+
+
+def timed_out(outcome: TimedOut) -> Judgement:
+    return Judgement(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=outcome)
+
+
+def errored(error: GateError) -> Judgement:
+    cause = Errored(title=error.title, what=error.what, advice=error.advice, link=error.link)
+    return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=cause)
+
+
+def interrupted(cancellation: Cancellation | None = None) -> Judgement:
+    """`cancellation`: what became of its run."""
+    return Judgement(verdict=Verdict.CANCELLED, status=CANCELLED, cause=StepInterrupted(), cancellation=cancellation)
+
+
+def runs_cancelled(cancellations: Sequence[Cancellation]) -> Judgement:
+    return Judgement(verdict=None, status=CANCELLED, cause=RunsCancelled(cancellations=tuple(cancellations)))
+
+
+def skipped(withheld: str) -> Judgement:
+    return Judgement(verdict=Verdict.SKIPPED, status=SKIPPED, cause=Skipped(withheld=withheld))
+
+
+def with_end_of_repetition(judgement: Judgement, ended: Cancellation) -> Judgement:
+    """Return the judgement of a step, adding what became of a repetition that it stopped waiting for."""
+    repetition = judgement.repetition
+    if repetition is None or repetition.unusable is None:
+        return judgement
+    alone = repetition.unusable.judgement._replace(cancellation=ended)
+    unusable = SingleRun(run_id=repetition.unusable.run_id or ended.run_id, judgement=alone)
+    return judgement._replace(repetition=repetition._replace(unusable=unusable))
+
+
+def gravest(judgements: Sequence[Judgement]) -> Judgement:
+    """Return the judgement that decides a step: the gravest of its legs' judgements, the first of several."""
+    return min(judgements, key=gravity)
+
+
+def gravity(judgement: Judgement) -> tuple[bool, int]:
+    """Sort the gravest first; one that fails the step is graver than any that lets it pass."""
+    verdict = OF_LEGS.index(judgement.verdict) if judgement.verdict in OF_LEGS else len(OF_LEGS)
+    return judgement.lets_pass, verdict
+
+
+def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
+    """Return the judgement with `redact` applied to the texts of errors, which may repeat a secret."""
+    cause, cancellation, repetition = judgement.cause, judgement.cancellation, judgement.repetition
+    if isinstance(cause, Errored):
+        cause = Errored(
+            title=redact(cause.title),
+            what=redact(cause.what),
+            advice=redact(cause.advice),
+            link=redact(cause.link),
+        )
+    if isinstance(cause, NotCompleted):
+        run = cause.run._replace(error=redact(cause.run.error), error_status=redact(cause.run.error_status))
+        cause = NotCompleted(run=run)
+    if isinstance(cause, Aborted):
+        cause = cause._replace(error=redact(cause.error))
+    if cancellation:
+        cancellation = cancellation._replace(reason=redact(cancellation.reason))
+    if repetition and (unusable := repetition.unusable):
+        repetition = repetition._replace(unusable=unusable._replace(judgement=redacted(unusable.judgement, redact)))
+    return judgement._replace(cause=cause, cancellation=cancellation, repetition=repetition)
+
+
+def result_with_units(result: RunResult, units: Mapping[str, str]) -> RunResult:
+    return result._replace(metrics=tuple(_metric(metric, units) for metric in result.metrics))
+
+
+def judgement_with_units(judgement: Judgement, units: Mapping[str, str]) -> Judgement:
+    return judgement._replace(
+        checks=tuple(
+            replace(check, metric_unit=unit) if (unit := units.get(check.metric, "")) else check
+            for check in judgement.checks
+        ),
+        variants=tuple(_variant(variant, units) for variant in judgement.variants),
+    )
+
+
+def _variant(variant: Variant, units: Mapping[str, str]) -> Variant:
+    return replace(variant, samples=tuple(_sample(sample, units) for sample in variant.samples))
+
+
+def _sample(sample: Sample, units: Mapping[str, str]) -> Sample:
+    """One without a unit stays the same, with the statistics that it remembers."""
+    metric = _metric(sample.metric, units)
+    return sample if metric is sample.metric else replace(sample, metric=metric)
+
+
+def _metric(metric: Metric, units: Mapping[str, str]) -> Metric:
+    unit = units.get(metric.id, "")
+    return metric._replace(unit=unit) if unit else metric

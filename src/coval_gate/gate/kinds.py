@@ -1,0 +1,331 @@
+"""The kinds of criteria about values and metrics: what each requires, whom it blames, and how it reads. Pure.
+
+`population` has the kinds about simulations. A criterion's text is a sentence that is true where the criterion is met;
+a threshold is as the user wrote it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from coval_gate.base.text import one_line, plural, quoted
+from coval_gate.gate import claims, clauses, targets
+from coval_gate.gate.aggregates import aggregation_of
+from coval_gate.gate.measure import Requirement, Scale
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.thresholds import Bound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from coval_gate.coval.model import Target
+    from coval_gate.gate.checks import Check
+    from coval_gate.gate.measure import Comparison, Measure
+    from coval_gate.gate.variants import Sample, Variant
+    from coval_gate.inputs.fields import Allowance
+    from coval_gate.inputs.thresholds import Threshold
+
+
+class Criterion:
+    """`of_values`: values of the run decide it. `of_target`: the metric's own target, of each simulation alone.
+
+    `of_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition. `counted`:
+    what simulations that meet it are. `informs`: why it cannot fail. The other two: how it reads without values.
+    """
+
+    __slots__ = ()
+    kind: ClassVar[str]
+    of_user: ClassVar[bool] = False
+    of_values: ClassVar[bool] = False
+    of_target: ClassVar[bool] = False
+    of_run: ClassVar[bool] = False
+    sentence: ClassVar[str] = ""
+    counted: ClassVar[str] = ""
+    informs: ClassVar[str] = ""
+    without_values: ClassVar[str] = "{metric} has no values{about}"
+    with_summary: ClassVar[str] = "Coval reports no individual values of {metric}, so {what} is unknown{about}"
+
+    @property
+    def user_defined(self) -> bool:
+        """Whether the user defined it; otherwise every run must meet it."""
+        return self.of_user
+
+    @property
+    def threshold(self) -> Threshold | None:
+        return None
+
+    @property
+    def advisory(self) -> bool:
+        """Whether it is only shown, and never fails."""
+        return False
+
+    @property
+    def doubt_passes(self) -> bool:
+        """Whether the step passes if it is neither met nor missed."""
+        return False
+
+    @property
+    def forbids(self) -> bool:
+        """Whether it names values that no simulation may have."""
+        return False
+
+    @property
+    def confidence(self) -> float | None:
+        """The confidence with which it is decided; None: as counted."""
+        return None
+
+    @property
+    def named_values(self) -> tuple[str, ...]:
+        """The values that the user named, which simulations can have."""
+        return ()
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether a run and its repetitions decide it by all conversations together, and not each of them alone."""
+        return False
+
+    def requirement(self, measure: Measure) -> Requirement | None:
+        """Return what the value of `measure` must be; None if any value will do."""
+        return None
+
+    def can_fail(self, measure: Measure) -> bool:
+        """Return whether another measured value could miss the criterion; otherwise it only informs."""
+        return True
+
+    def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
+        """Return the ids that miss it by themselves. `measure`: of this variant, or another that must meet the same."""
+        return ()
+
+    def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
+        """Return the numbers, by simulation id, that contribute to a value although none misses it by itself."""
+        return {}
+
+    def closest_bound(self, number: float, measure: Measure | None) -> float | None:
+        """Return the bound that a number that misses it would have to reach; None if distances mean nothing here."""
+        return None
+
+    @property
+    def text(self) -> str:
+        return self.sentence
+
+    def measured(self, check: Check, measure: Measure) -> str:
+        text = clauses.measured(measure, Scale(measure.unit, check.metric_unit))
+        return f"{text} {self.counted}" if self.counted else text
+
+    def missed(self, check: Check, measure: Measure) -> str:
+        """Return why the measured value misses the criterion, without a full stop."""
+        return f"{self.text}: {self._actual(check, measure)}"
+
+    def what(self) -> str:
+        """Return what cannot be judged without values."""
+        return "it"
+
+    def _actual(self, check: Check, measure: Measure) -> str:
+        return f"{self.measured(check, measure)}{clauses.runs_text(check)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdHolds(Criterion):
+    """`confidence`: a share; None: decide as counted. `accepted`: a person accepted the run, so nothing is compared."""
+
+    kind: ClassVar = "threshold"
+    of_user: ClassVar = True
+    of_values: ClassVar = True
+    threshold: Threshold
+    confidence: float | None = None
+    doubt_passes: bool = False
+    accepted: bool = False
+
+    @property
+    def advisory(self) -> bool:
+        return self.threshold.advisory or self.accepted
+
+    @property
+    def named_values(self) -> tuple[str, ...]:
+        return self.threshold.aggregate.values
+
+    @property
+    def forbids(self) -> bool:
+        is_count = self.threshold.aggregate.name == "count" and not self.advisory
+        return is_count and self.threshold.operator in ("==", "<=") and self.threshold.bound == Bound(0.0)
+
+    @property
+    def is_sampled(self) -> bool:
+        return self.threshold.takes_confidence or self.threshold.aggregate.kind.pools_runs
+
+    def requirement(self, measure: Measure) -> Requirement | None:
+        if self.threshold.bound.reference and measure.comparison is None:
+            return None
+        return Requirement(self.threshold.operator, self._bound(measure))
+
+    def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
+        if self.threshold.metric and sample is None:
+            return ()
+        requirement = self.requirement(measure) if measure else None
+        number = self.threshold._replace(bound=Bound(requirement.bound)) if requirement else self.threshold
+        value = measure.value if measure else None
+        return aggregation_of(number).missing_it(variant, sample.metric if sample else None, value)
+
+    def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
+        return aggregation_of(self.threshold).contributing(variant, sample.metric) if sample else {}
+
+    def closest_bound(self, number: float, measure: Measure | None) -> float | None:
+        if not self.threshold.aggregate.kind.is_on_scale or self.threshold.operator == "!=":
+            return None
+        return self._bound(measure)
+
+    def _bound(self, measure: Measure | None) -> float:
+        reference = measure.comparison if measure else None
+        return self.threshold.bound.of(reference.value if reference else 0.0)
+
+    @property
+    def text(self) -> str:
+        return clauses.threshold_text(self.threshold)
+
+    def measured(self, check: Check, measure: Measure) -> str:
+        if self.threshold.aggregate.kind.is_all:
+            return f"{measure.value:,.0f}"
+        text = clauses.measured(measure, Scale(measure.unit, check.metric_unit))
+        if measure.assumed:
+            return f"{text}, {measure.assumed:,} of them without a value"
+        bound = check.requirement.bound if check.requirement else measure.value
+        value, _ = clauses.told_apart(measure.value, bound, check.scale)
+        return text.replace(clauses.on_scale(measure.value, check.scale), value, 1)
+
+    def missed(self, check: Check, measure: Measure) -> str:
+        now = f"{self._subject} is {self._actual(check, measure)}{clauses.whom(check)}"
+        if measure.comparison:
+            return self._missed_beside(check, now, measure.comparison)
+        required = f"{self.threshold.operator} {clauses.bound_text(check)}"
+        if check.verdict is Verdict.INCONCLUSIVE:
+            return f"{now}, which neither shows nor rules out {required}{claims.inconclusive_clause(check)}"
+        return f"{now}{claims.shown_bound_text(check)}, must be {required}"
+
+    def what(self) -> str:
+        return one_line(self.threshold.aggregate, clauses.VALUE_SHOWN)
+
+    def _missed_beside(self, check: Check, now: str, compared: Comparison) -> str:
+        """Return the reason of a check that compares. `now`: what was measured."""
+        required = self._required(check)
+        values = f"{now}, {clauses.NAMES[self.threshold.bound.reference]} {claims.earlier_text(check)}"
+        clause = f": {claims.change_clause(check)}" if claims.has_bounds(check) else ""
+        if check.verdict is not Verdict.INCONCLUSIVE:
+            return f"{values}{clause}{';' if clause else ','} must be {required}"
+        if compared.by_chance:
+            return f"{values}{clause}; must be {required}"
+        few = "" if clause else f": {plural(compared.cases, 'shared test case')}"
+        neither = "which neither shows nor rules out" if clause else "are too few to show or rule out"
+        return f"{values}{clause or few}{', ' if clause else ' '}{neither} {required}"
+
+    def _required(self, check: Check) -> str:
+        """Return the requirement against a reference: the user's words, and the number that they amount to."""
+        is_plain = self.threshold.bound.factor == 1.0 and not self.threshold.bound.number
+        if is_plain or check.measure is None or check.requirement is None:
+            return clauses.required_text(self.threshold, "")
+        return clauses.required_text(self.threshold, clauses.bound_text(check))
+
+    @property
+    def _subject(self) -> str:
+        aggregate, metric = self.what(), self.threshold.metric
+        return self.threshold.aggregate.kind.subject.format(aggregate=aggregate, metric=metric) if metric else aggregate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetMet(Criterion):
+    """`metric` meets its target in Coval. `decides`: on every simulation; otherwise `pass_rate` says on how many."""
+
+    kind: ClassVar = "target_met"
+    of_values: ClassVar = True
+    of_target: ClassVar = True
+    informs: ClassVar = "a threshold on pass_rate decides how many simulations may miss a target"
+    metric: str
+    target: Target
+    decides: bool = True
+
+    @property
+    def user_defined(self) -> bool:
+        return self.decides
+
+    @property
+    def is_sampled(self) -> bool:
+        return not self.decides
+
+    def requirement(self, measure: Measure) -> Requirement | None:
+        return Requirement(">=", measure.count) if self.decides else None
+
+    def can_fail(self, measure: Measure) -> bool:
+        return self.decides
+
+    def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
+        values = sample.values if sample else {}
+        return (simulation for simulation, value in values.items() if not targets.meets(self.target, value))
+
+    def closest_bound(self, number: float, measure: Measure | None) -> float | None:
+        return targets.closest_bound(self.target, number)
+
+    @property
+    def text(self) -> str:
+        target = "" if targets.problem(self.target) else f": {clauses.target_text(self.target)}"
+        return f"{self.metric} meets its target{target}"
+
+    def measured(self, check: Check, measure: Measure) -> str:
+        return f"met on {Criterion.measured(self, check, measure)}"
+
+    def missed(self, check: Check, measure: Measure) -> str:
+        missed = plural(measure.count - round(measure.value), "simulation")
+        where = f"{clauses.whom(check)}{clauses.runs_text(check)}"
+        return f"{self.metric} missed its target ({clauses.target_text(self.target)}) on {missed}{where}"
+
+    def what(self) -> str:
+        return f"its target ({clauses.target_text(self.target)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricPresent(Criterion):
+    """The run has exactly one metric with the id or name `reference`."""
+
+    kind: ClassVar = "metric_present"
+    reference: str
+
+    @property
+    def text(self) -> str:
+        return f"the run has the metric {quoted(self.reference)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricHasValues(Criterion):
+    """At most `most` completed simulations lack a value of `metric`: the `allowance` minus failed simulations."""
+
+    kind: ClassVar = "metric_has_values"
+    metric: str
+    allowance: Allowance
+    most: int
+
+    def requirement(self, measure: Measure) -> Requirement:
+        return Requirement("<=", self.most)
+
+    @property
+    def text(self) -> str:
+        most = self.most
+        where = f"all but {plural(most, 'completed simulation')}" if most else "every completed simulation"
+        return f"{self.metric} has a value on {where}"
+
+    def measured(self, check: Check, measure: Measure) -> str:
+        return f"missing on {Criterion.measured(self, check, measure)}"
+
+    def missed(self, check: Check, measure: Measure) -> str:
+        lacking = f"{measure.value:,.0f} of {plural(measure.total, 'completed simulation')}{clauses.whom(check)}"
+        return f"{self.metric} has no value on {lacking}; max_failed_simulations allows {self.allowance}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsHaveTargets(Criterion):
+    """At least one metric of the run has a target in Coval, because a criterion depends on targets."""
+
+    kind: ClassVar = "metrics_have_targets"
+    of_user: ClassVar = True
+    sentence: ClassVar = "at least one metric has a target in Coval"
+    with_summary: ClassVar = (
+        "Coval reports neither the id nor individual values of {metric}, so its target cannot be judged"
+    )

@@ -1,0 +1,136 @@
+"""Measured values and their requirements: numbers with their units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from coval_gate.base.records import NamedTuple
+
+if TYPE_CHECKING:
+    from coval_gate.inputs.thresholds import Operator
+
+Unit = Literal["share", "simulations", "metric"]
+Trend = Literal["improved", "unchanged", "worse", "inconclusive"]
+
+
+class Scale(NamedTuple):
+    """What numbers count. `name`: of a metric's own unit, in Coval's words; empty if it has none, or it is unknown."""
+
+    unit: Unit
+    name: str = ""
+
+
+class Requirement(NamedTuple):
+    """What a measured value must be; `bound` is in the unit of the value."""
+
+    operator: Operator
+    bound: float
+
+
+class Weighed(NamedTuple):
+    """Each test case weighs the same in `value`, each simulation in `pooled`; None if that is no different."""
+
+    value: float
+    pooled: float | None = None
+
+
+class Interval(NamedTuple):
+    """At least `lower`, at most `upper`, each with the `confidence`, in the value's unit; infinite ones claim nothing.
+
+    `cases`: how many test cases the claims rest on; 0 if Coval does not report which test case a value belongs to.
+    """
+
+    lower: float
+    upper: float
+    confidence: float
+    cases: int
+
+
+class Counted:
+    """A value over simulations: `count` of them have data, `missing` ones do not."""
+
+    __slots__ = ()
+    value: float
+    pooled: float | None
+    count: int
+    missing: int
+
+    @property
+    def total(self) -> int:
+        return self.count + self.missing
+
+    @property
+    def hits(self) -> int:
+        """How many of `total` simulations a share stands for."""
+        return round((self.value if self.pooled is None else self.pooled) * self.total)
+
+
+class LeftOut(NamedTuple):
+    """`new`, `gone` and `changed` (in contents) test cases; `valueless` ones lack a value on one side.
+
+    `runs` of the baseline used another version of the metric, or another persona.
+    """
+
+    new: int = 0
+    gone: int = 0
+    changed: int = 0
+    valueless: int = 0
+    runs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison(Counted):
+    """The reference's side of a comparison, over the `cases` that both sides have.
+
+    `value`: in the unit of the measure; `pooled` as in `Weighed`. `change`: bounds on the measure's value minus this
+    one; None if nothing is claimed. `noticeable`: the smallest change for the worse that 80 % of such steps detect, in
+    the unit; None if unknown. `by_chance`: how many thresholds of the step are compared, if the change would be
+    significant by itself, otherwise 0. `even`: whether both values are the same if all simulations weigh the same.
+    `newly_failing` and `newly_passing`: ids of test cases.
+    """
+
+    value: float
+    count: int
+    cases: int
+    missing: int = 0
+    pooled: float | None = None
+    even: bool = True
+    left_out: LeftOut = field(default_factory=LeftOut)
+    trend: Trend = "inconclusive"
+    change: Interval | None = None
+    noticeable: float | None = None
+    by_chance: int = 0
+    newly_failing: tuple[str, ...] = ()
+    newly_passing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure(Counted):
+    """`unit`: a share is between 0 and 1; metric is the metric's own unit.
+
+    `missing` simulations should have data, but do not; `assumed` of them count as hits of a share, which must hold for
+    all possible values. If `comparison` is set, `value` and `pooled` are as in `Weighed`.
+    """
+
+    value: float
+    unit: Unit
+    count: int
+    missing: int = 0
+    assumed: int = 0
+    pooled: float | None = None
+    interval: Interval | None = None
+    comparison: Comparison | None = None
+
+
+def margin(value: float, requirement: Requirement) -> float:
+    """Return how far `value` is from the bound: above 0 on the required side, below 0 on the other, 0 at the bound."""
+    difference = value - requirement.bound
+    match requirement.operator:
+        case "<" | "<=":
+            return -difference
+        case ">" | ">=":
+            return difference
+        case "!=":
+            return abs(difference)
+    return -abs(difference)

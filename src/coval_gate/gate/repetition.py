@@ -1,0 +1,235 @@
+"""Judges a run that failed together with its repetitions. Pure and total.
+
+All conversations together decide what is sampled, such as a rate or an average. Everything else must hold in each run,
+because a rule that was broken once was broken. Everything is repeated, not only the test cases that failed: otherwise
+good luck would replace bad luck, but never the other way round.
+
+A conversation that failed counts as failed only if no run completed it. So a dropped call can be called again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import reduce
+from itertools import chain
+from operator import or_
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.gate.checks import Check
+from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import CaseStability, Repetition, SingleRun, with_checks
+from coval_gate.gate.outcome import Completed
+from coval_gate.gate.population import AnyCompleted, FewFailed, SameCases
+from coval_gate.gate.problems import OtherCases
+from coval_gate.gate.variants import pooled
+from coval_gate.gate.verdict import GRAVITY, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence, Set
+
+    from coval_gate.coval.model import RunResult, Simulation
+    from coval_gate.gate.criteria import Criteria
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.gate.kinds import Criterion
+    from coval_gate.gate.variants import Variant
+    from coval_gate.history.model import Baseline
+
+USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
+
+
+def has_failed(judgement: Judgement) -> bool:
+    """Return whether a run failed because of its data, so more data may change the verdict."""
+    return judgement.verdict is Verdict.FAILED and isinstance(judgement.cause, Completed)
+
+
+def is_usable(judgement: Judgement) -> bool:
+    """Return whether a repetition counts: it completed, its data are complete, and Coval reports no error for it."""
+    broken = any(check.criterion.of_run and not check.passed for check in judgement.checks)
+    return isinstance(judgement.cause, Completed) and judgement.verdict in USABLE and not broken
+
+
+def repeats(run: Judgement, first: Judgement) -> Judgement:
+    """Return its judgement: an error if it has other test cases, or fewer conversations, than the first run.
+
+    Coval may not report the test case of some conversations; each of these may belong to one that seems to be missing.
+    """
+    now, then = _cases(run), _cases(first)
+    new = 0 if then[""] else len(now.keys() - then.keys() - {""})
+    gone = max(0, len(then.keys() - now.keys() - {""}) - now[""])
+    if (now[""] or then[""]) and now.total() < then.total():
+        gone = max(gone, 1)
+    if not (new or gone):
+        return run
+    problem = OtherCases(new=new, gone=gone)
+    return with_checks(run, (Check(criterion=SameCases(), verdict=Verdict.ERROR, problem=problem), *run.checks))
+
+
+def _cases(run: Judgement) -> Counter[str]:
+    """Return how many conversations each test case has; "" is an unknown test case."""
+    return Counter(simulation.test_case_id for variant in run.variants for simulation in variant.simulations)
+
+
+def beyond_saving(judgement: Judgement, *, left: int = 1) -> Check | None:
+    """Return a failed check that no result of `left` further runs can change; None if each of them can still pass."""
+    failed = (check for check in judgement.missed if check.verdict is Verdict.FAILED and not _is_silent(check))
+    return next((check for check in failed if _is_lost(check, judgement, left)), None)
+
+
+def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
+    """Suppose that all conversations of the `left` runs meet the criterion. Only rates have such a bound."""
+    if isinstance(check.criterion, FewFailed) or not check.criterion.is_sampled:
+        return not isinstance(check.criterion, FewFailed)
+    first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
+    alone, variant = _variant(first, check), _variant(judgement, check)
+    threshold, measure = check.threshold, check.measure
+    if alone is None or variant is None or threshold is None or measure is None:
+        return False
+    sample = variant.find_sample(check.metric)
+    if sample and sample.metric.summary is not None:
+        return True  # summaries cannot be pooled
+    is_bounded = threshold.aggregate.is_rate and (threshold.wants_less or threshold.wants_more)
+    if not is_bounded or measure.interval or check.reference:
+        return False
+    missed = measure.hits if threshold.wants_less else measure.total - measure.hits
+    least = max(0, missed - variant.failed) / (variant.total - variant.failed + left * alone.total)
+    return not threshold.holds(least if threshold.wants_less else 1.0 - least)
+
+
+def _variant(judgement: Judgement, check: Check) -> Variant | None:
+    return next((variant for variant in judgement.variants if variant.name == check.variant), None)
+
+
+def judge_together(runs: Sequence[SingleRun], criteria: Criteria) -> Judgement:
+    """Judge a run that failed together with its repetitions, all of which count."""
+    judgements = [run.judgement for run in runs]
+    result, replaced = pool_of([_result(judgement) for judgement in judgements])
+    together = judge(result, criteria, baseline=judgements[0].baseline, base=_base_of(judgements))
+    judgement = with_checks(together, tuple(decide(runs, together, replaced)))
+    variants = tuple(chain.from_iterable(own.variants for own in judgements))
+    failing = _failing((*judgements, judgement), variants)
+    cases = _stability_of(variants, failing)
+    return judgement._replace(repetition=Repetition(runs=tuple(runs), cases=cases, failing=failing, replaced=replaced))
+
+
+def decide(runs: Sequence[SingleRun], together: Judgement, replaced: Set[str]) -> Iterator[Check]:
+    """`together`: the judgement of pooled results. `replaced`: ids of failed simulations that another run completed."""
+    alone = [
+        _by_place(
+            replace(_without(check, run.judgement, replaced), run_id=run.run_id) for check in run.judgement.checks
+        )
+        for run in runs
+    ]
+    pool = _by_place(together.checks)
+    for place in dict.fromkeys(chain.from_iterable(alone)):
+        common, first = pool.get(place), alone[0].get(place)
+        if common and common.criterion.is_sampled and common.verdict is not Verdict.ERROR:
+            yield replace(common, runs=len(runs), first=first.measure if first and not first.passed else None)
+        else:
+            own = [checks[place] for checks in alone if place in checks]
+            measured = [check for check in own if not _is_silent(check)]
+            if measured or len(own) == len(runs):
+                yield replace(min(measured or own, key=_from_worst), runs=len(runs))
+
+
+def _by_place(checks: Iterable[Check]) -> dict[tuple[Criterion, str], Check]:
+    """Return checks by their criterion and variant: those of several runs with the same place correspond."""
+    return {(check.criterion, check.variant): check for check in checks}
+
+
+def _from_worst(check: Check) -> tuple[int, float]:
+    return GRAVITY.index(check.verdict), check.margin or 0.0
+
+
+def _is_silent(check: Check) -> bool:
+    """The agent is to blame if no simulation completed, but another run with results decides in its place."""
+    unmeasured = check.measure is None and not check.criterion.of_run
+    return check.verdict is Verdict.FAILED and (unmeasured or isinstance(check.criterion, AnyCompleted))
+
+
+def _without(check: Check, run: Judgement, replaced: Set[str]) -> Check:
+    """Return a check of one run without the failed simulations that another run completed."""
+    variant = _variant(run, check)
+    if variant is None or check.measure is None or not isinstance(check.criterion, FewFailed):
+        return check
+    failed = tuple(id_ for id_ in check.criterion.missing_it(variant, None, check.measure) if id_ not in replaced)
+    fails = len(failed) > check.criterion.requirement(check.measure).bound
+    return replace(
+        check,
+        verdict=Verdict.FAILED if fails else Verdict.PASSED,
+        measure=replace(check.measure, value=len(failed)),
+        simulations=failed if fails else (),
+    )
+
+
+def pool_of(results: Sequence[RunResult]) -> tuple[RunResult, frozenset[str]]:
+    """Return the runs as one, and the ids left out: of failed simulations whose conversation another run completed.
+
+    Coval does not number iterations, so those that completed are taken for the first ones of each run.
+    """
+    completed = [Counter(_place(one) for one in result.simulations if one.completed) for result in results]
+    most = reduce(or_, completed)
+    left_out: set[str] = set()
+    kept: list[Simulation] = []
+    for result, own in zip(results, completed, strict=True):
+        spare = most - own
+        for simulation in result.simulations:
+            place = _place(simulation)
+            if simulation.completed or not simulation.test_case_id or not spare[place]:
+                kept.append(simulation._replace(run_id=result.run_id))
+            else:
+                spare[place] -= 1
+                left_out.add(simulation.id)
+    return pooled(results)._replace(expected=len(kept), simulations=tuple(kept)), frozenset(left_out)
+
+
+def _place(simulation: Simulation) -> tuple[str, str]:
+    return simulation.test_case_id, simulation.mutation
+
+
+def _failing(judgements: Sequence[Judgement], variants: Sequence[Variant]) -> frozenset[str]:
+    """Return the ids of the simulations that miss a criterion that any of these judgements failed.
+
+    So a test case that fails each time is consistent, even if one of the runs passed as a whole.
+    """
+    failed = {
+        place: check
+        for judgement in judgements
+        for place, check in _by_place(judgement.missed).items()
+        if check.verdict is Verdict.FAILED
+    }
+    return frozenset(
+        simulation
+        for variant in variants
+        for check in failed.values()
+        if check.variant == variant.name
+        for simulation in check.criterion.missing_it(variant, variant.find_sample(check.metric), check.measure)
+    )
+
+
+def _stability_of(variants: Sequence[Variant], failing: Set[str]) -> tuple[CaseStability, ...]:
+    """Sort consistent failures first, and leave out simulations with an unknown test case."""
+    total: Counter[tuple[str, str]] = Counter()
+    failed: Counter[tuple[str, str]] = Counter()
+    for variant in variants:
+        for case, ids in variant.by_case.items():
+            total[case, variant.name] += len(ids)
+            failed[case, variant.name] += sum(simulation in failing for simulation in ids)
+    cases = [
+        CaseStability(test_case_id=case, variant=variant, failed=failed[case, variant], total=count)
+        for (case, variant), count in total.items()
+        if case and failed[case, variant]
+    ]
+    return tuple(sorted(cases, key=lambda case: -case.failed / case.total))
+
+
+def _base_of(judgements: Sequence[Judgement]) -> Baseline | None:
+    """Return the runs of the base agent beside all of these runs, the newest first."""
+    bases = [judgement.base for judgement in judgements if judgement.base]
+    return bases[0]._replace(runs=tuple(run for base in reversed(bases) for run in base.runs)) if bases else None
+
+
+def _result(judgement: Judgement) -> RunResult:
+    if not isinstance(judgement.cause, Completed):
+        raise TypeError("only a run that completed has results")
+    return judgement.cause.result

@@ -1,0 +1,303 @@
+"""The agent and each of its mutations, with their simulations and the values of each metric. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.text import one_line
+from coval_gate.coval.model import BASE, Summary
+from coval_gate.gate import statistics, targets
+from coval_gate.gate.problems import CannotOccur, NoNumbers, NoSuchValue
+from coval_gate.gate.values import TEXT_SHOWN, Kinds, Vocabulary, equals, is_named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence, Set
+
+    from coval_gate.coval.model import Metric, RunResult, Simulation, Value
+
+SAMPLES: Final = 8  # values that a problem or a doubt shows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Values by simulation id; a failed simulation has none, even if Coval lists one.
+
+    `total`: how many simulations there are. `numbers` ascend, in the metric's unit; statistics need at least one.
+    """
+
+    metric: Metric
+    values: Mapping[str, Value]
+    total: int
+
+    @property
+    def count(self) -> int:
+        return len(self.values)
+
+    @property
+    def missing(self) -> int:
+        return self.total - len(self.values)
+
+    @cached_property
+    def numbers(self) -> tuple[float, ...]:
+        return tuple(sorted(value for value in self.values.values() if isinstance(value, float)))
+
+    @cached_property
+    def texts(self) -> tuple[tuple[str, int], ...]:
+        """How often each text occurs, also within sets: the most frequent first."""
+        values = Counter(value for value in self.values.values() if not isinstance(value, float))
+        texts: Counter[str] = Counter()
+        for text_or_set, count in values.items():
+            for text in text_or_set if isinstance(text_or_set, frozenset) else (text_or_set,):
+                texts[one_line(text, TEXT_SHOWN)] += count
+        # Sets have no order; ties are sorted, so equal runs have equal reports.
+        return tuple(sorted(texts.items(), key=lambda item: (-item[1], item[0])))
+
+    @cached_property
+    def others(self) -> frozenset[str | frozenset[str]]:
+        """The distinct values that are not numbers."""
+        return frozenset(value for value in self.values.values() if not isinstance(value, float))
+
+    @cached_property
+    def kinds(self) -> Kinds:
+        return Kinds.of(self.values.values())
+
+    @cached_property
+    def mean(self) -> float:
+        return statistics.mean(self.numbers)
+
+    @cached_property
+    def stdev(self) -> float:
+        return statistics.stdev(self.numbers)
+
+    @property
+    def median(self) -> float:
+        return self.percentile(50)
+
+    @property
+    def min(self) -> float:
+        return self.numbers[0]
+
+    @property
+    def max(self) -> float:
+        return self.numbers[-1]
+
+    def percentile(self, n: float) -> float:
+        return statistics.percentile(self.numbers, n)
+
+    def having(self, wanted: tuple[str, ...]) -> frozenset[str]:
+        # Thousands of values have few distinct ones.
+        hits = {value for value in set(self.values.values()) if any(equals(value, text) for text in wanted)}
+        return frozenset(simulation for simulation, value in self.values.items() if value in hits)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The texts of the metric, including the run's other variants."""
+        return Vocabulary.of(self.metric)
+
+    def obstacle(self, wanted: Iterable[str]) -> CannotOccur | NoSuchValue | None:
+        """Return the problem if the metric cannot have a `wanted` text, or can have none of `wanted`."""
+        wanted = tuple(wanted)
+        if impossible := self.kinds.impossible(wanted):
+            distinct = [*dict.fromkeys(self.numbers), *sorted(self.others, key=_alphabetical)]
+            samples = tuple(distinct[:SAMPLES])
+            return CannotOccur(metric=self.metric.name, wanted=impossible, samples=samples, different=len(distinct))
+        if unknown := self.vocabulary.impossible(wanted):
+            return self._no_such_value(unknown)
+        return None
+
+    def target_obstacle(self, wanted: Iterable[str]) -> CannotOccur | NoSuchValue | None:
+        """Return the problem if the metric can have none of the values that its target names."""
+        problem = self.obstacle(wanted := tuple(wanted))
+        if isinstance(problem, NoSuchValue):
+            possible = [text for text in wanted if text not in problem.wanted and is_named(text)]
+            return None if possible else problem
+        return problem
+
+    def _no_such_value(self, unknown: tuple[str, ...]) -> NoSuchValue:
+        vocabulary, (first, *_) = self.vocabulary, unknown
+        return NoSuchValue(
+            metric=self.metric.name,
+            wanted=unknown,
+            seen=vocabulary.seen[:SAMPLES],
+            different=len(vocabulary.seen),
+            allowed=vocabulary.allowed,
+            similar=vocabulary.meant_by(first),
+        )
+
+    def not_numbers(self) -> NoNumbers | None:
+        if not self.others:
+            return None
+        samples = tuple(sorted(self.others, key=_alphabetical)[:SAMPLES])
+        return NoNumbers(metric=self.metric.name, samples=samples)
+
+
+def _alphabetical(value: str | frozenset[str]) -> list[str]:
+    return sorted(value) if isinstance(value, frozenset) else [value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """The agent (`name` is BASE) or one of its mutations.
+
+    `passing`: ids of those that completed and met every known target. `unlisted`: how many more simulations it must
+    have. `alone`: the run has no other variant. `even`: each test case weighs the same, whatever its simulations.
+    """
+
+    name: str
+    simulations: tuple[Simulation, ...]
+    completed: tuple[Simulation, ...]
+    passing: frozenset[str]
+    samples: tuple[Sample, ...]
+    alone: bool
+    unlisted: int = 0
+    even: bool = False
+
+    @property
+    def total(self) -> int:
+        """How many simulations it must have."""
+        return len(self.simulations) + self.unlisted
+
+    @property
+    def failed(self) -> int:
+        """How many simulations did not complete, or are not listed."""
+        return self.total - len(self.completed)
+
+    @property
+    def mutation_id(self) -> str:
+        """The id of the mutation; empty for the agent itself, and if unknown."""
+        return self.simulations[0].mutation_id if self.simulations else ""
+
+    @cached_property
+    def by_case(self) -> Mapping[str, tuple[str, ...]]:
+        """The ids of the simulations by test case, in order of the test cases' ids; "" is an unknown test case."""
+        members: dict[str, list[str]] = defaultdict(list)
+        for simulation in self.simulations:
+            members[simulation.test_case_id].append(simulation.id)
+        return {case: tuple(members[case]) for case in sorted(members)}
+
+    @property
+    def cases(self) -> Set[str]:
+        return self.by_case.keys()
+
+    def sample(self, metric: Metric) -> Sample:
+        """Return the values of the metric with the id of `metric`, which the run must have."""
+        return next(sample for sample in self.samples if sample.metric.id == metric.id)
+
+    def find_sample(self, metric_id: str) -> Sample | None:
+        return next((sample for sample in self.samples if sample.metric.id == metric_id), None)
+
+    def cases_with(self, metric: Metric) -> frozenset[str]:
+        values = self.sample(metric).values
+        return frozenset(simulation.test_case_id for simulation in self.simulations if simulation.id in values)
+
+    def numbers(self, metric: Metric) -> dict[str, list[float]]:
+        """Return the metric's numbers by test case, without test cases that have none."""
+        values = self.sample(metric).values
+        return {
+            case: numbers
+            for case, ids in self.by_case.items()
+            if (numbers := [value for simulation in ids if isinstance(value := values.get(simulation), float)])
+        }
+
+    def comparable(self, cases: Set[str]) -> Variant:
+        """Return the variant as if the run had these test cases only, with the same weight for each."""
+        return replace(self._with(cases), even=True)
+
+    def _with(self, cases: Set[str]) -> Variant:
+        simulations = tuple(simulation for simulation in self.simulations if simulation.test_case_id in cases)
+        if len(simulations) == self.total:
+            return self
+        ids = dict.fromkeys(simulation.id for simulation in simulations)
+        return replace(
+            self,
+            simulations=simulations,
+            completed=tuple(done for done in self.completed if done.id in ids),
+            passing=self.passing.intersection(ids),
+            unlisted=0,  # their test cases are unknown
+            samples=tuple(_sample(sample.metric, sample.values, ids, len(simulations)) for sample in self.samples),
+        )
+
+
+def same_variant(own: Variant, earlier: Sequence[Variant]) -> Variant | None:
+    """Return the same variant of an earlier run: by the mutation's id if known, otherwise by its name."""
+    same = [variant for variant in earlier if own.mutation_id and variant.mutation_id == own.mutation_id]
+    return next(iter(same or [variant for variant in earlier if variant.name == own.name]), None)
+
+
+def pooled(results: Sequence[RunResult]) -> RunResult:
+    """Pool runs: a metric has the name and target of the first that has it. Several summaries cannot be merged."""
+    metrics: dict[str, Metric] = {}
+    for metric in chain.from_iterable(result.metrics for result in results):
+        merged = metrics.setdefault(metric.id, metric)
+        if merged is not metric:
+            has_summary = merged.summary is not None or metric.summary is not None
+            metrics[metric.id] = merged._replace(
+                values={**merged.values, **metric.values},
+                summary=Summary() if has_summary else None,
+                is_identified=merged.is_identified and metric.is_identified,
+            )
+    return results[0]._replace(
+        expected=sum(result.expected for result in results),
+        reported_error=next((result.reported_error for result in results if result.reported_error), ""),
+        simulations=tuple(simulation for result in results for simulation in result.simulations),
+        metrics=tuple(metrics.values()),
+        absent_metrics=tuple(
+            dict.fromkeys(absent_metric for result in results for absent_metric in result.absent_metrics)
+        ),
+        settled=all(result.settled for result in results),
+    )
+
+
+def variants_of(result: RunResult, mutations: int = 0) -> tuple[Variant, ...]:
+    """Return the agent first, then its mutations by name; `mutations`: how many were launched, if known.
+
+    If a run lists no simulation, the agent stands for all unlisted ones.
+    """
+    by_variant = result.variants or ({BASE: ()} if result.expected else {})
+    is_incomplete = result.expected > len(result.simulations)
+    expected = math.ceil(result.expected / max(1 + mutations, len(by_variant))) if is_incomplete else 0
+    return tuple(
+        _variant(name, members, result, alone=len(by_variant) == 1, unlisted=max(0, expected - len(members)))
+        for name, members in by_variant.items()
+    )
+
+
+def _variant(
+    name: str, simulations: tuple[Simulation, ...], result: RunResult, *, alone: bool, unlisted: int
+) -> Variant:
+    completed = tuple(simulation for simulation in simulations if simulation.completed)
+    ids = dict.fromkeys(done.id for done in completed)
+    total = len(simulations) + unlisted
+    samples = tuple(_sample(metric, metric.values, ids, total) for metric in result.metrics)
+    passing = set(ids)
+    for sample in samples:
+        if sample.metric.target is not None:
+            passing &= _meeting(sample)
+    return Variant(
+        name=name,
+        simulations=simulations,
+        completed=completed,
+        passing=frozenset(passing),
+        samples=samples,
+        alone=alone,
+        unlisted=unlisted,
+    )
+
+
+def _sample(metric: Metric, values: Mapping[str, Value], ids: Mapping[str, None], total: int) -> Sample:
+    if not values.keys() <= ids.keys():  # otherwise the values are shared, which saves memory on large runs
+        values = {simulation: values[simulation] for simulation in ids if simulation in values}
+    return Sample(metric=metric, values=values, total=total)
+
+
+def _meeting(sample: Sample) -> set[str]:
+    """Return the simulations on which a metric meets its target; none if no value can."""
+    target = sample.metric.target
+    if target is None or targets.problem(target) or sample.target_obstacle(targets.named_values(target)):
+        return set()
+    return {simulation for simulation, value in sample.values.items() if targets.meets(target, value)}

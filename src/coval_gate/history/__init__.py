@@ -1,0 +1,1 @@
+"""Searches Coval's runs: baselines, the newest, earlier attempts, tags."""

@@ -1,0 +1,573 @@
+"""Checks on inputs that are each valid: combinations that contradict each other, and likely mistakes.
+
+The first half is about thresholds, and how they are compared, with which confidence, and how often.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.errors import InputError
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
+from coval_gate.base.titles import DOCS
+from coval_gate.inputs.fields import OWN_TAGS, ChosenRuns
+from coval_gate.inputs.inputs import (
+    FILE,
+    GATE,
+    KEY_VARIABLE,
+    LAUNCH_IDS,
+    MODES,
+    MOST_LEGS,
+    NO_FILE,
+    Problem,
+    declared,
+    default_of,
+    effective,
+)
+from coval_gate.inputs.parsing import KEY, MOST_TAGS, read_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+
+    from coval_gate.inputs.inputs import FromFile, Input, Inputs, LegInputs
+    from coval_gate.inputs.thresholds import Threshold
+
+TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
+MIGRATION: Final = f"{DOCS}/migration.md#the-older-action"
+
+MOST_ITERATIONS: Final = 50
+MOST_CONCURRENT: Final = 100
+SIMILAR: Final = 0.75  # from 0 to 1; the least similarity of a misspelt input name
+LONGEST_MISSPELT: Final = 80  # characters of a name that are compared
+MOST_NAMED: Final = 3  # legs in a warning
+NAME_SHOWN: Final = 60  # characters of a leg's name in a problem
+PREFIX: Final = "INPUT_"
+PAIR: Final = ("launch", "wait")
+OF_COMMIT: Final = ("commit_status", "check_run")  # pages about the tested commit
+OF_RUNNER: Final = ("args", "entrypoint")  # keys of `with` for the runner itself
+OTHER_NAMES: Final = {  # names that other actions use
+    "timeout": "max_wait_time",
+    "poll_interval": "check_interval",
+    "iterations": "iteration_count",
+    "metrics": "metric_ids",
+    "mutations": "mutation_ids",
+    "test_cases": "test_case_ids",
+    "name": "display_name",
+    "token": "github_token",
+    "key": "api_key",
+    "coval_api_key": "api_key",
+    "base_url": "api_base_url",
+    "api_url": "api_base_url",
+    "workspace": "workspace_id",
+    "overrides": "config_overrides",
+}
+
+OF_OLD_ACTION: Final = {  # inputs of coval-github-actions, and what to do instead
+    "organization_id": "Remove it: the API key belongs to an organization.",
+    "dataset_id": "Set test_set_id.",
+    "test_set_name": "Set test_set_id.",
+    "config": "Set config_overrides for the simulator, and metadata for anything else.",
+}
+
+
+def threshold_warnings(inputs: Inputs) -> Iterator[str]:
+    """Yield a sentence about each threshold that looks like a mistake, and each input without effect on thresholds."""
+    if inputs.mode != "launch":  # the step that waits uses them, and has thresholds
+        yield from _without_confidence(inputs)
+        yield from _without_reference(inputs)
+    for threshold in inputs.thresholds:
+        if doubt := _doubt(threshold):
+            yield f"{threshold.place}: {doubt}"
+
+
+def threshold_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    """Yield a problem for each threshold that no run can meet, or whose comparison is impossible."""
+    for threshold in inputs.thresholds:
+        if _is_impossible(threshold):
+            yield Problem(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
+    yield from _reference_contradictions(inputs)
+
+
+def _without_reference(inputs: Inputs) -> Iterator[str]:
+    source = inputs.baseline
+    gives_standing = inputs.accept or (source is not None and source.kind == "tag")
+    if source and not (
+        gives_standing or any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
+    ):
+        yield "baseline has no effect: no threshold compares with it, such as `Latency: avg <= baseline * 1.1`."
+    if not (source and source.kind == "branch") and inputs.baseline_max_age != default_of("baseline_max_age"):
+        yield "baseline_max_age has no effect: it applies only to a baseline given by branch."
+    if inputs.repeat_on_failure and not _can_be_softened(inputs):
+        yield (
+            "repeat_on_failure softens no criterion: all are decided as counted. A run that misses one is not "
+            "repeated; a run that only lost simulations is, to replace them."
+        )
+
+
+def _can_be_softened(inputs: Inputs) -> bool:
+    """Return whether repetitions may show that a missed criterion was bad luck; True without criteria."""
+    counted = inputs.use_metric_targets or bool(inputs.thresholds)
+    return not counted or any(threshold.takes_confidence and not threshold.advisory for threshold in inputs.thresholds)
+
+
+def _without_confidence(inputs: Inputs) -> list[str]:
+    compares = any(threshold.bound.reference for threshold in inputs.thresholds)
+    if inputs.confidence is None:
+        is_unused = inputs.on_inconclusive and not compares
+        return ["on_inconclusive has no effect without confidence or a baseline."] if is_unused else []
+    if any(threshold.takes_confidence for threshold in inputs.thresholds):
+        return []
+    takers = "threshold on rate, pass_rate, avg, med or p(N) with <, <=, > or >="
+    return [f"confidence has no effect: there is no {takers}."]
+
+
+def _doubt(threshold: Threshold) -> str:
+    """Return why a bound looks like a mistake (all or nearly all runs meet it); empty if it does not."""
+    aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
+    if threshold.bound.reference:
+        return ""
+    least, most = aggregate.kind.least, aggregate.kind.most
+    always = {">": bound < least, ">=": bound <= least, "<": bound > most, "<=": bound >= most}
+    if always.get(operator):
+        return f"every run meets {threshold.text}, so it decides nothing."
+    if threshold.wants_more and aggregate.is_rate and 0 < bound < TINY_SHARE:
+        return f"nearly every run meets {threshold.text}; did you mean {bound * 10_000:g}%?"
+    if threshold.wants_less and aggregate.is_rate and 1 - TINY_SHARE < bound < 1:
+        return f"nearly every run meets {threshold.text}; did you mean {operator.replace('<', '>')} {bound * 100:g}%?"
+    return ""
+
+
+def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    compared = [threshold for threshold in inputs.thresholds if threshold.bound.reference]
+    for threshold in compared:
+        if threshold.bound.reference == "baseline" and inputs.baseline is None:
+            where = f"{threshold.text} ({threshold.place})"
+            yield Problem("baseline", f"is required for {where}, such as branch:main.")
+            break
+    yield from _baseline_contradictions(inputs)
+    with_itself = [
+        threshold
+        for threshold in compared
+        if threshold.bound.reference == "base" or (inputs.baseline is not None and inputs.baseline.kind == "base")
+    ]
+    if inputs.base_agent_id:
+        yield from _base_contradictions(inputs, bool(with_itself))
+    elif with_itself and acts_as(inputs) == "run" and not inputs.mutation_ids:
+        (first, *_) = with_itself
+        yield Problem(
+            first.source,
+            f", line {first.line}: {first.text} compares mutations with the agent itself, but there are no mutations; "
+            "set mutation_ids, name another agent in base_agent_id, or compare with baseline.",
+        )
+    for threshold in compared:
+        if inputs.confidence is not None and not threshold.takes_confidence:
+            yield Problem(
+                threshold.source,
+                f", line {threshold.line}: {threshold.text} cannot be compared with confidence. "
+                f"{_alternative(threshold)}",
+            )
+
+
+def _baseline_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    source = inputs.baseline
+    is_tag = source is not None and source.kind == "tag"
+    if is_tag and inputs.baseline_max_age != default_of("baseline_max_age"):
+        yield Problem("baseline_max_age", "must be empty for a baseline given by tag, which does not age.")
+    if source and is_tag and source.name.lower() in (tag.lower() for tag in launched_tags(inputs)):
+        text = f"must not be one of tags: every launch would become part of the baseline {source}."
+        yield Problem("baseline", text)
+    if inputs.accept and not (source and source.kind in ("tag", "branch")):
+        yield Problem(
+            "baseline", "must name a tag or a branch if accept is true: later runs are compared with its runs."
+        )
+    if inputs.accept and len(launched_tags(inputs)) == MOST_TAGS:
+        yield Problem("tags", f"must be at most {MOST_TAGS - 1} if accept is true: an accepted run gets one more.")
+    if inputs.mode == "wait" and source and source.kind == "run" and source.name in inputs.run_id.ids:
+        yield Problem("baseline", "names the run that the step waits for; name an earlier one.")
+
+
+def _base_contradictions(inputs: Inputs, is_used: bool) -> Iterator[Problem]:
+    if inputs.mode == "wait" and inputs.run_id.newest:
+        yield Problem("base_agent_id", f"must be empty with run_id {inputs.run_id.newest}; name the runs by their ids.")
+    elif inputs.base_agent_id in inputs.agent_id:
+        yield Problem("base_agent_id", "is the tested agent, agent_id; name the one to compare it with.")
+    elif inputs.mutation_ids:
+        yield Problem(
+            "base_agent_id",
+            "cannot be combined with mutations, which are compared with the agent itself; leave one of the two out.",
+        )
+    elif not is_used and inputs.mode != "launch":
+        yield Problem(
+            "base_agent_id", "requires a threshold that compares with base, such as `Latency: avg <= base * 1.1`."
+        )
+
+
+def _alternative(threshold: Threshold) -> str:
+    """Return a sentence that names an alternative to a threshold that no confidence can decide."""
+    if threshold.operator in ("==", "!="):
+        return "Use <, <=, > or >=."
+    return threshold.aggregate.kind.instead
+
+
+def _is_impossible(threshold: Threshold) -> bool:
+    """Return whether no run can meet a bound: it is outside the aggregate's range, or not a whole number."""
+    kind, bound = threshold.aggregate.kind, threshold.bound.number
+    if threshold.bound.reference:
+        return False
+    match threshold.operator:
+        case "<":
+            return bound <= kind.least
+        case "<=":
+            return bound < kind.least
+        case ">":
+            return bound >= kind.most
+        case ">=":
+            return bound > kind.most
+        case "==":
+            is_whole = kind.unit != "simulations" or bound.is_integer()
+            return not (kind.least <= bound <= kind.most and is_whole)
+    return False
+
+
+class Variables(NamedTuple):
+    """How a CI system's configuration refers to a variable, with `{}` for its name, and where people set variables.
+
+    `key`: how the step gets the API key.
+    """
+
+    written: str
+    advice: str
+    key: str
+
+
+class NoKey(NamedTuple):
+    """Why the API key is missing, as the end of a sentence, and what to do about it."""
+
+    reason: str
+    advice: str
+
+
+WITHHELD: Final = {  # by value of `Context.secrets_withheld_from`
+    "": NoKey("", f"Set the variable {KEY_VARIABLE}, or name a file with the key by --key-file."),
+    "fork": NoKey(
+        ", because GitHub withholds secrets from pull requests from forks",
+        "To let pull requests from forks pass without an evaluation, set on_missing_api_key to skip.",
+    ),
+    "dependabot": NoKey(
+        ", because workflows that Dependabot starts can read Dependabot secrets only",
+        "Add the key to the repository's Dependabot secrets too, or set on_missing_api_key to skip.",
+    ),
+}
+
+
+def check_inputs(
+    inputs: Inputs,
+    problems: Sequence[Problem],
+    environ: Mapping[str, str],
+    withheld: str,
+    file: FromFile = NO_FILE,
+    variables: Variables | None = None,
+) -> None:
+    """Raise InputError with every problem: the given `problems`, and inputs that contradict each other.
+
+    `variables`: those that may be behind an empty input; None where inputs are flags. A missing API key is a problem,
+    too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then `api_key` is None. `withheld` is the
+    value of `Context.secrets_withheld_from`.
+    """
+    problems = [problem for problem in problems if problem.name != "github_token" or wanted_pages(inputs)]
+    wrong = _not_to_be_judged({name for name, _ in problems}, inputs)
+    all_problems = [
+        *problems,
+        *placed_problems(
+            file._replace(legs=()),
+            inputs,
+            lambda own: (problem for problem in _of_step(own, environ, file) if problem.name not in wrong),
+        ),
+    ]
+    of_file = {FILE, file.path}
+    if file.legs or not wrong & of_file:  # an unusable file may have set what seems to be missing
+        all_problems += placed_problems(file, inputs, lambda own: _of_leg(own, wrong - of_file, variables))
+    skips = inputs.on_missing_api_key == "skip"
+    key_is_missing = inputs.api_key is None and "api_key" not in wrong and not (skips and withheld)
+    key_is_missing &= inputs.mode != "plan"  # which checks what it can
+    if key_is_missing:
+        reason = missing_key_reason(withheld)
+        reason += "; on_missing_api_key: skip is for pull requests from forks and from Dependabot" if skips else ""
+        all_problems.append(Problem("api_key", f"is empty{reason}."))
+    if all_problems:
+        lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in all_problems)
+        how = variables.key if variables and not withheld else WITHHELD[withheld].advice
+        advice = [how] if key_is_missing else []
+        advice += [variables.advice] if variables and lacks_id else []
+        if any(name in OF_OLD_ACTION for name, _ in all_problems):
+            advice.append(f"How to come from the older action: {MIGRATION}")
+        raise InputError(all_problems, advice="\n".join(advice))
+
+
+def _not_to_be_judged(wrong: set[str], inputs: Inputs) -> set[str]:
+    """Return the inputs whose contradictions are not reported: the `wrong` ones, and what depends on their values."""
+    names = set(wrong)
+    if "mode" in wrong and inputs.run_id:  # mode wait or cancel was probably meant
+        names |= {"run_id", *LAUNCH_IDS}
+    if "sub_sample_size" in wrong:
+        names.add("sub_sample_seed")
+    if "thresholds" in wrong:  # its valid lines are judged, but what needs one may have it in the others
+        names = (names - {"thresholds"}) | {"base_agent_id"}
+    return names
+
+
+def warnings_about(inputs: Inputs, environ: Mapping[str, str], file: FromFile = NO_FILE) -> list[str]:
+    """Return a sentence about each valid input that looks like a mistake; it names the legs if only some are."""
+    parts = file.parts(inputs)
+    overridden = in_words([*_overridden(inputs, file)])
+    legs_with: dict[str, list[str]] = {}
+    for part in parts:
+        for warning in _warnings_about(part.inputs, environ):
+            legs_with.setdefault(warning, []).append(quoted(part.name))
+    return [
+        *([f"Every leg in {file.path} sets its own {overridden}, so the step's has no effect."] if overridden else ()),
+        *(
+            warning if len(names) == len(parts) else f"In {in_words(names, most=MOST_NAMED)} of {file.path}: {warning}"
+            for warning, names in legs_with.items()
+        ),
+    ]
+
+
+def _overridden(inputs: Inputs, file: FromFile) -> Iterator[str]:
+    """Yield the inputs of the step, or at the top of the file, that no leg uses. All thresholds add up."""
+    for declaration in effective() if file.legs else ():
+        name = declaration.name
+        is_set = name in file.places or getattr(inputs, name) != declaration.default_value
+        own = (name in leg.places and leg.places[name] != file.places.get(name) for leg in file.legs)
+        if is_set and all(own):
+            yield name
+
+
+def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
+    warnings = []
+    for declaration in effective():
+        name, usual, value = declaration.name, declaration.usual_length, getattr(inputs, declaration.name)
+        warnings += [
+            f"{name} {quoted(identifier)} has {plural(len(identifier), 'character')}; such an id usually has {usual}."
+            for identifier in (_ids_in(value) if usual else ())
+            if identifier and len(identifier) != usual
+        ]
+    warnings += [f"{unused.name} has no effect in mode {inputs.mode}." for unused in _unused(inputs)]
+    if inputs.iteration_count > MOST_ITERATIONS:
+        warnings.append(f"iteration_count is {inputs.iteration_count}; Coval may reject more than {MOST_ITERATIONS}.")
+    if inputs.concurrency > MOST_CONCURRENT:
+        warnings.append(f"concurrency is {inputs.concurrency}; Coval may reject more than {MOST_CONCURRENT}.")
+    judges = acts_as(inputs) in MODES[GATE]
+    if judges and inputs.include_transcripts != "none" and not (inputs.html_path or inputs.digest_path):
+        warnings.append("include_transcripts shows no transcripts without html_path or digest_path.")
+    if inputs.mode == "wait":
+        warnings += _without_source(inputs)
+    warnings += threshold_warnings(inputs)
+    warnings += [
+        f"{name} in metadata has no effect, because the input {name} is set."
+        for name in ("display_name", "created_by", "tags")
+        if getattr(inputs, name) and getattr(read_metadata(inputs.metadata), name)
+    ]
+    return [
+        *warnings,
+        *(
+            f"{name} is not an input and has no effect."
+            for name, meant in _unknown(environ)
+            if not meant and name not in OF_OLD_ACTION
+        ),
+    ]
+
+
+def _ids_in(value: str | tuple[str, ...] | ChosenRuns) -> tuple[str, ...]:
+    if isinstance(value, ChosenRuns):
+        return value.ids
+    return (value,) if isinstance(value, str) else value
+
+
+def _without_source(inputs: Inputs) -> Iterator[str]:
+    """Yield a sentence for each input of mode wait that the choice of the run leaves without effect."""
+    if not inputs.run_id.newest and inputs.run_max_age != default_of("run_max_age"):
+        yield "run_max_age has no effect: it applies only to a run_id given by tag, branch or schedule."
+    if inputs.run_id.newest and inputs.cancel_on_timeout:
+        yield f"cancel_on_timeout has no effect: a run that is found by {inputs.run_id.newest} is never cancelled."
+
+
+def placed_problems(
+    file: FromFile, inputs: Inputs, problems_of: Callable[[Inputs], Iterable[Problem]]
+) -> Iterator[Problem]:
+    """Yield problems with their places in the file; one of all legs, with an input not from the file, is the step's."""
+    parts = file.parts(inputs)
+    parts_with: dict[tuple[Problem, tuple[int, str] | None], list[LegInputs]] = {}
+    for part in parts:
+        for problem in problems_of(part.inputs):
+            parts_with.setdefault((problem, part.places.get(problem.name)), []).append(part)
+    for (problem, place), concerned in parts_with.items():
+        if problem.name == file.path or (not place and len(concerned) == len(parts)):
+            yield problem
+            continue
+        text = f"{problem.name}{'' if problem.what[:1] == ',' else ' '}{problem.what}"
+        own = [(part.line, f"legs.{shortened(part.name, NAME_SHOWN)}") for part in concerned]
+        for line, where in [place] if place else own:
+            yield Problem(file.path, f", line {line}: {where}{': ' if where else ''}{text}")
+
+
+def _of_step(inputs: Inputs, environ: Mapping[str, str], file: FromFile) -> Iterator[Problem]:
+    if file.legs and inputs.run_template_id:
+        yield Problem("run_template_id", f"cannot be combined with the legs in {file.path}, which name what they run.")
+    yield from _mode_contradictions(inputs, file)
+    yield from _key_elsewhere(inputs, environ)
+    for name, meant in _unknown(environ):
+        if instead := OF_OLD_ACTION.get(name, ""):
+            yield Problem(name, f"is an input of the older action coval-github-actions. {instead}")
+        elif meant:  # the user relies on that input
+            yield Problem(name, f"is not an input; did you mean {meant}?")
+
+
+def _of_leg(inputs: Inputs, wrong: Container[str], variables: Variables | None) -> Iterator[Problem]:
+    """Yield a problem for each contradiction between the inputs of a leg, without inputs that are `wrong` already."""
+    problems = (*_id_contradictions(inputs, variables), *_run_contradictions(inputs))
+    return (problem for problem in problems if problem.name not in wrong)
+
+
+def _id_contradictions(inputs: Inputs, variables: Variables | None) -> Iterator[Problem]:
+    reason = _needs_ids(inputs)
+    for name in LAUNCH_IDS if reason and not inputs.run_template_id else ():
+        if not getattr(inputs, name):
+            yield Problem(name, f"is required {reason}{_how_to_set(name, variables)}.")
+
+
+def _needs_ids(inputs: Inputs) -> str:
+    """Return in which case a step needs all ids; empty if it does not."""
+    mode = f"in mode {inputs.mode}"
+    if inputs.mode != "wait":
+        return mode if inputs.mode != "cancel" else ""
+    if inputs.run_id.newest:
+        return f"{mode} with run_id {inputs.run_id.newest}"
+    several = [name for name in LAUNCH_IDS if len(getattr(inputs, name)) > 1]
+    needing = [*several, *(name for name in ("base_agent_id", "repeat_on_failure") if getattr(inputs, name))]
+    what = f"several ids in {needing[0]}" if several else next(iter(needing), "")
+    return f"{mode} with {what}" if needing else ""
+
+
+def _how_to_set(name: str, variables: Variables | None) -> str:
+    """Return the end of a sentence. An input filled from an empty variable looks like one that is not set."""
+    if variables is None:
+        from coval_gate.inputs.flags import flag_of  # only errors need it
+
+        return f": give {flag_of(name)}, or set {name} in the configuration file"
+    written = variables.written.format(f"COVAL_{name.upper()}")
+    return f", but it is empty. If the step has {written}, that variable has no value"
+
+
+def launched_tags(inputs: Inputs) -> tuple[str, ...]:
+    """Return the user's tags of every run that the step launches."""
+    return inputs.tags or read_metadata(inputs.metadata).tags
+
+
+def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    yield from _gate_contradictions(inputs)
+    if inputs.test_case_ids and inputs.sub_sample_size:
+        yield Problem("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
+    if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
+        yield Problem("sub_sample_seed", "requires a sub_sample_size above 0.")
+    if inputs.mode == "wait" and inputs.repeat_on_failure and inputs.sub_sample_size and inputs.sub_sample_seed is None:
+        yield Problem(
+            "sub_sample_seed",
+            "is required in mode wait with repeat_on_failure: a repetition draws the test cases of the run. Set it in "
+            "the launch, too.",
+        )
+    # A user's tag that marks a run as accepted would hide every baseline from later runs.
+    for name, tags in (("tags", inputs.tags), ("metadata", read_metadata(inputs.metadata).tags)):
+        if reserved := next((tag for tag in tags if tag.lower().startswith(OWN_TAGS)), ""):
+            yield Problem(name, f"must have no tag that begins with {OWN_TAGS}; got {quoted(reserved)}.")
+
+
+def _mode_contradictions(inputs: Inputs, file: FromFile) -> Iterator[Problem]:
+    takes_runs, source = inputs.mode in ("wait", "cancel"), inputs.run_id.newest
+    if takes_runs and not inputs.run_id:
+        yield Problem(
+            "run_id",
+            f"is required in mode {inputs.mode}: the output run_id of the step that launched it, which is empty if "
+            "that step did not run.",
+        )
+    if source and inputs.mode == "cancel":
+        yield Problem("run_id", f"must be ids in mode cancel; {source} may stand for the run of someone else.")
+    if inputs.run_id and not takes_runs:
+        yield Problem("run_id", f"must be empty in mode {inputs.mode}, which launches a run; mode wait waits for one.")
+    parts = [part.inputs for part in file.parts(inputs)]
+    legs = sum(math.prod(len(getattr(part, name)) for name in LAUNCH_IDS) for part in parts)
+    if legs > MOST_LEGS:
+        most = max(LAUNCH_IDS, key=lambda name: max(len(getattr(part, name)) for part in parts))
+        yield Problem(
+            most, f"makes {legs:,} combinations of agents, personas and test sets; a step has at most {MOST_LEGS}."
+        )
+
+
+def acts_as(inputs: Inputs) -> str:
+    """Return the mode whose inputs count: a plan is about a step in mode run."""
+    return "run" if inputs.mode == "plan" else inputs.mode
+
+
+def has_effect(declaration: Input, mode: str) -> bool:
+    """Return whether an input has an effect in a mode, or in the other one of a pair, which has the same plan."""
+    counting = PAIR if mode in PAIR else ("run" if mode == "plan" else mode,)
+    return not set(counting).isdisjoint(declaration.modes)
+
+
+def _unused(inputs: Inputs) -> Iterator[Input]:
+    for declaration in effective():
+        is_set = getattr(inputs, declaration.name) != declaration.default_value
+        if is_set and not has_effect(declaration, inputs.mode):
+            yield declaration
+
+
+def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
+    for unused in _unused(inputs):
+        if unused.group == GATE:  # the user would take the check for a verdict
+            ways = " or ".join(unused.modes)
+            name = inputs.thresholds[0].source if unused.name == "thresholds" else unused.name
+            yield Problem(name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {ways}.")
+    yield from threshold_contradictions(inputs)
+
+
+def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield a problem for each other input that contains an API key: the step sends or shows them all."""
+    key = inputs.api_key.reveal() if inputs.api_key else ""
+    for declaration in declared():
+        text = environ.get(f"INPUT_{declaration.name.upper()}", "") if declaration.name != "api_key" else ""
+        if key and key in text:
+            yield Problem(declaration.name, "holds the API key, which must be set in api_key only.")
+        elif KEY.search(text):
+            yield Problem(declaration.name, "holds an API key of Coval, which must be set in api_key only.")
+
+
+def _unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each name that is not an input, with the input that the user probably meant, or ""."""
+    names = [declaration.name for declaration in declared()]
+    for variable, value in environ.items():
+        name = variable.removeprefix(PREFIX).lower()
+        if variable.startswith(PREFIX) and value and name not in (*names, *OF_RUNNER):
+            yield one_line(name, 80), input_meant(name, names)
+
+
+def input_meant(name: str, names: Sequence[str]) -> str:
+    """Return which of the `names` of inputs a wrong name means; empty if it is close to none."""
+    from difflib import get_close_matches
+
+    if (other := OTHER_NAMES.get(name, "")) in names:
+        return other
+    close = get_close_matches(name[:LONGEST_MISSPELT].lower().replace("-", "_"), names, n=1, cutoff=SIMILAR)
+    return next(iter(close), "")
+
+
+def wanted_pages(inputs: Inputs) -> list[str]:
+    """Return the inputs that request a page of the CI system."""
+    pages = [page for page in ("comment", *OF_COMMIT) if getattr(inputs, page) not in ("", "never")]
+    return pages if inputs.mode not in ("cancel", "plan") else []
+
+
+def missing_key_reason(withheld: str) -> str:
+    """Return why there is no API key, as the end of a sentence; empty if the reason is unknown."""
+    return WITHHELD[withheld].reason

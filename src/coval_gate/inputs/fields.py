@@ -1,0 +1,489 @@
+"""Fields: the types that an input can have, and how to parse each of them.
+
+A parser takes stripped, non-empty text. It raises ValueError with the end of a sentence about the input
+("must be true or false; …"). The message never contains a secret.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, get_args
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.secret import SHORTEST_SECRET, Secret
+from coval_gate.base.text import in_words, one_line, quoted
+from coval_gate.base.transport import is_loopback, parse_address
+from coval_gate.inputs import parsing
+from coval_gate.inputs.matrix import NO_MATRIX, Matrix, matrix_of
+from coval_gate.inputs.parsing import NULL, entries, read_metadata, read_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from coval_gate.inputs.source import BaselineSource
+
+AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
+AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
+LAST: Final = re.compile(r"(.*\S)\s+last\s+(\d{1,4})", re.ASCII | re.IGNORECASE)
+MOST_BASELINE_RUNS: Final = 20  # to pool; each costs API calls
+NewestOf = Literal["tag", "branch", "schedule"]
+OWN_TAGS: Final = "coval-gate/"  # prefix of the tags that identify runs
+T = TypeVar("T")
+
+UNFILLED: Final = "${{"  # the start of an expression that the runner did not evaluate
+LONGEST_PATH: Final = 1024  # characters
+LONGEST_SOURCE: Final = 255  # characters of a tag or a branch; GitHub's limit for branches
+FLAGS: Final = ("true", "false", "yes", "no", "on", "off")  # in place of a name, which would become one
+CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 %, every result would be conclusive
+IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MOST_QUOTED: Final = 5  # invalid entries of a list, beside the first
+NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Field(NamedTuple, Generic[T]):
+    """`empty`: the value of an unset input. `write`: the inverse of `parse`; None: the usual way for the type."""
+
+    name: str
+    empty: T
+    parse: Callable[[str], T]
+    write: Callable[[T], str] | None = None
+
+
+class Unset(int):
+    """A number that the user did not write, where that differs from writing the same number."""
+
+
+class Allowance(NamedTuple):
+    """How many items of a total may be missing: `most`, or `most` percent of the total."""
+
+    most: float
+    percent: bool = False
+
+    def of(self, total: int) -> int:
+        """Return the allowed number out of `total`, rounded down."""
+        # In binary, 7% of 100 is 7.000000000000001 and 29% is 28.999999999999996. Neither may change the count.
+        return math.floor(total * self.most / 100 + 1e-9) if self.percent else int(self.most)
+
+    def __str__(self) -> str:
+        return f"{self.most:g}%" if self.percent else f"{self.most:,.0f}"
+
+
+def text(longest: int) -> Field[str]:
+    def parse(raw: str) -> str:
+        if len(raw) > longest:
+            raise ValueError(f"must have at most {longest:,} characters; got {len(raw):,}.")
+        return raw
+
+    return Field("text", "", parse)
+
+
+def metric(longest: int) -> Field[str]:
+    """Return a field for the id or the name of a metric, of at most `longest` characters."""
+
+    def parse(raw: str) -> str:
+        parsing.check_evaluated(raw)
+        return text(longest).parse(raw)
+
+    return Field("text", "", parse)
+
+
+def metric_value(longest: int) -> Field[str]:
+    def parse(raw: str) -> str:
+        from coval_gate.inputs.aggregates import parse_value  # most steps do not need it; it delays the start
+
+        return text(longest).parse(parse_value(raw))
+
+    return Field("text", "", parse)
+
+
+def secret() -> Field[Secret | None]:
+    """Return a field for a credential that fits in an HTTP header."""
+
+    def parse(raw: str) -> Secret:
+        parsing.check_evaluated(raw)
+        if raw.startswith(UNFILLED):
+            raise ValueError("holds an expression that was not evaluated; write it in the `with` or `env` of a step.")
+        if raw.lower().startswith("bearer "):
+            raise ValueError("must be the key alone, without Bearer.")
+        if not re.fullmatch(r"[!-~]+", raw):
+            raise ValueError("must contain visible ASCII characters only, no spaces or line breaks; copy it again.")
+        if len(raw) < SHORTEST_SECRET:
+            # A shorter secret would mask ordinary words in the log.
+            raise ValueError(f"must have at least {SHORTEST_SECRET} characters; copy it again.")
+        return Secret(raw)
+
+    return Field("secret", None, parse)
+
+
+def token() -> Field[Secret | None]:
+    """Return a field for a credential from the runner; None if the runner did not evaluate the expression."""
+    inner = secret()
+    return Field(inner.name, None, lambda raw: None if raw.startswith(UNFILLED) else inner.parse(raw))
+
+
+def page_name(longest: int, example: str) -> Field[str]:
+    """Return a field for the name of a page on the commit. Error messages show `example`."""
+
+    def parse(raw: str) -> str:
+        if raw.lower() in FLAGS:
+            raise ValueError(f"must be a name such as {example}, or empty for none; got {quoted(raw)}.")
+        return text(longest).parse(raw)
+
+    return Field("text", "", parse)
+
+
+def path() -> Field[str]:
+    """Return a field for the path of a file. `ci.workspace` checks where the path leads."""
+
+    def parse(raw: str) -> str:
+        if raw.lower() in FLAGS:
+            raise ValueError(f"must be the path of a file, or empty for none; got {quoted(raw)}.")
+        if len(raw) > LONGEST_PATH or not raw.isprintable():
+            raise ValueError(f"must have at most {LONGEST_PATH:,} printable characters; got {quoted(raw)}.")
+        return raw
+
+    return Field("path", "", parse)
+
+
+def url(example: str, *, encrypted: bool) -> Field[str]:
+    """Return a field for an absolute URL, without trailing slash. `encrypted`: http for loopback hosts only."""
+
+    def parse(raw: str) -> str:
+        parsing.check_evaluated(raw)
+        parts = parse_address(raw)
+        if parts is None:
+            raise ValueError(invalid(f"a URL such as {example}", raw, f"https://{raw}", parse_address))
+        if not (parts.auth is parts.query is parts.fragment is None):
+            plain = parts._replace(auth=None, query=None, fragment=None).url
+            raise ValueError(f"must not contain a user, password, query or fragment. Write {one_line(plain, 80)}.")
+        if encrypted and parts.scheme == "http" and not is_loopback(parts):
+            secure = one_line(parts._replace(scheme="https").url, 80)
+            raise ValueError(f"must use https to protect the API key; got {quoted(raw)}. Write {secure}.")
+        return raw.rstrip("/")
+
+    return Field("URL", "", parse)
+
+
+def identifier() -> Field[str]:
+    """Return a field for a Coval id, of any length up to 64: Coval's own pages disagree on lengths."""
+    return Field("id", "", parse_identifier)
+
+
+def identifiers(most: int) -> Field[tuple[str, ...]]:
+    """Return a field for a list of at most `most` ids, in order, without duplicates."""
+
+    def entry(raw: str) -> str:
+        if " " in raw and not raw.startswith(UNFILLED):
+            raise ValueError(f"must be ids, separated by commas or line breaks; got {quoted(raw)}.")
+        return parse_identifier(raw)
+
+    return _list("list of ids", most, entry)
+
+
+def selection(most: int) -> Field[tuple[str, ...]]:
+    """Return a field for one id or several, each of which must be named once."""
+    several = _list("id or list of ids", most, parse_identifier)
+
+    def parse(raw: str) -> tuple[str, ...]:
+        ids = several.parse(raw)
+        named = entries(raw) if ids else []
+        if twice := next((id_ for id_ in ids if named.count(id_) > 1), ""):
+            raise ValueError(f"must name each id once; got {quoted(twice)} twice.")
+        return ids
+
+    return several._replace(parse=parse)
+
+
+class RunSource(NamedTuple):
+    """What the newest run is looked for by: a tag, a branch, or a scheduled run of Coval's, by its id."""
+
+    kind: NewestOf
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+
+class ChosenRuns(NamedTuple):
+    ids: tuple[str, ...] = ()
+    newest: RunSource | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.ids or self.newest)
+
+
+def runs(most: int) -> Field[ChosenRuns]:
+    """Return a field for at most `most` ids of runs, or for one of `tag:<tag>`, `branch:<name>`, `schedule:<id>`."""
+    several = identifiers(most)
+
+    def parse(raw: str) -> ChosenRuns:
+        named = [] if raw == NULL else entries(raw)
+        sources = list(filter(None, map(_run_source, named)))
+        if sources and len(named) > 1:
+            ways = "ids, or one of tag:<tag>, branch:<name> and schedule:<id> alone"
+            raise ValueError(f"must be {ways}; got {quoted(raw)}.")
+        return ChosenRuns(newest=sources[0]) if sources else ChosenRuns(several.parse(raw))
+
+    def write(chosen: ChosenRuns) -> str:
+        return str(chosen.newest) if chosen.newest else "\n".join(chosen.ids)
+
+    return Field("ids or newest run", ChosenRuns(), parse, write)
+
+
+def _run_source(entry: str) -> RunSource | None:
+    """Return the source that an entry names; None if it is none. Raises ValueError if its name is invalid."""
+    word, colon, name = (part.strip() for part in entry.partition(":"))
+    kind: NewestOf | None = next((kind for kind in get_args(NewestOf) if colon and word.lower() == kind), None)
+    if kind is None:
+        return None
+    if kind == "schedule":
+        return RunSource(kind, parse_identifier(name))
+    if not name or len(name) > LONGEST_SOURCE or not name.isprintable():
+        limits = f"1 to {LONGEST_SOURCE} printable characters"
+        raise ValueError(f"must name a {kind} of {limits} after {kind}:; got {quoted(entry)}.")
+    return RunSource(kind, name)
+
+
+def texts(most: int, longest: int) -> Field[tuple[str, ...]]:
+    """Return a field for a list of at most `most` texts, in order, without duplicates."""
+    return _list("list", most, text(longest).parse)
+
+
+def count() -> Field[int]:
+    """Return a field for a whole number above 0, which is 1 if it is not written."""
+    return whole(1)._replace(empty=Unset(1))
+
+
+def whole(least: int, most: int | None = None) -> Field[int]:
+    """Return a field for a whole number from `least` to `most`, both included."""
+    allowed = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
+
+    def read(raw: str) -> int | None:
+        number = int(raw) if re.fullmatch(r"[+-]?\d{1,18}", raw, re.ASCII) else None
+        return None if number is None or number < least or (most is not None and number > most) else number
+
+    def meant(raw: str) -> str:
+        return re.sub(r"\.0+$", "", parsing.number_meant(raw))
+
+    return Field("whole number", 0, _parser(read, f"a whole number {allowed}", meant))
+
+
+def seconds(least: float, most: float) -> Field[float]:
+    """Return a field for a duration in seconds, from `least` to `most`, both included."""
+
+    def read(raw: str) -> float | None:
+        number = parse_number(raw)
+        return number if number is not None and least <= number <= most else None
+
+    allowed = f"a number of seconds from {least:g} to {most:,.0f}"
+    return Field("seconds", 0.0, _parser(read, allowed, parsing.seconds_meant))
+
+
+def optional(field: Field[T], word: str = "") -> Field[T | None]:
+    """Return `field` extended by None, for an unset input and for `word`."""
+
+    def parse(raw: str) -> T | None:
+        if word and raw.lower() == word:
+            return None
+        try:
+            return field.parse(raw)
+        except ValueError as problem:
+            raise ValueError(f"must be {word or 'empty'} or " + str(problem).removeprefix("must be ")) from None
+
+    def write(value: T | None) -> str:
+        return "" if value is None or field.write is None else field.write(value)
+
+    return Field(field.name, None, parse, write if field.write else None)
+
+
+def allowance() -> Field[Allowance]:
+    def read(raw: str) -> Allowance | None:
+        percent = raw.endswith("%")
+        number = parse_number(raw.removesuffix("%").rstrip())
+        if number is None or number < 0 or (percent and number > 100) or (not percent and number % 1):
+            return None
+        return Allowance(number, percent)
+
+    kinds = "a whole number such as 2 or a percentage such as 5%"
+    return Field("number or %", Allowance(0), _parser(read, kinds, parsing.percentage_meant))
+
+
+def confidence() -> Field[float]:
+    """Return a field for a confidence, written as `95%`, `95` or `0.95`; its value is a share."""
+    low, high = CONFIDENCES
+
+    def read(raw: str) -> float | None:
+        number = parse_number(raw.removesuffix("%").rstrip())
+        if number is None:
+            return None
+        percentage = number * 100 if number <= 1 and not raw.endswith("%") else number
+        return percentage / 100 if low <= percentage <= high else None
+
+    parse = _parser(read, f"a percentage from {low:g}% to {high:g}%", str)
+    return Field("percentage", 0.0, parse, lambda share: f"{share * 100:.10g}%")
+
+
+def choice(*words: str, meant: Mapping[str, str] = NOTHING_MEANT) -> Field[str]:
+    """Return a field for one of `words`, in any case. `meant` maps wrong words to the right ones."""
+
+    def parse(raw: str) -> str:
+        word = raw.lower()
+        if word not in words:
+            right = meant.get(word) or parsing.word_meant(raw, words)
+            question = f" Did you mean {right}?" if right in words else ""
+            raise ValueError(f"must be one of: {', '.join(words)}; got {quoted(raw)}.{question}")
+        return word
+
+    return Field(" or ".join(f"`{word}`" for word in words), "", parse)
+
+
+def flag() -> Field[bool]:
+    """Return a field for true or false. It accepts no other word, so a typo is an error."""
+
+    def read(raw: str) -> bool | None:
+        return {"true": True, "false": False}.get(raw.lower())
+
+    return Field("true or false", False, _parser(read, "true or false", parsing.flag_meant))
+
+
+def json_object(example: str) -> Field[dict[str, Any] | None]:
+    return Field("JSON object", None, lambda raw: read_object(raw, example))
+
+
+def metadata(example: str) -> Field[dict[str, Any] | None]:
+    """Return a field for a JSON object that `read_metadata` accepts."""
+
+    def parse(raw: str) -> dict[str, Any] | None:
+        value = read_object(raw, example)
+        read_metadata(value)
+        return value
+
+    return Field("JSON object", None, parse)
+
+
+def matrix() -> Field[Matrix]:
+    """Return a field for the values of a job's matrix, as GitHub's toJSON writes them."""
+
+    def parse(raw: str) -> Matrix:
+        if raw.startswith(UNFILLED):  # not on GitHub: nothing evaluated the expression
+            return NO_MATRIX
+        value = read_object(raw, '{"region": "eu"}')
+        return matrix_of(value) if value else NO_MATRIX
+
+    return Field("JSON object", NO_MATRIX, parse)
+
+
+class Age(NamedTuple):
+    """A length of time, in hours, days or weeks."""
+
+    number: float
+    unit: str
+
+    @property
+    def seconds(self) -> float:
+        return self.number * AGE_UNITS[self.unit]
+
+    def __str__(self) -> str:
+        return f"{self.number:g}{self.unit}"
+
+
+def age() -> Field[Age]:
+    """Return a field for an age such as `30d`."""
+
+    def read(raw: str) -> Age | None:
+        match = AGE.fullmatch(raw)
+        number = float(match[1]) if match else 0.0
+        return Age(number, match[2].lower()) if match and number > 0 else None
+
+    allowed = "a number of hours, days or weeks such as 36h, 30d or 2w"
+    return Field("age", Age(0.0, "d"), _parser(read, allowed, "{}d".format))
+
+
+def baseline() -> Field[BaselineSource | None]:
+    """Return a field for a baseline: `run:<id>`; `tag:<tag>` or `branch:<name>`, also with `last N`; or `base`."""
+
+    def parse(raw: str) -> BaselineSource:
+        from coval_gate.inputs.source import BaselineSource
+
+        if raw.lower() == "base":
+            return BaselineSource(kind="base")
+        kind, colon, rest = (part.strip() for part in raw.partition(":"))
+        match = LAST.fullmatch(rest)
+        name, last = (match[1], int(match[2])) if match else (rest, 1)
+        match kind.lower():
+            case "run" if colon and not match:
+                return BaselineSource(kind="run", name=parse_identifier(name))
+            case "tag" | "branch" as several if colon and name:
+                if not 1 <= last <= MOST_BASELINE_RUNS:
+                    raise ValueError(f"must pool the last 1 to {MOST_BASELINE_RUNS} runs; got {last}.")
+                if several == "tag" and name.lower().startswith(OWN_TAGS):
+                    raise ValueError(f"must name a tag that does not begin with {OWN_TAGS}; got {quoted(raw)}.")
+                return BaselineSource(kind="tag" if several == "tag" else "branch", name=name, last=last)
+        ways = "run:<id>, tag:<tag>, branch:<name>, branch:<name> last <N> or base"
+        meant = f" Write branch:{raw}." if not colon and raw.lower() in ("main", "master") else ""
+        raise ValueError(f"must be {ways}; got {quoted(raw)}.{meant}")
+
+    return Field("baseline", None, parse)
+
+
+def parse_identifier(raw: str) -> str:
+    """Return `raw` if it is a Coval id. Raises ValueError."""
+    parsing.check_evaluated(raw)
+    if not IDENTIFIER.fullmatch(raw):
+        meant = parsing.id_meant(raw)
+        write = f" Write {meant}." if meant != raw and IDENTIFIER.fullmatch(meant) else parsing.about_id(raw)
+        raise ValueError(f"must have 1 to 64 letters, digits, hyphens or underscores; got {quoted(raw)}.{write}")
+    return raw
+
+
+def invalid(allowed: str, raw: str, meant: str, read: Callable[[str], object]) -> str:
+    """Return what is wrong with `raw`, and propose `meant` if `read` accepts it."""
+    write = f" Write {meant}." if meant != raw and read(meant) is not None else ""
+    return f"must be {allowed}; got {quoted(raw)}.{write}"
+
+
+def _parser(read: Callable[[str], T | None], allowed: str, meant: Callable[[str], str]) -> Callable[[str], T]:
+    """Return a parser that reads a value, or else says what is `allowed`, and what was probably `meant`."""
+
+    def parse(raw: str) -> T:
+        value = read(raw)
+        if value is None:
+            raise ValueError(invalid(allowed, raw, meant(raw), read))
+        return value
+
+    return parse
+
+
+def _list(name: str, most: int, item: Callable[[str], str]) -> Field[tuple[str, ...]]:
+    def parse(raw: str) -> tuple[str, ...]:
+        if raw == NULL:
+            return ()
+        items = _each(item, entries(raw))
+        if len(items) > most:
+            raise ValueError(f"must have at most {most} entries; got {len(items)}.")
+        return items
+
+    return Field(name, (), parse)
+
+
+def _each(item: Callable[[str], str], listed: Sequence[str]) -> tuple[str, ...]:
+    """Return each entry as `item` parses it, once. Raises ValueError with the first problem and all invalid entries."""
+    parsed: dict[str, None] = {}
+    problems: dict[str, str] = {}
+    for entry in listed:
+        try:
+            parsed[item(entry)] = None
+        except ValueError as problem:
+            problems.setdefault(entry, str(problem))
+    if problems:
+        (_, first), *others = problems.items()
+        also = in_words([quoted(entry) for entry, _ in others], most=MOST_QUOTED)
+        raise ValueError(f"{first} Also invalid: {also}." if others else first)
+    return tuple(parsed)
+
+
+def parse_number(raw: str) -> float | None:
+    """Return a decimal number without a sign; None if `raw` is anything else."""
+    return float(raw) if re.fullmatch(r"\d{1,15}(\.\d{1,15})?", raw, re.ASCII) else None

@@ -1,0 +1,345 @@
+"""The configuration file: inputs of the step and, under `legs`, of each leg by its name. Pure.
+
+    agent_id: agent00000000000000001
+    legs:
+      booking:
+        test_set_id: passing1
+        thresholds: |
+          Resolved: rate(YES) >= 95%
+
+Every value is text as written, as in a workflow: `yes` is no boolean, and `0123` keeps its zero. The
+step's inputs win over the file's, and a leg's own over both; thresholds add up. All mistakes are found, each with its
+line.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import one_line, plural, quoted, shortened
+from coval_gate.inputs.checks import has_effect, input_meant
+from coval_gate.inputs.inputs import (
+    ALL_MODES,
+    GATE,
+    LABELS,
+    LAUNCH_IDS,
+    MOST_EXPLAINED,
+    MOST_LEGS,
+    WHAT,
+    FromFile,
+    Input,
+    Inputs,
+    LegInputs,
+    Problem,
+    declared,
+    translate,
+)
+from coval_gate.inputs.nodes import NAME_SHOWN, Mistake, Unreadable, checked, composed
+from coval_gate.inputs.slips import explained
+from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from coval_gate.inputs.thresholds import Threshold
+
+LONGEST_NAME: Final = 200  # characters of a leg's name
+PATH_SHOWN: Final = 80  # characters
+MOST_MISTAKES: Final = 50  # in one message
+LEGS: Final = "legs"
+# A foreign checkout must not choose where the key goes, and a command says itself what it does to which run.
+REFUSED: Final = {
+    **dict.fromkeys(("api_key", "github_token", "api_base_url"), "only the job's environment may set it"),
+    **dict.fromkeys(("mode", "run_id", "config_path", "matrix"), "each step or command sets it itself"),
+}
+OF_WHOLE_STEP: Final = ("run_template_id", "max_parallel_runs", "max_simulations", "accept", "on_missing_api_key")
+LISTS: Final = ("id or list of ids", "list of ids", "list", "thresholds")  # fields whose values may be lists
+OBJECTS: Final = "JSON object"
+OF_BASE: Final = "base"  # the name, or the beginning of the name, of a base agent's leg
+
+
+class Values(NamedTuple):
+    """What the file sets for the step or a leg, as text and parsed. Thresholds are apart, and know their own lines."""
+
+    texts: dict[str, str]
+    inputs: dict[str, Any]
+    thresholds: list[Threshold]
+    places: dict[str, tuple[int, str]]
+
+
+class OwnLeg(NamedTuple):
+    """A leg in the file: its name, the line where it begins, and what it sets."""
+
+    name: str
+    line: int
+    values: Values
+
+
+class ConfigFile(NamedTuple):
+    """What a file sets for the whole step, its legs that have no mistake, and the mistakes."""
+
+    path: str
+    values: Values
+    legs: tuple[OwnLeg, ...]
+    problems: tuple[Problem, ...]
+
+
+def inputs_of_step() -> dict[str, Input]:
+    return {declaration.name: declaration for declaration in declared() if declaration.name not in REFUSED}
+
+
+def inputs_of_leg() -> dict[str, Input]:
+    """Return the inputs that a leg may have of its own, by name: what to run, and the gate."""
+    return {
+        name: declaration
+        for name, declaration in inputs_of_step().items()
+        if declaration.group in (WHAT, GATE) and name not in OF_WHOLE_STEP
+    }
+
+
+def read_file(contents: bytes, path: str, key: str = "") -> ConfigFile:
+    """Return what a file sets, and every mistake in it. `key`: the API key, which no file may hold."""
+    reader = _Reader(one_line(path, PATH_SHOWN))
+    values, legs = Values({}, {}, [], {}), list[OwnLeg]()
+    try:
+        values, legs = reader.read(composed(checked(contents, path.lower(), key)))
+    except Unreadable as error:
+        reader.mistakes.append(error.mistake)
+    return ConfigFile(reader.path, values, tuple(legs), tuple(_problems(reader.path, sorted(set(reader.mistakes)))))
+
+
+def beside_file(
+    environ: Mapping[str, str], file: ConfigFile, *, defaults_count: bool
+) -> tuple[dict[str, str], ConfigFile]:
+    """Return the environment with the file's inputs where it has none, and the file with the inputs that count.
+
+    What has no effect in the step's mode is for other steps. Unless `defaults_count`, an input that equals its default
+    is unset: GitHub's runner hands every default over.
+    """
+    merged, texts = dict(environ), dict[str, str]()
+    mode = environ.get("INPUT_MODE", "").strip().lower()
+    mode = mode if mode in ALL_MODES else ALL_MODES[0]
+    for name, declaration in inputs_of_step().items():
+        variable = f"INPUT_{name.upper()}"
+        own = environ.get(variable, "").strip()
+        is_set = own and (own != declaration.default or defaults_count)
+        if name in file.values.texts and not is_set and has_effect(declaration, mode):
+            merged[variable] = texts[name] = file.values.texts[name]
+    thresholds = file.values.thresholds if has_effect(inputs_of_step()["thresholds"], mode) else []
+    places = {name: place for name, place in file.values.places.items() if name in texts}
+    return merged, file._replace(values=file.values._replace(texts=texts, thresholds=thresholds, places=places))
+
+
+def with_file(inputs: Inputs, file: ConfigFile) -> tuple[Inputs, FromFile, list[Problem]]:
+    """Return the step's inputs with the file's thresholds, what else the step takes from the file, and its mistakes."""
+    inputs = inputs._replace(thresholds=(*inputs.thresholds, *file.values.thresholds))
+    allowed = inputs_of_leg()
+    mistakes: list[Mistake] = []
+    legs: list[LegInputs] = []
+    whole: list[tuple[OwnLeg, Inputs]] = []  # what each leg before says
+    for leg in file.legs:
+        own = leg.values
+        counting = {name: value for name, value in own.inputs.items() if has_effect(allowed[name], inputs.mode)}
+        thresholds = own.thresholds if has_effect(allowed["thresholds"], inputs.mode) else ()
+        places = {name: place for name, place in own.places.items() if name in counting}
+        given = inputs._replace(**counting, thresholds=(*inputs.thresholds, *thresholds))
+        legs.append(LegInputs(leg.name, leg.line, given, file.values.places | places))
+        said = inputs._replace(**own.inputs, thresholds=(*inputs.thresholds, *own.thresholds))
+        if twin := next((other for other, before in whole if _overlap(before, said)), None):
+            both = f"{_shown(leg)} and {_shown(twin)} in line {twin.line}"
+            why = "launch the same run, with the same thresholds; name its ids in one."
+            mistakes.append(Mistake(leg.line, f"{both} {why}"))
+        whole.append((leg, said))
+    return inputs, FromFile(file.path, file.values.places, legs), list(_problems(file.path, mistakes))
+
+
+def _shown(leg: OwnLeg) -> str:
+    return f"{LEGS}.{shortened(leg.name, NAME_SHOWN)}"
+
+
+def _overlap(one: Inputs, other: Inputs) -> bool:
+    """Return whether both would launch the same run, and judge it by the same."""
+    ids = ((getattr(one, name), getattr(other, name)) for name in LAUNCH_IDS)
+    return _without_ids(one) == _without_ids(other) and all(a == b or not set(a).isdisjoint(b) for a, b in ids)
+
+
+def _without_ids(inputs: Inputs) -> Inputs:
+    """Leave out, too, what changes nothing about a run or its verdict."""
+    thresholds = tuple(threshold._replace(line=0, source="") for threshold in inputs.thresholds)
+    left_out: dict[str, Any] = dict.fromkeys((*LABELS, *LAUNCH_IDS))
+    return inputs._replace(thresholds=thresholds, **left_out)
+
+
+def _problems(path: str, mistakes: Sequence[Mistake]) -> Iterator[Problem]:
+    for mistake in mistakes[:MOST_MISTAKES]:
+        yield Problem(path, f", line {mistake.line}: {mistake.what}")
+    if (more := len(mistakes) - MOST_MISTAKES) > 0:
+        yield Problem(path, f"has {plural(more, 'more mistake')}.")
+
+
+class _Reader:
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.mistakes: list[Mistake] = []
+        self._every = {declaration.name for declaration in declared()}
+        self._of_step, self._of_leg = inputs_of_step(), inputs_of_leg()
+
+    def _note(self, line: int, what: str) -> None:
+        self.mistakes.append(Mistake(line, what))
+
+    def read(self, root: yaml.Node | None) -> tuple[Values, list[OwnLeg]]:
+        """Return what the file sets for the step, and the legs that have no mistake, unless the step's part has one."""
+        values, legs = Values({}, {}, [], {}), list[OwnLeg]()
+        if not isinstance(root, yaml.MappingNode):
+            line = root.start_mark.line + 1 if root else 1
+            self._note(line, "the file must be a mapping from inputs to values, such as `agent_id: …`.")
+            return values, legs
+        pairs = list(self._pairs(root, ""))
+        for line, name, node in pairs:
+            if name != LEGS:
+                self._add(values, line, name, node, "")
+        is_usable = not self.mistakes
+        for line, name, node in pairs:
+            if name == LEGS:
+                legs = self._legs(line, node)
+        return values, legs if is_usable else []
+
+    def _pairs(self, table: yaml.MappingNode, where: str) -> Iterator[tuple[int, str, yaml.Node]]:
+        """Yield the line, key and value of each entry of a mapping whose keys are texts, each key once."""
+        lines: dict[str, int] = {}
+        for key, node in table.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self._note(line, f"{where or 'the file'} has a key that is not a text.")
+                continue
+            name = key.value.strip()
+            if name in lines:
+                shown = f"{where}{'.' if where else ''}{shortened(one_line(name), NAME_SHOWN)}"
+                self._note(line, f"{shown} stands in line {lines[name]}, too; keep one of the two.")
+                continue
+            lines[name] = line
+            yield line, name, node
+
+    def _legs(self, line: int, node: yaml.Node) -> list[OwnLeg]:
+        if not isinstance(node, yaml.MappingNode):
+            self._note(line, f"{LEGS} must be a mapping from the name of each leg to its inputs.")
+            return []
+        if not node.value:
+            self._note(line, f"{LEGS} is empty; name at least one leg.")
+        legs: list[OwnLeg] = []
+        names: dict[str, int] = {}
+        for number, (line_of_leg, written, own) in enumerate(self._pairs(node, LEGS), start=1):
+            if number > MOST_LEGS:
+                self._note(line_of_leg, f"{LEGS} has more than {MOST_LEGS} legs, the most that a step launches.")
+                break
+            before = len(self.mistakes)
+            name = self._name(line_of_leg, written, names)
+            where = f"{LEGS}.{shortened(name, NAME_SHOWN)}"
+            values = Values({}, {}, [], {})
+            if isinstance(own, yaml.MappingNode):
+                for line_of_input, input_, value in self._pairs(own, where):
+                    self._add(values, line_of_input, input_, value, where)
+            else:
+                self._note(line_of_leg, f"{where} must be a mapping from inputs to values.")
+            if len(self.mistakes) == before:
+                for problem in translate(values.inputs):
+                    self._note(line_of_leg, f"{where}.{problem.name} {problem.what}")
+                values.thresholds.extend(values.inputs.pop("thresholds", ()))
+                legs.append(OwnLeg(name, line_of_leg, values))
+        return legs
+
+    def _name(self, line: int, written: str, names: dict[str, int]) -> str:
+        name = " ".join(written.split())
+        shown = quoted(name, NAME_SHOWN)
+        if not name:
+            self._note(line, f"{LEGS} has a leg with an empty name.")
+        elif not written.isprintable():
+            self._note(line, f"{LEGS}: the name {shown} must be one line of printable characters.")
+        elif len(name) > LONGEST_NAME:
+            self._note(line, f"{LEGS}: the name {shown} must have at most {LONGEST_NAME} characters.")
+        elif name == OF_BASE or name.startswith(f"{OF_BASE} · "):
+            self._note(line, f"{LEGS}: the name {shown} is kept for the base agent; choose another one.")
+        elif name in names:
+            self._note(line, f"{LEGS}: the name {shown} stands in line {names[name]}, too; choose another one.")
+        names.setdefault(name, line)
+        return name
+
+    def _add(self, values: Values, line: int, name: str, node: yaml.Node, where: str) -> None:
+        declaration = (self._of_leg if where else self._of_step).get(name)
+        shown = f"{where}{'.' if where else ''}{shortened(one_line(name), NAME_SHOWN)}"
+        if declaration is None:
+            self._note(line, f"{shown} {self._why_refused(name, where, node)}")
+            return
+        values.places[name] = (line, where)
+        try:
+            if name == "thresholds":
+                values.thresholds.extend(self._thresholds(node, shown))
+                return
+            text = values.texts[name] = _text_of(declaration, node)
+            values.inputs[name] = declaration.field.parse(text) if text else declaration.default_value
+        except ValueError as error:
+            values.texts.pop(name, None)
+            self._note(line, f"{shown}{'' if str(error)[:1] == ',' else ' '}{error}")
+
+    def _why_refused(self, name: str, where: str, node: yaml.Node) -> str:
+        """Return why a name is no input, or may not stand here, as the end of a sentence."""
+        if name in REFUSED:
+            return f"cannot be set in a file: {REFUSED[name]}."
+        if name in self._every:
+            return "is about the whole step; write it at the top of the file, or in the step."
+        if meant := input_meant(name, list(self._of_leg if where else [*self._of_step, LEGS])):
+            return f"is not an input; did you mean {meant}?"
+        if isinstance(node, yaml.MappingNode) and not where:
+            return f"is not an input; write a leg below {LEGS}."
+        return "is not an input."
+
+    def _thresholds(self, node: yaml.Node, where: str) -> list[Threshold]:
+        """Return thresholds with their lines in the file, and note each invalid line. Raises ValueError."""
+        thresholds: list[Threshold] = []
+        for part in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            begin = part.start_mark.line + 1
+            if not isinstance(part, yaml.ScalarNode):
+                self._note(begin, f"{where} must be text, one threshold per line below `thresholds: |`.")
+                continue
+            text = _text(part)
+            # The lines of a literal text are lines of the file, below the one with `|`.
+            rising = part.style == "|"
+            try:
+                parsed = parse_thresholds(text)
+            except ThresholdSyntaxError as error:
+                for number, wrong in enumerate(error.errors):
+                    line = explained(wrong) if number < MOST_EXPLAINED else wrong
+                    stop = "" if line.problem.endswith("?") else "."
+                    self._note(begin + rising * wrong.line, f"{where}: {line.problem}{stop}\n{line.shown}")
+            else:
+                thresholds += [entry._replace(line=begin + rising * entry.line, source=self.path) for entry in parsed]
+        return thresholds
+
+
+def _text_of(declaration: Input, node: yaml.Node) -> str:
+    """Return the text that an input's field parses. Raises ValueError with the end of a sentence about it."""
+    kind = declaration.field.name
+    if isinstance(node, yaml.MappingNode):
+        if kind != OBJECTS:
+            raise ValueError("must be a value, not a mapping.")
+        if not node.flow_style:
+            raise ValueError('must be JSON: in braces, with its texts in double quotes, such as {"key": "text"}.')
+        return str(node.start_mark.buffer)[node.start_mark.pointer : node.end_mark.pointer]
+    if isinstance(node, yaml.SequenceNode):
+        if kind not in LISTS:
+            raise ValueError("must be one value, not a list.")
+        if not all(isinstance(entry, yaml.ScalarNode) for entry in node.value):
+            raise ValueError("must be a list of texts.")
+        return json.dumps(list(map(_text, node.value)))
+    return _text(node).strip()
+
+
+def _text(node: Any) -> str:
+    """Return the text of a scalar. Raises ValueError if there is none."""
+    if node.style is None and not node.value:
+        raise ValueError('has no value; write one, or "" for none.')
+    return str(node.value)

@@ -1,0 +1,639 @@
+"""The step's inputs: the only place that states an input's name, type, default and description.
+
+`action.yml` and docs/inputs.md are rendered from `Inputs`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from urllib.parse import urlsplit
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import plural
+from coval_gate.inputs import fields
+from coval_gate.inputs.fields import UNFILLED, Field
+from coval_gate.inputs.parsing import KEY, LONGEST_TEXT, MOST_TAGS, REFERENCE, lines_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from coval_gate.base.secret import Secret
+    from coval_gate.inputs.fields import Age, Allowance, ChosenRuns
+    from coval_gate.inputs.matrix import Matrix
+    from coval_gate.inputs.source import BaselineSource
+    from coval_gate.inputs.thresholds import Threshold, WrongLine
+
+T = TypeVar("T")
+
+CONNECTION: Final = "Connection"
+WHAT: Final = "What to run"
+MODE: Final = "Mode"
+WAITING: Final = "Waiting"
+GATE: Final = "Gate"
+REPORT: Final = "Report"
+
+ALL_MODES: Final = ("run", "launch", "wait", "cancel", "plan")
+LAUNCHING_MODES, WAITING_MODES, TAKING_MODES = ("run", "launch"), ("run", "wait"), ("wait", "cancel")
+RUNNING_MODES: Final = ("run", "launch", "wait")
+MODES: Final = {  # the modes in which a group's inputs have an effect; an input may declare its own
+    CONNECTION: ALL_MODES,
+    WHAT: LAUNCHING_MODES,
+    MODE: ALL_MODES,
+    WAITING: WAITING_MODES,
+    GATE: WAITING_MODES,
+    REPORT: ALL_MODES,
+}
+
+KEY_VARIABLE: Final = "COVAL_API_KEY"
+FILE: Final = "config_path"
+FILE_NAME: Final = "coval-gate.yml"  # as the command line looks for it
+LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
+LABELS: Final = ("display_name", "tags", "created_by", "metadata")  # of a run; they change nothing about it
+MOST_LEGS: Final = 100  # of a step
+LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest possible GitHub job
+MOST_EXPLAINED: Final = 20  # invalid lines of thresholds with a correction
+MOST_REPETITIONS: Final = 5
+MOST_TEST_CASES: Final = 100  # in test_case_ids
+MOST_MUTATIONS: Final = 100
+CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit for the names of commit statuses and check runs
+
+
+class Input(NamedTuple):
+    """An input with an effect in `modes`. `default` is text, as in a workflow file; `usual_length`: of its ids."""
+
+    name: str
+    group: str
+    field: Field[Any]
+    default: str
+    description: str
+    usual_length: int | None
+    modes: tuple[str, ...]
+
+    @property
+    def default_value(self) -> Any:
+        return self.field.parse(self.default) if self.default else self.field.empty
+
+
+class Problem(NamedTuple):
+    """An invalid input. `what` ends a sentence that begins with the input's name."""
+
+    name: str
+    what: str
+
+
+class LegInputs(NamedTuple):
+    """`inputs`: the step's with the leg's own. `places`, by input: the line, and the leg; no leg where all have it."""
+
+    name: str
+    line: int
+    inputs: Inputs
+    places: Mapping[str, tuple[int, str]]
+
+
+class FromFile(NamedTuple):
+    """What a step takes from its configuration file: the places of inputs, as in `LegInputs`, and the legs."""
+
+    path: str = ""
+    places: Mapping[str, tuple[int, str]] = {}
+    legs: Sequence[LegInputs] = ()
+
+    def parts(self, inputs: Inputs) -> Sequence[LegInputs]:
+        """Return the legs in the file, or the whole step in their place."""
+        return self.legs or (LegInputs("", 0, inputs, self.places),)
+
+
+NO_FILE: Final = FromFile()
+
+
+def _thresholds(written: str) -> tuple[Threshold, ...]:
+    # Import the grammar only if it is needed: compiling it delays the start.
+    from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
+
+    lines = lines_of(written)
+    try:
+        return parse_thresholds(lines)
+    except ThresholdSyntaxError as error:
+        from coval_gate.inputs.slips import explained
+
+        wrong = [*map(explained, error.errors[:MOST_EXPLAINED]), *error.errors[MOST_EXPLAINED:]]
+        first, others = wrong[0], wrong[1:]
+        stop = "" if first.problem.endswith("?") else "."
+        what = f", line {first.line}: {first.problem}{stop}"
+        if others:
+            what += f" {plural(len(others), 'more line')} {'is' if len(others) == 1 else 'are'} invalid."
+        message = "\n".join([what, first.shown, *map(str, others)])
+        raise WrongThresholds(message, _read_as_meant(lines, wrong)) from None
+
+
+class WrongThresholds(ValueError):
+    """Some lines are invalid. `meant` are the thresholds of the others, and of those whose correction is certain."""
+
+    def __init__(self, message: str, meant: tuple[Threshold, ...]) -> None:
+        super().__init__(message)
+        self.meant = meant
+
+
+def _read_as_meant(lines: str, wrong: Sequence[WrongLine]) -> tuple[Threshold, ...]:
+    """Return the thresholds of a text with invalid lines, each in its line, as far as they are certain."""
+    from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
+
+    texts = lines.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for line in wrong:
+        texts[line.line - 1] = line.correction
+    try:
+        return parse_thresholds("\n".join(texts))
+    except ThresholdSyntaxError:
+        return ()
+
+
+def declare(
+    group: str,
+    field: Field[T],
+    description: str,
+    default: str = "",
+    *,
+    usual_length: int | None = None,
+    modes: tuple[str, ...] = (),
+) -> T:
+    """Declare an input. For the type checker, it returns the input's value."""
+    declaration = (group, field, default, description, usual_length, modes or MODES[group])
+    return cast("T", declaration)
+
+
+class Inputs(NamedTuple):
+    """Every input, parsed. Attributes have the names of the inputs."""
+
+    api_key: Secret | None = declare(
+        CONNECTION,
+        fields.secret(),
+        f"Coval API key, from a secret. Alternatively, set the environment variable `{KEY_VARIABLE}`.",
+    )
+    api_base_url: str = declare(
+        CONNECTION,
+        fields.url("https://api.coval.dev/v1", encrypted=True),
+        "Base URL of the Coval API. Must use https, except for a server on the same machine.",
+        "https://api.coval.dev/v1",
+    )
+    workspace_id: str = declare(
+        CONNECTION,
+        fields.identifier(),
+        "Coval workspace. Empty: the organization's default workspace.",
+    )
+    dashboard_url: str = declare(
+        CONNECTION,
+        fields.url("https://app.coval.dev/acme", encrypted=False),
+        "Base URL for links to runs. With your organization's name, as in `https://app.coval.dev/acme`, simulations "
+        "are linked too.",
+        "https://app.coval.dev",
+    )
+    github_token: Secret | None = declare(
+        CONNECTION,
+        fields.token(),
+        "Token for `comment`, `commit_status` and `check_run`. Not used for anything else.",
+        "${{ github.token }}",
+    )
+
+    config_path: str = declare(
+        CONNECTION,
+        fields.path(),
+        f"A YAML or JSON file in the workspace, such as `{FILE_NAME}`, with inputs that this step does not set and, "
+        "under `legs`, those of each leg. It cannot set `api_key`, `github_token` or `api_base_url`.",
+    )
+
+    agent_id: tuple[str, ...] = declare(
+        WHAT,
+        fields.selection(MOST_LEGS),
+        "The agent to test. With several agents, personas or test sets, the step launches a run of each combination, "
+        "and the gravest of their verdicts decides.",
+        usual_length=22,
+        modes=RUNNING_MODES,
+    )
+    persona_id: tuple[str, ...] = declare(
+        WHAT,
+        fields.selection(MOST_LEGS),
+        "The persona that talks to the agent, or several.",
+        usual_length=22,
+        modes=RUNNING_MODES,
+    )
+    test_set_id: tuple[str, ...] = declare(
+        WHAT, fields.selection(MOST_LEGS), "The test set to run, or several.", usual_length=8, modes=RUNNING_MODES
+    )
+    base_agent_id: str = declare(
+        WHAT,
+        fields.identifier(),
+        "Another agent, such as the deployed one, that runs the same beside the tested agent. Thresholds then compare "
+        "with it as `base`: `Latency: avg <= base * 1.1`.",
+        usual_length=22,
+        modes=RUNNING_MODES,
+    )
+    run_template_id: str = declare(
+        WHAT,
+        fields.identifier(),
+        "A run template in Coval. Its agents, personas, test sets and options are used where the step's inputs are "
+        "empty. Tags add up. The API key needs the permission `run-templates:read`.",
+        usual_length=22,
+    )
+    metric_ids: tuple[str, ...] = declare(
+        WHAT, fields.identifiers(500), "Metrics to evaluate. Empty: the agent's default metrics.", usual_length=22
+    )
+    persona_metrics: tuple[str, ...] = declare(
+        WHAT,
+        fields.texts(100, 200),
+        "Names of metrics that evaluate the persona instead of the agent, such as `latency`.",
+    )
+    mutation_ids: tuple[str, ...] = declare(
+        WHAT,
+        fields.identifiers(MOST_MUTATIONS),
+        f"Up to {MOST_MUTATIONS} mutations of the agent to run alongside the agent itself.",
+        usual_length=26,
+    )
+    iteration_count: int = declare(
+        WHAT, fields.count(), "Number of times that each test case runs. Empty: 1, or as the template says."
+    )
+    max_parallel_runs: int | None = declare(
+        WHAT,
+        fields.optional(fields.whole(1)),
+        "With several agents, personas or test sets: how many of their runs may be under way at a time. Empty: all. "
+        "A base agent's run does not count. With `mode: launch`, it limits how many are launched at a time.",
+    )
+    max_simulations: int | None = declare(
+        WHAT,
+        fields.optional(fields.whole(1)),
+        "Launch nothing if this step would launch more simulations than this, over all agents, personas and test sets. "
+        "A repetition that would exceed it is not launched. The API key needs the permission `test-sets:read`, unless "
+        "`test_case_ids` is set.",
+    )
+    concurrency: int = declare(
+        WHAT, fields.count(), "Number of simulations that run at the same time. Empty: 1, or as the template says."
+    )
+    sub_sample_size: int | None = declare(
+        WHAT, fields.optional(fields.whole(0)), "Number of test cases to run, drawn at random. Empty or 0: all of them."
+    )
+    sub_sample_seed: int | None = declare(
+        WHAT,
+        fields.optional(fields.whole(0, 2**31 - 1)),
+        "Seed of the random draw; the same seed draws the same test cases. Requires `sub_sample_size`. With "
+        "`repeat_on_failure`, the step chooses one by default, so that repetitions draw the same test cases.",
+    )
+    test_case_ids: tuple[str, ...] = declare(
+        WHAT,
+        fields.identifiers(MOST_TEST_CASES),
+        f"Run only these test cases, up to {MOST_TEST_CASES}. Cannot be combined with `sub_sample_size`.",
+    )
+    display_name: str = declare(
+        WHAT,
+        fields.text(LONGEST_TEXT),
+        "Name of the run in Coval. Empty: repository, pull request, commit and workflow.",
+    )
+    tags: tuple[str, ...] = declare(WHAT, fields.texts(MOST_TAGS, LONGEST_TEXT), f"Up to {MOST_TAGS} tags for the run.")
+    created_by: str = declare(
+        WHAT,
+        fields.text(LONGEST_TEXT),
+        "Name that Coval shows as the run's creator. Empty: the user who started the workflow.",
+    )
+    metadata: dict[str, Any] | None = declare(
+        WHAT,
+        fields.metadata('{"team": "voice"}'),
+        "Metadata to store with the run. The repository, commit, pull request and workflow run are added. The keys "
+        "`display_name`, `created_by`, `tags`, `template_name` and `customer` keep Coval's meaning; inputs of the same "
+        "name win. All other keys are stored under `customer`.",
+    )
+    config_overrides: dict[str, Any] | None = declare(
+        WHAT,
+        fields.json_object('{"simulation_timeout_seconds": 300}'),
+        "Simulator configuration for this run. Overrides the agent's own.",
+    )
+
+    mode: str = declare(
+        MODE,
+        fields.choice(*ALL_MODES),
+        "`run` launches a run and waits for it. `launch` launches a run and ends. `wait` waits for the run in "
+        "`run_id`. `cancel` cancels the unfinished runs in `run_id`. `plan` launches nothing: it looks "
+        "everything up that `run` would need, and shows what that would launch.",
+        "run",
+    )
+    run_id: ChosenRuns = declare(
+        MODE,
+        fields.runs(100),
+        "One or more runs to wait for with `mode: wait`, or to cancel with `mode: cancel`. To wait for several runs, "
+        "give the step the inputs of their launch. `mode: wait` also takes `tag:<tag>`, `branch:<name>` or "
+        "`schedule:<id of a scheduled run>`: the newest such run of `agent_id`, `persona_id` and `test_set_id`, which "
+        "are then required.",
+        usual_length=22,
+        modes=TAKING_MODES,
+    )
+    run_max_age: Age = declare(
+        MODE,
+        fields.age(),
+        "Maximum age of the run that a tag, a branch or a scheduled run in `run_id` stands for, such as `12h` or `7d`.",
+        "24h",
+        modes=("wait",),
+    )
+    resume: bool = declare(
+        MODE,
+        fields.flag(),
+        "When a job is re-run, continue with the unfinished run of its earlier attempt instead of launching another.",
+        "true",
+        modes=LAUNCHING_MODES,
+    )
+    supersede: bool = declare(
+        MODE,
+        fields.flag(),
+        "Before launching, cancel older unfinished runs of the same pull request (or branch), workflow, job, step, "
+        "agent, persona and test set, including those of other workflow runs. Each job of a `matrix` counts as its "
+        "own job.",
+        "false",
+        modes=LAUNCHING_MODES,
+    )
+    matrix: Matrix = declare(
+        MODE,
+        fields.matrix(),
+        "The job's matrix values, which GitHub fills in. They distinguish jobs that are otherwise the same, with their "
+        "runs, comments, statuses and reports. Empty: no matrix.",
+        "${{ toJSON(matrix) }}",
+    )
+
+    max_wait_time: float = declare(
+        WAITING,
+        fields.seconds(1, LONGEST_WAIT),
+        "Stop waiting this many seconds after the step began: verdict `timed_out`, or `error` with `mode: cancel`. The "
+        "step ends within 10 more seconds.",
+        "3600",
+        modes=ALL_MODES,
+    )
+    check_interval: float | None = declare(
+        WAITING,
+        fields.optional(fields.seconds(1, LONGEST_WAIT), "adaptive"),
+        "Longest pause between two polls, in seconds. `adaptive`: follows the run's progress.",
+        "adaptive",
+    )
+
+    max_queue_time: float | None = declare(
+        WAITING,
+        fields.optional(fields.seconds(1, LONGEST_WAIT)),
+        "Stop waiting if the run has not started after this many seconds: verdict `timed_out`.",
+    )
+    abort_after_failures: int | None = declare(
+        WAITING,
+        fields.optional(fields.whole(1)),
+        "Cancel the run as soon as this many simulations have failed and none has completed: verdict `failed`. An "
+        "agent that cannot be reached then costs no more.",
+    )
+    on_timeout: str = declare(
+        WAITING,
+        fields.choice("fail", "pass"),
+        "What to do if the step times out (`max_wait_time`, `max_queue_time`): `fail` or `pass` the check. It passes "
+        "only if Coval shows that nothing had failed by then. The verdict is `timed_out` either way.",
+        "fail",
+    )
+    cancel_on_timeout: bool = declare(
+        WAITING,
+        fields.flag(),
+        "Cancel the run when the step times out. Otherwise the run continues in Coval. A repetition "
+        "(`repeat_on_failure`) is always cancelled, because the step has its verdict without it.",
+        "false",
+    )
+    cancel_on_interrupt: bool = declare(
+        WAITING,
+        fields.flag(),
+        "Cancel the run when the step is cancelled or killed, or ends in an error before the run is over.",
+        "true",
+        modes=RUNNING_MODES,
+    )
+    metrics_grace_time: float = declare(
+        WAITING,
+        fields.seconds(0, LONGEST_WAIT),
+        "After the run completes, wait up to this many seconds for missing simulations and metric values.",
+        "180",
+    )
+
+    thresholds: tuple[Threshold, ...] = declare(
+        GATE,
+        Field("thresholds", (), _thresholds),
+        "Thresholds that the run must meet, one per line, such as `Latency: p(95) < 1.5`.",
+    )
+    use_metric_targets: bool = declare(
+        GATE,
+        fields.flag(),
+        "Check every simulation against the targets that its metrics have in Coval. All simulations must pass, unless "
+        "a threshold on `pass_rate` sets the required share.",
+        "false",
+    )
+    baseline: BaselineSource | None = declare(
+        GATE,
+        fields.baseline(),
+        "Earlier runs that thresholds may compare with, as in `Latency: avg <= baseline * 1.1`. `tag:<tag>` stands "
+        "still: the first run of a branch that counts takes the tag, or the first seven with `tag:<tag> last 7`, and "
+        "only `accept` moves it. `branch:<name>` or `branch:<name> last 7`: the newest runs of the branch. `run:<id>`: "
+        "that run. `base`: the agent itself in the same run, for mutations.",
+        modes=RUNNING_MODES,
+    )
+    baseline_max_age: Age = declare(
+        GATE,
+        fields.age(),
+        "Maximum age of a run of the baseline's branch, such as `36h`, `30d` or `2w`. A tag does not age.",
+        "30d",
+    )
+    accept: bool = declare(
+        GATE,
+        fields.flag(),
+        "Accept the run in place of its baseline: it is judged by absolute thresholds only, and later runs are "
+        "compared with it. With `mode: wait` and `run_id`, accept an earlier run. Only in a workflow that a person "
+        "starts: on GitHub with `workflow_dispatch`, on GitLab, Buildkite and Azure by hand.",
+        "false",
+    )
+    confidence: float | None = declare(
+        GATE,
+        fields.optional(fields.confidence()),
+        "Decide thresholds with this confidence, such as `95%`: a `rate`, `pass_rate`, `avg`, `med` or `p(N)` passes "
+        "only if the run shows that the agent meets it, and fails only if the run shows that it does not or, against a "
+        "baseline, that it got worse. Empty: decide as counted.",
+    )
+    on_inconclusive: str = declare(
+        GATE,
+        fields.choice("fail", "pass"),
+        "What to do if a threshold is neither met nor missed: `fail` or `pass` the check. The verdict is "
+        "`inconclusive` either way. Empty: `fail`, but `pass` for thresholds against a baseline that ask for no "
+        "improvement.",
+    )
+    repeat_on_failure: int = declare(
+        GATE,
+        fields.whole(0, MOST_REPETITIONS),
+        f"If the run fails, run all of it again, up to this many times (at most {MOST_REPETITIONS}). All runs then "
+        "decide together: averages, rates and percentiles cover all conversations; everything else must hold in each "
+        "run, so a run that misses that is not repeated. A conversation failed only if no run completed it.",
+        "0",
+    )
+    max_failed_simulations: Allowance = declare(
+        GATE,
+        fields.allowance(),
+        "Number of simulations that may fail to complete, or a percentage such as `5%`.",
+        "0",
+    )
+    on_missing_api_key: str = declare(
+        GATE,
+        fields.choice("error", "skip"),
+        "What to do if GitHub withholds the API key, as it does from pull requests from forks and from Dependabot: "
+        "`error`, or `skip` (the step passes). Anywhere else, a missing key is an error.",
+        "error",
+        modes=ALL_MODES,
+    )
+
+    summary: bool = declare(REPORT, fields.flag(), "Write a summary to the workflow run's page.", "true")
+    annotations: bool = declare(
+        REPORT,
+        fields.flag(),
+        "Show the verdict of a failed step, and its worst simulations, as annotations.",
+        "true",
+    )
+    comment: str = declare(
+        REPORT,
+        fields.choice("never", "always", "on_failure", meant={"true": "always", "false": "never"}),
+        "Keep one comment on the pull request up to date. `on_failure`: create it at the first failure. Requires "
+        "`pull-requests: write`.",
+        "never",
+        modes=RUNNING_MODES,
+    )
+    commit_status: str = declare(
+        REPORT,
+        fields.page_name(CONTEXT_LIMIT, "coval"),
+        "Name of a commit status. It is pending from the launch on, and then shows the verdict, also of a later step "
+        "with `mode: wait`. Requires `statuses: write`.",
+        modes=RUNNING_MODES,
+    )
+    check_run: str = declare(
+        REPORT,
+        fields.page_name(CONTEXT_LIMIT, "Coval"),
+        "Name of a check run, which has room for the summary. It is in progress from the launch on, and then shows the "
+        "verdict, also of a later step with `mode: wait`. Must differ from the names of the workflow's jobs. Requires "
+        "`checks: write`.",
+        modes=RUNNING_MODES,
+    )
+    include_transcripts: str = declare(
+        REPORT,
+        fields.choice("none", "failures"),
+        "`failures`: show the transcripts of the worst simulations in the reports of `html_path` and `digest_path`. "
+        "Transcripts can contain personal data, so no report contains them by default, and the JSON report never does. "
+        "The JUnit report takes the durations of these conversations from them.",
+        "none",
+        modes=WAITING_MODES,
+    )
+    junit_path: str = declare(REPORT, fields.path(), "Write a JUnit report to this file in the workspace.")
+    json_path: str = declare(REPORT, fields.path(), "Write the full result as JSON to this file in the workspace.")
+    html_path: str = declare(
+        REPORT,
+        fields.path(),
+        "Write a report as one HTML file in the workspace: charts, and a table of all simulations to filter and sort.",
+    )
+    digest_path: str = declare(
+        REPORT,
+        fields.path(),
+        "Write a short digest of what failed, in Markdown, for developers and coding agents, to this file in the "
+        "workspace.",
+    )
+
+
+class OldInputs(NamedTuple):
+    """Inputs of the older action that others replace. Only `translate` knows what they mean."""
+
+    mutation_id: str = declare(WHAT, fields.identifier(), "A mutation, like one of `mutation_ids`.", usual_length=26)
+    fail_on_metric_id: str = declare(
+        GATE,
+        fields.metric(200),
+        "Id or name of a metric. With `fail_on_metric_value`, it is the threshold `<metric>: count(<value>) == 0`: the "
+        "check fails if any simulation has the value.",
+    )
+    fail_on_metric_value: str = declare(
+        GATE,
+        fields.metric_value(200),
+        "The value that fails the check: a number or a text. A text with a `,` `;` or `|` needs its own quotes, such "
+        "as `'\"a, b\"'`.",
+    )
+
+
+def ids_of(inputs: Inputs) -> dict[str, str]:
+    """Return the agent, persona and test set of a leg; the first ones of a step with several, empty where unset."""
+    return {name: next(iter(getattr(inputs, name)), "") for name in LAUNCH_IDS}
+
+
+@cache
+def effective() -> tuple[Input, ...]:
+    return tuple(Input(name, *declaration) for name, declaration in Inputs._field_defaults.items())
+
+
+@cache
+def declared() -> tuple[Input, ...]:
+    """Return every input that a user may set, in the order in which docs/inputs.md and action.yml list them."""
+    old = (Input(name, *declaration) for name, declaration in OldInputs._field_defaults.items())
+    return tuple(sorted((*effective(), *old), key=lambda declaration: [*MODES].index(declaration.group)))
+
+
+def default_of(name: str) -> Any:
+    return next(declaration.default_value for declaration in declared() if declaration.name == name)
+
+
+def key_in(environ: Mapping[str, str]) -> str:
+    """Return the unchecked key, to mask before any output; not `secrets.COVAL_API_KEY`, which an error shows."""
+    key = _written_key(environ)
+    return "" if REFERENCE.fullmatch(key) else key
+
+
+def _written_key(environ: Mapping[str, str]) -> str:
+    return environ.get("INPUT_API_KEY", "").strip() or environ.get(KEY_VARIABLE, "").strip()
+
+
+def token_in(environ: Mapping[str, str]) -> str:
+    """Return the unchecked GitHub token, for the same reason; empty if the runner did not fill it in."""
+    token = environ.get("INPUT_GITHUB_TOKEN", "").strip()
+    return "" if token.startswith(UNFILLED) or REFERENCE.fullmatch(token) else token
+
+
+def stray_keys_in(environ: Mapping[str, str]) -> list[str]:
+    """Return what looks like an API key in an input where none belongs: errors and reports would show it."""
+    others = (text for name, text in environ.items() if name.startswith("INPUT_") and name != "INPUT_API_KEY")
+    return [key for text in others for key in KEY.findall(text)]
+
+
+def parse_inputs(environ: Mapping[str, str]) -> tuple[Inputs, list[Problem]]:
+    """Parse all inputs from `INPUT_<NAME>`, as the runner passes them. Return them with every problem found.
+
+    An invalid input gets its default: the valid inputs still decide where the error report goes. Of thresholds, the
+    valid lines stay, so that what contradicts them is reported in the same round.
+    """
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for declaration in declared():
+        name = declaration.name
+        text = _written_key(environ) if name == "api_key" else environ.get(f"INPUT_{name.upper()}", "").strip()
+        try:
+            values[name] = declaration.field.parse(text) if text else declaration.default_value
+        except ValueError as problem:
+            problems.append(Problem(name, str(problem)))
+            values[name] = problem.meant if isinstance(problem, WrongThresholds) else declaration.default_value
+    wrong = {name for name, _ in problems}
+    problems += [problem for problem in translate(values) if problem.name not in wrong]
+    return Inputs(**values), problems
+
+
+def translate(values: dict[str, Any]) -> Iterator[Problem]:
+    """Replace the inputs of the older action among parsed `values`. Yield a problem with a half that stands alone."""
+    mutation, metric, value = (values.pop(name, None) for name in OldInputs._fields)
+    if mutation is not None:
+        ids = dict.fromkeys((*values.get("mutation_ids", ()), *filter(None, [mutation])))
+        values["mutation_ids"] = tuple(ids)
+    if len(values.get("mutation_ids", ())) > MOST_MUTATIONS:
+        yield Problem("mutation_id", f"is one mutation more than the {MOST_MUTATIONS} that a run can have.")
+    if metric and value:
+        from coval_gate.inputs.thresholds import forbidding
+
+        values["thresholds"] = (*values.get("thresholds", ()), forbidding(metric, value, "fail_on_metric_id"))
+    elif metric:
+        yield Problem("fail_on_metric_value", "is required with fail_on_metric_id.")
+    elif value:
+        yield Problem("fail_on_metric_id", "is required with fail_on_metric_value.")
+
+
+def api_root(inputs: Inputs) -> str:
+    """Return the URL that API paths are appended to. A base URL without a path gets `/v1`."""
+    return inputs.api_base_url + ("" if urlsplit(inputs.api_base_url).path else "/v1")

@@ -1,0 +1,150 @@
+"""The text of a configuration file as nodes, which know their lines. Pure.
+
+The file is YAML, of which JSON is a part. All scalars are text as written. What makes YAML hard to read is refused:
+anchors, aliases, tags, several documents.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import one_line
+from coval_gate.inputs.inputs import FILE_NAME
+from coval_gate.inputs.parsing import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LARGEST: Final = 256 * 1024  # bytes
+NAME_SHOWN: Final = 60  # characters of a name in a message
+DEEPEST: Final = 100  # levels; as in other inputs
+SURROGATE: Final = re.compile("[\ud800-\udfff]")
+TAB: Final = r"'\t'"  # in PyYAML's words
+AT_BEGIN: Final = {  # what PyYAML says of something that does not end, and what to say of the line where it begins
+    "while scanning a quoted scalar": "the quote that opens here is not closed; add the missing quote.",
+    "while parsing a flow sequence": "the list that opens here needs commas between its entries, and ] at its end.",
+    "while parsing a flow mapping": "the mapping that opens here needs commas between its entries, and } at its end.",
+}
+AT_END: Final = {  # the same for the line where it gives up
+    TAB: "the line has a tab where YAML needs spaces; indent with spaces.",
+    "cannot start any token": "a value begins with a character that has a meaning in YAML; put the value in quotes.",
+    "found '<scalar>'": "text follows a closing quote; put the whole value in single quotes, and double those within.",
+    "expected <block end>, but found": "the line is not indented like those that it belongs to; indent them alike.",
+    "mapping values are not allowed": "the line is indented too far, or a colon is missing in the line before.",
+    "another document": "a second document begins here; a file has one, so remove the line.",
+    "'<stream end>'": "the file ends where ] or } is missing; close what is open.",
+}
+TWO_COLONS: Final = 'the value has a colon and a space; put it in quotes, or in lines of its own below "|".'
+INSTEAD: Final = "write the value out, or put what all legs share at the top."
+
+
+class Mistake(NamedTuple):
+    """What is wrong, as a sentence about a line."""
+
+    line: int
+    what: str
+
+
+class Unreadable(ValueError):
+    """Nothing can be read beyond the `mistake`."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.mistake = Mistake(line, what)
+
+
+def checked(contents: bytes, path: str, key: str) -> str:
+    """Return the text of a file, as YAML. Raises Unreadable."""
+    if path.endswith(".toml"):
+        raise Unreadable(1, f"a configuration file is YAML or JSON; write `agent_id: …` in {FILE_NAME}.")
+    if len(contents) > LARGEST:
+        raise Unreadable(1, f"the file has more than {LARGEST // 1024} KB.")
+    try:
+        text = contents.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = contents[: error.start].count(b"\n") + 1
+        raise Unreadable(line, "the file is not in UTF-8; save it in this encoding.") from None
+    keys = KEY.findall(text)
+    if (key and key in text) or keys:
+        own = key if key and key in text else keys[0]
+        whose = "the API key" if own == key else "an API key of Coval"
+        raise Unreadable(_line(text, own), f"the file holds {whose}, which must be set in api_key only.")
+    if not path.endswith(".json"):
+        return text
+    try:
+        json.loads(text, parse_int=str, parse_float=str)
+    except json.JSONDecodeError as error:
+        raise Unreadable(error.lineno, f"the file is not valid JSON: {error.msg} (column {error.colno}).") from None
+    except RecursionError:
+        raise Unreadable(1, f"the file is nested more than {DEEPEST} levels deep.") from None
+    return text.replace("\t", " ")  # YAML has no tabs between values, and JSON has none in texts
+
+
+def _line(text: str, part: str) -> int:
+    return text[: text.index(part)].count("\n") + 1
+
+
+class _Loader(yaml.BaseLoader):
+    """Makes nodes whose values are text, and refuses anchors, aliases and tags, by which a part stands for others."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        line = event.start_mark.line + 1
+        if event.anchor is not None:
+            is_alias = isinstance(event, yaml.AliasEvent)
+            sign, kind = ("*", "an alias") if is_alias else ("&", "an anchor")
+            raise Unreadable(line, f"{sign}{one_line(event.anchor, NAME_SHOWN)} is {kind}; {INSTEAD}")
+        if event.tag is not None:
+            tag = one_line(event.tag, NAME_SHOWN)
+            raise Unreadable(line, f"{tag} is a tag; remove it, because values are text anyway.")
+        if self._depth > DEEPEST:
+            raise Unreadable(line, f"the file is nested more than {DEEPEST} levels deep.")
+        self._depth += 1
+        node: Any = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(node, yaml.ScalarNode) and SURROGATE.search(node.value):
+            try:  # JSON escapes a character beyond U+FFFF as two
+                node.value = node.value.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+            except UnicodeDecodeError:
+                what = "half of an escaped character is missing; write the character itself."
+                raise Unreadable(line, what) from None
+        return node
+
+
+def _in_words(error: yaml.MarkedYAMLError, lines: Sequence[str]) -> Unreadable:
+    problem, mark, begin = error.problem or error.context or "", error.problem_mark, error.context_mark
+    if begin and error.context in AT_BEGIN and TAB not in problem:
+        return Unreadable(begin.line + 1, AT_BEGIN[error.context])
+    mark = mark or begin
+    line = mark.line if mark else 0
+    if mark and "mapping values" in problem and ": " in lines[line][: mark.column]:
+        return Unreadable(line + 1, TWO_COLONS)
+    other = f"the file is not valid YAML: {one_line(problem, 200)}."
+    return Unreadable(line + 1, next((what for part, what in AT_END.items() if part in problem), other))
+
+
+def composed(text: str) -> yaml.Node | None:
+    """Return the only document of a file; None if there is none. Raises Unreadable."""
+    loader = None
+    try:
+        loader = _Loader(text)
+        return loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        raise _in_words(error, text.splitlines()) from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise Unreadable(line, "the file has a character that YAML does not allow; remove it.") from None
+    except Unreadable:
+        raise
+    except (ValueError, OverflowError):  # an escaped character or a version that is out of range
+        line = loader.line + 1 if loader else 1
+        raise Unreadable(line, "the file is not valid YAML near this line.") from None

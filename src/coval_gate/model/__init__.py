@@ -1,1 +1,0 @@
-"""Frozen data that the packages share: a run, its results, its statuses."""
