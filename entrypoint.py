@@ -14,7 +14,7 @@ clock = SystemClock()
 clock.listen()  # a signal may come while the rest loads
 
 from coval_gate.base.runtime import Runtime, leave  # noqa: E402
-from coval_gate.main import main  # noqa: E402
+from coval_gate.step.main import main  # noqa: E402
 
 gc.freeze()
 gc.enable()

@@ -11,7 +11,7 @@ clock = SystemClock()
 clock.listen()
 
 from coval_gate.base.runtime import Runtime, leave  # noqa: E402
-from coval_gate.post import post  # noqa: E402 - a signal may come while it loads
+from coval_gate.step.post import post  # noqa: E402 - a signal may come while it loads
 
 if __name__ == "__main__":
     if sys.stdout:  # the runner reads UTF-8, whatever the container's locale says

@@ -6,12 +6,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.coval.model import COMPLETED, Metric, Run, RunResult, Simulation
+from coval_gate.gate.compared import Baseline, BaselineRun
 from coval_gate.gate.confidence import Hits
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.verdict import Verdict
-from coval_gate.history.model import Baseline, BaselineRun
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.source import BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds

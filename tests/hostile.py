@@ -14,6 +14,7 @@ from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation, 
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
 from coval_gate.coval.runs import parse_run
 from coval_gate.gate.checks import Check, Totals
+from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.incomparable import NoBaseline, NotInBaseline
 from coval_gate.gate.judge import judge
@@ -46,7 +47,6 @@ from coval_gate.gate.problems import (
 )
 from coval_gate.gate.targets import TargetProblem
 from coval_gate.gate.verdict import Verdict
-from coval_gate.history.model import Baseline, BaselineRun, NotFoundReason
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.inputs import parse_inputs

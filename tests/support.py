@@ -17,10 +17,10 @@ from coval_gate.base.times import Times
 from coval_gate.ci.plain import PlainHost
 from coval_gate.coval.client import Client, server_of
 from coval_gate.coval.launch import LaunchRequest
+from coval_gate.coval.session import Session
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.inputs import Input, Inputs, declared, parse_inputs
-from coval_gate.main import main
-from coval_gate.runs.legs import Session
+from coval_gate.step.main import main
 from coval_sandbox.runner import PULL_REQUEST, Command, LocalRunner, read_log
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class StepResult:
     @property
     def post_step_cancels(self) -> bool:
         """Return whether the post step must cancel a run."""
-        return any(run["cancel"] for run in self.saved_runs)
+        return any("cancel" in run["duties"] for run in self.saved_runs)
 
     @property
     def saved_runs(self) -> list[dict[str, Any]]:
@@ -255,5 +255,6 @@ def state_of(record: RunRecord) -> dict[str, Any]:
         "key": metadata["tags"][0],
         "run_id": record.run_id,
         "ids": {name: record.body[name] for name in IDS},
-        "cancel": True,
+        "phase": "followed",
+        "duties": ["cancel"],
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Target, Value
+from coval_gate.gate.compared import Baseline, BaselineRun
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
-from coval_gate.history.model import Baseline, BaselineRun
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.source import BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds

@@ -19,29 +19,30 @@ from typing import TYPE_CHECKING, Final
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from campaign.sabotage import ReplaceFunction, SetConstant, returns
-from coval_gate import main
 from coval_gate.base import times
 from coval_gate.base.transport import Server
 from coval_gate.ci.host import Console
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.errors import response_problem
-from coval_gate.flow import attached as flow_attached
-from coval_gate.flow import standing as flow_standing
-from coval_gate.flow.progress import Progress
 from coval_gate.gate import baseline as judge_baseline
 from coval_gate.gate import checks, judge, repetition
 from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.values import Kinds
 from coval_gate.gate.verdict import Verdict
+from coval_gate.history import baseline, standing
+from coval_gate.history import search as history
+from coval_gate.history.tags import branch_tag_of
 from coval_gate.inputs.matrix import NO_MATRIX, matrix_of
-from coval_gate.post import post
-from coval_gate.publish.pages import KeptPage, PagePublisher
-from coval_gate.runs import baseline, cancel, collect, history, standing, watch
-from coval_gate.runs.cancel import Cleanup
-from coval_gate.runs.earlier import EarlierRuns
-from coval_gate.runs.launch import Launcher
-from coval_gate.runs.legs import Trial
-from coval_gate.runs.tags import branch_tag_of
+from coval_gate.step import attached as flow_attached
+from coval_gate.step import cancel, collect, modes, watch
+from coval_gate.step import settle as flow_standing
+from coval_gate.step.cancel import Cleanup
+from coval_gate.step.earlier import EarlierRuns
+from coval_gate.step.launcher import Launcher
+from coval_gate.step.pages import KeptPage, PagePublisher
+from coval_gate.step.post import post
+from coval_gate.step.step import Step
+from coval_gate.step.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +143,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "save the state only after the launch",
-        ReplaceFunction(Trial.arm, lambda original, self, **given: original(self, **given) if self.run_id else None),
+        ReplaceFunction(Trial.guard, lambda original, self, **given: original(self, **given) if self.run_id else None),
         caught_by="no_orphaned_run",
     ),
     mutant(
@@ -209,7 +210,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "write the run id only at the end",
-        ReplaceFunction(Progress.record_id, lambda _, self, *__: self.save()),
+        ReplaceFunction(Step.record_id, lambda _, self, *__: self.save()),
         caught_by="outputs_are_complete",
     ),
     mutant(
@@ -265,13 +266,13 @@ MUTANTS: Final = (
     ),
     mutant(
         "let the first leg decide",
-        ReplaceFunction(main._gravest, lambda original, progress: progress.legs[0].outcome or original(progress)),
+        ReplaceFunction(modes._gravest, lambda original, step: step.legs[0].outcome or original(step)),
         caught_by="green_only_if_all_legs_are_good legs_agree_with_outputs",
         campaign="--legs",
     ),
     mutant(
         "launch more simulations than the inputs allow",
-        ReplaceFunction(main._plan_sizes, returns(None)),
+        ReplaceFunction(modes._prepare, returns(None)),
         caught_by="too_large_step_launches_nothing",
         campaign="--legs",
     ),

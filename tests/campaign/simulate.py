@@ -21,8 +21,8 @@ from campaign.network import Connection, Network, SentRequest
 from campaign.schedule import FAILED, STABLE
 from coval_gate.base.runtime import Runtime
 from coval_gate.inputs.inputs import declared
-from coval_gate.main import main
-from coval_gate.post import post
+from coval_gate.step.main import main
+from coval_gate.step.post import post
 from coval_sandbox import catalogue
 from coval_sandbox.problems import Problem
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries

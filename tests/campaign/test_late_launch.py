@@ -9,7 +9,7 @@ import pytest
 
 from campaign.schedule import Fault, Schedule, Signal, Step
 from campaign.simulate import simulate
-from coval_gate.runs.find import SEARCH_TIME
+from coval_gate.step.lost import SEARCH_TIME
 
 if TYPE_CHECKING:
     from campaign.simulate import History, ProcessResult

@@ -27,6 +27,7 @@ FACE = {  # what other packages may import from coval/: no reader of JSON
     "coval_gate.coval.errors": {"unavailable"},
     "coval_gate.coval.runs": {"RunFilter", "ScheduledRun"},
     "coval_gate.coval.launch": {"LaunchRequest"},
+    "coval_gate.coval.session": {"FRESH_TIME", "SERVERS_SKEW", "Session"},
     "coval_gate.coval.resources": {
         "Agent",
         "Listed",

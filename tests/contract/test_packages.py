@@ -24,16 +24,12 @@ SOURCE = ROOT / "src"
 PACKAGES = [
     "__main__",
     "cli",
-    "main",
-    "post",
     "init",
+    "step",
     "attach",
-    "flow",
-    "publish",
-    "runs",
     "report",
-    "gate",
     "history",
+    "gate",
     "coval",
     "ci",
     "inputs",
@@ -180,7 +176,12 @@ def test_only_transport_imports_requests_and_only_host_imports_toolkit() -> None
 def test_only_main_post_and_init_run_the_schedule() -> None:
     """All others are procedures, so that any number of legs can run side by side."""
     users = {name for name, path in GATE.items() if "coval_gate.base.schedule.run" in imports(path)}
-    assert users == {"coval_gate.main", "coval_gate.post", "coval_gate.init.command", "coval_gate.attach.command"}
+    assert users == {
+        "coval_gate.step.main",
+        "coval_gate.step.post",
+        "coval_gate.init.command",
+        "coval_gate.attach.command",
+    }
 
 
 def test_only_its_package_knows_github() -> None:

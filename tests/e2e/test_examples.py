@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from coval_gate import REPOSITORY as GATE
 from coval_gate import __version__
 from coval_gate.ci.host import Context
-from coval_gate.runs.tags import branch_tag
+from coval_gate.history.tags import branch_tag
 from coval_sandbox import catalogue
 from coval_sandbox.runner import PULL_REQUEST
 from e2e import engine

@@ -207,7 +207,7 @@ def test_post_step_handles_launch_without_response(step: Step, sandbox: Sandbox)
     assert (result.exit_code, result.outputs["verdict"], result.outputs["run_id"]) == (1, "cancelled", "")
     assert "could not be cancelled" in result.outputs["reason"]
     (leg,) = legs(result.state)
-    assert (leg["cancel"], leg["run_id"]) == (True, "")
+    assert (leg["duties"], leg["run_id"]) == (["cancel"], "")
     assert leg["key"]
     assert sandbox.runs == []
 
@@ -276,7 +276,7 @@ def test_post_container_cancels_run_of_killed_container(step: Step, sandbox: San
     run_id = sandbox.run["run_id"]
     assert (result.outputs["verdict"], result.outputs["run_id"]) == ("error", run_id)
     (leg,) = legs(result.state)
-    assert (leg["cancel"], leg["run_id"]) == (True, run_id)
+    assert (leg["duties"], leg["run_id"]) == (["cancel"], run_id)
     assert result.summary == ""
     assert sandbox.run["status"] not in FINISHED
     write_files(
@@ -328,7 +328,8 @@ def test_post_container_does_not_delete_finished_run(step: Step, sandbox: Sandbo
     assert legs(result.state) == []
     ids = {name: sandbox.run[name] for name in ("agent_id", "persona_id", "test_set_id")}
     (key,) = [tag for tag in sandbox.run["tags"] if re.match(r"coval-gate/\d", tag)]
-    known = {"leg": "", "key": key, "run_id": sandbox.run["run_id"], "ids": ids, "cancel": True}
+    known = {"leg": "", "key": key, "run_id": sandbox.run["run_id"], "ids": ids}
+    known |= {"phase": "followed", "duties": ["cancel"]}
     for state in (known, known | {"run_id": ""}):
         post = step.post(state={"legs": json.dumps([state])})
         assert post.exit_code == 0

@@ -11,7 +11,7 @@ import pytest
 
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.text import json_in, whole_number
-from coval_gate.post import post
+from coval_gate.step.post import post
 from road.test_check_run import NAME
 from road.test_commit_status import github_with, known_state
 from road.test_run_lifecycle import run_post_step
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DIGITS = "9" * 5_000
 DEEP = "[" * 100_000
 STATES = (DEEP, DIGITS, f"[{DIGITS}]", "{", "[1]", "null", '[{"name": 1}]', '{"references": []}')
-NESTED = json.dumps([{"name": {}, "key": [], "run_id": {"a": []}, "cancel": True}])
+NESTED = json.dumps([{"leg": {}, "key": [], "run_id": {"a": []}, "ids": {}, "phase": "followed", "duties": ["cancel"]}])
 
 
 @pytest.fixture(autouse=True)

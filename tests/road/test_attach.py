@@ -24,7 +24,7 @@ from coval_gate.attach.command import Options, attach
 from coval_gate.attach.messages import Limits
 from coval_gate.attach.process import WORKER_LOG, log_of
 from coval_gate.base.clock import SystemClock
-from coval_gate.runs.tags import ATTACHED, UNANSWERED
+from coval_gate.history.tags import ATTACHED, UNANSWERED
 from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
 from coval_sandbox.clock import SpeedClock
 from coval_sandbox.server import Server

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.ci.host import AGENT_TYPE, LEG
-from coval_gate.runs.tags import ATTACHED, UNANSWERED
+from coval_gate.history.tags import ATTACHED, UNANSWERED
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID, agent_for
 from coval_sandbox.world import World
 from own_build import of_own_builds

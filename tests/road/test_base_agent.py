@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.base import schedule
-from coval_gate.base.schedule import Wait
-from coval_gate.flow.base import _while
 from coval_sandbox import simulation_views, values
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
 from coval_sandbox.quirks import Quirks
@@ -20,7 +17,6 @@ from coval_sandbox.world import World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.base.schedule import Procedure
     from coval_sandbox.plan import PlannedSimulation
     from coval_sandbox.server import Server
     from coval_sandbox.state import RunRecord
@@ -358,7 +354,7 @@ def test_base_that_cannot_be_cancelled_is_told_once(run_step: RunStep, clock: Vi
     told = [warning.data for warning in result.annotations("warning") if "could not be cancelled" in warning.data]
     assert [text.partition(": ")[0] for text in told] == [f"[base] Run {base} could not be cancelled"], result.log
     assert result.outputs["verdict"] == "failed"
-    assert any(entry["cancel"] for entry in result.saved_runs)
+    assert result.post_step_cancels
 
 
 def test_limit_that_the_base_met_is_named(run_step: RunStep, clock: VirtualClock) -> None:
@@ -371,22 +367,6 @@ def test_time_out_beside_a_base_without_a_run_is_red(run_step: RunStep) -> None:
         "POST /runs #2-99 -> 403", test_set_id="stuck001", on_timeout="pass", max_wait_time="120", **BESIDE
     )
     assert (result.outputs["verdict"], result.exit_code) == ("timed_out", 1)
-
-
-def test_following_goes_on_only_when_it_is_due(clock: VirtualClock) -> None:
-    """What it waits for is neither cut short nor polled, however often it is looked at whether to go on."""
-    resumed: list[float] = []
-
-    def follow() -> Procedure[str]:
-        for _ in range(3):
-            yield Wait(30.0)
-            resumed.append(clock.now())
-        return "done"
-
-    assert schedule.run(_while(lambda: True, follow(), clock), clock) == "done"
-    assert resumed == [30.0, 60.0, 90.0]
-    assert schedule.run(_while(lambda: clock.now() < 100, follow(), clock), clock) is None
-    assert clock.now() <= 101
 
 
 def test_signal_ends_the_base_of_a_leg_that_was_done_before(run_step: RunStep, clock: VirtualClock) -> None:

@@ -10,14 +10,12 @@ import pytest
 from coval_gate.base.schedule import run
 from coval_gate.base.times import COLLECTING, PREPARING
 from coval_gate.ci.host import Context
-from coval_gate.coval.model import RunResult
-from coval_gate.gate.outcome import Completed
-from coval_gate.history.model import Baseline, NotFoundReason
+from coval_gate.coval.model import Run, RunResult
+from coval_gate.gate.compared import Baseline, NotFoundReason
+from coval_gate.history.baseline import baseline_of
+from coval_gate.history.comparable import NAME, Subject
+from coval_gate.history.tags import ACCEPTED, FAILED
 from coval_gate.inputs.fields import baseline as baseline_field
-from coval_gate.runs.baseline import baseline_of
-from coval_gate.runs.comparable import NAME
-from coval_gate.runs.legs import Trial
-from coval_gate.runs.tags import ACCEPTED, FAILED
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -78,26 +76,26 @@ class Past:
         with Server(self.world) as server:
             client = new_client(server.url, clock, log=self.log.append)
             run_id = of or self.world.runs[-1].run_id
-            trial, result = run(_judged(client, run_id, clock.now()), clock)
+            judged, result = run(_judged(client, run_id), clock)
             server.requests_seen.clear()
             for fault in faults:
                 server.faults.add(fault)
             ages = {} if source.startswith("tag:") else {"baseline_max_age": f"{days}d"}
             inputs = {"baseline": source, "thresholds": thresholds, **ages}
             session = new_session(client, clock, deadline=clock.now() + patience, **inputs)
-            baseline = run(baseline_of(session, trial, Completed(result), context), clock)
+            given = session.inputs.thresholds
+            subject = Subject(run=judged, result=result, request=None, context=context, thresholds=given)
+            baseline = run(baseline_of(session, subject, over_since=clock.now()), clock)
             assert baseline is not None
             self.requests = [f"{request.method} {request.path.removeprefix('/v1')}" for request in server.requests_seen]
         return baseline
 
 
-def _judged(client: Client, run_id: str, now: float) -> Procedure[tuple[Trial, RunResult]]:
+def _judged(client: Client, run_id: str) -> Procedure[tuple[Run, RunResult]]:
     """Return a run as a step in mode wait sees it."""
     shown = yield from client.get_run(run_id, until=1e9)
     simulations = yield from client.list_simulations(run_id, until=1e9)
-    trial = Trial(run_id=run_id)
-    trial.see(shown, at=now)
-    return trial, RunResult(run_id=run_id, simulations=simulations, metrics=shown.metrics)
+    return shown, RunResult(run_id=run_id, simulations=simulations, metrics=shown.metrics)
 
 
 def source_of(text: str) -> BaselineSource:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from coval_gate.main import main
-from coval_gate.post import post
+from coval_gate.step.main import main
+from coval_gate.step.post import post
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_bitbucket import FakeBitbucket, session_with

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.runs.collect import EMPTY_SETTLING, SETTLING, UNNAMED_SETTLING
+from coval_gate.step.collect import EMPTY_SETTLING, SETTLING, UNNAMED_SETTLING
 from coval_sandbox.catalogue import DEFAULT_METRICS, LATENCY, RESOLVED, TOPICS
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.world import World

@@ -14,9 +14,9 @@ import pytest
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import run as run_through
 from coval_gate.base.times import DETAILS
-from coval_gate.flow.progress import Progress
-from coval_gate.main import evaluate
-from coval_gate.runs.details import EXPLAINED
+from coval_gate.step.details import EXPLAINED
+from coval_gate.step.main import evaluate
+from coval_gate.step.step import Step
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
@@ -46,8 +46,8 @@ def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport
         with Server(World(clock.time, quirks=quirks or Quirks()), faults=faults) as server:
             runner = LocalRunner(tmp_path, PULL_REQUEST)
             given = DEFAULTS | {"api_key": KEY, "api_base_url": server.url} | IDS | inputs
-            progress = Progress(Runtime(environ=runner.environ(given), stdout=io.StringIO(), clock=clock))
-            (leg,) = run_through(evaluate(progress), clock).legs
+            step = Step(Runtime(environ=runner.environ(given), stdout=io.StringIO(), clock=clock))
+            (leg,) = run_through(evaluate(step), clock).legs
         return leg, server
 
     return run

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.base.runtime import Runtime
-from coval_gate.post import post
-from coval_gate.runs.history import MOST_READ as MOST_FETCHED
-from coval_gate.runs.newest import MOST_SCHEDULED, PATIENCE
+from coval_gate.history.newest import MOST_SCHEDULED, PATIENCE
+from coval_gate.history.search import MOST_READ as MOST_FETCHED
+from coval_gate.step.post import post
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner

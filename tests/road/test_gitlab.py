@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.base.runtime import Runtime
-from coval_gate.main import main
-from coval_gate.post import post
+from coval_gate.step.main import main
+from coval_gate.step.post import post
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_gitlab import BASE, READ_ONLY_TOKEN, REPORTER_TOKEN, TOKEN, FakeGitLab

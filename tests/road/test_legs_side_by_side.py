@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from coval_gate.base.runtime import Runtime
-from coval_gate.main import main
-from coval_gate.post import post
+from coval_gate.step.main import main
+from coval_gate.step.post import post
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
@@ -150,7 +150,7 @@ def test_leg_that_cannot_be_launched_leaves_the_others_alone(
     assert all(ended.legs[name]["runs"] == [] for name in rejected)
     for name in rejected:
         assert f"\n[{name}] This leg ended in an error: " in ended.log
-    assert not any(entry["cancel"] or entry["failed"] for entry in saved_runs(ended.state))
+    assert not any(entry["duties"] for entry in saved_runs(ended.state))
 
 
 def test_error_of_one_leg_is_its_own_verdict(tmp_path: Path, clock: VirtualClock) -> None:
@@ -216,7 +216,7 @@ def test_signal_cancels_all_legs(tmp_path: Path, clock: VirtualClock) -> None:
     ended = steps.run(STUCK | {"bad": LEGS["bad"]})
     assert (ended.outputs["verdict"], clock.now() <= 76) == ("cancelled", True)
     assert Counter(run_statuses(steps.world)) == {"CANCELLED": 5, "COMPLETED": 1}
-    assert not any(entry["cancel"] for entry in saved_runs(ended.state))
+    assert not any("cancel" in entry["duties"] for entry in saved_runs(ended.state))
     assert len(ended.legs) == len(LEGS)
 
 

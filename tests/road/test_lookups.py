@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.base.times import CANCELLING
-from coval_gate.runs.earlier import LOOKUP_PATIENCE
+from coval_gate.step.earlier import LOOKUP_PATIENCE
 from coval_sandbox.world import World
 
 if TYPE_CHECKING:

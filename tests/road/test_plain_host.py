@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.post import post
+from coval_gate.step.post import post
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from fake_github import TOKEN

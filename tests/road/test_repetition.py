@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.runs.tags import KEY
+from coval_gate.history.tags import KEY
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import GOOD, PASSING, for_test_set, yes_no
@@ -223,7 +223,7 @@ def test_post_step_cancels_repetition_of_killed_step(run_step: RunStep, clock: V
     clock.at(SECOND, clock.interrupt)
     result, server = run_step("DELETE /runs/* -> 500", **FLAKY)
     (repetition,) = result.saved_runs
-    assert (repetition["run_id"], repetition["cancel"]) == (server.world.runs[1].run_id, True)
+    assert (repetition["run_id"], repetition["duties"]) == (server.world.runs[1].run_id, ["cancel"])
     assert "was cancelled" in run_post_step(result, server.world, INPUT_TEST_SET_ID="flaky002")
     assert run_statuses(server.world) == ["COMPLETED", "CANCELLED"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.base.runtime import Runtime
-from coval_gate.main import main
-from coval_gate.post import post
+from coval_gate.step.main import main
+from coval_gate.step.post import post
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner
 from coval_sandbox.server import Server

@@ -11,8 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from coval_gate.base.runtime import Runtime
-from coval_gate.main import main
-from coval_gate.post import post
+from coval_gate.step.main import main
+from coval_gate.step.post import post
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from coval_gate.base.runtime import Runtime
+from coval_gate.history.search import MOST_READ
+from coval_gate.history.tags import ACCEPTED, FAILED
 from coval_gate.inputs.parsing import MOST_TAGS
-from coval_gate.post import post
-from coval_gate.runs.history import MOST_READ
-from coval_gate.runs.tags import ACCEPTED, FAILED
+from coval_gate.step.post import post
 from coval_sandbox.catalogue import AGENT_ID, IMPATIENT_PERSONA_ID, PERSONA_ID, PREVIEW_ID
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
@@ -120,7 +120,7 @@ def test_missing_permission_for_the_mark_is_told_once(nights: Nights) -> None:
     ]
     assert result.outputs["verdict"] == "failed"
     assert "runs:write" in warning.data
-    assert not any(leg["failed"] for leg in result.saved_runs)
+    assert not any("mark" in leg["duties"] for leg in result.saved_runs)
 
 
 def test_all_runs_of_a_failed_step_are_marked(nights: Nights) -> None:
@@ -135,7 +135,7 @@ def test_run_that_passed_with_its_repetitions_has_no_mark(run_step: RunStep) -> 
     result, server = run_step(event=PUSH, env=ON_MAIN, **inputs)
     assert result.outputs["verdict"] == "passed"
     assert not any(FAILED in run.tags for run in server.world.runs)
-    assert not any(leg["failed"] for leg in result.saved_runs)
+    assert not any("mark" in leg["duties"] for leg in result.saved_runs)
 
 
 def test_step_that_waits_marks_a_run_that_fails(nights: Nights) -> None:
@@ -158,7 +158,7 @@ def test_post_step_adds_the_mark_that_a_killed_step_owed(nights: Nights, clock: 
     clock.at(70, clock.interrupt)
     result = nights.night("some-failed", "PATCH /runs/* -> 503", days=0)
     assert nights.marked(FAILED) == []
-    assert any(leg["failed"] for leg in result.saved_runs)
+    assert any("mark" in leg["duties"] for leg in result.saved_runs)
     post_step(tmp_path, result, nights.world, clock)
     assert nights.marked(FAILED) == [run.run_id for run in nights.world.runs]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.base.runtime import Runtime
-from coval_gate.main import main
+from coval_gate.step.main import main
 from coval_sandbox.catalogue import DEFAULT_METRICS, LATENCY, TONE
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import LocalRunner, read_log
@@ -56,7 +56,7 @@ def test_step_launches_each_run_once(name: str, finished_step: RunStep) -> None:
     if not result.outputs["run_id"].startswith("nowhere"):
         assert json.loads(result.outputs["run_ids"] or "[]") == launched
     if launched:
-        assert not any(leg["cancel"] for leg in result.saved_runs)
+        assert not result.post_step_cancels
         assert result.outputs["run_id"] == launched[0]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.runs.earlier import DOUBT
+from coval_gate.step.follow import DOUBT
 from coval_sandbox.quirks import Quirks
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 
 from coval_gate.base.schedule import run
 from coval_gate.base.times import TREND
-from coval_gate.runs.details import MOST_EARLIER, fetch_trend
-from coval_gate.runs.tags import FAILED
+from coval_gate.history.tags import FAILED
+from coval_gate.step.details import MOST_EARLIER, fetch_trend
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server

@@ -24,9 +24,9 @@ from baselines import (
     yes,
 )
 from coval_gate.coval.model import Metric, Run, Summary, Target
+from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.verdict import Verdict
-from coval_gate.history.model import Baseline, BaselineRun, NotFoundReason
 from coval_gate.inputs.source import BaselineSource
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason

@@ -8,7 +8,7 @@ import pytest
 
 from coval_gate.base.errors import NotFound, Rejected, Unavailable
 from coval_gate.base.schedule import run
-from coval_gate.runs.cancel import MAX_POLL_AGE, cancel_run
+from coval_gate.step.cancel import MAX_POLL_AGE, cancel_run
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

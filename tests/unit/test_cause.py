@@ -30,7 +30,7 @@ from rendering import closing, digest, document, html, junit, rows_of, summary
 if TYPE_CHECKING:
     from baselines import Cases
     from coval_gate.coval.model import RunResult, Simulation
-    from coval_gate.history.model import Baseline
+    from coval_gate.gate.compared import Baseline
     from coval_gate.report.model import Report
 
 FLAKY, OLD, NEW = Cause

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.resources import read_persona, read_test_case
-from coval_gate.runs.comparable import (
+from coval_gate.history.comparable import (
     MOST_CASES,
     NAME,
     PART_LIMIT,

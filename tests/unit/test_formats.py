@@ -45,7 +45,6 @@ from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import Problem, declared, parse_inputs
 from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
-from coval_gate.publish.publisher import Publisher
 from coval_gate.report import formats
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import body as comment
@@ -57,7 +56,8 @@ from coval_gate.report.metrics import aggregates
 from coval_gate.report.model import LegReport, Report
 from coval_gate.report.provenance import links
 from coval_gate.report.wording.judgements import reason
-from coval_gate.runs.watch import progress_line
+from coval_gate.step.publish import Publisher
+from coval_gate.step.watch import progress_line
 from coval_sandbox.runner import LocalRunner, read_log
 from hostile import EARLIER_URL, GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, report_of, with_leg
 from rendering import histogram, rows_of

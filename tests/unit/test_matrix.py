@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import Context, with_run_metadata
 from coval_gate.coval.launch import LaunchRequest
+from coval_gate.history.tags import tags_for
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, declared, parse_inputs
 from coval_gate.inputs.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
 from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.comment import marker
 from coval_gate.report.formats.status import page_name
-from coval_gate.runs.launch import launch_request
-from coval_gate.runs.tags import tags_for
+from coval_gate.step.request import launch_request
 from hostile import HOSTILE, example_reports
 from rendering import document, junit, summary
 

@@ -16,8 +16,8 @@ from coval_gate.ci.plain import PlainHost
 from coval_gate.gate.judgement import LAUNCH, UNFINISHED, interrupted
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import parse_inputs
-from coval_gate.publish.pages import PagePublisher
 from coval_gate.report.model import Report
+from coval_gate.step.pages import PagePublisher
 from support import VirtualClock, runtime
 
 if TYPE_CHECKING:

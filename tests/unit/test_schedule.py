@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.base.clock import Interrupted, SystemClock
-from coval_gate.base.schedule import BackgroundCall, Wait, repeat, run, together
-from coval_gate.coval.model import Run
-from coval_gate.runs.cancel import cancel_run
-from coval_gate.runs.watch import ProgressLog, watch
+from coval_gate.base.schedule import BackgroundCall, Event, Wait, first, repeat, run, together
+from coval_gate.step.cancel import cancel_run
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, VirtualClock, new_client, new_session
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.gate.outcome import Aborted, NotCompleted, TimedOut
 
 MANY = 100
 WATCHES = 20
@@ -166,11 +163,11 @@ def test_repeat_stops_when_pause_is_none(clock: VirtualClock) -> None:
         run(repeat(attempt, ValueError, pause_after), clock)
 
 
-def start_watch(
-    server: Server, clock: VirtualClock, run_id: str, limit: float
-) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
-    session = new_session(new_client(server.url, clock), clock, deadline=limit, max_wait_time=f"{limit:g}")
-    return watch(session, run_id, progress=ProgressLog(session, set(), None), record=lambda _: None)
+def watch(server: Server, clock: VirtualClock, run_id: str, limit: float) -> Procedure[str]:
+    client = new_client(server.url, clock)
+    while not (polled := (yield from client.get_run(run_id, until=limit))).is_over and clock.now() < limit:
+        yield Wait(min(5, limit - clock.now()))
+    return polled.status
 
 
 def launch_run(server: Server, body: dict[str, str]) -> str:
@@ -185,20 +182,18 @@ def test_concurrent_and_sequential_watches_have_same_outcomes() -> None:
     def outcomes(*, concurrently: bool) -> tuple[list[str], float]:
         clock = VirtualClock()
         with Server(World(clock.time)) as server:
-            watches = [start_watch(server, clock, launch_run(server, body), 3600) for body in bodies]
+            watches = [watch(server, clock, launch_run(server, body), 3600) for body in bodies]
             outcomes = (
                 run(together(watches, clock), clock)
                 if concurrently
                 else [run(procedure, clock) for procedure in watches]
             )
-        return [
-            outcome.status if isinstance(outcome, Run) else type(outcome).__name__ for outcome in outcomes
-        ], clock.now()
+        return [*map(str, outcomes)], clock.now()
 
     concurrent, took = outcomes(concurrently=True)
     alone, _ = outcomes(concurrently=False)
     assert concurrent == alone
-    assert set(concurrent) == {"COMPLETED", "NotCompleted"}
+    assert set(concurrent) == {"CANCELLED", "COMPLETED", "FAILED"}
     assert took < 600
 
 
@@ -210,12 +205,12 @@ def test_each_of_twenty_watches_ends_at_its_deadline(clock: VirtualClock) -> Non
         ended: list[float] = []
 
         def timed(run_id: str, limit: float) -> Procedure[str]:
-            outcome = yield from start_watch(server, clock, run_id, limit)
+            status = yield from watch(server, clock, run_id, limit)
             ended.append(clock.now())
-            return type(outcome).__name__
+            return status
 
         watches = [timed(watched, limit) for watched, limit in zip(ids, limits, strict=True)]
-        assert run(together(watches, clock), clock) == ["TimedOut"] * WATCHES
+        assert run(together(watches, clock), clock) == ["IN PROGRESS"] * WATCHES
     assert ended == limits
 
 
@@ -244,3 +239,57 @@ def test_at_most_some_procedures_run_at_once(clock: VirtualClock) -> None:
     ends = run(together([counted(2) for _ in range(10)], clock, at_once=3), clock)
     assert most == 3
     assert ends == [2, 2, 2, 4, 4, 4, 6, 6, 6, 8]
+
+
+def test_event_resumes_all_that_wait_for_it_each_time(clock: VirtualClock) -> None:
+    event, seen = Event(), list[float]()
+
+    def wait(times: int) -> Procedure[None]:
+        for _ in range(times):
+            yield event.wait()
+            seen.append(clock.now())
+
+    def happen() -> Procedure[None]:
+        for seconds in (3, 4):
+            yield Wait(seconds)
+            event.happen()
+
+    run(together([wait(2), together([wait(1)], clock), happen()], clock), clock)
+    assert seen == [3, 3, 7]
+
+
+def test_wait_for_an_event_may_end_before_it_happens(clock: VirtualClock) -> None:
+    def wait() -> Procedure[float]:
+        yield Event().wait(5)
+        return clock.now()
+
+    assert run(wait(), clock) == 5
+
+
+def test_first_to_end_gives_up_the_others(clock: VirtualClock) -> None:
+    """They wait as if they were alone."""
+    ended: list[str] = []
+
+    def work(name: str, seconds: float) -> Procedure[str]:
+        try:
+            for _ in range(3):
+                yield Wait(seconds)
+        finally:
+            ended.append(name)
+        return name
+
+    assert run(first([work("slow", 7), work("fast", 5)], clock), clock) == "fast"
+    assert (ended, clock.now()) == (["fast", "slow"], 15)
+
+
+def test_error_of_the_first_to_end_is_raised(clock: VirtualClock) -> None:
+    def fail() -> Procedure[str]:
+        yield Wait(1)
+        raise ValueError("first")
+
+    def work() -> Procedure[str]:
+        yield Wait(2)
+        return "second"
+
+    with pytest.raises(ValueError, match="first"):
+        run(first([work(), fail()], clock), clock)

@@ -13,11 +13,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation
+from coval_gate.gate.compared import Baseline, BaselineRun
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import MOST_MISSES
 from coval_gate.gate.judge import judge
 from coval_gate.gate.kinds import ThresholdHolds
-from coval_gate.history.model import Baseline, BaselineRun
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.source import BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds

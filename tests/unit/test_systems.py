@@ -14,8 +14,8 @@ from coval_gate.ci.host import Context
 from coval_gate.ci.plain import PlainHost
 from coval_gate.ci.systems import SYSTEMS, context_in, repository_of, system_in
 from coval_gate.coval.launch import LaunchRequest
-from coval_gate.runs.standing import acceptance_problems
-from coval_gate.runs.tags import branch_tag, tags_for
+from coval_gate.history.tags import branch_tag, tags_for
+from coval_gate.step.opening import acceptance_problems
 from support import IDS, KEY, read_inputs
 
 if TYPE_CHECKING:

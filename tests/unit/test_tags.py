@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from coval_gate.ci.host import Context, Head
 from coval_gate.coval.launch import LaunchRequest
 from coval_gate.coval.model import Run
-from coval_gate.inputs.parsing import RunMetadata
-from coval_gate.runs.tags import (
+from coval_gate.history.tags import (
     KEY,
     branch_tag,
     provenance_of,
@@ -23,6 +22,7 @@ from coval_gate.runs.tags import (
     tags_for,
     tags_of,
 )
+from coval_gate.inputs.parsing import RunMetadata
 
 CONTEXT = Context(
     repository="acme/voice-agent",

@@ -26,11 +26,11 @@ from coval_gate.ci.credentials import without_credentials
 from coval_gate.ci.detect import detect_host
 from coval_gate.ci.host import BUG
 from coval_gate.coval.client import connect
+from coval_gate.coval.session import Session
+from coval_gate.history.retag import mark
+from coval_gate.history.tags import ATTACHED, UNANSWERED
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import KEY_VARIABLE, api_root, key_in, parse_inputs
-from coval_gate.runs.legs import Session
-from coval_gate.runs.retag import mark
-from coval_gate.runs.tags import ATTACHED, UNANSWERED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -202,7 +202,7 @@ def _answer(
             yield from _leave(session, follower, run_id)
             host.log(f"The logs of the processes are in {LOGS}.")
             return INCOMPLETE
-        yield from _tag(session._replace(deadline=clock.now() + TAGGING), run_id)
+        yield from _tag(session.until(clock.now() + TAGGING), run_id)
     finally:
         client.close()
     return DONE
@@ -222,7 +222,7 @@ def _leave(session: Session, follower: Follower, run_id: str) -> Procedure[None]
     """Let the step that waits for the run stop waiting, unless another command may still answer all of it."""
     if follower.has_begun:
         with suppress(CovalError):
-            yield from mark(session._replace(deadline=session.clock.now() + LEAVING), run_id, UNANSWERED)
+            yield from mark(session.until(session.clock.now() + LEAVING), run_id, UNANSWERED)
 
 
 def _end(worker: WorkerProcess, limits: Limits) -> Procedure[None]:

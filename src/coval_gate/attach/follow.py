@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from coval_gate.attach.process import WorkerProcess
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.model import Run, Simulation
-    from coval_gate.runs.legs import Session
+    from coval_gate.coval.session import Session
 
 TICK: Final = 0.1  # s between two looks at the worker
 POLLS_OF_RUN: Final = 4  # looks at the simulations for each look at the run, as long as some are under way

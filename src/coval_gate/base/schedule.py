@@ -29,10 +29,36 @@ MOST_AT_ONCE: Final = 20  # calls to Coval side by side, each of which takes a c
 
 
 class Wait(NamedTuple):
-    """Resume the procedure after `seconds`, or as soon as one of `calls` has ended."""
+    """Resume the procedure after `seconds`, or as soon as one of `calls` has ended, or one of `events` has happened."""
 
     seconds: float
     calls: tuple[BackgroundCall[Any], ...] = ()
+    events: tuple[Occurrence, ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        return any(call.ended for call in self.calls) or any(event.happened for event in self.events)
+
+
+class Occurrence:
+    """The next time that an event happens."""
+
+    happened = False
+
+
+class Event:
+    """What procedures beside each other wait for. It may happen again and again."""
+
+    def __init__(self) -> None:
+        self._next = Occurrence()
+
+    def happen(self) -> None:
+        self._next.happened = True
+        self._next = Occurrence()
+
+    def wait(self, seconds: float = math.inf) -> Wait:
+        """Wait so many seconds at most."""
+        return Wait(max(0.0, seconds), events=(self._next,))
 
 
 Procedure = Generator[Wait, None, T]
@@ -149,14 +175,28 @@ def together(
                 task.resume_if_due()
             waits = [task for task in running if not task.result]
             if len(waits) == len(running):
-                next_due = min(task.due for task in waits)
-                yield Wait(max(0.0, next_due - clock.now()), tuple(call for task in waits for call in task.wait.calls))
+                yield _wait_of(waits, clock)
         results = [task.result[0] for task in tasks]
         if other := next(
             (one for one in results if isinstance(one, Exception) and not isinstance(one, CovalError)), None
         ):
             raise other
         return [one for one in results if isinstance(one, CovalError) or not isinstance(one, Exception)]
+    finally:
+        for task in tasks:
+            task.procedure.close()
+
+
+def first(procedures: Iterable[Procedure[T]], clock: Clock) -> Procedure[T]:
+    """Run procedures beside each other until one of them ends, and give up the others. Raises what that one raises."""
+    tasks = [_Task(procedure, clock) for procedure in procedures]
+    try:
+        while True:
+            for task in tasks:
+                task.resume_if_due()
+                if task.result:
+                    return all_or_first_error(task.result)[0]
+            yield _wait_of(tasks, clock)
     finally:
         for task in tasks:
             task.procedure.close()
@@ -178,7 +218,7 @@ class _Task(Generic[T]):
         self._clock = clock
 
     def resume_if_due(self) -> None:
-        if self._clock.now() < self.due and not any(call.ended for call in self.wait.calls):
+        if self._clock.now() < self.due and not self.wait.is_over:
             return
         try:
             self.wait = next(self.procedure)
@@ -187,6 +227,15 @@ class _Task(Generic[T]):
             self.result.append(end.value)
         except Exception as error:  # noqa: BLE001 - returned to the caller, after the others have ended
             self.result.append(error)
+
+
+def _wait_of(tasks: Sequence[_Task[Any]], clock: Clock) -> Wait:
+    """Return what to wait for until the first of the tasks goes on."""
+    return Wait(
+        max(0.0, min(task.due for task in tasks) - clock.now()),
+        tuple(call for task in tasks for call in task.wait.calls),
+        tuple(event for task in tasks for event in task.wait.events),
+    )
 
 
 class SharedCall(Generic[T]):
@@ -210,7 +259,7 @@ class SharedCall(Generic[T]):
             while not task.result:
                 task.resume_if_due()
                 if not task.result:
-                    yield Wait(max(0.0, task.due - clock.now()), task.wait.calls)
+                    yield _wait_of([task], clock)
                 elif self.ended_at is None:
                     self.ended_at = clock.now()
         finally:
@@ -223,6 +272,8 @@ class SharedCall(Generic[T]):
 
 def _pass(wait: Wait, clock: Clock) -> None:
     """Let what a procedure waits for happen. Raises Interrupted, before a call begins as well."""
+    if any(event.happened for event in wait.events):
+        return
     if not wait.calls:
         clock.sleep(wait.seconds)
         return

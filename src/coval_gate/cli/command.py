@@ -117,7 +117,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     runtime = Runtime(environ=environ, stdout=stdout, clock=clock)
     if options.command in OWN:
         return OWN[options.command](runtime, options)
-    from coval_gate.main import run_step
+    from coval_gate.step.main import run_step
 
     report = run_step(runtime, read)
     written = report.files.get("html_path")  # another file at this path may be anyone's
@@ -168,7 +168,7 @@ def _post(runtime: Runtime, _: Namespace) -> int:
     """End what killed commands left. A command that just received a signal may still end its runs itself."""
     from coval_gate.ci.plain import PlainHost, left_behind, others_run
     from coval_gate.ci.systems import system_in
-    from coval_gate.post import post
+    from coval_gate.step.post import post
 
     clock, workspace = runtime.clock, PlainHost.workspace
     until = clock.now() + PATIENCE

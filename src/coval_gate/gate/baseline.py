@@ -15,6 +15,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import check_on, check_variant, subjects
+from coval_gate.gate.compared import NotFoundReason
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.incomparable import (
     CasesUnknown,
@@ -31,7 +32,6 @@ from coval_gate.gate.measure import Comparison, LeftOut
 from coval_gate.gate.problems import OnlySummary, OtherCases
 from coval_gate.gate.variants import pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
-from coval_gate.history.model import NotFoundReason
 from coval_gate.inputs.source import BaselineSource
 from coval_gate.inputs.thresholds import TOLERANCE
 
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
     from coval_gate.coval.model import Metric, Run, RunResult
     from coval_gate.gate.checks import Check
+    from coval_gate.gate.compared import Baseline, BaselineRun
     from coval_gate.gate.criteria import Criteria
     from coval_gate.gate.kinds import ThresholdHolds
     from coval_gate.gate.measure import Trend
     from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Sample, Variant
-    from coval_gate.history.model import Baseline, BaselineRun
     from coval_gate.inputs.aggregates import Aggregate
     from coval_gate.inputs.thresholds import Threshold
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from coval_gate.coval.model import Metric, RunResult, Simulation
     from coval_gate.gate.checks import Check
+    from coval_gate.gate.compared import Baseline
     from coval_gate.gate.judgement import Judgement
     from coval_gate.gate.variants import Sample, Variant
-    from coval_gate.history.model import Baseline
     from coval_gate.inputs.thresholds import Reference
 
 MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky

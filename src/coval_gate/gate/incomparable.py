@@ -13,9 +13,9 @@ from coval_gate.gate.references import START_OVER, dated_text, left_out_text, no
 if TYPE_CHECKING:
     from coval_gate.coval.model import Run
     from coval_gate.gate.checks import Check
+    from coval_gate.gate.compared import NotFoundReason
     from coval_gate.gate.measure import LeftOut
     from coval_gate.gate.problems import ValueProblem
-    from coval_gate.history.model import NotFoundReason
     from coval_gate.inputs.source import BaselineSource
 
 

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from coval_gate.coval.model import Metric, RunResult, Target
+    from coval_gate.gate.compared import Baseline
     from coval_gate.gate.criteria import Criteria
     from coval_gate.gate.judgement import Judgement
     from coval_gate.gate.outcome import Limit, Outcome
     from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Variant
-    from coval_gate.history.model import Baseline
     from coval_gate.inputs.fields import Allowance
     from coval_gate.inputs.thresholds import Threshold
 

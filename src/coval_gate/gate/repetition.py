@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence, Set
 
     from coval_gate.coval.model import RunResult, Simulation
+    from coval_gate.gate.compared import Baseline
     from coval_gate.gate.criteria import Criteria
     from coval_gate.gate.judgement import Judgement
     from coval_gate.gate.kinds import Criterion
     from coval_gate.gate.variants import Variant
-    from coval_gate.history.model import Baseline
 
 USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
 

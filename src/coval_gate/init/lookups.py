@@ -12,8 +12,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, most_similar, one_line, plural, quoted
 from coval_gate.coval.model import CLEAN, COMPLETED, RunResult
 from coval_gate.coval.runs import RunFilter
+from coval_gate.history.search import ids_of_run
 from coval_gate.inputs.fields import IDENTIFIER
-from coval_gate.runs.history import ids_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

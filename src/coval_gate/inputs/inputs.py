@@ -552,6 +552,11 @@ class OldInputs(NamedTuple):
     )
 
 
+def noun(name: str) -> str:
+    """Return what the id in an input is of: "test set" for test_set_id."""
+    return name.removesuffix("_id").replace("_", " ")
+
+
 def ids_of(inputs: Inputs) -> dict[str, str]:
     """Return the agent, persona and test set of a leg; the first ones of a step with several, empty where unset."""
     return {name: next(iter(getattr(inputs, name)), "") for name in LAUNCH_IDS}

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from coval_gate.coval.model import Run, RunResult, TrendRun
     from coval_gate.gate.checks import Totals
+    from coval_gate.gate.compared import Standing
     from coval_gate.gate.findings import Findings
     from coval_gate.gate.judgement import Judgement
     from coval_gate.gate.variants import Variant
     from coval_gate.gate.verdict import Verdict
-    from coval_gate.history.model import Standing
     from coval_gate.inputs.inputs import Inputs
     from coval_gate.report.document.step import Document
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from coval_gate.coval.model import Run, TrendRun
-    from coval_gate.history.model import Baseline
+    from coval_gate.gate.compared import Baseline
     from coval_gate.inputs.inputs import Inputs
     from coval_gate.report.model import LegReport, Report
 

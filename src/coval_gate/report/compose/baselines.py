@@ -14,8 +14,8 @@ from coval_gate.report.limits import MOST_RUNS
 from coval_gate.report.provenance import base_name, run_page
 
 if TYPE_CHECKING:
+    from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
     from coval_gate.gate.findings import CheckGroup
-    from coval_gate.history.model import Baseline, BaselineRun, NotFoundReason
     from coval_gate.report.model import LegReport
 
 PLACE: Final = re.compile("\0([0-9]+)\0")  # of a part in a sentence; no text has this character on one line

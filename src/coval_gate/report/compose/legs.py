@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coval_gate.gate.checks import Check
+    from coval_gate.gate.compared import Standing
     from coval_gate.gate.judgement import CaseStability, Judgement
     from coval_gate.gate.variants import Variant
-    from coval_gate.history.model import Standing
     from coval_gate.report.model import LegReport, Report
 
 SHORT_REASON: Final = 300  # characters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from coval_gate.history.model import NotFoundKind, Unchecked  # noqa: TC001 - pydantic reads the annotations
+from coval_gate.gate.compared import NotFoundKind, Unchecked  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.report.document.base import MayGrow, Model, Text
 
 

@@ -10,8 +10,8 @@ from coval_gate.gate.references import ACCEPT
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from coval_gate.gate.compared import Standing
     from coval_gate.gate.judgement import Judgement
-    from coval_gate.history.model import Standing
 
     Mark = Callable[[str], str]
 

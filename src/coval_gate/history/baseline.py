@@ -1,0 +1,266 @@
+"""Finds the baseline of a run: the earlier runs that its thresholds compare it with.
+
+A baseline is what a person accepted, or what stands on a branch. A tag stands still: all runs that have it count, of
+any age. A branch moves: its newest runs count. Neither counts a run that a comparison failed, that lacks data, or that
+tests a pull request; nor one that is older than a run that a person accepted. A run that cannot be read does not fail
+the step: then there is no baseline, and the reason says why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.errors import CovalError, NotFound, Rejected
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import Wait, together
+from coval_gate.base.text import in_words, plural
+from coval_gate.base.times import COLLECTING
+from coval_gate.coval.model import COMPLETED, RunResult
+from coval_gate.gate.checks import population
+from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
+from coval_gate.gate.criteria import Criteria
+from coval_gate.history.comparable import Subject, distinguish
+from coval_gate.history.search import Sought, created_at, creation, search, with_list
+from coval_gate.history.tags import (
+    ACCEPTED,
+    FAILED,
+    branch_tag,
+    branch_tag_of,
+    is_marked,
+    origins,
+    pull_request_of,
+    run_id_of,
+    tags_of,
+)
+from coval_gate.inputs.fields import Allowance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.model import Run
+    from coval_gate.coval.session import Session
+    from coval_gate.gate.compared import NotFoundKind
+    from coval_gate.inputs.source import BaselineSource
+
+UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
+WATCHING: Final = 15.0  # s between two looks at a named run that is not over
+PATIENCE: Final = 300.0  # s during which an outage does not end the search
+SPARE: Final = 20  # runs that are tried in place of incomplete ones
+
+
+def baseline_of(session: Session, subject: Subject, *, over_since: float | None) -> Procedure[Baseline | None]:
+    """Return None if nothing is compared with a baseline. `over_since`: when a poll first showed that the run is over.
+
+    A run that completed just before the deadline gets COLLECTING. Without a response by then, there is no baseline.
+    """
+    source, run = session.inputs.baseline, subject.run
+    compares = any(threshold.bound.reference == "baseline" for threshold in subject.thresholds)
+    if not (compares and source):
+        return None
+    if source.kind == "base":
+        return Baseline(source=source)
+    now = session.clock.now()
+    until = max(min(session.deadline, now + PATIENCE), (now if over_since is None else over_since) + COLLECTING)
+    if source.kind == "run":
+        until = yield from _end_of_named(session, source.name, until=until)
+    session = session.until(until)
+    try:
+        runs = yield from (_named(session, source, run) if source.kind == "run" else _newest(session, source, subject))
+    except CovalError as error:
+        return Baseline(source=source, missing=_unreadable(error))
+    except _NoBaseline as reason:
+        return Baseline(source=source, missing=reason.missing)
+    runs = yield from distinguish(session, runs, subject)
+    is_acceptable = source.kind != "run" and branch_tag_of(run)
+    acceptable = run.run_id if is_acceptable else ""
+    return Baseline(source=source, runs=runs, fewer_than_asked=source.last - len(runs), acceptable=acceptable)
+
+
+class _NoBaseline(Exception):
+    def __init__(self, missing: NotFoundReason) -> None:
+        super().__init__(missing.kind)
+        self.missing = missing
+
+
+def _end_of_named(session: Session, run_id: str, *, until: float) -> Procedure[float]:
+    """Return until when the search may last. A poll that fails ends the waiting: the search says why."""
+    client, clock, deadline = session.client, session.clock, session.deadline
+    patience, is_logged = until - clock.now(), False
+    while clock.now() < deadline:
+        try:
+            run = yield from client.get_run(run_id, until=until)
+        except CovalError:
+            break
+        if run.is_over:
+            break
+        if not is_logged:
+            session.log(f"Waiting for the baseline: run {run_id} is {run.status}.")
+            is_logged = True
+        yield Wait(max(0.0, min(WATCHING, deadline - clock.now())))
+        until = max(until, min(deadline, clock.now() + patience))
+    return until
+
+
+def _named(session: Session, source: BaselineSource, judged: Run) -> Procedure[tuple[BaselineRun, ...]]:
+    """Take the run whatever its age, agent, persona and test set. Raises CovalError, _NoBaseline."""
+    run_id = source.name
+    if run_id == judged.run_id:
+        raise _NoBaseline(NotFoundReason(kind="itself", run_id=run_id))
+    try:
+        run = yield from session.client.get_run(run_id, until=session.deadline)
+        if run.status != COMPLETED:
+            kind: NotFoundKind = "not_completed" if run.is_over else "not_over"
+            raise _NoBaseline(NotFoundReason(kind=kind, run_id=run_id, status=run.status))
+        loaded = yield from _load(session, run)
+    except NotFound:
+        raise _NoBaseline(NotFoundReason(kind="gone", run_id=run_id)) from None
+    if isinstance(loaded, str):
+        raise _NoBaseline(NotFoundReason(kind="unreadable", run_id=run_id, text=loaded))
+    return (loaded,)
+
+
+def _newest(session: Session, source: BaselineSource, subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
+    """Return the runs with a tag or of a branch that count. Raises CovalError, _NoBaseline."""
+    created = created_at(subject.run)
+    tag = branch_tag(subject.context, source.name) if source.kind == "branch" else source.name
+    if not tag:
+        text = "The repository of the branch is not known, so name the baseline by a tag or a run."
+        raise _NoBaseline(NotFoundReason(kind="unreadable", text=text))
+    unknown = [name for name, value in subject.ids.items() if not value]
+    if unknown or created is None:
+        what = in_words([*unknown, *(["create_time"] if created is None else [])], "or")
+        text = f"Coval shows no {what} of this run, so name the baseline by run:<id>."
+        raise _NoBaseline(NotFoundReason(kind="unreadable", text=text))
+    rules = _Rules(source, subject, created, session.inputs.baseline_max_age.seconds)
+    sought = Sought(
+        subject.ids,
+        tag,
+        COMPLETED,
+        since=0.0,
+        fits=rules.may_count,
+        enough=lambda runs: len(rules.counting(runs)) >= source.last,
+    )
+    found = yield from search(session, sought)
+    listed = found.runs
+    candidates = rules.counting(listed)[: source.last + SPARE]
+    loaded: list[BaselineRun] = []
+    failures: list[CovalError | str] = []
+    while candidates and len(loaded) < source.last:
+        lacking = source.last - len(loaded)
+        batch, candidates = candidates[:lacking], candidates[lacking:]
+        calls = [_load_listed(session, run) for run in batch]
+        for result in (yield from together(calls, session.clock)):
+            match result:
+                case BaselineRun() if not result.failed:
+                    loaded.append(result)
+                case CovalError() | str():
+                    failures.append(result)
+    if not (loaded or found.is_whole):
+        text = "Coval lists more runs than the step reads, and none that it read counts. Name the baseline by run:<id>."
+        raise _NoBaseline(NotFoundReason(kind="unreadable", text=text))
+    if not loaded:
+        raise _NoBaseline(rules.reason(listed, failures))
+    return tuple(loaded)
+
+
+class _Rules(NamedTuple):
+    """`created`: when the judged run was created, on Coval's clock, as all times here."""
+
+    source: BaselineSource
+    subject: Subject
+    created: float
+    max_age: float
+
+    def may_count(self, run: Run) -> bool:
+        """Return whether a run with the tag may count, whatever its marks say."""
+        created = created_at(run)
+        if run.run_id == self.subject.run.run_id or created is None:
+            return False
+        if self.source.kind == "tag":
+            return True
+        # Two steps of a workflow run could let the same regression pass.
+        own = {run_id_of(self.subject.context), *(origin.workflow_run for origin in origins(tags_of(self.subject.run)))}
+        return created < self.created and not own & {origin.workflow_run for origin in origins(tags_of(run))}
+
+    def counting(self, runs: Sequence[Run]) -> list[Run]:
+        return [run for run in counting(runs) if not self._is_old(run, runs)]
+
+    def reason(self, runs: Sequence[Run], failures: Sequence[CovalError | str]) -> NotFoundReason:
+        """`failures`: what went wrong with the runs that count."""
+        for failure in failures:
+            if isinstance(failure, str):
+                return NotFoundReason(kind="unreadable", text=failure)
+            if not isinstance(failure, NotFound):
+                return _unreadable(failure)
+        for run in filter(_counts, runs):
+            if self._is_old(run, runs):
+                return NotFoundReason(kind="too_old", run_id=run.run_id, age=self.created - creation(run))
+            if failures:
+                return NotFoundReason(kind="gone", run_id=run.run_id)
+        for run in runs:
+            kind: NotFoundKind = "pull_request" if pull_request_of(run) is not None else "failed"
+            return NotFoundReason(kind=kind, run_id=run.run_id)
+        return NotFoundReason(kind="none")
+
+    def _is_old(self, run: Run, runs: Sequence[Run]) -> bool:
+        """While comparisons fail the runs of a branch, its baseline does not age."""
+        if self.source.kind == "tag":
+            return False
+        newest = max((creation(other) for other in runs if _counts(other)), default=0.0)
+        failed = [creation(other) for other in runs if is_marked(other, FAILED) and creation(other) > newest]
+        return min(failed, default=self.created) - creation(run) > self.max_age
+
+
+def counting(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that count, whatever their age. `runs` come newest first."""
+    since = max((creation(run) for run in runs if is_marked(run, ACCEPTED)), default=0.0)
+    # Two steps may judge one agent by different criteria: where a comparison failed it, no run of the workflow counts.
+    newest = {step: run for run in reversed(runs) for step in _steps(run)}
+    red = {workflow_run for (workflow_run, _), run in newest.items() if is_marked(run, FAILED)}
+    counts = (run for run in runs if _counts(run) and not any(workflow_run in red for workflow_run, _ in _steps(run)))
+    return [run for run in counts if creation(run) >= since]
+
+
+def _steps(run: Run) -> set[tuple[str, str]]:
+    """Return the workflow run and the step that launched a run; nothing if it does not show them."""
+    return {(origin.workflow_run, origin.digest) for origin in origins(tags_of(run))}
+
+
+def _counts(run: Run) -> bool:
+    return pull_request_of(run) is None and not is_marked(run, FAILED)
+
+
+def _load_listed(session: Session, listed: Run) -> Procedure[BaselineRun | str]:
+    run = yield from session.client.get_run(listed.run_id, until=session.deadline)
+    loaded = yield from _load(session, with_list(run, listed))
+    if isinstance(loaded, str):
+        return loaded
+    # No step judged a run that completed after its step had timed out, so it has no mark.
+    simulations = loaded.result.simulations
+    failed = sum(not simulation.completed for simulation in simulations)
+    if failed > session.inputs.max_failed_simulations.of(len(simulations)):
+        return f"{failed:,} of {plural(len(simulations), 'simulation')} of run {run.run_id} did not complete."
+    return loaded
+
+
+def _load(session: Session, run: Run) -> Procedure[BaselineRun | str]:
+    """Return a sentence if the result is incomplete. Raises CovalError."""
+    simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
+    listed, announced = {simulation.id for simulation in simulations}, set(run.output_ids or ())
+    if not simulations:
+        return f"Coval lists no simulation of run {run.run_id}."
+    total = max(len(announced | listed), population(run, simulations, UNKNOWN_LAUNCH).expected)
+    if len(listed) < total:
+        return f"Coval lists {len(listed)} of the {total} simulations of run {run.run_id}."
+    if not all(simulation.ended for simulation in simulations):
+        return f"Simulations of run {run.run_id} have not ended."
+    if not run.metrics:
+        return f"Coval lists no metric of run {run.run_id}."
+    result = RunResult(run_id=run.run_id, expected=len(simulations), simulations=simulations, metrics=run.metrics)
+    return BaselineRun(run=run, result=result, failed=is_marked(run, FAILED))
+
+
+def _unreadable(error: CovalError) -> NotFoundReason:
+    advice = error.advice.splitlines()[:1] if isinstance(error, Rejected) else ["Re-run the job to look again."]
+    return NotFoundReason(kind="unreadable", text=" ".join([error.what, *advice]))

@@ -1,0 +1,276 @@
+"""Finds the differences between a run and the earlier runs that it is compared with.
+
+Coval does not tell with which contents of its test cases, which version of its persona and which options a run was
+launched. So the launch writes digests of them into the metadata, the fingerprint, from which a later run learns what
+has changed since. What Coval does not tell in a short time is noted as unchecked: the comparison goes on without it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.base.errors import CovalError
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import together
+from coval_gate.history.search import created_at, moment_of
+from coval_gate.inputs.inputs import LAUNCH_IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.ci.host import Context
+    from coval_gate.coval.launch import LaunchRequest
+    from coval_gate.coval.model import Metric, Run, RunResult
+    from coval_gate.coval.resources import Persona, TestCase
+    from coval_gate.coval.session import Session
+    from coval_gate.gate.compared import BaselineRun, Unchecked
+    from coval_gate.inputs.thresholds import Threshold
+
+NAME: Final = "coval_gate_fingerprint"  # in the metadata; further parts have a number behind it
+VERSION: Final = "1"
+PART_LIMIT: Final = 200  # characters of a text in the metadata
+MOST_CASES: Final = 250  # that are compared one by one
+DIGEST: Final = 3  # bytes of the digest of an id, and of a content
+PAIR: Final = 2 * DIGEST
+OPTIONS: Final = ("iteration_count", "sub_sample_size", "sub_sample_seed", "config_overrides")  # names of inputs
+COMPARED: Final = OPTIONS[1:]  # more iterations make the same conversations only more certain
+CHECKING_TIME: Final = 15.0  # s for all of it
+
+
+class Fingerprint(NamedTuple):
+    """An empty digest is not known. `cases`: digests of id and content; none if there are more than MOST_CASES.
+
+    `all_cases`: a digest over all of them in that case. `options`: by the names of inputs.
+    """
+
+    cases: frozenset[bytes] = frozenset()
+    all_cases: str = ""
+    persona: str = ""
+    options: Mapping[str, str] = MappingProxyType({})
+
+    def as_metadata(self) -> dict[str, str]:
+        """Return texts of at most PART_LIMIT characters."""
+        pairs = base64.urlsafe_b64encode(b"".join(sorted(self.cases))).decode()
+        content = ".".join([self.persona, *(self.options.get(name, "") for name in OPTIONS), self.all_cases, pairs])
+        whole = ".".join([VERSION, _digest(content), content])
+        parts = [whole[begin : begin + PART_LIMIT] for begin in range(0, len(whole), PART_LIMIT)]
+        return {_name(number): part for number, part in enumerate(parts)}
+
+
+def fingerprint_of(
+    parameters: Mapping[str, Any], cases: Iterable[TestCase] = (), persona: Persona | None = None
+) -> Fingerprint:
+    pairs = frozenset(_hashed(_json(case.id))[:DIGEST] + _hashed(case.content)[:DIGEST] for case in cases)
+    is_small = len(pairs) <= MOST_CASES
+    values = {**parameters, **parameters.get("options", {})}
+    return Fingerprint(
+        cases=pairs if is_small else frozenset(),
+        all_cases="" if is_small else _digest([pair.hex() for pair in sorted(pairs)]),
+        persona=_hashed(persona.content)[:4].hex() if persona else "",
+        options={name: _digest(values.get(name)) for name in OPTIONS},
+    )
+
+
+def read_fingerprint(metadata: Mapping[str, Any]) -> Fingerprint | None:
+    """Return None if it is absent, damaged, or of another version."""
+    parts: list[str] = []
+    while isinstance(part := metadata.get(_name(len(parts))), str):
+        parts.append(part)
+    version, _, rest = "".join(parts).partition(".")
+    check, _, content = rest.partition(".")
+    fields = content.split(".")
+    if version != VERSION or check != _digest(content) or len(fields) != len(OPTIONS) + 3:
+        return None
+    persona, *options, all_cases, pairs = fields
+    try:
+        raw = base64.b64decode(pairs, altchars=b"-_", validate=True)
+    except ValueError:
+        return None
+    cases = frozenset(raw[begin : begin + PAIR] for begin in range(0, len(raw), PAIR))
+    return Fingerprint(
+        cases=cases, all_cases=all_cases, persona=persona, options=dict(zip(OPTIONS, options, strict=True))
+    )
+
+
+def changed_cases(now: Fingerprint | None, then: Fingerprint | None, cases: Iterable[str]) -> frozenset[str] | None:
+    """Return the ids of test cases that differ, or that one fingerprint lacks; None if that is not known."""
+    if now is None or then is None:
+        return None
+    if now.cases and then.cases:
+        same = {pair[:DIGEST] for pair in now.cases & then.cases}
+        return frozenset(case for case in cases if _hashed(_json(case))[:DIGEST] not in same)
+    return frozenset() if now.all_cases and now.all_cases == then.all_cases else None
+
+
+def changed_persona(now: Fingerprint | None, then: Fingerprint | None) -> bool | None:
+    """Return None if the fingerprints do not show it."""
+    if now is None or then is None or not (now.persona and then.persona):
+        return None
+    return now.persona != then.persona
+
+
+def changed_options(now: Fingerprint | None, then: Fingerprint | None) -> tuple[str, ...]:
+    """Return the options that differ and matter to a comparison, as far as both fingerprints show them."""
+    if now is None or then is None:
+        return ()
+    pairs = {name: (now.options.get(name), then.options.get(name)) for name in COMPARED}
+    return tuple(name for name, (ours, theirs) in pairs.items() if ours and theirs and ours != theirs)
+
+
+def _name(number: int) -> str:
+    return f"{NAME}_{number + 1}" if number else NAME
+
+
+def _digest(value: object) -> str:
+    return _hashed(_json(value))[:4].hex()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _hashed(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+class Subject(NamedTuple):
+    """The run that is compared. `request`: of its launch; None if the run was launched elsewhere."""
+
+    run: Run
+    result: RunResult
+    request: LaunchRequest | None
+    context: Context
+    thresholds: tuple[Threshold, ...]
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """By the names of inputs; empty ids are not known."""
+        return {name: getattr(self.run, name) or getattr(self.request, name, "") for name in LAUNCH_IDS}
+
+    @property
+    def fingerprint(self) -> Fingerprint | None:
+        sent = self.request.metadata.customer if self.request else {}
+        return read_fingerprint(sent) or read_fingerprint(self.run.metadata)
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that thresholds compare with the baseline, by name or by their targets."""
+        compared = [threshold for threshold in self.thresholds if threshold.bound.reference == "baseline"]
+        by_target = any(threshold.aggregate.kind.uses_targets for threshold in compared)
+        named = [threshold.metric for threshold in compared if threshold.metric]
+        metrics = [metric for name in named for metric in self.result.find_metrics(name)]
+        metrics += [metric for metric in self.result.metrics if by_target and metric.target]
+        return tuple({metric.id: metric for metric in metrics}.values())
+
+
+def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
+    """Return the runs with their differences from the subject, as far as Coval shows them."""
+    session = session.until(min(session.deadline, session.clock.now() + CHECKING_TIME))
+    results = [subject.result, *(run.result for run in runs)]
+    calls = [_versions(session, result, subject.metrics) for result in results]
+    if any(_cases_in(run, subject) is None for run in runs):
+        calls.append(_change_times(session, subject))
+    found = yield from together(calls, session.clock)
+    read = [{} if isinstance(one, CovalError) else one for one in found]
+    ours, *theirs = read[: len(results)]
+    (times,) = read[len(results) :] or ({},)
+    return tuple(
+        _distinguished(run, subject, times, ours, versions) for run, versions in zip(runs, theirs, strict=True)
+    )
+
+
+def _distinguished(
+    run: BaselineRun,
+    subject: Subject,
+    times: Mapping[str, str],
+    ours: Mapping[str, str],
+    theirs: Mapping[str, str],
+) -> BaselineRun:
+    """`times`: when test cases changed; `ours`, `theirs`: versions of metrics."""
+    now, then = subject.fingerprint, read_fingerprint(run.run.metadata)
+    unsure: dict[Unchecked, bool] = {}
+    cases = _cases_in(run, subject)
+    if cases is None:
+        cases, unsure["test_cases"] = _changed_since(run.run, _shared(run, subject), times)
+    persona = _other_persona(run.run, subject) or changed_persona(now, then)
+    unsure["persona"] = persona is None
+    metrics, unsure["metrics"] = _other_judges(subject.metrics, run.result, ours, theirs)
+    return run._replace(
+        changed_cases=cases,
+        changed_metrics=metrics,
+        changed_persona=bool(persona),
+        changed_options=changed_options(now, then),
+        unchecked=tuple(what for what, is_unsure in unsure.items() if is_unsure),
+    )
+
+
+def _cases_in(run: BaselineRun, subject: Subject) -> frozenset[str] | None:
+    """Return the test cases in both runs whose contents differ by their fingerprints; None if these do not show it."""
+    shared = _shared(run, subject)
+    return changed_cases(subject.fingerprint, read_fingerprint(run.run.metadata), shared) if shared else shared
+
+
+def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
+    """Return the ids of the test cases in both runs."""
+    ours, theirs = ({simulation.test_case_id for simulation in of.simulations} for of in (subject.result, run.result))
+    return frozenset(filter(None, ours & theirs))
+
+
+def _change_times(session: Session, subject: Subject) -> Procedure[dict[str, str]]:
+    """Return when each test case was last changed, by its id. Raises CovalError."""
+    cases = yield from session.client.list_test_cases(subject.ids["test_set_id"], until=session.deadline)
+    return {case.id: case.update_time for case in cases}
+
+
+def _changed_since(run: Run, cases: Iterable[str], times: Mapping[str, str]) -> tuple[frozenset[str], bool]:
+    """Return the test cases that were changed after the run was launched, and whether any of them may have been."""
+    launched = created_at(run)
+    changed, unsure = set(), False
+    for case in cases:
+        moment = moment_of(times.get(case, ""))
+        if launched is None or moment is None:
+            unsure = True
+        elif moment > launched:
+            changed.add(case)
+    return frozenset(changed), unsure
+
+
+def _other_persona(run: Run, subject: Subject) -> bool:
+    ours = subject.ids["persona_id"]
+    return bool(ours and run.persona_id and ours != run.persona_id)
+
+
+def _versions(session: Session, result: RunResult, metrics: Sequence[Metric]) -> Procedure[dict[str, str]]:
+    """Return the versions of the metrics by which a simulation of a run was judged, by metric id. Raises CovalError."""
+    compared = [
+        same for metric in metrics for same in (result.find_metrics(metric.id) or result.find_metrics(metric.name))
+    ]
+    completed = [simulation.id for simulation in result.simulations if simulation.completed]
+    if not (compared and completed):
+        return {}
+    judged = max(completed, key=lambda simulation_id: sum(simulation_id in metric.values for metric in compared))
+    outputs = yield from session.client.list_metric_outputs(judged, until=session.deadline)
+    return {output.metric_id: output.version for output in outputs if output.version}
+
+
+def _other_judges(
+    metrics: Sequence[Metric], result: RunResult, ours: Mapping[str, str], theirs: Mapping[str, str]
+) -> tuple[frozenset[str], bool]:
+    """Return the metrics (ids) that another version evaluated in `result`, and whether any of them may be one."""
+    changed, unsure = set(), False
+    for metric in metrics:
+        same = result.find_metrics(metric.id) or result.find_metrics(metric.name)
+        if not same:
+            continue  # there is nothing to compare with
+        if same[0].is_identified and metric.is_identified and same[0].id != metric.id:
+            changed.add(metric.id)  # another metric of that name
+        elif not (ours.get(metric.id) and theirs.get(metric.id)):
+            unsure = True
+        elif ours[metric.id] != theirs[metric.id]:
+            changed.add(metric.id)
+    return frozenset(changed), unsure

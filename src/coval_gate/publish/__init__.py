@@ -1,1 +1,0 @@
-"""Puts a report wherever it belongs."""

@@ -1,1 +1,0 @@
-"""What happens to a run in Coval: it is requested, launched, watched, collected, cancelled."""

@@ -1,0 +1,159 @@
+"""Gives each leg of the plan the runs that were launched elsewhere: its first run, and repetitions of that.
+
+A run's own metadata name its leg and its number. A run without them belongs to a leg only if both are alone.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from coval_gate.base.errors import GateError, InputError, NotFound
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import Wait, all_or_first_error, together
+from coval_gate.base.text import in_words, quoted
+from coval_gate.ci.host import REPETITION
+from coval_gate.inputs.inputs import Problem
+from coval_gate.step.seen import AS_LAUNCHED, legs_in_words, recorded_leg
+from coval_gate.step.watch import NOT_FOUND_PAUSE, unknown_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.model import Run
+    from coval_gate.coval.session import Session
+    from coval_gate.inputs.fields import RunSource
+    from coval_gate.step.leg import Leg
+    from coval_gate.step.step import LegRun, StepRun
+    from coval_gate.step.trial import Trial
+
+
+class GivenRun(NamedTuple):
+    """`leg` and `number` are those in the run's metadata; without them, "" and 0."""
+
+    trial: Trial
+    leg: str
+    number: int
+
+
+def adopt_runs(session: StepRun) -> Procedure[None]:
+    """Guard the runs that the inputs choose, and give each to its leg. Raises CovalError, RunnerError.
+
+    Raises InputError if a run has no leg, or a leg no run; GateError if the newest run of a source is unclear.
+    """
+    step = session.step
+    ids, source = session.inputs.run_id
+    if source:
+        yield from _adopt_newest(session, source)
+        return
+    legs = step.all_legs
+    # Until the runs show their legs, they stand in the order of a launch's outputs.
+    trials = [_guard(session.of(legs[min(place, len(legs) - 1)]), id_) for place, id_ in enumerate(ids)]
+    if len(legs) > 1 or len(ids) > 1 or legs[0].name:
+        try:
+            runs = all_or_first_error((yield from together((_poll(session, id_) for id_ in ids), session.clock)))
+            own_runs = _runs_of_legs(legs, [*map(_given, trials, runs)])
+        except GateError as error:
+            if isinstance(error, InputError) or (isinstance(error, NotFound) and error.by_coval):
+                for trial in trials:  # the inputs are wrong, so they must not cancel a run either
+                    trial.release()
+                for leg in legs:
+                    leg.take([])
+            raise
+        for leg, own in zip(legs, own_runs, strict=True):
+            leg.take([given.trial for given in own])
+        step.record_id(ids[0])
+    for leg in legs:
+        for trial in leg.trials:
+            own_session = session.of(leg)
+            own_session.log(f"Taking over run {trial.run_id}: {step.run_url(trial.run_id)}")
+
+
+def _adopt_newest(session: StepRun, source: RunSource) -> Procedure[None]:
+    step = session.step
+    from coval_gate.history.newest import find_newest, found_text
+
+    found: dict[str, Leg] = {}
+    for leg in step.legs:
+        own = session.of(leg)
+        run = yield from find_newest(own, source, step.context)
+        if twin := found.get(run.run_id):
+            legs = in_words([quoted(twin.key), quoted(leg.key)])
+            raise InputError([Problem("run_id", f"finds the same run, {run.run_id}, for {legs}. Name each run.")])
+        found[run.run_id] = leg
+        _guard(own, run.run_id)
+        own.log(f"{found_text(run, source)}: {step.run_url(run.run_id)}")
+
+
+def _guard(session: LegRun, run_id: str) -> Trial:
+    """Others may need the newest run of a source, so nothing cancels that."""
+    step = session.step
+    trial = step.begin_trial(session.leg)
+    trial.identify(run_id, at=session.clock.now())
+    trial.guard(cancel=session.inputs.cancel_on_interrupt and not session.inputs.run_id.newest)
+    step.record_id(run_id)
+    return trial
+
+
+def _poll(session: Session, run_id: str) -> Procedure[Run]:
+    """A run that was launched a moment ago gets some time; a wrong id is reported soon. Raises CovalError."""
+    clock = session.clock
+    unknown = min(session.deadline, unknown_until(session))
+    while True:
+        try:
+            return (yield from session.client.get_run(run_id, until=session.deadline))
+        except NotFound:
+            left = unknown - clock.now()
+            if left <= 0:
+                raise
+        yield Wait(min(NOT_FOUND_PAUSE, left))
+
+
+def _given(trial: Trial, run: Run) -> GivenRun:
+    number = run.metadata.get(REPETITION)
+    return GivenRun(trial, recorded_leg(run), number if type(number) is int else 0)
+
+
+def _runs_of_legs(legs: Sequence[Leg], given: Sequence[GivenRun]) -> list[list[GivenRun]]:
+    """Return the runs of each leg: the first, and its repetitions in order. Raises InputError with every problem.
+
+    A single leg that only its ids identify takes any run; its first poll compares them.
+    """
+    by_key = {leg.key: leg for leg in legs}
+    unnamed = next((leg for leg in legs if not leg.name), None)
+    own: dict[str, list[GivenRun]] = {leg.key: [] for leg in legs}
+    problems = []
+    for run in sorted(given, key=lambda run: run.number):
+        leg = by_key.get(run.leg) or (unnamed if run.leg else legs[0] if len(legs) == len(given) == 1 else None)
+        if leg:
+            own[leg.key].append(run)
+        elif run.leg:
+            problems.append(
+                f"names run {run.trial.run_id}, which is of {legs_in_words([run.leg])}; the legs of this step are "
+                f"{legs_in_words(by_key)}. {AS_LAUNCHED}"
+            )
+        else:
+            problems.append(
+                f"names run {run.trial.run_id}, but Coval does not show its leg. A step with one leg can wait for "
+                "such a run, and for no other one beside it."
+            )
+    if not problems:
+        problems = [problem for leg, runs in own.items() for problem in _problems(leg, runs)]
+    if problems:
+        raise InputError([Problem("run_id", problem) for problem in problems])
+    return list(own.values())
+
+
+def _problems(leg: str, runs: Sequence[GivenRun]) -> Iterator[str]:
+    """Yield what is wrong with the runs of a leg, each as the end of a sentence."""
+    if not runs:
+        yield f"names no run of {legs_in_words([leg])}, which is a leg of this step. {AS_LAUNCHED}"
+    if len(recorded := {run.leg: None for run in runs}) > 1:
+        yield f"names runs of {legs_in_words(recorded)}, but this step has one leg. {AS_LAUNCHED}"
+        return
+    for one, other in pairwise(runs):
+        if one.number == other.number:
+            what = f"repetition {one.number}" if one.number else "the first run"
+            ids = in_words([one.trial.run_id, other.trial.run_id])
+            yield f"names two runs that are {what} of {legs_in_words([one.leg])}: {ids}."

@@ -1,0 +1,219 @@
+"""Cancels runs, and never deletes a finished one; guards the runs that a step owns, and cleans up after a trial.
+
+Coval has one call for both, `DELETE /runs/{id}`: it ends a run that is not finished and deletes one that is. So the run
+is polled before each try, a repeated one included. A lost launch may have begun a second run, which is cancelled, too.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.errors import CovalError, GateError, InternalError, NotFound, RunnerError, Unavailable
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import MOST_AT_ONCE, Wait, together
+from coval_gate.coval.errors import unavailable
+from coval_gate.coval.model import CANCELLED, DELETED
+from coval_gate.coval.session import FRESH_TIME
+from coval_gate.gate.outcome import Cancellation
+from coval_gate.gate.verdict import Verdict
+from coval_gate.history.search import Sought, search
+from coval_gate.step.lost import find_launched
+from coval_gate.step.trial import Duty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.model import Run
+    from coval_gate.coval.session import Session
+    from coval_gate.step.step import LegRun
+    from coval_gate.step.trial import Trial
+
+ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
+MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
+UNKNOWN_TIME: Final = 15.0  # s for which Coval must not know a run that a person names before it has none
+
+
+def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Procedure[Cancellation]:
+    """Cancel a run unless it is over; one that Coval does not have is over. Raises CovalError.
+
+    `fresh_until`: Coval may not know the run before that time on the clock.
+    """
+    client, clock, until = session.client, session.clock, session.deadline
+    sent = False  # a try whose response was lost may have cancelled the run all the same
+    pause = FIRST_PAUSE
+    report_retry = client.retry_reporter()
+    while True:
+        try:
+            polled_at = clock.now()
+            run = yield from client.get_run(run_id, until=until, once=True)
+            if run.is_over:
+                return _ended(run, by_us=sent and run.status in ENDED)
+            if clock.now() - polled_at > MAX_POLL_AGE:
+                raise unavailable("The poll of the run", "took so long that the run may be over by now.", arrived=False)
+            sent = True
+            yield from client.delete_run(run_id, until=until)
+            return _ended(run, by_us=True)
+        except NotFound:
+            if sent:
+                return Cancellation(outcome="cancelled", run_id=run_id)
+            if clock.now() >= fresh_until:
+                return Cancellation(outcome="gone", run_id=run_id)
+            if clock.now() >= until:
+                raise
+        except Unavailable as error:
+            if clock.now() >= until:
+                raise
+            pause = max(pause, error.retry_after or 0.0)
+            report_retry(error, min(pause, until - clock.now()))
+        yield Wait(max(0.0, min(pause, until - clock.now())))
+        pause = min(LONGEST_PAUSE, pause * 2)
+
+
+def cancel_or_warn(session: Session, run_id: str, why: str) -> Procedure[bool]:
+    """Return whether the run needs no cancelling any more. Until the deadline, Coval may not know it yet."""
+    try:
+        ended = yield from cancel_run(session, run_id, fresh_until=session.deadline)
+    except CovalError as error:
+        session.warn(f"Could not cancel run {run_id} ({why}): {error.what}")
+        return False
+    if ended.outcome == "cancelled":
+        session.log(f"Cancelled run {run_id}: {why}.")
+    return True
+
+
+def cancel_runs(
+    session: Session, run_ids: Sequence[str], *, report: Callable[[str, Cancellation | CovalError], None]
+) -> Procedure[list[Cancellation | CovalError]]:
+    """Pass each outcome to `report` at once. Of many runs, the first ones leave the others their share of time."""
+    left = len(run_ids)
+
+    def cancel_one(run_id: str) -> Procedure[Cancellation]:
+        nonlocal left
+        rounds, left = math.ceil(left / MOST_AT_ONCE), left - 1
+        now = session.clock.now()
+        until = now + max(0.0, session.deadline - now) / rounds
+        try:
+            unknown_until = min(now + UNKNOWN_TIME, until)
+            ended = yield from cancel_run(session.until(until), run_id, fresh_until=unknown_until)
+        except CovalError as error:
+            report(run_id, error)
+            raise
+        report(run_id, ended)
+        return ended
+
+    return (yield from together(map(cancel_one, run_ids), session.clock, at_once=MOST_AT_ONCE))
+
+
+def _ended(run: Run, *, by_us: bool) -> Cancellation:
+    return Cancellation(outcome="cancelled" if by_us else "over", run_id=run.run_id, status=run.status)
+
+
+def cancel_trial(session: Session, trial: Trial) -> Procedure[Cancellation]:
+    """Find the run if its id is not known, and cancel it unless it is over. Raises CovalError."""
+    trial.is_given_up = True
+    if not trial.run_id:
+        run = yield from find_launched(session, trial)
+        if run is None:
+            return Cancellation(outcome="not_launched")
+        trial.identify(run.run_id, at=session.clock.now())
+    fresh_until = trial.known_since + FRESH_TIME
+    return (yield from cancel_run(session, trial.run_id, fresh_until=fresh_until))
+
+
+def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = False) -> Procedure[None]:
+    """Cancel the runs of launches that were given up for lost and had an effect after all. Raises CovalError.
+
+    `keep_newest`: if the id of the run is unknown, the newest one is that run.
+    """
+    if not (Duty.CANCEL_OTHERS in trial.duties and trial.tags):
+        return
+    runs = (yield from search(session, Sought(trial.ids, trial.key))).runs
+    if runs and keep_newest and not trial.run_id:
+        trial.identify(runs[0].run_id, at=session.clock.now())
+    for run in runs:
+        if run.run_id != trial.run_id and not run.is_over:
+            # It is listed, so a 404 means that Coval does not know it yet.
+            yield from cancel_run(session, run.run_id, fresh_until=session.deadline)
+            session.log(f"Cancelled run {run.run_id}: the step launched another in its place.")
+
+
+class Cleanup(NamedTuple):
+    """What decides about a guarded run until the session's deadline. `late`: max_wait_time has passed."""
+
+    session: LegRun
+    trial: Trial
+    late: bool
+
+    def clean_up(self, verdict: Verdict | None) -> Procedure[None]:
+        """Cancel the run or leave it, and end any second run. The post step tries again if this fails."""
+        trial = self.trial
+        yield from self.look_for_left(verdict)
+        is_left = trial.is_active and self.leaves(verdict)
+        if trial.is_active and not is_left:
+            trial.ended = yield from self._cancel()
+        if Duty.CANCEL_OTHERS in trial.duties:
+            yield from self._end_other_launches(keep_newest=is_left)
+        if is_left:  # not before: a signal until now may ask to cancel the run
+            trial.ended = Cancellation(outcome="left" if trial.run_id else "maybe_left", run_id=trial.run_id)
+            trial.release()
+
+    def look_for_left(self, verdict: Verdict | None) -> Procedure[None]:
+        """Find the run if it is to be left: the later step needs its id. A run that is not found is not left."""
+        trial, session = self.trial, self.session
+        is_left = verdict is Verdict.TIMED_OUT and not session.inputs.cancel_on_timeout
+        if not (is_left and trial.is_active) or trial.run_id:
+            return
+        with suppress(CovalError):
+            run = yield from find_launched(session, trial)
+            if run is None:
+                trial.release()
+            else:
+                trial.identify(run.run_id, at=session.clock.now())
+
+    def _cancel(self) -> Procedure[Cancellation]:
+        trial = self.trial
+        try:
+            ended = yield from cancel_trial(self.session, trial)
+        except Exception as error:  # noqa: BLE001 - the step must reach its verdict all the same
+            with suppress(RunnerError):
+                trial.guard(cancel=True)
+            what = (error if isinstance(error, GateError) else InternalError(error)).what
+            return Cancellation(outcome="failed", run_id=trial.run_id, reason=what.rstrip("."))
+        trial.release()
+        return ended
+
+    def _end_other_launches(self, *, keep_newest: bool) -> Procedure[None]:
+        try:
+            yield from end_other_launches(self.session, self.trial, keep_newest=keep_newest)
+        except Exception as error:  # noqa: BLE001 - as above
+            self.session.log(f"Could not check for a second run, so the post step checks again: {error}")
+            return
+        if self.session.inputs.mode != "launch":  # which ends too soon: its post step checks again after the job
+            self.trial.settle(Duty.CANCEL_OTHERS)
+
+    def leaves(self, verdict: Verdict | None) -> bool:
+        """Return whether the inputs say to leave the run of a leg with this verdict alone."""
+        trial, inputs = self.trial, self.session.inputs
+        if inputs.run_id.newest and trial.is_given:
+            return True  # another launched it, and may need it
+        if trial.is_given_up:
+            return False  # its simulations fail, or a signal came while it was being cancelled: how far is not known
+        if trial.repetition and verdict is not Verdict.CANCELLED:
+            return False  # the step has its verdict without it
+        if self.session.leg.is_base and verdict in (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE):
+            return False  # as above
+        match verdict:
+            case Verdict.CANCELLED:
+                return not inputs.cancel_on_interrupt
+            # A later step cannot wait for a run whose id is not known.
+            case Verdict.TIMED_OUT:
+                is_unknown = not trial.run_id
+                return not (inputs.cancel_on_timeout or (is_unknown and inputs.cancel_on_interrupt))
+            case Verdict.ERROR:
+                gave_up = self.late and trial.run_id
+                return not (inputs.cancel_on_timeout if gave_up else inputs.cancel_on_interrupt)
+        return True

@@ -1,0 +1,277 @@
+"""Cancels runs: those that users name, those that a step gives up, and those that the main step left behind.
+
+The post step also marks runs that are no baseline.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base import titles
+from coval_gate.base.errors import CovalError, GateError, RunnerError
+from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.text import in_words
+from coval_gate.base.times import POST_CANCELLING, Times
+from coval_gate.gate.judgement import with_end_of_repetition
+from coval_gate.gate.outcome import Cancellation
+from coval_gate.gate.verdict import Verdict
+from coval_gate.history.retag import mark
+from coval_gate.history.tags import FAILED
+from coval_gate.inputs.inputs import WAITING_MODES
+from coval_gate.report.wording.judgements import cancellation_text, run_cancellation_text
+from coval_gate.report.wording.standing import not_marked_text
+from coval_gate.step.cancel import Cleanup, cancel_runs, cancel_trial, end_other_launches
+from coval_gate.step.earlier import EarlierRuns
+from coval_gate.step.report import report_of
+from coval_gate.step.request import request_of
+from coval_gate.step.trial import Duty
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.session import Session
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.step.leg import Leg
+    from coval_gate.step.step import LegRun, Step
+    from coval_gate.step.trial import Trial
+
+MOST_NAMED: Final = 5  # unknown runs in a message
+LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs may be left to a later step
+
+
+def cancel_named(session: LegRun, run_ids: Sequence[str]) -> Procedure[list[Cancellation]]:
+    """Raises the first error after it tried all, and GateError if Coval lacks a run: its id must be wrong."""
+    step = session.step
+
+    def report(run_id: str, ended: Cancellation | CovalError) -> None:
+        text = f"Run {run_id}: {ended.what}" if isinstance(ended, CovalError) else run_cancellation_text(ended)
+        session.log(text)
+
+    for run_id in run_ids:
+        step.begin_trial(session.leg).run_id = run_id
+    step.record_id(run_ids[0])
+    cancelling = cancel_runs(session, run_ids, report=report)
+    ended = all_or_first_error((yield from cancelling))
+    unknown = [cancellation.run_id for cancellation in ended if cancellation.outcome == "gone"]
+    if unknown:
+        others = ", so nothing was cancelled" if unknown == [*run_ids] else "; none of the others goes on"
+        raise GateError(
+            titles.RUN_NOT_FOUND,
+            f"Coval has no run {in_words(unknown, 'or', MOST_NAMED)}{others}.",
+            advice="Check run_id: it must be the id of a run in the organization and workspace of the API key.",
+        )
+    return ended
+
+
+def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
+    """Cancel or leave the unfinished runs, and return the judgement with what became of them."""
+
+    hurried, inputs = step.is_hurried, step.inputs
+    for trial in step.trials:
+        if trial.is_over:
+            trial.release()
+    concerned = [
+        (leg, trial)
+        for leg in step.all_legs
+        for trial in leg.trials
+        if trial.is_active or Duty.CANCEL_OTHERS in trial.duties
+    ]
+    # A job that may not cancel its runs leaves the runs of earlier attempts alone, too.
+    ends_others = inputs.cancel_on_interrupt or not hurried
+    others = [leg for leg in step.all_legs if ends_others and _may_have_leftovers(step, leg)]
+    if concerned and hurried:  # the step may be killed while it cancels the runs
+        with suppress(RunnerError):
+            step.publisher.write_verdict(report_of(step, judgement))
+    if concerned or others:
+        session, now = step.session(), step.clock.now()
+        late = now >= session.deadline
+        session = session.until(session.times.cancelling(now))
+        cleanups = [
+            Cleanup(session=session.of(leg), trial=trial, late=late).clean_up(_verdict_of(step, leg, judgement))
+            for leg, trial in concerned
+        ]
+        cleanups += [_end_leftovers(session.of(leg)) for leg in others]
+        all_or_first_error((yield from together(cleanups, session.clock)))
+        for leg, trial in concerned:
+            if leg.is_base:
+                warn_of_failed_end(session.of(leg), trial)
+    judgement = _with_cancellations(step, judgement)
+    if hurried and inputs.mode != "cancel" and all(_was_not_launched(trial) for trial in step.trials):
+        judgement = judgement._replace(cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
+    return judgement
+
+
+def _verdict_of(step: Step, leg: Leg, judgement: Judgement) -> Verdict | None:
+    """Return the verdict by which the runs of a leg are left or cancelled."""
+    if leg.is_base and not step.is_hurried and judgement.verdict is not None:
+        return verdict_of_base(step, leg)
+    return step.judgement_of(leg, judgement).verdict
+
+
+def _was_not_launched(trial: Trial) -> bool:
+    return not trial.run_id and (trial.ended is None or trial.ended.outcome == "not_launched")
+
+
+def clean_up_leg(session: LegRun) -> Procedure[None]:
+    """Cancel the unfinished runs of a leg that has come to its verdict, while others go on."""
+    if session.leg.outcome:
+        yield from _end_runs(session, session.leg.outcome.verdict)
+
+
+def clean_up_base(session: LegRun) -> Procedure[None]:
+    """Cancel the unfinished runs of a base that nothing needs any more, unless a later step may judge what is left."""
+    yield from _end_runs(session, verdict_of_base(session.step, session.leg))
+
+
+def _end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
+    """A run that is to be left stays guarded: a signal may still ask to cancel it."""
+
+    now = session.clock.now()
+    late = now >= session.deadline
+    session = session.until(session.times.cancelling(now))
+    for trial in session.leg.trials:
+        if trial.is_over:
+            trial.release()
+        cleanup = Cleanup(session=session, trial=trial, late=late)
+        yield from cleanup.look_for_left(verdict)
+        if (trial.is_active or Duty.CANCEL_OTHERS in trial.duties) and not cleanup.leaves(verdict):
+            yield from cleanup.clean_up(verdict)
+
+
+def verdict_of_base(step: Step, base: Leg) -> Verdict:
+    """Return the verdict by which a base's run is left or cancelled: that of a leg whose own run goes on with it."""
+    tested = [leg for leg in step.legs if leg.base is base and leg.outcome and leg.trials and not leg.first.is_over]
+    left = [leg.outcome.verdict for leg in tested if leg.outcome and leg.outcome.verdict in LEFT]
+    return left[0] if left and left[0] else Verdict.PASSED
+
+
+def warn_of_failed_end(session: Session, trial: Trial) -> None:
+    """The verdict is about the tested run, so this is only a warning."""
+    if trial.ended and trial.ended.outcome == "failed":
+        what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"
+        session.warn(f"{what} could not be cancelled: {trial.ended.reason}. The post step tries again.")
+
+
+def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
+    """Return the step's judgement, and give each leg its own, with what became of their runs."""
+
+    is_of_leg, concluded = step.is_of_leg(judgement), judgement
+    if len(step.legs) > 1 and not is_of_leg:
+        _conclude_interrupted(step, judgement)
+        return judgement
+    for leg, own in [(leg, step.judgement_of(leg, judgement)) for leg in step.legs]:
+        if own is judgement:
+            own = concluded = with_cancellations(concluded, leg.trials)
+        else:
+            own = with_cancellations(own, leg.trials)
+        if is_of_leg:
+            leg.conclude(own)
+    return concluded
+
+
+def _conclude_interrupted(step: Step, judgement: Judgement) -> None:
+    """Give each of several legs its own end: one that was done keeps its verdict, and the others get the step's."""
+
+    for leg in step.legs:
+        own = leg.outcome if leg.is_done else None
+        if own is None:
+            leg.error, own = None, judgement._replace()  # the step's own judgement is no leg's
+        leg.conclude(with_cancellations(own, leg.trials))
+
+
+def _may_have_leftovers(step: Step, leg: Leg) -> bool:
+    """Return whether an earlier attempt may have left repetitions of the leg that nothing needs now."""
+    inputs = leg.inputs
+    repeats = inputs.mode in WAITING_MODES and inputs.api_key is not None and inputs.repeat_on_failure > 0
+    return repeats and inputs.resume and step.context.run_attempt not in ("", "1")
+
+
+def _end_leftovers(session: LegRun) -> Procedure[None]:
+    """Cancel the repetitions that an earlier attempt left unfinished and this one did not take over."""
+    leg = session.leg
+
+    request, own = request_of(session, 0)
+    earlier = EarlierRuns(session=session, tags=own, ids=request.ids)
+    numbers = range(1, leg.inputs.repeat_on_failure + 1)
+    repetitions = [request_of(session, number)[1] for number in numbers]
+    taken = {trial.run_id for trial in leg.trials}
+    return earlier.end_repetitions(
+        repetitions, taken=taken, guarded=lambda run_id: session.step.guard_leftover(leg, run_id)
+    )
+
+
+def finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
+    """Cancel the runs that the main step left unfinished, and mark those that failed."""
+    if step.inputs.api_key is None:
+        _warn_of_undone(step, trials)
+        return
+    now = step.clock.now()
+    session = step.session(Times.of_post_step(now)).until(now + POST_CANCELLING)
+    legs = {leg.name: leg for leg in step.legs}
+    works = [_Work(session.of(legs[trial.leg]), trial) for trial in trials]
+    results = yield from together([work.do() for work in works], session.clock)
+    for work, result in zip(works, results, strict=True):
+        work.report(result)
+
+
+def _warn_of_undone(step: Step, trials: Sequence[Trial]) -> None:
+    """Warn of what cannot be done without an API key."""
+    left = [trial for trial in trials if trial.duties & {Duty.CANCEL, Duty.CANCEL_OTHERS}]
+    if left:
+        runs = " and ".join(f"run {trial.run_id}" if trial.run_id else "a run" for trial in left)
+        step.warn(f"The main step may have left {runs} unfinished; cancelling needs the API key.")
+    if failed := [trial.run_id for trial in trials if Duty.MARK in trial.duties]:
+        step.warn(not_marked_text(failed, "there is no API key.", ""))
+
+
+class _Work:
+    """What the main step left of one trial."""
+
+    def __init__(self, session: Session, trial: Trial) -> None:
+        self._session = session
+        self._trial = trial
+        self._is_marking = False
+
+    def do(self) -> Procedure[None]:
+        """Raises CovalError."""
+        session, trial = self._session, self._trial
+        if Duty.CANCEL in trial.duties:
+            trial.ended = yield from cancel_trial(session, trial)
+        yield from end_other_launches(session, trial)
+        if Duty.MARK in trial.duties:
+            self._is_marking = True
+            sent = (trial.key,) if trial.key else ()
+            if (yield from mark(session, trial.run_id, FAILED, sent=sent)):
+                session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
+
+    def report(self, result: CovalError | None) -> None:
+        session, trial = self._session, self._trial
+        if trial.ended:
+            which = f" ({trial.run_id})" if trial.run_id else ""
+            session.log(f"The main step left a run behind: {cancellation_text(trial.ended)}{which}.")
+        if result:
+            session.warn(self._undone_text(result))
+        elif not (trial.ended and trial.ended.outcome == "failed"):
+            trial.duties = frozenset()
+
+    def _undone_text(self, error: GateError) -> str:
+        trial = self._trial
+        if self._is_marking:
+            return not_marked_text([trial.run_id], error.what, error.advice)
+        missed = Duty.CANCEL in trial.duties and not trial.ended
+        undone = "The run could not be cancelled" if missed else "Could not check for a second run"
+        return "\n".join(filter(None, (f"{undone}: {error.what}", error.advice)))
+
+
+def with_cancellations(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:
+    """Return the judgement of a leg, or of the whole step, with what became of the leg's runs."""
+    for trial in trials:
+        # A repetition was judged alone, unless the step was cancelled.
+        is_apart = trial.repetition and trial.judgement and judgement.verdict is not Verdict.CANCELLED
+        if trial.ended and is_apart:
+            judgement = with_end_of_repetition(judgement, trial.ended)
+        elif trial.ended:
+            judgement = trial.judgement = judgement._replace(cancellation=trial.ended)
+    return judgement

@@ -1,0 +1,199 @@
+"""Finds which metrics a run must have, which values they can have, and which missing data will never come.
+
+A run shows none of this. A run that completed may list its metrics one after another: if each counts, the step must
+know that the list is complete. A run that was launched without metrics has those of its agent. If the agent names none,
+or the run was launched elsewhere, a simulation lists the metrics that are computed for it. A value that is not there
+may be late; the metric outputs of its simulation say whether it ended without one. Definitions cost a call only where a
+criterion names a value that no simulation has.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.errors import CovalError, NotFound
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import together
+from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED
+from coval_gate.gate.targets import named_values
+from coval_gate.gate.values import Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Target
+    from coval_gate.coval.resources import MetricDefinition, MetricOutput
+    from coval_gate.coval.session import Session
+    from coval_gate.gate.criteria import Criteria
+
+OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without
+UNUSED: Final = (CANCELLED, SKIPPED)  # the status of a metric that is not computed for a simulation
+ASKED: Final = 5  # simulations whose outputs are fetched, at most
+ENDED: Final = (COMPLETED, FAILED, SKIPPED, CANCELLED)  # statuses of an output that does not change any more
+
+Outputs = dict[str, "MetricOutput"]  # of one simulation, by the id of their metric
+
+
+def with_definitions(session: Session, result: RunResult, criteria: Criteria) -> Procedure[RunResult]:
+    """Return the run with the values that its metrics can have, as far as they matter and Coval responds in time."""
+    metrics = []
+    for metric in result.metrics:
+        values = tuple(_named_values(metric, result, criteria))
+        if metric.is_identified and Vocabulary.of(metric).unseen(values):
+            texts = yield from _texts(session, metric.id)
+            metrics.append(metric._replace(defined=texts))
+        else:
+            metrics.append(metric)
+    return result._replace(metrics=tuple(metrics))
+
+
+def _named_values(metric: Metric, result: RunResult, criteria: Criteria) -> Iterator[str]:
+    for reference, values in criteria.named_values:
+        if metric in result.find_metrics(reference):
+            yield from values
+    if metric.target:
+        yield from named_values(metric.target)
+
+
+def _texts(session: Session, metric_id: str) -> Procedure[tuple[str, ...]]:
+    """Return the only texts that a metric can have; none if that is not known."""
+    with suppress(CovalError):
+        return (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
+    return ()
+
+
+class Targets:
+    """Fetches each definition once."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._definitions: dict[str, MetricDefinition] = {}
+
+    def fetch(self, metric_id: str) -> Procedure[Target | None]:
+        """Return None if the metric has no target. Raises CovalError."""
+        if metric_id not in self._definitions:
+            session = self._session
+            self._definitions[metric_id] = yield from session.client.get_metric(metric_id, until=session.deadline)
+        return self._definitions[metric_id].target
+
+    def name(self, metric_id: str) -> str:
+        """Return the id if the definition has no name."""
+        return self._definitions[metric_id].name or metric_id
+
+    def add_to(self, metrics: Sequence[Metric]) -> Procedure[tuple[Metric, ...]]:
+        """Raises CovalError."""
+        with_targets = []
+        for metric in metrics:
+            target = (yield from self.fetch(metric.id)) if metric.is_identified else None
+            with_targets.append(metric._replace(target=target))
+        return tuple(with_targets)
+
+
+class Announced:
+    """The ids of the metrics that Coval announces for a run."""
+
+    def __init__(self, criteria: Criteria) -> None:
+        self._launched_here = criteria.iterations is not None
+        self._ids: frozenset[str] = frozenset(criteria.metric_ids)
+        self._asked = False  # the agent
+
+    @property
+    def certain(self) -> bool:
+        """Whether the launch or the agent names all metrics of the run."""
+        return bool(self._ids)
+
+    def fetch(self, session: Session, run: Run, simulations: Sequence[Simulation]) -> Procedure[frozenset[str]]:
+        """Return the ids announced by now. A call that fails announces nothing."""
+        yield from self.of_launch(session, run)
+        completed = [simulation for simulation in simulations if simulation.completed]
+        if self._ids or not completed:
+            return self._ids
+        outputs: tuple[MetricOutput, ...] = ()
+        with suppress(CovalError):
+            outputs = yield from session.client.list_metric_outputs(completed[-1].id, until=_soon(session))
+        return frozenset(output.metric_id for output in outputs if output.status not in UNUSED)
+
+    def of_launch(self, session: Session, run: Run) -> Procedure[frozenset[str]]:
+        """Return the ids that the launch or the agent names; none if they do not say."""
+        if not (self._ids or self._asked) and self._launched_here and run.agent_id:
+            with suppress(CovalError):
+                agent = yield from session.client.get_agent(run.agent_id, until=_soon(session))
+                self._ids, self._asked = frozenset(agent.metric_ids), True
+        return self._ids
+
+
+def absent_metrics(announced: frozenset[str], result: RunResult, known_targets: Targets) -> Procedure[tuple[str, ...]]:
+    """Return the names of the metrics that have a target and are announced, but not listed. Raises CovalError."""
+    absent = []
+    for metric_id in sorted(announced):
+        if result.find_metrics(metric_id):
+            continue
+        with suppress(NotFound):  # a metric that was deleted gets no values
+            target = yield from known_targets.fetch(metric_id)
+            name = known_targets.name(metric_id)
+            if target is not None and not result.find_metrics(name):
+                absent.append(name)
+    return tuple(absent)
+
+
+def _soon(session: Session) -> float:
+    return min(session.deadline, session.clock.now() + OPTIONAL_TIME)
+
+
+class Never(NamedTuple):
+    """What will not come: further metrics, or missing values of the metrics with these ids."""
+
+    no_more_metrics: bool = False
+    values_of: frozenset[str] = frozenset()
+
+
+def find_never(
+    session: Session, result: RunResult, named: frozenset[str], needed: Sequence[Metric]
+) -> Procedure[Never]:
+    """Look at a few simulations. If a call fails, nothing is certain. `named`: metrics of the launch or the agent."""
+    completed = [simulation.id for simulation in result.simulations if simulation.completed]
+    if not completed:
+        return Never(no_more_metrics=True)  # metrics are computed for simulations that completed
+    lacking = {
+        metric.id: [simulation_id for simulation_id in completed if simulation_id not in metric.values]
+        for metric in needed
+        if not metric.summary
+    }
+    sample = _sample(completed, [simulation_ids for simulation_ids in lacking.values() if simulation_ids])
+    calls = (session.client.list_metric_outputs(simulation_id, until=session.deadline) for simulation_id in sample)
+    responses = yield from together(calls, session.clock, at_once=ASKED)
+    outputs: dict[str, Outputs] = {}
+    for simulation_id, response in zip(sample, responses, strict=True):
+        if isinstance(response, CovalError):
+            return Never()
+        outputs[simulation_id] = {output.metric_id: output for output in response}
+    computed = {metric_id for by_metric in outputs.values() for metric_id in by_metric}
+    listed = {metric.id for metric in result.metrics}
+    return Never(
+        no_more_metrics=bool(computed) and named | computed <= listed,
+        values_of=frozenset(
+            metric_id for metric_id, ids in lacking.items() if _has_ended(metric_id, ids, completed, outputs)
+        ),
+    )
+
+
+def _sample(completed: Sequence[str], lacking: Sequence[Sequence[str]]) -> list[str]:
+    """Return simulations that lack a value of some metric, the smallest gap first; any if none lacks one."""
+    ranked = [simulation_id for gap in sorted(lacking, key=len) for simulation_id in gap] or completed
+    return list(dict.fromkeys(ranked))[:ASKED]
+
+
+def _has_ended(
+    metric_id: str, lacking: Sequence[str], completed: Sequence[str], outputs: Mapping[str, Outputs]
+) -> bool:
+    """All that lack a value must show it. If all simulations lack one, the sample stands for the others."""
+    shown = [outputs[simulation_id].get(metric_id) for simulation_id in lacking if simulation_id in outputs]
+    is_known = len(shown) == len(lacking) or (len(lacking) == len(completed) and len(shown) > 0)
+    return is_known and all(output is not None and _ended_without_value(output) for output in shown)
+
+
+def _ended_without_value(output: MetricOutput) -> bool:
+    """If an output has a value, the run will show it later."""
+    return output.status in ENDED and output.value is None

@@ -1,0 +1,261 @@
+"""Updates the host's pages: at the launch, with the verdict, and in the post step if it has to.
+
+This holds for all pages on all hosts. Pages only inform: no problem with them changes the verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.base.errors import HostError, RunnerError
+from coval_gate.base.text import in_words, json_in
+from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, PageText, tolerant
+from coval_gate.inputs.checks import OF_COMMIT
+from coval_gate.inputs.inputs import Problem
+from coval_gate.report.formats import Surface, formats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.base.times import Times
+    from coval_gate.ci.host import Context, Host, Page
+    from coval_gate.inputs.inputs import Inputs
+    from coval_gate.report.model import Report
+
+STATE: Final = "pages"  # the name of the state with the commit's pages, for the post step
+
+
+class KeptPage:
+    """`owed`: what the post step must show if this step cannot. `is_done`: nothing is left to do."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.owed: PageText | None = None
+        self.is_done = False
+        self.shown: PageText | None = None
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take what can be read."""
+        made = saved.get("made")
+        self.page.made = made if isinstance(made, str) else ""
+        self.is_done = saved.get("is_done") is True
+        self.owed = read_owed(saved.get("owed"))
+
+    def saved(self) -> dict[str, Any]:
+        owed = self.owed and self.owed._asdict()
+        return {"input": self.page.input, "made": self.page.made, "is_done": self.is_done, "owed": owed}
+
+
+class PagePublisher:
+    """Shows the state of a step on the host's pages."""
+
+    def __init__(self, host: Host, runtime: Runtime) -> None:
+        self._host = host
+        self._runtime = runtime
+        self._clock = runtime.clock
+        self._kept: list[KeptPage] | None = None
+        self._saved = ""
+        self._references: tuple[str, ...] = ()
+        self._skipped: set[str] = set()  # reasons that were logged
+
+    def problems(self, inputs: Inputs, context: Context) -> list[Problem]:
+        pages = [kept.page for kept in self._pages(inputs, context)]
+        return [Problem(page.input, page.problem) for page in pages if page.problem]
+
+    def locate(self, context: Context, inputs: Inputs, *, until: float) -> Procedure[Context]:
+        """Return `context` with the tested commit, if the event does not name it and a page needs it."""
+        pages = self._pages(inputs, context)
+        if not pages or context.sha_is_known or self._is_unreachable(pages[0].page):
+            return context
+        with tolerant(self._host):
+            return (yield from pages[0].page.locate(context, until=until))
+        return context
+
+    def owe(self, report: Report) -> None:
+        """Save the final state of the commit's pages for the post step, in case this step cannot show it.
+
+        If the run is only launched, a later step shows it, perhaps before the post step runs.
+        """
+        for kept in self._pages_of_commit(report):
+            if report.judgement.verdict is None:
+                kept.is_done = True
+            elif _takes(kept.page, report) and _may_be_located(report):
+                kept.owed = self._text(kept.page, report, brief=True)
+        self._save()
+
+    def announce(self, report: Report, *, until: float) -> Procedure[None]:
+
+        from coval_gate.gate.judgement import UNFINISHED
+
+        self.owe(report._replace(judgement=UNFINISHED))
+        for kept in self._pages_of_commit(report):
+            yield from self._set(kept, report, brief=True, until=until)
+
+    def conclude(self, report: Report, times: Times) -> Procedure[str]:
+        """Return the URL of the first page that has one; empty if none has."""
+        first = self._clock.now()
+        kept_pages = [*self._pages_of_commit(report), *self._other_pages(report)]
+        for kept in kept_pages:
+            if (yield from self._set(kept, report, until=times.telling_of(self._clock.now(), first))):
+                kept.is_done = True
+                self._save()
+        return next((kept.page.url for kept in kept_pages if kept.page.url), "")
+
+    def outstanding(self, report: Report) -> int:
+        """Return how many pages are yet to show the report."""
+        pages = [kept.page for kept in self._pages(report.inputs, report.context)]
+        return sum(_takes(page, report) and not page.obstacle for page in pages)
+
+    def is_open(self, inputs: Inputs, context: Context) -> bool:
+        """Return whether one of the commit's pages still lacks its final state."""
+        return any(not kept.is_done for kept in self._pages(inputs, context) if kept.page.of_commit)
+
+    @property
+    def are_saved(self) -> bool:
+        """Whether the main step saved the final state, with the commit, of every page that still lacks it."""
+        return all(kept.is_done or (kept.owed and kept.owed.sha) for kept in self._kept or () if kept.page.of_commit)
+
+    def close(self, report: Report, times: Times) -> Procedure[None]:
+        """If the main step saved nothing, show the `report`."""
+        first = self._clock.now()
+        for kept in self._pages_of_commit(report):
+            if kept.is_done:
+                continue
+            owed = kept.owed
+            if owed and not owed.sha:
+                if not report.context.sha_is_known:
+                    continue  # the main step has said so
+                here = self._text(kept.page, report, brief=True)
+                owed = owed._replace(sha=here.sha, name=here.name)
+            kept.page.certain = False
+            until = times.telling_of(self._clock.now(), first)
+            if (yield from self._set(kept, report, owed=owed, brief=True, until=until)):
+                kept.is_done = True
+                self._save()
+
+    def _pages(self, inputs: Inputs | None, context: Context) -> list[KeptPage]:
+        if self._kept is None:
+            pages = self._host.pages(inputs, context, self._runtime) if inputs else ()
+            self._kept = [KeptPage(page) for page in pages]
+            saved = read_saved(self._host.read_state(STATE))
+            for kept in self._kept:
+                kept.restore(saved.get(kept.page.input, {}))
+        return self._kept
+
+    def _pages_of_commit(self, report: Report) -> list[KeptPage]:
+        return [kept for kept in self._pages(report.inputs, report.context) if kept.page.of_commit]
+
+    def _other_pages(self, report: Report) -> list[KeptPage]:
+        return [kept for kept in self._pages(report.inputs, report.context) if not kept.page.of_commit]
+
+    def _set(
+        self, kept: KeptPage, report: Report, *, until: float, brief: bool = False, owed: PageText | None = None
+    ) -> Procedure[bool]:
+        """Show the report, or what is `owed`, on a page. Return False if a later attempt may succeed."""
+        page = kept.page
+        if owed is None and not _takes(page, report):
+            return True
+        if owed is None and not self._has_place(page, report.context):
+            return not _may_be_located(report)
+        if self._is_unreachable(page):
+            return True
+        forbidden = False
+        with tolerant(self._host):
+            text = owed or self._text(page, report, brief=brief)
+            if text != kept.shown:
+                try:
+                    yield from page.show(text, report.context, until=until)
+                except HostError as error:
+                    forbidden = error.forbidden
+                    raise
+                kept.shown = text
+                self._save()
+            return page.certain
+        return forbidden and page.certain
+
+    def _has_place(self, page: Page, context: Context) -> bool:
+        """Return whether the page has its commit or pull request; log if it has none."""
+        if not page.of_commit:
+            is_known = context.pull_request is not None or context.head is not None
+            if not is_known:
+                self._host.log("There is no pull request to comment on.")
+            return is_known
+        if not context.sha_is_known:
+            self._skip("the tested commit is unknown", (kept.page for kept in self._kept or () if kept.page.of_commit))
+        return context.sha_is_known
+
+    def _is_unreachable(self, page: Page) -> bool:
+        """Return whether the host cannot show the page; log if it cannot."""
+        if page.obstacle:
+            self._skip(page.obstacle, (kept.page for kept in self._kept or () if kept.page.obstacle == page.obstacle))
+        return bool(page.obstacle)
+
+    def _skip(self, why: str, pages: Iterable[Page]) -> None:
+        if why not in self._skipped:
+            self._skipped.add(why)
+            names = [page.input.replace("_", " ") for page in pages]
+            self._host.annotate("notice", NAME, f"Skipping {in_words(names)}: {why}.")
+
+    def _text(self, page: Page, report: Report, *, brief: bool) -> PageText:
+        """Return the report for the page, without secrets, and with all references so far."""
+        (of_page,) = (candidate for candidate in formats(Surface.PAGE) if candidate.input == page.input)
+        redact = self._host.redact
+        text: PageText = of_page.brief(report) if brief else of_page.render(report)
+        if text.references:
+            new = tuple(map(redact, text.references))
+            self._references = (*(reference for reference in self._references if reference not in new), *new)
+        return text._replace(
+            name=redact(text.name),
+            title=redact(text.title),
+            summary=redact(text.summary),
+            link=redact(text.link),
+            annotations=tuple(Annotation(*map(redact, annotation)) for annotation in text.annotations),
+            references=self._references if text.references else (),
+        )
+
+    def _save(self) -> None:
+        saved = json.dumps([kept.saved() for kept in self._kept or () if kept.page.of_commit])
+        if saved not in (self._saved, "[]"):
+            self._saved = saved
+            with suppress(RunnerError):
+                self._host.save_state({STATE: saved})
+
+
+def read_saved(text: str) -> dict[str, dict[str, Any]]:
+    """Return states by input; empty if nothing was saved, or nothing readable."""
+    saved = json_in(text)
+    entries = [item for item in saved if isinstance(item, dict)] if isinstance(saved, list) else []
+    return {entry["input"]: entry for entry in entries if isinstance(entry.get("input"), str)}
+
+
+def with_owed(inputs: Inputs, text: str) -> Inputs:
+    """Return the post step's inputs with the pages that the main step owes: its command line may have named them."""
+    named: dict[str, Any] = {}
+    for name, entry in read_saved(text).items():
+        owed = read_owed(entry.get("owed"))
+        if name in OF_COMMIT and owed and not getattr(inputs, name):
+            named[name] = owed.name
+    return inputs._replace(**named)
+
+
+def read_owed(saved: Any) -> PageText | None:
+    """Return None if it cannot be read."""
+    try:
+        text = PageText(**saved | {"annotations": (), "figures": (), "references": tuple(saved["references"])})
+    except (TypeError, KeyError):
+        return None
+    texts = (text.state, text.name, text.title, text.summary, text.link, text.sha, *text.references)
+    return text if all(isinstance(part, str) for part in texts) and isinstance(text.passes, bool) else None
+
+
+def _takes(page: Page, report: Report) -> bool:
+    return not page.problem and page.takes(report.judgement.verdict or IN_PROGRESS)
+
+
+def _may_be_located(report: Report) -> bool:
+    """Return whether the commit is known, or the post step may learn it from the run that the step waits for."""
+    return report.context.sha_is_known or (report.inputs is not None and report.inputs.mode == "wait")

@@ -1,0 +1,113 @@
+"""The action's post step: does what the main step could not do, because it was killed or a server did not respond.
+
+It cancels the runs that the main step left unfinished, marks runs that are no baseline, and completes the commit's
+pages. It never fails the job: any error is a warning. If the main step finished its work, the post step does nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from coval_gate.base.clock import Interrupted
+from coval_gate.base.errors import CovalError, RunnerError
+from coval_gate.base.schedule import run
+from coval_gate.base.times import POST_LOCATING, Times
+from coval_gate.ci.host import with_run_metadata, with_unknown_commit
+from coval_gate.gate.judgement import UNFINISHED
+from coval_gate.history.tags import provenance_of
+from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
+from coval_gate.step.cleanup import finish_trials
+from coval_gate.step.opening import read_file
+from coval_gate.step.pages import STATE, with_owed
+from coval_gate.step.report import report_of
+from coval_gate.step.step import Step
+from coval_gate.step.trial import MODE
+
+if TYPE_CHECKING:
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.step.trial import Trial
+
+
+def post(runtime: Runtime) -> int:
+    """Return the exit code: always 0."""
+    step = Step(runtime)
+    try:
+        run(finish(step), runtime.clock)
+    finally:
+        step.host.release()
+    return 0
+
+
+def finish(step: Step) -> Procedure[None]:
+    host = step.host
+    read_file(step)
+    environ = step.runtime.environ
+    host.take_over()
+    inputs, _ = parse_inputs(environ)
+    mode = host.read_state(MODE)  # a command has no mode in its variables
+    inputs = with_owed(inputs._replace(mode=mode if mode in ALL_MODES else inputs.mode), host.read_state(STATE))
+    step.inputs = inputs
+    saved = step.restore()
+    left = [trial for trial in step.trials if trial.duties]
+    # Without any state, the main step never began, or the runner passes none to post steps, as act does.
+    is_open = saved and step.publisher.pages.is_open(inputs, host.context())
+    if not (left or is_open):
+        return
+    for secret in (key_in(environ), token_in(environ)):
+        host.mask(secret)
+    step.context = host.context()._replace(matrix=inputs.matrix)
+    if inputs.mode == "wait":
+        step.context = with_unknown_commit(step.context)
+    hurried = bool(left) and (yield from _attempt(step, _end_runs(step, left)))
+    if is_open:
+        yield from _attempt(step, _close(step, hurried=hurried))
+
+
+def _end_runs(step: Step, left: list[Trial]) -> Procedure[None]:
+    """Save what is left to do, for a host that keeps the state until all is done."""
+    yield from finish_trials(step, left)
+    if step.inputs.api_key is not None:  # else nothing was done
+        with suppress(RunnerError):
+            step.save()
+
+
+def _attempt(step: Step, work: Procedure[None]) -> Procedure[bool]:
+    """Turn any failure into a warning. Return whether the work was interrupted."""
+    try:
+        yield from work
+    except Interrupted:
+        step.host.log("The post step was interrupted.")
+        return True
+    except Exception:  # noqa: BLE001 - a post step that fails would fail the job
+        step.report_bug()
+        step.warn("The post step could not finish; the log has details for a bug report.")
+    return False
+
+
+def _close(step: Step, *, hurried: bool) -> Procedure[None]:
+    """`hurried`: the runner is about to kill the step."""
+    inputs, clock, pages = step.inputs, step.clock, step.publisher.pages
+    if not pages.are_saved:  # so find the commit here
+        if inputs.mode == "wait":
+            yield from _find_commit_of_run(step)
+        until = clock.now() + POST_LOCATING
+        step.context = yield from pages.locate(step.context, inputs, until=until)
+    now = clock.now()
+    times = Times.of_interrupted(now) if hurried else Times.of_post_step(now)
+    # By the ids of the runs, the check run of an earlier attempt is found, which this one had taken over.
+    yield from pages.close(report_of(step, UNFINISHED), times)
+
+
+def _find_commit_of_run(step: Step) -> Procedure[None]:
+    inputs, context = step.inputs, step.context
+    if inputs.api_key is None or not inputs.run_id.ids:
+        return
+    now = step.clock.now()
+    client = step.session(Times.of_post_step(now)).client
+    try:
+        run_named = yield from client.get_run(inputs.run_id.ids[0], until=now + POST_LOCATING)
+    except CovalError:
+        return
+    step.context = with_run_metadata(context, provenance_of(run_named, context.repository))

@@ -1,0 +1,273 @@
+"""Publishes a report: outputs, files, summary and log, and then the host's pages.
+
+What a workflow relies on comes first. An output or a requested file that cannot be written changes the verdict, because
+a later step waits for it; nothing else does. It is rendered beside the thread that notices signals, because a large
+report takes longer than the runner waits. A signal takes nothing away from a report that is ready a moment later.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from coval_gate.base.clock import Interrupted
+from coval_gate.base.errors import GateError, InternalError, RunnerError
+from coval_gate.base.schedule import BackgroundCall, Wait
+from coval_gate.ci.host import BUG, NAME, tolerant
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.inputs import FILE, Problem
+from coval_gate.report.formats import Surface, formats, rendered
+from coval_gate.report.formats.outputs import unfinished
+from coval_gate.step.pages import PagePublisher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from coval_gate.base.clock import Clock
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.base.times import Times
+    from coval_gate.ci.host import Host
+    from coval_gate.inputs.inputs import Inputs
+    from coval_gate.report.formats import Format
+    from coval_gate.report.formats.log import Closing
+    from coval_gate.report.model import Report
+
+T = TypeVar("T")
+
+AFTER_SIGNAL: Final = 0.75  # s for everything not yet rendered when a signal arrives
+LEFT_OUT: Final = "The step was interrupted: reports that are not ready are left out."
+
+
+class NotRendered(Interrupted):
+    """The step is ending, and this was not rendered in time."""
+
+
+class Rendering:
+    """Renders formats until shortly after a signal ends the step."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until = math.inf
+        self._signalled = False
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal arrived during rendering."""
+        if self._signalled:
+            raise Interrupted
+
+    def end_at(self, until: float) -> None:
+        """Render only what is ready by `until`, a time of the clock."""
+        self._until = min(self._until, until)
+
+    def of(self, work: Callable[[], T]) -> Procedure[T]:
+        """Raises NotRendered if it takes too long, and what `work` raises."""
+        if self._clock.now() >= self._until:
+            raise NotRendered
+        call = BackgroundCall(work)
+        while not call.ended:
+            try:
+                yield Wait(max(0.0, self._until - self._clock.now()), (call,))
+            except Interrupted:
+                self._signalled = True
+                self.end_at(self._clock.now() + AFTER_SIGNAL)
+                continue
+            if not call.ended:
+                self._signalled = True
+                raise NotRendered
+        return call.result
+
+
+class Publisher:
+    """Renders a report in every format, and writes or shows each in its place."""
+
+    def __init__(self, host: Host, runtime: Runtime) -> None:
+        self._host = host
+        self._workspace = host.workspace
+        self._rendering = Rendering(runtime.clock)
+        self._places: dict[str, str] = {}  # paths of files, by the input that asks for them
+        self.is_interrupted = False  # by a signal while it published
+        self.pages = PagePublisher(host, runtime)
+
+    def prepare(self, inputs: Inputs) -> list[Problem]:
+        """Check, before anything costs money, that every file can be written. Return the problems with their paths.
+
+        Remove the reports of an earlier step: if this one is killed, they must not pass for its own.
+        """
+        problems = self._place_files(inputs)
+        for name, place in list(self._places.items()):
+            if inputs.config_path == place:
+                problems.append(Problem(name, f"is the same as {FILE}, which the report would overwrite."))
+                del self._places[name]
+        if inputs.mode == "plan":  # it has no run to report, and leaves the reports of other steps alone
+            self._places.clear()
+        for place in self._places.values():
+            self._workspace.remove(place)
+        return problems
+
+    def _place_files(self, inputs: Inputs) -> list[Problem]:
+        problems: list[Problem] = []
+        for name in (file.input for file in formats(Surface.FILE)):
+            if path := getattr(inputs, name):
+                try:
+                    place = self._workspace.prepare(path)
+                except ValueError as problem:
+                    problems.append(Problem(name, str(problem)))
+                    continue
+                if namesake := next((other for other, taken in self._places.items() if taken == place), ""):
+                    problems.append(Problem(name, f"is the same as {namesake}; give each its own file."))
+                self._places[name] = place
+        return problems
+
+    def write_unfinished(self) -> None:
+        """Set every output to what holds if this step is killed. Raises RunnerError."""
+        self._host.set_outputs(unfinished())
+
+    def write_outputs(self, report: Report) -> None:
+        """Raises RunnerError."""
+        self._host.set_outputs(rendered(Surface.OUTPUTS, report))
+
+    def write_verdict(self, report: Report) -> None:
+        """Save the same for the host's pages at once: a kill leaves both or neither. Raises RunnerError."""
+        outputs = rendered(Surface.OUTPUTS, report)
+        self.pages.owe(report)
+        self._host.set_outputs(outputs)
+
+    def publish(self, report: Report, times: Times) -> Procedure[Report]:
+        """Return the report with files, comment and errors, as far as `times` allow."""
+        self._rendering.end_at(times.rendering_ends)
+        report = yield from self._write(report)
+        last = ""
+        try:
+            yield from self._summarize(report)
+            last = yield from self._log(report)
+        except NotRendered:
+            self._log_briefly(report)
+        try:
+            return (yield from self._conclude_pages(report, times))
+        finally:
+            if last:
+                self._host.log(last)
+
+    def _conclude_pages(self, report: Report, times: Times) -> Procedure[Report]:
+        """Even after an interrupt, the pages get the verdict."""
+        with suppress(RunnerError):
+            try:
+                self._rendering.check()
+                url = yield from self.pages.conclude(report, times)
+            except Interrupted:
+                self.is_interrupted = True
+                return report
+            if url:
+                report = report._replace(comment_url=url)
+                self.write_outputs(report)
+        return report
+
+    def _write(self, report: Report) -> Procedure[Report]:
+        """If anything cannot be written, the verdict is an error; the first error counts."""
+        written = report
+        files = [partial(self._write_file, file) for file in formats(Surface.FILE)]
+        writers: list[Callable[[Report], Procedure[Report]]] = [self._write_first, *files]
+        for write in writers:
+            try:
+                written = yield from write(written)
+            except NotRendered:
+                break
+            except GateError as error:
+                written = self._with_error(written, error)
+            except Exception as error:  # noqa: BLE001 - a format that fails must not take the others along
+                self._host.fold(BUG, traceback.format_exc().splitlines())
+                written = self._with_error(written, InternalError(error))
+        if written is not report:
+            with suppress(RunnerError):
+                self.write_verdict(written)
+        return written
+
+    def _with_error(self, report: Report, error: GateError) -> Report:
+        """A report that is red already stays, with a warning about another cause."""
+
+        from coval_gate.gate.judgement import errored
+
+        judgement = errored(error)
+        if report.judgement.lets_pass:
+            return report._replace(judgement=judgement)
+        if report.judgement.cause != judgement.cause:
+            self._host.annotate("warning", NAME, error.what)
+        return report
+
+    def _write_first(self, report: Report) -> Procedure[Report]:
+        yield from ()
+        self.write_verdict(report)
+        return report
+
+    def _write_file(self, file: Format, report: Report) -> Procedure[Report]:
+        if not (path := self._places.get(file.input)):
+            return report
+        text = yield from self._rendering.of(lambda: self._host.redact(file.render(report)))
+        self._workspace.write(path, text)
+        return report.with_file(file.input, path)
+
+    def _summarize(self, report: Report) -> Procedure[None]:
+        if report.inputs and not report.inputs.summary:
+            return
+        with tolerant(self._host):
+            self._host.add_summary((yield from self._rendering.of(partial(rendered, Surface.SUMMARY, report))))
+
+    def _log_briefly(self, report: Report) -> None:
+        from coval_gate.report.wording.judgements import LONGEST_REASON, headline, reason, title
+
+        self._host.log(LEFT_OUT)
+        judgement = report.judgement
+        if self._annotates(report) and not judgement.lets_pass:
+            self._host.annotate("error", f"{NAME}: {title(judgement)}", reason(judgement))
+        else:
+            self._host.log(headline(judgement, LONGEST_REASON))
+
+    def _annotates(self, report: Report) -> bool:
+        return self._host.annotates and (report.inputs is None or report.inputs.annotations)
+
+    def _fold(self, groups: Sequence[Sequence[str]]) -> None:
+        for title, *lines in groups:
+            self._host.fold(title, lines)
+
+    def _log(self, report: Report) -> Procedure[str]:
+        """End short, unfolded, and with the verdict: readers of a failing step's log start at its end.
+
+        Return the last line of a log without annotations: what the pages have to say comes before it.
+        """
+        judgement = report.judgement
+        closing: Closing = yield from self._rendering.of(partial(rendered, Surface.LOG, report))
+        annotates = self._annotates(report)
+        fails = not judgement.lets_pass
+        # Each page may fail with a warning of its own; the host has reserved one.
+        room = self._host.room_for_warnings - max(0, self.pages.outstanding(report) - 1)
+        first = closing.annotations(max(0, room)) if annotates and fails else []
+        worst = closing.worst_lines() if fails and not first else []
+        shown = len(closing.worst) if worst else len(first)
+        with tolerant(self._host):
+            self._host.show_outputs(rendered(Surface.OUTPUTS, report))
+        others = [lines for lines in (closing.simulation_lines(after=shown), closing.flips) if lines]
+        if not self._host.folds:  # the worst would be far above the end
+            self._fold(others)
+        for annotation in reversed(first):  # the worst comes last, where readers of a log start
+            self._host.annotate("warning", *annotation)
+        self._host.quote(*worst)
+        if self._host.folds:
+            self._fold(others)
+        self._host.quote(*closing.legs)
+        if closing.repeat:
+            self._host.log(closing.repeat)
+        if annotates and fails:
+            self._host.annotate("error", *closing.verdict_beside(len(first)))
+        elif annotates and (judgement.is_tolerated or judgement.passed_flaky or closing.is_doubtful):
+            self._host.annotate("warning", *closing.verdict)
+        elif annotates and (judgement.verdict is Verdict.SKIPPED or judgement.passed_unjudged):
+            self._host.annotate("notice", *closing.verdict)
+        else:
+            for line in closing.lines[:-1]:
+                self._host.log(line)
+            return closing.lines[-1]
+        return ""

@@ -1,0 +1,112 @@
+"""The request that launches a run of a leg: what the inputs ask for, where it comes from, and the tags that find it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from coval_gate.ci.host import BRANCH, COMMIT, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY
+from coval_gate.coval.launch import LaunchRequest
+from coval_gate.history.tags import tags_as_metadata, tags_for
+from coval_gate.inputs.inputs import ids_of
+from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.ci.host import Context
+    from coval_gate.history.tags import Tags
+    from coval_gate.inputs.inputs import Inputs
+    from coval_gate.step.leg import Leg
+    from coval_gate.step.step import LegRun
+
+DISPLAY_NAME_LIMIT: Final = 200  # characters
+FALLBACK_CREATOR: Final = "coval-gate"
+
+
+def request_of(session: LegRun, repetition: int) -> tuple[LaunchRequest, Tags]:
+    step, leg = session.step, session.leg
+    # Repetitions follow failed runs only, so they would bias the branch's baseline.
+    # Runs of the base agent are none of the branch's.
+    context = step.context._replace(branch="") if repetition or leg.is_base else step.context
+    request, own = _identity(context, leg, repetition)
+    nonce = f"{session.randomness.getrandbits(32):08x}"
+    tags = tags_for(context, request, nonce, own)
+    branch = "" if leg.is_base else tags_for(step.context, request, nonce, own).branch
+    return with_tags(_with_leg(request, leg, repetition, branch), tags.to_send), tags
+
+
+def _identity(context: Context, leg: Leg, repetition: int) -> tuple[LaunchRequest, list[object]]:
+    """Return the request without tags, and what else identifies the run within the step.
+
+    Only names in a file count, which may list two legs that run the same. Other names may change in the next attempt.
+    """
+    inputs = leg.inputs
+    name = leg.name if leg.is_listed else "base" if leg.is_base else ""
+    own = [inputs.display_name, inputs.tags, inputs.metadata, *filter(None, (repetition, name))]
+    return launch_request(inputs, context), own
+
+
+def launch_request(inputs: Inputs, context: Context) -> LaunchRequest:
+    """Return the request, with the provenance in `context` as metadata."""
+    return LaunchRequest(
+        **ids_of(inputs),
+        metric_ids=inputs.metric_ids,
+        persona_metrics=inputs.persona_metrics,
+        mutation_ids=inputs.mutation_ids,
+        iteration_count=inputs.iteration_count,
+        concurrency=inputs.concurrency,
+        sub_sample_size=inputs.sub_sample_size,
+        sub_sample_seed=inputs.sub_sample_seed,
+        test_case_ids=inputs.test_case_ids,
+        config_overrides=inputs.config_overrides,
+        metadata=_metadata(inputs, context),
+    )
+
+
+def _with_leg(request: LaunchRequest, leg: Leg, repetition: int, branch: str) -> LaunchRequest:
+    """Add what a step in mode wait must know: the leg, and the repetition's number."""
+    again = {REPETITION: repetition, **({BRANCH: branch} if branch else {})} if repetition else {}
+    base = {IS_BASE: True} if leg.is_base else {}
+    customer = {**request.metadata.customer, LEG: leg.key, **base, **again}
+    return request._replace(metadata=request.metadata._replace(customer=customer))
+
+
+def with_tags(request: LaunchRequest, tags: Sequence[str]) -> LaunchRequest:
+    """Add tags, the most important first. Only the customer's metadata contain those without room."""
+    metadata = request.metadata
+    own = (*metadata.tags, *tags)[:MOST_RUN_TAGS]
+    customer = {**metadata.customer, **tags_as_metadata(tags)}
+    return request._replace(metadata=metadata._replace(tags=own, customer=customer))
+
+
+def _metadata(inputs: Inputs, context: Context) -> RunMetadata:
+    metadata = read_metadata(inputs.metadata)
+    return RunMetadata(
+        display_name=inputs.display_name or metadata.display_name or _display_name(context),
+        created_by=inputs.created_by or metadata.created_by or context.actor or FALLBACK_CREATOR,
+        template_name=metadata.template_name,
+        tags=inputs.tags or metadata.tags,
+        customer={**_provenance(context), **metadata.customer},  # the user's override the provenance
+    )
+
+
+def _display_name(context: Context) -> str:
+    pull_request = f"#{context.pull_request}" if context.pull_request else ""
+    where = " ".join(part for part in (context.repository, pull_request) if part)
+    sha = context.sha[:7] if context.sha_is_known else ""
+    workflow = context.matrix.after(context.workflow)
+    return " · ".join(part for part in (where, sha, workflow) if part)[:DISPLAY_NAME_LIMIT]
+
+
+def _provenance(context: Context) -> dict[str, Any]:
+    """A prefix distinguishes these metadata from the user's own."""
+    provenance = {
+        REPOSITORY: context.repository,
+        COMMIT: context.sha if context.sha_is_known else "",
+        PULL_REQUEST: context.pull_request,
+        MATRIX: context.matrix.label,
+        "github_run_url": context.run_url,
+        "github_run_attempt": context.run_attempt,
+        "github_actor": context.actor,
+    }
+    return {name: value for name, value in provenance.items() if value}

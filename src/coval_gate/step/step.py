@@ -1,0 +1,199 @@
+"""The record of a step: its context, its inputs, and its legs.
+
+Everything is written down at once: a step may be killed at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from itertools import chain, count, takewhile
+from typing import TYPE_CHECKING
+
+from coval_gate.base.schedule import Event
+from coval_gate.base.times import Times
+from coval_gate.ci.detect import detect_host
+from coval_gate.ci.host import BUG, NAME, Context
+from coval_gate.coval.client import Shown, connect
+from coval_gate.coval.session import Session
+from coval_gate.inputs.inputs import NO_FILE, parse_inputs
+from coval_gate.step.leg import Leg
+from coval_gate.step.publish import Publisher
+from coval_gate.step.trial import LEGS, MODE, Trial, read_state, state_name, write_state
+
+if TYPE_CHECKING:
+    from coval_gate.base.runtime import Runtime
+    from coval_gate.coval.launch import LaunchRequest
+    from coval_gate.coval.resources import RunTemplate
+    from coval_gate.gate.judgement import Judgement
+    from coval_gate.history.tags import Tags
+    from coval_gate.inputs.file import ConfigFile
+
+
+class Step:
+    """The record of a step, which the main and the post step share."""
+
+    def __init__(self, runtime: Runtime, read: ConfigFile | None = None) -> None:
+        self.runtime = runtime
+        self.read = read  # the configuration file, once it was read
+        self.file = NO_FILE
+        self.clock = runtime.clock
+        self.host = detect_host(runtime)
+        self.publisher = Publisher(self.host, runtime)
+        self.began = self.clock.now()
+        self.began_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.clock.time()))
+        self.context = Context()
+        self.inputs, _ = parse_inputs({})
+        self.wrong: dict[str, str] = {}  # texts of inputs that are not valid
+        self.legs: list[Leg] = []
+        self.template: RunTemplate | None = None
+        self.shown = Shown()
+        self.launching = 0  # legs whose launch is under way
+        self.is_announced = False  # on the commit's pages
+        self.changed = Event()  # a leg was launched or is done, a base has an outcome or is wanted again
+        self.unknown_statuses: set[str] = set()  # of which the step has warned
+        self._saved: dict[str, str] = {}  # by the name of the state
+        self._slots = 0
+        self._interrupted: Times | None = None  # the times of a step that received a signal
+
+    @property
+    def bases(self) -> list[Leg]:
+        """In the order of the legs that are compared with them."""
+        return list({id(leg.base): leg.base for leg in self.legs if leg.base}.values())
+
+    @property
+    def all_legs(self) -> list[Leg]:
+        """The tested legs, and then the bases."""
+        return [*self.legs, *self.bases]
+
+    @property
+    def trials(self) -> list[Trial]:
+        return [trial for leg in self.all_legs for trial in leg.trials]
+
+    @property
+    def is_counted_first(self) -> bool:
+        """Whether the simulations are counted before the launch."""
+        return self.inputs.max_simulations is not None or len(self.all_legs) > 1
+
+    @property
+    def deadline(self) -> float:
+        """When the step must be done, on the clock."""
+        return self.began + self.inputs.max_wait_time
+
+    @property
+    def times(self) -> Times:
+        return self._interrupted or Times.of_step(self.began, self.inputs.max_wait_time)
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether the step received a signal."""
+        return self._interrupted is not None or self.publisher.is_interrupted
+
+    def hurry(self) -> None:
+        """Note that the step received a signal, and will be killed."""
+        self._interrupted = Times.of_interrupted(self.clock.now())
+
+    def session(self, times: Times | None = None) -> StepRun:
+        """Connections are its own. `times`: the post step's. Raises ValueError without an API key."""
+        times = times or self.times
+        ends, hurried = times.coval_ends, self.is_hurried
+        client = connect(self.inputs, self.runtime, self.host.quote, hurried=hurried, ends=ends, shown=self.shown)
+        run = StepRun(client, self.host, self.clock, self.runtime.randomness, self.inputs, self.deadline, times)
+        run.step = self
+        return run
+
+    def count_polled(self) -> int:
+        """Return how many runs are polled side by side: those of the legs that are not done, as far as they may be."""
+        left = [leg.is_base for leg in self.all_legs if not leg.is_done]
+        bases = sum(left)
+        tested = len(left) - bases
+        most = self.inputs.max_parallel_runs or len(left)
+        return max(1, min(tested, most) + min(bases, most))
+
+    def is_of_leg(self, judgement: Judgement) -> bool:
+        """Return whether a judgement is a leg's, and not about the step as a whole."""
+        return any(leg.outcome is judgement for leg in self.legs)
+
+    def judgement_of(self, leg: Leg, judgement: Judgement) -> Judgement:
+        """Return the leg's own judgement, unless the step's `judgement` is about the step as a whole."""
+        return leg.outcome if leg.outcome and self.is_of_leg(judgement) else judgement
+
+    def begin_trial(
+        self, leg: Leg, *, request: LaunchRequest | None = None, tags: Tags | None = None, repetition: int = 0
+    ) -> Trial:
+        """The trial is saved as soon as it is guarded."""
+        trial = Trial(leg=leg.name, repetition=repetition, request=request, tags=tags, save=self.save)
+        leg.trials.append(trial)
+        return trial
+
+    def guard_leftover(self, leg: Leg, run_id: str) -> Trial:
+        """Guard a run of an earlier attempt until it is cancelled. Raises RunnerError."""
+        trial = leg.leftovers.setdefault(run_id, Trial(leg=leg.name, run_id=run_id, save=self.save))
+        trial.guard(cancel=True)
+        return trial
+
+    def save(self) -> None:
+        """Save what changed of what the post step needs. Raises RunnerError."""
+        leftovers = [trial for leg in self.all_legs for trial in leg.leftovers.values()]
+        state = dict.fromkeys((LEGS, *self._saved), "[]") | {MODE: self.inputs.mode}
+        for trial in (*self.trials, *leftovers):
+            if trial.slot is None and trial.duties:
+                trial.slot, self._slots = self._slots, self._slots + 1
+            if trial.slot is not None:
+                state[state_name(trial.slot)] = write_state(trial)
+        changed = {name: text for name, text in state.items() if self._saved.get(name) != text}
+        if changed:
+            self.host.save_state(changed)
+            self._saved |= changed
+
+    def restore(self) -> bool:
+        """Take what an earlier process saved. Return whether it saved anything."""
+        texts = list(takewhile(bool, (self.host.read_state(state_name(slot)) for slot in count())))
+        legs: dict[str, Leg] = {}
+        for trial in chain.from_iterable(read_state(text, now=self.clock.now()) for text in texts):
+            legs.setdefault(trial.leg, Leg(inputs=self.inputs, name=trial.leg)).trials.append(trial)
+        self.legs = list(legs.values())
+        return bool(texts)
+
+    def record_id(self, run_id: str) -> None:
+        """Write the ids of all runs, this one included, to the outputs. Raises RunnerError."""
+        first = [leg.trials[0].run_id if leg.trials else "" for leg in self.all_legs]
+        again = [trial.run_id for leg in self.all_legs for trial in leg.trials[1:]]
+        ids = [id_ for id_ in first + again if id_] or [run_id]
+        own = ids[0] if len(first) == 1 else first[0]
+        self.host.set_outputs({"run_id": own, "run_url": self.run_url(own), "run_ids": json.dumps(ids)})
+        self.save()
+        self.changed.happen()
+
+    def name_of(self, kind: str, id_: str) -> str | None:
+        """Return None if no response has shown the name."""
+        return self.shown.name_of(kind, id_)
+
+    def run_url(self, run_id: str) -> str:
+        """Return an empty text for no run."""
+        return f"{self.inputs.dashboard_url}/runs/{run_id}" if run_id else ""
+
+    def warn(self, message: str) -> None:
+        self.host.annotate("warning", NAME, message)
+
+    def report_bug(self) -> None:
+        self.host.fold(BUG, traceback.format_exc().splitlines())
+
+
+class StepRun(Session):
+    """What a procedure of the step gets."""
+
+    step: Step
+
+    def of(self, leg: Leg) -> LegRun:
+        """Of several legs, the lines in the log carry the leg's name."""
+        run = LegRun(self.client, self.host, self.clock, self.randomness, leg.inputs, self.deadline, self.times)
+        run.step, run.leg = self.step, leg
+        return run.labelled(leg.name) if leg.name and len(self.step.all_legs) > 1 else run
+
+
+class LegRun(StepRun):
+    """What a procedure of a leg gets."""
+
+    leg: Leg

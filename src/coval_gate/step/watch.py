@@ -1,0 +1,216 @@
+"""Watches a run until it is over or a limit on time passes, and logs how far it is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.errors import NotFound, Unavailable
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import Wait
+from coval_gate.base.text import duration, one_line, plural, quoted, stopwatch
+from coval_gate.coval.model import COMPLETED, DELETED
+from coval_gate.gate.outcome import Aborted, Limit, NotCompleted, TimedOut
+from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
+from coval_gate.step.polling import LONGEST_PAUSE, Observation, expected_end, next_pause
+from coval_gate.step.seen import see
+
+if TYPE_CHECKING:
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.model import Run, RunProgress
+    from coval_gate.coval.session import Session
+    from coval_gate.step.step import LegRun
+    from coval_gate.step.trial import Trial
+
+HEARTBEAT: Final = 60.0  # s without a line in the log
+BAR_WIDTH: Final = 20  # characters
+NOT_FOUND_PATIENCE: Final = 60.0  # s; Coval may answer 404 for a while about a run it has, above all after its launch
+UNKNOWN_PATIENCE: Final = (
+    15.0  # s since the step began; the same for a run that was launched elsewhere, and never shown
+)
+NOT_FOUND_PAUSE: Final = 5.0  # s
+LEAD: Final = 1.5  # times the last response, if that was slow, for the last poll before a limit
+
+
+class ProgressLog:
+    """Writes a line on news, and once a minute."""
+
+    def __init__(self, session: LegRun) -> None:
+        self._session = session
+        self._began = session.clock.now()
+        self._written = float("-inf")
+        self._last = ""
+
+    def add(self, run: Run, expected_end: float | None) -> None:
+        """`expected_end` is on the clock."""
+        now = self._session.clock.now()
+        warned = self._session.step.unknown_statuses
+        if not run.has_known_status and run.status not in warned:
+            warned.add(run.status)
+            self._session.warn(
+                f"Coval reports the status {quoted(run.status)}, which is not documented; the step keeps waiting."
+            )
+        if run.progress:
+            run = run._replace(progress=run.progress.in_simulations(self._session.leg.planned))
+        seen = progress_line(run, None)
+        is_news = seen != self._last or now - self._written >= HEARTBEAT
+        left = None if expected_end is None or run.is_over else expected_end - now
+        line = progress_line(run, left)
+        self._session.show_progress(now - self._began, line, is_news=is_news, is_over=run.is_over)
+        if is_news:
+            self._last, self._written = seen, now
+
+    def not_found(self, *, for_seconds: float, is_new: bool) -> None:
+        """`for_seconds`: how long polling goes on. `is_new`: Coval has not shown the run before."""
+        what = "does not know this run yet" if is_new else "no longer knows this run"
+        began = stopwatch(self._session.clock.now() - self._began)
+        self._session.log(f"{began:>7}  Coval {what}; the step keeps asking for {duration(for_seconds)}.")
+
+
+def progress_line(run: Run, left: float | None) -> str:
+    """`left`: seconds that the run probably still takes."""
+    parts = [f"{run.status:<11}"]
+    if run.progress and run.progress.total:
+        filled = min(BAR_WIDTH, run.progress.done * BAR_WIDTH // run.progress.total)
+        parts.append("█" * filled + "░" * (BAR_WIDTH - filled))
+        failed = "" if run.progress.failed is None else f", {run.progress.failed} failed"
+        parts.append(f"{run.progress.done}/{run.progress.total} done{failed}")
+    if left is not None:
+        parts.append(f"about {duration(left)} left" if left >= 1 else "about to end")
+    return "  ".join(parts).rstrip()
+
+
+class MissingData(NamedTuple):
+    """`test_cases`: how many simulations do not show theirs. `is_open`: more may come than the run lists."""
+
+    simulations: int = 0
+    metric: str = ""
+    values: int = 0
+    test_cases: int = 0
+    is_open: bool = False
+
+
+def missing_text(missing: MissingData) -> str:
+    if missing.simulations:
+        what = plural(missing.simulations, "simulation")
+    elif missing.metric:
+        what = f"the metric {one_line(missing.metric, 80)}"
+    elif missing.values:
+        what = f"{plural(missing.values, 'value')} of metrics"
+    elif missing.test_cases:
+        what = f"the test cases of {plural(missing.test_cases, 'simulation')}"
+    else:
+        what = "further simulations and metrics, because Coval does not say how many there are"
+    return f"The run completed; waiting for {what}."
+
+
+def waiting_title(max_wait_time: float) -> str:
+    return f"Waiting for the run, {duration(max_wait_time)} at most"
+
+
+def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | TimedOut | Aborted]:
+    """Return the run if it completed. Raises CovalError as `Client.get_run`, and what `see` raises.
+
+    The last poll is when a limit passes, or earlier by the time that Coval takes to respond.
+    """
+    client, clock, inputs, progress = session.client, session.clock, session.inputs, ProgressLog(session)
+    began, passes_at = clock.now(), session.deadline
+    history: list[Observation] = []
+    run: Run | None = None
+    was_last = False  # the poll was sent as late as Coval usually allows
+    while True:
+        run = yield from _poll(session, trial.run_id, limit=passes_at, last=run, progress=progress)
+        now = clock.now()
+        history.append(_observation(run, now))
+        see(session, trial, run)
+        progress.add(run, expected_end(history))
+        if run.is_over:
+            return run if run.status == COMPLETED else NotCompleted(run=run)
+        is_left = inputs.mode == "wait" and is_marked(run, UNANSWERED) and not is_marked(run, ATTACHED)
+        if is_left or _is_hopeless(run.progress, inputs.abort_after_failures):
+            return Aborted(run=run, failed=(run.progress.failed or 0) if run.progress else 0)
+        limit, passes_at = _next_limit(session, run, began)
+        # One slow response must not end the wait early: there is time for a last poll, which the limit cuts off.
+        if now >= passes_at or (was_last and now + client.lead >= passes_at):
+            return TimedOut(run=run, limit=limit)
+        last_poll = max(passes_at - LEAD * client.lead, now)
+        runs = session.step.count_polled()
+        longest = LONGEST_PAUSE * math.sqrt(runs) if inputs.check_interval is None else inputs.check_interval
+        pause = next_pause(history, longest=longest, runs=runs)
+        was_last = now + pause + client.lead >= last_poll  # its response leaves no time for another poll
+        yield Wait(last_poll - now if was_last else pause)
+
+
+def _is_hopeless(progress: RunProgress | None, most: int | None) -> bool:
+    """Return whether at least `most` simulations have failed, and none has completed; False where none may be."""
+    if progress is None or most is None:
+        return False
+    return (progress.failed or 0) >= most and not progress.completed
+
+
+def overall_limit(session: Session) -> Limit:
+    return Limit("max_wait_time", session.inputs.max_wait_time)
+
+
+def _next_limit(session: Session, run: Run, began: float) -> tuple[Limit, float]:
+    """Return the limit that passes next, on all of the waiting or on the queue, and when it passes."""
+    most = session.inputs.max_queue_time
+    if run.is_queued and most is not None and began + most < session.deadline:
+        return Limit("max_queue_time", most), began + most
+    return overall_limit(session), session.deadline
+
+
+def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, progress: ProgressLog) -> Procedure[Run]:
+    """Poll once. A 404 must last before it means that the run was deleted or, at the first poll, does not exist.
+
+    In mode wait, another step launched the run, so its id is more likely wrong than too new. If the deadline leaves no
+    time for that, return the run as it was.
+    """
+    clock, deadline = session.clock, session.deadline
+    began = clock.now()
+    is_logged = False
+    while True:
+        try:
+            return (yield from _get_run(session, run_id, limit=limit))
+        except NotFound as error:
+            now, lasting = clock.now(), began + NOT_FOUND_PATIENCE
+            if last is None and error.by_coval and session.inputs.mode == "wait":
+                lasting = max(unknown_until(session), began + NOT_FOUND_PAUSE)
+            given_up = min(lasting, deadline)
+            if last is None and now >= given_up:
+                raise
+            if last and now >= lasting:
+                return last._replace(status=DELETED)
+            if last and now >= deadline:
+                return last
+            if not is_logged:
+                progress.not_found(for_seconds=given_up - now, is_new=last is None)
+                is_logged = True
+            yield Wait(min(NOT_FOUND_PAUSE, given_up - now))
+
+
+def unknown_until(session: Session) -> float:
+    """Return until when a run that another step launched may be unknown to Coval before its id must be wrong."""
+    return session.times.deadline - session.inputs.max_wait_time + UNKNOWN_PATIENCE
+
+
+def _get_run(session: Session, run_id: str, *, limit: float) -> Procedure[Run]:
+    """If a request hangs, cut it off when the `limit` passes, and retry until the deadline."""
+    client, deadline = session.client, session.deadline
+    if session.clock.now() < limit < deadline:
+        try:
+            return (yield from client.get_run(run_id, until=limit))
+        except Unavailable:
+            pass  # logged, and retried
+    return (yield from client.get_run(run_id, until=deadline))
+
+
+def _observation(run: Run, now: float) -> Observation:
+    if run.progress is None:
+        return Observation(at=now, running=not run.is_queued)
+    return Observation(
+        at=now,
+        running=not run.is_queued,
+        done=run.progress.done,
+        total=run.progress.total,
+    )

@@ -1,0 +1,195 @@
+"""Finds every wrong id among the inputs of a step that Coval rejects or that is only planned.
+
+Where a user wrote a name in place of an id, it suggests the id.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from coval_gate.base.errors import CovalError, GateError, InputError, Rejected
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import together
+from coval_gate.base.text import folded, in_words, one_line, plural, quoted
+from coval_gate.base.times import preparing
+from coval_gate.inputs.checks import placed_problems
+from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, declared
+from coval_gate.step.mutations import is_of_template, mutation_problems, read_mutations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+
+    from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.resources import Agent, MetricDefinition, Persona, TestSet
+    from coval_gate.coval.session import Session
+    from coval_gate.inputs.inputs import Inputs
+    from coval_gate.step.step import Step, StepRun
+
+    Named = Agent | Persona | TestSet | MetricDefinition
+
+KEY: Final = "api_key"
+CONNECTING: Final = frozenset({KEY, "api_base_url", "workspace_id", "config_path", "mode"})  # wrong: ask Coval nothing
+NO_KEY: Final = 401
+NOT_FOUND: Final = 404
+WRONG: Final = (400, 422)  # Coval rejects the id itself
+MOST_METRICS: Final = 50  # of metric_ids that are looked up
+NAMES: Final = ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids")
+MOST_LISTED: Final = 500  # resources of a kind
+MOST_SHOWN: Final = 3  # ids of one name
+
+Names = dict[str, list[str]]  # ids by folded name
+
+
+class Looked(NamedTuple):
+    """What was looked up: resources by input and id, problems with inputs, and why something was not checked."""
+
+    resources: dict[tuple[str, str], Named]
+    problems: list[Problem]
+    unchecked: list[str]
+
+
+def with_wrong_ids(step: Step, error: InputError) -> Procedure[InputError]:
+    """Return the error with the ids that Coval does not have among the inputs that are valid so far."""
+    inputs, wrong = step.inputs, {name for name, _ in error.pairs}
+    if inputs.api_key is None or wrong & {*CONNECTING, step.file.path}:
+        return error
+    legs = [inputs, *(leg.inputs for leg in step.file.legs)]
+    return (yield from _with_wrong_ids(step.session(), legs, error))
+
+
+def _with_wrong_ids(session: StepRun, legs: Sequence[Inputs], error: InputError) -> Procedure[InputError]:
+    session, wrong = prepared(session), {name for name, _ in error.pairs}
+    looked = yield from read_named(session, legs, without=wrong)
+    if not wrong & {"mutation_id", "mutation_ids", "agent_id"}:
+        yield from look_up_mutations(session, legs, looked)
+    return InputError([*(Problem(*pair) for pair in error.pairs), *looked.problems], advice=error.more_advice)
+
+
+def with_all_wrong_ids(session: StepRun, error: InputError | Rejected) -> Procedure[GateError]:
+    """Return an error before or of a launch with every wrong id of the leg. Coval names only the first."""
+    if isinstance(error, InputError):
+        return (yield from _with_wrong_ids(session, [session.inputs], error))
+
+    explained = yield from _with_ids_of_names(session, error)
+    if explained is not error or not error.by_coval or error.status not in (NOT_FOUND, *WRONG):
+        return explained
+    looked = yield from read_named(prepared(session), [session.inputs])
+    return InputError(looked.problems) if len(looked.problems) > 1 else error
+
+
+def prepared(session: StepRun) -> StepRun:
+    return session.until(preparing(session.clock.now(), session.deadline))
+
+
+def look_up_mutations(session: StepRun, legs: Sequence[Inputs], looked: Looked) -> Procedure[None]:
+    step = session.step
+    if is_of_template(step):
+        return
+    read = yield from read_mutations(session, legs, until=session.deadline)
+    looked.problems.extend(mutation_problems(step, read))
+    looked.unchecked.extend(f"the mutations of agent {agent_id}: {why}" for agent_id, why in read.unread.items())
+
+
+def read_named(session: StepRun, legs: Sequence[Inputs], *, without: Container[str] = ()) -> Procedure[Looked]:
+    """Read the resources that the legs name, each of them once, `without` those of some inputs."""
+    named = dict.fromkeys(pair for own in legs for pair in _named_by(own) if pair[0] not in without)
+    beyond = {*[pair for pair in named if pair[0] == "metric_ids"][MOST_METRICS:]}
+    wanted = [pair for pair in named if pair not in beyond]
+    client, until = session.client, session.deadline
+    calls: dict[str, Callable[..., Procedure[Named]]] = {
+        "agent_id": client.get_agent,
+        "base_agent_id": client.get_agent,
+        "persona_id": client.get_persona,
+        "test_set_id": client.get_test_set,
+        "metric_ids": client.get_metric,
+    }
+    results = yield from together((calls[name](id_, until=until) for name, id_ in wanted), session.clock)
+    looked = Looked({}, [], [])
+    mistakes: dict[tuple[str, str], Problem] = {}
+    for (name, id_), result in zip(wanted, results, strict=True):
+        if isinstance(result, Rejected) and (problem := _mistake(name, id_, result)):
+            mistakes[name, id_] = problem
+        elif isinstance(result, CovalError):
+            looked.unchecked.append(f"{name} {id_}: {one_line(result.what)}")
+        else:
+            looked.resources[name, id_] = result
+    looked.problems.extend(_placed(session.step, mistakes))
+    return looked
+
+
+def _placed(step: Step, mistakes: Mapping[tuple[str, str], Problem]) -> Iterator[Problem]:
+    """Yield the mistakes in ids, with their places if the file sets them."""
+    inputs, file = step.inputs, step.file
+    named = {pair for part in file.parts(inputs) for pair in _named_by(part.inputs)}
+    placed = {pair for pair, problem in mistakes.items() if pair in named and problem.name != KEY}
+    yield from dict.fromkeys(problem for pair, problem in mistakes.items() if pair not in placed)
+    yield from placed_problems(file, inputs, lambda own: [mistakes[pair] for pair in _named_by(own) if pair in placed])
+
+
+def _named_by(inputs: Inputs) -> list[tuple[str, str]]:
+    """Return what inputs name, each with its input."""
+    ids = [(name, id_) for name in LAUNCH_IDS for id_ in getattr(inputs, name)]
+    base = [("base_agent_id", inputs.base_agent_id)] if inputs.base_agent_id else []
+    return [*ids, *base, *(("metric_ids", id_) for id_ in inputs.metric_ids)]
+
+
+def _mistake(name: str, id_: str, error: Rejected) -> Problem | None:
+    """Return what is wrong with an input, if a rejected look-up shows it; None if the key may only not read this."""
+    if error.status == NOT_FOUND:
+        return Problem(name, f"names {id_}, which Coval does not have.")
+    if error.status in WRONG and error.by_coval:
+        return Problem(name, f"names {id_}, which is not valid: {one_line(error.what)}")
+    if error.status == NO_KEY and error.by_coval:
+        return Problem(KEY, "is not valid: Coval accepts no call with it. Check the secret.")
+    return None
+
+
+def _with_ids_of_names(session: Session, error: Rejected) -> Procedure[Rejected]:
+    """Add advice about ids of an unusual length, which are probably names. Without any, return the same error."""
+    doubtful = _doubtful(session)
+    if error.status not in (NOT_FOUND, *WRONG) or not error.by_coval or not doubtful:
+        return error
+    until = preparing(session.clock.now(), session.deadline)
+    names = yield from together((_names(session, name, until) for name in doubtful), session.clock)
+    lines = [
+        f"{name} takes ids, not names; {in_words([_meant(name, text, listed) for text in texts])}."
+        for (name, texts), result in zip(doubtful.items(), names, strict=True)
+        for listed in [result if isinstance(result, dict) else {}]
+    ]
+    advice = "\n".join([*lines, *filter(None, [error.advice])])
+    return type(error)(error.status, error.title, error.what, by_coval=error.by_coval, advice=advice)
+
+
+def _doubtful(session: Session) -> dict[str, list[str]]:
+    """Return the ids of an unusual length, by input."""
+    usual = _usual_lengths()
+    values = {name: getattr(session.inputs, name) for name in usual}
+    ids = {name: [value] if isinstance(value, str) else [*value] for name, value in values.items()}
+    unusual = {name: [id_ for id_ in ids[name] if id_ and len(id_) != usual[name]] for name in ids}
+    return {name: texts for name, texts in unusual.items() if texts}
+
+
+def _usual_lengths() -> dict[str, int | None]:
+    return {declaration.name: declaration.usual_length for declaration in declared() if declaration.name in NAMES}
+
+
+def _names(session: Session, name: str, until: float) -> Procedure[Names]:
+    """Return the names of what an input takes; none if the key may not read them."""
+    client, names = session.client, Names()
+    try:
+        if name == "metric_ids":
+            for metric in (yield from client.list_metrics(until=until, go_on=lambda _: True)):
+                names.setdefault(folded(metric.name), []).append(metric.id)
+        elif name in LAUNCH_IDS:
+            for listed in (yield from client.list_named(name, until=until, most=MOST_LISTED)):
+                names.setdefault(folded(listed.name), []).append(listed.id)
+    except CovalError:
+        return {}
+    return names
+
+
+def _meant(name: str, text: str, names: Mapping[str, list[str]]) -> str:
+    """Return which id a name has, as a clause."""
+    if ids := names.get(folded(text)):
+        return f"{quoted(text)} is {in_words(ids, 'or', MOST_SHOWN)}"
+    return f"{quoted(text)} has {plural(len(text), 'character')} in place of the usual {_usual_lengths()[name]}"
