@@ -22,7 +22,7 @@ from campaign.sabotage import ReplaceFunction, SetConstant, returns
 from coval_gate.base import times
 from coval_gate.base.transport import Server
 from coval_gate.ci.host import Console
-from coval_gate.coval.calls import Calls
+from coval_gate.coval.client import uncertain_after
 from coval_gate.coval.errors import response_problem
 from coval_gate.gate import baseline as judge_baseline
 from coval_gate.gate import checks, judge, repetition
@@ -118,7 +118,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "retry a launch after any error",
-        ReplaceFunction(Calls.backoff, lambda original, self, until, **_: original(self, until)),
+        ReplaceFunction(uncertain_after, returns(None)),
         caught_by="one_launch_per_step",
     ),
     mutant(

@@ -232,12 +232,6 @@ def test_pages_above_size_limit_are_fetched_in_smaller_ones(clock: VirtualClock)
     assert sizes == ["1000", "100", "10"]
 
 
-def test_list_whose_pages_repeat_is_error(clock: VirtualClock) -> None:
-    page = json.dumps({"runs": [], "next_page_token": "again"})
-    with Session(clock, f"GET /runs -> json {page}") as session, pytest.raises(Unavailable, match="same page token"):
-        run_through(session.client.list_runs(RunFilter(), until=clock.now() + 60), clock)
-
-
 @pytest.mark.parametrize("owner", ["r1", "runs/r1", None, "", " "])
 def test_simulation_that_names_no_other_run_is_listed(owner: object, clock: VirtualClock) -> None:
     page = {

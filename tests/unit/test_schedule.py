@@ -10,6 +10,8 @@ import pytest
 from coval_gate.base.clock import Interrupted, SystemClock
 from coval_gate.base.schedule import BackgroundCall, Event, Wait, first, repeat, run, together
 from coval_gate.step.cancel import cancel_run
+from coval_gate.base.errors import Unavailable
+from coval_gate.step.cancel import cancel_run
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, VirtualClock, new_client, new_session
@@ -146,21 +148,31 @@ def test_error_of_background_call_is_raised_in_procedure() -> None:
         run(call_in_background(lambda: 1 // 0, 5), SystemClock())
 
 
-def test_repeat_stops_when_pause_is_none(clock: VirtualClock) -> None:
-    def attempt() -> Procedure[float]:
-        yield Wait(1)
-        if clock.now() < 10:
-            raise ValueError("not yet")
-        return clock.now()
+@pytest.mark.parametrize(
+    ("retry_after", "to_the_end", "slept"),
+    [
+        (None, False, [1, 2, 4]),
+        (None, True, [1, 2, 4, 0]),
+        (3.0, False, [3, 3]),
+        (3.0, True, [3, 3, 1.25]),
+        (60.0, False, []),
+        (60.0, True, [7.75]),
+    ],
+)
+def test_repeat_pauses_as_long_as_asked_within_the_time_left(
+    retry_after: float | None, to_the_end: bool, slept: list[float], clock: VirtualClock
+) -> None:
+    def attempt() -> Procedure[None]:
+        yield Wait(0.25)
+        raise Unavailable("Busy", "Busy.", arrived=True, retry_after=retry_after, too_late=clock.now() > 8)
 
-    def pause_after(_: ValueError, tries: int) -> float | None:
-        return 2.0**tries if tries < limit else None
-
-    limit = 9
-    assert run(repeat(attempt, ValueError, pause_after), clock) == 11
-    clock, limit = VirtualClock(), 2
-    with pytest.raises(ValueError, match="not yet"):
-        run(repeat(attempt, ValueError, pause_after), clock)
+    repeated = repeat(
+        attempt, Unavailable, left=lambda: 8 - clock.now(), backoff=lambda tries: 2.0**tries, to_the_end=to_the_end
+    )
+    with pytest.raises(Unavailable) as caught:
+        run(repeated, clock)
+    assert [pause for pause in clock.slept if pause != 0.25] == slept
+    assert not caught.value.too_late
 
 
 def watch(server: Server, clock: VirtualClock, run_id: str, limit: float) -> Procedure[str]:

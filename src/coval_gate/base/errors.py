@@ -4,6 +4,7 @@ GateError               the step cannot do its work: verdict `error`
 ├── InputError          invalid inputs; nothing was launched
 ├── RunnerError         a file from the runner cannot be used
 ├── HostError           a call to the CI system failed; it never decides a verdict
+│   └── Transient       … and a retry may succeed
 ├── InternalError       a defect in Coval Gate
 └── CovalError          a call to Coval failed
     ├── Rejected        Coval rejected the call, and would reject it again
@@ -70,6 +71,17 @@ class HostError(GateError):
         self.forbidden = forbidden
 
 
+class Transient(HostError):
+    """`retry_after`: the pause that the system asks for, in seconds; 0 if none. `too_late`: as in Unavailable."""
+
+    def __init__(
+        self, title: str, what: str, *, advice: str = "", retry_after: float = 0.0, too_late: bool = False
+    ) -> None:
+        super().__init__(title, what, advice=advice)
+        self.retry_after = retry_after
+        self.too_late = too_late
+
+
 class CovalError(GateError):
     """A call to Coval failed."""
 
@@ -95,7 +107,7 @@ class Unavailable(CovalError):
     """A retry may get a response. `is_limit`: Coval runs no more at a time.
 
     `arrived` is False if the call certainly had no effect (never sent, or the API says so). `retry_after`: seconds.
-    `call`: method and path; empty if a deadline had passed before.
+    `too_late`: it was not sent, because a deadline had passed.
     """
 
     def __init__(
@@ -105,15 +117,15 @@ class Unavailable(CovalError):
         *,
         arrived: bool,
         retry_after: float | None = None,
-        call: str = "",
         advice: str = "",
         is_limit: bool = False,
+        too_late: bool = False,
     ) -> None:
         super().__init__(title, what, advice=advice)
         self.arrived = arrived
         self.retry_after = retry_after
-        self.call = call
         self.is_limit = is_limit
+        self.too_late = too_late
 
 
 class LaunchUncertain(CovalError):

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from coval_gate.base.clock import Clock
+    from coval_gate.base.errors import Transient, Unavailable
 
 T = TypeVar("T")
 
+CLOSE: Final = 0.01  # s; a try so soon before the end counts as made at the end
 MOST_AT_ONCE: Final = 20  # calls to Coval side by side, each of which takes a connection of its own
 
 
@@ -126,18 +128,30 @@ def start(work: Callable[[], object]) -> None:
 
 def repeat(
     attempt: Callable[[], Procedure[T]],
-    passing: type[Exception],
-    pause_after: Callable[[Any, int], float | None],
+    transient: type[Transient] | type[Unavailable],
+    *,
+    left: Callable[[], float],
+    backoff: Callable[[int], float],
+    to_the_end: bool = False,
+    report: Callable[[Any, float], None] = lambda *_: None,
 ) -> Procedure[T]:
-    """`pause_after` takes the error and the number of earlier tries, and returns seconds; None: raise the error."""
-    tries = 0
+    """Try again after the pause that the error asks for, or a longer `backoff`, which depends on the earlier tries.
+
+    `left`: the time left, in seconds. If a pause would take longer, raise the error; with `to_the_end`, shorten the
+    pause, and try a last time at the end, even after a try that hung until then. If a try came too late, raise the
+    error before it.
+    """
+    before, tries = None, 0
     while True:
+        is_last = left() <= CLOSE
         try:
             return (yield from attempt())
-        except passing as error:
-            pause = pause_after(error, tries)
-            if pause is None:
-                raise
+        except transient as error:
+            pause, room = max(error.retry_after or 0.0, backoff(tries)), left()
+            if is_last if to_the_end else pause >= room:
+                raise (before if before and error.too_late else error) from None
+            before, pause = error, max(0.0, min(pause, room))
+            report(error, pause)
         yield Wait(pause)
         tries += 1
 

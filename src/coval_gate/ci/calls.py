@@ -1,42 +1,35 @@
 """Calls to the API of a CI system: repeated until a deadline, with responses that are read field by field.
 
-What a status code or a header means is the system's own.
+What a header or a message means is the system's own. A call follows no link or redirect in a response.
 """
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from coval_gate.base import titles
-from coval_gate.base.errors import HostError
+from coval_gate.base.errors import HostError, Transient
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import repeat
+from coval_gate.base.text import duration, json_in, quoted
+from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from coval_gate.base.clock import Clock
+    from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
+    from coval_gate.base.transport import Server
 
 T = TypeVar("T")
 
 BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation; the last one repeats
 LIMIT_PAUSE: Final = 60.0  # s after a rate limit without a stated pause
 LONGEST_WAIT: Final = 10.0**7  # s; keeps an absurd date from a server within the calendar
-
-
-class Transient(Exception):
-    """`wait` is the pause that the system asks for, in seconds; 0 if none."""
-
-    def __init__(self, error: HostError, wait: float = 0.0) -> None:
-        super().__init__(error.what)
-        self.error = error
-        self.wait = wait
-
-
-class TooLate(Transient):
-    """A request was not sent, because its deadline had passed."""
+PAGE_SIZE: Final = 100  # the maximum of both systems
 
 
 class Payload(NamedTuple):
@@ -66,20 +59,140 @@ class Payload(NamedTuple):
         )
 
 
-def repeat_until(attempt: Callable[[], Procedure[T]], clock: Clock, until: float) -> Procedure[T]:
-    """An attempt that a deadline cuts off raises the error of the attempt before it."""
-    last: Transient | None = None
+class Refused(HostError):
+    """A retry would be refused, too."""
 
-    def pause_after(failure: Transient, tries: int) -> float | None:
-        nonlocal last
-        last = failure if last is None or not isinstance(failure, TooLate) else last
-        pause = max(failure.wait, BACKOFFS[min(tries, len(BACKOFFS) - 1)])
-        return pause if pause < until - clock.now() else None
+    def __init__(self, status: int, title: str, what: str, *, forbidden: bool, advice: str) -> None:
+        super().__init__(title, what, forbidden=forbidden, advice=advice)
+        self.status = status
 
-    try:
-        return (yield from repeat(attempt, Transient, pause_after))
-    except Transient as failure:
-        raise (last or failure).error from None
+
+class Service(NamedTuple):
+    """A CI system's API: what its responses mean, and what errors say.
+
+    `message`: what an error response says. `pause`: how long a status asks to wait, in seconds; None: it does not.
+    `has_next`: whether another page follows these headers. `forbidden`: advice by status, before the `permission`.
+    """
+
+    name: str
+    too_late: str
+    unavailable: str
+    limit: str
+    rejected: str
+    message: Callable[[Payload], str]
+    pause: Callable[[int, Mapping[str, str], str, float], float | None]
+    has_next: Callable[[Mapping[str, str]], bool]
+    most_pages: int
+    forbidden: Mapping[int, str]
+    permission: str
+    moved: str
+    address: str
+    left: str
+    conflicts: tuple[int, ...] = ()  # statuses after which another attempt may succeed
+
+
+class Operation(NamedTuple):
+    """Calls for one purpose, which need a `permission` and must begin by `until`."""
+
+    service: Service
+    transport: Transport
+    clock: Clock
+    permission: str
+    until: float
+
+    def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
+        def backoff(tries: int) -> float:
+            return BACKOFFS[min(tries, len(BACKOFFS) - 1)]
+
+        return repeat(attempt, Transient, left=lambda: self.until - self.clock.now(), backoff=backoff)
+
+    def list(
+        self,
+        path: str,
+        matches: Callable[[Payload], bool] = lambda _: True,
+        *,
+        under: str = "",
+        most: int | None = None,
+        exists: bool = False,
+        **query: str,
+    ) -> Procedure[list[Payload]]:
+        """Return at most the first `most`. `under`: the key of the list in an object. `exists`: as in `send`.
+
+        Any page may be short, or empty: GitLab cuts pages before it hides what the token may not read.
+        """
+        selected: list[Payload] = []
+        for page in range(1, self.service.most_pages + 1):
+            page_query = {"per_page": str(PAGE_SIZE), **query, "page": str(page)}
+            payload = yield from self.send("GET", path, query=page_query, exists=exists)
+            entries = payload.get(under) if under else payload.data
+            entries = entries if isinstance(entries, list) else payload.lacks(under or "a list")
+            selected += (item for item in (payload._replace(data=entry) for entry in entries) if matches(item))
+            if not self.service.has_next(payload.headers) or (most and len(selected) >= most):
+                return selected[:most]
+        what = f"GET {path} has more than {self.service.most_pages} pages."
+        raise HostError(titles.UNEXPECTED_RESPONSE, what, advice=self.service.address)
+
+    def send(
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: dict[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        exists: bool = False,
+    ) -> Procedure[Payload]:
+        """Raises Transient if another attempt may help. `exists`: a 404 does not mean a missing permission."""
+        service, call = self.service, f"{verb} {path}"
+        if self.clock.now() > self.until:
+            raise Transient(service.too_late, f"{call} {TOO_LATE}", advice=service.left, too_late=True)
+        try:
+            response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
+        except NetworkError as error:
+            kind = Transient if error.cause == "transient" else HostError
+            raise kind(service.unavailable, f"{call} {error.what}", advice=service.address) from None
+        payload = Payload(call, response.headers, json_in(response.body), service.address)
+        if not response.ok or payload.get("errors"):  # GraphQL fails with 200
+            raise self._problem(payload, response.status, exists=exists)
+        return payload
+
+    def _problem(self, payload: Payload, status: int, *, exists: bool) -> HostError:
+        service, message, now = self.service, self.service.message(payload), self.clock.time()
+        what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
+        wait = service.pause(status, payload.headers, message, now)
+        limited = status < 500 and wait is not None
+        if limited or status in (429, *service.conflicts) or status >= 500 or (status == 404 and exists):
+            advice = f"Check whether {service.name} has an incident, and re-run the job later."
+            if wait:
+                again = datetime.fromtimestamp(now + wait, UTC)
+                advice = f"Retry in {duration(wait)}, at {again:%Y-%m-%d %H:%M:%S} UTC."
+            title = service.limit if limited else service.unavailable
+            return Transient(title, what, advice=advice, retry_after=wait or 0.0)
+        if status in service.forbidden:
+            advice = service.forbidden[status] + service.permission.format(self.permission)
+        else:
+            advice = service.moved if 300 <= status < 400 else "A retry would be rejected, too."
+        return Refused(status, service.rejected, what, forbidden=status in service.forbidden, advice=advice)
+
+
+class HostApi:
+    """Every method is a procedure and raises HostError. No request begins after `until`, on the clock's now()."""
+
+    def __init__(self, service: Service, server: Server, runtime: Runtime) -> None:
+        self._service = service
+        self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session)
+        self._clock = runtime.clock
+
+    def operation(self, permission: str, until: float) -> Operation:
+        return Operation(self._service, self._transport, self._clock, permission, until)
+
+    def text_at(self, path: str, *keys: str, permission: str, until: float) -> Procedure[str]:
+        operation = self.operation(permission, until)
+
+        def attempt() -> Procedure[str]:
+            payload = yield from operation.send("GET", path)
+            return payload.text(*keys)
+
+        return operation.repeat(attempt)
 
 
 def pause_in(after: str, resets: str, now: float) -> float | None:

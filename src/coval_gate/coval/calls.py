@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
-from coval_gate.base.errors import Rejected, TooLarge, Unavailable
+from coval_gate.base.errors import CovalError, TooLarge, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import SharedCall, repeat
 from coval_gate.base.text import duration, plural
@@ -19,7 +19,6 @@ from coval_gate.coval.shapes import enveloped, parse_object, parse_page
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from coval_gate.base.errors import CovalError
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.transport import Exchange, Response, Server
@@ -31,7 +30,6 @@ LONGEST_BACKOFF: Final = 30.0  # s
 UNREACHED_TIME: Final = 300.0  # s of launch attempts to an address that has never responded
 SMALL_PAGE: Final = 100  # entries of most lists; the API's maximum
 SMALLER: Final = 10  # the factor by which pages shrink after one was too large
-CLOSE: Final = 0.01  # s; an attempt so soon before a deadline counts as made at the deadline
 HEARTBEAT: Final = 60.0  # s between two log lines about the same failure
 SHARED: Final = 10.0  # s; as old may a look-up before the launch be in any case, because Coval responds slowly
 ALIKE: Final = 1.0  # s by which the deadlines of a shared call may differ
@@ -59,8 +57,7 @@ class Calls:
     def __init__(self, server: Server, runtime: Runtime, log: Callable[[str], None], *, ends: float = math.inf) -> None:
         self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session, ends=ends)
         self._ends = ends
-        self._lasting: dict[str, Unavailable] = {}  # current failures by method and path, newest last
-        self._refused: dict[str, Rejected] = {}  # the last rejections, likewise
+        self._failures: dict[str, CovalError] = {}  # current ones by method and path, newest last
         self._shared: dict[tuple[object, ...], SharedRead] = {}  # of all legs, whose calls are copies
         self._clock = runtime.clock
         self._randomness = runtime.randomness
@@ -107,17 +104,13 @@ class Calls:
         `keys`: the possible names of the list in a response. `once`: do not retry. `shared`: as in `get`, page by page.
         """
         items: list[T] = []
-        token, tokens = "", {""}
+        token, pages = "", 0
         while True:
             more = {"page_size": str(page_size)} | ({"page_token": token} if token else {})
             request = Request("GET", path, query={**query, **more})
-            pages = len(tokens) - 1
             if pages and self._is_late(until):
-                raise self._noted(
-                    unavailable(
-                        request, f"had not ended after {plural(pages, 'page')}, when the time was over.", arrived=True
-                    )
-                )
+                what = f"had not ended after {plural(pages, 'page')}, when the time was over."
+                raise self.noted(request, unavailable(request, what, arrived=True))
             self.check_time(request, until)
             parse = partial(parse_page, keys=keys, read=read)
             try:
@@ -136,13 +129,11 @@ class Calls:
                     return tuple(items)
             if not token:
                 return tuple(items)
-            if token in tokens:
-                raise self._noted(unavailable(request, "returned the same page token twice.", arrived=True))
-            tokens.add(token)
+            pages += 1
 
     def check_time(self, request: Request, until: float) -> None:
         if self._is_late(until):
-            raise self._cause(unavailable(request, TOO_LATE, arrived=False, sent=False), request)
+            raise self.too_late(request)
 
     def _is_late(self, until: float) -> bool:
         return self._clock.now() > min(until, self._ends)
@@ -166,7 +157,17 @@ class Calls:
         def attempt() -> Procedure[T]:
             return self.parsed(request, (yield from self.send(request, until)), parse)
 
-        return self._read(attempt, until, once=once)
+        if once:
+            return attempt()
+        until = min(until, self._ends)
+        return repeat(
+            attempt,
+            Unavailable,
+            left=lambda: until - self._clock.now(),
+            backoff=self._backoff,
+            to_the_end=True,
+            report=self.retry_reporter(),
+        )
 
     def parsed(self, request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
         """Raises Unavailable if `parse` raises ValueError."""
@@ -174,7 +175,7 @@ class Calls:
             return parse(response.body)
         except ValueError as error:
             problem = unavailable(request, f"returned an unreadable response ({error}).", arrived=True)
-            raise self._noted(problem) from None
+            raise self.noted(request, problem) from None
 
     def send(self, request: Request, until: float) -> Procedure[Response]:
         """Send a request once. Raises CovalError unless it succeeds."""
@@ -182,46 +183,32 @@ class Calls:
         try:
             response = self.succeeded(request, (yield from self._transport.send(request, until=until)))
         except NetworkError as error:
-            raise self._noted(self._cause(network_problem(request, error), request)) from None
-        except Unavailable as error:
-            raise self._noted(error) from None
-        except Rejected as error:
-            self._refused[str(request)] = error
-            raise
-        self._lasting.pop(str(request), None)
-        self._refused.pop(str(request), None)
+            raise self.noted(request, self.problem(request, error)) from None
+        except CovalError as error:
+            raise self.noted(request, error) from None
+        self._failures.pop(str(request), None)
         self._response_time = self._clock.now() - sent
         return response
 
-    def _cause(self, problem: CovalError, request: Request) -> CovalError:
-        """Prefer the failure before a passed deadline."""
-        if not isinstance(problem, Unavailable) or problem.call:
-            return problem
-        same = self._lasting.get(str(request))
-        if same is None and (refused := self._refused.get(str(request))):
-            # Coval never saw this request, so it did not reject it.
-            return Unavailable(refused.title, refused.what, arrived=False, call=str(request), advice=refused.advice)
-        return same or next(reversed(self._lasting.values()), problem)
+    def problem(self, request: Request, error: NetworkError) -> CovalError:
+        return self.too_late(request) if error.cause == "deadline" else network_problem(request, error)
 
-    def late_launch(self, problem: Unavailable, request: Request) -> Unavailable:
-        """Add the failure before the deadline. It may be of another leg's launch, so it says nothing of this one."""
-        cause = self._cause(problem, request)
-        if cause is problem:
-            return problem
-        what = f"{request} was not sent before max_wait_time was over. The last failure until then: {cause.what}"
-        return Unavailable(
-            cause.title,
-            what,
-            arrived=False,
-            call=str(request),
-            advice=cause.advice,
-            is_limit=isinstance(cause, Unavailable) and cause.is_limit,
-        )
+    def too_late(self, request: Request) -> CovalError:
+        """Prefer the failure before the deadline. It may be of another leg's call, so it says nothing of this one."""
+        others = (error for error in reversed(self._failures.values()) if isinstance(error, Unavailable))
+        cause = self._failures.get(str(request)) or next(others, None)
+        if cause is None:
+            return unavailable(request, TOO_LATE, arrived=False, too_late=True)
+        what = cause.what
+        if request.method == "POST":
+            what = f"{request} was not sent before max_wait_time was over. The last failure until then: {what}"
+        is_limit = isinstance(cause, Unavailable) and cause.is_limit
+        return Unavailable(cause.title, what, arrived=False, advice=cause.advice, is_limit=is_limit, too_late=True)
 
-    def _noted(self, error: CovalError) -> CovalError:
-        if isinstance(error, Unavailable) and error.call:
-            self._lasting.pop(error.call, None)  # keep the newest last
-            self._lasting[error.call] = error
+    def noted(self, request: Request, error: CovalError) -> CovalError:
+        if not (isinstance(error, Unavailable) and error.too_late):
+            self._failures.pop(str(request), None)  # keep the newest last
+            self._failures[str(request)] = error
         return error
 
     def succeeded(self, request: Request, response: Response) -> Response:
@@ -232,28 +219,6 @@ class Calls:
             raise problem
         self._reached = True
         return response
-
-    def _read(self, attempt: Callable[[], Procedure[T]], until: float, *, once: bool = False) -> Procedure[T]:
-        """Retry until the deadline, and always a last time at it, for which a hanging attempt is cut off."""
-        if once:
-            return attempt()
-        until = min(until, self._ends)
-        backoff = self.backoff(until)
-        sent = self._clock.now()
-
-        def send() -> Procedure[T]:
-            nonlocal sent
-            sent = self._clock.now()
-            return attempt()
-
-        def pause_after(error: Unavailable, tries: int) -> float | None:
-            pause = backoff(error, tries)
-            if pause is None and sent < until - CLOSE:
-                self._log(f"{error.what} Retrying a last time.")
-                return 0.0
-            return pause
-
-        return repeat(send, Unavailable, pause_after)
 
     def _shared_fetch(
         self, request: Request, parse: Callable[[bytes], T], reader: object, until: float, *, once: bool
@@ -269,30 +234,18 @@ class Calls:
             shared = self._shared[key] = SharedRead(call, until)
         return shared.call.result()
 
-    def backoff(self, until: float, *, launches: bool = False) -> Callable[[Unavailable, int], float | None]:
-        """Return a function for the pause after an error, in seconds; None: do not retry.
+    def retry_launch(self, attempt: Callable[[], Procedure[T]], until: float) -> Procedure[T]:
+        """While Coval has never responded, the address may be wrong: retry for at most UNREACHED_TIME."""
+        until, unreached_until = min(until, self._ends), self._clock.now() + UNREACHED_TIME
 
-        Half of the exponential pause is random, so that jobs do not retry in step. A read is retried a last time
-        exactly at `until`. A launch is retried only if it certainly had no effect, and only before `until`; while Coval
-        has never responded, for at most UNREACHED_TIME, because the address may be wrong.
-        """
-        report_retry = self.retry_reporter()
-        began = self._clock.now()
-        until = min(until, self._ends)
+        def left() -> float:
+            return (until if self._reached else min(until, unreached_until)) - self._clock.now()
 
-        def pause_after(error: Unavailable, tries: int) -> float | None:
-            self._noted(error)
-            unreached = launches and not self._reached
-            left = min(until, began + UNREACHED_TIME if unreached else until) - self._clock.now()
-            backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(tries, 10)) * self._randomness.uniform(0.5, 1)
-            pause = error.retry_after or backoff
-            if left <= 0 or (launches and (error.arrived or pause >= left)):
-                return None
-            pause = min(left, pause)
-            report_retry(error, pause)
-            return pause
+        return repeat(attempt, Unavailable, left=left, backoff=self._backoff, report=self.retry_reporter())
 
-        return pause_after
+    def _backoff(self, tries: int) -> float:
+        """Half of the exponential pause is random, so that jobs do not retry in step."""
+        return min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** min(tries, 10)) * self._randomness.uniform(0.5, 1)
 
     def retry_reporter(self) -> Callable[[Unavailable, float], None]:
         """Return a function that logs an error and the pause after it, in seconds, at most once a minute."""
@@ -301,7 +254,7 @@ class Calls:
         def report(error: Unavailable, pause: float) -> None:
             nonlocal logged
             if self._clock.now() - logged >= HEARTBEAT:
-                self._log(f"{error.what} Retrying in {duration(pause)}.")
+                self._log(f"{error.what} Retrying {f'in {duration(pause)}' if pause else 'a last time'}.")
                 logged = self._clock.now()
 
         return report

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base import titles
-from coval_gate.base.errors import LaunchUncertain, Rejected, Unavailable
+from coval_gate.base.errors import CovalError, LaunchUncertain, Rejected, Unavailable
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import repeat
 from coval_gate.base.transport import NetworkError, Request, Server, Timeouts
 from coval_gate.coval.calls import Calls
-from coval_gate.coval.errors import network_problem
 from coval_gate.coval.shapes import agent_type_in, enveloped, name_in, parse_object
 from coval_gate.inputs.inputs import api_root
 
@@ -115,9 +113,9 @@ class Shown:
 class Launch:
     """One `POST /runs`, whose response may arrive late."""
 
-    def __init__(self, exchange: Exchange, read: Callable[[Request, Response], Run]) -> None:
+    def __init__(self, calls: Calls, exchange: Exchange) -> None:
+        self._calls = calls
         self._exchange = exchange
-        self._read = read
 
     @property
     def open_call(self) -> BackgroundCall[Response] | None:
@@ -133,11 +131,27 @@ class Launch:
         return self._run(self._exchange.late_response(within))
 
     def _run(self, response: Procedure[Response]) -> Procedure[Run]:
-        request = self._exchange.request
+        calls, request = self._calls, self._exchange.request
         try:
-            return self._read(request, (yield from response))
+            succeeded = calls.succeeded(request, (yield from response))
         except NetworkError as error:
-            raise network_problem(request, error) from None
+            raise calls.problem(request, error) from None
+        # Import the parser after the launch was sent.
+        from coval_gate.coval.runs import parse_launched
+
+        return calls.parsed(request, succeeded, parse_launched)
+
+
+def uncertain_after(error: CovalError) -> LaunchUncertain | None:
+    """None if the launch certainly had no effect."""
+    if isinstance(error, Unavailable) and error.arrived:
+        what, rejection = f"its response was lost: {error.what}", None
+    elif isinstance(error, Rejected) and not error.by_coval:
+        what, rejection = f"its response is not in Coval's format: {error.what}", error
+    else:
+        return None
+    what = f"The launch was sent, but {what}"
+    return LaunchUncertain(titles.LAUNCH_UNCERTAIN, what, rejection=rejection, advice=LOOK_IT_UP)
 
 
 class Client:
@@ -177,21 +191,14 @@ class Client:
         request = Request("POST", "/runs", json=wanted.body)
 
         def attempt() -> Procedure[Run]:
-            launch = Launch(self._calls.exchange(request, until, open_for=LAUNCH_OPEN), self._new_run)
+            launch = Launch(self._calls, self._calls.exchange(request, until, open_for=LAUNCH_OPEN))
             sent(launch)
-            return launch.response()
+            try:
+                return (yield from launch.response())
+            except CovalError as error:
+                raise uncertain_after(self._calls.noted(request, error)) or error from None
 
-        try:
-            return (yield from repeat(attempt, Unavailable, self._calls.backoff(until, launches=True)))
-        except Unavailable as error:
-            if not error.arrived:
-                raise self._calls.late_launch(error, request) from None
-            what, rejection = f"The launch was sent, but its response was lost: {error.what}", None
-        except Rejected as error:
-            if error.by_coval:
-                raise
-            what, rejection = f"The launch was sent, but its response is not in Coval's format: {error.what}", error
-        raise LaunchUncertain(titles.LAUNCH_UNCERTAIN, what, rejection=rejection, advice=LOOK_IT_UP)
+        return self._calls.retry_launch(attempt, until)
 
     def get_run(self, run_id: str, *, until: float, once: bool = False) -> Procedure[Run]:
         """Retry transient failures until the deadline, and once more at it. `once`: do not retry.
@@ -420,12 +427,6 @@ class Client:
             if owner in ("", run_id) and simulations.setdefault(simulation.id, simulation).completed:
                 simulations[simulation.id] = simulation
         return told_apart(tuple(simulations.values()))
-
-    def _new_run(self, request: Request, response: Response) -> Run:
-        # Import the parser after the launch was sent.
-        from coval_gate.coval.runs import parse_launched
-
-        return self._calls.parsed(request, self._calls.succeeded(request, response), parse_launched)
 
 
 class _AgentType(NamedTuple):

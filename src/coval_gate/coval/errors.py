@@ -130,13 +130,12 @@ def response_problem(request: Request, response: Response, *, reached: bool) -> 
             # Only Coval can say that a launch had no effect. A proxy may return 503 after passing it on.
             arrived=not ((status == 429 and body.is_json) or (status == 503 and body.is_coval)),
             retry_after=seconds_to_wait(response.headers.get("Retry-After"), response.date),
-            call=str(request),
             advice=TRY_LATER,
             is_limit=launches and status == 429,
         )
     interim = status < 200  # the final response would have followed, but the connection is closed
     if interim or (reached and not launches and (not body.is_json or status in ODD_STATUSES)):
-        return Unavailable(titles.COVAL_UNAVAILABLE, what, arrived=True, call=str(request), advice=NOT_COVAL)
+        return Unavailable(titles.COVAL_UNAVAILABLE, what, arrived=True, advice=NOT_COVAL)
     if 300 <= status < 400:
         return Rejected(
             status,
@@ -190,20 +189,20 @@ def _title_and_advice(request: Request, status: int, body: ErrorBody) -> tuple[s
 def network_problem(request: Request, error: NetworkError) -> CovalError:
     if error.cause == "size" and request.method == "GET":
         return TooLarge(titles.RESPONSE_TOO_LARGE, f"{request} {error.what}", advice=LARGE)
-    if error.cause in ("transient", "size", "deadline"):
-        return unavailable(request, error.what, arrived=error.arrived, sent=error.cause != "deadline")
+    if error.cause in ("transient", "size"):
+        return unavailable(request, error.what, arrived=error.arrived)
     title, advice = LASTING[error.cause]
     return CovalError(title, f"{request} {error.what}", advice=advice)
 
 
-def unavailable(request: Request | str, what: str, *, arrived: bool, sent: bool = True) -> Unavailable:
-    """`what` ends a sentence about the request. `sent`: False if a deadline had passed before."""
+def unavailable(request: Request | str, what: str, *, arrived: bool, too_late: bool = False) -> Unavailable:
+    """`what` ends a sentence about the request."""
     return Unavailable(
         titles.COVAL_UNAVAILABLE,
         f"{request} {what}",
         arrived=arrived,
-        call=str(request) if sent else "",
         advice="Check api_base_url and the network, and whether Coval has an incident.",
+        too_late=too_late,
     )
 
 

@@ -114,7 +114,7 @@ def _search(
         sought = Sought(trial.ids, trial.key, may_be=lambda run: _is_created(run, since()), must_know=True)
         return (yield from search(session, sought))
     except CovalError as error:
-        if isinstance(before, LaunchUncertain) and isinstance(error, Unavailable) and not error.call:
+        if isinstance(before, LaunchUncertain) and isinstance(error, Unavailable) and error.too_late:
             return before
         return LaunchUncertain(
             titles.LAUNCH_UNCERTAIN,

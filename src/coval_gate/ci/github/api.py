@@ -1,32 +1,24 @@
-"""The way to GitHub's APIs with the step's token: repetition, pages, rate limits, and errors that say what to do.
-
-A call reads only the fields that it needs, and follows no link or redirect in a response.
-"""
+"""The way to GitHub's APIs with the step's token: rate limits, and errors that say what to do."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base import titles
-from coval_gate.base.errors import HostError
+from coval_gate.base.errors import HostError, Transient
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import duration, json_in, quoted
-from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Server, Timeouts, Transport
-from coval_gate.ci.calls import LIMIT_PAUSE, Payload, TooLate, Transient, pause_in, repeat_until
+from coval_gate.base.transport import Server, Timeouts
+from coval_gate.ci.calls import LIMIT_PAUSE, HostApi, Service, pause_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from coval_gate.base.clock import Clock
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.secret import Secret
+    from coval_gate.ci.calls import Operation, Payload
 
-T = TypeVar("T")
-
-PAGE_SIZE: Final = 100  # GitHub's maximum
 MOST_PAGES: Final = 30  # GitHub allows at most 2,500 comments
 ADVICE: Final = {
     401: "GitHub does not accept the token: remove github_token, or set a current one. ",
@@ -38,7 +30,6 @@ PERMISSION: Final = (
     "those that Dependabot starts get one unless `permissions` grants more."
 )
 NOT_GITHUB: Final = "Check GITHUB_API_URL, the network and any proxies."
-LEFT: Final = "The post step sets the commit status and completes the check run."
 API_VERSION: Final = "2022-11-28"  # the only one on every Enterprise Server; github.com supports it until 2028
 TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, final=1.0)  # GitHub itself gives up after 10 s
 BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and their envelope
@@ -47,89 +38,10 @@ BOT: Final = "[bot]"  # suffix of an App's login, impossible in a person's; Grap
 INSTALLATION: Final = "ghs_"  # prefix of an App's token
 
 
-class GitHubCalls(NamedTuple):
-    """Calls for one purpose, which need `permission` and must begin by `until`."""
-
-    transport: Transport
-    clock: Clock
-    permission: str
-    until: float
-
-    def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
-        return repeat_until(attempt, self.clock, self.until)
-
-    def find(self, path: str, matches: Callable[[Payload], bool], **query: str) -> Procedure[Payload | None]:
-        first = yield from self.find_all(path, matches, most=1, exists=False, **query)
-        return first[0] if first else None
-
-    def find_all(
-        self,
-        path: str,
-        matches: Callable[[Payload], bool],
-        *,
-        under: str = "",
-        most: int | None = None,
-        exists: bool = False,
-        **query: str,
-    ) -> Procedure[list[Payload]]:
-        """Return at most the first `most`. `under`: the key of the list in an object. `exists`: as in `send`."""
-        selected = list[Payload]()
-        for page in range(1, MOST_PAGES + 1):
-            page_query = {"per_page": str(PAGE_SIZE), **query, "page": str(page)}
-            payload = yield from self.send("GET", path, query=page_query, exists=exists)
-            entries = payload.get(under) if under else payload.data
-            entries = entries if isinstance(entries, list) else payload.lacks(under or "a list")
-            selected += (item for item in (payload._replace(data=entry) for entry in entries) if matches(item))
-            if 'rel="next"' not in payload.headers.get("link", "") or (most and len(selected) >= most):
-                return selected[:most]
-        raise unexpected(f"GET {path} has more than {MOST_PAGES} pages.")
-
-    def send(
-        self,
-        verb: str,
-        path: str,
-        *,
-        query: dict[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-        exists: bool = False,
-    ) -> Procedure[Payload]:
-        """Raises Transient if another attempt may help. `exists`: a 404 does not mean a missing permission."""
-        call = f"{verb} {path}"
-        if self.until - self.clock.now() < 0:
-            raise TooLate(HostError(titles.GITHUB_TOO_LATE, f"{call} {TOO_LATE}", advice=LEFT))
-        try:
-            response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
-        except NetworkError as error:
-            problem = HostError(titles.GITHUB_UNAVAILABLE, f"{call} {error.what}", advice=NOT_GITHUB)
-            raise (Transient(problem) if error.cause == "transient" else problem) from None
-        payload = Payload(call, response.headers, json_in(response.body), NOT_GITHUB)
-        if not response.ok or payload.get("errors"):  # GraphQL fails with 200
-            raise self._problem(payload, response.status, exists=exists)
-        return payload
-
-    def _problem(self, payload: Payload, status: int, *, exists: bool) -> HostError | Transient:
-        message = _messages(payload)
-        what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
-        wait = _rate_limit_pause(payload.headers, message, self.clock.time())
-        limited = status in (200, 403, 429) and wait is not None
-        if limited or status == 429 or status >= 500 or (status == 404 and exists):
-            title = titles.GITHUB_LIMIT if limited else titles.GITHUB_UNAVAILABLE
-            advice = "Check whether GitHub has an incident, and re-run the job later."
-            if wait:
-                again = datetime.fromtimestamp(self.clock.time() + wait, UTC)
-                advice = f"Retry in {duration(wait)}, at {again:%Y-%m-%d %H:%M:%S} UTC."
-            return Transient(HostError(title, what, advice=advice), wait or 0.0)
-        if status in ADVICE:
-            advice = ADVICE[status] + PERMISSION.format(self.permission)
-        elif 300 <= status < 400:
-            advice = "If the repository was renamed after the job began, start a new workflow run."
-        else:
-            advice = "A retry would be rejected, too."
-        return HostError(titles.GITHUB_REJECTED, what, forbidden=status in ADVICE, advice=advice)
-
-
-def _rate_limit_pause(headers: Mapping[str, str], message: str, now: float) -> float | None:
-    """Return seconds; None without a rate limit. Source: "Rate limits for the REST API" in GitHub's documentation."""
+def _pause(status: int, headers: Mapping[str, str], message: str, now: float) -> float | None:
+    """Source: "Rate limits for the REST API" in GitHub's documentation."""
+    if status not in (200, 403, 429) and status < 500:
+        return None
     resets = headers.get("x-ratelimit-reset", "") if headers.get("x-ratelimit-remaining") == "0" else ""
     pause = pause_in(headers.get("retry-after", ""), resets, now)
     if pause is not None:
@@ -148,15 +60,26 @@ def _messages(payload: Payload) -> str:
     return "; ".join(message for message in messages if isinstance(message, str) and message)
 
 
-def unexpected(what: str) -> HostError:
-    return HostError(titles.UNEXPECTED_RESPONSE, what, advice=NOT_GITHUB)
+SERVICE: Final = Service(
+    name="GitHub",
+    too_late=titles.GITHUB_TOO_LATE,
+    unavailable=titles.GITHUB_UNAVAILABLE,
+    limit=titles.GITHUB_LIMIT,
+    rejected=titles.GITHUB_REJECTED,
+    message=_messages,
+    pause=_pause,
+    has_next=lambda headers: 'rel="next"' in headers.get("link", ""),
+    most_pages=MOST_PAGES,
+    forbidden=ADVICE,
+    permission=PERMISSION,
+    moved="If the repository was renamed after the job began, start a new workflow run.",
+    address=NOT_GITHUB,
+    left="The post step sets the commit status and completes the check run.",
+)
 
 
-class GitHub:
-    """`api_url` is GITHUB_API_URL, also of Enterprise Server; `repository` is owner/name.
-
-    Every method is a procedure and raises HostError. No request begins after `until`, a time on the clock's now().
-    """
+class GitHub(HostApi):
+    """`api_url` is GITHUB_API_URL, also of Enterprise Server; `repository` is owner/name."""
 
     def __init__(self, api_url: str, token: Secret, repository: str, runtime: Runtime) -> None:
         parts = urlsplit(api_url.rstrip("/"))
@@ -169,8 +92,7 @@ class GitHub:
             timeouts=TIMEOUTS,
             body_limit=BODY_LIMIT,
         )
-        self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session)
-        self._clock = runtime.clock
+        super().__init__(SERVICE, server, runtime)
         self.path = f"{parts.path}/repos/{quote(repository)}"
         # Enterprise Server has REST under /api/v3 and GraphQL under /api/graphql.
         self._graphql = f"{parts.path.removesuffix('/v3')}/graphql"
@@ -178,13 +100,8 @@ class GitHub:
         self._author: Author | None = None
 
     def pull_request_head(self, number: int, *, until: float) -> Procedure[str]:
-        operation = self.operation("pull-requests: read", until)
-
-        def attempt() -> Procedure[str]:
-            pull = yield from operation.send("GET", f"{self.path}/pulls/{number}")
-            return pull.text("head", "sha")
-
-        return operation.repeat(attempt)
+        path = f"{self.path}/pulls/{number}"
+        return self.text_at(path, "head", "sha", permission="pull-requests: read", until=until)
 
     def find_pull_request(self, owner: str, branch: str, sha: str, *, until: float) -> Procedure[int | None]:
         """Return the open pull request at `sha`. The workflow_run event does not name one from a fork."""
@@ -192,22 +109,21 @@ class GitHub:
 
         def attempt() -> Procedure[int | None]:
             pulls = f"{self.path}/pulls"
-            match = yield from operation.find(
-                pulls, lambda pull: pull.text("head", "sha") == sha, state="open", head=f"{owner}:{branch}"
+            matches = yield from operation.list(
+                pulls, lambda pull: pull.text("head", "sha") == sha, most=1, state="open", head=f"{owner}:{branch}"
             )
-            return match.number("number") if match else None
+            return matches[0].number("number") if matches else None
 
         return operation.repeat(attempt)
 
-    def operation(self, permission: str, until: float) -> GitHubCalls:
-        return GitHubCalls(self._transport, self._clock, permission, until)
-
-    def find_author(self, operation: GitHubCalls) -> Procedure[Author]:
+    def find_author(self, operation: Operation) -> Procedure[Author]:
         """Unlike `GET /user`, GraphQL also works with installation tokens."""
         if not self._author:
             try:
                 payload = yield from operation.send("POST", self._graphql, body={"query": "query { viewer { login } }"})
                 login = payload.text("data", "viewer", "login").casefold()
+            except Transient:
+                raise
             except HostError:
                 return Author(AUTHOR, is_app=True)
             is_app = self._is_app or login.endswith(BOT) or login == AUTHOR

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.calls import Payload
-    from coval_gate.ci.github.api import GitHubCalls
+    from coval_gate.ci.calls import Operation, Payload
     from coval_gate.ci.host import Context, Host, PageText
     from coval_gate.inputs.inputs import Inputs
 
@@ -97,11 +96,11 @@ class CommitStatus(GitHubPage):
         yield from operation.repeat(attempt)
         self.made = "true"
 
-    def _is_judged(self, operation: GitHubCalls, text: PageText) -> Procedure[bool]:
+    def _is_judged(self, operation: Operation, text: PageText) -> Procedure[bool]:
         """Return whether the newest status of this name has a verdict on the same run."""
         path = f"{self._github().path}/commits/{quote(text.sha, safe='')}/statuses"
-        newest = yield from operation.find(path, lambda status: status.get("context") == text.name)
-        return newest is not None and newest.get("state") != "pending" and newest.get("target_url") == text.link
+        newest = yield from operation.list(path, lambda status: status.get("context") == text.name, most=1)
+        return any(one.get("state") != "pending" and one.get("target_url") == text.link for one in newest)
 
 
 class CheckRun(GitHubPage):
@@ -212,9 +211,10 @@ class Comment(GitHubPage):
 
         def attempt() -> Procedure[str]:
             author = yield from github.find_author(operation)
-            comment = yield from operation.find(
-                comments, lambda comment: _begins_with(comment, text.name) and author.wrote(comment)
+            listed = yield from operation.list(
+                comments, lambda comment: _begins_with(comment, text.name) and author.wrote(comment), most=1
             )
+            comment = next(iter(listed), None)
             if comment is None:
                 if not create:
                     return ""
@@ -251,7 +251,7 @@ def check_run_body(text: PageText) -> dict[str, Any]:
 
 
 def _find(
-    operation: GitHubCalls, repository: str, text: PageText, stem: str, *, exists: bool
+    operation: Operation, repository: str, text: PageText, stem: str, *, exists: bool
 ) -> Procedure[list[Payload]]:
     """The name alone does not prove that the gate created a check run: it needs a reference of `text`.
 
@@ -267,12 +267,12 @@ def _find(
         return has_stem and check_run.get("external_id") in text.references
 
     path = f"{repository}/commits/{quote(text.sha, safe='')}/check-runs"
-    check_runs = yield from operation.find_all(
+    check_runs = yield from operation.list(
         path, is_own, under="check_runs", exists=exists, check_name=text.name, filter="all", per_page=PAGE_SIZE
     )
     if check_runs or stem in ("", text.name):
         return check_runs
-    return (yield from operation.find_all(path, is_of_launch, under="check_runs", filter="all", per_page=PAGE_SIZE))
+    return (yield from operation.list(path, is_of_launch, under="check_runs", filter="all", per_page=PAGE_SIZE))
 
 
 def _begins_with(comment: Payload, marker: str) -> bool:

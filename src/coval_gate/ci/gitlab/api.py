@@ -1,32 +1,25 @@
-"""The way to GitLab's REST API with the token of GITLAB_TOKEN: repetition, pages, and errors that say what to do.
-
-A call reads only the fields that it needs, and follows no link or redirect in a response.
+"""The way to GitLab's REST API with the token of GITLAB_TOKEN: rate limits, and errors that say what to do.
 
 Sources: GitLab's "REST API" ("Pagination response headers"), "Notes API", "Commits API" and "Rate limits".
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from coval_gate.base import titles
-from coval_gate.base.errors import HostError
-from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import duration, json_in, quoted
-from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Server, Timeouts, Transport
-from coval_gate.ci.calls import LIMIT_PAUSE, Payload, TooLate, Transient, pause_in, repeat_until
+from coval_gate.base.transport import Server, Timeouts
+from coval_gate.ci.calls import LIMIT_PAUSE, HostApi, Service, pause_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from coval_gate.base.clock import Clock
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.secret import Secret
-    from coval_gate.ci.calls import T
+    from coval_gate.ci.calls import Payload
 
-PAGE_SIZE: Final = 100  # GitLab's maximum
 MOST_PAGES: Final = 50  # GitLab allows at most 5,000 comments
 NEXT_PAGE: Final = "x-next-page"  # a response's header: a number, empty on the last page
 CREDENTIAL_HEADER: Final = "PRIVATE-TOKEN"
@@ -40,84 +33,6 @@ FORBIDDEN: Final = {
 CONFLICT: Final = 409  # another request changes the same status
 PERMISSION: Final = "GITLAB_TOKEN needs the scope api and the role {}."
 NOT_GITLAB: Final = "Check CI_API_V4_URL, the network and any proxies."
-LEFT: Final = "The post step sets the commit status."
-
-
-class Refused(HostError):
-    """A retry would be refused, too."""
-
-    def __init__(self, status: int, what: str, *, forbidden: bool, advice: str) -> None:
-        super().__init__(titles.GITLAB_REJECTED, what, forbidden=forbidden, advice=advice)
-        self.status = status
-
-
-class GitLabCalls(NamedTuple):
-    """Calls for one purpose, which need a `role` in the project and must begin by `until`."""
-
-    transport: Transport
-    clock: Clock
-    role: str
-    until: float
-
-    def repeat(self, attempt: Callable[[], Procedure[T]]) -> Procedure[T]:
-        return repeat_until(attempt, self.clock, self.until)
-
-    def list(self, path: str, **query: str) -> Procedure[list[Payload]]:
-        """GitLab cuts pages before it hides what the token may not read, so any page may be short, or empty."""
-        entries = list[Payload]()
-        page = "1"
-        for _ in range(MOST_PAGES):
-            page_query = {**query, "per_page": str(PAGE_SIZE), "page": page}
-            payload = yield from self.send("GET", path, query=page_query)
-            listed = payload.data if isinstance(payload.data, list) else payload.lacks("a list")
-            entries += (payload._replace(data=entry) for entry in listed)
-            page = payload.headers.get(NEXT_PAGE, "")
-            if not page:
-                return entries
-        raise HostError(titles.UNEXPECTED_RESPONSE, f"GET {path} has more than {MOST_PAGES} pages.", advice=NOT_GITLAB)
-
-    def send(
-        self,
-        verb: str,
-        path: str,
-        *,
-        query: dict[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Procedure[Payload]:
-        """Raises Transient if another attempt may help."""
-        call = f"{verb} {path}"
-        if self.until - self.clock.now() < 0:
-            raise TooLate(HostError(titles.GITLAB_TOO_LATE, f"{call} {TOO_LATE}", advice=LEFT))
-        try:
-            response = yield from self.transport.send(Request(verb, path, query, body), until=self.until)
-        except NetworkError as error:
-            problem = HostError(titles.GITLAB_UNAVAILABLE, f"{call} {error.what}", advice=NOT_GITLAB)
-            raise (Transient(problem) if error.cause == "transient" else problem) from None
-        payload = Payload(call, response.headers, json_in(response.body), NOT_GITLAB)
-        if not response.ok:
-            raise self._problem(payload, response.status)
-        return payload
-
-    def _problem(self, payload: Payload, status: int) -> HostError | Transient:
-        message = _message(payload)
-        what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
-        if status in (CONFLICT, 429) or status >= 500:
-            limited = status == 429
-            headers = payload.headers
-            wait = pause_in(headers.get("retry-after", ""), headers.get("ratelimit-reset", ""), self.clock.time())
-            wait = (LIMIT_PAUSE if wait is None else wait) if limited else wait or 0.0
-            advice = "Check whether GitLab has an incident, and retry the job later."
-            if wait:
-                advice = f"Retry the job in {duration(wait)}."
-            title = titles.GITLAB_LIMIT if limited else titles.GITLAB_UNAVAILABLE
-            return Transient(HostError(title, what, advice=advice), wait)
-        if status in FORBIDDEN:
-            advice = FORBIDDEN[status] + PERMISSION.format(self.role)
-        elif 300 <= status < 400:
-            advice = "If the project was moved after the job began, start a new pipeline."
-        else:
-            advice = "A retry would be rejected, too."
-        return Refused(status, what, forbidden=status in FORBIDDEN, advice=advice)
 
 
 def _message(payload: Payload) -> str:
@@ -135,9 +50,33 @@ def _message(payload: Payload) -> str:
     return message if isinstance(message, str) else ""
 
 
-class GitLab:
-    """Every method is a procedure and raises HostError. No request begins after `until`, on the clock's now()."""
+def _pause(status: int, headers: Mapping[str, str], message: str, now: float) -> float | None:  # noqa: ARG001
+    if status not in (CONFLICT, 429) and status < 500:
+        return None
+    pause = pause_in(headers.get("retry-after", ""), headers.get("ratelimit-reset", ""), now)
+    return LIMIT_PAUSE if pause is None and status == 429 else pause
 
+
+SERVICE: Final = Service(
+    name="GitLab",
+    too_late=titles.GITLAB_TOO_LATE,
+    unavailable=titles.GITLAB_UNAVAILABLE,
+    limit=titles.GITLAB_LIMIT,
+    rejected=titles.GITLAB_REJECTED,
+    message=_message,
+    pause=_pause,
+    has_next=lambda headers: bool(headers.get(NEXT_PAGE)),
+    most_pages=MOST_PAGES,
+    forbidden=FORBIDDEN,
+    permission=PERMISSION,
+    moved="If the project was moved after the job began, start a new pipeline.",
+    address=NOT_GITLAB,
+    left="The post step sets the commit status.",
+    conflicts=(CONFLICT,),
+)
+
+
+class GitLab(HostApi):
     def __init__(self, api_url: str, token: Secret, runtime: Runtime) -> None:
         server = Server(
             root=api_url.rstrip("/"),
@@ -147,20 +86,10 @@ class GitLab:
             timeouts=TIMEOUTS,
             body_limit=BODY_LIMIT,
         )
-        self._transport = Transport(server, clock=runtime.clock, new_session=runtime.new_session)
-        self._clock = runtime.clock
-
-    def operation(self, role: str, until: float) -> GitLabCalls:
-        return GitLabCalls(self._transport, self._clock, role, until)
+        super().__init__(SERVICE, server, runtime)
 
     def merge_request_head(self, project: str, number: int, *, until: float) -> Procedure[str]:
-        operation = self.operation("Reporter", until)
-
-        def attempt() -> Procedure[str]:
-            request = yield from operation.send("GET", merge_request_path(project, number))
-            return request.text("sha")
-
-        return operation.repeat(attempt)
+        return self.text_at(merge_request_path(project, number), "sha", permission="Reporter", until=until)
 
 
 def project_path(project: str) -> str:

@@ -11,7 +11,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import shortened
 from coval_gate.base.transport import parse_address
-from coval_gate.ci.gitlab.api import GitLab, Refused, merge_request_path, project_path
+from coval_gate.ci.calls import Refused
+from coval_gate.ci.gitlab.api import GitLab, merge_request_path, project_path
 from coval_gate.ci.host import IN_PROGRESS, Page
 from coval_gate.inputs.checks import wanted_pages
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.calls import Payload
-    from coval_gate.ci.gitlab.api import GitLabCalls
+    from coval_gate.ci.calls import Operation, Payload
     from coval_gate.ci.host import Context, Host, PageText
     from coval_gate.inputs.inputs import Inputs
 
@@ -157,12 +157,12 @@ class CommitStatus(GitLabPage):
         """Whether a later job may have judged the run that this one, as it ends, was to report as not judged."""
         return self._inputs.mode == "launch" and not self.certain
 
-    def _is_judged(self, operation: GitLabCalls, text: PageText) -> Procedure[bool]:
+    def _is_judged(self, operation: Operation, text: PageText) -> Procedure[bool]:
         """Return whether the newest status of this name has a verdict on the same run."""
         newest = yield from self._newest(operation, text)
         return newest is not None and newest.get("status") not in UNDECIDED and newest.get("target_url") == text.link
 
-    def _pipeline(self, operation: GitLabCalls, text: PageText) -> Procedure[int | None]:
+    def _pipeline(self, operation: Operation, text: PageText) -> Procedure[int | None]:
         """Return the job's own pipeline or, for another commit, the one whose status an earlier job left undecided."""
         if text.sha == self._projects.pipeline_sha and self._projects.pipeline_id:
             return int(self._projects.pipeline_id)
@@ -171,13 +171,13 @@ class CommitStatus(GitLabPage):
         ]
         return _newest_of(undecided).number("pipeline_id") if undecided else None
 
-    def _newest(self, operation: GitLabCalls, text: PageText, pipeline: int | None = None) -> Procedure[Payload | None]:
+    def _newest(self, operation: Operation, text: PageText, pipeline: int | None = None) -> Procedure[Payload | None]:
         """`pipeline`: None for any."""
         statuses = yield from self._statuses(operation, text)
         own = [status for status in statuses if pipeline in (None, status.get("pipeline_id"))]
         return _newest_of(own) if own else None
 
-    def _statuses(self, operation: GitLabCalls, text: PageText) -> Procedure[list[Payload]]:
+    def _statuses(self, operation: Operation, text: PageText) -> Procedure[list[Payload]]:
         path = f"{project_path(self._projects.pipeline)}/repository/commits/{quote(text.sha, safe='')}/statuses"
         statuses = yield from operation.list(path, name=text.name)
         return [status for status in statuses if status.get("name") == text.name]
