@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coval_gate.coval import client, launch, model, resources, runs
+from coval_gate.coval import client, launch, metrics, model, resources, runs
 from coval_gate.coval.runs import RunFilter
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "coval_gate"
 UNTYPED = re.compile(r"\b(dict|Mapping|Any|object|Request|Response|Exchange)\b")
 EXCEPTIONS = {
+    "Kind.read",  # only the client calls it
     "Launch.open_call",  # callers wait for it, and do not read it
     "LaunchRequest.config_overrides",  # the users' own
     "Run.metadata",  # likewise
@@ -28,15 +29,10 @@ FACE = {  # what other packages may import from coval/: no reader of JSON
     "coval_gate.coval.runs": {"RunFilter", "ScheduledRun"},
     "coval_gate.coval.launch": {"LaunchRequest"},
     "coval_gate.coval.session": {"FRESH_TIME", "SERVERS_SKEW", "Session"},
+    "coval_gate.coval.metrics": {"METRIC", "MetricDefinition", "MetricOutput"},
     "coval_gate.coval.resources": {
-        "Agent",
-        "Listed",
-        "MetricDefinition",
-        "MetricOutput",
-        "Persona",
-        "RunTemplate",
-        "TestCase",
-        "TestSet",
+        *("Kind", "Identified", "Agent", "Persona", "RunTemplate", "TestCase", "TestSet"),
+        *("AGENT", "PERSONA", "RUN_TEMPLATE", "TEST_CASE", "TEST_SET", "OF_RUNS", "cases_of", "mutations_of"),
     },
 }
 FIELDS = "|".join([*RunFilter._fields, "run_id", "create_time"])
@@ -58,7 +54,7 @@ def annotations_of_methods() -> Iterator[tuple[str, str]]:
 
 def annotations_of_records() -> Iterator[tuple[str, str]]:
     """Yield the fields of the records that the client takes or returns."""
-    for module in (runs, launch, resources, model):
+    for module in (runs, launch, resources, metrics, model):
         for record in vars(module).values():
             is_ours = isinstance(record, type) and record.__module__ == module.__name__
             if is_ours and not record.__name__.startswith("_"):

@@ -10,6 +10,8 @@ import pytest
 from coval_gate.base.errors import Unavailable
 from coval_gate.base.schedule import run
 from coval_gate.coval.launch import LaunchRequest
+from coval_gate.coval.metrics import METRIC
+from coval_gate.coval.resources import cases_of
 from coval_gate.coval.runs import RunFilter
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
@@ -31,8 +33,8 @@ CALLS: dict[str, Callable[[Client, float], Procedure[object]]] = {
     "/runs": lambda client, until: client.list_runs(RunFilter(), until=until),
     "/conversations/simulated": lambda client, until: client.list_simulations("r1", until=until),
     "/conversations/simulated/*": lambda client, until: client.get_transcript("s1", until=until),
-    "/metrics/*": lambda client, until: client.get_metric("m1", until=until),
-    "/test-cases": lambda client, until: client.list_test_cases("t1", until=until),
+    "/metrics/*": lambda client, until: client.get(METRIC, "m1", until=until),
+    "/test-cases": lambda client, until: client.list(cases_of("t1"), until=until),
 }
 
 
@@ -83,7 +85,7 @@ def test_call_that_comes_too_late_by_itself_says_so(clock: VirtualClock) -> None
     with Server(World(clock.time)) as server:
         client = new_client(server.url, clock)
         with pytest.raises(Unavailable, match=TOO_LATE):
-            run(client.list_test_cases("t1", until=-1.0), clock)
+            run(client.list(cases_of("t1"), until=-1.0), clock)
 
 
 def test_launch_that_comes_too_late_fails_with_what_held_it_up(clock: VirtualClock) -> None:

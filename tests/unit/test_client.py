@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from coval_gate.base.schedule import run as run_through
 from coval_gate.base.transport import Timeouts
 from coval_gate.coval.calls import LONGEST_BACKOFF, UNREACHED_TIME
 from coval_gate.coval.client import BODY_LIMIT, MOST_RUNS, RUN_LIMIT
+from coval_gate.coval.metrics import METRIC
 from coval_gate.coval.runs import RunFilter
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
@@ -197,8 +197,11 @@ def test_get_run_backs_off_with_jitter(clock: VirtualClock) -> None:
 
 @pytest.mark.parametrize("response", ["{}", '{"metric": null}', '{"message": "Not Found"}', '{"id": null, "name": ""}'])
 def test_response_that_is_no_metric_is_error(response: str, clock: VirtualClock) -> None:
-    with Session(clock, f"GET /metrics/* -> json {response}") as session, pytest.raises(Unavailable, match="metric: "):
-        run_through(session.client.get_metric("m1", until=clock.now()), clock)
+    with (
+        Session(clock, f"GET /metrics/* -> json {response}") as session,
+        pytest.raises(Unavailable, match="id: missing"),
+    ):
+        run_through(session.client.get(METRIC, "m1", until=clock.now()), clock)
 
 
 def test_run_above_size_limit_is_fetched_once_and_error(clock: VirtualClock) -> None:
@@ -230,16 +233,6 @@ def test_pages_above_size_limit_are_fetched_in_smaller_ones(clock: VirtualClock)
     assert len(simulations) == 10
     sizes = [request.query.get("page_size") for request in session.server.requests_seen[1:]]
     assert sizes == ["1000", "100", "10"]
-
-
-@pytest.mark.parametrize("owner", ["r1", "runs/r1", None, "", " "])
-def test_simulation_that_names_no_other_run_is_listed(owner: object, clock: VirtualClock) -> None:
-    page = {
-        "simulations": [{"id": f"s{n}", "status": "FAILED", "run_id": run_id} for n, run_id in enumerate([owner, "r2"])]
-    }
-    with Session(clock, f"GET /conversations/simulated -> json {json.dumps(page)}") as session:
-        listed = run_through(session.client.list_simulations("r1", until=clock.now() + 60), clock)
-    assert [simulation.id for simulation in listed] == ["s0"]
 
 
 def test_lists_of_simulations_that_begin_together_both_find_the_older_address(clock: VirtualClock) -> None:

@@ -13,6 +13,8 @@ import requests_mock
 from coval_gate.base.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
 from coval_gate.base.schedule import run
 from coval_gate.coval.errors import inputs_of, seconds_to_wait
+from coval_gate.coval.metrics import METRIC
+from coval_gate.coval.resources import AGENT, PERSONA, TEST_CASE, TEST_SET, cases_of
 from coval_gate.coval.runs import RunFilter
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
@@ -235,16 +237,16 @@ CALLS: dict[str, tuple[Callable[[Client, float], Procedure[object]], str]] = {
     "delete": (lambda client, until: client.delete_run(MISSING, until=until), "run_id"),
     "runs": (lambda client, until: client.list_runs(RunFilter(tag="a"), until=until), ""),
     "metric": (
-        lambda client, until: client.get_metric(MISSING, until=until),
+        lambda client, until: client.get(METRIC, MISSING, until=until),
         "metric_ids and thresholds",
     ),
-    "agent": (lambda client, until: client.get_agent(MISSING, until=until), "agent_id"),
-    "agents": (lambda client, until: client.list_named("agent_id", until=until, most=9), ""),
-    "personas": (lambda client, until: client.list_named("persona_id", until=until, most=9), ""),
-    "test sets": (lambda client, until: client.list_named("test_set_id", until=until, most=9), ""),
-    "test case": (lambda client, until: client.get_test_case(MISSING, until=until), "test_case_ids"),
+    "agent": (lambda client, until: client.get(AGENT, MISSING, until=until), "agent_id"),
+    "agents": (lambda client, until: client.list(AGENT, until=until), ""),
+    "personas": (lambda client, until: client.list(PERSONA, until=until), ""),
+    "test sets": (lambda client, until: client.list(TEST_SET, until=until), ""),
+    "test case": (lambda client, until: client.get(TEST_CASE, MISSING, until=until), "test_case_ids"),
     "test cases": (
-        lambda client, until: client.list_test_cases("passing1", until=until),
+        lambda client, until: client.list(cases_of("passing1"), until=until),
         "",
     ),
     "outputs": (lambda client, until: client.list_metric_outputs("missing", until=until), ""),

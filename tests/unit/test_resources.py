@@ -7,18 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.coval.metrics import MetricOutput, newest, read_definition, read_output
 from coval_gate.coval.model import Target
-from coval_gate.coval.resources import (
-    Listed,
-    MetricOutput,
-    newest,
-    read_agent,
-    read_definition,
-    read_listed,
-    read_output,
-    read_persona,
-    read_test_case,
-)
+from coval_gate.coval.resources import Agent, read_agent, read_persona, read_test_case
 from coval_gate.gate.clauses import target_problem_text
 from coval_gate.gate.targets import problem
 from coval_sandbox import catalogue, catalogue_views
@@ -70,17 +61,17 @@ def test_texts_of_sandbox() -> None:
     assert read_definition(catalogue_views.metric(catalogue.TOPICS)).texts == catalogue.TOPICS.categories
 
 
-def test_entries_of_lists_have_any_name() -> None:
-    assert read_listed({"id": "a1", "display_name": "Front\ndesk"}) == Listed("a1", "Front desk")
-    assert read_listed({"id": "p1", "name": "Patient caller"}) == Listed("p1", "Patient caller")
+def test_resource_has_any_name() -> None:
+    assert read_agent({"id": "a1", "display_name": "Front\ndesk"}) == Agent("a1", "Front desk")
+    assert read_agent({"id": "a1", "name": "Front desk"}) == Agent("a1", "Front desk")
 
 
 @pytest.mark.parametrize(
     ("read", "fields"),
     [
-        *((read_listed, {"id": id_}) for id_ in (None, 5, "a b", "../runs", "${{ x }}")),
-        (read_agent, {"metric_ids": ["m1", None]}),
-        (read_agent, {"metric_ids": "m1"}),
+        *((read_agent, {"id": id_}) for id_ in (None, 5, "a b", "../runs", "${{ x }}")),
+        (read_agent, {"id": "a1", "metric_ids": ["m1", None]}),
+        (read_agent, {"id": "a1", "metric_ids": "m1"}),
         (read_test_case, {"id": None}),
         (read_test_case, {"id": "c1", "description": 5}),
         (read_output, {"metric_id": None, "status": "COMPLETED"}),

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.base.clock import Interrupted, SystemClock
-from coval_gate.base.schedule import BackgroundCall, Event, Wait, first, repeat, run, together
-from coval_gate.step.cancel import cancel_run
 from coval_gate.base.errors import Unavailable
+from coval_gate.base.schedule import BackgroundCall, Event, Wait, first, repeat, run, together
 from coval_gate.step.cancel import cancel_run
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

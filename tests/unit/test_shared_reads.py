@@ -11,6 +11,8 @@ import pytest
 from coval_gate.base.errors import NotFound, Rejected, Unavailable
 from coval_gate.base.schedule import SharedCall, Wait, run, together
 from coval_gate.coval.calls import ALIKE, SHARED
+from coval_gate.coval.metrics import METRIC
+from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET, cases_of, mutations_of
 from coval_gate.coval.runs import RunFilter
 from coval_sandbox.catalogue import AGENT_ID, LATENCY
 from coval_sandbox.server import Server
@@ -58,13 +60,13 @@ def with_faults(*faults: str) -> pytest.MarkDecorator:
 
 
 READS: dict[str, Callable[[Client, float], Procedure[Any]]] = {
-    "agent": lambda client, until: client.get_agent(AGENT_ID, until=until, once=True),
-    "persona": lambda client, until: client.get_persona(IDS["persona_id"], until=until),
-    "test set": lambda client, until: client.get_test_set("passing1", until=until),
-    "metric": lambda client, until: client.get_metric(LATENCY.id, until=until),
-    "metrics": lambda client, until: client.list_metrics(until=until, go_on=lambda _: True),
-    "mutations": lambda client, until: client.list_mutation_ids(AGENT_ID, until=until),
-    "test cases": lambda client, until: client.list_test_cases("passing1", until=until),
+    "agent": lambda client, until: client.get(AGENT, AGENT_ID, until=until, once=True),
+    "persona": lambda client, until: client.get(PERSONA, IDS["persona_id"], until=until),
+    "test set": lambda client, until: client.get(TEST_SET, "passing1", until=until),
+    "metric": lambda client, until: client.get(METRIC, LATENCY.id, until=until),
+    "metrics": lambda client, until: client.list(METRIC, until=until),
+    "mutations": lambda client, until: client.list(mutations_of(AGENT_ID), until=until),
+    "test cases": lambda client, until: client.list(cases_of("passing1"), until=until),
 }
 
 

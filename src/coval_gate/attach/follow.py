@@ -15,6 +15,7 @@ from coval_gate.base.schedule import Wait, all_or_first_error, together
 from coval_gate.base.text import duration, plural, shortened, stopwatch
 from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.coval.model import QUEUED
+from coval_gate.coval.resources import AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,7 +142,7 @@ class Follower:
         if not type_ and run.agent_id:
             client, until = self._session.client, self._session.clock.now() + READING
             with suppress(CovalError):
-                type_ = yield from client.get_agent_type(run.agent_id, until=until, once=True)
+                type_ = (yield from client.get(AGENT, run.agent_id, until=until, once=True)).model_type
         if type_ in CALLED_BY_COVAL:
             raise AttachError(
                 titles.NO_AGENT,

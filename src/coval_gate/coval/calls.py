@@ -17,7 +17,7 @@ from coval_gate.coval.errors import network_problem, response_problem, unavailab
 from coval_gate.coval.shapes import enveloped, parse_object, parse_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
@@ -94,12 +94,12 @@ class Calls:
         read: Callable[[dict[str, Any]], T],
         until: float,
         *,
-        go_on: Callable[[T], bool] = lambda _: True,
+        go_on: Callable[[Sequence[T]], bool] = lambda _: True,
         page_size: int = SMALL_PAGE,
         once: bool = False,
         shared: bool = False,
     ) -> Procedure[tuple[T, ...]]:
-        """Stop before the first entry for which `go_on` returns False. Pages shrink after one that is too large.
+        """Stop when `go_on` returns False for the entries so far. Pages shrink after one that is too large.
 
         `keys`: the possible names of the list in a response. `once`: do not retry. `shared`: as in `get`, page by page.
         """
@@ -125,7 +125,7 @@ class Calls:
                 continue
             for item in page:
                 items.append(item)
-                if not go_on(item):
+                if not go_on(items):
                     return tuple(items)
             if not token:
                 return tuple(items)
@@ -146,10 +146,7 @@ class Calls:
         self.check_time(request, until)
 
         def parse(body: bytes) -> T:
-            resource = enveloped(parse_object(body), key)
-            if resource.get("id") != id_:
-                raise ValueError(f"{key}: not the one with this id")
-            return read(resource)
+            return read(enveloped(parse_object(body), key))
 
         return (yield from self._shared_fetch(request, parse, read, until, once=once))
 

@@ -15,10 +15,9 @@ from urllib.parse import quote
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, LaunchUncertain, Rejected, Unavailable
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.transport import NetworkError, Request, Server, Timeouts
 from coval_gate.coval.calls import Calls
-from coval_gate.coval.shapes import agent_type_in, enveloped, name_in, parse_object
+from coval_gate.coval.shapes import enveloped, parse_object
 from coval_gate.inputs.inputs import api_root
 
 if TYPE_CHECKING:
@@ -28,21 +27,13 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import BackgroundCall, Procedure
     from coval_gate.base.transport import Exchange, Response
     from coval_gate.coval.launch import LaunchRequest
+    from coval_gate.coval.metrics import MetricOutput
     from coval_gate.coval.model import Run, Simulation, Turn
-    from coval_gate.coval.resources import (
-        Agent,
-        Listed,
-        MetricDefinition,
-        MetricOutput,
-        Persona,
-        RunTemplate,
-        TestCase,
-        TestSet,
-    )
+    from coval_gate.coval.resources import Identified, Kind
     from coval_gate.coval.runs import RunFilter, ScheduledRun
     from coval_gate.inputs.inputs import Inputs
 
-    Named = TypeVar("Named", Agent, Persona, TestSet, "_AgentType")
+T = TypeVar("T", bound="Identified")
 
 LAUNCH_OPEN: Final = 300.0  # s; how long the connection of a launch stays open for its response
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes of a page
@@ -51,11 +42,6 @@ PAGE_SIZE: Final = 1000  # simulations; the API's maximum
 MOST_RUNS: Final = 100  # runs of a list to read at a time; one page, unless it is too large
 CANONICAL: Final = "/conversations/simulated"
 LEGACY: Final = "/simulations"
-NAMED: Final = {  # where they are, and their names in a response, by the inputs that take their ids
-    "agent_id": ("/agents", "agent"),
-    "persona_id": ("/personas", "persona"),
-    "test_set_id": ("/test-sets", "test_set"),
-}
 SIMULATIONS_ADVICE: Final = (
     "Give the API key the permission simulated-conversations:read (or the older simulations:read): "
     "the check is based on the simulations."
@@ -92,22 +78,24 @@ def server_of(inputs: Inputs, timeouts: Timeouts = Timeouts()) -> Server:  # noq
     )
 
 
-class Shown:
-    """What responses showed by the way, for reports. Empty: Coval shows nothing, or failed to; do not ask again.
+class Shown(dict[tuple[str, str], Any]):
+    """What responses showed by the way, for reports, by the key of its kind and its id.
 
-    `units`, `labels` (of test cases) and `agent_types` (the known ones) are by id; `names` by the input that takes the
-    id (agent_id), and the id.
+    None: Coval was asked, and did not show it; do not ask again.
     """
 
-    def __init__(self) -> None:
-        self.units: dict[str, str] = {}
-        self.labels: dict[str, str] = {}
-        self.names: dict[tuple[str, str], str] = {}
-        self.agent_types: dict[str, str] = {}
+    @property
+    def units(self) -> dict[str, str]:
+        return {id_: getattr(metric, "unit", "") for (key, id_), metric in self.items() if key == "metric"}
 
-    def name_of(self, kind: str, id_: str) -> str | None:
-        """Empty if Coval shows no name, None if it was not asked yet."""
-        return self.names.get((kind, id_))
+    @property
+    def labels(self) -> dict[str, str]:
+        return {id_: getattr(case, "label", "") for (key, id_), case in self.items() if key == "test_case"}
+
+    def name_of(self, input_: str, id_: str) -> str | None:
+        """Empty if Coval shows no name, None if it was not asked yet. `input_`: one that takes such an id."""
+        of_kind = (input_.removesuffix("_id"), id_)
+        return getattr(self[of_kind], "name", "") if of_kind in self else None
 
 
 class Launch:
@@ -157,8 +145,7 @@ def uncertain_after(error: CovalError) -> LaunchUncertain | None:
 class Client:
     """Coval's API. Every method is a procedure that returns parsed data or raises CovalError.
 
-    `once`, retries and errors are as in `get_run`, unless a method says otherwise. Legs that read anything but a run at
-    about the same time share the response.
+    `once`, retries and errors are as in `get_run`, unless a method says otherwise.
     """
 
     def __init__(
@@ -199,6 +186,25 @@ class Client:
                 raise uncertain_after(self._calls.noted(request, error)) or error from None
 
         return self._calls.retry_launch(attempt, until)
+
+    def get(self, kind: Kind[T], id_: str, *, until: float, once: bool = False) -> Procedure[T]:
+        """Raises as `get_run`. Legs that read the same at about the same time share the response."""
+        shown_as = (kind.key, id_)
+        self.shown.setdefault(shown_as, None)
+        resource = yield from self._calls.get(kind.path, id_, kind.key, kind.read, until, once=once)
+        self.shown[shown_as] = resource
+        return resource
+
+    def list(
+        self, kind: Kind[T], *, until: float, go_on: Callable[[Sequence[T]], bool] = lambda _: True, once: bool = False
+    ) -> Procedure[tuple[T, ...]]:
+        """Stop when `go_on` returns False for all resources so far. Otherwise as `get`."""
+        keys = (f"{kind.key}s",)
+        listed = yield from self._calls.entries(
+            kind.path, dict(kind.query), keys, kind.read, until, go_on=go_on, once=once, shared=True
+        )
+        self.shown.update({(kind.key, resource.id): resource for resource in listed})
+        return tuple({resource.id: resource for resource in listed}.values())
 
     def get_run(self, run_id: str, *, until: float, once: bool = False) -> Procedure[Run]:
         """Retry transient failures until the deadline, and once more at it. `once`: do not retry.
@@ -250,10 +256,7 @@ class Client:
         query = {"filter": str(run_filter)} | more
         until = max(until, self._clock.now())  # the last call of a search may begin late
 
-        listed: list[Run] = []
-
-        def reads_on(run: Run) -> bool:
-            listed.append(run)
+        def reads_on(listed: Sequence[Run]) -> bool:
             return len(listed) % MOST_RUNS > 0 or go_on(listed)
 
         runs = yield from self._calls.entries(
@@ -286,96 +289,9 @@ class Client:
         self._simulation_path = LEGACY
         return (yield from self.list_simulations(run_id, until=until))
 
-    def get_metric(self, metric_id: str, *, until: float, once: bool = False) -> Procedure[MetricDefinition]:
-        from coval_gate.coval.resources import read_definition
-
-        self.shown.units.setdefault(metric_id, "")
-        definition = yield from self._calls.get("/metrics", metric_id, "metric", read_definition, until, once=once)
-        self.shown.units[metric_id] = definition.unit
-        return definition
-
-    def list_metrics(
-        self, *, until: float, go_on: Callable[[MetricDefinition], bool]
-    ) -> Procedure[tuple[MetricDefinition, ...]]:
-        """Include built-in ones, and stop after the first for which `go_on` returns False. Do not retry."""
-        from coval_gate.coval.resources import read_definition
-
-        query = {"include_builtin": "true"}
-        definitions = yield from self._calls.entries(
-            "/metrics", query, ("metrics",), read_definition, until, go_on=go_on, once=True, shared=True
-        )
-        self.shown.units |= {definition.id: definition.unit for definition in definitions}
-        return definitions
-
-    def get_agent(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[Agent]:
-        from coval_gate.coval.resources import read_agent
-
-        return self._named("agent_id", agent_id, read_agent, until, once=once)
-
-    def get_agent_type(self, agent_id: str, *, until: float, once: bool = False) -> Procedure[str]:
-        """Return a type such as VOICE; empty if Coval shows none. This loads less than `get_agent`."""
-        types = self.shown.agent_types
-        if agent_id not in types:
-            yield from self._named("agent_id", agent_id, _agent_type, until, once=once)
-        return types.get(agent_id, "")
-
-    def list_named(self, kind: str, *, until: float, most: int) -> Procedure[tuple[Listed, ...]]:
-        """Return the first `most` resources of which the input `kind`, such as agent_id, takes an id."""
-        from coval_gate.coval.resources import read_listed
-
-        seen = 0
-
-        def go_on(_: Listed) -> bool:
-            nonlocal seen
-            seen += 1
-            return seen < most
-
-        path, key = NAMED[kind]
-        entries = yield from self._calls.entries(path, {}, (f"{key}s",), read_listed, until, go_on=go_on, shared=True)
-        return tuple({entry.id: entry for entry in entries}.values())
-
-    def get_test_set(self, test_set_id: str, *, until: float, once: bool = False) -> Procedure[TestSet]:
-        from coval_gate.coval.resources import read_test_set
-
-        return self._named("test_set_id", test_set_id, read_test_set, until, once=once)
-
-    def get_run_template(self, template_id: str, *, until: float) -> Procedure[RunTemplate]:
-        from coval_gate.coval.resources import read_template
-
-        return self._calls.get("/run-templates", template_id, "run_template", read_template, until)
-
-    def list_mutation_ids(self, agent_id: str, *, until: float) -> Procedure[tuple[str, ...]]:
-        from coval_gate.coval.resources import read_mutation_id
-
-        path = f"/agents/{quote(agent_id, safe='')}/mutations"
-        return self._calls.entries(path, {}, ("mutations",), read_mutation_id, until, shared=True)
-
-    def get_persona(self, persona_id: str, *, until: float, once: bool = False) -> Procedure[Persona]:
-        from coval_gate.coval.resources import read_persona
-
-        return self._named("persona_id", persona_id, read_persona, until, once=once)
-
-    def get_test_case(self, test_case_id: str, *, until: float) -> Procedure[TestCase]:
-        from coval_gate.coval.resources import read_test_case
-
-        return self._calls.get("/test-cases", test_case_id, "test_case", read_test_case, until)
-
-    def list_test_cases(
-        self, test_set_id: str, *, until: float, go_on: Callable[[TestCase], bool] = lambda _: True
-    ) -> Procedure[tuple[TestCase, ...]]:
-        """Stop after the first for which `go_on` returns False."""
-        from coval_gate.coval.resources import read_test_case
-
-        query = {"filter": f'test_set_id="{test_set_id}"'}
-        cases = yield from self._calls.entries(
-            "/test-cases", query, ("test_cases",), read_test_case, until, go_on=go_on, shared=True
-        )
-        self.shown.labels |= {case.id: case.label for case in cases}
-        return cases
-
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
         """Empty if Coval has no transcript."""
-        from coval_gate.coval.resources import read_transcript
+        from coval_gate.coval.transcripts import read_transcript
 
         request = Request("GET", f"{self._simulation_path}/{quote(simulation_id, safe='')}")
         self._calls.check_time(request, until)
@@ -388,7 +304,7 @@ class Client:
 
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[MetricOutput, ...]]:
         """Return the newest output of each metric, without transcripts."""
-        from coval_gate.coval.resources import newest, read_output
+        from coval_gate.coval.metrics import newest, read_output
 
         path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
         return newest((yield from self._calls.entries(path, {"view": "BASIC"}, ("metrics",), read_output, until)))
@@ -403,36 +319,11 @@ class Client:
     def retry_reporter(self) -> Callable[[Unavailable, float], None]:
         return self._calls.retry_reporter()
 
-    def _named(
-        self, kind: str, id_: str, read: Callable[[dict[str, Any]], Named], until: float, *, once: bool
-    ) -> Procedure[Named]:
-        path, key = NAMED[kind]
-        self.shown.names.setdefault((kind, id_), "")
-        resource = yield from self._calls.get(path, id_, key, read, until, once=once)
-        self.shown.names[kind, id_] = resource.name
-        if agent_type := getattr(resource, "model_type", ""):
-            self.shown.agent_types[id_] = agent_type
-        return resource
-
     def _simulations(self, path: str, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
-        from coval_gate.coval.results import read_owned_simulation, told_apart
+        from coval_gate.coval.results import read_simulation, told_apart
 
         query = {"filter": f'run_id="{run_id}"', "order_by": "create_time"}
         keys = ("simulated_conversations", "simulations")
-        listed = yield from self._calls.entries(path, query, keys, read_owned_simulation, until, page_size=PAGE_SIZE)
-        simulations: dict[str, Simulation] = {}
-        for owner, simulation in listed:
-            # If Coval ignores the filter, it lists other runs, too. A simulation without a run belongs to this one.
-            # One that is listed twice counts as completed only if both entries say so.
-            if owner in ("", run_id) and simulations.setdefault(simulation.id, simulation).completed:
-                simulations[simulation.id] = simulation
+        listed = yield from self._calls.entries(path, query, keys, read_simulation, until, page_size=PAGE_SIZE)
+        simulations = {simulation.id: simulation for simulation in listed}
         return told_apart(tuple(simulations.values()))
-
-
-class _AgentType(NamedTuple):
-    model_type: str
-    name: str
-
-
-def _agent_type(fields: dict[str, Any]) -> _AgentType:
-    return _AgentType(agent_type_in(fields), name_in(fields))

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.text import one_line
 from coval_gate.coval.model import BASE, LARGEST, SMALLEST, Metric, Simulation, Summary, Value, normalize_status
-from coval_gate.coval.shapes import as_object, list_in, needed_id, text_in
+from coval_gate.coval.shapes import as_object, list_in, needed_id, text_in, without_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-PHONE: Final = re.compile(r"\+\d[\d ().-]{5,}\d")
 NAME_LIMIT: Final = 200  # characters
-TEXT_LIMIT: Final = 500  # characters
 
 
 def read_value(raw: object) -> Value | None:
@@ -53,11 +51,6 @@ def read_name(fields: Mapping[str, Any], name: str) -> str:
     return one_line(text_in(fields, name), NAME_LIMIT)
 
 
-def without_numbers(text: object, limit: int = TEXT_LIMIT) -> str:
-    """Mask phone numbers, and put foreign text on one line of at most `limit` characters."""
-    return PHONE.sub("+…", one_line(text, limit))
-
-
 def read_metrics(metrics: Mapping[str, Any]) -> tuple[Metric, ...]:
     """Entries with the same id are one metric; as in one entry, two different values of a simulation count as none."""
     by_id: dict[str, Metric] = {}
@@ -87,11 +80,6 @@ def read_simulation(fields: Mapping[str, Any]) -> Simulation:
         mutation_id=mutation_id,
         error=without_numbers(text_in(fields, "error_message")),
     )
-
-
-def read_owned_simulation(fields: Mapping[str, Any]) -> tuple[str, Simulation]:
-    """Return the id of its run, which may be empty, and the simulation."""
-    return text_in(fields, "run_id").strip().removeprefix("runs/"), read_simulation(fields)
 
 
 def told_apart(simulations: Sequence[Simulation]) -> tuple[Simulation, ...]:

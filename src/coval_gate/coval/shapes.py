@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST: Final = 10**9  # test cases, simulations
+PHONE: Final = re.compile(r"\+\d[\d ().-]{5,}\d")
+LONGEST_TEXT: Final = 500  # characters
 LONGEST_NAME: Final = 100  # characters
 TYPE_PREFIX: Final = "MODEL_TYPE_"  # of the types of agents
 TYPE: Final = re.compile("[A-Z0-9_]{1,60}")
@@ -60,6 +62,11 @@ def text_in(fields: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str | None):
         raise ValueError(f"{name}: not a text")
     return value or ""
+
+
+def without_numbers(text: object, limit: int = LONGEST_TEXT) -> str:
+    """Mask phone numbers, and put foreign text on one line of at most `limit` characters."""
+    return PHONE.sub("+…", one_line(text, limit))
 
 
 def name_in(fields: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.base.errors import CovalError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
+from coval_gate.coval.resources import cases_of
 from coval_gate.history.search import created_at, moment_of
 from coval_gate.inputs.inputs import LAUNCH_IDS
 
@@ -223,7 +224,7 @@ def _shared(run: BaselineRun, subject: Subject) -> frozenset[str]:
 
 def _change_times(session: Session, subject: Subject) -> Procedure[dict[str, str]]:
     """Return when each test case was last changed, by its id. Raises CovalError."""
-    cases = yield from session.client.list_test_cases(subject.ids["test_set_id"], until=session.deadline)
+    cases = yield from session.client.list(cases_of(subject.ids["test_set_id"]), until=session.deadline)
     return {case.id: case.update_time for case in cases}
 
 

@@ -14,7 +14,8 @@ from coval_gate.ci.git import origin_host, top_directory
 from coval_gate.ci.starters import KEY, STARTERS, Starter, starter_for
 from coval_gate.ci.workspace import Workspace
 from coval_gate.coval.client import connect
-from coval_gate.init.lookups import KINDS, Choice, LastRuns, choose, last_runs, list_resources, unlisted
+from coval_gate.coval.resources import OF_RUNS
+from coval_gate.init.lookups import Choice, LastRuns, choose, last_runs, list_resources, unlisted
 from coval_gate.init.proposals import Proposal, guess, propose, usable
 from coval_gate.init.workflow import fill_in, read_example
 from coval_gate.inputs.inputs import default_of, key_in, parse_inputs
@@ -134,7 +135,7 @@ def _look_up(
     log: Callable[[str], None],
 ) -> tuple[list[Choice], LastRuns]:
     """Return the agent, persona and test set, and their last runs. Raises InputError for a name that Coval lacks."""
-    wanted = dict(zip(KINDS, (options.agent, options.persona, options.test_set), strict=True))
+    wanted = dict(zip(OF_RUNS.values(), (options.agent, options.persona, options.test_set), strict=True))
     if inputs.api_key is None:
         log(f"{KEY} is not set, so nothing is looked up in Coval.")
         return [unlisted(kind, text) for kind, text in wanted.items()], LastRuns(reason="there was no API key")
@@ -147,7 +148,7 @@ def _look_up(
         last = run(last_runs(client, choices, until), runtime.clock)
     except CovalError as error:
         log(f"{error.what} {error.advice}".strip())
-        choices += [unlisted(kind, wanted[kind]) for kind in KINDS[len(choices) :]]
+        choices += [unlisted(kind, wanted[kind]) for kind in [*wanted][len(choices) :]]
         last = LastRuns(reason="Coval did not show the last runs")
     finally:
         client.close()

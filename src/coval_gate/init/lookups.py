@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, most_similar, one_line, plural, quoted
+from coval_gate.coval.metrics import METRIC
 from coval_gate.coval.model import CLEAN, COMPLETED, RunResult
 from coval_gate.coval.runs import RunFilter
 from coval_gate.history.search import ids_of_run
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.client import Client
+    from coval_gate.coval.metrics import MetricDefinition
     from coval_gate.coval.model import Run
-    from coval_gate.coval.resources import Listed, MetricDefinition
+    from coval_gate.coval.resources import Agent, Kind, Persona, TestSet
 
+    Named = Agent | Persona | TestSet
     Ask = Callable[[str, Sequence[str]], str]
 
 MOST_LISTED: Final = 100  # agents, personas or test sets; one page
@@ -31,26 +34,14 @@ MOST_DEFINITIONS: Final = 200  # metrics; two pages
 FAILED_SOME: Final = "EXECUTION_FAILURE"  # what Coval reports as soon as a single simulation failed
 
 
-class Kind(NamedTuple):
-    input: str
-    noun: str
-    option: str
-
-
-AGENT: Final = Kind("agent_id", "agent", "--agent")
-PERSONA: Final = Kind("persona_id", "persona", "--persona")
-TEST_SET: Final = Kind("test_set_id", "test set", "--test-set")
-KINDS: Final = (AGENT, PERSONA, TEST_SET)
-
-
 class Choice(NamedTuple):
     """The agent, persona or test set. Without an `id`, there may be `candidates`."""
 
-    kind: Kind
+    kind: Kind[Named]
     id: str = ""
     name: str = ""
     how: str = ""
-    candidates: tuple[Listed, ...] = ()
+    candidates: tuple[Named, ...] = ()
 
     @property
     def variable(self) -> str:
@@ -65,18 +56,22 @@ class LastRuns(NamedTuple):
     reason: str = ""
 
 
-def list_resources(client: Client, kind: Kind, until: float) -> Procedure[tuple[Listed, ...]]:
+def list_resources(client: Client, kind: Kind[Named], until: float) -> Procedure[tuple[Named, ...]]:
     """Raises CovalError."""
-    return client.list_named(kind.input, until=until, most=MOST_LISTED)
+    return client.list(kind, until=until, go_on=lambda listed: len(listed) < MOST_LISTED)
 
 
-def unlisted(kind: Kind, wanted: str) -> Choice:
+def option_of(kind: Kind[Named]) -> str:
+    return f"--{kind.key.replace('_', '-')}"
+
+
+def unlisted(kind: Kind[Named], wanted: str) -> Choice:
     if IDENTIFIER.fullmatch(wanted):
-        return Choice(kind, wanted, how=f"as {kind.option} says, not looked up")
+        return Choice(kind, wanted, how=f"as {option_of(kind)} says, not looked up")
     return Choice(kind)
 
 
-def choose(kind: Kind, listed: Sequence[Listed], wanted: str, ask: Ask | None) -> Choice:
+def choose(kind: Kind[Named], listed: Sequence[Named], wanted: str, ask: Ask | None) -> Choice:
     """Return the resource that `wanted` names, by id or name, or the only one, or the one that a person chooses.
 
     Raises InputError if there is none that `wanted` could mean.
@@ -84,13 +79,13 @@ def choose(kind: Kind, listed: Sequence[Listed], wanted: str, ask: Ask | None) -
     candidates = _matching(listed, wanted)
     if not candidates and wanted:
         if len(listed) == MOST_LISTED and IDENTIFIER.fullmatch(wanted):
-            return Choice(kind, wanted, how=f"as {kind.option} says, not among the first {MOST_LISTED}")
-        raise InputError([(kind.option, _nothing_text(kind, listed, wanted))])
+            return Choice(kind, wanted, how=f"as {option_of(kind)} says, not among the first {MOST_LISTED}")
+        raise InputError([(option_of(kind), _nothing_text(kind, listed, wanted))])
     if not candidates:
         return Choice(kind)
     if len(candidates) == 1:
         (only,) = candidates
-        return Choice(kind, only.id, only.name, f"as {kind.option} says" if wanted else "the only one")
+        return Choice(kind, only.id, only.name, f"as {option_of(kind)} says" if wanted else "the only one")
     if ask:
         shown = {f"{one_line(one.name) or 'without a name'} ({one.id})": one for one in candidates}
         chosen = shown.get(ask(f"Which {kind.noun}?", tuple(shown)))
@@ -115,13 +110,13 @@ def last_runs(client: Client, choices: Sequence[Choice], until: float) -> Proced
     return LastRuns(tuple(results), (yield from _definitions(client, results, until)))
 
 
-def _matching(listed: Sequence[Listed], wanted: str) -> list[Listed]:
+def _matching(listed: Sequence[Named], wanted: str) -> list[Named]:
     """Return the entry with the id `wanted`, else those of that name; all if nothing is wanted."""
     by_id = [one for one in listed if one.id == wanted]
     return by_id or [one for one in listed if not wanted or folded(one.name) == folded(wanted)]
 
 
-def _nothing_text(kind: Kind, listed: Sequence[Listed], wanted: str) -> str:
+def _nothing_text(kind: Kind[Named], listed: Sequence[Named], wanted: str) -> str:
     similar = most_similar(wanted, [one.name for one in listed if one.name])
     hint = f"did you mean {quoted(similar)}?" if similar else f"Coval lists {plural(len(listed), kind.noun)} first."
     return f"names no {kind.noun} of Coval: {quoted(wanted)}; {hint}"
@@ -135,14 +130,12 @@ def _is_sound(run: Run) -> bool:
 def _definitions(client: Client, results: Sequence[RunResult], until: float) -> Procedure[dict[str, MetricDefinition]]:
     """Empty if the API key may not read them."""
     needed = {metric.id for result in results for metric in result.metrics}
-    seen: set[str] = set()
 
-    def go_on(definition: MetricDefinition) -> bool:
-        seen.add(definition.id)
-        return not needed <= seen and len(seen) < MOST_DEFINITIONS
+    def go_on(listed: Sequence[MetricDefinition]) -> bool:
+        return not needed <= {definition.id for definition in listed} and len(listed) < MOST_DEFINITIONS
 
     try:
-        definitions = yield from client.list_metrics(until=until, go_on=go_on)
+        definitions = yield from client.list(METRIC, until=until, go_on=go_on, once=True)
     except CovalError:
         return {}
     return {definition.id: definition for definition in definitions if definition.id in needed}

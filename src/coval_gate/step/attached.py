@@ -12,6 +12,7 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError
 from coval_gate.base.schedule import Wait
 from coval_gate.ci.host import AGENT_TYPE
+from coval_gate.coval.resources import AGENT
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
 
 if TYPE_CHECKING:
@@ -81,4 +82,4 @@ def _read_type(session: Session, trial: Trial) -> Procedure[None]:
         return
     until = session.times.informing(session.clock.now(), READING)
     with suppress(CovalError):
-        trial.agent_type = yield from session.client.get_agent_type(agent_id, until=until)
+        trial.agent_type = (yield from session.client.get(AGENT, agent_id, until=until)).model_type

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
+from coval_gate.coval.metrics import METRIC
 from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED
+from coval_gate.coval.resources import AGENT
 from coval_gate.gate.targets import named_values
 from coval_gate.gate.values import Vocabulary
 
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.metrics import MetricDefinition, MetricOutput
     from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Target
-    from coval_gate.coval.resources import MetricDefinition, MetricOutput
     from coval_gate.coval.session import Session
     from coval_gate.gate.criteria import Criteria
 
@@ -60,7 +62,7 @@ def _named_values(metric: Metric, result: RunResult, criteria: Criteria) -> Iter
 def _texts(session: Session, metric_id: str) -> Procedure[tuple[str, ...]]:
     """Return the only texts that a metric can have; none if that is not known."""
     with suppress(CovalError):
-        return (yield from session.client.get_metric(metric_id, until=session.deadline)).texts
+        return (yield from session.client.get(METRIC, metric_id, until=session.deadline)).texts
     return ()
 
 
@@ -75,7 +77,7 @@ class Targets:
         """Return None if the metric has no target. Raises CovalError."""
         if metric_id not in self._definitions:
             session = self._session
-            self._definitions[metric_id] = yield from session.client.get_metric(metric_id, until=session.deadline)
+            self._definitions[metric_id] = yield from session.client.get(METRIC, metric_id, until=session.deadline)
         return self._definitions[metric_id].target
 
     def name(self, metric_id: str) -> str:
@@ -119,7 +121,7 @@ class Announced:
         """Return the ids that the launch or the agent names; none if they do not say."""
         if not (self._ids or self._asked) and self._launched_here and run.agent_id:
             with suppress(CovalError):
-                agent = yield from session.client.get_agent(run.agent_id, until=_soon(session))
+                agent = yield from session.client.get(AGENT, run.agent_id, until=_soon(session))
                 self._ids, self._asked = frozenset(agent.metric_ids), True
         return self._ids
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.coval.model import COMPLETED, Details, TrendRun
+from coval_gate.coval.resources import TEST_CASE, cases_of
 from coval_gate.history.search import Sought, created_at, has_tag, ids_of_run, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
 from coval_gate.inputs.inputs import LAUNCH_IDS
@@ -58,7 +59,7 @@ def _words(session: Session, result: RunResult, first: Sequence[Simulation], tes
     with suppress(CovalError):
         for case_id in dict.fromkeys(simulation.test_case_id for simulation in first):
             if case_id and case_id not in labels:
-                labels[case_id] = (yield from session.client.get_test_case(case_id, until=session.deadline)).label
+                labels[case_id] = (yield from session.client.get(TEST_CASE, case_id, until=session.deadline)).label
     with suppress(CovalError):
         for simulation in first:
             if simulation.completed:
@@ -85,16 +86,14 @@ def _fetch_labels(session: Session, case_ids: set[str], labels: dict[str, str], 
     labels |= {case_id: shown[case_id] for case_id in case_ids if case_id in shown}
     if not test_set_id or len(labels) == len(case_ids):
         return
-    listed = 0
 
-    def go_on(case: TestCase) -> bool:
-        nonlocal listed
-        listed += 1
+    def go_on(listed: Sequence[TestCase]) -> bool:
+        case = listed[-1]
         if case.id in case_ids:
             labels[case.id] = case.label
-        return len(labels) < len(case_ids) and listed < MOST_LABELS
+        return len(labels) < len(case_ids) and len(listed) < MOST_LABELS
 
-    yield from session.client.list_test_cases(test_set_id, until=session.deadline, go_on=go_on)
+    yield from session.client.list(cases_of(test_set_id), until=session.deadline, go_on=go_on)
 
 
 def fetch_trend(session: Session, run: Run, *, metrics: Collection[str], tag: str) -> Procedure[tuple[TrendRun, ...]]:

@@ -16,19 +16,21 @@ from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
+from coval_gate.coval.metrics import METRIC
 from coval_gate.coval.model import COMPLETED
+from coval_gate.coval.resources import AGENT
 from coval_gate.gate.values import Vocabulary
 from coval_gate.history.search import Sought, search
 from coval_gate.history.tags import BRANCH, FAILED, PREFIX, branch_tag, is_marked, pull_request_of, tags_of
 from coval_gate.inputs.inputs import Problem, ids_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
+    from coval_gate.coval.metrics import MetricDefinition
     from coval_gate.coval.model import Run
-    from coval_gate.coval.resources import MetricDefinition
     from coval_gate.coval.session import Session
     from coval_gate.inputs.inputs import Inputs
     from coval_gate.inputs.source import BaselineSource
@@ -140,7 +142,7 @@ class _Check:
 
     def _define(self, ids: Collection[str]) -> Procedure[None]:
         client, until = self._client, self._session.deadline
-        calls = (client.get_metric(metric_id, until=until, once=True) for metric_id in ids)
+        calls = (client.get(METRIC, metric_id, until=until, once=True) for metric_id in ids)
         definitions = all_or_first_error((yield from together(calls, self._session.clock, at_once=AT_ONCE)))
         self._texts |= {metric_id: definition.texts for metric_id, definition in zip(ids, definitions, strict=True)}
 
@@ -164,22 +166,21 @@ class _Check:
             return tuple(dict.fromkeys(self._inputs.metric_ids))
         if self._inputs.config_overrides:  # they may concern the agent's metrics
             return ()
-        agent = yield from self._client.get_agent(
-            ids_of(self._inputs)["agent_id"], until=self._session.deadline, once=True
-        )
+        agent_id, until = ids_of(self._inputs)["agent_id"], self._session.deadline
+        agent = yield from self._client.get(AGENT, agent_id, until=until, once=True)
         return agent.metric_ids
 
     def _list_names(self, references: list[MetricReference], ids: Collection[str]) -> Procedure[Names]:
         """List the names of metrics until they include all of the run's, and each reference means one of these."""
         listed: Names = {}
 
-        def go_on(metric: MetricDefinition) -> bool:
-            if metric.id:
-                listed[metric.id], self._texts[metric.id] = metric.name, metric.texts
+        def go_on(metrics: Sequence[MetricDefinition]) -> bool:
+            metric = metrics[-1]
+            listed[metric.id], self._texts[metric.id] = metric.name, metric.texts
             return not listed.keys() >= set(ids) or bool(self._wrong(references, listed, ids))
 
         if self._wrong(references, listed, ids):
-            yield from self._client.list_metrics(until=self._session.deadline, go_on=go_on)
+            yield from self._client.list(METRIC, until=self._session.deadline, go_on=go_on, once=True)
         return listed
 
     def _wrong(self, references: list[MetricReference], listed: Names, ids: Collection[str]) -> list[MetricReference]:

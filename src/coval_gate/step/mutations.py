@@ -14,6 +14,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, together
 from coval_gate.base.text import in_words, one_line
 from coval_gate.base.times import preparing
+from coval_gate.coval.resources import mutations_of
 from coval_gate.inputs.checks import placed_problems
 from coval_gate.inputs.inputs import Problem
 
@@ -58,14 +59,14 @@ def is_of_template(step: Step) -> bool:
 def read_mutations(session: Session, legs: Iterable[Inputs], *, until: float) -> Procedure[Mutations]:
     """Return the mutations of each agent that is to run with some."""
     agents = _agents(inputs for inputs in legs if inputs.mutation_ids)
-    calls = (session.client.list_mutation_ids(agent_id, until=until) for agent_id in agents)
+    calls = (session.client.list(mutations_of(agent_id), until=until) for agent_id in agents)
     results = yield from together(calls, session.clock, at_once=MOST_AT_ONCE)
     read = Mutations({}, {})
     for agent_id, result in zip(agents, results, strict=True):
         if isinstance(result, CovalError):
             read.unread[agent_id] = one_line(result.what)
         else:
-            read.of_agent[agent_id] = frozenset(result)
+            read.of_agent[agent_id] = frozenset(mutation.id for mutation in result)
     return read
 
 

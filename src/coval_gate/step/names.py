@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.schedule import together
 from coval_gate.base.times import NAMING
+from coval_gate.coval.metrics import METRIC
+from coval_gate.coval.resources import OF_RUNS
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
 from coval_gate.step.leg import ids_shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.model import Metric
@@ -37,21 +39,17 @@ def fetch_units(session: Session, metrics: Sequence[Metric], first: Collection[s
     unknown.sort(key=lambda metric_id: metric_id not in first)
     client, until = session.client, session.deadline
     yield from _try(
-        session, [client.get_metric(metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
+        session, [client.get(METRIC, metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
     )
+    units = client.shown.units
     return {metric.id: units[metric.id] for metric in metrics if units.get(metric.id)}
 
 
 def _fetch_names(session: Session, wanted: Iterable[Named]) -> Procedure[None]:
     """Look up the names of the first of the `wanted`, which the session remembers."""
     client, until = session.client, session.deadline
-    reads: dict[str, Callable[..., Procedure[object]]] = {
-        "agent_id": client.get_agent,
-        "persona_id": client.get_persona,
-        "test_set_id": client.get_test_set,
-    }
     unknown = [named for named in dict.fromkeys(wanted) if named[1] and client.shown.name_of(*named) is None]
-    calls = [reads[kind](id_, until=until, once=True) for kind, id_ in unknown[:MOST_NAMES]]
+    calls = [client.get(OF_RUNS[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
     yield from _try(session, calls)
 
 

@@ -62,13 +62,13 @@ def _looks_up(inputs: Inputs) -> bool:
 
 
 def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
-    from coval_gate.coval.resources import Persona
+    from coval_gate.coval.resources import PERSONA, Persona
     from coval_gate.history.comparable import fingerprint_of
 
     if trial.request is None:
         return
     request = trial.request
-    reading_persona = session.client.get_persona(request.persona_id, until=session.deadline)
+    reading_persona = session.client.get(PERSONA, request.persona_id, until=session.deadline)
     cases, persona = yield from together([_cases(session, request), reading_persona], session.clock)
     read = {"test cases": cases, "persona": persona}
     unread = {what: result for what, result in read.items() if isinstance(result, CovalError)}
@@ -89,13 +89,15 @@ def _add_agent_type(session: Session, trial: Trial) -> Procedure[None]:
     """Note the agent's type for the step that waits: a job may have to answer the run. Costs no launch if it fails."""
     if trial.request is None:
         return
+    from coval_gate.coval.resources import AGENT
+
     agent_id = trial.request.agent_id
     try:
-        model_type = yield from session.client.get_agent_type(agent_id, until=session.deadline, once=True)
+        agent = yield from session.client.get(AGENT, agent_id, until=session.deadline, once=True)
     except CovalError:
         return  # the step that waits looks itself
-    if model_type:
-        _add_metadata(trial, {AGENT_TYPE: model_type})
+    if agent.model_type:
+        _add_metadata(trial, {AGENT_TYPE: agent.model_type})
 
 
 def _add_metadata(trial: Trial, more: Mapping[str, Any]) -> None:
@@ -108,5 +110,7 @@ def _add_metadata(trial: Trial, more: Mapping[str, Any]) -> None:
 
 def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]]:
     """Return the test cases that the run may have. Raises CovalError."""
-    cases = yield from session.client.list_test_cases(request.test_set_id, until=session.deadline)
+    from coval_gate.coval.resources import cases_of
+
+    cases = yield from session.client.list(cases_of(request.test_set_id), until=session.deadline)
     return [case for case in cases if not request.test_case_ids or case.id in request.test_case_ids]

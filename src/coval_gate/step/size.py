@@ -15,6 +15,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import preparing, sizing
+from coval_gate.coval.resources import TEST_SET
 from coval_gate.inputs.inputs import Problem, ids_of
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _look_up_size(session: StepRun) -> Procedure[None]:
     until = sizing(session.clock.now(), session.deadline)
     if until is None:
         return
-    read = partial(session.client.get_test_set, until=until, once=True)
+    read = partial(session.client.get, TEST_SET, until=until, once=True)
     cases, _ = yield from _cases(session, read)
     (leg,) = session.step.legs
     leg.planned = size_of(leg.inputs, cases)
@@ -164,7 +165,7 @@ def _test_set(session: Session, id_: str) -> Procedure[TestSet]:
     """Return a test set. Where a limit needs its size, a hiccup of Coval may not end the step. Raises CovalError."""
     now, deadline = session.clock.now(), session.deadline
     until = min(deadline, now + PATIENCE) if session.inputs.max_simulations else preparing(now, deadline)
-    return session.client.get_test_set(id_, until=until)
+    return session.client.get(TEST_SET, id_, until=until)
 
 
 def _plan_text(step: Step, total: int) -> str:

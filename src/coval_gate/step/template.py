@@ -11,16 +11,17 @@ from coval_gate.base.errors import InputError, Rejected
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import plural
 from coval_gate.base.times import preparing
+from coval_gate.coval.resources import RUN_TEMPLATE, cases_of, mutations_of
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.fields import Unset
 from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, ids_of
 from coval_gate.step.mutations import is_of_template
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.resources import RunTemplate
+    from coval_gate.coval.resources import Identified, RunTemplate
     from coval_gate.inputs.inputs import Inputs
     from coval_gate.step.leg import Leg
     from coval_gate.step.step import Step, StepRun
@@ -34,7 +35,7 @@ def expand(step: Step) -> Procedure[Inputs]:
     until = preparing(session.clock.now(), session.deadline)
     template_id = inputs.run_template_id
     try:
-        template = yield from session.client.get_run_template(template_id, until=until)
+        template = yield from session.client.get(RUN_TEMPLATE, template_id, until=until)
     except Rejected as error:
         if error.status == NOT_FOUND:
             text = f"names {template_id}, which Coval does not have."
@@ -56,6 +57,10 @@ def expand(step: Step) -> Procedure[Inputs]:
     withheld = step.context.secrets_withheld_from
     check_inputs(inputs, missing, step.runtime.environ, withheld, step.file)
     return inputs
+
+
+def _ids(resources: Iterable[Identified]) -> set[str]:
+    return {resource.id for resource in resources}
 
 
 def expanded(inputs: Inputs, template: RunTemplate) -> Inputs:
@@ -106,12 +111,11 @@ def with_own_parts(session: StepRun) -> Procedure[list[Leg]]:
     agents = list(dict.fromkeys(ids_of(leg.inputs)["agent_id"] for leg in legs)) if takes_mutations else []
     sets = list(dict.fromkeys(ids_of(leg.inputs)["test_set_id"] for leg in legs)) if takes_cases else []
     clock = session.clock
-    reading = (session.client.list_mutation_ids(agent, until=until) for agent in agents)
+    reading = (session.client.list(mutations_of(agent), until=until) for agent in agents)
     mutations = yield from together(reading, clock)
-    cases = yield from together((session.client.list_test_cases(test_set, until=until) for test_set in sets), clock)
-    of_agent = dict(zip(agents, all_or_first_error(mutations), strict=True))
-    listed = zip(sets, all_or_first_error(cases), strict=True)
-    of_set = {test_set: {case.id for case in of_set} for test_set, of_set in listed}
+    cases = yield from together((session.client.list(cases_of(test_set), until=until) for test_set in sets), clock)
+    of_agent = dict(zip(agents, map(_ids, all_or_first_error(mutations)), strict=True))
+    of_set = dict(zip(sets, map(_ids, all_or_first_error(cases)), strict=True))
     kept: list[Leg] = []
     for leg in step.all_legs:
         ids = ids_of(leg.inputs)

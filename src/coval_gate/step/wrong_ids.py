@@ -12,20 +12,21 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
 from coval_gate.base.text import folded, in_words, one_line, plural, quoted
 from coval_gate.base.times import preparing
+from coval_gate.coval.metrics import METRIC, MetricDefinition
+from coval_gate.coval.resources import AGENT, OF_RUNS, Agent, Kind, Persona, TestSet
 from coval_gate.inputs.checks import placed_problems
 from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, declared
 from coval_gate.step.mutations import is_of_template, mutation_problems, read_mutations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.resources import Agent, MetricDefinition, Persona, TestSet
     from coval_gate.coval.session import Session
     from coval_gate.inputs.inputs import Inputs
     from coval_gate.step.step import Step, StepRun
 
-    Named = Agent | Persona | TestSet | MetricDefinition
+Named = Agent | Persona | TestSet | MetricDefinition
 
 KEY: Final = "api_key"
 CONNECTING: Final = frozenset({KEY, "api_base_url", "workspace_id", "config_path", "mode"})  # wrong: ask Coval nothing
@@ -38,6 +39,7 @@ MOST_LISTED: Final = 500  # resources of a kind
 MOST_SHOWN: Final = 3  # ids of one name
 
 Names = dict[str, list[str]]  # ids by folded name
+KINDS: Final[dict[str, Kind[Named]]] = {**OF_RUNS, "base_agent_id": AGENT, "metric_ids": METRIC}  # by input
 
 
 class Looked(NamedTuple):
@@ -96,14 +98,7 @@ def read_named(session: StepRun, legs: Sequence[Inputs], *, without: Container[s
     beyond = {*[pair for pair in named if pair[0] == "metric_ids"][MOST_METRICS:]}
     wanted = [pair for pair in named if pair not in beyond]
     client, until = session.client, session.deadline
-    calls: dict[str, Callable[..., Procedure[Named]]] = {
-        "agent_id": client.get_agent,
-        "base_agent_id": client.get_agent,
-        "persona_id": client.get_persona,
-        "test_set_id": client.get_test_set,
-        "metric_ids": client.get_metric,
-    }
-    results = yield from together((calls[name](id_, until=until) for name, id_ in wanted), session.clock)
+    results = yield from together((client.get(KINDS[name], id_, until=until) for name, id_ in wanted), session.clock)
     looked = Looked({}, [], [])
     mistakes: dict[tuple[str, str], Problem] = {}
     for (name, id_), result in zip(wanted, results, strict=True):
@@ -177,12 +172,10 @@ def _names(session: Session, name: str, until: float) -> Procedure[Names]:
     """Return the names of what an input takes; none if the key may not read them."""
     client, names = session.client, Names()
     try:
-        if name == "metric_ids":
-            for metric in (yield from client.list_metrics(until=until, go_on=lambda _: True)):
-                names.setdefault(folded(metric.name), []).append(metric.id)
-        elif name in LAUNCH_IDS:
-            for listed in (yield from client.list_named(name, until=until, most=MOST_LISTED)):
-                names.setdefault(folded(listed.name), []).append(listed.id)
+        if kind := KINDS.get(name):
+            listed = yield from client.list(kind, until=until, go_on=lambda listed: len(listed) < MOST_LISTED)
+            for resource in listed:
+                names.setdefault(folded(resource.name), []).append(resource.id)
     except CovalError:
         return {}
     return names

@@ -1,0 +1,117 @@
+"""Reads the transcript of a conversation from Coval's JSON. Pure.
+
+Sources disagree on its shape. One is a list of messages, or the JSON text of one. Times are seconds (`start_time`, or
+`start_timestamp` as text, which may count from the epoch), or offsets in seconds or milliseconds; chats have none.
+Calls of tools are messages, too. Only roles, texts and times are read: neither addresses of recordings nor arguments
+of tools are part of a conversation. A transcript only informs, so no shape of it is an error.
+"""
+
+from __future__ import annotations
+
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import json_in
+from coval_gate.coval.model import Turn
+from coval_gate.coval.results import read_value
+from coval_gate.coval.shapes import without_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+MOST_MESSAGES: Final = 500  # to read
+LONGEST_TURN: Final = 1000  # characters
+MOST_PARTS: Final = 20  # of a text in parts
+
+PERSONA: Final = frozenset({"user", "persona"})
+UNSPOKEN: Final = frozenset({"", "system", "tool", "function", "developer"})  # all other roles are the agent
+
+CLOCKS: Final = (("start_time", "end_time"), ("start_timestamp", "end_timestamp"))  # s; preferred first
+OFFSETS: Final = ("start_offset", "end_offset")
+LONGEST_CALL: Final = 1200.0  # s; a larger whole number is in milliseconds
+EPOCH: Final = 1e8  # s; a larger time counts from 1970
+DAY: Final = 86_400.0  # s; no conversation lasts longer
+
+Times = tuple[float | None, float | None]
+
+
+class _Message(NamedTuple):
+    role: Literal["persona", "agent"]
+    text: str
+    fields: Mapping[str, Any]
+
+
+def read_transcript(raw: object) -> tuple[Turn, ...]:
+    """Return no turns of an unreadable transcript, and no times that contradict each other."""
+    messages = list(_messages(raw))
+    times = _times([message.fields for message in messages])
+    return tuple(
+        Turn(role=message.role, text=message.text, start=start, end=end)
+        for message, (start, end) in zip(messages, times, strict=True)
+    )
+
+
+def _messages(raw: object) -> Iterator[_Message]:
+    for entry in islice(_listed(raw), MOST_MESSAGES):
+        if not isinstance(entry, dict) or entry.get("is_tool_call"):
+            continue
+        role = entry.get("role")
+        role = role.strip().lower() if isinstance(role, str) else ""
+        text = without_numbers(_text(entry.get("content")), LONGEST_TURN)
+        if text and role not in UNSPOKEN:
+            yield _Message("persona" if role in PERSONA else "agent", text, entry)
+
+
+def _listed(raw: object) -> list[Any]:
+    if isinstance(raw, str):
+        raw = json_in(raw)
+    return raw if isinstance(raw, list) else []
+
+
+def _text(content: object) -> str:
+    """`content` may be an object or several parts."""
+    parts = content[:MOST_PARTS] if isinstance(content, list) else [content]
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return " ".join(text for text in texts if isinstance(text, str))
+
+
+def _times(messages: Sequence[Mapping[str, Any]]) -> list[Times]:
+    """Return each start and end in seconds, from the first pair of fields with valid times."""
+    for start, end in CLOCKS:
+        spans = _from_beginning([(_seconds(message.get(start)), _seconds(message.get(end))) for message in messages])
+        if _is_in_order(spans):
+            return spans
+    spans = [(_seconds(message.get(OFFSETS[0])), _seconds(message.get(OFFSETS[1]))) for message in messages]
+    offsets = [time for pair in spans for time in pair if time is not None]
+    if offsets and max(offsets) > LONGEST_CALL and all(time.is_integer() for time in offsets):
+        spans = [(_divided(start), _divided(end)) for start, end in spans]
+    return spans if _is_in_order(spans) else [(None, None)] * len(messages)
+
+
+def _seconds(raw: object) -> float | None:
+    value = read_value(raw)
+    return value if isinstance(value, float) and value >= 0 else None
+
+
+def _divided(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _from_beginning(times: list[Times]) -> list[Times]:
+    first = min((time for pair in times for time in pair if time is not None), default=0.0)
+    if first < EPOCH:
+        return times
+    # Digits beyond the milliseconds of such differences are noise.
+    return [
+        (None if start is None else round(start - first, 3), None if end is None else round(end - first, 3))
+        for start, end in times
+    ]
+
+
+def _is_in_order(times: Sequence[Times]) -> bool:
+    """A turn may start before the previous one ends: people interrupt each other. All times are 0 if unset."""
+    starts = [start for start, _ in times if start is not None]
+    longest = max((time for pair in times for time in pair if time is not None), default=0.0)
+    forwards = all(earlier <= later for earlier, later in pairwise(starts))
+    return 0 < longest <= DAY and forwards and all(end is None or (start or 0.0) <= end for start, end in times)
