@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.transport import Exchange, Response, Server
+    from coval_gate.coval.resources import Identified, Kind
 
 T = TypeVar("T")
+R = TypeVar("R", bound="Identified")
 
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
@@ -138,17 +140,15 @@ class Calls:
     def _is_late(self, until: float) -> bool:
         return self._clock.now() > min(until, self._ends)
 
-    def get(
-        self, path: str, id_: str, key: str, read: Callable[[dict[str, Any]], T], until: float, *, once: bool = False
-    ) -> Procedure[T]:
-        """Legs share the response. `key`: the object's name in it, if it has one. `once`: do not retry."""
-        request = Request("GET", f"{path}/{quote(id_, safe='')}")
+    def get(self, kind: Kind[R], id_: str, until: float, *, once: bool) -> Procedure[R]:
+        """Legs share the response."""
+        request = Request("GET", f"{kind.path}/{quote(id_, safe='')}")
         self.check_time(request, until)
 
-        def parse(body: bytes) -> T:
-            return read(enveloped(parse_object(body), key))
+        def parse(body: bytes) -> R:
+            return kind.read(enveloped(parse_object(body), kind.key))
 
-        return (yield from self._shared_fetch(request, parse, read, until, once=once))
+        return (yield from self._shared_fetch(request, parse, kind.read, until, once=once))
 
     def fetch(self, request: Request, parse: Callable[[bytes], T], until: float, *, once: bool = False) -> Procedure[T]:
         def attempt() -> Procedure[T]:

@@ -182,17 +182,18 @@ class Client:
             sent(launch)
             try:
                 return (yield from launch.response())
-            except CovalError as error:
-                raise uncertain_after(self._calls.noted(request, error)) or error from None
+            except (Unavailable, Rejected) as error:
+                if isinstance(error, Unavailable):
+                    self._calls.noted(request, error)
+                raise uncertain_after(error) or error from None
 
         return self._calls.retry_launch(attempt, until)
 
     def get(self, kind: Kind[T], id_: str, *, until: float, once: bool = False) -> Procedure[T]:
         """Raises as `get_run`. Legs that read the same at about the same time share the response."""
-        shown_as = (kind.key, id_)
-        self.shown.setdefault(shown_as, None)
-        resource = yield from self._calls.get(kind.path, id_, kind.key, kind.read, until, once=once)
-        self.shown[shown_as] = resource
+        self.shown.setdefault((kind.key, id_), None)
+        resource = yield from self._calls.get(kind, id_, until, once=once)
+        self.shown[kind.key, id_] = resource
         return resource
 
     def list(
@@ -277,17 +278,21 @@ class Client:
         Coval moved the list from /simulations to /conversations/simulated, with a separate permission. Use the one that
         exists and that the key can read.
         """
-        path = self._simulation_path
+        from coval_gate.coval.results import read_simulation, told_apart
+
+        query = {"filter": f'run_id="{run_id}"', "order_by": "create_time"}
+        path, keys = self._simulation_path, ("simulated_conversations", "simulations")
         try:
-            return (yield from self._simulations(path, run_id, until))
+            listed = yield from self._calls.entries(path, query, keys, read_simulation, until, page_size=PAGE_SIZE)
         except Rejected as error:
             if path == LEGACY:
                 advice = SIMULATIONS_ADVICE
                 raise type(error)(error.status, error.title, error.what, advice=advice) from None
             if error.status not in (403, 404):
                 raise
-        self._simulation_path = LEGACY
-        return (yield from self.list_simulations(run_id, until=until))
+            self._simulation_path = LEGACY
+            return (yield from self.list_simulations(run_id, until=until))
+        return told_apart(tuple({simulation.id: simulation for simulation in listed}.values()))
 
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
         """Empty if Coval has no transcript."""
@@ -318,12 +323,3 @@ class Client:
 
     def retry_reporter(self) -> Callable[[Unavailable, float], None]:
         return self._calls.retry_reporter()
-
-    def _simulations(self, path: str, run_id: str, until: float) -> Procedure[tuple[Simulation, ...]]:
-        from coval_gate.coval.results import read_simulation, told_apart
-
-        query = {"filter": f'run_id="{run_id}"', "order_by": "create_time"}
-        keys = ("simulated_conversations", "simulations")
-        listed = yield from self._calls.entries(path, query, keys, read_simulation, until, page_size=PAGE_SIZE)
-        simulations = {simulation.id: simulation for simulation in listed}
-        return told_apart(tuple(simulations.values()))

@@ -8,7 +8,7 @@ of tools are part of a conversation. A transcript only informs, so no shape of i
 
 from __future__ import annotations
 
-from itertools import islice, pairwise
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from coval_gate.base.records import NamedTuple
@@ -31,7 +31,7 @@ CLOCKS: Final = (("start_time", "end_time"), ("start_timestamp", "end_timestamp"
 OFFSETS: Final = ("start_offset", "end_offset")
 LONGEST_CALL: Final = 1200.0  # s; a larger whole number is in milliseconds
 EPOCH: Final = 1e8  # s; a larger time counts from 1970
-DAY: Final = 86_400.0  # s; no conversation lasts longer
+LATEST: Final = 1e10  # s; a larger time is none
 
 Times = tuple[float | None, float | None]
 
@@ -43,7 +43,7 @@ class _Message(NamedTuple):
 
 
 def read_transcript(raw: object) -> tuple[Turn, ...]:
-    """Return no turns of an unreadable transcript, and no times that contradict each other."""
+    """Return no turns of an unreadable transcript."""
     messages = list(_messages(raw))
     times = _times([message.fields for message in messages])
     return tuple(
@@ -77,41 +77,23 @@ def _text(content: object) -> str:
 
 
 def _times(messages: Sequence[Mapping[str, Any]]) -> list[Times]:
-    """Return each start and end in seconds, from the first pair of fields with valid times."""
-    for start, end in CLOCKS:
-        spans = _from_beginning([(_seconds(message.get(start)), _seconds(message.get(end))) for message in messages])
-        if _is_in_order(spans):
-            return spans
-    spans = [(_seconds(message.get(OFFSETS[0])), _seconds(message.get(OFFSETS[1]))) for message in messages]
-    offsets = [time for pair in spans for time in pair if time is not None]
-    if offsets and max(offsets) > LONGEST_CALL and all(time.is_integer() for time in offsets):
-        spans = [(_divided(start), _divided(end)) for start, end in spans]
-    return spans if _is_in_order(spans) else [(None, None)] * len(messages)
+    """Return each start and end in seconds, from the first pair of fields with times that are not all 0, or unset."""
+    for start, end in (*CLOCKS, OFFSETS):
+        spans = [(_seconds(message.get(start)), _seconds(message.get(end))) for message in messages]
+        times = [time for span in spans for time in span if time is not None]
+        if any(times):
+            begin = min(times) if min(times) >= EPOCH else 0.0
+            in_milliseconds = start == OFFSETS[0] and max(times) > LONGEST_CALL and all(map(float.is_integer, times))
+            unit = 1000 if in_milliseconds else 1
+            return [(_since(begin, start, unit), _since(begin, end, unit)) for start, end in spans]
+    return [(None, None)] * len(messages)
 
 
 def _seconds(raw: object) -> float | None:
     value = read_value(raw)
-    return value if isinstance(value, float) and value >= 0 else None
+    return value if isinstance(value, float) and 0 <= value <= LATEST else None
 
 
-def _divided(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
-
-
-def _from_beginning(times: list[Times]) -> list[Times]:
-    first = min((time for pair in times for time in pair if time is not None), default=0.0)
-    if first < EPOCH:
-        return times
-    # Digits beyond the milliseconds of such differences are noise.
-    return [
-        (None if start is None else round(start - first, 3), None if end is None else round(end - first, 3))
-        for start, end in times
-    ]
-
-
-def _is_in_order(times: Sequence[Times]) -> bool:
-    """A turn may start before the previous one ends: people interrupt each other. All times are 0 if unset."""
-    starts = [start for start, _ in times if start is not None]
-    longest = max((time for pair in times for time in pair if time is not None), default=0.0)
-    forwards = all(earlier <= later for earlier, later in pairwise(starts))
-    return 0 < longest <= DAY and forwards and all(end is None or (start or 0.0) <= end for start, end in times)
+def _since(begin: float, time: float | None, unit: int) -> float | None:
+    """Digits beyond the milliseconds of such differences are noise."""
+    return None if time is None else round((time - begin) / unit, 3)

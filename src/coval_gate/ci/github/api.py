@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from coval_gate.base.secret import Secret
     from coval_gate.ci.calls import Operation, Payload
 
-MOST_PAGES: Final = 30  # GitHub allows at most 2,500 comments
-ADVICE: Final = {
-    401: "GitHub does not accept the token: remove github_token, or set a current one. ",
-    403: "",
-    404: "Either it does not exist, or the token cannot read it: GitHub returns 404 for both. ",
-}
-PERMISSION: Final = (
-    "The job needs `permissions:` with `{}`. Workflows of pull requests from forks always get a read-only token; "
-    "those that Dependabot starts get one unless `permissions` grants more."
-)
-NOT_GITHUB: Final = "Check GITHUB_API_URL, the network and any proxies."
 API_VERSION: Final = "2022-11-28"  # the only one on every Enterprise Server; github.com supports it until 2028
 TIMEOUTS: Final = Timeouts(connect=10.0, response=10.0, final=1.0)  # GitHub itself gives up after 10 s
 BODY_LIMIT: Final = 16 * 1024 * 1024  # bytes; a page has at most 100 comments of 64 KiB, and their envelope
@@ -69,11 +58,18 @@ SERVICE: Final = Service(
     message=_messages,
     pause=_pause,
     has_next=lambda headers: 'rel="next"' in headers.get("link", ""),
-    most_pages=MOST_PAGES,
-    forbidden=ADVICE,
-    permission=PERMISSION,
+    most_pages=30,  # GitHub allows at most 2,500 comments
+    forbidden={
+        401: "GitHub does not accept the token: remove github_token, or set a current one. ",
+        403: "",
+        404: "Either it does not exist, or the token cannot read it: GitHub returns 404 for both. ",
+    },
+    permission=(
+        "The job needs `permissions:` with `{}`. Workflows of pull requests from forks always get a read-only token; "
+        "those that Dependabot starts get one unless `permissions` grants more."
+    ),
     moved="If the repository was renamed after the job began, start a new workflow run.",
-    address=NOT_GITHUB,
+    address="Check GITHUB_API_URL, the network and any proxies.",
     left="The post step sets the commit status and completes the check run.",
 )
 

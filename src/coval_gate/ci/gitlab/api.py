@@ -20,19 +20,11 @@ if TYPE_CHECKING:
     from coval_gate.base.secret import Secret
     from coval_gate.ci.calls import Payload
 
-MOST_PAGES: Final = 50  # GitLab allows at most 5,000 comments
 NEXT_PAGE: Final = "x-next-page"  # a response's header: a number, empty on the last page
 CREDENTIAL_HEADER: Final = "PRIVATE-TOKEN"
 TIMEOUTS: Final = Timeouts(connect=10.0, response=15.0, final=1.0)  # GitLab may hold a status for its lock for 10 s
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes; a page has at most 100 notes, most of them short
-FORBIDDEN: Final = {
-    401: "GitLab does not accept GITLAB_TOKEN: set a current token. ",
-    403: "",
-    404: "Either it does not exist, or the token cannot read it: GitLab returns 404 for both. ",
-}
 CONFLICT: Final = 409  # another request changes the same status
-PERMISSION: Final = "GITLAB_TOKEN needs the scope api and the role {}."
-NOT_GITLAB: Final = "Check CI_API_V4_URL, the network and any proxies."
 
 
 def _message(payload: Payload) -> str:
@@ -66,11 +58,15 @@ SERVICE: Final = Service(
     message=_message,
     pause=_pause,
     has_next=lambda headers: bool(headers.get(NEXT_PAGE)),
-    most_pages=MOST_PAGES,
-    forbidden=FORBIDDEN,
-    permission=PERMISSION,
+    most_pages=50,  # GitLab allows at most 5,000 comments
+    forbidden={
+        401: "GitLab does not accept GITLAB_TOKEN: set a current token. ",
+        403: "",
+        404: "Either it does not exist, or the token cannot read it: GitLab returns 404 for both. ",
+    },
+    permission="GITLAB_TOKEN needs the scope api and the role {}.",
     moved="If the project was moved after the job began, start a new pipeline.",
-    address=NOT_GITLAB,
+    address="Check CI_API_V4_URL, the network and any proxies.",
     left="The post step sets the commit status.",
     conflicts=(CONFLICT,),
 )
