@@ -184,6 +184,12 @@ def test_retry_after_is_cut_to_deadline(retry_after: str, clock: VirtualClock) -
     assert len(session.server.requests_seen) == 3, "the last poll is at the deadline"
 
 
+def test_pause_of_an_hour_hides_no_end_of_the_run(clock: VirtualClock) -> None:
+    with Session(clock, "GET /runs/* #1 -> 429 retry-after=3600") as session:
+        session.get_run(session.launch().run_id, 3600)
+    assert clock.slept == [60]
+
+
 def test_get_run_backs_off_with_jitter(clock: VirtualClock) -> None:
     with Session(clock, "GET /runs/* -> 500") as session:
         run_id = session.launch().run_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,15 @@ import requests_mock
 
 from coval_gate.base.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
 from coval_gate.base.schedule import run
-from coval_gate.coval.errors import inputs_of, seconds_to_wait
+from coval_gate.base.transport import Response
+from coval_gate.coval.errors import inputs_of
 from coval_gate.coval.metrics import METRIC
 from coval_gate.coval.resources import AGENT, PERSONA, TEST_CASE, TEST_SET, cases_of
 from coval_gate.coval.runs import RunFilter
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import EPOCH, KEY, REQUEST, VirtualClock, new_client
+from support import KEY, REQUEST, VirtualClock, new_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -194,27 +196,28 @@ def runner_in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (" 7 ", 7),
         ("Thu, 01 Jan 2026 00:00:30 GMT", 30),
         ("Thu, 01 Jan 2026 00:00:30 -0000", 30),  # without a zone
-        ("Wed, 31 Dec 2025 23:59:00 GMT", None),
-        ("0", None),
+        ("Wed, 31 Dec 2025 23:59:00 GMT", 0),
+        ("0", 0),
         ("-5", None),
         ("soon", None),
         ("Thu, 99 Jan 2026 00:01:30 GMT", None),
-        ("86400", 60),
-        ("Thu, 01 Jan 2026 10:00:00 GMT", 60),
-        ("9" * 400, 60),
+        ("86400", 86400),
+        ("Thu, 01 Jan 2026 10:00:00 GMT", 36000),
+        ("9" * 400, math.inf),
         ("٣", None),
         ("", None),
-        (None, None),
     ],
 )
 @pytest.mark.usefixtures("runner_in_new_york")
-def test_retry_after_is_parsed_as_seconds_or_date(header: str | None, seconds: float | None) -> None:
-    assert seconds_to_wait(header, EPOCH) == seconds
+def test_retry_after_is_parsed_as_seconds_or_date(header: str, seconds: float | None) -> None:
+    response = Response(503, {"Retry-After": header, "date": "Thu, 01 Jan 2026 00:00:00 GMT"}, b"")
+    assert response.retry_after == seconds
 
 
 def test_date_to_wait_for_needs_a_date_to_compare_with() -> None:
-    assert seconds_to_wait("Thu, 01 Jan 2026 00:00:30 GMT", None) is None
-    assert seconds_to_wait("7", None) == 7
+    assert Response(503, {"Retry-After": "Thu, 01 Jan 2026 00:00:30 GMT"}, b"").retry_after is None
+    assert Response(503, {"Retry-After": "7"}, b"").retry_after == 7
+    assert Response(503, {}, b"").retry_after is None
 
 
 def test_rejection_has_status_of_response(client: Client, clock: VirtualClock) -> None:

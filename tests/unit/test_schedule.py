@@ -150,8 +150,8 @@ def test_error_of_background_call_is_raised_in_procedure() -> None:
 @pytest.mark.parametrize(
     ("retry_after", "to_the_end", "slept"),
     [
-        (None, False, [1, 2, 4]),
-        (None, True, [1, 2, 4, 0]),
+        (0.0, False, [1, 2, 4]),
+        (0.0, True, [1, 2, 4, 0]),
         (3.0, False, [3, 3]),
         (3.0, True, [3, 3, 1.25]),
         (60.0, False, []),
@@ -159,7 +159,7 @@ def test_error_of_background_call_is_raised_in_procedure() -> None:
     ],
 )
 def test_repeat_pauses_as_long_as_asked_within_the_time_left(
-    retry_after: float | None, to_the_end: bool, slept: list[float], clock: VirtualClock
+    retry_after: float, to_the_end: bool, slept: list[float], clock: VirtualClock
 ) -> None:
     def attempt() -> Procedure[None]:
         yield Wait(0.25)

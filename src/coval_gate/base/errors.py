@@ -72,7 +72,7 @@ class HostError(GateError):
 
 
 class Transient(HostError):
-    """`retry_after`: the pause that the system asks for, in seconds; 0 if none. `too_late`: as in Unavailable."""
+    """`retry_after` and `too_late` are as in Unavailable."""
 
     def __init__(
         self, title: str, what: str, *, advice: str = "", retry_after: float = 0.0, too_late: bool = False
@@ -104,10 +104,11 @@ class TooLarge(CovalError):
 
 
 class Unavailable(CovalError):
-    """A retry may get a response. `is_limit`: Coval runs no more at a time.
+    """A retry may get a response.
 
-    `arrived` is False if the call certainly had no effect (never sent, or the API says so). `retry_after`: seconds.
-    `too_late`: it was not sent, because a deadline had passed.
+    `arrived` is False if the call certainly had no effect (never sent, or the API says so). `retry_after`: the pause
+    that the server asks for, in seconds. `is_limit`: Coval runs no more at a time. `too_late`: it was not sent, because
+    a deadline had passed.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Unavailable(CovalError):
         what: str,
         *,
         arrived: bool,
-        retry_after: float | None = None,
+        retry_after: float = 0.0,
         advice: str = "",
         is_limit: bool = False,
         too_late: bool = False,

@@ -147,7 +147,7 @@ def repeat(
         try:
             return (yield from attempt())
         except transient as error:
-            pause, room = max(error.retry_after or 0.0, backoff(tries)), left()
+            pause, room = max(error.retry_after, backoff(tries)), left()
             if is_last if to_the_end else pause >= room:
                 raise (before if before and error.too_late else error) from None
             before, pause = error, max(0.0, min(pause, room))

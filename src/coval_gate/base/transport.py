@@ -224,6 +224,15 @@ class Response(NamedTuple):
         """By the server's clock, in whole seconds since the epoch. Source: RFC 9110, section 6.6.1."""
         return http_date(self.headers.get("date", ""))
 
+    @property
+    def retry_after(self) -> float | None:
+        """Return the pause that the server asks for, in seconds. Source: RFC 9110, section 10.2.3."""
+        text = self.headers.get("Retry-After", "")
+        if re.fullmatch(r"\s*\d+\s*", text, re.ASCII):
+            return float(text)
+        moment = http_date(text)
+        return None if moment is None or self.date is None else max(0.0, moment - self.date)
+
 
 def http_date(text: str) -> float | None:
     """Return seconds since the epoch; None if the text is no date. Without a zone, it is in UTC."""
@@ -253,21 +262,21 @@ class Transport:
     def __init__(
         self, server: Server, *, clock: Clock, new_session: SessionFactory = HttpSession, ends: float = math.inf
     ) -> None:
-        self._server = server
-        self._clock = clock
-        self._ends = ends
-        self._sessions = _Sessions(server, clock, new_session)
+        self.server = server
+        self.clock = clock
+        self.ends = ends
+        self.sessions = _Sessions(server, clock, new_session)
         self._server_zero: float | None = None  # the server's time at zero of the clock's now(), or a little less
 
     def close(self) -> None:
-        self._sessions.close()
+        self.sessions.close()
 
     def send(self, request: Request, *, until: float) -> Procedure[Response]:
         """Wait until `until` or a timeout of the server. Raises NetworkError without a usable response."""
         response = yield from self.exchange(request, until=until).response()
         if (date := response.date) is not None:
             # On its way, a response loses time: the latest of these is closest to the server's time.
-            zero = date - self._clock.now()
+            zero = date - self.clock.now()
             self._server_zero = zero if self._server_zero is None else max(self._server_zero, zero)
         return response
 
@@ -277,29 +286,17 @@ class Transport:
 
     def exchange(self, request: Request, *, until: float, open_for: float = 0.0) -> Exchange:
         """`open_for`: how many seconds the connection stays open for the response, even if the wait ends earlier."""
-        return Exchange(self._server, self._sessions, self._clock, request, until, self._ends, open_for)
+        return Exchange(self, request, until, open_for)
 
 
 class Exchange:
     """After a timeout, `late_response` can wait for the response again."""
 
-    def __init__(
-        self,
-        server: Server,
-        sessions: _Sessions,
-        clock: Clock,
-        request: Request,
-        until: float,
-        ends: float,
-        open_for: float,
-    ) -> None:
+    def __init__(self, transport: Transport, request: Request, until: float, open_for: float) -> None:
         self.request = request
-        self._ends = ends
-        self._open_for = open_for
-        self._server = server
-        self._sessions = sessions
-        self._clock = clock
+        self._transport = transport
         self._until = until
+        self._open_for = open_for
         self._call: BackgroundCall[Response] | None = None
 
     def response(self) -> Procedure[Response]:
@@ -308,16 +305,16 @@ class Exchange:
         A socket timeout does not limit the total time (a server may send its headers byte by byte, and a DNS lookup has
         no timeout), so this needs a thread.
         """
-        timeouts, now = self._server.timeouts, self._clock.now()
-        within = min(max(timeouts.final, min(timeouts.response, self._until - now)), self._ends - now)
+        transport, timeouts, now = self._transport, self._transport.server.timeouts, self._transport.clock.now()
+        within = min(max(timeouts.final, min(timeouts.response, self._until - now)), transport.ends - now)
         if within <= 0:
             raise NetworkError(TOO_LATE, arrived=False, cause="deadline")
-        pooled = self._sessions.take(self.request)
+        pooled = transport.sessions.take(self.request)
         times = (min(timeouts.connect, within), max(within, self._open_for))
         self._call = call = BackgroundCall(partial(self._send, pooled, times))
         yield Wait(within, (call,))
         if call.ended:
-            self._sessions.give_back(pooled)
+            transport.sessions.give_back(pooled)
         return self._read(call, within)
 
     @property
@@ -342,11 +339,11 @@ class Exchange:
             response = call.result
         except NETWORK_ERRORS as error:
             raise network_error(error) from None
-        return response._replace(body=self._server.without_credential(response.body))
+        return response._replace(body=self._transport.server.without_credential(response.body))
 
     def _send(self, pooled: _Pooled, times: tuple[float, float]) -> Response:
         """Run in a separate thread. `times`: timeouts in seconds, to connect and to wait for data."""
-        server, request, session = self._server, self.request, pooled.session
+        server, request, session = self._transport.server, self.request, pooled.session
         prepared = requests.PreparedRequest()
         prepared.prepare(
             request.method,

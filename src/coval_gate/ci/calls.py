@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from coval_gate.base.clock import Clock
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
-    from coval_gate.base.transport import Server
+    from coval_gate.base.transport import Response, Server
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Refused(HostError):
 class Service(NamedTuple):
     """A CI system's API: what its responses mean, and what errors say.
 
-    `message`: what an error response says. `pause`: how long a status asks to wait, in seconds; None: it does not.
+    `message`: what an error response says. `pause`: how long one with such a message asks to wait, in seconds.
     `has_next`: whether another page follows these headers. `forbidden`: advice by status, before the `permission`.
     """
 
@@ -80,7 +80,7 @@ class Service(NamedTuple):
     limit: str
     rejected: str
     message: Callable[[Payload], str]
-    pause: Callable[[int, Mapping[str, str], str, float], float | None]
+    pause: Callable[[Response, str, float], float | None]
     has_next: Callable[[Mapping[str, str]], bool]
     most_pages: int
     forbidden: Mapping[int, str]
@@ -152,13 +152,14 @@ class Operation(NamedTuple):
             raise kind(service.unavailable, f"{call} {error.what}", advice=service.address) from None
         payload = Payload(call, response.headers, json_in(response.body), service.address)
         if not response.ok or payload.get("errors"):  # GraphQL fails with 200
-            raise self._problem(payload, response.status, exists=exists)
+            raise self._problem(payload, response, exists=exists)
         return payload
 
-    def _problem(self, payload: Payload, status: int, *, exists: bool) -> HostError:
-        service, message, now = self.service, self.service.message(payload), self.clock.time()
+    def _problem(self, payload: Payload, response: Response, *, exists: bool) -> HostError:
+        service, status, now = self.service, response.status, self.clock.time()
+        message = service.message(payload)
         what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
-        wait = service.pause(status, payload.headers, message, now)
+        wait = service.pause(response, message, now)
         limited = status < 500 and wait is not None
         if limited or status in (429, *service.conflicts) or status >= 500 or (status == 404 and exists):
             advice = f"Check whether {service.name} has an incident, and re-run the job later."
@@ -195,13 +196,12 @@ class HostApi:
         return operation.repeat(attempt)
 
 
-def pause_in(after: str, resets: str, now: float) -> float | None:
+def pause_in(response: Response, resets: str, now: float) -> float | None:
     """Return the pause in seconds; None if the response asks for none.
 
-    `after`: its header with seconds. `resets`: its header with the end of a rate limit, in seconds since the epoch.
+    `resets`: its header with the end of a rate limit, in seconds since the epoch.
     """
-    if re.fullmatch(r"\d+", after, re.ASCII):
-        return min(float(after), LONGEST_WAIT)
-    if re.fullmatch(r"\d+", resets, re.ASCII):
-        return min(max(0.0, float(resets) - now), LONGEST_WAIT)
-    return None
+    pause = response.retry_after
+    if pause is None and re.fullmatch(r"\d+", resets, re.ASCII):
+        pause = max(0.0, float(resets) - now)
+    return None if pause is None else min(pause, LONGEST_WAIT)

@@ -286,9 +286,8 @@ class Client:
             listed = yield from self._calls.entries(path, query, keys, read_simulation, until, page_size=PAGE_SIZE)
         except Rejected as error:
             if path == LEGACY:
-                advice = SIMULATIONS_ADVICE
-                raise type(error)(error.status, error.title, error.what, advice=advice) from None
-            if error.status not in (403, 404):
+                error.advice = SIMULATIONS_ADVICE
+            if path == LEGACY or error.status not in (403, 404):
                 raise
             self._simulation_path = LEGACY
             return (yield from self.list_simulations(run_id, until=until))

@@ -13,7 +13,6 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, json_in, one_line
-from coval_gate.base.transport import http_date
 from coval_gate.inputs.inputs import declared
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def response_problem(request: Request, response: Response, *, reached: bool) -> 
             what,
             # Only Coval can say that a launch had no effect. A proxy may return 503 after passing it on.
             arrived=not ((status == 429 and body.is_json) or (status == 503 and body.is_coval)),
-            retry_after=seconds_to_wait(response.headers.get("Retry-After"), response.date),
+            retry_after=min(response.retry_after or 0.0, LONGEST_WAIT),
             advice=TRY_LATER,
             is_limit=launches and status == 429,
         )
@@ -242,22 +241,6 @@ def inputs_of(fields: Iterable[str]) -> tuple[str, ...]:
         parts = [OTHER_NAMES.get(part, part) for part in re.split(r"[.\[\]/]+", field)]
         inputs += [next((part for part in reversed(parts) if part in names), "")]
     return tuple(dict.fromkeys(filter(None, inputs)))
-
-
-def seconds_to_wait(retry_after: str | None, date: float | None) -> float | None:
-    """Parse `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3). None if there is no pause.
-
-    `date`: the response's own, in seconds since the epoch, which a date is compared with.
-    """
-    if not retry_after:
-        return None
-    if re.fullmatch(r"\s*\d+\s*", retry_after, re.ASCII):
-        seconds = float(retry_after)
-    elif date is None or (moment := http_date(retry_after)) is None:
-        return None
-    else:
-        seconds = moment - date
-    return min(seconds, LONGEST_WAIT) if seconds > 0 else None
 
 
 def _text(value: object) -> str:

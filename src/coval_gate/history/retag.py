@@ -54,7 +54,7 @@ def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]
             if is_last:
                 raise
             problem = error
-        pause_now = max(pause, problem.retry_after or 0.0)
+        pause_now = max(pause, problem.retry_after)
         pause_now = max(0.0, min(pause_now, until - clock.now()))
         report_retry(problem, pause_now)
         yield Wait(pause_now)

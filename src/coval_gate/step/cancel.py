@@ -67,7 +67,7 @@ def cancel_run(session: Session, run_id: str, *, fresh_until: float = 0.0) -> Pr
         except Unavailable as error:
             if clock.now() >= until:
                 raise
-            pause = max(pause, error.retry_after or 0.0)
+            pause = max(pause, error.retry_after)
             report_retry(error, min(pause, until - clock.now()))
         yield Wait(max(0.0, min(pause, until - clock.now())))
         pause = min(LONGEST_PAUSE, pause * 2)

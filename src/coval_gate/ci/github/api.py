@@ -12,11 +12,10 @@ from coval_gate.base.transport import Server, Timeouts
 from coval_gate.ci.calls import LIMIT_PAUSE, HostApi, Service, pause_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.secret import Secret
+    from coval_gate.base.transport import Response
     from coval_gate.ci.calls import Operation, Payload
 
 API_VERSION: Final = "2022-11-28"  # the only one on every Enterprise Server; github.com supports it until 2028
@@ -27,15 +26,14 @@ BOT: Final = "[bot]"  # suffix of an App's login, impossible in a person's; Grap
 INSTALLATION: Final = "ghs_"  # prefix of an App's token
 
 
-def _pause(status: int, headers: Mapping[str, str], message: str, now: float) -> float | None:
+def _pause(response: Response, message: str, now: float) -> float | None:
     """Source: "Rate limits for the REST API" in GitHub's documentation."""
-    if status not in (200, 403, 429) and status < 500:
+    if response.status not in (200, 403, 429) and response.status < 500:
         return None
+    headers = response.headers
     resets = headers.get("x-ratelimit-reset", "") if headers.get("x-ratelimit-remaining") == "0" else ""
-    pause = pause_in(headers.get("retry-after", ""), resets, now)
-    if pause is not None:
-        return pause
-    return LIMIT_PAUSE if "rate limit" in message.lower() else None
+    pause = pause_in(response, resets, now)
+    return LIMIT_PAUSE if pause is None and "rate limit" in message.lower() else pause
 
 
 def _messages(payload: Payload) -> str:

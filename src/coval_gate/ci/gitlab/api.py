@@ -13,11 +13,10 @@ from coval_gate.base.transport import Server, Timeouts
 from coval_gate.ci.calls import LIMIT_PAUSE, HostApi, Service, pause_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.secret import Secret
+    from coval_gate.base.transport import Response
     from coval_gate.ci.calls import Payload
 
 NEXT_PAGE: Final = "x-next-page"  # a response's header: a number, empty on the last page
@@ -42,11 +41,11 @@ def _message(payload: Payload) -> str:
     return message if isinstance(message, str) else ""
 
 
-def _pause(status: int, headers: Mapping[str, str], message: str, now: float) -> float | None:  # noqa: ARG001
-    if status not in (CONFLICT, 429) and status < 500:
+def _pause(response: Response, message: str, now: float) -> float | None:  # noqa: ARG001
+    if response.status not in (CONFLICT, 429) and response.status < 500:
         return None
-    pause = pause_in(headers.get("retry-after", ""), headers.get("ratelimit-reset", ""), now)
-    return LIMIT_PAUSE if pause is None and status == 429 else pause
+    pause = pause_in(response, response.headers.get("ratelimit-reset", ""), now)
+    return LIMIT_PAUSE if pause is None and response.status == 429 else pause
 
 
 SERVICE: Final = Service(
