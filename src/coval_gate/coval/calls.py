@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base.errors import CovalError, TooLarge, Unavailable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
-    from coval_gate.base.transport import Exchange, Response, Server
+    from coval_gate.base.transport import Response, Server
     from coval_gate.coval.resources import Identified, Kind
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Calls:
     def close(self) -> None:
         self._transport.close()
 
-    def logging_to(self, log: Callable[[str], None]) -> Calls:
+    def logging_to(self, log: Callable[[str], None]) -> Self:
         other = copy(self)
         other._log = log  # noqa: SLF001 - a copy of this object
         return other
@@ -84,11 +84,7 @@ class Calls:
     def server_time(self, moment: float) -> float | None:
         return self._transport.server_time(moment)
 
-    def exchange(self, request: Request, until: float, *, open_for: float) -> Exchange:
-        """Waiting for the response sends the request, once. `open_for`: as in `Transport`."""
-        return self._transport.exchange(request, until=until, open_for=open_for)
-
-    def entries(
+    def _entries(
         self,
         path: str,
         query: Mapping[str, str],
@@ -103,7 +99,7 @@ class Calls:
     ) -> Procedure[tuple[T, ...]]:
         """Stop when `go_on` returns False for the entries so far. Pages shrink after one that is too large.
 
-        `keys`: the possible names of the list in a response. `once`: do not retry. `shared`: as in `get`, page by page.
+        `keys`: the possible names of the list in a response. `shared`: as in `_get`, for each page.
         """
         items: list[T] = []
         token, pages = "", 0
@@ -112,14 +108,14 @@ class Calls:
             request = Request("GET", path, query={**query, **more})
             if pages and self._is_late(until):
                 what = f"had not ended after {plural(pages, 'page')}, when the time was over."
-                raise self.noted(request, unavailable(request, what, arrived=True))
-            self.check_time(request, until)
+                raise self._noted(request, unavailable(request, what, arrived=True))
+            self._check_time(request, until)
             parse = partial(parse_page, keys=keys, read=read)
             try:
                 if shared:
                     page, token = yield from self._shared_fetch(request, parse, read, until, once=once)
                 else:
-                    page, token = yield from self.fetch(request, parse, until, once=once)
+                    page, token = yield from self._fetch(request, parse, until, once=once)
             except TooLarge:
                 if page_size == 1:
                     raise
@@ -133,26 +129,28 @@ class Calls:
                 return tuple(items)
             pages += 1
 
-    def check_time(self, request: Request, until: float) -> None:
+    def _check_time(self, request: Request, until: float) -> None:
         if self._is_late(until):
-            raise self.too_late(request)
+            raise self._too_late(request)
 
     def _is_late(self, until: float) -> bool:
         return self._clock.now() > min(until, self._ends)
 
-    def get(self, kind: Kind[R], id_: str, until: float, *, once: bool) -> Procedure[R]:
+    def _get(self, kind: Kind[R], id_: str, until: float, *, once: bool) -> Procedure[R]:
         """Legs share the response."""
         request = Request("GET", f"{kind.path}/{quote(id_, safe='')}")
-        self.check_time(request, until)
+        self._check_time(request, until)
 
         def parse(body: bytes) -> R:
             return kind.read(enveloped(parse_object(body), kind.key))
 
         return (yield from self._shared_fetch(request, parse, kind.read, until, once=once))
 
-    def fetch(self, request: Request, parse: Callable[[bytes], T], until: float, *, once: bool = False) -> Procedure[T]:
+    def _fetch(
+        self, request: Request, parse: Callable[[bytes], T], until: float, *, once: bool = False
+    ) -> Procedure[T]:
         def attempt() -> Procedure[T]:
-            return self.parsed(request, (yield from self.send(request, until)), parse)
+            return self._parsed(request, (yield from self._send(request, until)), parse)
 
         if once:
             return attempt()
@@ -166,31 +164,33 @@ class Calls:
             report=self.retry_reporter(),
         )
 
-    def parsed(self, request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
+    def _parsed(self, request: Request, response: Response, parse: Callable[[bytes], T]) -> T:
         """Raises Unavailable if `parse` raises ValueError."""
         try:
             return parse(response.body)
         except ValueError as error:
             problem = unavailable(request, f"returned an unreadable response ({error}).", arrived=True)
-            raise self.noted(request, problem) from None
+            raise self._noted(request, problem) from None
 
-    def send(self, request: Request, until: float) -> Procedure[Response]:
+    def _send(self, request: Request, until: float) -> Procedure[Response]:
         """Send a request once. Raises CovalError unless it succeeds."""
         sent = self._clock.now()
         try:
-            response = self.succeeded(request, (yield from self._transport.send(request, until=until)))
-        except NetworkError as error:
-            raise self.noted(request, self.problem(request, error)) from None
+            response = yield from self._completed(request, self._transport.send(request, until=until))
         except CovalError as error:
-            raise self.noted(request, error) from None
+            raise self._noted(request, error) from None
         self._failures.pop(str(request), None)
         self._response_time = self._clock.now() - sent
         return response
 
-    def problem(self, request: Request, error: NetworkError) -> CovalError:
-        return self.too_late(request) if error.cause == "deadline" else network_problem(request, error)
+    def _completed(self, request: Request, response: Procedure[Response]) -> Procedure[Response]:
+        """Raises CovalError unless the request succeeds."""
+        try:
+            return self._succeeded(request, (yield from response))
+        except NetworkError as error:
+            raise (self._too_late(request) if error.cause == "deadline" else network_problem(request, error)) from None
 
-    def too_late(self, request: Request) -> CovalError:
+    def _too_late(self, request: Request) -> CovalError:
         """Prefer the failure before the deadline. It may be of another leg's call, so it says nothing of this one."""
         others = (error for error in reversed(self._failures.values()) if isinstance(error, Unavailable))
         cause = self._failures.get(str(request)) or next(others, None)
@@ -202,13 +202,13 @@ class Calls:
         is_limit = isinstance(cause, Unavailable) and cause.is_limit
         return Unavailable(cause.title, what, arrived=False, advice=cause.advice, is_limit=is_limit, too_late=True)
 
-    def noted(self, request: Request, error: CovalError) -> CovalError:
+    def _noted(self, request: Request, error: CovalError) -> CovalError:
         if not (isinstance(error, Unavailable) and error.too_late):
             self._failures.pop(str(request), None)  # keep the newest last
             self._failures[str(request)] = error
         return error
 
-    def succeeded(self, request: Request, response: Response) -> Response:
+    def _succeeded(self, request: Request, response: Response) -> Response:
         """Raises CovalError for any other response."""
         if not response.ok:
             problem = response_problem(request, response, reached=self._reached)
@@ -227,11 +227,11 @@ class Calls:
         key = (str(request), *(request.query or {}).items(), reader, once)
         shared = self._shared.get(key)
         if shared is None or not shared.serves(until, now):
-            call = SharedCall(self.fetch(request, parse, until, once=once), self._clock)
+            call = SharedCall(self._fetch(request, parse, until, once=once), self._clock)
             shared = self._shared[key] = SharedRead(call, until)
         return shared.call.result()
 
-    def retry_launch(self, attempt: Callable[[], Procedure[T]], until: float) -> Procedure[T]:
+    def _retry_launch(self, attempt: Callable[[], Procedure[T]], until: float) -> Procedure[T]:
         """While Coval has never responded, the address may be wrong: retry for at most UNREACHED_TIME."""
         until, unreached_until = min(until, self._ends), self._clock.now() + UNREACHED_TIME
 

@@ -9,13 +9,13 @@ procedure (see `base.schedule`). `until`, a time on the clock's now(), is its de
 from __future__ import annotations
 
 import math
-from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, LaunchUncertain, Rejected, Unavailable
-from coval_gate.base.transport import NetworkError, Request, Server, Timeouts
+from coval_gate.base.transport import Request, Server, Timeouts
 from coval_gate.coval.calls import Calls
 from coval_gate.coval.shapes import enveloped, parse_object
 from coval_gate.inputs.inputs import api_root
@@ -101,9 +101,9 @@ class Shown(dict[tuple[str, str], Any]):
 class Launch:
     """One `POST /runs`, whose response may arrive late."""
 
-    def __init__(self, calls: Calls, exchange: Exchange) -> None:
-        self._calls = calls
+    def __init__(self, exchange: Exchange, finish: Callable[[Procedure[Response]], Procedure[Run]]) -> None:
         self._exchange = exchange
+        self._finish = finish
 
     @property
     def open_call(self) -> BackgroundCall[Response] | None:
@@ -112,22 +112,11 @@ class Launch:
 
     def response(self) -> Procedure[Run]:
         """Send the request. Raises CovalError."""
-        return self._run(self._exchange.response())
+        return self._finish(self._exchange.response())
 
     def late_response(self, within: float) -> Procedure[Run]:
         """Wait again, for up to `within` seconds. Raises CovalError."""
-        return self._run(self._exchange.late_response(within))
-
-    def _run(self, response: Procedure[Response]) -> Procedure[Run]:
-        calls, request = self._calls, self._exchange.request
-        try:
-            succeeded = calls.succeeded(request, (yield from response))
-        except NetworkError as error:
-            raise calls.problem(request, error) from None
-        # Import the parser after the launch was sent.
-        from coval_gate.coval.runs import parse_launched
-
-        return calls.parsed(request, succeeded, parse_launched)
+        return self._finish(self._exchange.late_response(within))
 
 
 def uncertain_after(error: CovalError) -> LaunchUncertain | None:
@@ -142,7 +131,7 @@ def uncertain_after(error: CovalError) -> LaunchUncertain | None:
     return LaunchUncertain(titles.LAUNCH_UNCERTAIN, what, rejection=rejection, advice=LOOK_IT_UP)
 
 
-class Client:
+class Client(Calls):
     """Coval's API. Every method is a procedure that returns parsed data or raises CovalError.
 
     `once`, retries and errors are as in `get_run`, unless a method says otherwise.
@@ -157,18 +146,9 @@ class Client:
         ends: float = math.inf,
         shown: Shown | None = None,
     ) -> None:
-        self._calls = Calls(server, runtime, log, ends=ends)
-        self._clock = runtime.clock
+        super().__init__(server, runtime, log, ends=ends)
         self._simulation_path = CANONICAL
         self.shown = Shown() if shown is None else shown
-
-    def close(self) -> None:
-        self._calls.close()
-
-    def logging_to(self, log: Callable[[str], None]) -> Client:
-        other = copy(self)
-        other._calls = self._calls.logging_to(log)  # noqa: SLF001 - a copy of this object
-        return other
 
     def launch_run(self, wanted: LaunchRequest, *, until: float, sent: Callable[[Launch], None]) -> Procedure[Run]:
         """Retry attempts without effect until the deadline. `sent` gets each attempt just before it is sent.
@@ -178,21 +158,29 @@ class Client:
         request = Request("POST", "/runs", json=wanted.body)
 
         def attempt() -> Procedure[Run]:
-            launch = Launch(self._calls, self._calls.exchange(request, until, open_for=LAUNCH_OPEN))
+            exchange = self._transport.exchange(request, until=until, open_for=LAUNCH_OPEN)
+            launch = Launch(exchange, partial(self._launched, request))
             sent(launch)
             try:
                 return (yield from launch.response())
             except (Unavailable, Rejected) as error:
                 if isinstance(error, Unavailable):
-                    self._calls.noted(request, error)
+                    self._noted(request, error)
                 raise uncertain_after(error) or error from None
 
-        return self._calls.retry_launch(attempt, until)
+        return self._retry_launch(attempt, until)
+
+    def _launched(self, request: Request, response: Procedure[Response]) -> Procedure[Run]:
+        completed = yield from self._completed(request, response)
+        # Import the parser after the launch was sent.
+        from coval_gate.coval.runs import parse_launched
+
+        return self._parsed(request, completed, parse_launched)
 
     def get(self, kind: Kind[T], id_: str, *, until: float, once: bool = False) -> Procedure[T]:
         """Raises as `get_run`. Legs that read the same at about the same time share the response."""
         self.shown.setdefault((kind.key, id_), None)
-        resource = yield from self._calls.get(kind, id_, until, once=once)
+        resource = yield from self._get(kind, id_, until, once=once)
         self.shown[kind.key, id_] = resource
         return resource
 
@@ -201,7 +189,7 @@ class Client:
     ) -> Procedure[tuple[T, ...]]:
         """Stop when `go_on` returns False for all resources so far. Otherwise as `get`."""
         keys = (f"{kind.key}s",)
-        listed = yield from self._calls.entries(
+        listed = yield from self._entries(
             kind.path, dict(kind.query), keys, kind.read, until, go_on=go_on, once=once, shared=True
         )
         self.shown.update({(kind.key, resource.id): resource for resource in listed})
@@ -219,7 +207,7 @@ class Client:
 
             return parse_run(body)
 
-        return self._calls.fetch(request, parse, until, once=once)
+        return self._fetch(request, parse, until, once=once)
 
     def delete_run(self, run_id: str, *, until: float) -> Procedure[None]:
         """Cancel an unfinished run; delete a finished one. Raises Rejected (NotFound for a 404) or Unavailable.
@@ -227,9 +215,9 @@ class Client:
         Do not retry after a lost response, because the run may be finished by then.
         """
         request = Request("DELETE", f"/runs/{quote(run_id, safe='')}")
-        response = yield from self._calls.send(request, until)
+        response = yield from self._send(request, until)
         # A proxy's page is not a success.
-        self._calls.parsed(request, response._replace(body=response.body or b"{}"), parse_object)
+        self._parsed(request, response._replace(body=response.body or b"{}"), parse_object)
 
     def set_tags(self, run_id: str, tags: Sequence[str], *, until: float) -> Procedure[tuple[str, ...]]:
         """Replace all tags, without a retry. Raises Rejected (NotFound for a 404) or Unavailable."""
@@ -237,7 +225,7 @@ class Client:
 
         path = f"/runs/{quote(run_id, safe='')}"
         request = Request("PATCH", path, json={"tags": list(tags)}, body_limit=RUN_LIMIT)
-        return self._calls.parsed(request, (yield from self._calls.send(request, until)), parse_tags)
+        return self._parsed(request, (yield from self._send(request, until)), parse_tags)
 
     def list_runs(
         self,
@@ -260,9 +248,7 @@ class Client:
         def reads_on(listed: Sequence[Run]) -> bool:
             return len(listed) % MOST_RUNS > 0 or go_on(listed)
 
-        runs = yield from self._calls.entries(
-            "/runs", query, ("runs",), read_run, until, go_on=reads_on, page_size=MOST_RUNS
-        )
+        runs = yield from self._entries("/runs", query, ("runs",), read_run, until, go_on=reads_on, page_size=MOST_RUNS)
         return tuple({run.run_id: run for run in runs}.values())  # new runs shift the pages
 
     def list_scheduled_runs(self, schedule_id: str, *, until: float) -> Procedure[tuple[ScheduledRun, ...]]:
@@ -270,7 +256,7 @@ class Client:
         from coval_gate.coval.runs import parse_scheduled_runs
 
         request = Request("GET", f"/scheduled-runs/{quote(schedule_id, safe='')}/runs")
-        return self._calls.fetch(request, parse_scheduled_runs, until)
+        return self._fetch(request, parse_scheduled_runs, until)
 
     def list_simulations(self, run_id: str, *, until: float) -> Procedure[tuple[Simulation, ...]]:
         """Return every simulation, oldest first.
@@ -283,7 +269,7 @@ class Client:
         query = {"filter": f'run_id="{run_id}"', "order_by": "create_time"}
         path, keys = self._simulation_path, ("simulated_conversations", "simulations")
         try:
-            listed = yield from self._calls.entries(path, query, keys, read_simulation, until, page_size=PAGE_SIZE)
+            listed = yield from self._entries(path, query, keys, read_simulation, until, page_size=PAGE_SIZE)
         except Rejected as error:
             if path == LEGACY:
                 error.advice = SIMULATIONS_ADVICE
@@ -298,27 +284,17 @@ class Client:
         from coval_gate.coval.transcripts import read_transcript
 
         request = Request("GET", f"{self._simulation_path}/{quote(simulation_id, safe='')}")
-        self._calls.check_time(request, until)
+        self._check_time(request, until)
 
         def parse(body: bytes) -> tuple[Turn, ...]:
             simulation = enveloped(parse_object(body), "simulated_conversation", "simulation")
             return read_transcript(simulation.get("transcript"))
 
-        return self._calls.fetch(request, parse, until)
+        return self._fetch(request, parse, until)
 
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[MetricOutput, ...]]:
         """Return the newest output of each metric, without transcripts."""
         from coval_gate.coval.metrics import newest, read_output
 
         path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
-        return newest((yield from self._calls.entries(path, {"view": "BASIC"}, ("metrics",), read_output, until)))
-
-    @property
-    def lead(self) -> float:
-        return self._calls.lead
-
-    def server_time(self, moment: float) -> float | None:
-        return self._calls.server_time(moment)
-
-    def retry_reporter(self) -> Callable[[Unavailable, float], None]:
-        return self._calls.retry_reporter()
+        return newest((yield from self._entries(path, {"view": "BASIC"}, ("metrics",), read_output, until)))

@@ -66,13 +66,16 @@ class CallRights(NamedTuple):
     inputs: tuple[str, ...] = ()
 
 
-RESOURCES: Final = {  # reads of single resources, by the first part of the path
-    "runs": CallRights("runs:read", ("run_id",)),
-    "metrics": CallRights("metrics:read", ("metric_ids", "thresholds")),
-    "agents": CallRights("agents:read", ("agent_id",)),
-    "personas": CallRights("personas:read", ("persona_id",)),
-    "test-sets": CallRights("test-sets:read", ("test_set_id",)),
-    "run-templates": CallRights("run-templates:read", ("run_template_id",)),
+RESOURCES: Final = {  # by the first part of the path, the inputs that may name a missing one
+    "runs": ("run_id",),
+    "scheduled-runs": ("run_id",),
+    "metrics": ("metric_ids", "thresholds"),
+    "agents": ("agent_id",),
+    "personas": ("persona_id",),
+    "test-sets": ("test_set_id",),
+    "test-cases": ("test_case_ids",),
+    "run-templates": ("run_template_id",),
+    "simulations": (),
 }
 LAUNCH: Final = CallRights("runs:write", ("agent_id", "persona_id", "test_set_id", "metric_ids", "mutation_ids"))
 
@@ -147,7 +150,6 @@ def response_problem(request: Request, response: Response, *, reached: bool) -> 
         return Rejected(status, titles.UNEXPECTED_RESPONSE, what, by_coval=False, advice=NOT_COVAL)
     what = _rejection(request, status, body) if body.fields else what
     if status == 404:
-        # A missing list says nothing about its entries.
         error = NotFound if operation_of(request).inputs else Rejected
         advice = _what_to_check(request, body)
         return error(status, titles.NOT_FOUND, what, by_coval=body.is_coval, advice=advice)
@@ -211,18 +213,12 @@ def operation_of(request: Request) -> CallRights:
             return LAUNCH
         case "DELETE" | "PATCH", ["runs", _]:
             return CallRights("runs:write", ("run_id",))
-        case "GET", ["scheduled-runs", _, "runs"]:
-            return CallRights("scheduled-runs:read", ("run_id",))
-        case "GET", [kind] if kind in RESOURCES:
-            return CallRights(RESOURCES[kind].permission)
-        case "GET", [kind, _] if kind in RESOURCES:
-            return RESOURCES[kind]
-        case "GET", ["test-cases", *more]:
-            return CallRights("test-cases:read", ("test_case_ids",) if more else ())
         case "GET", ["conversations", "simulated", *_]:
             return CallRights("simulated-conversations:read")
-        case "GET", ["simulations", *_]:
-            return CallRights("simulations:read")
+        case "GET", [kind, *more] if kind in RESOURCES:
+            # A missing list says nothing about its entries, but for the runs of a schedule.
+            is_one = len(more) == 1 or kind == "scheduled-runs"
+            return CallRights(f"{kind}:read", RESOURCES[kind] if is_one else ())
     return CallRights()
 
 
