@@ -82,4 +82,6 @@ def _read_type(session: Session, trial: Trial) -> Procedure[None]:
         return
     until = session.times.informing(session.clock.now(), READING)
     with suppress(CovalError):
-        trial.agent_type = (yield from session.client.get(AGENT, agent_id, until=until)).model_type
+        shown = session.client.shown.get((AGENT.key, agent_id))
+        agent = shown or (yield from session.client.get(AGENT, agent_id, until=until))
+        trial.agent_type = agent.model_type
