@@ -10,16 +10,15 @@ from coval_gate.base.errors import HostError
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import folded, quoted, whole_number
 from coval_gate.ci.github.api import GitHub
-from coval_gate.ci.host import IN_PROGRESS, NO_REPOSITORY, Page
+from coval_gate.ci.host import IN_PROGRESS, NO_REPOSITORY
+from coval_gate.ci.pages import ApiPage
 from coval_gate.inputs.checks import wanted_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.calls import Operation, Payload
-    from coval_gate.ci.host import Context, Host, PageText
+    from coval_gate.ci.host import Context, Host, Page, PageText
     from coval_gate.inputs.inputs import Inputs
 
 TOLERATED: Final = "tolerated"  # an inconclusive verdict or a time-out that lets the step pass
@@ -54,34 +53,16 @@ def pages_of(host: Host, api_url: str, inputs: Inputs, context: Context, runtime
     return [KINDS[page](page, obstacle, host, github, inputs, context) for page in wanted_pages(inputs)]
 
 
-class GitHubPage(Page):
-    def __init__(
-        self, input_: str, obstacle: str, host: Host, github: Callable[[], GitHub], inputs: Inputs, context: Context
-    ) -> None:
-        super().__init__(input_, obstacle)
-        self._host = host
-        self._github = github
-        self._inputs = inputs
-        self._job = context.job
-
-    @property
-    def _may_be_judged(self) -> bool:
-        """Whether a later step may have judged the run that this step, as it ends, was to report as not judged."""
-        return self._inputs.mode == "launch" and not self.certain
-
-    def locate(self, context: Context, *, until: float) -> Procedure[Context]:
-        """Add the pull request's head, if the event contains only its number."""
-        if not context.pull_request:
-            return context
-        sha = yield from self._github().pull_request_head(context.pull_request, until=until)
-        return context._replace(sha=sha, sha_is_known=True)
+class GitHubPage(ApiPage[GitHub]):
+    def head_of(self, number: int, until: float) -> Procedure[str]:
+        return self._api().pull_request_head(number, until=until)
 
 
 class CommitStatus(GitHubPage):
     """The newest status counts, so setting it twice is harmless."""
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
-        github = self._github()
+        github = self._api()
         operation = github.operation("statuses: write", until)
         status = {"state": state_of(text), "context": text.name, "description": text.title, "target_url": text.link}
         body = {name: value for name, value in status.items() if value}
@@ -98,7 +79,7 @@ class CommitStatus(GitHubPage):
 
     def _is_judged(self, operation: Operation, text: PageText) -> Procedure[bool]:
         """Return whether the newest status of this name has a verdict on the same run."""
-        path = f"{self._github().path}/commits/{quote(text.sha, safe='')}/statuses"
+        path = f"{self._api().path}/commits/{quote(text.sha, safe='')}/statuses"
         newest = yield from operation.list(path, lambda status: status.get("context") == text.name, most=1)
         return any(one.get("state") != "pending" and one.get("target_url") == text.link for one in newest)
 
@@ -111,10 +92,11 @@ class CheckRun(GitHubPage):
 
     @property
     def problem(self) -> str:
-        if folded(self._inputs.check_run) != folded(self._job):
+        job = self._context.job
+        if folded(self._inputs.check_run) != folded(job):
             return ""
         return (
-            f"must differ from the job's id, {quoted(self._job)}: GitHub shows the job as a check of that name, and a "
+            f"must differ from the job's id, {quoted(job)}: GitHub shows the job as a check of that name, and a "
             "branch that requires it could not tell the two apart."
         )
 
@@ -133,8 +115,8 @@ class CheckRun(GitHubPage):
             return
         id_, was_certain, may_be_judged = whole_number(self.made), self.certain, self._may_be_judged
         conclusion, body = conclusion_of(text), check_run_body(text)
-        repository = self._github().path
-        operation = self._github().operation("checks: write", until)
+        repository = self._api().path
+        operation = self._api().operation("checks: write", until)
         is_new = id_ is None or text.references != self._searched
         search = is_new and (self._inputs.mode == "wait" or context.run_attempt != "1")
         tried, creations = not was_certain, 0
@@ -185,27 +167,14 @@ class Comment(GitHubPage):
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
         number = context.pull_request
         if number is None and context.head:
-            number = yield from self._github().find_pull_request(*context.head, context.sha, until=until)
+            number = yield from self._api().find_pull_request(*context.head, context.sha, until=until)
         if number is None:
             self._host.log(f"Skipping comment: no open pull request has commit {context.sha[:7]} as its head.")
             return
-        head = yield from self._github().pull_request_head(number, until=until)
-        if context.sha_is_known and head != context.sha:
-            self._host.log(f"Pull request #{number} has a newer commit, {head[:7]}, so its comment is not updated.")
-            return
-        # A passing verdict replaces a comment about a failure, even with on_failure.
-        create = self._inputs.comment == "always" or not text.passes
-        before = self.url
-        self.url = yield from self.write(number, text, create=create, until=until)
-        if self.url not in ("", before):  # an update follows the verdict, which is the log's last line
-            self._host.log(f"Commented on pull request #{number}: {self.url}")
+        yield from self._comment_on(number, text, context, until)
 
     def write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[str]:
-        """Update the oldest comment that begins with the name of `text`. Without one, create it if `create`.
-
-        Return its URL; "" if there is none. A lost attempt may have created it, so every attempt looks for it first.
-        """
-        github = self._github()
+        github = self._api()
         operation = github.operation("pull-requests: write", until)
         comments = f"{github.path}/issues/{number}/comments"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from coval_gate.base.records import NamedTuple
@@ -13,11 +13,12 @@ from coval_gate.base.text import shortened
 from coval_gate.base.transport import parse_address
 from coval_gate.ci.calls import Refused
 from coval_gate.ci.gitlab.api import GitLab, merge_request_path, project_path
-from coval_gate.ci.host import IN_PROGRESS, Page
+from coval_gate.ci.host import IN_PROGRESS
+from coval_gate.ci.pages import ApiPage
 from coval_gate.inputs.checks import wanted_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
@@ -77,38 +78,19 @@ def pages_of(
     kinds: dict[str, type[GitLabPage]] = {"comment": Note, "commit_status": CommitStatus}
     return [
         kinds.get(page, GitLabPage)(
-            page, obstacle if page in kinds else NO_CHECK_RUNS, host, gitlab, projects, inputs, context
+            projects, page, obstacle if page in kinds else NO_CHECK_RUNS, host, gitlab, inputs, context
         )
         for page in wanted_pages(inputs)
     ]
 
 
-class GitLabPage(Page):
-    def __init__(
-        self,
-        input_: str,
-        obstacle: str,
-        host: Host,
-        gitlab: Callable[[], GitLab],
-        projects: Projects,
-        inputs: Inputs,
-        context: Context,
-    ) -> None:
-        super().__init__(input_, obstacle)
-        self._host = host
-        self._gitlab = gitlab
+class GitLabPage(ApiPage[GitLab]):
+    def __init__(self, projects: Projects, *page: Any) -> None:
+        super().__init__(*page)
         self._projects = projects
-        self._inputs = inputs
-        self._server_url = context.server_url
 
-    def locate(self, context: Context, *, until: float) -> Procedure[Context]:
-        """Add the merge request's head, if only its number is known."""
-        if not context.pull_request:
-            return context
-        sha = yield from self._gitlab().merge_request_head(
-            self._projects.merge_request, context.pull_request, until=until
-        )
-        return context._replace(sha=sha, sha_is_known=True)
+    def head_of(self, number: int, until: float) -> Procedure[str]:
+        return self._api().merge_request_head(self._projects.merge_request, number, until=until)
 
 
 class CommitStatus(GitLabPage):
@@ -123,7 +105,7 @@ class CommitStatus(GitLabPage):
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
         if self._forbidden:  # GitLab said so when the step announced the run
             return
-        operation = self._gitlab().operation("Developer, or Maintainer where the branch is protected", until)
+        operation = self._api().operation("Developer, or Maintainer where the branch is protected", until)
         status = {
             "state": state_of(text),
             "name": text.name,
@@ -151,11 +133,6 @@ class CommitStatus(GitLabPage):
 
         yield from operation.repeat(attempt)
         self.made, self.certain = "true", True  # there is one of each name, whatever became of earlier calls
-
-    @property
-    def _may_be_judged(self) -> bool:
-        """Whether a later job may have judged the run that this one, as it ends, was to report as not judged."""
-        return self._inputs.mode == "launch" and not self.certain
 
     def _is_judged(self, operation: Operation, text: PageText) -> Procedure[bool]:
         """Return whether the newest status of this name has a verdict on the same run."""
@@ -187,31 +164,12 @@ class Note(GitLabPage):
     """Its marker identifies it, not its author: a project's access token is another user after each rotation."""
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
-        number = context.pull_request
-        if number is None:
-            return
-        gitlab = self._gitlab()
-        head = yield from gitlab.merge_request_head(self._projects.merge_request, number, until=until)
-        if context.sha_is_known and head != context.sha:
-            self._host.log(f"Merge request !{number} has a newer commit, {head[:7]}, so its note is not updated.")
-            return
-        # A passing verdict replaces a note about a failure, even with on_failure.
-        create = self._inputs.comment == "always" or not text.passes
-        id_ = yield from self._write(number, text, create=create, until=until)
-        if id_:
-            before = self.url
-            self.url = f"{self._server_url}/{context.repository}/-/merge_requests/{number}#note_{id_}"
-            if self.url == before:  # an update follows the verdict, which is the log's last line
-                return
-            self._host.log(f"Commented on merge request !{number}: {self.url}")
+        if context.pull_request:
+            yield from self._comment_on(context.pull_request, text, context, until)
 
-    def _write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[int]:
-        """Update the oldest note that begins with the name of `text`. Without one, create it if `create`.
-
-        Return its id; 0 if there is none. A lost attempt may have created it, so every attempt looks for it first. A
-        note that the token may not change was written with another token.
-        """
-        operation = self._gitlab().operation("Reporter", until)
+    def write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[str]:
+        """A note that the token may not change was written with another token."""
+        operation = self._api().operation("Reporter", until)
         notes = f"{merge_request_path(self._projects.merge_request, number)}/notes"
         body = without_commands(text.summary)
 
@@ -235,7 +193,10 @@ class Note(GitLabPage):
             created = yield from operation.send("POST", notes, body={"body": body})
             return created.number("id")
 
-        return operation.repeat(attempt)
+        id_ = yield from operation.repeat(attempt)
+        return (
+            f"{self._context.server_url}/{self._context.repository}/-/merge_requests/{number}#note_{id_}" if id_ else ""
+        )
 
 
 def _newest_of(statuses: Sequence[Payload]) -> Payload:
