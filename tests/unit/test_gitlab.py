@@ -11,9 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.base.text import json_in
-from coval_gate.ci.calls import Payload
+from coval_gate.ci.calls import Payload, message_in
 from coval_gate.ci.detect import detect_host
-from coval_gate.ci.gitlab.api import _message
 from coval_gate.ci.gitlab.host import GitLabHost, dotenv, links_in
 from coval_gate.ci.gitlab.pages import state_of, without_commands
 from coval_gate.ci.host import IN_PROGRESS, PageText
@@ -130,7 +129,7 @@ def test_states(state: str, passes: bool, shown: str) -> None:
     ],
 )
 def test_messages_of_errors(body: object, message: str) -> None:
-    assert _message(Payload("GET /x", {}, body)) == message
+    assert message_in(Payload("GET /x", {}, body)) == message
 
 
 @pytest.mark.parametrize(("value", "kind"), [("true", GitLabHost), ("false", PlainHost), ("", PlainHost)])

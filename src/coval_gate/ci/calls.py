@@ -70,7 +70,7 @@ class Refused(HostError):
 class Service(NamedTuple):
     """A CI system's API: what its responses mean, and what errors say.
 
-    `message`: what an error response says. `pause`: how long one with such a message asks to wait, in seconds.
+    `pause`: how long an error response with such a message asks to wait, in seconds.
     `has_next`: whether another page follows these headers. `forbidden`: advice by status, before the `permission`.
     """
 
@@ -79,7 +79,6 @@ class Service(NamedTuple):
     unavailable: str
     limit: str
     rejected: str
-    message: Callable[[Payload], str]
     pause: Callable[[Response, str, float], float | None]
     has_next: Callable[[Mapping[str, str]], bool]
     most_pages: int
@@ -157,7 +156,7 @@ class Operation(NamedTuple):
 
     def _problem(self, payload: Payload, response: Response, *, exists: bool) -> HostError:
         service, status, now = self.service, response.status, self.clock.time()
-        message = service.message(payload)
+        message = message_in(payload)
         what = f"{payload.call} returned {status}" + (f" ({quoted(message, 200)})." if message else ".")
         wait = service.pause(response, message, now)
         limited = status < 500 and wait is not None
@@ -194,6 +193,27 @@ class HostApi:
             return payload.text(*keys)
 
         return operation.repeat(attempt)
+
+
+def message_in(payload: Payload) -> str:
+    """GitHub has `message`, and `errors` that are objects or texts; GitLab a text, or the problems of each field."""
+    message = payload.get("message") or payload.get("error_description") or payload.get("error")
+    fields = message if isinstance(message, dict) else {}
+    errors = payload.get("errors")
+    texts = [
+        message,
+        fields.get("error"),
+        *(
+            f"{name}: {', '.join(map(str, problems))}"
+            for name, problems in fields.items()
+            if isinstance(problems, list)
+        ),
+        *(
+            error.get("message") if isinstance(error, dict) else error
+            for error in (errors if isinstance(errors, list) else ())
+        ),
+    ]
+    return "; ".join(text for text in texts if isinstance(text, str) and text)
 
 
 def pause_in(response: Response, resets: str, now: float) -> float | None:

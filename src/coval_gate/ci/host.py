@@ -200,14 +200,11 @@ class Console:
         self._emit(self._clean(text))
 
     def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:  # noqa: ARG002
-        """Replace what was shown last; return False if the log must show it."""
         return False
 
-    def take_over(self) -> None:
-        """Take over the state that killed steps left, so that `read_state` returns it."""
+    def take_over(self) -> None: ...
 
-    def release(self) -> None:
-        """Leave what is saved to others: the step is at its end."""
+    def release(self) -> None: ...
 
     def _clean(self, text: str) -> str:
         return "\n".join(inert(line) for line in self.redact(text).split("\n"))
@@ -328,14 +325,12 @@ class Host(Protocol):
     def redact(self, text: str) -> str:
         """Return `text` with every secret masked, including the beginning of a truncated one."""
 
-    def context(self) -> Context:
-        """Return the context that the step runs in."""
+    def context(self) -> Context: ...
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
         """Return the pages that the inputs request, in the order of `wanted_pages`, and those that it always shows."""
 
-    def log(self, text: str = "") -> None:
-        """Write one line."""
+    def log(self, text: str = "") -> None: ...
 
     def quote(self, *lines: str) -> None:
         """Write lines that may contain foreign text."""
@@ -350,7 +345,7 @@ class Host(Protocol):
         """Write lines that may contain foreign text, folded under `title`."""
 
     def annotate(self, level: Level, title: str, message: str) -> None:
-        """Show a message of one or more lines as an annotation."""
+        """`message` may have several lines."""
 
     @property
     def room_for_warnings(self) -> int:

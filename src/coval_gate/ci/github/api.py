@@ -36,24 +36,12 @@ def _pause(response: Response, message: str, now: float) -> float | None:
     return LIMIT_PAUSE if pause is None and "rate limit" in message.lower() else pause
 
 
-def _messages(payload: Payload) -> str:
-    """An error response may also have `errors`, which are objects or texts."""
-    errors = payload.get("errors")
-    listed = errors if isinstance(errors, list) else ()
-    messages = [
-        payload.get("message"),
-        *(error.get("message") if isinstance(error, dict) else error for error in listed),
-    ]
-    return "; ".join(message for message in messages if isinstance(message, str) and message)
-
-
 SERVICE: Final = Service(
     name="GitHub",
     too_late=titles.GITHUB_TOO_LATE,
     unavailable=titles.GITHUB_UNAVAILABLE,
     limit=titles.GITHUB_LIMIT,
     rejected=titles.GITHUB_REJECTED,
-    message=_messages,
     pause=_pause,
     has_next=lambda headers: 'rel="next"' in headers.get("link", ""),
     most_pages=30,  # GitHub allows at most 2,500 comments

@@ -243,7 +243,6 @@ class GitHubHost(Console):
             self._emit(f"::{token}::")
 
     def fold(self, title: str, lines: Iterable[str]) -> None:
-        """The lines may contain foreign text."""
         with self.group(title):
             self.quote(*lines)
 
@@ -257,7 +256,6 @@ class GitHubHost(Console):
         return payload if isinstance(payload, dict) else {}
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
-        """Later values replace earlier ones. Raises RunnerError."""
         self._append("GITHUB_OUTPUT", self._entries(outputs))
 
     def show_outputs(self, outputs: Mapping[str, str]) -> None:
@@ -268,7 +266,6 @@ class GitHubHost(Console):
         return self._environ.get(f"STATE_{name}", "")
 
     def save_state(self, state: Mapping[str, str]) -> None:
-        """Raises RunnerError."""
         self._append("GITHUB_STATE", self._entries(state))
 
     def add_summary(self, markdown: str) -> None:

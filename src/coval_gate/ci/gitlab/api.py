@@ -17,28 +17,12 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.secret import Secret
     from coval_gate.base.transport import Response
-    from coval_gate.ci.calls import Payload
 
 NEXT_PAGE: Final = "x-next-page"  # a response's header: a number, empty on the last page
 CREDENTIAL_HEADER: Final = "PRIVATE-TOKEN"
 TIMEOUTS: Final = Timeouts(connect=10.0, response=15.0, final=1.0)  # GitLab may hold a status for its lock for 10 s
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes; a page has at most 100 notes, most of them short
 CONFLICT: Final = 409  # another request changes the same status
-
-
-def _message(payload: Payload) -> str:
-    """An error response has a text, the problems of each field, or a rate limit."""
-    message = payload.get("message") or payload.get("error_description") or payload.get("error")
-    if isinstance(message, dict):
-        if isinstance(limit := message.get("error"), str):
-            return limit
-        parts = [
-            f"{name}: {', '.join(map(str, problems))}"
-            for name, problems in message.items()
-            if isinstance(problems, list)
-        ]
-        return "; ".join(parts)
-    return message if isinstance(message, str) else ""
 
 
 def _pause(response: Response, message: str, now: float) -> float | None:  # noqa: ARG001
@@ -54,7 +38,6 @@ SERVICE: Final = Service(
     unavailable=titles.GITLAB_UNAVAILABLE,
     limit=titles.GITLAB_LIMIT,
     rejected=titles.GITLAB_REJECTED,
-    message=_message,
     pause=_pause,
     has_next=lambda headers: bool(headers.get(NEXT_PAGE)),
     most_pages=50,  # GitLab allows at most 5,000 comments
