@@ -52,7 +52,16 @@ def read_name(fields: Mapping[str, Any], name: str) -> str:
 
 
 def read_metrics(metrics: Mapping[str, Any]) -> tuple[Metric, ...]:
-    return tuple(_metric(key, as_object(entry, "metrics")) for key, entry in metrics.items())
+    """Entries with the same id are one metric; as in one entry, two different values of a simulation count as none."""
+    by_id: dict[str, Metric] = {}
+    for key, entry in metrics.items():
+        metric = _metric(key, as_object(entry, "metrics"))
+        first = by_id.setdefault(metric.id, metric)
+        if first is not metric:
+            values = {**metric.values, **first.values}
+            agreed = {id_: value for id_, value in values.items() if metric.values.get(id_, value) == value}
+            by_id[metric.id] = first._replace(values=agreed)
+    return tuple(by_id.values())
 
 
 def read_averages(averages: Mapping[str, Any]) -> dict[str, float]:
