@@ -8,13 +8,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.errors import GateError
-from coval_gate.base.text import one_line
+from coval_gate.base.text import one_line, quoted
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation, Summary, Target, normalize_status
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
 from coval_gate.coval.runs import parse_run
 from coval_gate.gate.checks import Check, Totals
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
+from coval_gate.gate.clauses import target_problem_text, value_text
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.incomparable import NoBaseline, NotInBaseline
 from coval_gate.gate.judge import judge
@@ -37,13 +38,13 @@ from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure
 from coval_gate.gate.outcome import Cancellation, Completed, Limit, NotCompleted, TimedOut
 from coval_gate.gate.population import NoErrorReported
 from coval_gate.gate.problems import (
+    ERROR_REPORTED,
+    NO_NUMBERS,
+    SEVERAL_METRICS,
+    UNUSABLE_TARGET,
     CannotOccur,
-    ErrorReported,
-    NoNumbers,
     NoSuchMetric,
     NoSuchValue,
-    SeveralMetrics,
-    UnusableTarget,
 )
 from coval_gate.gate.targets import TargetProblem
 from coval_gate.gate.verdict import Verdict
@@ -365,9 +366,9 @@ def _judgement(text: str, result: RunResult) -> Judgement:
     doubts: dict[Criterion, Problem] = {
         _absent(text, f"1 {text}"): never,
         present: NoSuchMetric(metric=text, names=(text,)),
-        MetricPresent(reference=f"2 {text}"): SeveralMetrics(metric=f"2 {text}", ids=(text, f"2 {text}")),
-        missed.criterion: NoNumbers(metric=text, samples=(text, frozenset({text}))),
-        target: UnusableTarget(metric=text, target=unknown),
+        MetricPresent(reference=f"2 {text}"): SEVERAL_METRICS.of(metric=quoted(f"2 {text}"), count="2", ids=text),
+        missed.criterion: NO_NUMBERS.of(metric=text, samples=value_text(frozenset({text}))),
+        target: UNUSABLE_TARGET.of(metric=text, trouble=target_problem_text(unknown)),
         _absent(text, "0"): CannotOccur(metric=text, wanted=("0", text), samples=(text,), different=9),
     }
     checks = (
@@ -385,7 +386,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
             criterion=_absent(text, text),
             simulations=("ill",),
         ),
-        Check(criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ErrorReported(words=text)),
+        Check(criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ERROR_REPORTED.of(words=text)),
         *_compared_checks(text, first, threshold, mutation),
         *(
             Check(

@@ -11,9 +11,9 @@ from baselines import baseline_of, comparison, judged, only, run_of
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target
 from coval_gate.gate.aggregates import CLASSES
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.incomparable import UnusableBaseline
+from coval_gate.gate.incomparable import UNUSABLE_BASELINE
 from coval_gate.gate.judge import judge
-from coval_gate.gate.problems import OneValue
+from coval_gate.gate.problems import ONE_VALUE
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import KINDS
 from coval_gate.inputs.fields import Allowance
@@ -71,7 +71,7 @@ def test_those_to_blame_for_an_aggregate_are_those_that_miss_it(threshold: str, 
 def test_one_value_has_no_spread_and_never_passes() -> None:
     judgement = judge_values([3.0], "M: stdev < 1")
     check = only(judgement)
-    assert (judgement.verdict, check.problem) == (Verdict.ERROR, OneValue(metric="M"))
+    assert (judgement.verdict, check.problem) == (Verdict.ERROR, ONE_VALUE.of(metric="M"))
     assert check_reason(check) == "M has only one value, so stdev is unknown."
     assert judge_values([3.0, 3.0], "M: stdev < 1").verdict is Verdict.PASSED
 
@@ -82,7 +82,7 @@ def test_one_value_of_a_baseline_has_no_spread() -> None:
     check = only(judged(run_of("now", cases), baseline, "Resolved: stdev <= baseline", confidence=None))
     assert (check.verdict, check.problem) == (
         Verdict.INCONCLUSIVE,
-        UnusableBaseline(problem=OneValue(metric="Resolved")),
+        UNUSABLE_BASELINE.of(why="the baseline has only one value of Resolved"),
     )
     assert "the baseline has only one value of Resolved" in check_reason(check)
 

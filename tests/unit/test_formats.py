@@ -40,7 +40,7 @@ from coval_gate.gate.judgement import UNFINISHED, Judgement, OfLegs, conclude, e
 from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.measure import Measure
 from coval_gate.gate.outcome import Completed
-from coval_gate.gate.problems import NoValues
+from coval_gate.gate.problems import NO_VALUES
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import Problem, declared, parse_inputs
@@ -714,7 +714,7 @@ def test_3000_reasons_and_criteria_fit_into_markdown() -> None:
         Check(
             criterion=criterion,
             verdict=Verdict.FAILED,
-            problem=NoValues(metric=f"{number} {text}"),
+            problem=NO_VALUES.of(metric=f"{number} {text}"),
             variant=text,
             several=True,
         )

@@ -30,7 +30,7 @@ from coval_gate.gate.confidence import (
 )
 from coval_gate.gate.contrast import Exceedances, HitPair, ValuePair, rate_difference
 from coval_gate.gate.measure import Requirement, Weighed, margin
-from coval_gate.gate.problems import OneValue
+from coval_gate.gate.problems import ONE_VALUE
 from coval_gate.gate.statistics import even_mean, even_percentile
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from coval_gate.gate.aggregation import Greatest
     from coval_gate.gate.confidence import Bounds
     from coval_gate.gate.measure import Interval, Measure
-    from coval_gate.gate.problems import ValueProblem
+    from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.thresholds import Threshold
 
@@ -308,9 +308,9 @@ class Spread(_OfNumbers):
 
     needs_equal_counts = False
 
-    def obstacle(self, sample: Sample) -> ValueProblem | None:
+    def obstacle(self, sample: Sample) -> Problem | None:
         """Return the problem if there are fewer than two numbers: one number must not pass as a small spread."""
-        return super().obstacle(sample) or (OneValue(metric=sample.metric.name) if sample.count == 1 else None)
+        return super().obstacle(sample) or (ONE_VALUE.of(metric=sample.metric.name) if sample.count == 1 else None)
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
         yield from ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from coval_gate.base.records import NamedTuple
 from coval_gate.gate.confidence import unknown_interval
 from coval_gate.gate.measure import Measure, Weighed
-from coval_gate.gate.problems import NoValues, OnlySummary
+from coval_gate.gate.problems import NO_VALUES, ONLY_SUMMARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.model import Metric, Summary
     from coval_gate.gate.changes import Change
     from coval_gate.gate.measure import Interval, Unit
-    from coval_gate.gate.problems import Problem, ValueProblem
+    from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.thresholds import Threshold
 
@@ -67,10 +67,10 @@ class Aggregation:
         """Return the numbers that move the value, by simulation id, if no simulation misses the threshold by itself."""
         return {}
 
-    def obstacle(self, sample: Sample) -> ValueProblem | None:
+    def obstacle(self, sample: Sample) -> Problem | None:
         """Return the problem if the values are not of the kind that it needs."""
         if not sample.count:
-            return NoValues(metric=sample.metric.name)
+            return NO_VALUES.of(metric=sample.metric.name)
         return sample.not_numbers() if self.aggregate.is_numeric else sample.obstacle(self.aggregate.values)
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> Change | None:
@@ -100,7 +100,7 @@ class OfMetric(Aggregation):
         value = self._summarized(summary)
         # Coval's own mean mixes the agent and its mutations.
         if value is None or not variant.alone:
-            return OnlySummary(metric=sample.metric.name)
+            return ONLY_SUMMARY.of(metric=sample.metric.name)
         return Measured(measure_of_values(sample, Weighed(value), "metric"), (), unknown_interval)
 
     def _measured(self, variant: Variant, sample: Sample) -> Measured:

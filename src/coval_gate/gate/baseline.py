@@ -16,20 +16,22 @@ from coval_gate.coval.model import BASE
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import check_on, check_variant, subjects
 from coval_gate.gate.compared import NotFoundReason
+from coval_gate.gate.clauses import NAMES
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.incomparable import (
-    CasesUnknown,
-    JudgeChanged,
+    CASES_UNKNOWN,
+    JUDGE_CHANGED,
+    NO_MUTATIONS,
+    PERSONA_CHANGED,
+    UNEQUAL_COUNTS,
+    UNUSABLE_BASELINE,
     NoBaseline,
-    NoMutations,
     NotInBaseline,
-    PersonaChanged,
     TooFewShared,
-    UnequalCounts,
-    UnusableBaseline,
 )
 from coval_gate.gate.measure import Comparison, LeftOut
-from coval_gate.gate.problems import OnlySummary, OtherCases
+from coval_gate.gate.problems import ONLY_SUMMARY, OTHER_CASES, Problem
+from coval_gate.gate.references import dated_text
 from coval_gate.gate.variants import pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.source import BaselineSource
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from coval_gate.gate.criteria import Criteria
     from coval_gate.gate.kinds import ThresholdHolds
     from coval_gate.gate.measure import Trend
-    from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.aggregates import Aggregate
     from coval_gate.inputs.thresholds import Threshold
@@ -126,7 +127,7 @@ def _of_threshold(
     compared = [variant for variant in variants if not (is_base and variant.name == BASE)]
     for metric in subjects(criterion.threshold, result):
         if not compared:
-            yield _unknown(criterion, variants[0], metric, NoMutations(), Verdict.ERROR)
+            yield _unknown(criterion, variants[0], metric, NO_MUTATIONS, Verdict.ERROR)
         for variant in compared:
             yield _of_variant(criterion, variant, metric, references)
 
@@ -150,7 +151,7 @@ def _verdict_without(criterion: ThresholdHolds, problem: Problem) -> Verdict:
     """
     if criterion.threshold.bound.reference == "base_agent":
         is_small = isinstance(problem, TooFewShared) and not (problem.left_out.new or problem.left_out.valueless)
-        return Verdict.INCONCLUSIVE if is_small or isinstance(problem, UnequalCounts) else Verdict.ERROR
+        return Verdict.INCONCLUSIVE if is_small or problem.kind == UNEQUAL_COUNTS.kind else Verdict.ERROR
     if isinstance(problem, NoBaseline) and problem.source and problem.source.kind == "run":
         return Verdict.INCONCLUSIVE if problem.why.kind == "unreadable" else Verdict.ERROR
     return Verdict.INCONCLUSIVE
@@ -196,14 +197,14 @@ class _References:
             return NoBaseline(source=source, why=(baseline and baseline.missing) or NEVER_LOOKED)
         alike = [run for run in baseline.runs if not run.changed_persona]
         if not alike:
-            return PersonaChanged(since=baseline.runs[0].run)
+            return PERSONA_CHANGED.of(since=dated_text(baseline.runs[0].run))
         for needed in metrics_about(criterion.threshold.aggregate, metric, self._result):
             having = [run for run in alike if same_metric(self._result, run.result, needed)]
             if not having:
                 return NotInBaseline(what="metric", name=needed.name)
             alike = [run for run in having if needed.id not in run.changed_metrics]
             if not alike:
-                return JudgeChanged(metric=needed.name, since=having[0].run)
+                return JUDGE_CHANGED.of(metric=needed.name, since=dated_text(having[0].run))
         earlier = self._variant(variant, alike)
         since = baseline.runs[0].run
         changes = [run.changed_cases for run in alike]
@@ -223,11 +224,12 @@ class _References:
         return same_variant(variant, self._pools[key])
 
 
-def _other_cases(now: Set[str], base: Set[str]) -> OtherCases | None:
+def _other_cases(now: Set[str], base: Set[str]) -> Problem | None:
     """Return how the base's test cases differ from the run's; None if they do not, or are unknown."""
     if "" in now or "" in base or now == base:
         return None
-    return OtherCases(new=len(base - now), gone=len(now - base))
+    new, gone = f"{len(base - now):,}", f"{len(now - base):,}"
+    return OTHER_CASES.of(whose="The base's", those="the run's", new=new, gone=gone)
 
 
 def _against(
@@ -241,32 +243,33 @@ def _against(
     def doubt(problem: Problem) -> Compared:
         return _unknown(criterion, variant, metric, problem, _verdict_without(criterion, problem))
 
+    aggregation = aggregation_of(threshold)
     if metric and earlier_sample is None:
         return doubt(NotInBaseline(what="metric", name=metric.name))
     if sample is not None and sample.metric.summary is not None:
-        return doubt(OnlySummary(metric=sample.metric.name))
-    if earlier_sample is not None and earlier_sample.metric.summary is not None:
-        return doubt(UnusableBaseline(problem=OnlySummary(metric=earlier_sample.metric.name)))
-    aggregation = aggregation_of(threshold)
-    if earlier_sample is not None and (unusable := aggregation.obstacle(earlier_sample)):
-        return doubt(UnusableBaseline(problem=unusable))
+        return doubt(ONLY_SUMMARY.of(metric=sample.metric.name))
+    if metric and earlier_sample is not None:
+        has_summary = earlier_sample.metric.summary is not None
+        if unusable := ONLY_SUMMARY if has_summary else aggregation.obstacle(earlier_sample):
+            why = unusable.in_reference(NAMES[threshold.bound.reference], metric.name)
+            return doubt(UNUSABLE_BASELINE.of(why=why))
     shared = _shared(threshold, variant, metric, reference)
-    if isinstance(shared, CasesUnknown | TooFewShared):
+    if isinstance(shared, Problem):
         return doubt(shared)
     cases, left_out = shared
     now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
     if aggregation.needs_equal_counts and now.total != then.total:
-        return doubt(UnequalCounts(now=now.total, earlier=then.total))
+        return doubt(UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}"))
     return _measured(criterion, Pairs.of(threshold, now, then, metric), left_out)
 
 
 def _shared(
     threshold: Threshold, variant: Variant, metric: Metric | None, reference: Reference
-) -> tuple[frozenset[str], LeftOut] | CasesUnknown | TooFewShared:
+) -> tuple[frozenset[str], LeftOut] | Problem:
     earlier = reference.variant
     now, then = variant.cases, earlier.cases
     if "" in now or "" in then:
-        return CasesUnknown()
+        return CASES_UNKNOWN
     both = now & then
     shared = both
     if metric and threshold.aggregate.is_numeric:

@@ -18,7 +18,7 @@ from coval_gate.coval.model import BASE
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.aggregation import Measured
 from coval_gate.gate.confidence import verdict
-from coval_gate.gate.incomparable import Accepted
+from coval_gate.gate.incomparable import ACCEPTED
 from coval_gate.gate.measure import Scale, margin
 from coval_gate.gate.values import comparable
 from coval_gate.gate.verdict import Verdict
@@ -86,7 +86,7 @@ class Check:
     @property
     def accepted(self) -> bool:
         """Whether it would compare with a baseline if a person had not accepted the run."""
-        return isinstance(self.problem, Accepted)
+        return self.problem == ACCEPTED
 
     @property
     def threshold(self) -> Threshold | None:

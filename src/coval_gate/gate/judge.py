@@ -11,25 +11,26 @@ import difflib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.text import most_similar
+from coval_gate.base.text import most_similar, quoted
 from coval_gate.coval.model import CANCELLED, DELETED
 from coval_gate.gate import targets
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Totals, check_on, evaluate
-from coval_gate.gate.incomparable import Accepted
+from coval_gate.gate.clauses import target_problem_text
+from coval_gate.gate.incomparable import ACCEPTED
 from coval_gate.gate.judgement import aborted, conclude, not_completed, timed_out, unanswered
 from coval_gate.gate.kinds import MetricHasValues, MetricPresent, MetricsHaveTargets, TargetMet
 from coval_gate.gate.measure import Measure
 from coval_gate.gate.outcome import Aborted, Completed, NotCompleted
 from coval_gate.gate.population import AllAnswered, Judged, population_checks
 from coval_gate.gate.problems import (
+    NO_TARGETS,
+    NO_VALUES,
+    NOT_LISTED,
+    SEVERAL_METRICS,
+    UNIDENTIFIED,
+    UNUSABLE_TARGET,
     NoSuchMetric,
-    NoTargets,
-    NotListed,
-    NoValues,
-    OnlySummary,
-    SeveralMetrics,
-    UnusableTarget,
 )
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import Verdict
@@ -128,7 +129,7 @@ def _values(
 ) -> Iterator[Check]:
     yield from _named_metrics(result, variants, criteria)
     for name in result.absent_metrics:
-        yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NotListed(metric=name))
+        yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NOT_LISTED.of(metric=name))
     if criteria.judges_targets:
         yield from _targets(result, variants, criteria)
     yield from _thresholds(result, variants, criteria, references)
@@ -142,7 +143,7 @@ def _thresholds(
     for threshold in criteria.thresholds:
         criterion = criteria.of_threshold(threshold)
         if criterion.accepted:
-            yield Check(criterion=criterion, verdict=Verdict.PASSED, problem=Accepted())
+            yield Check(criterion=criterion, verdict=Verdict.PASSED, problem=ACCEPTED)
         elif threshold.advisory and (problem := _advisory_problem(threshold, result)):
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=problem)
         elif threshold in compared:
@@ -154,13 +155,8 @@ def _thresholds(
 def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None:
     """Return why an advisory threshold cannot be measured; for others, a separate check reports that."""
     if threshold.aggregate.kind.uses_targets and all(metric.target is None for metric in result.metrics):
-        return NoTargets()
-    if not threshold.metric:
-        return None
-    metrics = result.find_metrics(threshold.metric)
-    if len(metrics) > 1:
-        return SeveralMetrics(metric=threshold.metric, ids=tuple(metric.id for metric in metrics))
-    return None if metrics else _no_such_metric(threshold.metric, result)
+        return NO_TARGETS
+    return _not_one(threshold.metric, result) if threshold.metric else None
 
 
 def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iterator[Check]:
@@ -174,12 +170,10 @@ def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iter
 
 def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
     for reference in criteria.references:
-        metrics = result.find_metrics(reference)
-        if len(metrics) != 1:
-            ids = tuple(metric.id for metric in metrics)
-            problem = SeveralMetrics(metric=reference, ids=ids) if ids else _no_such_metric(reference, result)
+        if problem := _not_one(reference, result):
             yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
             continue
+        (metric,) = result.find_metrics(reference)
         # A threshold on missing values replaces this check.
         is_bounded = any(
             threshold.metric == reference
@@ -187,11 +181,18 @@ def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Cri
             and threshold.operator in ("<", "<=", "==")
             for threshold in criteria.thresholds
         )
-        if metrics[0].summary is None and not is_bounded:
-            yield from _gaps(metrics[0], variants, criteria.max_failed)
+        if metric.summary is None and not is_bounded:
+            yield from _gaps(metric, variants, criteria.max_failed)
 
 
-def _no_such_metric(reference: str, result: RunResult) -> NoSuchMetric:
+def _not_one(reference: str, result: RunResult) -> Problem | None:
+    """Return why an id or a name does not mean one metric of the run."""
+    metrics = result.find_metrics(reference)
+    if len(metrics) == 1:
+        return None
+    if metrics:
+        ids = " or ".join(metric.id for metric in metrics)
+        return SEVERAL_METRICS.of(metric=quoted(reference), count=f"{len(metrics):,}", ids=ids)
     names = list(dict.fromkeys(metric.name for metric in result.metrics))
     ranked = difflib.get_close_matches(reference, names, n=len(names) or 1, cutoff=0.0)
     return NoSuchMetric(metric=reference, names=tuple(ranked), similar=most_similar(reference, names))
@@ -217,16 +218,16 @@ def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria)
         yield Check(
             criterion=MetricsHaveTargets(),
             verdict=Verdict.ERROR,
-            problem=OnlySummary(metric=metric.name),
+            problem=UNIDENTIFIED.of(metric=metric.name),
             metric=metric.id,
         )
     if not with_target and not result.absent_metrics and not unidentified:
-        yield Check(criterion=MetricsHaveTargets(), verdict=Verdict.ERROR, problem=NoTargets())
+        yield Check(criterion=MetricsHaveTargets(), verdict=Verdict.ERROR, problem=NO_TARGETS)
     named = {id(metric) for reference in criteria.references for metric in result.find_metrics(reference)}
     for metric, target in with_target:
         if problem := targets.problem(target):
             criterion = TargetMet(metric=metric.name, target=target)
-            unusable = UnusableTarget(metric=metric.name, target=problem)
+            unusable = UNUSABLE_TARGET.of(metric=metric.name, trouble=target_problem_text(problem))
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=unusable)
             continue
         if id(metric) not in named:  # gaps of named metrics are checked already
@@ -239,7 +240,7 @@ def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) 
     """Check one target. `decides`: a single miss fails the gate; otherwise, `pass_rate` says how many may miss."""
     criterion = TargetMet(metric=metric.name, target=target, decides=decides)
     sample = variant.sample(metric)
-    problem = sample.target_obstacle(targets.named_values(target)) if sample.count else NoValues(metric=metric.name)
+    problem = sample.target_obstacle(targets.named_values(target)) if sample.count else NO_VALUES.of(metric=metric.name)
     if problem:
         return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem)
     unmet = _in_order(variant, criterion.missing_it(variant, sample, None))

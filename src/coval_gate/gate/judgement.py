@@ -201,9 +201,7 @@ def _is_of_set_up(check: Check) -> bool:
 def _may_be_late(check: Check) -> bool:
     """Return whether more time may decide a check that was not passed: its data are missing, or it is in doubt."""
     if check.verdict is Verdict.ERROR:
-        from coval_gate.gate.problems import NotListed, NotSettled, NoValues  # not needed before the launch
-
-        return check.problem is None or isinstance(check.problem, NotListed | NotSettled | NoValues)
+        return check.problem is None or check.problem.may_come
     return check.verdict is not Verdict.FAILED
 
 

@@ -31,7 +31,7 @@ class Criterion:
     """`of_values`: values of the run decide it. `of_target`: the metric's own target, of each simulation alone.
 
     `of_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition. `counted`:
-    what simulations that meet it are. `informs`: why it cannot fail. The other two: how it reads without values.
+    what simulations that meet it are. `informs`: why it cannot fail.
     """
 
     __slots__ = ()
@@ -43,8 +43,6 @@ class Criterion:
     sentence: ClassVar[str] = ""
     counted: ClassVar[str] = ""
     informs: ClassVar[str] = ""
-    without_values: ClassVar[str] = "{metric} has no values{about}"
-    with_summary: ClassVar[str] = "Coval reports no individual values of {metric}, so {what} is unknown{about}"
 
     @property
     def user_defined(self) -> bool:
@@ -117,6 +115,7 @@ class Criterion:
         """Return why the measured value misses the criterion, without a full stop."""
         return f"{self.text}: {self._actual(check, measure)}"
 
+    @property
     def what(self) -> str:
         """Return what cannot be judged without values."""
         return "it"
@@ -202,6 +201,7 @@ class ThresholdHolds(Criterion):
             return f"{now}, which neither shows nor rules out {required}{claims.inconclusive_clause(check)}"
         return f"{now}{claims.shown_bound_text(check)}, must be {required}"
 
+    @property
     def what(self) -> str:
         return one_line(self.threshold.aggregate, clauses.VALUE_SHOWN)
 
@@ -227,7 +227,7 @@ class ThresholdHolds(Criterion):
 
     @property
     def _subject(self) -> str:
-        aggregate, metric = self.what(), self.threshold.metric
+        aggregate, metric = self.what, self.threshold.metric
         return self.threshold.aggregate.kind.subject.format(aggregate=aggregate, metric=metric) if metric else aggregate
 
 
@@ -277,6 +277,7 @@ class TargetMet(Criterion):
         where = f"{clauses.whom(check)}{clauses.runs_text(check)}"
         return f"{self.metric} missed its target ({clauses.target_text(self.target)}) on {missed}{where}"
 
+    @property
     def what(self) -> str:
         return f"its target ({clauses.target_text(self.target)})"
 
@@ -326,6 +327,3 @@ class MetricsHaveTargets(Criterion):
     kind: ClassVar = "metrics_have_targets"
     of_user: ClassVar = True
     sentence: ClassVar = "at least one metric has a target in Coval"
-    with_summary: ClassVar = (
-        "Coval reports neither the id nor individual values of {metric}, so its target cannot be judged"
-    )

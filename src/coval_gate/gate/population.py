@@ -15,7 +15,7 @@ from coval_gate.gate import clauses
 from coval_gate.gate.checks import Check, check_on
 from coval_gate.gate.kinds import Criterion
 from coval_gate.gate.measure import Measure, Requirement
-from coval_gate.gate.problems import ErrorReported, NotAnswered, NotSettled, VariantsMissing
+from coval_gate.gate.problems import ERROR_REPORTED, NOT_ANSWERED, NOT_SETTLED, VariantsMissing
 from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class AllAnswered(Rule):
     @classmethod
     def checks(cls, run: Judged) -> Iterator[Check]:
         if run.attached is False:  # the run shows nothing of the agent
-            yield Check(criterion=cls(), verdict=Verdict.ERROR, problem=NotAnswered())
+            yield Check(criterion=cls(), verdict=Verdict.ERROR, problem=NOT_ANSWERED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class DataSettled(Rule):
     @classmethod
     def checks(cls, run: Judged) -> Iterator[Check]:
         if not run.result.settled:
-            yield Check(criterion=cls(), verdict=Verdict.ERROR, problem=NotSettled())
+            yield Check(criterion=cls(), verdict=Verdict.ERROR, problem=NOT_SETTLED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +216,7 @@ class NoErrorReported(Rule):
     @classmethod
     def checks(cls, run: Judged) -> Iterator[Check]:
         if error := run.result.reported_error:
-            yield Check(criterion=cls(), verdict=Verdict.FAILED, problem=ErrorReported(words=error))
+            yield Check(criterion=cls(), verdict=Verdict.FAILED, problem=ERROR_REPORTED.of(words=error.rstrip(".")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

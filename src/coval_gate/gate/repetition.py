@@ -21,7 +21,7 @@ from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import CaseStability, Repetition, SingleRun, with_checks
 from coval_gate.gate.outcome import Completed
 from coval_gate.gate.population import AnyCompleted, FewFailed, SameCases
-from coval_gate.gate.problems import OtherCases
+from coval_gate.gate.problems import OTHER_CASES
 from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import GRAVITY, Verdict
 
@@ -61,7 +61,7 @@ def repeats(run: Judgement, first: Judgement) -> Judgement:
         gone = max(gone, 1)
     if not (new or gone):
         return run
-    problem = OtherCases(new=new, gone=gone)
+    problem = OTHER_CASES.of(whose="Its", those="the first run's", new=f"{new:,}", gone=f"{gone:,}")
     return with_checks(run, (Check(criterion=SameCases(), verdict=Verdict.ERROR, problem=problem), *run.checks))
 
 

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.text import one_line
 from coval_gate.coval.model import BASE, Summary
 from coval_gate.gate import statistics, targets
-from coval_gate.gate.problems import CannotOccur, NoNumbers, NoSuchValue
+from coval_gate.gate.clauses import value_text
+from coval_gate.gate.problems import NO_NUMBERS, CannotOccur, NoSuchValue
 from coval_gate.gate.values import TEXT_SHOWN, Kinds, Vocabulary, equals, is_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Set
 
     from coval_gate.coval.model import Metric, RunResult, Simulation, Value
+    from coval_gate.gate.problems import Problem
 
 SAMPLES: Final = 8  # values that a problem or a doubt shows
 
@@ -129,11 +131,11 @@ class Sample:
             similar=vocabulary.meant_by(first),
         )
 
-    def not_numbers(self) -> NoNumbers | None:
+    def not_numbers(self) -> Problem | None:
         if not self.others:
             return None
-        samples = tuple(sorted(self.others, key=_alphabetical)[:SAMPLES])
-        return NoNumbers(metric=self.metric.name, samples=samples)
+        samples = {value_text(other) for other in sorted(self.others, key=_alphabetical)[:SAMPLES]}
+        return NO_NUMBERS.of(metric=self.metric.name, samples=", ".join(sorted(samples)))
 
 
 def _alphabetical(value: str | frozenset[str]) -> list[str]:

@@ -8,7 +8,7 @@ from coval_gate.base.text import number, quoted, shortened
 from coval_gate.gate.claims import claim_text
 from coval_gate.gate.clauses import VALUE_SHOWN, difference_with_unit, runs_text, told_apart, value_text, with_unit
 from coval_gate.gate.doubts import FAR, FarBound, Unseen
-from coval_gate.gate.problems import problem_reason, seen_text
+from coval_gate.gate.problems import seen_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from coval_gate.gate.doubts import Doubt
     from coval_gate.gate.findings import Contribution, Miss
     from coval_gate.gate.kinds import Criterion
-    from coval_gate.gate.measure import Measure
 
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}
@@ -46,7 +45,7 @@ def doubt_text(doubt: Doubt) -> str:
 
 def _where(doubt: Doubt) -> str:
     criterion = doubt.criterion
-    return f"{criterion.text} ({criterion.threshold.place})" if criterion.threshold else criterion.what()
+    return f"{criterion.text} ({criterion.threshold.place})" if criterion.threshold else criterion.what
 
 
 def shown_verdict(check: Check) -> Verdict:
@@ -64,16 +63,12 @@ def actual_text(check: Check) -> str:
     """Return what was measured or, in a few words, why nothing was."""
     if check.problem:
         return check.problem.text()
-    return f"{_measured_text(check, check.measure)}{runs_text(check)}" if check.measure else ""
+    return f"{check.criterion.measured(check, check.measure)}{runs_text(check)}" if check.measure else ""
 
 
 def first_text(check: Check) -> str:
     """Return the value of the first of several runs alone, after a semicolon; empty if it met the criterion."""
-    return f"; the first run alone {_measured_text(check, check.first)}" if check.first else ""
-
-
-def _measured_text(check: Check, measure: Measure) -> str:
-    return check.criterion.measured(check, measure)
+    return f"; the first run alone {check.criterion.measured(check, check.first)}" if check.first else ""
 
 
 def margin_text(check: Check) -> str:
@@ -110,19 +105,15 @@ def informs_text(check: Check) -> str:
 
 def check_reason(check: Check) -> str:
     """Return why a check did not pass, or only informs, as a sentence; empty where it is met."""
-    if not check.decides:
-        return _advisory_reason(check)
-    if check.informs:
-        return _informs_reason(check)
-    if check.passed:
+    if check.passed and not (check.decides and check.informs):
         return ""
     if check.problem:
-        return f"{problem_reason(check, check.problem)}."
-    return f"{_miss_reason(check, check.measure)}." if check.measure else ""
-
-
-def _miss_reason(check: Check, measure: Measure) -> str:
-    return check.criterion.missed(check, measure)
+        why = check.problem.reason(check)
+    elif check.passed:
+        why = check.criterion.informs
+    else:
+        why = check.criterion.missed(check, check.measure) if check.measure else ""
+    return f"Informs only: {why}." if check.informs else f"{why}."
 
 
 def here_text(miss: Miss) -> str:
@@ -151,18 +142,3 @@ def _contribution_text(contribution: Contribution, unit: str) -> str:
         return f", before {with_unit(number(contribution.before), unit)}: {which} {of}"
     end = "highest" if contribution.rises else "lowest"
     return f", the {end} {of}" if shown == 1 else f", one of the {shown:,} {end} {of}"
-
-
-def _advisory_reason(check: Check) -> str:
-    if check.passed:
-        return ""
-    if check.problem:
-        why = problem_reason(check, check.problem)
-    else:
-        why = _miss_reason(check, check.measure) if check.measure else ""
-    return f"Informs only: {why}."
-
-
-def _informs_reason(check: Check) -> str:
-    why = problem_reason(check, check.problem) if check.problem else check.criterion.informs
-    return f"Informs only: {why}."

@@ -155,9 +155,9 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
         case Aborted(run=run, failed=failed, error=error):
             return (_aborted_reason(run, failed, error),)
         case Unanswered():
-            from coval_gate.gate.problems import NotAnswered  # not needed before the launch
+            from coval_gate.gate.problems import NOT_ANSWERED  # not needed before the launch
 
-            return (f"{NotAnswered.SENTENCE}.",)
+            return (f"{NOT_ANSWERED.sentence}.",)
         case TimedOut(run=run, limit=limit):
             return (_timed_out_reason(run, limit),)
         case Launched():
