@@ -36,7 +36,7 @@ from coval_gate.gate.judgement import (
 from coval_gate.gate.kinds import MetricPresent, TargetMet, ThresholdHolds
 from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure
 from coval_gate.gate.outcome import Cancellation, Completed, Limit, NotCompleted, TimedOut
-from coval_gate.gate.population import NoErrorReported
+from coval_gate.gate.population import NO_ERROR_REPORTED
 from coval_gate.gate.problems import (
     ERROR_REPORTED,
     NO_NUMBERS,
@@ -386,7 +386,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
             criterion=_absent(text, text),
             simulations=("ill",),
         ),
-        Check(criterion=NoErrorReported(), verdict=Verdict.FAILED, problem=ERROR_REPORTED.of(words=text)),
+        Check(criterion=NO_ERROR_REPORTED, verdict=Verdict.FAILED, problem=ERROR_REPORTED.of(words=text)),
         *_compared_checks(text, first, threshold, mutation),
         *(
             Check(

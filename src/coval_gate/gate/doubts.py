@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from coval_gate.coval.model import Metric
-    from coval_gate.gate.checks import Check
     from coval_gate.gate.criteria import Criteria
     from coval_gate.gate.judgement import Judgement
-    from coval_gate.gate.kinds import Criterion
     from coval_gate.inputs.thresholds import Threshold
 
 MOST_CASES: Final = 5_000  # test cases that are considered for a comparison
@@ -86,7 +84,7 @@ def _is_guard(threshold: Threshold) -> bool:
 class Unseen(NamedTuple):
     """No simulation has the `wanted` values of `metric`. `seen` are some of the `different` texts that do occur."""
 
-    criterion: Criterion
+    threshold: Threshold
     metric: str
     wanted: tuple[str, ...]
     seen: tuple[str, ...]
@@ -96,7 +94,7 @@ class Unseen(NamedTuple):
 class FarBound(NamedTuple):
     """The bound is beyond FAR times every value. `farthest`: the value farthest from 0; `unit`: of its numbers."""
 
-    criterion: Criterion
+    threshold: Threshold
     metric: str
     farthest: float
     unit: str = ""
@@ -108,26 +106,17 @@ Doubt = Unseen | FarBound
 def doubts(judgement: Judgement) -> tuple[Doubt, ...]:
     """Return the doubts about the criteria, given the values of the agent and all mutations together."""
     metrics = {sample.metric.id: sample.metric for variant in judgement.variants for sample in variant.samples}
-    checks = [check for check in judgement.checks if check.measure and check.metric in metrics]
-    by_criterion = {check.criterion: check for check in checks}
-    return tuple(doubt for check in by_criterion.values() for doubt in _doubts(check, metrics[check.metric]))
+    checks = (check for check in judgement.checks if check.measure and check.metric in metrics)
+    named = {check.threshold: metrics[check.metric] for check in checks if check.threshold}
+    return tuple(doubt for threshold, metric in named.items() for doubt in _doubts(threshold, metric))
 
 
-def _doubts(check: Check, metric: Metric) -> Iterator[Doubt]:
-    yield from _unseen(check.criterion, metric)
-    if check.threshold:
-        yield from _far(check.criterion, check.threshold, metric)
-
-
-def _unseen(criterion: Criterion, metric: Metric) -> Iterator[Unseen]:
-    vocabulary = Vocabulary.of(metric) if criterion.named_values else None
-    if vocabulary and (unseen := vocabulary.unseen(criterion.named_values)):
-        yield Unseen(criterion, metric.name, unseen, vocabulary.seen[:SAMPLES], len(vocabulary.seen))
-
-
-def _far(criterion: Criterion, threshold: Threshold, metric: Metric) -> Iterator[FarBound]:
+def _doubts(threshold: Threshold, metric: Metric) -> Iterator[Doubt]:
     """Doubt a bound too far from the values for their unit; one close to 0 requires that there is something."""
+    vocabulary = Vocabulary.of(metric) if threshold.aggregate.values else None
+    if vocabulary and (unseen := vocabulary.unseen(threshold.aggregate.values)):
+        yield Unseen(threshold, metric.name, unseen, vocabulary.seen[:SAMPLES], len(vocabulary.seen))
     farthest = max(metric.numbers, key=abs, default=0.0)
     is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
     if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
-        yield FarBound(criterion, metric.name, farthest, metric.unit)
+        yield FarBound(threshold, metric.name, farthest, metric.unit)

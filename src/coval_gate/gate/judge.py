@@ -19,10 +19,10 @@ from coval_gate.gate.checks import Check, Totals, check_on, evaluate
 from coval_gate.gate.clauses import target_problem_text
 from coval_gate.gate.incomparable import ACCEPTED
 from coval_gate.gate.judgement import aborted, conclude, not_completed, timed_out, unanswered
-from coval_gate.gate.kinds import MetricHasValues, MetricPresent, MetricsHaveTargets, TargetMet
+from coval_gate.gate.kinds import MetricHasValues, MetricPresent, TargetMet
 from coval_gate.gate.measure import Measure
 from coval_gate.gate.outcome import Aborted, Completed, NotCompleted
-from coval_gate.gate.population import AllAnswered, Judged, population_checks
+from coval_gate.gate.population import ALL_ANSWERED, METRICS_HAVE_TARGETS, Judged, population_checks
 from coval_gate.gate.problems import (
     NO_TARGETS,
     NO_VALUES,
@@ -90,7 +90,7 @@ def judge(
     values = (*_values(result, variants, criteria, (baseline, base)),)
     if any(check.verdict is Verdict.FAILED for check in population):
         values = tuple(_blame_silence(values, variants))
-    checks = (*AllAnswered.checks(judged), *population, *values)
+    checks = (*ALL_ANSWERED.checks(judged), *population, *values)
     totals = Totals(
         total=max(len(result.simulations), result.expected),
         completed=sum(len(variant.completed) for variant in variants),
@@ -216,13 +216,13 @@ def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria)
     unidentified = [metric for metric in result.metrics if not metric.is_identified]
     for metric in unidentified:  # whether it has a target is unknown
         yield Check(
-            criterion=MetricsHaveTargets(),
+            criterion=METRICS_HAVE_TARGETS,
             verdict=Verdict.ERROR,
             problem=UNIDENTIFIED.of(metric=metric.name),
             metric=metric.id,
         )
     if not with_target and not result.absent_metrics and not unidentified:
-        yield Check(criterion=MetricsHaveTargets(), verdict=Verdict.ERROR, problem=NO_TARGETS)
+        yield Check(criterion=METRICS_HAVE_TARGETS, verdict=Verdict.ERROR, problem=NO_TARGETS)
     named = {id(metric) for reference in criteria.references for metric in result.find_metrics(reference)}
     for metric, target in with_target:
         if problem := targets.problem(target):

@@ -7,7 +7,7 @@ a threshold is as the user wrote it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from coval_gate.base.text import one_line, plural, quoted
 from coval_gate.gate import claims, clauses, targets
@@ -31,18 +31,22 @@ class Criterion:
     """`of_values`: values of the run decide it. `of_target`: the metric's own target, of each simulation alone.
 
     `of_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition. `counted`:
-    what simulations that meet it are. `informs`: why it cannot fail.
+    what simulations that meet it are. `informs`: why it cannot fail. `doubt_passes`: the step passes if it is neither
+    met nor missed. `confidence`: with which it is decided; None: as counted.
     """
 
     __slots__ = ()
-    kind: ClassVar[str]
-    of_user: ClassVar[bool] = False
-    of_values: ClassVar[bool] = False
-    of_target: ClassVar[bool] = False
-    of_run: ClassVar[bool] = False
-    sentence: ClassVar[str] = ""
-    counted: ClassVar[str] = ""
-    informs: ClassVar[str] = ""
+    kind: str
+    of_user: bool = False
+    of_values: bool = False
+    of_target: bool = False
+    of_run: bool = False
+    sentence: str = ""
+    counted: str = ""
+    informs: str = ""
+    threshold: Threshold | None = None
+    doubt_passes: bool = False
+    confidence: float | None = None
 
     @property
     def user_defined(self) -> bool:
@@ -50,33 +54,14 @@ class Criterion:
         return self.of_user
 
     @property
-    def threshold(self) -> Threshold | None:
-        return None
-
-    @property
     def advisory(self) -> bool:
         """Whether it is only shown, and never fails."""
-        return False
-
-    @property
-    def doubt_passes(self) -> bool:
-        """Whether the step passes if it is neither met nor missed."""
         return False
 
     @property
     def forbids(self) -> bool:
         """Whether it names values that no simulation may have."""
         return False
-
-    @property
-    def confidence(self) -> float | None:
-        """The confidence with which it is decided; None: as counted."""
-        return None
-
-    @property
-    def named_values(self) -> tuple[str, ...]:
-        """The values that the user named, which simulations can have."""
-        return ()
 
     @property
     def is_sampled(self) -> bool:
@@ -128,9 +113,9 @@ class Criterion:
 class ThresholdHolds(Criterion):
     """`confidence`: a share; None: decide as counted. `accepted`: a person accepted the run, so nothing is compared."""
 
-    kind: ClassVar = "threshold"
-    of_user: ClassVar = True
-    of_values: ClassVar = True
+    kind = "threshold"
+    of_user = True
+    of_values = True
     threshold: Threshold
     confidence: float | None = None
     doubt_passes: bool = False
@@ -139,10 +124,6 @@ class ThresholdHolds(Criterion):
     @property
     def advisory(self) -> bool:
         return self.threshold.advisory or self.accepted
-
-    @property
-    def named_values(self) -> tuple[str, ...]:
-        return self.threshold.aggregate.values
 
     @property
     def forbids(self) -> bool:
@@ -235,10 +216,10 @@ class ThresholdHolds(Criterion):
 class TargetMet(Criterion):
     """`metric` meets its target in Coval. `decides`: on every simulation; otherwise `pass_rate` says on how many."""
 
-    kind: ClassVar = "target_met"
-    of_values: ClassVar = True
-    of_target: ClassVar = True
-    informs: ClassVar = "a threshold on pass_rate decides how many simulations may miss a target"
+    kind = "target_met"
+    of_values = True
+    of_target = True
+    informs = "a threshold on pass_rate decides how many simulations may miss a target"
     metric: str
     target: Target
     decides: bool = True
@@ -286,7 +267,7 @@ class TargetMet(Criterion):
 class MetricPresent(Criterion):
     """The run has exactly one metric with the id or name `reference`."""
 
-    kind: ClassVar = "metric_present"
+    kind = "metric_present"
     reference: str
 
     @property
@@ -298,7 +279,7 @@ class MetricPresent(Criterion):
 class MetricHasValues(Criterion):
     """At most `most` completed simulations lack a value of `metric`: the `allowance` minus failed simulations."""
 
-    kind: ClassVar = "metric_has_values"
+    kind = "metric_has_values"
     metric: str
     allowance: Allowance
     most: int
@@ -318,12 +299,3 @@ class MetricHasValues(Criterion):
     def missed(self, check: Check, measure: Measure) -> str:
         lacking = f"{measure.value:,.0f} of {plural(measure.total, 'completed simulation')}{clauses.whom(check)}"
         return f"{self.metric} has no value on {lacking}; max_failed_simulations allows {self.allowance}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsHaveTargets(Criterion):
-    """At least one metric of the run has a target in Coval, because a criterion depends on targets."""
-
-    kind: ClassVar = "metrics_have_targets"
-    of_user: ClassVar = True
-    sentence: ClassVar = "at least one metric has a target in Coval"

@@ -1,12 +1,12 @@
-"""The rules about the simulations of a run: all are listed and ended, enough completed, none was left out. Pure.
+"""The rules about a run and its simulations: all are listed and ended, enough completed, none was left out. Pure.
 
-A rule is one class: what it requires, how it is measured, and how it reads.
+A rule is one row: what breaks it, and how that reads.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import plural
@@ -15,11 +15,11 @@ from coval_gate.gate import clauses
 from coval_gate.gate.checks import Check, check_on
 from coval_gate.gate.kinds import Criterion
 from coval_gate.gate.measure import Measure, Requirement
-from coval_gate.gate.problems import ERROR_REPORTED, NOT_ANSWERED, NOT_SETTLED, VariantsMissing
+from coval_gate.gate.problems import ERROR_REPORTED, NOT_ANSWERED, NOT_SETTLED, Problem, VariantsMissing
 from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from coval_gate.coval.model import RunResult
     from coval_gate.gate.criteria import Criteria
@@ -36,119 +36,125 @@ class Judged(NamedTuple):
     attached: bool | None = None
 
 
+class Broken(NamedTuple):
+    """`value`: how many simulations meet the rule, of how many in `total`. `ids`: the others' to blame."""
+
+    value: int
+    total: int
+    ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rule(Criterion):
-    __slots__ = ()
+    """`find` returns what breaks it, which gives the `verdict`; without it, whoever finds that makes the check.
 
-    @classmethod
-    def checks(cls, run: Judged) -> Iterator[Check]:
-        """Yield how a run misses the rule; nothing where it is met, unless reports show it there, too."""
-        return iter(())
+    `least`: how many simulations must meet it; None: all. `unmet`: the sentence where too few do; `empty`: where there
+    are none.
+    """
 
+    kind: str
+    sentence: str
+    find: Callable[[Judged], Problem | Broken | None] | None = None
+    verdict: Verdict = Verdict.ERROR
+    counted: str = ""
+    least: int | None = None
+    unmet: str = ""
+    empty: str = ""
+    of_run: bool = False
+    of_user: bool = False
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllAnswered(Rule):
-    """A job answered every simulation of a run whose agent is a process of the user's."""
-
-    kind: ClassVar = "simulations_answered"
-    sentence: ClassVar = "coval-gate attach answered every simulation"
-
-    @classmethod
-    def checks(cls, run: Judged) -> Iterator[Check]:
-        if run.attached is False:  # the run shows nothing of the agent
-            yield Check(criterion=cls(), verdict=Verdict.ERROR, problem=NOT_ANSWERED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VariantsPresent(Rule):
-    """The agent itself and each of the `mutations` that the run was launched with have simulations."""
-
-    kind: ClassVar = "variants_present"
-    mutations: int
-
-    @property
-    def text(self) -> str:
-        return f"Coval lists simulations of the agent and {plural(self.mutations, 'mutation')}"
-
-    @classmethod
-    def checks(cls, run: Judged) -> Iterator[Check]:
-        launched, names = run.criteria.mutations, {variant.name for variant in run.variants}
-        if run.result.simulations and launched and (len(names) < 1 + launched or BASE not in names):
-            missing = VariantsMissing(launched=launched, mutations=len(names - {BASE}), agent=BASE in names)
-            yield Check(criterion=cls(mutations=launched), verdict=Verdict.ERROR, problem=missing)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllListed(Rule):
-    """Coval lists every simulation of the run, and at least one. The total of the measure is how many there must be."""
-
-    kind: ClassVar = "simulations_listed"
-    sentence: ClassVar = "Coval lists every simulation of the run"
-    counted: ClassVar = "listed"
-
-    @classmethod
-    def checks(cls, run: Judged) -> Iterator[Check]:
-        listed, expected = len(run.result.simulations), run.result.expected
-        if listed < max(1, expected):
-            measure = Measure(value=listed, unit="simulations", count=listed, missing=expected - listed)
-            yield Check(criterion=cls(), verdict=Verdict.ERROR, measure=measure)
+    def checks(self, run: Judged) -> Iterator[Check]:
+        found = self.find(run) if self.find else None
+        if isinstance(found, Problem):
+            yield Check(criterion=self, verdict=self.verdict, problem=found)
+        elif found:
+            missing = found.total - found.value
+            measure = Measure(value=found.value, unit="simulations", count=found.value, missing=missing)
+            yield Check(criterion=self, verdict=self.verdict, measure=measure, simulations=found.ids)
 
     def requirement(self, measure: Measure) -> Requirement:
-        return Requirement(">=", max(1, measure.total))
+        return Requirement(">=", max(1, measure.total) if self.least is None else self.least)
 
     def measured(self, check: Check, measure: Measure) -> str:
-        return Criterion.measured(self, check, measure) if measure.value else "none listed"
+        return Criterion.measured(self, check, measure) if measure.total else f"none {self.counted}"
 
     def missed(self, check: Check, measure: Measure) -> str:
-        if not measure.total:
-            return (
-                "The run has no simulations, so nothing was evaluated; check that its test set has active test cases, "
-                "and that sub_sample_size or test_case_ids selects some of them"
-            )
-        listed = f"{measure.value:,.0f} of {plural(measure.total, 'simulation')}"
-        return f"Coval lists {listed} of the run; the rest are unaccounted for"
+        total, facts = plural(measure.total, "simulation"), {"value": measure.value, "missing": measure.missing}
+        unmet = self.unmet if measure.total else self.empty or self.unmet
+        return unmet.format(total=total, **facts) + clauses.runs_text(check)
+
+
+ALL_ANSWERED: Final = Rule(
+    kind="simulations_answered",
+    sentence="coval-gate attach answered every simulation",
+    find=lambda run: NOT_ANSWERED if run.attached is False else None,  # the run shows nothing of the agent
+)
+METRICS_HAVE_TARGETS: Final = Rule(  # because a criterion depends on targets
+    kind="metrics_have_targets", sentence="at least one metric has a target in Coval", of_user=True
+)
+SAME_CASES: Final = Rule(  # so the conversations of a repetition can be pooled with the first run's
+    kind="same_test_cases", sentence="the test cases are the same as in the first run"
+)
+
+
+def _unlisted(run: Judged) -> Broken | None:
+    listed, expected = len(run.result.simulations), run.result.expected
+    return Broken(listed, expected) if listed < max(1, expected) else None
+
+
+ALL_LISTED: Final = Rule(
+    kind="simulations_listed",
+    sentence="Coval lists every simulation of the run",
+    find=_unlisted,
+    counted="listed",
+    unmet="Coval lists {value:,} of {total} of the run; the rest are unaccounted for",
+    empty="The run has no simulations, so nothing was evaluated; check that its test set has active test cases, and "
+    "that sub_sample_size or test_case_ids selects some of them",
+)
+
+
+def _missing_variants(run: Judged) -> VariantsMissing | None:
+    launched, names = run.criteria.mutations, {variant.name for variant in run.variants}
+    is_whole = not launched or (len(names) > launched and BASE in names)
+    if is_whole or not run.result.simulations:
+        return None
+    return VariantsMissing(launched=launched, mutations=len(names - {BASE}), agent=BASE in names)
+
+
+VARIANTS_PRESENT: Final = Rule(
+    kind="variants_present",
+    sentence="Coval lists simulations of the agent and of every mutation",
+    find=_missing_variants,
+)
+DATA_SETTLED: Final = Rule(  # or Coval listed the same for a while
+    kind="data_settled",
+    sentence="Coval's lists of simulations and metrics are complete",
+    find=lambda run: None if run.result.settled else NOT_SETTLED,
+)
+
+
+def _running(run: Judged) -> Broken | None:
+    simulations = run.result.simulations
+    running = tuple(simulation.id for simulation in simulations if not simulation.ended)
+    return Broken(len(simulations) - len(running), len(simulations), running) if running else None
+
+
+ALL_ENDED: Final = Rule(
+    kind="simulations_ended",
+    sentence="every simulation ended",
+    find=_running,
+    counted="ended",
+    unmet="The run completed, but {missing:,} of {total} had not ended when metrics_grace_time was over",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataSettled(Rule):
-    """Coval has no further simulations and metrics of the run, or listed the same for a while."""
-
-    kind: ClassVar = "data_settled"
-    sentence: ClassVar = "Coval's lists of simulations and metrics are complete"
-
-    @classmethod
-    def checks(cls, run: Judged) -> Iterator[Check]:
-        if not run.result.settled:
-            yield Check(criterion=cls(), verdict=Verdict.ERROR, problem=NOT_SETTLED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllEnded(Rule):
-    kind: ClassVar = "simulations_ended"
-    sentence: ClassVar = "every simulation ended"
-    counted: ClassVar = "ended"
-
-    @classmethod
-    def checks(cls, run: Judged) -> Iterator[Check]:
-        if running := tuple(simulation.id for simulation in run.result.simulations if not simulation.ended):
-            ended = len(run.result.simulations) - len(running)
-            measure = Measure(value=ended, unit="simulations", count=ended, missing=len(running))
-            yield Check(criterion=cls(), verdict=Verdict.ERROR, measure=measure, simulations=running)
-
-    def requirement(self, measure: Measure) -> Requirement:
-        return Requirement(">=", measure.total)
-
-    def missed(self, check: Check, measure: Measure) -> str:
-        running = f"{measure.missing:,} of {plural(measure.total, 'simulation')}"
-        return f"The run completed, but {running} had not ended when metrics_grace_time was over"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FewFailed(Rule):
+class FewFailed(Criterion):
     """No more simulations failed than `max_failed_simulations` allows."""
 
-    kind: ClassVar = "max_failed_simulations"
-    counted: ClassVar = "failed"
-    informs: ClassVar = "max_failed_simulations lets every simulation fail"
+    kind = "max_failed_simulations"
+    counted = "failed"
+    informs = "max_failed_simulations lets every simulation fail"
     allowance: Allowance
 
     @classmethod
@@ -159,7 +165,7 @@ class FewFailed(Rule):
             if variant.failed > criterion.allowance.of(variant.total):
                 failed = tuple(criterion.missing_it(variant, None, measure))
                 yield check_on(variant, criterion, Verdict.FAILED, measure=measure, simulations=failed)
-            else:
+            else:  # reports show it there, too
                 yield check_on(variant, criterion, Verdict.PASSED, measure=measure)
 
     def requirement(self, measure: Measure) -> Requirement:
@@ -186,53 +192,35 @@ class FewFailed(Rule):
         return f"{failed} did not complete{where}; max_failed_simulations allows {self.allowance}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnyCompleted(Rule):
-    """At least one simulation completed, however many `max_failed_simulations` allows to fail."""
-
-    kind: ClassVar = "any_completed"
-    sentence: ClassVar = "at least one simulation completed"
-    counted: ClassVar = "completed"
-
-    @classmethod
-    def checks(cls, run: Judged) -> Iterator[Check]:
-        if not any(variant.completed for variant in run.variants):
-            measure = Measure(value=0, unit="simulations", count=len(run.result.simulations))
-            yield Check(criterion=cls(), verdict=Verdict.FAILED, measure=measure)
-
-    def requirement(self, measure: Measure) -> Requirement:
-        return Requirement(">=", 1)
-
-    def missed(self, check: Check, measure: Measure) -> str:
-        return f"No simulation completed{clauses.runs_text(check)}"
+ANY_COMPLETED: Final = Rule(  # however many max_failed_simulations allows to fail
+    kind="any_completed",
+    sentence="at least one simulation completed",
+    find=lambda run: None if any(one.completed for one in run.variants) else Broken(0, len(run.result.simulations)),
+    verdict=Verdict.FAILED,
+    counted="completed",
+    least=1,
+    unmet="No simulation completed",
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoErrorReported(Rule):
-    kind: ClassVar = "no_error_reported"
-    of_run: ClassVar = True
-    sentence: ClassVar = "Coval reports no error for the run"
-
-    @classmethod
-    def checks(cls, run: Judged) -> Iterator[Check]:
-        if error := run.result.reported_error:
-            yield Check(criterion=cls(), verdict=Verdict.FAILED, problem=ERROR_REPORTED.of(words=error.rstrip(".")))
+def _error(run: Judged) -> Problem | None:
+    words = run.result.reported_error
+    return ERROR_REPORTED.of(words=words.rstrip(".")) if words else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SameCases(Rule):
-    """A repetition has the same test cases as the first run, so their conversations can be pooled."""
-
-    kind: ClassVar = "same_test_cases"
-    sentence: ClassVar = "the test cases are the same as in the first run"
-
-
+NO_ERROR_REPORTED: Final = Rule(
+    kind="no_error_reported",
+    sentence="Coval reports no error for the run",
+    find=_error,
+    verdict=Verdict.FAILED,
+    of_run=True,
+)
 # What is missing makes the rules after it moot.
 RULES: Final = (
-    (VariantsPresent,),
-    (AllListed,),
-    (DataSettled, AllEnded),
-    (FewFailed, AnyCompleted, NoErrorReported),
+    (VARIANTS_PRESENT,),
+    (ALL_LISTED,),
+    (DATA_SETTLED, ALL_ENDED),
+    (FewFailed, ANY_COMPLETED, NO_ERROR_REPORTED),
 )
 
 

@@ -20,7 +20,7 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import CaseStability, Repetition, SingleRun, with_checks
 from coval_gate.gate.outcome import Completed
-from coval_gate.gate.population import AnyCompleted, FewFailed, SameCases
+from coval_gate.gate.population import ANY_COMPLETED, SAME_CASES, FewFailed
 from coval_gate.gate.problems import OTHER_CASES
 from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import GRAVITY, Verdict
@@ -62,7 +62,7 @@ def repeats(run: Judgement, first: Judgement) -> Judgement:
     if not (new or gone):
         return run
     problem = OTHER_CASES.of(whose="Its", those="the first run's", new=f"{new:,}", gone=f"{gone:,}")
-    return with_checks(run, (Check(criterion=SameCases(), verdict=Verdict.ERROR, problem=problem), *run.checks))
+    return with_checks(run, (Check(criterion=SAME_CASES, verdict=Verdict.ERROR, problem=problem), *run.checks))
 
 
 def _cases(run: Judgement) -> Counter[str]:
@@ -78,8 +78,10 @@ def beyond_saving(judgement: Judgement, *, left: int = 1) -> Check | None:
 
 def _is_lost(check: Check, judgement: Judgement, left: int) -> bool:
     """Suppose that all conversations of the `left` runs meet the criterion. Only rates have such a bound."""
-    if isinstance(check.criterion, FewFailed) or not check.criterion.is_sampled:
-        return not isinstance(check.criterion, FewFailed)
+    if isinstance(check.criterion, FewFailed):
+        return False
+    if not check.criterion.is_sampled:
+        return True
     first = judgement.repetition.runs[0].judgement if judgement.repetition else judgement
     alone, variant = _variant(first, check), _variant(judgement, check)
     threshold, measure = check.threshold, check.measure
@@ -144,7 +146,7 @@ def _from_worst(check: Check) -> tuple[int, float]:
 def _is_silent(check: Check) -> bool:
     """The agent is to blame if no simulation completed, but another run with results decides in its place."""
     unmeasured = check.measure is None and not check.criterion.of_run
-    return check.verdict is Verdict.FAILED and (unmeasured or isinstance(check.criterion, AnyCompleted))
+    return check.verdict is Verdict.FAILED and (unmeasured or check.criterion is ANY_COMPLETED)
 
 
 def _without(check: Check, run: Judgement, replaced: Set[str]) -> Check:

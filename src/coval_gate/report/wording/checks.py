@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.base.text import number, quoted, shortened
 from coval_gate.gate.claims import claim_text
-from coval_gate.gate.clauses import VALUE_SHOWN, difference_with_unit, runs_text, told_apart, value_text, with_unit
+from coval_gate.gate.clauses import (
+    VALUE_SHOWN,
+    difference_with_unit,
+    runs_text,
+    threshold_text,
+    told_apart,
+    value_text,
+    with_unit,
+)
 from coval_gate.gate.doubts import FAR, FarBound, Unseen
 from coval_gate.gate.problems import seen_text
 from coval_gate.gate.verdict import Verdict
@@ -29,23 +37,19 @@ def mention(criterion: Criterion) -> str:
 
 
 def doubt_text(doubt: Doubt) -> str:
+    where = f"{threshold_text(doubt.threshold)} ({doubt.threshold.place})"
     match doubt:
         case Unseen(metric=metric, wanted=wanted, seen=seen, different=different):
             values = " or ".join(quoted(value, VALUE_SHOWN) for value in wanted)
             others = f"; the values seen are {seen_text(seen, different)}" if seen else ""
-            return f"{_where(doubt)}: no simulation has the value {values} for {metric}{others}. Is it spelt correctly?"
+            return f"{where}: no simulation has the value {values} for {metric}{others}. Is it spelt correctly?"
         case FarBound(metric=metric, farthest=farthest, unit=unit):
             largest = f"the largest{'' if farthest > 0 else ' in size'} is {with_unit(number(farthest), unit)}"
             return (
-                f"{_where(doubt)}: the bound is more than {FAR} times every value of {metric} ({largest}). "
+                f"{where}: the bound is more than {FAR} times every value of {metric} ({largest}). "
                 "Is it in the metric's unit?"
             )
     assert_never(doubt)
-
-
-def _where(doubt: Doubt) -> str:
-    criterion = doubt.criterion
-    return f"{criterion.text} ({criterion.threshold.place})" if criterion.threshold else criterion.what
 
 
 def shown_verdict(check: Check) -> Verdict:
