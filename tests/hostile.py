@@ -18,7 +18,7 @@ from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.clauses import target_problem_text, value_text
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.incomparable import NoBaseline, NotInBaseline
-from coval_gate.gate.judge import judge
+from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import (
     LAUNCH,
     UNFINISHED,
@@ -29,9 +29,7 @@ from coval_gate.gate.judgement import (
     conclude,
     errored,
     interrupted,
-    not_completed,
     skipped,
-    timed_out,
 )
 from coval_gate.gate.kinds import MetricPresent, TargetMet, ThresholdHolds
 from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure
@@ -530,7 +528,7 @@ def example_reports() -> dict[str, Report]:
         "run error": _not_completed("ERROR"),
         "run cancelled": _not_completed("CANCELLED"),
         "run deleted": _not_completed("DELETED"),
-        "timed out": timed_out(TimedOut(run=_ended("IN PROGRESS"), limit=LIMIT))._replace(
+        "timed out": judge_outcome(TimedOut(_ended("IN PROGRESS"), LIMIT), Criteria(max_failed=Allowance(0)))._replace(
             cancellation=Cancellation(outcome="left")
         ),
         "interrupted": interrupted(),
@@ -558,7 +556,7 @@ def example_reports() -> dict[str, Report]:
 
 
 def _not_completed(status: str, **fields: Any) -> Judgement:
-    return not_completed(NotCompleted(run=_ended(status, **fields)))
+    return judge_outcome(NotCompleted(run=_ended(status, **fields)), Criteria(max_failed=Allowance(0)))
 
 
 def _reported(judgement: Judgement, result: RunResult | None = None) -> Report:

@@ -12,8 +12,8 @@ from baselines import checks_of, only
 from coval_gate.base.errors import CovalError
 from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Summary, Target
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.judge import judge
-from coval_gate.gate.judgement import CaseStability, SingleRun, errored, not_completed, redacted, with_unusable
+from coval_gate.gate.judge import judge, judge_outcome
+from coval_gate.gate.judgement import CaseStability, SingleRun, errored, redacted, with_unusable
 from coval_gate.gate.outcome import NotCompleted
 from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together, pool_of, repeats
 from coval_gate.gate.verdict import Verdict
@@ -311,7 +311,7 @@ def test_simulation_is_left_out_if_another_run_completed_it(runs: list[str], rep
 def test_earlier_runs_decide_if_repetition_is_unusable() -> None:
     criteria = criteria_of("Resolved: rate(YES) >= 85%")
     first = SingleRun(run_id="r1", judgement=judge(result_of("r1", "YYYYYYYNNN"), criteria))
-    gone = not_completed(NotCompleted(run=Run(run_id="r2", status="FAILED")))
+    gone = judge_outcome(NotCompleted(run=Run(run_id="r2", status="FAILED")), criteria)
     lacking = judge(RunResult(run_id="r2", expected=10, simulations=result_of("r2", "Y").simulations), criteria)
     dirty = judge(result_of("r2", "Y" * 10)._replace(reported_error="timeout"), criteria)
     for judgement in (gone, lacking, dirty, errored(CovalError("No response", "GET /runs was not answered."))):

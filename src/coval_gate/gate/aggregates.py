@@ -1,12 +1,11 @@
 """Each aggregate as a class: its value, its interval, its change from a baseline, and which simulations are to blame.
 
-The grammar's facts about an aggregate are in the row of the same name in `config.aggregates`. Pure and total.
+The grammar's facts about an aggregate are in the row of the same name in `inputs.aggregates`. Pure and total.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -14,8 +13,7 @@ from coval_gate.gate.aggregation import (
     Aggregation,
     Measured,
     OfMetric,
-    measure_of_run,
-    measure_of_values,
+    measure_of,
     sample_of,
 )
 from coval_gate.gate.changes import MeanChange, PercentileChange, RateChange, value_pairs
@@ -84,7 +82,7 @@ class _OfRun(Aggregation):
 
     def measured(self, variant: Variant, metric: Metric | None) -> Measured:
         value = self.value(variant, metric)
-        measure = measure_of_run(variant, value, self.aggregate.kind.unit)
+        measure = measure_of(value, self.aggregate.kind.unit, len(variant.simulations), variant.unlisted)
         return Measured(measure, self.missing_it(variant, metric, value.value))
 
 
@@ -121,26 +119,27 @@ class Failed(_OfRun):
 
 
 class Total(_OfRun):
-    """How many simulations there are; no simulation is to blame for that."""
+    """How many simulations there are."""
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
         return Weighed(float(variant.total))
 
-    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> tuple[()]:
-        return ()
+
+class _OfValues(OfMetric):
+    """An aggregate of the simulations that have one of some values."""
+
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        """Yield the simulations without any of the values if more should have one, otherwise those with one."""
+        hits, wants_more = sample_of(variant, metric).having(self.aggregate.values), self._wants_more(value)
+        yield from (simulation.id for simulation in variant.simulations if (simulation.id in hits) is not wants_more)
 
 
-class Rate(_Share, OfMetric):
-    """The share of simulations that have one of some values."""
-
+class Rate(_Share, _OfValues):
     def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
         """Return the hits; a simulation without a value counts against the threshold."""
         sample = sample_of(variant, metric)
         hits = sample.having(self.aggregate.values)
         return hits | frozenset(_unknown_ids(variant, sample)) if self.threshold.wants_less else hits
-
-    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        return _on_wrong_side(variant, sample_of(variant, metric), self.aggregate.values, self._wants_more(value))
 
     def _measured(self, variant: Variant, sample: Sample) -> Measured:
         hits = sample.having(self.aggregate.values)
@@ -149,7 +148,7 @@ class Rate(_Share, OfMetric):
         else:
             assumed = _assumed(self.threshold, len(hits), sample.missing, variant.total)
             share = Weighed((len(hits) + assumed) / variant.total)
-        measure = replace(measure_of_values(sample, share, "share"), assumed=assumed)
+        measure = measure_of(share, "share", sample.count, sample.missing, assumed)
         unknown = _unknown_ids(variant, sample)
         return Measured(measure, self._failing(variant, sample, measure), _rate_interval(variant, hits, unknown))
 
@@ -165,14 +164,9 @@ class Rate(_Share, OfMetric):
                 yield simulation.id
 
 
-class Count(OfMetric):
-    """How many simulations have one of some values."""
-
+class Count(_OfValues):
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
         return Weighed(float(len(sample_of(variant, metric).having(self.aggregate.values))))
-
-    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        return _on_wrong_side(variant, sample_of(variant, metric), self.aggregate.values, self._wants_more(value))
 
 
 class Missing(OfMetric):
@@ -199,7 +193,8 @@ class _OfNumbers(OfMetric):
         return _weighed(self._even([*variant.numbers(sample.metric).values()], pooled), pooled)
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        if self.threshold.bound.reference:  # the bound is unknown
+        # Without a bound on the scale of the numbers, or with an unknown one, no simulation is to blame by itself.
+        if self.threshold.bound.reference or not self.aggregate.kind.is_on_scale:
             return
         values, holds = sample_of(variant, metric).values, self.threshold.holds
         bad = {
@@ -287,11 +282,7 @@ class Percentile(_OfNumbers):
 
 
 class Figure(_OfNumbers):
-    """A plain function of the numbers. Without a bound on their scale, no simulation is to blame by itself."""
-
-    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        if self.aggregate.kind.is_on_scale:
-            yield from super().missing_it(variant, metric, value)
+    """A plain function of the numbers."""
 
     def _pooled(self, sample: Sample) -> float:
         figure = self.aggregate.kind.figure
@@ -304,16 +295,13 @@ class Figure(_OfNumbers):
 
 
 class Spread(_OfNumbers):
-    """The sample standard deviation. It depends on all numbers together, so no simulation is to blame."""
+    """The sample standard deviation."""
 
     needs_equal_counts = False
 
     def obstacle(self, sample: Sample) -> Problem | None:
         """Return the problem if there are fewer than two numbers: one number must not pass as a small spread."""
         return super().obstacle(sample) or (ONE_VALUE.of(metric=sample.metric.name) if sample.count == 1 else None)
-
-    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        yield from ()
 
     def _pooled(self, sample: Sample) -> float:
         return sample.stdev
@@ -346,12 +334,6 @@ def aggregation_of(threshold: Threshold) -> Aggregation:
 
 def _unknown_ids(variant: Variant, sample: Sample) -> list[str]:
     return [simulation.id for simulation in variant.simulations if simulation.id not in sample.values]
-
-
-def _on_wrong_side(variant: Variant, sample: Sample, values: tuple[str, ...], wants_more: bool) -> Iterator[str]:
-    """Yield the simulations without any of the values if more should have one, otherwise those with one."""
-    hits = sample.having(values)
-    yield from (simulation.id for simulation in variant.simulations if (simulation.id in hits) is not wants_more)
 
 
 def _share(variant: Variant, hits: Collection[str]) -> Weighed:

@@ -61,7 +61,7 @@ class Aggregation:
 
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterable[str]:
         """Return the ids to blame. `value`: of this variant, or another that must meet the same; None if unknown."""
-        raise NotImplementedError
+        return ()
 
     def contributing(self, variant: Variant, metric: Metric | None) -> Mapping[str, float]:
         """Return the numbers that move the value, by simulation id, if no simulation misses the threshold by itself."""
@@ -101,11 +101,11 @@ class OfMetric(Aggregation):
         # Coval's own mean mixes the agent and its mutations.
         if value is None or not variant.alone:
             return ONLY_SUMMARY.of(metric=sample.metric.name)
-        return Measured(measure_of_values(sample, Weighed(value), "metric"), (), unknown_interval)
+        return Measured(measure_of(Weighed(value), "metric", sample.count, sample.missing), (), unknown_interval)
 
     def _measured(self, variant: Variant, sample: Sample) -> Measured:
         value = self.value(variant, sample.metric)
-        measure = measure_of_values(sample, value, self.aggregate.kind.unit)
+        measure = measure_of(value, self.aggregate.kind.unit, sample.count, sample.missing)
         return Measured(measure, self.missing_it(variant, sample.metric, value.value))
 
     def _summarized(self, summary: Summary) -> float | None:
@@ -119,10 +119,5 @@ def sample_of(variant: Variant, metric: Metric | None) -> Sample:
     return variant.sample(metric)
 
 
-def measure_of_run(variant: Variant, value: Weighed, unit: Unit) -> Measure:
-    listed, unlisted = len(variant.simulations), variant.unlisted
-    return Measure(value=value.value, pooled=value.pooled, unit=unit, count=listed, missing=unlisted)
-
-
-def measure_of_values(sample: Sample, value: Weighed, unit: Unit) -> Measure:
-    return Measure(value=value.value, pooled=value.pooled, unit=unit, count=sample.count, missing=sample.missing)
+def measure_of(value: Weighed, unit: Unit, count: int, missing: int, assumed: int = 0) -> Measure:
+    return Measure(value=value.value, pooled=value.pooled, unit=unit, count=count, missing=missing, assumed=assumed)

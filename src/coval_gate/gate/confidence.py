@@ -4,7 +4,7 @@ The unit is the test case. Its conversations (iterations) are alike, so that twe
 than one conversation of each of twenty cases. The claims are about callers like these cases.
 
 Each bound holds with the given confidence by itself: "at least 86 %" is wrong in at most 5 % of runs at 95 %. A gate
-makes one such claim at a time, so the bounds are one-sided. Every confidence is a share that `config.fields` allows: at
+makes one such claim at a time, so the bounds are one-sided. Every confidence is a share that `inputs.fields` allows: at
 less, Hall's bounds of a mean may lie on the wrong side of it. Why these methods and no others: `docs/statistics.md`.
 
 As counted, 9 of 10 meets `>= 90%`; but agents that solve 70 % do that well in one of seven runs. With a confidence, a

@@ -12,16 +12,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import most_similar, quoted
-from coval_gate.coval.model import CANCELLED, DELETED
+from coval_gate.coval.model import CANCELLED, DELETED, ERROR, FAILED
 from coval_gate.gate import targets
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Totals, check_on, evaluate
 from coval_gate.gate.clauses import target_problem_text
 from coval_gate.gate.incomparable import ACCEPTED
-from coval_gate.gate.judgement import aborted, conclude, not_completed, timed_out, unanswered
+from coval_gate.gate.judgement import Judgement, conclude
 from coval_gate.gate.kinds import MetricHasValues, MetricPresent, TargetMet
 from coval_gate.gate.measure import Measure
-from coval_gate.gate.outcome import Aborted, Completed, NotCompleted
+from coval_gate.gate.outcome import Aborted, Completed, NotCompleted, Unanswered
 from coval_gate.gate.population import ALL_ANSWERED, METRICS_HAVE_TARGETS, Judged, population_checks
 from coval_gate.gate.problems import (
     NO_TARGETS,
@@ -33,7 +33,7 @@ from coval_gate.gate.problems import (
     NoSuchMetric,
 )
 from coval_gate.gate.variants import variants_of
-from coval_gate.gate.verdict import Verdict
+from coval_gate.gate.verdict import TIMEOUT, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from coval_gate.coval.model import Metric, RunResult, Target
     from coval_gate.gate.compared import Baseline
     from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.judgement import Judgement
     from coval_gate.gate.outcome import Limit, Outcome
     from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Variant
@@ -65,12 +64,13 @@ def judge_outcome(
         case Completed(result=result, late=late):
             return judge(result, criteria, baseline=baseline, base=base, late=late, attached=attached)
         case NotCompleted(run=run) | Aborted(run=run) if attached is False and run.status not in STOPPED:
-            return unanswered(run)
-        case NotCompleted():
-            return not_completed(outcome)
+            return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unanswered(run))
+        case NotCompleted(run=run):
+            verdict = {FAILED: Verdict.FAILED, ERROR: Verdict.ERROR}.get(run.status, Verdict.CANCELLED)
+            return Judgement(verdict=verdict, status=run.status, cause=outcome)
         case Aborted():
-            return aborted(outcome)
-    return timed_out(outcome)
+            return Judgement(verdict=Verdict.FAILED, status=FAILED, cause=outcome)
+    return Judgement(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=outcome)
 
 
 def judge(
@@ -102,14 +102,7 @@ def judge(
         ),
         unlisted=max(0, result.expected - len(result.simulations)),
     )
-    return conclude(
-        Completed(result=result, late=late),
-        checks,
-        totals,
-        variants,
-        baseline=baseline,
-        base=base,
-    )
+    return conclude(Completed(result, late), checks, totals, variants, baseline=baseline, base=base)
 
 
 def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:

@@ -6,8 +6,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, FAILED
-from coval_gate.gate.outcome import Aborted, Completed, NotCompleted, TimedOut
+from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR
+from coval_gate.gate.outcome import (
+    Aborted,
+    Completed,
+    Errored,
+    Launched,
+    NotCompleted,
+    Planned,
+    RunsCancelled,
+    Skipped,
+    StepInterrupted,
+    TimedOut,
+    Unanswered,
+    Unfinished,
+)
 from coval_gate.gate.verdict import (
     COMPLETED_WITH_FAILURES,
     GRAVITY,
@@ -23,70 +36,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.base.errors import GateError
-    from coval_gate.coval.model import Metric, Run, RunResult
+    from coval_gate.coval.model import Metric, RunResult
     from coval_gate.gate.checks import Check, Totals
     from coval_gate.gate.compared import Baseline
     from coval_gate.gate.outcome import Cancellation
+    from coval_gate.gate.outcome import Cancellation, Cause
     from coval_gate.gate.variants import Sample, Variant
-
-
-class Launched:
-    """The step only had to launch the run, and did."""
-
-
-class Planned(NamedTuple):
-    """The step only had to plan, and did: `what` it found, as a sentence."""
-
-    what: str
-
-
-class StepInterrupted:
-    """The step was interrupted by a signal."""
-
-
-class Unfinished:
-    """The step ended before it could reach a verdict."""
-
-
-class Skipped(NamedTuple):
-    """The step was skipped because there is no API key. `withheld`: as `Context.secrets_withheld_from`."""
-
-    withheld: str = ""
-
-
-class RunsCancelled(NamedTuple):
-    cancellations: tuple[Cancellation, ...]
-
-
-class Errored(NamedTuple):
-    """The step ended with an error of ours, of the API or of the configuration; the texts are from a GateError."""
-
-    title: str
-    what: str
-    advice: str = ""
-    link: str = ""
-
-
-class Unanswered(NamedTuple):
-    """A job had to answer the simulations of the run, and did not, so the run shows nothing of the agent."""
-
-    run: Run
-
-
-Cause = (
-    Completed
-    | NotCompleted
-    | TimedOut
-    | Aborted
-    | Unanswered
-    | Launched
-    | Planned
-    | StepInterrupted
-    | Unfinished
-    | Skipped
-    | RunsCancelled
-    | Errored
-)
 
 
 class OfLegs(NamedTuple):
@@ -283,16 +238,10 @@ def conclude(
 
 
 def with_checks(judgement: Judgement, checks: Sequence[Check]) -> Judgement:
-    if not isinstance(judgement.cause, Completed) or judgement.totals is None:
+    cause, totals, variants = judgement.cause, judgement.totals, judgement.variants
+    if not isinstance(cause, Completed) or totals is None:
         return judgement
-    return conclude(
-        judgement.cause,
-        checks,
-        judgement.totals,
-        judgement.variants,
-        baseline=judgement.baseline,
-        base=judgement.base,
-    )
+    return conclude(cause, checks, totals, variants, baseline=judgement.baseline, base=judgement.base)
 
 
 def with_unusable(judgement: Judgement, first: SingleRun, unusable: SingleRun) -> Judgement:
@@ -301,32 +250,12 @@ def with_unusable(judgement: Judgement, first: SingleRun, unusable: SingleRun) -
     return judgement._replace(repetition=repetition._replace(unusable=unusable))
 
 
-def not_completed(outcome: NotCompleted) -> Judgement:
-    status = outcome.run.status
-    verdict = {FAILED: Verdict.FAILED, ERROR: Verdict.ERROR}.get(status, Verdict.CANCELLED)
-    return Judgement(verdict=verdict, status=status, cause=outcome)
-
-
-def aborted(outcome: Aborted) -> Judgement:
-    return Judgement(verdict=Verdict.FAILED, status=FAILED, cause=outcome)
-
-
-def unanswered(run: Run) -> Judgement:
-    """Judge a run that did not complete, and whose simulations no job answered, as far as is known."""
-    return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=Unanswered(run))
-
-
-def timed_out(outcome: TimedOut) -> Judgement:
-    return Judgement(verdict=Verdict.TIMED_OUT, status=TIMEOUT, cause=outcome)
-
-
 def errored(error: GateError) -> Judgement:
     cause = Errored(title=error.title, what=error.what, advice=error.advice, link=error.link)
     return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=cause)
 
 
 def interrupted(cancellation: Cancellation | None = None) -> Judgement:
-    """`cancellation`: what became of its run."""
     return Judgement(verdict=Verdict.CANCELLED, status=CANCELLED, cause=StepInterrupted(), cancellation=cancellation)
 
 
@@ -363,12 +292,7 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
     """Return the judgement with `redact` applied to the texts of errors, which may repeat a secret."""
     cause, cancellation, repetition = judgement.cause, judgement.cancellation, judgement.repetition
     if isinstance(cause, Errored):
-        cause = Errored(
-            title=redact(cause.title),
-            what=redact(cause.what),
-            advice=redact(cause.advice),
-            link=redact(cause.link),
-        )
+        cause = Errored(*map(redact, cause))
     if isinstance(cause, NotCompleted):
         run = cause.run._replace(error=redact(cause.run.error), error_status=redact(cause.run.error_status))
         cause = NotCompleted(run=run)

@@ -1,4 +1,4 @@
-"""How watching a run ended, and how its cancellation did. Frozen."""
+"""How watching a run ended, how its cancellation did, and what else may end a step. Frozen."""
 
 from __future__ import annotations
 
@@ -56,3 +56,62 @@ class Cancellation(NamedTuple):
     run_id: str = ""
     status: str = ""
     reason: str = ""
+
+
+class Launched:
+    """The step only had to launch the run, and did."""
+
+
+class Planned(NamedTuple):
+    """The step only had to plan, and did: `what` it found, as a sentence."""
+
+    what: str
+
+
+class StepInterrupted:
+    """The step was interrupted by a signal."""
+
+
+class Unfinished:
+    """The step ended before it could reach a verdict."""
+
+
+class Skipped(NamedTuple):
+    """The step was skipped because there is no API key. `withheld`: as `Context.secrets_withheld_from`."""
+
+    withheld: str = ""
+
+
+class RunsCancelled(NamedTuple):
+    cancellations: tuple[Cancellation, ...]
+
+
+class Errored(NamedTuple):
+    """The step ended with an error of ours, of the API or of the configuration; the texts are from a GateError."""
+
+    title: str
+    what: str
+    advice: str = ""
+    link: str = ""
+
+
+class Unanswered(NamedTuple):
+    """A job had to answer the simulations of the run, and did not, so the run shows nothing of the agent."""
+
+    run: Run
+
+
+Cause = (
+    Completed
+    | NotCompleted
+    | TimedOut
+    | Aborted
+    | Unanswered
+    | Launched
+    | Planned
+    | StepInterrupted
+    | Unfinished
+    | Skipped
+    | RunsCancelled
+    | Errored
+)

@@ -1,6 +1,6 @@
 """The aggregates that a threshold can name, and single values of metrics as users write them. Pure.
 
-A class in `judge.aggregates` says how an aggregate is measured, compared and blamed on simulations, unless it is a
+A class in `gate.aggregates` says how an aggregate is measured, compared and blamed on simulations, unless it is a
 plain figure of the numbers. A value that would otherwise read as several is in quotes.
 """
 

@@ -9,17 +9,20 @@ from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word, visible
 from coval_gate.coval.model import CANCELLED, DELETED
 from coval_gate.gate.clauses import all_runs_text, ran_text
-from coval_gate.gate.judgement import (
+from coval_gate.gate.outcome import (
+    Aborted,
+    Completed,
     Errored,
     Launched,
+    NotCompleted,
     Planned,
     RunsCancelled,
     Skipped,
     StepInterrupted,
+    TimedOut,
     Unanswered,
     Unfinished,
 )
-from coval_gate.gate.outcome import Aborted, Completed, NotCompleted, TimedOut
 from coval_gate.gate.verdict import LAUNCHED, PLANNED, Verdict
 from coval_gate.inputs.checks import missing_key_reason
 from coval_gate.report.wording import UNFINISHED
