@@ -226,10 +226,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "take a threshold without a baseline as met",
-        ReplaceFunction(
-            judge_baseline._unknown,
-            lambda original, *args: original(*args[:-1], Verdict.PASSED),
-        ),
+        ReplaceFunction(judge_baseline._verdict_without, returns(Verdict.PASSED)),
         caught_by="baseline_decides_nothing_alone verdict_matches_run",
     ),
     mutant(

@@ -110,7 +110,7 @@ def compare(
     base: Baseline | None = None,
 ) -> dict[Threshold, tuple[Check, ...]]:
     """Check thresholds with a reference on each variant. If a metric is in doubt, another check reports that."""
-    references = _References(result, variants, baseline, base)
+    references = References(result, variants, baseline, base)
     compared = {
         threshold: tuple(_of_threshold(criteria.of_threshold(threshold), result, variants, references))
         for threshold in criteria.thresholds
@@ -121,27 +121,22 @@ def compare(
 
 
 def _of_threshold(
-    criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant], references: _References
+    criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant], references: References
 ) -> Iterator[Compared]:
     is_base = criterion.threshold.bound.reference == "base"
     compared = [variant for variant in variants if not (is_base and variant.name == BASE)]
     for metric in subjects(criterion.threshold, result):
         if not compared:
-            yield _unknown(criterion, variants[0], metric, NO_MUTATIONS, Verdict.ERROR)
+            check = check_on(variants[0], criterion, Verdict.ERROR, metric=metric, problem=NO_MUTATIONS)
+            yield Compared(check)
+        needed = metrics_about(criterion.threshold.aggregate, metric, result)
         for variant in compared:
-            yield _of_variant(criterion, variant, metric, references)
-
-
-def _of_variant(
-    criterion: ThresholdHolds, variant: Variant, metric: Metric | None, references: _References
-) -> Compared:
-    problem = _own_problem(criterion, variant.sample(metric) if metric else None)
-    if problem:
-        return _unknown(criterion, variant, metric, problem, Verdict.ERROR)
-    reference = references.of(criterion, variant, metric)
-    if isinstance(reference, Reference):
-        return _against(criterion, variant, metric, reference, references)
-    return _unknown(criterion, variant, metric, reference, _verdict_without(criterion, reference))
+            own = _own_problem(criterion, variant.sample(metric) if metric else None)
+            found = own or _against(criterion, variant, metric, references, needed)
+            if isinstance(found, Problem):
+                verdict = Verdict.ERROR if own else _verdict_without(criterion, found)
+                found = Compared(check_on(variant, criterion, verdict, metric=metric, problem=found))
+            yield found
 
 
 def _verdict_without(criterion: ThresholdHolds, problem: Problem) -> Verdict:
@@ -163,24 +158,47 @@ def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | 
     return aggregation_of(criterion.threshold).obstacle(sample)
 
 
-class _References:
-    """Pools runs, and leaves cases out, once for all thresholds."""
+class References:
+    """Pools runs, and leaves cases out, once for all criteria."""
 
     def __init__(
         self, result: RunResult, variants: Sequence[Variant], baseline: Baseline | None, base: Baseline | None
     ) -> None:
         self._result = result
         self._own = {variant.name: variant for variant in variants}
-        self._baseline = baseline
-        self._base = base
+        self._runs = {"baseline": baseline, "base_agent": base}
         self._pools: dict[tuple[str, ...], tuple[Variant, ...]] = {}
         self._restricted: dict[tuple[int, frozenset[str]], tuple[Variant, Variant]] = {}
 
-    def of(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
-        if criterion.threshold.bound.reference == "base":
-            base = self._own.get(BASE)
-            return Reference(base) if base else NotInBaseline(what="mutation", name="agent")
-        return self._earlier(criterion, variant, metric)
+    def of(self, kind: str, variant: Variant, needed: Sequence[Metric]) -> Reference | Problem:
+        """Return the same variant in a reference, without runs with another persona or version of `needed` metrics."""
+        if kind == "base":
+            agent = self._own.get(BASE)
+            return Reference(agent) if agent else NotInBaseline(what="mutation", name=BASE)
+        baseline = self._runs[kind]
+        if baseline is None or not baseline.runs:
+            source = (
+                baseline.source if baseline else BaselineSource(kind="base_agent") if kind == "base_agent" else None
+            )
+            return NoBaseline(source=source, why=(baseline and baseline.missing) or NEVER_LOOKED)
+        since = baseline.runs[0].run
+        alike = [run for run in baseline.runs if not run.changed_persona]
+        if not alike:
+            return PERSONA_CHANGED.of(since=dated_text(since))
+        for metric in needed:
+            having = [run for run in alike if same_metric(self._result, run.result, metric)]
+            if not having:
+                return NotInBaseline(what="metric", name=metric.name)
+            alike = [run for run in having if metric.id not in run.changed_metrics]
+            if not alike:
+                return JUDGE_CHANGED.of(metric=metric.name, since=dated_text(having[0].run))
+        earlier = self._variant(variant, alike)
+        changes = [run.changed_cases for run in alike]
+        if earlier:
+            return Reference(earlier, frozenset.intersection(*changes), len(baseline.runs) - len(alike), since)
+        if edited := frozenset[str]().union(*changes) & variant.cases:
+            return TooFewShared(shared=0, left_out=LeftOut(changed=len(edited)), since=since)
+        return NotInBaseline(what="mutation", name=variant.name)
 
     def restricted(self, variant: Variant, cases: frozenset[str]) -> Variant:
         """Return a variant with these test cases only, computed once for all thresholds that share them."""
@@ -188,34 +206,6 @@ class _References:
         if key not in self._restricted:
             self._restricted[key] = (variant, variant.comparable(cases))  # keeping the variant keeps its id unique
         return self._restricted[key][1]
-
-    def _earlier(self, criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Reference | Problem:
-        of_base = criterion.threshold.bound.reference == "base_agent"
-        baseline = self._base if of_base else self._baseline
-        if baseline is None or not baseline.runs:
-            source = baseline.source if baseline else BaselineSource(kind="base_agent") if of_base else None
-            return NoBaseline(source=source, why=(baseline and baseline.missing) or NEVER_LOOKED)
-        alike = [run for run in baseline.runs if not run.changed_persona]
-        if not alike:
-            return PERSONA_CHANGED.of(since=dated_text(baseline.runs[0].run))
-        for needed in metrics_about(criterion.threshold.aggregate, metric, self._result):
-            having = [run for run in alike if same_metric(self._result, run.result, needed)]
-            if not having:
-                return NotInBaseline(what="metric", name=needed.name)
-            alike = [run for run in having if needed.id not in run.changed_metrics]
-            if not alike:
-                return JUDGE_CHANGED.of(metric=needed.name, since=dated_text(having[0].run))
-        earlier = self._variant(variant, alike)
-        since = baseline.runs[0].run
-        changes = [run.changed_cases for run in alike]
-        if earlier is None:
-            edited = frozenset[str]().union(*changes) & variant.cases
-            if edited:
-                return TooFewShared(shared=0, left_out=LeftOut(changed=len(edited)), since=since)
-            return NotInBaseline(what="mutation", name=variant.name)
-        if of_base and (other := _other_cases(variant.cases, earlier.cases)):
-            return other
-        return Reference(earlier, frozenset.intersection(*changes), len(baseline.runs) - len(alike), since)
 
     def _variant(self, variant: Variant, runs: Sequence[BaselineRun]) -> Variant | None:
         key = tuple(run.result.run_id for run in runs)
@@ -233,33 +223,35 @@ def _other_cases(now: Set[str], base: Set[str]) -> Problem | None:
 
 
 def _against(
-    criterion: ThresholdHolds, variant: Variant, metric: Metric | None, reference: Reference, references: _References
-) -> Compared:
+    criterion: ThresholdHolds,
+    variant: Variant,
+    metric: Metric | None,
+    references: References,
+    needed: Sequence[Metric],
+) -> Compared | Problem:
     threshold = criterion.threshold
-    sample = variant.sample(metric) if metric else None
+    kind, aggregation = threshold.bound.reference, aggregation_of(threshold)
+    reference = references.of(kind, variant, needed)
+    if isinstance(reference, Problem):
+        return reference
     earlier = reference.variant
-    earlier_sample = earlier.find_sample(metric.id) if metric else None
-
-    def doubt(problem: Problem) -> Compared:
-        return _unknown(criterion, variant, metric, problem, _verdict_without(criterion, problem))
-
-    aggregation = aggregation_of(threshold)
-    if metric and earlier_sample is None:
-        return doubt(NotInBaseline(what="metric", name=metric.name))
-    if sample is not None and sample.metric.summary is not None:
-        return doubt(ONLY_SUMMARY.of(metric=sample.metric.name))
-    if metric and earlier_sample is not None:
-        has_summary = earlier_sample.metric.summary is not None
-        if unusable := ONLY_SUMMARY if has_summary else aggregation.obstacle(earlier_sample):
-            why = unusable.in_reference(NAMES[threshold.bound.reference], metric.name)
-            return doubt(UNUSABLE_BASELINE.of(why=why))
+    if kind == "base_agent" and (other := _other_cases(variant.cases, earlier.cases)):
+        return other
+    if metric:
+        sample = earlier.find_sample(metric.id)
+        if sample is None:
+            return NotInBaseline(what="metric", name=metric.name)
+        if variant.sample(metric).metric.summary is not None:
+            return ONLY_SUMMARY.of(metric=metric.name)
+        if unusable := ONLY_SUMMARY if sample.metric.summary is not None else aggregation.obstacle(sample):
+            return UNUSABLE_BASELINE.of(why=unusable.in_reference(NAMES[kind], metric.name))
     shared = _shared(threshold, variant, metric, reference)
     if isinstance(shared, Problem):
-        return doubt(shared)
+        return shared
     cases, left_out = shared
     now, then = references.restricted(variant, cases), references.restricted(earlier, cases)
     if aggregation.needs_equal_counts and now.total != then.total:
-        return doubt(UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}"))
+        return UNEQUAL_COUNTS.of(now=f"{now.total:,}", earlier=f"{then.total:,}")
     return _measured(criterion, Pairs.of(threshold, now, then, metric), left_out)
 
 
@@ -332,9 +324,3 @@ def _trend(pairs: Pairs, verdict: Verdict) -> Trend:
     if abs(rise) <= equal or (abs(rise) <= margin + equal and (better or verdict is Verdict.PASSED)):
         return "unchanged"
     return "improved" if better else "worse"
-
-
-def _unknown(
-    criterion: ThresholdHolds, variant: Variant, metric: Metric | None, problem: Problem, verdict: Verdict
-) -> Compared:
-    return Compared(check_on(variant, criterion, verdict, metric=metric, problem=problem))

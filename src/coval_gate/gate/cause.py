@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE
-from coval_gate.gate.baseline import comparable_result, metrics_about, same_metric
+from coval_gate.gate.baseline import Reference, References, metrics_about
 from coval_gate.gate.changes import HALF
-from coval_gate.gate.variants import pooled, same_variant, variants_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from coval_gate.gate.judgement import Judgement
     from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.thresholds import Reference
+    from coval_gate.inputs.thresholds import Reference as Kind
 
 MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
 
@@ -67,7 +67,7 @@ class Before(NamedTuple):
     share: float
 
 
-class References:
+class Earlier:
     """The runs that a judgement compares with, pooled once, also for criteria that compare with a number.
 
     Runs with another persona, changed test cases, and metrics of another judge version are left out. `kind`: of the
@@ -77,9 +77,8 @@ class References:
 
     def __init__(self, judgement: Judgement, result: RunResult, variants: Sequence[Variant]) -> None:
         self._result = result
-        self._own = next((variant for variant in variants if variant.name == BASE), None)
-        self.kind, self._baseline = _reference_of(judgement)
-        self._pools: dict[tuple[str, ...], tuple[Variant, ...]] = {}
+        self._references = References(result, variants, judgement.baseline, judgement.base)
+        self.kind = _reference_of(judgement)
         self._last: tuple[Check, dict[str, Before]] | None = None
 
     def before(self, check: Check, variant: Variant, case: str) -> Before | None:
@@ -107,31 +106,21 @@ class References:
 
     def _then(self, check: Check, variant: Variant, metric: Metric | None) -> Variant | None:
         """Return the same variant in the reference, with the runs in which the criterion's metrics are comparable."""
-        if self.kind == "base":
-            return None if variant.name == BASE else self._own
+        if self.kind == "base" and variant.name == BASE:
+            return None
         aggregate = check.threshold.aggregate if check.threshold else None
         needed = metrics_about(aggregate, metric, self._result) if aggregate else (metric,) if metric else ()
-        runs = [
-            run
-            for run in (self._baseline.runs if self._baseline else ())
-            if not run.changed_persona
-            and all(one.id not in run.changed_metrics and same_metric(self._result, run.result, one) for one in needed)
-        ]
-        if not runs:
-            return None
-        key = tuple(run.result.run_id for run in runs)
-        if key not in self._pools:
-            self._pools[key] = variants_of(pooled([comparable_result(self._result, run) for run in runs]))
-        return same_variant(variant, self._pools[key])
+        found = self._references.of(self.kind, variant, needed)
+        return found.variant if isinstance(found, Reference) else None
 
 
-def _reference_of(judgement: Judgement) -> tuple[Reference, Baseline | None]:
+def _reference_of(judgement: Judgement) -> Kind:
     """Prefer earlier runs, then another agent, then the agent beside its mutations."""
     if judgement.baseline and judgement.baseline.runs:
-        return "baseline", judgement.baseline
+        return "baseline"
     if judgement.base and judgement.base.runs:
-        return "base_agent", judgement.base
-    return ("base", None) if any(check.reference == "base" for check in judgement.checks) else ("", None)
+        return "base_agent"
+    return "base" if any(check.reference == "base" for check in judgement.checks) else ""
 
 
 def _before(ids: Sequence[str], missing: frozenset[str], sample: Sample | None) -> Before:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.gate.cause import SHOWN_FIRST, References, cause_of, others_of
+from coval_gate.gate.cause import SHOWN_FIRST, Earlier, cause_of, others_of
 from coval_gate.gate.checks import WHOLE, largest_magnitude, misses
 from coval_gate.gate.incomparable import NoBaseline
 from coval_gate.gate.variants import variants_of
@@ -172,16 +172,16 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
     flips = tuple(filter(None, map(_flips, judgement.checks)))
     compared = (_group(judgement, reference) for reference in REFERENCES)
     variants = (judgement.variants or variants_of(result)) if result else ()
-    references = References(judgement, result, variants) if result else None
+    earlier = Earlier(judgement, result, variants) if result else None
     return Findings(
-        simulations=_simulations(judgement, result, variants, references) if result and references else (),
+        simulations=_simulations(judgement, result, variants, earlier) if result and earlier else (),
         checks=_grouped(judgement.checks),
         absolute=_group(judgement, ""),
         compared=tuple(group for group in compared if group.checks),
         flips=flips,
         failing=len({case for flip in flips for case in flip.failing}),
         passing=len({case for flip in flips for case in flip.passing}),
-        reference=references.kind if references else "",
+        reference=earlier.kind if earlier else "",
     )
 
 
@@ -248,10 +248,10 @@ _NO_BLAME: Final = _Blame()
 
 
 def _simulations(
-    judgement: Judgement, result: RunResult, variants: Sequence[Variant], references: References
+    judgement: Judgement, result: RunResult, variants: Sequence[Variant], earlier: Earlier
 ) -> tuple[SimulationFinding, ...]:
     """Return the finding of every simulation, in the order of `Findings`."""
-    blame = _blame(judgement.checks, result, variants, references)
+    blame = _blame(judgement.checks, result, variants, earlier)
     unordered = [*_unordered(judgement, result, blame)]
     passing = frozenset(
         finding.simulation.id for finding in unordered if finding.verdict is Verdict.PASSED or finding.contributes
@@ -302,7 +302,7 @@ def _verdict(simulation: Simulation, blame: _Blame, *, counts: bool, unpassed: b
 
 
 def _blame(
-    checks: Sequence[Check], result: RunResult, variants: Sequence[Variant], references: References
+    checks: Sequence[Check], result: RunResult, variants: Sequence[Variant], earlier: Earlier
 ) -> dict[str, _Blame]:
     """Include targets that only inform. Missed targets explain a missed `pass_rate`, which is then not listed."""
     values = {(variant.name, sample.metric.id): sample.values for variant in variants for sample in variant.samples}
@@ -329,11 +329,11 @@ def _blame(
             if simulation_id in explained:
                 continue
             value = own_values.get(simulation_id)
-            before = references.before(check, variant, cases.get(simulation_id, "")) if variant else None
+            before = earlier.before(check, variant, cases.get(simulation_id, "")) if variant else None
             blamed.before.append(before.missed if before else None)
             blamed.add(Miss(check, value), _worsened(check, value, before, largest) if before else distance)
         if variant and decides:
-            for simulation_id, miss, distance in _contributions(check, variant, references, cases):
+            for simulation_id, miss, distance in _contributions(check, variant, earlier, cases):
                 blame[simulation_id].add(miss, distance)
     return blame
 
@@ -348,7 +348,7 @@ def _worsened(check: Check, value: Value | None, before: Before, largest: float)
 
 
 def _contributions(
-    check: Check, variant: Variant, references: References, cases: Mapping[str, str]
+    check: Check, variant: Variant, earlier: Earlier, cases: Mapping[str, str]
 ) -> Iterator[tuple[str, Miss, float]]:
     """Yield the simulations that contribute the most to an average beyond its bound, and how far each is off.
 
@@ -362,19 +362,19 @@ def _contributions(
     # One that is in doubt may be on the right side of its bound: the operator says which side is the wrong one.
     rises = TOO_HIGH.get(requirement.operator, measure.value > requirement.bound)
     unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or largest_magnitude(numbers))
-    earlier = {
+    means = {
         simulation: before.mean
         for simulation in numbers
-        if (before := references.before(check, variant, cases.get(simulation, ""))) and before.mean is not None
+        if (before := earlier.before(check, variant, cases.get(simulation, ""))) and before.mean is not None
     }
-    changes = {simulation: unit * (numbers[simulation] - mean) for simulation, mean in earlier.items()}
+    changes = {simulation: unit * (numbers[simulation] - mean) for simulation, mean in means.items()}
     compared = max(changes.values(), default=0.0) > 0.0
     beyond = {simulation: unit * (number - requirement.bound) for simulation, number in numbers.items()}
     distances = {simulation: off for simulation, off in (changes if compared else beyond).items() if off > 0.0}
     first = sorted(distances, key=lambda simulation: -distances[simulation])[:MOST_CONTRIBUTORS]
     contribution = Contribution(shown=len(first), total=len(numbers), rises=rises)
     for simulation in first:
-        own = contribution._replace(before=earlier[simulation]) if compared else contribution
+        own = contribution._replace(before=means[simulation]) if compared else contribution
         yield simulation, Miss(check, numbers[simulation], own), distances[simulation]
 
 
