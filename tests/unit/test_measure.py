@@ -70,13 +70,13 @@ def threshold_check(line: str, measure: Measure) -> Check:
             "Resolved: rate(YES) >= 90%",
             Measure(value=0.4, unit="share", count=8, missing=2),
             "rate(YES) of Resolved is 40% (4 of 10), must be >= 90%.",
-            "50 percentage points too low",
+            "50pp too low",
         ),
         (
             "Resolved: rate(NO) < 7%",
             Measure(value=0.3, unit="share", count=8, missing=2, assumed=2),
             "rate(NO) of Resolved is 30% (3 of 10), 2 of them without a value, must be < 7%.",
-            "23 percentage points too high",
+            "23pp too high",
         ),
         (
             "Compliance: count(NO) == 0",
@@ -102,7 +102,7 @@ def threshold_check(line: str, measure: Measure) -> Check:
             "avg of Latency is 1,500, must be < 1,500.",
             "",
         ),
-        ("pass_rate >= 99.999%", Measure(value=0.99, unit="share", count=100), None, "0.999 percentage points too low"),
+        ("pass_rate >= 99.999%", Measure(value=0.99, unit="share", count=100), None, "0.999pp too low"),
     ],
 )
 def test_reason_and_margin_of_missed_threshold(line: str, measure: Measure, reason: str | None, margin: str) -> None:

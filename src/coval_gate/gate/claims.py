@@ -81,7 +81,7 @@ def difference_text(check: Check) -> str:
     is_telling = 0.0005 <= abs(relative) < 10.0
     change = _signed(difference)
     if measure.unit == "metric":
-        change = difference_with_unit(change, check.metric_unit, short=True)
+        change = difference_with_unit(change, check.metric_unit)
     return change + (f" ({_signed(float(f'{100 * relative:.2g}'))}%)" if is_telling else "")
 
 
@@ -100,7 +100,7 @@ def trend_text(check: Check) -> str:
 
 def claimed_text(check: Check) -> str:
     """Return in a few words what is claimed about a change, and what stays open; empty without a claim."""
-    compared, claim = comparison_of(check), change_text(check, short=True)
+    compared, claim = comparison_of(check), change_text(check)
     if compared is None:
         return ""
     if compared.by_chance:
@@ -109,16 +109,16 @@ def claimed_text(check: Check) -> str:
     return f"{claim}, inconclusive at the bound" if doubtful else claim
 
 
-def change_text(check: Check, *, short: bool = False) -> str:
-    """Return the claim about a change, such as "at least 3.1 percentage points lower"; empty without a confidence.
+def change_text(check: Check) -> str:
+    """Return the claim about a change, such as "at least 3.1pp lower"; empty without a confidence.
 
-    A check that is inconclusive at its bound names both bounds. With `short`, percentage points are pp.
+    A check that is inconclusive at its bound names both bounds.
     """
     compared = comparison_of(check)
     if check.measure is None or compared is None or compared.change is None:
         return ""
     doubtful = check.verdict is Verdict.INCONCLUSIVE and not compared.by_chance
-    return _change_text(compared.change, check.scale, both=doubtful, short=short)
+    return _change_text(compared.change, check.scale, both=doubtful)
 
 
 def noticeable_text(check: Check) -> str:
@@ -127,7 +127,7 @@ def noticeable_text(check: Check) -> str:
     if check.measure is None or compared is None or compared.noticeable is None:
         return ""
     rises = check.threshold and check.threshold.wants_less
-    size = _amount(compared.noticeable, check.scale, math.ceil, short=True)
+    size = _amount(compared.noticeable, check.scale, math.ceil)
     return f"a {'rise' if rises else 'drop'} of {size}"
 
 
@@ -178,7 +178,7 @@ def has_bounds(check: Check) -> bool:
     return bool(compared and compared.change and any(map(math.isfinite, compared.change[:2])))
 
 
-def _change_text(change: Interval, scale: Scale, *, both: bool, short: bool) -> str:
+def _change_text(change: Interval, scale: Scale, *, both: bool) -> str:
     """Return the bounds of a change, rounded outwards so that they claim no more."""
     lower, upper = change.lower, change.upper
     if not (math.isfinite(lower) or math.isfinite(upper)):
@@ -186,37 +186,32 @@ def _change_text(change: Interval, scale: Scale, *, both: bool, short: bool) -> 
     if lower == upper == 0.0:
         return "the same"
     if upper < 0.0:
-        return _one_direction(-upper, -lower, "lower", scale, both=both, short=short)
+        return _one_direction(-upper, -lower, "lower", scale, both=both)
     if lower > 0.0:
-        return _one_direction(lower, upper, "higher", scale, both=both, short=short)
-    least = f"{_amount(-lower, scale, math.ceil, short=short)} lower" if lower < 0.0 and math.isfinite(lower) else ""
-    most = f"{_amount(upper, scale, math.ceil, short=short)} higher" if upper > 0.0 and math.isfinite(upper) else ""
+        return _one_direction(lower, upper, "higher", scale, both=both)
+    least = f"{_amount(-lower, scale, math.ceil)} lower" if lower < 0.0 and math.isfinite(lower) else ""
+    most = f"{_amount(upper, scale, math.ceil)} higher" if upper > 0.0 and math.isfinite(upper) else ""
     if least and most:
-        is_share = scale.unit == "share"
-        most = f"{rounded(upper, 'share', math.ceil).removesuffix('%')} higher" if is_share and not short else most
         return f"between {least} and {most}"
     if least or most:
         return f"at most {least or most}"
     return "not lower" if lower == 0.0 else "not higher"
 
 
-def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: bool, short: bool) -> str:
+def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: bool) -> str:
     """Return a change whose direction is certain; with `both`, also its upper bound, where it has one."""
-    small = _amount(least, scale, math.floor, short=short)
+    small = _amount(least, scale, math.floor)
     if both and math.isfinite(most):
-        return f"between {small} and {_amount(most, scale, math.ceil, short=short)} {word}"
+        return f"between {small} and {_amount(most, scale, math.ceil)} {word}"
     is_zero = not set(rounded(least, scale.unit, math.floor)) & set("123456789")
     return word if is_zero else f"at least {small} {word}"
 
 
-def _amount(value: float, scale: Scale, outwards: Callable[[float], int], *, short: bool) -> str:
+def _amount(value: float, scale: Scale, outwards: Callable[[float], int]) -> str:
     shown = rounded(max(0.0, value), scale.unit, outwards)
     if scale.unit == "metric":
-        return difference_with_unit(shown, scale.name, short=short)
-    if scale.unit != "share":
-        return shown
-    points = shown.removesuffix("%")
-    return f"{points}pp" if short else f"{points} percentage point{'' if points == '1' else 's'}"
+        return difference_with_unit(shown, scale.name)
+    return f"{shown.removesuffix('%')}pp" if scale.unit == "share" else shown
 
 
 def _signed(value: float) -> str:

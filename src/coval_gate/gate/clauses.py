@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 MOST_MORE: Final = 8  # digits beyond the usual ones
 UNIT_SHOWN: Final = 20  # characters of a unit
 PERCENT: Final = "%"
-POINTS: Final = "percentage points"
 SHORT: Final[Mapping[str, str]] = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
     **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), "ms"),
@@ -78,11 +77,9 @@ def with_unit(number: str, unit: str) -> str:
     return f"{number}{'' if sign == PERCENT else ' '}{sign}" if sign else number
 
 
-def difference_with_unit(number: str, unit: str, *, short: bool = False) -> str:
-    """Return a formatted difference of two numbers, in percentage points for two percentages."""
-    if symbol(unit) != PERCENT:
-        return with_unit(number, unit)
-    return f"{number}pp" if short else f"{number} {POINTS.removesuffix('s') if number == '1' else POINTS}"
+def difference_with_unit(number: str, unit: str) -> str:
+    """Return a formatted difference of two numbers; pp, as users write percentage points, for two percentages."""
+    return f"{number}pp" if symbol(unit) == PERCENT else with_unit(number, unit)
 
 
 def named_with_unit(name: str, unit: str) -> str:

@@ -83,7 +83,7 @@ def margin_text(check: Check) -> str:
     gap = abs(check.margin or 0.0)
     match check.measure.unit:
         case "share":
-            return f"{number(gap * 100)} percentage points too {'high' if above else 'low'}"
+            return f"{number(gap * 100)}pp too {'high' if above else 'low'}"
         case "simulations":
             return f"{gap:,.10g} too {'many' if above else 'few'}"
     return f"{difference_with_unit(number(gap), check.metric_unit)} too {'high' if above else 'low'}"
