@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Value
     from coval_gate.gate.criteria import Criteria
     from coval_gate.gate.kinds import Criterion, ThresholdHolds
-    from coval_gate.gate.measure import Measure, Requirement
+    from coval_gate.gate.measure import Comparison, Measure, Requirement
     from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Variant
     from coval_gate.inputs.thresholds import Reference, Threshold
@@ -91,6 +91,10 @@ class Check:
     @property
     def threshold(self) -> Threshold | None:
         return self.criterion.threshold
+
+    @property
+    def comparison(self) -> Comparison | None:
+        return self.measure.comparison if self.measure else None
 
     @property
     def reference(self) -> Reference:

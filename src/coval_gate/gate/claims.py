@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, percent, plural
 from coval_gate.gate.clauses import (
     NAMES,
@@ -19,7 +20,6 @@ from coval_gate.gate.clauses import (
 )
 from coval_gate.gate.confidence import FEWEST_CASES
 from coval_gate.gate.doubts import cases_needed, cases_to_compare
-from coval_gate.gate.findings import comparison_of
 from coval_gate.gate.planning import POWER
 from coval_gate.gate.references import baseline_text, shared_text
 from coval_gate.gate.verdict import Verdict
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from coval_gate.gate.checks import Check
     from coval_gate.gate.doubts import Undecidable
     from coval_gate.gate.findings import CheckGroup
-    from coval_gate.gate.measure import Comparison, Interval, Scale
+    from coval_gate.gate.measure import Comparison, Interval, Measure, Scale
 
 BEYOND: Final = "the measured change exceeds the margin"
 CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs that show a noticeable change
@@ -59,54 +59,57 @@ def reference_text(
     return f"{title(heading)}: {text}"
 
 
-def earlier_text(check: Check) -> str:
-    """Return the reference's value with its total, such as "95.3% (143 of 150)"; empty without a comparison."""
-    measure, compared = check.measure, comparison_of(check)
-    if measure is None or compared is None:
-        return ""
+class Words(NamedTuple):
+    """What a comparison says in few words, all of it empty without one.
+
+    earlier: "95.3% (143 of 150)"; difference: "-4pp", "+0.12 (+11%)"; trend: "worse"; claimed: "at least 23pp lower";
+    shown: both; noticeable: the smallest change for the worse that most such runs would show, "a drop of 9pp".
+    """
+
+    earlier: str = ""
+    difference: str = ""
+    trend: str = ""
+    claimed: str = ""
+    shown: str = ""
+    noticeable: str = ""
+
+    @classmethod
+    def of(cls, check: Check) -> Words:
+        measure, compared = check.measure, check.comparison
+        if measure is None or compared is None:
+            return cls()
+        trend: str = compared.trend
+        if _fails_by_margin(check, compared):
+            trend = f"{trend}, and {BEYOND}"
+        claimed, noticeable = change_text(check), ""
+        if compared.by_chance:
+            claimed += by_chance_text(compared)
+        elif check.verdict is Verdict.INCONCLUSIVE and trend != "inconclusive":
+            claimed += ", inconclusive at the bound"
+        if compared.noticeable is not None:
+            rises = check.threshold and check.threshold.wants_less
+            noticeable = f"a {'rise' if rises else 'drop'} of {_amount(compared.noticeable, check.scale, math.ceil)}"
+        shown = f"{trend}: {claimed}" if claimed else trend
+        earlier, difference = earlier_text(check, measure, compared), _difference_text(check, measure, compared)
+        return cls(earlier, difference, trend, claimed, shown, noticeable)
+
+
+def earlier_text(check: Check, measure: Measure, compared: Comparison) -> str:
     assumed = compared.missing if measure.assumed else 0
     return measured(compared, check.scale) + (f", {assumed:,} of them without a value" if assumed else "")
 
 
-def difference_text(check: Check) -> str:
-    """Return the measured value minus the reference's: "-4pp", "+0.12 (+11%)", "+1"; empty without a comparison."""
-    measure, compared = check.measure, comparison_of(check)
-    if measure is None or compared is None:
-        return ""
+def _difference_text(check: Check, measure: Measure, compared: Comparison) -> str:
     difference = measure.value - compared.value
     if measure.unit == "share":
         return f"{_signed(round(100 * difference, 2))}pp"
-    relative = difference / compared.value if compared.value > 0.0 and measure.unit == "metric" else 0.0
+    if measure.unit != "metric":
+        return _signed(difference)
+    relative = difference / compared.value if compared.value > 0.0 else 0.0
+    change = difference_with_unit(_signed(difference), check.metric_unit)
     # Beyond a factor of ten, the values themselves say more.
     is_telling = 0.0005 <= abs(relative) < 10.0
-    change = _signed(difference)
-    if measure.unit == "metric":
-        change = difference_with_unit(change, check.metric_unit)
     return change + (f" ({_signed(float(f'{100 * relative:.2g}'))}%)" if is_telling else "")
-
-
-def shown_text(check: Check) -> str:
-    """Return in a few words what a comparison shows: "worse: at least 23pp lower", "unchanged"."""
-    return ": ".join(filter(None, (trend_text(check), claimed_text(check))))
-
-
-def trend_text(check: Check) -> str:
-    """Return what a change amounts to, and whether it fails by its margin; empty without a comparison."""
-    compared = comparison_of(check)
-    if compared is None:
-        return ""
-    return f"{compared.trend}, and {BEYOND}" if _fails_by_margin(check, compared) else compared.trend
-
-
-def claimed_text(check: Check) -> str:
-    """Return in a few words what is claimed about a change, and what stays open; empty without a claim."""
-    compared, claim = comparison_of(check), change_text(check)
-    if compared is None:
-        return ""
-    if compared.by_chance:
-        return f"{claim}, but one of {compared.by_chance:,} thresholds may show that by chance"
-    doubtful = check.verdict is Verdict.INCONCLUSIVE and compared.trend != "inconclusive"
-    return f"{claim}, inconclusive at the bound" if doubtful else claim
 
 
 def change_text(check: Check) -> str:
@@ -114,34 +117,27 @@ def change_text(check: Check) -> str:
 
     A check that is inconclusive at its bound names both bounds.
     """
-    compared = comparison_of(check)
-    if check.measure is None or compared is None or compared.change is None:
+    compared = check.comparison
+    if compared is None or compared.change is None:
         return ""
     doubtful = check.verdict is Verdict.INCONCLUSIVE and not compared.by_chance
     return _change_text(compared.change, check.scale, both=doubtful)
 
 
-def noticeable_text(check: Check) -> str:
-    """Return the smallest change for the worse that most such runs would show; empty where it is unknown."""
-    compared = comparison_of(check)
-    if check.measure is None or compared is None or compared.noticeable is None:
-        return ""
-    rises = check.threshold and check.threshold.wants_less
-    size = _amount(compared.noticeable, check.scale, math.ceil)
-    return f"a {'rise' if rises else 'drop'} of {size}"
+def by_chance_text(compared: Comparison) -> str:
+    return f", but one of {compared.by_chance:,} thresholds may show that by chance"
 
 
-def change_clause(check: Check) -> str:
-    """Return what is claimed about a change, to follow a colon in a sentence; empty without a claim."""
-    compared = comparison_of(check)
-    if compared is None or compared.change is None:
+def change_clause(check: Check, compared: Comparison) -> str:
+    """Return what is claimed about a change, to follow a colon in a sentence; empty without a bound."""
+    change = compared.change
+    if change is None or not any(map(math.isfinite, (change.lower, change.upper))):
         return ""
     beyond = f", and {BEYOND}" if _fails_by_margin(check, compared) else ""
-    lower, upper = compared.change.lower, compared.change.upper
-    both = math.isfinite(lower) and math.isfinite(upper) and lower <= 0.0 <= upper
-    claim = f"{change_text(check)} ({confidence_text(compared.change, both=both)}){beyond}"
+    both = math.isfinite(change.lower) and math.isfinite(change.upper) and change.lower <= 0.0 <= change.upper
+    claim = f"{change_text(check)} ({confidence_text(change, both=both)}){beyond}"
     if compared.by_chance:
-        return f"{claim}, but one of {compared.by_chance:,} thresholds may well show that by chance"
+        return claim + by_chance_text(compared)
     enough = _enough(check, compared)
     return f"{claim}; this few test cases can never show more, {enough:,} can" if enough else claim
 
@@ -165,17 +161,9 @@ def _enough(check: Check, compared: Comparison) -> int:
 
 
 def flips_title(failing: int, passing: int) -> str:
-    counts = []
-    if failing:
-        counts.append(f"{failing:,} {'fails' if failing == 1 else 'fail'} now")
-    if passing:
-        counts.append(f"{passing:,} {'passes' if passing == 1 else 'pass'} now")
-    return f"Test cases that flipped: {', '.join(counts)}"
-
-
-def has_bounds(check: Check) -> bool:
-    compared = comparison_of(check)
-    return bool(compared and compared.change and any(map(math.isfinite, compared.change[:2])))
+    counts = ((failing, "fails", "fail"), (passing, "passes", "pass"))
+    told = [f"{plural(count, one, several)} now" for count, one, several in counts if count]
+    return f"Test cases that flipped: {', '.join(told)}"
 
 
 def _change_text(change: Interval, scale: Scale, *, both: bool) -> str:

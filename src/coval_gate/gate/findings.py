@@ -111,14 +111,6 @@ class SimulationFinding:
         return self.fails or Verdict.FAILED in contributed
 
 
-class Flips(NamedTuple):
-    """The ids of the test cases that passed a check before and fail it now, and the reverse."""
-
-    check: Check
-    failing: tuple[str, ...]
-    passing: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckGroup:
     """Checks in their order, and again by gravity: the gravest at the head, those that only inform at the end.
@@ -151,7 +143,6 @@ class Findings:
     checks: CheckGroup
     absolute: CheckGroup
     compared: tuple[CheckGroup, ...]
-    flips: tuple[Flips, ...]
     failing: int
     passing: int
     reference: Reference = ""
@@ -169,24 +160,19 @@ class Findings:
 
 def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findings:
     """Return what a judgement shows; without a result, only what its checks show."""
-    flips = tuple(filter(None, map(_flips, judgement.checks)))
+    checks = _grouped(judgement.checks)
     compared = (_group(judgement, reference) for reference in REFERENCES)
     variants = (judgement.variants or variants_of(result)) if result else ()
     earlier = Earlier(judgement, result, variants) if result else None
     return Findings(
         simulations=_simulations(judgement, result, variants, earlier) if result and earlier else (),
-        checks=_grouped(judgement.checks),
+        checks=checks,
         absolute=_group(judgement, ""),
         compared=tuple(group for group in compared if group.checks),
-        flips=flips,
-        failing=len({case for flip in flips for case in flip.failing}),
-        passing=len({case for flip in flips for case in flip.passing}),
+        failing=len({case for comparison in checks.comparisons for case in comparison.newly_failing}),
+        passing=len({case for comparison in checks.comparisons for case in comparison.newly_passing}),
         reference=earlier.kind if earlier else "",
     )
-
-
-def comparison_of(check: Check) -> Comparison | None:
-    return check.measure.comparison if check.measure else None
 
 
 def lacks_baseline(check: Check) -> bool:
@@ -206,15 +192,8 @@ def _grouped(checks: tuple[Check, ...]) -> CheckGroup:
         checks=checks,
         by_gravity=by_gravity,
         missed=tuple(check for check in by_gravity if check.decides and not check.passed),
-        comparisons=tuple(filter(None, map(comparison_of, checks))),
+        comparisons=tuple(check.comparison for check in checks if check.comparison),
     )
-
-
-def _flips(check: Check) -> Flips | None:
-    comparison = comparison_of(check)
-    if comparison is None or not (comparison.newly_failing or comparison.newly_passing):
-        return None
-    return Flips(check, comparison.newly_failing, comparison.newly_passing)
 
 
 @dataclass(slots=True)

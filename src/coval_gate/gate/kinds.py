@@ -176,7 +176,7 @@ class ThresholdHolds(Criterion):
     def missed(self, check: Check, measure: Measure) -> str:
         now = f"{self._subject} is {self._actual(check, measure)}{clauses.whom(check)}"
         if measure.comparison:
-            return self._missed_beside(check, now, measure.comparison)
+            return self._missed_beside(check, now, measure, measure.comparison)
         required = f"{self.threshold.operator} {clauses.bound_text(check)}"
         if check.verdict is Verdict.INCONCLUSIVE:
             return f"{now}, which neither shows nor rules out {required}{claims.inconclusive_clause(check)}"
@@ -186,11 +186,13 @@ class ThresholdHolds(Criterion):
     def what(self) -> str:
         return one_line(self.threshold.aggregate, clauses.VALUE_SHOWN)
 
-    def _missed_beside(self, check: Check, now: str, compared: Comparison) -> str:
+    def _missed_beside(self, check: Check, now: str, measure: Measure, compared: Comparison) -> str:
         """Return the reason of a check that compares. `now`: what was measured."""
         required = self._required(check)
-        values = f"{now}, {clauses.NAMES[self.threshold.bound.reference]} {claims.earlier_text(check)}"
-        clause = f": {claims.change_clause(check)}" if claims.has_bounds(check) else ""
+        earlier = claims.earlier_text(check, measure, compared)
+        values = f"{now}, {clauses.NAMES[self.threshold.bound.reference]} {earlier}"
+        change = claims.change_clause(check, compared)
+        clause = f": {change}" if change else ""
         if check.verdict is not Verdict.INCONCLUSIVE:
             return f"{values}{clause}{';' if clause else ','} must be {required}"
         if compared.by_chance:

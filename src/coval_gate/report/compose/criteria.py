@@ -7,18 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from coval_gate.base.text import plural
 from coval_gate.gate.claims import (
+    Words,
     claim_text,
-    claimed_text,
-    difference_text,
-    earlier_text,
     notes_title,
-    noticeable_text,
-    shown_text,
     shows_text,
-    trend_text,
 )
 from coval_gate.gate.clauses import NAMES, bound_text
-from coval_gate.gate.findings import comparison_of, lacks_baseline
+from coval_gate.gate.findings import lacks_baseline
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.baselines import reference_parts, why_missing
 from coval_gate.report.document.baselines import LeftOutFacts
@@ -118,7 +113,7 @@ def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criteri
 
 
 def _comparison(check: Check) -> dict[str, Any]:
-    compared, measure = comparison_of(check), check.measure
+    compared, measure = check.comparison, check.measure
     change = compared.change if compared else None
     return {
         "reference": _as_written(check),
@@ -136,19 +131,14 @@ def _comparison(check: Check) -> dict[str, Any]:
         "trend": compared.trend if compared else None,
         "by_chance": compared.by_chance if compared else 0,
         "noticeable_change": compared.noticeable if compared else None,
-        "earlier_text": earlier_text(check),
-        "difference_text": difference_text(check),
-        "trend_text": trend_text(check),
-        "claimed_text": claimed_text(check),
-        "shown_text": shown_text(check),
-        "noticeable_text": noticeable_text(check),
         "shared_test_cases": compared.cases if compared else None,
         "left_out": LeftOutFacts(**compared.left_out._asdict()) if compared else None,
+        **{f"{name}_text": text for name, text in Words.of(check)._asdict().items()},
     }
 
 
 def _flips(check: Check, case_name: Callable[[str], str]) -> dict[str, Any]:
-    compared = comparison_of(check)
+    compared = check.comparison
     flips = {
         "newly_failing": compared.newly_failing if compared else (),
         "newly_passing": compared.newly_passing if compared else (),
@@ -180,7 +170,7 @@ def _bound(check: Check, requirement: Requirement | None) -> float | None:
     """Return the bound as the user wrote it; one from a reference without its rounding errors."""
     if requirement is None:
         return None
-    return float(f"{requirement.bound:.12g}") if comparison_of(check) else requirement.bound
+    return float(f"{requirement.bound:.12g}") if check.comparison else requirement.bound
 
 
 def _finite(bound: float) -> float | None:

@@ -60,7 +60,7 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
     cases = repetition.cases if repetition else ()
     metrics, metrics_left_out = metrics_of(leg)
     explaining = [row for row in findings.simulations if row.explains_failure]
-    is_only = len(report.legs) == 1
+    is_only, flips = len(report.legs) == 1, findings.failing + findings.passing
     return Leg(
         name=leg.name,
         verdict=outcome(judgement.verdict),
@@ -94,9 +94,9 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
         missed_text=missed_text(findings.checks.checks),
         groups=groups_of(findings, leg),
         notes=notes_title(findings.checks.checks),
-        flips_text=flips_title(findings.failing, findings.passing) if findings.flips else "",
-        flips=findings.failing + findings.passing,
-        flipped_criteria=len(findings.flips),
+        flips_text=flips_title(findings.failing, findings.passing) if flips else "",
+        flips=flips,
+        flipped_criteria=sum(bool(one.newly_failing or one.newly_passing) for one in findings.checks.comparisons),
         criteria=criteria_of(findings, leg.case_name),
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
         charts=charts_of(leg),

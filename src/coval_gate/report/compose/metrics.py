@@ -9,7 +9,6 @@ from coval_gate.base.text import number
 from coval_gate.coval.model import BASE
 from coval_gate.gate import targets
 from coval_gate.gate.clauses import NAMES, drawn_symbol, target_text, with_unit
-from coval_gate.gate.findings import comparison_of
 from coval_gate.gate.kinds import TargetMet
 from coval_gate.gate.measure import Requirement
 from coval_gate.gate.verdict import Verdict
@@ -103,7 +102,7 @@ def _bounds_of_target(target: Target) -> tuple[float, ...]:
 def _distributions(
     leg: LegReport, metric: Metric, checks: Sequence[Check], bounds: Sequence[BoundFacts]
 ) -> Iterator[Distribution]:
-    paired = any(check.reference in ("baseline", "base_agent") and comparison_of(check) for check in checks)
+    paired = any(check.reference in ("baseline", "base_agent") and check.comparison for check in checks)
     pair = paired_numbers(leg, metric) if paired else ([], [])
     for variant in leg.variants:
         sample = variant.sample(metric)
@@ -152,7 +151,7 @@ def _chart(leg: LegReport, sample: Sample, checks: Sequence[Check]) -> Chart | N
     name, unit, reference = sample.metric.name, sample.metric.unit, ""
     numbers: Sequence[float] = sample.numbers
     bars: Sequence[BinBar] = ()
-    if any(check.reference in ("baseline", "base_agent") and comparison_of(check) for check in checks):
+    if any(check.reference in ("baseline", "base_agent") and check.comparison for check in checks):
         now, earlier = paired_numbers(leg, sample.metric)
         if bars := spread([now, earlier], bound):
             numbers, reference = now, NAMES["base_agent" if leg.judgement.base else "baseline"]

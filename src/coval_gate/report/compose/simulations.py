@@ -168,11 +168,13 @@ def _first(by_metric: Mapping[str, T], row: SimulationFinding) -> dict[str, T]:
 def _changes(findings: Findings) -> dict[tuple[str, str], str]:
     """Return by variant and test case the gravest change of any check. One that passes tolerates its flips."""
     changes: dict[tuple[str, str], str] = {}
-    flips = [flip for flip in findings.flips if flip.check.reference in ("baseline", "base_agent")]
-    for check, failing, passing in sorted(flips, key=lambda flip: not flip.check.passed):
-        for case in passing:
-            changes.setdefault((check.variant, case), "better")
-        changes |= {(check.variant, case): "tolerated" if check.passed else "worse" for case in failing}
+    checks = [check for check in findings.checks.checks if check.reference in ("baseline", "base_agent")]
+    for check in sorted(checks, key=lambda check: not check.passed):
+        if compared := check.comparison:
+            for case in compared.newly_passing:
+                changes.setdefault((check.variant, case), "better")
+            worse = "tolerated" if check.passed else "worse"
+            changes |= {(check.variant, case): worse for case in compared.newly_failing}
     return changes
 
 
