@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from coval_gate.gate.variants import Variant
     from coval_gate.inputs.thresholds import Reference
 
-REFERENCES: Final[tuple[Reference, ...]] = ("baseline", "base", "base_agent")
+REFERENCES: Final[tuple[Reference, ...]] = ("", "baseline", "base", "base_agent")
 MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more are counted
 TOO_HIGH: Final = {"<": True, "<=": True, ">": False, ">=": False}  # by operator: how a miss is off
 MOST_CONTRIBUTORS: Final = 5  # simulations that an average names: those that move it the most
@@ -45,10 +45,6 @@ class Contribution(NamedTuple):
     total: int
     rises: bool
     before: float | None = None
-
-    @property
-    def compared(self) -> bool:
-        return self.before is not None
 
 
 class Miss(NamedTuple):
@@ -135,23 +131,16 @@ class Findings:
     """What a judgement shows.
 
     `simulations`: failing, in doubt, contributing, tolerated, passed; of each, by cause, and the worst first.
-    `reference`: of causes; empty without. `absolute`: checks that compare with nothing; `compared`: a group for each
-    reference. `failing` and `passing`: how many test cases flipped so in any check.
+    `reference`: of causes; empty without. `groups`: checks by what they compare with, those with missed ones first.
+    `failing` and `passing`: how many test cases flipped so in any check.
     """
 
     simulations: tuple[SimulationFinding, ...]
     checks: CheckGroup
-    absolute: CheckGroup
-    compared: tuple[CheckGroup, ...]
+    groups: tuple[CheckGroup, ...]
     failing: int
     passing: int
     reference: Reference = ""
-
-    @property
-    def groups(self) -> list[CheckGroup]:
-        """All groups, those with missed criteria first."""
-        groups = [group for group in (self.absolute, *self.compared) if group.checks]
-        return sorted(groups, key=lambda group: not group.missed)
 
     @property
     def to_look_at(self) -> list[SimulationFinding]:
@@ -161,14 +150,13 @@ class Findings:
 def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findings:
     """Return what a judgement shows; without a result, only what its checks show."""
     checks = _grouped(judgement.checks)
-    compared = (_group(judgement, reference) for reference in REFERENCES)
+    groups = [_group(judgement, reference) for reference in REFERENCES]
     variants = (judgement.variants or variants_of(result)) if result else ()
     earlier = Earlier(judgement, result, variants) if result else None
     return Findings(
         simulations=_simulations(judgement, result, variants, earlier) if result and earlier else (),
         checks=checks,
-        absolute=_group(judgement, ""),
-        compared=tuple(group for group in compared if group.checks),
+        groups=tuple(sorted((group for group in groups if group.checks), key=lambda group: not group.missed)),
         failing=len({case for comparison in checks.comparisons for case in comparison.newly_failing}),
         passing=len({case for comparison in checks.comparisons for case in comparison.newly_passing}),
         reference=earlier.kind if earlier else "",
@@ -231,23 +219,17 @@ def _simulations(
 ) -> tuple[SimulationFinding, ...]:
     """Return the finding of every simulation, in the order of `Findings`."""
     blame = _blame(judgement.checks, result, variants, earlier)
-    unordered = [*_unordered(judgement, result, blame)]
-    passing = frozenset(
-        finding.simulation.id for finding in unordered if finding.verdict is Verdict.PASSED or finding.contributes
-    )
-    others = others_of(result.simulations, passing)
-    findings = (_with_cause(finding, blame.get(finding.simulation.id, _NO_BLAME), others) for finding in unordered)
-    return tuple(sorted(findings, key=lambda finding: finding.order))
+    findings = [*_without_cause(judgement, result, blame)]
+    well = frozenset(row.simulation.id for row in findings if row.contributes or not row.is_to_look_at)
+    others = others_of(result.simulations, well)
+    for place, row in enumerate(findings):
+        id_ = row.simulation.id
+        if id_ not in well:
+            findings[place] = replace(row, cause=cause_of(*others[id_], blame.get(id_, _NO_BLAME).before))
+    return tuple(sorted(findings, key=lambda row: row.order))
 
 
-def _with_cause(finding: SimulationFinding, blame: _Blame, others: Mapping[str, tuple[int, int]]) -> SimulationFinding:
-    if not finding.is_to_look_at or finding.contributes:
-        return finding
-    passing, other = others[finding.simulation.id]
-    return replace(finding, cause=cause_of(passing, other, blame.before))
-
-
-def _unordered(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
+def _without_cause(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
     repetition = judgement.repetition
     cases = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
     failing = set(judgement.failing_simulations)
