@@ -9,13 +9,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.gate.aggregation import (
-    Aggregation,
-    Measured,
-    OfMetric,
-    measure_of,
-    sample_of,
-)
+from coval_gate.gate.aggregation import Aggregation, Measured, OfMetric, measure_of, sample_of
 from coval_gate.gate.changes import MeanChange, PercentileChange, RateChange, value_pairs
 from coval_gate.gate.confidence import (
     NOTHING,
@@ -42,14 +36,11 @@ if TYPE_CHECKING:
     from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.thresholds import Threshold
 
-MEDIAN: Final = 50.0
-
 
 class _Share(Aggregation):
     needs_equal_counts = False
 
     def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
-        """Return the simulations that a comparison counts as hits."""
         raise NotImplementedError
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
@@ -173,7 +164,7 @@ class Missing(OfMetric):
     """How many simulations have no value. A metric without any value can be measured, too."""
 
     def obstacle(self, sample: Sample) -> None:
-        """Return None: any values will do, even none."""
+        """Accept any values, even none."""
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
         return Weighed(sample_of(variant, metric).missing)
@@ -197,17 +188,15 @@ class _OfNumbers(OfMetric):
         if self.threshold.bound.reference or not self.aggregate.kind.is_on_scale:
             return
         values, holds = sample_of(variant, metric).values, self.threshold.holds
-        bad = {
-            simulation_id for simulation_id, number in values.items() if isinstance(number, float) and not holds(number)
-        }
-        yield from (simulation.id for simulation in variant.completed if simulation.id in bad)
+        for simulation in variant.completed:
+            if isinstance(number := values.get(simulation.id), float) and not holds(number):
+                yield simulation.id
 
     def _measured(self, variant: Variant, sample: Sample) -> Measured:
         interval = partial(number_interval, self._bounds, variant.completed, sample)
         return super()._measured(variant, sample)._replace(interval=interval)
 
     def _pooled(self, sample: Sample) -> float:
-        """Return the aggregate where all simulations weigh the same."""
         raise NotImplementedError
 
     def _even(self, cases: Sequence[Sequence[float]], pooled: float) -> float:
@@ -254,8 +243,7 @@ class Percentile(_OfNumbers):
 
     @property
     def n(self) -> float:
-        """Which percentile, 0 to 100."""
-        return MEDIAN if self.aggregate.percentile is None else self.aggregate.percentile
+        return 50.0 if self.aggregate.percentile is None else self.aggregate.percentile
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> PercentileChange | None:
         return PercentileChange(value_pairs(now, then, metric), self.n) if metric else None
