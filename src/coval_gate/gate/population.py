@@ -5,6 +5,7 @@ A rule is one row: what breaks it, and how that reads.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -36,28 +37,28 @@ class Judged(NamedTuple):
     attached: bool | None = None
 
 
-class Broken(NamedTuple):
-    """`value`: how many simulations meet the rule, of how many in `total`. `ids`: the others' to blame."""
+class Count(NamedTuple):
+    """`value`: how many simulations meet the rule, of how many in `total`. `others`: the ids to blame if too few do."""
 
     value: int
     total: int
-    ids: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule(Criterion):
-    """`find` returns what breaks it, which gives the `verdict`; without it, whoever finds that makes the check.
+    """`find` returns a problem, or how many simulations meet it; without it, whoever finds the problem makes the check.
 
-    `least`: how many simulations must meet it; None: all. `unmet`: the sentence where too few do; `empty`: where there
-    are none.
+    `share`: of the simulations that must meet it, and at least one must; fewer give the `verdict`, and the sentence
+    `unmet`. `empty`: the sentence if there is no simulation.
     """
 
     kind: str
     sentence: str
-    find: Callable[[Judged], Problem | Broken | None] | None = None
+    find: Callable[[Judged], Problem | Count | None] | None = None
     verdict: Verdict = Verdict.ERROR
     counted: str = ""
-    least: int | None = None
+    share: float = 1.0
     unmet: str = ""
     empty: str = ""
     of_run: bool = False
@@ -70,10 +71,11 @@ class Rule(Criterion):
         elif found:
             missing = found.total - found.value
             measure = Measure(value=found.value, unit="simulations", count=found.value, missing=missing)
-            yield Check(criterion=self, verdict=self.verdict, measure=measure, simulations=found.ids)
+            if found.value < self.requirement(measure).bound:
+                yield Check(criterion=self, verdict=self.verdict, measure=measure, simulations=found.others)
 
     def requirement(self, measure: Measure) -> Requirement:
-        return Requirement(">=", max(1, measure.total) if self.least is None else self.least)
+        return Requirement(">=", max(1, math.ceil(self.share * measure.total)))
 
     def measured(self, check: Check, measure: Measure) -> str:
         return Criterion.measured(self, check, measure) if measure.total else f"none {self.counted}"
@@ -97,15 +99,10 @@ SAME_CASES: Final = Rule(  # so the conversations of a repetition can be pooled 
 )
 
 
-def _unlisted(run: Judged) -> Broken | None:
-    listed, expected = len(run.result.simulations), run.result.expected
-    return Broken(listed, expected) if listed < max(1, expected) else None
-
-
 ALL_LISTED: Final = Rule(
     kind="simulations_listed",
     sentence="Coval lists every simulation of the run",
-    find=_unlisted,
+    find=lambda run: Count(len(run.result.simulations), max(len(run.result.simulations), run.result.expected)),
     counted="listed",
     unmet="Coval lists {value:,} of {total} of the run; the rest are unaccounted for",
     empty="The run has no simulations, so nothing was evaluated; check that its test set has active test cases, and "
@@ -133,16 +130,16 @@ DATA_SETTLED: Final = Rule(  # or Coval listed the same for a while
 )
 
 
-def _running(run: Judged) -> Broken | None:
+def _ended(run: Judged) -> Count:
     simulations = run.result.simulations
     running = tuple(simulation.id for simulation in simulations if not simulation.ended)
-    return Broken(len(simulations) - len(running), len(simulations), running) if running else None
+    return Count(len(simulations) - len(running), len(simulations), running)
 
 
 ALL_ENDED: Final = Rule(
     kind="simulations_ended",
     sentence="every simulation ended",
-    find=_running,
+    find=_ended,
     counted="ended",
     unmet="The run completed, but {missing:,} of {total} had not ended when metrics_grace_time was over",
 )
@@ -195,10 +192,10 @@ class FewFailed(Criterion):
 ANY_COMPLETED: Final = Rule(  # however many max_failed_simulations allows to fail
     kind="any_completed",
     sentence="at least one simulation completed",
-    find=lambda run: None if any(one.completed for one in run.variants) else Broken(0, len(run.result.simulations)),
+    find=lambda run: Count(sum(len(variant.completed) for variant in run.variants), len(run.result.simulations)),
     verdict=Verdict.FAILED,
     counted="completed",
-    least=1,
+    share=0.0,
     unmet="No simulation completed",
 )
 
