@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.gate.confidence import NOTHING, Bounds, hits_of
 from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
 from coval_gate.gate.planning import bisected, noticeable_mean, noticeable_rate, noticeable_shift
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
 
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 STEPS: Final = 16  # of a bisection: to a hundred-thousandth of the range of the values
-
-
-class ComparedValues(NamedTuple):
-    """The value now and the reference's, with the bounds of the first minus the second."""
-
-    now: float
-    before: float
-    change: Interval
 
 
 class Change:
@@ -51,8 +42,8 @@ class Change:
         """Return bounds on the value minus the reference's, in the value's unit."""
         return self.excess(confidence)
 
-    def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
-        """Return the smallest fall or rise that runs of this size detect; None if they detect none."""
+    def noticeable(self, values: tuple[float, float], change: Interval, rule: Rule, *, rises: bool) -> float | None:
+        """Return the smallest fall or rise that runs of this size detect; None if none. `values`: now and before."""
         raise NotImplementedError
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -81,7 +72,7 @@ class RateChange(Change):
             {case: HitPair(hits_of(ids, hits), hits_of(before[case], earlier)) for case, ids in now.by_case.items()}
         )
 
-    def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
+    def noticeable(self, values: tuple[float, float], change: Interval, rule: Rule, *, rises: bool) -> float | None:
         return noticeable_rate(self._rates, rule, rises=rises)
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -101,7 +92,7 @@ class MeanChange(Change):
         super().__init__()
         self._means = PairedMeans.of(pairs)
 
-    def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
+    def noticeable(self, values: tuple[float, float], change: Interval, rule: Rule, *, rises: bool) -> float | None:
         return noticeable_mean(self._means, rule, rises=rises)
 
     def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
@@ -135,13 +126,13 @@ class PercentileChange(Change):
             -(_last(is_below, 0.0, -least) if unshifted.upper < 0.0 else _last(is_below, min(-most, 0.0), 0.0)),
         )
 
-    def noticeable(self, values: ComparedValues, rule: Rule, *, rises: bool) -> float | None:
-        difference = values.now - values.before
-        reach = difference - values.change.lower if rises else values.change.upper - difference
+    def noticeable(self, values: tuple[float, float], change: Interval, rule: Rule, *, rises: bool) -> float | None:
+        now, before = values
+        reach = now - before - change.lower if rises else change.upper - (now - before)
         if not math.isfinite(reach):
             return None
-        error = max(reach, 0.0) / normal_quantile(values.change.confidence)
-        return noticeable_shift(values.before, error, rule, rises=rises)
+        error = max(reach, 0.0) / normal_quantile(change.confidence)
+        return noticeable_shift(before, error, rule, rises=rises)
 
     def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
         return self._exceedances.difference(self._n, confidence, factor=factor, shift=number)

@@ -76,10 +76,6 @@ class Check:
         return self.passed and self.measure is not None and not self.criterion.can_fail(self.measure)
 
     @property
-    def doubt_passes(self) -> bool:
-        return self.criterion.doubt_passes
-
-    @property
     def user_defined(self) -> bool:
         return self.criterion.user_defined
 

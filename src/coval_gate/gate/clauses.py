@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import DIGITS, folded, number, one_line, percent, quoted
 from coval_gate.coval.model import BASE
@@ -39,6 +39,7 @@ SHORT: Final[Mapping[str, str]] = {
 }
 NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
 FLAKY, CONSISTENT = "flaky", "consistent"
+ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
 TOGETHER: Final[Mapping[Verdict | None, str]] = {
     Verdict.PASSED: "they pass",
     Verdict.FAILED: "they fail",
@@ -57,6 +58,13 @@ PHRASES: Final = {
     "lte": "at most {}",
     "bt": "between {} and {}",
     "nbt": "less than {} or more than {}",
+}
+TROUBLES: Final = {
+    "no_operator": "has no operator",
+    "unknown_operator": "has the unknown operator {quoted}",
+    "no_value": "has no value for its operator {operator}",
+    "no_number": "lacks the {needed} that its operator {operator} needs",
+    "not_a_number": "has something other than the {needed} that its operator {operator} needs",
 }
 
 
@@ -158,12 +166,9 @@ def all_runs_text(runs: int) -> str:
 
 
 def ran_text(repetition: Repetition, together: Verdict | None) -> str:
-    alone = ", ".join(f"run {run.run_id} {_verdict_text(run.judgement.verdict)}" for run in repetition.runs)
+    verdicts = ((run.run_id, run.judgement.verdict) for run in repetition.runs)
+    alone = ", ".join(f"run {id_} {ALONE.get(verdict, verdict)}" for id_, verdict in verdicts)
     return f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[together]}."
-
-
-def stability_word(case: CaseStability) -> str:
-    return FLAKY if case.is_flaky else CONSISTENT
 
 
 def in_figures(cases: Sequence[CaseStability]) -> str:
@@ -175,7 +180,7 @@ def in_figures(cases: Sequence[CaseStability]) -> str:
 
 def stability_text(case: CaseStability) -> str:
     """Return the stability with its figures: "flaky, failed 2 of 3"."""
-    return f"{stability_word(case)}, failed {case.failed:,} of {case.total:,}"
+    return f"{FLAKY if case.is_flaky else CONSISTENT}, failed {case.failed:,} of {case.total:,}"
 
 
 def again_text(why: str, number: int, most: int) -> str:
@@ -186,19 +191,9 @@ def in_vain_text(why: str) -> str:
     return f"The run failed, and is not repeated, because a repetition cannot change this: {why}"
 
 
-def _verdict_text(verdict: Verdict | None) -> str:
-    return "was inconclusive" if verdict is Verdict.INCONCLUSIVE else str(verdict)
-
-
 def threshold_text(threshold: Threshold) -> str:
     """Return a threshold as the user wrote it, marked where a rate's percentage is relative, not points."""
     return f"{threshold.text} (relative)" if threshold.is_relative_rate else threshold.text
-
-
-def required_text(threshold: Threshold, bound: str) -> str:
-    """Return the requirement as the user wrote it, with the `bound` that it amounts to: ">= baseline - 5pp (90%)"."""
-    written = threshold.text.rpartition(threshold.operator)[2].strip()
-    return f"{threshold.operator} {written}" + (f" ({bound})" if bound else "")
 
 
 def runs_text(check: Check) -> str:
@@ -236,19 +231,8 @@ def target_text(target: Target) -> str:
 
 def target_problem_text(problem: TargetProblem) -> str:
     """Return why a target is unusable, as the end of a sentence."""
-    needed = "bounds" if problem.operator in RANGES else "number"
-    match problem.kind:
-        case "no_operator":
-            return "has no operator"
-        case "unknown_operator":
-            return f"has the unknown operator {quoted(problem.operator, OPERATOR_SHOWN)}"
-        case "no_value":
-            return f"has no value for its operator {problem.operator}"
-        case "no_number":
-            return f"lacks the {needed} that its operator {problem.operator} needs"
-        case "not_a_number":
-            return f"has something other than the {needed} that its operator {problem.operator} needs"
-    assert_never(problem.kind)
+    operator, needed = problem.operator, "bounds" if problem.operator in RANGES else "number"
+    return TROUBLES[problem.kind].format(operator=operator, quoted=quoted(operator, OPERATOR_SHOWN), needed=needed)
 
 
 def exact_text(bound: float) -> str:

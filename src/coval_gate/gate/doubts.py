@@ -7,10 +7,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import number, quoted
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.aggregation import Greatest
+from coval_gate.gate.clauses import VALUE_SHOWN, threshold_text, with_unit
 from coval_gate.gate.confidence import FEWEST_CASES
 from coval_gate.gate.planning import needed, strictest
+from coval_gate.gate.problems import seen_text
 from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.variants import SAMPLES
 
@@ -81,29 +84,7 @@ def _is_guard(threshold: Threshold) -> bool:
     return bool(threshold.bound.reference) and threshold.takes_confidence and not threshold.asks_for_improvement
 
 
-class Unseen(NamedTuple):
-    """No simulation has the `wanted` values of `metric`. `seen` are some of the `different` texts that do occur."""
-
-    threshold: Threshold
-    metric: str
-    wanted: tuple[str, ...]
-    seen: tuple[str, ...]
-    different: int
-
-
-class FarBound(NamedTuple):
-    """The bound is beyond FAR times every value. `farthest`: the value farthest from 0; `unit`: of its numbers."""
-
-    threshold: Threshold
-    metric: str
-    farthest: float
-    unit: str = ""
-
-
-Doubt = Unseen | FarBound
-
-
-def doubts(judgement: Judgement) -> tuple[Doubt, ...]:
+def doubts(judgement: Judgement) -> tuple[str, ...]:
     """Return the doubts about the criteria, given the values of the agent and all mutations together."""
     metrics = {sample.metric.id: sample.metric for variant in judgement.variants for sample in variant.samples}
     checks = (check for check in judgement.checks if check.measure and check.metric in metrics)
@@ -111,12 +92,18 @@ def doubts(judgement: Judgement) -> tuple[Doubt, ...]:
     return tuple(doubt for threshold, metric in named.items() for doubt in _doubts(threshold, metric))
 
 
-def _doubts(threshold: Threshold, metric: Metric) -> Iterator[Doubt]:
+def _doubts(threshold: Threshold, metric: Metric) -> Iterator[str]:
     """Doubt a bound too far from the values for their unit; one close to 0 requires that there is something."""
-    vocabulary = Vocabulary.of(metric) if threshold.aggregate.values else None
-    if vocabulary and (unseen := vocabulary.unseen(threshold.aggregate.values)):
-        yield Unseen(threshold, metric.name, unseen, vocabulary.seen[:SAMPLES], len(vocabulary.seen))
+    where, wanted = f"{threshold_text(threshold)} ({threshold.place})", threshold.aggregate.values
+    vocabulary = Vocabulary.of(metric) if wanted else None
+    if vocabulary and (unseen := vocabulary.unseen(wanted)):
+        values = " or ".join(quoted(value, VALUE_SHOWN) for value in unseen)
+        seen = seen_text(vocabulary.seen[:SAMPLES], len(vocabulary.seen))
+        others = f"; the values seen are {seen}" if seen else ""
+        yield f"{where}: no simulation has the value {values} for {metric.name}{others}. Is it spelt correctly?"
     farthest = max(metric.numbers, key=abs, default=0.0)
     is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
     if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):
-        yield FarBound(threshold, metric.name, farthest, metric.unit)
+        largest = f"the largest{'' if farthest > 0 else ' in size'} is {with_unit(number(farthest), metric.unit)}"
+        values = f"every value of {metric.name} ({largest})"
+        yield f"{where}: the bound is more than {FAR} times {values}. Is it in the metric's unit?"

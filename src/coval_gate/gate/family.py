@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.changes import ComparedValues
 from coval_gate.gate.confidence import NOTHING
 from coval_gate.gate.measure import Interval
-from coval_gate.gate.planning import Rule
+from coval_gate.gate.planning import Rule, strictest
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import TOLERANCE
 
@@ -106,9 +105,9 @@ class Pairs:
         if self._change is None or not (math.isfinite(change.lower) or math.isfinite(change.upper)):
             return None
         margin = abs(self.threshold.bound.of(self.earlier) - self.earlier)
-        rule = Rule.among(family, change.confidence, 0.0 if self.asks_for_improvement else margin)
-        values = ComparedValues(self.value.value, self.earlier, change)
-        return self._change.noticeable(values, rule, rises=self.threshold.wants_less)
+        rule = Rule(strictest(change.confidence, family), 0.0 if self.asks_for_improvement else margin)
+        values = (self.value.value, self.earlier)
+        return self._change.noticeable(values, change, rule, rises=self.threshold.wants_less)
 
     def flips(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the cases that passed before and fail now (missing values fail), and the reverse; none for numbers."""

@@ -217,7 +217,7 @@ def conclude(
     deciding = [check for check in checks if check.decides]
     verdict = min((check.verdict for check in deciding), key=GRAVITY.index, default=Verdict.PASSED)
     doubtful = [check for check in deciding if check.verdict is Verdict.INCONCLUSIVE]
-    inconclusive_passes = bool(doubtful) and all(check.doubt_passes for check in doubtful)
+    inconclusive_passes = bool(doubtful) and all(check.criterion.doubt_passes for check in doubtful)
     # A job did not answer the simulations: more time would not help.
     if verdict is Verdict.ERROR and outcome.late and not any(map(_is_of_set_up, deciding)):
         verdict = Verdict.TIMED_OUT

@@ -202,11 +202,11 @@ class ThresholdHolds(Criterion):
         return f"{values}{clause or few}{', ' if clause else ' '}{neither} {required}"
 
     def _required(self, check: Check) -> str:
-        """Return the requirement against a reference: the user's words, and the number that they amount to."""
-        is_plain = self.threshold.bound.factor == 1.0 and not self.threshold.bound.number
-        if is_plain or check.measure is None or check.requirement is None:
-            return clauses.required_text(self.threshold, "")
-        return clauses.required_text(self.threshold, clauses.bound_text(check))
+        """Return what the user wrote after the aggregate, with the bound that it amounts to: ">= base - 5pp (90%)"."""
+        threshold = self.threshold
+        is_plain = threshold.bound.factor == 1.0 and not threshold.bound.number
+        written = threshold.text.rpartition(threshold.operator)[2].strip()
+        return f"{threshold.operator} {written}" + ("" if is_plain else f" ({clauses.bound_text(check)})")
 
     @property
     def _subject(self) -> str:

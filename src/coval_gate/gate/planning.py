@@ -53,11 +53,6 @@ class Rule(NamedTuple):
     confidence: float
     margin: float
 
-    @classmethod
-    def among(cls, family: int, confidence: float, margin: float) -> Rule:
-        """Return the rule for one of so many thresholds, which have the `confidence` together."""
-        return cls(strictest(confidence, family), margin)
-
 
 def noticeable_rate(rates: PairedRates, rule: Rule, *, rises: bool) -> float | None:
     """Return the smallest fall of the baseline's rate that is detected, or rise if it `rises`; None if none is.

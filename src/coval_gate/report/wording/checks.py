@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.text import number, quoted, shortened
+from coval_gate.base.text import number, shortened
 from coval_gate.gate.claims import claim_text
 from coval_gate.gate.clauses import (
-    VALUE_SHOWN,
     difference_with_unit,
     runs_text,
-    threshold_text,
     told_apart,
     value_text,
     with_unit,
 )
-from coval_gate.gate.doubts import FAR, FarBound, Unseen
-from coval_gate.gate.problems import seen_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION
 
 if TYPE_CHECKING:
     from coval_gate.coval.model import Value
     from coval_gate.gate.checks import Check
-    from coval_gate.gate.doubts import Doubt
     from coval_gate.gate.findings import Contribution, Miss
     from coval_gate.gate.kinds import Criterion
 
@@ -34,22 +29,6 @@ ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.
 def mention(criterion: Criterion) -> str:
     """Return the criterion as listed for a simulation that misses it: cut where it is long."""
     return shortened(criterion.text, LONGEST_MENTION)
-
-
-def doubt_text(doubt: Doubt) -> str:
-    where = f"{threshold_text(doubt.threshold)} ({doubt.threshold.place})"
-    match doubt:
-        case Unseen(metric=metric, wanted=wanted, seen=seen, different=different):
-            values = " or ".join(quoted(value, VALUE_SHOWN) for value in wanted)
-            others = f"; the values seen are {seen_text(seen, different)}" if seen else ""
-            return f"{where}: no simulation has the value {values} for {metric}{others}. Is it spelt correctly?"
-        case FarBound(metric=metric, farthest=farthest, unit=unit):
-            largest = f"the largest{'' if farthest > 0 else ' in size'} is {with_unit(number(farthest), unit)}"
-            return (
-                f"{where}: the bound is more than {FAR} times every value of {metric} ({largest}). "
-                "Is it in the metric's unit?"
-            )
-    assert_never(doubt)
 
 
 def shown_verdict(check: Check) -> Verdict:

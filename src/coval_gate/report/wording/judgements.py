@@ -230,9 +230,8 @@ def doubt_lines(judgement: Judgement) -> list[str]:
     if not judgement.checks:
         return []
     from coval_gate.gate.doubts import doubts  # not needed before the launch, whose start is measured
-    from coval_gate.report.wording.checks import doubt_text
 
-    return [doubt_text(doubt) for doubt in doubts(judgement)]
+    return [*doubts(judgement)]
 
 
 def _unjudged_text(judgement: Judgement) -> str:
