@@ -9,10 +9,11 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.gate.aggregation import Aggregation, Measured, OfMetric, measure_of, sample_of
+from coval_gate.gate.aggregation import Aggregation, Greatest, Measured, OfMetric, measure_of, sample_of
 from coval_gate.gate.changes import MeanChange, PercentileChange, RateChange, value_pairs
 from coval_gate.gate.confidence import (
     NOTHING,
+    Bounds,
     Hits,
     mean_bounds,
     number_interval,
@@ -21,18 +22,14 @@ from coval_gate.gate.confidence import (
     unknown_interval,
 )
 from coval_gate.gate.contrast import Exceedances, HitPair, ValuePair, rate_difference
-from coval_gate.gate.measure import Requirement, Weighed, margin
-from coval_gate.gate.problems import ONE_VALUE
+from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
+from coval_gate.gate.problems import ONE_VALUE, Problem
 from coval_gate.gate.statistics import even_mean, even_percentile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from coval_gate.coval.model import Metric, Summary
-    from coval_gate.gate.aggregation import Greatest
-    from coval_gate.gate.confidence import Bounds
-    from coval_gate.gate.measure import Interval, Measure
-    from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.thresholds import Threshold
 

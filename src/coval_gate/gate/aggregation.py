@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.gate.confidence import unknown_interval
-from coval_gate.gate.measure import Measure, Weighed
-from coval_gate.gate.problems import NO_VALUES, ONLY_SUMMARY
+from coval_gate.gate.measure import Interval, Measure, Unit, Weighed
+from coval_gate.gate.problems import NO_VALUES, ONLY_SUMMARY, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from coval_gate.coval.model import Metric, Summary
     from coval_gate.gate.changes import Change
-    from coval_gate.gate.measure import Interval, Unit
-    from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.thresholds import Threshold
 

@@ -10,14 +10,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.coval.model import BASE
+from coval_gate.coval.model import BASE, Metric, RunResult, Simulation
 from coval_gate.gate.baseline import Reference, References, metrics_about
 from coval_gate.gate.changes import HALF
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.coval.model import Metric, RunResult, Simulation
     from coval_gate.gate.checks import Check
     from coval_gate.gate.compared import Baseline
     from coval_gate.gate.judgement import Judgement

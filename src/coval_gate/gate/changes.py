@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from coval_gate.gate.confidence import NOTHING, Bounds, hits_of
+from coval_gate.gate.confidence import NOTHING, Bounds, Hits, hits_of
 from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
-from coval_gate.gate.planning import bisected, noticeable_mean, noticeable_rate, noticeable_shift
+from coval_gate.gate.planning import Rule, bisected, noticeable_mean, noticeable_rate, noticeable_shift
 from coval_gate.gate.statistics import normal_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from coval_gate.coval.model import Metric
-    from coval_gate.gate.confidence import Hits
     from coval_gate.gate.measure import Interval
-    from coval_gate.gate.planning import Rule
     from coval_gate.gate.variants import Variant
 
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more

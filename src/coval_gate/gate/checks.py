@@ -14,22 +14,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.coval.model import BASE
+from coval_gate.coval.model import BASE, Metric, Run, RunResult, Simulation, Value
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.aggregation import Measured
 from coval_gate.gate.confidence import verdict
 from coval_gate.gate.incomparable import ACCEPTED
-from coval_gate.gate.measure import Scale, margin
+from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, margin
 from coval_gate.gate.values import comparable
 from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Value
     from coval_gate.gate.criteria import Criteria
     from coval_gate.gate.kinds import Criterion, ThresholdHolds
-    from coval_gate.gate.measure import Comparison, Measure, Requirement
     from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Variant
     from coval_gate.inputs.thresholds import Reference, Threshold

@@ -19,7 +19,7 @@ from coval_gate.gate.clauses import (
     rounded_with_unit,
 )
 from coval_gate.gate.confidence import FEWEST_CASES
-from coval_gate.gate.doubts import cases_needed, cases_to_compare
+from coval_gate.gate.doubts import Undecidable, cases_needed, cases_to_compare
 from coval_gate.gate.planning import POWER
 from coval_gate.gate.references import baseline_text, shared_text
 from coval_gate.gate.verdict import Verdict
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from coval_gate.coval.model import Run
     from coval_gate.gate.checks import Check
-    from coval_gate.gate.doubts import Undecidable
     from coval_gate.gate.findings import CheckGroup
     from coval_gate.gate.measure import Comparison, Interval, Measure, Scale
 

@@ -11,18 +11,16 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import DIGITS, folded, number, one_line, percent, quoted
-from coval_gate.coval.model import BASE
-from coval_gate.gate.targets import MEMBERSHIPS, RANGES, bounds, effective_operator
+from coval_gate.coval.model import BASE, Target, Value
+from coval_gate.gate.targets import MEMBERSHIPS, RANGES, TargetProblem, bounds, effective_operator
 from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from coval_gate.coval.model import Target, Value
     from coval_gate.gate.checks import Check
     from coval_gate.gate.judgement import CaseStability, Repetition
     from coval_gate.gate.measure import Comparison, Interval, Measure, Scale, Unit
-    from coval_gate.gate.targets import TargetProblem
     from coval_gate.inputs.thresholds import Reference, Threshold
 
 MOST_MORE: Final = 8  # digits beyond the usual ones

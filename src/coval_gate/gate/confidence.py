@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.gate.measure import Interval
+from coval_gate.gate.measure import Interval, Measure
 from coval_gate.gate.statistics import beta_quantile, normal_quantile, t_quantile
 from coval_gate.gate.verdict import Verdict
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from coval_gate.coval.model import Simulation
-    from coval_gate.gate.measure import Measure
     from coval_gate.gate.variants import Sample
     from coval_gate.inputs.thresholds import Threshold
 

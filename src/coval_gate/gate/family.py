@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.confidence import NOTHING
-from coval_gate.gate.measure import Interval
+from coval_gate.gate.confidence import NOTHING, Bounds
+from coval_gate.gate.measure import Interval, Trend, Weighed
 from coval_gate.gate.planning import Rule, strictest
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.thresholds import TOLERANCE
+from coval_gate.inputs.thresholds import TOLERANCE, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.model import Metric
     from coval_gate.gate.changes import Change
     from coval_gate.gate.checks import Check
-    from coval_gate.gate.confidence import Bounds
-    from coval_gate.gate.measure import Trend, Weighed
     from coval_gate.gate.variants import Variant
-    from coval_gate.inputs.thresholds import Threshold
 
 
 @dataclass(frozen=True, kw_only=True)

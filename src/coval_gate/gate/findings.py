@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.gate.cause import SHOWN_FIRST, Earlier, cause_of, others_of
-from coval_gate.gate.checks import WHOLE, largest_magnitude, misses
+from coval_gate.gate.cause import SHOWN_FIRST, Before, Cause, Earlier, cause_of, others_of
+from coval_gate.gate.checks import WHOLE, Check, largest_magnitude, misses
 from coval_gate.gate.incomparable import NoBaseline
-from coval_gate.gate.variants import variants_of
+from coval_gate.gate.variants import Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from coval_gate.gate.judgement import CaseStability, Judgement
     from coval_gate.gate.measure import Comparison
     from coval_gate.gate.variants import Variant
+    from coval_gate.gate.judgement import CaseStability, Judgement
+    from coval_gate.gate.measure import Comparison
+    from coval_gate.gate.compared import Baseline
     from coval_gate.inputs.thresholds import Reference
 
 REFERENCES: Final[tuple[Reference, ...]] = ("", "baseline", "base", "base_agent")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import most_similar, quoted
-from coval_gate.coval.model import CANCELLED, DELETED, ERROR, FAILED
+from coval_gate.coval.model import CANCELLED, DELETED, ERROR, FAILED, Metric, RunResult, Target
 from coval_gate.gate import targets
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Totals, check_on, evaluate
@@ -21,7 +21,7 @@ from coval_gate.gate.incomparable import ACCEPTED
 from coval_gate.gate.judgement import Judgement, conclude
 from coval_gate.gate.kinds import MetricHasValues, MetricPresent, TargetMet
 from coval_gate.gate.measure import Measure
-from coval_gate.gate.outcome import Aborted, Completed, NotCompleted, Unanswered
+from coval_gate.gate.outcome import Aborted, Completed, Limit, NotCompleted, Outcome, Unanswered
 from coval_gate.gate.population import ALL_ANSWERED, METRICS_HAVE_TARGETS, Judged, population_checks
 from coval_gate.gate.problems import (
     NO_TARGETS,
@@ -31,8 +31,9 @@ from coval_gate.gate.problems import (
     UNIDENTIFIED,
     UNUSABLE_TARGET,
     NoSuchMetric,
+    Problem,
 )
-from coval_gate.gate.variants import variants_of
+from coval_gate.gate.variants import Variant, variants_of
 from coval_gate.gate.verdict import TIMEOUT, Verdict
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from coval_gate.gate.outcome import Limit, Outcome
     from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Variant
+    from coval_gate.gate.criteria import Criteria
+    from coval_gate.gate.compared import Baseline
     from coval_gate.inputs.fields import Allowance
     from coval_gate.inputs.thresholds import Threshold
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR
+from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, Metric, RunResult
 from coval_gate.gate.outcome import (
     Aborted,
+    Cancellation,
+    Cause,
     Completed,
     Errored,
     Launched,
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.base.errors import GateError
-    from coval_gate.coval.model import Metric, RunResult
     from coval_gate.gate.checks import Check, Totals
     from coval_gate.gate.compared import Baseline
     from coval_gate.gate.outcome import Cancellation

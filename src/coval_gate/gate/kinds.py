@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING
 from coval_gate.base.text import one_line, plural, quoted
 from coval_gate.gate import claims, clauses, targets
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.measure import Requirement, Scale
+from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.thresholds import Bound
+from coval_gate.inputs.thresholds import Bound, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from coval_gate.coval.model import Target
     from coval_gate.gate.checks import Check
-    from coval_gate.gate.measure import Comparison, Measure
     from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.fields import Allowance
-    from coval_gate.inputs.thresholds import Threshold
 
 
 class Criterion:

@@ -16,13 +16,12 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.gate.confidence import FEWEST_CASES, effective_size, exact_bounds
+from coval_gate.gate.confidence import FEWEST_CASES, CaseRate, effective_size, exact_bounds
 from coval_gate.gate.statistics import normal_quantile, t_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coval_gate.gate.confidence import CaseRate
     from coval_gate.gate.contrast import PairedMeans, PairedRates
 
 POWER: Final = 0.8  # the usual chance with which an experiment should detect its effect

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import plural
-from coval_gate.coval.model import BASE
+from coval_gate.coval.model import BASE, RunResult
 from coval_gate.gate import clauses
 from coval_gate.gate.checks import Check, check_on
 from coval_gate.gate.kinds import Criterion
@@ -22,7 +22,6 @@ from coval_gate.gate.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from coval_gate.coval.model import RunResult
     from coval_gate.gate.criteria import Criteria
     from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.fields import Allowance

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 
 from coval_gate.base.text import age, in_words, one_line, plural
-from coval_gate.gate.measure import LeftOut
+from coval_gate.gate.measure import Comparison, LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.model import Run
     from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundKind, NotFoundReason, Unchecked
     from coval_gate.gate.measure import Comparison
+    from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundKind, NotFoundReason, Unchecked
     from coval_gate.inputs.source import BaselineSource, SourceKind
 
 RUNS_SHOWN: Final = 3

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.gate.checks import Check
 from coval_gate.gate.judge import judge
-from coval_gate.gate.judgement import CaseStability, Repetition, SingleRun, with_checks
+from coval_gate.gate.judgement import CaseStability, Judgement, Repetition, SingleRun, with_checks
 from coval_gate.gate.outcome import Completed
 from coval_gate.gate.population import ANY_COMPLETED, SAME_CASES, FewFailed
 from coval_gate.gate.problems import OTHER_CASES
-from coval_gate.gate.variants import pooled
+from coval_gate.gate.variants import Variant, pooled
 from coval_gate.gate.verdict import GRAVITY, Verdict
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from coval_gate.coval.model import RunResult, Simulation
     from coval_gate.gate.compared import Baseline
     from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.judgement import Judgement
     from coval_gate.gate.kinds import Criterion
     from coval_gate.gate.variants import Variant
+    from coval_gate.gate.compared import Baseline
 
 USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
 

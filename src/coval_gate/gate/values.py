@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, most_similar, one_line, within_letters
-from coval_gate.coval.model import BINARY_TEXTS
+from coval_gate.coval.model import BINARY_TEXTS, Metric, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from coval_gate.coval.model import Metric, Value
 
 UNKNOWN: Final = "unknown"  # the answer of any judge that cannot decide; folded
 

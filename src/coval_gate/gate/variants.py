@@ -10,17 +10,15 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import one_line
-from coval_gate.coval.model import BASE, Summary
+from coval_gate.coval.model import BASE, Metric, RunResult, Simulation, Summary, Value
 from coval_gate.gate import statistics, targets
 from coval_gate.gate.clauses import value_text
-from coval_gate.gate.problems import NO_NUMBERS, CannotOccur, NoSuchValue
+from coval_gate.gate.problems import NO_NUMBERS, CannotOccur, NoSuchValue, Problem
 from coval_gate.gate.values import TEXT_SHOWN, Kinds, Vocabulary, equals, is_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Set
 
-    from coval_gate.coval.model import Metric, RunResult, Simulation, Value
-    from coval_gate.gate.problems import Problem
 
 SAMPLES: Final = 8  # values that a problem or a doubt shows
 

@@ -13,7 +13,7 @@ from coval_gate.gate.claims import (
     shows_text,
 )
 from coval_gate.gate.clauses import NAMES, bound_text
-from coval_gate.gate.findings import lacks_baseline
+from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.baselines import reference_parts, why_missing
 from coval_gate.report.document.baselines import LeftOutFacts
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from coval_gate.gate.checks import Check
-    from coval_gate.gate.findings import CheckGroup, Findings
     from coval_gate.gate.measure import Requirement
     from coval_gate.report.document.base import Outcome
     from coval_gate.report.model import LegReport
