@@ -16,7 +16,7 @@ from coval_gate.gate import clauses
 from coval_gate.gate.checks import Check, check_on
 from coval_gate.gate.kinds import Criterion
 from coval_gate.gate.measure import Measure, Requirement
-from coval_gate.gate.problems import ERROR_REPORTED, NOT_ANSWERED, NOT_SETTLED, Problem, VariantsMissing
+from coval_gate.gate.problems import ERROR_REPORTED, NOT_ANSWERED, NOT_SETTLED, VARIANTS_MISSING, Problem
 from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -109,12 +109,13 @@ ALL_LISTED: Final = Rule(
 )
 
 
-def _missing_variants(run: Judged) -> VariantsMissing | None:
+def _missing_variants(run: Judged) -> Problem | None:
     launched, names = run.criteria.mutations, {variant.name for variant in run.variants}
     is_whole = not launched or (len(names) > launched and BASE in names)
     if is_whole or not run.result.simulations:
         return None
-    return VariantsMissing(launched=launched, mutations=len(names - {BASE}), agent=BASE in names)
+    listed = plural(len(names - {BASE}), "mutation") + ("" if BASE in names else " and none of the agent itself")
+    return VARIANTS_MISSING.of(launched=plural(launched, "mutation"), listed=listed)
 
 
 VARIANTS_PRESENT: Final = Rule(

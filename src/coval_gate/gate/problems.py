@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.text import in_words, plural, quoted
+from coval_gate.base.text import in_words, quoted
 from coval_gate.gate.clauses import NAMES, VALUE_SHOWN, runs_text, value_text, whom
 from coval_gate.gate.verdict import Verdict
 
@@ -116,6 +116,11 @@ NO_TARGETS: Final = Obstacle(
 UNUSABLE_TARGET: Final = Obstacle(
     kind="unusable_target", short="its target {trouble}", sentence="The target of {metric} {trouble}"
 )
+VARIANTS_MISSING: Final = Obstacle(
+    kind="variants_missing",
+    short="of {listed}",
+    sentence="The run was launched with {launched}, but Coval lists simulations of {listed}",
+)
 ERROR_REPORTED: Final = Obstacle(
     kind="error_reported",
     short="it reports {words}",
@@ -182,23 +187,6 @@ class NoSuchMetric(Problem):
             return f"The run has no metric {metric}; it has no metrics at all"
         meant = f"did you mean {self.similar}? It has" if self.similar else "it has"
         return f"The run has no metric {metric}; {meant} {in_words(self.names, most=NAMES_SHOWN)}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VariantsMissing(Problem):
-    """Coval lists only `mutations` of the `launched` mutations; `agent`: whether it lists the agent itself."""
-
-    launched: int
-    mutations: int
-    agent: bool
-
-    def text(self) -> str:
-        return f"of {plural(self.mutations, 'mutation')}{'' if self.agent else ', none of the agent itself'}"
-
-    def reason(self, check: Check) -> str:
-        listed = plural(self.mutations, "mutation") + ("" if self.agent else " and none of the agent itself")
-        launched = plural(self.launched, "mutation")
-        return f"The run was launched with {launched}, but Coval lists simulations of {listed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

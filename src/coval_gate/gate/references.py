@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundKind, NotFoundReason, Unchecked
     from coval_gate.gate.measure import Comparison
     from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundKind, NotFoundReason, Unchecked
+    from coval_gate.gate.compared import Baseline, NotFoundKind, NotFoundReason, Unchecked
     from coval_gate.inputs.source import BaselineSource, SourceKind
 
 RUNS_SHOWN: Final = 3
@@ -119,16 +120,12 @@ def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> s
 
 
 def _runs_text(baseline: Baseline, run_text: Callable[[Run], str]) -> str:
-    shown = [_run_text(run, run_text) for run in baseline.runs[:RUNS_SHOWN]]
+    first = baseline.runs[:RUNS_SHOWN]
+    shown = [dated_text(run.run, run_text) + (", which the gate failed" if run.failed else "") for run in first]
     more = len(baseline.runs) - len(shown)
     runs = in_words([*shown, *([f"{more:,} more"] if more else [])])
     fewer = f", {baseline.fewer_than_asked:,} fewer than asked for" if baseline.fewer_than_asked else ""
     return f"{'run' if len(baseline.runs) == 1 else 'runs'} {runs}{fewer}"
-
-
-def _run_text(baseline_run: BaselineRun, run_text: Callable[[Run], str]) -> str:
-    failed = ", which the gate failed" if baseline_run.failed else ""
-    return dated_text(baseline_run.run, run_text) + failed
 
 
 def dated_text(run: Run, run_text: Callable[[Run], str] = lambda run: one_line(run.run_id)) -> str:

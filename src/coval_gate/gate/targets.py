@@ -17,10 +17,10 @@ Numbers compare exactly: they are single values, not sums or shares with roundin
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.gate.values import comparable
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ MEMBERSHIPS: Final = ("in", "nin")
 EITHER: Final[Mapping[str, str]] = {"eq": "in", "neq": "nin"}  # with texts in place of a number
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetProblem:
+class TargetProblem(NamedTuple):
     """no_number: the operator's number or bound is missing; not_a_number: something else stands in its place."""
 
     kind: Literal["no_operator", "unknown_operator", "no_value", "no_number", "not_a_number"]
@@ -53,15 +52,15 @@ def problem(target: Target) -> TargetProblem | None:
     """Return why nothing can be compared with `target`; None if it is valid."""
     operator = effective_operator(target)
     if not target.operator.strip():
-        return TargetProblem(kind="no_operator", operator="")
+        return TargetProblem("no_operator", "")
     if operator in MEMBERSHIPS:
         has_value = any(value.strip() for value in target.values)
-        return None if has_value else TargetProblem(kind="no_value", operator=target.operator)
+        return None if has_value else TargetProblem("no_value", target.operator)
     if operator in RANGES:
         return _number_problem(operator, target.lower, target.upper)
     if operator in COMPARISONS:
         return _number_problem(operator, target.upper)
-    return TargetProblem(kind="unknown_operator", operator=target.operator)
+    return TargetProblem("unknown_operator", target.operator)
 
 
 def meets(target: Target, value: Value) -> bool:
@@ -132,6 +131,6 @@ def _membership(values: Sequence[str], *, inside: bool) -> Callable[[Value], boo
 def _number_problem(operator: str, *numbers: float | None) -> TargetProblem | None:
     """Return the problem with the numbers that an operator needs; NaN stands for anything that is not a number."""
     if any(number is None for number in numbers):
-        return TargetProblem(kind="no_number", operator=operator)
+        return TargetProblem("no_number", operator)
     finite = all(number is not None and math.isfinite(number) for number in numbers)
-    return None if finite else TargetProblem(kind="not_a_number", operator=operator)
+    return None if finite else TargetProblem("not_a_number", operator)
