@@ -86,7 +86,7 @@ CASES: dict[str, Judgement] = {
     },
     "defect": errored(InternalError(KeyError("x"))),
     "interrupted": interrupted(),
-    **{f"interrupted, the run {name}": interrupted(cancellation) for name, cancellation in CANCELLATIONS.items()},
+    **{f"interrupted, the run {name}": interrupted()._replace(cancellation=one) for name, one in CANCELLATIONS.items()},
     "unfinished": UNFINISHED,
 }
 
@@ -130,7 +130,7 @@ def test_texts_of_judgements_are_redacted() -> None:
     cancellation = Cancellation(outcome="failed", reason="secret")
     for judgement in (
         errored(error)._replace(cancellation=cancellation),
-        interrupted(cancellation),
+        interrupted()._replace(cancellation=cancellation),
         not_completed("ERROR", error="secret", error_status="secret"),
         timed_out("IN QUEUE", "max_wait_time", 90, cancellation=cancellation),
     ):

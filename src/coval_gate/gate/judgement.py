@@ -256,8 +256,8 @@ def errored(error: GateError) -> Judgement:
     return Judgement(verdict=Verdict.ERROR, status=ERROR, cause=cause)
 
 
-def interrupted(cancellation: Cancellation | None = None) -> Judgement:
-    return Judgement(verdict=Verdict.CANCELLED, status=CANCELLED, cause=StepInterrupted(), cancellation=cancellation)
+def interrupted() -> Judgement:
+    return Judgement(verdict=Verdict.CANCELLED, status=CANCELLED, cause=StepInterrupted())
 
 
 def runs_cancelled(cancellations: Sequence[Cancellation]) -> Judgement:

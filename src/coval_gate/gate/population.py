@@ -96,8 +96,6 @@ METRICS_HAVE_TARGETS: Final = Rule(  # because a criterion depends on targets
 SAME_CASES: Final = Rule(  # so the conversations of a repetition can be pooled with the first run's
     kind="same_test_cases", sentence="the test cases are the same as in the first run"
 )
-
-
 ALL_LISTED: Final = Rule(
     kind="simulations_listed",
     sentence="Coval lists every simulation of the run",
