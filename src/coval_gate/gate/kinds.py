@@ -96,14 +96,14 @@ class Criterion:
 
     def missed(self, check: Check, measure: Measure) -> str:
         """Return why the measured value misses the criterion, without a full stop."""
-        return f"{self.text}: {self._actual(check, measure)}"
+        return f"{self.text}: {self.actual(check, measure)}"
 
     @property
     def what(self) -> str:
         """Return what cannot be judged without values."""
         return "it"
 
-    def _actual(self, check: Check, measure: Measure) -> str:
+    def actual(self, check: Check, measure: Measure) -> str:
         return f"{self.measured(check, measure)}{clauses.runs_text(check)}"
 
 
@@ -172,7 +172,7 @@ class ThresholdHolds(Criterion):
         return text.replace(clauses.on_scale(measure.value, check.scale), value, 1)
 
     def missed(self, check: Check, measure: Measure) -> str:
-        now = f"{self._subject} is {self._actual(check, measure)}{clauses.whom(check)}"
+        now = f"{self._subject} is {self.actual(check, measure)}{clauses.whom(check)}"
         if measure.comparison:
             return self._missed_beside(check, now, measure, measure.comparison)
         required = f"{self.threshold.operator} {clauses.bound_text(check)}"

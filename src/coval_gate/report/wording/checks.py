@@ -8,7 +8,6 @@ from coval_gate.base.text import number, shortened
 from coval_gate.gate.claims import claim_text
 from coval_gate.gate.clauses import (
     difference_with_unit,
-    runs_text,
     told_apart,
     value_text,
     with_unit,
@@ -46,12 +45,12 @@ def actual_text(check: Check) -> str:
     """Return what was measured or, in a few words, why nothing was."""
     if check.problem:
         return check.problem.text()
-    return f"{check.criterion.measured(check, check.measure)}{runs_text(check)}" if check.measure else ""
+    return check.criterion.actual(check, check.measure) if check.measure else ""
 
 
 def first_text(check: Check) -> str:
-    """Return the value of the first of several runs alone, after a semicolon; empty if it met the criterion."""
-    return f"; the first run alone {check.criterion.measured(check, check.first)}" if check.first else ""
+    """Return the value of the first of several runs alone; empty if it met the criterion."""
+    return f"the first run alone {check.criterion.measured(check, check.first)}" if check.first else ""
 
 
 def margin_text(check: Check) -> str:
@@ -81,7 +80,7 @@ def informs_text(check: Check) -> str:
         return ""
     if not check.decides:
         # Its comparison shows the same word.
-        repeats = check.verdict is Verdict.INCONCLUSIVE and check.measure and check.measure.comparison
+        repeats = check.verdict is Verdict.INCONCLUSIVE and check.comparison
         return INFORMS if repeats else f"{INFORMS}{ADVISORY.get(check.verdict, '')}"
     return INFORMS if check.informs else ""
 
