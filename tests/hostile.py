@@ -14,8 +14,8 @@ from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation, 
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
 from coval_gate.coval.runs import parse_run
 from coval_gate.gate.checks import Check, Totals
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.clauses import target_problem_text, value_text
+from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.incomparable import NoBaseline, NotInBaseline
 from coval_gate.gate.judge import judge, judge_outcome

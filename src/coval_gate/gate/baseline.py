@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE, Metric, Run, RunResult
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.checks import check_on, check_variant, subjects
-from coval_gate.gate.compared import NotFoundReason
 from coval_gate.gate.checks import Check, check_on, check_variant, subjects
 from coval_gate.gate.clauses import NAMES
+from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.incomparable import (
     CASES_UNKNOWN,
@@ -35,7 +34,6 @@ from coval_gate.gate.problems import ONLY_SUMMARY, OTHER_CASES, Problem
 from coval_gate.gate.references import dated_text
 from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.inputs.source import BaselineSource
 from coval_gate.inputs.thresholds import TOLERANCE, Threshold
 
@@ -49,8 +47,6 @@ if TYPE_CHECKING:
     from coval_gate.gate.kinds import ThresholdHolds
     from coval_gate.gate.measure import Trend
     from coval_gate.gate.variants import Sample, Variant
-    from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.kinds import ThresholdHolds
     from coval_gate.inputs.aggregates import Aggregate
 
 FEWEST_SHARED: Final = 2  # test cases; one cannot show how test cases differ

@@ -13,15 +13,14 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE, Metric, RunResult, Simulation
 from coval_gate.gate.baseline import Reference, References, metrics_about
 from coval_gate.gate.changes import HALF
+from coval_gate.inputs.thresholds import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coval_gate.gate.checks import Check
-    from coval_gate.gate.compared import Baseline
     from coval_gate.gate.judgement import Judgement
     from coval_gate.gate.variants import Sample, Variant
-    from coval_gate.inputs.thresholds import Reference
     from coval_gate.inputs.thresholds import Reference as Kind
 
 MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from coval_gate.gate.judgement import CaseStability, Judgement
     from coval_gate.gate.measure import Comparison
     from coval_gate.gate.variants import Variant
-    from coval_gate.gate.judgement import CaseStability, Judgement
-    from coval_gate.gate.measure import Comparison
-    from coval_gate.gate.compared import Baseline
     from coval_gate.inputs.thresholds import Reference
 
 REFERENCES: Final[tuple[Reference, ...]] = ("", "baseline", "base", "base_agent")

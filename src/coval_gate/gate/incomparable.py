@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from coval_gate.gate.checks import Check
     from coval_gate.gate.compared import NotFoundReason
     from coval_gate.gate.measure import LeftOut
-    from coval_gate.gate.problems import ValueProblem
-    from coval_gate.gate.compared import NotFoundReason
     from coval_gate.inputs.source import BaselineSource
 
 NO_MUTATIONS: Final = Obstacle(

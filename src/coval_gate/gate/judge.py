@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from coval_gate.gate.outcome import Limit, Outcome
     from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Variant
-    from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.compared import Baseline
     from coval_gate.inputs.fields import Allowance
     from coval_gate.inputs.thresholds import Threshold
 

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from coval_gate.base.errors import GateError
     from coval_gate.gate.checks import Check, Totals
     from coval_gate.gate.compared import Baseline
-    from coval_gate.gate.outcome import Cancellation
     from coval_gate.gate.outcome import Cancellation, Cause
     from coval_gate.gate.variants import Sample, Variant
 

@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.coval.model import Run
-    from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundKind, NotFoundReason, Unchecked
-    from coval_gate.gate.measure import Comparison
-    from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundKind, NotFoundReason, Unchecked
     from coval_gate.gate.compared import Baseline, NotFoundKind, NotFoundReason, Unchecked
+    from coval_gate.gate.measure import Comparison
     from coval_gate.inputs.source import BaselineSource, SourceKind
 
 RUNS_SHOWN: Final = 3

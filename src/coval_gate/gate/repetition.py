@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from coval_gate.gate.criteria import Criteria
     from coval_gate.gate.kinds import Criterion
     from coval_gate.gate.variants import Variant
-    from coval_gate.gate.compared import Baseline
 
 USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
 
