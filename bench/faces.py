@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Final
 from bench.figures import Figure, table
 from coval_gate.coval.model import Metric, RunResult, Simulation
 from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
+from coval_gate.report.compose.step import document_of
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.model import LegReport, Report
 
@@ -27,8 +29,9 @@ WHAT: Final = f"report of {SIMULATIONS:,} simulations that miss {THRESHOLDS} thr
 def measure() -> list[Figure]:
     """Return the CPU time in seconds of the shared part of all formats, and of each format without it."""
     report = large_report()
-    shared = _figure("the document, which all formats share", lambda: report.document)
-    return [shared, *(_figure(face.name, partial(face.render, report)) for face in FORMATS)]
+    document = document_of(report)
+    shared = _figure("the document, which all formats share", partial(document_of, report))
+    return [shared, *(_figure(face.name, partial(face.render, document)) for face in FORMATS)]
 
 
 def large_report() -> Report:
@@ -48,7 +51,10 @@ def large_report() -> Report:
     lines = "\n".join(f"Seconds {number % METRICS}: max < 1.{number:03}" for number in range(THRESHOLDS))
     result = RunResult(run_id="benchRun", simulations=members, metrics=metrics)
     judgement = judge(result, Criteria(max_failed=Allowance(0), thresholds=parse_thresholds(lines)))
-    return Report(judgement=judgement, legs=(LegReport(judgement=judgement, result=result),))
+    return Report(
+        judgement=judgement,
+        legs=(LegReport(judgement=judgement, result=result, findings=findings_of(judgement, result)),),
+    )
 
 
 def _figure(name: str, work: Callable[[], object]) -> Figure:

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from playwright.sync_api import ViewportSize, sync_playwright
 
+from coval_gate.report.compose.step import document_of
 from coval_gate.report.formats.html import render
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +30,7 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         file = Path(name) / "report.html"
-        file.write_text(render(picture_report().document), encoding="utf-8")
+        file.write_text(render(document_of(picture_report())), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
         for theme in THEMES:
             page = browser.new_page(color_scheme=theme, viewport=SIZE)

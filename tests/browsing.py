@@ -22,7 +22,8 @@ from baselines import (
     yes,
 )
 from coval_gate.coval.model import Details, Metric, RunResult, Simulation, TrendRun, Turn
-from coval_gate.report.model import LegReport
+from coval_gate.report.model import UNFOUND, LegReport
+from rendering import findings_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +98,7 @@ def picture_report() -> Report:
 def enriched(report: Report) -> Report:
     """Return the report with explanations, transcripts and a trend."""
     (leg,) = report.legs
-    ill = [row.simulation.id for row in leg.findings.to_look_at]
+    ill = [row.simulation.id for row in findings_in(leg).to_look_at]
     details = leg.details._replace(
         texts={simulation_id: {"m": WHY} for simulation_id in ill},
         transcripts=dict.fromkeys(ill[:5], TALK),
@@ -154,7 +155,7 @@ def long_names_report() -> Report:
     texts = {simulation.id: {"m": LONG_NAME, "l": WHY} for simulation in result.simulations}
     details = leg.details._replace(labels=labels, texts=texts, transcripts=dict.fromkeys(texts, talk))
     judgement = judged(result, None, f'{thresholds}\n"{metrics[0].name}": rate(YES) >= 90%')
-    long = leg._replace(judgement=judgement, result=result, details=details, own_findings=None)
+    long = leg._replace(judgement=judgement, result=result, details=details, findings=UNFOUND)
     return comparison_reports()["unchanged"]._replace(judgement=judgement, legs=(long,))
 
 

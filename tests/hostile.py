@@ -248,7 +248,7 @@ def repeated(report: Report) -> Report:
         RunReport(run_id=run.run_id, run_url=RUN_URL, status="COMPLETED", verdict=Verdict.FAILED)
         for run in (*repetition.runs, unusable)
     )
-    return report._replace(judgement=judgement, legs=(leg._replace(judgement=judgement, single_runs=runs),))
+    return report._replace(judgement=judgement, legs=(leg._replace(judgement=judgement, runs=runs),))
 
 
 def with_leg(report: Report, **changes: Any) -> Report:

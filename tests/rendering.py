@@ -1,52 +1,88 @@
-"""The formats that read the document, as functions of a report."""
+"""The formats as functions of a report."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.report.charts import DrawnBound, drawn, spread
+from coval_gate.report.compose.legs import whole
 from coval_gate.report.compose.metrics import chart_of
+from coval_gate.report.formats import comment as comment_format
 from coval_gate.report.formats import digest as digest_format
 from coval_gate.report.formats import html as html_format
 from coval_gate.report.formats import json as json_format
 from coval_gate.report.formats import junit as junit_format
 from coval_gate.report.formats import log as log_format
+from coval_gate.report.formats import outputs as outputs_format
+from coval_gate.report.formats import status as status_format
 from coval_gate.report.formats import summary as summary_format
+from coval_gate.report.model import LegReport, Report
+from coval_gate.step.documents import Documents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.gate.findings import SimulationFinding
-    from coval_gate.report.model import Report
+    from coval_gate.ci.host import PageText
+    from coval_gate.coval.model import RunResult
+    from coval_gate.gate.findings import Findings, SimulationFinding
+
+
+composed = Documents().of
+
+
+def findings_in(leg: LegReport) -> Findings:
+    return whole(leg).findings
 
 
 def rows_of(report: Report) -> tuple[SimulationFinding, ...]:
     """Return the findings of all simulations, by leg."""
-    return tuple(row for leg in report.legs for row in leg.findings.simulations)
+    return tuple(row for leg in report.legs for row in findings_in(leg).simulations)
 
 
 def document(report: Report) -> str:
-    return json_format.render(report.document)
+    return json_format.render(composed(report))
 
 
 def html(report: Report) -> str:
-    return html_format.render(report.document)
+    return html_format.render(composed(report))
 
 
 def junit(report: Report) -> str:
-    return junit_format.render(report.document)
+    return junit_format.render(composed(report))
 
 
 def digest(report: Report) -> str:
-    return digest_format.render(report.document)
+    return digest_format.render(composed(report))
 
 
 def summary(report: Report) -> str:
-    return summary_format.render(report.document)
+    return summary_format.render(composed(report))
 
 
 def closing(report: Report) -> log_format.Closing:
-    return log_format.render(report.document)
+    return log_format.render(composed(report))
+
+
+def outputs(report: Report) -> dict[str, str]:
+    return outputs_format.render(composed(report))
+
+
+def aggregates(result: RunResult) -> str:
+    """Return the output with the figures of all metrics."""
+    return outputs(Report(judgement=UNFINISHED, legs=(LegReport(judgement=UNFINISHED, result=result),)))["metrics"]
+
+
+def comment(report: Report) -> str:
+    return comment_format.body(composed(report))
+
+
+def marker(report: Report) -> str:
+    return comment_format.marker(composed(report))
+
+
+def commit_status(report: Report) -> PageText:
+    return status_format.render(composed(report))
 
 
 def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: str = "") -> str:

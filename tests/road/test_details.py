@@ -47,7 +47,7 @@ def leg_of(tmp_path: Path, clock: VirtualClock) -> Callable[..., tuple[LegReport
             runner = LocalRunner(tmp_path, PULL_REQUEST)
             given = DEFAULTS | {"api_key": KEY, "api_base_url": server.url} | IDS | inputs
             step = Step(Runtime(environ=runner.environ(given), stdout=io.StringIO(), clock=clock))
-            (leg,) = run_through(evaluate(step), clock).legs
+            (leg,) = run_through(evaluate(step), clock).report.legs
         return leg, server
 
     return run

@@ -25,7 +25,7 @@ from coval_gate.gate.cause import Cause, cause_of
 from coval_gate.gate.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.source import BaselineSource
-from rendering import closing, digest, document, html, junit, rows_of, summary
+from rendering import closing, digest, document, findings_in, html, junit, rows_of, summary
 
 if TYPE_CHECKING:
     from baselines import Cases
@@ -247,7 +247,7 @@ def test_average_in_doubt_names_those_that_make_it_worse() -> None:
     assert check.requirement
     assert check.measure.value < check.requirement.bound
     contributions = [
-        miss.contribution for row in report.legs[0].findings.simulations if row.contributes for miss in row.misses
+        miss.contribution for row in findings_in(report.legs[0]).simulations if row.contributes for miss in row.misses
     ]
     assert len(contributions) == MOST_CONTRIBUTORS
     assert all(contribution and contribution.rises for contribution in contributions)

@@ -14,10 +14,12 @@ from coval_gate.gate.judgement import LAUNCH, errored
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, parse_inputs
 from coval_gate.inputs.matrix import matrix_of
-from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT, brief, render
+from coval_gate.report.formats import check
+from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT
 from coval_gate.report.model import LegReport, Report
 from fake_check_runs import CONCLUSIONS, LONGEST_OUTPUT, LONGEST_TITLE
 from hostile import NAMED, RUN_URL, example_reports, report_of
+from rendering import composed
 from selection import shares, some_of
 from unit.test_formats import RenderedPage, large_report
 from unit.test_sizes import COMPARED_SHAPES, SHAPES, compared_report, report
@@ -37,6 +39,14 @@ EXPECTED = {
     Verdict.CANCELLED: "cancelled",
     None: "",
 }
+
+
+def render(report: Report) -> PageText:
+    return check.render(composed(report))
+
+
+def brief(report: Report) -> PageText:
+    return check.brief(composed(report))
 
 
 def named(report: Report, **given: str) -> Report:

@@ -39,13 +39,21 @@ from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure
 from coval_gate.gate.references import shared_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.formats.comment import body as comment
-from coval_gate.report.formats.comment import marker
 from coval_gate.report.formats.log import check_lines
-from coval_gate.report.formats.outputs import render as outputs
-from coval_gate.report.formats.status import render as commit_status
 from coval_gate.report.wording.judgements import reasons
-from rendering import closing, compared_histogram, document, junit, rows_of, summary
+from rendering import (
+    closing,
+    comment,
+    commit_status,
+    compared_histogram,
+    document,
+    findings_in,
+    junit,
+    marker,
+    outputs,
+    rows_of,
+    summary,
+)
 from validation import junit_schema, report_validator
 
 if TYPE_CHECKING:
@@ -87,7 +95,7 @@ def test_log_and_commit_status_show_comparisons(name: str, golden: Callable[[str
     report = reports()[name]
     end = closing(report)
     status = commit_status(report)
-    lines = [*check_lines(report.legs[0].findings), *end.flips, *end.lines, "", "Annotation", *end.verdict[:2]]
+    lines = [*check_lines(findings_in(report.legs[0])), *end.flips, *end.lines, "", "Annotation", *end.verdict[:2]]
     golden(f"compared/{file_of(name)}.txt", "\n".join([*lines, "", f"{state_of(status)} {status.title}", ""]))
 
 
@@ -111,7 +119,7 @@ def test_documentation_shows_a_real_report() -> None:
     _, _, section = page.partition("## Comparisons\n")
     section = section.partition("\n## ")[0]
     (log,) = re.findall(r"```text\n(.*?)```", section, re.DOTALL)
-    assert log in "".join(f"{line}\n" for line in check_lines(reports()["worse"].legs[0].findings))
+    assert log in "".join(f"{line}\n" for line in check_lines(findings_in(reports()["worse"].legs[0])))
     link = re.compile(r"\[(`\w+`)\]\([^)]*\)")
     shown = link.sub(r"\1", summary(reports()["in doubt"])).replace("|  |", "| |").splitlines()
     quoted = re.findall(r"^> ?(.+)", section, re.MULTILINE)
@@ -164,7 +172,7 @@ def test_missed_advisory_threshold_is_red_nowhere() -> None:
         assert not [*root.iter("failure"), *root.iter("error")]
         messages = [element.attrib["message"] for element in root.iter("skipped")]
         assert sum(message.startswith("Informs only: ") for message in messages) == 4 + 1  # and max_failed_simulations
-        marks = [line.split()[0] for line in check_lines(report.legs[0].findings) if " Resolved:" in line]
+        marks = [line.split()[0] for line in check_lines(findings_in(report.legs[0])) if " Resolved:" in line]
         assert set(marks) == {"○"}
         assert comment(report).startswith(f"{marker(report)}\n\n### ✅ Passed")
 
@@ -172,7 +180,7 @@ def test_missed_advisory_threshold_is_red_nowhere() -> None:
 def test_advisory_threshold_hides_no_other_criterion_of_a_long_list() -> None:
     lines = "\n".join([*["? Tone: avg > 4"] * 150, "Resolved: rate(YES) >= 90%"])
     report = report_on(run_of("now", yes(2, 20)), None, lines)
-    assert any("✗ Resolved" in line for line in check_lines(report.legs[0].findings))
+    assert any("✗ Resolved" in line for line in check_lines(findings_in(report.legs[0])))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("in doubt")])

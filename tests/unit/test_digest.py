@@ -19,6 +19,7 @@ from coval_gate.report.formats.digest import LIMIT, prompt_of
 from coval_gate.report.limits import MOST_TURNS
 from coval_gate.report.simulations import case_ids
 from hostile import HARMLESS, NAMED, example_reports, repeated, report_of, simulation, with_leg
+from rendering import composed, findings_in
 from rendering import digest as render
 from selection import some_of
 from support import KEY
@@ -97,8 +98,8 @@ def shown(report: Report) -> list[str]:
 
 
 def prompts(report: Report) -> list[str]:
-    (leg,) = report.document.legs
-    return [prompt_of(report.document, leg, row) for row in leg.simulations]
+    (leg,) = composed(report).legs
+    return [prompt_of(composed(report), leg, row) for row in leg.simulations]
 
 
 def quoting(text: str) -> Report:
@@ -143,14 +144,14 @@ def test_large_digest_is_cut_by_whole_cases(shape: str) -> None:
     page = render(report)
     assert len(page.encode()) <= LIMIT
     (leg,) = report.legs
-    total = len([row for row in leg.findings.simulations if row.explains_failure])
+    total = len([row for row in findings_in(leg).simulations if row.explains_failure])
     cases = [int(match.replace(",", "")) for match in re.findall(r"^#{3,4} Case ([\d,]+):", page, re.MULTILINE)]
     assert cases == [*range(1, len(cases) + 1)]
     assert len(cases) >= 3
     assert f"Showing {len(cases):,} of {total:,}." in page
     assert page.count("```") % 2 == 0
     assert page.rstrip().endswith("```")
-    assert len(case_ids(report.document.legs[0].simulations)) <= MOST_TEST_CASES
+    assert len(case_ids(composed(report).legs[0].simulations)) <= MOST_TEST_CASES
 
 
 def test_worst_case_comes_first_and_turns_are_the_last() -> None:
@@ -237,7 +238,7 @@ def test_ids_that_no_input_takes_are_not_offered() -> None:
     )
     report = example_reports()["failed, error reported"]
     result = RunResult(run_id="run1", simulations=tuple(member._replace(status="FAILED") for member in members))
-    (leg,) = with_leg(report, result=result).document.legs
+    (leg,) = composed(with_leg(report, result=result)).legs
     assert case_ids(leg.simulations) == ("ok",)
 
 
@@ -245,5 +246,5 @@ def test_every_report_has_a_digest() -> None:
     for name, report in example_reports().items():
         page = render(report)
         assert page.startswith("# Coval evaluation: "), name
-        rows = [row for leg in report.legs for row in leg.findings.simulations]
+        rows = [row for leg in report.legs for row in findings_in(leg).simulations]
         assert page.count("# Case ") == sum(row.explains_failure for row in rows)

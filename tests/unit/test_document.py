@@ -20,10 +20,9 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import effective, parse_inputs
 from coval_gate.report.document.base import SCHEMA_VERSION, Link
 from coval_gate.report.formats.json import schema
-from coval_gate.report.formats.outputs import render as outputs
 from coval_gate.report.wording.judgements import reason, reasons
 from hostile import example_reports, report_of, simulation, with_leg
-from rendering import document
+from rendering import document, outputs
 from selection import fewer
 from support import other_value
 from validation import report_validator
@@ -63,7 +62,7 @@ def test_schema_is_valid_and_requires_all_properties() -> None:
     assert schema()["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
     assert schema()["$id"] == f"urn:coval-gate:report:{SCHEMA_VERSION}"
     ours = object_schemas(schema())
-    assert len(ours) == 29
+    assert len(ours) == 30
     whole = [own for own in ours if own["title"] != "Figures"]
     assert [set(own["required"]) for own in whole] == [set(own["properties"]) for own in whole]
 
@@ -158,7 +157,7 @@ def titles(part: Any) -> list[str]:
 
 def test_schema_describes_formats_and_null_values() -> None:
     text = json.dumps(schema())
-    for phrase in ("ISO 8601", "null with mode launch", "No secrets", "The last status that Coval reported"):
+    for phrase in ("ISO 8601", "Null with mode launch", "No secrets", "The last status that Coval reported"):
         assert phrase in text
 
 

@@ -37,8 +37,10 @@ def test_doubtful_criterion_is_questioned(values: Sequence[Value], threshold: st
     judgement = judge_values(values, threshold)
     text = threshold.removeprefix("? ")
     assert doubt_lines(judgement) == [f"{text} (thresholds, line 1): {expected}"]
-    assert expected in advice(judgement)
-    assert title(judgement) == ("Doubtful criterion" if judgement.verdict is Verdict.PASSED else "Gate failed")
+    assert expected in advice(judgement, doubt_lines(judgement))
+    assert title(judgement, is_doubtful=True) == (
+        "Doubtful criterion" if judgement.verdict is Verdict.PASSED else "Gate failed"
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,4 +90,4 @@ def test_bound_of_baseline_is_not_questioned() -> None:
 def test_error_is_reported_with_doubts() -> None:
     judgement = judge_values(SECONDS, "M: p(95) < 1500\nM: count(NO) == 0")
     assert judgement.verdict is Verdict.ERROR
-    assert FAR.format("is 1.8") in advice(judgement)
+    assert FAR.format("is 1.8") in advice(judgement, doubt_lines(judgement))

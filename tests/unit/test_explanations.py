@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from baselines import comparison_reports
 from coval_gate.report.compose.words import says_more
-from coval_gate.report.formats import comment
 from coval_gate.report.simulations import miss_lines
-from rendering import digest, document, html, junit, summary
+from rendering import comment, composed, digest, document, findings_in, html, junit, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,10 +86,10 @@ def test_only_what_says_more_is_shown_and_json_keeps_all(text: str) -> None:
     says = _with_texts("The agent never confirmed the date.")
     pages: dict[str, Callable[[Report], str]] = {
         "summary": lambda report: summary(report),
-        "comment": lambda report: comment.body(report),
+        "comment": lambda report: comment(report),
         "digest": lambda report: digest(report),
         "log": lambda report: "\n".join(
-            line for leg in report.document.legs for one in leg.simulations for line in miss_lines(one)
+            line for leg in composed(report).legs for one in leg.simulations for line in miss_lines(one)
         ),
         "JUnit": lambda report: junit(report),
         "HTML": lambda report: html(report),
@@ -107,7 +106,7 @@ def _with_texts(text: str) -> Report:
     """Return a report in which the judge explains each missed value with the text."""
     report = comparison_reports()["worse"]
     (leg,) = report.legs
-    texts = {row.simulation.id: {"m": text.format(value="NO")} for row in leg.findings.to_look_at}
+    texts = {row.simulation.id: {"m": text.format(value="NO")} for row in findings_in(leg).to_look_at}
     values = {metric.id: metric.values for metric in leg.result.metrics} if leg.result else {}
     texts = {simulation: said for simulation, said in texts.items() if values["m"][simulation] == "NO"}
     return report._replace(legs=(leg._replace(details=leg.details._replace(texts=texts)),))

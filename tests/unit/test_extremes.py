@@ -7,6 +7,7 @@ import pytest
 from baselines import Cases, baseline_of, report_on, run_of
 from coval_gate.coval.model import LARGEST, SMALLEST
 from coval_gate.report.formats import FORMATS
+from rendering import composed
 
 THRESHOLDS = """\
 Resolved: avg < 1
@@ -39,4 +40,4 @@ def test_extreme_numbers_are_in_every_report(now: list[float], confidence: float
         baseline = baseline_of(run_of("then", cases(then)))
         report = report_on(run_of("now", cases(now)), baseline, THRESHOLDS, confidence=confidence)
         for output_format in FORMATS:
-            assert output_format.render(report)
+            assert output_format.render(composed(report))

@@ -41,26 +41,35 @@ from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.measure import Measure
 from coval_gate.gate.outcome import Completed
 from coval_gate.gate.problems import NO_VALUES
-from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import Problem, declared, parse_inputs
 from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.report import formats
 from coval_gate.report.formats import FORMATS
-from coval_gate.report.formats.comment import body as comment
-from coval_gate.report.formats.comment import marker
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.formats.outputs import CRITERION_FIELDS, OUTPUTS, LegFacts
 from coval_gate.report.markdown import code, escape
-from coval_gate.report.metrics import aggregates
 from coval_gate.report.model import LegReport, Report
-from coval_gate.report.provenance import links
 from coval_gate.report.wording.judgements import reason
 from coval_gate.step.publish import Publisher
 from coval_gate.step.watch import progress_line
 from coval_sandbox.runner import LocalRunner, read_log
 from hostile import EARLIER_URL, GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, report_of, with_leg
-from rendering import histogram, rows_of
+from rendering import (
+    aggregates,
+    closing,
+    comment,
+    commit_status,
+    composed,
+    document,
+    findings_in,
+    histogram,
+    junit,
+    marker,
+    outputs,
+    rows_of,
+    summary,
+)
 from selection import fewer, shares
 from support import VirtualClock, runtime
 
@@ -77,10 +86,6 @@ ANNOTATION_LIMIT = 4096
 DESCRIPTION_LIMIT = 140
 
 MARKER = re.compile(r"<!-- coval-gate [0-9a-f]{24} -->")
-summary, junit, document, outputs, commit_status, closing = (
-    next(output_format.render for output_format in FORMATS if output_format.name == name)
-    for name in ("summary", "junit", "json", "outputs", "status", "log")
-)
 EXPECTED_URLS = re.compile(
     rf"({re.escape(RUN_URL)}(/results/[\w-]+)?|{re.escape(EARLIER_URL)}|{re.escape(WORKFLOW_RUN)}|{re.escape(GUIDE)}|"
     rf"{re.escape(RUN_URL.rsplit('/runs/')[0])}/reports/new\?run_ids=[\w%,.~-]+|"
@@ -141,7 +146,7 @@ class Step:
             if leg.run:
                 host.log(progress_line(leg.run, 60.0))
             host.quote(reason(report.judgement))
-            host.quote(*check_lines(leg.findings))
+            host.quote(*check_lines(findings_in(leg)))
         self.written = run(publisher.publish(report, Times.of_step(0.0, 3600.0)), given.clock)
         self.log = stream.getvalue()
         return self
@@ -315,7 +320,7 @@ def test_every_format_module_is_registered() -> None:
     inputs = {declaration.name for declaration in declared()} | {bitbucket.INPUT}
     assert {output_format.input for output_format in FORMATS if output_format.input} <= inputs
     for output_format in FORMATS:
-        assert output_format.render(harmless())
+        assert output_format.render(composed(harmless()))
 
 
 def test_legs_are_distinct_in_every_format() -> None:
@@ -432,7 +437,7 @@ def test_id_is_percent_encoded_in_url() -> None:
 
 def test_commit_status_description_is_one_short_line() -> None:
     for text in HOSTILE:
-        for verdict in (*Verdict, None):
+        for verdict in Verdict:
             judgement = errored(GateError(text, text))._replace(verdict=verdict)
             status = commit_status(Report(judgement=judgement, legs=(LegReport(judgement=judgement, run_url=RUN_URL),)))
             assert state_of(status) in ("pending", "success", "failure", "error")
@@ -570,6 +575,10 @@ def test_links_name_their_legs_and_lead_to_the_html_report() -> None:
     home = "https://github.com/acme/voice-agent/actions/runs/7"
     inputs = parse_inputs({"INPUT_HTML_PATH": "report.html"})[0]
     context = report.context._replace(run_url=f"{home}/attempts/2", artifacts_url=f"{home}#artifacts")
+
+    def links(shown: Report) -> dict[str, str]:
+        return {link.text: link.url for link in composed(shown).links}
+
     shown = links(report._replace(inputs=inputs, context=context))
     assert shown["HTML report (if the workflow uploads it)"] == f"{home}#artifacts"
     assert "Open Booking line (run3)" in shown
@@ -675,7 +684,7 @@ def test_output_metrics_fits_limit_with_500_metrics() -> None:
     metrics = tuple(
         Metric(id=f"m{number}", name=f"{number} {PARROT * 90}", values={"s1": PARROT * 300}) for number in range(500)
     )
-    rendered = aggregates(metrics, variants_of(RunResult(run_id="r1", simulations=simulations, metrics=metrics)))
+    rendered = aggregates(RunResult(run_id="r1", simulations=simulations, metrics=metrics))
     assert METRICS_LIMIT - 4000 < len(rendered.encode()) <= METRICS_LIMIT
     shown = {text for entry in json.loads(rendered).values() for text in entry["variants"]["agent"]["values"]}
     assert {len(text) for text in shown} == {100}
@@ -748,7 +757,7 @@ def test_chart_is_well_formed_for_any_numbers(values: list[float]) -> None:
 def render_all(text: str) -> Iterator[str]:
     report = report_of(text)
     yield from (summary(report), comment(report), junit(report), document(report), json.dumps(outputs(report)))
-    checks = "\n".join(line for leg in report.legs for line in check_lines(leg.findings))
+    checks = "\n".join(line for leg in report.legs for line in check_lines(findings_in(leg)))
     yield from (checks, "\n".join(closing(report).simulation_lines()), str(commit_status(report)))
 
 

@@ -29,8 +29,8 @@ from coval_gate.report.html.plots import WIDTH, Histogram, Point, histogram, sca
 from coval_gate.report.html.table import Table, table, web_address
 from coval_gate.report.limits import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
 from hostile import HARMLESS, NAMED, PAYLOAD, example_reports, repeated, report_of, with_leg
+from rendering import composed, rows_of
 from rendering import html as render
-from rendering import rows_of
 from selection import fewer, shares
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def test_every_report_renders(subtests: pytest.Subtests) -> None:
         with subtests.test(name):
             document = Read(render(report))
             assert document.open == []
-            assert report.document.reason in "".join(document.texts["p"])
+            assert composed(report).reason in "".join(document.texts["p"])
 
 
 def test_table_shows_every_simulation_once_and_worst_first() -> None:
@@ -193,12 +193,12 @@ def test_every_leg_is_on_the_first_screen_with_its_verdict_reason_and_run() -> N
     report = legs_report()
     first, _, _ = render(report).partition('id="criteria"')
     assert first.count("<tr>") == 1 + len(LEGS)
-    for leg in report.document.ranked:
+    for leg in composed(report).ranked:
         (row,) = re.findall(f"<tr><td>[^\n]*{leg.name}</a>.*?</tr>", first)
         figures = f"{leg.completed_simulations} of {leg.total_simulations} completed"
         for text in (leg.heading.split()[1], escape(leg.reason), f'href="{leg.run.url}"', figures):
             assert text in row
-    assert [leg.heading.split()[1] for leg in report.document.ranked] == ["Failed", "Inconclusive", "Passed"]
+    assert [leg.heading.split()[1] for leg in composed(report).ranked] == ["Failed", "Inconclusive", "Passed"]
 
 
 def test_rows_stand_under_their_leg_the_one_with_the_worst_first() -> None:
@@ -226,14 +226,14 @@ def test_simulations_of_one_id_in_two_legs_have_addresses_of_their_own() -> None
 def test_every_leg_has_charts_of_its_own() -> None:
     report = legs_report()
     document = render(report)
-    places = [document.index(f'<section aria-label="Metrics of {leg.name}">') for leg in report.document.ranked]
+    places = [document.index(f'<section aria-label="Metrics of {leg.name}">') for leg in composed(report).ranked]
     assert places == sorted(places)
     for place, end in pairwise([*places, document.index('id="simulations"')]):
         assert document[place:end].count('class="card ') == 2
 
 
 def test_provenance_tells_legs_apart_and_says_once_what_they_share() -> None:
-    document = legs_report().document
+    document = composed(legs_report())
     assert [leg.facts["run"] for leg in document.legs] == ["run1", "run2", "run3"]
     assert "workflow" in document.facts
     assert not any(document.facts.keys() & leg.facts.keys() for leg in document.legs)
@@ -252,7 +252,7 @@ def test_filter_of_a_leg_is_one_that_can_be_written(name: str, token: str) -> No
 
 def test_change_since_baseline_is_that_of_the_flipped_cases() -> None:
     report = comparison_reports()["worse"]
-    (leg,) = report.document.legs
+    (leg,) = composed(report).legs
     changes = {row.name: row.change for row in leg.simulations if row.change}
     flipped = {name for criterion in leg.criteria for name in criterion.newly_failing_cases}
     assert {*changes} == flipped
@@ -260,7 +260,7 @@ def test_change_since_baseline_is_that_of_the_flipped_cases() -> None:
 
 
 def test_charts_have_the_paired_numbers_and_the_bounds() -> None:
-    (leg,) = comparison_reports()["worse"].document.legs
+    (leg,) = composed(comparison_reports()["worse"]).legs
     latency = next(metric for metric in leg.metrics if metric.name == "Latency")
     (sample,) = latency.distributions
     assert sum(sample.counts) == sum(sample.earlier) == 20
@@ -285,7 +285,7 @@ def test_trend_ends_with_this_run_and_marks_the_baseline() -> None:
 def latency_after(runs: tuple[TrendRun, ...]) -> Line:
     """Return the chart of a metric over these runs and that of a report."""
     report = comparison_reports()["better"]
-    (leg,) = with_leg(report, trend=runs).document.legs
+    (leg,) = composed(with_leg(report, trend=runs)).legs
     line = trend_of(leg, next(metric for metric in leg.metrics if metric.name == "Latency"))
     assert line
     return line
@@ -309,7 +309,7 @@ def drawn(now: Sequence[float], earlier: Sequence[float], bound: float) -> Histo
 
 
 def table_of(report: Report) -> Table:
-    return table(report.document)
+    return table(composed(report))
 
 
 NUMBERS = st.lists(st.floats(-1e100, 1e100), min_size=1, max_size=40)
@@ -399,7 +399,7 @@ def with_turns(turns: Sequence[Turn]) -> Report:
 
 
 def talk(turns: Sequence[Turn]) -> SimulationFacts:
-    (leg,) = with_turns(turns).document.legs
+    (leg,) = composed(with_turns(turns)).legs
     return next(simulation for simulation in leg.simulations if simulation.id == "ill")
 
 
@@ -488,8 +488,8 @@ def test_column_of_margins_is_left_out_where_it_is_empty(name: str, last: str) -
 def test_what_ran_is_told_once() -> None:
     report = named_report(agent_id="desk", test_set_id="smoke123", persona_id="patient", max_wait_time="60")
     facts = {"agent": "desk", "test set": "smoke123", "persona": "patient"}
-    assert report.document.facts.items() >= facts.items()
-    assert report.document.other_inputs == {"max_wait_time": "60"}
+    assert composed(report).facts.items() >= facts.items()
+    assert composed(report).other_inputs == {"max_wait_time": "60"}
 
 
 def named_report(**inputs: str) -> Report:

@@ -14,6 +14,7 @@ from coval_gate.inputs.matrix import matrix_of
 from coval_gate.report.formats.insights import MOST_ANNOTATIONS, brief, render
 from fake_bitbucket import ANNOTATION, REPORT, problem_with
 from hostile import NAMED, example_reports, repeated, report_of
+from rendering import composed
 from unit.test_formats import large_report
 
 ID = re.compile("coval-gate-[0-9a-f]{24}")
@@ -25,7 +26,7 @@ def test_every_report_is_taken(subtests: pytest.Subtests) -> None:
     reports |= {"repeated": repeated(report_of("x")), "large": large_report()}
     for name, report in reports.items():
         with subtests.test(name):
-            for text in (render(report), brief(report)):
+            for text in (render(composed(report)), brief(composed(report))):
                 body = report_body(text)
                 assert problem_with(body, REPORT, {"PASSED", "FAILED", "PENDING"}) == ""
                 assert len(body["data"]) <= 10
@@ -45,7 +46,7 @@ def _texts(shown: list[dict[str, Any]]) -> list[str]:
 
 def test_result_is_green_only_if_the_step_is() -> None:
     for name, report in example_reports().items():
-        result = report_body(render(report))["result"]
+        result = report_body(render(composed(report)))["result"]
         passes = report.judgement.lets_pass and report.judgement.verdict is not None
         assert (result == "PASSED") == passes, name
         assert (result == "PENDING") == (report.judgement.verdict is None), name
@@ -55,7 +56,7 @@ def test_id_distinguishes_steps_and_not_attempts() -> None:
     report = next(iter(example_reports().values()))
 
     def id_of(**fields: Any) -> str:
-        return brief(report._replace(context=Context(run_id="17", run_attempt="1")._replace(**fields))).name
+        return brief(composed(report._replace(context=Context(run_id="17", run_attempt="1")._replace(**fields)))).name
 
     same = [id_of(), id_of(run_attempt="2"), id_of(run_id="18", instance="{0}"), id_of(sha="a" * 40)]
     others = [id_of(step="1"), id_of(matrix=matrix_of({"region": "eu"}))]

@@ -16,12 +16,9 @@ from coval_gate.coval.launch import LaunchRequest
 from coval_gate.history.tags import tags_for
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, declared, parse_inputs
 from coval_gate.inputs.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
-from coval_gate.report.formats.comment import body as comment
-from coval_gate.report.formats.comment import marker
-from coval_gate.report.formats.status import page_name
 from coval_gate.step.request import launch_request
 from hostile import HOSTILE, example_reports
-from rendering import document, junit, summary
+from rendering import comment, commit_status, document, junit, marker, summary
 
 if TYPE_CHECKING:
     from coval_gate.inputs.inputs import Inputs
@@ -128,7 +125,7 @@ def test_tags_of_jobs_differ_and_neither_resumes_nor_supersedes_other() -> None:
 def test_reports_of_jobs_differ() -> None:
     eu, us, alone = (report_in(values, commit_status="Voice gate") for values in (EU, US, {}))
     assert len({marker(report) for report in (eu, us, alone)}) == 3
-    assert [page_name(report, "commit_status") for report in (eu, us, alone)] == [
+    assert [commit_status(report).name for report in (eu, us, alone)] == [
         "Voice gate (eu, 2)",
         "Voice gate (us, 2)",
         "Voice gate",
@@ -148,12 +145,10 @@ def test_reports_of_jobs_differ() -> None:
 
 def test_name_of_status_fits_github_and_still_distinguishes_jobs() -> None:
     values = ({"a": "x" * 100 + end} for end in "yz")
-    first, second = (
-        page_name(report_in(value, commit_status="n" * CONTEXT_LIMIT), "commit_status") for value in values
-    )
+    first, second = (commit_status(report_in(value, commit_status="n" * CONTEXT_LIMIT)).name for value in values)
     assert len(first) == len(second) == CONTEXT_LIMIT
     assert first != second
-    assert {page_name(report_in(matrix), "commit_status") for matrix in ({}, EU)} == {""}
+    assert {commit_status(report_in(matrix)).name for matrix in ({}, EU)} == {""}
 
 
 def test_run_has_matrix_in_metadata_and_display_name() -> None:

@@ -3,9 +3,8 @@ from __future__ import annotations
 import json
 
 from coval_gate.coval.model import Metric, RunResult, Simulation
-from coval_gate.gate.variants import variants_of
 from coval_gate.report.limits import MOST_OUTPUT
-from coval_gate.report.metrics import aggregates
+from rendering import aggregates
 
 SIMULATIONS = (
     Simulation(id="s1", status="COMPLETED"),
@@ -25,7 +24,7 @@ def test_aggregates_have_statistics_per_variant() -> None:
             Metric(id="m3", name="Topics", values={"s1": frozenset({"a", "b"}), "s2": frozenset({"a"})}),
         ),
     )
-    assert json.loads(aggregates(result.metrics, variants_of(result))) == {
+    assert json.loads(aggregates(result)) == {
         "Latency": {
             "id": "m1",
             "variants": {
@@ -59,12 +58,12 @@ def test_aggregates_have_statistics_per_variant() -> None:
 def test_metrics_with_same_name_get_distinct_names() -> None:
     metrics = tuple(Metric(id=metric_id, name="Latency", values={"s1": 1.0}) for metric_id in ("m1", "m2"))
     result = RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics)
-    assert list(json.loads(aggregates(result.metrics, variants_of(result)))) == ["Latency", "Latency (m2)"]
+    assert list(json.loads(aggregates(result))) == ["Latency", "Latency (m2)"]
 
 
 def test_metrics_beyond_size_limit_are_omitted() -> None:
     metrics = tuple(Metric(id=f"m{n}", name=f"{n} " + "x" * 190, values={"s1": 1.0}) for n in range(2000))
     result = RunResult(run_id="r1", simulations=SIMULATIONS, metrics=metrics)
-    text = aggregates(metrics, variants_of(result))
+    text = aggregates(result)
     assert MOST_OUTPUT / 2 < len(text) <= MOST_OUTPUT
     assert list(json.loads(text)) == [metric.name for metric in metrics[: len(json.loads(text))]]

@@ -23,6 +23,7 @@ from coval_gate.report.formats import FORMATS
 from coval_sandbox.runner import LocalRunner
 from hostile import report_of
 from leaks import DISGUISES, holds
+from rendering import composed
 from selection import fewer
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def wrapped(draw: st.DrawFn) -> str:
 
 def shown_in(report: Report) -> dict[str, str]:
     """Return what each format shows, as one text."""
-    shown = {face.name: face.render(report) for face in FORMATS}
+    shown = {face.name: face.render(composed(report)) for face in FORMATS}
     log, check, insights = shown["log"], shown["check"], shown["insights"]
     lines = (*log.lines, *log.worst_lines(), *log.simulation_lines(after=0))
     annotations = [*log.annotations(10), *insights.annotations]

@@ -15,7 +15,7 @@ from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.model import LegReport, Report
-from rendering import rows_of
+from rendering import composed, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def report_on(
 
 def missed(report: Report) -> dict[str, list[str]]:
     """Return what each simulation to look at misses, in the order of the rows."""
-    (leg,) = report.document.legs
+    (leg,) = composed(report).legs
     rows = (row for row in leg.simulations if row.is_to_look_at)
     return {row.id: [" – ".join(filter(None, (text, miss.here))) for miss, text in row.missed] for row in rows}
 
@@ -121,4 +121,4 @@ def test_each_simulation_to_look_at_says_why(
     if report.judgement.lets_pass:
         assert not any(row.verdict in (Verdict.FAILED, Verdict.ERROR) for row in rows_of(report))
     for output_format in FORMATS:
-        assert output_format.render(report)
+        assert output_format.render(composed(report))

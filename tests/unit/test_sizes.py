@@ -21,9 +21,9 @@ from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.source import BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
+from coval_gate.report.compose.step import document_of as compose
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
-from coval_gate.report.formats.comment import body as comment
 from coval_gate.report.formats.summary import LIMIT as SUMMARY_LIMIT
 from coval_gate.report.limits import (
     LONGEST_MENTION,
@@ -36,13 +36,14 @@ from coval_gate.report.limits import (
 from coval_gate.report.model import LegReport, Report
 from coval_gate.report.simulations import MOST_LINES
 from hostile import example_reports
-from rendering import closing, document, junit, summary
+from rendering import closing, comment, document, findings_in, junit, summary
 from selection import some_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.inputs.thresholds import Threshold
+    from coval_gate.report.document.step import Document
     from coval_gate.report.formats import Format
 
 pytestmark = pytest.mark.untraced
@@ -163,7 +164,7 @@ def test_files_are_small_and_count_what_they_leave_out(shape: str) -> None:
     assert len(parsed_leg["reasons"]) + parsed_leg["reasons_left_out"] == THRESHOLDS * variants
     assert len(parsed_leg["metrics"]) + parsed_leg["metrics_left_out"] == metrics
     for criterion, check in zip(
-        parsed_leg["criteria"], report(shape).legs[0].findings.checks.first(MOST_CRITERIA), strict=True
+        parsed_leg["criteria"], findings_in(report(shape).legs[0]).checks.first(MOST_CRITERIA), strict=True
     ):
         blamed = 0 if check.passed else len(check.simulations)
         assert len(criterion["simulation_ids"]) == min(MOST_IDS, blamed)
@@ -187,7 +188,7 @@ def test_reports_with_thousands_of_flips_are_small_and_count_what_they_leave_out
     assert len(comment(large)) <= COMMENT_LIMIT
     assert sum(map(len, closing(large).flips)) < 100_000
     (leg,) = json.loads(text)["legs"]
-    checks = large.legs[0].findings.checks.first(MOST_CRITERIA)
+    checks = findings_in(large.legs[0]).checks.first(MOST_CRITERIA)
     for criterion, check in zip(leg["criteria"], checks, strict=True):
         flipped = check.measure.comparison.newly_failing if check.measure and check.measure.comparison else ()
         assert len(criterion["newly_failing"]) == min(MOST_FLIPS, len(flipped))
@@ -299,14 +300,19 @@ def of_two_sizes() -> tuple[Report, Report]:
     return small, large
 
 
+@pytest.fixture(scope="module")
+def documents(of_two_sizes: tuple[Report, Report]) -> list[Document]:
+    return [compose(size) for size in of_two_sizes]
+
+
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
-def test_work_of_a_format_grows_no_faster_than_the_run(form: Format, of_two_sizes: tuple[Report, Report]) -> None:
-    small, large = of_two_sizes
-    for size in of_two_sizes:
-        form.render(size)  # imports, and computes what formats share
+def test_work_of_a_format_grows_no_faster_than_the_run(form: Format, documents: list[Document]) -> None:
+    small, large = documents
+    for size in documents:
+        form.render(size)  # imports
     assert calls_of(lambda: form.render(large)) < 9 * calls_of(lambda: form.render(small))
 
 
 def test_work_that_formats_share_grows_no_faster_than_the_run(of_two_sizes: tuple[Report, Report]) -> None:
-    small, large = (size.legs[0]._replace() for size in of_two_sizes)
-    assert calls_of(lambda: large.findings) < 9 * calls_of(lambda: small.findings)
+    small, large = of_two_sizes
+    assert calls_of(lambda: compose(large)) < 9 * calls_of(lambda: compose(small))

@@ -24,7 +24,9 @@ from coval_gate.gate.judgement import (
 from coval_gate.gate.outcome import Cancellation, Completed, Limit, NotCompleted, TimedOut
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
-from coval_gate.report.wording.judgements import advice, headline, reason, reasons, title
+from coval_gate.report.compose.step import document_of
+from coval_gate.report.model import Report
+from coval_gate.report.wording.judgements import advice, doubt_lines, reason, reasons, title
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +96,8 @@ CASES: dict[str, Judgement] = {
 def test_reasons_match_golden_file(golden: Callable[[str, str], None]) -> None:
     lines = [
         f"{name}:\n    {judgement.verdict or 'no verdict'}, status {judgement.status}\n"
-        f"    {title(judgement) or '(no title)'}\n    {reason(judgement)}\n    {advice(judgement) or '(no advice)'}\n"
+        f"    {title(judgement) or '(no title)'}\n    {reason(judgement)}\n"
+        f"    {advice(judgement, doubt_lines(judgement)) or '(no advice)'}\n"
         for name, judgement in CASES.items()
     ]
     golden("verdicts.txt", "\n".join(lines))
@@ -151,7 +154,7 @@ def test_reason_states_first_problem_with_inputs_and_names_others() -> None:
 
 def test_headline_is_cut_at_word() -> None:
     long = [("agent_id", "x" * 10 + " is not an id of an agent in this workspace" * 5 + "."), ("mode", "must be run.")]
-    line = headline(errored(InputError(long)), 140)
+    line = document_of(Report(judgement=errored(InputError(long)))).headline(140)
     assert len(line) <= 140
     assert line.startswith("⚠️ Error: agent_id xxxxxxxxxx is not an id")
     assert line.endswith(" of an…")

@@ -119,12 +119,13 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         return OWN[options.command](runtime, options)
     from coval_gate.step.main import run_step
 
-    report = run_step(runtime, read)
-    written = report.files.get("html_path")  # another file at this path may be anyone's
+    published = run_step(runtime, read)
+    written = published.files.get("html_path")  # another file at this path may be anyone's
     if written and getattr(options, "open", False):
         _open(Path(written))
     codes = {"error": 2, "inconclusive": 3, "timed_out": 4, "cancelled": KILLED}
-    return 0 if report.judgement.lets_pass else codes.get(report.judgement.verdict or "", 1)
+    judgement = published.report.judgement
+    return 0 if judgement.lets_pass else codes.get(judgement.verdict or "", 1)
 
 
 def _init(runtime: Runtime, options: Namespace) -> int:

@@ -13,7 +13,6 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE, Metric, RunResult, Simulation
 from coval_gate.gate.baseline import Reference, References, metrics_about
 from coval_gate.gate.changes import HALF
-from coval_gate.inputs.thresholds import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

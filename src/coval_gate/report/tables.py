@@ -10,9 +10,9 @@ from coval_gate.gate.claims import CHANCE
 from coval_gate.gate.clauses import named_with_unit
 from coval_gate.gate.verdict import GRAVITY
 from coval_gate.report.charts import drawn
+from coval_gate.report.document.base import AGENT
 from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.markdown import Table, code, escape, folding, link, row, sentence
-from coval_gate.report.metrics import AGENT
 from coval_gate.report.wording.judgements import MARKS
 
 if TYPE_CHECKING:

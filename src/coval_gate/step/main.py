@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from coval_gate.gate.judgement import Judgement
     from coval_gate.inputs.file import ConfigFile
     from coval_gate.inputs.inputs import Inputs
-    from coval_gate.report.model import Report
+    from coval_gate.step.publish import Published
 
 
 def main(runtime: Runtime) -> int:
     """Run the action, and return the exit code: 0 if the check may be green, else 1."""
-    return 0 if run_step(runtime).judgement.lets_pass else 1
+    return 0 if run_step(runtime).report.judgement.lets_pass else 1
 
 
-def run_step(runtime: Runtime, read: ConfigFile | None = None) -> Report:
-    """Run a step, and return its report. `read`: the configuration file, if its inputs are in the environment."""
+def run_step(runtime: Runtime, read: ConfigFile | None = None) -> Published:
+    """Run a step. `read`: the configuration file, if its inputs are in the environment."""
     step = Step(runtime, read)
     try:
         return run(evaluate(step), runtime.clock)
@@ -40,7 +40,7 @@ def run_step(runtime: Runtime, read: ConfigFile | None = None) -> Report:
         step.host.release()
 
 
-def evaluate(step: Step) -> Procedure[Report]:
+def evaluate(step: Step) -> Procedure[Published]:
     """Take a step from its inputs to what it publishes, through every error and interruption."""
     try:
         judgement = yield from reach_judgement(step)
@@ -69,7 +69,7 @@ def _find_names(step: Step, judgement: Judgement) -> Procedure[None]:
         step.hurry()
 
 
-def publish(step: Step, judgement: Judgement) -> Procedure[Report]:
+def publish(step: Step, judgement: Judgement) -> Procedure[Published]:
     return step.publisher.publish(later.report.report_of(step, judgement), step.times)
 
 

@@ -15,6 +15,7 @@ from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, PageText, tolerant
 from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Problem
 from coval_gate.report.formats import Surface, formats
+from coval_gate.step.documents import Documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,6 +62,7 @@ class PagePublisher:
         self._saved = ""
         self._references: tuple[str, ...] = ()
         self._skipped: set[str] = set()  # reasons that were logged
+        self.documents = Documents()
 
     def problems(self, inputs: Inputs, context: Context) -> list[Problem]:
         pages = [kept.page for kept in self._pages(inputs, context)]
@@ -204,7 +206,8 @@ class PagePublisher:
         """Return the report for the page, without secrets, and with all references so far."""
         (of_page,) = (candidate for candidate in formats(Surface.PAGE) if candidate.input == page.input)
         redact = self._host.redact
-        text: PageText = of_page.brief(report) if brief else of_page.render(report)
+        document = self.documents.of(report, brief=brief)
+        text: PageText = of_page.brief(document) if brief else of_page.render(document)
         if text.references:
             new = tuple(map(redact, text.references))
             self._references = (*(reference for reference in self._references if reference not in new), *new)

@@ -11,10 +11,12 @@ import math
 import traceback
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InternalError, RunnerError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import BackgroundCall, Wait
 from coval_gate.ci.host import BUG, NAME, tolerant
 from coval_gate.gate.verdict import Verdict
@@ -24,7 +26,7 @@ from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.pages import PagePublisher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.base.clock import Clock
     from coval_gate.base.runtime import Runtime
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from coval_gate.base.times import Times
     from coval_gate.ci.host import Host
     from coval_gate.inputs.inputs import Inputs
+    from coval_gate.report.document.step import Document
     from coval_gate.report.formats import Format
     from coval_gate.report.formats.log import Closing
     from coval_gate.report.model import Report
@@ -39,7 +42,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 AFTER_SIGNAL: Final = 0.75  # s for everything not yet rendered when a signal arrives
+LONGEST_LINE: Final = 1_000  # characters of a verdict in the log
 LEFT_OUT: Final = "The step was interrupted: reports that are not ready are left out."
+
+
+class Published(NamedTuple):
+    """A report, the paths of its files by the inputs that ask for them, and the address of its comment."""
+
+    report: Report
+    files: Mapping[str, str] = MappingProxyType({})
+    comment_url: str = ""
 
 
 class NotRendered(Interrupted):
@@ -126,51 +138,61 @@ class Publisher:
         """Set every output to what holds if this step is killed. Raises RunnerError."""
         self._host.set_outputs(unfinished())
 
-    def write_outputs(self, report: Report) -> None:
-        """Raises RunnerError."""
-        self._host.set_outputs(rendered(Surface.OUTPUTS, report))
-
     def write_verdict(self, report: Report) -> None:
-        """Save the same for the host's pages at once: a kill leaves both or neither. Raises RunnerError."""
-        outputs = rendered(Surface.OUTPUTS, report)
-        self.pages.owe(report)
+        """Write the outputs, and save the same for the pages: a kill leaves both or neither. Raises RunnerError."""
+        self._write_verdict(Published(report))
+
+    def _write_verdict(self, published: Published) -> None:
+        outputs = self._outputs(published)
+        self.pages.owe(published.report)
         self._host.set_outputs(outputs)
 
-    def publish(self, report: Report, times: Times) -> Procedure[Report]:
+    def _outputs(self, published: Published) -> dict[str, str]:
+        document = self.pages.documents.of(published.report, brief=True)
+        outputs: dict[str, str] = rendered(
+            Surface.OUTPUTS, document, files=published.files, comment_url=published.comment_url
+        )
+        return outputs
+
+    def _rendered(self, report: Report, render: Callable[[Document], T]) -> Procedure[T]:
+        """Render the whole document of a report."""
+        return self._rendering.of(lambda: render(self.pages.documents.of(report)))
+
+    def publish(self, report: Report, times: Times) -> Procedure[Published]:
         """Return the report with files, comment and errors, as far as `times` allow."""
         self._rendering.end_at(times.rendering_ends)
-        report = yield from self._write(report)
+        published = yield from self._write(Published(report))
         last = ""
         try:
-            yield from self._summarize(report)
-            last = yield from self._log(report)
+            yield from self._summarize(published.report)
+            last = yield from self._log(published)
         except NotRendered:
-            self._log_briefly(report)
+            self._log_briefly(published.report)
         try:
-            return (yield from self._conclude_pages(report, times))
+            return (yield from self._conclude_pages(published, times))
         finally:
             if last:
                 self._host.log(last)
 
-    def _conclude_pages(self, report: Report, times: Times) -> Procedure[Report]:
+    def _conclude_pages(self, published: Published, times: Times) -> Procedure[Published]:
         """Even after an interrupt, the pages get the verdict."""
         with suppress(RunnerError):
             try:
                 self._rendering.check()
-                url = yield from self.pages.conclude(report, times)
+                url = yield from self.pages.conclude(published.report, times)
             except Interrupted:
                 self.is_interrupted = True
-                return report
+                return published
             if url:
-                report = report._replace(comment_url=url)
-                self.write_outputs(report)
-        return report
+                published = published._replace(comment_url=url)
+                self._host.set_outputs(self._outputs(published))
+        return published
 
-    def _write(self, report: Report) -> Procedure[Report]:
+    def _write(self, published: Published) -> Procedure[Published]:
         """If anything cannot be written, the verdict is an error; the first error counts."""
-        written = report
+        written = published
         files = [partial(self._write_file, file) for file in formats(Surface.FILE)]
-        writers: list[Callable[[Report], Procedure[Report]]] = [self._write_first, *files]
+        writers: list[Callable[[Published], Procedure[Published]]] = [self._write_first, *files]
         for write in writers:
             try:
                 written = yield from write(written)
@@ -181,50 +203,48 @@ class Publisher:
             except Exception as error:  # noqa: BLE001 - a format that fails must not take the others along
                 self._host.fold(BUG, traceback.format_exc().splitlines())
                 written = self._with_error(written, InternalError(error))
-        if written is not report:
+        if written is not published:
             with suppress(RunnerError):
-                self.write_verdict(written)
+                self._write_verdict(written)
         return written
 
-    def _with_error(self, report: Report, error: GateError) -> Report:
+    def _with_error(self, published: Published, error: GateError) -> Published:
         """A report that is red already stays, with a warning about another cause."""
 
         from coval_gate.gate.judgement import errored
 
-        judgement = errored(error)
+        report, judgement = published.report, errored(error)
         if report.judgement.lets_pass:
-            return report._replace(judgement=judgement)
+            return published._replace(report=report._replace(judgement=judgement))
         if report.judgement.cause != judgement.cause:
             self._host.annotate("warning", NAME, error.what)
-        return report
+        return published
 
-    def _write_first(self, report: Report) -> Procedure[Report]:
+    def _write_first(self, published: Published) -> Procedure[Published]:
         yield from ()
-        self.write_verdict(report)
-        return report
+        self._write_verdict(published)
+        return published
 
-    def _write_file(self, file: Format, report: Report) -> Procedure[Report]:
+    def _write_file(self, file: Format, published: Published) -> Procedure[Published]:
         if not (path := self._places.get(file.input)):
-            return report
-        text = yield from self._rendering.of(lambda: self._host.redact(file.render(report)))
+            return published
+        text = yield from self._rendered(published.report, lambda document: self._host.redact(file.render(document)))
         self._workspace.write(path, text)
-        return report.with_file(file.input, path)
+        return published._replace(files={**published.files, file.input: path})
 
     def _summarize(self, report: Report) -> Procedure[None]:
         if report.inputs and not report.inputs.summary:
             return
         with tolerant(self._host):
-            self._host.add_summary((yield from self._rendering.of(partial(rendered, Surface.SUMMARY, report))))
+            self._host.add_summary((yield from self._rendered(report, partial(rendered, Surface.SUMMARY))))
 
     def _log_briefly(self, report: Report) -> None:
-        from coval_gate.report.wording.judgements import LONGEST_REASON, headline, reason, title
-
+        document = self.pages.documents.of(report, brief=True)
         self._host.log(LEFT_OUT)
-        judgement = report.judgement
-        if self._annotates(report) and not judgement.lets_pass:
-            self._host.annotate("error", f"{NAME}: {title(judgement)}", reason(judgement))
+        if self._annotates(report) and not document.passes:
+            self._host.annotate("error", f"{NAME}: {document.title}", document.reason)
         else:
-            self._host.log(headline(judgement, LONGEST_REASON))
+            self._host.log(document.headline(LONGEST_LINE))
 
     def _annotates(self, report: Report) -> bool:
         return self._host.annotates and (report.inputs is None or report.inputs.annotations)
@@ -233,13 +253,13 @@ class Publisher:
         for title, *lines in groups:
             self._host.fold(title, lines)
 
-    def _log(self, report: Report) -> Procedure[str]:
+    def _log(self, published: Published) -> Procedure[str]:
         """End short, unfolded, and with the verdict: readers of a failing step's log start at its end.
 
         Return the last line of a log without annotations: what the pages have to say comes before it.
         """
-        judgement = report.judgement
-        closing: Closing = yield from self._rendering.of(partial(rendered, Surface.LOG, report))
+        report, judgement = published.report, published.report.judgement
+        closing: Closing = yield from self._rendered(report, partial(rendered, Surface.LOG))
         annotates = self._annotates(report)
         fails = not judgement.lets_pass
         # Each page may fail with a warning of its own; the host has reserved one.
@@ -248,7 +268,7 @@ class Publisher:
         worst = closing.worst_lines() if fails and not first else []
         shown = len(closing.worst) if worst else len(first)
         with tolerant(self._host):
-            self._host.show_outputs(rendered(Surface.OUTPUTS, report))
+            self._host.show_outputs(self._outputs(published))
         others = [lines for lines in (closing.simulation_lines(after=shown), closing.flips) if lines]
         if not self._host.folds:  # the worst would be far above the end
             self._fold(others)

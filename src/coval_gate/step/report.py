@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from coval_gate.coval.model import Details
 from coval_gate.gate.judgement import OfLegs, redacted
 from coval_gate.inputs.inputs import ids_of
-from coval_gate.report.model import BaseReport, LegReport, Report, RunReport
-from coval_gate.report.provenance import BASE_AGENT
+from coval_gate.report.model import BASE_AGENT, UNFOUND, BaseReport, LegReport, Report, RunReport
 from coval_gate.step.leg import ids_shown
 from coval_gate.step.trial import Trial
 
@@ -55,7 +54,7 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, keeps_own: bool) 
         own = None
     return LegReport(
         judgement=redacted(own, step.host.redact) if own else judgement,
-        own_findings=leg.findings if own and not leg.error else None,
+        findings=leg.findings if own and leg.findings and not leg.error else UNFOUND,
         dashboard_url=step.inputs.dashboard_url,
         name=leg.name,
         ids=ids_of(leg.inputs),
@@ -66,7 +65,7 @@ def _leg_report(step: Step, leg: Leg, judgement: Judgement, *, keeps_own: bool) 
         result=leg.result,
         details=leg.details or Details(),
         trend=leg.trend,
-        single_runs=tuple(_run_report(step, trial, own or judgement) for trial in trials),
+        runs=tuple(_run_report(step, trial, own or judgement) for trial in trials),
         standing=leg.standing,
         base=_base_report(step, leg.base) if leg.base else None,
         inputs=leg.inputs if leg.is_listed and leg.inputs.mode != "wait" else None,

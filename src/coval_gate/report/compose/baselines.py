@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.text import one_line
 from coval_gate.gate.claims import reference_text
 from coval_gate.gate.references import no_baseline_text
+from coval_gate.report.compose.provenance import run_page
+from coval_gate.report.compose.subject import base_name
 from coval_gate.report.document.base import Part
 from coval_gate.report.document.baselines import BaselineFacts, BaselineRunFacts, NoBaselineFacts
 from coval_gate.report.limits import MOST_RUNS
-from coval_gate.report.provenance import base_name, run_page
 
 if TYPE_CHECKING:
     from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason

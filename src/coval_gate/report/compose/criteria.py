@@ -16,10 +16,10 @@ from coval_gate.gate.clauses import NAMES, bound_text
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.baselines import reference_parts, why_missing
+from coval_gate.report.compose.words import variant_key
 from coval_gate.report.document.baselines import LeftOutFacts
 from coval_gate.report.document.criteria import CriteriaGroup, Criterion
 from coval_gate.report.limits import MOST_CRITERIA, MOST_FLIPS, MOST_IDS
-from coval_gate.report.metrics import variant_key
 from coval_gate.report.wording.checks import (
     actual_text,
     check_reason,

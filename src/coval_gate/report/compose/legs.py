@@ -5,15 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.gate.cause import Cause
+from coval_gate.gate.checks import Totals
 from coval_gate.gate.claims import flips_title, notes_title
 from coval_gate.gate.clauses import in_figures, stability_text
+from coval_gate.gate.findings import findings_of
+from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
 from coval_gate.report.compose.baselines import Parts, baseline_facts
 from coval_gate.report.compose.criteria import criteria_of, groups_of, missed_text, outcome
 from coval_gate.report.compose.metrics import charts_of, metrics_of, trend_of
+from coval_gate.report.compose.provenance import WITHHELD, configuration, own_provenance, provenance
 from coval_gate.report.compose.simulations import simulations_of, stability
+from coval_gate.report.compose.subject import all_called, subject_in_words, what_ran
+from coval_gate.report.compose.words import case_names, variant_key
 from coval_gate.report.document.legs import (
     CaseFacts,
     Leg,
@@ -24,16 +30,7 @@ from coval_gate.report.document.legs import (
     VariantFacts,
 )
 from coval_gate.report.limits import MOST_CRITERIA
-from coval_gate.report.metrics import variant_key
-from coval_gate.report.provenance import (
-    WITHHELD,
-    all_called,
-    configuration,
-    own_provenance,
-    provenance,
-    subject_in_words,
-    what_ran,
-)
+from coval_gate.report.model import UNFOUND, RunReport
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.causes import cause_title, counts_text
 from coval_gate.report.wording.standing import standing_text
@@ -47,7 +44,6 @@ if TYPE_CHECKING:
     from coval_gate.gate.variants import Variant
     from coval_gate.report.model import LegReport, Report
 
-SHORT_REASON: Final = 300  # characters
 UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
     "sub_sample_size": "0",
     "sub_sample_seed": "",
@@ -55,23 +51,37 @@ UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense 
 OF_ANOTHER_RUN: Final = ("display_name", "tags", "created_by", "on_missing_api_key", "accept")
 
 
-def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
-    judgement, totals, repetition, findings = leg.judgement, leg.totals, leg.judgement.repetition, leg.findings
+def whole(leg: LegReport, *, brief: bool = False) -> LegReport:
+    """Return the leg with its variants, runs and findings, even if it has no judgement; `brief`: not of simulations."""
+    judgement, status = leg.judgement, leg.run.status if leg.run else ""
+    if leg.result and not judgement.variants:
+        judgement = judgement._replace(variants=variants_of(leg.result))
+    alone = RunReport(run_id=leg.run_id, run_url=leg.run_url, status=status, verdict=judgement.verdict)
+    return leg._replace(
+        judgement=judgement,
+        findings=findings_of(judgement, None if brief else leg.result) if leg.findings is UNFOUND else leg.findings,
+        runs=leg.runs or ((alone,) if leg.run_id else ()),
+    )
+
+
+def totals_of(leg: LegReport) -> Totals | None:
+    """Return the totals; of a leg that was not judged, those of its last poll, with none passed."""
+    if leg.judgement.totals or not (leg.run and leg.run.progress):
+        return leg.judgement.totals
+    polled = leg.run.progress.in_simulations(leg.planned)
+    return Totals(total=polled.total, completed=polled.completed, unlisted=polled.total)
+
+
+def leg_facts(report: Report, leg: LegReport, judged: dict[str, Any], places: Sequence[int]) -> Leg:
+    judgement, repetition, findings = leg.judgement, leg.judgement.repetition, leg.findings
     cases = repetition.cases if repetition else ()
     metrics, metrics_left_out = metrics_of(leg)
+    case_name = case_names(leg.details.labels)
     explaining = [row for row in findings.simulations if row.explains_failure]
     is_only, flips = len(report.legs) == 1, findings.failing + findings.passing
     return Leg(
         name=leg.name,
-        verdict=outcome(judgement.verdict),
-        passes=judgement.lets_pass,
-        heading=judgements.heading(judgement),
-        status=judgement.status,
-        reason=judgements.reason(judgement),
-        short_reason=judgements.reason(judgement, SHORT_REASON),
-        **reasons_of(judgement),
-        advice=judgements.advice(judgement),
-        link=judgements.link(judgement),
+        **judged,
         run=_run(report, leg),
         called={name.removesuffix("_id").replace("_", " "): text for name, text in all_called(report, leg).items()},
         facts={} if is_only else dict(own_provenance(report, leg, provenance(report))),
@@ -80,15 +90,14 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
             SingleRunFacts(id=run.run_id, url=run.run_url, status=run.status, verdict=outcome(run.verdict))
             for run in leg.runs
         ],
-        failing_cases=[_case(case, leg) for case in cases],
+        failing_cases=[_case(case, leg, case_name(case.test_case_id)) for case in cases],
         failing_cases_text=in_figures(cases),
         replaced_simulation_ids=sorted(repetition.replaced) if repetition else [],
         baseline=baseline_facts(leg, judgement.baseline),
         tested=subject_in_words(report, leg),
+        base_run_id=leg.base.run_id if leg.base else "",
         base=baseline_facts(leg, judgement.base),
-        total_simulations=totals.total if totals else None,
-        completed_simulations=totals.completed if totals else None,
-        pass_rate=leg.pass_rate,
+        **totals_facts(totals_of(leg), is_judged=judgement.totals is not None),
         standing=_standing(leg.standing) if leg.standing else None,
         variants=_variants(leg),
         missed_text=missed_text(findings.checks.checks),
@@ -97,7 +106,7 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
         flips_text=flips_title(findings.failing, findings.passing) if flips else "",
         flips=flips,
         flipped_criteria=sum(bool(one.newly_failing or one.newly_passing) for one in findings.checks.comparisons),
-        criteria=criteria_of(findings, leg.case_name),
+        criteria=criteria_of(findings, case_name),
         criteria_left_out=max(0, len(judgement.checks) - MOST_CRITERIA),
         charts=charts_of(leg),
         trend=trend_of(leg),
@@ -106,13 +115,37 @@ def leg_facts(report: Report, leg: LegReport, places: Sequence[int]) -> Leg:
         causes_text=counts_text((row, leg) for row in findings.simulations),
         failing_causes_text=counts_text((row, leg) for row in explaining),
         old_text=cause_title(Cause.OLD, leg),
-        simulations=simulations_of(leg, places),
+        simulations=simulations_of(leg, places, case_name),
     )
 
 
-def reasons_of(judgement: Judgement) -> dict[str, Any]:
-    reasons = judgements.reasons(judgement)
-    return {"reasons": list(reasons[:MOST_CRITERIA]), "reasons_left_out": max(0, len(reasons) - MOST_CRITERIA)}
+def totals_facts(totals: Totals | None, *, is_judged: bool) -> dict[str, Any]:
+    """Return the figures of a step or a leg, in fields of Judged."""
+    judged = totals if is_judged else None
+    return {
+        "total_simulations": totals.total if totals else None,
+        "completed_simulations": totals.completed if totals else None,
+        "unpassed_simulations": len(judged.unpassed) + judged.unlisted if judged else None,
+        "pass_rate": judged.pass_rate if judged else None,
+    }
+
+
+def judged_facts(judgement: Judgement) -> dict[str, Any]:
+    """Return what a judgement says, in fields of Judged."""
+    reasons, doubts = judgements.reasons(judgement), judgements.doubt_lines(judgement)
+    return {
+        "verdict": outcome(judgement.verdict),
+        "passes": judgement.lets_pass,
+        "heading": judgements.heading(judgement),
+        "status": judgement.status,
+        "reason": judgements.reason(judgement, reasons),
+        "others_text": judgements.others_text(judgement, len(reasons) - 1),
+        "reasons": list(reasons[:MOST_CRITERIA]),
+        "reasons_left_out": max(0, len(reasons) - MOST_CRITERIA),
+        "advice": judgements.advice(judgement, doubts),
+        "is_doubtful": bool(doubts),
+        "link": judgements.link(judgement),
+    }
 
 
 def _standing(standing: Standing) -> StandingFacts:
@@ -131,7 +164,7 @@ def _variants(leg: LegReport) -> list[VariantFacts]:
     for check in leg.judgement.checks:
         if check.several:
             checks.setdefault(check.variant, []).append(check)
-    shown = [variant for variant in leg.variants if variant.name in ids]
+    shown = [variant for variant in leg.judgement.variants if variant.name in ids]
     return [_variant(variant, ids[variant.name], checks[variant.name]) for variant in shown]
 
 
@@ -153,11 +186,11 @@ def _run(report: Report, leg: LegReport) -> RunFacts:
     return RunFacts(id=leg.run_id, url=leg.run_url, status=status, **what_ran(report, leg), **names)
 
 
-def _case(case: CaseStability, leg: LegReport) -> CaseFacts:
+def _case(case: CaseStability, leg: LegReport, name: str) -> CaseFacts:
     return CaseFacts(
         test_case_id=case.test_case_id,
         test_case=leg.details.labels.get(case.test_case_id, ""),
-        name=leg.case_name(case.test_case_id),
+        name=name,
         variant=variant_key(case.variant),
         stability=stability(case),
         failed=case.failed,

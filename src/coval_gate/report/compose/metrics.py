@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.text import number
 from coval_gate.coval.model import BASE
@@ -13,15 +13,15 @@ from coval_gate.gate.kinds import TargetMet
 from coval_gate.gate.measure import Requirement
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.charts import DrawnBound, binned, spread, threshold_on_scale
+from coval_gate.report.compose.provenance import run_page
+from coval_gate.report.compose.words import variant_key
 from coval_gate.report.document.metrics import BoundFacts, Chart, Distribution, Figures, MetricFacts, TrendRunFacts
 from coval_gate.report.limits import MOST_CARDS, MOST_DISTRIBUTIONS, MOST_FIGURES
-from coval_gate.report.metrics import MOST_TEXTS, entries_of, paired_numbers, variant_key
-from coval_gate.report.provenance import run_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from coval_gate.coval.model import Metric, Target
+    from coval_gate.coval.model import Metric, RunResult, Target
     from coval_gate.gate.checks import Check
     from coval_gate.gate.variants import Sample
     from coval_gate.inputs.thresholds import Operator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from coval_gate.report.model import LegReport
 
 MOST_CHARTS: Final = 2
-DIGITS: Final = 17  # of figures: all, as writers round them
+MOST_TEXTS: Final = 20  # different texts of one metric
 WEIGHTS: Final = ("missed", "judged", "other")
 KINDS: Final[Mapping[Operator, tuple[bool, bool]]] = {  # whether a bound is upper, and whether it is exclusive
     "<": (True, True),
@@ -49,11 +49,11 @@ OF_TARGET: Final[Mapping[str, Operator]] = {"lt": "<", "lte": "<=", "gt": ">", "
 def metrics_of(leg: LegReport) -> tuple[list[MetricFacts], int]:
     """Return the first metrics of a leg, and how many more it has. Those of most weight have distributions."""
     metrics = leg.result.metrics if leg.result else ()
-    shown = metrics[: max(1, MOST_FIGURES // max(1, len(leg.variants)))]
+    shown = metrics[: max(1, MOST_FIGURES // max(1, len(leg.judgement.variants)))]
     checks: dict[str, list[Check]] = {}
     for check in leg.judgement.checks:
         checks.setdefault(check.metric, []).append(check)
-    most = max(1, min(MOST_CARDS, MOST_DISTRIBUTIONS // max(1, len(leg.variants))))
+    most = max(1, min(MOST_CARDS, MOST_DISTRIBUTIONS // max(1, len(leg.judgement.variants))))
     heavy = sorted(metrics, key=lambda metric: _weight(checks.get(metric.id, [])))[:most]
     drawn = {metric.id for metric in heavy}
     facts = [_metric(leg, metric, checks.get(metric.id, []), is_drawn=metric.id in drawn) for metric in shown]
@@ -61,7 +61,6 @@ def metrics_of(leg: LegReport) -> tuple[list[MetricFacts], int]:
 
 
 def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn: bool) -> MetricFacts:
-    entries = entries_of(metric, leg.variants, DIGITS)
     bounds = list(_bounds(metric, checks))
     return MetricFacts(
         id=metric.id,
@@ -71,9 +70,21 @@ def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn
         verdict=_verdict(checks),
         weight=WEIGHTS[_weight(checks)],
         bounds=bounds,
-        variants={variant: Figures.model_validate(entry) for variant, entry in entries.items()},
+        variants={variant_key(variant.name): _figures(variant.sample(metric)) for variant in leg.judgement.variants},
         distributions=list(_distributions(leg, metric, checks, bounds)) if is_drawn else [],
     )
+
+
+def _figures(sample: Sample) -> Figures:
+    """Return the texts, and numbers in the metric's unit; without values, those that Coval reports for all variants."""
+    given: dict[str, Any] = {"values": dict(sample.texts[:MOST_TEXTS])} if sample.texts else {}
+    if sample.numbers:
+        given |= {name: getattr(sample, name) for name in ("mean", "stdev", "min", "median", "max")}
+        given["p95"] = sample.percentile(95)
+    elif summary := sample.metric.summary:
+        reported = {"mean": summary.mean, "min": summary.min, "max": summary.max}
+        given |= {name: value for name, value in reported.items() if value is not None}
+    return Figures(count=sample.count, missing=sample.missing, **given)
 
 
 def _weight(checks: Sequence[Check]) -> int:
@@ -103,8 +114,8 @@ def _distributions(
     leg: LegReport, metric: Metric, checks: Sequence[Check], bounds: Sequence[BoundFacts]
 ) -> Iterator[Distribution]:
     paired = any(check.reference in ("baseline", "base_agent") and check.comparison for check in checks)
-    pair = paired_numbers(leg, metric) if paired else ([], [])
-    for variant in leg.variants:
+    pair = _paired_numbers(leg, metric) if paired else ([], [])
+    for variant in leg.judgement.variants:
         sample = variant.sample(metric)
         now, earlier = pair if variant.name == BASE and pair[0] and pair[1] else (sample.numbers, ())
         bins = binned(now, earlier, [bound.value for bound in bounds]) if now else None
@@ -137,7 +148,7 @@ def charts_of(leg: LegReport) -> list[Chart]:
     """Return charts of the agent's values: of metrics with missed criteria or, if there are none, with any criteria."""
     checks = [check for check in leg.judgement.checks if check.metric]
     charted = [check for check in checks if check.decides and not check.passed] or checks
-    agent = next((variant for variant in leg.variants if variant.name == BASE), None)
+    agent = next((variant for variant in leg.judgement.variants if variant.name == BASE), None)
     samples = {sample.metric.id: sample for sample in agent.samples} if agent else {}
     metrics = dict.fromkeys(check.metric for check in charted if check.metric in samples)
     charts = (_chart(leg, samples[metric], [check for check in checks if check.metric == metric]) for metric in metrics)
@@ -152,7 +163,7 @@ def _chart(leg: LegReport, sample: Sample, checks: Sequence[Check]) -> Chart | N
     numbers: Sequence[float] = sample.numbers
     bars: Sequence[BinBar] = ()
     if any(check.reference in ("baseline", "base_agent") and check.comparison for check in checks):
-        now, earlier = paired_numbers(leg, sample.metric)
+        now, earlier = _paired_numbers(leg, sample.metric)
         if bars := spread([now, earlier], bound):
             numbers, reference = now, NAMES["base_agent" if leg.judgement.base else "baseline"]
     bars = bars or spread([numbers], bound)
@@ -200,3 +211,28 @@ def _sides(required: Requirement | None, bound: DrawnBound | None, values: Seque
         return ""
     within, beyond = (words.format(with_unit(number(required.bound), unit)) for words in SIDES[required.operator])
     return {"within": f"all {within}", "beyond": f"all {beyond}", "both": f"orange: {beyond}"}[bound.side(values)]
+
+
+def _paired_numbers(leg: LegReport, metric: Metric) -> tuple[list[float], list[float]]:
+    """Return a metric's numbers of the agent itself, and of its base or baseline, on the test cases of both."""
+    baseline = leg.judgement.base or leg.judgement.baseline
+    if baseline is None or leg.result is None:
+        return [], []
+    now = _numbers(leg.result, metric)
+    earlier: list[tuple[str, float]] = []
+    for run in baseline.runs:
+        same = run.result.find_metrics(metric.id) or run.result.find_metrics(metric.name)
+        if len(same) == 1 and not run.changed_persona and metric.id not in run.changed_metrics:
+            earlier += [number for number in _numbers(run.result, same[0]) if number[0] not in run.changed_cases]
+    shared = {case for case, _ in now} & {case for case, _ in earlier}
+    return [value for case, value in now if case in shared], [value for case, value in earlier if case in shared]
+
+
+def _numbers(result: RunResult, metric: Metric) -> list[tuple[str, float]]:
+    """Return the numbers of the agent itself, each with its test case."""
+    values = (
+        (simulation, metric.values.get(simulation.id))
+        for simulation in result.simulations
+        if simulation.mutation == BASE
+    )
+    return [(member.test_case_id, value) for member, value in values if isinstance(value, float)]

@@ -12,14 +12,13 @@ from coval_gate.gate.clauses import stability_text
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.criteria import outcome
-from coval_gate.report.compose.words import says_more
+from coval_gate.report.compose.words import says_more, variant_key
 from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
 from coval_gate.report.limits import LONGEST_TURN, MOST_CRITERIA, MOST_TURNS, MOST_VALUES, TRANSCRIPTS_ROOM
-from coval_gate.report.metrics import variant_key
 from coval_gate.report.wording.checks import here_text, mention
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from coval_gate.coval.model import Simulation, Turn, Value
     from coval_gate.gate.checks import Check
@@ -40,19 +39,20 @@ def places_of(legs: Sequence[LegReport]) -> list[list[int]]:
     return places
 
 
-def simulations_of(leg: LegReport, places: Sequence[int]) -> list[SimulationFacts]:
-    made = _Simulations(leg)
-    return [made.facts(row, place) for row, place in zip(leg.findings.simulations, places, strict=True)]
+def simulations_of(leg: LegReport, places: Sequence[int], case_name: Callable[[str], str]) -> list[SimulationFacts]:
+    """Return the simulations that have a place."""
+    made = _Simulations(leg, case_name)
+    return [made.facts(row, place) for row, place in zip(leg.findings.simulations, places, strict=False)]
 
 
 class _Simulations:
     """What the facts of all simulations of a leg share."""
 
-    def __init__(self, leg: LegReport) -> None:
+    def __init__(self, leg: LegReport, case_name: Callable[[str], str]) -> None:
         self._leg = leg
         self._metrics = leg.result.metrics if leg.result else ()
         self._names = {metric.id: metric.name for metric in self._metrics}
-        self._case_name = leg.case_name
+        self._case_name = case_name
         self._pages = {"": leg.run_url, leg.run_id: leg.run_url} | {run.run_id: run.run_url for run in leg.runs}
         self._changes = _changes(leg.findings)
         shown = leg.findings.checks.first(MOST_CRITERIA)

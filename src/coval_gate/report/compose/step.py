@@ -2,92 +2,102 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from coval_gate import __version__
+from coval_gate.gate.checks import sum_of
 from coval_gate.gate.claims import flips_title
 from coval_gate.gate.judgement import gravity
 from coval_gate.gate.verdict import Verdict
-from coval_gate.report.compose.criteria import missed_text, outcome
-from coval_gate.report.compose.legs import leg_facts, reasons_of
+from coval_gate.report.compose.criteria import missed_text
+from coval_gate.report.compose.legs import judged_facts, leg_facts, totals_facts, totals_of, whole
+from coval_gate.report.compose.pages import pages_of
+from coval_gate.report.compose.provenance import given_inputs, links, places, provenance
 from coval_gate.report.compose.simulations import places_of
-from coval_gate.report.document.base import SCHEMA_VERSION, Link
-from coval_gate.report.document.step import AdviceFacts, Document, EvaluatedFacts, PlaceFacts, StepFacts
-from coval_gate.report.limits import MOST_SHOWN
-from coval_gate.report.provenance import (
-    all_subjects,
-    given_inputs,
-    links,
-    named_in_heading,
-    places,
-    provenance,
-)
+from coval_gate.report.compose.subject import all_subjects, named_in_heading
+from coval_gate.report.document.base import SCHEMA_VERSION
+from coval_gate.report.document.step import AdviceFacts, Document, StepFacts
+from coval_gate.report.limits import MOST_LISTED, MOST_SHOWN
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.causes import counts_text
 
 if TYPE_CHECKING:
-    from coval_gate.report.model import Report
+    from collections.abc import Sequence
+
+    from coval_gate.report.model import LegReport, Report
 
 
-def document_of(report: Report) -> Document:
+def document_of(report: Report, *, brief: bool = False) -> Document:
+    """Return everything that formats show; with `brief`, without the simulations."""
+    report = report._replace(legs=tuple(whole(leg, brief=brief) for leg in report.legs))
     judgement = report.judgement
     findings = [leg.findings for leg in report.legs]
     failing, passing = (sum(getattr(one, name) for one in findings) for name in ("failing", "passing"))
     checks = [check for one in findings for check in one.checks.checks]
     rows = [(row, leg) for leg in report.legs for row in leg.findings.simulations]
-    ranks = places_of(report.legs)
-    advice = judgements.advice(judgement)
+    ranks = [()] * len(report.legs) if brief else places_of(report.legs)
+    totals = sum_of([totals for leg in report.legs if (totals := totals_of(leg))])
+    is_judged = any(leg.judgement.totals for leg in report.legs)
+    forbidden = dict.fromkeys(id_ for leg in report.legs for id_ in leg.judgement.metric_failures)
+    run_ids = _run_ids(report.legs)
+    own = [judged_facts(leg.judgement) for leg in report.legs]
+    is_of_leg = len(own) == 1 and report.legs[0].judgement == judgement
+    judged = own[0] if is_of_leg else judged_facts(judgement)
     return Document(
         schema_version=SCHEMA_VERSION,
-        verdict=outcome(judgement.verdict),
         passed=judgement.verdict is Verdict.PASSED,
-        passes=judgement.lets_pass,
-        heading=judgements.heading(judgement),
-        title=judgements.title(judgement),
+        title=judgements.title(judgement, is_doubtful=judged["is_doubtful"]),
         evaluation=report.context.matrix.after("Coval evaluation"),
-        evaluated=[
-            EvaluatedFacts(word=word, text=called.text, is_name=called.is_name)
-            for word, called in named_in_heading(report).items()
-        ],
-        places=[PlaceFacts(**place._asdict()) for place in places(report)],
+        evaluated=named_in_heading(report),
+        places=places(report),
         tested=all_subjects(report),
-        status=judgement.status,
-        reason=judgements.reason(judgement),
-        **reasons_of(judgement),
-        **_untold(report),
+        **judged,
+        **_untold(report, judged),
+        **totals_facts(totals, is_judged=is_judged),
+        run_ids=run_ids,
+        planned_simulations=_planned(report.legs),
+        failed_simulation_ids=list(totals.unpassed[:MOST_LISTED]) if totals and is_judged else [],
+        forbidden_simulation_ids=list(islice(forbidden, MOST_LISTED)),
         decided_by=judgement.of_legs.decisive if judgement.of_legs else "",
         failing_legs_left_out=judgement.of_legs.others if judgement.of_legs else 0,
         missed_text=missed_text(checks, named=True),
         flips_text=flips_title(failing, passing) if failing or passing else "",
         causes_text=counts_text(rows),
         failing_causes_text=counts_text((row, leg) for row, leg in rows if row.explains_failure),
-        is_doubtful=bool(judgements.doubt_lines(judgement)),
-        advice=advice,
-        advice_parts=[AdviceFacts(style=style, text=text) for style, text in judgements.advice_parts(advice)],
-        link=judgements.link(judgement),
-        links=_links(report),
+        advice_parts=[AdviceFacts(style=style, text=text) for style, text in judgements.advice_parts(judged["advice"])],
+        links=links(report, run_ids, judged["link"]),
         step=_step(report),
+        pages=pages_of(report),
         facts=provenance(report, report.legs[0] if len(report.legs) == 1 else None),
         inputs=given_inputs(report),
-        legs=[leg_facts(report, leg, own) for leg, own in zip(report.legs, ranks, strict=True)],
+        legs=[leg_facts(report, leg, said, places) for leg, said, places in zip(report.legs, own, ranks, strict=True)],
         gravest_first=sorted(range(len(report.legs)), key=lambda place: gravity(report.legs[place].judgement)),
     )
 
 
-def _untold(report: Report) -> dict[str, Any]:
+def _untold(report: Report, judged: dict[str, Any]) -> dict[str, Any]:
     """Return whether the tables, which show misses, lack the first reason, and which of the others they lack."""
     judgement = report.judgement
     if judgement.of_legs and judgement.of_legs.decisive:  # the table of legs has each one's reason, but no advice
-        return {"reason_is_untold": bool(judgements.advice(judgement)), "untold_reasons": []}
+        return {"reason_is_untold": bool(judged["advice"]), "untold_reasons": []}
     shown = [check for leg in report.legs for check in leg.findings.checks.first(MOST_SHOWN)]
-    is_missing, others = judgements.untold_reasons(judgement, shown)
+    is_missing, others = judgements.untold_reasons(judgement, judged["reasons"], shown)
     is_missing = is_missing or judgement.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE)
     return {"reason_is_untold": is_missing, "untold_reasons": others}
 
 
-def _links(report: Report) -> list[Link]:
-    others = links(report, with_runs=False)
-    return [Link(text=text, url=url, of_run=text not in others) for text, url in links(report).items()]
+def _run_ids(legs: Sequence[LegReport]) -> list[str]:
+    bases = [leg.base for leg in legs if leg.base]
+    first = [*(leg.run_id for leg in legs), *(base.run_id for base in bases)]
+    again = [run.run_id for leg in legs for run in leg.runs[1:]] + [id_ for base in bases for id_ in base.again]
+    return list(dict.fromkeys(filter(None, first + again)))
+
+
+def _planned(legs: Sequence[LegReport]) -> int | None:
+    bases = {leg.base.name: leg.base.planned for leg in legs if leg.base}
+    sizes = [size for size in (*(leg.planned for leg in legs), *bases.values()) if size is not None]
+    return sum(sizes) if len(sizes) == len(legs) + len(bases) and sizes else None
 
 
 def _step(report: Report) -> StepFacts:

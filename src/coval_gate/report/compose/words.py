@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.gate.clauses import value_text
+from coval_gate.report.document.base import AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?|[^\W\d_]+", re.IGNORECASE)
 NUMBER: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)*(?:e[+-]?[0-9]{1,3})?")
 GROUPED: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+MUTATION: Final = " (mutation)"  # distinguishes a mutation with the name of the agent itself
 SCALES: Final = (1.0, 100.0, 1000.0)  # a share as a percentage, seconds as milliseconds
 EXPLANATION_READ: Final = 300  # characters; a longer text says more than a value
 FILLERS: Final = frozenset(
@@ -25,6 +27,12 @@ FILLERS: Final = frozenset(
         " this to unit units value was were with"
     )
 )
+
+
+def variant_key(variant: str) -> str:
+    """Return a unique name for a variant, also for the agent itself."""
+    taken = variant.startswith(AGENT) and not variant.removeprefix(AGENT).replace(MUTATION, "")
+    return f"{variant}{MUTATION}" if taken else variant or AGENT
 
 
 def says_more(text: str, name: str, value: Value | None) -> bool:

@@ -21,6 +21,7 @@ Stability = Literal["flaky", "consistent"]
 CauseWord = Literal["flaky", "old", "new"]
 Outcome = Literal["passed", "failed", "inconclusive", "error", "timed_out", "cancelled", "skipped"]
 
+AGENT: Final = "agent"  # the name of the agent itself among its mutations
 SCHEMA_VERSION: Final = "4.0"
 VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the schema covers
 

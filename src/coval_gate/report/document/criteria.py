@@ -6,9 +6,8 @@ from typing import Literal
 
 from coval_gate.gate.measure import Trend, Unit  # noqa: TC001
 from coval_gate.inputs.thresholds import Operator  # noqa: TC001 - pydantic reads the annotations
-from coval_gate.report.document.base import Model, Outcome, Part, Text
+from coval_gate.report.document.base import AGENT, Model, Outcome, Part, Text
 from coval_gate.report.document.baselines import LeftOutFacts  # noqa: TC001
-from coval_gate.report.metrics import AGENT
 
 
 class Criterion(Model):

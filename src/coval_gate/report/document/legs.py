@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from coval_gate.base.text import shortened_at_word
 from coval_gate.report.document.base import Model, Outcome, Part, Stability, Text
 from coval_gate.report.document.baselines import BaselineFacts  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.report.document.criteria import CriteriaGroup, Criterion  # noqa: TC001
@@ -95,26 +96,66 @@ class RepeatFacts(Model):
     """All inputs of a command for the image, but the key; empty where one is unknown, or may hold a secret."""
 
 
-class Leg(Model):
+class Judged(Model):
+    """What a step and each of its legs have in common: a verdict, why, and a few figures."""
+
+    verdict: Outcome | None
+    """Null with mode launch, which asks for none."""
+    passes: bool
+    """Whether the step may succeed: the verdict is passed or skipped, there is none, or the inputs tolerate it."""
+    heading: Text
+    """The verdict with a mark, such as "❌ Failed"; without a verdict, what the step did."""
+    status: Text
+    """As in the output `status`."""
+    reason: Text
+    """The gravest reason, and how many others there are."""
+    others_text: Text
+    """The end of `reason`: how many others there are; empty without any."""
+    reasons: list[Text]
+    """The reasons, the gravest first; if there are too many, only the first."""
+    reasons_left_out: int
+    """How many more there are."""
+    advice: Text
+    is_doubtful: bool
+    """Whether a criterion that was judged looks like a mistake."""
+    link: Text
+    total_simulations: int | None
+    """Also those that Coval does not list."""
+    completed_simulations: int | None
+    unpassed_simulations: int | None
+    """How many did not complete or, where targets count, missed one; null if nothing was judged."""
+    pass_rate: float | None = Field(ge=0, le=1)
+    """The share of the others."""
+    missed_text: Text
+    """How many criteria that decide are missed, such as "1 of 3 missed"."""
+    flips_text: Text
+    """How many test cases flipped since the baseline; empty without any."""
+    causes_text: Text
+    """How many test cases have each cause, over all simulations; empty where no cause is known."""
+    failing_causes_text: Text
+    """The same over the simulations that explain a failure."""
+
+    @property
+    def is_tolerated(self) -> bool:
+        """Whether it passes although its verdict is neither passed nor skipped."""
+        return self.passes and self.verdict not in (None, "passed", "skipped")
+
+    def headline(self, limit: int) -> str:
+        """Return heading and reason on one line of at most `limit` characters."""
+        beginning = f"{self.heading}{' (passes)' if self.is_tolerated else ''}: "
+        return f"{beginning}{self.short_reason(limit - len(beginning))}"
+
+    def short_reason(self, limit: int) -> str:
+        """Return the reason in at most `limit` characters; how many others there are stays."""
+        others = self.others_text
+        return shortened_at_word(self.reason.removesuffix(others), limit - len(others)) + others
+
+
+class Leg(Judged):
     """A run that the step launched or waited for, and its result."""
 
     name: Text
     """What distinguishes it from other legs; empty where there is only one."""
-    verdict: Outcome | None
-    passes: bool
-    """Whether it lets the step succeed."""
-    heading: Text
-    """The verdict with a mark, such as "❌ Failed"."""
-    status: Text
-    reason: Text
-    """The gravest reason, and how many others there are."""
-    short_reason: Text
-    """The same, cut."""
-    reasons: list[Text]
-    reasons_left_out: int
-    """How many more there are."""
-    advice: Text
-    link: Text
     run: RunFacts
     called: dict[Text, Text]
     """The agent, persona and test set by these words: their names, with their ids in brackets."""
@@ -133,23 +174,18 @@ class Leg(Model):
     """The earlier runs that thresholds refer to; null where none do."""
     tested: Text
     """What its run tested, in words, such as "this commit (attached)" or "agent X as deployed"; empty without a run."""
+    base_run_id: Text
+    """The run of the agent that base_agent_id names, beside which this one was tested; empty without one."""
     base: BaselineFacts | None
-    """The run of the agent that base_agent_id names, beside which this one was tested; null without one."""
-    total_simulations: int | None
-    completed_simulations: int | None
-    pass_rate: float | None = Field(ge=0, le=1)
+    """That run, as thresholds refer to it; null where none do."""
     standing: StandingFacts | None
     """Null where the step changed nothing for later runs."""
     variants: list[VariantFacts]
     """The variants that have simulations, by name."""
-    missed_text: Text
-    """How many criteria that decide are missed, such as "1 of 3 missed"."""
     groups: list[CriteriaGroup]
     """The criteria by what they compare with; groups with missed ones first."""
     notes: Text
     """The title of a column with `note_text` or `shown_text` of all criteria."""
-    flips_text: Text
-    """How many test cases flipped since the baseline; empty without any."""
     flips: int
     """How many test cases flipped."""
     flipped_criteria: int
@@ -166,10 +202,6 @@ class Leg(Model):
     """All; if there are too many, only the first."""
     metrics_left_out: int
     """How many more there are."""
-    causes_text: Text
-    """How many test cases have each cause, over all simulations; empty where no cause is known."""
-    failing_causes_text: Text
-    """The same over the simulations that explain a failure."""
     old_text: Text
     """The title of simulations with the cause old, such as "Also fail on main"."""
     simulations: list[SimulationFacts]

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import PlainSerializer
 
-from coval_gate.report.document.base import CauseWord, MayGrow, Model, Outcome, Stability, Text
-from coval_gate.report.metrics import AGENT
+from coval_gate.report.document.base import AGENT, CauseWord, MayGrow, Model, Outcome, Stability, Text
 
 
 class MissFacts(Model):

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from coval_gate.inputs.inputs import LAUNCH_IDS
-from coval_gate.report.document.base import VERSIONS, Link, Model, Outcome, Text
-from coval_gate.report.document.legs import Leg  # noqa: TC001 - pydantic reads the annotations
+from coval_gate.report.document.base import VERSIONS, Link, Model, Text
+from coval_gate.report.document.legs import Judged, Leg
 
 
 class StepFacts(Model):
@@ -58,6 +58,23 @@ class PlaceFacts(Model):
     """What follows the text."""
 
 
+class PageFacts(Model):
+    """How the pages of the step are found, such as its check run and its comment."""
+
+    commit: Text
+    """The tested commit; empty where it is unknown."""
+    commit_status: Text
+    """Its name, distinct for each job of a matrix; empty where the input is not set."""
+    check_run: Text
+    """Likewise."""
+    key: Text
+    """In the comment's first line. It differs between workflows, jobs (also of a matrix), steps and what they evaluate,
+    but not between runs."""
+    references: list[Text]
+    """The ids of the runs, the first leg's last; without any, what distinguishes this step and attempt. A later step
+    finds the check run by any: the launch may have created it with another leg's id."""
+
+
 class AdviceFacts(Model):
     """A paragraph, an item of a list, or lines of code."""
 
@@ -65,7 +82,7 @@ class AdviceFacts(Model):
     text: Text
 
 
-class Document(Model):
+class Document(Judged):
     """The result of one step of Coval Gate.
 
     A later minor version may have fields that are not described here, and other words where a description says that
@@ -75,13 +92,7 @@ class Document(Model):
     model_config = ConfigDict(title="CovalGateReport")
 
     schema_version: Text = Field(pattern=VERSIONS)
-    verdict: Outcome | None
-    """The verdict of the step as a whole; null with mode launch, which asks for none."""
     passed: bool
-    passes: bool
-    """Whether the step succeeds: its verdict is passed or skipped, there is none, or its inputs tolerate it."""
-    heading: Text
-    """The verdict with a mark, such as "❌ Failed"; without a verdict, what the step did."""
     title: Text
     """The verdict as the title of a warning; empty where there is nothing to warn about."""
     evaluation: Text
@@ -90,40 +101,30 @@ class Document(Model):
     places: list[PlaceFacts]
     tested: Text
     """What the runs tested, in words."""
-    status: Text
-    """As in the output `status`."""
-    reason: Text
-    reasons: list[Text]
-    """The reasons, the gravest first; if there are too many, only the first."""
-    reasons_left_out: int
-    """How many more there are."""
     reason_is_untold: bool
     """Whether neither the criteria nor the table of legs say the first reason."""
     untold_reasons: list[Text]
     """The other reasons that the criteria do not say."""
+    run_ids: list[Text]
+    """All runs: the first ones of all legs, those of their bases, and then the repetitions."""
+    planned_simulations: int | None
+    """How many the step meant to launch, without repetitions; null if Coval does not show the number of test cases."""
+    failed_simulation_ids: list[Text]
+    """The first simulations that did not complete or, where targets count, missed one."""
+    forbidden_simulation_ids: list[Text]
+    """The first simulations with a value that `count(…) == 0` forbids."""
     decided_by: Text
     """The leg that decides; empty with one leg, and where something else does, such as a signal."""
     failing_legs_left_out: int
     """How many legs fail beside it."""
-    missed_text: Text
-    """How many criteria that decide are missed, such as "1 of 3 criteria missed"."""
-    flips_text: Text
-    """How many test cases flipped since the baseline; empty without any."""
-    causes_text: Text
-    """How many test cases have each cause, over all simulations; empty where no cause is known."""
-    failing_causes_text: Text
-    """The same over the simulations that explain a failure."""
-    is_doubtful: bool
-    """Whether a criterion that was judged looks like a mistake."""
-    advice: Text
     advice_parts: list[AdviceFacts]
-    """The same in parts."""
-    link: Text
+    """The advice in parts."""
     links: list[Link]
     """Pages with more: the runs, the workflow run, other reports."""
     facts: dict[Text, Text]
     """Where the step ran and, with one leg, what is known of its run."""
     step: StepFacts
+    pages: PageFacts
     inputs: dict[Text, Text]
     """The inputs that differ from their defaults, as given; of JSON objects only the keys. No secrets."""
     legs: list[Leg]
@@ -137,11 +138,11 @@ class Document(Model):
         return [self.legs[place] for place in self.gravest_first]
 
     @property
+    def run_url(self) -> str:
+        """The page of the first leg's run; empty where there is none."""
+        return self.legs[0].run.url if self.legs else ""
+
+    @property
     def other_inputs(self) -> dict[str, str]:
         """The inputs that `facts` do not tell."""
         return {name: text for name, text in self.inputs.items() if name not in (*LAUNCH_IDS, "matrix")}
-
-    @property
-    def is_tolerated(self) -> bool:
-        """Whether the step succeeds although its verdict is neither passed nor skipped."""
-        return self.passes and self.verdict not in (None, "passed", "skipped")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.base.records import NamedTuple
 
 if TYPE_CHECKING:
-    from coval_gate.report.model import Report
+    from coval_gate.report.document.step import Document
 
 
 class Surface(Enum):
@@ -38,20 +38,14 @@ class Format(NamedTuple):
         """The description of the output with the path of a file."""
         return f"The path of the {self.what} in the workspace, if `{self.input}` is set."
 
-    @property
-    def reads_document(self) -> bool:
-        """Whether it gets the document. Outputs and pages exist before there is one: they get the report."""
-        return self.surface in (Surface.FILE, Surface.SUMMARY, Surface.LOG)
+    def render(self, document: Document, **around: Any) -> Any:
+        """Return the document in this format, whose module is imported only here. `around`: what is not in it."""
+        return import_module(f"{__name__}.{self.name}").render(document, **around)
 
-    def render(self, report: Report) -> Any:
-        """Return the report in this format, whose module is imported only here."""
+    def brief(self, document: Document) -> Any:
+        """Return a version that is short enough for the state of the step."""
         module = import_module(f"{__name__}.{self.name}")
-        return module.render(report.document if self.reads_document else report)
-
-    def brief(self, report: Report) -> Any:
-        """Return a version of the report that is short enough for the state of the step."""
-        module = import_module(f"{__name__}.{self.name}")
-        return getattr(module, "brief", module.render)(report)
+        return getattr(module, "brief", module.render)(document)
 
 
 FORMATS: Final = (
@@ -80,7 +74,7 @@ def formats(surface: Surface) -> tuple[Format, ...]:
     return tuple(candidate for candidate in FORMATS if candidate.surface is surface)
 
 
-def rendered(surface: Surface, report: Report) -> Any:
-    """Return the report in the only format that goes to a surface."""
+def rendered(surface: Surface, document: Document, **around: Any) -> Any:
+    """Return the document in the only format that goes to a surface."""
     (only,) = formats(surface)
-    return only.render(report)
+    return only.render(document, **around)

@@ -26,8 +26,8 @@ from junitparser.xunit2 import FlakyFailure
 from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.ci.host import NAME
 from coval_gate.gate.claims import CHANCE
+from coval_gate.report.document.base import AGENT
 from coval_gate.report.limits import LONGEST_MENTION
-from coval_gate.report.metrics import AGENT
 from coval_gate.report.wording.causes import with_cause
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ from coval_gate.base.text import in_words, one_line, plural, shortened_at_word
 from coval_gate.ci.host import Annotation
 from coval_gate.gate.claims import CHANCE, OTHERS
 from coval_gate.report.compose.criteria import listed
-from coval_gate.report.document.base import plain
+from coval_gate.report.document.base import AGENT, plain
 from coval_gate.report.limits import MOST_SHOWN
-from coval_gate.report.metrics import AGENT
 from coval_gate.report.simulations import case_ids, miss_lines
 from coval_gate.report.wording.causes import with_cause
 
@@ -110,7 +109,7 @@ def render(document: Document) -> Closing:
         verdict=Annotation(f"Coval Gate: {document.title}", "\n".join(filter(None, _message(document)))),
         flips=tuple(_flip_lines(document)),
         repeat="" if document.passes or len(document.legs) > 1 else _repeat_text(document, rows),
-        has_summary=document.inputs.get("summary", "true") == "true",
+        has_summary=document.inputs.get("summary") != "false",
         is_doubtful=document.is_doubtful,
     )
 
@@ -150,7 +149,8 @@ def _leg_lines(document: Document) -> Iterator[str]:
     names = [one_line(leg.name, WIDEST) for leg in document.ranked]
     headings = [leg.heading for leg in document.ranked]
     for leg, name, verdict in zip(document.ranked, names, headings, strict=True):
-        yield f"  {verdict:<{max(map(len, headings))}}  {name:<{max(map(len, names))}}  {leg.short_reason}"
+        reason = leg.short_reason(REASON_SHOWN)
+        yield f"  {verdict:<{max(map(len, headings))}}  {name:<{max(map(len, names))}}  {reason}"
 
 
 def check_lines(findings: Findings) -> Iterator[str]:

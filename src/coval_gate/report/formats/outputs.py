@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import in_words
-from coval_gate.coval.model import ERROR
+from coval_gate.base.text import in_words, shortened
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.formats import Surface, formats
-from coval_gate.report.limits import MOST_OUTPUT
+from coval_gate.report.limits import LONGEST_MENTION, MOST_LISTED, MOST_OUTPUT
 from coval_gate.report.wording import UNFINISHED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from coval_gate.gate.checks import Totals
-    from coval_gate.report.model import LegReport, Report
+    from coval_gate.report.document.legs import Leg
+    from coval_gate.report.document.metrics import Figures, MetricFacts
+    from coval_gate.report.document.step import Document
 
-LIST_LIMIT: Final = 2000  # ids in a list
 LONGEST_LEG_REASON: Final = 300  # characters
 CRITERION_FIELDS: Final = (
     "criterion",
@@ -69,14 +68,14 @@ OUTPUTS: Final = {
     "total_simulations": "How many simulations the runs of all legs had.",
     "completed_simulations": "How many of them completed.",
     "failed_simulations": "Ids of the simulations that did not complete or, where targets count, missed one, as a JSON "
-    f"list of at most {LIST_LIMIT:,}. Thresholds do not count here: see `failed_criteria`.",
+    f"list of at most {MOST_LISTED:,}. Thresholds do not count here: see `failed_criteria`.",
     "pass_rate": "Share of the simulations that completed and, where targets count, met them all: between 0 and 1. "
     "A simulation that Coval does not list counts as not passed. Thresholds do not count here: see `failed_criteria`.",
     "failed_criteria": "The criteria that are not met, the gravest first, as a JSON list of objects with "
     f"{', '.join(f'`{field}`' for field in CRITERION_FIELDS)}, as in the JSON report, and `leg`, the name of "
     f"their leg. As many as fit in {MOST_OUTPUT // 1024} KiB.",
     "metric_failures": "Ids of the simulations with a value that `count(…) == 0` forbids, as a JSON list of at most "
-    f"{LIST_LIMIT:,}.",
+    f"{MOST_LISTED:,}.",
     "metrics": "Aggregates of every metric, for the agent and for each mutation, as JSON; of several legs, the first "
     "one's.",
     "baseline_run_id": "The id of the newest run that the thresholds of the first leg were compared with; empty where "
@@ -89,108 +88,91 @@ OUTPUTS: Final = {
 
 def unfinished() -> dict[str, str]:
     """Return every output of a step that has only begun. If the step is killed, the workflow sees these."""
-    values = {"status": ERROR, "verdict": Verdict.ERROR, "passed": "false", "reason": UNFINISHED}
+    values = {"status": Verdict.ERROR.upper(), "verdict": Verdict.ERROR, "passed": "false", "reason": UNFINISHED}
     return dict.fromkeys(OUTPUTS, "") | values | {"duration_seconds": "0"}
 
 
-def render(report: Report) -> dict[str, str]:
-    """Return every output; empty where its value is unknown."""
-    from coval_gate.report.wording.judgements import reason
-
-    judgement, legs = report.judgement, report.legs
-    totals = totals_of(legs)
-    judged = totals if any(leg.judgement.totals for leg in legs) else None
+def render(
+    document: Document, comment_url: str = "", files: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """Return every output; empty where its value is unknown. `files`: their paths by input."""
+    legs, run_ids, is_judged = document.legs, document.run_ids, document.pass_rate is not None
     return {
-        "run_id": report.run_id,
-        "run_ids": json.dumps(report.run_ids) if report.run_ids else "",
-        "run_url": report.run_url,
+        "run_id": legs[0].run.id if legs else "",
+        "run_ids": json.dumps(run_ids) if run_ids else "",
+        "run_url": document.run_url,
         "legs": json.dumps([_leg(leg)._asdict() for leg in legs]),
-        "planned_simulations": _planned(legs),
-        "status": judgement.status,
-        "verdict": judgement.verdict or "",
-        "passed": "true" if judgement.verdict == "passed" else "false",
-        "reason": reason(judgement),
-        "total_simulations": str(totals.total) if totals else "",
-        "completed_simulations": str(totals.completed) if totals else "",
-        "failed_simulations": _ids(judged.unpassed) if judged else "",
-        "pass_rate": f"{judged.pass_rate:.6g}" if judged else "",
-        "failed_criteria": _failed_criteria(legs) if judged else "",
-        "metric_failures": _ids(metric_failure for leg in legs for metric_failure in leg.judgement.metric_failures),
-        "metrics": _metrics(legs),
-        "baseline_run_id": _baseline_run_id(legs),
-        "comment_url": report.comment_url,
-        **{file.input: report.files.get(file.input, "") for file in formats(Surface.FILE)},
-        "duration_seconds": str(round(report.seconds)),
+        "planned_simulations": _number(document.planned_simulations),
+        "status": document.status,
+        "verdict": document.verdict or "",
+        "passed": "true" if document.passed else "false",
+        "reason": document.reason,
+        "total_simulations": _number(document.total_simulations),
+        "completed_simulations": _number(document.completed_simulations),
+        "failed_simulations": json.dumps(document.failed_simulation_ids) if is_judged else "",
+        "pass_rate": "" if document.pass_rate is None else f"{document.pass_rate:.6g}",
+        "failed_criteria": _failed_criteria(legs) if is_judged else "",
+        "metric_failures": json.dumps(document.forbidden_simulation_ids),
+        "metrics": _metrics(legs[0].metrics) if legs and (legs[0].metrics or legs[0].variants) else "",
+        "baseline_run_id": _baseline_run_id(legs[0]) if legs else "",
+        "comment_url": comment_url,
+        **{file.input: files.get(file.input, "") for file in formats(Surface.FILE)},
+        "duration_seconds": str(round(document.step.duration_seconds)),
     }
 
 
-def totals_of(legs: Sequence[LegReport]) -> Totals | None:
-    """Return the totals of all legs together."""
-    from coval_gate.gate.checks import sum_of
-
-    return sum_of([totals for leg in legs if (totals := leg.totals)])
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
 
 
-def _planned(legs: Sequence[LegReport]) -> str:
-    """Return how many simulations the runs of all legs were to have; empty where that is not known."""
-    bases = {leg.base.name: leg.base.planned for leg in legs if leg.base}
-    sizes = [*(leg.planned for leg in legs), *bases.values()]
-    return "" if None in sizes or not sizes else str(sum(size or 0 for size in sizes))
-
-
-def _leg(leg: LegReport) -> LegFacts:
-    from coval_gate.report.wording.judgements import reason
-
-    judgement = leg.judgement
+def _leg(leg: Leg) -> LegFacts:
     return LegFacts(
         name=leg.name,
-        run_id=leg.run_id,
-        base_run_id=leg.base.run_id if leg.base else "",
-        run_url=leg.run_url,
-        status=judgement.status,
-        verdict=judgement.verdict or "",
-        reason=reason(judgement, LONGEST_LEG_REASON),
-        simulations=leg.totals.total if leg.totals else None,
+        run_id=leg.run.id,
+        base_run_id=leg.base_run_id,
+        run_url=leg.run.url,
+        status=leg.status,
+        verdict=leg.verdict or "",
+        reason=leg.short_reason(LONGEST_LEG_REASON),
+        simulations=leg.total_simulations,
         pass_rate=leg.pass_rate,
     )
 
 
-def _baseline_run_id(legs: Sequence[LegReport]) -> str:
-    judgement = legs[0].judgement if legs else None
-    if judgement is None or judgement.baseline is None:
-        return ""
-    compares = any(
-        check.reference == "baseline" and check.measure and check.measure.comparison for check in judgement.checks
-    )
-    runs = (run.run.run_id for run in judgement.baseline.runs if not run.changed_persona)
-    return next(runs, "") if compares else ""
+def _baseline_run_id(leg: Leg) -> str:
+    compares = any(one.reference == "baseline" and one.baseline_value is not None for one in leg.criteria)
+    runs = leg.baseline.runs if leg.baseline and compares else ()
+    return next((run.id for run in runs if not run.changed_persona), "")
 
 
-def _metrics(legs: Sequence[LegReport]) -> str:
-    if not legs or legs[0].result is None:
-        return ""
-    from coval_gate.report.metrics import aggregates
+def _metrics(metrics: Sequence[MetricFacts]) -> str:
+    """Return `{name: {"id": …, "variants": {variant: figures}}}` as JSON, of as many metrics as fit an output."""
+    entries: dict[str, Any] = {}
+    room = MOST_OUTPUT - len("{}")
+    for metric in metrics:
+        name = metric.name
+        while name in entries:
+            name = f"{name} ({metric.id})"
+        variants = {variant: _figures(figures) for variant, figures in metric.variants.items()}
+        entry = {"id": metric.id, "variants": variants}
+        if (size := len(json.dumps({name: entry}))) <= room:
+            room -= size
+            entries[name] = entry
+    return json.dumps(entries)
 
-    return aggregates(legs[0].result.metrics, legs[0].variants)
+
+def _figures(figures: Figures) -> dict[str, Any]:
+    given = figures.model_dump(exclude_unset=True)
+    return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in given.items()}
 
 
-def _failed_criteria(legs: Sequence[LegReport]) -> str:
-    missed = [(check, leg.name) for leg in legs for check in leg.judgement.missed]
-    if not missed:  # as before the launch, when the imports below would take time
-        return "[]"
-    from coval_gate.report.compose.criteria import criterion_of
-    from coval_gate.report.wording.checks import mention
-
-    shown = list[str]()
-    room = MOST_OUTPUT
-    for check, leg in missed:
-        facts = criterion_of(check).model_dump(include=set(CRITERION_FIELDS))
-        text = json.dumps(facts | {"criterion": mention(check.criterion), "leg": leg})
+def _failed_criteria(legs: Sequence[Leg]) -> str:
+    shown, room = list[str](), MOST_OUTPUT
+    missed = [(criterion, leg.name) for leg in legs for criterion in leg.criteria if criterion.is_missed]
+    for criterion, name in missed:
+        facts = criterion.model_dump(include=set(CRITERION_FIELDS))
+        text = json.dumps(facts | {"criterion": shortened(criterion.criterion, LONGEST_MENTION), "leg": name})
         if len(text) + len(", ") <= room:
             room -= len(text) + len(", ")
             shown.append(text)
     return f"[{', '.join(shown)}]"
-
-
-def _ids(ids: Iterable[str]) -> str:
-    return json.dumps(list(islice(ids, LIST_LIMIT)))

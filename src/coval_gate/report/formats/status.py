@@ -6,47 +6,28 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import IN_PROGRESS, PageText
-from coval_gate.inputs.inputs import CONTEXT_LIMIT
-from coval_gate.report.provenance import all_subjects
-from coval_gate.report.wording.judgements import headline
 
 if TYPE_CHECKING:
-    from coval_gate.report.model import Report
+    from coval_gate.report.document.step import Document
 
 RUNNING: Final = "⏳ The evaluation is running."
 LIMIT: Final = 140  # characters; GitHub refuses a longer description
 
 
-def render(report: Report) -> PageText:
-    judgement = report.judgement
-    text = _described(report) if judgement.verdict else RUNNING
-    return page_text(
-        report,
-        name=page_name(report, "commit_status"),
-        title=one_line(text, LIMIT),
-        link=report.run_url or report.context.run_url,
-    )
+def render(document: Document) -> PageText:
+    text = _described(document) if document.verdict else RUNNING
+    link = document.run_url or document.step.url
+    return page_text(document, name=document.pages.commit_status, title=one_line(text, LIMIT), link=link)
 
 
-def _described(report: Report) -> str:
+def _described(document: Document) -> str:
     """Return the verdict with its reason and, if there is room, what was tested."""
-    text = headline(report.judgement, LIMIT)
-    tested = one_line(all_subjects(report), LIMIT)
+    text = document.headline(LIMIT)
+    tested = one_line(document.tested, LIMIT)
     longer = f"{text} {tested[:1].upper()}{tested[1:]}."
     return longer if tested and len(longer) <= LIMIT else text
 
 
-def page_text(report: Report, **texts: Any) -> PageText:
-    judgement, context = report.judgement, report.context
-    return PageText(
-        state=judgement.verdict or IN_PROGRESS,
-        passes=judgement.lets_pass,
-        sha=context.sha if context.sha_is_known else "",
-        **texts,
-    )
-
-
-def page_name(report: Report, input_name: str) -> str:
-    """Return the name that an input gives to a page, distinct for each job of a matrix; empty where it is off."""
-    name = getattr(report.inputs, input_name, "")
-    return report.context.matrix.after(name, CONTEXT_LIMIT) if name else ""
+def page_text(document: Document, **texts: Any) -> PageText:
+    state = document.verdict or IN_PROGRESS
+    return PageText(state=state, passes=document.passes, sha=document.pages.commit, **texts)

@@ -25,6 +25,7 @@ from coval_gate.report.wording.judgements import MARKS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from coval_gate.report.document.base import Link
     from coval_gate.report.document.criteria import CriteriaGroup, Criterion
     from coval_gate.report.document.legs import Leg
     from coval_gate.report.document.step import AdviceFacts, Document, PlaceFacts
@@ -42,7 +43,7 @@ def render(document: Document, limit: int = LIMIT) -> str:
         *(part for leg in document.ranked for part in _metrics(leg)),
         *passed(document),
         *_background(document),
-        links_line((page.text, page.url) for page in document.links),
+        links_line(document.links),
     ]
     return page(parts, limit=limit, size=utf8_size)
 
@@ -70,7 +71,10 @@ def opening(document: Document) -> Iterator[str | Listing]:
             where = f"{escape(leg.name)}: " if leg.name else ""
             yield where + sentence(leg.standing.parts)
     if others := document.untold_reasons:
-        yield Listing(rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]), total=len(others))
+        yield Listing(
+            rows=(f"- {escape(reason)}" for reason in others[:MOST_REASONS]),
+            total=len(others) + document.reasons_left_out,
+        )
     yield from leg_table(document)
     for leg in document.ranked:
         yield from _criteria(leg)
@@ -102,8 +106,8 @@ def _place(place: PlaceFacts) -> str:
     return f"{place.word} {link(text, place.url)}{place.note}"
 
 
-def links_line(links: Iterable[tuple[str, str]]) -> str:
-    return " · ".join(link(escape(text), url) for text, url in links)
+def links_line(links: Iterable[Link]) -> str:
+    return " · ".join(link(escape(one.text), one.url) for one in links)
 
 
 def _advice(part: AdviceFacts) -> str:

@@ -11,7 +11,7 @@ from coval_gate.base.text import number, percent, plural
 from coval_gate.gate.clauses import with_unit
 from coval_gate.gate.references import day_text
 from coval_gate.report.charts import EXACT, bins
-from coval_gate.report.metrics import AGENT
+from coval_gate.report.document.base import AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

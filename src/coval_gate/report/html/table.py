@@ -12,6 +12,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
 from coval_gate.gate.cause import SHOWN_FIRST
 from coval_gate.gate.clauses import named_with_unit
+from coval_gate.inputs.fields import IDENTIFIER
+from coval_gate.report.document.base import AGENT
 from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.limits import (
     LONGEST_TEXT,
@@ -23,8 +25,6 @@ from coval_gate.report.limits import (
     TEXTS_ROOM,
     TRANSCRIPTS_ROOM,
 )
-from coval_gate.report.metrics import AGENT
-from coval_gate.report.provenance import USUAL_ID
 from coval_gate.report.simulations import shown_value
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def table(document: Document) -> Table:
 
 def _anchors(ids: Sequence[str]) -> list[str]:
     """Return the address of each simulation on the page: its id or, if that is unusable or not unique, its place."""
-    unusual = {anchor for anchor, count in Counter(ids).items() if count > 1 or not USUAL_ID.fullmatch(anchor)}
+    unusual = {anchor for anchor, count in Counter(ids).items() if count > 1 or not IDENTIFIER.fullmatch(anchor)}
     return [f"row-{place}" if anchor in unusual else anchor for place, anchor in enumerate(ids)]
 
 

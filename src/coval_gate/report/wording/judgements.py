@@ -91,11 +91,11 @@ def heading(judgement: Judgement) -> str:
     return HEADINGS[judgement.verdict] if judgement.verdict else WITHOUT_VERDICT[judgement.status]
 
 
-def title(judgement: Judgement) -> str:
+def title(judgement: Judgement, *, is_doubtful: bool = False) -> str:
     """Return the title of an annotation; empty where there is nothing to warn about."""
     if judgement.passed_flaky:
         return titles.FLAKY
-    if judgement.verdict is Verdict.PASSED and doubt_lines(judgement):
+    if judgement.verdict is Verdict.PASSED and is_doubtful:
         return DOUBTFUL
     if judgement.verdict is Verdict.ERROR and judgement.is_unanswered:
         return titles.RUN_NOT_ANSWERED
@@ -109,31 +109,28 @@ def title(judgement: Judgement) -> str:
     return TITLES_OF_CAUSES.get(type(judgement.cause), "")
 
 
-def headline(judgement: Judgement, limit: int) -> str:
-    """Return heading and reason on one line of at most `limit` characters."""
-    beginning = f"{heading(judgement)}{' (passes)' if judgement.is_tolerated else ''}: "
-    return f"{beginning}{reason(judgement, limit - len(beginning))}"
+def reason(judgement: Judgement, said: Sequence[str] = ()) -> str:
+    """Return the gravest reason, and the number of others, in a sentence. `said`: the reasons, if they are known."""
+    first, *more = said or reasons(judgement)
+    others = others_text(judgement, len(more))
+    first = one_line(first, 2 * LONGEST_REASON)
+    return shortened_at_word(first.removesuffix(".") if others else first, LONGEST_REASON - len(others)) + others
 
 
-def reason(judgement: Judgement, limit: int = LONGEST_REASON) -> str:
-    """Return the gravest reason, and the number of others, in a sentence of at most `limit` characters."""
-    first, count, noun, nouns = _first_reason(judgement)
+def others_text(judgement: Judgement, count: int) -> str:
+    """Return the end of a reason that has `count` more beside it; empty if it has none, and no more legs, either."""
     legs = judgement.of_legs.others if judgement.of_legs else 0
-    others = [plural(count, noun, nouns)] * bool(count) + [plural(legs, "more leg")] * bool(legs)
-    more = f" (and {' and '.join(others)})." if others else ""
-    first = one_line(first, 2 * limit)
-    return shortened_at_word(first.removesuffix(".") if more else first, limit - len(more)) + more
+    others = [plural(count, *_nouns(judgement))] * bool(count) + [plural(legs, "more leg")] * bool(legs)
+    return f" (and {' and '.join(others)})." if others else ""
 
 
-def _first_reason(judgement: Judgement) -> tuple[str, int, str, str]:
-    """Return the gravest reason, the number of others, and a noun for them with its plural."""
-    first, *more = reasons(judgement)
+def _nouns(judgement: Judgement) -> tuple[str, str]:
     match judgement.cause:
         case RunsCancelled():
-            return first, len(more), "more run", ""
+            return "more run", ""
         case Completed() if judgement.verdict is not Verdict.TIMED_OUT:
-            return first, len(more), "more criterion", "more criteria"
-    return first, len(more), "more reason", ""
+            return "more criterion", "more criteria"
+    return "more reason", ""
 
 
 def reasons(judgement: Judgement) -> tuple[str, ...]:
@@ -187,13 +184,13 @@ def _aborted_reason(run: Run, failed: int, error: str) -> str:
     return f"The first {failed:,}{total} simulations failed and none completed, as abort_after_failures forbids.{most}"
 
 
-def advice(judgement: Judgement) -> str:
+def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
     """Return what became of the run, and what to do about the verdict, in lines; empty where there is nothing to do."""
     if judgement.verdict is Verdict.TIMED_OUT:
         return " ".join(filter(None, (_left_text(judgement), _time_out_advice(judgement))))
     if judgement.verdict is Verdict.ERROR:
         own = judgement.cause.advice if isinstance(judgement.cause, Errored) else ATTACH * judgement.is_unanswered
-        return "\n".join(filter(None, (_left_text(judgement), own, *doubt_lines(judgement))))
+        return "\n".join(filter(None, (_left_text(judgement), own, *doubts)))
     lines = [*_repetition_lines(judgement, judgement.repetition)] if judgement.repetition else []
     if isinstance(judgement.cause, Aborted):
         lines += [_left_text(judgement), "Check that the agent can be reached."]
@@ -203,7 +200,7 @@ def advice(judgement: Judgement) -> str:
         from coval_gate.report.wording.standing import fix_or_accept
 
         lines.append(fix_or_accept(judgement))
-    return "\n".join((*lines, *doubt_lines(judgement)))
+    return "\n".join((*lines, *doubts))
 
 
 def advice_parts(text: str) -> Iterator[tuple[Literal["text", "item", "code"], str]]:
@@ -214,16 +211,15 @@ def advice_parts(text: str) -> Iterator[tuple[Literal["text", "item", "code"], s
             yield from (("item", line[2:]) if line.startswith("- ") else ("text", line) for line in lines)
 
 
-def untold_reasons(judgement: Judgement, shown: Sequence[Check]) -> tuple[bool, list[str]]:
-    """Return whether a table of these checks lacks the first reason, and which of the other reasons it lacks."""
+def untold_reasons(judgement: Judgement, said: Sequence[str], shown: Sequence[Check]) -> tuple[bool, list[str]]:
+    """Return whether a table of the checks `shown` lacks the first reason, and which of the other reasons it lacks."""
     from coval_gate.gate.findings import lacks_baseline  # neither is needed before the launch, whose start is measured
     from coval_gate.report.wording.checks import check_reason
 
-    first, *others = reasons(judgement)
     if shown and judgement.verdict is Verdict.PASSED and not judgement.passed_flaky:
         return False, []
     in_table = {check_reason(check) for check in shown if check.measure or lacks_baseline(check)}
-    return first not in in_table, [other for other in others if other not in in_table]
+    return said[0] not in in_table, [other for other in said[1:] if other not in in_table]
 
 
 def doubt_lines(judgement: Judgement) -> list[str]:

@@ -1,0 +1,156 @@
+"""Where a step ran, with which inputs, and the pages with more, for the document."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlsplit
+
+from coval_gate import __version__
+from coval_gate.base.secret import Secret
+from coval_gate.base.text import duration
+from coval_gate.inputs.fields import IDENTIFIER, Age, Allowance
+from coval_gate.inputs.inputs import CONNECTION, effective
+from coval_gate.inputs.source import BaselineSource
+from coval_gate.report.compose.subject import all_called, with_id
+from coval_gate.report.document.base import Link
+from coval_gate.report.document.step import PlaceFacts
+from coval_gate.report.model import BASE_AGENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from coval_gate.coval.model import Run, TrendRun
+    from coval_gate.gate.compared import Baseline
+    from coval_gate.inputs.inputs import Inputs
+    from coval_gate.report.model import LegReport, Report
+
+SHORT_COMMIT: Final = 7  # characters
+UNCOMMITTED: Final = ", with changes that are not committed"
+HTML_REPORT: Final = "HTML report (if the workflow uploads it)"
+MOST_COMPARED: Final = 50  # runs on the page that compares them
+WITHHELD: Final = ("metadata", "config_overrides")  # JSON objects, which may contain secrets
+
+
+def configuration(inputs: Inputs, wrong: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Return inputs that differ from their defaults, as users write them; `wrong`: what they wrote that is not valid.
+
+    Secrets are left out, and so are the values of JSON objects, and of wrong addresses, which may contain some.
+    """
+    written = {}
+    for declaration in effective():
+        value = getattr(inputs, declaration.name)
+        if declaration.name in wrong and declaration.group != CONNECTION and declaration.name not in WITHHELD:
+            written[declaration.name] = wrong[declaration.name]
+        elif value != declaration.default_value and not isinstance(value, Secret):
+            written[declaration.name] = declaration.field.write(value) if declaration.field.write else _written(value)
+    return written
+
+
+def given_inputs(report: Report) -> dict[str, str]:
+    return configuration(report.inputs, report.wrong) if report.inputs else {}
+
+
+def places(report: Report) -> list[PlaceFacts]:
+    """Return the pull request, the branch and the commit that a step tested; the first word begins a line."""
+    context = report.context
+    change = f"{context.web.mark}{context.pull_request}" if context.pull_request else ""
+    commit = context.sha[:SHORT_COMMIT] if context.sha_is_known else ""
+    known_places = [
+        _place(context.web.change, change, context.change_url, is_code=False),
+        _place("branch", context.shown_branch),
+        _place("commit", commit, context.commit_url, note=UNCOMMITTED if context.is_changed else ""),
+    ]
+    shown = [place for place in known_places if place.text]
+    first = [place.model_copy(update={"word": place.word.capitalize()}) for place in shown[:1]]
+    return [*first, *shown[1:]]
+
+
+def _place(word: str, text: str, url: str = "", *, is_code: bool = True, note: str = "") -> PlaceFacts:
+    return PlaceFacts(word=word, text=text, url=url, is_code=is_code, note=note)
+
+
+def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
+    """Return where the step ran, and the leg's run; only what is known."""
+    context, run = report.context, leg.run if leg else None
+    facts = {
+        "run": leg.run_id if leg else "",
+        "status in Coval": run.status if run else "",
+        "baseline": _baseline_text(leg.judgement.baseline) if leg else "",
+        "base agent": with_id(leg, BASE_AGENT, leg.base.agent_id) if leg and leg.base else "",
+        "base run": leg.base.run_id if leg and leg.base else "",
+        **{name.removesuffix("_id").replace("_", " "): text for name, text in all_called(report, leg).items()},
+        "repository": context.repository,
+        "commit": f"{context.sha}{UNCOMMITTED}" if context.is_changed else context.sha,
+        context.web.change: f"{context.web.mark}{context.pull_request}" if context.pull_request else "",
+        "workflow": context.workflow,
+        "job": context.job,
+        "matrix": context.matrix.label,
+        "attempt": context.run_attempt,
+        "started by": context.actor,
+        "began": report.began,
+        "took": duration(report.seconds),
+        "Coval Gate": __version__,
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def own_provenance(report: Report, leg: LegReport, shared: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return names and texts, without what the legs share."""
+    return [fact for fact in provenance(report, leg).items() if fact not in shared.items()]
+
+
+def links(report: Report, run_ids: Sequence[str], read_more: str) -> list[Link]:
+    """Return the pages with more; `read_more` is the one about the verdict."""
+    runs = [(leg, run) for leg in report.legs for run in leg.runs]
+    named = [(f"{leg.name} ({run.run_id})" if leg.name else f"run {run.run_id}", run.run_url) for leg, run in runs]
+    pages = {"Open the run in Coval" if len(runs) == 1 else f"Open {of_run}": url for of_run, url in named}
+    has_page = report.judgement.verdict and report.inputs and report.inputs.html_path
+    others = {
+        "Open the runs side by side": _side_by_side(report, run_ids),
+        "Workflow run": report.context.run_url,
+        HTML_REPORT: report.context.artifacts_url if has_page else "",
+        "Read more": read_more,
+    }
+    return [Link(text=text, url=url, of_run=text in pages) for text, url in (pages | others).items() if url]
+
+
+def _side_by_side(report: Report, run_ids: Sequence[str]) -> str:
+    """Return the page of Coval that compares the runs; empty for one run, and where the organization is unknown."""
+    home = report.legs[0].dashboard_url if report.legs else ""
+    if not 1 < len(run_ids) <= MOST_COMPARED or not urlsplit(home).path.strip("/"):
+        return ""
+    return f"{home}/reports/new?run_ids={','.join(quote(id_, safe='') for id_ in run_ids)}"
+
+
+def run_page(leg: LegReport, run: Run | TrendRun) -> str:
+    """Return the page of another run in Coval's dashboard; empty where it is unknown, or the id is unusual."""
+    usual = IDENTIFIER.fullmatch(run.run_id)
+    return f"{leg.dashboard_url}/runs/{run.run_id}" if leg.dashboard_url and usual else ""
+
+
+def _baseline_text(baseline: Baseline | None) -> str:
+    if baseline is None:
+        return ""
+    return f"{baseline.source}: {', '.join(run.run.run_id for run in baseline.runs) or 'none'}"
+
+
+def _written(value: Any) -> str:
+    """Return a value as in a workflow file; a list takes several lines."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case Age() | Allowance() | BaselineSource():
+            return str(value)
+        case tuple():
+            return "\n".join(_lines(value))
+        case dict():
+            return f"{{{', '.join(value)}}}"
+        case float():
+            return f"{value:g}"
+    return str(value)
+
+
+def _lines(values: tuple[Any, ...]) -> Iterator[str]:
+    for value in values:
+        yield value if isinstance(value, str) else f"{'? ' if value.advisory else ''}{value.text}"
