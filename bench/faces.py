@@ -30,8 +30,12 @@ def measure() -> list[Figure]:
     """Return the CPU time in seconds of the shared part of all formats, and of each format without it."""
     report = large_report()
     document = document_of(report)
-    shared = _figure("the document, which all formats share", partial(document_of, report))
-    return [shared, *(_figure(face.name, partial(face.render, document)) for face in FORMATS)]
+    (leg,) = report.legs
+    shared = [
+        _figure("the findings, which the step makes first", partial(findings_of, leg.judgement, leg.result)),
+        _figure("the document, which all formats share", partial(document_of, report)),
+    ]
+    return [*shared, *(_figure(face.name, partial(face.render, document)) for face in FORMATS)]
 
 
 def large_report() -> Report:

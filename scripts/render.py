@@ -21,7 +21,7 @@ from coval_gate.gate.statistics import normal_quantile
 from coval_gate.inputs.file import LEGS, LISTS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
 from coval_gate.inputs.inputs import ALL_MODES, MODES, MOST_LEGS, Input, declared
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.formats.json import schema
+from coval_gate.report.document.schema import schema
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_planner import tables
 from coval_planner.passing import MISSES, fewest_misses

@@ -9,7 +9,7 @@ from typing import Any
 import xmlschema
 from jsonschema import Draft202012Validator
 
-from coval_gate.report.formats.json import schema
+from coval_gate.report.document.schema import schema
 
 
 @cache

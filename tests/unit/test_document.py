@@ -19,7 +19,7 @@ from coval_gate.coval.model import LARGEST, Metric, RunResult, Summary
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import effective, parse_inputs
 from coval_gate.report.document.base import SCHEMA_VERSION, Link
-from coval_gate.report.formats.json import schema
+from coval_gate.report.document.schema import schema
 from coval_gate.report.wording.judgements import reason, reasons
 from hostile import example_reports, report_of, simulation, with_leg
 from rendering import document, outputs

@@ -11,6 +11,7 @@ MOST_CRITERIA: Final = 1_000  # of a leg, and as many reasons
 MOST_IDS: Final = 100  # simulations that miss a criterion
 MOST_LISTED: Final = 2_000  # ids in an output
 MOST_FLIPS: Final = 50  # test cases that flipped, of a criterion and in each direction
+MOST_DETAILED: Final = 2_000  # simulations, the worst, with all listed criteria that they miss; others have the first
 MOST_RUNS: Final = 100  # of a baseline
 MOST_TURNS: Final = 6  # of each conversation, at least; of short ones more
 MOST_VALUES: Final = 100  # values of a simulation, and as many explanations

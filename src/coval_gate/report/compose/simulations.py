@@ -14,7 +14,14 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.criteria import outcome
 from coval_gate.report.compose.words import says_more, variant_key
 from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
-from coval_gate.report.limits import LONGEST_TURN, MOST_CRITERIA, MOST_TURNS, MOST_VALUES, TRANSCRIPTS_ROOM
+from coval_gate.report.limits import (
+    LONGEST_TURN,
+    MOST_CRITERIA,
+    MOST_DETAILED,
+    MOST_TURNS,
+    MOST_VALUES,
+    TRANSCRIPTS_ROOM,
+)
 from coval_gate.report.wording.checks import here_text, mention
 
 if TYPE_CHECKING:
@@ -70,6 +77,7 @@ class _Simulations:
         values, explanations = _first(all_values, row), _first(texts, row)
         turns = leg.details.transcripts.get(simulation.id, ())
         shown = _last(turns, self._room)
+        misses = row.misses if place < MOST_DETAILED else row.misses[:1]
         return SimulationFacts(
             id=simulation.id,
             run_id=simulation.run_id or leg.run_id,
@@ -92,7 +100,7 @@ class _Simulations:
             explains=row.explains_failure,
             change=self._changes.get((simulation.mutation, simulation.test_case_id), ""),
             trouble="" if simulation.completed else simulation.error or f"did not complete: {simulation.status}",
-            missed_criteria=[mention(miss.check.criterion) for miss in row.misses],
+            missed_criteria=[mention(miss.check.criterion) for miss in misses],
             misses=[
                 MissFacts(
                     criterion=self._criteria.get(_key(miss.check)),
@@ -100,9 +108,9 @@ class _Simulations:
                     here=here_text(miss),
                     verdict=outcome(_verdict(miss)) or "error",
                 )
-                for miss in row.misses
+                for miss in misses
             ],
-            missed_criteria_left_out=row.more_misses,
+            missed_criteria_left_out=row.more_misses + len(row.misses) - len(misses),
             error=simulation.error,
             url=self._page(simulation),
             values={

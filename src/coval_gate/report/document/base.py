@@ -1,21 +1,16 @@
-"""What all models of the document share, and how its JSON Schema is generated.
-
-A minor version may add fields, and words to a field whose description says so. Each schema allows what a later minor
-version may add, so readers may validate with an older schema.
-"""
+"""What all models of the document share."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
-from pydantic.json_schema import GenerateJsonSchema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydantic import GetJsonSchemaHandler
-    from pydantic_core.core_schema import CoreSchema, ModelSchema
+    from pydantic_core.core_schema import CoreSchema
 
 Stability = Literal["flaky", "consistent"]
 CauseWord = Literal["flaky", "old", "new"]
@@ -28,7 +23,9 @@ VERSIONS: Final = rf"^{SCHEMA_VERSION.partition('.')[0]}\.[0-9]+$"  # which the 
 
 def _encodable(value: object) -> object:
     """Return a text without lone surrogates, which a response may contain, but UTF-8 cannot encode."""
-    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "replace").decode("utf-8")
 
 
 Text = Annotated[str, BeforeValidator(_encodable)]
@@ -37,7 +34,7 @@ Text = Annotated[str, BeforeValidator(_encodable)]
 class Model(BaseModel):
     """A part of the report, described by the docstrings of its fields. A report has no other fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class MayGrow:
@@ -46,18 +43,6 @@ class MayGrow:
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the schema of any text."""
         return {"type": "string", "examples": handler(core)["enum"]}
-
-
-class OpenSchema(GenerateJsonSchema):
-    """Allows unknown fields, and gives titles to types only: code generators make a type of every title."""
-
-    def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
-        """Return the schema of a model, without its `extra`, which is only about what this version writes."""
-        return {name: value for name, value in super().model_schema(schema).items() if name != "additionalProperties"}
-
-    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
-        """Leave the names of fields as they are."""
-        return False
 
 
 class Part(Model):

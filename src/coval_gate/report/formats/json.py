@@ -6,19 +6,11 @@ something is added.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from coval_gate.report.document.base import SCHEMA_VERSION, OpenSchema
-from coval_gate.report.document.step import Document
+if TYPE_CHECKING:
+    from coval_gate.report.document.step import Document
 
 
 def render(document: Document) -> str:
     return document.model_dump_json(indent=2, exclude_unset=True) + "\n"
-
-
-def schema() -> dict[str, Any]:
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:coval-gate:report:{SCHEMA_VERSION}",
-        **Document.model_json_schema(schema_generator=OpenSchema),
-    }
