@@ -32,13 +32,14 @@ from coval_gate.base.errors import GateError
 from coval_gate.ci.github.pages import state_of
 from coval_gate.coval.model import LARGEST
 from coval_gate.gate.checks import Check
-from coval_gate.gate.claims import Words, change_text
+from coval_gate.gate.claims import change_text
 from coval_gate.gate.judgement import errored
 from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure
 from coval_gate.gate.references import shared_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds
+from coval_gate.report.compose.criteria import criterion_of
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.judgements import reasons
 from rendering import (
@@ -241,7 +242,7 @@ def test_change_is_worded(change: tuple[float, float], unit: Unit, text: str) ->
 
 def test_check_in_doubt_names_both_ends_of_an_evident_change() -> None:
     doubtful = replace(compared_check((-0.2, -0.01), "share", trend="worse"), verdict=Verdict.INCONCLUSIVE)
-    assert Words.of(doubtful).shown == "worse: between 1pp and 20pp lower, inconclusive at the bound"
+    assert criterion_of(doubtful).shown_text == "worse: between 1pp and 20pp lower, inconclusive at the bound"
 
 
 def compared_check(change: tuple[float, float], unit: Unit, trend: Trend = "unchanged") -> Check:

@@ -62,14 +62,13 @@ class Words(NamedTuple):
     """What a comparison says in few words, all of it empty without one.
 
     earlier: "95.3% (143 of 150)"; difference: "-4pp", "+0.12 (+11%)"; trend: "worse"; claimed: "at least 23pp lower";
-    shown: both; noticeable: the smallest change for the worse that most such runs would show, "a drop of 9pp".
+    noticeable: the smallest change for the worse that most such runs would show, "a drop of 9pp".
     """
 
     earlier: str = ""
     difference: str = ""
     trend: str = ""
     claimed: str = ""
-    shown: str = ""
     noticeable: str = ""
 
     @classmethod
@@ -88,9 +87,8 @@ class Words(NamedTuple):
         if compared.noticeable is not None:
             rises = check.threshold and check.threshold.wants_less
             noticeable = f"a {'rise' if rises else 'drop'} of {_amount(compared.noticeable, check.scale, math.ceil)}"
-        shown = f"{trend}: {claimed}" if claimed else trend
         earlier, difference = earlier_text(check, measure, compared), _difference_text(check, measure, compared)
-        return cls(earlier, difference, trend, claimed, shown, noticeable)
+        return cls(earlier, difference, trend, claimed, noticeable)
 
 
 def earlier_text(check: Check, measure: Measure, compared: Comparison) -> str:

@@ -23,7 +23,6 @@ from coval_gate.report.limits import MOST_CRITERIA, MOST_FLIPS, MOST_IDS
 from coval_gate.report.wording.checks import (
     actual_text,
     check_reason,
-    check_text,
     first_text,
     informs_text,
     margin_text,
@@ -75,7 +74,6 @@ def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criteri
     return Criterion(
         kind=check.criterion.kind,
         criterion=check.criterion.text,
-        title=check_text(check),
         verdict=outcome(shown_verdict(check)) or "error",
         met=check.passed,
         actual=measure.value if measure else None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.gate.cause import Cause
 from coval_gate.gate.checks import Totals
 from coval_gate.gate.claims import flips_title, notes_title
-from coval_gate.gate.clauses import in_figures, stability_text
+from coval_gate.gate.clauses import in_figures
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
@@ -18,7 +18,7 @@ from coval_gate.report.compose.criteria import criteria_of, groups_of, missed_te
 from coval_gate.report.compose.metrics import charts_of, metrics_of, trend_of
 from coval_gate.report.compose.provenance import WITHHELD, configuration, own_provenance, provenance
 from coval_gate.report.compose.simulations import simulations_of, stability
-from coval_gate.report.compose.subject import all_called, subject_in_words, what_ran
+from coval_gate.report.compose.subject import subject_in_words, what_ran
 from coval_gate.report.compose.words import case_names, variant_key
 from coval_gate.report.document.legs import (
     CaseFacts,
@@ -83,7 +83,6 @@ def leg_facts(report: Report, leg: LegReport, judged: dict[str, Any], places: Se
         name=leg.name,
         **judged,
         run=_run(report, leg),
-        called={name.removesuffix("_id").replace("_", " "): text for name, text in all_called(report, leg).items()},
         facts={} if is_only else dict(own_provenance(report, leg, provenance(report))),
         repeat=_repeat(report, leg),
         runs=[
@@ -195,7 +194,6 @@ def _case(case: CaseStability, leg: LegReport, name: str) -> CaseFacts:
         stability=stability(case),
         failed=case.failed,
         total=case.total,
-        text=stability_text(case),
     )
 
 

@@ -17,7 +17,7 @@ from coval_gate.report.compose.provenance import given_inputs, links, places, pr
 from coval_gate.report.compose.simulations import places_of
 from coval_gate.report.compose.subject import all_subjects, named_in_heading
 from coval_gate.report.document.base import SCHEMA_VERSION
-from coval_gate.report.document.step import AdviceFacts, Document, StepFacts
+from coval_gate.report.document.step import Document, StepFacts
 from coval_gate.report.limits import MOST_LISTED, MOST_SHOWN
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.causes import counts_text
@@ -48,7 +48,6 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         schema_version=SCHEMA_VERSION,
         passed=judgement.verdict is Verdict.PASSED,
         title=judgements.title(judgement, is_doubtful=judged["is_doubtful"]),
-        evaluation=report.context.matrix.after("Coval evaluation"),
         evaluated=named_in_heading(report),
         places=places(report),
         tested=all_subjects(report),
@@ -65,7 +64,6 @@ def document_of(report: Report, *, brief: bool = False) -> Document:
         flips_text=flips_title(failing, passing) if failing or passing else "",
         causes_text=counts_text(rows),
         failing_causes_text=counts_text((row, leg) for row, leg in rows if row.explains_failure),
-        advice_parts=[AdviceFacts(style=style, text=text) for style, text in judgements.advice_parts(judged["advice"])],
         links=links(report, run_ids, judged["link"]),
         step=_step(report),
         pages=pages_of(report),

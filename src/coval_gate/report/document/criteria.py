@@ -21,8 +21,6 @@ class Criterion(Model):
     """threshold, max_failed_simulations, target_met and so on; more words may follow."""
     criterion: Text
     """A threshold as the user wrote it; otherwise a statement that is true where the criterion is met."""
-    title: Text
-    """The criterion, with the mutation in brackets if it is about one."""
     verdict: Outcome
     """skipped: it only informs, because it is advisory, or because no measured value can make it fail."""
     met: bool
@@ -123,8 +121,6 @@ class Criterion(Model):
     """What the change amounts to, and whether it exceeds the margin."""
     claimed_text: Text
     """What is claimed of the change, such as "at least 3pp lower"; empty without a confidence."""
-    shown_text: Text
-    """`trend_text` and `claimed_text`."""
     noticeable_text: Text
     """`noticeable_change` in words, such as "a drop of 9pp"."""
     shared_test_cases: int | None
@@ -147,6 +143,16 @@ class Criterion(Model):
     def is_missed(self) -> bool:
         """Whether it decides, and is not met."""
         return self.verdict not in ("passed", "skipped")
+
+    @property
+    def title(self) -> str:
+        """The criterion, with the mutation in brackets if it is about one."""
+        return f"{self.criterion} [{self.mutation}]" if self.mutation else self.criterion
+
+    @property
+    def shown_text(self) -> str:
+        """What the comparison shows: "worse: at least 23pp lower"."""
+        return ": ".join(filter(None, (self.trend_text, self.claimed_text)))
 
     @property
     def mutation(self) -> str:

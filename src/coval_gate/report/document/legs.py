@@ -27,6 +27,13 @@ class RunFacts(Model):
     persona_name: Text
     test_set_name: Text
 
+    @property
+    def called(self) -> dict[str, str]:
+        """The names by what they are of, with their ids in brackets; ids alone where there are no names."""
+        facts = self.model_dump()
+        kinds = {kind: (facts[f"{kind}_name"], facts[f"{kind}_id"]) for kind in ("agent", "persona", "test_set")}
+        return {kind.replace("_", " "): f"{name} ({id_})" if name else id_ for kind, (name, id_) in kinds.items()}
+
 
 class SingleRunFacts(Model):
     """One of the runs of a leg, judged alone."""
@@ -53,8 +60,6 @@ class CaseFacts(Model):
     """How many of its conversations failed, over all runs."""
     total: int
     """How many conversations it had."""
-    text: Text
-    """Such as "flaky, failed 2 of 3"."""
 
 
 class VariantFacts(Model):
@@ -157,8 +162,6 @@ class Leg(Judged):
     name: Text
     """What distinguishes it from other legs; empty where there is only one."""
     run: RunFacts
-    called: dict[Text, Text]
-    """The agent, persona and test set by these words: their names, with their ids in brackets."""
     facts: dict[Text, Text]
     """What is known of its run, and not of the step."""
     repeat: RepeatFacts

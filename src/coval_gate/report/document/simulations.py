@@ -44,8 +44,6 @@ class SimulationFacts(Model):
     """The test case in words, if the API key may read them."""
     name: Text
     """The test case in words, with its id if several have the same words; otherwise an id."""
-    title: Text
-    """The name, with the iteration if there are several."""
     iteration: int
     of: int
     """How many iterations its test case has."""
@@ -99,6 +97,11 @@ class SimulationFacts(Model):
     """The last turns, if `include_transcripts` is set. Empty in the JSON report: they may be personal data."""
     turns_left_out: int
     """How many turns came before."""
+
+    @property
+    def title(self) -> str:
+        """The name, with the iteration if there are several."""
+        return f"{self.name} ({self.iteration} of {self.of})" if self.of > 1 else self.name
 
     @property
     def is_to_look_at(self) -> bool:

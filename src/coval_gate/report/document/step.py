@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from itertools import groupby
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field
 
+from coval_gate.base.text import visible
 from coval_gate.inputs.inputs import LAUNCH_IDS
 from coval_gate.report.document.base import VERSIONS, Link, Model, Text
 from coval_gate.report.document.legs import Judged, Leg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class StepFacts(Model):
@@ -75,13 +80,6 @@ class PageFacts(Model):
     finds the check run by any: the launch may have created it with another leg's id."""
 
 
-class AdviceFacts(Model):
-    """A paragraph, an item of a list, or lines of code."""
-
-    style: Literal["text", "item", "code"]
-    text: Text
-
-
 class Document(Judged):
     """The result of one step of Coval Gate.
 
@@ -95,8 +93,6 @@ class Document(Judged):
     passed: bool
     title: Text
     """The verdict as the title of a warning; empty where there is nothing to warn about."""
-    evaluation: Text
-    """What distinguishes the step from others of its workflow: "Coval evaluation", with the job's matrix."""
     evaluated: list[EvaluatedFacts]
     places: list[PlaceFacts]
     tested: Text
@@ -117,8 +113,6 @@ class Document(Judged):
     """The leg that decides; empty with one leg, and where something else does, such as a signal."""
     failing_legs_left_out: int
     """How many legs fail beside it."""
-    advice_parts: list[AdviceFacts]
-    """The advice in parts."""
     links: list[Link]
     """Pages with more: the runs, the workflow run, other reports."""
     facts: dict[Text, Text]
@@ -136,6 +130,21 @@ class Document(Judged):
     def ranked(self) -> list[Leg]:
         """The legs, the gravest first."""
         return [self.legs[place] for place in self.gravest_first]
+
+    @property
+    def evaluation(self) -> str:
+        """What distinguishes the step from others of its workflow."""
+        return self.step.after("Coval evaluation")
+
+    @property
+    def advice_parts(self) -> Iterator[tuple[Literal["text", "item", "code"], str]]:
+        """The advice as paragraphs, items of a list, and lines of code."""
+        lines_of_advice = self.advice.split("\n") if self.advice else []
+        for indented, lines in groupby(lines_of_advice, key=lambda line: line.startswith("    ")):
+            if indented:
+                yield "code", "\n".join(visible(line).removeprefix("    ") for line in lines)
+            else:
+                yield from (("item", line[2:]) if line.startswith("- ") else ("text", line) for line in lines)
 
     @property
     def run_url(self) -> str:

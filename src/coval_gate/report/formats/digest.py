@@ -113,7 +113,7 @@ def _cases(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listing]:
 def _evaluated(document: Document, leg: Leg) -> str:
     step = document.step
     facts = {
-        **{name: code(text) for name, text in leg.called.items()},
+        **{name: code(text) for name, text in leg.run.called.items()},
         "run": link(code(leg.run.id), leg.run.url),
         "commit": code(step.commit, 40),
         "workflow": link(code(step.after(step.workflow), LINE), step.url),

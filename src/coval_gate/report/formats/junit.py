@@ -272,7 +272,8 @@ def _facts(leg: Leg) -> Iterator[tuple[str, str]]:
         yield "replaced simulations", " ".join(leg.replaced_simulation_ids)
     for case in leg.failing_cases:
         variant = "" if case.variant == AGENT else f" [{case.variant}]"
-        yield f"stability of {shortened(case.name, LONGEST_MENTION)}{variant}", case.text
+        figures = f"{case.stability}, failed {case.failed:,} of {case.total:,}"
+        yield f"stability of {shortened(case.name, LONGEST_MENTION)}{variant}", figures
 
 
 def _numbers(leg: Leg) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from coval_gate.report.document.base import Link
     from coval_gate.report.document.criteria import CriteriaGroup, Criterion
     from coval_gate.report.document.legs import Leg
-    from coval_gate.report.document.step import AdviceFacts, Document, PlaceFacts
+    from coval_gate.report.document.step import Document, PlaceFacts
 
 LIMIT: Final = 1024 * 1024  # bytes of UTF-8; the runner drops a larger summary
 MOST_REASONS: Final = 20
@@ -64,7 +64,7 @@ def opening(document: Document) -> Iterator[str | Listing]:
         yield f"Tested: {escape(document.tested)}"
     if document.reason_is_untold:
         yield escape(document.reason)
-    if advice := [*map(_advice, document.advice_parts)]:
+    if advice := [_advice(*part) for part in document.advice_parts]:
         yield Listing(rows=advice, total=len(advice))
     for leg in document.legs:
         if leg.standing:
@@ -110,10 +110,10 @@ def links_line(links: Iterable[Link]) -> str:
     return " · ".join(link(escape(one.text), one.url) for one in links)
 
 
-def _advice(part: AdviceFacts) -> str:
-    if part.style == "code":
-        return "\n".join(["```text", part.text.replace("```", "'''"), "```"])
-    return f"{'- ' if part.style == 'item' else ''}{escape(part.text)}"
+def _advice(style: str, text: str) -> str:
+    if style == "code":
+        return "\n".join(["```text", text.replace("```", "'''"), "```"])
+    return f"{'- ' if style == 'item' else ''}{escape(text)}"
 
 
 def _checks(leg: Leg, group: CriteriaGroup) -> Iterator[Table]:

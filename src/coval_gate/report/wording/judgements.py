@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import groupby
-from typing import TYPE_CHECKING, Final, Literal, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from coval_gate.base import titles
-from coval_gate.base.text import duration, one_line, plural, shortened_at_word, visible
+from coval_gate.base.text import duration, one_line, plural, shortened_at_word
 from coval_gate.coval.model import CANCELLED, DELETED
 from coval_gate.gate.clauses import all_runs_text, ran_text
 from coval_gate.gate.outcome import (
@@ -201,14 +200,6 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
 
         lines.append(fix_or_accept(judgement))
     return "\n".join((*lines, *doubts))
-
-
-def advice_parts(text: str) -> Iterator[tuple[Literal["text", "item", "code"], str]]:
-    for indented, lines in groupby(text.split("\n") if text else (), key=lambda line: line.startswith("    ")):
-        if indented:
-            yield "code", "\n".join(visible(line).removeprefix("    ") for line in lines)
-        else:
-            yield from (("item", line[2:]) if line.startswith("- ") else ("text", line) for line in lines)
 
 
 def untold_reasons(judgement: Judgement, said: Sequence[str], shown: Sequence[Check]) -> tuple[bool, list[str]]:
