@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.report.charts import DrawnBound, drawn, spread
+from coval_gate.report.compose.criteria import listed
 from coval_gate.report.compose.legs import whole
 from coval_gate.report.compose.metrics import chart_of
 from coval_gate.report.formats import comment as comment_format
@@ -21,7 +22,7 @@ from coval_gate.report.model import LegReport, Report
 from coval_gate.step.documents import Documents
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from coval_gate.ci.host import PageText
     from coval_gate.coval.model import RunResult
@@ -83,6 +84,11 @@ def marker(report: Report) -> str:
 
 def commit_status(report: Report) -> PageText:
     return status_format.render(composed(report))
+
+
+def check_lines(findings: Findings) -> Iterator[str]:
+    """Yield the lines of the log on criteria."""
+    return log_format.check_lines(*listed(findings))
 
 
 def histogram(values: Sequence[float], bound: DrawnBound | None = None, unit: str = "") -> str:

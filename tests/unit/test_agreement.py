@@ -19,10 +19,9 @@ from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.step import Document
 from coval_gate.report.formats import FORMATS, Surface, log, rendered
 from coval_gate.report.formats import json as json_format
-from coval_gate.report.formats.log import check_lines
 from coval_gate.report.model import LegReport, Report
 from hostile import example_reports
-from rendering import composed
+from rendering import check_lines, composed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

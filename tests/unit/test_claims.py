@@ -17,8 +17,8 @@ from coval_gate.gate.judge import judge
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.judgements import reasons
+from rendering import check_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -40,9 +40,9 @@ from coval_gate.gate.references import shared_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.compose.criteria import criterion_of
-from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.judgements import reasons
 from rendering import (
+    check_lines,
     closing,
     comment,
     commit_status,

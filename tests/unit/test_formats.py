@@ -46,7 +46,6 @@ from coval_gate.inputs.inputs import Problem, declared, parse_inputs
 from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.report import formats
 from coval_gate.report.formats import FORMATS
-from coval_gate.report.formats.log import check_lines
 from coval_gate.report.formats.outputs import CRITERION_FIELDS, OUTPUTS, LegFacts
 from coval_gate.report.markdown import code, escape
 from coval_gate.report.model import LegReport, Report
@@ -57,6 +56,7 @@ from coval_sandbox.runner import LocalRunner, read_log
 from hostile import EARLIER_URL, GUIDE, HARMLESS, HOSTILE, NAMED, RUN_URL, WORKFLOW_RUN, report_of, with_leg
 from rendering import (
     aggregates,
+    check_lines,
     closing,
     comment,
     commit_status,

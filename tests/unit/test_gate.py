@@ -16,9 +16,9 @@ from coval_gate.gate.outcome import Aborted, Completed, Limit, NotCompleted, Tim
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import OPERATORS, parse_thresholds
-from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reason, reasons
+from rendering import check_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,7 +14,7 @@ from coval_gate.base.text import (
     stopwatch,
     without_sequences,
 )
-from coval_gate.gate.clauses import drawn_symbol, with_unit
+from coval_gate.base.units import drawn_symbol, with_unit
 
 
 @pytest.mark.parametrize(

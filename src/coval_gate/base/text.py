@@ -27,6 +27,7 @@ IN_SEQUENCE: Final = ("\x1b", "1b[", "1B[", "1b]", "1B]")  # each sequence has o
 DIGITS: Final = 3  # of a number that people read
 LEAST_SHARE: Final = 0.001  # one decimal of a percentage would round a smaller one to nothing
 WHOLE_NUMBER: Final = re.compile("[0-9]{1,18}")  # Python refuses to read thousands of digits
+DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def whole_number(text: str) -> int | None:
@@ -168,3 +169,8 @@ def stopwatch(seconds: float) -> str:
     minutes, rest = divmod(max(0, int(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def day_text(time: str) -> str:
+    day = DAY.match(time)
+    return day[0] if day else ""

@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, percent, plural
-from coval_gate.gate.clauses import (
-    NAMES,
-    confidence_text,
-    difference_with_unit,
-    measured,
-    rounded,
-    rounded_with_unit,
-)
+from coval_gate.base.units import difference_with_unit
+from coval_gate.gate.clauses import NAMES, confidence_text, measured, rounded, rounded_with_unit
 from coval_gate.gate.confidence import FEWEST_CASES
 from coval_gate.gate.doubts import Undecidable, cases_needed, cases_to_compare
 from coval_gate.gate.planning import POWER

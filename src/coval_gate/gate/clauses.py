@@ -1,17 +1,15 @@
-"""Clauses that sentences about criteria share: numbers with their units, rounded amounts, targets, repetitions.
-
-The only place that knows how units are written: 2.58 s, 45%.
-"""
+"""Clauses that sentences about criteria share: numbers with their units, rounded amounts, targets, repetitions."""
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.text import DIGITS, folded, number, one_line, percent, quoted
-from coval_gate.coval.model import BASE, Target, Value
+from coval_gate.base import units
+from coval_gate.base.text import DIGITS, number, one_line, percent, quoted
+from coval_gate.base.units import with_unit
+from coval_gate.coval.model import BASE, Target
 from coval_gate.gate.targets import MEMBERSHIPS, RANGES, TargetProblem, bounds, effective_operator
 from coval_gate.gate.verdict import Verdict
 
@@ -24,17 +22,6 @@ if TYPE_CHECKING:
     from coval_gate.inputs.thresholds import Reference, Threshold
 
 MOST_MORE: Final = 8  # digits beyond the usual ones
-UNIT_SHOWN: Final = 20  # characters of a unit
-PERCENT: Final = "%"
-SHORT: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
-    **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), "ms"),
-    **dict.fromkeys(("min", "mins", "minute", "minutes"), "min"),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
-    **dict.fromkeys(("%", "pct", "percent", "percentage"), PERCENT),
-    **dict.fromkeys(("db", "decibel", "decibels"), "dB"),
-    **dict.fromkeys(("hz", "hertz"), "Hz"),
-}
 NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
 FLAKY, CONSISTENT = "flaky", "consistent"
 ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
@@ -43,7 +30,7 @@ TOGETHER: Final[Mapping[Verdict | None, str]] = {
     Verdict.FAILED: "they fail",
     Verdict.INCONCLUSIVE: "they are inconclusive",
 }
-VALUE_SHOWN: Final = 40  # characters of a value, or of an aggregate
+VALUE_SHOWN: Final = units.VALUE_SHOWN  # also of an aggregate
 OPERATOR_SHOWN: Final = 40  # characters of an unknown operator
 TARGET_VALUES: Final = 5  # values that a target names
 TARGET_VALUE_SHOWN: Final = 60  # characters of one
@@ -64,33 +51,6 @@ TROUBLES: Final = {
     "no_number": "lacks the {needed} that its operator {operator} needs",
     "not_a_number": "has something other than the {needed} that its operator {operator} needs",
 }
-
-
-@lru_cache(maxsize=256)  # thousands of values have few units
-def symbol(unit: str) -> str:
-    """Return a known unit's usual sign, any other cut; empty for one that would read as a part of a number (1.1 99)."""
-    sign = SHORT.get(folded(unit), one_line(unit, UNIT_SHOWN))
-    return sign if sign == PERCENT or sign[:1].isalpha() else ""
-
-
-def drawn_symbol(unit: str) -> str:
-    """Return the sign of a known unit; empty for any other, whose text could be read as a part of a drawing."""
-    return SHORT.get(folded(unit), "")
-
-
-def with_unit(number: str, unit: str) -> str:
-    sign = symbol(unit)
-    return f"{number}{'' if sign == PERCENT else ' '}{sign}" if sign else number
-
-
-def difference_with_unit(number: str, unit: str) -> str:
-    """Return a formatted difference of two numbers; pp, as users write percentage points, for two percentages."""
-    return f"{number}pp" if symbol(unit) == PERCENT else with_unit(number, unit)
-
-
-def named_with_unit(name: str, unit: str) -> str:
-    sign = symbol(unit)
-    return f"{name} ({sign})" if sign else name
 
 
 def measured(measure: Measure | Comparison, scale: Scale) -> str:
@@ -208,12 +168,6 @@ def whom(check: Check) -> str:
     if not check.several:
         return ""
     return f" for the mutation {check.variant}" if check.variant != BASE else " for the agent itself"
-
-
-def value_text(value: Value, unit: str = "") -> str:
-    if isinstance(value, float):
-        return with_unit(number(value), unit)
-    return one_line(value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}", VALUE_SHOWN)
 
 
 def target_text(target: Target) -> str:

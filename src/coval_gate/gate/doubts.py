@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, quoted
+from coval_gate.base.units import with_unit
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.aggregation import Greatest
-from coval_gate.gate.clauses import VALUE_SHOWN, threshold_text, with_unit
+from coval_gate.gate.clauses import VALUE_SHOWN, threshold_text
 from coval_gate.gate.confidence import FEWEST_CASES
 from coval_gate.gate.planning import needed, strictest
 from coval_gate.gate.problems import seen_text

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import in_words, quoted
-from coval_gate.gate.clauses import NAMES, VALUE_SHOWN, runs_text, value_text, whom
+from coval_gate.base.units import value_text
+from coval_gate.gate.clauses import NAMES, VALUE_SHOWN, runs_text, whom
 from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, Literal
 
-from coval_gate.base.text import age, in_words, one_line, plural
+from coval_gate.base.text import age, day_text, in_words, one_line, plural
 from coval_gate.gate.measure import Comparison, LeftOut
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ RUNS_SHOWN: Final = 3
 # What to do where a baseline is in the way. docs/baselines.md says how a workflow gets the input.
 ACCEPT: Final = "run the workflow by hand with accept: true"
 START_OVER: Final = f"{ACCEPT} to start over"
-DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 UNCHECKED: Final[dict[Unchecked, str]] = {
     "test_cases": "the contents of test cases",
     "persona": "the persona",
@@ -130,8 +128,3 @@ def dated_text(run: Run, run_text: Callable[[Run], str] = lambda run: one_line(r
     """Return a run with the day of its launch: unlike an age, it stays true however late a report is read."""
     day = day_text(run.create_time)
     return run_text(run) + (f" of {day}" if day else "")
-
-
-def day_text(time: str) -> str:
-    day = DAY.match(time)
-    return day[0] if day else ""

@@ -10,9 +10,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import one_line
+from coval_gate.base.units import value_text
 from coval_gate.coval.model import BASE, Metric, RunResult, Simulation, Summary, Value
 from coval_gate.gate import statistics, targets
-from coval_gate.gate.clauses import value_text
 from coval_gate.gate.problems import NO_NUMBERS, CannotOccur, NoSuchValue, Problem
 from coval_gate.gate.values import TEXT_SHOWN, Kinds, Vocabulary, equals, is_named
 

@@ -23,6 +23,7 @@ HTML: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 LINKED: Final = re.compile(r"[@#]|:(?=//|[a-z0-9_+-]+:)|www(?=\.)|GH-(?=\d)|[!&](?=\d)|%(?=[\w\"])", re.IGNORECASE)
 # At the start of a line, these begin a list, or are a rule, the underline of a heading, or a table's second row.
 BLOCK: Final = re.compile(r"(?:[-+*]|\d+[.)])(?=\s|$)|[-=:\s]+$")
+MARKS: Final = {"passed": "✅", "failed": "❌", "inconclusive": "❔", "error": "⚠️", "skipped": "⚪"}
 LONGEST_FENCE: Final = 40  # backticks; GitHub's parser looks for no more than 80
 SHORT: Final = 60  # rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import number, one_line, plural, shortened
-from coval_gate.gate.clauses import value_text
+from coval_gate.base.units import value_text
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import MOST_TEST_CASES
 

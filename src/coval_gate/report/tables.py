@@ -6,14 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import number, plural
-from coval_gate.gate.claims import CHANCE
-from coval_gate.gate.clauses import named_with_unit
+from coval_gate.base.units import named_with_unit
 from coval_gate.gate.verdict import GRAVITY
 from coval_gate.report.charts import drawn
 from coval_gate.report.document.base import AGENT
+from coval_gate.report.document.criteria import NOTICEABLE
 from coval_gate.report.limits import MOST_SHOWN
-from coval_gate.report.markdown import Table, code, escape, folding, link, row, sentence
-from coval_gate.report.wording.judgements import MARKS
+from coval_gate.report.markdown import MARKS, Table, code, escape, folding, link, row, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,7 +88,7 @@ def comparison_parts(leg: Leg, group: CriteriaGroup) -> Iterator[str | Listing]:
     criteria = leg.of_group(group)
     yield from check_tables(criteria, group.total, head, partial(_row, len(values)), only_missed=leg.folds_met)
     if any(_noticeable(criterion) for criterion in criteria):
-        yield f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."
+        yield NOTICEABLE
 
 
 def check_tables(

@@ -19,6 +19,7 @@ from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.outcome import Completed, TimedOut
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.inputs.source import BaselineSource
+from coval_gate.report.compose.criteria import listed
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.step.cleanup import clean_up_base
@@ -137,5 +138,6 @@ def _log_checks(session: Session, base: Leg, outcome: Completed) -> Procedure[No
         judging = partial(judge_outcome, outcome, replace(criteria, thresholds=absolute))
         judgement = yield from beside(judging)
         session.log(
-            "By itself, which decides nothing:", *check_lines((yield from beside(partial(findings_of, judgement))))
+            "By itself, which decides nothing:",
+            *check_lines(*listed((yield from beside(partial(findings_of, judgement))))),
         )

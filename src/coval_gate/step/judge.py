@@ -18,6 +18,7 @@ from coval_gate.gate.outcome import Aborted, Completed, TimedOut
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import Subject
 from coval_gate.inputs.inputs import ids_of
+from coval_gate.report.compose.criteria import listed
 from coval_gate.report.formats.log import check_lines
 from coval_gate.step.attached import find_attached
 from coval_gate.step.base import base_beside
@@ -65,7 +66,7 @@ def judge_repetition(session: LegRun, trial: Trial, outcome: Outcome) -> Procedu
     owe_mark(session.step, trial, trial.judgement)
     if isinstance(outcome, Completed):
         trial.judgement = judgement_with_units(trial.judgement, session.client.shown.units)
-        session.log(*check_lines((yield from beside(partial(findings_of, trial.judgement)))))
+        session.log(*check_lines(*listed((yield from beside(partial(findings_of, trial.judgement))))))
     return trial.judgement
 
 
@@ -139,7 +140,7 @@ def explain(session: LegRun, judgement: Judgement) -> Procedure[Judgement]:
         step.publisher.write_verdict(report_of(step, gravest(outcomes)))
     leg.judgement = judgement = yield from _with_units(session, judgement)
     leg.findings = yield from beside(partial(findings_of, judgement, leg.result))
-    session.log(*check_lines(leg.findings))
+    session.log(*check_lines(*listed(leg.findings)))
     run = leg.first.run
     if leg.result and run:
         if not judgement.repetition:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from coval_gate.base.text import plural
 from coval_gate.gate.claims import (
+    OTHERS,
     Words,
     claim_text,
     notes_title,
@@ -17,6 +18,7 @@ from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.baselines import reference_parts, why_missing
 from coval_gate.report.compose.words import variant_key
+from coval_gate.report.document.base import Part
 from coval_gate.report.document.baselines import LeftOutFacts
 from coval_gate.report.document.criteria import CriteriaGroup, Criterion
 from coval_gate.report.limits import MOST_CRITERIA, MOST_FLIPS, MOST_IDS
@@ -51,13 +53,14 @@ def criteria_of(findings: Findings, case_name: Callable[[str], str]) -> list[Cri
 def groups_of(findings: Findings, leg: LegReport | None = None) -> list[CriteriaGroup]:
     first = next(iter(findings.checks.missed), None)
     is_told = first is not None and lacks_baseline(first)
-    return [_group(group, leg, why_is_told=is_told) for group in findings.groups]
+    return [_group(group, leg, nth, why_is_told=is_told) for nth, group in enumerate(findings.groups)]
 
 
-def _group(group: CheckGroup, leg: LegReport | None, *, why_is_told: bool) -> CriteriaGroup:
+def _group(group: CheckGroup, leg: LegReport | None, nth: int, *, why_is_told: bool) -> CriteriaGroup:
+    others = [Part(text=OTHERS, is_code=False, is_title=True, url="")] if nth else []
     return CriteriaGroup(
         compared_with=NAMES[group.reference],
-        reference=reference_parts(group, leg) if group.reference else [],
+        reference=reference_parts(group, leg) if group.reference else others,
         why=why_missing(group),
         why_is_told=why_is_told,
         total=len(group.checks),

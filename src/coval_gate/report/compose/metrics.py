@@ -6,9 +6,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.text import number
+from coval_gate.base.units import drawn_symbol, with_unit
 from coval_gate.coval.model import BASE
 from coval_gate.gate import targets
-from coval_gate.gate.clauses import NAMES, drawn_symbol, target_text, with_unit
+from coval_gate.gate.clauses import NAMES, target_text
 from coval_gate.gate.kinds import TargetMet
 from coval_gate.gate.measure import Requirement
 from coval_gate.gate.verdict import Verdict

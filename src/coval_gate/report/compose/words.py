@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.gate.clauses import value_text
+from coval_gate.base.units import value_text
 from coval_gate.report.document.base import AGENT
 
 if TYPE_CHECKING:

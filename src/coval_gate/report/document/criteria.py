@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
+from coval_gate.gate.claims import CHANCE
 from coval_gate.gate.measure import Trend, Unit  # noqa: TC001
 from coval_gate.inputs.thresholds import Operator  # noqa: TC001 - pydantic reads the annotations
 from coval_gate.report.document.base import AGENT, Model, Outcome, Part, Text
 from coval_gate.report.document.baselines import LeftOutFacts  # noqa: TC001
+
+NOTICEABLE: Final = f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."
 
 
 class Criterion(Model):
@@ -155,6 +158,11 @@ class Criterion(Model):
         return ": ".join(filter(None, (self.trend_text, self.claimed_text)))
 
     @property
+    def would_show_text(self) -> str:
+        """Which change would show, as a sentence; empty where it is unknown."""
+        return f"{self.noticeable_text} would show in {CHANCE} of such runs" if self.noticeable_text else ""
+
+    @property
     def mutation(self) -> str:
         """The mutation that it is about; empty for the agent itself."""
         return "" if self.variant == AGENT else self.variant
@@ -166,7 +174,7 @@ class CriteriaGroup(Model):
     compared_with: Text
     """As in the criteria; empty: those that compare with a number."""
     reference: list[Part]
-    """What they compare with, as a sentence; empty if with a number."""
+    """What they compare with, as a sentence; if with a number, a title where other groups stand above, or empty."""
     why: Text
     """Why there is no baseline, as a clause; empty where there is one."""
     why_is_told: bool

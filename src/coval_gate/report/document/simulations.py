@@ -113,6 +113,9 @@ class SimulationFacts(Model):
         """Its misses, each with the criterion."""
         return list(zip(self.misses, self.missed_criteria, strict=True))
 
+    def with_cause(self, text: str) -> str:
+        return f"{self.cause}: {text}" if self.cause else text
+
     def title_of(self, criterion: str) -> str:
         """Return a missed criterion, with the mutation in brackets if the simulation is of one."""
         return criterion if self.variant == AGENT else f"{criterion} [{self.variant}]"

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import in_words, number, plural
-from coval_gate.gate.clauses import with_unit
+from coval_gate.base.units import with_unit
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
 from coval_gate.report.formats.log import MARKS, check_cells, flip_texts, ids_line, title_of
 from coval_gate.report.limits import LONGEST_PROMPT, MOST_TURNS
@@ -127,8 +127,8 @@ def _criteria(leg: Leg, ill: Sequence[SimulationFacts]) -> Iterator[str | Listin
         for miss in row.misses:
             cases.setdefault(miss.criterion, []).append(place)
     ids = {row.id: place for place, row in enumerate(ill, start=1)}
-    for nth, group in enumerate(leg.groups):
-        yield code(title_of(group, nth), 2 * LINE)
+    for group in leg.groups:
+        yield code(title_of(group), 2 * LINE)
         members = [(at, one) for at, one in enumerate(leg.criteria) if one.compared_with == group.compared_with]
         worst = [
             _criterion(one, {*cases.get(at, ()), *(ids[id_] for id_ in one.simulation_ids if id_ in ids)})

@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from coval_gate.base.text import number, one_line, percent, plural
-from coval_gate.gate.clauses import named_with_unit, with_unit
+from coval_gate.base.units import named_with_unit, with_unit
 from coval_gate.report import limits
 from coval_gate.report.document.base import plain
 from coval_gate.report.html.plots import WIDTH, histogram, scale_of, trend_of

@@ -25,10 +25,8 @@ from junitparser.xunit2 import FlakyFailure
 
 from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.ci.host import NAME
-from coval_gate.gate.claims import CHANCE
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.limits import LONGEST_MENTION
-from coval_gate.report.wording.causes import with_cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -140,7 +138,7 @@ def _simulation(row: SimulationFacts) -> TestCase:
         note = " (tolerated)" if row.verdict == "skipped" and not row.contributes else ""
         # The simulation missed a threshold that is inconclusive itself: the threshold's own case reports that.
         tolerated = row.verdict == "inconclusive"
-        message = with_cause(f"{what}{note}", row.cause)
+        message = row.with_cause(f"{what}{note}")
         member.result = [_result(row.verdict, message, "\n".join(filter(None, lines)), tolerated=tolerated)]
     elif row.failed_alone and row.stability_text:
         # Surefire's element for a test that failed in one of several runs and passes in the end.
@@ -223,13 +221,12 @@ def _evaluation(judged: Document | Leg) -> TestCase:
 def _compared(criterion: Criterion) -> str:
     if criterion.trend is None:
         return ""
-    lines = [
+    lines = (
         f"{criterion.compared_with}: {criterion.earlier_text}",
         f"change: {criterion.difference_text}",
         criterion.shown_text,
-    ]
-    if criterion.noticeable_text:
-        lines.append(f"{criterion.noticeable_text} would show in {CHANCE} of such runs")
+        *([criterion.would_show_text] if criterion.would_show_text else []),
+    )
     return "\n".join(lines)
 
 

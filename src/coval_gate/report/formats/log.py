@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, one_line, plural, shortened_at_word
 from coval_gate.ci.host import Annotation
-from coval_gate.gate.claims import CHANCE, OTHERS
-from coval_gate.report.compose.criteria import listed
 from coval_gate.report.document.base import AGENT, plain
 from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.simulations import case_ids, miss_lines
-from coval_gate.report.wording.causes import with_cause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from coval_gate.gate.findings import Findings
     from coval_gate.report.document.criteria import CriteriaGroup, Criterion
     from coval_gate.report.document.legs import Leg
     from coval_gate.report.document.simulations import SimulationFacts
@@ -92,7 +88,7 @@ class Closing(NamedTuple):
         lines = [f"{plural(len(self.worst), 'simulation')} to look at{of}{counts}:"] if self.worst else []
         for leg, row in self.worst:
             lines += [
-                with_cause(_name(leg, row), row.cause),
+                row.with_cause(_name(leg, row)),
                 *(f"    {line}" for line in miss_lines(row, most=MOST_WORST_MISSES)),
             ]
         return lines
@@ -153,11 +149,10 @@ def _leg_lines(document: Document) -> Iterator[str]:
         yield f"  {verdict:<{max(map(len, headings))}}  {name:<{max(map(len, names))}}  {reason}"
 
 
-def check_lines(findings: Findings) -> Iterator[str]:
-    """Yield a line for each check, the missed ones first; those that compare follow what they compare with."""
-    groups, criteria = listed(findings)
-    for place, group in enumerate(groups):
-        if named := title_of(group, place):
+def check_lines(groups: Sequence[CriteriaGroup], criteria: Sequence[Criterion]) -> Iterator[str]:
+    """Yield a line for each criterion, the missed ones first; those that compare follow what they compare with."""
+    for group in groups:
+        if named := title_of(group):
             yield f"  {named}"
         of_group = [criterion for criterion in criteria if criterion.compared_with == group.compared_with]
         yield from _lines(of_group[:MOST_SHOWN], group.total)
@@ -171,8 +166,8 @@ def _lines(shown: Sequence[Criterion], total: int) -> Iterator[str]:
         aligned = "  ".join(f"{text:<{width}}" for text, width in zip(first, widths, strict=True))
         yield f"  {MARKS[criterion.verdict]} {aligned}  {last}".rstrip()
         doubtful = criterion.verdict == "inconclusive" or (criterion.advisory and criterion.trend == "inconclusive")
-        if doubtful and not criterion.met and criterion.noticeable_text:
-            yield f"    {criterion.noticeable_text} would show in {CHANCE} of such runs"
+        if doubtful and not criterion.met and criterion.would_show_text:
+            yield f"    {criterion.would_show_text}"
     if more := total - len(shown):
         yield f"    … and {plural(more, 'more criterion', 'more criteria')}"
 
@@ -189,10 +184,8 @@ def check_cells(criterion: Criterion) -> tuple[str, ...]:
     return title, f"{criterion.earlier_text} → {actual}", criterion.difference_text, f"{shown}{first}"
 
 
-def title_of(group: CriteriaGroup, place: int) -> str:
-    """Return what a group compares with; of one that compares with nothing, a title if others stand above it."""
-    if not group.compared_with:
-        return OTHERS if place else ""
+def title_of(group: CriteriaGroup) -> str:
+    """Return what a group compares with, and why that is missing; of one that compares with nothing, its title."""
     return f"{plain(group.reference)}{f'; {group.why}' if group.why and not group.why_is_told else ''}"
 
 
@@ -219,7 +212,7 @@ def flip_texts(criterion: Criterion, name: Callable[[str], str], most: int) -> I
 
 
 def _row_lines(leg: Leg, row: SimulationFacts) -> Iterator[str]:
-    yield with_cause(_name(leg, row), row.cause)
+    yield row.with_cause(_name(leg, row))
     if row.stability_text:
         yield f"    {row.stability_text}"
     if row.trouble:

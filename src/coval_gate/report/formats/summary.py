@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.gate.claims import OTHERS
 from coval_gate.report.limits import MOST_SHOWN
-from coval_gate.report.markdown import Listing, Table, code, escape, link, page, row, sentence, utf8_size
+from coval_gate.report.markdown import MARKS, Listing, Table, code, escape, link, page, row, sentence, utf8_size
 from coval_gate.report.tables import (
     check_tables,
     comparison_parts,
@@ -20,7 +19,6 @@ from coval_gate.report.tables import (
     unstable,
     variant_table,
 )
-from coval_gate.report.wording.judgements import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,11 +80,11 @@ def opening(document: Document) -> Iterator[str | Listing]:
 
 def _criteria(leg: Leg) -> Iterator[str | Listing]:
     parts: list[str | Listing] = [*variant_table(leg)]
-    for place, group in enumerate(leg.groups):
+    for group in leg.groups:
         if group.compared_with:
             parts += comparison_parts(leg, group)
         else:
-            parts += [*([f"**{OTHERS}**"] if place else []), *_checks(leg, group)]
+            parts += [sentence(group.reference), *_checks(leg, group)]
     parts += flipped(leg)
     if leg.name and parts:
         is_folded = leg.verdict == "passed"

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import number, percent, plural
-from coval_gate.gate.clauses import with_unit
-from coval_gate.gate.references import day_text
+from coval_gate.base.text import day_text, number, percent, plural
+from coval_gate.base.units import with_unit
 from coval_gate.report.charts import EXACT, bins
 from coval_gate.report.document.base import AGENT
 

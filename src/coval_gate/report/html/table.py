@@ -6,14 +6,13 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
-from coval_gate.gate.cause import SHOWN_FIRST
-from coval_gate.gate.clauses import named_with_unit
+from coval_gate.base.units import named_with_unit
 from coval_gate.inputs.fields import IDENTIFIER
-from coval_gate.report.document.base import AGENT
+from coval_gate.report.document.base import AGENT, CauseWord
 from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.limits import (
     LONGEST_TEXT,
@@ -213,7 +212,7 @@ def table(document: Document) -> Table:
         rows=rows,
         total=len(pairs),
         counts=Counter(word(facts) for _, facts, _ in pairs),
-        causes={cause.value: causes[cause.value] for cause in SHOWN_FIRST if cause and causes[cause.value]},
+        causes={cause: causes[cause] for cause in get_args(CauseWord) if causes[cause]},
         variants=any(facts.variant != AGENT for _, facts, _ in pairs),
         groups=sum(len(section.cases) for section in sections) < len(rows),
         compared=any(facts.change for _, facts, _ in pairs),

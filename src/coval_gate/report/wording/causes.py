@@ -54,7 +54,3 @@ def cause_title(cause: Cause | None, leg: LegReport) -> str:
     if cause is Cause.OLD:
         return f"Also fail {where_text(leg)}"
     return cause.value.capitalize() if cause else "Cause unknown"
-
-
-def with_cause(text: str, cause: str | None) -> str:
-    return f"{cause}: {text}" if cause else text

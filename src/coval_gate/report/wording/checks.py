@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import number, shortened
+from coval_gate.base.units import difference_with_unit, value_text, with_unit
 from coval_gate.gate.claims import claim_text
-from coval_gate.gate.clauses import (
-    difference_with_unit,
-    told_apart,
-    value_text,
-    with_unit,
-)
+from coval_gate.gate.clauses import told_apart
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION
 

@@ -45,13 +45,6 @@ HEADINGS: Final = {
     Verdict.SKIPPED: "⏭️ Skipped",
 }
 WITHOUT_VERDICT: Final = {LAUNCHED: "🚀 Launched", PLANNED: "📋 Planned", CANCELLED: "⏹️ Cancelled"}  # by status
-MARKS: Final[Mapping[str, str]] = {
-    Verdict.PASSED: "✅",
-    Verdict.FAILED: "❌",
-    Verdict.INCONCLUSIVE: "❔",
-    Verdict.ERROR: "⚠️",
-    Verdict.SKIPPED: "⚪",
-}
 TITLES: Final = {
     Verdict.PASSED: "Passed",
     Verdict.ERROR: titles.NO_VERDICT,
