@@ -111,6 +111,15 @@ def test_modules_import_only_from_lower_packages() -> None:
     assert not climbing, "\n".join(climbing)
 
 
+def test_formats_read_only_the_document() -> None:
+    """What they show stands in it, so that the JSON report has everything that people see."""
+    composing = ("coval_gate.gate.", "coval_gate.report.compose", "coval_gate.report.model")
+    writers = {name: path for name, path in GATE.items() if re.search(r"report\.(formats|html)\.|report\.tables", name)}
+    for name, path in writers.items():
+        found = [one for one in imports(path) if one.startswith(composing) and ".verdict" not in one]
+        assert not found, (name, found)
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_package_has_no_import_cycle(package: str) -> None:
     members = {name: imports_when_imported(path) for name, path in GATE.items() if package_of(name) == package}

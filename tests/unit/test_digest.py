@@ -16,8 +16,8 @@ from coval_gate.coval.model import RunResult, TrendRun, Turn
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.inputs import MOST_TEST_CASES, effective, parse_inputs
 from coval_gate.report.formats.digest import LIMIT, prompt_of
+from coval_gate.report.formats.log import case_ids
 from coval_gate.report.limits import MOST_TURNS
-from coval_gate.report.simulations import case_ids
 from hostile import HARMLESS, NAMED, example_reports, repeated, report_of, simulation, with_leg
 from rendering import composed, findings_in
 from rendering import digest as render

@@ -24,6 +24,7 @@ from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.compose.step import document_of as compose
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
+from coval_gate.report.formats.log import MOST_MISSES as MOST_ANNOTATED
 from coval_gate.report.formats.summary import LIMIT as SUMMARY_LIMIT
 from coval_gate.report.limits import (
     LONGEST_MENTION,
@@ -34,7 +35,6 @@ from coval_gate.report.limits import (
     MOST_VALUES,
 )
 from coval_gate.report.model import LegReport, Report
-from coval_gate.report.simulations import MOST_LINES
 from hostile import example_reports
 from rendering import closing, comment, document, findings_in, junit, summary
 from selection import some_of
@@ -260,7 +260,7 @@ def test_texts_for_people_count_what_they_leave_out() -> None:
     more = f"… and {THRESHOLDS - MOST_MISSES:,} more criteria"
     assert f"{more} |" in summary(large)
     assert f"    {more}" in closing(large).simulation_lines()
-    more_in_annotation = f"… and {THRESHOLDS - MOST_LINES:,} more criteria"
+    more_in_annotation = f"… and {THRESHOLDS - MOST_ANNOTATED:,} more criteria"
     assert all(annotation.message.endswith(f"\n{more_in_annotation}") for annotation in closing(large).annotations(10))
     case = next(ET.fromstring(junit(large)).iter("testcase"))
     failure = case.find("failure")

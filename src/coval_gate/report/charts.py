@@ -15,8 +15,6 @@ from coval_gate.base.text import number
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.measure import Requirement
     from coval_gate.report.document.metrics import Chart
 
 STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)  # widths, times a power of ten
@@ -121,11 +119,6 @@ class BinBar(NamedTuple):
     label: str
     counts: list[int]
     beyond: bool
-
-
-def threshold_on_scale(check: Check) -> Requirement | None:
-    """Return the requirement of a threshold whose bound is on the scale of the metric's values; None for any other."""
-    return check.requirement if check.threshold and check.threshold.aggregate.kind.is_on_scale else None
 
 
 def spread(samples: Sequence[Sequence[float]], bound: DrawnBound | None = None) -> list[BinBar]:

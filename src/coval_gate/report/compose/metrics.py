@@ -13,7 +13,7 @@ from coval_gate.gate.clauses import NAMES, target_text
 from coval_gate.gate.kinds import TargetMet
 from coval_gate.gate.measure import Requirement
 from coval_gate.gate.verdict import Verdict
-from coval_gate.report.charts import DrawnBound, binned, spread, threshold_on_scale
+from coval_gate.report.charts import DrawnBound, binned, spread
 from coval_gate.report.compose.provenance import run_page
 from coval_gate.report.compose.words import variant_key
 from coval_gate.report.document.metrics import BoundFacts, Chart, Distribution, Figures, MetricFacts, TrendRunFacts
@@ -98,11 +98,16 @@ def _verdict(checks: Sequence[Check]) -> str:
 
 
 def _bounds(metric: Metric, checks: Sequence[Check]) -> Iterator[BoundFacts]:
-    bounds = [("threshold", requirement.bound) for check in checks if (requirement := threshold_on_scale(check))]
+    bounds = [("threshold", requirement.bound) for check in checks if (requirement := _on_scale(check))]
     if metric.target and not targets.problem(metric.target):
         bounds += [("target", bound) for bound in _bounds_of_target(metric.target)]
     for kind, bound in bounds:
         yield BoundFacts(of=kind, value=bound, text=f"{kind} {with_unit(number(bound), metric.unit)}")
+
+
+def _on_scale(check: Check) -> Requirement | None:
+    """Return the requirement of a threshold whose bound is on the scale of the metric's values; None for any other."""
+    return check.requirement if check.threshold and check.threshold.aggregate.kind.is_on_scale else None
 
 
 def _bounds_of_target(target: Target) -> tuple[float, ...]:
@@ -192,7 +197,7 @@ def chart_of(bars: Sequence[BinBar], name: str, sides: str, unit: str, reference
 def _requirement(checks: Sequence[Check]) -> Requirement | None:
     """Return a one-sided bound on the scale of the values: of the first missed criterion, else of the first."""
     for check in sorted(checks, key=lambda check: check.passed or not check.decides):
-        requirement = threshold_on_scale(check)
+        requirement = _on_scale(check)
         if isinstance(check.criterion, TargetMet):
             requirement = _of_target(check.criterion.target)
         if requirement and requirement.operator in KINDS:

@@ -10,13 +10,21 @@ import shlex
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.text import in_words, number, plural
-from coval_gate.base.units import with_unit
+from coval_gate.base.text import in_words, number, one_line, plural
+from coval_gate.base.units import value_text, with_unit
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
-from coval_gate.report.formats.log import MARKS, check_cells, flip_texts, ids_line, title_of
+from coval_gate.report.formats.log import (
+    MARKS,
+    case_ids,
+    check_cells,
+    flip_texts,
+    ids_line,
+    line_of,
+    miss_lines,
+    title_of,
+)
 from coval_gate.report.limits import LONGEST_PROMPT, MOST_TURNS
 from coval_gate.report.markdown import Listing, code, fenced, link, page, utf8_size
-from coval_gate.report.simulations import case_ids, case_lines, turn_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,12 +32,15 @@ if TYPE_CHECKING:
     from coval_gate.report.document.criteria import Criterion
     from coval_gate.report.document.legs import Leg
     from coval_gate.report.document.metrics import MetricFacts
-    from coval_gate.report.document.simulations import SimulationFacts
+    from coval_gate.report.document.simulations import SimulationFacts, TurnFacts
     from coval_gate.report.document.step import Document
 
 IMAGE: Final = "coval-gate"  # as docs/where-it-runs.md builds it
 LONGEST_COMMAND: Final = 2_000  # characters
 LIMIT: Final = 16 * 1024  # bytes of UTF-8
+MOST_VALUES: Final = 12  # of a simulation
+LINE_OF_VALUES: Final = 500  # characters
+NAME: Final = 60  # characters of a metric's name
 MOST_CHECKS: Final = 10  # criteria
 MOST_CASES: Final = 5  # of a criterion
 MOST_FLIPPED: Final = 5  # criteria, and as many test cases of each, in each direction
@@ -190,12 +201,40 @@ def _case(leg: Leg, row: SimulationFacts, head: str, stability: str) -> str:
     parts = [
         head,
         " · ".join(f"{name}: {text}" for name, text in facts.items() if text),
-        fenced(case_lines(leg, row)),
+        fenced(_case_lines(leg, row)),
     ]
     if turns := row.turns[-MOST_TURNS:]:
         total = len(row.turns) + row.turns_left_out
-        parts += [f"The last {len(turns):,} of {plural(total, 'turn')}, as quoted data:", fenced(turn_lines(turns))]
+        parts += [f"The last {len(turns):,} of {plural(total, 'turn')}, as quoted data:", fenced(_turn_lines(turns))]
     return "\n\n".join(filter(None, parts))
+
+
+def _case_lines(leg: Leg, simulation: SimulationFacts) -> list[str]:
+    """Return what a simulation missed, and its values."""
+    values = "; ".join(_values(leg, simulation))
+    return [
+        *miss_lines(simulation),
+        *([line_of(f"Values: {values}", LINE_OF_VALUES)] if values else []),
+    ]
+
+
+def _turn_lines(turns: Sequence[TurnFacts]) -> list[str]:
+    """Return turns, each with its time; the agent's answers also with the pause before them."""
+    return [line_of(_turn_text(turn)) for turn in turns]
+
+
+def _values(leg: Leg, simulation: SimulationFacts) -> Iterator[str]:
+    values = [metric for metric in leg.metrics if metric.id in simulation.values]
+    for metric in values[:MOST_VALUES]:
+        yield f"{one_line(metric.name, NAME)} = {value_text(simulation.values[metric.id], metric.unit)}"
+    if (more := len(values) - MOST_VALUES) > 0:
+        yield f"… and {more:,} more"
+
+
+def _turn_text(turn: TurnFacts) -> str:
+    at = f"[{turn.at}] " if turn.at else ""
+    pause = "" if turn.latency is None else f" (after {number(round(turn.latency, 1))} s)"
+    return f"{at}{turn.role}{pause}: {turn.text}"
 
 
 def _repeat(leg: Leg, rows: Sequence[SimulationFacts]) -> Iterator[str]:

@@ -6,18 +6,19 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import in_words, one_line, plural, shortened_at_word
+from coval_gate.base.text import in_words, one_line, plural, shortened, shortened_at_word
 from coval_gate.ci.host import Annotation
+from coval_gate.inputs.fields import IDENTIFIER
+from coval_gate.inputs.inputs import MOST_TEST_CASES
 from coval_gate.report.document.base import AGENT, plain
 from coval_gate.report.limits import MOST_SHOWN
-from coval_gate.report.simulations import case_ids, miss_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from coval_gate.report.document.criteria import CriteriaGroup, Criterion
     from coval_gate.report.document.legs import Leg
-    from coval_gate.report.document.simulations import SimulationFacts
+    from coval_gate.report.document.simulations import MissFacts, SimulationFacts
     from coval_gate.report.document.step import Document
 
     Row = tuple[Leg, SimulationFacts]
@@ -31,6 +32,8 @@ MOST_ROWS: Final = 20  # simulations
 MOST_FLIPS: Final = 5  # test cases of a criterion, in each direction
 MOST_WORST: Final = 3  # simulations in the last lines; a reader sees about fifteen lines
 MOST_WORST_MISSES: Final = 2  # criteria of each
+MOST_MISSES: Final = 5  # criteria of a simulation in an annotation
+LONGEST_LINE: Final = 300  # characters of a line on a simulation
 MOST_REPEATED: Final = 10  # test cases
 
 
@@ -113,6 +116,34 @@ def render(document: Document) -> Closing:
 def ids_line(ids: Iterable[str]) -> str:
     """Return the input for these test cases, as a line of a workflow file."""
     return f"test_case_ids: {json.dumps(', '.join(ids))}"
+
+
+def miss_lines(simulation: SimulationFacts, *, most: int = MOST_MISSES) -> Iterator[str]:
+    """Yield the criteria that a simulation missed, with its values and the judges' words; at last, how many more."""
+    if simulation.trouble:
+        yield line_of(f"Did not complete: {simulation.error or simulation.status}")
+    for miss, criterion in simulation.missed[:most]:
+        yield line_of(_miss_text(simulation, miss, criterion))
+    if more := len(simulation.misses[most:]) + simulation.missed_criteria_left_out:
+        yield f"… and {plural(more, 'more criterion', 'more criteria')}"
+
+
+def _miss_text(simulation: SimulationFacts, miss: MissFacts, criterion: str) -> str:
+    text = " – ".join(filter(None, (one_line(simulation.title_of(criterion), LONGEST_LINE // 2), miss.here)))
+    how = "Contributes to the miss of" if miss.verdict == "skipped" else "Missed"
+    return f"{how} {text}{f'. Judge: {words}' if (words := simulation.why(miss.metric_id)) else ''}"
+
+
+def case_ids(simulations: Iterable[SimulationFacts]) -> tuple[str, ...]:
+    """Return the distinct ids of the test cases, as far as `test_case_ids` accepts them."""
+    ids = dict.fromkeys(simulation.test_case_id for simulation in simulations)
+    return tuple(case_id for case_id in ids if IDENTIFIER.fullmatch(case_id))[:MOST_TEST_CASES]
+
+
+def line_of(text: str, limit: int = LONGEST_LINE) -> str:
+    """Return `text` on one line of at most `limit` characters and twice as many bytes."""
+    shown = one_line(text, limit)
+    return shown if len(shown.encode("utf-8", "replace")) <= 2 * limit else shortened(shown, limit // 2)
 
 
 def _repeat_text(document: Document, rows: Sequence[Row]) -> str:

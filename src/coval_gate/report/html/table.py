@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
-from coval_gate.base.units import named_with_unit
+from coval_gate.base.units import named_with_unit, value_text
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.report.document.base import AGENT, CauseWord
 from coval_gate.report.formats.digest import prompt_of
@@ -24,7 +24,6 @@ from coval_gate.report.limits import (
     TEXTS_ROOM,
     TRANSCRIPTS_ROOM,
 )
-from coval_gate.report.simulations import shown_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -123,7 +122,7 @@ class Row:
         ]
         for metric in sorted(shown, key=lambda metric: metric.id not in self.missed)[:MOST_VALUES]:
             value = self.facts.values.get(metric.id)
-            text = "no value" if value is None else shown_value(value, metric.unit)
+            text = "no value" if value is None else value_text(value, metric.unit)
             yield metric, text, [text for miss, text in self.misses if miss.metric_id == metric.id]
 
     @property
@@ -142,7 +141,7 @@ class Row:
 
     def cell(self, column: Column) -> str:
         value = self.facts.values.get(column.metric.id)
-        return "" if value is None else shown_value(value)
+        return "" if value is None else value_text(value)
 
     def prompt(self, document: Document) -> str:
         has_one = self.place < MOST_PROMPTS and self.facts.is_to_look_at
