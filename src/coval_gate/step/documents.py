@@ -16,7 +16,7 @@ class Documents:
         self._last: tuple[Report, Document, bool] | None = None
 
     def of(self, report: Report, *, brief: bool = False) -> Document:
-        """Return the document, which of a large run takes a while. A brief one lacks the simulations, or not."""
+        """Return the document. That of a large run takes seconds; a brief one may lack the simulations."""
         from coval_gate.report.compose.step import document_of  # not needed before the launch, whose start is measured
 
         if self._last and self._last[0] is report and self._last[2] <= brief:

@@ -94,8 +94,8 @@ def _run_ids(legs: Sequence[LegReport]) -> list[str]:
 
 def _planned(legs: Sequence[LegReport]) -> int | None:
     bases = {leg.base.name: leg.base.planned for leg in legs if leg.base}
-    sizes = [size for size in (*(leg.planned for leg in legs), *bases.values()) if size is not None]
-    return sum(sizes) if len(sizes) == len(legs) + len(bases) and sizes else None
+    sizes = [*(leg.planned for leg in legs), *bases.values()]
+    return None if None in sizes or not sizes else sum(filter(None, sizes))
 
 
 def _step(report: Report) -> StepFacts:
