@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         cleanup,
         evaluate,
         follow,
+        foresight,
         mutations,
         names,
         plan,

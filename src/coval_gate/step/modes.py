@@ -83,7 +83,11 @@ def _launch(session: LegRun) -> Procedure[None]:
 
 def _launch_and_show(session: LegRun) -> Procedure[None]:
     """Show the step's first launch."""
-    step, trial = session.step, (yield from launch_first(session))
+    step, inputs = session.step, session.inputs
+    cases = len(inputs.test_case_ids) or inputs.sub_sample_size  # of a whole test set, they are counted too late
+    if inputs.mode == "run" and inputs.confidence is not None and cases and not session.leg.is_base:
+        later.foresight.foresee(session, cases)
+    trial = yield from launch_first(session)
     if step.is_announced or session.leg.is_base:
         return
     step.is_announced = True
