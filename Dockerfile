@@ -30,7 +30,7 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 COPY --from=build /app/coval-gate /usr/local/bin/
 # The official base has no bytecode of the standard library: loading once without -B makes it for the part in use.
-RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.main, coval_gate.post, coval_gate.cli.command, coval_gate.runs.collect, \
+RUN ["/opt/venv/bin/python", "-I", "-c", "import coval_gate.step.main, coval_gate.step.post, coval_gate.cli.command, coval_gate.step.evaluate, \
 coval_gate.coval.runs, coval_gate.ci.github.api, coval_gate.report.formats.json, coval_gate.report.formats.junit, \
 coval_gate.report.formats.html, coval_gate.inputs.file"]
 

@@ -34,9 +34,8 @@ from coval_gate.history import search as history
 from coval_gate.history.tags import branch_tag_of
 from coval_gate.inputs.matrix import NO_MATRIX, matrix_of
 from coval_gate.step import attached as flow_attached
-from coval_gate.step import cancel, collect, modes, watch
+from coval_gate.step import cancel, cleanup, collect, modes, watch
 from coval_gate.step import settle as flow_standing
-from coval_gate.step.cancel import Cleanup
 from coval_gate.step.earlier import EarlierRuns
 from coval_gate.step.launcher import Launcher
 from coval_gate.step.pages import KeptPage, PagePublisher
@@ -148,9 +147,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "do not cancel the run after an interrupt",
-        ReplaceFunction(
-            Cleanup.leaves, lambda original, self, verdict: verdict == "cancelled" or original(self, verdict)
-        ),
+        ReplaceFunction(cleanup._leaves, lambda original, *given: given[-1] == "cancelled" or original(*given)),
         caught_by="no_orphaned_run",
     ),
     mutant(

@@ -31,6 +31,5 @@ def show_launch(session: LegRun, trial: Trial) -> Procedure[None]:
 
 def announce(step: Step) -> Procedure[None]:
     """Show on the commit's pages that the run is in progress."""
-
     until = announcing(step.clock.now(), step.deadline)
     return step.publisher.pages.announce(report_of(step, LAUNCH), until=until)

@@ -7,17 +7,14 @@ is polled before each try, a repeated one included. A lost launch may have begun
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.errors import CovalError, GateError, InternalError, NotFound, RunnerError, Unavailable
-from coval_gate.base.records import NamedTuple
+from coval_gate.base.errors import CovalError, NotFound, Unavailable
 from coval_gate.base.schedule import MOST_AT_ONCE, Wait, together
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import CANCELLED, DELETED
 from coval_gate.coval.session import FRESH_TIME
 from coval_gate.gate.outcome import Cancellation
-from coval_gate.gate.verdict import Verdict
 from coval_gate.history.search import Sought, search
 from coval_gate.step.lost import find_launched
 from coval_gate.step.trial import Duty
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.model import Run
     from coval_gate.coval.session import Session
-    from coval_gate.step.step import LegRun
     from coval_gate.step.trial import Trial
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
@@ -139,81 +135,3 @@ def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = Fa
             # It is listed, so a 404 means that Coval does not know it yet.
             yield from cancel_run(session, run.run_id, fresh_until=session.deadline)
             session.log(f"Cancelled run {run.run_id}: the step launched another in its place.")
-
-
-class Cleanup(NamedTuple):
-    """What decides about a guarded run until the session's deadline. `late`: max_wait_time has passed."""
-
-    session: LegRun
-    trial: Trial
-    late: bool
-
-    def clean_up(self, verdict: Verdict | None) -> Procedure[None]:
-        """Cancel the run or leave it, and end any second run. The post step tries again if this fails."""
-        trial = self.trial
-        yield from self.look_for_left(verdict)
-        is_left = trial.is_active and self.leaves(verdict)
-        if trial.is_active and not is_left:
-            trial.ended = yield from self._cancel()
-        if Duty.CANCEL_OTHERS in trial.duties:
-            yield from self._end_other_launches(keep_newest=is_left)
-        if is_left:  # not before: a signal until now may ask to cancel the run
-            trial.ended = Cancellation(outcome="left" if trial.run_id else "maybe_left", run_id=trial.run_id)
-            trial.release()
-
-    def look_for_left(self, verdict: Verdict | None) -> Procedure[None]:
-        """Find the run if it is to be left: the later step needs its id. A run that is not found is not left."""
-        trial, session = self.trial, self.session
-        is_left = verdict is Verdict.TIMED_OUT and not session.inputs.cancel_on_timeout
-        if not (is_left and trial.is_active) or trial.run_id:
-            return
-        with suppress(CovalError):
-            run = yield from find_launched(session, trial)
-            if run is None:
-                trial.release()
-            else:
-                trial.identify(run.run_id, at=session.clock.now())
-
-    def _cancel(self) -> Procedure[Cancellation]:
-        trial = self.trial
-        try:
-            ended = yield from cancel_trial(self.session, trial)
-        except Exception as error:  # noqa: BLE001 - the step must reach its verdict all the same
-            with suppress(RunnerError):
-                trial.guard(cancel=True)
-            what = (error if isinstance(error, GateError) else InternalError(error)).what
-            return Cancellation(outcome="failed", run_id=trial.run_id, reason=what.rstrip("."))
-        trial.release()
-        return ended
-
-    def _end_other_launches(self, *, keep_newest: bool) -> Procedure[None]:
-        try:
-            yield from end_other_launches(self.session, self.trial, keep_newest=keep_newest)
-        except Exception as error:  # noqa: BLE001 - as above
-            self.session.log(f"Could not check for a second run, so the post step checks again: {error}")
-            return
-        if self.session.inputs.mode != "launch":  # which ends too soon: its post step checks again after the job
-            self.trial.settle(Duty.CANCEL_OTHERS)
-
-    def leaves(self, verdict: Verdict | None) -> bool:
-        """Return whether the inputs say to leave the run of a leg with this verdict alone."""
-        trial, inputs = self.trial, self.session.inputs
-        if inputs.run_id.newest and trial.is_given:
-            return True  # another launched it, and may need it
-        if trial.is_given_up:
-            return False  # its simulations fail, or a signal came while it was being cancelled: how far is not known
-        if trial.repetition and verdict is not Verdict.CANCELLED:
-            return False  # the step has its verdict without it
-        if self.session.leg.is_base and verdict in (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE):
-            return False  # as above
-        match verdict:
-            case Verdict.CANCELLED:
-                return not inputs.cancel_on_interrupt
-            # A later step cannot wait for a run whose id is not known.
-            case Verdict.TIMED_OUT:
-                is_unknown = not trial.run_id
-                return not (inputs.cancel_on_timeout or (is_unknown and inputs.cancel_on_interrupt))
-            case Verdict.ERROR:
-                gave_up = self.late and trial.run_id
-                return not (inputs.cancel_on_timeout if gave_up else inputs.cancel_on_interrupt)
-        return True

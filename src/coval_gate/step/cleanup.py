@@ -1,7 +1,4 @@
-"""Cancels runs: those that users name, those that a step gives up, and those that the main step left behind.
-
-The post step also marks runs that are no baseline.
-"""
+"""Cancels or leaves runs: those that users name, and those that go on when the verdict is known."""
 
 from __future__ import annotations
 
@@ -9,20 +6,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, GateError, RunnerError
+from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerError
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import in_words
-from coval_gate.base.times import POST_CANCELLING, Times
 from coval_gate.gate.judgement import with_end_of_repetition
 from coval_gate.gate.outcome import Cancellation
 from coval_gate.gate.verdict import Verdict
-from coval_gate.history.retag import mark
-from coval_gate.history.tags import FAILED
 from coval_gate.inputs.inputs import WAITING_MODES
-from coval_gate.report.wording.judgements import cancellation_text, run_cancellation_text
-from coval_gate.report.wording.standing import not_marked_text
-from coval_gate.step.cancel import Cleanup, cancel_runs, cancel_trial, end_other_launches
+from coval_gate.report.wording.judgements import run_cancellation_text
+from coval_gate.step.cancel import cancel_runs, cancel_trial, end_other_launches
 from coval_gate.step.earlier import EarlierRuns
+from coval_gate.step.lost import find_launched
 from coval_gate.step.report import report_of
 from coval_gate.step.request import request_of
 from coval_gate.step.trial import Duty
@@ -67,7 +61,6 @@ def cancel_named(session: LegRun, run_ids: Sequence[str]) -> Procedure[list[Canc
 
 def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
     """Cancel or leave the unfinished runs, and return the judgement with what became of them."""
-
     hurried, inputs = step.is_hurried, step.inputs
     for trial in step.trials:
         if trial.is_over:
@@ -85,13 +78,9 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         with suppress(RunnerError):
             step.publisher.write_verdict(report_of(step, judgement))
     if concerned or others:
-        session, now = step.session(), step.clock.now()
-        late = now >= session.deadline
-        session = session.until(session.times.cancelling(now))
-        cleanups = [
-            Cleanup(session=session.of(leg), trial=trial, late=late).clean_up(_verdict_of(step, leg, judgement))
-            for leg, trial in concerned
-        ]
+        session = step.session()
+        session = session.until(session.times.cancelling(step.clock.now()))
+        cleanups = [_clean_up(session.of(leg), trial, _verdict_of(step, leg, judgement)) for leg, trial in concerned]
         cleanups += [_end_leftovers(session.of(leg)) for leg in others]
         all_or_first_error((yield from together(cleanups, session.clock)))
         for leg, trial in concerned:
@@ -127,17 +116,13 @@ def clean_up_base(session: LegRun) -> Procedure[None]:
 
 def _end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
     """A run that is to be left stays guarded: a signal may still ask to cancel it."""
-
-    now = session.clock.now()
-    late = now >= session.deadline
-    session = session.until(session.times.cancelling(now))
+    session = session.until(session.times.cancelling(session.clock.now()))
     for trial in session.leg.trials:
         if trial.is_over:
             trial.release()
-        cleanup = Cleanup(session=session, trial=trial, late=late)
-        yield from cleanup.look_for_left(verdict)
-        if (trial.is_active or Duty.CANCEL_OTHERS in trial.duties) and not cleanup.leaves(verdict):
-            yield from cleanup.clean_up(verdict)
+        yield from _look_for_left(session, trial, verdict)
+        if (trial.is_active or Duty.CANCEL_OTHERS in trial.duties) and not _leaves(session, trial, verdict):
+            yield from _clean_up(session, trial, verdict)
 
 
 def verdict_of_base(step: Step, base: Leg) -> Verdict:
@@ -156,16 +141,15 @@ def warn_of_failed_end(session: Session, trial: Trial) -> None:
 
 def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
     """Return the step's judgement, and give each leg its own, with what became of their runs."""
-
     is_of_leg, concluded = step.is_of_leg(judgement), judgement
     if len(step.legs) > 1 and not is_of_leg:
         _conclude_interrupted(step, judgement)
         return judgement
     for leg, own in [(leg, step.judgement_of(leg, judgement)) for leg in step.legs]:
         if own is judgement:
-            own = concluded = with_cancellations(concluded, leg.trials)
+            own = concluded = _with_ends(concluded, leg.trials)
         else:
-            own = with_cancellations(own, leg.trials)
+            own = _with_ends(own, leg.trials)
         if is_of_leg:
             leg.conclude(own)
     return concluded
@@ -173,12 +157,11 @@ def _with_cancellations(step: Step, judgement: Judgement) -> Judgement:
 
 def _conclude_interrupted(step: Step, judgement: Judgement) -> None:
     """Give each of several legs its own end: one that was done keeps its verdict, and the others get the step's."""
-
     for leg in step.legs:
         own = leg.outcome if leg.is_done else None
         if own is None:
             leg.error, own = None, judgement._replace()  # the step's own judgement is no leg's
-        leg.conclude(with_cancellations(own, leg.trials))
+        leg.conclude(_with_ends(own, leg.trials))
 
 
 def _may_have_leftovers(step: Step, leg: Leg) -> bool:
@@ -202,70 +185,7 @@ def _end_leftovers(session: LegRun) -> Procedure[None]:
     )
 
 
-def finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
-    """Cancel the runs that the main step left unfinished, and mark those that failed."""
-    if step.inputs.api_key is None:
-        _warn_of_undone(step, trials)
-        return
-    now = step.clock.now()
-    session = step.session(Times.of_post_step(now)).until(now + POST_CANCELLING)
-    legs = {leg.name: leg for leg in step.legs}
-    works = [_Work(session.of(legs[trial.leg]), trial) for trial in trials]
-    results = yield from together([work.do() for work in works], session.clock)
-    for work, result in zip(works, results, strict=True):
-        work.report(result)
-
-
-def _warn_of_undone(step: Step, trials: Sequence[Trial]) -> None:
-    """Warn of what cannot be done without an API key."""
-    left = [trial for trial in trials if trial.duties & {Duty.CANCEL, Duty.CANCEL_OTHERS}]
-    if left:
-        runs = " and ".join(f"run {trial.run_id}" if trial.run_id else "a run" for trial in left)
-        step.warn(f"The main step may have left {runs} unfinished; cancelling needs the API key.")
-    if failed := [trial.run_id for trial in trials if Duty.MARK in trial.duties]:
-        step.warn(not_marked_text(failed, "there is no API key.", ""))
-
-
-class _Work:
-    """What the main step left of one trial."""
-
-    def __init__(self, session: Session, trial: Trial) -> None:
-        self._session = session
-        self._trial = trial
-        self._is_marking = False
-
-    def do(self) -> Procedure[None]:
-        """Raises CovalError."""
-        session, trial = self._session, self._trial
-        if Duty.CANCEL in trial.duties:
-            trial.ended = yield from cancel_trial(session, trial)
-        yield from end_other_launches(session, trial)
-        if Duty.MARK in trial.duties:
-            self._is_marking = True
-            sent = (trial.key,) if trial.key else ()
-            if (yield from mark(session, trial.run_id, FAILED, sent=sent)):
-                session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
-
-    def report(self, result: CovalError | None) -> None:
-        session, trial = self._session, self._trial
-        if trial.ended:
-            which = f" ({trial.run_id})" if trial.run_id else ""
-            session.log(f"The main step left a run behind: {cancellation_text(trial.ended)}{which}.")
-        if result:
-            session.warn(self._undone_text(result))
-        elif not (trial.ended and trial.ended.outcome == "failed"):
-            trial.duties = frozenset()
-
-    def _undone_text(self, error: GateError) -> str:
-        trial = self._trial
-        if self._is_marking:
-            return not_marked_text([trial.run_id], error.what, error.advice)
-        missed = Duty.CANCEL in trial.duties and not trial.ended
-        undone = "The run could not be cancelled" if missed else "Could not check for a second run"
-        return "\n".join(filter(None, (f"{undone}: {error.what}", error.advice)))
-
-
-def with_cancellations(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:
+def _with_ends(judgement: Judgement, trials: Iterable[Trial]) -> Judgement:
     """Return the judgement of a leg, or of the whole step, with what became of the leg's runs."""
     for trial in trials:
         # A repetition was judged alone, unless the step was cancelled.
@@ -275,3 +195,75 @@ def with_cancellations(judgement: Judgement, trials: Iterable[Trial]) -> Judgeme
         elif trial.ended:
             judgement = trial.judgement = judgement._replace(cancellation=trial.ended)
     return judgement
+
+
+def _clean_up(session: LegRun, trial: Trial, verdict: Verdict | None) -> Procedure[None]:
+    """Cancel the run or leave it, and end any second run. The post step tries again if this fails."""
+    yield from _look_for_left(session, trial, verdict)
+    is_left = trial.is_active and _leaves(session, trial, verdict)
+    if trial.is_active and not is_left:
+        trial.ended = yield from _cancelled(session, trial)
+    if Duty.CANCEL_OTHERS in trial.duties:
+        yield from _end_other_launches(session, trial, keep_newest=is_left)
+    if is_left:  # not before: a signal until now may ask to cancel the run
+        trial.ended = Cancellation(outcome="left" if trial.run_id else "maybe_left", run_id=trial.run_id)
+        trial.release()
+
+
+def _look_for_left(session: LegRun, trial: Trial, verdict: Verdict | None) -> Procedure[None]:
+    """Find the run if it is to be left: the later step needs its id. A run that is not found is not left."""
+    is_left = verdict is Verdict.TIMED_OUT and not session.inputs.cancel_on_timeout
+    if not (is_left and trial.is_active) or trial.run_id:
+        return
+    with suppress(CovalError):
+        run = yield from find_launched(session, trial)
+        if run is None:
+            trial.release()
+        else:
+            trial.identify(run.run_id, at=session.clock.now())
+
+
+def _cancelled(session: LegRun, trial: Trial) -> Procedure[Cancellation]:
+    try:
+        ended = yield from cancel_trial(session, trial)
+    except Exception as error:  # noqa: BLE001 - the step must reach its verdict all the same
+        with suppress(RunnerError):
+            trial.guard(cancel=True)
+        what = (error if isinstance(error, GateError) else InternalError(error)).what
+        return Cancellation(outcome="failed", run_id=trial.run_id, reason=what.rstrip("."))
+    trial.release()
+    return ended
+
+
+def _end_other_launches(session: LegRun, trial: Trial, *, keep_newest: bool) -> Procedure[None]:
+    try:
+        yield from end_other_launches(session, trial, keep_newest=keep_newest)
+    except Exception as error:  # noqa: BLE001 - as above
+        session.log(f"Could not check for a second run, so the post step checks again: {error}")
+        return
+    if session.inputs.mode != "launch":  # which ends too soon: its post step checks again after the job
+        trial.settle(Duty.CANCEL_OTHERS)
+
+
+def _leaves(session: LegRun, trial: Trial, verdict: Verdict | None) -> bool:
+    """Return whether the inputs say to leave the run of a leg with this verdict alone."""
+    inputs = session.inputs
+    if inputs.run_id.newest and trial.is_given:
+        return True  # another launched it, and may need it
+    if trial.is_given_up:
+        return False  # its simulations fail, or a signal came while it was being cancelled: how far is not known
+    if trial.repetition and verdict is not Verdict.CANCELLED:
+        return False  # the step has its verdict without it
+    if session.leg.is_base and verdict in (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE):
+        return False  # as above
+    match verdict:
+        case Verdict.CANCELLED:
+            return not inputs.cancel_on_interrupt
+        # A later step cannot wait for a run whose id is not known.
+        case Verdict.TIMED_OUT:
+            is_unknown = not trial.run_id
+            return not (inputs.cancel_on_timeout or (is_unknown and inputs.cancel_on_interrupt))
+        case Verdict.ERROR:
+            gave_up = trial.run_id and session.clock.now() >= session.step.deadline
+            return not (inputs.cancel_on_timeout if gave_up else inputs.cancel_on_interrupt)
+    return True

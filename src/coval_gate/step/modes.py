@@ -44,7 +44,6 @@ def launch(session: StepRun) -> Procedure[Judgement]:
 
 def wait(session: StepRun) -> Procedure[Judgement]:
     """Mode run without the launch."""
-
     yield from later.adopt.adopt_runs(session)
     yield from _side_by_side(session, session.step.all_legs, _test)
     return _gravest(session.step)
@@ -52,7 +51,6 @@ def wait(session: StepRun) -> Procedure[Judgement]:
 
 def cancel(session: StepRun) -> Procedure[Judgement]:
     """Raises the first error after it tried all."""
-
     leg = Leg(inputs=session.inputs)
     session.step.legs = [leg]
     return later.judgement.runs_cancelled(

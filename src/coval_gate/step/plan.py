@@ -77,7 +77,6 @@ def _look_up(session: StepRun) -> Procedure[Looked]:
 
 def _checks_of(session: LegRun) -> Procedure[list[Problem]]:
     """Return the mistakes that a launch of the leg would find: metrics that it will lack, a baseline that is none."""
-
     inputs, works = session.leg.inputs, [check_names(session)]
     if inputs.baseline and inputs.baseline.kind != "base":
         works.append(check_baseline(session, inputs.baseline, ids_of(inputs), session.step.context))

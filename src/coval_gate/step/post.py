@@ -11,22 +11,29 @@ from typing import TYPE_CHECKING
 
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, RunnerError
-from coval_gate.base.schedule import run
-from coval_gate.base.times import POST_LOCATING, Times
+from coval_gate.base.schedule import run, together
+from coval_gate.base.times import POST_CANCELLING, POST_LOCATING, Times
 from coval_gate.ci.host import with_run_metadata, with_unknown_commit
 from coval_gate.gate.judgement import UNFINISHED
-from coval_gate.history.tags import provenance_of
+from coval_gate.history.retag import mark
+from coval_gate.history.tags import FAILED, provenance_of
 from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
-from coval_gate.step.cleanup import finish_trials
+from coval_gate.report.wording.judgements import cancellation_text
+from coval_gate.report.wording.standing import not_marked_text
+from coval_gate.step.cancel import cancel_trial, end_other_launches
 from coval_gate.step.opening import read_file
 from coval_gate.step.pages import STATE, with_owed
 from coval_gate.step.report import report_of
 from coval_gate.step.step import Step
-from coval_gate.step.trial import MODE
+from coval_gate.step.trial import MODE, Duty
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from coval_gate.base.errors import GateError
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.session import Session
     from coval_gate.step.trial import Trial
 
 
@@ -67,7 +74,7 @@ def finish(step: Step) -> Procedure[None]:
 
 def _end_runs(step: Step, left: list[Trial]) -> Procedure[None]:
     """Save what is left to do, for a host that keeps the state until all is done."""
-    yield from finish_trials(step, left)
+    yield from _finish_trials(step, left)
     if step.inputs.api_key is not None:  # else nothing was done
         with suppress(RunnerError):
             step.save()
@@ -111,3 +118,66 @@ def _find_commit_of_run(step: Step) -> Procedure[None]:
     except CovalError:
         return
     step.context = with_run_metadata(context, provenance_of(run_named, context.repository))
+
+
+def _finish_trials(step: Step, trials: Sequence[Trial]) -> Procedure[None]:
+    """Cancel the runs that the main step left unfinished, and mark those that failed."""
+    if step.inputs.api_key is None:
+        _warn_of_undone(step, trials)
+        return
+    now = step.clock.now()
+    session = step.session(Times.of_post_step(now)).until(now + POST_CANCELLING)
+    legs = {leg.name: leg for leg in step.legs}
+    works = [_Work(session.of(legs[trial.leg]), trial) for trial in trials]
+    results = yield from together([work.do() for work in works], session.clock)
+    for work, result in zip(works, results, strict=True):
+        work.report(result)
+
+
+def _warn_of_undone(step: Step, trials: Sequence[Trial]) -> None:
+    """Warn of what cannot be done without an API key."""
+    left = [trial for trial in trials if trial.duties & {Duty.CANCEL, Duty.CANCEL_OTHERS}]
+    if left:
+        runs = " and ".join(f"run {trial.run_id}" if trial.run_id else "a run" for trial in left)
+        step.warn(f"The main step may have left {runs} unfinished; cancelling needs the API key.")
+    if failed := [trial.run_id for trial in trials if Duty.MARK in trial.duties]:
+        step.warn(not_marked_text(failed, "there is no API key.", ""))
+
+
+class _Work:
+    """What the main step left of one trial."""
+
+    def __init__(self, session: Session, trial: Trial) -> None:
+        self._session = session
+        self._trial = trial
+        self._is_marking = False
+
+    def do(self) -> Procedure[None]:
+        """Raises CovalError."""
+        session, trial = self._session, self._trial
+        if Duty.CANCEL in trial.duties:
+            trial.ended = yield from cancel_trial(session, trial)
+        yield from end_other_launches(session, trial)
+        if Duty.MARK in trial.duties:
+            self._is_marking = True
+            sent = (trial.key,) if trial.key else ()
+            if (yield from mark(session, trial.run_id, FAILED, sent=sent)):
+                session.log(f"Marked run {trial.run_id}: no later run is compared with it.")
+
+    def report(self, result: CovalError | None) -> None:
+        session, trial = self._session, self._trial
+        if trial.ended:
+            which = f" ({trial.run_id})" if trial.run_id else ""
+            session.log(f"The main step left a run behind: {cancellation_text(trial.ended)}{which}.")
+        if result:
+            session.warn(self._undone_text(result))
+        elif not (trial.ended and trial.ended.outcome == "failed"):
+            trial.duties = frozenset()
+
+    def _undone_text(self, error: GateError) -> str:
+        trial = self._trial
+        if self._is_marking:
+            return not_marked_text([trial.run_id], error.what, error.advice)
+        missed = Duty.CANCEL in trial.duties and not trial.ended
+        undone = "The run could not be cancelled" if missed else "Could not check for a second run"
+        return "\n".join(filter(None, (f"{undone}: {error.what}", error.advice)))

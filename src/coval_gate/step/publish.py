@@ -210,7 +210,6 @@ class Publisher:
 
     def _with_error(self, published: Published, error: GateError) -> Published:
         """A report that is red already stays, with a warning about another cause."""
-
         from coval_gate.gate.judgement import errored
 
         report, judgement = published.report, errored(error)
