@@ -19,7 +19,7 @@ from coval_gate.report.formats import outputs as outputs_format
 from coval_gate.report.formats import status as status_format
 from coval_gate.report.formats import summary as summary_format
 from coval_gate.report.model import LegReport, Report
-from coval_gate.step.documents import Documents
+from coval_gate.step.pages import Documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -37,7 +37,7 @@ from coval_gate.step import attached as flow_attached
 from coval_gate.step import cancel, cleanup, collect, modes, watch
 from coval_gate.step import settle as flow_standing
 from coval_gate.step.earlier import EarlierRuns
-from coval_gate.step.launcher import Launcher
+from coval_gate.step.launch import Launcher
 from coval_gate.step.pages import KeptPage, PagePublisher
 from coval_gate.step.post import post
 from coval_gate.step.step import Step

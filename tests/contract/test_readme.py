@@ -21,8 +21,7 @@ from coval_gate.gate.values import equals
 from coval_gate.inputs.inputs import declared
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.limits import MOST_CRITERIA
-from coval_gate.step import collect, earlier
-from coval_gate.step import launcher as launch
+from coval_gate.step import collect, earlier, launch
 from coval_sandbox.clock import ManualClock
 from coval_sandbox.runner import shown_lines
 from coval_sandbox.server import Server

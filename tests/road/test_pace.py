@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from coval_gate.step.polling import LONGEST_PAUSE
+from coval_gate.step.watch import LONGEST_PAUSE
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.world import World
 from support import EPOCH, IDS

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.step.polling import EACH, FEW, LONGEST_PAUSE, SHORTEST_PAUSE, Observation, expected_end, next_pause
+from coval_gate.step.watch import EACH, FEW, LONGEST_PAUSE, SHORTEST_PAUSE, Observation, expected_end, next_pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable

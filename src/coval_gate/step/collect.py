@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait
-from coval_gate.base.text import one_line
+from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import COLLECTING
 from coval_gate.coval.model import COMPLETED, RunResult
 from coval_gate.gate.checks import population
@@ -31,7 +31,7 @@ from coval_gate.step.definitions import (
     with_definitions,
 )
 from coval_gate.step.seen import see
-from coval_gate.step.watch import MissingData, missing_text, overall_limit
+from coval_gate.step.watch import overall_limit
 
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
@@ -46,6 +46,30 @@ LONGEST_PAUSE: Final = 15.0  # s
 SETTLING: Final = 20.0  # s for which data must stay the same if more may come
 UNNAMED_SETTLING: Final = 60.0  # s for which they must if neither the launch nor the agent names the run's metrics
 EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Coval does not say that it has none
+
+
+class MissingData(NamedTuple):
+    """`test_cases`: how many simulations do not show theirs. `is_open`: more may come than the run lists."""
+
+    simulations: int = 0
+    metric: str = ""
+    values: int = 0
+    test_cases: int = 0
+    is_open: bool = False
+
+
+def missing_text(missing: MissingData) -> str:
+    if missing.simulations:
+        what = plural(missing.simulations, "simulation")
+    elif missing.metric:
+        what = f"the metric {one_line(missing.metric, 80)}"
+    elif missing.values:
+        what = f"{plural(missing.values, 'value')} of metrics"
+    elif missing.test_cases:
+        what = f"the test cases of {plural(missing.test_cases, 'simulation')}"
+    else:
+        what = "further simulations and metrics, because Coval does not say how many there are"
+    return f"The run completed; waiting for {what}."
 
 
 class Look(NamedTuple):

@@ -1,35 +1,47 @@
-"""Fetches what only informs: test cases in words, what judges say, transcripts, and the last runs of the branch.
+"""Fetches what only informs, for the first reports after the verdict; nothing here changes it.
 
-Nothing here changes the verdict.
+That is test cases in words, what judges say, transcripts, the last runs of the branch, the units of metrics, and the
+names of agents, personas and test sets. A call is made once, and only for what no earlier response showed. Where one
+fails, reports show less.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.times import NAMING
+from coval_gate.coval.metrics import METRIC
 from coval_gate.coval.model import COMPLETED, Details, TrendRun
-from coval_gate.coval.resources import TEST_CASE, cases_of
+from coval_gate.coval.resources import OF_RUNS, TEST_CASE, cases_of
 from coval_gate.history.search import Sought, created_at, has_tag, ids_of_run, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
-from coval_gate.inputs.inputs import LAUNCH_IDS
+from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
+from coval_gate.step.leg import ids_shown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Run, RunResult, Simulation, Turn
+    from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Turn
     from coval_gate.coval.resources import TestCase
     from coval_gate.coval.session import Session
+    from coval_gate.step.leg import Leg
+    from coval_gate.step.step import Step
 
 EXPLAINED: Final = 20  # simulations of which more is fetched, at the most
-AT_ONCE: Final = 5  # calls for transcripts
+AT_ONCE: Final = 5  # calls
 MOST_LABELS: Final = 1000  # test cases that are listed for their names
 MOST_EARLIER: Final = 30  # runs
 END_OF_DATES: Final = 253_402_300_799.0  # s since the epoch: the year 9999
+MOST_UNITS: Final = 20  # metrics of which units are looked up
+MOST_NAMES: Final = 24  # agents, personas and test sets of which names are looked up; the first ones
+
+Named = tuple[str, str]  # the input of such ids, such as agent_id, and the id
 
 
 def fetch_details(
@@ -139,3 +151,45 @@ def _iso(run: Run) -> str:
     """Return when a run was created as ISO 8601, in UTC. Coval's own text is foreign."""
     created = datetime.fromtimestamp(_created(run) or 0.0, UTC)
     return created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def fetch_units(session: Session, metrics: Sequence[Metric], first: Collection[str]) -> Procedure[Mapping[str, str]]:
+    """Return units by metric id, as far as they are known by the deadline. `first`: ids that matter most."""
+    units = session.client.shown.units
+    unknown = [metric.id for metric in metrics if metric.is_identified and metric.id not in units and metric.numbers]
+    unknown.sort(key=lambda metric_id: metric_id not in first)
+    client, until = session.client, session.deadline
+    yield from _try(
+        session, [client.get(METRIC, metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
+    )
+    units = client.shown.units
+    return {metric.id: units[metric.id] for metric in metrics if units.get(metric.id)}
+
+
+def _fetch_names(session: Session, wanted: Iterable[Named]) -> Procedure[None]:
+    """Look up the names of the first of the `wanted`, which the session remembers."""
+    client, until = session.client, session.deadline
+    unknown = [named for named in dict.fromkeys(wanted) if named[1] and client.shown.name_of(*named) is None]
+    calls = [client.get(OF_RUNS[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
+    yield from _try(session, calls)
+
+
+def _try(session: Session, calls: Sequence[Procedure[object]]) -> Procedure[None]:
+    """What fails stays unknown."""
+    yield from together(calls, session.clock, at_once=AT_ONCE)
+
+
+def find_names(step: Step) -> Procedure[None]:
+    """Look up the names that the reports of all legs need, and no response has shown yet."""
+    session = step.session()
+    soon = session.times.informing(step.clock.now(), NAMING)
+    wanted = [[*_wanted(leg)] for leg in step.legs if leg.trials]
+    # The agents of all legs first: they matter most, and only so many are looked up.
+    by_kind = sorted(chain.from_iterable(wanted), key=lambda named: LAUNCH_IDS.index(named[0]))
+    yield from _fetch_names(session.until(soon), by_kind)
+
+
+def _wanted(leg: Leg) -> Iterator[tuple[str, str]]:
+    yield from ids_shown(leg, leg.first).items()
+    if leg.base:
+        yield "agent_id", ids_of(leg.base.inputs)["agent_id"]

@@ -16,7 +16,7 @@ from coval_gate.step.announce import announce
 from coval_gate.step.attached import refuse_unanswered
 from coval_gate.step.cancel import ENDED
 from coval_gate.step.collect import collect, most_common_error
-from coval_gate.step.launcher import Launcher
+from coval_gate.step.launch import Launcher
 from coval_gate.step.seen import not_shown
 from coval_gate.step.watch import waiting_title, watch
 

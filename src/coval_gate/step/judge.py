@@ -22,9 +22,8 @@ from coval_gate.report.compose.criteria import listed
 from coval_gate.report.formats.log import check_lines
 from coval_gate.step.attached import find_attached
 from coval_gate.step.base import base_beside
-from coval_gate.step.details import fetch_details, fetch_trend
+from coval_gate.step.details import fetch_details, fetch_trend, fetch_units
 from coval_gate.step.follow import criteria_of
-from coval_gate.step.names import fetch_units
 from coval_gate.step.report import report_of
 from coval_gate.step.settle import owe_mark
 

@@ -1,21 +1,49 @@
-"""Launches the runs of a step."""
+"""Launches the runs of a step in their turn, and each exactly once.
+
+A run whose response was lost is adopted, and the run of an earlier attempt is resumed. A launch starts phone calls that
+cost money, so it is sent again only if it surely had no effect: if it never left, if Coval itself said so, or if Coval
+has not listed the run for a while after the connection was closed without a response.
+"""
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base import titles
-from coval_gate.base.errors import GateError, InputError, Rejected, Unavailable
-from coval_gate.step.launcher import Launcher
+from coval_gate.base.errors import (
+    CovalError,
+    GateError,
+    InputError,
+    LaunchUncertain,
+    Rejected,
+    RunnerError,
+    Unavailable,
+)
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import MOST_AT_ONCE
+from coval_gate.base.text import duration
+from coval_gate.coval.session import SERVERS_SKEW
+from coval_gate.step.prepare import prepare
 from coval_gate.step.request import request_of
+from coval_gate.step.trial import Duty
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coval_gate.base.schedule import Procedure
+    from coval_gate.coval.launch import LaunchRequest
+    from coval_gate.coval.model import Run
+    from coval_gate.history.tags import Tags
     from coval_gate.inputs.inputs import Inputs
+    from coval_gate.step.earlier import EarlierRuns
     from coval_gate.step.step import LegRun, StepRun
     from coval_gate.step.trial import Trial
 
-MOST_LAUNCHES: Final = 20  # legs that are launched side by side; each takes a connection of its own
+SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
+CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
+MOST_TRIES: Final = 3  # to launch one run, each of which was lost without a trace
 
 
 def launch(session: LegRun, *, repetition: int = 0, tells: bool = True) -> Procedure[Trial]:
@@ -64,7 +92,7 @@ def _has_turn(session: LegRun) -> bool:
     step, leg = session.step, session.leg
     most = session.inputs.max_parallel_runs
     if most is None or leg.is_base:
-        return step.launching < MOST_LAUNCHES
+        return step.launching < MOST_AT_ONCE
     if session.clock.now() >= session.deadline:
         raise GateError(
             titles.NO_TIME_LEFT,
@@ -72,7 +100,7 @@ def _has_turn(session: LegRun) -> bool:
             advice="Raise max_wait_time, or max_parallel_runs.",
         )
     under_way = sum(bool(other.trials) and not other.is_done for other in step.legs if other is not leg)
-    return under_way < most and step.launching < MOST_LAUNCHES
+    return under_way < most and step.launching < MOST_AT_ONCE
 
 
 def tell_launch(session: StepRun, trial: Trial) -> None:
@@ -87,3 +115,147 @@ def _limit_advice(inputs: Inputs, *, legs: int) -> str:
     ways += [f"set max_parallel_runs below {most:,}"] if most > 1 else []
     todo = f"{' or '.join(ways)}, and re-run the job later." if ways else "re-run the job later."
     return f"Coval limits how much runs at a time. {todo[:1].upper()}{todo[1:]}"
+
+
+class Launcher(NamedTuple):
+    """Launches the run of a trial that has tags."""
+
+    session: LegRun
+    trial: Trial
+
+    def launch_guarded(self, *, resume: bool, supersede: bool, cancel: bool) -> Procedure[bool]:
+        """Return whether the run is an earlier attempt's. Raises as `launch`, RunnerError, InputError.
+
+        `resume`: take over such a run. `supersede`: cancel older ones first. `cancel`: the post step may cancel it.
+        """
+        trial, clock = self.trial, self.session.clock
+        resumes = resume and self._tags.has_earlier_attempt
+        earlier = (yield from self._earlier_runs().to_resume()) if resumes else None
+        if earlier:
+            trial.identify(earlier.run_id, at=clock.now())
+            trial.resumed = True
+            trial.guard(cancel=cancel)
+            self.session.step.record_id(earlier.run_id)
+        else:
+            yield from self._check()
+        if supersede:
+            yield from self._earlier_runs().supersede(keep=earlier.run_id if earlier else "")
+        if earlier:
+            return True
+        try:
+            trial.guard(cancel=cancel)
+        except RunnerError:
+            trial.release()  # nothing was launched
+            raise
+        try:
+            run = yield from self.launch()
+        except LaunchUncertain:
+            raise
+        except CovalError:
+            trial.release()  # nothing was launched
+            raise
+        trial.identify(run.run_id, at=clock.now())
+        self.session.step.record_id(run.run_id)
+        yield from self._end_other_launches()
+        return False
+
+    def launch_instead(self, *, gone: bool, cancel: bool) -> Procedure[bool]:
+        """Launch a run in place of one that was taken over, and turned out to be cancelled. Raises as `launch_guarded`.
+
+        `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same.
+        """
+        if gone:
+            listed = yield from self._earlier_runs().to_resume()
+            if listed and listed.run_id == self.trial.run_id:
+                return False
+        self.session.log(f"An earlier attempt had cancelled run {self.trial.run_id}, so the step launches another.")
+        self.trial.forget()
+        yield from self.launch_guarded(resume=False, supersede=False, cancel=cancel)
+        return True
+
+    def launch(self) -> Procedure[Run]:
+        """Raises Rejected, Unavailable (no run exists), RunnerError or LaunchUncertain (one may)."""
+        session, trial = self.session, self.trial
+        began = session.clock.now()
+        for left in reversed(range(MOST_TRIES)):
+            try:
+                return (
+                    yield from session.client.launch_run(
+                        self._request, until=session.deadline, sent=trial.launches.append
+                    )
+                )
+            except LaunchUncertain as lost:
+                session.log(f"{lost.what} {self._what_to_check()}")
+                if run := (yield from self._find_lost(lost, partial(self._created_since, began))):
+                    session.log("The run began, so the step takes it over.")
+                    return run
+                if lost.rejection:
+                    raise lost.rejection from None
+                if not left:
+                    raise
+                session.log("The run did not begin, so the step launches it again.")
+                trial.owe(Duty.CANCEL_OTHERS)
+        raise AssertionError  # the last round returns or raises
+
+    @property
+    def _tags(self) -> Tags:
+        if self.trial.tags is None:
+            raise ValueError("the run was launched elsewhere")
+        return self.trial.tags
+
+    @property
+    def _request(self) -> LaunchRequest:
+        if self.trial.request is None:
+            raise ValueError("the run was launched elsewhere")
+        return self.trial.request
+
+    def _check(self) -> Procedure[None]:
+        try:
+            yield from prepare(self.session, self.trial)
+        except InputError:
+            self.trial.release()  # nothing was launched
+            raise
+
+    def _end_other_launches(self) -> Procedure[None]:
+        if Duty.CANCEL_OTHERS not in self.trial.duties:
+            return
+        from coval_gate.step.cancel import end_other_launches
+
+        session = self.session
+        try:
+            until = min(session.deadline, session.clock.now() + CHECKING)
+            yield from end_other_launches(session.until(until), self.trial)
+        except CovalError as error:
+            session.log(
+                f"Could not check whether another launch began a run: {error.what} The step checks again later."
+            )
+
+    def _earlier_runs(self) -> EarlierRuns:
+        from coval_gate.step.earlier import EarlierRuns
+
+        return EarlierRuns(session=self.session, tags=self._tags, ids=self.trial.ids)
+
+    def _what_to_check(self) -> str:
+        if self.trial.open_calls:
+            return "The connection stays open. Checking meanwhile whether the run began."
+        left = self.session.deadline - self.session.clock.now()
+        return f"Checking for up to {duration(min(SETTLING, left))} whether the run began."
+
+    def _created_since(self, began: float) -> float:
+        """Return the earliest time on Coval's clock; any, as long as Coval does not tell it."""
+        shown = self.session.client.server_time(began)
+        return -math.inf if shown is None else shown - SERVERS_SKEW
+
+    def _find_lost(self, lost: LaunchUncertain, since: Callable[[], float]) -> Procedure[Run | None]:
+        """Return None if the launch surely had no effect. Raises LaunchUncertain, or the launch's rejection."""
+        from coval_gate.step.lost import find_launched
+
+        try:
+            return (yield from find_launched(self.session, self.trial, settling=SETTLING, since=since))
+        except LaunchUncertain as error:
+            launch, search = lost.rejection, error.rejection
+            if launch and search and launch.status == search.status:
+                raise launch from None
+            what = f"{lost.what} {error.what}"
+            advice = "\n".join(text for text in (lost.advice, error.advice) if text)
+            raise LaunchUncertain(lost.title, what, advice=advice) from None

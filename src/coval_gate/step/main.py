@@ -64,7 +64,7 @@ def _find_names(step: Step, judgement: Judgement) -> Procedure[None]:
 
     try:
         with tolerant(step.host, "Names could not be looked up"):
-            yield from later.names.find_names(step)
+            yield from later.details.find_names(step)
     except Interrupted:
         step.hurry()
 

@@ -84,7 +84,7 @@ def _launch_and_show(session: LegRun) -> Procedure[None]:
     step, inputs = session.step, session.inputs
     cases = len(inputs.test_case_ids) or inputs.sub_sample_size  # of a whole test set, they are counted too late
     if inputs.mode == "run" and inputs.confidence is not None and cases and not session.leg.is_base:
-        later.foresight.foresee(session, cases)
+        later.plan.foresee(session, cases)
     trial = yield from launch_first(session)
     if step.is_announced or session.leg.is_base:
         return
@@ -97,7 +97,7 @@ def _prepare(session: StepRun) -> Procedure[None]:
     """Raises InputError. A single run without a limit begins sooner: the look at its test set follows."""
     step = session.step
     if len(step.legs) > 1 and any(leg.inputs.mutation_ids for leg in step.legs):
-        yield from later.mutations.check_mutations(session)
+        yield from later.wrong_ids.check_mutations(session)
     if step.is_counted_first:
         yield from later.size.plan_sizes(session)
 

@@ -15,7 +15,6 @@ from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, PageText, tolerant
 from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Problem
 from coval_gate.report.formats import Surface, formats
-from coval_gate.step.documents import Documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from coval_gate.base.times import Times
     from coval_gate.ci.host import Context, Host, Page
     from coval_gate.inputs.inputs import Inputs
+    from coval_gate.report.document.step import Document
     from coval_gate.report.model import Report
 
 STATE: Final = "pages"  # the name of the state with the commit's pages, for the post step
@@ -262,3 +262,20 @@ def _takes(page: Page, report: Report) -> bool:
 def _may_be_located(report: Report) -> bool:
     """Return whether the commit is known, or the post step may learn it from the run that the step waits for."""
     return report.context.sha_is_known or (report.inputs is not None and report.inputs.mode == "wait")
+
+
+class Documents:
+    """Remembers the document of the last report, which all formats share."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Report, Document, bool] | None = None
+
+    def of(self, report: Report, *, brief: bool = False) -> Document:
+        """Return the document. That of a large run takes seconds; a brief one may lack the simulations."""
+        from coval_gate.report.compose.step import document_of  # not needed before the launch, whose start is measured
+
+        if self._last and self._last[0] is report and self._last[2] <= brief:
+            return self._last[1]
+        document = document_of(report, brief=brief)
+        self._last = report, document, brief
+        return document

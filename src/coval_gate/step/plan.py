@@ -189,3 +189,9 @@ def _summary(step: Step, total: int | None) -> str:
     most = inputs.repeat_on_failure
     again = f", and as many again for each of at most {plural(most, 'repetition')}" if most else ""
     return f"{runs}{beside} {size} would be launched{again}. Nothing was."
+
+
+def foresee(session: LegRun, cases: int) -> None:
+    """Warn of thresholds that a run of so many test cases, in a step with so many legs, cannot decide."""
+    for criterion in undecidable(Criteria.from_inputs(session.inputs, legs=len(session.step.legs)), cases):
+        session.warn(undecidable_text(criterion, cases))

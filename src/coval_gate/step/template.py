@@ -15,7 +15,7 @@ from coval_gate.coval.resources import RUN_TEMPLATE, cases_of, mutations_of
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.fields import Unset
 from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, ids_of
-from coval_gate.step.mutations import is_of_template
+from coval_gate.step.wrong_ids import is_of_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

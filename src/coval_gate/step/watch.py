@@ -1,21 +1,32 @@
-"""Watches a run until it is over or a limit on time passes, and logs how far it is."""
+"""Watches a run until it is over or a limit on time passes, and logs how far it is.
+
+A run that has gone on for long will probably go on for long, so a pause between two polls is a tenth of the run's age.
+Once conversations have ended, their pace shows when the last one will: the pause is at most a sixth of the time until
+then, and grows again if the run is overdue.
+
+Runs that are polled side by side pause sqrt(n) times as long. The first pauses are short, and many runs have theirs at
+the same time. So each of more than FEW runs has had at most one poll for every EACH * (n - FEW) seconds of its age, and
+one at the start: n runs together have at most n + (60 / EACH) * n / (n - FEW) in the first minute, which is 60 for 20
+runs. What a run saves while its pauses are long, it may spend at its end. Runs that are over do not count.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import NotFound, Unavailable
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Wait
-from coval_gate.base.text import duration, one_line, plural, quoted, stopwatch
+from coval_gate.base.text import duration, quoted, stopwatch
 from coval_gate.coval.model import COMPLETED, DELETED
 from coval_gate.gate.outcome import Aborted, Limit, NotCompleted, TimedOut
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
-from coval_gate.step.polling import LONGEST_PAUSE, Observation, expected_end, next_pause
 from coval_gate.step.seen import see
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.model import Run, RunProgress
     from coval_gate.coval.session import Session
@@ -30,6 +41,11 @@ UNKNOWN_PATIENCE: Final = (
 )
 NOT_FOUND_PAUSE: Final = 5.0  # s
 LEAD: Final = 1.5  # times the last response, if that was slow, for the last poll before a limit
+SHORTEST_PAUSE: Final = 1.0  # s; a mean delay of half a second is not noticeable
+LONGEST_PAUSE: Final = 30.0  # s; a common fixed interval: the delay is never longer than with one
+OF_AGE, OF_REST = 10.0, 6.0  # parts of the run's age and of the time until its expected end; one is a pause
+FEW: Final = 5  # runs side by side that may be polled as often as they need
+EACH: Final = 2.0  # s from one poll of a run to the next, on average, for each run beyond these
 
 
 class ProgressLog:
@@ -78,30 +94,6 @@ def progress_line(run: Run, left: float | None) -> str:
     if left is not None:
         parts.append(f"about {duration(left)} left" if left >= 1 else "about to end")
     return "  ".join(parts).rstrip()
-
-
-class MissingData(NamedTuple):
-    """`test_cases`: how many simulations do not show theirs. `is_open`: more may come than the run lists."""
-
-    simulations: int = 0
-    metric: str = ""
-    values: int = 0
-    test_cases: int = 0
-    is_open: bool = False
-
-
-def missing_text(missing: MissingData) -> str:
-    if missing.simulations:
-        what = plural(missing.simulations, "simulation")
-    elif missing.metric:
-        what = f"the metric {one_line(missing.metric, 80)}"
-    elif missing.values:
-        what = f"{plural(missing.values, 'value')} of metrics"
-    elif missing.test_cases:
-        what = f"the test cases of {plural(missing.test_cases, 'simulation')}"
-    else:
-        what = "further simulations and metrics, because Coval does not say how many there are"
-    return f"The run completed; waiting for {what}."
 
 
 def waiting_title(max_wait_time: float) -> str:
@@ -214,3 +206,41 @@ def _observation(run: Run, now: float) -> Observation:
         done=run.progress.done,
         total=run.progress.total,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    at: float  # seconds on the caller's monotonic clock
+    running: bool  # False while the run is queued
+    done: int | None = None  # conversations completed or failed; None if the API reports no progress
+    total: int | None = None
+
+
+def next_pause(history: Sequence[Observation], *, longest: float = LONGEST_PAUSE, runs: int = 1) -> float:
+    """Return seconds. `history`: all polls, oldest first, not empty. `runs`: how many are polled side by side."""
+    now = history[-1].at
+    age = max(0.0, now - history[0].at)
+    pause = age / OF_AGE
+    if (end := _last_end(history)) is not None:
+        pause = min(pause, abs(end - now) / OF_REST)
+    due = len(history) * EACH * max(0, runs - FEW) - age
+    return min(max(pause * math.sqrt(runs), due, SHORTEST_PAUSE), longest)
+
+
+def expected_end(history: Sequence[Observation]) -> float | None:
+    """Not before the last poll. None until the first conversation has ended, and once none is left."""
+    end, last = _last_end(history), history[-1]
+    return None if end is None or last.done == last.total else max(end, last.at)
+
+
+def _last_end(history: Sequence[Observation]) -> float | None:
+    """Return when the last conversation ended, or will end at the pace so far; None while nothing shows a pace."""
+    counted = [poll for poll in history if poll.running and poll.done is not None and poll.total]
+    if not counted:
+        return None
+    first, last = counted[0], counted[-1]
+    since = next(poll.at for poll in counted if poll.done == last.done)
+    begun, ended, total = first.done or 0, last.done or 0, last.total or 0
+    if ended >= total:
+        return since
+    return first.at + (since - first.at) * (total - begun) / (ended - begun) if ended > begun else None
