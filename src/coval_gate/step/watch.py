@@ -13,10 +13,11 @@ runs. What a run saves while its pauses are long, it may spend at its end. Runs 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.errors import NotFound, Unavailable
+from coval_gate.base.errors import CovalError, NotFound, Unavailable
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import duration, quoted, stopwatch
 from coval_gate.coval.model import COMPLETED, DELETED
@@ -40,6 +41,7 @@ UNKNOWN_PATIENCE: Final = (
     15.0  # s since the step began; the same for a run that was launched elsewhere, and never shown
 )
 NOT_FOUND_PAUSE: Final = 5.0  # s
+QUICK: Final = 2.0  # s; most responses take less
 LEAD: Final = 1.5  # times the last response, if that was slow, for the last poll before a limit
 SHORTEST_PAUSE: Final = 1.0  # s; a mean delay of half a second is not noticeable
 LONGEST_PAUSE: Final = 30.0  # s; a common fixed interval: the delay is never longer than with one
@@ -117,13 +119,17 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
         see(session, trial, run)
         progress.add(run, expected_end(history))
         if run.is_over:
-            return run if run.status == COMPLETED else NotCompleted(run=run)
+            return _ended(run)
         is_left = inputs.mode == "wait" and is_marked(run, UNANSWERED) and not is_marked(run, ATTACHED)
         if is_left or _is_hopeless(run.progress, inputs.abort_after_failures):
             return Aborted(run=run, failed=(run.progress.failed or 0) if run.progress else 0)
         limit, passes_at = _next_limit(session, run, began)
-        # One slow response must not end the wait early: there is time for a last poll, which the limit cuts off.
-        if now >= passes_at or (was_last and now + client.lead >= passes_at):
+        is_late = was_last and now + client.lead >= passes_at  # a response as slow as the last one comes too late
+        if is_late and now + QUICK <= passes_at:
+            run = yield from _look_once_more(session, trial, run, until=passes_at)
+            if run.is_over:
+                return _ended(run)
+        if is_late or now >= passes_at:
             return TimedOut(run=run, limit=limit)
         last_poll = max(passes_at - LEAD * client.lead, now)
         runs = session.step.count_polled()
@@ -131,6 +137,18 @@ def watch(session: LegRun, trial: Trial) -> Procedure[Run | NotCompleted | Timed
         pause = next_pause(history, longest=longest, runs=runs)
         was_last = now + pause + client.lead >= last_poll  # its response leaves no time for another poll
         yield Wait(last_poll - now if was_last else pause)
+
+
+def _ended(run: Run) -> Run | NotCompleted:
+    return run if run.status == COMPLETED else NotCompleted(run=run)
+
+
+def _look_once_more(session: LegRun, trial: Trial, run: Run, *, until: float) -> Procedure[Run]:
+    """Return the run as a last poll shows it, if a response comes before the limit after all; else as it was."""
+    with suppress(CovalError):
+        run = yield from session.client.get_run(trial.run_id, until=until, once=True)
+        see(session, trial, run)
+    return run
 
 
 def _is_hopeless(progress: RunProgress | None, most: int | None) -> bool:
