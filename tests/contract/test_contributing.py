@@ -1,0 +1,194 @@
+"""CONTRIBUTING and the docs name only what exists, and the recipes in CONTRIBUTING work."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from contract.test_packages import PACKAGES
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+GATE: Final = ROOT / "src" / "coval_gate"
+CONTRIBUTING: Final = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGES: Final = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+PATH: Final = re.compile(r"[\w.-]+(?:/[\w.-]+)*/?")
+FOLDERS: Final = [*(path.name for path in ROOT.glob("[a-z]*") if path.is_dir()), *PACKAGES]
+OURS: Final = re.compile(rf"(?:{'|'.join(FOLDERS)})/|.*\.(?:py|j2|css)$")
+ANY: Final = re.compile(r".*/|.*\.(?:py|md|yml|json|toml|j2|css|js|txt)$")
+OF_USERS: Final = {
+    "CONTRIBUTING.md": {".venv/bin/python"},
+    "docs/comparison.md": {"src/main.ts"},  # of another action
+    "docs/own-build.md": {"agent.py", "stub.py", "pipecat_agent.py", "livekit_agent.py"},
+}
+FENCED: Final = re.compile(r"\n```(\w+)\n(.*?)```", re.DOTALL)
+
+# In a process that imports the copy: what is rendered from it, and steps with it.
+USE: Final = """
+from coval_sandbox.server import Server
+from coval_sandbox.world import World
+from support import VirtualClock, run_main_step
+render = runpy.run_path(given["render"])
+names = ("action_inputs", "action_outputs", "inputs_tables", "component_inputs", "config_schema")
+found = {name: render[name]() for name in names} | {"steps": []}
+for inputs in given["steps"]:
+    clock = VirtualClock()
+    with Server(World(clock.time)) as server:
+        step = run_main_step(pathlib.Path(given["folder"]), server.url, clock, **inputs)
+    files = [path for path in step.workspace.rglob("*.json") if path.is_file()]
+    texts = {path.name: path.read_text() for path in files}
+    found["steps"].append({"outputs": step.outputs, "log": step.log, "files": texts})
+"""
+HOST: Final = """
+import io
+from coval_gate.base.runtime import Runtime
+from coval_gate.ci.detect import detect_host
+from coval_gate.ci.systems import system_in
+from support import VirtualClock
+found = []
+for environ in given:
+    host = detect_host(Runtime(environ=environ, stdout=io.StringIO(), clock=VirtualClock()))
+    found.append({"system": system_in(environ).name, **host.context()._asdict()})
+"""
+
+
+def section(title: str) -> str:
+    assert f"\n## {title}\n" in CONTRIBUTING
+    return CONTRIBUTING.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+class Copy:
+    """A copy of the source to which a recipe was applied."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        shutil.copytree(GATE, directory / "src" / "coval_gate")
+
+    def apply(self, title: str) -> None:
+        """Do what a section says: write its modules, and add the lines of its diffs where their context stands."""
+        prose, *rest = FENCED.split(section(title))
+        for kind, text, after in zip(*[iter(rest)] * 3, strict=True):
+            name = re.findall(r"`(src/[^`]+)`", prose)[-1]
+            path, prose = self.directory / name, after
+            if kind == "python":
+                assert not path.exists()
+                path.write_text(text, encoding="utf-8")
+                continue
+            source, lines = path.read_text(encoding="utf-8"), text.splitlines(keepends=True)
+            context = "".join(line[1:] for line in lines if line.startswith(" "))
+            assert source.count(context) == 1, f"not once in {name}:\n{context}"
+            path.write_text(source.replace(context, "".join(line[1:] for line in lines)), encoding="utf-8")
+
+    def run(self, code: str, given: object) -> Any:
+        before = "import json, pathlib, runpy, sys\ngiven = json.load(sys.stdin)\n"
+        paths = [self.directory / "src", ROOT / "src", ROOT / "tests"]
+        ran = subprocess.run(
+            [sys.executable, "-c", f"{before}{code}\nprint(json.dumps(found))"],
+            input=json.dumps(given),
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
+
+    def use(self, *steps: dict[str, str]) -> Any:
+        given = {"render": str(ROOT / "scripts" / "render.py"), "folder": str(self.directory), "steps": steps}
+        return self.run(USE, given)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    return Copy(tmp_path)
+
+
+def test_paths_exist(subtests: pytest.Subtests) -> None:
+    """In CONTRIBUTING, all that look like paths; elsewhere, many are of users."""
+    new = set(re.findall(r"`(src/[^`]+)`:\n\n```python", CONTRIBUTING))
+    for page in PAGES:
+        name = str(page.relative_to(ROOT))
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        words = {word for span in re.findall(r"`([^`\n]+)`", text) for word in span.split()}
+        ours = ANY if page.name == "CONTRIBUTING.md" else OURS
+        paths = {word for word in words if PATH.fullmatch(word) and ours.match(word)} - OF_USERS.get(name, set()) - new
+        with subtests.test(name):
+            assert {path for path in paths if not ((ROOT / path).exists() or (GATE / path).exists())} == set()
+
+
+def test_targets_exist(subtests: pytest.Subtests) -> None:
+    targets = set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for page in PAGES:
+        with subtests.test(page.name):
+            named = re.findall(r"(?:^|`)make ([a-z0-9]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+            assert set(named) <= targets
+
+
+def test_list_of_packages_is_complete() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", section("Architecture"), re.MULTILINE)
+    assert rows == [package for package in PACKAGES if (GATE / package).is_dir()]
+
+
+def test_five_modules_come_first() -> None:
+    first = re.findall(r"^[1-9]\. `([\w/.]+)`:", section("Where do I start"), re.MULTILINE)
+    assert len(first) == 5
+
+
+def test_contributing_is_short() -> None:
+    assert len(CONTRIBUTING.splitlines()) < 170
+
+
+def test_aggregate_works_in_a_threshold(copy: Copy) -> None:
+    copy.apply("Add an aggregate")
+    (step,) = copy.use({"thresholds": "Latency: range < 9\nLatency: range < 0.001"})["steps"]
+    (criterion,) = json.loads(step["outputs"]["failed_criteria"])
+    assert criterion["criterion"] == "Latency: range < 0.001"
+    assert 0.001 < criterion["actual"] < 9
+
+
+def test_input_is_rendered_and_has_its_effect(copy: Copy) -> None:
+    copy.apply("Add an input")
+    used = copy.use({"expected_duration": "1"}, {"expected_duration": "9999"})
+    assert '\n  expected_duration:\n    description: "Warn if the run' in used["action_inputs"]
+    assert "| `expected_duration` | seconds |  | Warn if the run" in used["inputs_tables"]
+    assert "\n    expected_duration:\n" in used["component_inputs"]
+    assert "expected_duration" in used["config_schema"]["properties"]
+    slow, quick = (step["log"] for step in used["steps"])
+    assert "more than expected_duration." in slow
+    assert "more than expected_duration." not in quick
+
+
+def test_format_is_written_for_a_report(copy: Copy) -> None:
+    copy.apply("Add a format of the report")
+    used = copy.use({"badge_path": "badge.json"})
+    assert "\n  badge_path:\n" in used["action_inputs"]
+    assert "\n  badge_path:\n" in used["action_outputs"]
+    (step,) = used["steps"]
+    assert step["outputs"]["badge_path"] == "badge.json"
+    assert json.loads(step["files"]["badge.json"])["message"] == "COMPLETED"
+
+
+def test_ci_system_is_detected(copy: Copy) -> None:
+    copy.apply("Add a CI system")
+    job = {
+        "CI": "true",
+        "DRONE": "true",
+        "DRONE_GIT_HTTP_URL": "https://github.com/acme/voice-agent.git",
+        "DRONE_COMMIT_SHA": "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234",
+        "DRONE_BRANCH": "main",
+        "DRONE_BUILD_NUMBER": "7",
+    }
+    of_branch, of_pull_request = copy.run(
+        HOST, [job, job | {"DRONE_SOURCE_BRANCH": "topic", "DRONE_PULL_REQUEST": "42"}]
+    )
+    assert of_branch["system"] == "Drone"
+    assert (of_branch["repository"], of_branch["sha"]) == ("acme/voice-agent", job["DRONE_COMMIT_SHA"])
+    assert (of_branch["branch"], of_branch["run_id"], of_branch["of_pull_request"]) == ("main", "7", False)
+    assert (of_pull_request["pull_request"], of_pull_request["ref"]) == (42, "topic")
