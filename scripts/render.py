@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coval_gate.base.text import percent
-from coval_gate.gate.doubts import cases_to_compare
+from coval_gate.gate.claims import cases_to_compare
 from coval_gate.gate.planning import BY_CHANCE, needed
 from coval_gate.gate.statistics import normal_quantile
 from coval_gate.inputs.file import LEGS, LISTS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step

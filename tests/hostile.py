@@ -14,7 +14,7 @@ from coval_gate.ci.host import Context
 from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation, Summary, Target, normalize_status
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
 from coval_gate.coval.runs import parse_run
-from coval_gate.gate.checks import Check, Totals
+from coval_gate.gate.checks import Check
 from coval_gate.gate.clauses import target_problem_text
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
@@ -33,7 +33,7 @@ from coval_gate.gate.judgement import (
     skipped,
 )
 from coval_gate.gate.kinds import MetricPresent, TargetMet, ThresholdHolds
-from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure
+from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure, Totals
 from coval_gate.gate.outcome import Cancellation, Completed, Limit, NotCompleted, TimedOut
 from coval_gate.gate.population import NO_ERROR_REPORTED
 from coval_gate.gate.problems import (
@@ -56,8 +56,7 @@ from coval_gate.inputs.thresholds import Bound, Threshold, forbidding, parse_thr
 from coval_gate.report.model import LegReport, Report, RunReport
 
 if TYPE_CHECKING:
-    from coval_gate.gate.kinds import Criterion
-    from coval_gate.gate.problems import Problem
+    from coval_gate.gate.checks import Criterion, Problem
     from coval_gate.inputs.inputs import Inputs
 
 HARMLESS: Final = "plain"

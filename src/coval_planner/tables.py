@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import percent
-from coval_gate.gate.doubts import MOST_CASES
+from coval_gate.gate.claims import MOST_CASES
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_planner.passing import cases_to_pass
 from coval_planner.power import Agents, Level, cases_to_decide

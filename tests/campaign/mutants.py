@@ -25,7 +25,7 @@ from coval_gate.ci.host import Console
 from coval_gate.coval.client import uncertain_after
 from coval_gate.coval.errors import response_problem
 from coval_gate.gate import baseline as judge_baseline
-from coval_gate.gate import checks, judge, repetition
+from coval_gate.gate import judge, population, repetition
 from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.values import Kinds
 from coval_gate.gate.verdict import Verdict
@@ -195,8 +195,8 @@ MUTANTS: Final = (
     mutant(
         "take the listed simulations for all",
         ReplaceFunction(
-            checks.population,
-            lambda original, run, simulations, criteria: checks.Population(len(simulations), certain=True),  # noqa: ARG005
+            population.population,
+            lambda original, run, simulations, criteria: population.Population(len(simulations), certain=True),  # noqa: ARG005
         ),
         caught_by="pass_rests_on_everything verdict_matches_run",
     ),

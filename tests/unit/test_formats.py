@@ -35,10 +35,10 @@ from coval_gate.ci.detect import detect_host
 from coval_gate.ci.github.host import GitHubHost
 from coval_gate.ci.github.pages import state_of
 from coval_gate.coval.model import LARGEST, Details, Metric, RunResult, Simulation
-from coval_gate.gate.checks import Check, Totals
+from coval_gate.gate.checks import Check
 from coval_gate.gate.judgement import UNFINISHED, Judgement, OfLegs, conclude, errored, interrupted
 from coval_gate.gate.kinds import ThresholdHolds
-from coval_gate.gate.measure import Measure
+from coval_gate.gate.measure import Measure, Totals
 from coval_gate.gate.outcome import Completed
 from coval_gate.gate.problems import NO_VALUES
 from coval_gate.gate.verdict import Verdict

@@ -10,10 +10,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from coval_gate.coval.model import Details, RunResult, Turn
-from coval_gate.gate.checks import Check, Totals
+from coval_gate.gate.checks import Check
 from coval_gate.gate.judgement import OfLegs, conclude
 from coval_gate.gate.kinds import ThresholdHolds
-from coval_gate.gate.measure import Measure
+from coval_gate.gate.measure import Measure, Totals
 from coval_gate.gate.outcome import Completed
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds

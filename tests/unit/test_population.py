@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import Metric, Run, RunProgress, Simulation
-from coval_gate.gate.checks import Population, population
 from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.population import Population, population
 from coval_gate.inputs.fields import Allowance
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from coval_gate.inputs.thresholds import parse_thresholds
 
 if TYPE_CHECKING:
     from coval_gate.coval.model import Value
-    from coval_gate.gate.kinds import Criterion
+    from coval_gate.gate.checks import Criterion
 
 NUMBERS = st.floats(-LARGEST, LARGEST)
 

@@ -23,13 +23,14 @@ from coval_gate.gate.confidence import (
 )
 from coval_gate.gate.contrast import Exceedances, HitPair, ValuePair, rate_difference
 from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
-from coval_gate.gate.problems import ONE_VALUE, Problem
+from coval_gate.gate.problems import ONE_VALUE
 from coval_gate.gate.statistics import even_mean, even_percentile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from coval_gate.coval.model import Metric, Summary
+    from coval_gate.gate.checks import Problem
     from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.thresholds import Threshold
 
@@ -190,7 +191,7 @@ class _OfNumbers(OfMetric):
                 yield simulation.id
 
     def _measured(self, variant: Variant, sample: Sample) -> Measured:
-        interval = partial(number_interval, self._bounds, variant.completed, sample)
+        interval = partial(number_interval, self._bounds, variant.completed, sample.values)
         return super()._measured(variant, sample)._replace(interval=interval)
 
     def _pooled(self, sample: Sample) -> float:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, ClassVar
 from coval_gate.base.records import NamedTuple
 from coval_gate.gate.confidence import unknown_interval
 from coval_gate.gate.measure import Interval, Measure, Unit, Weighed
-from coval_gate.gate.problems import NO_VALUES, ONLY_SUMMARY, Problem
+from coval_gate.gate.problems import NO_VALUES, ONLY_SUMMARY, not_numbers, unlike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from coval_gate.coval.model import Metric, Summary
     from coval_gate.gate.changes import Change
+    from coval_gate.gate.checks import Problem
     from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.thresholds import Threshold
 
@@ -69,7 +70,7 @@ class Aggregation:
         """Return the problem if the values are not of the kind that it needs."""
         if not sample.count:
             return NO_VALUES.of(metric=sample.metric.name)
-        return sample.not_numbers() if self.aggregate.is_numeric else sample.obstacle(self.aggregate.values)
+        return not_numbers(sample) if self.aggregate.is_numeric else unlike(sample, self.aggregate.values)
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> Change | None:
         """Return its change between variants with the same test cases; None if nothing can show one."""

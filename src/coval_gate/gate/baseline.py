@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE, Metric, Run, RunResult
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.checks import Check, check_on, check_variant, subjects
+from coval_gate.gate.checks import Check, Problem, check_on
 from coval_gate.gate.clauses import NAMES
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.family import Compared, Pairs, ruled
@@ -29,8 +29,9 @@ from coval_gate.gate.incomparable import (
     NotInBaseline,
     TooFewShared,
 )
+from coval_gate.gate.kinds import check_variant, subjects
 from coval_gate.gate.measure import Comparison, LeftOut, Trend
-from coval_gate.gate.problems import ONLY_SUMMARY, OTHER_CASES, Problem
+from coval_gate.gate.problems import ONLY_SUMMARY, OTHER_CASES
 from coval_gate.gate.references import dated_text
 from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict

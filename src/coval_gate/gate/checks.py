@@ -1,38 +1,140 @@
-"""A criterion applied to a variant of a run, how far simulations miss it, and how many a run must have. Pure and total.
+"""A criterion, the problem that prevents its measurement, and a check: a criterion applied to a variant of a run. Pure.
 
-A run has a simulation for each variant, test case and iteration. Coval does not state their number reliably:
-`output_ids` may be absent, and `progress` counts either test cases or simulations. So the structure of the list counts
-as well: each variant must have every test case as often as any other. A conversation beyond that, such as one that was
-simulated again, is one more, and no further iteration of all test cases.
+The three know each other, so they stand together; their kinds are in `kinds`, `population` and `problems`.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from dataclasses import dataclass, field, replace
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.base.records import NamedTuple
-from coval_gate.coval.model import BASE, Metric, Run, RunResult, Simulation, Value
-from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.aggregation import Measured
-from coval_gate.gate.confidence import verdict
-from coval_gate.gate.incomparable import ACCEPTED
+from coval_gate.base.units import with_unit
+from coval_gate.coval.model import BASE, Metric, Value
+from coval_gate.gate import clauses
 from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, margin
 from coval_gate.gate.values import comparable
 from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.kinds import Criterion, ThresholdHolds
-    from coval_gate.gate.problems import Problem
-    from coval_gate.gate.variants import Variant
+    from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.thresholds import Reference, Threshold
 
+CAPITAL: Final = re.compile(r"(?<=.)(?=[A-Z])")
 WHOLE: Final = 1.0  # the distance of a wrong text, and of a missing value
+
+
+class Problem:
+    """`may_come`: more time may mend it."""
+
+    __slots__ = ()
+
+    @property
+    def kind(self) -> str:
+        """Its name in the JSON report: no_such_metric for NoSuchMetric."""
+        return CAPITAL.sub("_", type(self).__name__).lower()
+
+    @property
+    def may_come(self) -> bool:
+        return False
+
+    def text(self) -> str:
+        """Return in a few words what to show in place of a value."""
+        raise NotImplementedError
+
+    def reason(self, check: Check) -> str:
+        """Return why a check has no measure, without a full stop."""
+        raise NotImplementedError
+
+    def in_reference(self, reference: str, metric: str) -> str:
+        """Return the same about the values of the reference, as a clause."""
+        return f"the {reference}'s values of {metric} are of another kind"
+
+
+class Criterion:
+    """`of_values`: values of the run decide it. `of_target`: the metric's own target, of each simulation alone.
+
+    `of_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition. `counted`:
+    what simulations that meet it are. `informs`: why it cannot fail. `doubt_passes`: the step passes if it is neither
+    met nor missed. `confidence`: with which it is decided; None: as counted.
+    `accepted`: it would compare with a baseline if a person had not accepted the run.
+    """
+
+    __slots__ = ()
+    kind: str
+    of_user: bool = False
+    of_values: bool = False
+    of_target: bool = False
+    of_run: bool = False
+    sentence: str = ""
+    counted: str = ""
+    informs: str = ""
+    threshold: Threshold | None = None
+    doubt_passes: bool = False
+    confidence: float | None = None
+    accepted: bool = False
+
+    @property
+    def user_defined(self) -> bool:
+        """Whether the user defined it; otherwise every run must meet it."""
+        return self.of_user
+
+    @property
+    def advisory(self) -> bool:
+        """Whether it is only shown, and never fails."""
+        return False
+
+    @property
+    def forbids(self) -> bool:
+        """Whether it names values that no simulation may have."""
+        return False
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether a run and its repetitions decide it by all conversations together, and not each of them alone."""
+        return False
+
+    def requirement(self, measure: Measure) -> Requirement | None:
+        """Return what the value of `measure` must be; None if any value will do."""
+        return None
+
+    def can_fail(self, measure: Measure) -> bool:
+        """Return whether another measured value could miss the criterion; otherwise it only informs."""
+        return True
+
+    def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
+        """Return the ids that miss it by themselves. `measure`: of this variant, or another that must meet the same."""
+        return ()
+
+    def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
+        """Return the numbers, by simulation id, that contribute to a value although none misses it by itself."""
+        return {}
+
+    def closest_bound(self, number: float, measure: Measure | None) -> float | None:
+        """Return the bound that a number that misses it would have to reach; None if distances mean nothing here."""
+        return None
+
+    @property
+    def text(self) -> str:
+        return self.sentence
+
+    def measured(self, check: Check, measure: Measure) -> str:
+        text = clauses.measured(measure, Scale(measure.unit, check.metric_unit))
+        return f"{text} {self.counted}" if self.counted else text
+
+    def missed(self, check: Check, measure: Measure) -> str:
+        """Return why the measured value misses the criterion, without a full stop."""
+        return f"{self.text}: {self.actual(check, measure)}"
+
+    @property
+    def what(self) -> str:
+        """Return what cannot be judged without values."""
+        return "it"
+
+    def actual(self, check: Check, measure: Measure) -> str:
+        return f"{self.measured(check, measure)}{runs_text(check)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +181,7 @@ class Check:
 
     @property
     def accepted(self) -> bool:
-        """Whether it would compare with a baseline if a person had not accepted the run."""
-        return self.problem == ACCEPTED
+        return self.criterion.accepted
 
     @property
     def threshold(self) -> Threshold | None:
@@ -139,34 +240,6 @@ def check_on(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """`unpassed`: ids of the listed ones that did not pass. `unlisted`: how many of all Coval does not list."""
-
-    total: int
-    completed: int
-    unpassed: tuple[str, ...] = ()
-    unlisted: int = 0
-
-    @property
-    def pass_rate(self) -> float:
-        """The share of all simulations that completed and met every known target."""
-        passed = max(0, self.total - self.unlisted - len(self.unpassed))
-        return passed / self.total if self.total else 0.0
-
-
-def sum_of(totals: Sequence[Totals]) -> Totals | None:
-    """Return the totals of several legs together; None where there are none."""
-    if not totals:
-        return None
-    return Totals(
-        total=sum(one.total for one in totals),
-        completed=sum(one.completed for one in totals),
-        unpassed=tuple(id_ for one in totals for id_ in one.unpassed),
-        unlisted=sum(one.unlisted for one in totals),
-    )
-
-
 def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, float]]:
     """Yield the ids of the simulations that a check blames, and how far each misses the criterion.
 
@@ -189,100 +262,29 @@ def largest_magnitude(values: Mapping[str, Value]) -> float:
     return max((abs(value) for value in values.values() if isinstance(value, float)), default=0.0) or WHOLE
 
 
-class Population(NamedTuple):
-    """`certain`: it cannot have more than `expected`."""
-
-    expected: int
-    certain: bool
-
-
-class _Shape(NamedTuple):
-    """The numbers of simulations that the listed ones imply, per variant and test case, and how many are extra."""
-
-    variants: int
-    per_case: int
-    per_variant: int
-    extra: int = 0
-
-    @property
-    def total(self) -> int:
-        return self.variants * self.per_variant + self.extra
+def bound_text(check: Check) -> str:
+    """Return the bound of a measured value with its unit, to the last digit if the user wrote it; empty without one."""
+    if check.measure is None or check.requirement is None:
+        return ""
+    bound, scale = check.requirement.bound, check.scale
+    if check.threshold is None or check.reference:
+        return clauses.told_apart(check.measure.value, bound, scale)[1]
+    if scale.unit == "share":
+        return f"{bound * 100:.10g}%"
+    return with_unit(clauses.exact_text(bound), scale.name) if scale.unit == "metric" else clauses.exact_text(bound)
 
 
-def population(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> Population:
-    """Return how many simulations a run must have if it lists these `simulations`."""
-    shape = _shape(run, simulations, criteria)
-    named = _named(run, simulations)
-    counted = run.progress.total if run.progress else 0
-    per_case = shape.per_case * shape.variants
-    # A count that is below the number listed, or does not divide evenly, is a count of test cases.
-    counts_cases = counted < len(simulations) or (counted - shape.extra) % per_case != 0
-    expected = max(named, shape.total, counted * per_case + shape.extra if counts_cases else counted)
-    return Population(expected, _is_certain(run, criteria, expected, counted_once=per_case == 1 or counts_cases))
+def runs_text(check: Check) -> str:
+    """Return which of several runs decided a criterion, with a space before; empty where there is only one run."""
+    if check.runs == 1:
+        return ""
+    if not check.run_id:
+        return f" over {check.runs} runs"
+    return f" in the worst of {check.runs} runs" if check.passed else f" in run {check.run_id}"
 
 
-def _is_certain(run: Run, criteria: Criteria, expected: int, *, counted_once: bool) -> bool:
-    if run.output_ids:
-        return len(run.output_ids) == expected
-    if criteria.iterations is None:  # the run was launched elsewhere
-        return False
-    return bool(criteria.cases) or (counted_once and run.progress is not None and run.progress.total > 0)
-
-
-def _shape(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> _Shape:
-    variants = max(1 + criteria.mutations, len({simulation.mutation for simulation in simulations}))
-    cases = {simulation.test_case_id for simulation in simulations}
-    if "" in cases:  # the list does not name all test cases
-        most = max(Counter(simulation.mutation for simulation in simulations).values())
-        per_case = criteria.iterations or 1
-        return _Shape(variants, per_case, max(criteria.cases, math.ceil(most / per_case)) * per_case)
-    times = Counter((simulation.mutation, simulation.test_case_id) for simulation in simulations)
-    per_case = criteria.iterations or _iterations(run, times)
-    extra = sum(max(0, number - per_case) for number in times.values())
-    return _Shape(variants, per_case, max(criteria.cases, len(cases)) * per_case, extra)
-
-
-def _iterations(run: Run, times: Counter[tuple[str, str]]) -> int:
-    """If some test cases are listed more often than others, the list is incomplete, unless Coval's count equals it."""
-    counted = len(run.output_ids) if run.output_ids else run.progress.total if run.progress else 0
-    is_whole = counted == times.total()
-    return min(times.values(), default=1) if is_whole else max(times.values(), default=1)
-
-
-def _named(run: Run, simulations: Sequence[Simulation]) -> int:
-    """Coval does not document whether `output_ids` are simulation ids; if one of them is, all are."""
-    listed = {simulation.id for simulation in simulations}
-    measured = {simulation_id for metric in run.metrics for simulation_id in metric.values}
-    outputs = set(run.output_ids or ())
-    ids = listed | measured
-    return max(len(outputs), len(ids | outputs if outputs & ids else ids))
-
-
-def evaluate(criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
-    """Check a threshold on each variant; nothing if its metric is in doubt, which another check reports."""
-    for metric in subjects(criterion.threshold, result):
-        for variant in variants:
-            yield check_variant(criterion, variant, metric)
-
-
-def subjects(threshold: Threshold, result: RunResult) -> tuple[Metric | None, ...]:
-    """Return the one metric that a threshold names, or None if it names none; nothing if the metric is in doubt."""
-    if not threshold.metric:
-        return (None,)
-    metrics = result.find_metrics(threshold.metric)
-    return metrics if len(metrics) == 1 else ()
-
-
-def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Check:
-    """Check a threshold, whose bound is a number, on one variant; `metric` is the one that it names, if any."""
-    threshold = criterion.threshold
-    measured = aggregation_of(threshold).measured(variant, metric)
-    if not isinstance(measured, Measured):
-        return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=measured)
-    measure = measured.measure
-    if measured.interval and criterion.confidence and threshold.takes_confidence:
-        measure = replace(measure, interval=measured.interval(criterion.confidence))
-    decided = verdict(threshold, measure)
-    # The simulations to blame are searched only for a threshold that does not pass.
-    failing = () if decided is Verdict.PASSED else tuple(measured.failing)
-    return check_on(variant, criterion, decided, metric=metric, measure=measure, simulations=failing)
+def whom(check: Check) -> str:
+    """Return which variant a sentence is about, with a space before; empty where there is only one."""
+    if not check.several:
+        return ""
+    return f" for the mutation {check.variant}" if check.variant != BASE else " for the agent itself"

@@ -6,25 +6,26 @@ State each bound as a claim. Readers would take "[a, b]" for a two-sided interva
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, percent, plural
 from coval_gate.base.units import difference_with_unit
-from coval_gate.gate.clauses import NAMES, confidence_text, measured, rounded, rounded_with_unit
+from coval_gate.gate.aggregates import aggregation_of
+from coval_gate.gate.aggregation import Greatest
+from coval_gate.gate.clauses import confidence_text, measured, rounded, rounded_with_unit
 from coval_gate.gate.confidence import FEWEST_CASES
-from coval_gate.gate.doubts import Undecidable, cases_needed, cases_to_compare
-from coval_gate.gate.planning import POWER
-from coval_gate.gate.references import baseline_text, shared_text
+from coval_gate.gate.planning import POWER, needed, strictest
 from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from coval_gate.coval.model import Run
     from coval_gate.gate.checks import Check
-    from coval_gate.gate.findings import CheckGroup
     from coval_gate.gate.measure import Comparison, Interval, Measure, Scale
+    from coval_gate.inputs.thresholds import Threshold
 
 BEYOND: Final = "the measured change exceeds the margin"
 CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs that show a noticeable change
@@ -32,24 +33,7 @@ OTHERS: Final = "Other criteria"  # those that compare with nothing, after those
 AS_COUNTED: Final = "as counted"
 SHOWS: Final = "what it shows"
 MARGIN: Final = "margin"
-
-
-def reference_text(
-    group: CheckGroup,
-    *,
-    title: Callable[[str], str],
-    source: Callable[[object], str],
-    run_text: Callable[[Run], str],
-) -> str:
-    """`title`, `source` and `run_text` mark up the title, the baseline's source and its runs."""
-    if group.baseline is None:
-        name = NAMES[group.reference]
-        shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
-        return f"{title(f'Compared with the {name}')}{shared}"
-    text = baseline_text(group.baseline, group.comparisons, run_text)
-    named = group.baseline.source
-    heading = f"Base agent {source(named.name)}" if named.kind == "base_agent" else f"Baseline {source(named)}"
-    return f"{title(heading)}: {text}"
+MOST_CASES: Final = 5_000  # test cases that are considered for a comparison
 
 
 class Words(NamedTuple):
@@ -147,8 +131,8 @@ def _enough(check: Check, compared: Comparison) -> int:
     if check.verdict is not Verdict.INCONCLUSIVE or check.threshold is None:
         return 0
     iterations = max(1, compared.count // compared.cases)
-    needed = cases_to_compare(check.threshold, check.criterion.confidence, iterations=iterations)
-    return needed if needed and needed > compared.cases else 0
+    enough = cases_to_compare(check.threshold, check.criterion.confidence, iterations=iterations)
+    return enough if enough and enough > compared.cases else 0
 
 
 def flips_title(failing: int, passing: int) -> str:
@@ -196,6 +180,34 @@ def _amount(value: float, scale: Scale, outwards: Callable[[float], int]) -> str
 def _signed(value: float) -> str:
     text = number(abs(value)) if abs(value) >= 1e-9 else "0"
     return text if text == "0" else f"{'+' if value > 0 else '-'}{text}"
+
+
+def cases_needed(threshold: Threshold, confidence: float | None) -> int:
+    """Return how many test cases show that a perfect agent meets it; 0 if one can, or the spread of values decides."""
+    if confidence is None or not threshold.takes_confidence or threshold.bound.reference:
+        return 0
+    share = aggregation_of(threshold).demanded_share
+    return (needed(share, 0, confidence) or 0) if share else 0
+
+
+@lru_cache(maxsize=1024)  # every report needs the same numbers
+def cases_to_compare(
+    threshold: Threshold, confidence: float | None, *, iterations: int = 1, family: int = 1
+) -> int | None:
+    """Return how many test cases can show the greatest possible regression, or improvement if one is required.
+
+    Both runs have so many `iterations`; `family` thresholds guard against regressions. None if not even MOST_CASES can;
+    FEWEST_CASES if any number can, or if the spread of the values decides, as for an average.
+    """
+    aggregation = aggregation_of(threshold)
+    if confidence is None or not threshold.takes_confidence or aggregation.demanded_share is None:
+        return FEWEST_CASES
+    to_show = confidence if threshold.asks_for_improvement else strictest(confidence, family)
+    counts = range(FEWEST_CASES, MOST_CASES + 1)
+    place = bisect_left(
+        counts, True, key=lambda cases: aggregation.shows(Greatest(cases, iterations, confidence, to_show))
+    )
+    return counts[place] if place < len(counts) else None
 
 
 def claim_text(check: Check) -> str:
@@ -250,23 +262,10 @@ def inconclusive_clause(check: Check) -> str:
     if not ends:
         return f": {interval.cases:,} test cases are too few to show anything"
     claim = f": it is {claim_text(check)} ({confidence_text(interval, both=ends > 1)})"
-    needed = cases_needed(check.threshold, check.criterion.confidence) if check.threshold else 0
-    if needed <= interval.cases:
+    enough = cases_needed(check.threshold, check.criterion.confidence) if check.threshold else 0
+    if enough <= interval.cases:
         return claim
-    return f"{claim}; {interval.cases:,} test cases can never show it, {needed:,} can"
-
-
-def undecidable_text(undecidable: Undecidable, cases: int) -> str:
-    """Return that a run is too small for a threshold to pass or, if it guards against a regression, to fail."""
-    threshold, needed, few = undecidable.threshold, undecidable.needed, plural(cases, "test case")
-    line = f"{threshold.place}:"
-    confidence = f"with {percent(undecidable.confidence or 0.0)} confidence"
-    if not threshold.bound.reference:
-        enough = f"; {needed:,} can" if needed else ""
-        return f"{line} {few} can never show {threshold.text} {confidence}, however good the agent is{enough}."
-    what, how = ("pass", "good") if threshold.asks_for_improvement else ("fail", "bad")
-    enough = f"; with {needed:,}, it can" if needed else ""
-    return f"{line} with {few}, {threshold.text} can never {what} {confidence}, however {how} the agent is{enough}."
+    return f"{claim}; {interval.cases:,} test cases can never show it, {enough:,} can"
 
 
 def _bounds_text(interval: Interval, scale: Scale, *, lower: bool, upper: bool) -> str:

@@ -9,27 +9,17 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base import units
 from coval_gate.base.text import DIGITS, number, one_line, percent, quoted
 from coval_gate.base.units import with_unit
-from coval_gate.coval.model import BASE, Target
 from coval_gate.gate.targets import MEMBERSHIPS, RANGES, TargetProblem, bounds, effective_operator
-from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.judgement import CaseStability, Repetition
+    from coval_gate.coval.model import Target
     from coval_gate.gate.measure import Comparison, Interval, Measure, Scale, Unit
     from coval_gate.inputs.thresholds import Reference, Threshold
 
 MOST_MORE: Final = 8  # digits beyond the usual ones
 NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
-FLAKY, CONSISTENT = "flaky", "consistent"
-ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
-TOGETHER: Final[Mapping[Verdict | None, str]] = {
-    Verdict.PASSED: "they pass",
-    Verdict.FAILED: "they fail",
-    Verdict.INCONCLUSIVE: "they are inconclusive",
-}
 VALUE_SHOWN: Final = units.VALUE_SHOWN  # also of an aggregate
 OPERATOR_SHOWN: Final = 40  # characters of an unknown operator
 TARGET_VALUES: Final = 5  # values that a target names
@@ -83,18 +73,6 @@ def told_apart(value: float, bound: float, scale: Scale) -> tuple[str, str]:
     return next((pair for pair in chain((usual,), longer) if pair[0] != pair[1]), usual)
 
 
-def bound_text(check: Check) -> str:
-    """Return the bound of a measured value with its unit, to the last digit if the user wrote it; empty without one."""
-    if check.measure is None or check.requirement is None:
-        return ""
-    bound, scale = check.requirement.bound, check.scale
-    if check.threshold is None or check.reference:
-        return told_apart(check.measure.value, bound, scale)[1]
-    if scale.unit == "share":
-        return f"{bound * 100:.10g}%"
-    return with_unit(exact_text(bound), scale.name) if scale.unit == "metric" else exact_text(bound)
-
-
 def confidence_text(interval: Interval, *, both: bool) -> str:
     """Return the confidence of a bound or, with `both`, of each of two bounds."""
     return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"
@@ -123,24 +101,6 @@ def all_runs_text(runs: int) -> str:
     return "both runs" if runs == 2 else f"all {runs} runs"
 
 
-def ran_text(repetition: Repetition, together: Verdict | None) -> str:
-    verdicts = ((run.run_id, run.judgement.verdict) for run in repetition.runs)
-    alone = ", ".join(f"run {id_} {ALONE.get(verdict, verdict)}" for id_, verdict in verdicts)
-    return f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[together]}."
-
-
-def in_figures(cases: Sequence[CaseStability]) -> str:
-    """Return how many test cases are consistent and how many flaky: "1 consistent, 2 flaky"."""
-    flaky = sum(case.is_flaky for case in cases)
-    counts = {CONSISTENT: len(cases) - flaky, FLAKY: flaky}
-    return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
-
-
-def stability_text(case: CaseStability) -> str:
-    """Return the stability with its figures: "flaky, failed 2 of 3"."""
-    return f"{FLAKY if case.is_flaky else CONSISTENT}, failed {case.failed:,} of {case.total:,}"
-
-
 def again_text(why: str, number: int, most: int) -> str:
     return f"The run failed: {why.rstrip('.')}. Repeating it, {number} of at most {most}."
 
@@ -152,22 +112,6 @@ def in_vain_text(why: str) -> str:
 def threshold_text(threshold: Threshold) -> str:
     """Return a threshold as the user wrote it, marked where a rate's percentage is relative, not points."""
     return f"{threshold.text} (relative)" if threshold.is_relative_rate else threshold.text
-
-
-def runs_text(check: Check) -> str:
-    """Return which of several runs decided a criterion, with a space before; empty where there is only one run."""
-    if check.runs == 1:
-        return ""
-    if not check.run_id:
-        return f" over {check.runs} runs"
-    return f" in the worst of {check.runs} runs" if check.passed else f" in run {check.run_id}"
-
-
-def whom(check: Check) -> str:
-    """Return which variant a sentence is about, with a space before; empty where there is only one."""
-    if not check.several:
-        return ""
-    return f" for the mutation {check.variant}" if check.variant != BASE else " for the agent itself"
 
 
 def target_text(target: Target) -> str:

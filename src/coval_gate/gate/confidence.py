@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from coval_gate.coval.model import Simulation
-    from coval_gate.gate.variants import Sample
     from coval_gate.inputs.thresholds import Threshold
 
     Values = Sequence[float]  # of one test case, one for each of its conversations
@@ -245,11 +244,11 @@ def rate_interval(
 def number_interval(
     bounds: Callable[[Sequence[Sequence[float]], float], Bounds],
     simulations: Sequence[Simulation],
-    sample: Sample,
+    values: Mapping[str, object],
     confidence: float,
 ) -> Interval:
     """Return the interval that `bounds` computes from each test case's numbers; missing values are left out."""
-    cases = [numbers for case in by_case(simulations) if (numbers := _numbers(case, sample.values))]
+    cases = [numbers for case in by_case(simulations) if (numbers := _numbers(case, values))]
     return Interval(*bounds(cases, confidence), confidence, len(cases))
 
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import number, quoted
+from coval_gate.base.text import number, percent, plural, quoted
 from coval_gate.base.units import with_unit
-from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.aggregation import Greatest
+from coval_gate.gate.claims import cases_needed, cases_to_compare
 from coval_gate.gate.clauses import VALUE_SHOWN, threshold_text
-from coval_gate.gate.confidence import FEWEST_CASES
-from coval_gate.gate.planning import needed, strictest
-from coval_gate.gate.problems import seen_text
+from coval_gate.gate.problems import SAMPLES, seen_text
 from coval_gate.gate.values import Vocabulary
-from coval_gate.gate.variants import SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +20,6 @@ if TYPE_CHECKING:
     from coval_gate.gate.judgement import Judgement
     from coval_gate.inputs.thresholds import Threshold
 
-MOST_CASES: Final = 5_000  # test cases that are considered for a comparison
 FAR: Final = 100  # times the value farthest from 0; a bound beyond it is probably in another unit
 
 
@@ -36,34 +29,6 @@ class Undecidable(NamedTuple):
     threshold: Threshold
     confidence: float | None
     needed: int | None
-
-
-def cases_needed(threshold: Threshold, confidence: float | None) -> int:
-    """Return how many test cases show that a perfect agent meets it; 0 if one can, or the spread of values decides."""
-    if confidence is None or not threshold.takes_confidence or threshold.bound.reference:
-        return 0
-    share = aggregation_of(threshold).demanded_share
-    return (needed(share, 0, confidence) or 0) if share else 0
-
-
-@lru_cache(maxsize=1024)  # every report needs the same numbers
-def cases_to_compare(
-    threshold: Threshold, confidence: float | None, *, iterations: int = 1, family: int = 1
-) -> int | None:
-    """Return how many test cases can show the greatest possible regression, or improvement if one is required.
-
-    Both runs have so many `iterations`; `family` thresholds guard against regressions. None if not even MOST_CASES can;
-    FEWEST_CASES if any number can, or if the spread of the values decides, as for an average.
-    """
-    aggregation = aggregation_of(threshold)
-    if confidence is None or not threshold.takes_confidence or aggregation.demanded_share is None:
-        return FEWEST_CASES
-    to_show = confidence if threshold.asks_for_improvement else strictest(confidence, family)
-    counts = range(FEWEST_CASES, MOST_CASES + 1)
-    place = bisect_left(
-        counts, True, key=lambda cases: aggregation.shows(Greatest(cases, iterations, confidence, to_show))
-    )
-    return counts[place] if place < len(counts) else None
 
 
 def undecidable(criteria: Criteria, cases: int) -> Iterator[Undecidable]:
@@ -79,6 +44,19 @@ def undecidable(criteria: Criteria, cases: int) -> Iterator[Undecidable]:
             least = cases_needed(threshold, criteria.confidence)
         if least is None or least > cases:
             yield Undecidable(threshold, criteria.confidence, least)
+
+
+def undecidable_text(undecidable: Undecidable, cases: int) -> str:
+    """Return that a run is too small for a threshold to pass or, if it guards against a regression, to fail."""
+    threshold, needed, few = undecidable.threshold, undecidable.needed, plural(cases, "test case")
+    line = f"{threshold.place}:"
+    confidence = f"with {percent(undecidable.confidence or 0.0)} confidence"
+    if not threshold.bound.reference:
+        enough = f"; {needed:,} can" if needed else ""
+        return f"{line} {few} can never show {threshold.text} {confidence}, however good the agent is{enough}."
+    what, how = ("pass", "good") if threshold.asks_for_improvement else ("fail", "bad")
+    enough = f"; with {needed:,}, it can" if needed else ""
+    return f"{line} with {few}, {threshold.text} can never {what} {confidence}, however {how} the agent is{enough}."
 
 
 def _is_guard(threshold: Threshold) -> bool:

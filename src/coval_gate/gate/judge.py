@@ -15,12 +15,12 @@ from coval_gate.base.text import most_similar, quoted
 from coval_gate.coval.model import CANCELLED, DELETED, ERROR, FAILED, Metric, RunResult, Target
 from coval_gate.gate import targets
 from coval_gate.gate.baseline import compare
-from coval_gate.gate.checks import Check, Totals, check_on, evaluate
+from coval_gate.gate.checks import Check, Problem, check_on
 from coval_gate.gate.clauses import target_problem_text
 from coval_gate.gate.incomparable import ACCEPTED
 from coval_gate.gate.judgement import Judgement, conclude
-from coval_gate.gate.kinds import MetricHasValues, MetricPresent, TargetMet
-from coval_gate.gate.measure import Measure
+from coval_gate.gate.kinds import MetricHasValues, MetricPresent, TargetMet, evaluate
+from coval_gate.gate.measure import Measure, Totals
 from coval_gate.gate.outcome import Aborted, Completed, Limit, NotCompleted, Outcome, Unanswered
 from coval_gate.gate.population import ALL_ANSWERED, METRICS_HAVE_TARGETS, Judged, population_checks
 from coval_gate.gate.problems import (
@@ -31,7 +31,7 @@ from coval_gate.gate.problems import (
     UNIDENTIFIED,
     UNUSABLE_TARGET,
     NoSuchMetric,
-    Problem,
+    unlike,
 )
 from coval_gate.gate.variants import Variant, variants_of
 from coval_gate.gate.verdict import TIMEOUT, Verdict
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from coval_gate.coval.model import Metric, RunResult, Target
+    from coval_gate.gate.checks import Problem
     from coval_gate.gate.compared import Baseline
     from coval_gate.gate.criteria import Criteria
     from coval_gate.gate.outcome import Limit, Outcome
-    from coval_gate.gate.problems import Problem
     from coval_gate.gate.variants import Variant
     from coval_gate.inputs.fields import Allowance
     from coval_gate.inputs.thresholds import Threshold
@@ -234,8 +234,9 @@ def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) 
     """Check one target. `decides`: a single miss fails the gate; otherwise, `pass_rate` says how many may miss."""
     criterion = TargetMet(metric=metric.name, target=target, decides=decides)
     sample = variant.sample(metric)
-    problem = sample.target_obstacle(targets.named_values(target)) if sample.count else NO_VALUES.of(metric=metric.name)
-    if problem:
+    wanted = targets.named_values(target)
+    if not sample.count or not sample.can_be_any_of(wanted):
+        problem = unlike(sample, wanted) if sample.count else NO_VALUES.of(metric=metric.name)
         return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem)
     unmet = _in_order(variant, criterion.missing_it(variant, sample, None))
     measure = Measure(value=sample.count - len(unmet), unit="simulations", count=sample.count, missing=sample.missing)

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from coval_gate.base.errors import GateError
-    from coval_gate.gate.checks import Check, Totals
+    from coval_gate.gate.checks import Check
     from coval_gate.gate.compared import Baseline
+    from coval_gate.gate.measure import Totals
     from coval_gate.gate.outcome import Cancellation, Cause
     from coval_gate.gate.variants import Sample, Variant
 

@@ -6,105 +6,25 @@ a threshold is as the user wrote it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from coval_gate.base.text import one_line, plural, quoted
 from coval_gate.gate import claims, clauses, targets
 from coval_gate.gate.aggregates import aggregation_of
+from coval_gate.gate.aggregation import Measured
+from coval_gate.gate.checks import Check, Criterion, bound_text, check_on, runs_text, whom
+from coval_gate.gate.confidence import verdict
 from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Bound, Threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from coval_gate.coval.model import Target
-    from coval_gate.gate.checks import Check
+    from coval_gate.coval.model import Metric, RunResult, Target
     from coval_gate.gate.variants import Sample, Variant
     from coval_gate.inputs.fields import Allowance
-
-
-class Criterion:
-    """`of_values`: values of the run decide it. `of_target`: the metric's own target, of each simulation alone.
-
-    `of_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition. `counted`:
-    what simulations that meet it are. `informs`: why it cannot fail. `doubt_passes`: the step passes if it is neither
-    met nor missed. `confidence`: with which it is decided; None: as counted.
-    """
-
-    __slots__ = ()
-    kind: str
-    of_user: bool = False
-    of_values: bool = False
-    of_target: bool = False
-    of_run: bool = False
-    sentence: str = ""
-    counted: str = ""
-    informs: str = ""
-    threshold: Threshold | None = None
-    doubt_passes: bool = False
-    confidence: float | None = None
-
-    @property
-    def user_defined(self) -> bool:
-        """Whether the user defined it; otherwise every run must meet it."""
-        return self.of_user
-
-    @property
-    def advisory(self) -> bool:
-        """Whether it is only shown, and never fails."""
-        return False
-
-    @property
-    def forbids(self) -> bool:
-        """Whether it names values that no simulation may have."""
-        return False
-
-    @property
-    def is_sampled(self) -> bool:
-        """Whether a run and its repetitions decide it by all conversations together, and not each of them alone."""
-        return False
-
-    def requirement(self, measure: Measure) -> Requirement | None:
-        """Return what the value of `measure` must be; None if any value will do."""
-        return None
-
-    def can_fail(self, measure: Measure) -> bool:
-        """Return whether another measured value could miss the criterion; otherwise it only informs."""
-        return True
-
-    def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
-        """Return the ids that miss it by themselves. `measure`: of this variant, or another that must meet the same."""
-        return ()
-
-    def contributing(self, variant: Variant, sample: Sample | None) -> Mapping[str, float]:
-        """Return the numbers, by simulation id, that contribute to a value although none misses it by itself."""
-        return {}
-
-    def closest_bound(self, number: float, measure: Measure | None) -> float | None:
-        """Return the bound that a number that misses it would have to reach; None if distances mean nothing here."""
-        return None
-
-    @property
-    def text(self) -> str:
-        return self.sentence
-
-    def measured(self, check: Check, measure: Measure) -> str:
-        text = clauses.measured(measure, Scale(measure.unit, check.metric_unit))
-        return f"{text} {self.counted}" if self.counted else text
-
-    def missed(self, check: Check, measure: Measure) -> str:
-        """Return why the measured value misses the criterion, without a full stop."""
-        return f"{self.text}: {self.actual(check, measure)}"
-
-    @property
-    def what(self) -> str:
-        """Return what cannot be judged without values."""
-        return "it"
-
-    def actual(self, check: Check, measure: Measure) -> str:
-        return f"{self.measured(check, measure)}{clauses.runs_text(check)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,10 +92,10 @@ class ThresholdHolds(Criterion):
         return text.replace(clauses.on_scale(measure.value, check.scale), value, 1)
 
     def missed(self, check: Check, measure: Measure) -> str:
-        now = f"{self._subject} is {self.actual(check, measure)}{clauses.whom(check)}"
+        now = f"{self._subject} is {self.actual(check, measure)}{whom(check)}"
         if measure.comparison:
             return self._missed_beside(check, now, measure, measure.comparison)
-        required = f"{self.threshold.operator} {clauses.bound_text(check)}"
+        required = f"{self.threshold.operator} {bound_text(check)}"
         if check.verdict is Verdict.INCONCLUSIVE:
             return f"{now}, which neither shows nor rules out {required}{claims.inconclusive_clause(check)}"
         return f"{now}{claims.shown_bound_text(check)}, must be {required}"
@@ -204,7 +124,7 @@ class ThresholdHolds(Criterion):
         threshold = self.threshold
         is_plain = threshold.bound.factor == 1.0 and not threshold.bound.number
         written = threshold.text.rpartition(threshold.operator)[2].strip()
-        return f"{threshold.operator} {written}" + ("" if is_plain else f" ({clauses.bound_text(check)})")
+        return f"{threshold.operator} {written}" + ("" if is_plain else f" ({bound_text(check)})")
 
     @property
     def _subject(self) -> str:
@@ -255,7 +175,7 @@ class TargetMet(Criterion):
 
     def missed(self, check: Check, measure: Measure) -> str:
         missed = plural(measure.count - round(measure.value), "simulation")
-        where = f"{clauses.whom(check)}{clauses.runs_text(check)}"
+        where = f"{whom(check)}{runs_text(check)}"
         return f"{self.metric} missed its target ({clauses.target_text(self.target)}) on {missed}{where}"
 
     @property
@@ -297,5 +217,35 @@ class MetricHasValues(Criterion):
         return f"missing on {Criterion.measured(self, check, measure)}"
 
     def missed(self, check: Check, measure: Measure) -> str:
-        lacking = f"{measure.value:,.0f} of {plural(measure.total, 'completed simulation')}{clauses.whom(check)}"
+        lacking = f"{measure.value:,.0f} of {plural(measure.total, 'completed simulation')}{whom(check)}"
         return f"{self.metric} has no value on {lacking}; max_failed_simulations allows {self.allowance}"
+
+
+def evaluate(criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:
+    """Check a threshold on each variant; nothing if its metric is in doubt, which another check reports."""
+    for metric in subjects(criterion.threshold, result):
+        for variant in variants:
+            yield check_variant(criterion, variant, metric)
+
+
+def subjects(threshold: Threshold, result: RunResult) -> tuple[Metric | None, ...]:
+    """Return the one metric that a threshold names, or None if it names none; nothing if the metric is in doubt."""
+    if not threshold.metric:
+        return (None,)
+    metrics = result.find_metrics(threshold.metric)
+    return metrics if len(metrics) == 1 else ()
+
+
+def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Check:
+    """Check a threshold, whose bound is a number, on one variant; `metric` is the one that it names, if any."""
+    threshold = criterion.threshold
+    measured = aggregation_of(threshold).measured(variant, metric)
+    if not isinstance(measured, Measured):
+        return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=measured)
+    measure = measured.measure
+    if measured.interval and criterion.confidence and threshold.takes_confidence:
+        measure = replace(measure, interval=measured.interval(criterion.confidence))
+    decided = verdict(threshold, measure)
+    # The simulations to blame are searched only for a threshold that does not pass.
+    failing = () if decided is Verdict.PASSED else tuple(measured.failing)
+    return check_on(variant, criterion, decided, metric=metric, measure=measure, simulations=failing)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from coval_gate.base.records import NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from coval_gate.inputs.thresholds import Operator
 
 Unit = Literal["share", "simulations", "metric"]
@@ -121,6 +123,34 @@ class Measure(Counted):
     pooled: float | None = None
     interval: Interval | None = None
     comparison: Comparison | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """`unpassed`: ids of the listed ones that did not pass. `unlisted`: how many of all Coval does not list."""
+
+    total: int
+    completed: int
+    unpassed: tuple[str, ...] = ()
+    unlisted: int = 0
+
+    @property
+    def pass_rate(self) -> float:
+        """The share of all simulations that completed and met every known target."""
+        passed = max(0, self.total - self.unlisted - len(self.unpassed))
+        return passed / self.total if self.total else 0.0
+
+
+def sum_of(totals: Sequence[Totals]) -> Totals | None:
+    """Return the totals of several legs together; None where there are none."""
+    if not totals:
+        return None
+    return Totals(
+        total=sum(one.total for one in totals),
+        completed=sum(one.completed for one in totals),
+        unpassed=tuple(id_ for one in totals for id_ in one.unpassed),
+        unlisted=sum(one.unlisted for one in totals),
+    )
 
 
 def margin(value: float, requirement: Requirement) -> float:

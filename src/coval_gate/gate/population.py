@@ -1,22 +1,26 @@
 """The rules about a run and its simulations: all are listed and ended, enough completed, none was left out. Pure.
 
 A rule is one row: what breaks it, and how that reads.
+
+A run has a simulation for each variant, test case and iteration. Coval does not state their number reliably:
+`output_ids` may be absent, and `progress` counts either test cases or simulations. So the structure of the list counts
+as well: each variant must have every test case as often as any other. A conversation beyond that, such as one that was
+simulated again, is one more, and no further iteration of all test cases.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import plural
-from coval_gate.coval.model import BASE, RunResult
-from coval_gate.gate import clauses
-from coval_gate.gate.checks import Check, check_on
-from coval_gate.gate.kinds import Criterion
+from coval_gate.coval.model import BASE, Run, RunResult, Simulation
+from coval_gate.gate.checks import Check, Criterion, Problem, check_on, runs_text, whom
 from coval_gate.gate.measure import Measure, Requirement
-from coval_gate.gate.problems import ERROR_REPORTED, NOT_ANSWERED, NOT_SETTLED, VARIANTS_MISSING, Problem
+from coval_gate.gate.problems import ERROR_REPORTED, NOT_ANSWERED, NOT_SETTLED, VARIANTS_MISSING
 from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -82,7 +86,7 @@ class Rule(Criterion):
     def missed(self, check: Check, measure: Measure) -> str:
         total, facts = plural(measure.total, "simulation"), {"value": measure.value, "missing": measure.missing}
         unmet = self.unmet if measure.total else self.empty or self.unmet
-        return unmet.format(total=total, **facts) + clauses.runs_text(check)
+        return unmet.format(total=total, **facts) + runs_text(check)
 
 
 ALL_ANSWERED: Final = Rule(
@@ -183,7 +187,7 @@ class FewFailed(Criterion):
 
     def missed(self, check: Check, measure: Measure) -> str:
         failed = f"{measure.value:,.0f} of {plural(measure.total, 'simulation')}"
-        where = f"{clauses.whom(check)}{clauses.runs_text(check)}"
+        where = f"{whom(check)}{runs_text(check)}"
         return f"{failed} did not complete{where}; max_failed_simulations allows {self.allowance}"
 
 
@@ -224,3 +228,72 @@ def population_checks(run: Judged) -> tuple[Check, ...]:
         if checks := tuple(check for rule in rules for check in rule.checks(run)):
             return checks
     return ()
+
+
+class Population(NamedTuple):
+    """`certain`: it cannot have more than `expected`."""
+
+    expected: int
+    certain: bool
+
+
+class _Shape(NamedTuple):
+    """The numbers of simulations that the listed ones imply, per variant and test case, and how many are extra."""
+
+    variants: int
+    per_case: int
+    per_variant: int
+    extra: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.variants * self.per_variant + self.extra
+
+
+def population(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> Population:
+    """Return how many simulations a run must have if it lists these `simulations`."""
+    shape = _shape(run, simulations, criteria)
+    named = _named(run, simulations)
+    counted = run.progress.total if run.progress else 0
+    per_case = shape.per_case * shape.variants
+    # A count that is below the number listed, or does not divide evenly, is a count of test cases.
+    counts_cases = counted < len(simulations) or (counted - shape.extra) % per_case != 0
+    expected = max(named, shape.total, counted * per_case + shape.extra if counts_cases else counted)
+    return Population(expected, _is_certain(run, criteria, expected, counted_once=per_case == 1 or counts_cases))
+
+
+def _is_certain(run: Run, criteria: Criteria, expected: int, *, counted_once: bool) -> bool:
+    if run.output_ids:
+        return len(run.output_ids) == expected
+    if criteria.iterations is None:  # the run was launched elsewhere
+        return False
+    return bool(criteria.cases) or (counted_once and run.progress is not None and run.progress.total > 0)
+
+
+def _shape(run: Run, simulations: Sequence[Simulation], criteria: Criteria) -> _Shape:
+    variants = max(1 + criteria.mutations, len({simulation.mutation for simulation in simulations}))
+    cases = {simulation.test_case_id for simulation in simulations}
+    if "" in cases:  # the list does not name all test cases
+        most = max(Counter(simulation.mutation for simulation in simulations).values())
+        per_case = criteria.iterations or 1
+        return _Shape(variants, per_case, max(criteria.cases, math.ceil(most / per_case)) * per_case)
+    times = Counter((simulation.mutation, simulation.test_case_id) for simulation in simulations)
+    per_case = criteria.iterations or _iterations(run, times)
+    extra = sum(max(0, number - per_case) for number in times.values())
+    return _Shape(variants, per_case, max(criteria.cases, len(cases)) * per_case, extra)
+
+
+def _iterations(run: Run, times: Counter[tuple[str, str]]) -> int:
+    """If some test cases are listed more often than others, the list is incomplete, unless Coval's count equals it."""
+    counted = len(run.output_ids) if run.output_ids else run.progress.total if run.progress else 0
+    is_whole = counted == times.total()
+    return min(times.values(), default=1) if is_whole else max(times.values(), default=1)
+
+
+def _named(run: Run, simulations: Sequence[Simulation]) -> int:
+    """Coval does not document whether `output_ids` are simulation ids; if one of them is, all are."""
+    listed = {simulation.id for simulation in simulations}
+    measured = {simulation_id for metric in run.metrics for simulation_id in metric.values}
+    outputs = set(run.output_ids or ())
+    ids = listed | measured
+    return max(len(outputs), len(ids | outputs if outputs & ids else ids))

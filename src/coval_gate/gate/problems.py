@@ -5,13 +5,13 @@ A problem of every threshold names none, so that reports say it once.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import in_words, quoted
 from coval_gate.base.units import value_text
-from coval_gate.gate.clauses import NAMES, VALUE_SHOWN, runs_text, whom
+from coval_gate.gate.checks import Problem, runs_text, whom
+from coval_gate.gate.clauses import NAMES, VALUE_SHOWN
 from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -19,38 +19,12 @@ if TYPE_CHECKING:
 
     from coval_gate.coval.model import Value
     from coval_gate.gate.checks import Check
+    from coval_gate.gate.variants import Sample
 
-CAPITAL: Final = re.compile(r"(?<=.)(?=[A-Z])")
+SAMPLES: Final = 8  # values that a problem or a doubt shows
 VALUES_SHOWN: Final = 8  # that a metric can have
 NAMES_SHOWN: Final = 8  # metrics of a run that lacks the one that was named, in a sentence
 FEW_NAMES: Final = 3  # the same, in a few words
-
-
-class Problem:
-    """`may_come`: more time may mend it."""
-
-    __slots__ = ()
-
-    @property
-    def kind(self) -> str:
-        """Its name in the JSON report: no_such_metric for NoSuchMetric."""
-        return CAPITAL.sub("_", type(self).__name__).lower()
-
-    @property
-    def may_come(self) -> bool:
-        return False
-
-    def text(self) -> str:
-        """Return in a few words what to show in place of a value."""
-        raise NotImplementedError
-
-    def reason(self, check: Check) -> str:
-        """Return why a check has no measure, without a full stop."""
-        raise NotImplementedError
-
-    def in_reference(self, reference: str, metric: str) -> str:
-        """Return the same about the values of the reference, as a clause."""
-        return f"the {reference}'s values of {metric} are of another kind"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,3 +241,33 @@ def seen_text(seen: Sequence[str], different: int) -> str:
 
 def _either(values: Sequence[str]) -> str:
     return " or ".join(quoted(value, VALUE_SHOWN) for value in values)
+
+
+def not_numbers(sample: Sample) -> Problem | None:
+    if not sample.others:
+        return None
+    samples = {value_text(other) for other in sorted(sample.others, key=_alphabetical)[:SAMPLES]}
+    return NO_NUMBERS.of(metric=sample.metric.name, samples=", ".join(sorted(samples)))
+
+
+def unlike(sample: Sample, wanted: Sequence[str]) -> CannotOccur | NoSuchValue | None:
+    """Return the problem if the metric cannot have a `wanted` text, or can have none of `wanted`."""
+    name, vocabulary = sample.metric.name, sample.vocabulary
+    if impossible := sample.kinds.impossible(wanted):
+        distinct = [*dict.fromkeys(sample.numbers), *sorted(sample.others, key=_alphabetical)]
+        samples = tuple(distinct[:SAMPLES])
+        return CannotOccur(metric=name, wanted=impossible, samples=samples, different=len(distinct))
+    if unknown := vocabulary.impossible(wanted):
+        return NoSuchValue(
+            metric=name,
+            wanted=unknown,
+            seen=vocabulary.seen[:SAMPLES],
+            different=len(vocabulary.seen),
+            allowed=vocabulary.allowed,
+            similar=vocabulary.meant_by(unknown[0]),
+        )
+    return None
+
+
+def _alphabetical(value: str | frozenset[str]) -> list[str]:
+    return sorted(value) if isinstance(value, frozenset) else [value]

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence, Set
 
     from coval_gate.coval.model import RunResult, Simulation
+    from coval_gate.gate.checks import Criterion
     from coval_gate.gate.compared import Baseline
     from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.kinds import Criterion
     from coval_gate.gate.variants import Variant
 
 USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)

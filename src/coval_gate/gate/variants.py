@@ -7,20 +7,15 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from coval_gate.base.text import one_line
-from coval_gate.base.units import value_text
 from coval_gate.coval.model import BASE, Metric, RunResult, Simulation, Summary, Value
 from coval_gate.gate import statistics, targets
-from coval_gate.gate.problems import NO_NUMBERS, CannotOccur, NoSuchValue, Problem
 from coval_gate.gate.values import TEXT_SHOWN, Kinds, Vocabulary, equals, is_named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence, Set
-
-
-SAMPLES: Final = 8  # values that a problem or a doubt shows
+    from collections.abc import Mapping, Sequence, Set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,45 +94,12 @@ class Sample:
         """The texts of the metric, including the run's other variants."""
         return Vocabulary.of(self.metric)
 
-    def obstacle(self, wanted: Iterable[str]) -> CannotOccur | NoSuchValue | None:
-        """Return the problem if the metric cannot have a `wanted` text, or can have none of `wanted`."""
-        wanted = tuple(wanted)
-        if impossible := self.kinds.impossible(wanted):
-            distinct = [*dict.fromkeys(self.numbers), *sorted(self.others, key=_alphabetical)]
-            samples = tuple(distinct[:SAMPLES])
-            return CannotOccur(metric=self.metric.name, wanted=impossible, samples=samples, different=len(distinct))
-        if unknown := self.vocabulary.impossible(wanted):
-            return self._no_such_value(unknown)
-        return None
-
-    def target_obstacle(self, wanted: Iterable[str]) -> CannotOccur | NoSuchValue | None:
-        """Return the problem if the metric can have none of the values that its target names."""
-        problem = self.obstacle(wanted := tuple(wanted))
-        if isinstance(problem, NoSuchValue):
-            possible = [text for text in wanted if text not in problem.wanted and is_named(text)]
-            return None if possible else problem
-        return problem
-
-    def _no_such_value(self, unknown: tuple[str, ...]) -> NoSuchValue:
-        vocabulary, (first, *_) = self.vocabulary, unknown
-        return NoSuchValue(
-            metric=self.metric.name,
-            wanted=unknown,
-            seen=vocabulary.seen[:SAMPLES],
-            different=len(vocabulary.seen),
-            allowed=vocabulary.allowed,
-            similar=vocabulary.meant_by(first),
-        )
-
-    def not_numbers(self) -> Problem | None:
-        if not self.others:
-            return None
-        samples = {value_text(other) for other in sorted(self.others, key=_alphabetical)[:SAMPLES]}
-        return NO_NUMBERS.of(metric=self.metric.name, samples=", ".join(sorted(samples)))
-
-
-def _alphabetical(value: str | frozenset[str]) -> list[str]:
-    return sorted(value) if isinstance(value, frozenset) else [value]
+    def can_be_any_of(self, wanted: Sequence[str]) -> bool:
+        """Return whether the metric can have any of the values that its target names."""
+        if self.kinds.impossible(wanted):
+            return False
+        unknown = self.vocabulary.impossible(wanted)
+        return not unknown or any(is_named(text) for text in wanted if text not in unknown)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,6 +260,6 @@ def _sample(metric: Metric, values: Mapping[str, Value], ids: Mapping[str, None]
 def _meeting(sample: Sample) -> set[str]:
     """Return the simulations on which a metric meets its target; none if no value can."""
     target = sample.metric.target
-    if target is None or targets.problem(target) or sample.target_obstacle(targets.named_values(target)):
+    if target is None or targets.problem(target) or not sample.can_be_any_of(targets.named_values(target)):
         return set()
     return {simulation for simulation, value in sample.values.items() if targets.meets(target, value)}

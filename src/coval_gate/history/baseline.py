@@ -16,9 +16,9 @@ from coval_gate.base.schedule import Wait, together
 from coval_gate.base.text import in_words, plural
 from coval_gate.base.times import COLLECTING
 from coval_gate.coval.model import COMPLETED, RunResult
-from coval_gate.gate.checks import population
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.population import population
 from coval_gate.history.comparable import Subject, distinguish
 from coval_gate.history.search import Sought, created_at, creation, search, with_list
 from coval_gate.history.tags import (

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.text import one_line
-from coval_gate.gate.claims import reference_text
-from coval_gate.gate.references import no_baseline_text
+from coval_gate.gate.clauses import NAMES
+from coval_gate.gate.references import baseline_text, no_baseline_text, shared_text
 from coval_gate.report.compose.provenance import run_page
 from coval_gate.report.compose.subject import base_name
 from coval_gate.report.document.base import Part
@@ -51,14 +51,18 @@ def _plain(text: str) -> Part:
 def reference_parts(group: CheckGroup, leg: LegReport | None) -> list[Part]:
     """Return what a group compares with; without a leg, without its names and pages."""
     parts = Parts()
-    return parts.of(
-        reference_text(
-            group,
-            title=parts.title,
-            source=lambda source: parts.code(base_name(leg, source) if leg else source),
-            run_text=lambda run: parts.code(run.run_id, run_page(leg, run) if leg else ""),
-        )
+    if group.baseline is None:
+        name = NAMES[group.reference]
+        shared = f": {shared_text(group.comparisons, name)}" if group.comparisons else ""
+        return parts.of(f"{parts.title(f'Compared with the {name}')}{shared}")
+    source = group.baseline.source
+    named = source.name if source.kind == "base_agent" else source
+    word = "Base agent" if source.kind == "base_agent" else "Baseline"
+    title = parts.title(f"{word} {parts.code(base_name(leg, named) if leg else named)}")
+    runs = baseline_text(
+        group.baseline, group.comparisons, lambda run: parts.code(run.run_id, run_page(leg, run) if leg else "")
     )
+    return parts.of(f"{title}: {runs}")
 
 
 def why_missing(group: CheckGroup) -> str:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from coval_gate.base.text import plural
+from coval_gate.gate.checks import bound_text
 from coval_gate.gate.claims import (
     OTHERS,
     Words,
@@ -13,7 +14,7 @@ from coval_gate.gate.claims import (
     notes_title,
     shows_text,
 )
-from coval_gate.gate.clauses import NAMES, bound_text
+from coval_gate.gate.clauses import NAMES
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.baselines import reference_parts, why_missing

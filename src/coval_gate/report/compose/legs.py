@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.gate.cause import Cause
-from coval_gate.gate.checks import Totals
 from coval_gate.gate.claims import flips_title, notes_title
-from coval_gate.gate.clauses import in_figures
 from coval_gate.gate.findings import findings_of
+from coval_gate.gate.measure import Totals
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.fields import IDENTIFIER
@@ -32,7 +31,7 @@ from coval_gate.report.document.legs import (
 from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.report.model import UNFOUND, RunReport
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.causes import cause_title, counts_text
+from coval_gate.report.wording.causes import cause_title, counts_text, in_figures
 from coval_gate.report.wording.standing import standing_text
 
 if TYPE_CHECKING:

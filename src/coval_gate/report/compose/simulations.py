@@ -8,7 +8,6 @@ from urllib.parse import quote, urlsplit
 
 from coval_gate.base.text import one_line, stopwatch
 from coval_gate.coval.model import length
-from coval_gate.gate.clauses import stability_text
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.criteria import outcome
@@ -22,6 +21,7 @@ from coval_gate.report.limits import (
     MOST_VALUES,
     TRANSCRIPTS_ROOM,
 )
+from coval_gate.report.wording.causes import stability_text
 from coval_gate.report.wording.checks import here_text, mention
 
 if TYPE_CHECKING:

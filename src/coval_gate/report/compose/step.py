@@ -6,9 +6,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from coval_gate import __version__
-from coval_gate.gate.checks import sum_of
 from coval_gate.gate.claims import flips_title
 from coval_gate.gate.judgement import gravity
+from coval_gate.gate.measure import sum_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.criteria import missed_text
 from coval_gate.report.compose.legs import judged_facts, leg_facts, totals_facts, totals_of, whole

@@ -9,11 +9,13 @@ from coval_gate.base.text import one_line
 from coval_gate.gate.cause import SHOWN_FIRST, Cause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from coval_gate.gate.findings import SimulationFinding
+    from coval_gate.gate.judgement import CaseStability
     from coval_gate.report.model import LegReport
 
+FLAKY, CONSISTENT = "flaky", "consistent"
 NAME: Final = 60  # characters of a branch
 IN_BASELINE: Final = "in the baseline"
 WITH_BASE: Final = {"base": "with the agent itself", "base_agent": "with the base agent"}
@@ -54,3 +56,15 @@ def cause_title(cause: Cause | None, leg: LegReport) -> str:
     if cause is Cause.OLD:
         return f"Also fail {where_text(leg)}"
     return cause.value.capitalize() if cause else "Cause unknown"
+
+
+def in_figures(cases: Sequence[CaseStability]) -> str:
+    """Return how many test cases are consistent and how many flaky: "1 consistent, 2 flaky"."""
+    flaky = sum(case.is_flaky for case in cases)
+    counts = {CONSISTENT: len(cases) - flaky, FLAKY: flaky}
+    return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count)
+
+
+def stability_text(case: CaseStability) -> str:
+    """Return the stability with its figures: "flaky, failed 2 of 3"."""
+    return f"{FLAKY if case.is_flaky else CONSISTENT}, failed {case.failed:,} of {case.total:,}"

@@ -13,9 +13,8 @@ from coval_gate.report.limits import LONGEST_MENTION
 
 if TYPE_CHECKING:
     from coval_gate.coval.model import Value
-    from coval_gate.gate.checks import Check
+    from coval_gate.gate.checks import Check, Criterion
     from coval_gate.gate.findings import Contribution, Miss
-    from coval_gate.gate.kinds import Criterion
 
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}

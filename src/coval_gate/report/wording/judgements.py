@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word
 from coval_gate.coval.model import CANCELLED, DELETED
-from coval_gate.gate.clauses import all_runs_text, ran_text
+from coval_gate.gate.clauses import all_runs_text
 from coval_gate.gate.outcome import (
     Aborted,
     Completed,
@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from coval_gate.gate.judgement import Judgement, Repetition
     from coval_gate.gate.outcome import Cancellation, Limit
 
+ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
+TOGETHER: Final[Mapping[Verdict | None, str]] = {
+    Verdict.PASSED: "they pass",
+    Verdict.FAILED: "they fail",
+    Verdict.INCONCLUSIVE: "they are inconclusive",
+}
 # Each has a mark that stands out; all show well in GitHub's light and dark themes.
 HEADINGS: Final = {
     Verdict.PASSED: "✅ Passed",
@@ -264,7 +270,9 @@ def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, .
 
 def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[str]:
     if len(repetition.runs) > 1:
-        yield ran_text(repetition, judgement.verdict)
+        verdicts = ((run.run_id, run.judgement.verdict) for run in repetition.runs)
+        alone = ", ".join(f"run {id_} {ALONE.get(verdict, verdict)}" for id_, verdict in verdicts)
+        yield f"Ran {len(repetition.runs)} times: {alone}; together {TOGETHER[judgement.verdict]}."
     if unusable := repetition.unusable:
         which = f"Repetition {unusable.run_id}" if unusable.run_id else "A repetition"
         decide = "the first run decides" if len(repetition.runs) == 1 else "the runs before it decide"
