@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from coval_gate.base.text import percent
+from coval_gate.gate.changes import BY_CHANCE
 from coval_gate.gate.claims import cases_to_compare
-from coval_gate.gate.planning import BY_CHANCE, needed
+from coval_gate.gate.confidence import needed
 from coval_gate.gate.statistics import normal_quantile
 from coval_gate.inputs.file import LEGS, LISTS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
 from coval_gate.inputs.inputs import ALL_MODES, MODES, MOST_LEGS, Input, declared

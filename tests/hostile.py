@@ -34,7 +34,6 @@ from coval_gate.gate.judgement import (
 )
 from coval_gate.gate.kinds import MetricPresent, TargetMet, ThresholdHolds
 from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure, Totals
-from coval_gate.gate.outcome import Cancellation, Completed, Limit, NotCompleted, TimedOut
 from coval_gate.gate.population import NO_ERROR_REPORTED
 from coval_gate.gate.problems import (
     ERROR_REPORTED,
@@ -46,7 +45,7 @@ from coval_gate.gate.problems import (
     NoSuchValue,
 )
 from coval_gate.gate.targets import TargetProblem
-from coval_gate.gate.verdict import Verdict
+from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.inputs import parse_inputs

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from coval_gate.gate.confidence import FEWEST_CASES, exact_bounds
-from coval_gate.gate.planning import MOST, POWER, needed
+from coval_gate.gate.changes import POWER
+from coval_gate.gate.confidence import FEWEST_CASES, MOST, exact_bounds, needed
 from coval_gate.gate.statistics import beta_cdf
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from bisect import bisect_left
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from coval_gate.gate.changes import POWER
 from coval_gate.gate.claims import MOST_CASES
 from coval_gate.gate.confidence import FEWEST_CASES, Hits
 from coval_gate.gate.contrast import HitPair, PairedRates
-from coval_gate.gate.planning import POWER, strictest
+from coval_gate.gate.family import strictest
 from coval_gate.gate.statistics import normal_quantile, t_quantile
 
 if TYPE_CHECKING:

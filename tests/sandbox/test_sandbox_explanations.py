@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.report.compose.words import says_more
+from coval_gate.report.compose.simulations import says_more
 from coval_sandbox import catalogue
 from coval_sandbox.explanations import JUDGES, STORIES, answer, explanation
 

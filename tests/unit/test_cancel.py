@@ -17,7 +17,7 @@ from support import IDS, VirtualClock, new_client, new_session
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from coval_gate.gate.outcome import Cancellation
+    from coval_gate.gate.verdict import Cancellation
 
 STUCK = IDS | {"test_set_id": "stuck001"}
 

@@ -33,10 +33,10 @@ from coval_gate.ci.github.pages import state_of
 from coval_gate.coval.model import LARGEST
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import change_text
+from coval_gate.gate.compared import shared_text
 from coval_gate.gate.judgement import errored
 from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure
-from coval_gate.gate.references import shared_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.compose.criteria import criterion_of

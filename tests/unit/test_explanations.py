@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines import comparison_reports
-from coval_gate.report.compose.words import says_more
+from coval_gate.report.compose.simulations import says_more
 from coval_gate.report.formats.log import miss_lines
 from rendering import comment, composed, digest, document, findings_in, html, junit, summary
 

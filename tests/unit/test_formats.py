@@ -39,9 +39,8 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.judgement import UNFINISHED, Judgement, OfLegs, conclude, errored, interrupted
 from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.measure import Measure, Totals
-from coval_gate.gate.outcome import Completed
 from coval_gate.gate.problems import NO_VALUES
-from coval_gate.gate.verdict import Verdict
+from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.inputs.inputs import Problem, declared, parse_inputs
 from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
 from coval_gate.report import formats

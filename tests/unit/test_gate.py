@@ -12,8 +12,7 @@ from coval_gate.coval.model import LARGEST, Metric, Run, RunResult, Simulation, 
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge, judge_outcome
-from coval_gate.gate.outcome import Aborted, Completed, Limit, NotCompleted, TimedOut
-from coval_gate.gate.verdict import Verdict
+from coval_gate.gate.verdict import Aborted, Completed, Limit, NotCompleted, TimedOut, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import OPERATORS, parse_thresholds
 from coval_gate.report.wording.checks import check_reason
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from coval_gate.gate.judgement import Judgement
-    from coval_gate.gate.outcome import Outcome
+    from coval_gate.gate.verdict import Outcome
 
 NONE = Allowance(0)
 LATENCY = Target(operator="lte", upper=1.5)

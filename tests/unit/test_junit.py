@@ -14,8 +14,7 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.judgement import OfLegs, conclude
 from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.measure import Measure, Totals
-from coval_gate.gate.outcome import Completed
-from coval_gate.gate.verdict import Verdict
+from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.model import LegReport, Report
 from hostile import RUN_URL, example_reports, simulation, with_leg

@@ -14,9 +14,8 @@ from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Summary, 
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import CaseStability, SingleRun, errored, redacted, with_unusable
-from coval_gate.gate.outcome import NotCompleted
 from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together, pool_of, repeats
-from coval_gate.gate.verdict import Verdict
+from coval_gate.gate.verdict import NotCompleted, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording.checks import actual_text, check_reason

@@ -21,8 +21,7 @@ from coval_gate.gate.judgement import (
     runs_cancelled,
     skipped,
 )
-from coval_gate.gate.outcome import Cancellation, Completed, Limit, NotCompleted, TimedOut
-from coval_gate.gate.verdict import Verdict
+from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.report.compose.step import document_of
 from coval_gate.report.model import Report

@@ -16,7 +16,7 @@ from coval_gate.coval.model import BASE, Metric, Run, RunResult
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check, Problem, check_on
 from coval_gate.gate.clauses import NAMES
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
+from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason, dated_text
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.incomparable import (
     CASES_UNKNOWN,
@@ -32,7 +32,6 @@ from coval_gate.gate.incomparable import (
 from coval_gate.gate.kinds import check_variant, subjects
 from coval_gate.gate.measure import Comparison, LeftOut, Trend
 from coval_gate.gate.problems import ONLY_SUMMARY, OTHER_CASES
-from coval_gate.gate.references import dated_text
 from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.source import BaselineSource

@@ -15,9 +15,10 @@ from coval_gate.base.text import number, percent, plural
 from coval_gate.base.units import difference_with_unit
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.aggregation import Greatest
+from coval_gate.gate.changes import POWER
 from coval_gate.gate.clauses import confidence_text, measured, rounded, rounded_with_unit
-from coval_gate.gate.confidence import FEWEST_CASES
-from coval_gate.gate.planning import POWER, needed, strictest
+from coval_gate.gate.confidence import FEWEST_CASES, needed
+from coval_gate.gate.family import strictest
 from coval_gate.gate.verdict import Verdict
 
 if TYPE_CHECKING:

@@ -1,14 +1,24 @@
-"""What a run is compared with. Frozen."""
+"""What a run is compared with, and how that reads: which runs there are, what is left out, why there is none. Frozen.
+
+A run that is compared itself may take a place among the baselines.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import age, day_text, in_words, one_line, plural
+from coval_gate.gate.measure import Comparison, LeftOut
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from coval_gate.coval.model import Run, RunResult
-    from coval_gate.inputs.source import BaselineSource
+    from coval_gate.gate.measure import Comparison
+    from coval_gate.inputs.source import BaselineSource, SourceKind
+
+    Mark = Callable[[str], str]
 
 Unchecked = Literal["test_cases", "persona", "metrics"]
 NotFoundKind = Literal[
@@ -23,6 +33,47 @@ NotFoundKind = Literal[
     "unreadable",
     "unusable",
 ]
+RUNS_SHOWN: Final = 3
+# What to do where a baseline is in the way. docs/baselines.md says how a workflow gets the input.
+ACCEPT: Final = "run the workflow by hand with accept: true"
+START_OVER: Final = f"{ACCEPT} to start over"
+UNCHECKED: Final[dict[Unchecked, str]] = {
+    "test_cases": "the contents of test cases",
+    "persona": "the persona",
+    "metrics": "the metrics",
+}
+SAME: Final = "no earlier run of this agent, persona and test set"
+NO_BASELINE: Final[Mapping[tuple[SourceKind | Literal[""], NotFoundKind], str]] = {  # "": whatever the source
+    ("", "none"): f"{SAME} is {{source}}",
+    ("tag", "none"): f"{SAME} has the tag {{name}}; a run of a branch that lacks no data takes it",
+    ("branch", "none"): f"{SAME} is from branch {{name}}; the next run of that branch will be the baseline",
+    ("", "too_old"): (
+        "the newest run of {source}, {run_id}, is {age} old, more than baseline_max_age allows; "
+        f"raise it, or {START_OVER}"
+    ),
+    ("", "failed"): (
+        "every run that matches {source} failed a comparison or lacks data, most recently {run_id}; "
+        f"fix the agent, or {START_OVER}"
+    ),
+    ("", "not_over"): (
+        "run {run_id} had not ended when max_wait_time was over (status {status}); "
+        "raise max_wait_time, or name another run"
+    ),
+    ("", "not_completed"): "run {run_id} did not complete (status {status}); name another run",
+    ("", "gone"): "Coval has no run {run_id}; name another run",
+    ("", "itself"): "run {run_id} is this very run; name an earlier one",
+    ("", "pull_request"): (
+        "only runs of pull requests match {source}, and those never become the baseline; to use one, name it by its id"
+    ),
+    ("", "unreadable"): "no run of {source} can be used. {text}",
+    ("run", "unreadable"): "run {name} cannot be used. {text}",
+}
+NO_BASE: Final[Mapping[NotFoundKind, str]] = {
+    "not_over": "{run} had not ended when the time was over (status {status}); raise {text}",
+    "not_completed": "{run} did not complete (status {status})",
+    "unusable": "{run} cannot be used. {text}",
+}
+MOST_NAMED: Final = 3  # runs
 
 
 class BaselineRun(NamedTuple):
@@ -87,3 +138,107 @@ class Standing(NamedTuple):
     runs: int = 1
     wanted: int = 1
     accepted: bool = False
+
+
+def baseline_text(baseline: Baseline, comparisons: Sequence[Comparison], run_text: Callable[[Run], str]) -> str:
+    """Return which runs a baseline has, and how they differ; `run_text` marks up the id of each."""
+    if not baseline.runs:
+        return "none"
+    parts = [_runs_text(baseline, run_text)]
+    if comparisons:
+        parts.append(shared_text(comparisons, "base" if baseline.source.kind == "base_agent" else "baseline"))
+    options = sorted({option for run in baseline.runs for option in run.changed_options})
+    if options:
+        parts.append(f"launched with other {one_line(in_words(options))}")
+    unchecked = [text for what, text in UNCHECKED.items() if any(what in run.unchecked for run in baseline.runs)]
+    if unchecked:
+        parts.append(f"unknown: whether {in_words(unchecked, 'or')} changed since")
+    return "; ".join(parts)
+
+
+def shared_text(comparisons: Sequence[Comparison], reference: str = "baseline") -> str:
+    """Where comparisons differ, as metrics lack values, return the range, and the most that any of them leaves out."""
+    least, most = (kind(comparison.cases for comparison in comparisons) for kind in (min, max))
+    cases = plural(most, "shared test case")
+    uneven = "" if all(comparison.even for comparison in comparisons) else ", equally weighted"
+    parts = [f"{cases if least == most else f'{least:,} to {cases}'}{uneven}"]
+    if left := left_out_text(
+        LeftOut(*map(max, zip(*(comparison.left_out for comparison in comparisons), strict=True))), reference
+    ):
+        alike = len({comparison.left_out for comparison in comparisons}) == 1
+        parts.append(f"left out{'' if alike else ' at most'}: {left}")
+    return "; ".join(parts)
+
+
+def left_out_text(left_out: LeftOut, reference: str) -> str:
+    """Return what is left out, and why; empty if nothing is."""
+    counts = [
+        (left_out.new, f"not in the {reference}"),
+        (left_out.gone, f"only in the {reference}"),
+        (left_out.changed, "with changed contents"),
+        (left_out.valueless, "without a value on one side"),
+    ]
+    parts = [f"{count:,} {why}" for count, why in counts if count]
+    if left_out.runs:
+        parts.append(f"{plural(left_out.runs, 'baseline run')} with another persona, metric or judge")
+    return in_words(parts)
+
+
+def no_baseline_text(source: BaselineSource | None, reason: NotFoundReason) -> str:
+    """Return why there is no baseline, and what to do about it, without a full stop."""
+    if source is None:
+        return "there are no earlier runs"
+    text = reason.text.rstrip(".")
+    if source.kind == "base_agent":
+        template = NO_BASE.get(reason.kind, "{text}" if text else "its run is unknown")
+    else:
+        template = NO_BASELINE.get((source.kind, reason.kind)) or NO_BASELINE["", reason.kind]
+    run = f"its run {reason.run_id}".rstrip()
+    facts = {"run": run, "run_id": reason.run_id, "age": age(reason.age), "status": reason.status, "text": text}
+    return template.format(source=source, name=source.name, **facts)
+
+
+def _runs_text(baseline: Baseline, run_text: Callable[[Run], str]) -> str:
+    first = baseline.runs[:RUNS_SHOWN]
+    shown = [dated_text(run.run, run_text) + (", which the gate failed" if run.failed else "") for run in first]
+    more = len(baseline.runs) - len(shown)
+    runs = in_words([*shown, *([f"{more:,} more"] if more else [])])
+    fewer = f", {baseline.fewer_than_asked:,} fewer than asked for" if baseline.fewer_than_asked else ""
+    return f"{'run' if len(baseline.runs) == 1 else 'runs'} {runs}{fewer}"
+
+
+def dated_text(run: Run, run_text: Callable[[Run], str] = lambda run: one_line(run.run_id)) -> str:
+    """Return a run with the day of its launch: unlike an age, it stays true however late a report is read."""
+    day = day_text(run.create_time)
+    return run_text(run) + (f" of {day}" if day else "")
+
+
+def standing_text(standing: Standing, *, code: Mark = str) -> str:
+    if standing.accepted:
+        tag = f" Runs that were not accepted with it lost the tag {code(standing.tag)}." if standing.tag else ""
+        return f"Accepted: later runs are compared with this one.{tag}"
+    return f"It has the tag {code(standing.tag)} now, as {standing.runs:,} of {plural(standing.wanted, 'run')}."
+
+
+def not_accepted_text(run_id: str) -> str:
+    return f"Run {one_line(run_id)} was not accepted: it did not complete, or lacks data. Accept another run."
+
+
+def not_taken_text(run_id: str, tag: str, why: str, advice: str) -> str:
+    return "\n".join(filter(None, (f"Run {one_line(run_id)} could not take the tag {tag}: {why}", advice)))
+
+
+def not_marked_text(run_ids: Sequence[str], why: str, advice: str) -> str:
+    text = f"Later runs may be compared with {_runs(run_ids)}, which could not be marked as failed: {why}"
+    return "\n".join(filter(None, (text, advice)))
+
+
+def unjudged_text(run_id: str) -> str:
+    return (
+        f"Run {run_id} continues in Coval, but this step does not judge it. Once it completes, a baseline given by "
+        "branch may use it, even if the agent got worse.\nSet cancel_on_timeout: true, or raise max_wait_time."
+    )
+
+
+def _runs(run_ids: Sequence[str]) -> str:
+    return f"run{'s' if len(run_ids) > 1 else ''} {in_words(run_ids, most=MOST_NAMED)}"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 FEWEST_CASES: Final = 2  # cases with values; one case cannot show how cases differ
 ENOUGH_EQUAL: Final = 30  # cases; fewer may all be equal by chance
+MOST: Final = 100_000  # conversations that a plan considers
 ROUNDING: Final = 1e-13  # share of a value: above the error of sums of binary floats, below any real spread
 
 
@@ -92,6 +93,16 @@ def exact_bounds(hits: float, size: float, confidence: float) -> Bounds:
         beta_quantile(1.0 - confidence, hits, size - hits + 1.0) if hits > 0.0 else 0.0,
         beta_quantile(confidence, hits + 1.0, size - hits) if hits < size else 1.0,
     )
+
+
+def needed(share: float, misses: int, confidence: float) -> int | None:
+    """Return how many conversations show that a rate is at least `share`, if `misses` of them are misses.
+
+    None if more than MOST are needed. Percentiles are rates, too: `p(95) < 1.5` is a rate of at least 95 % below 1.5.
+    """
+    counts = range(max(FEWEST_CASES, misses + 1), MOST + 1)
+    place = bisect_left(counts, True, key=lambda count: exact_bounds(count - misses, count, confidence).lower >= share)
+    return counts[place] if place < len(counts) else None
 
 
 def hits_of(case: Collection[str], hits: Collection[str]) -> Hits:

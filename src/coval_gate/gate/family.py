@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.gate.aggregates import aggregation_of
+from coval_gate.gate.changes import Rule
 from coval_gate.gate.confidence import NOTHING, Bounds
 from coval_gate.gate.measure import Interval, Trend, Weighed
-from coval_gate.gate.planning import Rule, strictest
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import TOLERANCE, Threshold
 
@@ -196,3 +196,8 @@ def significant(changes: Sequence[Callable[[float], bool]], error: float) -> lis
             break
         left -= removed
     return [index not in left for index in range(len(changes))]
+
+
+def strictest(confidence: float, members: int) -> float:
+    """Return the confidence that one of so many members must reach at the strictest of Holm's levels, as a share."""
+    return 1.0 - (1.0 - confidence) / members

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from coval_gate.base.text import plural
 from coval_gate.gate.checks import Problem
 from coval_gate.gate.clauses import NAMES
+from coval_gate.gate.compared import START_OVER, dated_text, left_out_text, no_baseline_text
 from coval_gate.gate.problems import Obstacle, about
-from coval_gate.gate.references import START_OVER, dated_text, left_out_text, no_baseline_text
 
 if TYPE_CHECKING:
     from coval_gate.coval.model import Run

@@ -21,7 +21,6 @@ from coval_gate.gate.incomparable import ACCEPTED
 from coval_gate.gate.judgement import Judgement, conclude
 from coval_gate.gate.kinds import MetricHasValues, MetricPresent, TargetMet, evaluate
 from coval_gate.gate.measure import Measure, Totals
-from coval_gate.gate.outcome import Aborted, Completed, Limit, NotCompleted, Outcome, Unanswered
 from coval_gate.gate.population import ALL_ANSWERED, METRICS_HAVE_TARGETS, Judged, population_checks
 from coval_gate.gate.problems import (
     NO_TARGETS,
@@ -34,7 +33,7 @@ from coval_gate.gate.problems import (
     unlike,
 )
 from coval_gate.gate.variants import Variant, variants_of
-from coval_gate.gate.verdict import TIMEOUT, Verdict
+from coval_gate.gate.verdict import TIMEOUT, Aborted, Completed, Limit, NotCompleted, Outcome, Unanswered, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -43,8 +42,8 @@ if TYPE_CHECKING:
     from coval_gate.gate.checks import Problem
     from coval_gate.gate.compared import Baseline
     from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.outcome import Limit, Outcome
     from coval_gate.gate.variants import Variant
+    from coval_gate.gate.verdict import Limit, Outcome
     from coval_gate.inputs.fields import Allowance
     from coval_gate.inputs.thresholds import Threshold
 

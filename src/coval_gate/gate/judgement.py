@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, Metric, RunResult
-from coval_gate.gate.outcome import (
+from coval_gate.gate.verdict import (
+    COMPLETED_WITH_FAILURES,
+    GRAVITY,
+    LAUNCHED,
+    OF_LEGS,
+    PLANNED,
+    SKIPPED,
+    TIMEOUT,
     Aborted,
     Cancellation,
     Cause,
@@ -22,15 +29,6 @@ from coval_gate.gate.outcome import (
     TimedOut,
     Unanswered,
     Unfinished,
-)
-from coval_gate.gate.verdict import (
-    COMPLETED_WITH_FAILURES,
-    GRAVITY,
-    LAUNCHED,
-    OF_LEGS,
-    PLANNED,
-    SKIPPED,
-    TIMEOUT,
     Verdict,
 )
 
@@ -41,8 +39,8 @@ if TYPE_CHECKING:
     from coval_gate.gate.checks import Check
     from coval_gate.gate.compared import Baseline
     from coval_gate.gate.measure import Totals
-    from coval_gate.gate.outcome import Cancellation, Cause
     from coval_gate.gate.variants import Sample, Variant
+    from coval_gate.gate.verdict import Cancellation, Cause
 
 
 class OfLegs(NamedTuple):

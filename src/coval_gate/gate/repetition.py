@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.gate.checks import Check
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import CaseStability, Judgement, Repetition, SingleRun, with_checks
-from coval_gate.gate.outcome import Completed
 from coval_gate.gate.population import ANY_COMPLETED, SAME_CASES, FewFailed
 from coval_gate.gate.problems import OTHER_CASES
 from coval_gate.gate.variants import Variant, pooled
-from coval_gate.gate.verdict import GRAVITY, Verdict
+from coval_gate.gate.verdict import GRAVITY, Completed, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence, Set

@@ -1,9 +1,14 @@
-"""The verdicts on a run, and the statuses that the gate reports in addition to Coval's."""
+"""The verdicts on a run, the statuses of the gate, and what a step ends with: an outcome of its run, or else. Frozen."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
+
+from coval_gate.base.records import NamedTuple
+
+if TYPE_CHECKING:
+    from coval_gate.coval.model import Run, RunResult
 
 COMPLETED_WITH_FAILURES: Final = "COMPLETED_WITH_FAILURES"
 TIMEOUT: Final = "TIMEOUT"
@@ -28,3 +33,110 @@ class Verdict(StrEnum):
 GRAVITY: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED)
 # The gravest leg decides a step.
 OF_LEGS: Final = (Verdict.ERROR, Verdict.FAILED, Verdict.CANCELLED, Verdict.TIMED_OUT, *GRAVITY[2:])
+
+
+class Limit(NamedTuple):
+    """`name`: the input that sets it."""
+
+    name: str
+    seconds: float
+
+
+class Completed(NamedTuple):
+    """`late`: the limit that passed before all simulations and values arrived."""
+
+    result: RunResult
+    late: Limit | None = None
+
+
+class NotCompleted(NamedTuple):
+    run: Run
+
+
+class TimedOut(NamedTuple):
+    """`run` is its state at the last poll."""
+
+    run: Run
+    limit: Limit
+
+
+class Aborted(NamedTuple):
+    """So many simulations failed, and none completed, that the step gave up the run. `error`: their most common one."""
+
+    run: Run
+    failed: int
+    error: str = ""
+
+
+Outcome = Completed | NotCompleted | TimedOut | Aborted
+
+
+class Cancellation(NamedTuple):
+    """cancelled: by the step; over: the run had already ended, with `status`; gone: Coval no longer has it;
+    not_launched: there was no run; left: it continues; maybe_left: a run with an unknown id may continue; failed: the
+    step could not cancel it, for that `reason`.
+    """
+
+    outcome: Literal["cancelled", "over", "gone", "not_launched", "left", "maybe_left", "failed"]
+    run_id: str = ""
+    status: str = ""
+    reason: str = ""
+
+
+class Launched:
+    """The step only had to launch the run, and did."""
+
+
+class Planned(NamedTuple):
+    """The step only had to plan, and did: `what` it found, as a sentence."""
+
+    what: str
+
+
+class StepInterrupted:
+    """The step was interrupted by a signal."""
+
+
+class Unfinished:
+    """The step ended before it could reach a verdict."""
+
+
+class Skipped(NamedTuple):
+    """The step was skipped because there is no API key. `withheld`: as `Context.secrets_withheld_from`."""
+
+    withheld: str = ""
+
+
+class RunsCancelled(NamedTuple):
+    cancellations: tuple[Cancellation, ...]
+
+
+class Errored(NamedTuple):
+    """The step ended with an error of ours, of the API or of the configuration; the texts are from a GateError."""
+
+    title: str
+    what: str
+    advice: str = ""
+    link: str = ""
+
+
+class Unanswered(NamedTuple):
+    """A job had to answer the simulations of the run, and did not, so the run shows nothing of the agent."""
+
+    run: Run
+
+
+Cause = (
+    Completed
+    | NotCompleted
+    | TimedOut
+    | Aborted
+    | Unanswered
+    | Launched
+    | Planned
+    | StepInterrupted
+    | Unfinished
+    | Skipped
+    | RunsCancelled
+    | Errored
+)

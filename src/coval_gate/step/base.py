@@ -16,7 +16,7 @@ from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge_outcome
-from coval_gate.gate.outcome import Completed, TimedOut
+from coval_gate.gate.verdict import Completed, TimedOut
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.inputs.source import BaselineSource
 from coval_gate.report.compose.criteria import listed
@@ -29,7 +29,7 @@ from coval_gate.step.launch import launch, launch_first
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.session import Session
-    from coval_gate.gate.outcome import Outcome
+    from coval_gate.gate.verdict import Outcome
     from coval_gate.step.leg import Leg
     from coval_gate.step.step import LegRun, Step
 

@@ -19,8 +19,8 @@ from coval_gate.base.schedule import Wait
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import COLLECTING
 from coval_gate.coval.model import COMPLETED, RunResult
-from coval_gate.gate.outcome import Completed, NotCompleted
 from coval_gate.gate.population import population
+from coval_gate.gate.verdict import Completed, NotCompleted
 from coval_gate.step.definitions import (
     OPTIONAL_TIME,
     Announced,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from coval_gate.base.errors import NotFound, Unavailable
 from coval_gate.coval.model import CANCELLED
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.outcome import Aborted, NotCompleted, TimedOut
+from coval_gate.gate.verdict import Aborted, NotCompleted, TimedOut
 from coval_gate.step.announce import announce
 from coval_gate.step.attached import refuse_unanswered
 from coval_gate.step.cancel import ENDED
@@ -22,7 +22,7 @@ from coval_gate.step.watch import waiting_title, watch
 
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
-    from coval_gate.gate.outcome import Outcome
+    from coval_gate.gate.verdict import Outcome
     from coval_gate.step.step import LegRun
     from coval_gate.step.trial import Trial
 

@@ -14,7 +14,7 @@ from coval_gate.gate.judgement import (
     judgement_with_units,
     result_with_units,
 )
-from coval_gate.gate.outcome import Aborted, Completed, TimedOut
+from coval_gate.gate.verdict import Aborted, Completed, TimedOut
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import Subject
 from coval_gate.inputs.inputs import ids_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.model import Run, RunResult, TrendRun
     from coval_gate.gate.compared import Baseline
     from coval_gate.gate.judgement import Judgement
-    from coval_gate.gate.outcome import Outcome
+    from coval_gate.gate.verdict import Outcome
     from coval_gate.step.leg import Leg
     from coval_gate.step.step import LegRun
     from coval_gate.step.trial import Trial

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from coval_gate.gate.compared import Standing
     from coval_gate.gate.findings import Findings
     from coval_gate.gate.judgement import Judgement
-    from coval_gate.gate.outcome import Outcome
+    from coval_gate.gate.verdict import Outcome
     from coval_gate.inputs.inputs import Inputs
     from coval_gate.step.trial import Trial
 

@@ -14,8 +14,8 @@ from coval_gate.base.schedule import beside
 from coval_gate.base.text import duration
 from coval_gate.gate.clauses import again_text, all_runs_text, in_vain_text
 from coval_gate.gate.judgement import SingleRun, errored
-from coval_gate.gate.outcome import Completed
 from coval_gate.gate.repetition import beyond_saving, judge_together, repeats
+from coval_gate.gate.verdict import Completed
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reason
 from coval_gate.step.base import want

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.launch import LaunchRequest
     from coval_gate.coval.model import Run, RunProgress
     from coval_gate.gate.judgement import Judgement
-    from coval_gate.gate.outcome import Cancellation
+    from coval_gate.gate.verdict import Cancellation
 
 LEGS: Final = "legs"  # the name of the state
 MODE: Final = "mode"  # likewise, of the main step's mode

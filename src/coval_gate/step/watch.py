@@ -21,7 +21,7 @@ from coval_gate.base.errors import CovalError, NotFound, Unavailable
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import duration, quoted, stopwatch
 from coval_gate.coval.model import COMPLETED, DELETED
-from coval_gate.gate.outcome import Aborted, Limit, NotCompleted, TimedOut
+from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, TimedOut
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
 from coval_gate.step.seen import see
 

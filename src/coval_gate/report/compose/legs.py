@@ -6,19 +6,32 @@ from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.gate.cause import Cause
 from coval_gate.gate.claims import flips_title, notes_title
+from coval_gate.gate.compared import standing_text
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.measure import Totals
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
-from coval_gate.report.compose.baselines import Parts, baseline_facts
-from coval_gate.report.compose.criteria import criteria_of, groups_of, missed_text, outcome
+from coval_gate.report.compose.criteria import (
+    Parts,
+    baseline_facts,
+    criteria_of,
+    groups_of,
+    missed_text,
+    outcome,
+    variant_key,
+)
 from coval_gate.report.compose.metrics import charts_of, metrics_of, trend_of
-from coval_gate.report.compose.provenance import WITHHELD, configuration, own_provenance, provenance
-from coval_gate.report.compose.simulations import simulations_of, stability
-from coval_gate.report.compose.subject import subject_in_words, what_ran
-from coval_gate.report.compose.words import case_names, variant_key
+from coval_gate.report.compose.provenance import (
+    WITHHELD,
+    configuration,
+    own_provenance,
+    provenance,
+    subject_in_words,
+    what_ran,
+)
+from coval_gate.report.compose.simulations import case_names, simulations_of, stability
 from coval_gate.report.document.legs import (
     CaseFacts,
     Leg,
@@ -31,8 +44,7 @@ from coval_gate.report.document.legs import (
 from coval_gate.report.limits import MOST_CRITERIA
 from coval_gate.report.model import UNFOUND, RunReport
 from coval_gate.report.wording import judgements
-from coval_gate.report.wording.causes import cause_title, counts_text, in_figures
-from coval_gate.report.wording.standing import standing_text
+from coval_gate.report.wording.checks import cause_title, counts_text, in_figures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ from coval_gate.gate.kinds import TargetMet
 from coval_gate.gate.measure import Requirement
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.charts import DrawnBound, binned, spread
+from coval_gate.report.compose.criteria import variant_key
 from coval_gate.report.compose.provenance import run_page
-from coval_gate.report.compose.words import variant_key
 from coval_gate.report.document.metrics import BoundFacts, Chart, Distribution, Figures, MetricFacts, TrendRunFacts
 from coval_gate.report.limits import MOST_CARDS, MOST_DISTRIBUTIONS, MOST_FIGURES
 

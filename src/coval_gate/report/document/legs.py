@@ -6,8 +6,11 @@ from pydantic import Field
 
 from coval_gate.base.text import shortened_at_word
 from coval_gate.report.document.base import Model, Outcome, Part, Stability, Text
-from coval_gate.report.document.baselines import BaselineFacts  # noqa: TC001 - pydantic reads the annotations
-from coval_gate.report.document.criteria import CriteriaGroup, Criterion  # noqa: TC001
+from coval_gate.report.document.criteria import (  # noqa: TC001
+    BaselineFacts,
+    CriteriaGroup,
+    Criterion,
+)
 from coval_gate.report.document.metrics import Chart, MetricFacts, TrendRunFacts  # noqa: TC001
 from coval_gate.report.document.simulations import SimulationFacts  # noqa: TC001
 

@@ -8,7 +8,10 @@ from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word
 from coval_gate.coval.model import CANCELLED, DELETED
 from coval_gate.gate.clauses import all_runs_text
-from coval_gate.gate.outcome import (
+from coval_gate.gate.compared import ACCEPT
+from coval_gate.gate.verdict import (
+    LAUNCHED,
+    PLANNED,
     Aborted,
     Completed,
     Errored,
@@ -21,8 +24,8 @@ from coval_gate.gate.outcome import (
     TimedOut,
     Unanswered,
     Unfinished,
+    Verdict,
 )
-from coval_gate.gate.verdict import LAUNCHED, PLANNED, Verdict
 from coval_gate.inputs.checks import missing_key_reason
 from coval_gate.report.wording import UNFINISHED
 
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.model import Run
     from coval_gate.gate.checks import Check
     from coval_gate.gate.judgement import Judgement, Repetition
-    from coval_gate.gate.outcome import Cancellation, Limit
+    from coval_gate.gate.verdict import Cancellation, Limit
 
 ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
 TOGETHER: Final[Mapping[Verdict | None, str]] = {
@@ -195,9 +198,7 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
     if judgement.passed_unjudged:
         lines.append(_unjudged_text(judgement))
     if judgement.is_red_against_baseline:
-        from coval_gate.report.wording.standing import fix_or_accept
-
-        lines.append(fix_or_accept(judgement))
+        lines.append(_fix_or_accept(judgement))
     return "\n".join((*lines, *doubts))
 
 
@@ -335,3 +336,16 @@ def _left_text(judgement: Judgement) -> str:
         return ""
     text = cancellation_text(cancellation)
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _fix_or_accept(judgement: Judgement) -> str:
+    own = judgement.baseline.acceptable if judgement.baseline else ""
+    if not own:
+        return f"Fix the agent. If the change is wanted, {ACCEPT} on its branch."
+    base = judgement.base.runs if judgement.base else ()
+    run_ids = judgement.of_legs.run_ids if judgement.of_legs else (own, *(other.run.run_id for other in base))
+    return (
+        "Fix the agent, or accept the change: start the workflow by hand with mode: wait, "
+        f"run_id: {', '.join(map(one_line, run_ids))} and accept: true. "
+        f"Later runs are then compared with {'these' if judgement.of_legs else 'this one'}."
+    )
