@@ -12,8 +12,7 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.fields import Allowance
-from coval_gate.inputs.source import BaselineSource
+from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 
 if TYPE_CHECKING:

@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from coval_gate.ci.github.host import WEB
+from coval_gate.ci.github import WEB
 from coval_gate.ci.host import Context, Head
 from coval_gate.coval.model import BASE, Details, Metric, Run, RunResult, Simulation, Target, Value
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import judgement_with_units, result_with_units
-from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.inputs import parse_inputs
-from coval_gate.inputs.source import BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.model import BaseReport, LegReport, Report
 

@@ -47,10 +47,9 @@ from coval_gate.gate.problems import (
 from coval_gate.gate.targets import TargetProblem
 from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
 from coval_gate.inputs.aggregates import Aggregate
-from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.matrix import matrix_of
-from coval_gate.inputs.source import BaselineSource
 from coval_gate.inputs.thresholds import Bound, Threshold, forbidding, parse_thresholds
 from coval_gate.report.model import LegReport, Report, RunReport
 

@@ -8,8 +8,7 @@ from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Target, V
 from coval_gate.gate.compared import Baseline, BaselineRun
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
-from coval_gate.inputs.fields import Allowance
-from coval_gate.inputs.source import BaselineSource
+from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 
 if TYPE_CHECKING:

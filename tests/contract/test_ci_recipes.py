@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from coval_gate.ci.starters import STARTERS
 from coval_gate.ci.systems import SYSTEMS
+from coval_gate.init.workflow import STARTERS
 from coval_gate.inputs.inputs import declared
 from coval_gate.inputs.thresholds import parse_thresholds
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coval_gate.coval import client, launch, metrics, model, resources, runs
+from coval_gate.coval import client, model, resources, results, runs
 from coval_gate.coval.runs import RunFilter
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ FACE = {  # what other packages may import from coval/: no reader of JSON
     "coval_gate.coval.client": {"Shown", "Client", "Launch", "connect"},
     "coval_gate.coval.errors": {"unavailable"},
     "coval_gate.coval.runs": {"RunFilter", "ScheduledRun"},
-    "coval_gate.coval.launch": {"LaunchRequest"},
+    "coval_gate.coval.model": {"LaunchRequest"},
     "coval_gate.coval.session": {"FRESH_TIME", "SERVERS_SKEW", "Session"},
-    "coval_gate.coval.metrics": {"METRIC", "MetricDefinition", "MetricOutput"},
+    "coval_gate.coval.results": {"METRIC", "MetricDefinition", "MetricOutput"},
     "coval_gate.coval.resources": {
         *("Kind", "Identified", "Agent", "Persona", "RunTemplate", "TestCase", "TestSet"),
         *("AGENT", "PERSONA", "RUN_TEMPLATE", "TEST_CASE", "TEST_SET", "OF_RUNS", "cases_of", "mutations_of"),
@@ -54,7 +54,7 @@ def annotations_of_methods() -> Iterator[tuple[str, str]]:
 
 def annotations_of_records() -> Iterator[tuple[str, str]]:
     """Yield the fields of the records that the client takes or returns."""
-    for module in (runs, launch, resources, metrics, model):
+    for module in (runs, resources, results, model):
         for record in vars(module).values():
             is_ours = isinstance(record, type) and record.__module__ == module.__name__
             if is_ours and not record.__name__.startswith("_"):

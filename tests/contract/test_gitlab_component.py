@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from coval_gate.ci.gitlab.host import ANNOTATIONS, DOTENV, dotenv
+from coval_gate.ci.gitlab import ANNOTATIONS, DOTENV, dotenv
 from coval_gate.ci.host import Context
 from coval_gate.inputs.inputs import Inputs, declared, parse_inputs
 from road.test_gitlab import read_dotenv

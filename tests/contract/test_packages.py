@@ -40,7 +40,7 @@ PURE = ["gate", "report", "inputs"]  # neither environment, clock, network nor r
 OF_GITHUB = re.compile(r"github|check_?run$|commit_?status", re.IGNORECASE)  # in identifiers
 GITHUB_API = re.compile(r"(?<!INPUT_)GITHUB_|api\.github|/repos/|check-runs|/statuses|external_id|head_sha")
 GITLAB = "coval_gate.ci.gitlab"
-CREDENTIALS = "coval_gate.ci.credentials"  # the names of all systems' tokens
+CREDENTIALS = "coval_gate.attach.process"  # the names of all systems' tokens
 TITLES = "coval_gate.base.titles"  # of all errors
 OF_GITLAB = re.compile(r"gitlab|merge_?request", re.IGNORECASE)  # in identifiers
 GITLAB_API = re.compile(r"GITLAB_TOKEN|CI_API_|PRIVATE-TOKEN|/projects/|/merge_requests|/notes|section_(start|end)")
@@ -181,7 +181,7 @@ def test_only_transport_imports_requests_and_only_host_imports_toolkit() -> None
     users = {name for name, path in GATE.items() if "requests" in imports(path)}
     assert users == {"coval_gate.base.transport"}
     users = {name for name, path in GATE.items() if "actions_toolkit.command" in imports(path)}
-    assert users == {"coval_gate.ci.github.host"}
+    assert users == {"coval_gate.ci.github"}
 
 
 def test_only_main_post_and_init_run_the_schedule() -> None:
@@ -200,7 +200,7 @@ def test_only_its_package_knows_github() -> None:
     inputs = {declaration.name for declaration in declared()}
     outside = {name: path for name, path in GATE.items() if not name.startswith("coval_gate.ci.github")}
     users = {name for name, path in outside.items() if any("ci.github" in imported for imported in imports(path))}
-    assert users == {"coval_gate.ci.detect"}
+    assert users == {"coval_gate.ci"}
     for path in (
         path
         for name, path in outside.items()
@@ -220,8 +220,8 @@ def test_only_its_package_knows_gitlab() -> None:
     """The names of a job's variables are in the table of CI systems, as those of the other systems are."""
     outside = {name: path for name, path in GATE.items() if not name.startswith(GITLAB)}
     users = {name for name, path in outside.items() if any("ci.gitlab" in imported for imported in imports(path))}
-    assert users == {"coval_gate.ci.detect"}
-    tables = {"coval_gate.ci.starters", "coval_gate.ci.systems", CREDENTIALS, TITLES}  # of all systems
+    assert users == {"coval_gate.ci"}
+    tables = {"coval_gate.init.workflow", "coval_gate.ci.systems", CREDENTIALS, TITLES}  # of all systems
     for path in (path for name, path in outside.items() if name not in users | tables):
         for node in nodes(path):
             names = {
@@ -230,3 +230,10 @@ def test_only_its_package_knows_gitlab() -> None:
             assert not [word for word in names if OF_GITLAB.search(word)], (path, names)
             text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
             assert not GITLAB_API.search(text), (path, text)
+
+
+def test_image_loads_modules_that_exist() -> None:
+    """Building it loads them once, so that it has bytecode of the standard library."""
+    loading = re.search(r'"import (coval_gate\.[^"]*)"', (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert loading
+    assert set(re.findall(r"[\w.]+", loading[1])) <= set(GATE)

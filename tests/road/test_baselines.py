@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.client import Client
-    from coval_gate.inputs.source import BaselineSource
+    from coval_gate.inputs.fields import BaselineSource
     from support import StepResult
 
     RunStep = Callable[..., tuple[StepResult, Server]]

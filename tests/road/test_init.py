@@ -13,8 +13,8 @@ from ruamel.yaml import YAML
 
 from coval_gate import REPOSITORY, __version__
 from coval_gate.base.secret import MASK
-from coval_gate.ci.starters import STARTERS, WORDS
 from coval_gate.init.command import Options, init
+from coval_gate.init.workflow import STARTERS, WORDS
 from coval_sandbox.catalogue import AGENT_ID, AGENTS, PERSONA_ID
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server

@@ -9,9 +9,9 @@ import pytest
 
 from coval_gate.base.errors import Unavailable
 from coval_gate.base.schedule import run
-from coval_gate.coval.launch import LaunchRequest
-from coval_gate.coval.metrics import METRIC
+from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import cases_of
+from coval_gate.coval.results import METRIC
 from coval_gate.coval.runs import RunFilter
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server

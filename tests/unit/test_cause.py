@@ -24,7 +24,7 @@ from baselines import (
 from coval_gate.gate.cause import Cause, cause_of
 from coval_gate.gate.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.source import BaselineSource
+from coval_gate.inputs.fields import BaselineSource
 from rendering import closing, digest, document, findings_in, html, junit, rows_of, summary
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from coval_gate.base.errors import GateError
-from coval_gate.ci.github.pages import conclusion_of
+from coval_gate.ci.github_pages import conclusion_of
 from coval_gate.ci.host import Context
 from coval_gate.gate.judgement import LAUNCH, errored
 from coval_gate.gate.verdict import Verdict

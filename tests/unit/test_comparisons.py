@@ -29,7 +29,7 @@ from baselines import (
 )
 from browsing import legs_report
 from coval_gate.base.errors import GateError
-from coval_gate.ci.github.pages import state_of
+from coval_gate.ci.github_pages import state_of
 from coval_gate.coval.model import LARGEST
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import change_text

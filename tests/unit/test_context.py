@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from coval_gate.ci.github.host import VARIABLES, WEB, read_context
+from coval_gate.ci.github import VARIABLES, WEB, read_context
 from coval_gate.ci.host import Context, with_run_metadata
 from coval_gate.step.opening import acceptance_problems
 

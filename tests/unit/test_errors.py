@@ -15,8 +15,8 @@ from coval_gate.base.errors import CovalError, LaunchUncertain, NotFound, Reject
 from coval_gate.base.schedule import run
 from coval_gate.base.transport import Response
 from coval_gate.coval.errors import inputs_of
-from coval_gate.coval.metrics import METRIC
 from coval_gate.coval.resources import AGENT, PERSONA, TEST_CASE, TEST_SET, cases_of
+from coval_gate.coval.results import METRIC
 from coval_gate.coval.runs import RunFilter
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server

@@ -30,10 +30,9 @@ from coval_gate.base.schedule import run
 from coval_gate.base.text import one_line
 from coval_gate.base.times import Times
 from coval_gate.base.titles import DOCS
-from coval_gate.ci import bitbucket
-from coval_gate.ci.detect import detect_host
-from coval_gate.ci.github.host import GitHubHost
-from coval_gate.ci.github.pages import state_of
+from coval_gate.ci import bitbucket, detect_host
+from coval_gate.ci.github import GitHubHost
+from coval_gate.ci.github_pages import state_of
 from coval_gate.coval.model import LARGEST, Details, Metric, RunResult, Simulation
 from coval_gate.gate.checks import Check
 from coval_gate.gate.judgement import UNFINISHED, Judgement, OfLegs, conclude, errored, interrupted

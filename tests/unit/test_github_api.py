@@ -13,8 +13,7 @@ from coval_gate.base.errors import HostError
 from coval_gate.base.schedule import run
 from coval_gate.base.secret import Secret
 from coval_gate.ci.calls import BACKOFFS
-from coval_gate.ci.github.api import GitHub
-from coval_gate.ci.github.pages import CheckRun, Comment, CommitStatus, GitHubPage
+from coval_gate.ci.github_pages import CheckRun, Comment, CommitStatus, GitHub, GitHubPage
 from coval_gate.ci.host import Context, PageText
 from coval_gate.ci.plain import PlainHost
 from coval_gate.inputs.inputs import parse_inputs

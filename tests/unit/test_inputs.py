@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coval_gate.base.errors import InputError
-from coval_gate.ci.github.host import read_context
+from coval_gate.ci.github import read_context
 from coval_gate.ci.host import Context, Withheld
 from coval_gate.ci.systems import SYSTEMS, context_in
 from coval_gate.inputs.checks import check_inputs, warnings_about

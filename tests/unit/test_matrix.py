@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import Context, with_run_metadata
-from coval_gate.coval.launch import LaunchRequest
+from coval_gate.coval.model import LaunchRequest
 from coval_gate.history.tags import tags_for
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, declared, parse_inputs
 from coval_gate.inputs.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of

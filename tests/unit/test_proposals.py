@@ -12,16 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from coval_gate.ci.starters import STARTERS, Starter
-from coval_gate.coval.metrics import MetricDefinition
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target
 from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET
+from coval_gate.coval.results import MetricDefinition
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.verdict import Verdict
 from coval_gate.init.lookups import Choice
 from coval_gate.init.proposals import GUESS, bound_of, guess, plain, propose, usable
-from coval_gate.init.workflow import fill_in, read_example
+from coval_gate.init.workflow import STARTERS, Starter, fill_in, read_example
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds

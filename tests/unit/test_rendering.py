@@ -12,7 +12,7 @@ import pytest
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.schedule import run
 from coval_gate.base.times import Times
-from coval_gate.ci.github.host import GitHubHost
+from coval_gate.ci.github import GitHubHost
 from coval_gate.gate.judgement import interrupted
 from coval_gate.report.model import Report
 from coval_gate.step.publish import AFTER_SIGNAL, NotRendered, Publisher, Rendering

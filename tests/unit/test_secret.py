@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from coval_gate.base.secret import Redactor
 from coval_gate.base.text import one_line
-from coval_gate.ci.github.host import GitHubHost
+from coval_gate.ci.github import GitHubHost
 from coval_gate.ci.plain import PlainHost
 from coval_gate.report.formats import FORMATS
 from coval_sandbox.runner import LocalRunner

@@ -18,8 +18,7 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import MOST_MISSES
 from coval_gate.gate.judge import judge
 from coval_gate.gate.kinds import ThresholdHolds
-from coval_gate.inputs.fields import Allowance
-from coval_gate.inputs.source import BaselineSource
+from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.compose.step import document_of as compose
 from coval_gate.report.formats import FORMATS

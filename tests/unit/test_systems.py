@@ -13,7 +13,7 @@ from coval_gate.ci.git import read_git
 from coval_gate.ci.host import Context
 from coval_gate.ci.plain import PlainHost
 from coval_gate.ci.systems import SYSTEMS, context_in, repository_of, system_in
-from coval_gate.coval.launch import LaunchRequest
+from coval_gate.coval.model import LaunchRequest
 from coval_gate.history.tags import branch_tag, tags_for
 from coval_gate.step.opening import acceptance_problems
 from support import IDS, KEY, read_inputs

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.ci.host import Context, Head
-from coval_gate.coval.launch import LaunchRequest
-from coval_gate.coval.model import Run
+from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.history.tags import (
     KEY,
     branch_tag,

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coval_gate.base.errors import RunnerError
-from coval_gate.ci.github.host import GitHubHost
+from coval_gate.ci.github import GitHubHost
 from coval_gate.ci.plain import PlainHost
 from coval_gate.ci.workspace import Workspace
 from hostile import NAMED

@@ -13,7 +13,7 @@ from coval_gate import how_to_install
 from coval_gate.attach.follow import Follower
 from coval_gate.attach.handler import form_problem
 from coval_gate.attach.messages import Limits, Setup
-from coval_gate.attach.process import LOGS, WORKER_LOG, WorkerProcess, open_log
+from coval_gate.attach.process import LOGS, WORKER_LOG, WorkerProcess, open_log, without_credentials
 from coval_gate.base import titles
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import CovalError, GateError, InputError, InternalError, RunnerError
@@ -22,13 +22,11 @@ from coval_gate.base.schedule import Wait, run
 from coval_gate.base.text import one_line, quoted
 from coval_gate.base.times import Times
 from coval_gate.base.transport import is_loopback, parse_address
-from coval_gate.ci.credentials import without_credentials
-from coval_gate.ci.detect import detect_host
+from coval_gate.ci import detect_host
 from coval_gate.ci.host import BUG
 from coval_gate.coval.client import connect
 from coval_gate.coval.session import Session
-from coval_gate.history.retag import mark
-from coval_gate.history.tags import ATTACHED, UNANSWERED
+from coval_gate.history.tags import ATTACHED, UNANSWERED, mark
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import KEY_VARIABLE, api_root, key_in, parse_inputs
 

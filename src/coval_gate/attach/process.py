@@ -1,8 +1,14 @@
-"""The worker as the command sees it: a child process, its orders and its events."""
+"""The worker as the command sees it: a child process, its orders and its events.
+
+It gets no environment variable with which a CI system hands out power over itself: a pull request's code has no
+business with the token that approves it. Other secrets, such as a model provider's key, are the user's own, and the
+code may need them.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,6 +32,29 @@ MODULE: Final = "coval_gate.attach.worker"
 LOGS: Final = f"{DIRECTORY}/logs"  # a file for each simulation
 WORKER_LOG: Final = f"{LOGS}/attach.worker.log"  # no simulation has a dot in its id
 LOG: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+SYSTEMS: Final = (
+    "GITHUB",
+    "GH",
+    "GITEA",
+    "FORGEJO",
+    "RUNNER",
+    "GITLAB",
+    "CI",
+    "BITBUCKET",
+    "CIRCLE",
+    "BUILDKITE",
+    "SYSTEM",  # Azure Pipelines
+    "TRAVIS",
+    "DRONE",
+)
+WITHHELD: Final = re.compile(
+    rf"(?:{'|'.join(SYSTEMS)})_(?:.*_)?(?:ACCESS)?(?:TOKEN|PASSWORD|JWT|SECRET|PAT)(?:_.*)?"
+    r"|ACTIONS_.*"  # of GitHub's runner: the tokens for caches, artifacts and OpenID Connect
+    r"|INPUT_.*"  # of a step, with its token
+    r"|GITHUB_(?:ENV|PATH|OUTPUT|STATE|STEP_SUMMARY)"  # files by which a step acts on later ones
+    r"|CI_JOB_JWT.*|CI_REPOSITORY_URL|PRIVATE_TOKEN"  # the URL contains a token
+    r"|COVAL_API_KEY"
+)
 
 
 class WorkerProcess:
@@ -121,3 +150,7 @@ def open_log(workspace: Workspace, name: str) -> str:
     except ValueError as problem:
         raise RunnerError(titles.LOG_NOT_WRITTEN, f"The log {problem}") from None
     return workspace.locate(name)
+
+
+def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if not WITHHELD.fullmatch(name.upper())}

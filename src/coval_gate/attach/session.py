@@ -13,8 +13,7 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.attach.bridge import bridge
-from coval_gate.attach.handler import Unusable, causes_of, error_line, load
+from coval_gate.attach.handler import Unusable, bridge, causes_of, error_line, load
 from coval_gate.attach.messages import ANSWERED, Event
 from coval_gate.base.records import NamedTuple
 

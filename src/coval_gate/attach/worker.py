@@ -19,8 +19,7 @@ from mmap import mmap
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
-from coval_gate.attach.bridge import signal_name
-from coval_gate.attach.handler import Unusable, error_line
+from coval_gate.attach.handler import Unusable, error_line, signal_name
 from coval_gate.attach.messages import Event, line_of, order_in, setup_in
 from coval_gate.attach.session import HAD_TO_END, Result, answer, handler_of
 

@@ -1,13 +1,14 @@
-"""Calls to the API of a CI system: repeated until a deadline, with responses that are read field by field.
+"""Calls to the API of a CI system, and what the pages that are written by them have in common.
 
-What a header or a message means is the system's own. A call follows no link or redirect in a response.
+Calls are repeated until a deadline, and responses read field by field. What a header or a message means is the system's
+own. A call follows no link or redirect in a response.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 
 from coval_gate.base import titles
 from coval_gate.base.errors import HostError, Transient
@@ -15,6 +16,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import repeat
 from coval_gate.base.text import duration, json_in, quoted
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Transport
+from coval_gate.ci.host import Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.transport import Response, Server
+    from coval_gate.ci.host import Context, Host, PageText
+    from coval_gate.inputs.inputs import Inputs
 
 T = TypeVar("T")
 
@@ -30,6 +34,7 @@ BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation; the l
 LIMIT_PAUSE: Final = 60.0  # s after a rate limit without a stated pause
 LONGEST_WAIT: Final = 10.0**7  # s; keeps an absurd date from a server within the calendar
 PAGE_SIZE: Final = 100  # the maximum of both systems
+Api = TypeVar("Api")
 
 
 class Payload(NamedTuple):
@@ -225,3 +230,44 @@ def pause_in(response: Response, resets: str, now: float) -> float | None:
     if pause is None and re.fullmatch(r"\d+", resets, re.ASCII):
         pause = max(0.0, float(resets) - now)
     return None if pause is None else min(pause, LONGEST_WAIT)
+
+
+class ApiPage(Page, Generic[Api]):
+    def __init__(
+        self, input_: str, obstacle: str, host: Host, api: Callable[[], Api], inputs: Inputs, context: Context
+    ) -> None:
+        super().__init__(input_, obstacle)
+        self._host, self._api, self._inputs, self._context = host, api, inputs, context
+
+    def head_of(self, number: int, until: float) -> Procedure[str]:
+        raise NotImplementedError
+
+    def write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[str]:
+        """Update the oldest comment that begins with the name of `text`. Without one, create it if `create`.
+
+        Return its URL; "" if there is none. A lost attempt may have created it, so every attempt looks for it first.
+        """
+        raise NotImplementedError
+
+    @property
+    def _may_be_judged(self) -> bool:
+        """Whether a later step may have judged the run that this step, as it ends, was to report as not judged."""
+        return self._inputs.mode == "launch" and not self.certain
+
+    def locate(self, context: Context, *, until: float) -> Procedure[Context]:
+        """Add the pull request's head, if only its number is known."""
+        if not context.pull_request:
+            return context
+        return context._replace(sha=(yield from self.head_of(context.pull_request, until)), sha_is_known=True)
+
+    def _comment_on(self, number: int, text: PageText, context: Context, until: float) -> Procedure[None]:
+        head, name = (yield from self.head_of(number, until)), f"{context.web.change} {context.web.mark}{number}"
+        if context.sha_is_known and head != context.sha:
+            self._host.log(f"{name.capitalize()} has a newer commit, {head[:7]}, so its comment is not updated.")
+            return
+        # A passing verdict replaces a comment about a failure, even with on_failure.
+        create = self._inputs.comment == "always" or not text.passes
+        before = self.url
+        self.url = yield from self.write(number, text, create=create, until=until)
+        if self.url not in ("", before):  # an update follows the verdict, which is the log's last line
+            self._host.log(f"Commented on {name}: {self.url}")

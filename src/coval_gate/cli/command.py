@@ -158,7 +158,7 @@ def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) 
         return
     from coval_gate.base.errors import GateError
     from coval_gate.base.runtime import Runtime
-    from coval_gate.ci.detect import detect_host
+    from coval_gate.ci import detect_host
     from coval_gate.report.formats.outputs import unfinished
 
     with suppress(GateError):

@@ -182,7 +182,7 @@ def _add(group: argparse._ArgumentGroup, declaration: Input, description: str = 
 
 
 def _add_init(parser: _Parser) -> None:
-    from coval_gate.ci.starters import WORDS
+    from coval_gate.init.workflow import WORDS
 
     add = parser.add_argument
     add("--yes", action="store_true", help="Ask nothing; leave a variable where there is a choice.")

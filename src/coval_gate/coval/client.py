@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import BackgroundCall, Procedure
     from coval_gate.base.transport import Exchange, Response
-    from coval_gate.coval.launch import LaunchRequest
-    from coval_gate.coval.metrics import MetricOutput
-    from coval_gate.coval.model import Run, Simulation, Turn
+    from coval_gate.coval.model import LaunchRequest, Run, Simulation, Turn
     from coval_gate.coval.resources import Identified, Kind
+    from coval_gate.coval.results import MetricOutput
     from coval_gate.coval.runs import RunFilter, ScheduledRun
     from coval_gate.inputs.inputs import Inputs
 
@@ -281,7 +280,7 @@ class Client(Calls):
 
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
         """Empty if Coval has no transcript."""
-        from coval_gate.coval.transcripts import read_transcript
+        from coval_gate.coval.results import read_transcript
 
         request = Request("GET", f"{self._simulation_path}/{quote(simulation_id, safe='')}")
         self._check_time(request, until)
@@ -294,7 +293,7 @@ class Client(Calls):
 
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[MetricOutput, ...]]:
         """Return the newest output of each metric, without transcripts."""
-        from coval_gate.coval.metrics import newest, read_output
+        from coval_gate.coval.results import newest, read_output
 
         path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
         return newest((yield from self._entries(path, {"view": "BASIC"}, ("metrics",), read_output, until)))

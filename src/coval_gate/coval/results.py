@@ -1,24 +1,64 @@
-"""Reads the results of a run from Coval's JSON: simulations and metric values. Pure.
+"""Reads the results of a run from Coval's JSON: simulations, metrics with their values, and transcripts. Pure.
 
 `results.metrics` has two shapes: by metric id, with a value for each simulation; by metric name, with mean, min and
-max only.
+max only. A target with an unknown operator is reported when it is used.
+
+Sources disagree on the shape of a transcript. One is a list of messages, or the JSON text of one. Times are seconds
+(`start_time`, or `start_timestamp` as text, which may count from the epoch), or offsets in seconds or milliseconds;
+chats have none. Calls of tools are messages, too. Only roles, texts and times are read: neither addresses of recordings
+nor arguments of tools are part of a conversation. A transcript only informs, so no shape of it is an error.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from coval_gate.base.text import one_line
-from coval_gate.coval.model import BASE, LARGEST, SMALLEST, Metric, Simulation, Summary, Value, normalize_status
-from coval_gate.coval.shapes import as_object, list_in, needed_id, text_in, without_numbers
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import json_in, one_line
+from coval_gate.coval.model import (
+    BASE,
+    BINARY_TEXTS,
+    LARGEST,
+    SMALLEST,
+    Metric,
+    Simulation,
+    Summary,
+    Target,
+    Turn,
+    Value,
+    normalize_status,
+)
+from coval_gate.coval.resources import Kind
+from coval_gate.coval.shapes import as_object, list_in, needed_id, object_in, text_in, texts_in, without_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 NAME_LIMIT: Final = 200  # characters
+EXPLANATION_LIMIT: Final = 300  # characters
+OPERATOR_LIMIT: Final = 80  # characters
+BINARY: Final = "_BINARY"  # suffix of the types of metrics whose judge says YES, NO or UNKNOWN
+CATEGORICAL: Final = "_CATEGORICAL"
+LESS_IS_BETTER: Final = ("_TTFB", "_WER")  # likewise: times to the first byte, word error rates
+UNIT_LIMIT: Final = 20  # characters
+MOST_MESSAGES: Final = 500  # to read
+LONGEST_TURN: Final = 1000  # characters
+MOST_PARTS: Final = 20  # of a text in parts
+
+PERSONA: Final = frozenset({"user", "persona"})
+UNSPOKEN: Final = frozenset({"", "system", "tool", "function", "developer"})  # all other roles are the agent
+
+CLOCKS: Final = (("start_time", "end_time"), ("start_timestamp", "end_timestamp"))  # s; preferred first
+OFFSETS: Final = ("start_offset", "end_offset")
+LONGEST_CALL: Final = 1200.0  # s; a larger whole number is in milliseconds
+EPOCH: Final = 1e8  # s; a larger time counts from 1970
+LATEST: Final = 1e10  # s; a larger time is none
+
+Times = tuple[float | None, float | None]
 
 
 def read_value(raw: object) -> Value | None:
@@ -144,3 +184,146 @@ def _labels(names: dict[str, str]) -> dict[str, str]:
     while repeated := {text for text, count in Counter(labels.values()).items() if count > 1}:
         labels |= {key: f"{text} [{key}]" for key, text in labels.items() if text in repeated}
     return labels
+
+
+class MetricDefinition(NamedTuple):
+    """`texts`: all that its values can be; empty if unknown. `unit`: of its numbers; empty if Coval shows none.
+
+    `wants_less`: it is one of Coval's own measures of delays or errors, so smaller numbers are better.
+    """
+
+    id: str
+    name: str = ""
+    texts: tuple[str, ...] = ()
+    target: Target | None = None
+    unit: str = ""
+    wants_less: bool = False
+
+
+class MetricOutput(NamedTuple):
+    id: str
+    metric_id: str
+    status: str
+    value: Value | None = None
+    explanation: str = ""
+    version: str = ""
+
+
+def read_definition(fields: Mapping[str, Any]) -> MetricDefinition:
+    """Let the organization's threshold, if it has an operator, precede the metric's own condition.
+
+    Coval does not document which applies; this is the order in which users can override them. Both accept both names of
+    upper bounds and single numbers, `target_float` and `target_float_upper`.
+    """
+    kind, categories = text_in(fields, "metric_type"), texts_in(fields, "categories")
+    threshold = _target(object_in(fields, "organization_threshold"), operator_required=False)
+    return MetricDefinition(
+        id=needed_id(fields, "id"),
+        name=read_name(fields, "metric_name"),
+        texts=BINARY_TEXTS if kind.endswith(BINARY) else categories if kind.endswith(CATEGORICAL) else (),
+        target=threshold or _target(object_in(fields, "target_condition"), operator_required=True),
+        unit=one_line(text_in(fields, "unit"), UNIT_LIMIT),
+        wants_less=kind.endswith(LESS_IS_BETTER),
+    )
+
+
+METRIC: Final = Kind("/metrics", "metric", read_definition, (("include_builtin", "true"),))
+
+
+def read_output(fields: Mapping[str, Any]) -> MetricOutput:
+    return MetricOutput(
+        id=text_in(fields, "metric_output_id"),
+        metric_id=needed_id(fields, "metric_id"),
+        status=normalize_status(fields.get("status")),
+        value=read_value(fields.get("value")),
+        explanation=one_line(without_numbers(text_in(fields, "explanation")), EXPLANATION_LIMIT),
+        version=text_in(fields, "metric_version_ulid"),
+    )
+
+
+def newest(outputs: Iterable[MetricOutput]) -> tuple[MetricOutput, ...]:
+    """A list may contain superseded outputs; ids sort by time."""
+    return tuple({output.metric_id: output for output in sorted(outputs, key=lambda output: output.id)}.values())
+
+
+def _target(fields: Mapping[str, Any], *, operator_required: bool) -> Target | None:
+    """None if it is all null. A null operator unsets an organization's threshold."""
+    operator = one_line(text_in(fields, "comparison_operator"), OPERATOR_LIMIT).lower()
+    upper, values = _number_in(fields, "target_float_upper"), texts_in(fields, "target_values")
+    upper = _number_in(fields, "target_float") if upper is None else upper
+    lower = _number_in(fields, "target_float_lower")
+    if not operator and not (operator_required and (upper is not None or lower is not None or values)):
+        return None
+    return Target(operator=operator, upper=upper, lower=lower, values=values)
+
+
+def _number_in(fields: Mapping[str, Any], name: str) -> float | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
+        raise ValueError(f"{name}: not a number")
+    return float(value)
+
+
+class _Message(NamedTuple):
+    role: Literal["persona", "agent"]
+    text: str
+    fields: Mapping[str, Any]
+
+
+def read_transcript(raw: object) -> tuple[Turn, ...]:
+    """Return no turns of an unreadable transcript."""
+    messages = list(_messages(raw))
+    times = _times([message.fields for message in messages])
+    return tuple(
+        Turn(role=message.role, text=message.text, start=start, end=end)
+        for message, (start, end) in zip(messages, times, strict=True)
+    )
+
+
+def _messages(raw: object) -> Iterator[_Message]:
+    for entry in islice(_listed(raw), MOST_MESSAGES):
+        if not isinstance(entry, dict) or entry.get("is_tool_call"):
+            continue
+        role = entry.get("role")
+        role = role.strip().lower() if isinstance(role, str) else ""
+        text = without_numbers(_text(entry.get("content")), LONGEST_TURN)
+        if text and role not in UNSPOKEN:
+            yield _Message("persona" if role in PERSONA else "agent", text, entry)
+
+
+def _listed(raw: object) -> list[Any]:
+    if isinstance(raw, str):
+        raw = json_in(raw)
+    return raw if isinstance(raw, list) else []
+
+
+def _text(content: object) -> str:
+    """`content` may be an object or several parts."""
+    parts = content[:MOST_PARTS] if isinstance(content, list) else [content]
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return " ".join(text for text in texts if isinstance(text, str))
+
+
+def _times(messages: Sequence[Mapping[str, Any]]) -> list[Times]:
+    """Return each start and end in seconds, from the first pair of fields with times that are not all 0, or unset."""
+    for start, end in (*CLOCKS, OFFSETS):
+        spans = [(_seconds(message.get(start)), _seconds(message.get(end))) for message in messages]
+        times = [time for span in spans for time in span if time is not None]
+        if any(times):
+            begin = min(times) if min(times) >= EPOCH else 0.0
+            in_milliseconds = start == OFFSETS[0] and max(times) > LONGEST_CALL and all(map(float.is_integer, times))
+            unit = 1000 if in_milliseconds else 1
+            return [(_since(begin, start, unit), _since(begin, end, unit)) for start, end in spans]
+    return [(None, None)] * len(messages)
+
+
+def _seconds(raw: object) -> float | None:
+    value = read_value(raw)
+    return value if isinstance(value, float) and 0 <= value <= LATEST else None
+
+
+def _since(begin: float, time: float | None, unit: int) -> float | None:
+    """Digits beyond the milliseconds of such differences are noise."""
+    return None if time is None else round((time - begin) / unit, 3)

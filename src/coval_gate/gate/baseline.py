@@ -34,7 +34,7 @@ from coval_gate.gate.measure import Comparison, LeftOut, Trend
 from coval_gate.gate.problems import ONLY_SUMMARY, OTHER_CASES
 from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.source import BaselineSource
+from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.thresholds import TOLERANCE, Threshold
 
 if TYPE_CHECKING:

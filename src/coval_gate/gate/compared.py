@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from coval_gate.coval.model import Run, RunResult
     from coval_gate.gate.measure import Comparison
-    from coval_gate.inputs.source import BaselineSource, SourceKind
+    from coval_gate.inputs.fields import BaselineSource, SourceKind
 
     Mark = Callable[[str], str]
 

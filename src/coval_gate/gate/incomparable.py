@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from coval_gate.gate.checks import Check
     from coval_gate.gate.compared import NotFoundReason
     from coval_gate.gate.measure import LeftOut
-    from coval_gate.inputs.source import BaselineSource
+    from coval_gate.inputs.fields import BaselineSource
 
 NO_MUTATIONS: Final = Obstacle(
     kind="no_mutations",

@@ -1,4 +1,4 @@
-"""The verdicts on a run, the statuses of the gate, and what a step ends with: an outcome of its run, or else. Frozen."""
+"""Verdicts, and how the runs ended that they are about: what we say, beside the status that Coval reports."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.model import Run
     from coval_gate.coval.session import Session
     from coval_gate.gate.compared import NotFoundKind
-    from coval_gate.inputs.source import BaselineSource
+    from coval_gate.inputs.fields import BaselineSource
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 WATCHING: Final = 15.0  # s between two looks at a named run that is not over

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
-    from coval_gate.coval.launch import LaunchRequest
-    from coval_gate.coval.model import Metric, Run, RunResult
+    from coval_gate.coval.model import LaunchRequest, Metric, Run, RunResult
     from coval_gate.coval.resources import Persona, TestCase
     from coval_gate.coval.session import Session
     from coval_gate.gate.compared import BaselineRun, Unchecked

@@ -16,9 +16,17 @@ from coval_gate.ci.host import BRANCH
 from coval_gate.coval.model import COMPLETED
 from coval_gate.gate.compared import Standing
 from coval_gate.history.baseline import counting
-from coval_gate.history.retag import changed_tags, retag
 from coval_gate.history.search import Sought, has_tag, ids_of_run, search
-from coval_gate.history.tags import ACCEPTED, FAILED, branch_tag, branch_tag_of, is_marked, pull_request_of
+from coval_gate.history.tags import (
+    ACCEPTED,
+    FAILED,
+    branch_tag,
+    branch_tag_of,
+    changed_tags,
+    is_marked,
+    pull_request_of,
+    retag,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
     from coval_gate.ci.host import Context
     from coval_gate.coval.model import Run
     from coval_gate.coval.session import Session
-    from coval_gate.inputs.source import BaselineSource
+    from coval_gate.inputs.fields import BaselineSource
 
 
 def take_tag(

@@ -11,13 +11,12 @@ from coval_gate.base.schedule import run
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import in_words, one_line, plural, quoted
 from coval_gate.ci.git import origin_host, top_directory
-from coval_gate.ci.starters import KEY, STARTERS, Starter, starter_for
 from coval_gate.ci.workspace import Workspace
 from coval_gate.coval.client import connect
 from coval_gate.coval.resources import OF_RUNS
 from coval_gate.init.lookups import Choice, LastRuns, choose, last_runs, list_resources, unlisted
 from coval_gate.init.proposals import Proposal, guess, propose, usable
-from coval_gate.init.workflow import fill_in, read_example
+from coval_gate.init.workflow import KEY, STARTERS, Starter, fill_in, read_example, starter_for
 from coval_gate.inputs.inputs import default_of, key_in, parse_inputs
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, most_similar, one_line, plural, quoted
-from coval_gate.coval.metrics import METRIC
 from coval_gate.coval.model import CLEAN, COMPLETED, RunResult
+from coval_gate.coval.results import METRIC
 from coval_gate.coval.runs import RunFilter
 from coval_gate.history.search import ids_of_run
 from coval_gate.inputs.fields import IDENTIFIER
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.client import Client
-    from coval_gate.coval.metrics import MetricDefinition
     from coval_gate.coval.model import Run
     from coval_gate.coval.resources import Agent, Kind, Persona, TestSet
+    from coval_gate.coval.results import MetricDefinition
 
     Named = Agent | Persona | TestSet
     Ask = Callable[[str, Sequence[str]], str]

@@ -38,8 +38,8 @@ from coval_gate.inputs.thresholds import parse_thresholds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from coval_gate.coval.metrics import MetricDefinition
     from coval_gate.coval.model import Metric, RunResult
+    from coval_gate.coval.results import MetricDefinition
     from coval_gate.inputs.thresholds import Threshold
 
 MOST_LINES: Final = 3

@@ -1,4 +1,4 @@
-"""Fills in a file of examples/. Pure, but for reading that file.
+"""The first workflow of each CI system: which file of examples/ it is, where it goes, and how it is filled in.
 
 Ids replace the variables that the file reads, and thresholds replace its thresholds. Other settings stand above
 them. The post step gets the settings of the connection, too.
@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words
 from coval_gate.init.proposals import plain
 
@@ -25,6 +26,7 @@ READS: Final = re.compile(r"^(#|//) It reads [A-Z_, and]+ from (.*\n)", re.MULTI
 INPUT: Final = re.compile(r"^( *)thresholds: \|\n(?:\1  .+\n)+", re.MULTILINE)
 FLAGS: Final = re.compile(r"(?:^( *)--threshold \".*\"( \\)?\n)+", re.MULTILINE)
 POST: Final = "coval-gate post"
+KEY: Final = "COVAL_API_KEY"
 
 
 def read_example(name: str) -> str:
@@ -67,3 +69,121 @@ def fill_in(text: str, choices: Sequence[Choice], connection: Mapping[str, str],
 def _flag(setting: tuple[str, str]) -> str:
     name, value = setting
     return f"--{name.replace('_', '-')} {value}"
+
+
+class Starter(NamedTuple):
+    """`word` names it on the command line, and `example` its file in examples/. `marks`: paths that show its use.
+
+    `hosts`: parts of the names of hosts where it is built in. `path`: its file. `beside`: the file to write if that one
+    exists; empty if the system takes any number of files. `join`: how a person makes the file beside part of the other.
+    `secret`: where the API key goes. `request`: what starts the check.
+    """
+
+    word: str
+    name: str
+    example: str
+    path: str
+    marks: tuple[str, ...]
+    secret: str
+    hosts: tuple[str, ...] = ()
+    beside: str = ""
+    join: str = ""
+    request: str = "pull request"
+
+
+# In the order in which they are found by their files.
+STARTERS: Final = (
+    Starter(
+        word="github",
+        name="GitHub Actions",
+        example="pull-request.yml",
+        path=".github/workflows/voice-gate.yml",
+        marks=(".github/workflows",),
+        secret=f"to the repository's secrets as {KEY}: Settings, Secrets and variables, Actions",
+        hosts=("github",),
+    ),
+    Starter(
+        word="gitlab",
+        name="GitLab CI/CD",
+        example="ci/gitlab-ci.yml",
+        path=".gitlab-ci.yml",
+        marks=(".gitlab-ci.yml",),
+        secret=f"to the project's CI/CD variables as {KEY}, masked: Settings, CI/CD, Variables",
+        hosts=("gitlab",),
+        beside=".gitlab/voice-gate.yml",
+        join="Add `include: .gitlab/voice-gate.yml` to .gitlab-ci.yml; its stages must include test.",
+        request="merge request",
+    ),
+    Starter(
+        word="bitbucket",
+        name="Bitbucket Pipelines",
+        example="ci/bitbucket-pipelines.yml",
+        path="bitbucket-pipelines.yml",
+        marks=("bitbucket-pipelines.yml",),
+        secret=f"to the repository's variables as {KEY}, secured: Repository settings, Repository variables",
+        hosts=("bitbucket",),
+        beside="bitbucket-pipelines.voice-gate.yml",
+        join="Bitbucket reads one file only: copy the step and its pipelines into bitbucket-pipelines.yml.",
+    ),
+    Starter(
+        word="circleci",
+        name="CircleCI",
+        example="ci/circleci.yml",
+        path=".circleci/config.yml",
+        marks=(".circleci/config.yml",),
+        secret=f'to the context "coval" as {KEY}: Organization settings, Contexts',
+        beside=".circleci/voice-gate.yml",
+        join="CircleCI reads one file only: copy the job and its workflow into .circleci/config.yml.",
+    ),
+    Starter(
+        word="buildkite",
+        name="Buildkite",
+        example="ci/buildkite.yml",
+        path=".buildkite/pipeline.yml",
+        marks=(".buildkite",),
+        secret=f"to the cluster's secrets as {KEY}",
+        beside=".buildkite/voice-gate.yml",
+        join="Add a step with `command: buildkite-agent pipeline upload .buildkite/voice-gate.yml` to your pipeline.",
+    ),
+    Starter(
+        word="jenkins",
+        name="Jenkins",
+        example="ci/Jenkinsfile",
+        path="Jenkinsfile",
+        marks=("Jenkinsfile",),
+        secret="to Jenkins's credentials as a secret text with the id coval-api-key",  # noqa: S106
+        beside="Jenkinsfile.voice-gate",
+        join="In Jenkins, create a multibranch pipeline with the script path Jenkinsfile.voice-gate.",
+    ),
+    Starter(
+        word="azure",
+        name="Azure Pipelines",
+        example="ci/azure-pipelines.yml",
+        path="azure-pipelines.yml",
+        marks=("azure-pipelines.yml",),
+        secret=f"to the pipeline's variables as {KEY}, secret: Edit, Variables",
+        hosts=("dev.azure.com", "visualstudio.com"),
+        beside="azure-pipelines.voice-gate.yml",
+        join="In Azure Pipelines, create a pipeline from the existing file azure-pipelines.voice-gate.yml.",
+    ),
+)
+WORDS: Final = tuple(starter.word for starter in STARTERS)
+
+
+def starter_for(word: str, used: Sequence[Starter], host: str) -> tuple[Starter, str]:
+    """Return the system, and how it was found, as the end of a sentence.
+
+    `word`: the user's choice, or empty. Of several systems in use, take the one of the `host` of origin, else the
+    first.
+    """
+    if word:
+        return next(starter for starter in STARTERS if starter.word == word), "as --system says"
+    of_host = [starter for starter in STARTERS if any(part in host.lower() for part in starter.hosts)]
+    chosen = next((starter for starter in used if starter in of_host), None) or next(iter(used), None)
+    if chosen:
+        others = ", ".join(starter.name for starter in used if starter is not chosen)
+        more = f"; there are also files of {others}, which --system selects" if others else ""
+        return chosen, f"found by {chosen.marks[0]}{more}"
+    if of_host:
+        return of_host[0], f"found by origin's host, {host}"
+    return STARTERS[0], "assumed, because neither files nor origin name another; --system selects one"

@@ -22,8 +22,6 @@ from coval_gate.inputs.parsing import NULL, entries, read_metadata, read_object
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from coval_gate.inputs.source import BaselineSource
-
 AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
 AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
 LAST: Final = re.compile(r"(.*\S)\s+last\s+(\d{1,4})", re.ASCII | re.IGNORECASE)
@@ -40,6 +38,27 @@ CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 %, every result would be con
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_QUOTED: Final = 5  # invalid entries of a list, beside the first
 NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
+SourceKind = Literal["run", "tag", "branch", "base", "base_agent"]
+
+
+class BaselineSource(NamedTuple):
+    """A run by its id, or the newest `last` runs with a tag or of a branch.
+
+    base: the agent itself in the same run, so `name` is empty. base_agent: the agent that the input `base_agent_id`
+    names, in a run beside this one.
+    """
+
+    kind: SourceKind
+    name: str = ""
+    last: int = 1
+
+    def __str__(self) -> str:
+        if self.kind == "base":
+            return self.kind
+        if self.kind == "base_agent":
+            return f"base agent {self.name}"
+        count = f" last {self.last}" if self.last > 1 else ""
+        return f"{self.kind}:{self.name}{count}"
 
 
 class Field(NamedTuple, Generic[T]):
@@ -405,8 +424,6 @@ def baseline() -> Field[BaselineSource | None]:
     """Return a field for a baseline: `run:<id>`; `tag:<tag>` or `branch:<name>`, also with `last N`; or `base`."""
 
     def parse(raw: str) -> BaselineSource:
-        from coval_gate.inputs.source import BaselineSource
-
         if raw.lower() == "base":
             return BaselineSource(kind="base")
         kind, colon, rest = (part.strip() for part in raw.partition(":"))

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.base.secret import Secret
-    from coval_gate.inputs.fields import Age, Allowance, ChosenRuns
+    from coval_gate.inputs.fields import Age, Allowance, BaselineSource, ChosenRuns
     from coval_gate.inputs.matrix import Matrix
-    from coval_gate.inputs.source import BaselineSource
     from coval_gate.inputs.thresholds import Threshold, WrongLine
 
 T = TypeVar("T")

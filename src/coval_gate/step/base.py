@@ -17,8 +17,8 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.verdict import Completed, TimedOut
+from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import ids_of
-from coval_gate.inputs.source import BaselineSource
 from coval_gate.report.compose.criteria import listed
 from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason

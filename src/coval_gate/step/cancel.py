@@ -14,8 +14,7 @@ from coval_gate.base.schedule import MOST_AT_ONCE, Wait, together
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import CANCELLED, DELETED
 from coval_gate.coval.session import FRESH_TIME
-from coval_gate.gate.outcome import Cancellation
-from coval_gate.gate.verdict import Cancellation, Verdict
+from coval_gate.gate.verdict import Cancellation
 from coval_gate.history.search import Sought, search
 from coval_gate.step.lost import find_launched
 from coval_gate.step.trial import Duty

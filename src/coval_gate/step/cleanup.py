@@ -10,20 +10,10 @@ from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerE
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import in_words
 from coval_gate.gate.judgement import with_end_of_repetition
-from coval_gate.gate.outcome import Cancellation
-from coval_gate.gate.verdict import Verdict
+from coval_gate.gate.verdict import Cancellation, Verdict
 from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.report.wording.judgements import run_cancellation_text
 from coval_gate.step.cancel import cancel_runs, cancel_trial, end_other_launches
-from coval_gate.base.times import POST_CANCELLING, Times
-from coval_gate.gate.compared import not_marked_text
-from coval_gate.gate.judgement import with_end_of_repetition
-from coval_gate.gate.verdict import Cancellation, Verdict
-from coval_gate.history.retag import mark
-from coval_gate.history.tags import FAILED
-from coval_gate.inputs.inputs import WAITING_MODES
-from coval_gate.report.wording.judgements import cancellation_text, run_cancellation_text
-from coval_gate.step.cancel import Cleanup, cancel_runs, cancel_trial, end_other_launches
 from coval_gate.step.earlier import EarlierRuns
 from coval_gate.step.lost import find_launched
 from coval_gate.step.report import report_of

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import together
-from coval_gate.coval.metrics import METRIC
 from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED
 from coval_gate.coval.resources import AGENT
+from coval_gate.coval.results import METRIC
 from coval_gate.gate.targets import named_values
 from coval_gate.gate.values import Vocabulary
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.metrics import MetricDefinition, MetricOutput
     from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Target
+    from coval_gate.coval.results import MetricDefinition, MetricOutput
     from coval_gate.coval.session import Session
     from coval_gate.gate.criteria import Criteria
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.times import NAMING
-from coval_gate.coval.metrics import METRIC
 from coval_gate.coval.model import COMPLETED, Details, TrendRun
 from coval_gate.coval.resources import OF_RUNS, TEST_CASE, cases_of
+from coval_gate.coval.results import METRIC
 from coval_gate.history.search import Sought, created_at, has_tag, ids_of_run, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.launch import LaunchRequest
-    from coval_gate.coval.model import Run
+    from coval_gate.coval.model import LaunchRequest, Run
     from coval_gate.history.tags import Tags
     from coval_gate.inputs.inputs import Inputs
     from coval_gate.step.earlier import EarlierRuns

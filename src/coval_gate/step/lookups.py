@@ -16,9 +16,9 @@ from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
-from coval_gate.coval.metrics import METRIC
 from coval_gate.coval.model import COMPLETED
 from coval_gate.coval.resources import AGENT
+from coval_gate.coval.results import METRIC
 from coval_gate.gate.values import Vocabulary
 from coval_gate.history.search import Sought, search
 from coval_gate.history.tags import BRANCH, FAILED, PREFIX, branch_tag, is_marked, pull_request_of, tags_of
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
-    from coval_gate.coval.metrics import MetricDefinition
     from coval_gate.coval.model import Run
+    from coval_gate.coval.results import MetricDefinition
     from coval_gate.coval.session import Session
+    from coval_gate.inputs.fields import BaselineSource
     from coval_gate.inputs.inputs import Inputs
-    from coval_gate.inputs.source import BaselineSource
 
 AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.launch import LaunchRequest
+    from coval_gate.coval.model import LaunchRequest
     from coval_gate.coval.resources import TestCase
     from coval_gate.coval.session import Session
     from coval_gate.inputs.inputs import Inputs

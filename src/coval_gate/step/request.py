@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.ci.host import BRANCH, COMMIT, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY
-from coval_gate.coval.launch import LaunchRequest
+from coval_gate.coval.model import LaunchRequest
 from coval_gate.history.tags import tags_as_metadata, tags_for
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata

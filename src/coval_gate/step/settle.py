@@ -13,9 +13,8 @@ from coval_gate.coval.model import COMPLETED
 from coval_gate.gate.compared import not_accepted_text, not_marked_text, not_taken_text, standing_text, unjudged_text
 from coval_gate.gate.judgement import errored, gravest
 from coval_gate.gate.verdict import Completed, Verdict
-from coval_gate.history.retag import mark
 from coval_gate.history.standing import accept, take_tag
-from coval_gate.history.tags import FAILED, pull_request_of
+from coval_gate.history.tags import FAILED, mark, pull_request_of
 from coval_gate.step.trial import Duty
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import BackgroundCall
     from coval_gate.coval.client import Launch
-    from coval_gate.coval.launch import LaunchRequest
-    from coval_gate.coval.model import Run, RunProgress
+    from coval_gate.coval.model import LaunchRequest, Run, RunProgress
     from coval_gate.gate.judgement import Judgement
     from coval_gate.gate.verdict import Cancellation
 

@@ -11,9 +11,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import duration, in_words, one_line, plural
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.fields import IDENTIFIER, Age, Allowance
+from coval_gate.inputs.fields import IDENTIFIER, Age, Allowance, BaselineSource
 from coval_gate.inputs.inputs import CONNECTION, LAUNCH_IDS, effective
-from coval_gate.inputs.source import BaselineSource
 from coval_gate.report.document.base import Link
 from coval_gate.report.document.step import EvaluatedFacts, PlaceFacts
 from coval_gate.report.model import BASE_AGENT

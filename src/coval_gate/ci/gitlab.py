@@ -57,7 +57,7 @@ class GitLabHost(PlainHost):
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
         if not wanted_pages(inputs):  # as in most steps, whose launch waits for nothing of theirs
             return ()
-        from coval_gate.ci.gitlab.pages import pages_of
+        from coval_gate.ci.gitlab_pages import pages_of
 
         return pages_of(self, self._token, self._environ, inputs, context, runtime)
 

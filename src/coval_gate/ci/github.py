@@ -198,7 +198,7 @@ class GitHubHost(Console):
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
         if not wanted_pages(inputs):  # as in most steps, whose launch waits for nothing of theirs
             return ()
-        from coval_gate.ci.github.pages import pages_of
+        from coval_gate.ci.github_pages import pages_of
 
         return pages_of(self, self._environ.get("GITHUB_API_URL") or API_URL, inputs, context, runtime)
 

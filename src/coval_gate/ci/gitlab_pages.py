@@ -1,4 +1,4 @@
-"""GitLab's pages: the commit status, and the note on a merge request."""
+"""GitLab's API, and the pages that it shows: the commit status, and the note on a merge request."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from coval_gate.base import titles
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import shortened
-from coval_gate.base.transport import parse_address
-from coval_gate.ci.calls import Refused
-from coval_gate.ci.gitlab.api import GitLab, merge_request_path, project_path
+from coval_gate.base.transport import Server, Timeouts, parse_address
+from coval_gate.ci.calls import LIMIT_PAUSE, ApiPage, HostApi, Refused, Service, pause_in
 from coval_gate.ci.host import IN_PROGRESS
-from coval_gate.ci.pages import ApiPage
 from coval_gate.inputs.checks import wanted_pages
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
+    from coval_gate.base.transport import Response
     from coval_gate.ci.calls import Operation, Payload
     from coval_gate.ci.host import Context, Host, PageText
     from coval_gate.inputs.inputs import Inputs
@@ -44,6 +44,61 @@ LONGEST_DESCRIPTION: Final = 255  # characters
 LONGEST_LINK: Final = 255  # characters
 BAD_REQUEST: Final = 400
 COMMAND: Final = re.compile(r"^(\s*)/", re.MULTILINE)  # a line that GitLab may read as a quick action
+NEXT_PAGE: Final = "x-next-page"  # a response's header: a number, empty on the last page
+CREDENTIAL_HEADER: Final = "PRIVATE-TOKEN"
+TIMEOUTS: Final = Timeouts(connect=10.0, response=15.0, final=1.0)  # GitLab may hold a status for its lock for 10 s
+BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes; a page has at most 100 notes, most of them short
+CONFLICT: Final = 409  # another request changes the same status
+
+
+def _pause(response: Response, message: str, now: float) -> float | None:  # noqa: ARG001
+    if response.status not in (CONFLICT, 429) and response.status < 500:
+        return None
+    pause = pause_in(response, response.headers.get("ratelimit-reset", ""), now)
+    return LIMIT_PAUSE if pause is None and response.status == 429 else pause
+
+
+SERVICE: Final = Service(
+    name="GitLab",
+    too_late=titles.GITLAB_TOO_LATE,
+    unavailable=titles.GITLAB_UNAVAILABLE,
+    limit=titles.GITLAB_LIMIT,
+    rejected=titles.GITLAB_REJECTED,
+    pause=_pause,
+    has_next=lambda headers: bool(headers.get(NEXT_PAGE)),
+    most_pages=50,  # GitLab allows at most 5,000 comments
+    forbidden={
+        401: "GitLab does not accept GITLAB_TOKEN: set a current token. ",
+        403: "",
+        404: "Either it does not exist, or the token cannot read it: GitLab returns 404 for both. ",
+    },
+    permission="GITLAB_TOKEN needs the scope api and the role {}.",
+    moved="If the project was moved after the job began, start a new pipeline.",
+    address="Check CI_API_V4_URL, the network and any proxies.",
+    left="The post step sets the commit status.",
+    conflicts=(CONFLICT,),
+)
+
+
+class GitLab(HostApi):
+    def __init__(self, api_url: str, token: Secret, runtime: Runtime) -> None:
+        server = Server(
+            root=api_url.rstrip("/"),
+            credential=token,
+            credential_header=CREDENTIAL_HEADER,
+            headers={"Accept": "application/json"},
+            timeouts=TIMEOUTS,
+            body_limit=BODY_LIMIT,
+        )
+        super().__init__(SERVICE, server, runtime)
+
+
+def project_path(project: str) -> str:
+    return f"/projects/{quote(project, safe='')}"
+
+
+def merge_request_path(project: str, number: int) -> str:
+    return f"{project_path(project)}/merge_requests/{number}"
 
 
 class Projects(NamedTuple):
@@ -90,7 +145,8 @@ class GitLabPage(ApiPage[GitLab]):
         self._projects = projects
 
     def head_of(self, number: int, until: float) -> Procedure[str]:
-        return self._api().merge_request_head(self._projects.merge_request, number, until=until)
+        path = merge_request_path(self._projects.merge_request, number)
+        return self._api().text_at(path, "sha", permission="Reporter", until=until)
 
 
 class CommitStatus(GitLabPage):

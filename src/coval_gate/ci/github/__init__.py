@@ -1,1 +1,0 @@
-"""GitHub: the runner of a step, and the REST API."""

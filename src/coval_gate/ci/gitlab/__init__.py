@@ -1,1 +1,0 @@
-"""GitLab: a job's log and reports, and the REST API."""
