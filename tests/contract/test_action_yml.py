@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,14 @@ def test_container_is_built_from_dockerfile_without_arguments(action: dict[str, 
         "image": "Dockerfile",
         "post-entrypoint": "/app/post_entrypoint.py",
     }
+
+
+def test_dockerfile_loads_modules_that_exist() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    (command,) = re.findall(r'"-c", "import (.*?)"\]', text, re.DOTALL)
+    modules = re.findall(r"[\w.]+", command)
+    assert "coval_gate.step.main" in modules
+    assert [module for module in modules if not find_spec(module)] == []
 
 
 def test_changelog_and_readme_name_current_version() -> None:
