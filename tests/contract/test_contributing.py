@@ -49,7 +49,7 @@ for inputs in given["steps"]:
 HOST: Final = """
 import io
 from coval_gate.base.runtime import Runtime
-from coval_gate.ci.detect import detect_host
+from coval_gate.ci import detect_host
 from coval_gate.ci.systems import system_in
 from support import VirtualClock
 found = []
