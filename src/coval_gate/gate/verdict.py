@@ -1,4 +1,4 @@
-"""Verdicts, and how the runs ended that they are about: what we say, beside the status that Coval reports."""
+"""Verdicts on a run, the statuses of the gate, and what a step ends with: the outcome of its run, or else. Frozen."""
 
 from __future__ import annotations
 
