@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.gate.doubts import doubts
+from coval_gate.gate import doubts as gate_doubts
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.wording.judgements import advice, doubt_lines, title
 from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from coval_gate.coval.model import Value
+    from coval_gate.gate.judgement import Judgement
 
 SECONDS = (0.9, 1.2, 1.8)
 FAR = "the bound is more than 100 times every value of M (the largest {}). Is it in the metric's unit?"
@@ -60,6 +61,10 @@ def test_doubtful_criterion_is_questioned(values: Sequence[Value], threshold: st
 )
 def test_usual_criterion_is_not_questioned(values: Sequence[Value], threshold: str) -> None:
     assert doubts(judge_values(values, threshold)) == ()
+
+
+def doubts(judgement: Judgement) -> tuple[str, ...]:
+    return gate_doubts.doubts(judgement.checks, judgement.variants)
 
 
 def test_value_that_definition_allows_is_not_questioned() -> None:

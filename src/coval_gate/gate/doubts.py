@@ -13,11 +13,12 @@ from coval_gate.gate.problems import SAMPLES, seen_text
 from coval_gate.gate.values import Vocabulary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from coval_gate.coval.model import Metric
+    from coval_gate.gate.checks import Check
     from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.judgement import Judgement
+    from coval_gate.gate.variants import Variant
     from coval_gate.inputs.thresholds import Threshold
 
 FAR: Final = 100  # times the value farthest from 0; a bound beyond it is probably in another unit
@@ -63,11 +64,11 @@ def _is_guard(threshold: Threshold) -> bool:
     return bool(threshold.bound.reference) and threshold.takes_confidence and not threshold.asks_for_improvement
 
 
-def doubts(judgement: Judgement) -> tuple[str, ...]:
+def doubts(checks: Iterable[Check], variants: Iterable[Variant]) -> tuple[str, ...]:
     """Return the doubts about the criteria, given the values of the agent and all mutations together."""
-    metrics = {sample.metric.id: sample.metric for variant in judgement.variants for sample in variant.samples}
-    checks = (check for check in judgement.checks if check.measure and check.metric in metrics)
-    named = {check.threshold: metrics[check.metric] for check in checks if check.threshold}
+    metrics = {sample.metric.id: sample.metric for variant in variants for sample in variant.samples}
+    measured = (check for check in checks if check.measure and check.metric in metrics)
+    named = {check.threshold: metrics[check.metric] for check in measured if check.threshold}
     return tuple(doubt for threshold, metric in named.items() for doubt in _doubts(threshold, metric))
 
 

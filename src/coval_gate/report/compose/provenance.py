@@ -136,11 +136,6 @@ def _told_apart(report: Report, leg: LegReport) -> str:
     return subject_in_words(report, leg, with_ids=shares)
 
 
-def all_called(report: Report, leg: LegReport | None) -> dict[str, str]:
-    """Return names with ids, by the inputs of the ids."""
-    return {name: with_id(leg, name, id_) for name, id_ in what_ran(report, leg).items()}
-
-
 def configuration(inputs: Inputs, wrong: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
     """Return inputs that differ from their defaults, as users write them; `wrong`: what they wrote that is not valid.
 
@@ -181,14 +176,14 @@ def _place(word: str, text: str, url: str = "", *, is_code: bool = True, note: s
 
 def provenance(report: Report, leg: LegReport | None = None) -> dict[str, str]:
     """Return where the step ran, and the leg's run; only what is known."""
-    context, run = report.context, leg.run if leg else None
+    context, run, ran = report.context, leg.run if leg else None, what_ran(report, leg)
     facts = {
         "run": leg.run_id if leg else "",
         "status in Coval": run.status if run else "",
         "baseline": _baseline_text(leg.judgement.baseline) if leg else "",
         "base agent": with_id(leg, BASE_AGENT, leg.base.agent_id) if leg and leg.base else "",
         "base run": leg.base.run_id if leg and leg.base else "",
-        **{name.removesuffix("_id").replace("_", " "): text for name, text in all_called(report, leg).items()},
+        **{name.removesuffix("_id").replace("_", " "): with_id(leg, name, id_) for name, id_ in ran.items()},
         "repository": context.repository,
         "commit": f"{context.sha}{UNCOMMITTED}" if context.is_changed else context.sha,
         context.web.change: f"{context.web.mark}{context.pull_request}" if context.pull_request else "",

@@ -198,29 +198,19 @@ def _case(leg: Leg, row: SimulationFacts, head: str, stability: str) -> str:
         "stability": stability,
         "cause": row.cause or "",
     }
+    values = "; ".join(_values(leg, row))
     parts = [
         head,
         " · ".join(f"{name}: {text}" for name, text in facts.items() if text),
-        fenced(_case_lines(leg, row)),
+        fenced([*miss_lines(row), *([line_of(f"Values: {values}", LINE_OF_VALUES)] if values else [])]),
     ]
     if turns := row.turns[-MOST_TURNS:]:
         total = len(row.turns) + row.turns_left_out
-        parts += [f"The last {len(turns):,} of {plural(total, 'turn')}, as quoted data:", fenced(_turn_lines(turns))]
+        parts += [
+            f"The last {len(turns):,} of {plural(total, 'turn')}, as quoted data:",
+            fenced([line_of(_turn_text(turn)) for turn in turns]),
+        ]
     return "\n\n".join(filter(None, parts))
-
-
-def _case_lines(leg: Leg, simulation: SimulationFacts) -> list[str]:
-    """Return what a simulation missed, and its values."""
-    values = "; ".join(_values(leg, simulation))
-    return [
-        *miss_lines(simulation),
-        *([line_of(f"Values: {values}", LINE_OF_VALUES)] if values else []),
-    ]
-
-
-def _turn_lines(turns: Sequence[TurnFacts]) -> list[str]:
-    """Return turns, each with its time; the agent's answers also with the pause before them."""
-    return [line_of(_turn_text(turn)) for turn in turns]
 
 
 def _values(leg: Leg, simulation: SimulationFacts) -> Iterator[str]:
@@ -232,6 +222,7 @@ def _values(leg: Leg, simulation: SimulationFacts) -> Iterator[str]:
 
 
 def _turn_text(turn: TurnFacts) -> str:
+    """Return a turn with its time; an answer of the agent also with the pause before it."""
     at = f"[{turn.at}] " if turn.at else ""
     pause = "" if turn.latency is None else f" (after {number(round(turn.latency, 1))} s)"
     return f"{at}{turn.role}{pause}: {turn.text}"

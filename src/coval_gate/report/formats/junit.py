@@ -77,7 +77,9 @@ def _suites(document: Document) -> Iterator[TestSuite]:
     names, properties = Counter[str](), Counter[str]()
 
     def suite(name: str, members: Iterable[TestCase], facts: Iterable[tuple[str, str]] = ()) -> TestSuite:
-        made = _suite(document, _distinct(_suite_name(document, name), names), members)
+        # It differs between the jobs of a matrix, whose files may be merged.
+        full = f"{PACKAGE}.{_xml(document.step.after(name)).replace('.', DOT)}"
+        made = _suite(document, _distinct(full, names), members)
         for fact, value in facts:
             made.add_property(_distinct(_xml(fact), properties), _xml(value))
         return made
@@ -86,9 +88,13 @@ def _suites(document: Document) -> Iterator[TestSuite]:
         for name, members in _simulations(leg):
             yield suite(leg.named(name), members)
         if len(document.legs) > 1:
-            yield suite(leg.named(GATE), _gate_of_leg(document, leg), _properties_of_leg(document, leg))
+            facts = (
+                document.facts.items() if leg is document.legs[0] else ()
+            )  # the step's, in a suite that is always there
+            yield suite(leg.named(GATE), _gate_of_leg(document, leg), (*facts, *_properties(leg)))
     if len(document.legs) < 2:
-        yield suite(GATE, _gate(document), _properties(document))
+        own = (fact for leg in document.legs for fact in _properties(leg))
+        yield suite(GATE, _gate(document), (*document.facts.items(), *own))
     elif not document.decided_by:
         yield suite(GATE, [_evaluation(document)])
 
@@ -99,11 +105,6 @@ def _simulations(leg: Leg) -> Iterator[tuple[str, Iterator[TestCase]]]:
         members[row.variant].append(row)
     for variant in leg.variants:
         yield f"simulations of {variant.variant}", (_simulation(row) for row in members[variant.variant])
-
-
-def _suite_name(document: Document, name: str) -> str:
-    """Return the name of a suite. It differs between the jobs of a matrix, whose files may be merged."""
-    return f"{PACKAGE}.{_xml(document.step.after(name)).replace('.', DOT)}"
 
 
 def _suite(document: Document, name: str, members: Iterable[TestCase]) -> TestSuite:
@@ -238,23 +239,11 @@ def _result(verdict: str | None, message: str, text: str, *, tolerated: bool = F
     return result
 
 
-def _properties(document: Document) -> Iterator[tuple[str, str]]:
-    """Yield where the step ran and, as the schema has no properties for cases, the criteria's numbers.
+def _properties(leg: Leg) -> Iterator[tuple[str, str]]:
+    """Yield facts and, as the schema has no properties for cases, the criteria's numbers.
 
     Some readers merge the properties of all suites, so those of a leg have its name.
     """
-    yield from document.facts.items()
-    for leg in document.legs:
-        yield from _own_properties(leg)
-
-
-def _properties_of_leg(document: Document, leg: Leg) -> Iterator[tuple[str, str]]:
-    """Yield the properties of one of several legs. Those of the step are the first leg's, which is always there."""
-    yield from document.facts.items() if leg is document.legs[0] else ()
-    yield from _own_properties(leg)
-
-
-def _own_properties(leg: Leg) -> Iterator[tuple[str, str]]:
     yield from ((leg.named(name), value) for name, value in (*leg.facts.items(), *_facts(leg), *_numbers(leg)))
 
 

@@ -40,12 +40,6 @@ def shown_verdict(check: Check) -> Verdict:
     return Verdict.SKIPPED if check.informs else check.verdict
 
 
-def check_text(check: Check) -> str:
-    """Return the criterion, with the mutation that it applies to in brackets."""
-    text = check.criterion.text
-    return f"{text} [{check.variant}]" if check.variant else text
-
-
 def actual_text(check: Check) -> str:
     """Return what was measured or, in a few words, why nothing was."""
     if check.problem:

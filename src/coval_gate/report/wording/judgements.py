@@ -218,7 +218,7 @@ def doubt_lines(judgement: Judgement) -> list[str]:
         return []
     from coval_gate.gate.doubts import doubts  # not needed before the launch, whose start is measured
 
-    return [*doubts(judgement)]
+    return [*doubts(judgement.checks, judgement.variants)]
 
 
 def _unjudged_text(judgement: Judgement) -> str:
@@ -277,12 +277,8 @@ def _repetition_lines(judgement: Judgement, repetition: Repetition) -> Iterator[
     if unusable := repetition.unusable:
         which = f"Repetition {unusable.run_id}" if unusable.run_id else "A repetition"
         decide = "the first run decides" if len(repetition.runs) == 1 else "the runs before it decide"
-        yield " ".join(
-            filter(
-                None,
-                (f"{which} does not count, so {decide}.", reason(unusable.judgement), _left_text(unusable.judgement)),
-            )
-        )
+        why, left = reason(unusable.judgement), _left_text(unusable.judgement)
+        yield " ".join(filter(None, (f"{which} does not count, so {decide}.", why, left)))
     if count := len(repetition.replaced):
         yield f"{plural(count, 'simulation')} failed in one run, and completed in another."
 
