@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.gate import doubts as gate_doubts
+from coval_gate.gate.criteria import doubts as doubts_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.wording.judgements import advice, doubt_lines, title
 from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values
@@ -64,7 +64,7 @@ def test_usual_criterion_is_not_questioned(values: Sequence[Value], threshold: s
 
 
 def doubts(judgement: Judgement) -> tuple[str, ...]:
-    return gate_doubts.doubts(judgement.checks, judgement.variants)
+    return doubts_of(judgement.checks, judgement.variants)
 
 
 def test_value_that_definition_allows_is_not_questioned() -> None:

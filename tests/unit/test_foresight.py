@@ -8,8 +8,7 @@ import pytest
 
 from baselines import baseline_of, judged, only, run_of
 from coval_gate.gate.claims import cases_to_compare
-from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.doubts import undecidable, undecidable_text
+from coval_gate.gate.criteria import Criteria, undecidable, undecidable_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds

@@ -11,8 +11,7 @@ from coval_gate.base.errors import InputError
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.coval.resources import TestSet
-from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.doubts import undecidable, undecidable_text
+from coval_gate.gate.criteria import Criteria, undecidable, undecidable_text
 from coval_gate.gate.judgement import planned
 from coval_gate.inputs.inputs import Problem, ids_of
 from coval_gate.step.leg import Leg

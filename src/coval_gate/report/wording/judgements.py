@@ -216,7 +216,7 @@ def untold_reasons(judgement: Judgement, said: Sequence[str], shown: Sequence[Ch
 def doubt_lines(judgement: Judgement) -> list[str]:
     if not judgement.checks:
         return []
-    from coval_gate.gate.doubts import doubts  # not needed before the launch, whose start is measured
+    from coval_gate.gate.criteria import doubts  # not needed before the launch, whose start is measured
 
     return [*doubts(judgement.checks, judgement.variants)]
 
