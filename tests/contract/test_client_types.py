@@ -26,7 +26,7 @@ EXCEPTIONS = {
 FACE = {  # what other packages may import from coval/: no reader of JSON
     "coval_gate.coval.client": {"Shown", "Client", "Launch", "connect"},
     "coval_gate.coval.errors": {"unavailable"},
-    "coval_gate.coval.runs": {"RunFilter", "ScheduledRun"},
+    "coval_gate.coval.runs": {"RunFilter"},
     "coval_gate.coval.model": {"LaunchRequest"},
     "coval_gate.coval.session": {"FRESH_TIME", "SERVERS_SKEW", "Session"},
     "coval_gate.coval.results": {"METRIC", "MetricDefinition", "MetricOutput"},

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import normalize_status
-from coval_gate.coval.runs import parse_launched, parse_run, parse_tags
+from coval_gate.coval.runs import parse_launched, parse_run
 
 if TYPE_CHECKING:
     from coval_gate.coval.model import Run
@@ -201,21 +201,3 @@ NO_SIMULATIONS = {"total_test_cases": 0, "completed_test_cases": 0}
 )
 def test_run_is_empty_only_if_both_counts_say_so(fields: dict[str, Any], is_empty: bool) -> None:
     assert run(**fields).is_empty is is_empty
-
-
-@pytest.mark.parametrize(
-    ("response", "tags"),
-    [
-        ({"run": {"run_id": "r", "name": "runs/r", "tags": ["a", "b"]}}, ("a", "b")),
-        ({"tags": ["a"]}, ("a",)),
-        ({"run": {"tags": []}}, ()),
-    ],
-)
-def test_tags_are_read_from_either_form_of_response(response: object, tags: tuple[str, ...]) -> None:
-    assert parse_tags(json.dumps(response).encode()) == tags
-
-
-@pytest.mark.parametrize("response", [{}, {"run": {}}, {"run": {"tags": "a"}}, {"run": {"tags": [1]}}, [], "text"])
-def test_response_without_tags_is_error(response: object) -> None:
-    with pytest.raises(ValueError, match=r"^tags: |not a JSON object"):
-        parse_tags(json.dumps(response).encode())

@@ -21,12 +21,12 @@ from coval_gate.ci.host import IN_PROGRESS, Page
 from coval_gate.ci.plain import PlainHost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.base.schedule import Procedure
     from coval_gate.base.transport import Response
-    from coval_gate.ci.host import Annotation, Context, Figure, Host, PageText
+    from coval_gate.ci.host import Annotation, Context, Host, PageText
     from coval_gate.inputs.inputs import Inputs
 
 INPUT: Final = "code_insights"  # no input turns the report on or off
@@ -37,6 +37,7 @@ TIMEOUTS: Final = Timeouts(connect=1.0, response=3.0, final=0.5)
 PATIENCE: Final = 3.0  # s for all requests before the launch, and again after the verdict
 SLUG: Final = re.compile(r"[\w.{}-]{1,128}", re.ASCII)
 REPORTER: Final = "Coval Gate"
+KINDS: Final = {"count": "NUMBER", "percentage": "PERCENTAGE", "duration": "DURATION"}  # of figures
 NO_PROXY: Final = (
     "Reports go through the proxy of Bitbucket's own pipelines, which does not answer here. "
     "The verdict does not depend on it."
@@ -48,15 +49,14 @@ class BitbucketHost(PlainHost):
     """It always shows a report on the commit, which needs no input and no token."""
 
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
-        return [*super().pages(inputs, context, runtime), *_reports_of(self, self._environ, inputs, runtime)]
-
-
-def _reports_of(host: Host, environ: Mapping[str, str], inputs: Inputs, runtime: Runtime) -> Iterator[Page]:
-    if inputs.mode in REPORTING_MODES:
-        names = [environ.get(name, "").strip() for name in ("BITBUCKET_WORKSPACE", "BITBUCKET_REPO_SLUG")]
+        pages = super().pages(inputs, context, runtime)
+        if inputs.mode not in REPORTING_MODES:
+            return pages
+        names = [self._environ.get(name, "").strip() for name in ("BITBUCKET_WORKSPACE", "BITBUCKET_REPO_SLUG")]
         missing = not all(map(SLUG.fullmatch, names))
         obstacle = "BITBUCKET_WORKSPACE and BITBUCKET_REPO_SLUG do not name a repository" if missing else ""
-        yield InsightsReport(INPUT, obstacle, host, "/".join(quote(name, safe="") for name in names), runtime)
+        repository = "/".join(quote(name, safe="") for name in names)
+        return [*pages, InsightsReport(INPUT, obstacle, self, repository, runtime)]
 
 
 class InsightsReport(Page):
@@ -95,35 +95,31 @@ class InsightsReport(Page):
         path = f"/2.0/repositories/{self._repository}/commit/{sha}/reports/{id_in_path}"
         if not self.made:  # what an earlier attempt reported; its annotations would stay beside the new ones
             yield from self._send("DELETE", path, until)
-        response = yield from self._send("PUT", path, until, json=report_body(text))
-        if not response.ok:
-            raise _refused(f"PUT {path}", response)
+        yield from self._send("PUT", path, until, json=report_body(text))
         self.made, self.certain = id_, True  # there is one of each id, whatever became of earlier calls
         annotations = [
             annotation_body(annotation, f"{id_}-{number}") for number, annotation in enumerate(text.annotations, 1)
         ]
         if annotations:
-            yield from self._annotate(f"{path}/annotations", annotations, until)
+            try:
+                yield from self._send("POST", f"{path}/annotations", until, json=annotations)
+            except HostError as error:
+                self._host.log(f"The report in Bitbucket lacks its annotations: {error.what}")
 
-    def _annotate(self, path: str, annotations: list[dict[str, Any]], until: float) -> Procedure[None]:
-        try:
-            response = yield from self._send("POST", path, until, json=annotations)
-        except HostError as error:
-            self._host.log(f"The report in Bitbucket lacks its annotations: {error.what}")
-            return
-        if not response.ok:
-            self._host.log(f"The report in Bitbucket lacks its annotations: {_refused(f'POST {path}', response).what}")
-
-    def _send(self, verb: str, path: str, until: float, json: Any = None) -> Procedure[Response]:
-        """Try each proxy until one can be reached. Raises HostError without a response."""
+    def _send(self, verb: str, path: str, until: float, json: Any = None) -> Procedure[None]:
+        """Try each proxy until one can be reached. Raises HostError unless it is done, or deletes."""
         call = f"{verb} {path}"
         while self._proxies and self._clock.now() < until:
             try:
-                return (yield from self._proxies[0].send(Request(verb, path, json=json), until=until))
+                response = yield from self._proxies[0].send(Request(verb, path, json=json), until=until)
             except NetworkError as error:
                 if error.arrived:
                     raise HostError(titles.NO_BITBUCKET_REPORT, f"{call} {error.what}", advice=LEFT) from None
                 del self._proxies[0]
+            else:
+                if not (response.ok or verb == "DELETE"):
+                    raise _refused(call, response)
+                return
         if self._proxies:
             raise HostError(titles.NO_BITBUCKET_REPORT, f"{call} was not sent: no time is left for it.", advice=LEFT)
         raise HostError(titles.NO_BITBUCKET_REPORT, f"{call} could not be sent.", forbidden=True, advice=NO_PROXY)
@@ -136,7 +132,11 @@ def report_body(text: PageText) -> dict[str, Any]:
         "report_type": "TEST",
         "reporter": REPORTER,
         "result": "PENDING" if text.state == IN_PROGRESS else "PASSED" if text.passes else "FAILED",
-        "data": [_data(figure) for figure in text.figures],
+        "data": [
+            # Durations are in ms.
+            {"title": name, "type": KINDS[kind], "value": value * 1000 if kind == "duration" else value}
+            for name, value, kind in text.figures
+        ],
     }
     return body | ({"link": text.link} if text.link.startswith(("https://", "http://")) else {})
 
@@ -152,12 +152,6 @@ def annotation_body(annotation: Annotation, id_: str) -> dict[str, Any]:
     }
 
 
-def _data(figure: Figure) -> dict[str, Any]:
-    kinds = {"count": "NUMBER", "percentage": "PERCENTAGE", "duration": "DURATION"}
-    value = figure.value * 1000 if figure.kind == "duration" else figure.value  # ms
-    return {"title": figure.name, "type": kinds[figure.kind], "value": value}
-
-
 def _refused(call: str, response: Response) -> HostError:
     payload = json_in(response.body)
     error = payload.get("error", payload) if isinstance(payload, dict) else None
@@ -170,11 +164,11 @@ def _refused(call: str, response: Response) -> HostError:
 
 
 def _transport(proxy: str, runtime: Runtime) -> Transport:
+    def new_session() -> Any:
+        session = runtime.new_session()
+        session.trust_env = False
+        session.proxies = {"http": proxy}
+        return session
+
     server = Server(root=API, credential=Secret(""), credential_header="", timeouts=TIMEOUTS)
-    return Transport(server, clock=runtime.clock, new_session=lambda: _through(proxy, runtime.new_session()))
-
-
-def _through(proxy: str, session: Any) -> Any:
-    session.trust_env = False
-    session.proxies = {"http": proxy}
-    return session
+    return Transport(server, clock=runtime.clock, new_session=new_session)

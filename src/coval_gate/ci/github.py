@@ -68,7 +68,9 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
     event_sha = next((sha for sha in map(_text, shas) if sha), "")
     commented = _number(issue.get("number")) if issue.get("pull_request") else None
     number = _number(pull_request.get("number")) or commented or _number_of(before)
-    run_url, attempt = _run_url(environ), environ.get("GITHUB_RUN_ATTEMPT", "")
+    attempt = environ.get("GITHUB_RUN_ATTEMPT", "")
+    place = [environ.get(name) for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")]
+    run_url = "{}/{}/actions/runs/{}".format(*place) if all(place) else ""
     return Context(
         repository=environ.get("GITHUB_REPOSITORY", ""),
         sha=event_sha or environ.get("GITHUB_SHA", ""),
@@ -147,12 +149,6 @@ def _head(workflow_run: Mapping[str, Any]) -> Head | None:
     owner = _text(_mapping(_mapping(workflow_run.get("head_repository")).get("owner")).get("login"))
     branch = _text(workflow_run.get("head_branch"))
     return Head(owner, branch) if owner and branch else None
-
-
-def _run_url(environ: Mapping[str, str]) -> str:
-    server, repository = environ.get("GITHUB_SERVER_URL"), environ.get("GITHUB_REPOSITORY")
-    run_id = environ.get("GITHUB_RUN_ID")
-    return f"{server}/{repository}/actions/runs/{run_id}" if server and repository and run_id else ""
 
 
 def _number(value: object) -> int | None:

@@ -227,6 +227,8 @@ class CheckRun(GitHubPage):
         conclusion, body = conclusion_of(text), check_run_body(text)
         repository = self._api().path
         operation = self._api().operation("checks: write", until)
+        # Without matrix values: the job that launched the run may have created it.
+        stem = self._host.redact(self._inputs.check_run) if self._inputs.mode == "wait" else ""
         is_new = id_ is None or text.references != self._searched
         search = is_new and (self._inputs.mode == "wait" or context.run_attempt != "1")
         tried, creations = not was_certain, 0
@@ -235,7 +237,7 @@ class CheckRun(GitHubPage):
             nonlocal tried, creations
             targets = [] if id_ is None else [id_]
             if tried or search:
-                check_runs = yield from _find(operation, repository, text, self._stem, exists=id_ is not None)
+                check_runs = yield from _find(operation, repository, text, stem, exists=id_ is not None)
                 running = [check_run.number("id") for check_run in check_runs if check_run.get("status") != COMPLETED]
                 done = [
                     check_run.number("id")
@@ -266,11 +268,6 @@ class CheckRun(GitHubPage):
                 self._forbidden, self.certain = True, was_certain
             raise
         self.certain, self._searched = was_certain and creations <= 1, text.references
-
-    @property
-    def _stem(self) -> str:
-        """Without matrix values, if the job that launched the run may have created it; otherwise empty."""
-        return self._host.redact(self._inputs.check_run) if self._inputs.mode == "wait" else ""
 
 
 class Comment(GitHubPage):

@@ -122,15 +122,11 @@ class PlainHost(Console):
         """A file that cannot be written changes no verdict: the log then has the outputs."""
         self._outputs |= {name: self.redact(value) for name, value in outputs.items()}
         if self._system:
+            self._written = ""
             with suppress(RunnerError):
-                self._written = ""
-                self._written = self._write_outputs()
-
-    def _write_outputs(self) -> str:
-        """Return the path of their file. Raises RunnerError."""
-        self.workspace.write(IGNORED, "*\n")
-        self.workspace.write(OUTPUTS, json.dumps(self._outputs, indent=2, ensure_ascii=False) + "\n")
-        return OUTPUTS
+                self.workspace.write(IGNORED, "*\n")
+                self.workspace.write(OUTPUTS, json.dumps(self._outputs, indent=2, ensure_ascii=False) + "\n")
+                self._written = OUTPUTS
 
     def show_outputs(self, outputs: Mapping[str, str]) -> None:
         if self._written:

@@ -66,7 +66,7 @@ class _Parser(argparse.ArgumentParser):
     """It knows no abbreviations, and raises its errors."""
 
     def __init__(self, **given: Any) -> None:
-        super().__init__(**given, allow_abbrev=False, formatter_class=_formatter, add_help=False)
+        super().__init__(**given, allow_abbrev=False, formatter_class=_Help, add_help=False)
 
     @property
     def flags(self) -> list[str]:
@@ -86,14 +86,13 @@ class _Parser(argparse.ArgumentParser):
 class _Help(argparse.HelpFormatter):
     """Keep the names of flags whole: --api-base-url is searched for, and copied."""
 
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=WIDTH)
+
     def _split_lines(self, text: str, width: int) -> list[str]:
         from textwrap import wrap
 
         return wrap(" ".join(text.split()), width, break_on_hyphens=False)
-
-
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    return _Help(prog, max_help_position=30, width=WIDTH)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace | str:
@@ -138,12 +137,12 @@ def _overview() -> str:
 
 
 def _parser_of(command: str) -> _Parser:
-    taken = f" [{TAKEN[command]} ...]" if command in TAKEN else ""
+    what, taken = COMMANDS[command], f" [{TAKEN[command]} ...]" if command in TAKEN else ""
     usage = f"{PROGRAM} {command} [FLAG ...]{taken}"
     parser = _Parser(
         prog=f"{PROGRAM} {command}",
         usage=ATTACH_USAGE if command == "attach" else usage,
-        description=_sentence(COMMANDS[command]),
+        description=f"{what[:1].upper()}{what[1:]}.".replace("`", ""),
         epilog=ATTACH_CODES if command == "attach" else None,
     )
     if command in TAKEN:
@@ -293,7 +292,3 @@ def _off(flag: str) -> str:
 def _meant(word: str, words: Sequence[str] | Mapping[str, str]) -> str:
     close = get_close_matches(word, list(words), n=1)
     return f"; did you mean {close[0]}?" if close else "."
-
-
-def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}.".replace("`", "")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from coval_gate.coval.model import LaunchRequest, Run, Simulation, Turn
     from coval_gate.coval.resources import Identified, Kind
     from coval_gate.coval.results import MetricOutput
-    from coval_gate.coval.runs import RunFilter, ScheduledRun
+    from coval_gate.coval.runs import RunFilter
     from coval_gate.inputs.inputs import Inputs
 
 T = TypeVar("T", bound="Identified")
@@ -218,13 +218,11 @@ class Client(Calls):
         # A proxy's page is not a success.
         self._parsed(request, response._replace(body=response.body or b"{}"), parse_object)
 
-    def set_tags(self, run_id: str, tags: Sequence[str], *, until: float) -> Procedure[tuple[str, ...]]:
+    def set_tags(self, run_id: str, tags: Sequence[str], *, until: float) -> Procedure[None]:
         """Replace all tags, without a retry. Raises Rejected (NotFound for a 404) or Unavailable."""
-        from coval_gate.coval.runs import parse_tags
-
         path = f"/runs/{quote(run_id, safe='')}"
         request = Request("PATCH", path, json={"tags": list(tags)}, body_limit=RUN_LIMIT)
-        return self._parsed(request, (yield from self._send(request, until)), parse_tags)
+        self._parsed(request, (yield from self._send(request, until)), parse_object)
 
     def list_runs(
         self,
@@ -250,7 +248,7 @@ class Client(Calls):
         runs = yield from self._entries("/runs", query, ("runs",), read_run, until, go_on=reads_on, page_size=MOST_RUNS)
         return tuple({run.run_id: run for run in runs}.values())  # new runs shift the pages
 
-    def list_scheduled_runs(self, schedule_id: str, *, until: float) -> Procedure[tuple[ScheduledRun, ...]]:
+    def list_scheduled_runs(self, schedule_id: str, *, until: float) -> Procedure[tuple[Run, ...]]:
         """Return the newest 500 runs, in any order."""
         from coval_gate.coval.runs import parse_scheduled_runs
 

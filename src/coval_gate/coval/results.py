@@ -79,12 +79,9 @@ def read_value(raw: object) -> Value | None:
             # Without an unreadable member, the set would be smaller, and could pass when it should not.
             members = [None if isinstance(item, list) else read_value(item) for item in raw]
             texts = [repr(member).removesuffix(".0") if isinstance(member, float) else member for member in members]
-            return frozenset(member for member in texts if isinstance(member, str)) if _all_texts(texts) else None
+            plain = frozenset(member for member in texts if isinstance(member, str))
+            return plain if all(isinstance(member, str) for member in texts) else None
     return None
-
-
-def _all_texts(values: list[Any]) -> bool:
-    return all(isinstance(value, str) for value in values)
 
 
 def read_name(fields: Mapping[str, Any], name: str) -> str:

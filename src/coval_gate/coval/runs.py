@@ -42,24 +42,12 @@ class RunFilter(NamedTuple):
         return " AND ".join(f'{name}="{value}"' for name, value in self._asdict().items() if value)
 
 
-class ScheduledRun(NamedTuple):
-    """A run as Coval lists it for a scheduled run: without persona. Unknown fields are empty."""
-
-    run_id: str
-    agent_id: str = ""
-    test_set_id: str = ""
-    create_time: str = ""
-
-
-def parse_scheduled_runs(body: bytes) -> tuple[ScheduledRun, ...]:
+def parse_scheduled_runs(body: bytes) -> tuple[Run, ...]:
+    """Entries show no status of theirs."""
     content = parse_object(body)
     entries = list_in(content, next((key for key in SCHEDULED if key in content), SCHEDULED[0]))
-    return tuple(_scheduled_run(enveloped(as_object(entry, "run"), "run")) for entry in entries)
-
-
-def _scheduled_run(fields: dict[str, Any]) -> ScheduledRun:
-    agent_id, test_set_id = id_in(fields, "agent_id"), id_in(fields, "test_set_id")
-    return ScheduledRun(_run_id(fields), agent_id, test_set_id, text_in(fields, "create_time"))
+    runs = [enveloped(as_object(entry, "run"), "run") for entry in entries]
+    return tuple(Run(_run_id(run), status="", create_time=text_in(run, "create_time")) for run in runs)
 
 
 def parse_run(body: bytes) -> Run:
@@ -68,13 +56,6 @@ def parse_run(body: bytes) -> Run:
 
 def parse_launched(body: bytes) -> Run:
     return Run(run_id=_run_id(enveloped(parse_object(body), "run")), status=PENDING)
-
-
-def parse_tags(body: bytes) -> tuple[str, ...]:
-    run = enveloped(parse_object(body), "run")
-    if run.get("tags") is None:
-        raise ValueError("tags: missing")
-    return texts_in(run, "tags")
 
 
 def read_run(fields: dict[str, Any]) -> Run:

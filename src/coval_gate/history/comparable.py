@@ -197,7 +197,8 @@ def _distinguished(
     cases = _cases_in(run, subject)
     if cases is None:
         cases, unsure["test_cases"] = _changed_since(run.run, _shared(run, subject), times)
-    persona = _other_persona(run.run, subject) or changed_persona(now, then)
+    ours_id, theirs_id = subject.ids["persona_id"], run.run.persona_id
+    persona = bool(ours_id and theirs_id and ours_id != theirs_id) or changed_persona(now, then)
     unsure["persona"] = persona is None
     metrics, unsure["metrics"] = _other_judges(subject.metrics, run.result, ours, theirs)
     return run._replace(
@@ -238,11 +239,6 @@ def _changed_since(run: Run, cases: Iterable[str], times: Mapping[str, str]) -> 
         elif moment > launched:
             changed.add(case)
     return frozenset(changed), unsure
-
-
-def _other_persona(run: Run, subject: Subject) -> bool:
-    ours = subject.ids["persona_id"]
-    return bool(ours and run.persona_id and ours != run.persona_id)
 
 
 def _versions(session: Session, result: RunResult, metrics: Sequence[Metric]) -> Procedure[dict[str, str]]:

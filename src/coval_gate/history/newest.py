@@ -14,7 +14,6 @@ from coval_gate.base.errors import CovalError, GateError, NotFound
 from coval_gate.base.schedule import Wait
 from coval_gate.base.text import age, duration, in_words
 from coval_gate.ci.host import IS_BASE, REPETITION
-from coval_gate.coval.model import Run
 from coval_gate.coval.session import FRESH_TIME, SERVERS_SKEW
 from coval_gate.history.search import Found, Sought, created_at, creation, is_of, moment_of, search
 from coval_gate.history.tags import branch_tag, pull_request_of
@@ -23,6 +22,7 @@ from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of, noun
 if TYPE_CHECKING:
     from coval_gate.base.schedule import Procedure
     from coval_gate.ci.host import Context
+    from coval_gate.coval.model import Run
     from coval_gate.coval.session import Session
     from coval_gate.inputs.fields import RunSource
 
@@ -56,7 +56,13 @@ def find_newest(session: Session, source: RunSource, context: Context) -> Proced
         if found.runs or pause is None or session.clock.now() + pause >= until:
             break
         yield Wait(pause)
-    _check_hidden(found, source)
+    if found.hidden:  # then no run shows its tags, so none was found
+        raise GateError(
+            titles.RUN_UNCLEAR,
+            f"Coval lists run {found.hidden[0].run_id}, but does not show what it is, so the step cannot tell which "
+            f"run is the newest {_phrase(source)}.",
+            advice=BY_ID,
+        )
     if not found.runs:
         ids = in_words([f"{noun(name)} {value}" for name, value in ids_of(session.inputs).items()])
         raise GateError(titles.RUN_NOT_FOUND, f"Coval lists no run of {ids} {_phrase(source)}.", advice=FIRST)
@@ -122,7 +128,7 @@ def _scheduled(session: Session, source: RunSource, began: float) -> Procedure[F
             if not error.by_coval:
                 raise
             if _time(session, began) - (moment_of(entry.create_time) or 0.0) < FRESH_TIME:
-                return Found(hidden=(Run(entry.run_id, status="", create_time=entry.create_time),))
+                return Found(hidden=(entry,))
             session.log(f"Coval lists run {entry.run_id}, but no longer has it.")
             continue
         if is_of(run, ids) and created_at(run) is not None:
@@ -130,17 +136,6 @@ def _scheduled(session: Session, source: RunSource, began: float) -> Procedure[F
             if moment_of(entry.create_time):
                 break
     return Found(runs=tuple(sorted(runs, key=creation, reverse=True)))
-
-
-def _check_hidden(found: Found, source: RunSource) -> None:
-    """Raise GateError if runs do not show their tags. Then no run shows any, so none was found."""
-    if found.hidden:
-        raise GateError(
-            titles.RUN_UNCLEAR,
-            f"Coval lists run {found.hidden[0].run_id}, but does not show what it is, so the step cannot tell which "
-            f"run is the newest {_phrase(source)}.",
-            advice=BY_ID,
-        )
 
 
 def _time(session: Session, moment: float) -> float:

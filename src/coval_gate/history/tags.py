@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import Wait
+from coval_gate.base.schedule import CLOSE, repeat
 from coval_gate.ci.host import COMMIT, PULL_REQUEST, REPOSITORY
 from coval_gate.coval.errors import unavailable
 from coval_gate.inputs.parsing import MOST_RUN_TAGS
@@ -150,13 +150,6 @@ def branch_tag_of(run: Run) -> str:
     return next(filter(BRANCH.fullmatch, tags_of(run)), "")
 
 
-def hides_tag(run: Run, *, of_gate: bool) -> bool:
-    """Return whether a run may have a tag that it does not show. `of_gate`: the metadata contain this tag, too."""
-    if not of_gate:
-        return not run.tags
-    return not run.metadata and (not run.tags or len(run.tags) >= MOST_RUN_TAGS)
-
-
 def is_marked(run: Run, mark: str) -> bool:
     """Marks come after the launch, so metadata do not contain them."""
     return mark in map(str.lower, run.tags)
@@ -235,44 +228,40 @@ def retag(session: Session, run_id: str, change: Callable[[Run], tuple[str, ...]
 
     The last try, at the deadline, only reads the run: a change whose response was lost may have had its effect.
     """
-    client, clock, until = session.client, session.clock, session.deadline
-    pause, is_set = FIRST_PAUSE, False
-    problem = unavailable(f"PATCH /runs/{run_id}", "was not sent: there was no time left.", arrived=False)
-    report_retry = client.retry_reporter()
-    while True:
-        is_last = clock.now() >= until
-        try:
+    client, until = session.client, session.deadline
+
+    def left() -> float:
+        return until - session.clock.now()
+
+    def attempt() -> Procedure[Run]:
+        may_set = left() > CLOSE
+        for is_set in (False, True):
             run = yield from client.get_run(run_id, until=until, once=True)
             tags = change(run)
             if tags == run.tags:
                 return run
-            if is_last:
-                raise problem
-            if is_set:
-                is_set = False
-                raise unavailable(f"GET /runs/{run_id}", "does not show the tags that were set.", arrived=True)
-            answered = yield from client.set_tags(run_id, tags, until=until)
-            is_set = lowered(answered) == lowered(tags)
-            if is_set:
-                continue
-            raise unavailable(f"PATCH /runs/{run_id}", "returned other tags than it was sent.", arrived=True)
-        except Unavailable as error:
-            if is_last:
-                raise
-            problem = error
-        pause_now = max(pause, problem.retry_after)
-        pause_now = max(0.0, min(pause_now, until - clock.now()))
-        report_retry(problem, pause_now)
-        yield Wait(pause_now)
-        pause = min(LONGEST_PAUSE, pause * 2)
+            if not may_set:
+                what = "was not sent: there was no time left."
+                raise unavailable(f"PATCH /runs/{run_id}", what, arrived=False, too_late=True)
+            if not is_set:
+                yield from client.set_tags(run_id, tags, until=until)
+        raise unavailable(f"GET /runs/{run_id}", "does not show the tags that were set.", arrived=True)
+
+    return repeat(
+        attempt,
+        Unavailable,
+        left=left,
+        backoff=lambda tries: min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**tries),
+        to_the_end=True,
+        report=client.retry_reporter(),
+    )
 
 
-def mark(session: Session, run_id: str, name: str, *, sent: Iterable[str] = ()) -> Procedure[bool]:
+def mark(session: Session, run_id: str, name: str, *, sent: Sequence[str] = ()) -> Procedure[bool]:
     """Give a run that is over a mark, and return whether it has it now. Raises CovalError.
 
     A run that shows neither tags nor our metadata gets none: tags that Coval hides would be lost.
     """
-    sent = tuple(sent)
     has_tags = False
 
     def change(run: Run) -> tuple[str, ...]:
@@ -295,11 +284,14 @@ def changed_tags(
     new = tuple(tag for tag in add if tag and tag.lower() not in lowered(kept))
     if not new:
         return kept
-    if hides_tags(run, sent):
+    ours = {tag for tag in lowered((*tags_of(run), *sent)) if tag.startswith(PREFIX)}
+    # If a run has as many tags as it may, one of ours found no room.
+    if not ours <= lowered(run.tags) and len(run.tags) < MOST_RUN_TAGS:
         raise CovalError(
             titles.TAGS_HIDDEN, f"Coval does not show all tags of run {run.run_id}, so they would be lost."
         )
-    kept = with_room(kept)
+    if len(kept) >= MOST_RUN_TAGS:
+        kept = tuple(tag for tag in kept if not tag.lower().startswith(LINE))
     if len(kept) + len(new) > MOST_RUN_TAGS:
         raise CovalError(
             titles.NO_ROOM_FOR_TAG,
@@ -307,19 +299,6 @@ def changed_tags(
             advice="Launch runs with fewer.",
         )
     return (*kept, *new)
-
-
-def hides_tags(run: Run, sent: Iterable[str] = ()) -> bool:
-    """Return whether Coval does not show tags of ours. `sent`: those of the launch."""
-    ours = {tag for tag in lowered((*tags_of(run), *sent)) if tag.startswith(PREFIX)}
-    # If a run has as many tags as it may, one of ours found no room.
-    return not ours <= lowered(run.tags) and len(run.tags) < MOST_RUN_TAGS
-
-
-def with_room(tags: Iterable[str]) -> tuple[str, ...]:
-    """Return the tags of a run that is over without its concurrency group, if there is no room for another."""
-    tags = tuple(tags)
-    return tags if len(tags) < MOST_RUN_TAGS else tuple(tag for tag in tags if not tag.lower().startswith(LINE))
 
 
 def lowered(tags: Iterable[str]) -> frozenset[str]:

@@ -15,7 +15,7 @@ from coval_gate.ci.workspace import Workspace
 from coval_gate.coval.client import connect
 from coval_gate.coval.resources import OF_RUNS
 from coval_gate.init.lookups import Choice, LastRuns, choose, last_runs, list_resources, unlisted
-from coval_gate.init.proposals import Proposal, guess, propose, usable
+from coval_gate.init.proposals import guess, propose, usable
 from coval_gate.init.workflow import KEY, STARTERS, Starter, fill_in, read_example, starter_for
 from coval_gate.inputs.inputs import default_of, key_in, parse_inputs
 
@@ -88,7 +88,8 @@ def _init(
     proposal = propose(runs, last.definitions) if runs else guess(last.reason or "none of the last runs can be judged")
     for choice in choices:
         log(_choice_text(choice))
-    log(_thresholds_text(proposal))
+    proposed = f"{len(proposal.lines)}, proposed from {plural(proposal.runs, 'completed run')}"
+    log(f"Thresholds: {proposed if proposal.runs else proposal.lines[0].replace('  # ', ', ')}.")
     text = redact(fill_in(read_example(starter.example), choices, connection, proposal))
     _write(workspace, path, text)
     log("")
@@ -164,12 +165,6 @@ def _choice_text(choice: Choice) -> str:
         more = len(choice.candidates) - len(shown)
         return "\n".join([f"{subject}: one of", *shown, *([f"  and {more} more"] if more else [])])
     return f"{subject}: unknown."
-
-
-def _thresholds_text(proposal: Proposal) -> str:
-    if not proposal.runs:
-        return f"Thresholds: {proposal.lines[0].replace('  # ', ', ')}."
-    return f"Thresholds: {len(proposal.lines)}, proposed from {plural(proposal.runs, 'completed run')}."
 
 
 def _settings(inputs: Inputs) -> dict[str, str]:

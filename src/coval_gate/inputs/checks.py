@@ -72,24 +72,6 @@ OF_OLD_ACTION: Final = {  # inputs of coval-github-actions, and what to do inste
 }
 
 
-def threshold_warnings(inputs: Inputs) -> Iterator[str]:
-    """Yield a sentence about each threshold that looks like a mistake, and each input without effect on thresholds."""
-    if inputs.mode != "launch":  # the step that waits uses them, and has thresholds
-        yield from _without_confidence(inputs)
-        yield from _without_reference(inputs)
-    for threshold in inputs.thresholds:
-        if doubt := _doubt(threshold):
-            yield f"{threshold.place}: {doubt}"
-
-
-def threshold_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    """Yield a problem for each threshold that no run can meet, or whose comparison is impossible."""
-    for threshold in inputs.thresholds:
-        if _is_impossible(threshold):
-            yield Problem(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
-    yield from _reference_contradictions(inputs)
-
-
 def _without_reference(inputs: Inputs) -> Iterator[str]:
     source = inputs.baseline
     gives_standing = inputs.accept or (source is not None and source.kind == "tag")
@@ -99,17 +81,13 @@ def _without_reference(inputs: Inputs) -> Iterator[str]:
         yield "baseline has no effect: no threshold compares with it, such as `Latency: avg <= baseline * 1.1`."
     if not (source and source.kind == "branch") and inputs.baseline_max_age != default_of("baseline_max_age"):
         yield "baseline_max_age has no effect: it applies only to a baseline given by branch."
-    if inputs.repeat_on_failure and not _can_be_softened(inputs):
+    is_judged = inputs.use_metric_targets or inputs.thresholds
+    softened = [one for one in inputs.thresholds if one.takes_confidence and not one.advisory]
+    if inputs.repeat_on_failure and is_judged and not softened:
         yield (
             "repeat_on_failure softens no criterion: all are decided as counted. A run that misses one is not "
             "repeated; a run that only lost simulations is, to replace them."
         )
-
-
-def _can_be_softened(inputs: Inputs) -> bool:
-    """Return whether repetitions may show that a missed criterion was bad luck; True without criteria."""
-    counted = inputs.use_metric_targets or bool(inputs.thresholds)
-    return not counted or any(threshold.takes_confidence and not threshold.advisory for threshold in inputs.thresholds)
 
 
 def _without_confidence(inputs: Inputs) -> list[str]:
@@ -163,11 +141,10 @@ def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
         )
     for threshold in compared:
         if inputs.confidence is not None and not threshold.takes_confidence:
-            yield Problem(
-                threshold.source,
-                f", line {threshold.line}: {threshold.text} cannot be compared with confidence. "
-                f"{_alternative(threshold)}",
-            )
+            # What no confidence can decide has an alternative.
+            instead = "Use <, <=, > or >=." if threshold.operator in ("==", "!=") else threshold.aggregate.kind.instead
+            what = f", line {threshold.line}: {threshold.text} cannot be compared with confidence. {instead}"
+            yield Problem(threshold.source, what)
 
 
 def _baseline_contradictions(inputs: Inputs) -> Iterator[Problem]:
@@ -204,13 +181,6 @@ def _base_contradictions(inputs: Inputs, is_used: bool) -> Iterator[Problem]:
         )
 
 
-def _alternative(threshold: Threshold) -> str:
-    """Return a sentence that names an alternative to a threshold that no confidence can decide."""
-    if threshold.operator in ("==", "!="):
-        return "Use <, <=, > or >=."
-    return threshold.aggregate.kind.instead
-
-
 def _is_impossible(threshold: Threshold) -> bool:
     """Return whether no run can meet a bound: it is outside the aggregate's range, or not a whole number."""
     kind, bound = threshold.aggregate.kind, threshold.bound.number
@@ -242,20 +212,14 @@ class Variables(NamedTuple):
     key: str
 
 
-class NoKey(NamedTuple):
-    """Why the API key is missing, as the end of a sentence, and what to do about it."""
-
-    reason: str
-    advice: str
-
-
-WITHHELD: Final = {  # by value of `Context.secrets_withheld_from`
-    "": NoKey("", f"Set the variable {KEY_VARIABLE}, or name a file with the key by --key-file."),
-    "fork": NoKey(
+# By value of `Context.secrets_withheld_from`: why the key is missing, as the end of a sentence, and what to do then.
+WITHHELD: Final = {
+    "": ("", f"Set the variable {KEY_VARIABLE}, or name a file with the key by --key-file."),
+    "fork": (
         ", because GitHub withholds secrets from pull requests from forks",
         "To let pull requests from forks pass without an evaluation, set on_missing_api_key to skip.",
     ),
-    "dependabot": NoKey(
+    "dependabot": (
         ", because workflows that Dependabot starts can read Dependabot secrets only",
         "Add the key to the repository's Dependabot secrets too, or set on_missing_api_key to skip.",
     ),
@@ -298,7 +262,7 @@ def check_inputs(
         all_problems.append(Problem("api_key", f"is empty{reason}."))
     if all_problems:
         lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in all_problems)
-        how = variables.key if variables and not withheld else WITHHELD[withheld].advice
+        how = variables.key if variables and not withheld else WITHHELD[withheld][1]
         advice = [how] if key_is_missing else []
         advice += [variables.advice] if variables and lacks_id else []
         if any(name in OF_OLD_ACTION for name, _ in all_problems):
@@ -349,9 +313,10 @@ def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     warnings = []
     for declaration in effective():
         name, usual, value = declaration.name, declaration.usual_length, getattr(inputs, declaration.name)
+        ids = value.ids if isinstance(value, ChosenRuns) else (value,) if isinstance(value, str) else value
         warnings += [
             f"{name} {quoted(identifier)} has {plural(len(identifier), 'character')}; such an id usually has {usual}."
-            for identifier in (_ids_in(value) if usual else ())
+            for identifier in (ids if usual else ())
             if identifier and len(identifier) != usual
         ]
     warnings += [f"{unused.name} has no effect in mode {inputs.mode}." for unused in _unused(inputs)]
@@ -362,36 +327,21 @@ def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
     judges = acts_as(inputs) in MODES[GATE]
     if judges and inputs.include_transcripts != "none" and not (inputs.html_path or inputs.digest_path):
         warnings.append("include_transcripts shows no transcripts without html_path or digest_path.")
-    if inputs.mode == "wait":
-        warnings += _without_source(inputs)
-    warnings += threshold_warnings(inputs)
+    newest = inputs.run_id.newest
+    if inputs.mode == "wait" and not newest and inputs.run_max_age != default_of("run_max_age"):
+        warnings.append("run_max_age has no effect: it applies only to a run_id given by tag, branch or schedule.")
+    if inputs.mode == "wait" and newest and inputs.cancel_on_timeout:
+        warnings.append(f"cancel_on_timeout has no effect: a run that is found by {newest} is never cancelled.")
+    if inputs.mode != "launch":  # the step that waits uses them, and has thresholds
+        warnings += [*_without_confidence(inputs), *_without_reference(inputs)]
+    warnings += [f"{one.place}: {doubt}" for one in inputs.thresholds if (doubt := _doubt(one))]
     warnings += [
         f"{name} in metadata has no effect, because the input {name} is set."
         for name in ("display_name", "created_by", "tags")
         if getattr(inputs, name) and getattr(read_metadata(inputs.metadata), name)
     ]
-    return [
-        *warnings,
-        *(
-            f"{name} is not an input and has no effect."
-            for name, meant in _unknown(environ)
-            if not meant and name not in OF_OLD_ACTION
-        ),
-    ]
-
-
-def _ids_in(value: str | tuple[str, ...] | ChosenRuns) -> tuple[str, ...]:
-    if isinstance(value, ChosenRuns):
-        return value.ids
-    return (value,) if isinstance(value, str) else value
-
-
-def _without_source(inputs: Inputs) -> Iterator[str]:
-    """Yield a sentence for each input of mode wait that the choice of the run leaves without effect."""
-    if not inputs.run_id.newest and inputs.run_max_age != default_of("run_max_age"):
-        yield "run_max_age has no effect: it applies only to a run_id given by tag, branch or schedule."
-    if inputs.run_id.newest and inputs.cancel_on_timeout:
-        yield f"cancel_on_timeout has no effect: a run that is found by {inputs.run_id.newest} is never cancelled."
+    unknown = [name for name, meant in _unknown(environ) if not meant and name not in OF_OLD_ACTION]
+    return [*warnings, *(f"{name} is not an input and has no effect." for name in unknown)]
 
 
 def placed_problems(
@@ -427,15 +377,10 @@ def _of_step(inputs: Inputs, environ: Mapping[str, str], file: FromFile) -> Iter
 
 def _of_leg(inputs: Inputs, wrong: Container[str], variables: Variables | None) -> Iterator[Problem]:
     """Yield a problem for each contradiction between the inputs of a leg, without inputs that are `wrong` already."""
-    problems = (*_id_contradictions(inputs, variables), *_run_contradictions(inputs))
-    return (problem for problem in problems if problem.name not in wrong)
-
-
-def _id_contradictions(inputs: Inputs, variables: Variables | None) -> Iterator[Problem]:
-    reason = _needs_ids(inputs)
-    for name in LAUNCH_IDS if reason and not inputs.run_template_id else ():
-        if not getattr(inputs, name):
-            yield Problem(name, f"is required {reason}{_how_to_set(name, variables)}.")
+    reason = "" if inputs.run_template_id else _needs_ids(inputs)
+    lacking = [name for name in LAUNCH_IDS if reason and not getattr(inputs, name)]
+    required = [Problem(name, f"is required {reason}{_how_to_set(name, variables)}.") for name in lacking]
+    return (problem for problem in (*required, *_run_contradictions(inputs)) if problem.name not in wrong)
 
 
 def _needs_ids(inputs: Inputs) -> str:
@@ -467,7 +412,15 @@ def launched_tags(inputs: Inputs) -> tuple[str, ...]:
 
 
 def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    yield from _gate_contradictions(inputs)
+    for unused in _unused(inputs):
+        if unused.group == GATE:  # the user would take the check for a verdict
+            ways = " or ".join(unused.modes)
+            name = inputs.thresholds[0].source if unused.name == "thresholds" else unused.name
+            yield Problem(name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {ways}.")
+    for threshold in inputs.thresholds:
+        if _is_impossible(threshold):
+            yield Problem(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
+    yield from _reference_contradictions(inputs)
     if inputs.test_case_ids and inputs.sub_sample_size:
         yield Problem("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
     if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
@@ -523,15 +476,6 @@ def _unused(inputs: Inputs) -> Iterator[Input]:
             yield declaration
 
 
-def _gate_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    for unused in _unused(inputs):
-        if unused.group == GATE:  # the user would take the check for a verdict
-            ways = " or ".join(unused.modes)
-            name = inputs.thresholds[0].source if unused.name == "thresholds" else unused.name
-            yield Problem(name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {ways}.")
-    yield from threshold_contradictions(inputs)
-
-
 def _key_elsewhere(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[Problem]:
     """Yield a problem for each other input that contains an API key: the step sends or shows them all."""
     key = inputs.api_key.reveal() if inputs.api_key else ""
@@ -570,4 +514,4 @@ def wanted_pages(inputs: Inputs) -> list[str]:
 
 def missing_key_reason(withheld: str) -> str:
     """Return why there is no API key, as the end of a sentence; empty if the reason is unknown."""
-    return WITHHELD[withheld].reason
+    return WITHHELD[withheld][0]

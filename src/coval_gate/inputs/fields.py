@@ -99,8 +99,6 @@ def text(longest: int) -> Field[str]:
 
 
 def metric(longest: int) -> Field[str]:
-    """Return a field for the id or the name of a metric, of at most `longest` characters."""
-
     def parse(raw: str) -> str:
         parsing.check_evaluated(raw)
         return text(longest).parse(raw)
@@ -118,7 +116,7 @@ def metric_value(longest: int) -> Field[str]:
 
 
 def secret() -> Field[Secret | None]:
-    """Return a field for a credential that fits in an HTTP header."""
+    """A credential that fits in an HTTP header."""
 
     def parse(raw: str) -> Secret:
         parsing.check_evaluated(raw)
@@ -137,13 +135,13 @@ def secret() -> Field[Secret | None]:
 
 
 def token() -> Field[Secret | None]:
-    """Return a field for a credential from the runner; None if the runner did not evaluate the expression."""
+    """A credential from the runner; None if the runner did not evaluate the expression."""
     inner = secret()
-    return Field(inner.name, None, lambda raw: None if raw.startswith(UNFILLED) else inner.parse(raw))
+    return inner._replace(parse=lambda raw: None if raw.startswith(UNFILLED) else inner.parse(raw))
 
 
 def page_name(longest: int, example: str) -> Field[str]:
-    """Return a field for the name of a page on the commit. Error messages show `example`."""
+    """Error messages show `example`."""
 
     def parse(raw: str) -> str:
         if raw.lower() in FLAGS:
@@ -191,8 +189,6 @@ def identifier() -> Field[str]:
 
 
 def identifiers(most: int) -> Field[tuple[str, ...]]:
-    """Return a field for a list of at most `most` ids, in order, without duplicates."""
-
     def entry(raw: str) -> str:
         if " " in raw and not raw.startswith(UNFILLED):
             raise ValueError(f"must be ids, separated by commas or line breaks; got {quoted(raw)}.")
@@ -202,7 +198,7 @@ def identifiers(most: int) -> Field[tuple[str, ...]]:
 
 
 def selection(most: int) -> Field[tuple[str, ...]]:
-    """Return a field for one id or several, each of which must be named once."""
+    """One id or several, each of which must be named once."""
     several = _list("id or list of ids", most, parse_identifier)
 
     def parse(raw: str) -> tuple[str, ...]:
@@ -266,17 +262,15 @@ def _run_source(entry: str) -> RunSource | None:
 
 
 def texts(most: int, longest: int) -> Field[tuple[str, ...]]:
-    """Return a field for a list of at most `most` texts, in order, without duplicates."""
     return _list("list", most, text(longest).parse)
 
 
 def count() -> Field[int]:
-    """Return a field for a whole number above 0, which is 1 if it is not written."""
+    """A whole number above 0, which is 1 if it is not written."""
     return whole(1)._replace(empty=Unset(1))
 
 
 def whole(least: int, most: int | None = None) -> Field[int]:
-    """Return a field for a whole number from `least` to `most`, both included."""
     allowed = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
 
     def read(raw: str) -> int | None:
@@ -290,8 +284,6 @@ def whole(least: int, most: int | None = None) -> Field[int]:
 
 
 def seconds(least: float, most: float) -> Field[float]:
-    """Return a field for a duration in seconds, from `least` to `most`, both included."""
-
     def read(raw: str) -> float | None:
         number = parse_number(raw)
         return number if number is not None and least <= number <= most else None
@@ -359,12 +351,11 @@ def choice(*words: str, meant: Mapping[str, str] = NOTHING_MEANT) -> Field[str]:
 
 
 def flag() -> Field[bool]:
-    """Return a field for true or false. It accepts no other word, so a typo is an error."""
-
-    def read(raw: str) -> bool | None:
-        return {"true": True, "false": False}.get(raw.lower())
-
-    return Field("true or false", False, _parser(read, "true or false", parsing.flag_meant))
+    """It accepts no other word, so a typo is an error."""
+    words = {"true": True, "false": False}
+    return Field(
+        "true or false", False, _parser(lambda raw: words.get(raw.lower()), "true or false", parsing.flag_meant)
+    )
 
 
 def json_object(example: str) -> Field[dict[str, Any] | None]:
@@ -372,8 +363,6 @@ def json_object(example: str) -> Field[dict[str, Any] | None]:
 
 
 def metadata(example: str) -> Field[dict[str, Any] | None]:
-    """Return a field for a JSON object that `read_metadata` accepts."""
-
     def parse(raw: str) -> dict[str, Any] | None:
         value = read_object(raw, example)
         read_metadata(value)
@@ -409,8 +398,6 @@ class Age(NamedTuple):
 
 
 def age() -> Field[Age]:
-    """Return a field for an age such as `30d`."""
-
     def read(raw: str) -> Age | None:
         match = AGE.fullmatch(raw)
         number = float(match[1]) if match else 0.0
