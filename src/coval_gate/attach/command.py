@@ -200,20 +200,15 @@ def _answer(
             yield from _leave(session, follower, run_id)
             host.log(f"The logs of the processes are in {LOGS}.")
             return INCOMPLETE
-        yield from _tag(session.until(clock.now() + TAGGING), run_id)
+        try:  # the step that judges the run requires the tag
+            is_tagged = yield from mark(session.until(clock.now() + TAGGING), run_id, ATTACHED)
+        except CovalError as error:
+            raise CovalError(error.title, f"{UNTAGGED}: {error.what}", advice=error.advice) from None
+        if not is_tagged:
+            raise CovalError(titles.TAGS_HIDDEN, f"{UNTAGGED}: Coval shows none of its tags.")
     finally:
         client.close()
     return DONE
-
-
-def _tag(session: Session, run_id: str) -> Procedure[None]:
-    """The step that judges the run requires the tag: every simulation was answered. Raises CovalError."""
-    try:
-        is_tagged = yield from mark(session, run_id, ATTACHED)
-    except CovalError as error:
-        raise CovalError(error.title, f"{UNTAGGED}: {error.what}", advice=error.advice) from None
-    if not is_tagged:
-        raise CovalError(titles.TAGS_HIDDEN, f"{UNTAGGED}: Coval shows none of its tags.")
 
 
 def _leave(session: Session, follower: Follower, run_id: str) -> Procedure[None]:

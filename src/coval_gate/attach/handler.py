@@ -51,9 +51,8 @@ def form_problem(name: str) -> str:
     match = NAMED.fullmatch(name)
     if match and not match["module"].endswith(".py"):
         return ""
-    if match:
-        return f"the handler must be MODULE:HANDLER, such as {EXAMPLE}, without .py; got {quoted(name)}."
-    return f"the handler must be MODULE:HANDLER, such as {EXAMPLE}; got {quoted(name)}."
+    hint = ", without .py" if match else ""
+    return f"the handler must be MODULE:HANDLER, such as {EXAMPLE}{hint}; got {quoted(name)}."
 
 
 def load(name: str, directory: str) -> Handler:
@@ -68,7 +67,8 @@ def load(name: str, directory: str) -> Handler:
     example = f"Write: async def {function}(connection): ..."
     if not callable(handler):
         raise Unusable(f"{name} is no function. {example}")
-    if not _is_async(handler):
+    call = getattr(type(handler), "__call__", None)  # noqa: B004 - of an object that is called as a function
+    if not (inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)):
         raise Unusable(f"{name} is not async. {example}")
     try:
         inspect.signature(handler).bind(None)
@@ -137,11 +137,6 @@ def _attribute(module: Any, path: str, name: str) -> Any:
     return value
 
 
-def _is_async(handler: Any) -> bool:
-    call = getattr(type(handler), "__call__", None)  # noqa: B004 - of an object that is called as a function
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
-
-
 class CommandFailed(Exception):
     """The command ended with an error while the conversation went on."""
 
@@ -162,7 +157,7 @@ def bridge(command: Sequence[str], directory: str) -> Handler:
                 await speaking
                 # Without an output, it cannot answer any more.
                 if code := await _code(process):
-                    raise CommandFailed(f"The command {_ended(code)}.")
+                    raise CommandFailed(f"The command {how_ended(code)}.")
                 return
             await hearing
             await _code(process)
@@ -217,12 +212,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             await asyncio.wait_for(process.wait(), KILLING)
 
 
-def _ended(code: int) -> str:
-    return f"was ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
-
-
-def signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+def how_ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    known = [one.name for one in signal.Signals if one == -code]
+    return f"was ended by {known[0] if known else f'signal {-code}'}"

@@ -19,7 +19,7 @@ from mmap import mmap
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
-from coval_gate.attach.handler import Unusable, error_line, signal_name
+from coval_gate.attach.handler import Unusable, error_line, how_ended
 from coval_gate.attach.messages import Event, line_of, order_in, setup_in
 from coval_gate.attach.session import HAD_TO_END, Result, answer, handler_of
 
@@ -94,22 +94,19 @@ class Worker:
 
     def _start(self, simulation: str, log: str) -> None:
         context = multiprocessing.get_context(self._method)
-        try:
-            read, write = context.Pipe(duplex=False)
-        except OSError as error:
-            self._tell(_not_started(simulation, error))
-            return
         is_fork = self._method == "fork"
         inherited = [self._orders, self._events] if is_fork else []
         handler = self._handler if is_fork else None
-        arguments = (self._setup, handler, simulation, log, write, os.getpid(), inherited)
-        process = context.Process(target=answer, args=arguments)  # type: ignore[attr-defined]
+        pipe: tuple[Connection, ...] = ()
         try:
+            read, write = pipe = context.Pipe(duplex=False)
+            arguments = (self._setup, handler, simulation, log, write, os.getpid(), inherited)
+            process = context.Process(target=answer, args=arguments)  # type: ignore[attr-defined]
             process.start()
         except OSError as error:
-            read.close()
-            write.close()
-            self._tell(_not_started(simulation, error))
+            for end in pipe:
+                end.close()
+            self._tell(Event("ended", simulation, outcome="crashed", error=f"No process could start: {error}"))
             return
         write.close()  # the end of the process is then the end of its events
         self._children[simulation] = _Child(simulation, log, process, read)
@@ -215,13 +212,9 @@ def _load(setup: Setup) -> Handler:
     return handler
 
 
-def _not_started(simulation: str, error: OSError) -> Event:
-    return Event("ended", simulation, outcome="crashed", error=f"No process could start: {error}")
-
-
 def _result_of(child: _Child, code: int) -> Result:
     """The process ended without a word."""
-    how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+    how = how_ended(code)
     # One that was killed while it spoke ends its simulation, too, and Coval may say so before its end is seen here.
     had_its_end = child.over_at is not None and (child.completed or child.terminated_at is not None)
     if child.closed or (child.attached and had_its_end):

@@ -26,7 +26,6 @@ from coval_gate.ci.host import (
     Origin,
     WebPages,
     origin_of,
-    resembles_command,
 )
 from coval_gate.ci.workspace import Workspace
 from coval_gate.inputs.checks import Variables, wanted_pages
@@ -225,7 +224,7 @@ class GitHubHost(Console):
 
         Other lines are not, because the runner shows the two lines that stop and resume commands.
         """
-        with self._commands_stopped() if any(map(resembles_command, lines)) else nullcontext():
+        with self._commands_stopped() if any("::" in line or "##" in line for line in lines) else nullcontext():
             for line in self.redact_together(lines) if lines else ():
                 self.log(line)
 

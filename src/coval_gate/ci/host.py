@@ -216,10 +216,6 @@ class Console:
             self._stream.flush()
 
 
-def resembles_command(text: str) -> bool:
-    return "::" in text or "##" in text
-
-
 def inert(line: str) -> str:
     """Return `line` in a form that no CI system reads as a command.
 

@@ -1,4 +1,7 @@
-"""The program `coval-gate`: its process, and what each command does."""
+"""The program `coval-gate`: its process, and what each command does.
+
+A command hands the step its environment: the flags, the key, and what a configuration file sets.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from coval_gate import how_to_install
 from coval_gate.base.clock import Interrupted, SystemClock
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import Console
-from coval_gate.cli.environment import environment_of
-from coval_gate.cli.flags import UsageError, parse
+from coval_gate.ci.systems import system_in
+from coval_gate.cli.flags import TAKEN, UsageError, parse
 from coval_gate.inputs.flags import PROGRAM
-from coval_gate.inputs.inputs import key_in, token_in
+from coval_gate.inputs.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in, token_in
 from coval_gate.inputs.parsing import KEY
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from coval_gate.base.clock import Clock
     from coval_gate.base.runtime import Runtime
+    from coval_gate.inputs.file import ConfigFile
 
 USAGE_ERROR: Final = 2
 WITHOUT_OUTPUTS: Final = ("", "post", "init", "attach")  # the commands
@@ -37,6 +41,8 @@ PATIENCE, PAUSE = 8.0, 0.2  # s to wait for a command that is ending, and betwee
 PARTING: Final = (
     b"\x1b[?25h\nLeft before everything had ended. `coval-gate post` in this directory ends what is left.\n"
 )
+LARGEST_KEY: Final = 4096  # bytes
+OTHER_NAMES: Final = ("coval-gate.yaml", "coval-gate.json", "coval-gate.toml")  # of a file that is not looked for
 
 
 class TerminalClock(SystemClock):
@@ -152,8 +158,6 @@ def _attach(runtime: Runtime, options: Namespace) -> int:
 
 def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) -> None:
     """Later jobs would take the outputs of an earlier step for this one's."""
-    from coval_gate.ci.systems import system_in
-
     if system_in(environ) is None:
         return
     from coval_gate.base.errors import GateError
@@ -168,7 +172,6 @@ def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) 
 def _post(runtime: Runtime, _: Namespace) -> int:
     """End what killed commands left. A command that just received a signal may still end its runs itself."""
     from coval_gate.ci.plain import PlainHost, left_behind, others_run
-    from coval_gate.ci.systems import system_in
     from coval_gate.step.post import post
 
     clock, workspace = runtime.clock, PlainHost.workspace
@@ -228,6 +231,109 @@ def _open(report: Path) -> None:
     import webbrowser
 
     webbrowser.open(report.absolute().as_uri())
+
+
+def environment_of(
+    options: Namespace, environ: Mapping[str, str], errors: Console
+) -> tuple[dict[str, str], ConfigFile | None]:
+    """Flags come first, then `environ`, then the file, which is also returned.
+
+    A step tells the mistakes in the file. Raises UsageError, also for them in other commands. `errors` masks a key that
+    is read from a file.
+    """
+    flags = {
+        f"INPUT_{name.upper()}": _written(value)
+        for name, value in vars(options).items()
+        if name in {declaration.name for declaration in declared()} and value not in (None, [])
+    }
+    merged = {**environ, **flags}
+    if (what := TAKEN.get(options.command)) and not merged.get("INPUT_RUN_ID", "").strip():
+        raise UsageError(f"{options.command}: {what} is missing: give the ids of runs, or set INPUT_RUN_ID.")
+    if options.command in ALL_MODES:
+        merged["INPUT_MODE"] = options.command
+    if options.key_file:
+        merged[KEY_VARIABLE] = _key_in(Path(options.key_file))
+        merged.pop("INPUT_API_KEY", None)
+        errors.mask(merged[KEY_VARIABLE])
+    if getattr(options, "open", False) and not merged.get("INPUT_HTML_PATH"):
+        raise UsageError(f"{options.command}: --open needs --html-path, the report to open.")
+    path, read = merged.pop("INPUT_CONFIG_PATH", "").strip(), None
+    is_step = options.command in ALL_MODES
+    try:
+        if path := path or _found():
+            read = _read(path, key_in(merged), is_step=is_step)
+    except UsageError as error:
+        if options.command != "post":
+            raise
+        errors.log(f"{PROGRAM}: {error} The file is ignored: what was left must end.")
+    if read:
+        from coval_gate.inputs.file import beside_file
+
+        merged, read = beside_file(merged, read, defaults_count=True)
+        merged |= {"INPUT_CONFIG_PATH": os.path.relpath(path)} if is_step else {}
+    if options.command == "wait" and system_in(merged) is None:
+        # A person who stops watching a run does not mean to end it for whoever launched it, unless they say so.
+        merged.setdefault("INPUT_CANCEL_ON_INTERRUPT", "false")
+    return merged, read
+
+
+def _written(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return "\n".join(value)
+    return str(value)
+
+
+def _key_in(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            text = file.read(LARGEST_KEY + 1).decode()
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"the file of --key-file cannot be read: {getattr(error, 'strerror', '') or 'it is no text'}."
+        ) from None
+    if len(text) > LARGEST_KEY:
+        raise UsageError("the file of --key-file is too long for a key.")
+    return text.strip()
+
+
+def _found() -> str:
+    """Look from here up to the repository's root; empty if there is no file. Raises UsageError."""
+    here = Path.cwd()
+    places = [here, *here.parents]
+    root = next((place for place in places if _exists(place / ".git")), here)
+    for place in places[: places.index(root) + 1]:
+        path = os.path.relpath(place / FILE_NAME)
+        if os.path.lexists(path):
+            if not Path(path).is_file():  # reading a pipe may never end
+                raise UsageError(f"{path} must be a file.")
+            return path
+        if other := next((name for name in OTHER_NAMES if _exists(place / name)), ""):
+            raise UsageError(
+                f"{os.path.relpath(place / other)} is not read. Write {FILE_NAME} instead, or name it by --config-path."
+            )
+    return ""
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - a directory above may be closed
+
+
+def _read(path: str, key: str, *, is_step: bool) -> ConfigFile:
+    """Raises UsageError, for a mistake in the file only if no step can tell it."""
+    from coval_gate.inputs.file import read_file  # brings a parser of YAML, which few commands need
+    from coval_gate.inputs.nodes import LARGEST
+
+    try:
+        with Path(path).open("rb") as file:
+            read = read_file(file.read(LARGEST + 1), path, key)
+    except OSError as error:
+        raise UsageError(f"the file {path} cannot be read: {error.strerror}.") from None
+    if read.problems and not is_step:
+        raise UsageError("".join(read.problems[0]))
+    return read
 
 
 OWN: Final[dict[str, Callable[[Runtime, Namespace], int]]] = {"init": _init, "attach": _attach, "post": _post}
