@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coval_gate.ci.git import read_git
 from coval_gate.ci.host import Context
-from coval_gate.ci.plain import PlainHost
+from coval_gate.ci.plain import PlainHost, read_git
 from coval_gate.ci.systems import SYSTEMS, context_in, repository_of, system_in
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.history.tags import branch_tag, tags_for

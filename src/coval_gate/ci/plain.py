@@ -1,20 +1,26 @@
-"""The host of a step without a CI system that the gate knows how to show pages on: everything goes to its log."""
+"""The host of a step without a CI system that the gate knows how to show pages on: everything goes to its log.
+
+On a laptop, git says what is tested.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import subprocess
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import RunnerError
-from coval_gate.base.text import json_in, quoted
+from coval_gate.base.text import json_in, one_line, quoted
 from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Console, Context, Page
+from coval_gate.ci.systems import context_in, repository_of, system_in, website_of
 from coval_gate.ci.workspace import Workspace
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.flags import with_flags
-from coval_gate.inputs.inputs import key_in
+from coval_gate.inputs.inputs import KEY_VARIABLE, key_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,6 +52,10 @@ STATE: Final = re.compile(r"state-[0-9a-f]{16}\.json")  # a file for each comman
 WORKSPACE: Final = "workspace_id"  # in the state: where the runs are
 WHOLE: Final = 40  # characters of a commit's hash, at least
 MOST_STATE: Final = 1024 * 1024  # bytes
+LONGEST: Final = 5.0  # s for all that git says
+# A foreign checkout may hold a repository whose settings name programs: git neither looks for one nor asks fsmonitor.
+SETTINGS: Final = ("-c", "core.fsmonitor=false", "-c", "safe.bareRepository=explicit")
+SECRET: Final = (KEY_VARIABLE, "INPUT_")  # git and what it may start need none of these variables
 
 
 class PlainHost(Console):
@@ -71,18 +81,12 @@ class PlainHost(Console):
 
     @property
     def _system(self) -> System | None:
-        from coval_gate.ci.systems import system_in  # only a host without GitHub needs the table
-
         return system_in(self._environ)
 
     def context(self) -> Context:
-        from coval_gate.ci.systems import context_in
-
         context = context_in(self._system, self._environ) if self._system else None
         if context and len(context.sha) >= WHOLE and context.repository:
             return context
-        from coval_gate.ci.git import read_git, whole_commit
-
         here = read_git()
         if not context:
             return here
@@ -272,3 +276,58 @@ def _lock_of(workspace: Workspace, path: str) -> Lock | None:
 def _is_open(state: str) -> bool:
     entries = json_in(state)
     return isinstance(entries, list) and any(not (isinstance(one, dict) and one.get("is_done")) for one in entries)
+
+
+def read_git() -> Context:
+    """Return a context without a branch: runs of a branch may be its baseline, but it is never theirs."""
+    until = time.monotonic() + LONGEST
+    commit = _git("rev-parse", "HEAD", until=until)
+    server, repository = repository_of(_git("remote", "get-url", "origin", until=until))
+    return Context(
+        # A path on this machine names no repository.
+        repository=repository if server else "",
+        server_url=server,
+        sha=commit,
+        ref=_git("branch", "--show-current", until=until),
+        actor=one_line(_git("config", "user.name", until=until)),
+        is_local=True,
+        web=website_of(server),
+        # In a huge repository, git may not come to say that nothing has changed.
+        is_changed=bool(commit) and _output("status", "--porcelain", "--untracked-files=no", until=until) != "",
+    )
+
+
+def top_directory() -> str:
+    """Empty outside of a repository."""
+    return _git("rev-parse", "--show-toplevel")
+
+
+def origin_host() -> str:
+    """Empty without a remote `origin`."""
+    return repository_of(_git("remote", "get-url", "origin"))[0].removeprefix("https://")
+
+
+def whole_commit(start: str) -> str:
+    """Return `start` itself if git does not know the commit."""
+    return _git("rev-parse", "--verify", "--quiet", f"{start}^{{commit}}") or start
+
+
+def _git(*arguments: str, until: float | None = None) -> str:
+    """Empty without git or a repository."""
+    return _output(*arguments, until=until) or ""
+
+
+def _output(*arguments: str, until: float | None = None) -> str | None:
+    """None if the command fails, or takes too long."""
+    left = LONGEST if until is None else until - time.monotonic()
+    if left <= 0:
+        return None
+    command = ["git", *SETTINGS, "--no-optional-locks", *arguments]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(SECRET)}
+    try:
+        done = subprocess.run(  # noqa: S603 - the command is ours
+            command, env=environ, capture_output=True, text=True, timeout=left, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired, ValueError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

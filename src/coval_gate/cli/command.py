@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from coval_gate import how_to_install
 from coval_gate.base.clock import Interrupted, SystemClock
+from coval_gate.base.errors import GateError
+from coval_gate.base.runtime import Runtime, leave
 from coval_gate.base.text import one_line
+from coval_gate.ci import detect_host
 from coval_gate.ci.host import Console
 from coval_gate.ci.systems import system_in
 from coval_gate.cli.flags import TAKEN, UsageError, parse
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from coval_gate.base.clock import Clock
-    from coval_gate.base.runtime import Runtime
     from coval_gate.inputs.file import ConfigFile
 
 USAGE_ERROR: Final = 2
@@ -71,10 +73,6 @@ def command() -> NoReturn:
     code = main(sys.argv[1:], os.environ, sys.stdout, sys.stderr, clock)
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)
-    if "coval_gate.base.runtime" not in sys.modules:  # nothing ran
-        sys.exit(code)
-    from coval_gate.base.runtime import leave
-
     leave(code)
 
 
@@ -118,8 +116,6 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         if next(iter(arguments), "") not in WITHOUT_OUTPUTS:
             _leave_no_verdict(environ, stdout, clock)
         return USAGE_ERROR
-    from coval_gate.base.runtime import Runtime  # brings requests, which a help does not need
-
     runtime = Runtime(environ=environ, stdout=stdout, clock=clock)
     if options.command in OWN:
         return OWN[options.command](runtime, options)
@@ -160,9 +156,6 @@ def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) 
     """Later jobs would take the outputs of an earlier step for this one's."""
     if system_in(environ) is None:
         return
-    from coval_gate.base.errors import GateError
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.ci import detect_host
     from coval_gate.report.formats.outputs import unfinished
 
     with suppress(GateError):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line
@@ -263,37 +263,23 @@ def _number_in(fields: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
-class _Message(NamedTuple):
-    role: Literal["persona", "agent"]
-    text: str
-    fields: Mapping[str, Any]
-
-
 def read_transcript(raw: object) -> tuple[Turn, ...]:
     """Return no turns of an unreadable transcript."""
     messages = list(_messages(raw))
-    times = _times([message.fields for message in messages])
-    return tuple(
-        Turn(role=message.role, text=message.text, start=start, end=end)
-        for message, (start, end) in zip(messages, times, strict=True)
-    )
+    times = _times([fields for _, fields in messages])
+    return tuple(turn._replace(start=start, end=end) for (turn, _), (start, end) in zip(messages, times, strict=True))
 
 
-def _messages(raw: object) -> Iterator[_Message]:
-    for entry in islice(_listed(raw), MOST_MESSAGES):
+def _messages(raw: object) -> Iterator[tuple[Turn, Mapping[str, Any]]]:
+    listed = json_in(raw) if isinstance(raw, str) else raw
+    for entry in islice(listed if isinstance(listed, list) else (), MOST_MESSAGES):
         if not isinstance(entry, dict) or entry.get("is_tool_call"):
             continue
         role = entry.get("role")
         role = role.strip().lower() if isinstance(role, str) else ""
         text = without_numbers(_text(entry.get("content")), LONGEST_TURN)
         if text and role not in UNSPOKEN:
-            yield _Message("persona" if role in PERSONA else "agent", text, entry)
-
-
-def _listed(raw: object) -> list[Any]:
-    if isinstance(raw, str):
-        raw = json_in(raw)
-    return raw if isinstance(raw, list) else []
+            yield Turn("persona" if role in PERSONA else "agent", text), entry
 
 
 def _text(content: object) -> str:

@@ -10,7 +10,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import run
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import in_words, one_line, plural, quoted
-from coval_gate.ci.git import origin_host, top_directory
+from coval_gate.ci.plain import origin_host, top_directory
 from coval_gate.ci.workspace import Workspace
 from coval_gate.coval.client import connect
 from coval_gate.coval.resources import OF_RUNS

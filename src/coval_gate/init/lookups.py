@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from coval_gate.base.schedule import Procedure
     from coval_gate.coval.client import Client
-    from coval_gate.coval.model import Run
     from coval_gate.coval.resources import Agent, Kind, Persona, TestSet
     from coval_gate.coval.results import MetricDefinition
 
@@ -76,7 +75,8 @@ def choose(kind: Kind[Named], listed: Sequence[Named], wanted: str, ask: Ask | N
 
     Raises InputError if there is none that `wanted` could mean.
     """
-    candidates = _matching(listed, wanted)
+    by_id = [one for one in listed if one.id == wanted]
+    candidates = by_id or [one for one in listed if not wanted or folded(one.name) == folded(wanted)]
     if not candidates and wanted:
         if len(listed) == MOST_LISTED and IDENTIFIER.fullmatch(wanted):
             return Choice(kind, wanted, how=f"as {option_of(kind)} says, not among the first {MOST_LISTED}")
@@ -101,7 +101,9 @@ def last_runs(client: Client, choices: Sequence[Choice], until: float) -> Proced
         return LastRuns(reason="not all ids are known")
     listed = yield from client.list_runs(RunFilter(**ids, status=COMPLETED), until=until)
     results = []
-    for run in [run for run in listed if ids_of_run(run) == ids and _is_sound(run)][:MOST_RUNS]:
+    # Coval may have ignored the filter.
+    completed = [run for run in listed if ids_of_run(run) == ids and run.status == COMPLETED]
+    for run in [run for run in completed if run.error_status.upper() in CLEAN | {FAILED_SOME}][:MOST_RUNS]:
         whole = run if run.metrics else (yield from client.get_run(run.run_id, until=until))
         simulations = yield from client.list_simulations(run.run_id, until=until)
         results.append(RunResult(run.run_id, simulations, metrics=whole.metrics))
@@ -110,21 +112,10 @@ def last_runs(client: Client, choices: Sequence[Choice], until: float) -> Proced
     return LastRuns(tuple(results), (yield from _definitions(client, results, until)))
 
 
-def _matching(listed: Sequence[Named], wanted: str) -> list[Named]:
-    """Return the entry with the id `wanted`, else those of that name; all if nothing is wanted."""
-    by_id = [one for one in listed if one.id == wanted]
-    return by_id or [one for one in listed if not wanted or folded(one.name) == folded(wanted)]
-
-
 def _nothing_text(kind: Kind[Named], listed: Sequence[Named], wanted: str) -> str:
     similar = most_similar(wanted, [one.name for one in listed if one.name])
     hint = f"did you mean {quoted(similar)}?" if similar else f"Coval lists {plural(len(listed), kind.noun)} first."
     return f"names no {kind.noun} of Coval: {quoted(wanted)}; {hint}"
-
-
-def _is_sound(run: Run) -> bool:
-    """Return whether the run completed, even if Coval ignored the filter, and reports no error of its own."""
-    return run.status == COMPLETED and run.error_status.upper() in CLEAN | {FAILED_SOME}
 
 
 def _definitions(client: Client, results: Sequence[RunResult], until: float) -> Procedure[dict[str, MetricDefinition]]:
