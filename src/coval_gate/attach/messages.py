@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, Final, Literal
 
 from coval_gate.base.records import NamedTuple
@@ -19,6 +20,7 @@ Outcome = Literal[
     "missed",  # it was over before a process could attach
 ]
 ANSWERED: Final = ("answered", "ended_early")
+LOG: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC  # how logs are opened
 
 
 class Limits(NamedTuple):

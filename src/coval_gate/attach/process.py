@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Final
 
-from coval_gate.attach.messages import Order, event_in, line_of
+from coval_gate.attach.messages import LOG, Order, event_in, line_of
 from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
 from coval_gate.ci.host import DIRECTORY, IGNORED
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 MODULE: Final = "coval_gate.attach.worker"
 LOGS: Final = f"{DIRECTORY}/logs"  # a file for each simulation
 WORKER_LOG: Final = f"{LOGS}/attach.worker.log"  # no simulation has a dot in its id
-LOG: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 SYSTEMS: Final = (
     "GITHUB",
     "GH",

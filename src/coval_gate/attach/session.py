@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.attach.handler import Unusable, bridge, causes_of, error_line, load
-from coval_gate.attach.messages import ANSWERED, Event
+from coval_gate.attach.messages import ANSWERED, LOG, Event
 from coval_gate.base.records import NamedTuple
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 LOOK: Final = 0.2  # s between two looks of the watchdog
 CANCELLING: Final = 1.0  # s for a handler to end once it is cancelled
-LOG: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 HAD_TO_END: Final = "The handler went on after the conversation, and had to be ended."
 
 

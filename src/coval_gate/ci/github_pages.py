@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base import titles
@@ -152,13 +152,11 @@ class Author(NamedTuple):
 
 
 def pages_of(host: Host, api_url: str, inputs: Inputs, context: Context, runtime: Runtime) -> list[Page]:
-    token = inputs.github_token or Secret("")
-    lacks_token = "" if inputs.github_token else "github_token is empty"
-
     @cache
     def github() -> GitHub:
-        return GitHub(api_url, token, context.repository, runtime)
+        return GitHub(api_url, inputs.github_token or Secret(""), context.repository, runtime)
 
+    lacks_token = "" if inputs.github_token else "github_token is empty"
     obstacle = lacks_token if context.repository else NO_REPOSITORY
     return [KINDS[page](page, obstacle, host, github, inputs, context) for page in wanted_pages(inputs)]
 
@@ -224,7 +222,12 @@ class CheckRun(GitHubPage):
         if self._forbidden:
             return
         id_, was_certain, may_be_judged = whole_number(self.made), self.certain, self._may_be_judged
-        conclusion, body = conclusion_of(text), check_run_body(text)
+        conclusion = conclusion_of(text)
+        body = {
+            "external_id": next(reversed(text.references), ""),
+            **({"status": COMPLETED, "conclusion": conclusion} if conclusion else {"status": "in_progress"}),
+            "output": {"title": text.title, "summary": text.summary},
+        }
         repository = self._api().path
         operation = self._api().operation("checks: write", until)
         # Without matrix values: the job that launched the run may have created it.
@@ -319,13 +322,6 @@ def _outcome(text: PageText) -> str:
     return TOLERATED if text.state in ("inconclusive", "timed_out") and text.passes else text.state
 
 
-def check_run_body(text: PageText) -> dict[str, Any]:
-    output = {"title": text.title, "summary": text.summary}
-    conclusion = conclusion_of(text)
-    state = {"status": COMPLETED, "conclusion": conclusion} if conclusion else {"status": "in_progress"}
-    return {"external_id": next(reversed(text.references), ""), **state, "output": output}
-
-
 def _find(
     operation: Operation, repository: str, text: PageText, stem: str, *, exists: bool
 ) -> Procedure[list[Payload]]:
@@ -338,9 +334,8 @@ def _find(
         return check_run.get("name") == text.name and check_run.get("external_id") in text.references
 
     def is_of_launch(check_run: Payload) -> bool:
-        name = str(check_run.get("name"))
-        has_stem = name == stem or (name.startswith(f"{stem} (") and name.endswith(")"))
-        return has_stem and check_run.get("external_id") in text.references
+        name, has_reference = str(check_run.get("name")), check_run.get("external_id") in text.references
+        return has_reference and (name == stem or (name.startswith(f"{stem} (") and name.endswith(")")))
 
     path = f"{repository}/commits/{quote(text.sha, safe='')}/check-runs"
     check_runs = yield from operation.list(

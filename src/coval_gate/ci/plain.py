@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from coval_gate.base.runtime import Runtime
     from coval_gate.ci.host import Level
-    from coval_gate.ci.systems import System
     from coval_gate.ci.workspace import Lock
     from coval_gate.inputs.inputs import Inputs
 
@@ -72,16 +71,13 @@ class PlainHost(Console):
     def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
         super().__init__(stream)
         self._environ = environ or {}
+        self._system = system_in(self._environ)
         self._outputs: dict[str, str] = {}
         self._written = ""  # the path of the file with the outputs, once it exists
         self._state: dict[str, str] = {}
         self._own = ""  # the path of the file with the state, once it exists
         self._lock: Lock | None = None
         self._taken_over: dict[str, tuple[Lock, dict[str, str]]] = {}  # by path, what killed commands left
-
-    @property
-    def _system(self) -> System | None:
-        return system_in(self._environ)
 
     def context(self) -> Context:
         context = context_in(self._system, self._environ) if self._system else None

@@ -124,7 +124,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
     published = run_step(runtime, read)
     written = published.files.get("html_path")  # another file at this path may be anyone's
     if written and getattr(options, "open", False):
-        _open(Path(written))
+        import webbrowser
+
+        webbrowser.open(Path(written).absolute().as_uri())
     codes = {"error": 2, "inconclusive": 3, "timed_out": 4, "cancelled": KILLED}
     judgement = published.report.judgement
     return 0 if judgement.lets_pass else codes.get(judgement.verdict or "", 1)
@@ -218,12 +220,6 @@ def _demo(arguments: Sequence[str], stderr: TextIO) -> int:
         return USAGE_ERROR
     code: int = import_module("coval_demo").main(arguments)
     return code
-
-
-def _open(report: Path) -> None:
-    import webbrowser
-
-    webbrowser.open(report.absolute().as_uri())
 
 
 def environment_of(

@@ -186,9 +186,15 @@ class Calls:
     def _completed(self, request: Request, response: Procedure[Response]) -> Procedure[Response]:
         """Raises CovalError unless the request succeeds."""
         try:
-            return self._succeeded(request, (yield from response))
+            received = yield from response
         except NetworkError as error:
             raise (self._too_late(request) if error.cause == "deadline" else network_problem(request, error)) from None
+        if not received.ok:
+            problem = response_problem(request, received, reached=self._reached)
+            self._reached |= isinstance(problem, Unavailable) and not problem.arrived  # Coval itself asks to wait
+            raise problem
+        self._reached = True
+        return received
 
     def _too_late(self, request: Request) -> CovalError:
         """Prefer the failure before the deadline. It may be of another leg's call, so it says nothing of this one."""
@@ -207,15 +213,6 @@ class Calls:
             self._failures.pop(str(request), None)  # keep the newest last
             self._failures[str(request)] = error
         return error
-
-    def _succeeded(self, request: Request, response: Response) -> Response:
-        """Raises CovalError for any other response."""
-        if not response.ok:
-            problem = response_problem(request, response, reached=self._reached)
-            self._reached |= isinstance(problem, Unavailable) and not problem.arrived  # Coval itself asks to wait
-            raise problem
-        self._reached = True
-        return response
 
     def _shared_fetch(
         self, request: Request, parse: Callable[[bytes], T], reader: object, until: float, *, once: bool

@@ -148,7 +148,10 @@ def response_problem(request: Request, response: Response, *, reached: bool) -> 
         )
     if not body.is_json:
         return Rejected(status, titles.UNEXPECTED_RESPONSE, what, by_coval=False, advice=NOT_COVAL)
-    what = _rejection(request, status, body) if body.fields else what
+    if body.fields:
+        fields = "; ".join(_described(*field) for field in body.fields[:MOST_FIELDS])
+        cause = ", ".join(part for part in (f"{request} returned {status}", str(body)) if part)
+        what = f"Coval rejected {fields} ({cause})."
     if status == 404:
         error = NotFound if operation_of(request).inputs else Rejected
         advice = _what_to_check(request, body)
@@ -156,12 +159,6 @@ def response_problem(request: Request, response: Response, *, reached: bool) -> 
     title, advice = BY_CODE.get(body.code) or _title_and_advice(request, status, body)
     advice = "\n".join([advice, *(f"- {_described(*field)}" for field in body.fields[MOST_FIELDS:])])
     return Rejected(status, title, what, by_coval=body.is_coval, advice=advice)
-
-
-def _rejection(request: Request, status: int, body: ErrorBody) -> str:
-    fields = "; ".join(_described(*field) for field in body.fields[:MOST_FIELDS])
-    cause = ", ".join(part for part in (f"{request} returned {status}", str(body)) if part)
-    return f"Coval rejected {fields} ({cause})."
 
 
 def _described(field: str, description: str) -> str:
