@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from coval_gate.base.secret import Secret
     from coval_gate.inputs.fields import Age, Allowance, BaselineSource, ChosenRuns
     from coval_gate.inputs.matrix import Matrix
-    from coval_gate.inputs.thresholds import Threshold, WrongLine
+    from coval_gate.inputs.thresholds import Threshold
 
 T = TypeVar("T")
 
@@ -121,8 +122,14 @@ def _thresholds(written: str) -> tuple[Threshold, ...]:
         what = f", line {first.line}: {first.problem}{stop}"
         if others:
             what += f" {plural(len(others), 'more line')} {'is' if len(others) == 1 else 'are'} invalid."
-        message = "\n".join([what, first.shown, *map(str, others)])
-        raise WrongThresholds(message, _read_as_meant(lines, wrong)) from None
+        texts = re.split(r"\r\n|\n|\r", lines)
+        for line in wrong:
+            texts[line.line - 1] = line.correction
+        try:
+            meant = parse_thresholds("\n".join(texts))
+        except ThresholdSyntaxError:
+            meant = ()
+        raise WrongThresholds("\n".join([what, first.shown, *map(str, others)]), meant) from None
 
 
 class WrongThresholds(ValueError):
@@ -131,19 +138,6 @@ class WrongThresholds(ValueError):
     def __init__(self, message: str, meant: tuple[Threshold, ...]) -> None:
         super().__init__(message)
         self.meant = meant
-
-
-def _read_as_meant(lines: str, wrong: Sequence[WrongLine]) -> tuple[Threshold, ...]:
-    """Return the thresholds of a text with invalid lines, each in its line, as far as they are certain."""
-    from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
-
-    texts = lines.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    for line in wrong:
-        texts[line.line - 1] = line.correction
-    try:
-        return parse_thresholds("\n".join(texts))
-    except ThresholdSyntaxError:
-        return ()
 
 
 def declare(
