@@ -9,6 +9,9 @@ from coval_gate.base.text import duration, one_line, plural, shortened_at_word
 from coval_gate.coval.model import CANCELLED, DELETED
 from coval_gate.gate.clauses import all_runs_text
 from coval_gate.gate.compared import ACCEPT
+from coval_gate.gate.criteria import doubts
+from coval_gate.gate.findings import lacks_baseline
+from coval_gate.gate.problems import NOT_ANSWERED
 from coval_gate.gate.verdict import (
     LAUNCHED,
     PLANNED,
@@ -28,6 +31,7 @@ from coval_gate.gate.verdict import (
 )
 from coval_gate.inputs.checks import missing_key_reason
 from coval_gate.report.wording import UNFINISHED
+from coval_gate.report.wording.checks import check_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -156,8 +160,6 @@ def _own_reasons(judgement: Judgement) -> tuple[str, ...]:  # noqa: C901 - a cas
         case Aborted(run=run, failed=failed, error=error):
             return (_aborted_reason(run, failed, error),)
         case Unanswered():
-            from coval_gate.gate.problems import NOT_ANSWERED  # not needed before the launch
-
             return (f"{NOT_ANSWERED.sentence}.",)
         case TimedOut(run=run, limit=limit):
             return (_timed_out_reason(run, limit),)
@@ -204,8 +206,6 @@ def advice(judgement: Judgement, doubts: Sequence[str] = ()) -> str:
 
 def untold_reasons(judgement: Judgement, said: Sequence[str], shown: Sequence[Check]) -> tuple[bool, list[str]]:
     """Return whether a table of the checks `shown` lacks the first reason, and which of the other reasons it lacks."""
-    from coval_gate.gate.findings import lacks_baseline  # neither is needed before the launch, whose start is measured
-    from coval_gate.report.wording.checks import check_reason
 
     if shown and judgement.verdict is Verdict.PASSED and not judgement.passed_flaky:
         return False, []
@@ -216,7 +216,6 @@ def untold_reasons(judgement: Judgement, said: Sequence[str], shown: Sequence[Ch
 def doubt_lines(judgement: Judgement) -> list[str]:
     if not judgement.checks:
         return []
-    from coval_gate.gate.criteria import doubts  # not needed before the launch, whose start is measured
 
     return [*doubts(judgement.checks, judgement.variants)]
 
@@ -260,7 +259,6 @@ def run_cancellation_text(cancellation: Cancellation) -> str:
 
 
 def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, ...]:
-    from coval_gate.report.wording.checks import check_reason  # not needed before the launch, whose start is measured
 
     missed = dict.fromkeys(check_reason(check) for check in judgement.missed)
     if judgement.verdict is Verdict.TIMED_OUT and late:
