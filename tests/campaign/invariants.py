@@ -1219,7 +1219,9 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
         return ("error",) if refused else _of_good(history, result)
     if not has_data(record, schedule.gate, schedule.quirks, now):
         return ("error", "failed")
-    return ("failed",) if can_decide(schedule.gate) and not refused else ("error",)
+    if refused:  # unless the run lacks data, and its acceptance is not tried
+        return ("error", "failed")
+    return ("failed",) if can_decide(schedule.gate) else ("error",)
 
 
 def is_unknown(history: History, result: ProcessResult, record: RunRecord) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate import how_to_install
 from coval_gate.attach.follow import Follower
@@ -15,29 +16,21 @@ from coval_gate.attach.handler import form_problem
 from coval_gate.attach.messages import Limits, Setup
 from coval_gate.attach.process import LOGS, WORKER_LOG, WorkerProcess, open_log, without_credentials
 from coval_gate.base import titles
-from coval_gate.base.clock import Interrupted
+from coval_gate.base.clock import Clock, Interrupted
 from coval_gate.base.errors import CovalError, GateError, InputError, InternalError, RunnerError
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import Wait, run
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import Procedure, Wait, run
 from coval_gate.base.text import one_line, quoted
 from coval_gate.base.times import Times
 from coval_gate.base.transport import is_loopback, parse_address
 from coval_gate.ci import detect_host
-from coval_gate.ci.host import BUG
+from coval_gate.ci.host import BUG, Host
 from coval_gate.coval.client import connect
 from coval_gate.coval.session import Session
 from coval_gate.history.tags import ATTACHED, UNANSWERED, mark
 from coval_gate.inputs.fields import IDENTIFIER
-from coval_gate.inputs.inputs import KEY_VARIABLE, api_root, key_in, parse_inputs
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from coval_gate.base.clock import Clock
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.host import Host
-    from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, api_root, key_in, parse_inputs
 
 DONE, INCOMPLETE, USAGE, KILLED = 0, 1, 2, 130  # exit codes
 SDK: Final = "coval_agent_sdk"

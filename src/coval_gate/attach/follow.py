@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from coval_gate.attach.messages import ANSWERED, Event
-from coval_gate.attach.process import WORKER_LOG, log_of, open_log
+from coval_gate.attach.messages import ANSWERED, Event, Limits, Outcome
+from coval_gate.attach.process import WORKER_LOG, WorkerProcess, log_of, open_log
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import Wait, all_or_first_error, together
+from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
 from coval_gate.base.text import duration, plural, shortened, stopwatch
 from coval_gate.ci.host import AGENT_TYPE
-from coval_gate.coval.model import QUEUED
+from coval_gate.coval.model import QUEUED, Run, Simulation
 from coval_gate.coval.resources import AGENT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from coval_gate.attach.messages import Limits, Outcome
-    from coval_gate.attach.process import WorkerProcess
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Run, Simulation
-    from coval_gate.coval.session import Session
+from coval_gate.coval.session import Session
 
 TICK: Final = 0.1  # s between two looks at the worker
 POLLS_OF_RUN: Final = 4  # looks at the simulations for each look at the run, as long as some are under way

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from asyncio.subprocess import PIPE
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -20,8 +21,6 @@ from typing import TYPE_CHECKING, Any, Final
 from coval_gate.base.text import most_similar, one_line, quoted, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
     from coval_agent_sdk import AudioConnection
 
     Handler = Callable[[AudioConnection], Awaitable[object]]

@@ -12,21 +12,17 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from coval_gate.attach.messages import LOG, Order, event_in, line_of
+from coval_gate.attach.messages import LOG, Event, Order, Setup, event_in, line_of
 from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
 from coval_gate.ci.host import DIRECTORY, IGNORED
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from coval_gate.attach.messages import Event, Setup
-    from coval_gate.ci.workspace import Workspace
+from coval_gate.ci.workspace import Workspace
 
 MODULE: Final = "coval_gate.attach.worker"
 LOGS: Final = f"{DIRECTORY}/logs"  # a file for each simulation

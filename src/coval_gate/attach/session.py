@@ -10,21 +10,19 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.attach.handler import Unusable, bridge, causes_of, error_line, load
-from coval_gate.attach.messages import ANSWERED, LOG, Event
+from coval_gate.attach.messages import ANSWERED, LOG, Event, Outcome, Setup
 from coval_gate.base.records import NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from multiprocessing.connection import Connection
-
     from coval_agent_sdk import AudioConnection
 
     from coval_gate.attach.handler import Handler
-    from coval_gate.attach.messages import Outcome, Setup
 
 LOOK: Final = 0.2  # s between two looks of the watchdog
 CANCELLING: Final = 1.0  # s for a handler to end once it is cancelled

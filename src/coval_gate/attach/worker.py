@@ -16,19 +16,16 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from mmap import mmap
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from coval_gate.attach.handler import Unusable, error_line, how_ended
-from coval_gate.attach.messages import Event, line_of, order_in, setup_in
+from coval_gate.attach.messages import Event, Order, Setup, line_of, order_in, setup_in
 from coval_gate.attach.session import HAD_TO_END, Result, answer, handler_of
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
-
     from coval_gate.attach.handler import Handler
-    from coval_gate.attach.messages import Order, Setup
 
 TICK: Final = 0.2  # s between two looks at the clock
 LEAVING: Final = 1.5  # s for all processes to end once the input has ended

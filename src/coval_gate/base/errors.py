@@ -16,13 +16,10 @@ GateError               the step cannot do its work: verdict `error`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from coval_gate.base import titles
 from coval_gate.base.text import in_words, plural
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class GateError(Exception):

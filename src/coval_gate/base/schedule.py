@@ -11,18 +11,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Final, Generic, TypeVar
 
-from coval_gate.base.clock import Interrupted
-from coval_gate.base.errors import CovalError
+from coval_gate.base.clock import Clock, Interrupted
+from coval_gate.base.errors import CovalError, Transient, Unavailable
 from coval_gate.base.records import NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from coval_gate.base.clock import Clock
-    from coval_gate.base.errors import Transient, Unavailable
 
 T = TypeVar("T")
 

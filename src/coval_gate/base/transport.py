@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -23,19 +23,14 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from coval_gate import __version__
+from coval_gate.base.clock import Clock
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import BackgroundCall, Wait
-from coval_gate.base.secret import redactor
+from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
+from coval_gate.base.secret import Secret, redactor
 from coval_gate.base.text import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from urllib3.util import Url
-
-    from coval_gate.base.clock import Clock
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.base.secret import Secret
 
 Cause = Literal["transient", "deadline", "size", "certificate", "bundle", "address"]
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.text import folded, number, one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 VALUE_SHOWN: Final = 40  # characters of a value
 UNIT_SHOWN: Final = 20  # characters of a unit

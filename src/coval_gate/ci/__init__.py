@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.ci.host import Host
+from coval_gate.base.runtime import Runtime
+from coval_gate.ci.host import Host
 
 NO_TERMINAL: Final = ("", "dumb")  # values of TERM
 

@@ -9,25 +9,20 @@ Sources: "Reports" in Bitbucket Cloud's REST API reference; "Code insights" in B
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 from urllib.parse import quote
 
 from coval_gate.base import titles
 from coval_gate.base.errors import HostError
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import json_in, quoted
-from coval_gate.base.transport import NetworkError, Request, Server, Timeouts, Transport
-from coval_gate.ci.host import IN_PROGRESS, Page
+from coval_gate.base.transport import NetworkError, Request, Response, Server, Timeouts, Transport
+from coval_gate.ci.host import IN_PROGRESS, Annotation, Context, Host, Page, PageText
 from coval_gate.ci.plain import PlainHost
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.base.transport import Response
-    from coval_gate.ci.host import Annotation, Context, Host, PageText
-    from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.inputs import Inputs
 
 INPUT: Final = "code_insights"  # no input turns the report on or off
 REPORTING_MODES: Final = ("run", "wait")  # those that reach a verdict

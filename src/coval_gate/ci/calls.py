@@ -7,26 +7,20 @@ own. A call follows no link or redirect in a response.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from coval_gate.base import titles
+from coval_gate.base.clock import Clock
 from coval_gate.base.errors import HostError, Transient
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import repeat
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import Procedure, repeat
 from coval_gate.base.text import duration, json_in, quoted
-from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Transport
-from coval_gate.ci.host import Page
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from coval_gate.base.clock import Clock
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.base.transport import Response, Server
-    from coval_gate.ci.host import Context, Host, PageText
-    from coval_gate.inputs.inputs import Inputs
+from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Response, Server, Transport
+from coval_gate.ci.host import Context, Host, Page, PageText
+from coval_gate.inputs.inputs import Inputs
 
 T = TypeVar("T")
 

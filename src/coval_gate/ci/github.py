@@ -6,15 +6,17 @@ command) and `FileCommandManager.cs` (how the files are read).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from actions_toolkit.command import Command
 from actions_toolkit.file_command import prepare_key_value_message
 
 from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
+from coval_gate.base.runtime import Runtime
 from coval_gate.base.secret import SHORTEST_SECRET
 from coval_gate.base.text import json_in, shortened, visible
 from coval_gate.ci.host import (
@@ -23,21 +25,19 @@ from coval_gate.ci.host import (
     Console,
     Context,
     Head,
+    Level,
     Origin,
+    Page,
     WebPages,
+    Withheld,
     origin_of,
 )
 from coval_gate.ci.workspace import Workspace
 from coval_gate.inputs.checks import Variables, wanted_pages
+from coval_gate.inputs.inputs import Inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from random import Random
-    from typing import TextIO
-
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.ci.host import Level, Page, Withheld
-    from coval_gate.inputs.inputs import Inputs
 
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
 WEB: Final = WebPages(changes="pull", commits="commit")

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base import titles
 from coval_gate.base.errors import HostError, Transient
 from coval_gate.base.records import NamedTuple
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import folded, quoted, whole_number
-from coval_gate.base.transport import Server, Timeouts
-from coval_gate.ci.calls import LIMIT_PAUSE, ApiPage, HostApi, Service, pause_in
-from coval_gate.ci.host import IN_PROGRESS, NO_REPOSITORY
+from coval_gate.base.transport import Response, Server, Timeouts
+from coval_gate.ci.calls import LIMIT_PAUSE, ApiPage, HostApi, Operation, Payload, Service, pause_in
+from coval_gate.ci.host import IN_PROGRESS, NO_REPOSITORY, Context, Host, Page, PageText
 from coval_gate.inputs.checks import wanted_pages
-
-if TYPE_CHECKING:
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.base.transport import Response
-    from coval_gate.ci.calls import Operation, Payload
-    from coval_gate.ci.host import Context, Host, Page, PageText
-    from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.inputs import Inputs
 
 TOLERATED: Final = "tolerated"  # an inconclusive verdict or a time-out that lets the step pass
 STATES: Final = {

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TextIO
 
+from coval_gate.base.clock import Clock
+from coval_gate.base.runtime import Runtime
 from coval_gate.base.text import json_in, one_line
+from coval_gate.ci.host import Context, Page
 from coval_gate.ci.plain import PlainHost
 from coval_gate.ci.workspace import Workspace
 from coval_gate.inputs.checks import wanted_pages
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import TextIO
-
-    from coval_gate.base.clock import Clock
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.ci.host import Context, Page
-    from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.inputs import Inputs
 
 DOTENV: Final = "coval-gate.env"
 DOTENV_LIMIT: Final = 5 * 1024  # bytes; GitLab drops a report of this size or more

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from coval_gate.base import titles
 from coval_gate.base.records import NamedTuple
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import shortened
-from coval_gate.base.transport import Server, Timeouts, parse_address
-from coval_gate.ci.calls import LIMIT_PAUSE, ApiPage, HostApi, Refused, Service, pause_in
-from coval_gate.ci.host import IN_PROGRESS
+from coval_gate.base.transport import Response, Server, Timeouts, parse_address
+from coval_gate.ci.calls import LIMIT_PAUSE, ApiPage, HostApi, Operation, Payload, Refused, Service, pause_in
+from coval_gate.ci.host import IN_PROGRESS, Context, Host, PageText
 from coval_gate.inputs.checks import wanted_pages
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.base.transport import Response
-    from coval_gate.ci.calls import Operation, Payload
-    from coval_gate.ci.host import Context, Host, PageText
-    from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.inputs import Inputs
 
 LACKS_TOKEN: Final = "GITLAB_TOKEN is not set, and CI_JOB_TOKEN cannot write notes and statuses"  # noqa: S105 - a sentence
 NO_API: Final = "CI_API_V4_URL or CI_PROJECT_ID is not set"

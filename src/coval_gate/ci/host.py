@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TextIO
 
 from coval_gate.base.errors import GateError, HostError
 from coval_gate.base.records import NamedTuple
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import SHORTEST_SECRET, redactor
+from coval_gate.ci.workspace import Workspace
 from coval_gate.inputs.checks import OF_COMMIT, Variables
+from coval_gate.inputs.inputs import Inputs
 from coval_gate.inputs.matrix import NO_MATRIX, Matrix, matrix_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from typing import TextIO
-
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.workspace import Workspace
-    from coval_gate.inputs.inputs import Inputs
 
 REPOSITORY, COMMIT, PULL_REQUEST = "github_repository", "github_commit", "github_pull_request"  # in a run's metadata
 MATRIX = "github_matrix"

@@ -10,27 +10,19 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final, TextIO
 
 from coval_gate.base.errors import RunnerError
+from coval_gate.base.runtime import Runtime
 from coval_gate.base.text import json_in, one_line, quoted
-from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Console, Context, Page
+from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Console, Context, Level, Page
 from coval_gate.ci.systems import context_in, repository_of, system_in, website_of
-from coval_gate.ci.workspace import Workspace
+from coval_gate.ci.workspace import Lock, Workspace
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.flags import with_flags
-from coval_gate.inputs.inputs import KEY_VARIABLE, key_in
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from typing import TextIO
-
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.ci.host import Level
-    from coval_gate.ci.workspace import Lock
-    from coval_gate.inputs.inputs import Inputs
-
+from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, key_in
 
 OUTPUTS: Final = f"{DIRECTORY}/outputs.json"
 STYLES: Final = {  # by how a line begins: parameters of a terminal's colour (ECMA-48, SGR)

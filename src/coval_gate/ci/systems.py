@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import HEADS, Context, WebPages, origin_of
 from coval_gate.inputs.checks import Variables
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 REMOTE = "origin/"
 PULL = "pull/"  # a pull request's ref in place of a branch, without `refs/`

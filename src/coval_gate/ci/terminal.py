@@ -6,8 +6,9 @@ Only a terminal loads this, and rich with it. rich itself keeps NO_COLOR, and th
 from __future__ import annotations
 
 import atexit
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final, TextIO
 
 from rich.console import Console as RichConsole
 from rich.live import Live
@@ -15,10 +16,6 @@ from rich.text import Text
 
 from coval_gate.base.text import stopwatch
 from coval_gate.ci.plain import PlainHost, painted
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import TextIO
 
 PER_SECOND: Final = 4  # updates of the live lines
 

@@ -6,16 +6,14 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.text import quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # Open each path component relative to its parent: no path can change between check and use.
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

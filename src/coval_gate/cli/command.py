@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn, TextIO
 
 from coval_gate import how_to_install
-from coval_gate.base.clock import Interrupted, SystemClock
+from coval_gate.base.clock import Clock, Interrupted, SystemClock
 from coval_gate.base.errors import GateError
 from coval_gate.base.runtime import Runtime, leave
 from coval_gate.base.text import one_line
@@ -23,17 +25,10 @@ from coval_gate.ci import detect_host
 from coval_gate.ci.host import Console
 from coval_gate.ci.systems import system_in
 from coval_gate.cli.flags import TAKEN, UsageError, parse
+from coval_gate.inputs.file import ConfigFile
 from coval_gate.inputs.flags import PROGRAM
 from coval_gate.inputs.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in, token_in
 from coval_gate.inputs.parsing import KEY
-
-if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import TextIO
-
-    from coval_gate.base.clock import Clock
-    from coval_gate.inputs.file import ConfigFile
 
 USAGE_ERROR: Final = 2
 WITHOUT_OUTPUTS: Final = ("", "post", "init", "attach")  # the commands

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from coval_gate import __version__
 from coval_gate.base.text import in_words
 from coval_gate.inputs.checks import has_effect
 from coval_gate.inputs.flags import PROGRAM, VARIABLES, flag_of
-from coval_gate.inputs.inputs import ALL_MODES, CONNECTION, FILE_NAME, KEY_VARIABLE, declared
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from coval_gate.inputs.inputs import Input
+from coval_gate.inputs.inputs import ALL_MODES, CONNECTION, FILE_NAME, KEY_VARIABLE, Input, declared
 
 COMMANDS: Final = {
     "run": "launch a run, wait for it, and judge it",

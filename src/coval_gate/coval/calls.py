@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base.errors import CovalError, TooLarge, Unavailable
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import SharedCall, repeat
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import Procedure, SharedCall, repeat
 from coval_gate.base.text import duration, plural
-from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Transport
+from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Response, Server, Transport
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
+from coval_gate.coval.resources import Identified, Kind
 from coval_gate.coval.shapes import enveloped, parse_object, parse_page
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.base.transport import Response, Server
-    from coval_gate.coval.resources import Identified, Kind
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Identified")

@@ -9,28 +9,25 @@ procedure (see `base.schedule`). `until`, a time on the clock's now(), is its de
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, LaunchUncertain, Rejected, Unavailable
-from coval_gate.base.transport import Request, Server, Timeouts
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import BackgroundCall, Procedure
+from coval_gate.base.transport import Exchange, Request, Response, Server, Timeouts
 from coval_gate.coval.calls import Calls
+from coval_gate.coval.model import LaunchRequest, Run, Simulation, Turn
+from coval_gate.coval.resources import Identified, Kind
+from coval_gate.coval.results import MetricOutput
 from coval_gate.coval.shapes import enveloped, parse_object
-from coval_gate.inputs.inputs import api_root
+from coval_gate.inputs.inputs import Inputs, api_root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import BackgroundCall, Procedure
-    from coval_gate.base.transport import Exchange, Response
-    from coval_gate.coval.model import LaunchRequest, Run, Simulation, Turn
-    from coval_gate.coval.resources import Identified, Kind
-    from coval_gate.coval.results import MetricOutput
     from coval_gate.coval.runs import RunFilter
-    from coval_gate.inputs.inputs import Inputs
 
 T = TypeVar("T", bound="Identified")
 

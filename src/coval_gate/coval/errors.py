@@ -7,18 +7,15 @@ Coval and its gateways use four formats: an `error` object with code, message an
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound, Rejected, TooLarge, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, json_in, one_line
+from coval_gate.base.transport import NetworkError, Request, Response
 from coval_gate.inputs.inputs import declared
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from coval_gate.base.transport import NetworkError, Request, Response
 
 LONGEST_WAIT: Final = 60.0  # s, even if Retry-After asks for more; a longer pause could hide the end of the run
 REQUEST_ID_HEADERS: Final = ("x-request-id", "x-amzn-requestid")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded
 from coval_gate.inputs.parsing import RunMetadata
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 LONGEST: Final = 40  # characters
 PENDING: Final = "PENDING"

@@ -6,8 +6,9 @@ The readers raise ValueError for fields of a wrong type.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base.records import NamedTuple
@@ -23,12 +24,10 @@ from coval_gate.coval.shapes import (
     without_numbers,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
-    class Identified(Protocol):
-        @property
-        def id(self) -> str: ...
+class Identified(Protocol):
+    @property
+    def id(self) -> str: ...
 
 
 T_co = TypeVar("T_co", bound="Identified", covariant=True)

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line
@@ -33,9 +34,6 @@ from coval_gate.coval.model import (
 )
 from coval_gate.coval.resources import Kind
 from coval_gate.coval.shapes import as_object, list_in, needed_id, object_in, text_in, texts_in, without_numbers
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 NAME_LIMIT: Final = 200  # characters

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
+from coval_gate.base.clock import Clock
 from coval_gate.base.text import one_line, stopwatch
-from coval_gate.ci.host import BUG, NAME
+from coval_gate.base.times import Times
+from coval_gate.ci.host import BUG, NAME, Host
+from coval_gate.coval.client import Client
+from coval_gate.inputs.inputs import Inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from random import Random
-    from typing import Self
-
-    from coval_gate.base.clock import Clock
-    from coval_gate.base.times import Times
-    from coval_gate.ci.host import Host
-    from coval_gate.coval.client import Client
-    from coval_gate.inputs.inputs import Inputs
 
 FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
 SERVERS_SKEW: Final = 10.0  # s by which the clocks of Coval's own servers may differ

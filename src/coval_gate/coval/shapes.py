@@ -6,13 +6,11 @@ An error message does not quote a response, which is foreign text.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from coval_gate.base.text import json_in, one_line
 from coval_gate.inputs.fields import IDENTIFIER
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 T = TypeVar("T")
 

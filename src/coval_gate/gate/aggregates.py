@@ -6,11 +6,14 @@ The grammar's facts about an aggregate are in the row of the same name in `input
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from coval_gate.coval.model import Metric, Summary
 from coval_gate.gate.aggregation import Aggregation, Greatest, Measured, OfMetric, measure_of, sample_of
 from coval_gate.gate.changes import MeanChange, PercentileChange, RateChange, value_pairs
+from coval_gate.gate.checks import Problem
 from coval_gate.gate.confidence import (
     NOTHING,
     Bounds,
@@ -25,14 +28,8 @@ from coval_gate.gate.contrast import Exceedances, HitPair, ValuePair, rate_diffe
 from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
 from coval_gate.gate.problems import ONE_VALUE
 from coval_gate.gate.statistics import even_mean, even_percentile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-
-    from coval_gate.coval.model import Metric, Summary
-    from coval_gate.gate.checks import Problem
-    from coval_gate.gate.variants import Sample, Variant
-    from coval_gate.inputs.thresholds import Threshold
+from coval_gate.gate.variants import Sample, Variant
+from coval_gate.inputs.thresholds import Threshold
 
 
 class _Share(Aggregation):

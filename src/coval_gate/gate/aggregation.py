@@ -5,21 +5,18 @@ An aggregation is an aggregate with its threshold, which says whether high or lo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar
 
 from coval_gate.base.records import NamedTuple
+from coval_gate.coval.model import Metric, Summary
+from coval_gate.gate.changes import Change
+from coval_gate.gate.checks import Problem
 from coval_gate.gate.confidence import unknown_interval
 from coval_gate.gate.measure import Interval, Measure, Unit, Weighed
 from coval_gate.gate.problems import NO_VALUES, ONLY_SUMMARY, not_numbers, unlike
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from coval_gate.coval.model import Metric, Summary
-    from coval_gate.gate.changes import Change
-    from coval_gate.gate.checks import Problem
-    from coval_gate.gate.variants import Sample, Variant
-    from coval_gate.inputs.thresholds import Threshold
+from coval_gate.gate.variants import Sample, Variant
+from coval_gate.inputs.thresholds import Threshold
 
 
 class Measured(NamedTuple):

@@ -7,9 +7,10 @@ explains, given the number of thresholds.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE, Metric, Run, RunResult
@@ -17,6 +18,7 @@ from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check, Problem, check_on
 from coval_gate.gate.clauses import NAMES
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason, dated_text
+from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.incomparable import (
     CASES_UNKNOWN,
@@ -29,25 +31,14 @@ from coval_gate.gate.incomparable import (
     NotInBaseline,
     TooFewShared,
 )
-from coval_gate.gate.kinds import check_variant, subjects
+from coval_gate.gate.kinds import ThresholdHolds, check_variant, subjects
 from coval_gate.gate.measure import Comparison, LeftOut, Trend
 from coval_gate.gate.problems import ONLY_SUMMARY, OTHER_CASES
 from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.thresholds import TOLERANCE, Threshold
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence, Set
-
-    from coval_gate.coval.model import Metric, Run, RunResult
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.compared import Baseline, BaselineRun
-    from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.kinds import ThresholdHolds
-    from coval_gate.gate.measure import Trend
-    from coval_gate.gate.variants import Sample, Variant
-    from coval_gate.inputs.aggregates import Aggregate
 
 FEWEST_SHARED: Final = 2  # test cases; one cannot show how test cases differ
 NEVER_LOOKED: Final = NotFoundReason(kind="none")

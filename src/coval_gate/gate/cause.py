@@ -6,21 +6,18 @@ A cause needs no data of its own. It follows from values, and from the runs that
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE, Metric, RunResult, Simulation
 from coval_gate.gate.baseline import Reference, References, metrics_about
 from coval_gate.gate.changes import HALF
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.gate.variants import Sample, Variant
-    from coval_gate.inputs.thresholds import Reference as Kind
+from coval_gate.gate.checks import Check
+from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.variants import Sample, Variant
+from coval_gate.inputs.thresholds import Reference as Kind
 
 MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
 

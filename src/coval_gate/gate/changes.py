@@ -8,9 +8,11 @@ error that the family leaves it: for the strictest of Holm's levels, an equal pa
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Final
+from collections.abc import Callable, Collection
+from typing import ClassVar, Final
 
 from coval_gate.base.records import NamedTuple
+from coval_gate.coval.model import Metric
 from coval_gate.gate.confidence import (
     NOTHING,
     Bounds,
@@ -20,14 +22,9 @@ from coval_gate.gate.confidence import (
     hits_of,
 )
 from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
+from coval_gate.gate.measure import Interval
 from coval_gate.gate.statistics import normal_quantile, t_quantile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from coval_gate.coval.model import Metric
-    from coval_gate.gate.measure import Interval
-    from coval_gate.gate.variants import Variant
+from coval_gate.gate.variants import Variant
 
 HALF: Final = 0.5  # of the conversations of a test case, which passes with more
 STEPS: Final = 16  # of the bisection for a shift: to a hundred-thousandth of the range of the values

@@ -6,21 +6,18 @@ The three know each other, so they stand together; their kinds are in `kinds`, `
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.units import with_unit
 from coval_gate.coval.model import BASE, Metric, Value
 from coval_gate.gate import clauses
 from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, margin
 from coval_gate.gate.values import comparable
+from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from coval_gate.gate.variants import Sample, Variant
-    from coval_gate.inputs.thresholds import Reference, Threshold
+from coval_gate.inputs.thresholds import Reference, Threshold
 
 CAPITAL: Final = re.compile(r"(?<=.)(?=[A-Z])")
 WHOLE: Final = 1.0  # the distance of a wrong text, and of a missing value

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, percent, plural
@@ -16,17 +17,13 @@ from coval_gate.base.units import difference_with_unit
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.aggregation import Greatest
 from coval_gate.gate.changes import POWER
+from coval_gate.gate.checks import Check
 from coval_gate.gate.clauses import confidence_text, measured, rounded, rounded_with_unit
 from coval_gate.gate.confidence import FEWEST_CASES, needed
 from coval_gate.gate.family import strictest
+from coval_gate.gate.measure import Comparison, Interval, Measure, Scale
 from coval_gate.gate.verdict import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.measure import Comparison, Interval, Measure, Scale
-    from coval_gate.inputs.thresholds import Threshold
+from coval_gate.inputs.thresholds import Threshold
 
 BEYOND: Final = "the measured change exceeds the margin"
 CHANCE: Final = f"{POWER * 100:.0f}%"  # of runs that show a noticeable change

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base import units
 from coval_gate.base.text import DIGITS, number, one_line, percent, quoted
 from coval_gate.base.units import with_unit
+from coval_gate.coval.model import Target
+from coval_gate.gate.measure import Comparison, Interval, Measure, Scale, Unit
 from coval_gate.gate.targets import MEMBERSHIPS, RANGES, TargetProblem, bounds, effective_operator
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from coval_gate.coval.model import Target
-    from coval_gate.gate.measure import Comparison, Interval, Measure, Scale, Unit
-    from coval_gate.inputs.thresholds import Reference, Threshold
+from coval_gate.inputs.thresholds import Reference, Threshold
 
 MOST_MORE: Final = 8  # digits beyond the usual ones
 NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}

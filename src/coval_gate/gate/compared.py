@@ -5,20 +5,16 @@ A run that is compared itself may take a place among the baselines.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import age, day_text, in_words, one_line, plural
+from coval_gate.coval.model import Run, RunResult
 from coval_gate.gate.measure import Comparison, LeftOut
+from coval_gate.inputs.fields import BaselineSource, SourceKind
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from coval_gate.coval.model import Run, RunResult
-    from coval_gate.gate.measure import Comparison
-    from coval_gate.inputs.fields import BaselineSource, SourceKind
-
-    Mark = Callable[[str], str]
+Mark = Callable[[str], str]
 
 Unchecked = Literal["test_cases", "persona", "metrics"]
 NotFoundKind = Literal[

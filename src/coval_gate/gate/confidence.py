@@ -16,21 +16,18 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
+from coval_gate.coval.model import Simulation
 from coval_gate.gate.measure import Interval, Measure
 from coval_gate.gate.statistics import beta_quantile, normal_quantile, t_quantile
 from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.thresholds import Threshold
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-
-    from coval_gate.coval.model import Simulation
-    from coval_gate.inputs.thresholds import Threshold
-
-    Values = Sequence[float]  # of one test case, one for each of its conversations
+Values = Sequence[float]  # of one test case, one for each of its conversations
 
 FEWEST_CASES: Final = 2  # cases with values; one case cannot show how cases differ
 ENOUGH_EQUAL: Final = 30  # cases; fewer may all be equal by chance

@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.gate.confidence import (
@@ -22,7 +23,9 @@ from coval_gate.gate.confidence import (
     NOTHING,
     ROUNDING,
     Bounds,
+    CaseRate,
     Hits,
+    Values,
     all_equal_by_chance,
     bounds_of,
     even_rate,
@@ -30,11 +33,6 @@ from coval_gate.gate.confidence import (
     standard_error,
 )
 from coval_gate.gate.statistics import percentile, t_quantile, weighted_percentile
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.gate.confidence import CaseRate, Values
 
 OPPOSITE: Final = 0.5  # cases that are perfect now and hopeless before, and as many of the reverse
 UNEVEN: Final = 0.1  # of a case more, for each case with another number of conversations

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, percent, plural, quoted
 from coval_gate.base.units import with_unit
+from coval_gate.coval.model import Metric
+from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import cases_needed, cases_to_compare
 from coval_gate.gate.clauses import VALUE_SHOWN, threshold_text
 from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.gate.problems import SAMPLES, seen_text
 from coval_gate.gate.values import Vocabulary
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from coval_gate.coval.model import Metric
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.variants import Variant
-    from coval_gate.inputs.fields import Allowance
-    from coval_gate.inputs.inputs import Inputs
-    from coval_gate.inputs.thresholds import Threshold
+from coval_gate.gate.variants import Variant
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.thresholds import Threshold
 
 FAR: Final = 100  # times the value farthest from 0; a bound beyond it is probably in another unit
 

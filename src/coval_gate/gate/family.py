@@ -6,26 +6,21 @@ Holm's procedure keeps a step from failing because one of many thresholds flips 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
-from typing import TYPE_CHECKING
 
 from coval_gate.base.records import NamedTuple
+from coval_gate.coval.model import Metric
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.changes import Rule
+from coval_gate.gate.changes import Change, Rule
+from coval_gate.gate.checks import Check
 from coval_gate.gate.confidence import NOTHING, Bounds
 from coval_gate.gate.measure import Interval, Trend, Weighed
+from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import TOLERANCE, Threshold
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from coval_gate.coval.model import Metric
-    from coval_gate.gate.changes import Change
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.variants import Variant
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,27 +6,21 @@ Findings are computed once. All formats, and the requests for details, read them
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
+from coval_gate.coval.model import RunResult, Simulation, Value
 from coval_gate.gate.cause import SHOWN_FIRST, Before, Cause, Earlier, cause_of, others_of
 from coval_gate.gate.checks import WHOLE, Check, largest_magnitude, misses
+from coval_gate.gate.compared import Baseline
 from coval_gate.gate.incomparable import NoBaseline
+from coval_gate.gate.judgement import CaseStability, Judgement
+from coval_gate.gate.measure import Comparison
 from coval_gate.gate.variants import Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from coval_gate.coval.model import RunResult, Simulation, Value
-    from coval_gate.gate.cause import Before, Cause
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.compared import Baseline
-    from coval_gate.gate.judgement import CaseStability, Judgement
-    from coval_gate.gate.measure import Comparison
-    from coval_gate.gate.variants import Variant
-    from coval_gate.inputs.thresholds import Reference
+from coval_gate.inputs.thresholds import Reference
 
 REFERENCES: Final[tuple[Reference, ...]] = ("", "baseline", "base", "base_agent")
 MOST_MISSES: Final = 10  # missed criteria of a simulation that are listed; more are counted

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from coval_gate.base.text import plural
-from coval_gate.gate.checks import Problem
+from coval_gate.coval.model import Run
+from coval_gate.gate.checks import Check, Problem
 from coval_gate.gate.clauses import NAMES
-from coval_gate.gate.compared import START_OVER, dated_text, left_out_text, no_baseline_text
+from coval_gate.gate.compared import START_OVER, NotFoundReason, dated_text, left_out_text, no_baseline_text
+from coval_gate.gate.measure import LeftOut
 from coval_gate.gate.problems import Obstacle, about
-
-if TYPE_CHECKING:
-    from coval_gate.coval.model import Run
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.compared import NotFoundReason
-    from coval_gate.gate.measure import LeftOut
-    from coval_gate.inputs.fields import BaselineSource
+from coval_gate.inputs.fields import BaselineSource
 
 NO_MUTATIONS: Final = Obstacle(
     kind="no_mutations",

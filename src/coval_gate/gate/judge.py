@@ -8,8 +8,9 @@ there is no verdict on that metric at all.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.text import most_similar, quoted
 from coval_gate.coval.model import CANCELLED, DELETED, ERROR, FAILED, Metric, RunResult, Target
@@ -17,6 +18,8 @@ from coval_gate.gate import targets
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Problem, check_on
 from coval_gate.gate.clauses import target_problem_text
+from coval_gate.gate.compared import Baseline
+from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.incomparable import ACCEPTED
 from coval_gate.gate.judgement import Judgement, conclude
 from coval_gate.gate.kinds import MetricHasValues, MetricPresent, TargetMet, evaluate
@@ -34,20 +37,10 @@ from coval_gate.gate.problems import (
 )
 from coval_gate.gate.variants import Variant, variants_of
 from coval_gate.gate.verdict import TIMEOUT, Aborted, Completed, Limit, NotCompleted, Outcome, Unanswered, Verdict
+from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.thresholds import Threshold
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from coval_gate.coval.model import Metric, RunResult, Target
-    from coval_gate.gate.checks import Problem
-    from coval_gate.gate.compared import Baseline
-    from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.variants import Variant
-    from coval_gate.gate.verdict import Limit, Outcome
-    from coval_gate.inputs.fields import Allowance
-    from coval_gate.inputs.thresholds import Threshold
-
-    References = tuple[Baseline | None, Baseline | None]  # the baseline, and the base
+References = tuple[Baseline | None, Baseline | None]  # the baseline, and the base
 
 STOPPED: Final = (CANCELLED, DELETED)  # what became of a run that a person ended, whoever answered it
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from coval_gate.base.errors import GateError
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, Metric, RunResult
+from coval_gate.gate.checks import Check
+from coval_gate.gate.compared import Baseline
+from coval_gate.gate.measure import Totals
+from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import (
     COMPLETED_WITH_FAILURES,
     GRAVITY,
@@ -31,16 +37,6 @@ from coval_gate.gate.verdict import (
     Unfinished,
     Verdict,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from coval_gate.base.errors import GateError
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.compared import Baseline
-    from coval_gate.gate.measure import Totals
-    from coval_gate.gate.variants import Sample, Variant
-    from coval_gate.gate.verdict import Cancellation, Cause
 
 
 class OfLegs(NamedTuple):

@@ -6,25 +6,21 @@ a threshold is as the user wrote it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from coval_gate.base.text import one_line, plural, quoted
+from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate import claims, clauses, targets
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.aggregation import Measured
 from coval_gate.gate.checks import Check, Criterion, bound_text, check_on, runs_text, whom
 from coval_gate.gate.confidence import verdict
 from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale
+from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import Bound, Threshold
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from coval_gate.coval.model import Metric, RunResult, Target
-    from coval_gate.gate.variants import Sample, Variant
-    from coval_gate.inputs.fields import Allowance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

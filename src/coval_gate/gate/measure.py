@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from coval_gate.base.records import NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.inputs.thresholds import Operator
+from coval_gate.inputs.thresholds import Operator
 
 Unit = Literal["share", "simulations", "metric"]
 Trend = Literal["improved", "unchanged", "worse", "inconclusive"]

@@ -12,23 +12,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import plural
 from coval_gate.coval.model import BASE, Run, RunResult, Simulation
 from coval_gate.gate.checks import Check, Criterion, Problem, check_on, runs_text, whom
+from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import Measure, Requirement
 from coval_gate.gate.problems import ERROR_REPORTED, NOT_ANSWERED, NOT_SETTLED, VARIANTS_MISSING
+from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.variants import Sample, Variant
-    from coval_gate.inputs.fields import Allowance
+from coval_gate.inputs.fields import Allowance
 
 
 class Judged(NamedTuple):

@@ -5,21 +5,17 @@ A problem of every threshold names none, so that reports say it once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.text import in_words, quoted
 from coval_gate.base.units import value_text
-from coval_gate.gate.checks import Problem, runs_text, whom
+from coval_gate.coval.model import Value
+from coval_gate.gate.checks import Check, Problem, runs_text, whom
 from coval_gate.gate.clauses import NAMES, VALUE_SHOWN
+from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.coval.model import Value
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.variants import Sample
 
 SAMPLES: Final = 8  # values that a problem or a doubt shows
 VALUES_SHOWN: Final = 8  # that a metric can have

@@ -10,28 +10,23 @@ A conversation that failed counts as failed only if no run completed it. So a dr
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from functools import reduce
 from itertools import chain
 from operator import or_
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from coval_gate.gate.checks import Check
+from coval_gate.coval.model import RunResult, Simulation
+from coval_gate.gate.checks import Check, Criterion
+from coval_gate.gate.compared import Baseline
+from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.judgement import CaseStability, Judgement, Repetition, SingleRun, with_checks
 from coval_gate.gate.population import ANY_COMPLETED, SAME_CASES, FewFailed
 from coval_gate.gate.problems import OTHER_CASES
 from coval_gate.gate.variants import Variant, pooled
 from coval_gate.gate.verdict import GRAVITY, Completed, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence, Set
-
-    from coval_gate.coval.model import RunResult, Simulation
-    from coval_gate.gate.checks import Criterion
-    from coval_gate.gate.compared import Baseline
-    from coval_gate.gate.criteria import Criteria
-    from coval_gate.gate.variants import Variant
 
 USABLE: Final = (Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE)
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, chain
 from operator import itemgetter
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import Final
 
 _NORMAL: Final = NormalDist()
 _TINY: Final = 1e-300  # replaces a zero divisor in a continued fraction

@@ -17,16 +17,13 @@ Numbers compare exactly: they are single values, not sums or shares with roundin
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from coval_gate.base.records import NamedTuple
+from coval_gate.coval.model import Target, Value
 from coval_gate.gate.values import comparable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from coval_gate.coval.model import Target, Value
 
 COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "eq": lambda number, bound: number == bound,

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, most_similar, one_line, within_letters
 from coval_gate.coval.model import BINARY_TEXTS, Metric, Value
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 UNKNOWN: Final = "unknown"  # the answer of any judge that cannot decide; folded
 

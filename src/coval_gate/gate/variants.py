@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from coval_gate.base.text import one_line
 from coval_gate.coval.model import BASE, Metric, RunResult, Simulation, Summary, Value
 from coval_gate.gate import statistics, targets
 from coval_gate.gate.values import TEXT_SHOWN, Kinds, Vocabulary, equals, is_named
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence, Set
 
 
 @dataclass(frozen=True, kw_only=True)

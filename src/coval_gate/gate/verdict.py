@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from coval_gate.base.records import NamedTuple
-
-if TYPE_CHECKING:
-    from coval_gate.coval.model import Run, RunResult
+from coval_gate.coval.model import Run, RunResult
 
 COMPLETED_WITH_FAILURES: Final = "COMPLETED_WITH_FAILURES"
 TIMEOUT: Final = "TIMEOUT"

@@ -8,15 +8,17 @@ the step: then there is no baseline, and the reason says why.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from coval_gate.base.errors import CovalError, NotFound, Rejected
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import Wait, together
+from coval_gate.base.schedule import Procedure, Wait, together
 from coval_gate.base.text import in_words, plural
 from coval_gate.base.times import COLLECTING
-from coval_gate.coval.model import COMPLETED, RunResult
-from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
+from coval_gate.coval.model import COMPLETED, Run, RunResult
+from coval_gate.coval.session import Session
+from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundKind, NotFoundReason
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.population import population
 from coval_gate.history.comparable import Subject, distinguish
@@ -32,16 +34,7 @@ from coval_gate.history.tags import (
     run_id_of,
     tags_of,
 )
-from coval_gate.inputs.fields import Allowance
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Run
-    from coval_gate.coval.session import Session
-    from coval_gate.gate.compared import NotFoundKind
-    from coval_gate.inputs.fields import BaselineSource
+from coval_gate.inputs.fields import Allowance, BaselineSource
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 WATCHING: Final = 15.0  # s between two looks at a named run that is not over

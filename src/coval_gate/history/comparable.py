@@ -10,26 +10,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from coval_gate.base.errors import CovalError
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import together
-from coval_gate.coval.resources import cases_of
+from coval_gate.base.schedule import Procedure, together
+from coval_gate.ci.host import Context
+from coval_gate.coval.model import LaunchRequest, Metric, Run, RunResult
+from coval_gate.coval.resources import Persona, TestCase, cases_of
+from coval_gate.coval.session import Session
+from coval_gate.gate.compared import BaselineRun, Unchecked
 from coval_gate.history.search import created_at, moment_of
 from coval_gate.inputs.inputs import LAUNCH_IDS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.host import Context
-    from coval_gate.coval.model import LaunchRequest, Metric, Run, RunResult
-    from coval_gate.coval.resources import Persona, TestCase
-    from coval_gate.coval.session import Session
-    from coval_gate.gate.compared import BaselineRun, Unchecked
-    from coval_gate.inputs.thresholds import Threshold
+from coval_gate.inputs.thresholds import Threshold
 
 NAME: Final = "coval_gate_fingerprint"  # in the metadata; further parts have a number behind it
 VERSION: Final = "1"

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, NotFound
-from coval_gate.base.schedule import Wait
+from coval_gate.base.schedule import Procedure, Wait
 from coval_gate.base.text import age, duration, in_words
-from coval_gate.ci.host import IS_BASE, REPETITION
-from coval_gate.coval.session import FRESH_TIME, SERVERS_SKEW
+from coval_gate.ci.host import IS_BASE, REPETITION, Context
+from coval_gate.coval.model import Run
+from coval_gate.coval.session import FRESH_TIME, SERVERS_SKEW, Session
 from coval_gate.history.search import Found, Sought, created_at, creation, is_of, moment_of, search
 from coval_gate.history.tags import branch_tag, pull_request_of
+from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of, noun
-
-if TYPE_CHECKING:
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.host import Context
-    from coval_gate.coval.model import Run
-    from coval_gate.coval.session import Session
-    from coval_gate.inputs.fields import RunSource
 
 PATIENCE: Final = 300.0  # s during which an outage does not end the search
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0)  # s before further searches: Coval may list a run late that was just launched

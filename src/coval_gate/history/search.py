@@ -8,24 +8,22 @@ and reads an entry alone if that may show more.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import CovalError, NotFound, Rejected, Unavailable
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import together
+from coval_gate.base.schedule import Procedure, together
+from coval_gate.coval.model import Run
+from coval_gate.coval.session import Session
 from coval_gate.history.tags import PREFIX, tags_of
 from coval_gate.inputs.inputs import LAUNCH_IDS
 from coval_gate.inputs.parsing import MOST_RUN_TAGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Run
     from coval_gate.coval.runs import RunFilter
-    from coval_gate.coval.session import Session
 
 MOST_READ: Final = 20  # entries of a list that are read alone; the newest
 AT_ONCE: Final = 5  # of these

@@ -6,14 +6,15 @@ person who accepts a run moves it.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, NotFound
-from coval_gate.base.schedule import MOST_AT_ONCE, together
-from coval_gate.ci.host import BRANCH
-from coval_gate.coval.model import COMPLETED
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
+from coval_gate.ci.host import BRANCH, Context
+from coval_gate.coval.model import COMPLETED, Run
+from coval_gate.coval.session import Session
 from coval_gate.gate.compared import Standing
 from coval_gate.history.baseline import counting
 from coval_gate.history.search import Sought, has_tag, ids_of_run, search
@@ -27,15 +28,7 @@ from coval_gate.history.tags import (
     pull_request_of,
     retag,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.host import Context
-    from coval_gate.coval.model import Run
-    from coval_gate.coval.session import Session
-    from coval_gate.inputs.fields import BaselineSource
+from coval_gate.inputs.fields import BaselineSource
 
 
 def take_tag(

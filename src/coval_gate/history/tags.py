@@ -17,23 +17,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import CLOSE, repeat
-from coval_gate.ci.host import COMMIT, PULL_REQUEST, REPOSITORY
+from coval_gate.base.schedule import CLOSE, Procedure, repeat
+from coval_gate.ci.host import COMMIT, PULL_REQUEST, REPOSITORY, Context
 from coval_gate.coval.errors import unavailable
+from coval_gate.coval.model import LaunchRequest, Run
+from coval_gate.coval.session import Session
 from coval_gate.inputs.parsing import MOST_RUN_TAGS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.host import Context
-    from coval_gate.coval.model import LaunchRequest, Run
-    from coval_gate.coval.session import Session
 
 PREFIX: Final = "coval-gate"
 IN_METADATA: Final = "coval_gate"  # prefix of the gate's tags in the metadata

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from coval_gate.base.errors import CovalError, GateError, InputError
 from coval_gate.base.records import NamedTuple
+from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import run
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import in_words, one_line, plural, quoted
@@ -17,13 +19,7 @@ from coval_gate.coval.resources import OF_RUNS
 from coval_gate.init.lookups import Choice, LastRuns, choose, last_runs, list_resources, unlisted
 from coval_gate.init.proposals import guess, propose, usable
 from coval_gate.init.workflow import KEY, STARTERS, Starter, fill_in, read_example, starter_for
-from coval_gate.inputs.inputs import default_of, key_in, parse_inputs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.inputs import Inputs, default_of, key_in, parse_inputs
 
 DONE, USAGE = 0, 2  # exit codes
 LONGEST: Final = 60.0  # s for all calls

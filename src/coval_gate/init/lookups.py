@@ -5,27 +5,23 @@ Nothing here is required: `init` writes a workflow without what the API key may 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import Procedure
 from coval_gate.base.text import folded, most_similar, one_line, plural, quoted
+from coval_gate.coval.client import Client
 from coval_gate.coval.model import CLEAN, COMPLETED, RunResult
-from coval_gate.coval.results import METRIC
+from coval_gate.coval.resources import Agent, Kind, Persona, TestSet
+from coval_gate.coval.results import METRIC, MetricDefinition
 from coval_gate.coval.runs import RunFilter
 from coval_gate.history.search import ids_of_run
 from coval_gate.inputs.fields import IDENTIFIER
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.client import Client
-    from coval_gate.coval.resources import Agent, Kind, Persona, TestSet
-    from coval_gate.coval.results import MetricDefinition
-
-    Named = Agent | Persona | TestSet
-    Ask = Callable[[str, Sequence[str]], str]
+Named = Agent | Persona | TestSet
+Ask = Callable[[str, Sequence[str]], str]
 
 MOST_LISTED: Final = 100  # agents, personas or test sets; one page
 MOST_RUNS: Final = 5

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, one_line, percent, plural
-from coval_gate.coval.model import BASE
+from coval_gate.coval.model import BASE, Metric, RunResult
+from coval_gate.coval.results import MetricDefinition
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.aggregation import Measured
 from coval_gate.gate.criteria import Criteria
@@ -33,14 +35,7 @@ from coval_gate.gate.targets import effective_operator, named_values, problem
 from coval_gate.gate.variants import variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
-from coval_gate.inputs.thresholds import parse_thresholds
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from coval_gate.coval.model import Metric, RunResult
-    from coval_gate.coval.results import MetricDefinition
-    from coval_gate.inputs.thresholds import Threshold
+from coval_gate.inputs.thresholds import Threshold, parse_thresholds
 
 MOST_LINES: Final = 3
 MARGIN: Final = 0.1  # share of the worst run's average

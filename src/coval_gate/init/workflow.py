@@ -7,18 +7,14 @@ them. The post step gets the settings of the connection, too.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words
-from coval_gate.init.proposals import plain
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from coval_gate.init.lookups import Choice
-    from coval_gate.init.proposals import Proposal
+from coval_gate.init.lookups import Choice
+from coval_gate.init.proposals import Proposal, plain
 
 HERE: Final = Path(__file__).resolve().parent
 EXAMPLES: Final = (HERE / "examples", HERE.parents[2] / "examples")  # in an installed package; in a checkout

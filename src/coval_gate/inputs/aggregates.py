@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable, Sequence
+from typing import Final, Literal
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import folded, quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 CURLY: Final = "“”„‟‘’‚‛«»`"  # not accepted as quotes
 BARE: Final = re.compile(rf"""(?![\s{CURLY}])[^,;|)#"']+(?<![\s{CURLY}])""")

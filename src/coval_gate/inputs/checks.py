@@ -6,7 +6,8 @@ The first half is about thresholds, and how they are compared, with which confid
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from coval_gate.base.errors import InputError
 from coval_gate.base.records import NamedTuple
@@ -21,18 +22,17 @@ from coval_gate.inputs.inputs import (
     MODES,
     MOST_LEGS,
     NO_FILE,
+    FromFile,
+    Input,
+    Inputs,
+    LegInputs,
     Problem,
     declared,
     default_of,
     effective,
 )
 from coval_gate.inputs.parsing import KEY, MOST_TAGS, read_metadata
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-
-    from coval_gate.inputs.inputs import FromFile, Input, Inputs, LegInputs
-    from coval_gate.inputs.thresholds import Threshold
+from coval_gate.inputs.thresholds import Threshold
 
 TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
 MIGRATION: Final = f"{DOCS}/migration.md#the-older-action"

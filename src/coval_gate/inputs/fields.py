@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import SHORTEST_SECRET, Secret
@@ -18,9 +19,6 @@ from coval_gate.base.transport import is_loopback, parse_address
 from coval_gate.inputs import parsing
 from coval_gate.inputs.matrix import NO_MATRIX, Matrix, matrix_of
 from coval_gate.inputs.parsing import NULL, entries, read_metadata, read_object
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
 
 AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
 AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s

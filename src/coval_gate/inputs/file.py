@@ -15,7 +15,8 @@ line.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import yaml
 
@@ -40,12 +41,7 @@ from coval_gate.inputs.inputs import (
 )
 from coval_gate.inputs.nodes import NAME_SHOWN, Mistake, Unreadable, checked, composed
 from coval_gate.inputs.slips import explained
-from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from coval_gate.inputs.thresholds import Threshold
+from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
 
 LONGEST_NAME: Final = 200  # characters of a leg's name
 PATH_SHOWN: Final = 80  # characters

@@ -6,23 +6,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 from coval_gate.base.records import NamedTuple
+from coval_gate.base.secret import Secret
 from coval_gate.base.text import plural
 from coval_gate.inputs import fields
-from coval_gate.inputs.fields import UNFILLED, Field
+from coval_gate.inputs.fields import UNFILLED, Age, Allowance, BaselineSource, ChosenRuns, Field
+from coval_gate.inputs.matrix import Matrix
 from coval_gate.inputs.parsing import KEY, LONGEST_TEXT, MOST_TAGS, REFERENCE, lines_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from coval_gate.base.secret import Secret
-    from coval_gate.inputs.fields import Age, Allowance, BaselineSource, ChosenRuns
-    from coval_gate.inputs.matrix import Matrix
-    from coval_gate.inputs.thresholds import Threshold
+from coval_gate.inputs.thresholds import Threshold
 
 T = TypeVar("T")
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 LABEL_LIMIT: Final = 80  # characters
 DIGEST_SHOWN: Final = 8  # characters of the digest, in a label that is not the whole text

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import yaml
 
@@ -16,9 +17,6 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
 from coval_gate.inputs.inputs import FILE_NAME
 from coval_gate.inputs.parsing import KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 LARGEST: Final = 256 * 1024  # bytes
 NAME_SHOWN: Final = 60  # characters of a name in a message

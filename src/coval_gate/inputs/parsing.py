@@ -10,13 +10,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line, plural, quoted
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 # Most inputs are right: these patterns are compiled where one is wrong.
 QUOTES: Final = "\"'`“”„‘’"

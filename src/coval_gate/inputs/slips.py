@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import visible
 from coval_gate.inputs.aggregates import KIND, KINDS, NAMES, OF_METRIC, OF_RUN
-from coval_gate.inputs.thresholds import MEANT, ONE_PER_LINE, ThresholdSyntaxError, parse_thresholds
-
-if TYPE_CHECKING:
-    from coval_gate.inputs.thresholds import WrongLine
+from coval_gate.inputs.thresholds import MEANT, ONE_PER_LINE, ThresholdSyntaxError, WrongLine, parse_thresholds
 
 LONGEST: Final = 300  # characters of a line to correct
 MOST: Final = 6  # slips in one line

@@ -7,15 +7,12 @@ drawing. Mermaid draws no line at a bound, so the ranges meet there, and those b
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Literal
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from coval_gate.report.document.metrics import Chart
+from coval_gate.report.document.metrics import Chart
 
 STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)  # widths, times a power of ten
 MOST_BINS: Final = 12

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice, tee
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.text import one_line, visible
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from coval_gate.report.document.base import Part
+from coval_gate.report.document.base import Part
 
 # Backslash, code, emphasis, strikethrough, links, table cells, formulas; an underscore inside a word means nothing.
 ACTIVE: Final = re.compile(r"[\\`*~\[\]|$]|(?<![^\W_])_|_(?![^\W_])")

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.ci.host import Context
-from coval_gate.coval.model import Details
+from coval_gate.coval.model import Details, Run, RunResult, TrendRun
+from coval_gate.gate.compared import Standing
 from coval_gate.gate.findings import Findings, findings_of
-from coval_gate.gate.judgement import UNFINISHED
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from coval_gate.coval.model import Run, RunResult, TrendRun
-    from coval_gate.gate.compared import Standing
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.gate.verdict import Verdict
-    from coval_gate.inputs.inputs import Inputs
+from coval_gate.gate.judgement import UNFINISHED, Judgement
+from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.inputs import Inputs
 
 BASE_AGENT: Final = "base_agent_id"  # among the names of a leg
 UNFOUND: Final[Findings] = findings_of(UNFINISHED)  # in place of findings that are not known yet

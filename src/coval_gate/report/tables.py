@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.text import number, plural
 from coval_gate.base.units import named_with_unit
 from coval_gate.gate.verdict import GRAVITY
 from coval_gate.report.charts import drawn
 from coval_gate.report.document.base import AGENT
-from coval_gate.report.document.criteria import NOTICEABLE
+from coval_gate.report.document.criteria import NOTICEABLE, CriteriaGroup, Criterion
+from coval_gate.report.document.legs import Leg, VariantFacts
+from coval_gate.report.document.metrics import Figures, MetricFacts
+from coval_gate.report.document.simulations import SimulationFacts
+from coval_gate.report.document.step import Document
 from coval_gate.report.limits import MOST_SHOWN
-from coval_gate.report.markdown import MARKS, Table, code, escape, folding, link, row, sentence
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from coval_gate.report.document.criteria import CriteriaGroup, Criterion
-    from coval_gate.report.document.legs import Leg, VariantFacts
-    from coval_gate.report.document.metrics import Figures, MetricFacts
-    from coval_gate.report.document.simulations import SimulationFacts
-    from coval_gate.report.document.step import Document
-    from coval_gate.report.markdown import Listing
+from coval_gate.report.markdown import MARKS, Listing, Table, code, escape, folding, link, row, sentence
 
 MOST_UNFOLDED: Final = 10  # rows of a table; the others are folded
 FEW_FLIPS: Final = 6  # test cases that flipped; more are folded

@@ -5,28 +5,23 @@ A run's own metadata name its leg and its number. A run without them belongs to 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from coval_gate.base.errors import GateError, InputError, NotFound
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import Wait, all_or_first_error, together
+from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
 from coval_gate.base.text import in_words, quoted
 from coval_gate.ci.host import REPETITION
+from coval_gate.coval.model import Run
+from coval_gate.coval.session import Session
+from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import Problem
+from coval_gate.step.leg import Leg
 from coval_gate.step.seen import AS_LAUNCHED, legs_in_words, recorded_leg
+from coval_gate.step.step import LegRun, StepRun
+from coval_gate.step.trial import Trial
 from coval_gate.step.watch import NOT_FOUND_PAUSE, unknown_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Run
-    from coval_gate.coval.session import Session
-    from coval_gate.inputs.fields import RunSource
-    from coval_gate.step.leg import Leg
-    from coval_gate.step.step import LegRun, StepRun
-    from coval_gate.step.trial import Trial
 
 
 class GivenRun(NamedTuple):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from coval_gate.base.schedule import Procedure
 from coval_gate.base.times import announcing
 from coval_gate.gate.judgement import LAUNCH
 from coval_gate.step.launch import tell_launch
 from coval_gate.step.report import report_of
 from coval_gate.step.size import tell_size
-
-if TYPE_CHECKING:
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.step.step import LegRun, Step
-    from coval_gate.step.trial import Trial
+from coval_gate.step.step import LegRun, Step
+from coval_gate.step.trial import Trial
 
 
 def show_launch(session: LegRun, trial: Trial) -> Procedure[None]:

@@ -6,19 +6,16 @@ Coval itself reaches the agents of most runs, which have no such tag. An agent's
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError
-from coval_gate.base.schedule import Wait
+from coval_gate.base.schedule import Procedure, Wait
 from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.coval.resources import AGENT
+from coval_gate.coval.session import Session
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
-
-if TYPE_CHECKING:
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.session import Session
-    from coval_gate.step.trial import Trial
+from coval_gate.step.trial import Trial
 
 ANSWERED_BY_JOB: Final = "SDK_WEBSOCKET"  # the type of an agent that a process of the user's answers
 READING: Final = 20.0  # s to read the type of the agent, on which the verdict may rest

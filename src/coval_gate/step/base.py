@@ -8,15 +8,15 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from coval_gate.base.errors import GateError
-from coval_gate.base.schedule import beside, first
+from coval_gate.base.schedule import Procedure, beside, first
+from coval_gate.coval.session import Session
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge_outcome
-from coval_gate.gate.verdict import Completed, TimedOut
+from coval_gate.gate.verdict import Completed, Outcome, TimedOut
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.compose.criteria import listed
@@ -25,13 +25,8 @@ from coval_gate.report.wording.checks import check_reason
 from coval_gate.step.cleanup import clean_up_base
 from coval_gate.step.follow import follow_trial
 from coval_gate.step.launch import launch, launch_first
-
-if TYPE_CHECKING:
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.session import Session
-    from coval_gate.gate.verdict import Outcome
-    from coval_gate.step.leg import Leg
-    from coval_gate.step.step import LegRun, Step
+from coval_gate.step.leg import Leg
+from coval_gate.step.step import LegRun, Step
 
 
 def accompany(session: LegRun) -> Procedure[None]:

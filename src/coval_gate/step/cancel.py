@@ -7,25 +7,18 @@ is polled before each try, a repeated one included. A lost launch may have begun
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from coval_gate.base.errors import CovalError, NotFound, Unavailable
-from coval_gate.base.schedule import MOST_AT_ONCE, Wait, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, Wait, together
 from coval_gate.coval.errors import unavailable
-from coval_gate.coval.model import CANCELLED, DELETED
-from coval_gate.coval.session import FRESH_TIME
+from coval_gate.coval.model import CANCELLED, DELETED, Run
+from coval_gate.coval.session import FRESH_TIME, Session
 from coval_gate.gate.verdict import Cancellation
 from coval_gate.history.search import Sought, search
 from coval_gate.step.lost import find_launched
-from coval_gate.step.trial import Duty
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Run
-    from coval_gate.coval.session import Session
-    from coval_gate.step.trial import Trial
+from coval_gate.step.trial import Duty, Trial
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong

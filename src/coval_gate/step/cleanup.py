@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InternalError, RunnerError
-from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words
-from coval_gate.gate.judgement import with_end_of_repetition
+from coval_gate.coval.session import Session
+from coval_gate.gate.judgement import Judgement, with_end_of_repetition
 from coval_gate.gate.verdict import Cancellation, Verdict
 from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.report.wording.judgements import run_cancellation_text
 from coval_gate.step.cancel import cancel_runs, cancel_trial, end_other_launches
 from coval_gate.step.earlier import EarlierRuns
+from coval_gate.step.leg import Leg
 from coval_gate.step.lost import find_launched
 from coval_gate.step.report import report_of
 from coval_gate.step.request import request_of
-from coval_gate.step.trial import Duty
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.session import Session
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.step.leg import Leg
-    from coval_gate.step.step import LegRun, Step
-    from coval_gate.step.trial import Trial
+from coval_gate.step.step import LegRun, Step
+from coval_gate.step.trial import Duty, Trial
 
 MOST_NAMED: Final = 5  # unknown runs in a message
 LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs may be left to a later step

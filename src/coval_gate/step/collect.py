@@ -11,14 +11,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import Wait
+from coval_gate.base.schedule import Procedure, Wait
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import COLLECTING
-from coval_gate.coval.model import COMPLETED, RunResult
+from coval_gate.coval.model import COMPLETED, Metric, Run, RunResult, Simulation
+from coval_gate.coval.session import Session
+from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.population import population
 from coval_gate.gate.verdict import Completed, NotCompleted
 from coval_gate.step.definitions import (
@@ -31,15 +33,9 @@ from coval_gate.step.definitions import (
     with_definitions,
 )
 from coval_gate.step.seen import see
+from coval_gate.step.step import LegRun
+from coval_gate.step.trial import Trial
 from coval_gate.step.watch import overall_limit
-
-if TYPE_CHECKING:
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Metric, Run, Simulation
-    from coval_gate.coval.session import Session
-    from coval_gate.gate.criteria import Criteria
-    from coval_gate.step.step import LegRun
-    from coval_gate.step.trial import Trial
 
 FIRST_PAUSE: Final = 2.0  # s between two looks
 LONGEST_PAUSE: Final = 15.0  # s

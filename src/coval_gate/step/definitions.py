@@ -9,26 +9,20 @@ criterion names a value that no simulation has.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import together
-from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED
+from coval_gate.base.schedule import Procedure, together
+from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED, Metric, Run, RunResult, Simulation, Target
 from coval_gate.coval.resources import AGENT
-from coval_gate.coval.results import METRIC
+from coval_gate.coval.results import METRIC, MetricDefinition, MetricOutput
+from coval_gate.coval.session import Session
+from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.targets import named_values
 from coval_gate.gate.values import Vocabulary
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Target
-    from coval_gate.coval.results import MetricDefinition, MetricOutput
-    from coval_gate.coval.session import Session
-    from coval_gate.gate.criteria import Criteria
 
 OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without
 UNUSED: Final = (CANCELLED, SKIPPED)  # the status of a metric that is not computed for a simulation

@@ -7,31 +7,24 @@ fails, reports show less.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.times import NAMING
-from coval_gate.coval.model import COMPLETED, Details, TrendRun
-from coval_gate.coval.resources import OF_RUNS, TEST_CASE, cases_of
+from coval_gate.coval.model import COMPLETED, Details, Metric, Run, RunResult, Simulation, TrendRun, Turn
+from coval_gate.coval.resources import OF_RUNS, TEST_CASE, TestCase, cases_of
 from coval_gate.coval.results import METRIC
+from coval_gate.coval.session import Session
 from coval_gate.history.search import Sought, created_at, has_tag, ids_of_run, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
-from coval_gate.step.leg import ids_shown
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Turn
-    from coval_gate.coval.resources import TestCase
-    from coval_gate.coval.session import Session
-    from coval_gate.step.leg import Leg
-    from coval_gate.step.step import Step
+from coval_gate.step.leg import Leg, ids_shown
+from coval_gate.step.step import Step
 
 EXPLAINED: Final = 20  # simulations of which more is fetched, at the most
 AT_ONCE: Final = 5  # calls

@@ -6,25 +6,20 @@ run could be from its own earlier attempt, the step does not launch another besi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.times import CANCELLING
+from coval_gate.coval.model import Run
+from coval_gate.coval.session import Session
 from coval_gate.history.search import Found, Sought, search
-from coval_gate.history.tags import tags_of
+from coval_gate.history.tags import Tags, tags_of
 from coval_gate.step.cancel import cancel_or_warn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Run
-    from coval_gate.coval.session import Session
-    from coval_gate.history.tags import Tags
-    from coval_gate.step.trial import Trial
+from coval_gate.step.trial import Trial
 
 LOOKUP_PATIENCE: Final = 300.0  # s during which the search is retried
 

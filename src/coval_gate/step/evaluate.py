@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from coval_gate.base.schedule import Procedure
 from coval_gate.gate.judgement import SingleRun, with_unusable
 from coval_gate.gate.repetition import has_failed, is_usable
 from coval_gate.step.follow import follow_trial
 from coval_gate.step.judge import judge_first
 from coval_gate.step.repeat import judge_all, may_repeat, repeat
-
-if TYPE_CHECKING:
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.step.step import LegRun
+from coval_gate.step.step import LegRun
 
 
 def evaluate_leg(session: LegRun) -> Procedure[None]:

@@ -6,25 +6,22 @@ replaces it if the earlier attempt was still cancelling it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from coval_gate.base.errors import NotFound, Unavailable
+from coval_gate.base.schedule import Procedure
 from coval_gate.coval.model import CANCELLED
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.verdict import Aborted, NotCompleted, TimedOut
+from coval_gate.gate.verdict import Aborted, NotCompleted, Outcome, TimedOut
 from coval_gate.step.announce import announce
 from coval_gate.step.attached import refuse_unanswered
 from coval_gate.step.cancel import ENDED
 from coval_gate.step.collect import collect, most_common_error
 from coval_gate.step.launch import Launcher
 from coval_gate.step.seen import not_shown
+from coval_gate.step.step import LegRun
+from coval_gate.step.trial import Trial
 from coval_gate.step.watch import waiting_title, watch
-
-if TYPE_CHECKING:
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.gate.verdict import Outcome
-    from coval_gate.step.step import LegRun
-    from coval_gate.step.trial import Trial
 
 T = TypeVar("T")
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
-from coval_gate.base.schedule import beside
+from coval_gate.base.schedule import Procedure, beside
 from coval_gate.base.times import DETAILS, TREND, UNITS
+from coval_gate.coval.model import Run, RunResult, TrendRun
+from coval_gate.gate.compared import Baseline
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.judgement import (
+    Judgement,
     gravest,
     judgement_with_units,
     result_with_units,
 )
-from coval_gate.gate.verdict import Aborted, Completed, TimedOut
+from coval_gate.gate.verdict import Aborted, Completed, Outcome, TimedOut
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import Subject
 from coval_gate.inputs.inputs import ids_of
@@ -24,18 +26,11 @@ from coval_gate.step.attached import find_attached
 from coval_gate.step.base import base_beside
 from coval_gate.step.details import fetch_details, fetch_trend, fetch_units
 from coval_gate.step.follow import criteria_of
+from coval_gate.step.leg import Leg
 from coval_gate.step.report import report_of
 from coval_gate.step.settle import owe_mark
-
-if TYPE_CHECKING:
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Run, RunResult, TrendRun
-    from coval_gate.gate.compared import Baseline
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.gate.verdict import Outcome
-    from coval_gate.step.leg import Leg
-    from coval_gate.step.step import LegRun
-    from coval_gate.step.trial import Trial
+from coval_gate.step.step import LegRun
+from coval_gate.step.trial import Trial
 
 
 def judge_first(session: LegRun, outcome: Outcome) -> Procedure[Judgement]:

@@ -8,6 +8,7 @@ has not listed the run for a while after the connection was closed without a res
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -22,23 +23,19 @@ from coval_gate.base.errors import (
     Unavailable,
 )
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import MOST_AT_ONCE
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure
 from coval_gate.base.text import duration
+from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.coval.session import SERVERS_SKEW
+from coval_gate.history.tags import Tags
+from coval_gate.inputs.inputs import Inputs
 from coval_gate.step.prepare import prepare
 from coval_gate.step.request import request_of
-from coval_gate.step.trial import Duty
+from coval_gate.step.step import LegRun, StepRun
+from coval_gate.step.trial import Duty, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import LaunchRequest, Run
-    from coval_gate.history.tags import Tags
-    from coval_gate.inputs.inputs import Inputs
     from coval_gate.step.earlier import EarlierRuns
-    from coval_gate.step.step import LegRun, StepRun
-    from coval_gate.step.trial import Trial
 
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end

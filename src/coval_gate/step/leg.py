@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from coval_gate.inputs.inputs import ids_of
+from coval_gate.base.errors import GateError
+from coval_gate.coval.model import Details, RunResult, TrendRun
+from coval_gate.gate.verdict import Outcome
+from coval_gate.inputs.inputs import Inputs, ids_of
+from coval_gate.step.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.base.errors import GateError
-    from coval_gate.coval.model import Details, RunResult, TrendRun
     from coval_gate.gate.compared import Standing
     from coval_gate.gate.findings import Findings
     from coval_gate.gate.judgement import Judgement
-    from coval_gate.gate.verdict import Outcome
-    from coval_gate.inputs.inputs import Inputs
-    from coval_gate.step.trial import Trial
 
 
 class Leg:

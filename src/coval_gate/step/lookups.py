@@ -10,30 +10,23 @@ error. A tag or a branch that no run has yet is a warning, as on the first night
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
 
 from coval_gate.base.errors import CovalError, InputError, NotFound, Rejected
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
-from coval_gate.coval.model import COMPLETED
+from coval_gate.ci.host import Context
+from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.coval.resources import AGENT
-from coval_gate.coval.results import METRIC
+from coval_gate.coval.results import METRIC, MetricDefinition
+from coval_gate.coval.session import Session
 from coval_gate.gate.values import Vocabulary
 from coval_gate.history.search import Sought, search
 from coval_gate.history.tags import BRANCH, FAILED, PREFIX, branch_tag, is_marked, pull_request_of, tags_of
-from coval_gate.inputs.inputs import Problem, ids_of
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.host import Context
-    from coval_gate.coval.model import Run
-    from coval_gate.coval.results import MetricDefinition
-    from coval_gate.coval.session import Session
-    from coval_gate.inputs.fields import BaselineSource
-    from coval_gate.inputs.inputs import Inputs
+from coval_gate.inputs.fields import BaselineSource
+from coval_gate.inputs.inputs import Inputs, Problem, ids_of
 
 AT_ONCE: Final = 10  # definitions
 NAMES_SHOWN: Final = 8  # metrics that the run will have, if none is similar

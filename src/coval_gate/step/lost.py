@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable
+from typing import Final, Literal
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, LaunchUncertain, Rejected, Unavailable
-from coval_gate.base.schedule import Wait
+from coval_gate.base.schedule import Procedure, Wait
 from coval_gate.base.text import duration
+from coval_gate.coval.model import Run
+from coval_gate.coval.session import Session
 from coval_gate.history.search import Found, Sought, created_at, search
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Run
-    from coval_gate.coval.session import Session
-    from coval_gate.step.trial import Trial
+from coval_gate.step.trial import Trial
 
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
 FOREIGN: Final = 10.0  # s after which responses that are not in Coval's form will not do

@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING
 
 from coval_gate.base.clock import Interrupted
 from coval_gate.base.errors import GateError, InputError, InternalError
-from coval_gate.base.schedule import run
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import Procedure, run
 from coval_gate.ci.host import tolerant
 from coval_gate.inputs.checks import acts_as
-from coval_gate.inputs.inputs import LAUNCHING_MODES
+from coval_gate.inputs.inputs import LAUNCHING_MODES, Inputs
 from coval_gate.step import later, modes
 from coval_gate.step.opening import legs_of, locate, read_inputs
+from coval_gate.step.publish import Published
 from coval_gate.step.step import Step
 
 if TYPE_CHECKING:
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import Procedure
     from coval_gate.gate.judgement import Judgement
     from coval_gate.inputs.file import ConfigFile
-    from coval_gate.inputs.inputs import Inputs
-    from coval_gate.step.publish import Published
 
 
 def main(runtime: Runtime) -> int:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from coval_gate.base.errors import GateError, InternalError
-from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.step import later
 from coval_gate.step.launch import launch_first
 from coval_gate.step.leg import Leg
+from coval_gate.step.step import LegRun, Step, StepRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from coval_gate.base.schedule import Procedure
     from coval_gate.gate.judgement import Judgement
-    from coval_gate.step.step import LegRun, Step, StepRun
 
     Work = Callable[[LegRun], Procedure[object]]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import compress, product
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate import __version__
+from coval_gate.base.schedule import Procedure
 from coval_gate.base.times import announcing
-from coval_gate.ci.host import NAME, with_unknown_commit
+from coval_gate.ci.host import NAME, Context, with_unknown_commit
 from coval_gate.history.tags import ACCEPTED, FAILED, is_identified, seed_for
 from coval_gate.inputs.checks import acts_as, check_inputs, warnings_about
 from coval_gate.inputs.inputs import (
@@ -16,6 +18,7 @@ from coval_gate.inputs.inputs import (
     LAUNCH_IDS,
     LAUNCHING_MODES,
     WHAT,
+    Inputs,
     LegInputs,
     Problem,
     effective,
@@ -26,14 +29,7 @@ from coval_gate.inputs.inputs import (
 )
 from coval_gate.report.formats import Surface, formats
 from coval_gate.step.leg import Leg
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.host import Context
-    from coval_gate.inputs.inputs import Inputs
-    from coval_gate.step.step import Step
+from coval_gate.step.step import Step
 
 HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
     on:

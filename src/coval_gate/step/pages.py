@@ -6,24 +6,21 @@ This holds for all pages on all hosts. Pages only inform: no problem with them c
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.errors import HostError, RunnerError
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import Procedure
 from coval_gate.base.text import in_words, json_in
-from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, PageText, tolerant
+from coval_gate.base.times import Times
+from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Context, Host, Page, PageText, tolerant
 from coval_gate.inputs.checks import OF_COMMIT
-from coval_gate.inputs.inputs import Problem
+from coval_gate.inputs.inputs import Inputs, Problem
 from coval_gate.report.formats import Surface, formats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.base.times import Times
-    from coval_gate.ci.host import Context, Host, Page
-    from coval_gate.inputs.inputs import Inputs
     from coval_gate.report.document.step import Document
     from coval_gate.report.model import Report
 

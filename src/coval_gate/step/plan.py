@@ -5,26 +5,21 @@ It only reads. What Coval refuses to show is not checked, which is no mistake.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from coval_gate.base.errors import InputError
-from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.coval.resources import TestSet
 from coval_gate.gate.criteria import Criteria, undecidable, undecidable_text
-from coval_gate.gate.judgement import planned
+from coval_gate.gate.judgement import Judgement, planned
 from coval_gate.inputs.inputs import Problem, ids_of
 from coval_gate.step.leg import Leg
 from coval_gate.step.lookups import check_baseline, check_names
 from coval_gate.step.size import PERMISSION, exceeded_text, for_each_case, size_of
+from coval_gate.step.step import LegRun, Step, StepRun
 from coval_gate.step.wrong_ids import Looked, look_up_mutations, prepared, read_named
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.step.step import LegRun, Step, StepRun
 
 MOST_LINES: Final = 100
 MOST_NAMED: Final = 5  # legs

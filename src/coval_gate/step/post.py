@@ -6,14 +6,16 @@ pages. It never fails the job: any error is a warning. If the main step finished
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from coval_gate.base.clock import Interrupted
-from coval_gate.base.errors import CovalError, RunnerError
-from coval_gate.base.schedule import run, together
+from coval_gate.base.errors import CovalError, GateError, RunnerError
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import Procedure, run, together
 from coval_gate.base.times import POST_CANCELLING, POST_LOCATING, Times
 from coval_gate.ci.host import with_run_metadata, with_unknown_commit
+from coval_gate.coval.session import Session
 from coval_gate.gate.compared import not_marked_text
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.history.tags import FAILED, mark, provenance_of
@@ -24,16 +26,7 @@ from coval_gate.step.opening import read_file
 from coval_gate.step.pages import STATE, with_owed
 from coval_gate.step.report import report_of
 from coval_gate.step.step import Step
-from coval_gate.step.trial import MODE, Duty
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.base.errors import GateError
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.session import Session
-    from coval_gate.step.trial import Trial
+from coval_gate.step.trial import MODE, Duty, Trial
 
 
 def post(runtime: Runtime) -> int:

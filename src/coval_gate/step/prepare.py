@@ -5,23 +5,19 @@ Both cost calls that delay the launch, so a step makes them only if its inputs n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.times import preparing
 from coval_gate.ci.host import AGENT_TYPE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import LaunchRequest
-    from coval_gate.coval.resources import TestCase
-    from coval_gate.coval.session import Session
-    from coval_gate.inputs.inputs import Inputs
-    from coval_gate.step.step import LegRun
-    from coval_gate.step.trial import Trial
+from coval_gate.coval.model import LaunchRequest
+from coval_gate.coval.resources import TestCase
+from coval_gate.coval.session import Session
+from coval_gate.inputs.inputs import Inputs
+from coval_gate.step.step import LegRun
+from coval_gate.step.trial import Trial
 
 
 def is_compared(inputs: Inputs) -> bool:

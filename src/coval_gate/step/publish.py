@@ -9,33 +9,27 @@ from __future__ import annotations
 
 import math
 import traceback
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from coval_gate.base.clock import Interrupted
+from coval_gate.base.clock import Clock, Interrupted
 from coval_gate.base.errors import GateError, InternalError, RunnerError
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import BackgroundCall, Wait
-from coval_gate.ci.host import BUG, NAME, tolerant
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
+from coval_gate.base.times import Times
+from coval_gate.ci.host import BUG, NAME, Host, tolerant
 from coval_gate.gate.verdict import Verdict
-from coval_gate.inputs.inputs import FILE, Problem
-from coval_gate.report.formats import Surface, formats, rendered
+from coval_gate.inputs.inputs import FILE, Inputs, Problem
+from coval_gate.report.formats import Format, Surface, formats, rendered
 from coval_gate.report.formats.outputs import unfinished
 from coval_gate.step.pages import PagePublisher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from coval_gate.base.clock import Clock
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.base.times import Times
-    from coval_gate.ci.host import Host
-    from coval_gate.inputs.inputs import Inputs
     from coval_gate.report.document.step import Document
-    from coval_gate.report.formats import Format
     from coval_gate.report.formats.log import Closing
     from coval_gate.report.model import Report
 

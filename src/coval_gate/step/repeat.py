@@ -6,14 +6,14 @@ left to the post step like the first run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from coval_gate.base.errors import GateError
-from coval_gate.base.schedule import beside
+from coval_gate.base.schedule import Procedure, beside
 from coval_gate.base.text import duration
 from coval_gate.gate.clauses import again_text, all_runs_text, in_vain_text
-from coval_gate.gate.judgement import SingleRun, errored
+from coval_gate.gate.judgement import Judgement, SingleRun, errored
 from coval_gate.gate.repetition import beyond_saving, judge_together, repeats
 from coval_gate.gate.verdict import Completed
 from coval_gate.report.wording.checks import check_reason
@@ -23,13 +23,7 @@ from coval_gate.step.follow import criteria_of, follow_trial
 from coval_gate.step.judge import explain, judge_repetition
 from coval_gate.step.launch import launch
 from coval_gate.step.size import fits
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.step.step import LegRun
+from coval_gate.step.step import LegRun
 
 
 def may_repeat(session: LegRun, judgement: Judgement, *, took: float) -> bool:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from coval_gate.coval.model import Details
-from coval_gate.gate.judgement import OfLegs, redacted
+from coval_gate.gate.judgement import Judgement, OfLegs, redacted
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.model import BASE_AGENT, UNFOUND, BaseReport, LegReport, Report, RunReport
-from coval_gate.step.leg import ids_shown
+from coval_gate.step.leg import Leg, ids_shown
+from coval_gate.step.step import Step
 from coval_gate.step.trial import Trial
-
-if TYPE_CHECKING:
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.step.leg import Leg
-    from coval_gate.step.step import Step
 
 
 def report_of(step: Step, judgement: Judgement) -> Report:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from coval_gate.ci.host import BRANCH, COMMIT, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY
+from coval_gate.ci.host import BRANCH, COMMIT, IS_BASE, LEG, MATRIX, PULL_REQUEST, REPETITION, REPOSITORY, Context
 from coval_gate.coval.model import LaunchRequest
-from coval_gate.history.tags import tags_as_metadata, tags_for
-from coval_gate.inputs.inputs import ids_of
+from coval_gate.history.tags import Tags, tags_as_metadata, tags_for
+from coval_gate.inputs.inputs import Inputs, ids_of
 from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.ci.host import Context
-    from coval_gate.history.tags import Tags
-    from coval_gate.inputs.inputs import Inputs
-    from coval_gate.step.leg import Leg
-    from coval_gate.step.step import LegRun
+from coval_gate.step.leg import Leg
+from coval_gate.step.step import LegRun
 
 DISPLAY_NAME_LIMIT: Final = 200  # characters
 FALLBACK_CREATOR: Final = "coval-gate"

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 from coval_gate.base.errors import InputError
 from coval_gate.base.text import in_words, quoted
 from coval_gate.ci.host import IS_BASE, LEG, with_run_metadata
+from coval_gate.coval.model import Run
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.history.tags import provenance_of
 from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, ids_of, noun
+from coval_gate.step.leg import Leg
 from coval_gate.step.report import report_of
 from coval_gate.step.size import check_size
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from coval_gate.coval.model import Run
-    from coval_gate.step.leg import Leg
-    from coval_gate.step.step import LegRun
-    from coval_gate.step.trial import Trial
+from coval_gate.step.step import LegRun
+from coval_gate.step.trial import Trial
 
 MOST_NAMED: Final = 5  # legs in an error
 AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."

@@ -6,28 +6,22 @@ counted afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, GateError, InputError
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import MOST_AT_ONCE, all_or_first_error, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import preparing, sizing
-from coval_gate.coval.resources import TEST_SET
-from coval_gate.inputs.inputs import Problem, ids_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Run
-    from coval_gate.coval.resources import TestSet
-    from coval_gate.coval.session import Session
-    from coval_gate.inputs.inputs import Inputs
-    from coval_gate.step.leg import Leg
-    from coval_gate.step.step import LegRun, Step, StepRun
+from coval_gate.coval.model import Run
+from coval_gate.coval.resources import TEST_SET, TestSet
+from coval_gate.coval.session import Session
+from coval_gate.inputs.inputs import Inputs, Problem, ids_of
+from coval_gate.step.leg import Leg
+from coval_gate.step.step import LegRun, Step, StepRun
 
 PERMISSION: Final = "test-sets:read"
 PATIENCE: Final = 300.0  # s during which a size is asked for that a limit needs

@@ -11,23 +11,23 @@ import traceback
 from itertools import chain, count, takewhile
 from typing import TYPE_CHECKING
 
+from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Event
 from coval_gate.base.times import Times
 from coval_gate.ci import detect_host
 from coval_gate.ci.host import BUG, NAME, Context
 from coval_gate.coval.client import Shown, connect
+from coval_gate.coval.model import LaunchRequest
+from coval_gate.coval.resources import RunTemplate
 from coval_gate.coval.session import Session
+from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import NO_FILE, parse_inputs
 from coval_gate.step.leg import Leg
 from coval_gate.step.publish import Publisher
 from coval_gate.step.trial import LEGS, MODE, Trial, read_state, state_name, write_state
 
 if TYPE_CHECKING:
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.coval.model import LaunchRequest
-    from coval_gate.coval.resources import RunTemplate
     from coval_gate.gate.judgement import Judgement
-    from coval_gate.history.tags import Tags
     from coval_gate.inputs.file import ConfigFile
 
 

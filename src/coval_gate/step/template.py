@@ -5,26 +5,20 @@ A template may name mutations of several agents, and test cases of several test 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 from coval_gate.base.errors import InputError, Rejected
-from coval_gate.base.schedule import all_or_first_error, together
+from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import plural
 from coval_gate.base.times import preparing
-from coval_gate.coval.resources import RUN_TEMPLATE, cases_of, mutations_of
+from coval_gate.coval.resources import RUN_TEMPLATE, Identified, RunTemplate, cases_of, mutations_of
 from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.fields import Unset
-from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, ids_of
+from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs, Problem, ids_of
+from coval_gate.step.leg import Leg
+from coval_gate.step.step import Step, StepRun
 from coval_gate.step.wrong_ids import is_of_template
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.resources import Identified, RunTemplate
-    from coval_gate.inputs.inputs import Inputs
-    from coval_gate.step.leg import Leg
-    from coval_gate.step.step import Step, StepRun
 
 NOT_FOUND: Final = 404
 

@@ -7,22 +7,21 @@ cannot do them: whatever changes them is saved at once. The state that it reads 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.errors import RunnerError
+from coval_gate.base.schedule import BackgroundCall
 from coval_gate.base.text import json_in
+from coval_gate.coval.client import Launch
+from coval_gate.coval.model import LaunchRequest, Run, RunProgress
+from coval_gate.gate.verdict import Cancellation
 from coval_gate.history.tags import Tags
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from coval_gate.base.schedule import BackgroundCall
-    from coval_gate.coval.client import Launch
-    from coval_gate.coval.model import LaunchRequest, Run, RunProgress
     from coval_gate.gate.judgement import Judgement
-    from coval_gate.gate.verdict import Cancellation
 
 LEGS: Final = "legs"  # the name of the state
 MODE: Final = "mode"  # likewise, of the main step's mode

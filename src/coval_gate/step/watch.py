@@ -13,26 +13,21 @@ runs. What a run saves while its pauses are long, it may spend at its end. Runs 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.errors import CovalError, NotFound, Unavailable
-from coval_gate.base.schedule import Wait
+from coval_gate.base.schedule import Procedure, Wait
 from coval_gate.base.text import duration, quoted, stopwatch
-from coval_gate.coval.model import COMPLETED, DELETED
+from coval_gate.coval.model import COMPLETED, DELETED, Run, RunProgress
+from coval_gate.coval.session import Session
 from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, TimedOut
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
 from coval_gate.step.seen import see
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.model import Run, RunProgress
-    from coval_gate.coval.session import Session
-    from coval_gate.step.step import LegRun
-    from coval_gate.step.trial import Trial
+from coval_gate.step.step import LegRun
+from coval_gate.step.trial import Trial
 
 HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
@@ -146,7 +141,7 @@ def _ended(run: Run) -> Run | NotCompleted:
 def _look_once_more(session: LegRun, trial: Trial, run: Run, *, until: float) -> Procedure[Run]:
     """Return the run as a last poll shows it, if a response comes before the limit after all; else as it was."""
     with suppress(CovalError):
-        run = yield from session.client.get_run(trial.run_id, until=until, once=True)
+        run = yield from session.client.get_run(trial.run_id, until=until)
         see(session, trial, run)
     return run
 

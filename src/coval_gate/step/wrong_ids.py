@@ -6,26 +6,21 @@ agents launches anything: each agent has its own. A step with one agent leaves t
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.errors import CovalError, GateError, InputError, Rejected
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.schedule import MOST_AT_ONCE, together
+from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
 from coval_gate.base.text import folded, in_words, one_line, plural, quoted
 from coval_gate.base.times import preparing
 from coval_gate.coval.resources import AGENT, OF_RUNS, Agent, Kind, Persona, TestSet, mutations_of
 from coval_gate.coval.results import METRIC, MetricDefinition
+from coval_gate.coval.session import Session
 from coval_gate.inputs.checks import placed_problems
-from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, declared
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.session import Session
-    from coval_gate.inputs.inputs import Inputs
-    from coval_gate.step.step import Step, StepRun
+from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs, Problem, declared
+from coval_gate.step.step import Step, StepRun
 
 Named = Agent | Persona | TestSet | MetricDefinition
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
 
 from coval_gate.base.text import one_line, plural
-from coval_gate.gate.checks import bound_text
+from coval_gate.gate.checks import Check, bound_text
 from coval_gate.gate.claims import (
     OTHERS,
     Words,
@@ -16,11 +17,12 @@ from coval_gate.gate.claims import (
     shows_text,
 )
 from coval_gate.gate.clauses import NAMES
-from coval_gate.gate.compared import baseline_text, no_baseline_text, shared_text
+from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason, baseline_text, no_baseline_text, shared_text
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
+from coval_gate.gate.measure import Requirement
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.provenance import base_name, run_page
-from coval_gate.report.document.base import AGENT, Part
+from coval_gate.report.document.base import AGENT, Outcome, Part
 from coval_gate.report.document.criteria import (
     BaselineFacts,
     BaselineRunFacts,
@@ -30,6 +32,7 @@ from coval_gate.report.document.criteria import (
     NoBaselineFacts,
 )
 from coval_gate.report.limits import MOST_CRITERIA, MOST_FLIPS, MOST_IDS, MOST_RUNS
+from coval_gate.report.model import LegReport
 from coval_gate.report.wording.checks import (
     actual_text,
     check_reason,
@@ -39,16 +42,6 @@ from coval_gate.report.wording.checks import (
     note_text,
     shown_verdict,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
-    from coval_gate.gate.findings import CheckGroup
-    from coval_gate.gate.measure import Requirement
-    from coval_gate.report.document.base import Outcome
-    from coval_gate.report.model import LegReport
 
 PLACE: Final = re.compile("\0([0-9]+)\0")  # of a part in a sentence; no text has this character on one line
 MUTATION: Final = " (mutation)"  # distinguishes a mutation with the name of the agent itself

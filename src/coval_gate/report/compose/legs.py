@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from coval_gate.gate.cause import Cause
+from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import flips_title, notes_title
-from coval_gate.gate.compared import standing_text
+from coval_gate.gate.compared import Standing, standing_text
 from coval_gate.gate.findings import findings_of
+from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Totals
-from coval_gate.gate.variants import variants_of
+from coval_gate.gate.variants import Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import CONNECTION, FILE, GATE, LAUNCH_IDS, WHAT, effective
@@ -42,18 +45,9 @@ from coval_gate.report.document.legs import (
     VariantFacts,
 )
 from coval_gate.report.limits import MOST_CRITERIA
-from coval_gate.report.model import UNFOUND, RunReport
+from coval_gate.report.model import UNFOUND, LegReport, Report, RunReport
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import cause_title, counts_text, in_figures
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.compared import Standing
-    from coval_gate.gate.judgement import CaseStability, Judgement
-    from coval_gate.gate.variants import Variant
-    from coval_gate.report.model import LegReport, Report
 
 UNSET: Final = {  # inputs that test_case_ids excludes, or that only make sense for the whole test set
     "sub_sample_size": "0",

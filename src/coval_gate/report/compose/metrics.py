@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from coval_gate.base.text import number
 from coval_gate.base.units import drawn_symbol, with_unit
-from coval_gate.coval.model import BASE
+from coval_gate.coval.model import BASE, Metric, RunResult, Target
 from coval_gate.gate import targets
+from coval_gate.gate.checks import Check
 from coval_gate.gate.clauses import NAMES, target_text
 from coval_gate.gate.kinds import TargetMet
 from coval_gate.gate.measure import Requirement
+from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
-from coval_gate.report.charts import DrawnBound, binned, spread
+from coval_gate.inputs.thresholds import Operator
+from coval_gate.report.charts import BinBar, DrawnBound, binned, spread
 from coval_gate.report.compose.criteria import variant_key
 from coval_gate.report.compose.provenance import run_page
 from coval_gate.report.document.metrics import BoundFacts, Chart, Distribution, Figures, MetricFacts, TrendRunFacts
 from coval_gate.report.limits import MOST_CARDS, MOST_DISTRIBUTIONS, MOST_FIGURES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from coval_gate.coval.model import Metric, RunResult, Target
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.variants import Sample
-    from coval_gate.inputs.thresholds import Operator
-    from coval_gate.report.charts import BinBar
-    from coval_gate.report.model import LegReport
+from coval_gate.report.model import LegReport
 
 MOST_CHARTS: Final = 2
 MOST_TEXTS: Final = 20  # different texts of one metric

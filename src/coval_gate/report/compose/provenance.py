@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from coval_gate import __version__
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import duration, in_words, one_line, plural
+from coval_gate.coval.model import Run, TrendRun
+from coval_gate.gate.compared import Baseline
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import IDENTIFIER, Age, Allowance, BaselineSource
-from coval_gate.inputs.inputs import CONNECTION, LAUNCH_IDS, effective
+from coval_gate.inputs.inputs import CONNECTION, LAUNCH_IDS, Inputs, effective
 from coval_gate.report.document.base import Link
 from coval_gate.report.document.step import EvaluatedFacts, PlaceFacts
-from coval_gate.report.model import BASE_AGENT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from coval_gate.coval.model import Run, TrendRun
-    from coval_gate.gate.compared import Baseline
-    from coval_gate.inputs.inputs import Inputs
-    from coval_gate.report.model import LegReport, Report
+from coval_gate.report.model import BASE_AGENT, LegReport, Report
 
 UNTESTED: Final = (None, Verdict.CANCELLED, Verdict.SKIPPED)  # verdicts of steps that tested nothing
 MOST_IN_HEADING: Final = 2  # different names of a kind

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 from coval_gate.base.text import one_line, stopwatch
 from coval_gate.base.units import value_text
-from coval_gate.coval.model import length
+from coval_gate.coval.model import Simulation, Turn, Value, length
+from coval_gate.gate.checks import Check
+from coval_gate.gate.findings import Findings, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.compose.criteria import outcome, variant_key
+from coval_gate.report.document.base import Stability
 from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
 from coval_gate.report.limits import (
     LONGEST_TURN,
@@ -22,17 +26,8 @@ from coval_gate.report.limits import (
     MOST_VALUES,
     TRANSCRIPTS_ROOM,
 )
+from coval_gate.report.model import LegReport
 from coval_gate.report.wording.checks import here_text, mention, stability_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from coval_gate.coval.model import Simulation, Turn, Value
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.findings import Findings, Miss, SimulationFinding
-    from coval_gate.report.document.base import Stability
-    from coval_gate.report.model import LegReport
-
 
 T = TypeVar("T")
 TOKEN: Final = re.compile(r"\d+(?:[.,]\d+)*(?:e[+-]?\d+)?|[^\W\d_]+", re.IGNORECASE)

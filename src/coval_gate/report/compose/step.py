@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coval_gate import __version__
 from coval_gate.gate.claims import flips_title
@@ -28,13 +29,9 @@ from coval_gate.report.compose.simulations import places_of
 from coval_gate.report.document.base import SCHEMA_VERSION
 from coval_gate.report.document.step import Document, PageFacts, StepFacts
 from coval_gate.report.limits import MOST_LISTED, MOST_SHOWN
+from coval_gate.report.model import LegReport, Report
 from coval_gate.report.wording import judgements
 from coval_gate.report.wording.checks import counts_text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.report.model import LegReport, Report
 
 
 def document_of(report: Report, *, brief: bool = False) -> Document:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pydantic import GetJsonSchemaHandler
     from pydantic_core.core_schema import CoreSchema
 

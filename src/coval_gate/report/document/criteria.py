@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 from coval_gate.gate.claims import CHANCE
-from coval_gate.gate.compared import NotFoundKind, Unchecked  # noqa: TC001 - pydantic reads the annotations
-from coval_gate.gate.measure import Trend, Unit  # noqa: TC001
-from coval_gate.inputs.thresholds import Operator  # noqa: TC001 - pydantic reads the annotations
+from coval_gate.gate.compared import NotFoundKind, Unchecked
+from coval_gate.gate.measure import Trend, Unit
+from coval_gate.inputs.thresholds import Operator
 from coval_gate.report.document.base import AGENT, MayGrow, Model, Outcome, Part, Text
 
 NOTICEABLE: Final = f"Noticeable: the smallest change for the worse that {CHANCE} of such runs would show."

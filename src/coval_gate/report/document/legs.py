@@ -6,13 +6,13 @@ from pydantic import Field
 
 from coval_gate.base.text import shortened_at_word
 from coval_gate.report.document.base import Model, Outcome, Part, Stability, Text
-from coval_gate.report.document.criteria import (  # noqa: TC001
+from coval_gate.report.document.criteria import (
     BaselineFacts,
     CriteriaGroup,
     Criterion,
 )
-from coval_gate.report.document.metrics import Chart, MetricFacts, TrendRunFacts  # noqa: TC001
-from coval_gate.report.document.simulations import SimulationFacts  # noqa: TC001
+from coval_gate.report.document.metrics import Chart, MetricFacts, TrendRunFacts
+from coval_gate.report.document.simulations import SimulationFacts
 
 
 class RunFacts(Model):

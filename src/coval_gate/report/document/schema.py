@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,6 @@ from coval_gate.report.document.base import SCHEMA_VERSION, Model
 from coval_gate.report.document.step import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pydantic_core.core_schema import ModelSchema
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 
@@ -11,9 +12,6 @@ from coval_gate.base.text import visible
 from coval_gate.inputs.inputs import LAUNCH_IDS
 from coval_gate.report.document.base import VERSIONS, Link, Model, Text
 from coval_gate.report.document.legs import Judged, Leg
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class StepFacts(Model):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.text import one_line
+from coval_gate.ci.host import PageText
+from coval_gate.report.document.step import Document
 from coval_gate.report.formats import summary
 from coval_gate.report.formats.status import RUNNING, page_text
 from coval_gate.report.markdown import escape
-
-if TYPE_CHECKING:
-    from coval_gate.ci.host import PageText
-    from coval_gate.report.document.step import Document
 
 LIMIT: Final = 65_535  # bytes of UTF-8; GitHub refuses a longer summary
 TITLE_LIMIT: Final = 255  # characters

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from coval_gate.ci.host import PageText
+from coval_gate.report.document.step import Document
 from coval_gate.report.formats.status import page_text
 from coval_gate.report.formats.summary import links_line, opening
 from coval_gate.report.markdown import escape, page
 from coval_gate.report.tables import troubled, unstable
-
-if TYPE_CHECKING:
-    from coval_gate.ci.host import PageText
-    from coval_gate.report.document.step import Document
 
 LIMIT: Final = 65_536  # characters; GitHub refuses a longer comment
 

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.text import in_words, number, one_line, plural
 from coval_gate.base.units import value_text, with_unit
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
+from coval_gate.report.document.criteria import Criterion
+from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.metrics import MetricFacts
+from coval_gate.report.document.simulations import SimulationFacts, TurnFacts
+from coval_gate.report.document.step import Document
 from coval_gate.report.formats.log import (
     MARKS,
     case_ids,
@@ -25,15 +31,6 @@ from coval_gate.report.formats.log import (
 )
 from coval_gate.report.limits import LONGEST_PROMPT, MOST_TURNS
 from coval_gate.report.markdown import Listing, code, fenced, link, page, utf8_size
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from coval_gate.report.document.criteria import Criterion
-    from coval_gate.report.document.legs import Leg
-    from coval_gate.report.document.metrics import MetricFacts
-    from coval_gate.report.document.simulations import SimulationFacts, TurnFacts
-    from coval_gate.report.document.step import Document
 
 IMAGE: Final = "coval-gate"  # as docs/where-it-runs.md builds it
 LONGEST_COMMAND: Final = 2_000  # characters

@@ -19,14 +19,13 @@ from coval_gate.base.text import number, one_line, percent, plural
 from coval_gate.base.units import named_with_unit, with_unit
 from coval_gate.report import limits
 from coval_gate.report.document.base import plain
+from coval_gate.report.document.step import Document
 from coval_gate.report.html.plots import WIDTH, histogram, scale_of, trend_of
 from coval_gate.report.html.table import table, web_address
 from coval_gate.report.tables import FEW_FLIPS
 
 if TYPE_CHECKING:
     from jinja2 import Template
-
-    from coval_gate.report.document.step import Document
 
 PARTS = "coval_gate.report.html"
 ICONS: Final[dict[str | None, tuple[str, str]]] = {

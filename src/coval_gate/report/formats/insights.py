@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 from coval_gate.base.text import one_line, shortened, visible
-from coval_gate.ci.host import NAME, Annotation, Figure
+from coval_gate.ci.host import NAME, Annotation, Figure, PageText
+from coval_gate.report.document.step import Document
 from coval_gate.report.formats import log
 from coval_gate.report.formats.status import RUNNING, page_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from coval_gate.ci.host import PageText
-    from coval_gate.report.document.step import Document
 
 LONGEST_TITLE: Final = 200  # characters
 LONGEST_SUMMARY: Final = 450  # characters of an annotation's title; Bitbucket refuses a longer one

@@ -6,10 +6,7 @@ something is added.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from coval_gate.report.document.step import Document
+from coval_gate.report.document.step import Document
 
 
 def render(document: Document) -> str:

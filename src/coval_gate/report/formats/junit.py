@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.xunit2 import FlakyFailure
@@ -26,15 +27,11 @@ from junitparser.xunit2 import FlakyFailure
 from coval_gate.base.text import one_line, plural, shortened
 from coval_gate.ci.host import NAME
 from coval_gate.report.document.base import AGENT
+from coval_gate.report.document.criteria import Criterion
+from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.simulations import SimulationFacts
+from coval_gate.report.document.step import Document
 from coval_gate.report.limits import LONGEST_MENTION
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from coval_gate.report.document.criteria import Criterion
-    from coval_gate.report.document.legs import Leg
-    from coval_gate.report.document.simulations import SimulationFacts
-    from coval_gate.report.document.step import Document
 
 PACKAGE: Final = "Coval"
 DOT: Final = "·"  # in place of a dot that would split a class name again

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, one_line, plural, shortened, shortened_at_word
@@ -11,17 +12,13 @@ from coval_gate.ci.host import Annotation
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.inputs.inputs import MOST_TEST_CASES
 from coval_gate.report.document.base import AGENT, plain
+from coval_gate.report.document.criteria import CriteriaGroup, Criterion
+from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.simulations import MissFacts, SimulationFacts
+from coval_gate.report.document.step import Document
 from coval_gate.report.limits import MOST_SHOWN
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from coval_gate.report.document.criteria import CriteriaGroup, Criterion
-    from coval_gate.report.document.legs import Leg
-    from coval_gate.report.document.simulations import MissFacts, SimulationFacts
-    from coval_gate.report.document.step import Document
-
-    Row = tuple[Leg, SimulationFacts]
+Row = tuple[Leg, SimulationFacts]
 
 MARKS: Final = {"passed": "✓", "failed": "✗", "inconclusive": "?", "error": "!", "skipped": "○"}
 WIDEST: Final = 60  # characters of a column

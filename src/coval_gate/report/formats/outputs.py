@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,8 +15,6 @@ from coval_gate.report.limits import LONGEST_MENTION, MOST_LISTED, MOST_OUTPUT
 from coval_gate.report.wording import UNFINISHED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from coval_gate.report.document.legs import Leg
     from coval_gate.report.document.metrics import Figures, MetricFacts
     from coval_gate.report.document.step import Document

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from coval_gate.base.text import one_line
 from coval_gate.ci.host import IN_PROGRESS, PageText
-
-if TYPE_CHECKING:
-    from coval_gate.report.document.step import Document
+from coval_gate.report.document.step import Document
 
 RUNNING: Final = "⏳ The evaluation is running."
 LIMIT: Final = 140  # characters; GitHub refuses a longer description

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from coval_gate.report.document.base import Link
+from coval_gate.report.document.criteria import CriteriaGroup, Criterion
+from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.step import Document, PlaceFacts
 from coval_gate.report.limits import MOST_SHOWN
 from coval_gate.report.markdown import MARKS, Listing, Table, code, escape, link, page, row, sentence, utf8_size
 from coval_gate.report.tables import (
@@ -19,14 +24,6 @@ from coval_gate.report.tables import (
     unstable,
     variant_table,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from coval_gate.report.document.base import Link
-    from coval_gate.report.document.criteria import CriteriaGroup, Criterion
-    from coval_gate.report.document.legs import Leg
-    from coval_gate.report.document.step import Document, PlaceFacts
 
 LIMIT: Final = 1024 * 1024  # bytes of UTF-8; the runner drops a larger summary
 MOST_REASONS: Final = 20

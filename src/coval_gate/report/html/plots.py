@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import day_text, number, percent, plural
 from coval_gate.base.units import with_unit
 from coval_gate.report.charts import EXACT, bins
 from coval_gate.report.document.base import AGENT
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.report.document.criteria import Criterion
-    from coval_gate.report.document.legs import Leg
-    from coval_gate.report.document.metrics import BoundFacts, Distribution, MetricFacts, TrendRunFacts
+from coval_gate.report.document.criteria import Criterion
+from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.metrics import BoundFacts, Distribution, MetricFacts, TrendRunFacts
 
 WIDTH: Final = 320  # of every chart
 HEIGHT: Final = 72  # of a histogram's bars, and of a trend

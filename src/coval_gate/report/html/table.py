@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, get_args
+from typing import Final, get_args
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
 from coval_gate.base.units import named_with_unit, value_text
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.report.document.base import AGENT, CauseWord
+from coval_gate.report.document.legs import Leg
+from coval_gate.report.document.metrics import MetricFacts
+from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
+from coval_gate.report.document.step import Document
 from coval_gate.report.formats.digest import prompt_of
 from coval_gate.report.limits import (
     LONGEST_TEXT,
@@ -24,14 +29,6 @@ from coval_gate.report.limits import (
     TEXTS_ROOM,
     TRANSCRIPTS_ROOM,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from coval_gate.report.document.legs import Leg
-    from coval_gate.report.document.metrics import MetricFacts
-    from coval_gate.report.document.simulations import MissFacts, SimulationFacts, TurnFacts
-    from coval_gate.report.document.step import Document
 
 NAME: Final = 200  # characters of a name
 OF_CASE: Final = "its test case fails now"

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from coval_gate.base.text import number, one_line, shortened
 from coval_gate.base.units import difference_with_unit, value_text, with_unit
+from coval_gate.coval.model import Value
 from coval_gate.gate.cause import SHOWN_FIRST, Cause
+from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.claims import claim_text
 from coval_gate.gate.clauses import told_apart
+from coval_gate.gate.findings import Contribution, Miss, SimulationFinding
+from coval_gate.gate.judgement import CaseStability
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from coval_gate.coval.model import Value
-    from coval_gate.gate.checks import Check, Criterion
-    from coval_gate.gate.findings import Contribution, Miss, SimulationFinding
-    from coval_gate.gate.judgement import CaseStability
-    from coval_gate.report.model import LegReport
+from coval_gate.report.model import LegReport
 
 INFORMS: Final = "informs only"
 ADVISORY: Final = {Verdict.PASSED: ": met", Verdict.FAILED: ": missed", Verdict.INCONCLUSIVE: ": inconclusive"}

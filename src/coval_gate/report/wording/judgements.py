@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, assert_never
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, assert_never
 
 from coval_gate.base import titles
 from coval_gate.base.text import duration, one_line, plural, shortened_at_word
-from coval_gate.coval.model import CANCELLED, DELETED
+from coval_gate.coval.model import CANCELLED, DELETED, Run
+from coval_gate.gate.checks import Check
 from coval_gate.gate.clauses import all_runs_text
 from coval_gate.gate.compared import ACCEPT
 from coval_gate.gate.criteria import doubts
 from coval_gate.gate.findings import lacks_baseline
+from coval_gate.gate.judgement import Judgement, Repetition
 from coval_gate.gate.problems import NOT_ANSWERED
 from coval_gate.gate.verdict import (
     LAUNCHED,
     PLANNED,
     Aborted,
+    Cancellation,
     Completed,
     Errored,
     Launched,
+    Limit,
     NotCompleted,
     Planned,
     RunsCancelled,
@@ -32,14 +37,6 @@ from coval_gate.gate.verdict import (
 from coval_gate.inputs.checks import missing_key_reason
 from coval_gate.report.wording import UNFINISHED
 from coval_gate.report.wording.checks import check_reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from coval_gate.coval.model import Run
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.judgement import Judgement, Repetition
-    from coval_gate.gate.verdict import Cancellation, Limit
 
 ALONE: Final[Mapping[Verdict | None, str]] = {Verdict.INCONCLUSIVE: "was inconclusive"}
 TOGETHER: Final[Mapping[Verdict | None, str]] = {
