@@ -1217,9 +1217,7 @@ def _expected_verdicts(history: History, result: ProcessResult) -> tuple[str, ..
     refused = result.step.accepts and not _may_accept(history, result, record)
     if _is_good(history, result, now):
         return ("error",) if refused else _of_good(history, result)
-    if not has_data(record, schedule.gate, schedule.quirks, now):
-        return ("error", "failed")
-    if refused:  # unless the run lacks data, and its acceptance is not tried
+    if refused or not has_data(record, schedule.gate, schedule.quirks, now):
         return ("error", "failed")
     return ("failed",) if can_decide(schedule.gate) else ("error",)
 
