@@ -10,13 +10,11 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from itertools import accumulate, product
-from typing import TYPE_CHECKING, Final, NamedTuple
+from random import Random
+from typing import Final, NamedTuple
 
 from coval_gate.gate.confidence import Hits
 from coval_gate.gate.contrast import HitPair, ValuePair
-
-if TYPE_CHECKING:
-    from random import Random
 
 SCORES: Final = (1.0, 5.0)
 SCORE_SPREAD: Final = 0.7  # standard deviation before rounding

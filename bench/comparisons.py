@@ -5,26 +5,21 @@ A test set grows, calls fail, and reports name the change that they notice. Ever
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final
+from random import Random
+from typing import Any, Final
 
 from bench.agents import Size, latencies, rates
 from bench.experiments import CONFIDENCE, ICCS, Experiment, Limit
-from bench.judged import baseline_of, checks, criteria, decide, run, runs
-from coval_gate.gate.confidence import Hits
+from bench.judged import Pairs, baseline_of, checks, criteria, decide, run, runs
+from coval_gate.coval.model import RunResult
+from coval_gate.gate.checks import Check
+from coval_gate.gate.confidence import Hits, Values
 from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from random import Random
-
-    from bench.judged import Pairs
-    from coval_gate.coval.model import RunResult
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.confidence import Values
-    from coval_gate.gate.judgement import Judgement
 
 ICC: Final = 0.3
 RATE: Final = "Resolved: rate(YES) >= baseline"

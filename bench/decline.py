@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from random import Random
+from typing import Final
 
 from bench.experiments import CONFIDENCE, Experiment, Limit
 from bench.judged import baseline_of, criteria, is_red, run
+from coval_gate.coval.model import RunResult
 from coval_gate.gate.confidence import Hits
 from coval_gate.gate.judge import judge
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from random import Random
-
-    from coval_gate.coval.model import RunResult
 
 CASES: Final = 50
 REFERENCE: Final = 3  # nights before the decline begins

@@ -7,24 +7,20 @@ The limits were set before these methods were chosen.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Final, NamedTuple
+from random import Random
+from typing import Final, NamedTuple
 
 from bench.agents import Size, latencies, mean_score, rates, scores
-from coval_gate.gate.confidence import Hits, mean_bounds, percentile_bounds, rate_bounds
-from coval_gate.gate.contrast import Exceedances, PairedMeans, PairedRates, rate_difference
+from coval_gate.gate.confidence import Bounds, Hits, mean_bounds, percentile_bounds, rate_bounds
+from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair, rate_difference
 from coval_gate.gate.statistics import normal_quantile
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from random import Random
+Cell = Callable[[Random], tuple[float, ...]]
 
-    from coval_gate.gate.confidence import Bounds
-    from coval_gate.gate.contrast import HitPair, ValuePair
-
-    Cell = Callable[[Random], tuple[float, ...]]
 
 CONFIDENCE: Final = 0.95
 CASES: Final = (5, 10, 20, 50, 100)

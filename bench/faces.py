@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bench.figures import Figure, table
 from coval_gate.coval.model import Metric, RunResult, Simulation
@@ -16,9 +17,6 @@ from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.compose.step import document_of
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.model import LegReport, Report
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SIMULATIONS: Final = 20_000
 METRICS, THRESHOLDS = 8, 50

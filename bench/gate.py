@@ -21,18 +21,16 @@ import sys
 import tempfile
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from bench.figures import Figure, table
 from coval_gate.inputs.inputs import declared
 from coval_sandbox.runner import LocalRunner
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from multiprocessing.connection import Connection
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALLEST, TENTH, LARGE, TENFOLD = 10, 3_000, 10_000, 30_000  # simulations; TENTH and TENFOLD measure the growth

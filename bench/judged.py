@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from coval_gate.coval.model import COMPLETED, Metric, Run, RunResult, Simulation
+from coval_gate.coval.model import COMPLETED, Metric, Run, RunResult, Simulation, Value
+from coval_gate.gate.checks import Check
 from coval_gate.gate.compared import Baseline, BaselineRun
-from coval_gate.gate.confidence import Hits
+from coval_gate.gate.confidence import Hits, Values
+from coval_gate.gate.contrast import HitPair, ValuePair
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.kinds import ThresholdHolds
+from coval_gate.gate.measure import Trend
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+Pairs = Sequence[HitPair] | Sequence[ValuePair]
 
-    from coval_gate.coval.model import Value
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.confidence import Values
-    from coval_gate.gate.contrast import HitPair, ValuePair
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.gate.measure import Trend
-
-    Pairs = Sequence[HitPair] | Sequence[ValuePair]
 
 SOURCE: Final = BaselineSource(kind="branch", name="main")
 

@@ -14,9 +14,10 @@ import resource
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from bench.figures import Figure, table
 from coval_gate.base.clock import SystemClock
@@ -28,9 +29,6 @@ from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LEGS, FEW = 100, 20
 SHORTEST, LONGEST = 10 * 60.0, 20 * 60.0  # s of a run

@@ -9,19 +9,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from random import Random
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from bench.comparisons import comparisons
 from bench.decline import declines
-from bench.experiments import one_run, power, two_runs
+from bench.experiments import Cell, Experiment, Limit, one_run, power, two_runs
 from bench.steps import families, family_power, invariants, repetition
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from bench.experiments import Cell, Experiment, Limit
 
 RUNS: Final = 2000  # of each cell
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from random import Random
+from typing import Final
 
 from bench.agents import Size, latencies, rates, scores
 from bench.experiments import CASES, CONFIDENCE, ICCS, Experiment, Limit, hits_now
 from bench.judged import (
+    Pairs,
     as_counted,
     checks,
     criteria,
@@ -20,17 +23,11 @@ from bench.judged import (
     runs,
     without_family,
 )
+from coval_gate.gate.checks import Check
 from coval_gate.gate.confidence import Hits
 from coval_gate.gate.judge import judge
 from coval_gate.gate.variants import pooled
 from coval_gate.gate.verdict import Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from random import Random
-
-    from bench.judged import Pairs
-    from coval_gate.gate.checks import Check
 
 MARGINS: Final = """
     Resolved: rate(YES) >= baseline - 5pp

@@ -7,11 +7,11 @@ import os
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable, Generator
 from difflib import unified_diff
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -19,9 +19,6 @@ from hypothesis import settings
 import coval_gate
 import coval_sandbox
 from support import TALLY, VirtualClock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
 
 TESTS = Path(__file__).parent
 GOLDEN = TESTS / "golden"

@@ -11,13 +11,12 @@ import re
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+
+import requests
 
 from coval_gate.base.transport import HttpSession
 from coval_sandbox.server import SeenRequest
-
-if TYPE_CHECKING:
-    import requests
 
 ROOT = "http://api.bitbucket.org/2.0/repositories/acme/voice-agent/commit/"
 PATH = re.compile(rf"{re.escape(ROOT)}([0-9a-f]{{12,40}})/reports/([\w.-]+)(/annotations)?")

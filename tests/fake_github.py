@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from threading import Event, RLock, Thread
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import SeenRequest
 from fake_check_runs import ACTIONS, CheckRun, InvalidCheckRun, latest
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-
-    from support import VirtualClock
+from support import VirtualClock
 
 TOKEN = "ghs_the-token-of-the-workflow"
 READ_ONLY_TOKEN = "read-only"

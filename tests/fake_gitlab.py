@@ -10,21 +10,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from threading import Event, RLock, Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from coval_sandbox.server import SeenRequest
 from fake_github import Fault, Response
-from gitlab_contract import call_of, request_problems, response_problems
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from gitlab_contract import Problem
+from gitlab_contract import Problem, call_of, request_problems, response_problems
 
 TOKEN = "glpat-the-token-of-the-project"
 REPORTER_TOKEN = "glpat-may-write-notes-only"

@@ -12,17 +12,15 @@ GitLab ignores a parameter that it does not know. Here it is a problem: what the
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+Schema = Mapping[str, Any]
 
-    from jsonschema.exceptions import ValidationError
-
-    Schema = Mapping[str, Any]
 
 JSON: Final = "application/json"
 MOST_CHARACTERS: Final = 255  # of a status's texts, but not of its name

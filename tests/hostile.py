@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from coval_gate.base.errors import GateError
 from coval_gate.base.text import one_line, quoted
@@ -14,7 +14,7 @@ from coval_gate.ci.host import Context
 from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation, Summary, Target, normalize_status
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
 from coval_gate.coval.runs import parse_run
-from coval_gate.gate.checks import Check
+from coval_gate.gate.checks import Check, Criterion, Problem
 from coval_gate.gate.clauses import target_problem_text
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
@@ -48,14 +48,10 @@ from coval_gate.gate.targets import TargetProblem
 from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import Allowance, BaselineSource
-from coval_gate.inputs.inputs import parse_inputs
+from coval_gate.inputs.inputs import Inputs, parse_inputs
 from coval_gate.inputs.matrix import matrix_of
 from coval_gate.inputs.thresholds import Bound, Threshold, forbidding, parse_thresholds
 from coval_gate.report.model import LegReport, Report, RunReport
-
-if TYPE_CHECKING:
-    from coval_gate.gate.checks import Criterion, Problem
-    from coval_gate.inputs.inputs import Inputs
 
 HARMLESS: Final = "plain"
 PAYLOAD: Final = "<img src=x onerror=alert(1)> **b** [a](http://evil.example) @acme/team"

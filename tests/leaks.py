@@ -7,11 +7,9 @@ import binascii
 import html
 import json
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 from urllib.parse import quote, unquote
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 ROUNDS = 4  # times that a text is decoded
 BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}")

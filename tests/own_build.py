@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from coval_sandbox.catalogue import SDK_MODEL_TYPE
-
-if TYPE_CHECKING:
-    from coval_sandbox.world import World
+from coval_sandbox.world import World
 
 W = TypeVar("W", bound="World")
 

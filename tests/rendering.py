@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
+from coval_gate.ci.host import PageText
+from coval_gate.coval.model import RunResult
+from coval_gate.gate.findings import Findings, SimulationFinding
 from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.report.charts import DrawnBound, drawn, spread
 from coval_gate.report.compose.criteria import listed
@@ -20,14 +23,6 @@ from coval_gate.report.formats import status as status_format
 from coval_gate.report.formats import summary as summary_format
 from coval_gate.report.model import LegReport, Report
 from coval_gate.step.pages import Documents
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from coval_gate.ci.host import PageText
-    from coval_gate.coval.model import RunResult
-    from coval_gate.gate.findings import Findings, SimulationFinding
-
 
 composed = Documents().of
 

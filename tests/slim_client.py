@@ -5,10 +5,8 @@ Importing the whole client would take most of the time of a test whose processes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import Final
 
 SLIM: Final = """
 import sys

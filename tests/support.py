@@ -7,13 +7,17 @@ import json
 import math
 import random
 import re
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from coval_gate.base.clock import Interrupted
+from coval_gate.base.clock import Clock, Interrupted
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.times import Times
+from coval_gate.ci.host import Context
 from coval_gate.ci.plain import PlainHost
 from coval_gate.coval.client import Client, server_of
 from coval_gate.coval.model import LaunchRequest
@@ -22,15 +26,7 @@ from coval_gate.inputs.checks import check_inputs
 from coval_gate.inputs.inputs import Input, Inputs, declared, parse_inputs
 from coval_gate.step.main import main
 from coval_sandbox.runner import PULL_REQUEST, Command, LocalRunner, read_log
-
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from coval_gate.base.clock import Clock
-    from coval_gate.ci.host import Context
-    from coval_sandbox.state import RunRecord
+from coval_sandbox.state import RunRecord
 
 KEY = "coval_sk_test_sandbox"
 REAL_SLICE = 0.05  # s of real time between two checks of an outstanding request

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Target, Value
 from coval_gate.gate.compared import Baseline, BaselineRun
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import Judgement
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.thresholds import parse_thresholds
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.gate.judgement import Judgement
 
 BINARY = ("YES", "NO", "UNKNOWN")
 WORDS = ("YES", "NO", "YES")

@@ -11,10 +11,11 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from coval_gate.base.secret import redactor
 from coval_gate.base.text import quoted
@@ -29,9 +30,6 @@ from coval_sandbox.history import TAG
 from coval_sandbox.http import BASE as API_BASE
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_log, shown_lines
 from coval_sandbox.world import DEFAULT_KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 PROGRAM = "coval-gate demo"
 ACTION = Path(__file__).resolve().parents[2] / "entrypoint.py"  # in a checkout

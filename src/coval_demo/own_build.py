@@ -7,17 +7,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_demo import BOLD, INPUTS, PLAIN, PROGRAM, run_step, sandbox
 from coval_gate import how_to_install
 from coval_sandbox.catalogue import OWN_BUILD_ID
 from coval_sandbox.runner import LocalRunner
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 HERE: Final = Path(__file__).resolve().parent
 AGENTS: Final = (HERE.parents[1] / "examples" / "agents", HERE / "agents")  # in a checkout; in an installed package

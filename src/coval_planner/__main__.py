@@ -13,8 +13,9 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Iterable, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from coval_gate.base.text import number, percent, plural, whole_number
 from coval_gate.gate.aggregates import Average, Percentile, aggregation_of
@@ -23,15 +24,10 @@ from coval_gate.gate.claims import MOST_CASES, cases_to_compare
 from coval_gate.gate.clauses import threshold_text
 from coval_gate.gate.confidence import MOST, needed
 from coval_gate.inputs import fields
-from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
+from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
 from coval_planner import tables
 from coval_planner.passing import MISSES, cases_to_pass, chances, fewest_misses
 from coval_planner.power import Agents, Level, cases_to_decide, chance, misses
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from coval_gate.inputs.thresholds import Threshold
 
 ENTRIES: Final = "PLAN_INPUTS"  # the variable in which `make plan` passes INPUTS
 COUNTS: Final = (5, 10, 20, 50, 100, 200)  # conversations

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from coval_gate.gate.changes import POWER
-from coval_gate.gate.confidence import FEWEST_CASES, MOST, exact_bounds, needed
+from coval_gate.gate.confidence import FEWEST_CASES, MOST, Bounds, exact_bounds, needed
 from coval_gate.gate.statistics import beta_cdf
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.gate.confidence import Bounds
 
 MISSES: Final = (0, 1, 2, 3, 5)  # that plans show
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from coval_gate.gate.changes import POWER
 from coval_gate.gate.claims import MOST_CASES
@@ -16,11 +17,7 @@ from coval_gate.gate.confidence import FEWEST_CASES, Hits
 from coval_gate.gate.contrast import HitPair, PairedRates
 from coval_gate.gate.family import strictest
 from coval_gate.gate.statistics import normal_quantile, t_quantile
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from coval_gate.inputs.thresholds import Threshold
+from coval_gate.inputs.thresholds import Threshold
 
 RUNS: Final = 500  # that are simulated: enough to know a share of 80 % to two points
 

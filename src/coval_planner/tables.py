@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.text import percent
 from coval_gate.gate.claims import MOST_CASES
-from coval_gate.inputs.thresholds import parse_thresholds
+from coval_gate.inputs.thresholds import Threshold, parse_thresholds
 from coval_planner.passing import cases_to_pass
 from coval_planner.power import Agents, Level, cases_to_decide
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from coval_gate.inputs.thresholds import Threshold
 
 CONFIDENCE: Final = 0.95
 ICC: Final = 0.3  # of the variance is due to the test case

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from email.utils import formatdate
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .clock import Clock
 from .direct import Direct
 from .github import BASE as GITHUB_BASE
-
-if TYPE_CHECKING:
-    from .clock import Clock
-    from .github import GitHub
-    from .http import Reply
-    from .world import World
+from .github import GitHub
+from .http import Reply
+from .world import World
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from .plan import Plan, PlannedSimulation, end_of_run
-from .scenarios import FAILURE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .scenarios import Value
+from .scenarios import FAILURE, Value
 
 
 class Session(NamedTuple):

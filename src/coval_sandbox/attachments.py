@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from . import catalogue
 from .attached_plan import Session, attached_plan
-from .clock import SpeedClock
-from .faults import FaultScript
+from .catalogue import Json
+from .clock import Clock, SpeedClock
+from .faults import Action, FaultScript
 from .ids import rng, short_id
 from .judges import judged
+from .plan import Plan, PlannedSimulation
 from .problems import Problem, invalid
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .catalogue import Json
-    from .clock import Clock
-    from .faults import Action
-    from .plan import Plan, PlannedSimulation
-    from .quirks import Quirks
-    from .sound import Answer
-    from .state import RunRecord
+from .quirks import Quirks
+from .sound import Answer
+from .state import RunRecord
 
 PREPARING: Final = 2.0  # s of sandbox time until an offer is ready
 REPLACING: Final = 5.0  # s from the end of an unused offer until its replacement is prepared

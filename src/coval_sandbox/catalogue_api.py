@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from . import catalogue
 from . import catalogue_views as views
+from .catalogue import Json
+from .edits import Edits
 from .filters import Filter, Query, flag, listing, ordered, parse_filter
 from .ids import ID_LENGTH, TEST_SET_ID_LENGTH
 from .problems import forbidden, invalid, not_found
+from .quirks import Quirks
 from .scenarios import SCENARIOS, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from .catalogue import Json
-    from .edits import Edits
-    from .quirks import Quirks
-
 
 KNOWN: Mapping[str, frozenset[str]] = {
     "Agent": frozenset(catalogue.AGENTS),

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from .catalogue import FOUNDED, agent_for
+from .catalogue import FOUNDED, Json, Metric, Mutation, Persona, TestCase, agent_for
 from .edits import version_ulid
 from .ids import rng, ulid
+from .scenarios import Scenario
 from .views import timestamp
-
-if TYPE_CHECKING:
-    from .catalogue import Json, Metric, Mutation, Persona, TestCase
-    from .scenarios import Scenario
 
 _WHEN = timestamp(FOUNDED)
 _AUDIT = {"created_at": _WHEN, "created_by": "sandbox", "updated_at": _WHEN, "updated_by": "sandbox"}

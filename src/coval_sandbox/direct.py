@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from email.utils import formatdate
 from functools import cache
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 from .http import BASE, Operation, Reply, Request, as_json, check_workspace, parsed, routes, why_refused
 from .problems import NoRoute, Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .world import World
+from .world import World
 
 
 class Direct:

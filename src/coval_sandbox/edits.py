@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from .catalogue import Json
+from .clock import Clock
 from .ids import rng, ulid
 from .views import timestamp
-
-if TYPE_CHECKING:
-    from .catalogue import Json
-    from .clock import Clock
 
 FIRST_VERSION = 1
 

@@ -5,16 +5,13 @@ Only judges explain. Metrics that measure, such as a latency, have no explanatio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Mapping
+from random import Random
+from typing import Final, NamedTuple
 
 from . import catalogue
 from .ids import rng
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from random import Random
-
-    from .scenarios import Value
+from .scenarios import Value
 
 FRIENDLY, NEUTRAL = 4.0, 3.0  # the least tone that is called so
 

@@ -6,19 +6,14 @@ import asyncio
 import math
 import socket
 import struct
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
-from .asgi import read_body, respond
+from .asgi import App, Message, Receive, Scope, Send, read_body, respond
+from .faults import Action, FaultScript
 from .http import JSON, Reply, as_json
 from .problems import Problem, code_for
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    from .asgi import App, Message, Receive, Scope, Send
-    from .faults import Action, FaultScript
 
 TRANSPORT = "coval_sandbox.transport"
 """Key of the ASGI scope for the connection's asyncio transport."""

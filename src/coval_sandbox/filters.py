@@ -13,12 +13,10 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .problems import invalid
-
-if TYPE_CHECKING:
-    from .quirks import Quirks
+from .quirks import Quirks
 
 Query = Mapping[str, str]
 """The parameters of a request."""

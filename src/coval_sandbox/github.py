@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from .github_checks import CheckRun, newest, problems
 from .http import JSON, Reply
 from .runner import PULL_REQUEST
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 BASE: Final = "/github"
 API: Final = f"{BASE}/api/v3"  # in the form of Enterprise Server

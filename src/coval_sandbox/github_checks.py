@@ -5,11 +5,9 @@ Sources: GitHub's OpenAPI description of `POST` and `PATCH /check-runs`, and err
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 APP: Final = "github-actions"
 COMPLETED: Final = "completed"

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from .github import BOT
-from .github_checks import newest
+from .github import BOT, Comment, GitHub, Status
+from .github_checks import CheckRun, newest
 from .github_markdown import rendered
 from .runner import PULL_REQUEST
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .github import Comment, GitHub, Status
-    from .github_checks import CheckRun
 
 HERE: Final = Path(__file__).resolve().parent
 MARKS: Final = {  # of states, statuses and conclusions

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 from . import catalogue
 from .clock import SpeedClock
@@ -14,10 +15,6 @@ from .quirks import describe_quirks
 from .scenarios import PASSING, SCENARIOS
 from .sound import GOOD_TONE
 from .world import DEFAULT_KEY, World
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 PAGE = "docs/sandbox.md"
 FAULT = "METHOD PATH-GLOB [#n | #n-m | #n- | *] -> ACTION"

@@ -6,8 +6,8 @@ launched runs in these nights, too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from . import catalogue
 from .ids import rng, short_id
@@ -15,9 +15,6 @@ from .launch import clean_tags, parse_launch
 from .plan import make_plan
 from .scenarios import SCENARIOS, Scenario, for_test_set
 from .state import RunRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NIGHTS = 3
 DAY = 86_400.0  # s

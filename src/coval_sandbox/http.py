@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .problems import NoRoute, Problem, forbidden, invalid
 from .views import timestamp
-
-if TYPE_CHECKING:
-    from .world import World
+from .world import World
 
 BASE = "/v1"
 JSON: Final = MappingProxyType({"content-type": "application/json"})

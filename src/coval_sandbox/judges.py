@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
 from . import catalogue
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .scenarios import Value
-    from .sound import Answer
+from .scenarios import Value
+from .sound import Answer
 
 # Jitter of a busy machine must change no value.
 DELAY_STEP: Final = 0.25  # s

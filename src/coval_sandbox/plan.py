@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import TYPE_CHECKING
+from random import Random
 
 from . import catalogue
 from .ids import rng, short_id
+from .launch import LaunchRequest, Options
 from .problems import invalid
 from .scenarios import OTHER_METRIC, Scenario, Value
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from random import Random
-
-    from .launch import LaunchRequest, Options
 
 ERRORS = (
     "The call was not answered",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Iterable
 from dataclasses import Field, dataclass, fields, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_type_hints
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from typing import Any, Literal, cast, get_args, get_type_hints
 
 
 @dataclass(frozen=True)

@@ -11,23 +11,19 @@ import socket
 import ssl
 from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import trustme
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 from .attachments import LOST_AGENT, Call
+from .faults import Action
 from .sound import BYTES_PER_SECOND, FRAME_BYTES, FRAME_SECONDS, Listener, caller_frames, first_turn
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from websockets.http11 import Request, Response
-
-    from .faults import Action
-    from .world import World
+from .world import World
 
 READY: Final = {
     "type": "session_ready",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from random import Random
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 from . import catalogue
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from random import Random
 
 Value = float | str | tuple[str, ...]
 RunStatus = str

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Final, Self
+from types import TracebackType
+from typing import Any, Final, Self
 from urllib.parse import parse_qsl
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .asgi import api_of, with_usual_headers
-from .clock import SpeedClock
+from .asgi import App, Message, Receive, Scope, Send, api_of, with_usual_headers
+from .clock import Clock, SpeedClock
 from .fault_injection import TRANSPORT, FaultInjector
 from .faults import FaultScript
 from .github import API as GITHUB_API
@@ -25,13 +27,6 @@ from .github import BASE as GITHUB_BASE
 from .github import GitHub
 from .http import BASE
 from .world import World
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from types import TracebackType
-
-    from .asgi import App, Message, Receive, Scope, Send
-    from .clock import Clock
 
 ACCEPTING: Final = 3  # turns of the loop until a connection that was just accepted can be closed
 

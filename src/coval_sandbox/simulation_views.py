@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from . import catalogue
+from .catalogue import Json
 from .edits import FIRST_VERSION, version_ulid
 from .explanations import answer, explanation
 from .ids import rng, ulid
+from .plan import PlannedSimulation
+from .quirks import Quirks
+from .state import RunRecord
 from .values import json_value, value_fate
 from .views import spelled, timestamp
-
-if TYPE_CHECKING:
-    from .catalogue import Json
-    from .plan import PlannedSimulation
-    from .quirks import Quirks
-    from .state import RunRecord
 
 TURN = 0.8  # s; the length of a turn. Turns start a second apart
 

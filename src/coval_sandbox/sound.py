@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 from functools import lru_cache
 from operator import mul
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from .ids import rng
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SAMPLE_RATE: Final = 16_000  # Hz
 FRAME_SECONDS: Final = 0.02

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .launch import LaunchRequest
-    from .plan import Plan, PlannedSimulation
+from .launch import LaunchRequest
+from .plan import Plan, PlannedSimulation
 
 PENDING_SECONDS = 1.0
 TERMINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "DELETED", "ERROR"})

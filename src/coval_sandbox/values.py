@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import catalogue
+from .catalogue import Json, Metric
 from .ids import rng
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .catalogue import Json, Metric
-    from .plan import PlannedSimulation
-    from .quirks import Quirks
-    from .scenarios import Value
-    from .state import RunRecord
+from .plan import PlannedSimulation
+from .quirks import Quirks
+from .scenarios import Value
+from .state import RunRecord
 
 
 def metric_values(record: RunRecord, metric: Metric, now: float, quirks: Quirks) -> list[Json]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from . import catalogue
+from .catalogue import Json
+from .quirks import Quirks
 from .scenarios import for_test_set
+from .state import RunRecord
 from .values import metric_values, summary
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from .catalogue import Json
-    from .quirks import Quirks
-    from .state import RunRecord
 
 UNKNOWN_STATUS_SECONDS = 15.0
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import catalogue, simulation_views, views
 from .attachments import Attachments
+from .catalogue import Json
 from .catalogue_api import CatalogueApi
+from .clock import Clock
 from .edits import Edits
 from .filters import (
     Filter,
@@ -32,12 +35,6 @@ from .quirks import Quirks
 from .scenarios import BY_NAME, Scenario, for_test_set
 from .state import RunRecord
 from .values import averages
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from .catalogue import Json
-    from .clock import Clock
 
 DEFAULT_KEY = "coval_sk_test_sandbox"
 READ_ONLY_KEY = "coval_sk_test_readonly"

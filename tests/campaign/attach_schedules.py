@@ -17,11 +17,14 @@ from argparse import ArgumentParser
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from coval_sandbox.attachments import LOST_AGENT, Attachments
+from collections.abc import Callable, Iterator
+
+from coval_sandbox.attached_plan import Session
+from coval_sandbox.attachments import LOST_AGENT, Attachments, Call
 from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
 from coval_sandbox.clock import SpeedClock
 from coval_sandbox.quirks import Quirks
@@ -29,12 +32,6 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from slim_client import slim_client
 from support import KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from coval_sandbox.attached_plan import Session
-    from coval_sandbox.attachments import Call
 
 SPEED: Final = 20.0  # s of sandbox time per s
 SIMULATIONS: Final = 4

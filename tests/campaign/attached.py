@@ -5,11 +5,12 @@ The sandbox holds all conversations, so that only the tag shows whether a proces
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from campaign import invariants
 from campaign.generate import generate, with_inputs
@@ -25,19 +26,13 @@ from campaign.invariants import (
 )
 from campaign.legs import is_plain
 from campaign.pool import Rules
-from campaign.schedule import GATES, Fault, Schedule, Signal
-from campaign.simulate import History, Simulator, simulated_in
+from campaign.schedule import GATES, Fault, Schedule, Signal, Step
+from campaign.simulate import History, ProcessResult, Simulator, simulated_in
 from coval_gate.ci.host import AGENT_TYPE
 from coval_sandbox.problems import Problem
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.state import RunRecord
 from own_build import of_own_builds
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from campaign.schedule import Step
-    from campaign.simulate import ProcessResult
-    from coval_sandbox.state import RunRecord
 
 TICK: Final = 1.0  # s between two looks of the process at its run
 LONGEST: Final = 4000.0  # s for which the process follows a run

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from campaign.schedule import (
     ACCEPTED,
@@ -20,15 +21,11 @@ from campaign.schedule import (
     Signal,
     Step,
 )
+from campaign.simulate import History, ProcessResult
 from coval_sandbox import catalogue
+from coval_sandbox.state import RunRecord
 from leaks import DISGUISES
 from support import IDS
-
-if TYPE_CHECKING:
-    from random import Random
-
-    from campaign.simulate import History, ProcessResult
-    from coval_sandbox.state import RunRecord
 
 WORKFLOW: Final = "baseline"
 SHARE: Final = 0.3  # of the schedules with one step

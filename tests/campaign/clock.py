@@ -10,14 +10,12 @@ from __future__ import annotations
 import heapq
 import threading
 import time
+from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.clock import Interrupted
 from support import EPOCH
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 THREAD_TIMEOUT: Final = 10.0  # s of real time until a thread that should have continued counts as stuck
 STEP_TIMEOUT: Final = (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
 from campaign.baselines import with_baseline, with_tag
 from campaign.github import HANG
@@ -33,9 +34,6 @@ from coval_sandbox.ids import ID_LENGTH
 from coval_sandbox.quirks import DEFAULT, Quirks
 from fake_github import TOKEN
 from leaks import DISGUISES
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 ENDPOINTS: Final = (
     ("POST", "/runs"),

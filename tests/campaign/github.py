@@ -5,24 +5,21 @@ from __future__ import annotations
 import io
 import json
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from campaign.clock import SimulatedClock
+from campaign.schedule import Outage
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import SeenRequest
+from fake_check_runs import CheckRun
 from fake_github import FakeGitHub, Response
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from campaign.clock import SimulatedClock
-    from campaign.schedule import Outage
-    from fake_check_runs import CheckRun
 
 HOST: Final = "localhost"  # Coval is at 127.0.0.1
 LATENCY: Final = 0.3  # s

@@ -9,11 +9,13 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from campaign.baselines import counting, is_much_worse, others_alike, possible_baselines
+from campaign.network import SentRequest
 from campaign.oracle import (
     GATE_METRICS,
     are_good_together,
@@ -35,21 +37,16 @@ from campaign.schedule import (
     MISNAMED_GATES,
     STABLE,
     UNREADABLE_GATES,
+    Step,
 )
+from campaign.simulate import History, ProcessResult, Retagging
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox import views
 from coval_sandbox.runner import read_log
+from coval_sandbox.state import RunRecord
+from fake_check_runs import CheckRun
 from leaks import holds
 from support import KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from campaign.network import SentRequest
-    from campaign.schedule import Step
-    from campaign.simulate import History, ProcessResult, Retagging
-    from coval_sandbox.state import RunRecord
-    from fake_check_runs import CheckRun
 
 ANNOTATIONS: Final = ("error", "warning", "notice")
 MOST_ANNOTATIONS: Final = 10  # of a level and a step, which GitHub shows

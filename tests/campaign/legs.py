@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from campaign import invariants
 from campaign.generate import generate, with_inputs
@@ -27,13 +28,9 @@ from campaign.options import (
 )
 from campaign.oracle import is_good
 from campaign.pool import Rules
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from campaign.schedule import Schedule
-    from campaign.simulate import History
-    from coval_sandbox.state import RunRecord
+from campaign.schedule import Schedule
+from campaign.simulate import History
+from coval_sandbox.state import RunRecord
 
 WORKFLOWS: Final = ("run", "launch", "rerun", "supersede", "twice")
 OF_BASE: Final = "Latency: avg <= base * 9"  # which any two agents meet

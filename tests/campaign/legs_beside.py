@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from math import prod
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from campaign import invariants
 from campaign.generate import LOST_RESPONSES, SAFE_TO_RETRY, generate, with_inputs
@@ -63,15 +64,12 @@ from campaign.schedule import (
     Signal,
     Step,
 )
+from campaign.simulate import History, ProcessResult
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
+from coval_sandbox.state import RunRecord
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+Leg = tuple[str, ...]  # agent, persona and test set
 
-    from campaign.simulate import History, ProcessResult
-    from coval_sandbox.state import RunRecord
-
-    Leg = tuple[str, ...]  # agent, persona and test set
 
 AGENTS: Final = (PREVIEW_ID, SLOW_PREVIEW_ID)  # that are tested
 # Agents, personas and sets

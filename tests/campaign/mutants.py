@@ -14,12 +14,15 @@ from argparse import ArgumentParser
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from campaign.sabotage import ReplaceFunction, SetConstant, returns
+from collections.abc import Callable
+
+from campaign.sabotage import Break, ReplaceFunction, SetConstant, returns
 from coval_gate.base import times
+from coval_gate.base.schedule import Procedure
 from coval_gate.base.transport import Server
 from coval_gate.ci.host import Console
 from coval_gate.coval.client import uncertain_after
@@ -42,12 +45,6 @@ from coval_gate.step.pages import KeptPage, PagePublisher
 from coval_gate.step.post import post
 from coval_gate.step.step import Step
 from coval_gate.step.trial import Trial
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from campaign.sabotage import Break
-    from coval_gate.base.schedule import Procedure
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make long` runs
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)

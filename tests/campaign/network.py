@@ -10,31 +10,27 @@ import io
 import math
 import socket
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from campaign.schedule import CONNECTION_FAULTS, ECHO, INTERIM, INVALID, REFUSED, UNRESOLVED
+from campaign.clock import SimulatedClock
+from campaign.schedule import CONNECTION_FAULTS, ECHO, INTERIM, INVALID, REFUSED, UNRESOLVED, Fault, Outage
 from coval_gate.base.transport import HttpSession
 from coval_sandbox.direct import Direct
 from coval_sandbox.fault_injection import HTML, LATE
 from coval_sandbox.faults import Action, parse_fault
 from coval_sandbox.http import BASE, Reply
 from coval_sandbox.problems import Problem, code_for
+from coval_sandbox.world import World
 from leaks import DISGUISES
 from support import KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from campaign.clock import SimulatedClock
-    from campaign.schedule import Fault, Outage
-    from coval_sandbox.world import World
 
 CONNECT_TIME: Final = 10.0  # s until connecting to a host that does not respond times out
 EFFECT: Final = 0.6  # share of the latency after which a request takes effect

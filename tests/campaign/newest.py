@@ -7,9 +7,10 @@ found: others may need it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from campaign import invariants
 from campaign.generate import generate, with_inputs
@@ -18,14 +19,10 @@ from campaign.legs import PERSONAS, is_plain
 from campaign.oracle import has_data, is_good
 from campaign.pool import Rules
 from campaign.schedule import GATES, Event, Schedule, Step
+from campaign.simulate import History, ProcessResult
 from coval_sandbox.catalogue import SCHEDULES
+from coval_sandbox.state import RunRecord
 from support import IDS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from campaign.simulate import History, ProcessResult
-    from coval_sandbox.state import RunRecord
 
 TAG: Final = "nightly"
 BRANCH: Final = "main"

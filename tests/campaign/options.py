@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from random import Random
+from typing import Any, Final
 
 from campaign.generate import with_inputs
 from campaign.invariants import (
@@ -22,18 +24,12 @@ from campaign.invariants import (
     main_results,
     met_fault,
 )
+from campaign.network import SentRequest
 from campaign.oracle import can_decide, has_data, is_good
-from campaign.schedule import OWN_GATES, ListedLeg
+from campaign.schedule import OWN_GATES, ListedLeg, Schedule, Step
+from campaign.simulate import History, ProcessResult
 from coval_gate.ci.host import LEG
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from random import Random
-
-    from campaign.network import SentRequest
-    from campaign.schedule import Schedule, Step
-    from campaign.simulate import History, ProcessResult
-    from coval_sandbox.state import RunRecord
+from coval_sandbox.state import RunRecord
 
 STEP_GATES: Final = ("default", "thresholds", "targets", "pass_rate", "forbidden")  # that thresholds can be added to
 NAMES: Final = ("booking", "refunds · slow line", "Überweisung", "leg 4", '"quoted" | <b>')

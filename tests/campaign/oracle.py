@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from campaign.schedule import BASELINE_GATES, GATES, OWN_GATES, REPEATED_GATES
 from coval_sandbox import catalogue
+from coval_sandbox.plan import PlannedSimulation
+from coval_sandbox.quirks import Quirks
+from coval_sandbox.state import RunRecord
 from coval_sandbox.values import value_fate
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+Simulations = tuple[PlannedSimulation, ...]
 
-    from coval_sandbox.plan import PlannedSimulation
-    from coval_sandbox.quirks import Quirks
-    from coval_sandbox.state import RunRecord
-
-    Simulations = tuple[PlannedSimulation, ...]
 
 GATE_METRICS: Final[dict[str, tuple[catalogue.Metric, ...]]] = {
     "thresholds": (catalogue.LATENCY, catalogue.RESOLVED, catalogue.COMPLIANCE),

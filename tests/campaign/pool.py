@@ -6,20 +6,16 @@ import multiprocessing
 import os
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from campaign.generate import generate
 from campaign.invariants import violations
-from campaign.simulate import simulate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from campaign.schedule import Schedule
-    from campaign.simulate import History, ProcessResult
+from campaign.schedule import Schedule
+from campaign.simulate import History, ProcessResult, simulate
 
 CHUNK_SIZE: Final = 25  # schedules per task
 LOG_LINES: Final = 25  # lines of each log that are shown

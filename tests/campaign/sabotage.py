@@ -9,12 +9,10 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+from typing import Any, Final, Protocol
 
 REPLACEMENT_FAILED: Final = 70  # exit code if the replacement itself fails
 TRAMPOLINE: Final = "def trampoline(*args, **kwargs): return {name}(*args, **kwargs)"

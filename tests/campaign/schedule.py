@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from coval_sandbox.quirks import DEFAULT, Quirks
 from coval_sandbox.scenarios import for_test_set
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # Actions in the grammar of coval_sandbox.faults, and those below: connections that fail before they reach a server.
 REFUSED: Final = "refused"

@@ -9,36 +9,32 @@ import signal
 import tempfile
 import threading
 import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
+
+from requests import Session
 
 from campaign.clock import Killed, SimulatedClock, Stuck
 from campaign.github import HOST, GitHub
 from campaign.network import Connection, Network, SentRequest
-from campaign.schedule import FAILED, STABLE
+from campaign.schedule import FAILED, STABLE, Event, FileFault, Schedule, Signal, Step
 from coval_gate.base.runtime import Runtime
 from coval_gate.inputs.inputs import declared
 from coval_gate.step.main import main
 from coval_gate.step.post import post
 from coval_sandbox import catalogue
 from coval_sandbox.problems import Problem
+from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner, read_entries
 from coval_sandbox.scenarios import BY_NAME, GOOD, PASSING, for_test_set, yes_no
+from coval_sandbox.state import RunRecord
 from coval_sandbox.world import World
+from fake_check_runs import CheckRun
 from support import DEFAULTS, EPOCH, IDS, KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from requests import Session
-
-    from campaign.schedule import Event, FileFault, Schedule, Signal, Step
-    from coval_sandbox.quirks import Quirks
-    from coval_sandbox.state import RunRecord
-    from fake_check_runs import CheckRun
 
 T = TypeVar("T")
 LATER: Final = {

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
 from campaign.legs_beside import LEGS_BESIDE
 from campaign.schedule import Fault, Schedule, Step
-from campaign.simulate import simulate
+from campaign.simulate import History, ProcessResult, simulate
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
 from coval_sandbox.quirks import DEFAULT, Quirks
-
-if TYPE_CHECKING:
-    from campaign.simulate import History, ProcessResult
-    from coval_sandbox.state import RunRecord
+from coval_sandbox.state import RunRecord
 
 INPUTS: Final = {
     "agent_id": PREVIEW_ID,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
@@ -16,15 +16,9 @@ from campaign.legs_beside import LEGS_BESIDE, OF_BOTH
 from campaign.mutants import MUTANTS
 from campaign.newest import NEWEST, OF_FOUND
 from campaign.options import OF_OPTIONS
-from campaign.pool import run_campaign
-from campaign.simulate import simulate
+from campaign.pool import Rules, Tally, run_campaign
+from campaign.simulate import History, simulate
 from selection import shares
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from campaign.pool import Rules, Tally
-    from campaign.simulate import History
 
 SCHEDULES = 500
 FIRST = 20  # of them are part of `make test`

@@ -6,7 +6,7 @@ If it is killed meanwhile, its outputs, the commit status and the check run tell
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
@@ -14,12 +14,9 @@ from campaign.generate import EVER
 from campaign.github import HANG, SLOW
 from campaign.invariants import CONCLUSIONS, STATES
 from campaign.schedule import STABLE, Fault, Outage, Schedule, Signal, Step
-from campaign.simulate import simulate
+from campaign.simulate import History, simulate
 from fake_github import TOKEN
 from selection import shares
-
-if TYPE_CHECKING:
-    from campaign.simulate import History
 
 pytestmark = pytest.mark.untraced
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING
 
 import pytest
 
 from campaign.schedule import Fault, Outage, Schedule, Step
-from campaign.simulate import simulate
+from campaign.simulate import ProcessResult, simulate
 from coval_gate.base.times import NAMING
 from coval_sandbox.quirks import Quirks
 from selection import shares
-
-if TYPE_CHECKING:
-    from campaign.simulate import ProcessResult
 
 INPUTS = {"resume": "true", "supersede": "false", "cancel_on_interrupt": "true", "cancel_on_timeout": "false"}
 END = 59.0  # s after its launch at which the run has certainly ended

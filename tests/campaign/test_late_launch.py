@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from campaign.schedule import Fault, Schedule, Signal, Step
-from campaign.simulate import simulate
+from campaign.simulate import History, ProcessResult, simulate
 from coval_gate.step.lost import SEARCH_TIME
-
-if TYPE_CHECKING:
-    from campaign.simulate import History, ProcessResult
 
 INPUTS = (("max_wait_time", "1800"), ("cancel_on_interrupt", "true"), ("cancel_on_timeout", "false"))
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from campaign.sabotage import REPLACEMENT_FAILED, ReplaceFunction, SetConstant, returns
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from campaign.sabotage import Break
+from campaign.sabotage import REPLACEMENT_FAILED, Break, ReplaceFunction, SetConstant, returns
 
 TESTS = Path(__file__).parents[1]
 WRONG_REPLACEMENT = """

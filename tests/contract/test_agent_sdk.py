@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import requests
@@ -19,10 +20,8 @@ from coval_sandbox.sound import FRAME_BYTES, SILENCE, tone
 from coval_sandbox.world import DEFAULT_KEY, World
 from support import LateModule
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+Handler = Callable[[Any], Awaitable[None]]
 
-    Handler = Callable[[Any], Awaitable[None]]
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:coval_sdk")
 coval_agent_sdk, errors = LateModule("coval_agent_sdk"), LateModule("coval_agent_sdk.errors")

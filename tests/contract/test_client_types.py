@@ -5,14 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from coval_gate.coval import client, model, resources, results, runs
 from coval_gate.coval.runs import RunFilter
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "coval_gate"
 UNTYPED = re.compile(r"\b(dict|Mapping|Any|object|Request|Response|Exchange)\b")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import requests
 
 from fake_gitlab import TOKEN, FakeGitLab
 from gitlab_contract import CALLS, request_problems, response_problems
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"
 NOTES = "projects/7/merge_requests/42/notes"

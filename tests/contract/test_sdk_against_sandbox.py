@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,6 @@ from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, READ_ONLY_KEY, World
 from support import LateModule
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:coval_sdk")
 coval_sdk, exceptions = LateModule("coval_sdk"), LateModule("coval_sdk.exceptions")

@@ -6,20 +6,16 @@ import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING
+from pathlib import Path
+from typing import IO
 
 import pytest
 
 from e2e import engine
-from e2e.engine import docker
+from e2e.engine import Sandbox, Step, docker
 from e2e.workflow import ACT_IMAGES, WORKFLOWS, Environment, WorkflowResult, run_workflow
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from e2e.engine import Sandbox, Step
 
 # `bench` is in the root directory, which is on the path only if pytest runs as `python -m pytest`, as in the Makefile.
 # It is imported in functions, so that the other tests run with any pytest command.

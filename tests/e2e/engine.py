@@ -8,9 +8,11 @@ import secrets
 import signal
 import subprocess
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -19,10 +21,6 @@ from coval_sandbox.runner import LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEYS, World
 from support import DEFAULTS, IDS, StepResult
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 SPEED = 30  # times real time, where a signal must come during a run, which takes about a minute
 SPEED_OF_STEPS = 120  # likewise, where all steps end by themselves

@@ -6,14 +6,11 @@ import select
 import socket
 import ssl
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from threading import Thread
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 TIMEOUT = 60  # s; longest silence on a connection
 

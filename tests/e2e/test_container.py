@@ -5,19 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import pytest
 
 from coval_gate.report.formats.outputs import OUTPUTS
-from e2e.engine import KEY, MAIN, POST, PYTHON, SPEED_OF_STEPS, docker, inspect, leaks
+from e2e.engine import KEY, MAIN, POST, PYTHON, SPEED_OF_STEPS, Sandbox, Step, docker, inspect, leaks
 from e2e.traps import MODULES, TRAP, TRAP_MESSAGE, TRAPS
 from support import IDS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from e2e.engine import Sandbox, Step
 
 pytestmark = pytest.mark.e2e
 SPEED = SPEED_OF_STEPS

@@ -10,10 +10,11 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
@@ -26,17 +27,13 @@ from coval_gate.history.tags import branch_tag
 from coval_sandbox import catalogue
 from coval_sandbox.runner import PULL_REQUEST
 from e2e import engine
-from e2e.engine import docker
+from e2e.engine import Sandbox, docker
 from e2e.proxy import make_certificate, proxy
 from e2e.workflow import REPOSITORY, RUNNER, Environment, WorkflowResult, run_workflow
 from fake_github import BOT, TOKEN, FakeGitHub, Fault
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+Example = Callable[..., WorkflowResult]
 
-    from e2e.engine import Sandbox
-
-    Example = Callable[..., WorkflowResult]
 
 pytestmark = pytest.mark.e2e
 SPEED = engine.SPEED_OF_STEPS

@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from e2e.engine import Sandbox
 from e2e.workflow import ACT, docker_host, own_name
 from sandbox_page import PORT, closing_lines, commands, sample, step_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from e2e.engine import Sandbox
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("action")]
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from signal import SIGINT, SIGTERM
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from coval_gate.report.formats.outputs import OUTPUTS
 from e2e import engine
-from e2e.engine import CANCEL, KEY, KILL, PYTHON, Step, docker, leaks
+from e2e.engine import CANCEL, KEY, KILL, PYTHON, Sandbox, Step, docker, leaks
 from e2e.test_container import HOSTILE_ENV, write_files
 from e2e.traps import TRAP, TRAP_MESSAGE, TRAPS
+from support import StepResult
 
-if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable, Iterator, Mapping
-    from concurrent.futures import Future
-    from pathlib import Path
+Process = subprocess.Popen[str]
+Reach = Callable[[Step, Sandbox, Process], object]
 
-    from e2e.engine import Sandbox
-    from support import StepResult
-
-    Process = subprocess.Popen[str]
-    Reach = Callable[[Step, Sandbox, Process], object]
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("signal_results")]
 MAX_SECONDS = 6.0  # s from the signal to the end of the container

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from coval_gate.report.formats.outputs import OUTPUTS
 from coval_sandbox.runner import PULL_REQUEST
-from e2e.engine import KEY, SPEED_OF_STEPS
+from e2e.engine import KEY, SPEED_OF_STEPS, Sandbox
 from e2e.traps import TRAP_MESSAGE, TRAPS
 from e2e.workflow import REPOSITORY, Environment, WorkflowResult
 from fake_github import TOKEN, FakeGitHub
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+Workflow = Callable[..., WorkflowResult]
 
-    from e2e.engine import Sandbox
-
-    Workflow = Callable[..., WorkflowResult]
 
 pytestmark = pytest.mark.e2e
 SPEED = SPEED_OF_STEPS

@@ -10,19 +10,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coval_gate import REPOSITORY as GATE
 from coval_gate import __version__
-from e2e.engine import KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from e2e.engine import Sandbox
+from e2e.engine import KEY, Sandbox
 
 ACT = Path(sys.executable).parent / "act"
 WORKFLOWS = Path(__file__).parent / "workflows"

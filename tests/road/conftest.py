@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +18,7 @@ from fake_github import TOKEN, FakeGitHub, pull_request_on_github
 from road.steps import ALL_REPORTS, inputs_of
 from support import KEY, StepResult, VirtualClock, run_main_step
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
+RunStep = Callable[..., tuple[StepResult, Server]]
 
 
 @pytest.fixture

@@ -5,24 +5,21 @@ from __future__ import annotations
 import gc
 import io
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.text import json_in, whole_number
 from coval_gate.step.post import post
+from coval_sandbox.server import Server
 from road.test_check_run import NAME
 from road.test_commit_status import github_with, known_state
 from road.test_run_lifecycle import run_post_step
+from support import StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 DIGITS = "9" * 5_000
 DEEP = "[" * 100_000

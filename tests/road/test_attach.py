@@ -13,17 +13,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import chdir, suppress
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from coval_gate.attach.command import Options, attach
 from coval_gate.attach.messages import Limits
 from coval_gate.attach.process import WORKER_LOG, log_of
-from coval_gate.base.clock import SystemClock
+from coval_gate.base.clock import Clock, SystemClock
 from coval_gate.history.tags import ATTACHED, UNANSWERED
 from coval_sandbox.catalogue import OWN_BUILD_ID, PERSONA_ID
 from coval_sandbox.clock import SpeedClock
@@ -32,11 +33,6 @@ from coval_sandbox.world import World
 from fake_relay import FRAME, LONGEST, RUN_ID, Caller, FakeRelay, hears, never
 from slim_client import slim_client
 from support import KEY, runtime
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    from coval_gate.base.clock import Clock
 
 OPTIONS = Options(RUN_ID, "agent:answer")
 # What would depend on the machine's speed takes as long as it needs.

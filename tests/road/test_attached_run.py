@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from coval_gate.ci.host import AGENT_TYPE, LEG
 from coval_gate.history.tags import ATTACHED, UNANSWERED
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID, agent_for
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from own_build import of_own_builds
-from support import IDS
+from support import IDS, StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 THRESHOLDS = "Resolved: rate(YES) >= 90%"
 WAIT = {"mode": "wait", "agent_id": "", "persona_id": "", "test_set_id": "", "thresholds": THRESHOLDS}

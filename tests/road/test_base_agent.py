@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from coval_sandbox import simulation_views, values
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
+from coval_sandbox.plan import PlannedSimulation
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import for_test_set
+from coval_sandbox.server import Server
+from coval_sandbox.state import RunRecord
 from coval_sandbox.world import World
+from support import StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.plan import PlannedSimulation
-    from coval_sandbox.server import Server
-    from coval_sandbox.state import RunRecord
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 THRESHOLDS = "Latency: avg <= base * 1.3\nResolved: rate(YES) >= base - 5pp\nCompliance: count(NO) == 0"
 BESIDE = {

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from coval_gate.base.schedule import run
+from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.times import COLLECTING, PREPARING
 from coval_gate.ci.host import Context
+from coval_gate.coval.client import Client
 from coval_gate.coval.model import Run, RunResult
 from coval_gate.gate.compared import Baseline, NotFoundReason
 from coval_gate.history.baseline import baseline_of
 from coval_gate.history.comparable import NAME, Subject
 from coval_gate.history.tags import ACCEPTED, FAILED
+from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.fields import baseline as baseline_field
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import KEY, VirtualClock, new_client, new_session
+from support import KEY, StepResult, VirtualClock, new_client, new_session
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.client import Client
-    from coval_gate.inputs.fields import BaselineSource
-    from support import StepResult
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 DAY = 86_400.0
 PUSH = {"ref": "refs/heads/main"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -12,18 +14,12 @@ from coval_gate.step.main import main
 from coval_gate.step.post import post
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from fake_bitbucket import FakeBitbucket, session_with
+from fake_bitbucket import FakeBitbucket, Report, Session, session_with
 from road.test_reports import Killed, kill
-from support import DEFAULTS, IDS, KEY, runtime
+from support import DEFAULTS, IDS, KEY, VirtualClock, runtime
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+RunStep = Callable[..., "Step"]
 
-    from fake_bitbucket import Report, Session
-    from support import VirtualClock
-
-    RunStep = Callable[..., "Step"]
 
 SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"
 BITBUCKET = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,21 +12,15 @@ from coval_sandbox.clock import SpeedClock
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from fake_github import REPOSITORY, TOKEN, Fault
+from fake_github import REPOSITORY, TOKEN, FakeGitHub, Fault
 from road.test_commit_status import UNFINISHED, Processes, done_pages, github_with, known_state
 from road.test_reports import EVENTS, HEAD
 from road.test_run_lifecycle import run_post_step
 from road.test_takeover import RERUN, cancel_first
-from support import KEY
+from support import KEY, StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from fake_github import FakeGitHub
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 NAME = "Voice gate"
 CHECK = {"check_run": NAME, "github_token": TOKEN}

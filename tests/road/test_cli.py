@@ -14,9 +14,9 @@ import sys
 import termios
 import time
 import webbrowser
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -31,10 +31,8 @@ from coval_sandbox.world import World
 from road.test_reports import Killed, kill
 from support import IDS, KEY, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+Command = Callable[..., tuple[int, str, str]]
 
-    Command = Callable[..., tuple[int, str, str]]
 
 FLAGS = [part for name, value in IDS.items() for part in (flag_of(name), value)]
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from support import StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 MUTATION = "fasterModel000000000000001"
 TARGETS = [{"use_metric_targets": "true"}, {"thresholds": "pass_rate >= 95%"}]

@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -22,14 +23,10 @@ from coval_sandbox.world import World
 from fake_github import READ_ONLY_TOKEN, TOKEN, FakeGitHub
 from road.test_reports import EVENTS, HEAD
 from road.test_run_lifecycle import run_post_step
-from support import DEFAULTS, IDS, KEY, StepResult
+from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from support import VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 ROOT = Path(__file__).resolve().parents[2]
 UNFINISHED = "⚠️ Error: The step ended before it could reach a verdict."

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
+from coval_sandbox.server import Server
 from fake_github import TOKEN
 from road.test_commit_status import github_with, states
+from support import StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 DOUBT = {"thresholds": "Resolved: rate(YES) >= 90%", "confidence": "95%"}  # ten test cases can never show that
 

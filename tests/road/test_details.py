@@ -6,14 +6,17 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import run as run_through
 from coval_gate.base.times import DETAILS
+from coval_gate.report.model import LegReport
 from coval_gate.step.details import EXPLAINED
 from coval_gate.step.main import evaluate
 from coval_gate.step.step import Step
@@ -21,16 +24,10 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, LocalRunner
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import DEFAULTS, IDS, KEY
+from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_gate.report.model import LegReport
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 BAD = {"test_set_id": "failing1", "thresholds": "Latency: max < 1.5\nResolved: rate(YES) >= 90%"}
 TRANSCRIPT = "/conversations/simulated/*"  # the words of judges are below it

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,15 +20,10 @@ from coval_sandbox.runner import LocalRunner
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import DEFAULTS, KEY
+from support import DEFAULTS, KEY, StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 PUSH = {"ref": "refs/heads/main"}
 ON_MAIN = {"GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main", "GITHUB_EVENT_NAME": "push"}

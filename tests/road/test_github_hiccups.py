@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
-from fake_github import REPOSITORY, TOKEN, Fault
+from coval_sandbox.server import Server
+from fake_github import REPOSITORY, TOKEN, FakeGitHub, Fault
 from road.steps import THRESHOLDS
 from road.test_check_run import checks
 from road.test_commit_status import done_pages, github_with, states
 from road.test_run_lifecycle import run_post_step
+from support import StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from fake_github import FakeGitHub
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 NAME = "Coval"
 PAGES = {"commit_status": NAME, "check_run": NAME, "comment": "always", "github_token": TOKEN}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,12 +18,7 @@ from coval_sandbox.world import World
 from fake_gitlab import BASE, READ_ONLY_TOKEN, REPORTER_TOKEN, TOKEN, FakeGitLab
 from gitlab_contract import CALLS, call_of
 from road.test_reports import Killed, kill
-from support import IDS, KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from support import VirtualClock
+from support import IDS, KEY, VirtualClock
 
 ROOT = Path(__file__).resolve().parents[2]
 SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
 
 from coval_gate.ci.host import LEG
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID, SLOW_PREVIEW_ID
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.test_repetition import FLAKY
-from support import IDS
+from support import IDS, StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 PERSONAS = f"{IDS['persona_id']}, persona000000000000002"
 SETS = "passing1, failing1"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import pytest
 
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import IDS
+from support import IDS, StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 RERUN = {"GITHUB_RUN_ATTEMPT": "2"}
 NEWER = {"GITHUB_RUN_ID": "2000000000"}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from ruamel.yaml import YAML
@@ -17,14 +18,9 @@ from coval_gate.init.command import Options, init
 from coval_gate.init.workflow import STARTERS, WORDS
 from coval_sandbox.catalogue import AGENT_ID, AGENTS, PERSONA_ID
 from coval_sandbox.quirks import Quirks
-from coval_sandbox.server import Server
+from coval_sandbox.server import SeenRequest, Server
 from coval_sandbox.world import World
 from support import KEY, VirtualClock, runtime
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from coval_sandbox.server import SeenRequest
 
 CHOSEN = Options(agent="front desk", persona="Patient caller", test_set="unchang1")
 FIRST = ".github/workflows/voice-gate.yml"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
 
 import pytest
 
 from coval_gate.base.errors import Unavailable
-from coval_gate.base.schedule import run
+from coval_gate.base.schedule import Procedure, run
+from coval_gate.coval.client import Client
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.coval.resources import cases_of
 from coval_gate.coval.results import METRIC
@@ -17,14 +20,6 @@ from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import VirtualClock, new_client, run_main_step
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-    from threading import Event
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.client import Client
 
 TOO_LATE = "was not sent"
 WANTED = LaunchRequest(agent_id=AGENT_ID, persona_id="persona000000000000001", test_set_id="passing1")

@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -22,10 +24,6 @@ from coval_sandbox.world import World
 from road.steps import example_thresholds
 from road.test_run_lifecycle import run_statuses
 from support import DEFAULTS, IDS, KEY, VirtualClock, saved_runs, state_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 AGAIN: dict[str, Any] = {"repeat_on_failure": 1}
 GATED: dict[str, Any] = {"test_set_id": "passing1", "thresholds": example_thresholds()}

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.test_several_legs import PERSONAS, SETS, legs_of
-from support import IDS
+from support import IDS, StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
+RunStep = Callable[..., tuple[StepResult, Server]]
 
 
 class Counting(World):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from coval_gate.base.times import CANCELLING
 from coval_gate.step.earlier import LOOKUP_PATIENCE
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from support import StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 RERUN = {"GITHUB_RUN_ATTEMPT": "2"}
 NEWER = {"GITHUB_RUN_ID": "2000000000"}

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
-from support import IDS
+from coval_sandbox.server import Server
+from support import IDS, StepResult
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 TWO = f"{IDS['persona_id']}, persona000000000000002"
 SHOWN = '{"test_set": {"id": "passing1"%s}}'

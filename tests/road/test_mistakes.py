@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -14,10 +16,6 @@ from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEYS, World
 from mistakes import ANSWERS, FILES, INPUTS, SUSPICIOUS
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock, read_inputs, run_main_step
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 NOWHERE: Final = "http://127.0.0.1:9/v1"  # a step with invalid inputs sends nothing
 OWN: Final = ("path", "scopes", "strict")  # not inputs

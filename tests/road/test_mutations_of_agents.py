@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coval_sandbox import catalogue
 from coval_sandbox.catalogue import AGENT_ID, MUTATIONS, PERSONA_ID, PREVIEW_ID, PREVIEW_MUTATIONS
+from coval_sandbox.server import Server
 from road.test_plan_mode import is_harmless
+from support import StepResult
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 BOTH = f"{AGENT_ID}, {PREVIEW_ID}"
 OURS, OTHERS = MUTATIONS[0].id, PREVIEW_MUTATIONS[0].id

@@ -6,21 +6,19 @@ It launches nothing where one certainly will be missing, and launches as ever wh
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from coval_gate.base.times import PREPARING
 from coval_sandbox.catalogue import BUILTIN_METRICS, COMPLIANCE, LATENCY, RESOLVED
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from support import StepResult
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 MISSPELT = "Latncy: avg < 2"
 TWO_METRICS = f"{LATENCY.id},{RESOLVED.id}"

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from coval_sandbox.catalogue import MUTATIONS
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from support import StepResult
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 LATE = Quirks(metrics_lag=600.0)
 PATIENT = {"max_wait_time": "120", "junit_path": "reports/junit.xml", "json_path": "reports/coval.json"}

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from support import StepResult, VirtualClock
 from unit.test_systems import JOBS, LATER, OF_PULL_REQUESTS
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 OFF = dict.fromkeys(("GITHUB_ACTIONS", "CI"), "")
 NIGHTS = 3

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from coval_gate.step.watch import LONGEST_PAUSE
 from coval_sandbox.scenarios import BY_NAME
+from coval_sandbox.server import SeenRequest, Server
 from coval_sandbox.world import World
-from support import EPOCH, IDS
+from support import EPOCH, IDS, StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import SeenRequest, Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 LEGS = 20
 MOST = 60  # reads in any minute

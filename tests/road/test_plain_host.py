@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,15 +16,10 @@ from coval_sandbox.world import World
 from fake_github import TOKEN
 from road.test_commit_status import github_with
 from road.test_reports import Killed, kill
-from support import KEY, runtime
+from support import KEY, StepResult, VirtualClock, runtime
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 PAGES = {"comment": "always", "commit_status": "Voice", "check_run": "Voice gate", "github_token": TOKEN}
 

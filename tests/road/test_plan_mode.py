@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from coval_sandbox.catalogue import AGENT_ID, PREVIEW_ID
+from coval_sandbox.server import Server
 from road.test_several_legs import PERSONAS, SETS, THRESHOLDS
-from support import IDS, KEY
+from support import IDS, KEY, StepResult
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from coval_sandbox.server import Server
-    from support import StepResult
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
+RunStep = Callable[..., tuple[StepResult, Server]]
 
 
 def is_harmless(server: Server) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -12,16 +13,13 @@ from coval_gate.history.tags import KEY
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import GOOD, PASSING, for_test_set, yes_no
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from road.test_run_lifecycle import launch_count, run_post_step, run_statuses
+from support import StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 RATE = "Resolved: rate(YES) >= 90%"
 SLOW = "Latency: avg < 1.4"

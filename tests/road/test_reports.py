@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -19,21 +20,17 @@ from coval_gate.report.formats.outputs import CRITERION_FIELDS
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.runner import PULL_REQUEST, shown_lines
+from coval_sandbox.server import Server
 from fake_github import READ_ONLY_TOKEN, TOKEN, FakeGitHub, Fault, pull_request_on_github
 from leaks import DISGUISES, holds, in_json
 from road.steps import ALL_REPORTS, FORK_EVENT, STATUS, STEPS, THRESHOLDS, inputs_of
 from selection import shares
-from support import KEY, StepResult
+from support import KEY, StepResult, VirtualClock
 from validation import junit_schema, report_validator
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+RunStep = Callable[..., tuple[StepResult, Server]]
+ReportedStep = Callable[[str], tuple[StepResult, FakeGitHub]]
 
-    from coval_sandbox.server import Server
-    from support import VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
-    ReportedStep = Callable[[str], tuple[StepResult, FakeGitHub]]
 
 HEAD = PULL_REQUEST["pull_request"]["head"]["sha"]
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +20,8 @@ from coval_sandbox.world import World
 from road.test_reports import HEAD
 from support import DEFAULTS, EPOCH, IDS, KEY, StepResult, VirtualClock, state_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 LOST = ["reset-after", "500", "502", "cut 10", "body {}", "html 504"]  # the launch arrived, its response did not
 NEVER_ARRIVED = ["reset-before", "html 502"]

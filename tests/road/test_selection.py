@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from coval_sandbox.catalogue import IMPATIENT_PERSONA_ID
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from support import StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 RUN = "<the id of the run>"
 OTHER_AGENT = "agentOther000000000002"

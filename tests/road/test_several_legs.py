@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -20,16 +22,11 @@ from coval_sandbox.world import World
 from road.test_check_run import CHECK
 from road.test_commit_status import github_with
 from road.test_reports import Killed, kill
-from support import DEFAULTS, IDS, KEY
+from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
 from validation import junit_schema
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 PERSONAS = f"{IDS['persona_id']}, persona000000000000002"
 SETS = "passing1, failing1"

@@ -6,20 +6,16 @@ No verdict depends on it.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from coval_sandbox.catalogue import agent_for, persona_for
-from support import IDS
+from coval_sandbox.server import Server
+from support import IDS, StepResult
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 BAD = {"test_set_id": "failing1", "thresholds": "Latency: max < 1.5"}
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -20,11 +21,7 @@ from coval_sandbox.world import World
 from road.steps import STEPS, THRESHOLDS, inputs_of
 from support import DEFAULTS, IDS, KEY, StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
+RunStep = Callable[..., tuple[StepResult, Server]]
 
 
 def as_text(result: StepResult) -> str:

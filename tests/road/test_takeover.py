@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from coval_gate.step.follow import DOUBT
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
+from support import StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 RERUN = {"GITHUB_RUN_ATTEMPT": "2"}
 

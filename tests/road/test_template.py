@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from coval_sandbox import catalogue
 from coval_sandbox.catalogue import AGENT_ID, MUTATIONS, PREVIEW_ID, RUN_TEMPLATES
+from coval_sandbox.server import Server
 from road.test_several_legs import legs_of
+from support import StepResult
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_sandbox.server import Server
-    from support import StepResult
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 SMOKE, NIGHTLY, OLD = (str(template["id"]) for template in RUN_TEMPLATES)
 EMPTY = {"agent_id": "", "persona_id": "", "test_set_id": ""}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from coval_gate.base.schedule import run
 from coval_gate.base.times import TREND
+from coval_gate.coval.model import TrendRun
 from coval_gate.history.tags import FAILED
 from coval_gate.step.details import MOST_EARLIER, fetch_trend
 from coval_sandbox import catalogue
@@ -16,15 +18,10 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.views import timestamp
 from coval_sandbox.world import World
-from support import new_client, new_session
+from support import StepResult, VirtualClock, new_client, new_session
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+RunStep = Callable[..., tuple[StepResult, Server]]
 
-    from coval_gate.coval.model import TrendRun
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
 
 HOUR = 3600.0
 LATENCY = catalogue.LATENCY.id

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from coval_sandbox.catalogue import LATENCY, TONE
 from coval_sandbox.quirks import Quirks
+from coval_sandbox.server import Server
 from coval_sandbox.world import World
+from support import StepResult, VirtualClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_sandbox.server import Server
-    from support import StepResult, VirtualClock
-
-    RunStep = Callable[..., tuple[StepResult, Server]]
+RunStep = Callable[..., tuple[StepResult, Server]]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -15,7 +14,7 @@ from coval_sandbox.attached_plan import Session, attached_plan
 from coval_sandbox.faults import FaultScript, parse_fault
 from coval_sandbox.judges import NO_ANSWER, judged
 from coval_sandbox.launch import parse_launch
-from coval_sandbox.plan import make_plan
+from coval_sandbox.plan import Plan, make_plan
 from coval_sandbox.scenarios import BY_NAME
 from coval_sandbox.sound import (
     FRAME_SECONDS,
@@ -24,9 +23,6 @@ from coval_sandbox.sound import (
     Listener,
     tone,
 )
-
-if TYPE_CHECKING:
-    from coval_sandbox.plan import Plan
 
 BODY = {"agent_id": catalogue.OWN_BUILD_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": "passing1"}
 LIMIT = 300.0

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -22,10 +23,6 @@ from coval_sandbox.faults import ACTIONS, OFFER_ACTIONS, RELAY_ACTIONS
 from coval_sandbox.quirks import describe_quirks
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.world import DEFAULT_KEY, READ_ONLY_KEY, World
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "coval_sandbox"]
 BODY = {"agent_id": "a" * 22, "persona_id": "p" * 22, "test_set_id": "passing1"}

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 
 from coval_gate.report.compose.simulations import says_more
 from coval_sandbox import catalogue
 from coval_sandbox.explanations import JUDGES, STORIES, answer, explanation
-
-if TYPE_CHECKING:
-    from coval_sandbox.scenarios import Value
+from coval_sandbox.scenarios import Value
 
 CASES = catalogue.test_cases("passing1", 20)
 VALUES: dict[str, tuple[Value, ...]] = {

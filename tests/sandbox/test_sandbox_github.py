@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coval_sandbox.github import API, BASE, READ_ONLY_TOKEN, TOKEN, GitHub
 from coval_sandbox.github_markdown import rendered
+from coval_sandbox.http import Reply
 from coval_sandbox.runner import PULL_REQUEST
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
-from support import VirtualClock, run_main_step
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from coval_sandbox.http import Reply
-    from support import StepResult
+from support import StepResult, VirtualClock, run_main_step
 
 SHA = PULL_REQUEST["pull_request"]["head"]["sha"]
 REPOSITORY = f"{API}/repos/acme/voice-agent"

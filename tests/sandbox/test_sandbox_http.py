@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
@@ -14,13 +15,9 @@ import requests
 from coval_sandbox import catalogue
 from coval_sandbox.clock import ManualClock
 from coval_sandbox.faults import FaultScript
+from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import DEFAULT_KEY, READ_ONLY_KEY, World
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from coval_sandbox.quirks import Quirks
 
 BODY = {"agent_id": catalogue.AGENT_ID, "persona_id": catalogue.PERSONA_ID, "test_set_id": "passing1"}
 

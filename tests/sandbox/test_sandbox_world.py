@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from coval_sandbox import catalogue
 from coval_sandbox.clock import ManualClock, SpeedClock
 from coval_sandbox.problems import Problem
+from coval_sandbox.quirks import Quirks
 from coval_sandbox.scenarios import SCENARIOS
 from coval_sandbox.world import World
-
-if TYPE_CHECKING:
-    from coval_sandbox.quirks import Quirks
 
 MUTATION = catalogue.MUTATIONS[0]
 NOT_NULL = ("agent_id", "metric_ids", "mutation_ids", "persona_metrics", "options", "metadata")

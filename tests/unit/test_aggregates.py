@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
-from baselines import baseline_of, comparison, judged, only, run_of
+from baselines import Cases, baseline_of, comparison, judged, only, run_of
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target
 from coval_gate.gate.aggregates import CLASSES
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.incomparable import UNUSABLE_BASELINE
 from coval_gate.gate.judge import judge
+from coval_gate.gate.measure import Comparison, Measure
 from coval_gate.gate.problems import ONE_VALUE
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import KINDS
@@ -20,10 +21,6 @@ from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording.checks import check_reason
 from valued import judge_values
-
-if TYPE_CHECKING:
-    from baselines import Cases
-    from coval_gate.gate.measure import Comparison, Measure
 
 # s0 did not complete, s1 misses the target, s2 has no value, s3 and s4 pass.
 SIMULATIONS: Final = tuple(

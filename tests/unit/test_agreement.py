@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -22,9 +23,6 @@ from coval_gate.report.formats import json as json_format
 from coval_gate.report.model import LegReport, Report
 from hostile import example_reports
 from rendering import check_lines, composed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 REPORTS = example_reports() | comparison_reports()
 NAMES = "pass_rate", "completed_rate", "Resolved: rate(YES)"

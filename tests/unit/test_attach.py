@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +15,6 @@ from coval_gate.base.errors import RunnerError
 from coval_gate.ci.workspace import Workspace
 from coval_gate.inputs.fields import IDENTIFIER
 from support import KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -31,9 +31,6 @@ from coval_gate.inputs.fields import BaselineSource
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reasons
 from rendering import check_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 @pytest.mark.parametrize(

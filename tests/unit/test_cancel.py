@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
 from coval_gate.base.errors import NotFound, Rejected, Unavailable
 from coval_gate.base.schedule import run
+from coval_gate.gate.verdict import Cancellation
 from coval_gate.step.cancel import MAX_POLL_AGE, cancel_run
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, VirtualClock, new_client, new_session
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.gate.verdict import Cancellation
 
 STUCK = IDS | {"test_set_id": "stuck001"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from baselines import (
     DEPLOYED,
+    Cases,
     also,
     baseline_of,
     both,
@@ -21,17 +22,14 @@ from baselines import (
     report_on,
     run_of,
 )
+from coval_gate.coval.model import RunResult, Simulation
 from coval_gate.gate.cause import Cause, cause_of
+from coval_gate.gate.compared import Baseline
 from coval_gate.gate.findings import MOST_CONTRIBUTORS, findings_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import BaselineSource
+from coval_gate.report.model import Report
 from rendering import closing, digest, document, findings_in, html, junit, rows_of, summary
-
-if TYPE_CHECKING:
-    from baselines import Cases
-    from coval_gate.coval.model import RunResult, Simulation
-    from coval_gate.gate.compared import Baseline
-    from coval_gate.report.model import Report
 
 FLAKY, OLD, NEW = Cause
 LATENCY = "l"

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
 
 import pytest
 
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import run
-from support import KEY, new_client
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from support import VirtualClock
+from support import KEY, VirtualClock, new_client
 
 VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 
 from coval_gate.base.errors import GateError
 from coval_gate.ci.github_pages import conclusion_of
-from coval_gate.ci.host import Context
+from coval_gate.ci.host import Context, PageText
 from coval_gate.gate.judgement import LAUNCH, errored
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, parse_inputs
@@ -23,11 +23,6 @@ from rendering import composed
 from selection import shares, some_of
 from unit.test_formats import RenderedPage, large_report
 from unit.test_sizes import COMPARED_SHAPES, SHAPES, compared_report, report
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.ci.host import PageText
 
 SATISFYING = {"success", "neutral", "skipped"}  # with these conclusions, GitHub lets a branch be merged
 EXPECTED = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -14,16 +14,12 @@ from coval_gate.coval.model import BASE, Metric, RunResult, Simulation, Summary,
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording.judgements import reasons
 from rendering import check_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from coval_gate.gate.judgement import Judgement
 
 Cases = list[list[Value | None]]  # the values of each test case; None where one is missing
 YES_NO = st.sampled_from(["YES", "NO", None])

@@ -5,29 +5,23 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from coval_gate.base.clock import SystemClock
+from coval_gate.base.clock import Clock, SystemClock
 from coval_gate.base.errors import LaunchUncertain, Rejected, TooLarge, Unavailable
 from coval_gate.base.schedule import all_or_first_error, together
 from coval_gate.base.schedule import run as run_through
 from coval_gate.base.transport import Timeouts
 from coval_gate.coval.calls import LONGEST_BACKOFF, UNREACHED_TIME
-from coval_gate.coval.client import BODY_LIMIT, MOST_RUNS, RUN_LIMIT
+from coval_gate.coval.client import BODY_LIMIT, MOST_RUNS, RUN_LIMIT, Client
+from coval_gate.coval.model import Run
 from coval_gate.coval.results import METRIC
 from coval_gate.coval.runs import RunFilter
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, KEY, REQUEST, VirtualClock, new_client
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from coval_gate.base.clock import Clock
-    from coval_gate.coval.client import Client
-    from coval_gate.coval.model import Run
 
 
 def launch(client: Client, clock: Clock, until: float) -> Run:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from coval_gate.base.clock import SIGNALS, Interrupted, SystemClock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SCRIPT = """
 import sys

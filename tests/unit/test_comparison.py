@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,17 +12,13 @@ from hypothesis import strategies as st
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
+from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.values import Kinds, equals
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import parse_value
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording.judgements import reason
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.gate.judgement import Judgement
 
 
 def judge_values(

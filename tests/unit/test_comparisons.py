@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -36,10 +36,11 @@ from coval_gate.gate.claims import change_text
 from coval_gate.gate.compared import shared_text
 from coval_gate.gate.judgement import errored
 from coval_gate.gate.kinds import ThresholdHolds
-from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure
+from coval_gate.gate.measure import Comparison, Interval, LeftOut, Measure, Trend, Unit
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.compose.criteria import criterion_of
+from coval_gate.report.model import Report
 from coval_gate.report.wording.judgements import reasons
 from rendering import (
     check_lines,
@@ -56,12 +57,6 @@ from rendering import (
     summary,
 )
 from validation import junit_schema, report_validator
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.gate.measure import Trend, Unit
-    from coval_gate.report.model import Report
 
 NAMES = (
     *("better", "unchanged", "worse", "worse, as counted", "in doubt", "in doubt, red", "by chance", "several runs"),

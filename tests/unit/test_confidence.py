@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import mpmath
 import pytest
@@ -24,9 +24,6 @@ from coval_gate.gate.confidence import (
     rate_bounds,
     share,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 CASES = st.lists(st.integers(1, 6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=2, max_size=40)
 NUMBERS = st.floats(-LARGEST, LARGEST)

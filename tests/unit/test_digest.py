@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import cmarkgfm
 import pytest
@@ -18,6 +18,7 @@ from coval_gate.inputs.inputs import MOST_TEST_CASES, effective, parse_inputs
 from coval_gate.report.formats.digest import LIMIT, prompt_of
 from coval_gate.report.formats.log import case_ids
 from coval_gate.report.limits import MOST_TURNS
+from coval_gate.report.model import Report
 from hostile import HARMLESS, NAMED, example_reports, repeated, report_of, simulation, with_leg
 from rendering import composed, findings_in
 from rendering import digest as render
@@ -25,11 +26,6 @@ from selection import some_of
 from support import KEY
 from unit.test_sizes import COMPARED_SHAPES, SHAPES, compared_report
 from unit.test_sizes import report as large_report
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.report.model import Report
 
 TURNS = (
     Turn(role="agent", text="Good morning, this is the clinic.", start=0.0, end=2.0),

@@ -6,7 +6,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,15 +20,13 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import effective, parse_inputs
 from coval_gate.report.document.base import SCHEMA_VERSION, Link
 from coval_gate.report.document.schema import schema
+from coval_gate.report.model import Report
 from coval_gate.report.wording.judgements import reason, reasons
 from hostile import example_reports, report_of, simulation, with_leg
 from rendering import document, outputs
 from selection import fewer
 from support import other_value
 from validation import report_validator
-
-if TYPE_CHECKING:
-    from coval_gate.report.model import Report
 
 ANY = st.text(st.characters())  # with lone surrogates
 GOLDEN = Path(__file__).parents[1] / "golden"

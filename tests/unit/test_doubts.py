@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
+from coval_gate.coval.model import Value
 from coval_gate.gate.criteria import doubts as doubts_of
+from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.wording.judgements import advice, doubt_lines, title
 from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.coval.model import Value
-    from coval_gate.gate.judgement import Judgement
 
 SECONDS = (0.9, 1.2, 1.8)
 FAR = "the bound is more than 100 times every value of M (the largest {}). Is it in the metric's unit?"

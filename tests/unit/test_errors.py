@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import requests
 import requests_mock
 
 from coval_gate.base.errors import CovalError, LaunchUncertain, NotFound, Rejected, Unavailable
-from coval_gate.base.schedule import run
+from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.transport import Response
+from coval_gate.coval.client import Client
 from coval_gate.coval.errors import inputs_of
 from coval_gate.coval.resources import AGENT, PERSONA, TEST_CASE, TEST_SET, cases_of
 from coval_gate.coval.results import METRIC
@@ -22,12 +24,6 @@ from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import KEY, REQUEST, VirtualClock, new_client
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.client import Client
 
 ROOT = "https://api.coval.dev/v1"
 

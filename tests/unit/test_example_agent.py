@@ -7,13 +7,11 @@ import asyncio
 import runpy
 import sys
 import wave
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
 
 AGENTS = Path(__file__).resolve().parents[2] / "examples" / "agents"
 CHUNK = 320  # samples; 20 ms

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines import comparison_reports
+from coval_gate.coval.model import Value
 from coval_gate.report.compose.simulations import says_more
 from coval_gate.report.formats.log import miss_lines
+from coval_gate.report.model import Report
 from rendering import comment, composed, digest, document, findings_in, html, junit, summary
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.coval.model import Value
-    from coval_gate.report.model import Report
 
 
 @pytest.mark.parametrize(

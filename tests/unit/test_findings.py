@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -14,14 +14,11 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.compose.step import document_of
-from coval_gate.report.formats import FORMATS
+from coval_gate.report.formats import FORMATS, Format
 from coval_gate.report.formats.log import Closing
+from coval_gate.report.model import Report
 from hostile import DASHBOARD
 from unit.test_simulations import report_on
-
-if TYPE_CHECKING:
-    from coval_gate.report.formats import Format
-    from coval_gate.report.model import Report
 
 FAILING, TOLERATED, PASSED = ["s3", "s2", "s1", "s0"], ["s5"], ["s4"]
 SHOWN = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coval_gate.coval.resources import TestCase as Case
 from coval_gate.coval.resources import read_persona, read_test_case
 from coval_gate.history.comparable import (
     MOST_CASES,
@@ -21,18 +22,15 @@ from coval_gate.history.comparable import (
     read_fingerprint,
 )
 
-if TYPE_CHECKING:
-    from coval_gate.coval.resources import TestCase
-
 BODY: dict[str, Any] = {"agent_id": "a1", "persona_id": "p1", "test_set_id": "t1"}
 PERSONA: dict[str, Any] = {"id": "p1", "name": "Ann", "persona_prompt": "Be kind.", "update_time": "1"}
 
 
-def case(number: int, **fields: Any) -> TestCase:
+def case(number: int, **fields: Any) -> Case:
     return read_test_case({"id": f"case{number}", "input_str": f"Question {number}", **fields})
 
 
-def cases(count: int, **fields: Any) -> list[TestCase]:
+def cases(count: int, **fields: Any) -> list[Case]:
     return [case(number, **fields) for number in range(count)]
 
 

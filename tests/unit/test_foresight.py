@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from baselines import baseline_of, judged, only, run_of
+from coval_gate.coval.model import Value
 from coval_gate.gate.claims import cases_to_compare
 from coval_gate.gate.criteria import Criteria, undecidable, undecidable_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
-
-if TYPE_CHECKING:
-    from coval_gate.coval.model import Value
 
 
 def criteria_of(thresholds: str, *, iterations: int | None = None, mutations: int = 0) -> Criteria:

@@ -12,10 +12,11 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import cmarkgfm
@@ -33,6 +34,7 @@ from coval_gate.base.titles import DOCS
 from coval_gate.ci import bitbucket, detect_host
 from coval_gate.ci.github import GitHubHost
 from coval_gate.ci.github_pages import state_of
+from coval_gate.ci.host import Context
 from coval_gate.coval.model import LARGEST, Details, Metric, RunResult, Simulation
 from coval_gate.gate.checks import Check
 from coval_gate.gate.judgement import UNFINISHED, Judgement, OfLegs, conclude, errored, interrupted
@@ -70,11 +72,6 @@ from rendering import (
 )
 from selection import fewer, shares
 from support import VirtualClock, runtime
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from coval_gate.ci.host import Context
 
 # GitHub's limits, from its documentation and its runner.
 SUMMARY_LIMIT = 1024 * 1024  # bytes

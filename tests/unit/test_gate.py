@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -12,18 +13,13 @@ from coval_gate.coval.model import LARGEST, Metric, Run, RunResult, Simulation, 
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge, judge_outcome
-from coval_gate.gate.verdict import Aborted, Completed, Limit, NotCompleted, TimedOut, Verdict
+from coval_gate.gate.judgement import Judgement
+from coval_gate.gate.verdict import Aborted, Completed, Limit, NotCompleted, Outcome, TimedOut, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import OPERATORS, parse_thresholds
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reason, reasons
 from rendering import check_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from coval_gate.gate.judgement import Judgement
-    from coval_gate.gate.verdict import Outcome
 
 NONE = Allowance(0)
 LATENCY = Target(operator="lte", upper=1.5)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import socket
 import traceback
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import pytest
 
 from coval_gate.base.errors import HostError
-from coval_gate.base.schedule import run
+from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.secret import Secret
 from coval_gate.ci.calls import BACKOFFS
 from coval_gate.ci.github_pages import CheckRun, Comment, CommitStatus, GitHub, GitHubPage
@@ -18,13 +19,7 @@ from coval_gate.ci.host import Context, PageText
 from coval_gate.ci.plain import PlainHost
 from coval_gate.inputs.inputs import parse_inputs
 from fake_github import BOT, LONGEST_BODY, PERSONAL_TOKEN, READ_ONLY_TOKEN, REPOSITORY, TOKEN, FakeGitHub
-from support import runtime
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.base.schedule import Procedure
-    from support import VirtualClock
+from support import VirtualClock, runtime
 
 T = TypeVar("T")
 P = TypeVar("P", bound=GitHubPage)

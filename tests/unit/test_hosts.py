@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,9 +16,6 @@ from coval_gate.ci.github import SUMMARY_LIMIT, VARIABLES, WEB, GitHubHost
 from coval_gate.ci.host import Context, inert
 from coval_gate.ci.plain import PlainHost
 from coval_sandbox.runner import LocalRunner, read_command, read_log
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HOSTILE = [
     "::set-output name=passed::true",

@@ -6,13 +6,13 @@ import base64
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from html import escape
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -25,20 +25,15 @@ from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.matrix import matrix_of
 from coval_gate.report.charts import binned
 from coval_gate.report.document.metrics import BoundFacts, Distribution
-from coval_gate.report.html.plots import WIDTH, Histogram, Point, histogram, scale, trend, trend_of
+from coval_gate.report.document.simulations import SimulationFacts
+from coval_gate.report.html.plots import WIDTH, Histogram, Line, Point, histogram, scale, trend, trend_of
 from coval_gate.report.html.table import Table, table, web_address
 from coval_gate.report.limits import LONGEST_TEXT, MOST_TABLE_ROWS, TEXTS_ROOM
+from coval_gate.report.model import Report
 from hostile import HARMLESS, NAMED, PAYLOAD, example_reports, repeated, report_of, with_leg
 from rendering import composed, rows_of
 from rendering import html as render
 from selection import fewer, shares
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.report.document.simulations import SimulationFacts
-    from coval_gate.report.html.plots import Line
-    from coval_gate.report.model import Report
 
 VOID = {"meta", "link", "input", "br", "hr", "img"}
 ALLOWED_SCHEMES = re.compile(r"(https?://|#id=|data:image/svg)")

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -17,9 +18,6 @@ from coval_gate.inputs.inputs import ALL_MODES, GATE, Input, Inputs, api_root, d
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.compose.provenance import configuration
 from support import DEFAULTS, IDS, KEY, other_value, read_inputs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 
 def environ(**inputs: str) -> dict[str, str]:

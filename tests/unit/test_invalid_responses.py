@@ -5,19 +5,14 @@ from __future__ import annotations
 import gzip
 import socket
 import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 import pytest
 
 from coval_gate.base.errors import LaunchUncertain
 from coval_gate.base.schedule import run as run_through
-from support import REQUEST, new_client
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from support import VirtualClock
+from support import REQUEST, VirtualClock, new_client
 
 RUN = b'{"run": {"run_id": "r1", "status": "PENDING"}}'
 OK = b"HTTP/1.1 200 OK\r\n"

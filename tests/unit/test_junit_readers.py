@@ -5,26 +5,23 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
 from io import StringIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
 
 from coval_gate.coval.model import RunResult, Turn
 from coval_gate.inputs.matrix import matrix_of
+from coval_gate.report.model import Report
 from hostile import NAMED, example_reports, repeated, report_of, simulation, with_leg
 from rendering import junit
 from selection import shares
 from validation import junit_schema
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from coval_gate.report.model import Report
 
 KINDS: Final = ("passed", "failure", "error", "skipped")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -14,15 +14,12 @@ from coval_gate.base.text import one_line
 from coval_gate.ci.host import Context, with_run_metadata
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.history.tags import tags_for
-from coval_gate.inputs.inputs import CONTEXT_LIMIT, declared, parse_inputs
+from coval_gate.inputs.inputs import CONTEXT_LIMIT, Inputs, declared, parse_inputs
 from coval_gate.inputs.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
+from coval_gate.report.model import Report
 from coval_gate.step.request import launch_request
 from hostile import HOSTILE, example_reports
 from rendering import comment, commit_status, document, junit, marker, summary
-
-if TYPE_CHECKING:
-    from coval_gate.inputs.inputs import Inputs
-    from coval_gate.report.model import Report
 
 CONTEXT = Context(repository="acme/voice-agent", workflow="Voice gate", job="evaluate", run_id="1", run_attempt="2")
 EU, US = ({"region": "eu", "tries": 2}, {"region": "us", "tries": 2})

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.model import normalize_status
+from coval_gate.coval.model import Run, normalize_status
 from coval_gate.coval.runs import parse_launched, parse_run
-
-if TYPE_CHECKING:
-    from coval_gate.coval.model import Run
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -8,7 +8,7 @@ import sys
 from bisect import bisect_left
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import mpmath
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from bench.agents import Size
 from bench.comparisons import grown_alike, grown_mean, grown_rate, lacking, moved_mean, moved_rate, named
 from bench.experiments import (
+    Cell,
     drop,
     latency_error,
     mean_change,
@@ -28,9 +29,6 @@ from bench.experiments import (
 )
 from bench.noise import percentages
 from bench.steps import contradictions, repeated, unchanged
-
-if TYPE_CHECKING:
-    from bench.experiments import Cell
 
 pytestmark = pytest.mark.untraced
 

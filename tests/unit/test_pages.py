@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
 from coval_gate.base.errors import HostError
-from coval_gate.base.schedule import run
+from coval_gate.base.runtime import Runtime
+from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.times import Times
-from coval_gate.ci.host import Context, Head, Page
+from coval_gate.ci.host import Context, Head, Page, PageText
 from coval_gate.ci.plain import PlainHost
 from coval_gate.gate.judgement import LAUNCH, UNFINISHED, interrupted
 from coval_gate.inputs.checks import wanted_pages
-from coval_gate.inputs.inputs import parse_inputs
+from coval_gate.inputs.inputs import Inputs, parse_inputs
 from coval_gate.report.model import Report
 from coval_gate.step.pages import PagePublisher
 from support import VirtualClock, runtime
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from coval_gate.base.runtime import Runtime
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.ci.host import PageText
-    from coval_gate.inputs.inputs import Inputs
 
 ALL = {"commit_status": "Voice", "check_run": "Voice gate", "comment": "always"}
 COMMENT = {"comment": "always"}

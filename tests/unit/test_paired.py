@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
@@ -11,11 +10,9 @@ from hypothesis import strategies as st
 
 from baselines import Cases, baseline_of, both, checks_of, comparison, judged, numbers, only, run_of, yes
 from coval_gate.coval.model import Metric, Value
+from coval_gate.gate.checks import Check
+from coval_gate.gate.measure import Comparison
 from coval_gate.gate.verdict import Verdict
-
-if TYPE_CHECKING:
-    from coval_gate.gate.checks import Check
-    from coval_gate.gate.measure import Comparison
 
 CONCLUSIVE = (Verdict.PASSED, Verdict.FAILED)
 

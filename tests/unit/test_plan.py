@@ -3,16 +3,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from coval_planner import tables
 from coval_planner.__main__ import main, split_entries
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "planning.md"
 PLANS = (

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.step.watch import EACH, FEW, LONGEST_PAUSE, SHORTEST_PAUSE, Observation, expected_end, next_pause
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LAUNCH = Observation(0.0, running=False)
 

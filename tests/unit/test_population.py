@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,6 @@ from coval_gate.coval.model import Metric, Run, RunProgress, Simulation
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.population import Population, population
 from coval_gate.inputs.fields import Allowance
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def simulations(cases: int, iterations: int, variants: int, *, named: bool = True) -> list[Simulation]:

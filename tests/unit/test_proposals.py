@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from coval_gate.coval.model import Metric, RunResult, Simulation, Target
+from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
 from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET
 from coval_gate.coval.results import MetricDefinition
 from coval_gate.gate.criteria import Criteria
@@ -25,11 +26,6 @@ from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.thresholds import parse_thresholds
 from hostile import HOSTILE
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.coval.model import Value
 
 LESS, MORE, YES = Target("lte", upper=2.0), Target("gte", upper=4.0), Target("in", values=("YES",))
 ID = "metric00000000000000001"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,9 +17,6 @@ from coval_gate.gate.judgement import interrupted
 from coval_gate.report.model import Report
 from coval_gate.step.publish import AFTER_SIGNAL, NotRendered, Publisher, Rendering
 from support import VirtualClock, runtime
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class ImpatientClock(VirtualClock):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,18 +14,13 @@ from coval_gate.base.errors import CovalError
 from coval_gate.coval.model import Metric, Run, RunResult, Simulation, Summary, Target
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge, judge_outcome
-from coval_gate.gate.judgement import CaseStability, SingleRun, errored, redacted, with_unusable
+from coval_gate.gate.judgement import CaseStability, Judgement, SingleRun, errored, redacted, with_unusable
 from coval_gate.gate.repetition import beyond_saving, is_usable, judge_together, pool_of, repeats
 from coval_gate.gate.verdict import NotCompleted, Verdict
 from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.wording.checks import actual_text, check_reason
 from coval_gate.report.wording.judgements import advice
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.gate.judgement import Judgement
 
 YES = Target(operator="in", values=("YES",))
 CASES = 10

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,6 @@ from coval_gate.coval.results import MetricOutput, newest, read_definition, read
 from coval_gate.gate.clauses import target_problem_text
 from coval_gate.gate.targets import problem
 from coval_sandbox import catalogue, catalogue_views
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from coval_gate.base.clock import Interrupted, SystemClock
 from coval_gate.base.errors import Unavailable
-from coval_gate.base.schedule import BackgroundCall, Event, Wait, first, repeat, run, together
+from coval_gate.base.schedule import BackgroundCall, Event, Procedure, Wait, first, repeat, run, together
 from coval_gate.step.cancel import cancel_run
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, VirtualClock, new_client, new_session
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.base.schedule import Procedure
 
 MANY = 100
 WATCHES = 20

@@ -8,7 +8,9 @@ import random
 import re
 import string
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 from xml.sax.saxutils import escape
 
 import pytest
@@ -20,17 +22,12 @@ from coval_gate.base.text import one_line
 from coval_gate.ci.github import GitHubHost
 from coval_gate.ci.plain import PlainHost
 from coval_gate.report.formats import FORMATS
+from coval_gate.report.model import Report
 from coval_sandbox.runner import LocalRunner
 from hostile import report_of
 from leaks import DISGUISES, holds
 from rendering import composed
 from selection import fewer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from coval_gate.report.model import Report
 
 KEY = "coval_sk_test_sandbox"
 CHARACTERS = string.ascii_letters + string.digits + "_-.+/=~:"

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.model import LARGEST, Target
-from coval_gate.gate.checks import Check, misses
+from coval_gate.coval.model import LARGEST, Target, Value
+from coval_gate.gate.checks import Check, Criterion, misses
 from coval_gate.gate.kinds import TargetMet, ThresholdHolds
 from coval_gate.gate.targets import meets
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds
-
-if TYPE_CHECKING:
-    from coval_gate.coval.model import Value
-    from coval_gate.gate.checks import Criterion
 
 NUMBERS = st.floats(-LARGEST, LARGEST)
 

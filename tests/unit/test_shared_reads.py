@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Generator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from coval_gate.base.errors import NotFound, Rejected, Unavailable
-from coval_gate.base.schedule import SharedCall, Wait, run, together
+from coval_gate.base.schedule import Procedure, SharedCall, Wait, run, together
 from coval_gate.coval.calls import ALIKE, SHARED
+from coval_gate.coval.client import Client
 from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET, cases_of, mutations_of
 from coval_gate.coval.results import METRIC
 from coval_gate.coval.runs import RunFilter
@@ -18,12 +20,6 @@ from coval_sandbox.catalogue import AGENT_ID, LATENCY
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, VirtualClock, new_client
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from coval_gate.base.schedule import Procedure
-    from coval_gate.coval.client import Client
 
 LEGS = 20
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.model import Metric, RunResult, Simulation, Target
+from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.verdict import Verdict
@@ -16,11 +17,6 @@ from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.formats import FORMATS
 from coval_gate.report.model import LegReport, Report
 from rendering import composed, rows_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.coval.model import Value
 
 AT_MOST_2, YES = Target(operator="lte", upper=2.0), Target(operator="in", values=("YES",))
 VALUES = st.none() | st.floats(-9, 9) | st.sampled_from(["YES", "NO", frozenset({"YES"})])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -19,9 +20,10 @@ from coval_gate.gate.findings import MOST_MISSES
 from coval_gate.gate.judge import judge
 from coval_gate.gate.kinds import ThresholdHolds
 from coval_gate.inputs.fields import Allowance, BaselineSource
-from coval_gate.inputs.thresholds import parse_thresholds
+from coval_gate.inputs.thresholds import Threshold, parse_thresholds
 from coval_gate.report.compose.step import document_of as compose
-from coval_gate.report.formats import FORMATS
+from coval_gate.report.document.step import Document
+from coval_gate.report.formats import FORMATS, Format
 from coval_gate.report.formats.comment import LIMIT as COMMENT_LIMIT
 from coval_gate.report.formats.log import MOST_MISSES as MOST_ANNOTATED
 from coval_gate.report.formats.summary import LIMIT as SUMMARY_LIMIT
@@ -37,13 +39,6 @@ from coval_gate.report.model import LegReport, Report
 from hostile import example_reports
 from rendering import closing, comment, document, findings_in, junit, summary
 from selection import some_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from coval_gate.inputs.thresholds import Threshold
-    from coval_gate.report.document.step import Document
-    from coval_gate.report.formats import Format
 
 pytestmark = pytest.mark.untraced
 

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import math
+import random
 import statistics as oracle
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
@@ -11,10 +12,6 @@ from hypothesis import strategies as st
 
 from coval_gate.coval.model import LARGEST
 from coval_gate.gate import statistics
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Sequence
 
 NUMBERS = st.floats(-LARGEST, LARGEST)
 VALUES = st.lists(NUMBERS, min_size=1, max_size=30)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 
 from baselines import baseline_of, earlier, latency, report_on, run_of, yes
 from coval_gate.inputs.inputs import parse_inputs
 from coval_gate.inputs.matrix import matrix_of
+from coval_gate.report.model import Report
 from rendering import comment, summary
-
-if TYPE_CHECKING:
-    from coval_gate.report.model import Report
 
 SLOW = "Latency: avg < 1"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import subprocess
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,9 +16,6 @@ from coval_gate.coval.model import LaunchRequest
 from coval_gate.history.tags import branch_tag, tags_for
 from coval_gate.step.opening import acceptance_problems
 from support import IDS, KEY, read_inputs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 SHA = "5be3a1b0c9d8e7f60718293a4b5c6d7e8f901234"
 MERGE = "0" * 39 + "1"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -19,9 +19,6 @@ from coval_gate.inputs.thresholds import (
     ThresholdSyntaxError,
     parse_thresholds,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 README_EXAMPLE = """\
 pass_rate >= 95%

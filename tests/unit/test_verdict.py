@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,6 @@ from coval_gate.inputs.fields import Allowance
 from coval_gate.report.compose.step import document_of
 from coval_gate.report.model import Report
 from coval_gate.report.wording.judgements import advice, doubt_lines, reason, reasons, title
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SEVEN_OF_TEN = RunProgress(total=10, completed=6, failed=1)
 

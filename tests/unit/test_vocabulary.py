@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.base.text import within_letters
-from coval_gate.coval.model import Target
+from coval_gate.coval.model import Target, Value
 from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.wording.checks import actual_text
 from coval_gate.report.wording.judgements import reason
 from valued import BINARY, CATEGORIES, TOPICS, WORDS, judge_values, run_with
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from coval_gate.coval.model import Value
 
 
 @pytest.mark.parametrize(

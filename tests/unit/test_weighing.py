@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines import Cases, baseline_of, both, checks_of, comparison, judged, only, run_of, yes
-from coval_gate.coval.model import Target
+from coval_gate.coval.model import Target, Value
 from coval_gate.gate.statistics import percentile, weighted_percentile
 from coval_gate.gate.verdict import Verdict
-
-if TYPE_CHECKING:
-    from coval_gate.coval.model import Value
 
 
 def values(value: Value | None, iterations: int, *, count: int, start: int = 0) -> dict[str, list[Value | None]]:

@@ -6,10 +6,10 @@ import io
 import os
 import signal
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,14 +17,10 @@ from hypothesis import strategies as st
 
 from coval_gate.base.errors import RunnerError
 from coval_gate.ci.github import GitHubHost
+from coval_gate.ci.host import Host
 from coval_gate.ci.plain import PlainHost
 from coval_gate.ci.workspace import Workspace
 from hostile import NAMED
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from coval_gate.ci.host import Host
 
 OUTSIDE_TEXT = "a file outside the workspace"
 IS_ROOT = os.geteuid() == 0
