@@ -210,7 +210,10 @@ def test_check_run_of_killed_step_is_completed(saved: tuple[str, ...], run_step:
         assert [check_run.title for check_run in github.check_runs] == [UNFINISHED]
 
 
-def test_check_run_of_a_killed_attempt_is_that_of_the_run_it_took_over(run_step: RunStep, clock: VirtualClock) -> None:
+@pytest.mark.parametrize("hiccups", [(), ("GET /runs #1 -> 502",)], ids=["", "first-leg-is-found-last"])
+def test_check_run_of_a_killed_attempt_is_that_of_the_run_it_took_over(
+    hiccups: tuple[str, ...], run_step: RunStep, clock: VirtualClock
+) -> None:
     """The second attempt was killed before it could save anything of its pages, but it had saved the run."""
     legs = {"test_set_id": "slow0001, stuck001"}
     with github_with(now=clock.time) as github:
@@ -219,7 +222,7 @@ def test_check_run_of_a_killed_attempt_is_that_of_the_run_it_took_over(run_step:
         assert checks(github) == [(NAME, first.outputs["run_id"], None)]
         github.faults.append(Fault(f"{DOWN} -> 502"))
         clock.at(clock.now() + 60, clock.interrupt)
-        again, _ = run_step("DELETE * -> 503", world=server.world, env=env | RERUN, **CHECK | legs)
+        again, _ = run_step("DELETE * -> 503", *hiccups, world=server.world, env=env | RERUN, **CHECK | legs)
         assert again.outputs["run_ids"] == first.outputs["run_ids"]
         github.faults.clear()
         run_post(known_state(again), server, github, **RERUN)

@@ -17,10 +17,12 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import SHORTEST_SECRET, redactor
-from coval_gate.ci.workspace import Workspace
 from coval_gate.inputs.checks import OF_COMMIT, Variables
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.inputs.matrix import NO_MATRIX, Matrix, matrix_from
+
+if TYPE_CHECKING:
+    from coval_gate.ci.workspace import Workspace  # which Windows cannot load
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from itertools import chain, count, takewhile
+from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
 from coval_gate.base.runtime import Runtime
@@ -24,7 +24,7 @@ from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import NO_FILE, parse_inputs
 from coval_gate.step.leg import Leg
 from coval_gate.step.publish import Publisher
-from coval_gate.step.trial import LEGS, MODE, Trial, read_state, state_name, write_state
+from coval_gate.step.trial import MODE, Trial, read_state, state_name, write_state
 
 if TYPE_CHECKING:
     from coval_gate.gate.judgement import Judgement
@@ -54,7 +54,6 @@ class Step:
         self.changed = Event()  # a leg was launched or is done, a base has an outcome or is wanted again
         self.unknown_statuses: set[str] = set()  # of which the step has warned
         self._saved: dict[str, str] = {}  # by the name of the state
-        self._slots = 0
         self._interrupted: Times | None = None  # the times of a step that received a signal
 
     @property
@@ -134,14 +133,20 @@ class Step:
         return trial
 
     def save(self) -> None:
-        """Save what changed of what the post step needs. Raises RunnerError."""
-        leftovers = [trial for leg in self.all_legs for trial in leg.leftovers.values()]
-        state = dict.fromkeys((LEGS, *self._saved), "[]") | {MODE: self.inputs.mode}
-        for trial in (*self.trials, *leftovers):
+        """Save what changed of what the post step needs. Raises RunnerError.
+
+        The first run of each leg has the place of its leg: the post step must know which leg is the first.
+        """
+        trials = [trial for leg in self.all_legs for trial in (*leg.trials, *leg.leftovers.values())]
+        for place, leg in enumerate(self.all_legs):
+            if leg.trials and leg.first.slot is None and leg.first.duties:
+                leg.first.slot = place
+        for trial in trials:
             if trial.slot is None and trial.duties:
-                trial.slot, self._slots = self._slots, self._slots + 1
-            if trial.slot is not None:
-                state[state_name(trial.slot)] = write_state(trial)
+                trial.slot = max(len(self.all_legs), *(other.slot + 1 for other in trials if other.slot is not None), 0)
+        slots = 1 + max((trial.slot for trial in trials if trial.slot is not None), default=0)
+        state = dict.fromkeys(map(state_name, range(slots)), "[]") | {MODE: self.inputs.mode}
+        state |= {state_name(trial.slot): write_state(trial) for trial in trials if trial.slot is not None}
         changed = {name: text for name, text in state.items() if self._saved.get(name) != text}
         if changed:
             self.host.save_state(changed)
@@ -151,8 +156,10 @@ class Step:
         """Take what an earlier process saved. Return whether it saved anything."""
         texts = list(takewhile(bool, (self.host.read_state(state_name(slot)) for slot in count())))
         legs: dict[str, Leg] = {}
-        for trial in chain.from_iterable(read_state(text, now=self.clock.now()) for text in texts):
-            legs.setdefault(trial.leg, Leg(inputs=self.inputs, name=trial.leg)).trials.append(trial)
+        for slot, text in enumerate(texts):
+            for trial in read_state(text, now=self.clock.now()):
+                trial.slot = slot
+                legs.setdefault(trial.leg, Leg(inputs=self.inputs, name=trial.leg)).trials.append(trial)
         self.legs = list(legs.values())
         return bool(texts)
 
