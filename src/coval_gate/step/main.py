@@ -117,5 +117,4 @@ def _plan_legs(step: Step) -> Procedure[None]:
 
 
 def _clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
-
     return later.cleanup.clean_up(step, judgement)

@@ -34,7 +34,6 @@ def launch(session: StepRun) -> Procedure[Judgement]:
     bases = [base for base in step.bases if base.trials and not base.error]
     if resumed := [leg for leg in (*launched, *bases) if leg.first.resumed]:
         yield from _side_by_side(session, resumed, later.follow.confirm)
-
     for leg in launched:
         leg.judgement = later.judgement.LAUNCH
     return _gravest(step)
@@ -101,7 +100,6 @@ def _prepare(session: StepRun) -> Procedure[None]:
 
 
 def _gravest(step: Step) -> Judgement:
-
     return later.judgement.gravest([leg.outcome for leg in step.legs if leg.outcome])
 
 
@@ -127,7 +125,6 @@ def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
 
 
 def _fail(session: LegRun, error: GateError) -> None:
-
     if session.label:
         session.log(f"This leg ended in an error: {error.what}", *error.advice.splitlines())
     session.leg.error = later.judgement.errored(error)

@@ -87,7 +87,6 @@ class PagePublisher:
         self._save()
 
     def announce(self, report: Report, *, until: float) -> Procedure[None]:
-
         from coval_gate.gate.judgement import UNFINISHED
 
         self.owe(report._replace(judgement=UNFINISHED))

@@ -256,7 +256,6 @@ def run_cancellation_text(cancellation: Cancellation) -> str:
 
 
 def _completed_reasons(judgement: Judgement, late: Limit | None) -> tuple[str, ...]:
-
     missed = dict.fromkeys(check_reason(check) for check in judgement.missed)
     if judgement.verdict is Verdict.TIMED_OUT and late:
         what = "The run completed, but Coval did not yet have all of its simulations and values"
