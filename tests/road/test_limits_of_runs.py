@@ -83,6 +83,18 @@ def test_refused_launches_name_what_to_lower(inputs: dict[str, str], todo: str, 
     assert f"\nCoval limits how much runs at a time. {todo}\n" in result.annotations("error")[0].data
 
 
+def test_next_leg_waits_until_a_run_that_was_given_up_is_cancelled(run_step: RunStep) -> None:
+    _, server = run_step(
+        "DELETE /runs/* #1-2 -> 503",
+        test_set_id="allFail1, passing1",
+        abort_after_failures="2",
+        max_parallel_runs="1",
+    )
+    given_up, following = server.world.runs
+    assert given_up.cancel_time is not None
+    assert given_up.cancel_time <= following.create_time
+
+
 def test_interrupted_step_launches_no_leg_that_waits_for_its_turn(run_step: RunStep, clock: VirtualClock) -> None:
     clock.at(20, clock.interrupt)
     result, server = run_step(test_set_id="slow0001, passing1", max_parallel_runs="1")

@@ -95,7 +95,8 @@ def _has_turn(session: LegRun) -> bool:
             f"max_wait_time was over before this leg's turn came (max_parallel_runs: {most:,}).",
             advice="Raise max_wait_time, or max_parallel_runs.",
         )
-    under_way = sum(bool(other.trials) and not other.is_done for other in step.legs if other is not leg)
+    others = [other for other in step.legs if other is not leg and other.trials]
+    under_way = sum(not other.is_done or other.is_ending for other in others)
     return under_way < most and step.launching < MOST_AT_ONCE
 
 

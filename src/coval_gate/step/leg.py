@@ -45,6 +45,7 @@ class Leg:
         self.standing: Standing | None = None
         self.planned: int | None = None
         self.is_done = False
+        self.is_ending = False  # runs that it gave up are being cancelled
         self.is_listed = False
         self.base: Leg | None = None
         self.is_base = False

@@ -118,10 +118,12 @@ def _with_own_error(session: LegRun, work: Work) -> Procedure[None]:
     except Exception as error:  # noqa: BLE001 - as in reach_judgement
         session.report_bug()
         _fail(session, InternalError(error))
-    leg.is_done = True
+    leg.is_done, leg.is_ending = True, len(step.all_legs) > 1
     step.changed.happen()
-    if len(step.all_legs) > 1:
+    if leg.is_ending:
         yield from later.cleanup.clean_up_leg(session)
+        leg.is_ending = False
+        step.changed.happen()
 
 
 def _fail(session: LegRun, error: GateError) -> None:
