@@ -73,6 +73,7 @@ def judge_all(session: LegRun, runs: Sequence[SingleRun]) -> Procedure[Judgement
     """Explain the judgement, too. Raises RunnerError."""
     leg = session.leg
     judgement = yield from beside(partial(judge_together, tuple(runs), criteria_of(session)))
+    leg.judgement = judgement  # together with the result that it is about: reports show both
     if isinstance(judgement.cause, Completed):
         leg.result = judgement.cause.result
     session.log(f"{all_runs_text(len(runs)).capitalize()} together:")
