@@ -414,9 +414,13 @@ def failed_run_is_marked(history: History) -> Iterator[str]:
 
 
 def is_unmarked(history: History, result: ProcessResult, run_id: str) -> bool:
-    """Return whether a run has no mark, although it does not count, and nothing hindered the step."""
+    """Return whether a run never got a mark, although it does not count, and nothing hindered the step.
+
+    A person who accepts the run later takes the mark away.
+    """
     now, record = history.coval_time(result.ended), history.runs.get(run_id)
-    if record is None or not _could_retag(history, result, record) or FAILED in record.tags:
+    was_marked = any(marked is record for _, _, marked in _given(history, FAILED))
+    if record is None or not _could_retag(history, result, record) or FAILED in record.tags or was_marked:
         return False
     return not _may_count(history, _main_result(history, result), record, now)
 

@@ -167,7 +167,8 @@ def _expected(history: History, result: ProcessResult, record: RunRecord) -> tup
 
 
 def _is_aborted(history: History, result: ProcessResult, record: RunRecord) -> bool:
-    return record.cancel_time is not None and is_hopeless(history, result.step, record, record.cancel_time)
+    lag = history.schedule.quirks.cancel_lag  # s from the DELETE, which followed what a poll showed, to its effect
+    return record.cancel_time is not None and is_hopeless(history, result.step, record, record.cancel_time - lag)
 
 
 def no_leg_is_left_unjudged(history: History) -> Iterator[str]:

@@ -43,6 +43,16 @@ def test_flaky_run_passes_with_its_repetition(run_step: RunStep) -> None:
     assert warning.properties["title"] == "Coval Gate: Flaky"
 
 
+def test_repetition_may_have_metrics_that_the_first_run_lacked(run_step: RunStep, clock: VirtualClock) -> None:
+    """Coval lists metrics one after another: when the first run is judged, only the one that the threshold names."""
+    world = World(clock.time, quirks=Quirks(metrics_trickle=10_000))
+    clock.at(SECOND, lambda: setattr(world, "quirks", Quirks()))
+    given = {"thresholds": SLOW, "repeat_on_failure": "1", "use_metric_targets": "false"}
+    result, _ = run_step(world=world, test_set_id="failing1", **given)
+    assert summary_of(result, world)[:2] == ("failed", 2)
+    assert len(json.loads(result.outputs["metrics"])) > 1
+
+
 def test_repetition_sends_same_request_with_key_of_its_own(run_step: RunStep) -> None:
     _, server = run_step(**FLAKY, display_name="Nightly", tags="nightly", iteration_count="2")
     first, second = (record.body for record in server.world.runs)
