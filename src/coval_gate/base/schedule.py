@@ -116,7 +116,7 @@ def beside(work: Callable[[], T]) -> Procedure[T]:
 
 
 def start(work: Callable[[], object]) -> None:
-    """Let work go on in a thread of its own, for which nobody waits."""
+    """Do work in a thread of its own, without waiting for it."""
     BackgroundCall(work).start(threading.Event())
 
 

@@ -256,7 +256,7 @@ def environment_of(
         merged, read = beside_file(merged, read, defaults_count=True)
         merged |= {"INPUT_CONFIG_PATH": os.path.relpath(path)} if is_step else {}
     if options.command == "wait" and system_in(merged) is None:
-        # A person who stops watching a run does not mean to end it for whoever launched it, unless they say so.
+        # Ctrl-C stops watching the run. It cancels the run only if the person asks for that.
         merged.setdefault("INPUT_CANCEL_ON_INTERRUPT", "false")
     return merged, read
 

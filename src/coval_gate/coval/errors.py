@@ -210,7 +210,7 @@ def operation_of(request: Request) -> CallRights:
         case "GET", ["conversations", "simulated", *_]:
             return CallRights("simulated-conversations:read")
         case "GET", [kind, *more] if kind in RESOURCES:
-            # A missing list says nothing about its entries, but for the runs of a schedule.
+            # Only a 404 about one thing tells which id is wrong. The list of a schedule's runs is about the schedule.
             is_one = len(more) == 1 or kind == "scheduled-runs"
             return CallRights(f"{kind}:read", RESOURCES[kind] if is_one else ())
     return CallRights()

@@ -47,7 +47,7 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule(Criterion):
-    """`find` returns a problem, or how many simulations meet it; without it, whoever finds the problem makes the check.
+    """`find` returns a problem, or how many simulations meet the rule. Without `find`, other code makes the check.
 
     `share`: of the simulations that must meet it, and at least one must; fewer give the `verdict`, and the sentence
     `unmet`. `empty`: the sentence if there is no simulation.

@@ -25,7 +25,7 @@ FEW_NAMES: Final = 3  # the same, in a few words
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Obstacle(Problem):
-    """A problem whose words are fixed, but for its facts, which their braces name.
+    """A problem with fixed words. Braces in them name the facts to fill in.
 
     `beside`: the same about the values of a reference. Facts of the check are its `criterion`, what it is `about` (the
     variant and the run), and its `reference`.

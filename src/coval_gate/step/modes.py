@@ -1,4 +1,4 @@
-"""What a step does in each mode that asks Coval for more than a look: legs go their way side by side."""
+"""What a step does in the modes run, launch, wait and cancel. Its legs go side by side."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def run(session: StepRun) -> Procedure[Judgement]:
     yield from _prepare(session)
-    yield from _side_by_side(session, session.step.all_legs, _test)
+    yield from _side_by_side(session, session.step.all_legs, _evaluate)
     return _gravest(session.step)
 
 
@@ -42,7 +42,7 @@ def launch(session: StepRun) -> Procedure[Judgement]:
 def wait(session: StepRun) -> Procedure[Judgement]:
     """Mode run without the launch."""
     yield from later.adopt.adopt_runs(session)
-    yield from _side_by_side(session, session.step.all_legs, _test)
+    yield from _side_by_side(session, session.step.all_legs, _evaluate)
     return _gravest(session.step)
 
 
@@ -55,7 +55,7 @@ def cancel(session: StepRun) -> Procedure[Judgement]:
     )
 
 
-def _test(session: LegRun) -> Procedure[None]:
+def _evaluate(session: LegRun) -> Procedure[None]:
     """A base is run, and not judged."""
     if session.leg.is_base:
         yield from later.base.accompany(session)
