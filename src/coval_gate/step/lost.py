@@ -16,6 +16,7 @@ from coval_gate.history.search import Found, Sought, created_at, search
 from coval_gate.step.trial import Trial
 
 LATE: Final = 1.5  # s for the response to a launch that was under way when the search begins
+LATE_SHARE: Final = 0.25  # of the time until the deadline; the most that it may take
 FOREIGN: Final = 10.0  # s after which responses that are not in Coval's form will not do
 SEARCH_TIME: Final = (
     10.0  # s for a search while the connection of a launch is open, whose response settles the question
@@ -37,7 +38,7 @@ def find_launched(
     """
     clock, until = session.clock, session.deadline
     began = last_open = clock.now()
-    within = min(LATE, max(0.0, until - began))
+    within = min(LATE, LATE_SHARE * max(0.0, until - began))
     pause = FIRST_PAUSE
     outcome: Found | LaunchUncertain | None = None
     while True:
