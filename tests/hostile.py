@@ -18,7 +18,6 @@ from coval_gate.gate.checks import Check, Criterion, Problem
 from coval_gate.gate.clauses import target_problem_text
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.incomparable import NoBaseline, NotInBaseline
 from coval_gate.gate.judge import judge, judge_outcome
 from coval_gate.gate.judgement import (
     LAUNCH,
@@ -40,11 +39,14 @@ from coval_gate.gate.problems import (
     NO_NUMBERS,
     SEVERAL_METRICS,
     UNUSABLE_TARGET,
-    CannotOccur,
-    NoSuchMetric,
-    NoSuchValue,
+    cannot_occur,
+    no_baseline,
+    no_such_metric,
+    no_such_value,
+    not_in_baseline,
 )
 from coval_gate.gate.targets import TargetProblem
+from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import Allowance, BaselineSource
@@ -354,14 +356,14 @@ def _judgement(text: str, result: RunResult) -> Judgement:
     target = TargetMet(metric=text, target=Target(operator="in", values=(text, "x")))
     unknown = TargetProblem(kind="unknown_operator", operator=text)
     present = MetricPresent(reference=text)
-    never = NoSuchValue(metric=text, wanted=(text,), seen=(text,), different=9, allowed=(text,), similar=text)
+    never = no_such_value(text, (text,), Vocabulary(seen=(text,) * 9, allowed=(text,)))
     doubts: dict[Criterion, Problem] = {
         _absent(text, f"1 {text}"): never,
-        present: NoSuchMetric(metric=text, names=(text,)),
+        present: no_such_metric(text, (text,), ""),
         MetricPresent(reference=f"2 {text}"): SEVERAL_METRICS.of(metric=quoted(f"2 {text}"), count="2", ids=text),
         missed.criterion: NO_NUMBERS.of(metric=text, samples=value_text(frozenset({text}))),
         target: UNUSABLE_TARGET.of(metric=text, trouble=target_problem_text(unknown)),
-        _absent(text, "0"): CannotOccur(metric=text, wanted=("0", text), samples=(text,), different=9),
+        _absent(text, "0"): cannot_occur(text, ("0", text), (text,) * 9),
     }
     checks = (
         missed,
@@ -424,10 +426,10 @@ def _compared_checks(text: str, metric: Metric, threshold: Threshold, mutation: 
             compared,
             criterion=ThresholdHolds(threshold=earlier._replace(advisory=True)),
             measure=None,
-            problem=NoBaseline(source=BaselineSource(kind="tag", name=text), why=gone),
+            problem=no_baseline(BaselineSource(kind="tag", name=text), gone),
             simulations=(),
         ),
-        replace(compared, measure=None, problem=NotInBaseline(what="metric", name=text), simulations=()),
+        replace(compared, measure=None, problem=not_in_baseline("metric", text, "baseline"), simulations=()),
     )
 
 

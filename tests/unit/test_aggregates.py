@@ -11,10 +11,9 @@ from baselines import Cases, baseline_of, comparison, judged, only, run_of
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target
 from coval_gate.gate.aggregates import CLASSES
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.incomparable import UNUSABLE_BASELINE
 from coval_gate.gate.judge import judge
 from coval_gate.gate.measure import Comparison, Measure
-from coval_gate.gate.problems import ONE_VALUE
+from coval_gate.gate.problems import ONE_VALUE, UNUSABLE_BASELINE
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import KINDS
 from coval_gate.inputs.fields import Allowance

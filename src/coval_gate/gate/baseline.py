@@ -20,25 +20,26 @@ from coval_gate.gate.clauses import NAMES
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason, dated_text
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.family import Compared, Pairs, ruled
-from coval_gate.gate.incomparable import (
+from coval_gate.gate.kinds import ThresholdHolds, check_variant, subjects
+from coval_gate.gate.measure import Comparison, LeftOut, Trend
+from coval_gate.gate.problems import (
     CASES_UNKNOWN,
     JUDGE_CHANGED,
     NO_MUTATIONS,
+    ONLY_SUMMARY,
+    OTHER_CASES,
     PERSONA_CHANGED,
     UNEQUAL_COUNTS,
     UNUSABLE_BASELINE,
-    NoBaseline,
-    NotInBaseline,
-    TooFewShared,
+    no_baseline,
+    not_in_baseline,
+    too_few_shared,
 )
-from coval_gate.gate.kinds import ThresholdHolds, check_variant, subjects
-from coval_gate.gate.measure import Comparison, LeftOut, Trend
-from coval_gate.gate.problems import ONLY_SUMMARY, OTHER_CASES
 from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import BaselineSource
-from coval_gate.inputs.thresholds import TOLERANCE, Threshold
+from coval_gate.inputs.thresholds import TOLERANCE, Reference, Threshold
 
 FEWEST_SHARED: Final = 2  # test cases; one cannot show how test cases differ
 NEVER_LOOKED: Final = NotFoundReason(kind="none")
@@ -79,7 +80,7 @@ def same_metric(own: RunResult, earlier: RunResult, metric: Metric) -> Metric | 
     return matches[0] if len(matches) == 1 else None
 
 
-class Reference(NamedTuple):
+class Counterpart(NamedTuple):
     """The same `variant` in the baseline.
 
     `changed`: test cases whose contents changed since every run of it. `runs`: how many of its runs cannot be compared.
@@ -130,16 +131,10 @@ def _of_threshold(
 
 
 def _verdict_without(criterion: ThresholdHolds, problem: Problem) -> Verdict:
-    """A named run that can never be a baseline is the user's mistake.
-
-    What a step launches itself must be there: otherwise a base that does not work would let everything pass.
-    """
-    if criterion.threshold.bound.reference == "base_agent":
-        is_small = isinstance(problem, TooFewShared) and not (problem.left_out.new or problem.left_out.valueless)
-        return Verdict.INCONCLUSIVE if is_small or problem.kind == UNEQUAL_COUNTS.kind else Verdict.ERROR
-    if isinstance(problem, NoBaseline) and problem.source and problem.source.kind == "run":
-        return Verdict.INCONCLUSIVE if problem.why.kind == "unreadable" else Verdict.ERROR
-    return Verdict.INCONCLUSIVE
+    """What a step launches itself must be there: otherwise a base that does not work would let everything pass."""
+    is_of_step = criterion.threshold.bound.reference == "base_agent"
+    is_error = is_of_step if problem.is_error is None else problem.is_error
+    return Verdict.ERROR if is_error else Verdict.INCONCLUSIVE
 
 
 def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | None:
@@ -160,17 +155,17 @@ class References:
         self._pools: dict[tuple[str, ...], tuple[Variant, ...]] = {}
         self._restricted: dict[tuple[int, frozenset[str]], tuple[Variant, Variant]] = {}
 
-    def of(self, kind: str, variant: Variant, needed: Sequence[Metric]) -> Reference | Problem:
+    def of(self, kind: Reference, variant: Variant, needed: Sequence[Metric]) -> Counterpart | Problem:
         """Return the same variant in a reference, without runs with another persona or version of `needed` metrics."""
         if kind == "base":
             agent = self._own.get(BASE)
-            return Reference(agent) if agent else NotInBaseline(what="mutation", name=BASE)
+            return Counterpart(agent) if agent else not_in_baseline("mutation", BASE, kind)
         baseline = self._runs[kind]
         if baseline is None or not baseline.runs:
             source = (
                 baseline.source if baseline else BaselineSource(kind="base_agent") if kind == "base_agent" else None
             )
-            return NoBaseline(source=source, why=(baseline and baseline.missing) or NEVER_LOOKED)
+            return no_baseline(source, (baseline and baseline.missing) or NEVER_LOOKED)
         since = baseline.runs[0].run
         alike = [run for run in baseline.runs if not run.changed_persona]
         if not alike:
@@ -178,17 +173,17 @@ class References:
         for metric in needed:
             having = [run for run in alike if same_metric(self._result, run.result, metric)]
             if not having:
-                return NotInBaseline(what="metric", name=metric.name)
+                return not_in_baseline("metric", metric.name, kind)
             alike = [run for run in having if metric.id not in run.changed_metrics]
             if not alike:
                 return JUDGE_CHANGED.of(metric=metric.name, since=dated_text(having[0].run))
         earlier = self._variant(variant, alike)
         changes = [run.changed_cases for run in alike]
         if earlier:
-            return Reference(earlier, frozenset.intersection(*changes), len(baseline.runs) - len(alike), since)
+            return Counterpart(earlier, frozenset.intersection(*changes), len(baseline.runs) - len(alike), since)
         if edited := frozenset[str]().union(*changes) & variant.cases:
-            return TooFewShared(shared=0, left_out=LeftOut(changed=len(edited)), since=since)
-        return NotInBaseline(what="mutation", name=variant.name)
+            return too_few_shared(0, LeftOut(changed=len(edited)), kind, since)
+        return not_in_baseline("mutation", variant.name, kind)
 
     def restricted(self, variant: Variant, cases: frozenset[str]) -> Variant:
         """Return a variant with these test cases only, computed once for all thresholds that share them."""
@@ -230,7 +225,7 @@ def _against(
     if metric:
         sample = earlier.find_sample(metric.id)
         if sample is None:
-            return NotInBaseline(what="metric", name=metric.name)
+            return not_in_baseline("metric", metric.name, kind)
         if variant.sample(metric).metric.summary is not None:
             return ONLY_SUMMARY.of(metric=metric.name)
         if unusable := ONLY_SUMMARY if sample.metric.summary is not None else aggregation.obstacle(sample):
@@ -246,7 +241,7 @@ def _against(
 
 
 def _shared(
-    threshold: Threshold, variant: Variant, metric: Metric | None, reference: Reference
+    threshold: Threshold, variant: Variant, metric: Metric | None, reference: Counterpart
 ) -> tuple[frozenset[str], LeftOut] | Problem:
     earlier = reference.variant
     now, then = variant.cases, earlier.cases
@@ -265,7 +260,7 @@ def _shared(
         runs=reference.runs,
     )
     if len(shared) < FEWEST_SHARED:
-        return TooFewShared(shared=len(shared), left_out=left_out, since=reference.since)
+        return too_few_shared(len(shared), left_out, threshold.bound.reference, reference.since)
     return frozenset(shared), left_out
 
 

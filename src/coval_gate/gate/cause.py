@@ -12,12 +12,12 @@ from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE, Metric, RunResult, Simulation
-from coval_gate.gate.baseline import Reference, References, metrics_about
+from coval_gate.gate.baseline import Counterpart, References, metrics_about
 from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import Check
 from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.variants import Sample, Variant
-from coval_gate.inputs.thresholds import Reference as Kind
+from coval_gate.inputs.thresholds import Reference
 
 MOST_PASS: Final = 0.5  # of the other conversations of a test case: with more, a failure is flaky
 
@@ -105,10 +105,10 @@ class Earlier:
         aggregate = check.threshold.aggregate if check.threshold else None
         needed = metrics_about(aggregate, metric, self._result) if aggregate else (metric,) if metric else ()
         found = self._references.of(self.kind, variant, needed)
-        return found.variant if isinstance(found, Reference) else None
+        return found.variant if isinstance(found, Counterpart) else None
 
 
-def _reference_of(judgement: Judgement) -> Kind:
+def _reference_of(judgement: Judgement) -> Reference:
     """Prefer earlier runs, then another agent, then the agent beside its mutations."""
     if judgement.baseline and judgement.baseline.runs:
         return "baseline"

@@ -5,9 +5,8 @@ The three know each other, so they stand together; their kinds are in `kinds`, `
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from coval_gate.base.units import with_unit
@@ -19,35 +18,40 @@ from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Reference, Threshold
 
-CAPITAL: Final = re.compile(r"(?<=.)(?=[A-Z])")
 WHOLE: Final = 1.0  # the distance of a wrong text, and of a missing value
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """`may_come`: more time may mend it."""
+    """What prevents a measurement, in words. Braces in them name the facts to fill in.
 
-    __slots__ = ()
+    `short`: in place of a value. `sentence`: why a check has no measure, without a full stop. `beside`: the same about
+    the values of the reference, as a clause. `may_come`: more time may mend it. `is_error`: whether it makes a
+    comparison an error; None: only one with a run that the step launched for it. Facts of the check are its
+    `criterion`, what it is `about` (the variant and the run), and its `reference`.
+    """
 
-    @property
-    def kind(self) -> str:
-        """Its name in the JSON report: no_such_metric for NoSuchMetric."""
-        return CAPITAL.sub("_", type(self).__name__).lower()
+    kind: str
+    short: str
+    sentence: str
+    beside: str = "the {reference}'s values of {metric} are of another kind"
+    may_come: bool = False
+    is_error: bool | None = None
+    facts: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def may_come(self) -> bool:
-        return False
+    def of(self, **facts: str) -> Problem:
+        return replace(self, facts=tuple(facts.items()))
 
     def text(self) -> str:
-        """Return in a few words what to show in place of a value."""
-        raise NotImplementedError
+        return self.short.format(**dict(self.facts))
 
     def reason(self, check: Check) -> str:
-        """Return why a check has no measure, without a full stop."""
-        raise NotImplementedError
+        about = whom(check) + (runs_text(check) if check.run_id and check.verdict is Verdict.FAILED else "")
+        reference = clauses.NAMES[check.reference]
+        return self.sentence.format(criterion=check.criterion, about=about, reference=reference, **dict(self.facts))
 
     def in_reference(self, reference: str, metric: str) -> str:
-        """Return the same about the values of the reference, as a clause."""
-        return f"the {reference}'s values of {metric} are of another kind"
+        return self.beside.format(reference=reference, metric=metric)
 
 
 class Criterion:

@@ -14,7 +14,7 @@ from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import cases_needed, cases_to_compare
 from coval_gate.gate.clauses import VALUE_SHOWN, threshold_text
 from coval_gate.gate.kinds import ThresholdHolds
-from coval_gate.gate.problems import SAMPLES, seen_text
+from coval_gate.gate.problems import seen_text
 from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.variants import Variant
 from coval_gate.inputs.fields import Allowance
@@ -180,7 +180,7 @@ def _doubts(threshold: Threshold, metric: Metric) -> Iterator[str]:
     vocabulary = Vocabulary.of(metric) if wanted else None
     if vocabulary and (unseen := vocabulary.unseen(wanted)):
         values = " or ".join(quoted(value, VALUE_SHOWN) for value in unseen)
-        seen = seen_text(vocabulary.seen[:SAMPLES], len(vocabulary.seen))
+        seen = seen_text(vocabulary.seen)
         others = f"; the values seen are {seen}" if seen else ""
         yield f"{where}: no simulation has the value {values} for {metric.name}{others}. Is it spelt correctly?"
     farthest = max(metric.numbers, key=abs, default=0.0)

@@ -15,9 +15,9 @@ from coval_gate.coval.model import RunResult, Simulation, Value
 from coval_gate.gate.cause import SHOWN_FIRST, Before, Cause, Earlier, cause_of, others_of
 from coval_gate.gate.checks import WHOLE, Check, largest_magnitude, misses
 from coval_gate.gate.compared import Baseline
-from coval_gate.gate.incomparable import NoBaseline
 from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Comparison
+from coval_gate.gate.problems import NO_BASELINE
 from coval_gate.gate.variants import Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Reference
@@ -159,7 +159,7 @@ def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findin
 
 def lacks_baseline(check: Check) -> bool:
     """Return whether a check does not pass because there is no baseline."""
-    return isinstance(check.problem, NoBaseline)
+    return check.problem is not None and check.problem.kind == NO_BASELINE.kind
 
 
 def _group(judgement: Judgement, reference: Reference) -> CheckGroup:

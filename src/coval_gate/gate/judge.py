@@ -20,19 +20,19 @@ from coval_gate.gate.checks import Check, Problem, check_on
 from coval_gate.gate.clauses import target_problem_text
 from coval_gate.gate.compared import Baseline
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.incomparable import ACCEPTED
 from coval_gate.gate.judgement import Judgement, conclude
 from coval_gate.gate.kinds import MetricHasValues, MetricPresent, TargetMet, evaluate
 from coval_gate.gate.measure import Measure, Totals
 from coval_gate.gate.population import ALL_ANSWERED, METRICS_HAVE_TARGETS, Judged, population_checks
 from coval_gate.gate.problems import (
+    ACCEPTED,
     NO_TARGETS,
     NO_VALUES,
     NOT_LISTED,
     SEVERAL_METRICS,
     UNIDENTIFIED,
     UNUSABLE_TARGET,
-    NoSuchMetric,
+    no_such_metric,
     unlike,
 )
 from coval_gate.gate.variants import Variant, variants_of
@@ -181,7 +181,7 @@ def _not_one(reference: str, result: RunResult) -> Problem | None:
         return SEVERAL_METRICS.of(metric=quoted(reference), count=f"{len(metrics):,}", ids=ids)
     names = list(dict.fromkeys(metric.name for metric in result.metrics))
     ranked = difflib.get_close_matches(reference, names, n=len(names) or 1, cutoff=0.0)
-    return NoSuchMetric(metric=reference, names=tuple(ranked), similar=most_similar(reference, names))
+    return no_such_metric(reference, ranked, most_similar(reference, names))
 
 
 def _gaps(metric: Metric, variants: Sequence[Variant], max_failed: Allowance) -> Iterator[Check]:

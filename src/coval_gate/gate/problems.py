@@ -1,4 +1,4 @@
-"""The problems that prevent a measurement: each a row of words or, where the words depend on the facts, a class. Pure.
+"""What prevents a measurement or a comparison: each problem a row of words, some with a function to fill it. Pure.
 
 A problem of every threshold names none, so that reports say it once.
 """
@@ -6,128 +6,95 @@ A problem of every threshold names none, so that reports say it once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, Literal
 
-from coval_gate.base.text import in_words, quoted
+from coval_gate.base.text import in_words, plural, quoted
 from coval_gate.base.units import value_text
-from coval_gate.coval.model import Value
-from coval_gate.gate.checks import Check, Problem, runs_text, whom
+from coval_gate.coval.model import Run, Value
+from coval_gate.gate.checks import Problem
 from coval_gate.gate.clauses import NAMES, VALUE_SHOWN
+from coval_gate.gate.compared import START_OVER, NotFoundReason, dated_text, left_out_text, no_baseline_text
+from coval_gate.gate.measure import LeftOut
+from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.variants import Sample
-from coval_gate.gate.verdict import Verdict
+from coval_gate.inputs.fields import BaselineSource
+from coval_gate.inputs.thresholds import Reference
 
 SAMPLES: Final = 8  # values that a problem or a doubt shows
 VALUES_SHOWN: Final = 8  # that a metric can have
 NAMES_SHOWN: Final = 8  # metrics of a run that lacks the one that was named, in a sentence
 FEW_NAMES: Final = 3  # the same, in a few words
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obstacle(Problem):
-    """A problem with fixed words. Braces in them name the facts to fill in.
-
-    `beside`: the same about the values of a reference. Facts of the check are its `criterion`, what it is `about` (the
-    variant and the run), and its `reference`.
-    """
-
-    kind: str
-    short: str
-    sentence: str
-    beside: str = ""
-    may_come: bool = False
-    facts: tuple[tuple[str, str], ...] = ()
-
-    def of(self, **facts: str) -> Obstacle:
-        return replace(self, facts=tuple(facts.items()))
-
-    def text(self) -> str:
-        return self.short.format(**dict(self.facts))
-
-    def reason(self, check: Check) -> str:
-        reference = NAMES[check.reference]
-        return self.sentence.format(
-            criterion=check.criterion, about=about(check), reference=reference, **dict(self.facts)
-        )
-
-    def in_reference(self, reference: str, metric: str) -> str:
-        return self.beside.format(reference=reference, metric=metric)
-
-
-def about(check: Check) -> str:
-    """Return the variant and the run that a problem is about, with a space before; empty where there is only one."""
-    return whom(check) + (runs_text(check) if check.run_id and check.verdict is Verdict.FAILED else "")
-
-
 # The agent or a simulation has the metric, which has a target.
-NOT_LISTED: Final = Obstacle(
+NOT_LISTED: Final = Problem(
     kind="not_listed",
     short="Coval does not list it",
     sentence="Coval announced the metric {metric} for the run, but does not list it; to run without it, set "
     "metric_ids to the other metrics",
     may_come=True,
 )
-NOT_SETTLED: Final = Obstacle(
+NOT_SETTLED: Final = Problem(
     kind="not_settled",
     short="its lists were still changing at the deadline",
     sentence="Coval does not say how many simulations and metrics the run has, and its lists were still changing at "
     "the deadline",
     may_come=True,
 )
-SEVERAL_METRICS: Final = Obstacle(
+SEVERAL_METRICS: Final = Problem(
     kind="several_metrics",
     short="{count} metrics of this name",
     sentence="The run has {count} metrics named {metric}; use the id of one: {ids}",
 )
-NO_TARGETS: Final = Obstacle(
+NO_TARGETS: Final = Problem(
     kind="no_targets",
     short="no metric has a target",
     sentence="No metric of the run has a target in Coval, so use_metric_targets and pass_rate have nothing to check",
 )
-UNUSABLE_TARGET: Final = Obstacle(
+UNUSABLE_TARGET: Final = Problem(
     kind="unusable_target", short="its target {trouble}", sentence="The target of {metric} {trouble}"
 )
-VARIANTS_MISSING: Final = Obstacle(
+VARIANTS_MISSING: Final = Problem(
     kind="variants_missing",
     short="of {listed}",
     sentence="The run was launched with {launched}, but Coval lists simulations of {listed}",
 )
-ERROR_REPORTED: Final = Obstacle(
+ERROR_REPORTED: Final = Problem(
     kind="error_reported",
     short="it reports {words}",
     sentence="The run completed, but Coval reports an error: {words}",
 )
-OTHER_CASES: Final = Obstacle(
+OTHER_CASES: Final = Problem(
     kind="other_cases",
     short="{new} new, {gone} missing",
     sentence="{whose} test cases differ from {those} ({new} new, {gone} missing)",
 )
-NOT_ANSWERED: Final = Obstacle(
+NOT_ANSWERED: Final = Problem(
     kind="not_answered",
     short="no tag of coval-gate attach",
     sentence="Nothing shows that a job answered every simulation: the agent is of type SDK_WEBSOCKET, and the run "
     "lacks the tag that coval-gate attach adds at its end",
 )
-NO_VALUES: Final = Obstacle(
+NO_VALUES: Final = Problem(
     kind="no_values",
     short="no simulation has a value",
     sentence="{metric} has no values{about}",
     beside="the {reference} has no values of {metric}",
     may_come=True,
 )
-ONE_VALUE: Final = Obstacle(  # so there is no spread
+ONE_VALUE: Final = Problem(  # so there is no spread
     kind="one_value",
     short="only one simulation has a value",
     sentence="{metric} has only one value{about}, so {criterion.what} is unknown",
     beside="the {reference} has only one value of {metric}",
 )
-NO_NUMBERS: Final = Obstacle(
+NO_NUMBERS: Final = Problem(
     kind="no_numbers",
     short="some values are not numbers: {samples}",
     sentence="{metric} has values that are not numbers ({samples}), so {criterion.what} is unknown{about}",
     beside="the {reference} has values of {metric} that are not numbers",
 )
-ONLY_SUMMARY: Final = Obstacle(
+ONLY_SUMMARY: Final = Problem(
     kind="only_summary",
     short="Coval reports no individual values",
     sentence="Coval reports no individual values of {metric}, so {criterion.what} is unknown{about}",
@@ -137,102 +104,132 @@ UNIDENTIFIED: Final = replace(
     ONLY_SUMMARY,
     sentence="Coval reports neither the id nor individual values of {metric}, so its target cannot be judged",
 )
+NO_SUCH_METRIC: Final = Problem(
+    kind="no_such_metric", short="{short}", sentence="The run has no metric {metric}; {instead}"
+)
+CANNOT_OCCUR: Final = Problem(
+    kind="cannot_occur",
+    short="its values are {values}: {samples}",
+    sentence="{metric} cannot be {wanted}{about}. Its values are {values} ({samples}), so {criterion.what} cannot be "
+    "judged",
+)
+NO_SUCH_VALUE: Final = Problem(
+    kind="no_such_value", short="{short}", sentence="{never}. {known}, so {criterion.what} cannot be judged"
+)
+NO_MUTATIONS: Final = Problem(
+    kind="no_mutations",
+    short="the run has no mutations",
+    sentence="{criterion.text} compares mutations with the agent itself, but the run has no mutations",
+)
+ACCEPTED: Final = Problem(
+    kind="accepted", short="accepted", sentence="{criterion.text} is not compared: a person accepted this run"
+)
+INCOMPARABLE: Final = "{criterion.text} cannot be compared{about}: {why}"
+UNUSABLE_BASELINE: Final = Problem(
+    kind="unusable_baseline",
+    short="the other side's values cannot be compared",
+    sentence=INCOMPARABLE,
+)
+PERSONA_CHANGED: Final = Problem(
+    kind="persona_changed",
+    short="another persona",
+    sentence="Nothing can be compared with the baseline, run {since}: it used another persona, or another version of "
+    f"it; {START_OVER}",
+)
+JUDGE_CHANGED: Final = Problem(
+    kind="judge_changed",
+    short="another version of the metric",
+    sentence="Nothing can be compared with the baseline, run {since}{about}: it used another version of {metric}; "
+    f"{START_OVER}",
+)
+CASES_UNKNOWN: Final = Problem(
+    kind="cases_unknown",
+    short="the test cases are unknown",
+    sentence="Nothing can be compared: Coval does not say which test case each simulation belongs to",
+)
+UNEQUAL_COUNTS: Final = Problem(
+    kind="unequal_counts",
+    short="{now} simulations, not {earlier}",
+    sentence="{criterion.text} cannot be compared{about}: it counts simulations, of which this run has {now} and the "
+    "{reference} {earlier}; use a rate, or launch both with the same iteration_count",
+    is_error=False,
+)
+NO_BASELINE: Final = Problem(kind="no_baseline", short="no baseline", sentence="There is no baseline: {why}")
+NOT_IN_BASELINE: Final = Problem(
+    kind="not_in_baseline", short="the other side does not have the {what}", sentence=INCOMPARABLE
+)
+TOO_FEW_SHARED: Final = Problem(kind="too_few_shared", short="{shared}", sentence=INCOMPARABLE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoSuchMetric(Problem):
+def no_such_metric(metric: str, names: Sequence[str], similar: str) -> Problem:
     """`names`: of the run's metrics, the most similar first. `similar`: the one that the user may mean, or empty."""
-
-    metric: str
-    names: tuple[str, ...]
-    similar: str = ""
-
-    def text(self) -> str:
-        if self.similar:
-            return f"did you mean {self.similar}?"
-        return f"it has only {in_words(self.names, most=FEW_NAMES)}" if self.names else "it has no metrics at all"
-
-    def reason(self, check: Check) -> str:
-        metric = quoted(self.metric)
-        if not self.names:
-            return f"The run has no metric {metric}; it has no metrics at all"
-        meant = f"did you mean {self.similar}? It has" if self.similar else "it has"
-        return f"The run has no metric {metric}; {meant} {in_words(self.names, most=NAMES_SHOWN)}"
+    meant = f"did you mean {similar}?" if similar else ""
+    short = instead = "it has no metrics at all"
+    if names:
+        short = meant or f"it has only {in_words(names, most=FEW_NAMES)}"
+        instead = f"{f'{meant} It' if meant else 'it'} has {in_words(names, most=NAMES_SHOWN)}"
+    return NO_SUCH_METRIC.of(metric=quoted(metric), short=short, instead=instead)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CannotOccur(Problem):
-    """The metric's values are of another kind than `wanted`; `samples` are some of its `different` values."""
-
-    metric: str
-    wanted: tuple[str, ...]
-    samples: tuple[Value, ...]
-    different: int
-
-    def text(self) -> str:
-        return f"its values are {self._kind}: {self._shown}"
-
-    def reason(self, check: Check) -> str:
-        cannot = f"{self.metric} cannot be {_either(self.wanted)}{about(check)}"
-        why = f"Its values are {self._kind} ({self._shown})"
-        return f"{cannot}. {why}, so {check.criterion.what} cannot be judged"
-
-    @property
-    def _kind(self) -> str:
-        return "numbers" if isinstance(self.samples[0], float) else "text"
-
-    @property
-    def _shown(self) -> str:
-        """Samples of the values; numbers without commas, as users must write them."""
-        shown = [f"{sample:.10g}" if isinstance(sample, float) else value_text(sample) for sample in self.samples]
-        more = self.different - len(shown)
-        return ", ".join(shown) + (f" and {more:,} more" if more else "")
+def cannot_occur(metric: str, wanted: Sequence[str], distinct: Sequence[Value]) -> Problem:
+    """The metric's `distinct` values are of another kind than `wanted`."""
+    # Numbers without commas, as users must write them.
+    shown = [f"{value:.10g}" if isinstance(value, float) else value_text(value) for value in distinct[:SAMPLES]]
+    more = f" and {len(distinct) - SAMPLES:,} more" if len(distinct) > SAMPLES else ""
+    values = "numbers" if isinstance(distinct[0], float) else "text"
+    return CANNOT_OCCUR.of(metric=metric, wanted=_either(wanted), values=values, samples=", ".join(shown) + more)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoSuchValue(Problem):
-    """The metric never has the `wanted` values, which are probably misspelt.
-
-    `seen`: some of the `different` texts. `allowed`: all texts that it can have; empty if others are possible.
-    `similar`: the text that the user may mean, or empty.
-    """
-
-    metric: str
-    wanted: tuple[str, ...]
-    seen: tuple[str, ...]
-    different: int
-    allowed: tuple[str, ...] = ()
-    similar: str = ""
-
-    def text(self) -> str:
-        if self.similar:
-            return f"did you mean {value_text(self.similar)}?"
-        return f"its values are {self._values}"
-
-    def reason(self, check: Check) -> str:
-        verb = "cannot be" if self.allowed else "is never"
-        meant = f" (did you mean {value_text(self.similar)}?)" if self.similar else ""
-        never = f"{self.metric} {verb} {_either(self.wanted)}{meant}"
-        return f"{never}. {self._known}, so {check.criterion.what} cannot be judged"
-
-    @property
-    def _known(self) -> str:
-        """Which values the metric can have, and which the run has, as the beginning of a sentence."""
-        if not self.allowed:
-            return f"This run has {self._values}"
-        seen = f" (this run has {seen_text(self.seen, self.different)})" if self.seen else ""
-        return f"Its values are {self._values}{seen}"
-
-    @property
-    def _values(self) -> str:
-        if self.allowed:
-            return in_words([value_text(value) for value in self.allowed], "or", VALUES_SHOWN)
-        return seen_text(self.seen, self.different)
+def no_such_value(metric: str, wanted: Sequence[str], vocabulary: Vocabulary) -> Problem:
+    """The metric never has the `wanted` values, which are probably misspelt."""
+    similar, allowed = vocabulary.meant_by(wanted[0]), vocabulary.allowed
+    meant = f"did you mean {value_text(similar)}?" if similar else ""
+    values = seen = seen_text(vocabulary.seen)
+    known = f"This run has {seen}"
+    if allowed:
+        values = in_words([value_text(value) for value in allowed], "or", VALUES_SHOWN)
+        known = f"Its values are {values}{f' (this run has {seen})' if seen else ''}"
+    never = f"{metric} {'cannot be' if allowed else 'is never'} {_either(wanted)}{f' ({meant})' if meant else ''}"
+    return NO_SUCH_VALUE.of(short=meant or f"its values are {values}", never=never, known=known)
 
 
-def seen_text(seen: Sequence[str], different: int) -> str:
-    more = f" and {different - len(seen):,} more" if different > len(seen) else ""
-    return ", ".join(value_text(value) for value in seen) + more
+def no_baseline(source: BaselineSource | None, why: NotFoundReason) -> Problem:
+    """There is no run to compare with; `source` is None if the step did not look for one."""
+    text = no_baseline_text(source, why)
+    if source and source.kind == "base_agent":
+        because = "Nothing can be compared with the base, because {why}"
+        return replace(NO_BASELINE, short="no base", sentence=because).of(why=text)
+    # A named run that can never be a baseline is the user's mistake.
+    is_mistake = source is not None and source.kind == "run" and why.kind != "unreadable"
+    return replace(NO_BASELINE, is_error=is_mistake or None).of(why=text)
+
+
+def not_in_baseline(what: Literal["metric", "mutation"], name: str, reference: Reference) -> Problem:
+    """The reference does not have the metric or the mutation of this `name`."""
+    if what == "mutation":
+        why = f"the {NAMES[reference]} has no simulations of {name or 'the agent itself'}"
+    elif reference == "base_agent":
+        why = f"the base's run does not have the metric {name}"
+    else:
+        why = f"no baseline run has the metric {name}; {START_OVER}"
+    return NOT_IN_BASELINE.of(what=what, why=why)
+
+
+def too_few_shared(shared: int, left_out: LeftOut, reference: Reference, since: Run | None = None) -> Problem:
+    """Only `shared` test cases can be compared, fewer than two. `since`: the newest run of an earlier baseline."""
+    left, cases = left_out_text(left_out, NAMES[reference]), plural(shared, "shared test case")
+    problem = replace(TOO_FEW_SHARED, is_error=None if left_out.new or left_out.valueless else False)
+    if not shared and since and left_out.changed:
+        nothing = "Nothing can be compared with the baseline, run {since}{about}: no test case is still the same"
+        problem = replace(problem, sentence=f"{nothing} (left out: {{left}}); {START_OVER}")
+        return problem.of(shared=cases, left=left, since=dated_text(since))
+    why = f"{cases}, but a comparison needs at least two{f'; left out: {left}' if left else ''}"
+    return problem.of(shared=cases, why=why)
+
+
+def seen_text(seen: Sequence[str]) -> str:
+    more = f" and {len(seen) - SAMPLES:,} more" if len(seen) > SAMPLES else ""
+    return ", ".join(value_text(value) for value in seen[:SAMPLES]) + more
 
 
 def _either(values: Sequence[str]) -> str:
@@ -246,23 +243,15 @@ def not_numbers(sample: Sample) -> Problem | None:
     return NO_NUMBERS.of(metric=sample.metric.name, samples=", ".join(sorted(samples)))
 
 
-def unlike(sample: Sample, wanted: Sequence[str]) -> CannotOccur | NoSuchValue | None:
+def unlike(sample: Sample, wanted: Sequence[str]) -> Problem | None:
     """Return the problem if the metric cannot have a `wanted` text, or can have none of `wanted`."""
     name, vocabulary = sample.metric.name, sample.vocabulary
     if impossible := sample.kinds.impossible(wanted):
-        distinct = [*dict.fromkeys(sample.numbers), *sorted(sample.others, key=_alphabetical)]
-        samples = tuple(distinct[:SAMPLES])
-        return CannotOccur(metric=name, wanted=impossible, samples=samples, different=len(distinct))
-    if unknown := vocabulary.impossible(wanted):
-        return NoSuchValue(
-            metric=name,
-            wanted=unknown,
-            seen=vocabulary.seen[:SAMPLES],
-            different=len(vocabulary.seen),
-            allowed=vocabulary.allowed,
-            similar=vocabulary.meant_by(unknown[0]),
+        return cannot_occur(
+            name, impossible, [*dict.fromkeys(sample.numbers), *sorted(sample.others, key=_alphabetical)]
         )
-    return None
+    unknown = vocabulary.impossible(wanted)
+    return no_such_value(name, unknown, vocabulary) if unknown else None
 
 
 def _alphabetical(value: str | frozenset[str]) -> list[str]:
