@@ -6,23 +6,21 @@ The grammar's facts about an aggregate are in the row of the same name in `input
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
-from coval_gate.coval.model import Metric, Summary
-from coval_gate.gate.aggregation import Aggregation, Greatest, Measured, OfMetric, measure_of, sample_of
+from coval_gate.coval.model import Metric
+from coval_gate.gate.aggregation import Aggregation, Greatest, OfMetric, measure_of, sample_of
 from coval_gate.gate.changes import MeanChange, PercentileChange, RateChange, value_pairs
 from coval_gate.gate.checks import Problem
 from coval_gate.gate.confidence import (
     NOTHING,
     Bounds,
     Hits,
+    hits_of,
     mean_bounds,
-    number_interval,
     percentile_bounds,
-    rate_interval,
-    unknown_interval,
+    rate_bounds,
 )
 from coval_gate.gate.contrast import Exceedances, HitPair, ValuePair, rate_difference
 from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
@@ -40,6 +38,21 @@ class _Share(Aggregation):
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
         return _share(variant, self.hits(variant, metric))
+
+    def unknown(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+        """Return the ids of the simulations that may be hits or not."""
+        return ()
+
+    def interval(self, variant: Variant, metric: Metric | None, confidence: float) -> Interval:
+        """It holds for every possible value of the unknown simulations; if some are not listed, it claims nothing."""
+        unknown = self.unknown(variant, metric)
+        hits = frozenset(self.hits(variant, metric)).difference(unknown)
+        cases = () if variant.unlisted else variant.known_cases
+        least, most = (
+            rate_bounds([hits_of(case, counted) for case in cases], confidence)
+            for counted in (hits, hits.union(unknown))
+        )
+        return Interval(least.lower, most.upper, confidence, len(cases))
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> RateChange:
         return RateChange.of(now, then, self.hits(now, metric), self.hits(then, metric))
@@ -66,17 +79,12 @@ class _Share(Aggregation):
 class _OfRun(Aggregation):
     """An aggregate that needs no metric."""
 
-    def measured(self, variant: Variant, metric: Metric | None) -> Measured:
+    def measured(self, variant: Variant, metric: Metric | None) -> Measure:
         value = self.value(variant, metric)
-        measure = measure_of(value, self.aggregate.kind.unit, len(variant.simulations), variant.unlisted)
-        return Measured(measure, self.missing_it(variant, metric, value.value))
+        return measure_of(value, self.aggregate.kind.unit, len(variant.simulations), variant.unlisted)
 
 
 class _ShareOfRun(_Share, _OfRun):
-    def measured(self, variant: Variant, metric: Metric | None) -> Measured:
-        interval = _rate_interval(variant, self.hits(variant, metric), ())
-        return super().measured(variant, metric)._replace(interval=interval)
-
     def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
         hits = self.hits(variant, metric)
         return (simulation.id for simulation in variant.simulations if simulation.id not in hits)
@@ -127,22 +135,24 @@ class Rate(_Share, _OfValues):
         hits = sample.having(self.aggregate.values)
         return hits | frozenset(_unknown_ids(variant, sample)) if self.threshold.wants_less else hits
 
-    def _measured(self, variant: Variant, sample: Sample) -> Measured:
+    def unknown(self, variant: Variant, metric: Metric | None) -> Collection[str]:
+        return _unknown_ids(variant, sample_of(variant, metric))
+
+    def _measured(self, variant: Variant, sample: Sample) -> Measure:
         hits = sample.having(self.aggregate.values)
         if variant.even:
             share, assumed = self.value(variant, sample.metric), sample.missing if self.threshold.wants_less else 0
         else:
             assumed = _assumed(self.threshold, len(hits), sample.missing, variant.total)
             share = Weighed((len(hits) + assumed) / variant.total)
-        measure = measure_of(share, "share", sample.count, sample.missing, assumed)
-        unknown = _unknown_ids(variant, sample)
-        return Measured(measure, self._failing(variant, sample, measure), _rate_interval(variant, hits, unknown))
+        return measure_of(share, "share", sample.count, sample.missing, assumed)
 
-    def _failing(self, variant: Variant, sample: Sample, measure: Measure) -> Iterator[str]:
+    def failing(self, variant: Variant, metric: Metric | None, measure: Measure) -> Iterator[str]:
         """Yield the simulations without a hit if there are too few hits, otherwise those that have one, or may."""
         if not measure.assumed or self._wants_more(measure.value):
-            yield from self.missing_it(variant, sample.metric, measure.value)
+            yield from self.missing_it(variant, metric, measure.value)
             return
+        sample = sample_of(variant, metric)
         hits = sample.having(self.aggregate.values)
         hits_alone = not self.threshold.holds(_share(variant, hits).value)
         for simulation in variant.simulations:
@@ -187,9 +197,11 @@ class _OfNumbers(OfMetric):
             if isinstance(number := values.get(simulation.id), float) and not holds(number):
                 yield simulation.id
 
-    def _measured(self, variant: Variant, sample: Sample) -> Measured:
-        interval = partial(number_interval, self._bounds, variant.completed, sample.values)
-        return super()._measured(variant, sample)._replace(interval=interval)
+    def interval(self, variant: Variant, metric: Metric | None, confidence: float) -> Interval:
+        """Leave missing values out; claim nothing if Coval does not report the test case of each conversation."""
+        are_known = all(simulation.test_case_id for simulation in variant.completed)
+        cases = [*variant.numbers(sample_of(variant, metric).metric).values()] if are_known else []
+        return Interval(*self._bounds(cases, confidence), confidence, len(cases))
 
     def _pooled(self, sample: Sample) -> float:
         raise NotImplementedError
@@ -226,9 +238,6 @@ class Average(_OfNumbers):
 
     def _bounds(self, cases: Sequence[Sequence[float]], confidence: float) -> Bounds:
         return mean_bounds(cases, confidence)
-
-    def _summarized(self, summary: Summary) -> float | None:
-        return summary.mean
 
 
 class Percentile(_OfNumbers):
@@ -272,9 +281,6 @@ class Figure(_OfNumbers):
         if figure is None:
             raise ValueError(f"nothing says how {self.aggregate.name} is measured")
         return figure(sample.numbers)
-
-    def _summarized(self, summary: Summary) -> float | None:
-        return getattr(summary, self.aggregate.name, None)
 
 
 class Spread(_OfNumbers):
@@ -330,11 +336,6 @@ def _share(variant: Variant, hits: Collection[str]) -> Weighed:
 
 def _weighed(value: float, pooled: float) -> Weighed:
     return Weighed(pooled) if math.isclose(value, pooled, abs_tol=1e-12) else Weighed(value, pooled)
-
-
-def _rate_interval(variant: Variant, hits: Collection[str], unknown: Collection[str]) -> Callable[[float], Interval]:
-    """Return a function that makes the interval of a rate; with unlisted simulations, it claims nothing."""
-    return unknown_interval if variant.unlisted else partial(rate_interval, variant.simulations, hits, unknown)
 
 
 def _assumed(threshold: Threshold, hits: int, missing: int, total: int) -> int:

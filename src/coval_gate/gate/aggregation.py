@@ -5,26 +5,17 @@ An aggregation is an aggregate with its threshold, which says whether high or lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.coval.model import Metric, Summary
+from coval_gate.coval.model import Metric
 from coval_gate.gate.changes import Change
 from coval_gate.gate.checks import Problem
-from coval_gate.gate.confidence import unknown_interval
 from coval_gate.gate.measure import Interval, Measure, Unit, Weighed
 from coval_gate.gate.problems import NO_VALUES, ONLY_SUMMARY, not_numbers, unlike
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.inputs.thresholds import Threshold
-
-
-class Measured(NamedTuple):
-    """A measure, the simulations to blame if it misses the threshold, and its interval by confidence (a share)."""
-
-    measure: Measure
-    failing: Iterable[str] = ()
-    interval: Callable[[float], Interval] | None = None
 
 
 class Greatest(NamedTuple):
@@ -47,8 +38,16 @@ class Aggregation:
     def __init__(self, threshold: Threshold) -> None:
         self.threshold, self.aggregate = threshold, threshold.aggregate
 
-    def measured(self, variant: Variant, metric: Metric | None) -> Measured | Problem:
+    def measured(self, variant: Variant, metric: Metric | None) -> Measure | Problem:
         """Measure it for a threshold against a number; `metric` is the threshold's metric, if it names one."""
+        raise NotImplementedError
+
+    def failing(self, variant: Variant, metric: Metric | None, measure: Measure) -> Iterable[str]:
+        """Return the ids to blame if the `measure` of this variant misses the threshold."""
+        return self.missing_it(variant, metric, measure.value)
+
+    def interval(self, variant: Variant, metric: Metric | None, confidence: float) -> Interval:
+        """Return what the measured value shows for the agent, if the threshold takes a confidence."""
         raise NotImplementedError
 
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
@@ -89,24 +88,19 @@ class Aggregation:
 
 
 class OfMetric(Aggregation):
-    def measured(self, variant: Variant, metric: Metric | None) -> Measured | Problem:
+    def measured(self, variant: Variant, metric: Metric | None) -> Measure | Problem:
         sample = sample_of(variant, metric)
         if (summary := sample.metric.summary) is None:
             return self.obstacle(sample) or self._measured(variant, sample)
-        value = self._summarized(summary)
+        value = {"avg": summary.mean, "min": summary.min, "max": summary.max}.get(self.aggregate.name)
         # Coval's own mean mixes the agent and its mutations.
         if value is None or not variant.alone:
             return ONLY_SUMMARY.of(metric=sample.metric.name)
-        return Measured(measure_of(Weighed(value), "metric", sample.count, sample.missing), (), unknown_interval)
+        return measure_of(Weighed(value), "metric", sample.count, sample.missing)
 
-    def _measured(self, variant: Variant, sample: Sample) -> Measured:
+    def _measured(self, variant: Variant, sample: Sample) -> Measure:
         value = self.value(variant, sample.metric)
-        measure = measure_of(value, self.aggregate.kind.unit, sample.count, sample.missing)
-        return Measured(measure, self.missing_it(variant, sample.metric, value.value))
-
-    def _summarized(self, summary: Summary) -> float | None:
-        """Return its value from a summary, without single values; None if the summary lacks it."""
-        return None
+        return measure_of(value, self.aggregate.kind.unit, sample.count, sample.missing)
 
 
 def sample_of(variant: Variant, metric: Metric | None) -> Sample:

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.coval.model import Simulation
-from coval_gate.gate.measure import Interval, Measure
+from coval_gate.gate.measure import Measure
 from coval_gate.gate.statistics import beta_quantile, normal_quantile, t_quantile
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Threshold
@@ -236,43 +234,6 @@ def _unskewed(reach: float, skew: float) -> float:
     return 3.0 / skew * (float(math.cbrt(1.0 + skew * (reach - skew / 6.0))) - 1.0)
 
 
-def rate_interval(
-    simulations: Sequence[Simulation], hits: Collection[str], unknown: Collection[str], confidence: float
-) -> Interval:
-    """Return the interval of the share of `hits`; it holds for every possible value of the `unknown` simulations."""
-    cases = by_case(simulations)
-    fewest = rate_bounds([hits_of(case, hits) for case in cases], confidence)
-    if not unknown:
-        return Interval(*fewest, confidence, len(cases))
-    perhaps = {*hits, *unknown}
-    most = rate_bounds([hits_of(case, perhaps) for case in cases], confidence)
-    return Interval(fewest.lower, most.upper, confidence, len(cases))
-
-
-def number_interval(
-    bounds: Callable[[Sequence[Sequence[float]], float], Bounds],
-    simulations: Sequence[Simulation],
-    values: Mapping[str, object],
-    confidence: float,
-) -> Interval:
-    """Return the interval that `bounds` computes from each test case's numbers; missing values are left out."""
-    cases = [numbers for case in by_case(simulations) if (numbers := _numbers(case, values))]
-    return Interval(*bounds(cases, confidence), confidence, len(cases))
-
-
-def unknown_interval(confidence: float) -> Interval:
-    """Return the interval of a metric without single values: it claims nothing."""
-    return Interval(-math.inf, math.inf, confidence, 0)
-
-
-def by_case(simulations: Iterable[Simulation]) -> list[list[str]]:
-    """Return the ids of each test case's simulations; nothing if any simulation's test case is unknown."""
-    cases: dict[str, list[str]] = defaultdict(list)
-    for simulation in simulations:
-        cases[simulation.test_case_id].append(simulation.id)
-    return [] if "" in cases else list(cases.values())
-
-
 def verdict(threshold: Threshold, measure: Measure) -> Verdict:
     """Return the verdict of a measure on a threshold; a conclusive one never contradicts the value as counted."""
     holds, interval = threshold.holds(measure.value), measure.interval
@@ -285,7 +246,3 @@ def verdict(threshold: Threshold, measure: Measure) -> Verdict:
     if not holds and not threshold.holds(best):
         return Verdict.FAILED
     return Verdict.INCONCLUSIVE
-
-
-def _numbers(case: Sequence[str], values: Mapping[str, object]) -> list[float]:
-    return [value for simulation in case if isinstance(value := values.get(simulation), float)]

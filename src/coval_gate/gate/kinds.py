@@ -13,8 +13,7 @@ from coval_gate.base.text import one_line, plural, quoted
 from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate import claims, clauses, targets
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.aggregation import Measured
-from coval_gate.gate.checks import Check, Criterion, bound_text, check_on, runs_text, whom
+from coval_gate.gate.checks import Check, Criterion, Problem, bound_text, check_on, runs_text, whom
 from coval_gate.gate.confidence import verdict
 from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale
 from coval_gate.gate.variants import Sample, Variant
@@ -235,13 +234,13 @@ def subjects(threshold: Threshold, result: RunResult) -> tuple[Metric | None, ..
 def check_variant(criterion: ThresholdHolds, variant: Variant, metric: Metric | None) -> Check:
     """Check a threshold, whose bound is a number, on one variant; `metric` is the one that it names, if any."""
     threshold = criterion.threshold
-    measured = aggregation_of(threshold).measured(variant, metric)
-    if not isinstance(measured, Measured):
-        return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=measured)
-    measure = measured.measure
-    if measured.interval and criterion.confidence and threshold.takes_confidence:
-        measure = replace(measure, interval=measured.interval(criterion.confidence))
+    aggregation = aggregation_of(threshold)
+    measure = aggregation.measured(variant, metric)
+    if isinstance(measure, Problem):
+        return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=measure)
+    if criterion.confidence and threshold.takes_confidence:
+        measure = replace(measure, interval=aggregation.interval(variant, metric, criterion.confidence))
     decided = verdict(threshold, measure)
     # The simulations to blame are searched only for a threshold that does not pass.
-    failing = () if decided is Verdict.PASSED else tuple(measured.failing)
+    failing = () if decided is Verdict.PASSED else tuple(aggregation.failing(variant, metric, measure))
     return check_on(variant, criterion, decided, metric=metric, measure=measure, simulations=failing)

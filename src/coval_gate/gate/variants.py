@@ -143,6 +143,11 @@ class Variant:
     def cases(self) -> Set[str]:
         return self.by_case.keys()
 
+    @property
+    def known_cases(self) -> Sequence[Sequence[str]]:
+        """The ids of the simulations of each test case; nothing if the test case of any is unknown."""
+        return () if "" in self.by_case else tuple(self.by_case.values())
+
     def sample(self, metric: Metric) -> Sample:
         """Return the values of the metric with the id of `metric`, which the run must have."""
         return next(sample for sample in self.samples if sample.metric.id == metric.id)
@@ -165,12 +170,9 @@ class Variant:
 
     def comparable(self, cases: Set[str]) -> Variant:
         """Return the variant as if the run had these test cases only, with the same weight for each."""
-        return replace(self._with(cases), even=True)
-
-    def _with(self, cases: Set[str]) -> Variant:
         simulations = tuple(simulation for simulation in self.simulations if simulation.test_case_id in cases)
         if len(simulations) == self.total:
-            return self
+            return replace(self, even=True)
         ids = dict.fromkeys(simulation.id for simulation in simulations)
         return replace(
             self,
@@ -179,6 +181,7 @@ class Variant:
             passing=self.passing.intersection(ids),
             unlisted=0,  # their test cases are unknown
             samples=tuple(_sample(sample.metric, sample.values, ids, len(simulations)) for sample in self.samples),
+            even=True,
         )
 
 

@@ -27,7 +27,7 @@ from coval_gate.base.text import number, one_line, percent, plural
 from coval_gate.coval.model import BASE, Metric, RunResult
 from coval_gate.coval.results import MetricDefinition
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.aggregation import Measured
+from coval_gate.gate.checks import Problem
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.statistics import beta_quantile
@@ -189,10 +189,10 @@ def _measured(line: str, metric: Metric | None, runs: Sequence[RunResult]) -> li
         own = next(other for other in run.metrics if other.id == metric.id) if metric else None
         if own and threshold.aggregate.name == "avg" and (own.summary or own.texts or not variant.sample(own).numbers):
             return []
-        measured = aggregation_of(threshold).measured(variant, own)
-        if not isinstance(measured, Measured):
+        measure = aggregation_of(threshold).measured(variant, own)
+        if isinstance(measure, Problem):
             return []
-        found.append(measured.measure.value)
+        found.append(measure.value)
     return found
 
 
