@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coval_gate.coval.model import LARGEST, Target, Value
+from coval_gate.coval.model import LARGEST, Metric, Target, Value
 from coval_gate.gate.checks import Check, Criterion, misses
 from coval_gate.gate.kinds import TargetMet, ThresholdHolds
 from coval_gate.gate.targets import meets
+from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import parse_thresholds
 
@@ -29,7 +30,8 @@ def distance(criterion: Criterion, value: Value | None, *others: Value) -> float
     """Return how far a simulation with this value misses a criterion; `others` are the values of other simulations."""
     check = Check(criterion=criterion, verdict=Verdict.FAILED, metric="m", simulations=("s",))
     values = {f"other {place}": other for place, other in enumerate(others)}
-    ((simulation, found),) = misses(check, values if value is None else values | {"s": value})
+    values = values if value is None else values | {"s": value}
+    ((simulation, found),) = misses(check, Sample(metric=Metric(id="m", name="M"), values=values, total=len(values)))
     assert simulation == "s"
     return found
 

@@ -65,25 +65,18 @@ class Earlier:
     """The runs that a judgement compares with, pooled once, also for criteria that compare with a number.
 
     Runs with another persona, changed test cases, and metrics of another judge version are left out. `kind`: of the
-    reference; empty without one. Ask about one criterion after the other: only the last one is kept, since all of them
-    may have millions of test cases.
+    reference; empty without one.
     """
 
     def __init__(self, judgement: Judgement, result: RunResult, variants: Sequence[Variant]) -> None:
         self._result = result
         self._references = References(result, variants, judgement.baseline, judgement.base)
         self.kind = _reference_of(judgement)
-        self._last: tuple[Check, dict[str, Before]] | None = None
 
-    def before(self, check: Check, variant: Variant, case: str) -> Before | None:
-        """Return how a test case did in the reference, by a criterion; None if that is unknown."""
-        if not self.kind or not case or check.problem is not None:
-            return None
-        if self._last is None or self._last[0] is not check:
-            self._last = (check, self._by_case(check, variant))
-        return self._last[1].get(case)
-
-    def _by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
+    def by_case(self, check: Check, variant: Variant) -> dict[str, Before]:
+        """Return how each test case did in the reference, by a criterion, without those of which that is unknown."""
+        if not self.kind or check.problem is not None:
+            return {}
         metric = next((metric for metric in self._result.metrics if metric.id == check.metric), None)
         then = self._then(check, variant, metric)
         sample = then.find_sample(metric.id) if then and metric else None

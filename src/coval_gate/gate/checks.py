@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from coval_gate.base.units import with_unit
-from coval_gate.coval.model import BASE, Metric, Value
+from coval_gate.coval.model import BASE, Metric
 from coval_gate.gate import clauses
 from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, margin
 from coval_gate.gate.values import comparable
@@ -241,26 +241,20 @@ def check_on(
     )
 
 
-def misses(check: Check, values: Mapping[str, Value]) -> Iterator[tuple[str, float]]:
+def misses(check: Check, sample: Sample | None) -> Iterator[tuple[str, float]]:
     """Yield the ids of the simulations that a check blames, and how far each misses the criterion.
 
-    A distance is relative to the bound: 0.2 is 20 % off. If the bound is 0, it is relative to the largest of `values`:
-    those of the check's metric, by simulation id. A wrong text and a missing value count as 1.
+    A distance is relative to the bound: 0.2 is 20 % off. If the bound is 0, it is relative to the largest number of
+    `sample`: the values of the check's metric. A wrong text and a missing value count as 1.
     """
-    largest = largest_magnitude(values)
     for simulation in check.simulations:
-        value = values.get(simulation)
+        value = sample.values.get(simulation) if sample else None
         number = comparable(value) if isinstance(value, str) else value
         bound = check.criterion.closest_bound(number, check.measure) if isinstance(number, float) else None
-        if bound is None or not isinstance(number, float):
+        if sample is None or bound is None or not isinstance(number, float):
             yield simulation, WHOLE
         else:
-            yield simulation, abs(number - bound) / (abs(bound) or largest)
-
-
-def largest_magnitude(values: Mapping[str, Value]) -> float:
-    """Return the magnitude of the largest number; 1 without any."""
-    return max((abs(value) for value in values.values() if isinstance(value, float)), default=0.0) or WHOLE
+            yield simulation, abs(number - bound) / (abs(bound) or sample.magnitude)
 
 
 def bound_text(check: Check) -> str:

@@ -13,12 +13,12 @@ from typing import Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import RunResult, Simulation, Value
 from coval_gate.gate.cause import SHOWN_FIRST, Before, Cause, Earlier, cause_of, others_of
-from coval_gate.gate.checks import WHOLE, Check, largest_magnitude, misses
+from coval_gate.gate.checks import WHOLE, Check, misses
 from coval_gate.gate.compared import Baseline
 from coval_gate.gate.judgement import CaseStability, Judgement
 from coval_gate.gate.measure import Comparison
 from coval_gate.gate.problems import NO_BASELINE
-from coval_gate.gate.variants import Variant, variants_of
+from coval_gate.gate.variants import Sample, Variant, variants_of
 from coval_gate.gate.verdict import GRAVITY, Verdict
 from coval_gate.inputs.thresholds import Reference
 
@@ -260,67 +260,65 @@ def _blame(
     checks: Sequence[Check], result: RunResult, variants: Sequence[Variant], earlier: Earlier
 ) -> dict[str, _Blame]:
     """Include targets that only inform. Missed targets explain a missed `pass_rate`, which is then not listed."""
-    values = {(variant.name, sample.metric.id): sample.values for variant in variants for sample in variant.samples}
-    completed = {variant.name: [done.id for done in variant.completed] for variant in variants}
     named = {variant.name: variant for variant in variants}
     cases = {simulation.id: simulation.test_case_id for simulation in result.simulations}
     missed = [
-        _with_missing_values(check, values.get((check.variant, check.metric), {}), completed.get(check.variant, ()))
+        _with_missing_values(check, named.get(check.variant))
         for check in checks
         if check.criterion.of_target or (check.user_defined and check.decides and not check.passed)
     ]
     off_target = {simulation for check in missed if check.criterion.of_target for simulation in check.simulations}
     blame: dict[str, _Blame] = defaultdict(_Blame)
     for check in missed:
-        own_values = values.get((check.variant, check.metric), {})
+        variant = named.get(check.variant)
+        sample = variant.find_sample(check.metric) if variant else None
+        values = sample.values if sample else {}
+        before = earlier.by_case(check, variant) if variant else {}
         explained = off_target if check.threshold and check.threshold.aggregate.kind.uses_targets else frozenset()
         decides = not check.passed and check.problem is None
-        variant = named.get(check.variant)
-        largest = largest_magnitude(own_values)
-        for simulation_id, distance in misses(check, own_values):
-            blamed = blame[simulation_id]
-            if decides and (simulation_id in own_values or not check.criterion.of_target):
+        for simulation_id, distance in misses(check, sample):
+            blamed, value = blame[simulation_id], values.get(simulation_id)
+            if decides and (value is not None or not check.criterion.of_target):
                 blamed.decide(check.verdict)
             if simulation_id in explained:
                 continue
-            value = own_values.get(simulation_id)
-            before = earlier.before(check, variant, cases.get(simulation_id, "")) if variant else None
-            blamed.before.append(before.missed if before else None)
-            blamed.add(Miss(check, value), _worsened(check, value, before, largest) if before else distance)
-        if variant and decides:
-            for simulation_id, miss, distance in _contributions(check, variant, earlier, cases):
+            then = before.get(cases.get(simulation_id, ""))
+            blamed.before.append(then.missed if then else None)
+            blamed.add(Miss(check, value), _worsened(check, sample, value, then) if then else distance)
+        if variant and sample and decides:
+            for simulation_id, miss, distance in _contributions(check, variant, sample, before, cases):
                 blame[simulation_id].add(miss, distance)
     return blame
 
 
-def _worsened(check: Check, value: Value | None, before: Before, largest: float) -> float:
+def _worsened(check: Check, sample: Sample | None, value: Value | None, before: Before) -> float:
     """Measure it in the unit of distances: a text's is the share of earlier conversations that met the criterion."""
     bound = check.criterion.closest_bound(value, check.measure) if isinstance(value, float) else None
-    if bound is None or not isinstance(value, float) or before.mean is None:
+    if sample is None or bound is None or not isinstance(value, float) or before.mean is None:
         return WHOLE * before.share
     change = value - before.mean if value > bound else before.mean - value
-    return change / (abs(bound) or largest)
+    return change / (abs(bound) or sample.magnitude)
 
 
 def _contributions(
-    check: Check, variant: Variant, earlier: Earlier, cases: Mapping[str, str]
+    check: Check, variant: Variant, sample: Sample, before: Mapping[str, Before], cases: Mapping[str, str]
 ) -> Iterator[tuple[str, Miss, float]]:
     """Yield the simulations that contribute the most to an average beyond its bound, and how far each is off.
 
     First those whose numbers changed the most for the worse, each against its own test case in the baseline; if none
     did, those the furthest beyond the bound.
     """
-    numbers = check.criterion.contributing(variant, variant.find_sample(check.metric))
+    numbers = check.criterion.contributing(variant, sample)
     requirement, measure = check.requirement, check.measure
     if not numbers or requirement is None or measure is None:
         return
     # One that is in doubt may be on the right side of its bound: the operator says which side is the wrong one.
     rises = TOO_HIGH.get(requirement.operator, measure.value > requirement.bound)
-    unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or largest_magnitude(numbers))
+    unit = (1.0 if rises else -1.0) / (abs(requirement.bound) or sample.magnitude)
     means = {
-        simulation: before.mean
+        simulation: then.mean
         for simulation in numbers
-        if (before := earlier.before(check, variant, cases.get(simulation, ""))) and before.mean is not None
+        if (then := before.get(cases.get(simulation, ""))) and then.mean is not None
     }
     changes = {simulation: unit * (numbers[simulation] - mean) for simulation, mean in means.items()}
     compared = max(changes.values(), default=0.0) > 0.0
@@ -333,9 +331,11 @@ def _contributions(
         yield simulation, Miss(check, numbers[simulation], own), distances[simulation]
 
 
-def _with_missing_values(check: Check, values: Mapping[str, Value], completed: Sequence[str]) -> Check:
+def _with_missing_values(check: Check, variant: Variant | None) -> Check:
     """Add the simulations that miss the target because they have no value."""
-    if not check.criterion.of_target:
+    if variant is None or not check.criterion.of_target:
         return check
-    lacking = tuple(simulation for simulation in completed if check.problem or simulation not in values)
+    sample = variant.find_sample(check.metric)
+    values = sample.values if sample and not check.problem else {}
+    lacking = tuple(simulation.id for simulation in variant.completed if simulation.id not in values)
     return replace(check, simulations=check.simulations + lacking) if lacking else check

@@ -78,6 +78,11 @@ class Sample:
     def max(self) -> float:
         return self.numbers[-1]
 
+    @cached_property
+    def magnitude(self) -> float:
+        """The magnitude of the largest number; 1 without any."""
+        return max(map(abs, self.numbers[:1] + self.numbers[-1:]), default=0.0) or 1.0
+
     def percentile(self, n: float) -> float:
         return statistics.percentile(self.numbers, n)
 
