@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from bench.agents import Size, latencies, mean_score, rates, scores
 from coval_gate.gate.confidence import Bounds, Hits, mean_bounds, percentile_bounds, rate_bounds
-from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair, rate_difference
+from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
 from coval_gate.gate.statistics import normal_quantile
 
 Cell = Callable[[Random], tuple[float, ...]]
@@ -167,7 +167,7 @@ def two_runs() -> Iterator[Experiment]:
 
 def rate_change(size: Size, icc: float, truth: float, change: float, rng: Random) -> tuple[bool, bool]:
     """Draw a pair of runs, and return whether the rate seems to change by less, or by more, than it does."""
-    bounds = rate_difference(rates(rng, size, truth, icc, now=truth + change), CONFIDENCE)
+    bounds = PairedRates.of(rates(rng, size, truth, icc, now=truth + change)).difference(CONFIDENCE)
     return bounds.upper < change - 1e-12, bounds.lower > change + 1e-12
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.gate.confidence import ENOUGH_EQUAL, NOTHING, Hits, share
-from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, ValuePair, rate_difference
+from coval_gate.gate.contrast import Exceedances, HitPair, PairedMeans, PairedRates, ValuePair
 from coval_gate.gate.family import significant
 
 HITS = st.integers(1, 5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -36,7 +36,7 @@ def flips(better: int, worse: int, both: int, neither: int = 0) -> list[HitPair]
 @given(HIT_PAIRS, FACTORS)
 def test_bounds_of_a_difference_enclose_it(drawn: list[tuple[tuple[int, int], tuple[int, int]]], factor: float) -> None:
     pairs = pairs_of(drawn)
-    lower, upper = rate_difference(pairs, 0.95, factor=factor)
+    lower, upper = PairedRates.of(pairs).difference(0.95, factor=factor)
     difference = share([pair.now for pair in pairs]) - factor * share([pair.base for pair in pairs])
 
     assert lower - 1e-12 <= difference <= upper + 1e-12
@@ -45,20 +45,22 @@ def test_bounds_of_a_difference_enclose_it(drawn: list[tuple[tuple[int, int], tu
 @given(HIT_PAIRS)
 def test_the_reverse_comparison_has_the_reverse_bounds(drawn: list[tuple[tuple[int, int], tuple[int, int]]]) -> None:
     pairs = pairs_of(drawn)
-    lower, upper = rate_difference(pairs, 0.95)
+    lower, upper = PairedRates.of(pairs).difference(0.95)
 
-    assert rate_difference([HitPair(pair.base, pair.now) for pair in pairs], 0.95) == pytest.approx((-upper, -lower))
+    assert PairedRates.of([HitPair(pair.base, pair.now) for pair in pairs]).difference(0.95) == pytest.approx(
+        (-upper, -lower)
+    )
 
 
 def test_seven_of_fifty_cases_that_break_are_a_regression_and_five_are_not() -> None:
-    assert rate_difference(flips(better=0, worse=7, both=43), 0.95).upper < 0
-    assert rate_difference(flips(better=0, worse=2, both=48), 0.95).upper >= 0
-    assert rate_difference(flips(better=6, worse=7, both=37), 0.95).upper >= 0
+    assert PairedRates.of(flips(better=0, worse=7, both=43)).difference(0.95).upper < 0
+    assert PairedRates.of(flips(better=0, worse=2, both=48)).difference(0.95).upper >= 0
+    assert PairedRates.of(flips(better=6, worse=7, both=37)).difference(0.95).upper >= 0
 
 
 def test_agents_that_always_behave_alike_claim_nothing_in_few_cases() -> None:
     """Without the two half cases, ten equal pairs would prove that the rates differ by less than a point."""
-    lower, upper = rate_difference(flips(better=0, worse=0, both=8, neither=2), 0.95)
+    lower, upper = PairedRates.of(flips(better=0, worse=0, both=8, neither=2)).difference(0.95)
 
     assert lower < -0.05
     assert upper > 0.05
@@ -121,7 +123,6 @@ def test_a_percentile_needs_enough_values_on_both_sides() -> None:
 def test_fewer_than_two_shared_cases_claim_nothing() -> None:
     pair = ValuePair([1.0] * 30, [2.0] * 30)
 
-    assert rate_difference(flips(1, 0, 0), 0.95) == NOTHING
     assert Exceedances([pair]).difference(50, 0.95) == NOTHING
 
 

@@ -22,7 +22,7 @@ from coval_gate.gate.confidence import (
     percentile_bounds,
     rate_bounds,
 )
-from coval_gate.gate.contrast import Exceedances, HitPair, ValuePair, rate_difference
+from coval_gate.gate.contrast import Exceedances, HitPair, PairedRates, ValuePair
 from coval_gate.gate.measure import Interval, Measure, Requirement, Weighed, margin
 from coval_gate.gate.problems import ONE_VALUE
 from coval_gate.gate.statistics import even_mean, even_percentile
@@ -67,11 +67,11 @@ class _Share(Aggregation):
         threshold, asks = self.threshold, self.threshold.asks_for_improvement
         rises = threshold.wants_less is not asks
         every, none = Hits(greatest.iterations, greatest.iterations), Hits(0, greatest.iterations)
-        pairs = [HitPair(every, none) if rises else HitPair(none, every)] * greatest.cases
+        rates = PairedRates.of([HitPair(every, none) if rises else HitPair(none, every)] * greatest.cases)
         if asks:
-            bound = rate_difference(pairs, greatest.confidence, factor=threshold.bound.factor)
+            bound = rates.difference(greatest.confidence, factor=threshold.bound.factor)
             return bound.lower > threshold.bound.number if rises else bound.upper < threshold.bound.number
-        change, (before, now) = rate_difference(pairs, greatest.strictest), (0.0, 1.0) if rises else (1.0, 0.0)
+        change, (before, now) = rates.difference(greatest.strictest), (0.0, 1.0) if rises else (1.0, 0.0)
         is_shown = change.lower > 0.0 if rises else change.upper < 0.0
         return is_shown and not threshold.against(before).holds(now)
 

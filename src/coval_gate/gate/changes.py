@@ -34,6 +34,13 @@ DOUBLINGS: Final = 20  # of a change, until runs detect it
 BY_CHANCE: Final = normal_quantile(POWER)  # standard errors by which one in five runs falls short
 
 
+class Rule(NamedTuple):
+    """What a change must reach: it is shown with this `confidence` and, as counted, exceeds the `margin`."""
+
+    confidence: float
+    margin: float
+
+
 class Change:
     """How a value changed. `has_unit`: `excess` is in the unit of the value; otherwise it only has the same sign."""
 
@@ -84,7 +91,25 @@ class RateChange(Change):
         )
 
     def noticeable(self, values: tuple[float, float], change: Interval, rule: Rule, *, rises: bool) -> float | None:
-        return noticeable_rate(self._rates, rule, rises=rises)
+        """Each case loses the same share of its hits. The data stay worth the same number of conversations."""
+        rates = self._rates
+        if rises:
+            rates = rates._replace(now=_reverse(rates.now), base=_reverse(rates.base))
+        before = rates.base.share
+
+        def is_shown(change: float) -> bool:
+            return _moved(rates, before - change).difference(rule.confidence).upper < 0.0
+
+        def error(change: float) -> float:
+            moved = _moved(rates, before - change)
+            now, base = _spread(moved.now, rule.confidence), _spread(moved.base, rule.confidence)
+            return math.sqrt(max(now**2 + base**2 - 2.0 * moved.correlation * now * base, 0.0))
+
+        shown = _smallest(is_shown, before)
+        if shown is None:
+            return None
+        least = max(shown, rule.margin)
+        return _smallest(lambda change: change - BY_CHANCE * error(change) >= least, before)
 
     def flips(self, *, wants_less: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
         passing = {
@@ -95,7 +120,7 @@ class RateChange(Change):
         return failing, tuple(case for case, (before, now) in passing.items() if now and not before)
 
     def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
-        return _less(self._rates.difference(confidence, factor=factor), number)
+        return self._rates.difference(confidence, factor=factor).less(number)
 
 
 class MeanChange(Change):
@@ -104,10 +129,16 @@ class MeanChange(Change):
         self._means = PairedMeans.of(pairs)
 
     def noticeable(self, values: tuple[float, float], change: Interval, rule: Rule, *, rises: bool) -> float | None:
-        return noticeable_mean(self._means, rule, rises=rises)
+        means = self._means
+        grows = rises and means.now > 0.0 and means.base > 0.0
+
+        def error(change: float) -> float:
+            return means.error(scale=max(1.0, (means.base + change) / means.now) if grows else 1.0)
+
+        return _noticeable(error, t_quantile(rule.confidence, len(means.residuals) - 1), rule.margin)
 
     def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
-        return _less(self._means.difference(confidence, factor=factor), number)
+        return self._means.difference(confidence, factor=factor).less(number)
 
 
 class PercentileChange(Change):
@@ -143,7 +174,12 @@ class PercentileChange(Change):
         if not math.isfinite(reach):
             return None
         error = max(reach, 0.0) / normal_quantile(change.confidence)
-        return noticeable_shift(before, error, rule, rises=rises)
+
+        def grown(change: float) -> float:
+            scale = (before + change) / before if rises and before > 0.0 else 1.0
+            return error * math.hypot(1.0, scale) / math.sqrt(2.0)  # half of it is the baseline's
+
+        return _noticeable(grown, normal_quantile(rule.confidence), rule.margin)
 
     def _excess(self, confidence: float, factor: float, number: float) -> Bounds:
         return self._exceedances.difference(self._n, confidence, factor=factor, shift=number)
@@ -153,10 +189,6 @@ def value_pairs(now: Variant, then: Variant, metric: Metric) -> list[ValuePair]:
     """Return the numbers of each test case in two variants, both of which have numbers on the same test cases."""
     earlier = then.numbers(metric)
     return [ValuePair(numbers, earlier[case]) for case, numbers in now.numbers(metric).items()]
-
-
-def _less(bounds: Bounds, number: float) -> Bounds:
-    return Bounds(bounds.lower - number, bounds.upper - number)
 
 
 def _passes(case: Hits, *, wants_less: bool) -> bool:
@@ -169,57 +201,6 @@ def _last(holds: Callable[[float], bool], low: float, high: float) -> float:
     if holds(high):
         return high
     return bisected(holds, low, high, STEPS)[0] if holds(low) else -math.inf
-
-
-class Rule(NamedTuple):
-    """What a change must reach: it is shown with this `confidence` and, as counted, exceeds the `margin`."""
-
-    confidence: float
-    margin: float
-
-
-def noticeable_rate(rates: PairedRates, rule: Rule, *, rises: bool) -> float | None:
-    """Return the smallest fall of the baseline's rate that is detected, or rise if it `rises`; None if none is.
-
-    Each case loses the same share of its hits. The data stay worth the same number of conversations.
-    """
-    if rises:
-        rates = rates._replace(now=_reverse(rates.now), base=_reverse(rates.base))
-    before = rates.base.share
-
-    def is_shown(change: float) -> bool:
-        return _moved(rates, before - change).difference(rule.confidence).upper < 0.0
-
-    def error(change: float) -> float:
-        moved = _moved(rates, before - change)
-        now, base = _spread(moved.now, rule.confidence), _spread(moved.base, rule.confidence)
-        return math.sqrt(max(now**2 + base**2 - 2.0 * moved.correlation * now * base, 0.0))
-
-    shown = _smallest(is_shown, before)
-    if shown is None:
-        return None
-    least = max(shown, rule.margin)
-    return _smallest(lambda change: change - BY_CHANCE * error(change) >= least, before)
-
-
-def noticeable_mean(means: PairedMeans, rule: Rule, *, rises: bool) -> float | None:
-    """Return the smallest fall or rise of a mean that is detected; None if none is."""
-    grows = rises and means.now > 0.0 and means.base > 0.0
-
-    def error(change: float) -> float:
-        return means.error(scale=max(1.0, (means.base + change) / means.now) if grows else 1.0)
-
-    return _noticeable(error, t_quantile(rule.confidence, len(means.residuals) - 1), rule.margin)
-
-
-def noticeable_shift(before: float, error: float, rule: Rule, *, rises: bool) -> float | None:
-    """Return the smallest detected fall or rise of a value that was `before`; `error`: standard error of its change."""
-
-    def grown(change: float) -> float:
-        scale = (before + change) / before if rises and before > 0.0 else 1.0
-        return error * math.hypot(1.0, scale) / math.sqrt(2.0)  # half of it is the baseline's
-
-    return _noticeable(grown, normal_quantile(rule.confidence), rule.margin)
 
 
 def _noticeable(error: Callable[[float], float], reach: float, margin: float) -> float | None:

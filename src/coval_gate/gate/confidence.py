@@ -39,6 +39,9 @@ class Bounds(NamedTuple):
     lower: float
     upper: float
 
+    def less(self, number: float) -> Bounds:
+        return Bounds(self.lower - number, self.upper - number)
+
 
 class Hits(NamedTuple):
     """One test case: `hits` of its `size` conversations are hits."""

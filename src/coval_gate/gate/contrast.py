@@ -49,17 +49,6 @@ class ValuePair(NamedTuple):
     base: Values
 
 
-def rate_difference(pairs: Sequence[HitPair], confidence: float, *, factor: float = 1.0) -> Bounds:
-    """Return bounds on the share now minus `factor` times the baseline's.
-
-    The bounds of both rates, squared and added (Newcombe, Statistics in Medicine 17, 1998, method 10; Zou and Donner,
-    Statistics in Medicine 27, 2008). In few cases, agents that always behave alike look perfectly correlated. So half a
-    case that is perfect now and hopeless before is added, and half a case of the reverse: more of both if cases differ
-    in size, as in a growing test set, because they then differ in how certain they are, which looks like correlation.
-    """
-    return PairedRates.of(pairs).difference(confidence, factor=factor) if len(pairs) >= FEWEST_CASES else NOTHING
-
-
 class PairedRates(NamedTuple):
     """The rates of at least two cases, now and in the baseline, and the correlation of the cases' own rates."""
 
@@ -73,6 +62,11 @@ class PairedRates(NamedTuple):
         return cls(now, base, _correlation(pairs))
 
     def difference(self, confidence: float, *, factor: float = 1.0) -> Bounds:
+        """Return bounds on the share now minus `factor` times the baseline's.
+
+        The bounds of both rates, squared and added (Newcombe, Statistics in Medicine 17, 1998, method 10; Zou and
+        Donner, Statistics in Medicine 27, 2008).
+        """
         now, base = bounds_of(self.now, confidence), bounds_of(self.base, confidence)
         difference = self.now.share - factor * self.base.share
         down = self._reach(self.now.share - now.lower, factor * (base.upper - self.base.share))
@@ -188,7 +182,12 @@ def _uneven(pairs: Sequence[HitPair]) -> int:
 
 
 def _correlation(pairs: Sequence[HitPair]) -> float:
-    """Return the correlation of the cases' rates, including the two opposite cases; never below 0."""
+    """Return the correlation of the cases' rates; never below 0.
+
+    In few cases, agents that always behave alike look perfectly correlated. So half a case that is perfect now and
+    hopeless before is added, and half a case of the reverse: more of both if cases differ in size, as in a growing test
+    set, because they then differ in how certain they are, which looks like correlation.
+    """
     weighted = [(1.0, pair.now.hits / pair.now.size, pair.base.hits / pair.base.size) for pair in pairs]
     opposite = OPPOSITE + min(MOST_UNEVEN, UNEVEN * _uneven(pairs))
     weighted += [(opposite, 1.0, 0.0), (opposite, 0.0, 1.0)]
