@@ -5,13 +5,12 @@ A cause needs no data of its own. It follows from values, and from the runs that
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.coval.model import BASE, Metric, RunResult, Simulation
+from coval_gate.coval.model import BASE, Metric, RunResult
 from coval_gate.gate.baseline import Counterpart, References, metrics_about
 from coval_gate.gate.changes import HALF
 from coval_gate.gate.checks import Check
@@ -115,18 +114,3 @@ def _before(ids: Sequence[str], missing: frozenset[str], sample: Sample | None) 
     values = [sample.values[simulation] for simulation in ids] if sample else []
     numbers = [value for value in values if isinstance(value, float)]
     return Before(missed=share <= HALF, mean=sum(numbers) / len(numbers) if numbers else None, share=share)
-
-
-def others_of(simulations: Sequence[Simulation], passing: frozenset[str]) -> dict[str, tuple[int, int]]:
-    """Return by simulation id how many other conversations of its test case pass, of how many; 0 if it is unknown."""
-    total: Counter[tuple[str, str]] = Counter()
-    passed: Counter[tuple[str, str]] = Counter()
-    for simulation in simulations:
-        key = (simulation.mutation, simulation.test_case_id)
-        total[key] += 1
-        passed[key] += simulation.id in passing
-    return {
-        simulation.id: (passed[key] - (simulation.id in passing), total[key] - 1) if simulation.test_case_id else (0, 0)
-        for simulation in simulations
-        for key in ((simulation.mutation, simulation.test_case_id),)
-    }

@@ -65,7 +65,6 @@ class Criterion:
 
     __slots__ = ()
     kind: str
-    of_user: bool = False
     of_values: bool = False
     of_target: bool = False
     of_run: bool = False
@@ -80,7 +79,7 @@ class Criterion:
     @property
     def user_defined(self) -> bool:
         """Whether the user defined it; otherwise every run must meet it."""
-        return self.of_user
+        return False
 
     @property
     def advisory(self) -> bool:

@@ -88,13 +88,28 @@ def _difference_text(check: Check, measure: Measure, compared: Comparison) -> st
 def change_text(check: Check) -> str:
     """Return the claim about a change, such as "at least 3.1pp lower"; empty without a confidence.
 
-    A check that is inconclusive at its bound names both bounds.
+    Bounds are rounded outwards, so that they claim no more. A check that is inconclusive at its bound names both.
     """
-    compared = check.comparison
+    compared, scale = check.comparison, check.scale
     if compared is None or compared.change is None:
         return ""
     doubtful = check.verdict is Verdict.INCONCLUSIVE and not compared.by_chance
-    return _change_text(compared.change, check.scale, both=doubtful)
+    lower, upper = compared.change.lower, compared.change.upper
+    if not (math.isfinite(lower) or math.isfinite(upper)):
+        return "too few test cases to tell"
+    if lower == upper == 0.0:
+        return "the same"
+    if upper < 0.0:
+        return _one_direction(-upper, -lower, "lower", scale, both=doubtful)
+    if lower > 0.0:
+        return _one_direction(lower, upper, "higher", scale, both=doubtful)
+    least = f"{_amount(-lower, scale, math.ceil)} lower" if lower < 0.0 and math.isfinite(lower) else ""
+    most = f"{_amount(upper, scale, math.ceil)} higher" if upper > 0.0 and math.isfinite(upper) else ""
+    if least and most:
+        return f"between {least} and {most}"
+    if least or most:
+        return f"at most {least or most}"
+    return "not lower" if lower == 0.0 else "not higher"
 
 
 def by_chance_text(compared: Comparison) -> str:
@@ -137,26 +152,6 @@ def flips_title(failing: int, passing: int) -> str:
     counts = ((failing, "fails", "fail"), (passing, "passes", "pass"))
     told = [f"{plural(count, one, several)} now" for count, one, several in counts if count]
     return f"Test cases that flipped: {', '.join(told)}"
-
-
-def _change_text(change: Interval, scale: Scale, *, both: bool) -> str:
-    """Return the bounds of a change, rounded outwards so that they claim no more."""
-    lower, upper = change.lower, change.upper
-    if not (math.isfinite(lower) or math.isfinite(upper)):
-        return "too few test cases to tell"
-    if lower == upper == 0.0:
-        return "the same"
-    if upper < 0.0:
-        return _one_direction(-upper, -lower, "lower", scale, both=both)
-    if lower > 0.0:
-        return _one_direction(lower, upper, "higher", scale, both=both)
-    least = f"{_amount(-lower, scale, math.ceil)} lower" if lower < 0.0 and math.isfinite(lower) else ""
-    most = f"{_amount(upper, scale, math.ceil)} higher" if upper > 0.0 and math.isfinite(upper) else ""
-    if least and most:
-        return f"between {least} and {most}"
-    if least or most:
-        return f"at most {least or most}"
-    return "not lower" if lower == 0.0 else "not higher"
 
 
 def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: bool) -> str:

@@ -179,8 +179,9 @@ def mean_bounds(cases: Sequence[Values], confidence: float) -> Bounds:
     count = len(cases)
     if count < FEWEST_CASES:
         return NOTHING
-    centre = mean(cases)
-    residuals = case_residuals(cases, centre)
+    centre, scale = mean(cases), count / sum(map(len, cases))
+    # How far each case moves the mean, scaled by the number of cases.
+    residuals = [(math.fsum(case) - centre * len(case)) * scale for case in cases]
     error = standard_error(residuals, largest_of(cases))
     if all_equal_by_chance(count, error):
         return NOTHING
@@ -197,12 +198,6 @@ def mean(cases: Sequence[Values]) -> float:
 
 def largest_of(cases: Sequence[Values]) -> float:
     return max(abs(value) for case in cases for value in case)
-
-
-def case_residuals(cases: Sequence[Values], centre: float) -> list[float]:
-    """Return how far each case moves the mean of all values from `centre`, scaled by the number of cases."""
-    scale = len(cases) / sum(map(len, cases))
-    return [(math.fsum(case) - centre * len(case)) * scale for case in cases]
 
 
 def standard_error(residuals: Sequence[float], magnitude: float) -> float:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, percent, plural, quoted
 from coval_gate.base.units import with_unit
 from coval_gate.coval.model import Metric
@@ -126,40 +125,32 @@ def _resolved(threshold: Threshold, inputs: Inputs) -> Threshold:
     return threshold._replace(bound=threshold.bound._replace(reference=reference))
 
 
-class Undecidable(NamedTuple):
-    """No run of this size can meet it or, if it is a guard, miss it. `needed`: cases; None: more than MOST_CASES."""
+def undecidable_texts(criteria: Criteria, cases: int) -> Iterator[str]:
+    """Yield each threshold that no run with so many test cases can decide as it should with the confidence.
 
-    threshold: Threshold
-    confidence: float | None
-    needed: int | None
-
-
-def undecidable(criteria: Criteria, cases: int) -> Iterator[Undecidable]:
-    """Yield each threshold that no run with so many test cases can decide as it should with the confidence."""
+    It can never pass or, if it guards against a regression, never fail.
+    """
     guards = [guard for guard in criteria.thresholds if _is_guard(guard) and not guard.advisory]
     family = max(1, len(guards)) * (1 + criteria.mutations) * criteria.legs
+    few, confidence = plural(cases, "test case"), f"with {percent(criteria.confidence or 0.0)} confidence"
     for threshold in criteria.thresholds:
-        if threshold.bound.reference:
+        compares, text = bool(threshold.bound.reference), threshold.text
+        if compares:
             alone = threshold.advisory or not _is_guard(threshold)
             at_once, iterations = 1 if alone else family, criteria.iterations or 1
             least = cases_to_compare(threshold, criteria.confidence, iterations=iterations, family=at_once)
         else:
             least = cases_needed(threshold, criteria.confidence)
-        if least is None or least > cases:
-            yield Undecidable(threshold, criteria.confidence, least)
-
-
-def undecidable_text(undecidable: Undecidable, cases: int) -> str:
-    """Return that a run is too small for a threshold to pass or, if it guards against a regression, to fail."""
-    threshold, needed, few = undecidable.threshold, undecidable.needed, plural(cases, "test case")
-    line = f"{threshold.place}:"
-    confidence = f"with {percent(undecidable.confidence or 0.0)} confidence"
-    if not threshold.bound.reference:
-        enough = f"; {needed:,} can" if needed else ""
-        return f"{line} {few} can never show {threshold.text} {confidence}, however good the agent is{enough}."
-    what, how = ("pass", "good") if threshold.asks_for_improvement else ("fail", "bad")
-    enough = f"; with {needed:,}, it can" if needed else ""
-    return f"{line} with {few}, {threshold.text} can never {what} {confidence}, however {how} the agent is{enough}."
+        if least is not None and least <= cases:
+            continue
+        if compares:
+            what, how = ("pass", "good") if threshold.asks_for_improvement else ("fail", "bad")
+            enough = f"; with {least:,}, it can" if least else ""
+            never = f"with {few}, {text} can never {what} {confidence}, however {how} the agent is{enough}"
+        else:
+            enough = f"; {least:,} can" if least else ""
+            never = f"{few} can never show {text} {confidence}, however good the agent is{enough}"
+        yield f"{threshold.place}: {never}."
 
 
 def _is_guard(threshold: Threshold) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import RunResult, Simulation, Value
-from coval_gate.gate.cause import SHOWN_FIRST, Before, Cause, Earlier, cause_of, others_of
+from coval_gate.gate.cause import SHOWN_FIRST, Before, Cause, Earlier, cause_of
 from coval_gate.gate.checks import WHOLE, Check, misses
 from coval_gate.gate.compared import Baseline
 from coval_gate.gate.judgement import CaseStability, Judgement
@@ -215,12 +215,18 @@ def _simulations(
     blame = _blame(judgement.checks, result, variants, earlier)
     findings = [*_without_cause(judgement, result, blame)]
     well = frozenset(row.simulation.id for row in findings if row.contributes or not row.is_to_look_at)
-    others = others_of(result.simulations, well)
+    passing = Counter(_conversation_of(row.simulation) for row in findings if row.simulation.id in well)
     for place, row in enumerate(findings):
-        id_ = row.simulation.id
+        id_, case = row.simulation.id, row.simulation.test_case_id
         if id_ not in well:
-            findings[place] = replace(row, cause=cause_of(*others[id_], blame.get(id_, _NO_BLAME).before))
+            alike = passing[_conversation_of(row.simulation)] if case else 0
+            findings[place] = replace(row, cause=cause_of(alike, row.of - 1, blame.get(id_, _NO_BLAME).before))
     return tuple(sorted(findings, key=lambda row: row.order))
+
+
+def _conversation_of(simulation: Simulation) -> tuple[str, str]:
+    """Return what its iterations have in common: the variant and the test case."""
+    return simulation.mutation, simulation.test_case_id
 
 
 def _without_cause(judgement: Judgement, result: RunResult, blame: Mapping[str, _Blame]) -> Iterator[SimulationFinding]:
@@ -228,10 +234,10 @@ def _without_cause(judgement: Judgement, result: RunResult, blame: Mapping[str, 
     cases = {(case.variant, case.test_case_id): case for case in repetition.cases} if repetition else {}
     failing = set(judgement.failing_simulations)
     unpassed = set(judgement.totals.unpassed if judgement.totals else ())
-    iterations = Counter((simulation.mutation, simulation.test_case_id) for simulation in result.simulations)
+    iterations = Counter(map(_conversation_of, result.simulations))
     seen: Counter[tuple[str, str]] = Counter()
     for simulation in result.simulations:
-        key = (simulation.mutation, simulation.test_case_id)
+        key = _conversation_of(simulation)
         seen[key] += 1
         blamed = blame.get(simulation.id, _NO_BLAME)
         verdict = _verdict(simulation, blamed, counts=simulation.id in failing, unpassed=simulation.id in unpassed)

@@ -8,7 +8,7 @@ there is no verdict on that metric at all.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -230,12 +230,7 @@ def _target(metric: Metric, target: Target, variant: Variant, *, decides: bool) 
     if not sample.count or not sample.can_be_any_of(wanted):
         problem = unlike(sample, wanted) if sample.count else NO_VALUES.of(metric=metric.name)
         return check_on(variant, criterion, Verdict.ERROR, metric=metric, problem=problem)
-    unmet = _in_order(variant, criterion.missing_it(variant, sample, None))
+    unmet = tuple(criterion.missing_it(variant, sample, None))
     measure = Measure(value=sample.count - len(unmet), unit="simulations", count=sample.count, missing=sample.missing)
     verdict = Verdict.FAILED if unmet and decides else Verdict.PASSED
     return check_on(variant, criterion, verdict, metric=metric, measure=measure, simulations=unmet)
-
-
-def _in_order(variant: Variant, ids: Iterable[str]) -> tuple[str, ...]:
-    chosen = frozenset(ids)
-    return tuple(simulation.id for simulation in variant.completed if simulation.id in chosen)

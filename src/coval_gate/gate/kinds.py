@@ -27,7 +27,7 @@ class ThresholdHolds(Criterion):
     """`confidence`: a share; None: decide as counted. `accepted`: a person accepted the run, so nothing is compared."""
 
     kind = "threshold"
-    of_user = True
+    user_defined = True
     of_values = True
     threshold: Threshold
     confidence: float | None = None
@@ -155,7 +155,8 @@ class TargetMet(Criterion):
 
     def missing_it(self, variant: Variant, sample: Sample | None, measure: Measure | None) -> Iterable[str]:
         values = sample.values if sample else {}
-        return (simulation for simulation, value in values.items() if not targets.meets(self.target, value))
+        completed = (simulation.id for simulation in variant.completed if simulation.id in values)
+        return (simulation for simulation in completed if not targets.meets(self.target, values[simulation]))
 
     def closest_bound(self, number: float, measure: Measure | None) -> float | None:
         return targets.closest_bound(self.target, number)

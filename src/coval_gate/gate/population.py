@@ -62,7 +62,7 @@ class Rule(Criterion):
     unmet: str = ""
     empty: str = ""
     of_run: bool = False
-    of_user: bool = False
+    user_defined: bool = False
 
     def checks(self, run: Judged) -> Iterator[Check]:
         found = self.find(run) if self.find else None
@@ -92,7 +92,7 @@ ALL_ANSWERED: Final = Rule(
     find=lambda run: NOT_ANSWERED if run.attached is False else None,  # the run shows nothing of the agent
 )
 METRICS_HAVE_TARGETS: Final = Rule(  # because a criterion depends on targets
-    kind="metrics_have_targets", sentence="at least one metric has a target in Coval", of_user=True
+    kind="metrics_have_targets", sentence="at least one metric has a target in Coval", user_defined=True
 )
 SAME_CASES: Final = Rule(  # so the conversations of a repetition can be pooled with the first run's
     kind="same_test_cases", sentence="the test cases are the same as in the first run"

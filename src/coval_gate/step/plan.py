@@ -12,7 +12,7 @@ from coval_gate.base.errors import InputError
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import in_words, one_line, percent, plural
 from coval_gate.coval.resources import TestSet
-from coval_gate.gate.criteria import Criteria, undecidable, undecidable_text
+from coval_gate.gate.criteria import Criteria, undecidable_texts
 from coval_gate.gate.judgement import Judgement, planned
 from coval_gate.inputs.inputs import Problem, ids_of
 from coval_gate.step.leg import Leg
@@ -159,11 +159,11 @@ def _lines_of_group(step: Step, legs: Sequence[Leg], *, alone: bool) -> list[str
     how = f"with {percent(inputs.confidence)} confidence" if inputs.confidence is not None else "as counted"
     cases = (smallest.planned or 0) // for_each_case(inputs)
     criteria = Criteria.from_inputs(inputs, legs=len(step.legs))
-    doubts = undecidable(criteria, cases) if cases and inputs.confidence is not None else ()
+    doubts = undecidable_texts(criteria, cases) if cases and inputs.confidence is not None else ()
     return [
         f"Thresholds{which}, decided {how}:",
         *(f"  {'? ' if threshold.advisory else ''}{threshold.text}" for threshold in inputs.thresholds),
-        *(undecidable_text(doubt, cases) for doubt in doubts),
+        *doubts,
     ]
 
 
@@ -186,5 +186,5 @@ def _summary(step: Step, total: int | None) -> str:
 
 def foresee(session: LegRun, cases: int) -> None:
     """Warn of thresholds that a run of so many test cases, in a step with so many legs, cannot decide."""
-    for criterion in undecidable(Criteria.from_inputs(session.inputs, legs=len(session.step.legs)), cases):
-        session.warn(undecidable_text(criterion, cases))
+    for text in undecidable_texts(Criteria.from_inputs(session.inputs, legs=len(session.step.legs)), cases):
+        session.warn(text)
