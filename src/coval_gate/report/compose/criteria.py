@@ -173,14 +173,14 @@ def criterion_of(check: Check, case_name: Callable[[str], str] = str) -> Criteri
         criterion=check.criterion.text,
         verdict=outcome(shown_verdict(check)) or "error",
         met=check.passed,
-        actual=measure.value if measure else None,
+        actual=_exact(check, measure.value) if measure else None,
         operator=requirement.operator if requirement else None,
         bound=_bound(check, requirement),
         unit=measure.unit if measure else None,
         margin=None if check.margin is None else float(f"{check.margin:.12g}"),  # 0.10935, not 0.10935000000000006
         runs=check.runs,
         run_id=check.run_id,
-        first_actual=check.first.value if check.first else None,
+        first_actual=_exact(check, check.first.value) if check.first else None,
         count=measure.count if measure else None,
         missing=measure.missing if measure else None,
         lower=_finite(interval.lower) if interval else None,
@@ -213,11 +213,11 @@ def _comparison(check: Check) -> dict[str, Any]:
         "reference": _as_written(check),
         "compared_with": NAMES[check.reference],
         "advisory": not check.decides,
-        "baseline_value": compared.value if compared else None,
-        "actual_pooled": measure.pooled if measure else None,
+        "baseline_value": _exact(check, compared.value) if compared else None,
+        "actual_pooled": _exact(check, measure.pooled) if measure else None,
         "baseline_count": compared.count if compared else None,
         "baseline_missing": compared.missing if compared else None,
-        "baseline_pooled": compared.pooled if compared else None,
+        "baseline_pooled": _exact(check, compared.pooled) if compared else None,
         "change": float(f"{measure.value - compared.value:.12g}") if compared and measure else None,
         "change_lower": _finite(change.lower) if change else None,
         "change_upper": _finite(change.upper) if change else None,
@@ -265,6 +265,11 @@ def _bound(check: Check, requirement: Requirement | None) -> float | None:
     if requirement is None:
         return None
     return float(f"{requirement.bound:.12g}") if check.comparison else requirement.bound
+
+
+def _exact(check: Check, value: float | None) -> float | None:
+    """Return a figure without rounding errors: 0.433, not 0.43300000000000005. A share stays an exact quotient."""
+    return float(f"{value:.15g}") if value is not None and check.scale.unit == "metric" else value
 
 
 def _finite(bound: float) -> float | None:
