@@ -39,6 +39,10 @@ class _Share(Aggregation):
     def value(self, variant: Variant, metric: Metric | None) -> Weighed:
         return _share(variant, self.hits(variant, metric))
 
+    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
+        hits = self.hits(variant, metric)
+        return (simulation.id for simulation in variant.simulations if simulation.id not in hits)
+
     def unknown(self, variant: Variant, metric: Metric | None) -> Collection[str]:
         """Return the ids of the simulations that may be hits or not."""
         return ()
@@ -55,7 +59,7 @@ class _Share(Aggregation):
         return Interval(least.lower, most.upper, confidence, len(cases))
 
     def change(self, now: Variant, then: Variant, metric: Metric | None) -> RateChange:
-        return RateChange.of(now, then, self.hits(now, metric), self.hits(then, metric))
+        return RateChange(now, then, self.hits(now, metric), self.hits(then, metric))
 
     @property
     def demanded_share(self) -> float:
@@ -84,20 +88,14 @@ class _OfRun(Aggregation):
         return measure_of(value, self.aggregate.kind.unit, len(variant.simulations), variant.unlisted)
 
 
-class _ShareOfRun(_Share, _OfRun):
-    def missing_it(self, variant: Variant, metric: Metric | None, value: float | None) -> Iterator[str]:
-        hits = self.hits(variant, metric)
-        return (simulation.id for simulation in variant.simulations if simulation.id not in hits)
-
-
-class PassRate(_ShareOfRun):
+class PassRate(_Share, _OfRun):
     """The share of simulations that completed and met every target."""
 
     def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
         return variant.passing
 
 
-class CompletedRate(_ShareOfRun):
+class CompletedRate(_Share, _OfRun):
     def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
         return frozenset(simulation.id for simulation in variant.completed)
 
@@ -128,7 +126,7 @@ class _OfValues(OfMetric):
         yield from (simulation.id for simulation in variant.simulations if (simulation.id in hits) is not wants_more)
 
 
-class Rate(_Share, _OfValues):
+class Rate(_OfValues, _Share):
     def hits(self, variant: Variant, metric: Metric | None) -> Collection[str]:
         """Return the hits; a simulation without a value counts against the threshold."""
         sample = sample_of(variant, metric)

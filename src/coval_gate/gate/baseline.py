@@ -35,7 +35,7 @@ from coval_gate.gate.problems import (
     not_in_baseline,
     too_few_shared,
 )
-from coval_gate.gate.variants import Sample, Variant, pooled, same_variant, variants_of
+from coval_gate.gate.variants import Variant, pooled, same_variant, variants_of
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import BaselineSource
@@ -115,6 +115,7 @@ def _of_threshold(
     criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant], references: References
 ) -> Iterator[Compared]:
     is_base = criterion.threshold.bound.reference == "base"
+    aggregation = aggregation_of(criterion.threshold)
     compared = [variant for variant in variants if not (is_base and variant.name == BASE)]
     for metric in subjects(criterion.threshold, result):
         if not compared:
@@ -122,7 +123,8 @@ def _of_threshold(
             yield Compared(check)
         needed = metrics_about(criterion.threshold.aggregate, metric, result)
         for variant in compared:
-            own = _own_problem(criterion, variant.sample(metric) if metric else None)
+            sample = variant.sample(metric) if metric else None
+            own = aggregation.obstacle(sample) if sample and sample.metric.summary is None else None
             found = own or _against(criterion, variant, metric, references, needed)
             if isinstance(found, Problem):
                 verdict = Verdict.ERROR if own else _verdict_without(criterion, found)
@@ -135,12 +137,6 @@ def _verdict_without(criterion: ThresholdHolds, problem: Problem) -> Verdict:
     is_of_step = criterion.threshold.bound.reference == "base_agent"
     is_error = is_of_step if problem.is_error is None else problem.is_error
     return Verdict.ERROR if is_error else Verdict.INCONCLUSIVE
-
-
-def _own_problem(criterion: ThresholdHolds, sample: Sample | None) -> Problem | None:
-    if sample is None or sample.metric.summary is not None:
-        return None
-    return aggregation_of(criterion.threshold).obstacle(sample)
 
 
 class References:

@@ -78,17 +78,13 @@ class RateChange(Change):
     If they left the change in doubt, the check would be green; on one side only, failing calls would be a regression.
     """
 
-    def __init__(self, cases: dict[str, HitPair]) -> None:
-        super().__init__()
-        self._cases, self._rates = cases, PairedRates.of([*cases.values()])
-
-    @classmethod
-    def of(cls, now: Variant, then: Variant, hits: Collection[str], earlier: Collection[str]) -> RateChange:
+    def __init__(self, now: Variant, then: Variant, hits: Collection[str], earlier: Collection[str]) -> None:
         """Pair the test cases of two variants, which have the same ones, by the ids of the `hits` on either side."""
-        before = then.by_case
-        return cls(
-            {case: HitPair(hits_of(ids, hits), hits_of(before[case], earlier)) for case, ids in now.by_case.items()}
-        )
+        super().__init__()
+        self._cases = {
+            case: HitPair(hits_of(ids, hits), hits_of(then.by_case[case], earlier)) for case, ids in now.by_case.items()
+        }
+        self._rates = PairedRates.of([*self._cases.values()])
 
     def noticeable(self, values: tuple[float, float], change: Interval, rule: Rule, *, rises: bool) -> float | None:
         """Each case loses the same share of its hits. The data stay worth the same number of conversations."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Final
 
-from coval_gate.base import units
 from coval_gate.base.text import DIGITS, number, one_line, percent, quoted
 from coval_gate.base.units import with_unit
 from coval_gate.coval.model import Target
@@ -17,7 +16,6 @@ from coval_gate.inputs.thresholds import Reference, Threshold
 
 MOST_MORE: Final = 8  # digits beyond the usual ones
 NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
-VALUE_SHOWN: Final = units.VALUE_SHOWN  # also of an aggregate
 OPERATOR_SHOWN: Final = 40  # characters of an unknown operator
 TARGET_VALUES: Final = 5  # values that a target names
 TARGET_VALUE_SHOWN: Final = 60  # characters of one

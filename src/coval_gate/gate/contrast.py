@@ -175,12 +175,6 @@ def _above(ascending: Values, limit: float) -> Hits:
     return Hits(len(ascending) - bisect_right(ascending, limit), len(ascending))
 
 
-def _uneven(pairs: Sequence[HitPair]) -> int:
-    """Return how many cases have other numbers of conversations than most."""
-    ((_, most),) = Counter((pair.now.size, pair.base.size) for pair in pairs).most_common(1)
-    return len(pairs) - most
-
-
 def _correlation(pairs: Sequence[HitPair]) -> float:
     """Return the correlation of the cases' rates; never below 0.
 
@@ -189,7 +183,8 @@ def _correlation(pairs: Sequence[HitPair]) -> float:
     set, because they then differ in how certain they are, which looks like correlation.
     """
     weighted = [(1.0, pair.now.hits / pair.now.size, pair.base.hits / pair.base.size) for pair in pairs]
-    opposite = OPPOSITE + min(MOST_UNEVEN, UNEVEN * _uneven(pairs))
+    ((_, usual),) = Counter((pair.now.size, pair.base.size) for pair in pairs).most_common(1)
+    opposite = OPPOSITE + min(MOST_UNEVEN, UNEVEN * (len(pairs) - usual))
     weighted += [(opposite, 1.0, 0.0), (opposite, 0.0, 1.0)]
     total = math.fsum(weight for weight, _, _ in weighted)
     x = math.fsum(weight * now for weight, now, _ in weighted) / total

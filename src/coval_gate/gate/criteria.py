@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from coval_gate.base.text import number, percent, plural, quoted
+from coval_gate.base.text import number, percent, plural
 from coval_gate.base.units import with_unit
 from coval_gate.coval.model import Metric
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import cases_needed, cases_to_compare
-from coval_gate.gate.clauses import VALUE_SHOWN, threshold_text
+from coval_gate.gate.clauses import threshold_text
 from coval_gate.gate.kinds import ThresholdHolds
-from coval_gate.gate.problems import seen_text
+from coval_gate.gate.problems import either, seen_text
 from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.variants import Variant
 from coval_gate.inputs.fields import Allowance
@@ -170,10 +170,9 @@ def _doubts(threshold: Threshold, metric: Metric) -> Iterator[str]:
     where, wanted = f"{threshold_text(threshold)} ({threshold.place})", threshold.aggregate.values
     vocabulary = Vocabulary.of(metric) if wanted else None
     if vocabulary and (unseen := vocabulary.unseen(wanted)):
-        values = " or ".join(quoted(value, VALUE_SHOWN) for value in unseen)
         seen = seen_text(vocabulary.seen)
         others = f"; the values seen are {seen}" if seen else ""
-        yield f"{where}: no simulation has the value {values} for {metric.name}{others}. Is it spelt correctly?"
+        yield f"{where}: no simulation has the value {either(unseen)} for {metric.name}{others}. Is it spelt correctly?"
     farthest = max(metric.numbers, key=abs, default=0.0)
     is_of_values = threshold.aggregate.is_numeric and not threshold.bound.reference
     if is_of_values and farthest and abs(threshold.bound.number) > FAR * abs(farthest):

@@ -144,7 +144,11 @@ class Findings:
 def findings_of(judgement: Judgement, result: RunResult | None = None) -> Findings:
     """Return what a judgement shows; without a result, only what its checks show."""
     checks = _grouped(judgement.checks)
-    groups = [_group(judgement, reference) for reference in REFERENCES]
+    runs: Mapping[Reference, Baseline | None] = {"baseline": judgement.baseline, "base_agent": judgement.base}
+    groups = [
+        _grouped([check for check in judgement.checks if check.reference == reference], reference, runs.get(reference))
+        for reference in REFERENCES
+    ]
     variants = (judgement.variants or variants_of(result)) if result else ()
     earlier = Earlier(judgement, result, variants) if result else None
     return Findings(
@@ -162,18 +166,14 @@ def lacks_baseline(check: Check) -> bool:
     return check.problem is not None and check.problem.kind == NO_BASELINE.kind
 
 
-def _group(judgement: Judgement, reference: Reference) -> CheckGroup:
-    group = _grouped(tuple(check for check in judgement.checks if check.reference == reference))
-    runs = {"baseline": judgement.baseline, "base_agent": judgement.base}
-    return replace(group, reference=reference, baseline=runs.get(reference))
-
-
-def _grouped(checks: tuple[Check, ...]) -> CheckGroup:
+def _grouped(checks: Sequence[Check], reference: Reference = "", baseline: Baseline | None = None) -> CheckGroup:
     by_gravity = tuple(sorted(checks, key=lambda check: (check.informs, GRAVITY.index(check.verdict))))
     return CheckGroup(
-        checks=checks,
+        checks=tuple(checks),
         by_gravity=by_gravity,
         missed=tuple(check for check in by_gravity if check.decides and not check.passed),
+        reference=reference,
+        baseline=baseline,
         comparisons=tuple(check.comparison for check in checks if check.comparison),
     )
 

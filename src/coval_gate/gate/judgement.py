@@ -12,7 +12,7 @@ from coval_gate.coval.model import CANCELLED, COMPLETED, ERROR, Metric, RunResul
 from coval_gate.gate.checks import Check
 from coval_gate.gate.compared import Baseline
 from coval_gate.gate.measure import Totals
-from coval_gate.gate.variants import Sample, Variant
+from coval_gate.gate.variants import Variant
 from coval_gate.gate.verdict import (
     COMPLETED_WITH_FAILURES,
     GRAVITY,
@@ -301,7 +301,7 @@ def redacted(judgement: Judgement, redact: Callable[[str], str]) -> Judgement:
 
 
 def result_with_units(result: RunResult, units: Mapping[str, str]) -> RunResult:
-    return result._replace(metrics=tuple(_metric(metric, units) for metric in result.metrics))
+    return result._replace(metrics=tuple(_with_unit(metric, units) for metric in result.metrics))
 
 
 def judgement_with_units(judgement: Judgement, units: Mapping[str, str]) -> Judgement:
@@ -310,20 +310,19 @@ def judgement_with_units(judgement: Judgement, units: Mapping[str, str]) -> Judg
             replace(check, metric_unit=unit) if (unit := units.get(check.metric, "")) else check
             for check in judgement.checks
         ),
-        variants=tuple(_variant(variant, units) for variant in judgement.variants),
+        variants=tuple(
+            replace(
+                variant,
+                samples=tuple(
+                    # One without a unit stays the same, with the statistics that it remembers.
+                    replace(sample, metric=_with_unit(sample.metric, units)) if units.get(sample.metric.id) else sample
+                    for sample in variant.samples
+                ),
+            )
+            for variant in judgement.variants
+        ),
     )
 
 
-def _variant(variant: Variant, units: Mapping[str, str]) -> Variant:
-    return replace(variant, samples=tuple(_sample(sample, units) for sample in variant.samples))
-
-
-def _sample(sample: Sample, units: Mapping[str, str]) -> Sample:
-    """One without a unit stays the same, with the statistics that it remembers."""
-    metric = _metric(sample.metric, units)
-    return sample if metric is sample.metric else replace(sample, metric=metric)
-
-
-def _metric(metric: Metric, units: Mapping[str, str]) -> Metric:
-    unit = units.get(metric.id, "")
-    return metric._replace(unit=unit) if unit else metric
+def _with_unit(metric: Metric, units: Mapping[str, str]) -> Metric:
+    return metric._replace(unit=units.get(metric.id) or metric.unit)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from coval_gate.base.text import one_line, plural, quoted
+from coval_gate.base.units import VALUE_SHOWN
 from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate import claims, clauses, targets
 from coval_gate.gate.aggregates import aggregation_of
@@ -97,7 +98,7 @@ class ThresholdHolds(Criterion):
 
     @property
     def what(self) -> str:
-        return one_line(self.threshold.aggregate, clauses.VALUE_SHOWN)
+        return one_line(self.threshold.aggregate, VALUE_SHOWN)
 
     def _missed_beside(self, check: Check, now: str, measure: Measure, compared: Comparison) -> str:
         """Return the reason of a check that compares. `now`: what was measured."""

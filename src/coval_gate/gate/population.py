@@ -199,15 +199,10 @@ ANY_COMPLETED: Final = Rule(  # however many max_failed_simulations allows to fa
 )
 
 
-def _error(run: Judged) -> Problem | None:
-    words = run.result.reported_error
-    return ERROR_REPORTED.of(words=words.rstrip(".")) if words else None
-
-
 NO_ERROR_REPORTED: Final = Rule(
     kind="no_error_reported",
     sentence="Coval reports no error for the run",
-    find=_error,
+    find=lambda run: ERROR_REPORTED.of(words=words.rstrip(".")) if (words := run.result.reported_error) else None,
     verdict=Verdict.FAILED,
     of_run=True,
 )

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Final, Literal
 
 from coval_gate.base.text import in_words, plural, quoted
-from coval_gate.base.units import value_text
+from coval_gate.base.units import VALUE_SHOWN, value_text
 from coval_gate.coval.model import Run, Value
 from coval_gate.gate.checks import Problem
-from coval_gate.gate.clauses import NAMES, VALUE_SHOWN
+from coval_gate.gate.clauses import NAMES
 from coval_gate.gate.compared import START_OVER, NotFoundReason, dated_text, left_out_text, no_baseline_text
 from coval_gate.gate.measure import LeftOut
 from coval_gate.gate.values import Vocabulary
@@ -177,7 +177,7 @@ def cannot_occur(metric: str, wanted: Sequence[str], distinct: Sequence[Value]) 
     shown = [f"{value:.10g}" if isinstance(value, float) else value_text(value) for value in distinct[:SAMPLES]]
     more = f" and {len(distinct) - SAMPLES:,} more" if len(distinct) > SAMPLES else ""
     values = "numbers" if isinstance(distinct[0], float) else "text"
-    return CANNOT_OCCUR.of(metric=metric, wanted=_either(wanted), values=values, samples=", ".join(shown) + more)
+    return CANNOT_OCCUR.of(metric=metric, wanted=either(wanted), values=values, samples=", ".join(shown) + more)
 
 
 def no_such_value(metric: str, wanted: Sequence[str], vocabulary: Vocabulary) -> Problem:
@@ -189,7 +189,7 @@ def no_such_value(metric: str, wanted: Sequence[str], vocabulary: Vocabulary) ->
     if allowed:
         values = in_words([value_text(value) for value in allowed], "or", VALUES_SHOWN)
         known = f"Its values are {values}{f' (this run has {seen})' if seen else ''}"
-    never = f"{metric} {'cannot be' if allowed else 'is never'} {_either(wanted)}{f' ({meant})' if meant else ''}"
+    never = f"{metric} {'cannot be' if allowed else 'is never'} {either(wanted)}{f' ({meant})' if meant else ''}"
     return NO_SUCH_VALUE.of(short=meant or f"its values are {values}", never=never, known=known)
 
 
@@ -232,7 +232,7 @@ def seen_text(seen: Sequence[str]) -> str:
     return ", ".join(value_text(value) for value in seen[:SAMPLES]) + more
 
 
-def _either(values: Sequence[str]) -> str:
+def either(values: Sequence[str]) -> str:
     return " or ".join(quoted(value, VALUE_SHOWN) for value in values)
 
 

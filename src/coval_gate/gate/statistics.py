@@ -16,15 +16,10 @@ from operator import itemgetter
 from statistics import NormalDist
 from typing import Final
 
-_NORMAL: Final = NormalDist()
+normal_quantile: Final = NormalDist().inv_cdf  # of a standard normal variable
 _TINY: Final = 1e-300  # replaces a zero divisor in a continued fraction
 _ROUNDS: Final = 10_000  # of a continued fraction, which takes about sqrt(max(a, b)) of them
 _PRECISION: Final = 1e-15  # relative; a series or a search stops there
-
-
-def normal_quantile(p: float) -> float:
-    """Return the value below which a standard normal variable lies with probability `p`, 0 < p < 1."""
-    return _NORMAL.inv_cdf(p)
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:

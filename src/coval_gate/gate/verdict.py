@@ -124,17 +124,4 @@ class Unanswered(NamedTuple):
     run: Run
 
 
-Cause = (
-    Completed
-    | NotCompleted
-    | TimedOut
-    | Aborted
-    | Unanswered
-    | Launched
-    | Planned
-    | StepInterrupted
-    | Unfinished
-    | Skipped
-    | RunsCancelled
-    | Errored
-)
+Cause = Outcome | Unanswered | Launched | Planned | StepInterrupted | Unfinished | Skipped | RunsCancelled | Errored
