@@ -30,7 +30,7 @@ from coval_gate.coval.errors import response_problem
 from coval_gate.gate import baseline as judge_baseline
 from coval_gate.gate import judge, population, repetition
 from coval_gate.gate.kinds import ThresholdHolds
-from coval_gate.gate.values import Kinds
+from coval_gate.gate.variants import Sample
 from coval_gate.gate.verdict import Verdict
 from coval_gate.history import baseline, standing
 from coval_gate.history import search as history
@@ -181,7 +181,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "take an impossible comparison for one that did not occur",
-        ReplaceFunction(Kinds.impossible, returns(())),
+        ReplaceFunction(Sample.impossible, returns(())),
         caught_by="no_pass_without_data",
     ),
     mutant(

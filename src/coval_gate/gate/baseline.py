@@ -18,10 +18,10 @@ from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Check, Problem, check_on
 from coval_gate.gate.clauses import NAMES
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason, dated_text
-from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.kinds import ThresholdHolds, check_variant, subjects
 from coval_gate.gate.measure import Comparison, LeftOut, Trend
+from coval_gate.gate.population import Judged
 from coval_gate.gate.problems import (
     CASES_UNKNOWN,
     JUDGE_CHANGED,
@@ -93,35 +93,27 @@ class Counterpart(NamedTuple):
     since: Run | None = None
 
 
-def compare(
-    criteria: Criteria,
-    result: RunResult,
-    variants: Sequence[Variant],
-    baseline: Baseline | None,
-    base: Baseline | None = None,
-) -> dict[Threshold, tuple[Check, ...]]:
+def compare(run: Judged) -> dict[Threshold, tuple[Check, ...]]:
     """Check thresholds with a reference on each variant. If a metric is in doubt, another check reports that."""
-    references = References(result, variants, baseline, base)
+    criteria, references = run.criteria, References(run.result, run.variants, run.baseline, run.base)
     compared = {
-        threshold: tuple(_of_threshold(criteria.of_threshold(threshold), result, variants, references))
-        for threshold in criteria.thresholds
-        if threshold.bound.reference
+        criterion.threshold: tuple(_of_threshold(criterion, run, references))
+        for criterion in map(criteria.of_threshold, criteria.thresholds)
+        if run.variants and criterion.threshold.bound.reference and not criterion.accepted
     }
     checks = ruled([*chain.from_iterable(compared.values())], 1.0 - (criteria.confidence or 0.0), legs=criteria.legs)
     return {threshold: tuple(islice(checks, len(comparisons))) for threshold, comparisons in compared.items()}
 
 
-def _of_threshold(
-    criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant], references: References
-) -> Iterator[Compared]:
+def _of_threshold(criterion: ThresholdHolds, run: Judged, references: References) -> Iterator[Compared]:
     is_base = criterion.threshold.bound.reference == "base"
     aggregation = aggregation_of(criterion.threshold)
-    compared = [variant for variant in variants if not (is_base and variant.name == BASE)]
-    for metric in subjects(criterion.threshold, result):
+    compared = [variant for variant in run.variants if not (is_base and variant.name == BASE)]
+    for metric in subjects(criterion.threshold, run.result):
         if not compared:
-            check = check_on(variants[0], criterion, Verdict.ERROR, metric=metric, problem=NO_MUTATIONS)
+            check = check_on(run.variants[0], criterion, Verdict.ERROR, metric=metric, problem=NO_MUTATIONS)
             yield Compared(check)
-        needed = metrics_about(criterion.threshold.aggregate, metric, result)
+        needed = metrics_about(criterion.threshold.aggregate, metric, run.result)
         for variant in compared:
             sample = variant.sample(metric) if metric else None
             own = aggregation.obstacle(sample) if sample and sample.metric.summary is None else None

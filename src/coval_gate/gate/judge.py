@@ -37,10 +37,7 @@ from coval_gate.gate.problems import (
 )
 from coval_gate.gate.variants import Variant, variants_of
 from coval_gate.gate.verdict import TIMEOUT, Aborted, Completed, Limit, NotCompleted, Outcome, Unanswered, Verdict
-from coval_gate.inputs.fields import Allowance
 from coval_gate.inputs.thresholds import Threshold
-
-References = tuple[Baseline | None, Baseline | None]  # the baseline, and the base
 
 STOPPED: Final = (CANCELLED, DELETED)  # what became of a run that a person ended, whoever answered it
 
@@ -78,9 +75,9 @@ def judge(
     """Judge a run that completed, as in `judge_outcome`. `late`: the limit that passed before its data were there."""
     result = _with_texts_of(base, _with_texts_of(baseline, result))
     variants = variants_of(result, criteria.mutations)
-    judged = Judged(result, variants, criteria, attached)
+    judged = Judged(result, variants, criteria, attached, baseline, base)
     population = population_checks(judged)
-    values = (*_values(result, variants, criteria, (baseline, base)),)
+    values = tuple(_values(judged))
     if any(check.verdict is Verdict.FAILED for check in population):
         values = tuple(_blame_silence(values, variants))
     checks = (*ALL_ANSWERED.checks(judged), *population, *values)
@@ -110,32 +107,27 @@ def _with_texts_of(baseline: Baseline | None, result: RunResult) -> RunResult:
     return result._replace(metrics=metrics)
 
 
-def _values(
-    result: RunResult, variants: Sequence[Variant], criteria: Criteria, references: References
-) -> Iterator[Check]:
-    yield from _named_metrics(result, variants, criteria)
-    for name in result.absent_metrics:
+def _values(run: Judged) -> Iterator[Check]:
+    yield from _named_metrics(run)
+    for name in run.result.absent_metrics:
         yield Check(criterion=MetricPresent(reference=name), verdict=Verdict.ERROR, problem=NOT_LISTED.of(metric=name))
-    if criteria.judges_targets:
-        yield from _targets(result, variants, criteria)
-    yield from _thresholds(result, variants, criteria, references)
+    if run.criteria.judges_targets:
+        yield from _targets(run)
+    yield from _thresholds(run)
 
 
-def _thresholds(
-    result: RunResult, variants: Sequence[Variant], criteria: Criteria, references: References
-) -> Iterator[Check]:
-    judged = tuple(candidate for candidate in criteria.thresholds if not criteria.of_threshold(candidate).accepted)
-    compared = compare(replace(criteria, thresholds=judged), result, variants, *references) if variants else {}
-    for threshold in criteria.thresholds:
-        criterion = criteria.of_threshold(threshold)
+def _thresholds(run: Judged) -> Iterator[Check]:
+    compared = compare(run)
+    for criterion in map(run.criteria.of_threshold, run.criteria.thresholds):
+        threshold = criterion.threshold
         if criterion.accepted:
             yield Check(criterion=criterion, verdict=Verdict.PASSED, problem=ACCEPTED)
-        elif threshold.advisory and (problem := _advisory_problem(threshold, result)):
+        elif threshold.advisory and (problem := _advisory_problem(threshold, run.result)):
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=problem)
         elif threshold in compared:
             yield from compared[threshold]
         else:
-            yield from evaluate(criterion, result, variants)
+            yield from evaluate(criterion, run.result, run.variants)
 
 
 def _advisory_problem(threshold: Threshold, result: RunResult) -> Problem | None:
@@ -154,21 +146,21 @@ def _blame_silence(checks: Sequence[Check], variants: Sequence[Variant]) -> Iter
         yield replace(check, verdict=Verdict.FAILED) if is_failure else check
 
 
-def _named_metrics(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
-    for reference in criteria.references:
-        if problem := _not_one(reference, result):
+def _named_metrics(run: Judged) -> Iterator[Check]:
+    for reference in run.criteria.references:
+        if problem := _not_one(reference, run.result):
             yield Check(criterion=MetricPresent(reference=reference), verdict=Verdict.ERROR, problem=problem)
             continue
-        (metric,) = result.find_metrics(reference)
+        (metric,) = run.result.find_metrics(reference)
         # A threshold on missing values replaces this check.
         is_bounded = any(
             threshold.metric == reference
             and threshold.aggregate.kind.limits_gaps
             and threshold.operator in ("<", "<=", "==")
-            for threshold in criteria.thresholds
+            for threshold in run.criteria.thresholds
         )
         if metric.summary is None and not is_bounded:
-            yield from _gaps(metric, variants, criteria.max_failed)
+            yield from _gaps(metric, run)
 
 
 def _not_one(reference: str, result: RunResult) -> Problem | None:
@@ -184,9 +176,10 @@ def _not_one(reference: str, result: RunResult) -> Problem | None:
     return no_such_metric(reference, ranked, most_similar(reference, names))
 
 
-def _gaps(metric: Metric, variants: Sequence[Variant], max_failed: Allowance) -> Iterator[Check]:
+def _gaps(metric: Metric, run: Judged) -> Iterator[Check]:
     """Check that no more completed simulations lack a value than may fail; failed ones have a check of their own."""
-    for variant in variants:
+    max_failed = run.criteria.max_failed
+    for variant in run.variants:
         present = variant.sample(metric).count
         lacking = len(variant.completed) - present
         # Failed simulations use the allowance first; the rest of it is for missing values.
@@ -197,7 +190,8 @@ def _gaps(metric: Metric, variants: Sequence[Variant], max_failed: Allowance) ->
             yield check_on(variant, criterion, Verdict.ERROR, metric=metric, measure=measure)
 
 
-def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria) -> Iterator[Check]:
+def _targets(run: Judged) -> Iterator[Check]:
+    result, criteria = run.result, run.criteria
     with_target = [(metric, metric.target) for metric in result.metrics if metric.target is not None]
     unidentified = [metric for metric in result.metrics if not metric.is_identified]
     for metric in unidentified:  # whether it has a target is unknown
@@ -217,8 +211,8 @@ def _targets(result: RunResult, variants: Sequence[Variant], criteria: Criteria)
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=unusable)
             continue
         if id(metric) not in named:  # gaps of named metrics are checked already
-            yield from _gaps(metric, variants, criteria.max_failed)
-        for variant in variants:
+            yield from _gaps(metric, run)
+        for variant in run.variants:
             yield _target(metric, target, variant, decides=not criteria.sets_pass_rate)
 
 

@@ -20,6 +20,7 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import plural
 from coval_gate.coval.model import BASE, Run, RunResult, Simulation
 from coval_gate.gate.checks import Check, Criterion, Problem, check_on, runs_text, whom
+from coval_gate.gate.compared import Baseline
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.measure import Measure, Requirement
 from coval_gate.gate.problems import ERROR_REPORTED, NOT_ANSWERED, NOT_SETTLED, VARIANTS_MISSING
@@ -32,9 +33,11 @@ class Judged(NamedTuple):
     """A run that completed. `attached`: whether a job answered it; None if that is no job's to do."""
 
     result: RunResult
-    variants: Sequence[Variant]
+    variants: tuple[Variant, ...]
     criteria: Criteria
     attached: bool | None = None
+    baseline: Baseline | None = None
+    base: Baseline | None = None
 
 
 class Count(NamedTuple):

@@ -246,7 +246,7 @@ def not_numbers(sample: Sample) -> Problem | None:
 def unlike(sample: Sample, wanted: Sequence[str]) -> Problem | None:
     """Return the problem if the metric cannot have a `wanted` text, or can have none of `wanted`."""
     name, vocabulary = sample.metric.name, sample.vocabulary
-    if impossible := sample.kinds.impossible(wanted):
+    if impossible := sample.impossible(wanted):
         return cannot_occur(
             name, impossible, [*dict.fromkeys(sample.numbers), *sorted(sample.others, key=_alphabetical)]
         )

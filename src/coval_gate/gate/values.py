@@ -40,33 +40,23 @@ def is_named(wanted: str) -> bool:
     return comparable(wanted) not in ("", UNKNOWN)
 
 
-class Kinds(NamedTuple):
-    """The kinds of a metric's values. `texts` does not count UNKNOWN, which says nothing about the kind."""
+def impossible(values: Iterable[Value], wanted: Iterable[str]) -> tuple[str, ...]:
+    """Return the `wanted` values if none of them can occur among values of such kinds; empty if one can.
 
-    numbers: bool
-    texts: bool
-    sets: bool
+    UNKNOWN says nothing about the kind, and can always occur, so it is ignored beside others. An empty text is no
+    value, so it never occurs.
+    """
+    read = {value if isinstance(value, frozenset) else comparable(value) for value in values} - {UNKNOWN}
+    numbers, texts, sets = (any(isinstance(value, kind) for value in read) for kind in (float, str, frozenset))
 
-    @classmethod
-    def of(cls, values: Iterable[Value]) -> Kinds:
-        distinct = set(values)
-        read = {value if isinstance(value, frozenset) else comparable(value) for value in distinct} - {UNKNOWN}
-        numbers, texts, sets = (any(isinstance(value, kind) for value in read) for kind in (float, str, frozenset))
-        return cls(numbers=numbers, texts=texts, sets=sets)
-
-    def impossible(self, wanted: Iterable[str]) -> tuple[str, ...]:
-        """Return the `wanted` values if none of them can occur among values of these kinds; empty if one can.
-
-        UNKNOWN can always occur, so it is ignored beside others. An empty text is no value, so it never occurs.
-        """
-        named = tuple(filter(is_named, wanted))
-        return () if any(self._allow(comparable(value)) for value in named) else named
-
-    def _allow(self, wanted: float | str) -> bool:
-        if isinstance(wanted, float):
-            return self.numbers or self.sets
+    def may_occur(value: float | str) -> bool:
+        if isinstance(value, float):
+            return numbers or sets
         # A judge that has only answered UNKNOWN so far may still answer YES or NO.
-        return self.texts or self.sets or not self.numbers
+        return texts or sets or not numbers
+
+    named = tuple(filter(is_named, wanted))
+    return () if any(may_occur(comparable(value)) for value in named) else named
 
 
 @lru_cache(maxsize=1024)  # thousands of values are the same few words

@@ -12,7 +12,7 @@ from itertools import chain
 from coval_gate.base.text import one_line
 from coval_gate.coval.model import BASE, Metric, RunResult, Simulation, Summary, Value
 from coval_gate.gate import statistics, targets
-from coval_gate.gate.values import TEXT_SHOWN, Kinds, Vocabulary, equals, is_named
+from coval_gate.gate.values import TEXT_SHOWN, Vocabulary, equals, impossible, is_named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +55,6 @@ class Sample:
         return frozenset(value for value in self.values.values() if not isinstance(value, float))
 
     @cached_property
-    def kinds(self) -> Kinds:
-        return Kinds.of(self.values.values())
-
-    @cached_property
     def mean(self) -> float:
         return statistics.mean(self.numbers)
 
@@ -96,9 +92,13 @@ class Sample:
         """The texts of the metric, including the run's other variants."""
         return Vocabulary.of(self.metric)
 
+    def impossible(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Return the `wanted` values if none of them can occur among its values; empty if one can."""
+        return impossible((*self.numbers[:1], *self.others), wanted)
+
     def can_be_any_of(self, wanted: Sequence[str]) -> bool:
         """Return whether the metric can have any of the values that its target names."""
-        if self.kinds.impossible(wanted):
+        if self.impossible(wanted):
             return False
         unknown = self.vocabulary.impossible(wanted)
         return not unknown or any(is_named(text) for text in wanted if text not in unknown)
