@@ -14,8 +14,8 @@ from coval_gate.ci.host import Context
 from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation, Summary, Target, normalize_status
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
 from coval_gate.coval.runs import parse_run
+from coval_gate.gate import targets
 from coval_gate.gate.checks import Check, Criterion, Problem
-from coval_gate.gate.clauses import target_problem_text
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge, judge_outcome
@@ -45,7 +45,6 @@ from coval_gate.gate.problems import (
     no_such_value,
     not_in_baseline,
 )
-from coval_gate.gate.targets import TargetProblem
 from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted, TimedOut, Verdict
 from coval_gate.inputs.aggregates import Aggregate
@@ -354,7 +353,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
     )
     mutation = next((member.mutation for member in result.simulations if member.mutation), text or "mutation")
     target = TargetMet(metric=text, target=Target(operator="in", values=(text, "x")))
-    unknown = TargetProblem(kind="unknown_operator", operator=text)
+    unknown = targets.problem(Target(operator=text or "?"))
     present = MetricPresent(reference=text)
     never = no_such_value(text, (text,), Vocabulary(seen=(text,) * 9, allowed=(text,)))
     doubts: dict[Criterion, Problem] = {
@@ -362,7 +361,7 @@ def _judgement(text: str, result: RunResult) -> Judgement:
         present: no_such_metric(text, (text,), ""),
         MetricPresent(reference=f"2 {text}"): SEVERAL_METRICS.of(metric=quoted(f"2 {text}"), count="2", ids=text),
         missed.criterion: NO_NUMBERS.of(metric=text, samples=value_text(frozenset({text}))),
-        target: UNUSABLE_TARGET.of(metric=text, trouble=target_problem_text(unknown)),
+        target: UNUSABLE_TARGET.of(metric=text, trouble=unknown),
         _absent(text, "0"): cannot_occur(text, ("0", text), (text,) * 9),
     }
     checks = (

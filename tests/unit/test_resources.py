@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from coval_gate.coval.model import Target
 from coval_gate.coval.resources import Agent, read_agent, read_persona, read_test_case
 from coval_gate.coval.results import MetricOutput, newest, read_definition, read_output
-from coval_gate.gate.clauses import target_problem_text
 from coval_gate.gate.targets import problem
 from coval_sandbox import catalogue, catalogue_views
 
@@ -20,12 +19,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=20,
 )
-
-
-def problem_text(target: Target) -> str:
-    """Return the text of a target's problem, or an empty string if the target is valid."""
-    target_problem = problem(target)
-    return target_problem_text(target_problem) if target_problem else ""
 
 
 def definition(condition: Any = None, threshold: Any = None) -> dict[str, Any]:
@@ -165,7 +158,7 @@ NO_THRESHOLD = dict.fromkeys(["id", "comparison_operator", "target_float_upper",
 )
 def test_target_is_parsed(given: dict[str, Any], expected: Target) -> None:
     assert read_definition(definition(given)).target == expected
-    assert problem(expected) is None
+    assert not problem(expected)
 
 
 def test_organization_threshold_overrides_target() -> None:
@@ -210,7 +203,7 @@ def test_target_that_cannot_be_compared_with_has_a_problem(broken: Any, text: st
             assert target is None  # an organization unsets its threshold this way
         else:
             assert target is not None
-            assert problem_text(target) == text
+            assert problem(target) == text
 
 
 @pytest.mark.parametrize("metric", catalogue.METRICS, ids=lambda metric: metric.id)
@@ -218,4 +211,4 @@ def test_sandbox_metrics_have_valid_targets(metric: catalogue.Metric) -> None:
     fields = catalogue_views.metric(metric)
     target = read_definition(fields).target
     assert (target is None) is (metric.target is None and metric.threshold is None)
-    assert target is None or problem(target) is None
+    assert target is None or not problem(target)

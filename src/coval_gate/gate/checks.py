@@ -58,7 +58,7 @@ class Criterion:
     """`of_values`: values of the run decide it. `of_target`: the metric's own target, of each simulation alone.
 
     `of_run`: it is about the run, whatever the simulations show, and a run that misses it is no repetition. `counted`:
-    what simulations that meet it are. `informs`: why it cannot fail. `doubt_passes`: the step passes if it is neither
+    how a number of simulations reads. `informs`: why it cannot fail. `doubt_passes`: the step passes if it is neither
     met nor missed. `confidence`: with which it is decided; None: as counted.
     `accepted`: it would compare with a baseline if a person had not accepted the run.
     """
@@ -69,7 +69,7 @@ class Criterion:
     of_target: bool = False
     of_run: bool = False
     sentence: str = ""
-    counted: str = ""
+    counted: str = "{}"
     informs: str = ""
     threshold: Threshold | None = None
     doubt_passes: bool = False
@@ -121,8 +121,7 @@ class Criterion:
         return self.sentence
 
     def measured(self, check: Check, measure: Measure) -> str:
-        text = clauses.measured(measure, Scale(measure.unit, check.metric_unit))
-        return f"{text} {self.counted}" if self.counted else text
+        return self.counted.format(clauses.measured(measure, Scale(measure.unit, check.metric_unit)))
 
     def missed(self, check: Check, measure: Measure) -> str:
         """Return why the measured value misses the criterion, without a full stop."""

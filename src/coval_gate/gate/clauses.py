@@ -11,12 +11,11 @@ from coval_gate.base.text import DIGITS, number, one_line, percent, quoted
 from coval_gate.base.units import with_unit
 from coval_gate.coval.model import Target
 from coval_gate.gate.measure import Comparison, Interval, Measure, Scale, Unit
-from coval_gate.gate.targets import MEMBERSHIPS, RANGES, TargetProblem, bounds, effective_operator
+from coval_gate.gate.targets import MEMBERSHIPS, RANGES, bounds, effective_operator
 from coval_gate.inputs.thresholds import Reference, Threshold
 
 MOST_MORE: Final = 8  # digits beyond the usual ones
 NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
-OPERATOR_SHOWN: Final = 40  # characters of an unknown operator
 TARGET_VALUES: Final = 5  # values that a target names
 TARGET_VALUE_SHOWN: Final = 60  # characters of one
 PHRASES: Final = {
@@ -28,13 +27,6 @@ PHRASES: Final = {
     "lte": "at most {}",
     "bt": "between {} and {}",
     "nbt": "less than {} or more than {}",
-}
-TROUBLES: Final = {
-    "no_operator": "has no operator",
-    "unknown_operator": "has the unknown operator {quoted}",
-    "no_value": "has no value for its operator {operator}",
-    "no_number": "lacks the {needed} that its operator {operator} needs",
-    "not_a_number": "has something other than the {needed} that its operator {operator} needs",
 }
 
 
@@ -118,12 +110,6 @@ def target_text(target: Target) -> str:
     if operator in RANGES:
         return PHRASES[operator].format(*map(exact_text, bounds(target)))
     return PHRASES[operator].format(exact_text(target.upper or 0.0))
-
-
-def target_problem_text(problem: TargetProblem) -> str:
-    """Return why a target is unusable, as the end of a sentence."""
-    operator, needed = problem.operator, "bounds" if problem.operator in RANGES else "number"
-    return TROUBLES[problem.kind].format(operator=operator, quoted=quoted(operator, OPERATOR_SHOWN), needed=needed)
 
 
 def exact_text(bound: float) -> str:

@@ -17,7 +17,6 @@ from coval_gate.coval.model import CANCELLED, DELETED, ERROR, FAILED, Metric, Ru
 from coval_gate.gate import targets
 from coval_gate.gate.baseline import compare
 from coval_gate.gate.checks import Check, Problem, check_on
-from coval_gate.gate.clauses import target_problem_text
 from coval_gate.gate.compared import Baseline
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judgement import Judgement, conclude
@@ -207,7 +206,7 @@ def _targets(run: Judged) -> Iterator[Check]:
     for metric, target in with_target:
         if problem := targets.problem(target):
             criterion = TargetMet(metric=metric.name, target=target)
-            unusable = UNUSABLE_TARGET.of(metric=metric.name, trouble=target_problem_text(problem))
+            unusable = UNUSABLE_TARGET.of(metric=metric.name, trouble=problem)
             yield Check(criterion=criterion, verdict=Verdict.ERROR, problem=unusable)
             continue
         if id(metric) not in named:  # gaps of named metrics are checked already

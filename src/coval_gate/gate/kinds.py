@@ -133,6 +133,7 @@ class TargetMet(Criterion):
     """`metric` meets its target in Coval. `decides`: on every simulation; otherwise `pass_rate` says on how many."""
 
     kind = "target_met"
+    counted = "met on {}"
     of_values = True
     of_target = True
     informs = "a threshold on pass_rate decides how many simulations may miss a target"
@@ -167,9 +168,6 @@ class TargetMet(Criterion):
         target = "" if targets.problem(self.target) else f": {clauses.target_text(self.target)}"
         return f"{self.metric} meets its target{target}"
 
-    def measured(self, check: Check, measure: Measure) -> str:
-        return f"met on {Criterion.measured(self, check, measure)}"
-
     def missed(self, check: Check, measure: Measure) -> str:
         missed = plural(measure.count - round(measure.value), "simulation")
         where = f"{whom(check)}{runs_text(check)}"
@@ -197,6 +195,7 @@ class MetricHasValues(Criterion):
     """At most `most` completed simulations lack a value of `metric`: the `allowance` minus failed simulations."""
 
     kind = "metric_has_values"
+    counted = "missing on {}"
     metric: str
     allowance: Allowance
     most: int
@@ -209,9 +208,6 @@ class MetricHasValues(Criterion):
         most = self.most
         where = f"all but {plural(most, 'completed simulation')}" if most else "every completed simulation"
         return f"{self.metric} has a value on {where}"
-
-    def measured(self, check: Check, measure: Measure) -> str:
-        return f"missing on {Criterion.measured(self, check, measure)}"
 
     def missed(self, check: Check, measure: Measure) -> str:
         lacking = f"{measure.value:,.0f} of {plural(measure.total, 'completed simulation')}{whom(check)}"

@@ -60,7 +60,7 @@ class Rule(Criterion):
     sentence: str
     find: Callable[[Judged], Problem | Count | None] | None = None
     verdict: Verdict = Verdict.ERROR
-    counted: str = ""
+    counted: str = "{}"
     share: float = 1.0
     unmet: str = ""
     empty: str = ""
@@ -81,7 +81,7 @@ class Rule(Criterion):
         return Requirement(">=", max(1, math.ceil(self.share * measure.total)))
 
     def measured(self, check: Check, measure: Measure) -> str:
-        return Criterion.measured(self, check, measure) if measure.total else f"none {self.counted}"
+        return Criterion.measured(self, check, measure) if measure.total else self.counted.format("none")
 
     def missed(self, check: Check, measure: Measure) -> str:
         total, facts = plural(measure.total, "simulation"), {"value": measure.value, "missing": measure.missing}
@@ -104,7 +104,7 @@ ALL_LISTED: Final = Rule(
     kind="simulations_listed",
     sentence="Coval lists every simulation of the run",
     find=lambda run: Count(len(run.result.simulations), max(len(run.result.simulations), run.result.expected)),
-    counted="listed",
+    counted="{} listed",
     unmet="Coval lists {value:,} of {total} of the run; the rest are unaccounted for",
     empty="The run has no simulations, so nothing was evaluated; check that its test set has active test cases, and "
     "that sub_sample_size or test_case_ids selects some of them",
@@ -142,7 +142,7 @@ ALL_ENDED: Final = Rule(
     kind="simulations_ended",
     sentence="every simulation ended",
     find=_ended,
-    counted="ended",
+    counted="{} ended",
     unmet="The run completed, but {missing:,} of {total} had not ended when metrics_grace_time was over",
 )
 
@@ -152,7 +152,7 @@ class FewFailed(Criterion):
     """No more simulations failed than `max_failed_simulations` allows."""
 
     kind = "max_failed_simulations"
-    counted = "failed"
+    counted = "{} failed"
     informs = "max_failed_simulations lets every simulation fail"
     allowance: Allowance
 
@@ -196,7 +196,7 @@ ANY_COMPLETED: Final = Rule(  # however many max_failed_simulations allows to fa
     sentence="at least one simulation completed",
     find=lambda run: Count(sum(len(variant.completed) for variant in run.variants), len(run.result.simulations)),
     verdict=Verdict.FAILED,
-    counted="completed",
+    counted="{} completed",
     share=0.0,
     unmet="No simulation completed",
 )

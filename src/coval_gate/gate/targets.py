@@ -19,9 +19,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
-from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import quoted
 from coval_gate.coval.model import Target, Value
 from coval_gate.gate.values import comparable
 
@@ -35,29 +35,27 @@ COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
 }
 RANGES: Final = ("bt", "nbt")
 MEMBERSHIPS: Final = ("in", "nin")
+OPERATOR_SHOWN: Final = 40  # characters of an unknown operator
 EITHER: Final[Mapping[str, str]] = {"eq": "in", "neq": "nin"}  # with texts in place of a number
 
 
-class TargetProblem(NamedTuple):
-    """no_number: the operator's number or bound is missing; not_a_number: something else stands in its place."""
-
-    kind: Literal["no_operator", "unknown_operator", "no_value", "no_number", "not_a_number"]
-    operator: str
-
-
-def problem(target: Target) -> TargetProblem | None:
-    """Return why nothing can be compared with `target`; None if it is valid."""
+def problem(target: Target) -> str:
+    """Return why nothing can be compared with `target`, as the end of a sentence; empty if it is valid."""
     operator = effective_operator(target)
     if not target.operator.strip():
-        return TargetProblem("no_operator", "")
+        return "has no operator"
     if operator in MEMBERSHIPS:
         has_value = any(value.strip() for value in target.values)
-        return None if has_value else TargetProblem("no_value", target.operator)
-    if operator in RANGES:
-        return _number_problem(operator, target.lower, target.upper)
-    if operator in COMPARISONS:
-        return _number_problem(operator, target.upper)
-    return TargetProblem("unknown_operator", target.operator)
+        return "" if has_value else f"has no value for its operator {target.operator}"
+    if operator not in (*RANGES, *COMPARISONS):
+        return f"has the unknown operator {quoted(target.operator, OPERATOR_SHOWN)}"
+    numbers = (target.lower, target.upper) if operator in RANGES else (target.upper,)
+    needed = f"the {'bounds' if operator in RANGES else 'number'} that its operator {operator} needs"
+    if None in numbers:
+        return f"lacks {needed}"
+    # NaN stands for anything that is not a number.
+    is_number = all(math.isfinite(number) for number in numbers if number is not None)
+    return "" if is_number else f"has something other than {needed}"
 
 
 def meets(target: Target, value: Value) -> bool:
@@ -91,7 +89,7 @@ def bounds(target: Target) -> tuple[float, float]:
 @lru_cache(maxsize=256)  # thousands of values are checked against one target
 def _condition(target: Target) -> Callable[[Value], bool]:
     if trouble := problem(target):
-        raise ValueError(f"nothing can be compared with this target: {trouble.kind}")
+        raise ValueError(f"nothing can be compared with this target: it {trouble}")
     operator = effective_operator(target)
     if operator in MEMBERSHIPS:
         return _membership(target.values, inside=operator == "in")
@@ -123,11 +121,3 @@ def _membership(values: Sequence[str], *, inside: bool) -> Callable[[Value], boo
         return single not in members and (only_numbers or not isinstance(single, float))
 
     return met
-
-
-def _number_problem(operator: str, *numbers: float | None) -> TargetProblem | None:
-    """Return the problem with the numbers that an operator needs; NaN stands for anything that is not a number."""
-    if any(number is None for number in numbers):
-        return TargetProblem("no_number", operator)
-    finite = all(number is not None and math.isfinite(number) for number in numbers)
-    return None if finite else TargetProblem("not_a_number", operator)
