@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from coval_gate.coval.model import LARGEST, Target
 from coval_gate.gate.checks import Check
-from coval_gate.gate.clauses import measured
 from coval_gate.gate.kinds import TargetMet, ThresholdHolds
-from coval_gate.gate.measure import Measure, Requirement, Scale, margin
+from coval_gate.gate.measure import Measure, Requirement, Scale, margin, measured_text
 from coval_gate.gate.population import FewFailed
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
@@ -133,4 +132,4 @@ def test_share_as_text_has_hits_and_total(hits: int, count: int, missing: int) -
     hits = min(hits, total)
     measure = Measure(value=hits / total, unit="share", count=count, missing=missing)
     assert (measure.hits, measure.total) == (hits, total)
-    assert measured(measure, Scale(measure.unit)).endswith(f"({hits:,} of {total:,})")
+    assert measured_text(measure, Scale(measure.unit)).endswith(f"({hits:,} of {total:,})")

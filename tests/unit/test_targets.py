@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import Target, Value
-from coval_gate.gate.clauses import target_text
-from coval_gate.gate.targets import meets, problem
+from coval_gate.gate.targets import meets, problem, target_text
 
 
 def target(operator: str, upper: float | None = None, *values: str, lower: float | None = None) -> Target:

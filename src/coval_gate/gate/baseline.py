@@ -15,8 +15,7 @@ from typing import Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.coval.model import BASE, Metric, Run, RunResult
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.checks import Check, Problem, check_on
-from coval_gate.gate.clauses import NAMES
+from coval_gate.gate.checks import NAMES, Check, Problem, check_on
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason, dated_text
 from coval_gate.gate.family import Compared, Pairs, ruled
 from coval_gate.gate.kinds import ThresholdHolds, check_variant, subjects

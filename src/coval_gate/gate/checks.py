@@ -11,13 +11,22 @@ from typing import Final
 
 from coval_gate.base.units import with_unit
 from coval_gate.coval.model import BASE, Metric
-from coval_gate.gate import clauses
-from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, margin
+from coval_gate.gate.measure import (
+    Comparison,
+    Measure,
+    Requirement,
+    Scale,
+    exact_text,
+    margin,
+    measured_text,
+    told_apart,
+)
 from coval_gate.gate.values import comparable
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Reference, Threshold
 
+NAMES: Final[Mapping[Reference, str]] = {"": "", "baseline": "baseline", "base": "agent", "base_agent": "base"}
 WHOLE: Final = 1.0  # the distance of a wrong text, and of a missing value
 
 
@@ -47,7 +56,7 @@ class Problem:
 
     def reason(self, check: Check) -> str:
         about = whom(check) + (runs_text(check) if check.run_id and check.verdict is Verdict.FAILED else "")
-        reference = clauses.NAMES[check.reference]
+        reference = NAMES[check.reference]
         return self.sentence.format(criterion=check.criterion, about=about, reference=reference, **dict(self.facts))
 
     def in_reference(self, reference: str, metric: str) -> str:
@@ -121,7 +130,7 @@ class Criterion:
         return self.sentence
 
     def measured(self, check: Check, measure: Measure) -> str:
-        return self.counted.format(clauses.measured(measure, Scale(measure.unit, check.metric_unit)))
+        return self.counted.format(measured_text(measure, Scale(measure.unit, check.metric_unit)))
 
     def missed(self, check: Check, measure: Measure) -> str:
         """Return why the measured value misses the criterion, without a full stop."""
@@ -261,10 +270,10 @@ def bound_text(check: Check) -> str:
         return ""
     bound, scale = check.requirement.bound, check.scale
     if check.threshold is None or check.reference:
-        return clauses.told_apart(check.measure.value, bound, scale)[1]
+        return told_apart(check.measure.value, bound, scale)[1]
     if scale.unit == "share":
         return f"{bound * 100:.10g}%"
-    return with_unit(clauses.exact_text(bound), scale.name) if scale.unit == "metric" else clauses.exact_text(bound)
+    return with_unit(exact_text(bound), scale.name) if scale.unit == "metric" else exact_text(bound)
 
 
 def runs_text(check: Check) -> str:

@@ -12,16 +12,15 @@ from functools import lru_cache
 from typing import Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import number, percent, plural
-from coval_gate.base.units import difference_with_unit
+from coval_gate.base.text import DIGITS, number, percent, plural
+from coval_gate.base.units import difference_with_unit, with_unit
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.aggregation import Greatest
 from coval_gate.gate.changes import POWER
 from coval_gate.gate.checks import Check
-from coval_gate.gate.clauses import confidence_text, measured, rounded, rounded_with_unit
 from coval_gate.gate.confidence import FEWEST_CASES, needed
 from coval_gate.gate.family import strictest
-from coval_gate.gate.measure import Comparison, Interval, Measure, Scale
+from coval_gate.gate.measure import Comparison, Interval, Measure, Scale, Unit, measured_text
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.thresholds import Threshold
 
@@ -69,7 +68,7 @@ class Words(NamedTuple):
 
 def earlier_text(check: Check, measure: Measure, compared: Comparison) -> str:
     assumed = compared.missing if measure.assumed else 0
-    return measured(compared, check.scale) + (f", {assumed:,} of them without a value" if assumed else "")
+    return measured_text(compared, check.scale) + (f", {assumed:,} of them without a value" if assumed else "")
 
 
 def _difference_text(check: Check, measure: Measure, compared: Comparison) -> str:
@@ -123,7 +122,7 @@ def change_clause(check: Check, compared: Comparison) -> str:
         return ""
     beyond = f", and {BEYOND}" if _fails_by_margin(check, compared) else ""
     both = math.isfinite(change.lower) and math.isfinite(change.upper) and change.lower <= 0.0 <= change.upper
-    claim = f"{change_text(check)} ({confidence_text(change, both=both)}){beyond}"
+    claim = f"{change_text(check)} ({_confidence_text(change, both=both)}){beyond}"
     if compared.by_chance:
         return claim + by_chance_text(compared)
     enough = _enough(check, compared)
@@ -159,12 +158,12 @@ def _one_direction(least: float, most: float, word: str, scale: Scale, *, both: 
     small = _amount(least, scale, math.floor)
     if both and math.isfinite(most):
         return f"between {small} and {_amount(most, scale, math.ceil)} {word}"
-    is_zero = not set(rounded(least, scale.unit, math.floor)) & set("123456789")
+    is_zero = not set(_rounded(least, scale.unit, math.floor)) & set("123456789")
     return word if is_zero else f"at least {small} {word}"
 
 
 def _amount(value: float, scale: Scale, outwards: Callable[[float], int]) -> str:
-    shown = rounded(max(0.0, value), scale.unit, outwards)
+    shown = _rounded(max(0.0, value), scale.unit, outwards)
     if scale.unit == "metric":
         return difference_with_unit(shown, scale.name)
     return f"{shown.removesuffix('%')}pp" if scale.unit == "share" else shown
@@ -239,7 +238,7 @@ def notes_title(checks: Sequence[Check]) -> str:
 def shown_bound_text(check: Check) -> str:
     """Return what a failed check claims, after a comma; empty if it was decided as counted."""
     interval = check.measure.interval if check.measure else None
-    return f", {claim_text(check)} ({confidence_text(interval, both=False)})" if interval else ""
+    return f", {claim_text(check)} ({_confidence_text(interval, both=False)})" if interval else ""
 
 
 def inconclusive_clause(check: Check) -> str:
@@ -254,7 +253,7 @@ def inconclusive_clause(check: Check) -> str:
     ends = math.isfinite(interval.lower) + math.isfinite(interval.upper)
     if not ends:
         return f": {interval.cases:,} test cases are too few to show anything"
-    claim = f": it is {claim_text(check)} ({confidence_text(interval, both=ends > 1)})"
+    claim = f": it is {claim_text(check)} ({_confidence_text(interval, both=ends > 1)})"
     enough = cases_needed(check.threshold, check.criterion.confidence) if check.threshold else 0
     if enough <= interval.cases:
         return claim
@@ -262,8 +261,32 @@ def inconclusive_clause(check: Check) -> str:
 
 
 def _bounds_text(interval: Interval, scale: Scale, *, lower: bool, upper: bool) -> str:
-    least = rounded_with_unit(interval.lower, scale, math.floor) if lower and math.isfinite(interval.lower) else ""
-    most = rounded_with_unit(interval.upper, scale, math.ceil) if upper and math.isfinite(interval.upper) else ""
+    least = _rounded_with_unit(interval.lower, scale, math.floor) if lower and math.isfinite(interval.lower) else ""
+    most = _rounded_with_unit(interval.upper, scale, math.ceil) if upper and math.isfinite(interval.upper) else ""
     if least and most:
         return f"between {least} and {most}"
     return f"at least {least}" if least else f"at most {most}" if most else "nothing is certain"
+
+
+def _confidence_text(interval: Interval, *, both: bool) -> str:
+    """Return the confidence of a bound or, with `both`, of each of two bounds."""
+    return f"{'each bound with ' if both else ''}{percent(interval.confidence)} confidence"
+
+
+def _rounded_with_unit(bound: float, scale: Scale, outwards: Callable[[float], int]) -> str:
+    shown = _rounded(bound, scale.unit, outwards)
+    return with_unit(shown, scale.name) if scale.unit == "metric" else shown
+
+
+def _rounded(bound: float, unit: Unit, outwards: Callable[[float], int]) -> str:
+    """Return a bound as people read it; `outwards` (floor or ceil) rounds it away from the measured value."""
+    if unit == "share":
+        return percent(outwards(bound * 1000) / 1000)
+    if not bound:
+        return number(bound)
+    decimals = DIGITS - 1 - math.floor(math.log10(abs(bound)))
+    if abs(bound) < 1e9:  # then the whole part is written in full
+        decimals = max(0, decimals)
+    if decimals < 0:
+        return number(outwards(bound / 10**-decimals) * 10**-decimals)
+    return number(outwards(bound * 10**decimals) / 10**decimals)

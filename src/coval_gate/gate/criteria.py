@@ -11,8 +11,7 @@ from coval_gate.base.units import with_unit
 from coval_gate.coval.model import Metric
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import cases_needed, cases_to_compare
-from coval_gate.gate.clauses import threshold_text
-from coval_gate.gate.kinds import ThresholdHolds
+from coval_gate.gate.kinds import ThresholdHolds, threshold_text
 from coval_gate.gate.problems import either, seen_text
 from coval_gate.gate.values import Vocabulary
 from coval_gate.gate.variants import Variant

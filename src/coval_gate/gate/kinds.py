@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from coval_gate.base.text import one_line, plural, quoted
 from coval_gate.base.units import VALUE_SHOWN
 from coval_gate.coval.model import Metric, RunResult, Target
-from coval_gate.gate import claims, clauses, targets
+from coval_gate.gate import claims, targets
 from coval_gate.gate.aggregates import aggregation_of
-from coval_gate.gate.checks import Check, Criterion, Problem, bound_text, check_on, runs_text, whom
+from coval_gate.gate.checks import NAMES, Check, Criterion, Problem, bound_text, check_on, runs_text, whom
 from coval_gate.gate.confidence import verdict
-from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale
+from coval_gate.gate.measure import Comparison, Measure, Requirement, Scale, measured_text, on_scale, told_apart
 from coval_gate.gate.variants import Sample, Variant
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.fields import Allowance
@@ -75,17 +75,17 @@ class ThresholdHolds(Criterion):
 
     @property
     def text(self) -> str:
-        return clauses.threshold_text(self.threshold)
+        return threshold_text(self.threshold)
 
     def measured(self, check: Check, measure: Measure) -> str:
         if self.threshold.aggregate.kind.is_all:
             return f"{measure.value:,.0f}"
-        text = clauses.measured(measure, Scale(measure.unit, check.metric_unit))
+        text = measured_text(measure, Scale(measure.unit, check.metric_unit))
         if measure.assumed:
             return f"{text}, {measure.assumed:,} of them without a value"
         bound = check.requirement.bound if check.requirement else measure.value
-        value, _ = clauses.told_apart(measure.value, bound, check.scale)
-        return text.replace(clauses.on_scale(measure.value, check.scale), value, 1)
+        value, _ = told_apart(measure.value, bound, check.scale)
+        return text.replace(on_scale(measure.value, check.scale), value, 1)
 
     def missed(self, check: Check, measure: Measure) -> str:
         now = f"{self._subject} is {self.actual(check, measure)}{whom(check)}"
@@ -104,7 +104,7 @@ class ThresholdHolds(Criterion):
         """Return the reason of a check that compares. `now`: what was measured."""
         required = self._required(check)
         earlier = claims.earlier_text(check, measure, compared)
-        values = f"{now}, {clauses.NAMES[self.threshold.bound.reference]} {earlier}"
+        values = f"{now}, {NAMES[self.threshold.bound.reference]} {earlier}"
         change = claims.change_clause(check, compared)
         clause = f": {change}" if change else ""
         if check.verdict is not Verdict.INCONCLUSIVE:
@@ -165,17 +165,17 @@ class TargetMet(Criterion):
 
     @property
     def text(self) -> str:
-        target = "" if targets.problem(self.target) else f": {clauses.target_text(self.target)}"
+        target = "" if targets.problem(self.target) else f": {targets.target_text(self.target)}"
         return f"{self.metric} meets its target{target}"
 
     def missed(self, check: Check, measure: Measure) -> str:
         missed = plural(measure.count - round(measure.value), "simulation")
         where = f"{whom(check)}{runs_text(check)}"
-        return f"{self.metric} missed its target ({clauses.target_text(self.target)}) on {missed}{where}"
+        return f"{self.metric} missed its target ({targets.target_text(self.target)}) on {missed}{where}"
 
     @property
     def what(self) -> str:
-        return f"its target ({clauses.target_text(self.target)})"
+        return f"its target ({targets.target_text(self.target)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +212,11 @@ class MetricHasValues(Criterion):
     def missed(self, check: Check, measure: Measure) -> str:
         lacking = f"{measure.value:,.0f} of {plural(measure.total, 'completed simulation')}{whom(check)}"
         return f"{self.metric} has no value on {lacking}; max_failed_simulations allows {self.allowance}"
+
+
+def threshold_text(threshold: Threshold) -> str:
+    """Return a threshold as the user wrote it, marked where a rate's percentage is relative, not points."""
+    return f"{threshold.text} (relative)" if threshold.is_relative_rate else threshold.text
 
 
 def evaluate(criterion: ThresholdHolds, result: RunResult, variants: Sequence[Variant]) -> Iterator[Check]:

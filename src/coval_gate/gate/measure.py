@@ -1,14 +1,18 @@
-"""Measured values and their requirements: numbers with their units."""
+"""Measured values and their requirements: numbers with their units, and how they read. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import chain
+from typing import Final, Literal
 
 from coval_gate.base.records import NamedTuple
+from coval_gate.base.text import DIGITS, number, percent
+from coval_gate.base.units import with_unit
 from coval_gate.inputs.thresholds import Operator
 
+MOST_MORE: Final = 8  # digits beyond the usual ones
 Unit = Literal["share", "simulations", "metric"]
 Trend = Literal["improved", "unchanged", "worse", "inconclusive"]
 
@@ -161,3 +165,38 @@ def margin(value: float, requirement: Requirement) -> float:
         case "!=":
             return abs(difference)
     return -abs(difference)
+
+
+def measured_text(measure: Measure | Comparison, scale: Scale) -> str:
+    """Return a value with its total: "40% (4 of 10)", "4 of 10", "1.25 s".
+
+    If equal weights of test cases make a difference, the value over all simulations stands beside it.
+    """
+    if scale.unit == "simulations":
+        return f"{measure.value:,.0f} of {measure.total:,}"
+    by_case = "" if measure.pooled is None else " by test case"
+    if scale.unit == "share":
+        return f"{percent(measure.value)}{by_case} ({measure.hits:,} of {measure.total:,})"
+    value = with_unit(number(measure.value), scale.name)
+    over_all = "" if measure.pooled is None else with_unit(number(measure.pooled), scale.name)
+    return f"{value}{by_case} ({over_all} over all)" if over_all else value
+
+
+def on_scale(value: float, scale: Scale, more: int = 0) -> str:
+    """`more`: how many digits more than usual."""
+    if scale.unit == "share":
+        return percent(value, 1 + more)
+    shown = number(value, DIGITS + more)
+    return with_unit(shown, scale.name) if scale.unit == "metric" else shown
+
+
+def told_apart(value: float, bound: float, scale: Scale) -> tuple[str, str]:
+    """Return a value and its bound, with as many digits as show that they differ: a miss must not read like a hit."""
+    usual = (on_scale(value, scale), on_scale(bound, scale))
+    longer = ((on_scale(value, scale, more), on_scale(bound, scale, more)) for more in range(1, MOST_MORE))
+    return next((pair for pair in chain((usual,), longer) if pair[0] != pair[1]), usual)
+
+
+def exact_text(bound: float) -> str:
+    """Return a bound to its last digit: 1,500 and 0.00015, but 1e+20."""
+    return f"{bound + 0.0:,.0f}" if abs(bound) < 1e15 and bound == round(bound) else repr(bound)

@@ -21,8 +21,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from coval_gate.base.text import quoted
+from coval_gate.base.text import one_line, quoted
 from coval_gate.coval.model import Target, Value
+from coval_gate.gate.measure import exact_text
 from coval_gate.gate.values import comparable
 
 COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
@@ -35,6 +36,18 @@ COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
 }
 RANGES: Final = ("bt", "nbt")
 MEMBERSHIPS: Final = ("in", "nin")
+TARGET_VALUES: Final = 5  # values that a target names
+TARGET_VALUE_SHOWN: Final = 60  # characters of one
+PHRASES: Final = {
+    "eq": "exactly {}",
+    "neq": "not {}",
+    "gt": "more than {}",
+    "gte": "at least {}",
+    "lt": "less than {}",
+    "lte": "at most {}",
+    "bt": "between {} and {}",
+    "nbt": "less than {} or more than {}",
+}
 OPERATOR_SHOWN: Final = 40  # characters of an unknown operator
 EITHER: Final[Mapping[str, str]] = {"eq": "in", "neq": "nin"}  # with texts in place of a number
 
@@ -121,3 +134,22 @@ def _membership(values: Sequence[str], *, inside: bool) -> Callable[[Value], boo
         return single not in members and (only_numbers or not isinstance(single, float))
 
     return met
+
+
+def target_text(target: Target) -> str:
+    """Return what meets a sound target: "at most 1.5", "one of YES, MAYBE"."""
+    operator = effective_operator(target)
+    if operator in MEMBERSHIPS:
+        values = list(dict.fromkeys(one_line(value, TARGET_VALUE_SHOWN) for value in target.values))
+        return _membership_text(operator, values)
+    if operator in RANGES:
+        return PHRASES[operator].format(*map(exact_text, bounds(target)))
+    return PHRASES[operator].format(exact_text(target.upper or 0.0))
+
+
+def _membership_text(operator: str, values: list[str]) -> str:
+    named = [quoted(value, TARGET_VALUE_SHOWN) if "," in value or not value else value for value in values]
+    if len(named) == 1:
+        return named[0] if operator == "in" else f"not {named[0]}"
+    more = f" and {len(named) - TARGET_VALUES} more" if len(named) > TARGET_VALUES else ""
+    return f"{'one' if operator == 'in' else 'none'} of {', '.join(named[:TARGET_VALUES])}{more}"

@@ -12,9 +12,8 @@ from functools import partial
 from coval_gate.base.errors import GateError
 from coval_gate.base.schedule import Procedure, beside
 from coval_gate.base.text import duration
-from coval_gate.gate.clauses import again_text, all_runs_text, in_vain_text
 from coval_gate.gate.judgement import Judgement, SingleRun, errored
-from coval_gate.gate.repetition import beyond_saving, judge_together, repeats
+from coval_gate.gate.repetition import again_text, all_runs_text, beyond_saving, in_vain_text, judge_together, repeats
 from coval_gate.gate.verdict import Completed
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.report.wording.judgements import reason

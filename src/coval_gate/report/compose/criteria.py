@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 from coval_gate.base.text import one_line, plural
-from coval_gate.gate.checks import Check, bound_text
+from coval_gate.gate.checks import NAMES, Check, bound_text
 from coval_gate.gate.claims import (
     OTHERS,
     Words,
@@ -16,7 +16,6 @@ from coval_gate.gate.claims import (
     notes_title,
     shows_text,
 )
-from coval_gate.gate.clauses import NAMES
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason, baseline_text, no_baseline_text, shared_text
 from coval_gate.gate.findings import CheckGroup, Findings, lacks_baseline
 from coval_gate.gate.measure import Requirement

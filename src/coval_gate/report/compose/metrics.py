@@ -10,8 +10,7 @@ from coval_gate.base.text import number
 from coval_gate.base.units import drawn_symbol, with_unit
 from coval_gate.coval.model import BASE, Metric, RunResult, Target
 from coval_gate.gate import targets
-from coval_gate.gate.checks import Check
-from coval_gate.gate.clauses import NAMES, target_text
+from coval_gate.gate.checks import NAMES, Check
 from coval_gate.gate.kinds import TargetMet
 from coval_gate.gate.measure import Requirement
 from coval_gate.gate.variants import Sample
@@ -62,7 +61,7 @@ def _metric(leg: LegReport, metric: Metric, checks: Sequence[Check], *, is_drawn
         id=metric.id,
         name=metric.name,
         unit=metric.unit,
-        target=target_text(metric.target) if metric.target and not targets.problem(metric.target) else "",
+        target=targets.target_text(metric.target) if metric.target and not targets.problem(metric.target) else "",
         verdict=_verdict(checks),
         weight=WEIGHTS[_weight(checks)],
         bounds=bounds,

@@ -12,9 +12,9 @@ from coval_gate.coval.model import Value
 from coval_gate.gate.cause import SHOWN_FIRST, Cause
 from coval_gate.gate.checks import Check, Criterion
 from coval_gate.gate.claims import claim_text
-from coval_gate.gate.clauses import told_apart
 from coval_gate.gate.findings import Contribution, Miss, SimulationFinding
 from coval_gate.gate.judgement import CaseStability
+from coval_gate.gate.measure import told_apart
 from coval_gate.gate.verdict import Verdict
 from coval_gate.report.limits import LONGEST_MENTION
 from coval_gate.report.model import LegReport
