@@ -15,6 +15,7 @@ from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation, 
 from coval_gate.coval.results import read_metrics, read_simulation, read_value
 from coval_gate.coval.runs import parse_run
 from coval_gate.gate import targets
+from coval_gate.coval.results import parse_run, read_metrics, read_simulation, read_value
 from coval_gate.gate.checks import Check, Criterion, Problem
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria

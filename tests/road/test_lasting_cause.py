@@ -12,10 +12,8 @@ import pytest
 from coval_gate.base.errors import Unavailable
 from coval_gate.base.schedule import Procedure, run
 from coval_gate.coval.client import Client
-from coval_gate.coval.model import LaunchRequest
-from coval_gate.coval.resources import cases_of
-from coval_gate.coval.results import METRIC
-from coval_gate.coval.runs import RunFilter
+from coval_gate.coval.model import LaunchRequest, RunFilter
+from coval_gate.coval.resources import METRIC, cases_of
 from coval_sandbox.catalogue import AGENT_ID
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

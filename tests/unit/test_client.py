@@ -21,9 +21,8 @@ from coval_gate.base.schedule import run as run_through
 from coval_gate.base.transport import Timeouts
 from coval_gate.coval.calls import LONGEST_BACKOFF, UNREACHED_TIME
 from coval_gate.coval.client import BODY_LIMIT, MOST_RUNS, RUN_LIMIT, Client
-from coval_gate.coval.model import Run
-from coval_gate.coval.results import METRIC
-from coval_gate.coval.runs import RunFilter
+from coval_gate.coval.model import Run, RunFilter
+from coval_gate.coval.resources import METRIC
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import IDS, KEY, REQUEST, VirtualClock, new_client

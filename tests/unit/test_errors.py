@@ -17,9 +17,8 @@ from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.transport import Response
 from coval_gate.coval.client import Client
 from coval_gate.coval.errors import inputs_of
-from coval_gate.coval.resources import AGENT, PERSONA, TEST_CASE, TEST_SET, cases_of
-from coval_gate.coval.results import METRIC
-from coval_gate.coval.runs import RunFilter
+from coval_gate.coval.model import RunFilter
+from coval_gate.coval.resources import AGENT, METRIC, PERSONA, TEST_CASE, TEST_SET, cases_of
 from coval_sandbox.quirks import Quirks
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

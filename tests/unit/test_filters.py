@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coval_gate.coval.runs import RunFilter
+from coval_gate.coval.model import RunFilter
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import Run, normalize_status
-from coval_gate.coval.runs import parse_launched, parse_run
+from coval_gate.coval.results import parse_launched, parse_run
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

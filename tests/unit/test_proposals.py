@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
-from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET
-from coval_gate.coval.results import MetricDefinition
+from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET, MetricDefinition
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.judge import judge
 from coval_gate.gate.verdict import Verdict

@@ -13,9 +13,8 @@ from coval_gate.base.errors import NotFound, Rejected, Unavailable
 from coval_gate.base.schedule import Procedure, SharedCall, Wait, run, together
 from coval_gate.coval.calls import ALIKE, SHARED
 from coval_gate.coval.client import Client
-from coval_gate.coval.resources import AGENT, PERSONA, TEST_SET, cases_of, mutations_of
-from coval_gate.coval.results import METRIC
-from coval_gate.coval.runs import RunFilter
+from coval_gate.coval.model import RunFilter
+from coval_gate.coval.resources import AGENT, METRIC, PERSONA, TEST_SET, cases_of, mutations_of
 from coval_sandbox.catalogue import AGENT_ID, LATENCY
 from coval_sandbox.server import Server
 from coval_sandbox.world import World

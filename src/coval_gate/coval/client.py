@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base import titles
@@ -20,14 +20,19 @@ from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import BackgroundCall, Procedure
 from coval_gate.base.transport import Exchange, Request, Response, Server, Timeouts
 from coval_gate.coval.calls import Calls
-from coval_gate.coval.model import LaunchRequest, Run, Simulation, Turn
-from coval_gate.coval.resources import Identified, Kind
-from coval_gate.coval.results import MetricOutput
+from coval_gate.coval.model import LaunchRequest, Run, RunFilter, Simulation, Turn
+from coval_gate.coval.resources import Identified, Kind, MetricOutput, newest, read_output
+from coval_gate.coval.results import (
+    parse_launched,
+    parse_run,
+    parse_scheduled_runs,
+    read_run,
+    read_simulation,
+    read_transcript,
+    told_apart,
+)
 from coval_gate.coval.shapes import enveloped, parse_object
 from coval_gate.inputs.inputs import Inputs, api_root
-
-if TYPE_CHECKING:
-    from coval_gate.coval.runs import RunFilter
 
 T = TypeVar("T", bound="Identified")
 
@@ -167,11 +172,7 @@ class Client(Calls):
         return self._retry_launch(attempt, until)
 
     def _launched(self, request: Request, response: Procedure[Response]) -> Procedure[Run]:
-        completed = yield from self._completed(request, response)
-        # Import the parser after the launch was sent.
-        from coval_gate.coval.runs import parse_launched
-
-        return self._parsed(request, completed, parse_launched)
+        return self._parsed(request, (yield from self._completed(request, response)), parse_launched)
 
     def get(self, kind: Kind[T], id_: str, *, until: float, once: bool = False) -> Procedure[T]:
         """Raises as `get_run`. Legs that read the same at about the same time share the response."""
@@ -197,13 +198,7 @@ class Client(Calls):
         Raises Rejected (NotFound for a 404), or Unavailable without a usable response by the deadline.
         """
         request = Request("GET", f"/runs/{quote(run_id, safe='')}", body_limit=RUN_LIMIT)
-
-        def parse(body: bytes) -> Run:
-            from coval_gate.coval.runs import parse_run
-
-            return parse_run(body)
-
-        return self._fetch(request, parse, until, once=once)
+        return self._fetch(request, parse_run, until, once=once)
 
     def delete_run(self, run_id: str, *, until: float) -> Procedure[None]:
         """Cancel an unfinished run; delete a finished one. Raises Rejected (NotFound for a 404) or Unavailable.
@@ -233,8 +228,6 @@ class Client(Calls):
 
         `with_averages`: of metrics; Coval then supports one order only, and no filter by tags.
         """
-        from coval_gate.coval.runs import read_run
-
         more = {"include": "metric_averages"} if with_averages else {"order_by": "-create_time"}
         query = {"filter": str(run_filter)} | more
         until = max(until, self._clock.now())  # the last call of a search may begin late
@@ -247,8 +240,6 @@ class Client(Calls):
 
     def list_scheduled_runs(self, schedule_id: str, *, until: float) -> Procedure[tuple[Run, ...]]:
         """Return the newest 500 runs, in any order."""
-        from coval_gate.coval.runs import parse_scheduled_runs
-
         request = Request("GET", f"/scheduled-runs/{quote(schedule_id, safe='')}/runs")
         return self._fetch(request, parse_scheduled_runs, until)
 
@@ -258,8 +249,6 @@ class Client(Calls):
         Coval moved the list from /simulations to /conversations/simulated, with a separate permission. Use the one that
         exists and that the key can read.
         """
-        from coval_gate.coval.results import read_simulation, told_apart
-
         query = {"filter": f'run_id="{run_id}"', "order_by": "create_time"}
         path, keys = self._simulation_path, ("simulated_conversations", "simulations")
         try:
@@ -275,8 +264,6 @@ class Client(Calls):
 
     def get_transcript(self, simulation_id: str, *, until: float) -> Procedure[tuple[Turn, ...]]:
         """Empty if Coval has no transcript."""
-        from coval_gate.coval.results import read_transcript
-
         request = Request("GET", f"{self._simulation_path}/{quote(simulation_id, safe='')}")
         self._check_time(request, until)
 
@@ -288,7 +275,5 @@ class Client(Calls):
 
     def list_metric_outputs(self, simulation_id: str, *, until: float) -> Procedure[tuple[MetricOutput, ...]]:
         """Return the newest output of each metric, without transcripts."""
-        from coval_gate.coval.results import newest, read_output
-
         path = f"{self._simulation_path}/{quote(simulation_id, safe='')}/metrics"
         return newest((yield from self._entries(path, {"view": "BASIC"}, ("metrics",), read_output, until)))

@@ -1,4 +1,4 @@
-"""Runs in types of ours: the request that launches one, its status, whose spellings differ, and its results. Frozen."""
+"""Runs in types of ours: what launches and finds them, their status, whose spellings differ, and their results."""
 
 from __future__ import annotations
 
@@ -319,6 +319,24 @@ class LaunchRequest(NamedTuple):
             **(_set_only(sample) if self.sub_sample_size else {}),
             **_set_only({"test_case_ids": self.test_case_ids}),
         }
+
+
+class RunFilter(NamedTuple):
+    """A run matches if it has all of the values that are not empty."""
+
+    tag: str = ""
+    agent_id: str = ""
+    persona_id: str = ""
+    test_set_id: str = ""
+    status: str = ""
+
+    @property
+    def can_be_sent(self) -> bool:
+        """Whether all values can be written without escapes, because Coval documents none."""
+        return all(value.isprintable() and not set('"\\') & set(value) for value in self)
+
+    def __str__(self) -> str:
+        return " AND ".join(f'{name}="{value}"' for name, value in self._asdict().items() if value)
 
 
 def _set_only(values: Mapping[str, Any]) -> dict[str, Any]:

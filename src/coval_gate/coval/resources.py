@@ -1,18 +1,20 @@
-"""Reads what a run is made of from Coval's JSON: agents, personas, test sets and their cases, run templates. Pure.
+"""Reads what a run is made of from Coval's JSON: agents, personas, test sets, metrics, run templates. Pure.
 
-The readers raise ValueError for fields of a wrong type.
+The readers raise ValueError for fields of a wrong type. A target with an unknown operator is reported when it is used.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
+from coval_gate.coval.model import BINARY_TEXTS, LARGEST, Target, Value, normalize_status
+from coval_gate.coval.results import read_name, read_value
 from coval_gate.coval.shapes import (
     agent_type_in,
     count_in,
@@ -33,6 +35,12 @@ class Identified(Protocol):
 T_co = TypeVar("T_co", bound="Identified", covariant=True)
 
 LABEL_LIMIT: Final = 100  # characters
+EXPLANATION_LIMIT: Final = 300  # characters
+OPERATOR_LIMIT: Final = 80  # characters
+BINARY: Final = "_BINARY"  # suffix of the types of metrics whose judge says YES, NO or UNKNOWN
+CATEGORICAL: Final = "_CATEGORICAL"
+LESS_IS_BETTER: Final = ("_TTFB", "_WER")  # likewise: times to the first byte, word error rates
+UNIT_LIMIT: Final = 20  # characters
 # Fields of a test case or a persona without influence on conversations.
 COSMETIC: Final = frozenset(
     [
@@ -114,6 +122,29 @@ class TestCase(NamedTuple):
     update_time: str = ""
 
 
+class MetricDefinition(NamedTuple):
+    """`texts`: all that its values can be; empty if unknown. `unit`: of its numbers; empty if Coval shows none.
+
+    `wants_less`: it is one of Coval's own measures of delays or errors, so smaller numbers are better.
+    """
+
+    id: str
+    name: str = ""
+    texts: tuple[str, ...] = ()
+    target: Target | None = None
+    unit: str = ""
+    wants_less: bool = False
+
+
+class MetricOutput(NamedTuple):
+    id: str
+    metric_id: str
+    status: str
+    value: Value | None = None
+    explanation: str = ""
+    version: str = ""
+
+
 class Mutation(NamedTuple):
     id: str
 
@@ -169,6 +200,60 @@ def read_test_case(fields: Mapping[str, Any]) -> TestCase:
     )
 
 
+def read_definition(fields: Mapping[str, Any]) -> MetricDefinition:
+    """Let the organization's threshold, if it has an operator, precede the metric's own condition.
+
+    Coval does not document which applies; this is the order in which users can override them. Both accept both names of
+    upper bounds and single numbers, `target_float` and `target_float_upper`.
+    """
+    kind, categories = text_in(fields, "metric_type"), texts_in(fields, "categories")
+    threshold = _target(object_in(fields, "organization_threshold"), operator_required=False)
+    return MetricDefinition(
+        id=needed_id(fields, "id"),
+        name=read_name(fields, "metric_name"),
+        texts=BINARY_TEXTS if kind.endswith(BINARY) else categories if kind.endswith(CATEGORICAL) else (),
+        target=threshold or _target(object_in(fields, "target_condition"), operator_required=True),
+        unit=one_line(text_in(fields, "unit"), UNIT_LIMIT),
+        wants_less=kind.endswith(LESS_IS_BETTER),
+    )
+
+
+def read_output(fields: Mapping[str, Any]) -> MetricOutput:
+    return MetricOutput(
+        id=text_in(fields, "metric_output_id"),
+        metric_id=needed_id(fields, "metric_id"),
+        status=normalize_status(fields.get("status")),
+        value=read_value(fields.get("value")),
+        explanation=one_line(without_numbers(text_in(fields, "explanation")), EXPLANATION_LIMIT),
+        version=text_in(fields, "metric_version_ulid"),
+    )
+
+
+def newest(outputs: Iterable[MetricOutput]) -> tuple[MetricOutput, ...]:
+    """A list may contain superseded outputs; ids sort by time."""
+    return tuple({output.metric_id: output for output in sorted(outputs, key=lambda output: output.id)}.values())
+
+
+def _target(fields: Mapping[str, Any], *, operator_required: bool) -> Target | None:
+    """None if it is all null. A null operator unsets an organization's threshold."""
+    operator = one_line(text_in(fields, "comparison_operator"), OPERATOR_LIMIT).lower()
+    upper, values = _number_in(fields, "target_float_upper"), texts_in(fields, "target_values")
+    upper = _number_in(fields, "target_float") if upper is None else upper
+    lower = _number_in(fields, "target_float_lower")
+    if not operator and not (operator_required and (upper is not None or lower is not None or values)):
+        return None
+    return Target(operator=operator, upper=upper, lower=lower, values=values)
+
+
+def _number_in(fields: Mapping[str, Any], name: str) -> float | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
+        raise ValueError(f"{name}: not a number")
+    return float(value)
+
+
 def _content(resource: Mapping[str, Any]) -> str:
     """Return the fields that conversations depend on, as JSON; null and empty fields count as absent."""
     content = {
@@ -181,6 +266,7 @@ AGENT: Final = Kind("/agents", "agent", read_agent)
 PERSONA: Final = Kind("/personas", "persona", read_persona)
 TEST_SET: Final = Kind("/test-sets", "test_set", read_test_set)
 TEST_CASE: Final = Kind("/test-cases", "test_case", read_test_case)
+METRIC: Final = Kind("/metrics", "metric", read_definition, (("include_builtin", "true"),))
 RUN_TEMPLATE: Final = Kind("/run-templates", "run_template", read_template)
 OF_RUNS: Final = {kind.input: kind for kind in (AGENT, PERSONA, TEST_SET)}
 

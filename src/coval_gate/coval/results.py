@@ -1,9 +1,9 @@
-"""Reads the results of a run from Coval's JSON: simulations, metrics with their values, and transcripts. Pure.
+"""Reads runs from Coval's JSON, with their metrics, values and simulations, and transcripts. Pure.
 
-`results.metrics` has two shapes: by metric id, with a value for each simulation; by metric name, with mean, min and
-max only. A target with an unknown operator is reported when it is used.
+Sources disagree on the fields of a run. Its `results.metrics` has two shapes: by metric id, with a value for each
+simulation; by metric name, with mean, min and max only.
 
-Sources disagree on the shape of a transcript. One is a list of messages, or the JSON text of one. Times are seconds
+They also disagree on the shape of a transcript. One is a list of messages, or the JSON text of one. Times are seconds
 (`start_time`, or `start_timestamp` as text, which may count from the epoch), or offsets in seconds or milliseconds;
 chats have none. Calls of tools are messages, too. Only roles, texts and times are read: neither addresses of recordings
 nor arguments of tools are part of a conversation. A transcript only informs, so no shape of it is an error.
@@ -11,38 +11,45 @@ nor arguments of tools are part of a conversation. A transcript only informs, so
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import json_in, one_line
 from coval_gate.coval.model import (
     BASE,
-    BINARY_TEXTS,
     LARGEST,
+    PENDING,
     SMALLEST,
     Metric,
+    Run,
+    RunProgress,
     Simulation,
     Summary,
-    Target,
     Turn,
     Value,
     normalize_status,
 )
-from coval_gate.coval.resources import Kind
-from coval_gate.coval.shapes import as_object, list_in, needed_id, object_in, text_in, texts_in, without_numbers
+from coval_gate.coval.shapes import (
+    as_object,
+    count_in,
+    enveloped,
+    id_in,
+    list_in,
+    needed_id,
+    object_in,
+    parse_object,
+    text_in,
+    texts_in,
+    without_numbers,
+)
 
+SCHEDULED: Final = ("runs", "scheduled_run_runs")  # possible names of the list of a scheduled run's runs
 NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 NAME_LIMIT: Final = 200  # characters
-EXPLANATION_LIMIT: Final = 300  # characters
-OPERATOR_LIMIT: Final = 80  # characters
-BINARY: Final = "_BINARY"  # suffix of the types of metrics whose judge says YES, NO or UNKNOWN
-CATEGORICAL: Final = "_CATEGORICAL"
-LESS_IS_BETTER: Final = ("_TTFB", "_WER")  # likewise: times to the first byte, word error rates
-UNIT_LIMIT: Final = 20  # characters
 MOST_MESSAGES: Final = 500  # to read
 LONGEST_TURN: Final = 1000  # characters
 MOST_PARTS: Final = 20  # of a text in parts
@@ -57,6 +64,61 @@ EPOCH: Final = 1e8  # s; a larger time counts from 1970
 LATEST: Final = 1e10  # s; a larger time is none
 
 Times = tuple[float | None, float | None]
+
+
+def parse_scheduled_runs(body: bytes) -> tuple[Run, ...]:
+    """Entries show no status of theirs."""
+    content = parse_object(body)
+    entries = list_in(content, next((key for key in SCHEDULED if key in content), SCHEDULED[0]))
+    runs = [enveloped(as_object(entry, "run"), "run") for entry in entries]
+    return tuple(Run(_run_id(run), status="", create_time=text_in(run, "create_time")) for run in runs)
+
+
+def parse_run(body: bytes) -> Run:
+    return read_run(enveloped(parse_object(body), "run"))
+
+
+def parse_launched(body: bytes) -> Run:
+    return Run(run_id=_run_id(enveloped(parse_object(body), "run")), status=PENDING)
+
+
+def read_run(fields: dict[str, Any]) -> Run:
+    results, metadata = object_in(fields, "results"), object_in(fields, "metadata")
+    return Run(
+        run_id=_run_id(fields),
+        status=normalize_status(fields.get("status")),
+        error=_as_text(fields.get("error")),
+        error_status=_as_text(fields.get("error_status")),
+        progress=_progress(object_in(fields, "progress")),
+        **{name: id_in(fields, name) for name in ("agent_id", "persona_id", "test_set_id")},
+        create_time=text_in(fields, "create_time"),
+        # Some responses have the tags in the metadata of the launch.
+        tags=texts_in(fields, "tags") or texts_in(metadata, "tags"),
+        # Live runs contain only the free-form part of that metadata, other sources all of it.
+        metadata=object_in(metadata, "customer") or metadata,
+        output_ids=None if results.get("output_ids") is None else texts_in(results, "output_ids"),
+        metrics=read_metrics(object_in(results, "metrics")),
+        averages=read_averages(object_in(fields, "metric_averages")),
+    )
+
+
+def _run_id(fields: dict[str, Any]) -> str:
+    """The resource name is "runs/<id>"."""
+    return needed_id(fields | {"name": text_in(fields, "name").rpartition("/")[2]}, "run_id", "id", "name")
+
+
+def _as_text(value: object) -> str:
+    """An error of an unexpected type still counts as an error."""
+    if isinstance(value, str):
+        return value.strip()
+    return json.dumps(value) if value else ""
+
+
+def _progress(fields: dict[str, Any]) -> RunProgress | None:
+    total, completed = count_in(fields, "total_test_cases"), count_in(fields, "completed_test_cases")
+    if total is None or completed is None:
+        return None
+    return RunProgress(total=total, completed=completed, failed=count_in(fields, "failed_test_cases"))
 
 
 def read_value(raw: object) -> Value | None:
@@ -179,86 +241,6 @@ def _labels(names: dict[str, str]) -> dict[str, str]:
     while repeated := {text for text, count in Counter(labels.values()).items() if count > 1}:
         labels |= {key: f"{text} [{key}]" for key, text in labels.items() if text in repeated}
     return labels
-
-
-class MetricDefinition(NamedTuple):
-    """`texts`: all that its values can be; empty if unknown. `unit`: of its numbers; empty if Coval shows none.
-
-    `wants_less`: it is one of Coval's own measures of delays or errors, so smaller numbers are better.
-    """
-
-    id: str
-    name: str = ""
-    texts: tuple[str, ...] = ()
-    target: Target | None = None
-    unit: str = ""
-    wants_less: bool = False
-
-
-class MetricOutput(NamedTuple):
-    id: str
-    metric_id: str
-    status: str
-    value: Value | None = None
-    explanation: str = ""
-    version: str = ""
-
-
-def read_definition(fields: Mapping[str, Any]) -> MetricDefinition:
-    """Let the organization's threshold, if it has an operator, precede the metric's own condition.
-
-    Coval does not document which applies; this is the order in which users can override them. Both accept both names of
-    upper bounds and single numbers, `target_float` and `target_float_upper`.
-    """
-    kind, categories = text_in(fields, "metric_type"), texts_in(fields, "categories")
-    threshold = _target(object_in(fields, "organization_threshold"), operator_required=False)
-    return MetricDefinition(
-        id=needed_id(fields, "id"),
-        name=read_name(fields, "metric_name"),
-        texts=BINARY_TEXTS if kind.endswith(BINARY) else categories if kind.endswith(CATEGORICAL) else (),
-        target=threshold or _target(object_in(fields, "target_condition"), operator_required=True),
-        unit=one_line(text_in(fields, "unit"), UNIT_LIMIT),
-        wants_less=kind.endswith(LESS_IS_BETTER),
-    )
-
-
-METRIC: Final = Kind("/metrics", "metric", read_definition, (("include_builtin", "true"),))
-
-
-def read_output(fields: Mapping[str, Any]) -> MetricOutput:
-    return MetricOutput(
-        id=text_in(fields, "metric_output_id"),
-        metric_id=needed_id(fields, "metric_id"),
-        status=normalize_status(fields.get("status")),
-        value=read_value(fields.get("value")),
-        explanation=one_line(without_numbers(text_in(fields, "explanation")), EXPLANATION_LIMIT),
-        version=text_in(fields, "metric_version_ulid"),
-    )
-
-
-def newest(outputs: Iterable[MetricOutput]) -> tuple[MetricOutput, ...]:
-    """A list may contain superseded outputs; ids sort by time."""
-    return tuple({output.metric_id: output for output in sorted(outputs, key=lambda output: output.id)}.values())
-
-
-def _target(fields: Mapping[str, Any], *, operator_required: bool) -> Target | None:
-    """None if it is all null. A null operator unsets an organization's threshold."""
-    operator = one_line(text_in(fields, "comparison_operator"), OPERATOR_LIMIT).lower()
-    upper, values = _number_in(fields, "target_float_upper"), texts_in(fields, "target_values")
-    upper = _number_in(fields, "target_float") if upper is None else upper
-    lower = _number_in(fields, "target_float_lower")
-    if not operator and not (operator_required and (upper is not None or lower is not None or values)):
-        return None
-    return Target(operator=operator, upper=upper, lower=lower, values=values)
-
-
-def _number_in(fields: Mapping[str, Any], name: str) -> float | None:
-    value = fields.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
-        raise ValueError(f"{name}: not a number")
-    return float(value)
 
 
 def read_transcript(raw: object) -> tuple[Turn, ...]:

@@ -11,19 +11,16 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from coval_gate.base.errors import CovalError, NotFound, Rejected, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, together
-from coval_gate.coval.model import Run
+from coval_gate.coval.model import Run, RunFilter
 from coval_gate.coval.session import Session
 from coval_gate.history.tags import PREFIX, tags_of
 from coval_gate.inputs.inputs import LAUNCH_IDS
 from coval_gate.inputs.parsing import MOST_RUN_TAGS
-
-if TYPE_CHECKING:
-    from coval_gate.coval.runs import RunFilter
 
 MOST_READ: Final = 20  # entries of a list that are read alone; the newest
 AT_ONCE: Final = 5  # of these
@@ -51,8 +48,6 @@ class Sought(NamedTuple):
     @property
     def filters(self) -> tuple[RunFilter, ...]:
         """The ways to ask, the best first."""
-        from coval_gate.coval.runs import RunFilter  # most launches search for no run
-
         ids = {name: self.ids.get(name, "") for name in LAUNCH_IDS}
         alike = RunFilter(**ids, status=self.status)
         tagged = alike._replace(tag=self.tag)

@@ -13,10 +13,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.text import folded, most_similar, one_line, plural, quoted
 from coval_gate.coval.client import Client
-from coval_gate.coval.model import CLEAN, COMPLETED, RunResult
-from coval_gate.coval.resources import Agent, Kind, Persona, TestSet
-from coval_gate.coval.results import METRIC, MetricDefinition
-from coval_gate.coval.runs import RunFilter
+from coval_gate.coval.model import CLEAN, COMPLETED, RunFilter, RunResult
+from coval_gate.coval.resources import METRIC, Agent, Kind, MetricDefinition, Persona, TestSet
 from coval_gate.history.search import ids_of_run
 from coval_gate.inputs.fields import IDENTIFIER
 

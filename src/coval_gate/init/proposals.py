@@ -25,7 +25,7 @@ from typing import Final
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import number, one_line, percent, plural
 from coval_gate.coval.model import BASE, Metric, RunResult
-from coval_gate.coval.results import MetricDefinition
+from coval_gate.coval.resources import MetricDefinition
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.checks import Problem
 from coval_gate.gate.criteria import Criteria

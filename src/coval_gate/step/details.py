@@ -17,8 +17,7 @@ from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.times import NAMING
 from coval_gate.coval.model import COMPLETED, Details, Metric, Run, RunResult, Simulation, TrendRun, Turn
-from coval_gate.coval.resources import OF_RUNS, TEST_CASE, TestCase, cases_of
-from coval_gate.coval.results import METRIC
+from coval_gate.coval.resources import METRIC, OF_RUNS, TEST_CASE, TestCase, cases_of
 from coval_gate.coval.session import Session
 from coval_gate.history.search import Sought, created_at, has_tag, ids_of_run, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked

@@ -19,8 +19,7 @@ from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.text import folded, in_words, most_similar, quoted
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import COMPLETED, Run
-from coval_gate.coval.resources import AGENT
-from coval_gate.coval.results import METRIC, MetricDefinition
+from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition
 from coval_gate.coval.session import Session
 from coval_gate.gate.values import Vocabulary
 from coval_gate.history.search import Sought, search

@@ -15,8 +15,17 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, together
 from coval_gate.base.text import folded, in_words, one_line, plural, quoted
 from coval_gate.base.times import preparing
-from coval_gate.coval.resources import AGENT, OF_RUNS, Agent, Kind, Persona, TestSet, mutations_of
-from coval_gate.coval.results import METRIC, MetricDefinition
+from coval_gate.coval.resources import (
+    AGENT,
+    METRIC,
+    OF_RUNS,
+    Agent,
+    Kind,
+    MetricDefinition,
+    Persona,
+    TestSet,
+    mutations_of,
+)
 from coval_gate.coval.session import Session
 from coval_gate.inputs.checks import placed_problems
 from coval_gate.inputs.inputs import LAUNCH_IDS, Inputs, Problem, declared
