@@ -156,7 +156,7 @@ def test_directories_removed_after_prepare_are_created_again(workspace: Workspac
 def test_existing_file_is_found(path: str, workspace: Workspace, root: Path) -> None:
     (root / "prompts").mkdir()
     (root / "prompts" / "agent.md").touch()
-    assert workspace.find(path.replace("{root}", str(root))) == "prompts/agent.md"
+    assert workspace.read(path.replace("{root}", str(root)), 1024) == ("prompts/agent.md", b"")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_file_that_cannot_be_found_is_error_and_creates_nothing(
     (root / "linked").symlink_to(root.parent / "outside")
     before = sorted(root.rglob("*"))
     with pytest.raises(ValueError, match=r"^must ") as caught:
-        workspace.find(path)
+        workspace.read(path, 1024)
     assert problem in str(caught.value)
     assert sorted(root.rglob("*")) == before
 
@@ -317,23 +317,23 @@ def test_all_file_descriptors_are_closed(workspace: Workspace, root: Path) -> No
         with pytest.raises(ValueError, match="must "):
             workspace.prepare(path)
         with pytest.raises(ValueError, match="must "):
-            workspace.find(path)
+            workspace.read(path, 1024)
         with pytest.raises(RunnerError):
             workspace.write(path, "text")
-    workspace.find("file")
+    workspace.read("file", 1024)
     workspace.write(workspace.prepare("a/b/c"), "text")
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
 def test_file_is_read_up_to_a_limit(workspace: Workspace, root: Path) -> None:
     (root / "gate.yml").write_bytes(b"x" * 2048)
-    assert workspace.read("gate.yml", 2048) == b"x" * 2048
+    assert workspace.read("gate.yml", 2048) == ("gate.yml", b"x" * 2048)
     with pytest.raises(ValueError, match=r"^must be a file of at most 1 KB; got a larger one\.$"):
         workspace.read("gate.yml", 1024)
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "directory", "nothing"])
-def test_file_that_was_replaced_after_it_was_found_is_not_read(kind: str, workspace: Workspace, root: Path) -> None:
+def test_only_regular_file_is_read(kind: str, workspace: Workspace, root: Path) -> None:
     path = root / "gate.yml"
     if kind == "link":
         path.symlink_to("../outside/file")

@@ -41,6 +41,13 @@ def json_in(text: str | bytes) -> Any:
         return None
 
 
+def value_at(content: object, *keys: str) -> Any:
+    """Return the value at a path of keys; None if there is none."""
+    for key in keys:
+        content = content.get(key) if isinstance(content, dict) else None
+    return content
+
+
 def one_line(text: object, limit: int = 500) -> str:
     """Remove all but printable characters: no line break, terminal escape or text-direction override survives."""
     whole = str(text).strip()

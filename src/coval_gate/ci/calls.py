@@ -17,7 +17,7 @@ from coval_gate.base.errors import HostError, Transient
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure, repeat
-from coval_gate.base.text import duration, json_in, quoted
+from coval_gate.base.text import duration, json_in, quoted, value_at
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Response, Server, Transport
 from coval_gate.ci.host import Context, Host, Page, PageText
 from coval_gate.inputs.inputs import Inputs
@@ -40,11 +40,7 @@ class Payload(NamedTuple):
     advice: str = ""
 
     def get(self, *keys: str) -> Any:
-        """Return the value at a path of keys; None if there is none."""
-        value = self.data
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value
+        return value_at(self.data, *keys)
 
     def text(self, *keys: str) -> str:
         return value if isinstance(value := self.get(*keys), str) else self.lacks(".".join(keys))

@@ -6,7 +6,7 @@ command) and `FileCommandManager.cs` (how the files are read).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -18,13 +18,13 @@ from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.secret import SHORTEST_SECRET
-from coval_gate.base.text import json_in, shortened, visible
+from coval_gate.base.text import json_in, shortened, value_at, visible
 from coval_gate.ci.host import (
     HEADS,
     MOST_WARNINGS,
-    Console,
     Context,
     Head,
+    Host,
     Level,
     Origin,
     Page,
@@ -60,13 +60,10 @@ ANNOTATION_LIMIT: Final = 4000  # characters; the runner truncates at 4,096
 
 def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Context:
     """Source: GitHub's documentation of default environment variables and of webhook events."""
-    pull_request, issue = _mapping(event.get("pull_request")), _mapping(event.get("issue"))
-    head = _mapping(pull_request.get("head"))
-    merge_group, before = _mapping(event.get("merge_group")), _mapping(event.get("workflow_run"))
-    shas = (head.get("sha"), merge_group.get("head_sha"), before.get("head_sha"))
-    event_sha = next((sha for sha in map(_text, shas) if sha), "")
-    commented = _number(issue.get("number")) if issue.get("pull_request") else None
-    number = _number(pull_request.get("number")) or commented or _number_of(before)
+    shas = (("pull_request", "head", "sha"), ("merge_group", "head_sha"), ("workflow_run", "head_sha"))
+    event_sha = next((sha for keys in shas if (sha := _text(event, *keys))), "")
+    commented = _number(event, "issue", "number") if value_at(event, "issue", "pull_request") else None
+    number = _number(event, "pull_request", "number") or commented or _number_of(event)
     attempt = environ.get("GITHUB_RUN_ATTEMPT", "")
     place = [environ.get(name) for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")]
     run_url = "{}/{}/actions/runs/{}".format(*place) if all(place) else ""
@@ -87,7 +84,7 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
         run_attempt=attempt,
         **_origin(environ, event, number)._asdict(),
         secrets_withheld_from=_withheld(environ, event),
-        head=_head(before),
+        head=_head(event),
         sha_is_known=not (commented or _is_unreadable(environ, event)),
         started_by_person=environ.get("GITHUB_EVENT_NAME") == BY_HAND,
         web=WEB,
@@ -96,10 +93,10 @@ def read_context(environ: Mapping[str, str], event: Mapping[str, Any]) -> Contex
 
 
 def _origin(environ: Mapping[str, str], event: Mapping[str, Any], number: int | None) -> Origin:
-    name, before = environ.get("GITHUB_EVENT_NAME", ""), _mapping(event.get("workflow_run"))
+    name, before = environ.get("GITHUB_EVENT_NAME", ""), _mapping(event, "workflow_run")
     of_pull_request = bool(
         event.get("pull_request")
-        or _mapping(event.get("issue")).get("pull_request")
+        or value_at(event, "issue", "pull_request")
         or event.get("merge_group")
         or environ.get("GITHUB_HEAD_REF")
         or name.startswith("pull_request")
@@ -108,14 +105,14 @@ def _origin(environ: Mapping[str, str], event: Mapping[str, Any], number: int | 
         or _is_unreadable(environ, event)
     )
     ref = environ.get("GITHUB_REF", "")
-    tested = _text(before.get("head_branch")) if before else ref.removeprefix(HEADS)
+    tested = _text(before, "head_branch") if before else ref.removeprefix(HEADS)
     return origin_of(tested, number=number, of_pull_request=of_pull_request)
 
 
 def _is_unreadable(environ: Mapping[str, str], event: Mapping[str, Any]) -> bool:
     """Return whether it cannot be seen what a workflow tests: it may be a pull request."""
     payload = PAYLOADS.get(environ.get("GITHUB_EVENT_NAME", ""))
-    return payload is not None and not _mapping(event.get(payload))
+    return payload is not None and not _mapping(event, payload)
 
 
 def _withheld(environ: Mapping[str, str], event: Mapping[str, Any]) -> Withheld:
@@ -123,50 +120,45 @@ def _withheld(environ: Mapping[str, str], event: Mapping[str, Any]) -> Withheld:
 
     Source: GitHub's documentation of events that trigger workflows, and of Dependabot on GitHub Actions.
     """
-    pull_request = _mapping(event.get("pull_request"))
-    head, base = _mapping(pull_request.get("head")), _mapping(pull_request.get("base"))
+    head, base = (_text(event, "pull_request", side, "repo", "full_name") for side in ("head", "base"))
     # After a fork is deleted, the head has no repository. With pull_request_target, a fork's workflow has the secrets.
-    if pull_request and _repository(head) != _repository(base) and environ.get("GITHUB_EVENT_NAME") != TARGET:
+    if _mapping(event, "pull_request") and head != base and environ.get("GITHUB_EVENT_NAME") != TARGET:
         return "fork"
     # A re-run has the permissions of the workflow's first actor, not of the user who started the re-run.
     return "dependabot" if environ.get("GITHUB_ACTOR") == DEPENDABOT else ""
 
 
-def _number_of(workflow_run: Mapping[str, Any]) -> int | None:
-    """GitHub lists no pull request for one from a fork."""
-    listed = workflow_run.get("pull_requests")
-    sha = workflow_run.get("head_sha")
+def _number_of(event: Mapping[str, Any]) -> int | None:
+    """GitHub lists no pull request for a workflow_run of one from a fork."""
+    before = _mapping(event, "workflow_run")
+    listed = before.get("pull_requests")
     for pull_request in listed if isinstance(listed, list) else ():
-        if _mapping(_mapping(pull_request).get("head")).get("sha") == sha:
-            return _number(_mapping(pull_request).get("number"))
+        if value_at(pull_request, "head", "sha") == before.get("head_sha"):
+            return _number(pull_request, "number")
     return None
 
 
-def _head(workflow_run: Mapping[str, Any]) -> Head | None:
-    if workflow_run.get("event") not in ("pull_request", TARGET):
+def _head(event: Mapping[str, Any]) -> Head | None:
+    before = _mapping(event, "workflow_run")
+    if before.get("event") not in ("pull_request", TARGET):
         return None
-    owner = _text(_mapping(_mapping(workflow_run.get("head_repository")).get("owner")).get("login"))
-    branch = _text(workflow_run.get("head_branch"))
+    owner, branch = _text(before, "head_repository", "owner", "login"), _text(before, "head_branch")
     return Head(owner, branch) if owner and branch else None
 
 
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and value > 0 else None
+def _number(event: object, *keys: str) -> int | None:
+    return value if isinstance(value := value_at(event, *keys), int) and value > 0 else None
 
 
-def _repository(branch: Mapping[str, Any]) -> str:
-    return _text(_mapping(branch.get("repo")).get("full_name"))
+def _mapping(event: object, *keys: str) -> Mapping[str, Any]:
+    return value if isinstance(value := value_at(event, *keys), dict) else {}
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _text(event: object, *keys: str) -> str:
+    return value if isinstance(value := value_at(event, *keys), str) else ""
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-class GitHubHost(Console):
+class GitHubHost(Host):
     """Every text passes through `_clean`, so that no foreign text becomes a command and no secret leaks.
 
     Use only the pure parts of the toolkit: its writers use the process's environment and standard output.
@@ -225,8 +217,7 @@ class GitHubHost(Console):
         Other lines are not, because the runner shows the two lines that stop and resume commands.
         """
         with self._commands_stopped() if any("::" in line or "##" in line for line in lines) else nullcontext():
-            for line in self.redact_together(lines) if lines else ():
-                self.log(line)
+            super().quote(*lines)
 
     @contextmanager
     def _commands_stopped(self) -> Iterator[None]:
@@ -236,10 +227,6 @@ class GitHubHost(Console):
             yield
         finally:
             self._emit(f"::{token}::")
-
-    def fold(self, title: str, lines: Iterable[str]) -> None:
-        with self.group(title):
-            self.quote(*lines)
 
     def _event(self) -> dict[str, Any]:
         """Return {} if the event's payload cannot be read."""

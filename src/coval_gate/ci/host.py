@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TextIO
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 from coval_gate.base.errors import GateError, HostError
 from coval_gate.base.records import NamedTuple
@@ -23,9 +24,6 @@ from coval_gate.inputs.matrix import NO_MATRIX, Matrix, matrix_from
 
 if TYPE_CHECKING:
     from coval_gate.ci.workspace import Workspace  # which Windows cannot load
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
 
 REPOSITORY, COMMIT, PULL_REQUEST = "github_repository", "github_commit", "github_pull_request"  # in a run's metadata
 MATRIX = "github_matrix"
@@ -199,13 +197,6 @@ class Console:
     def log(self, text: str = "") -> None:
         self._emit(self._clean(text))
 
-    def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:  # noqa: ARG002
-        return False
-
-    def take_over(self) -> None: ...
-
-    def release(self) -> None: ...
-
     def _clean(self, text: str) -> str:
         return "\n".join(inert(line) for line in self.redact(text).split("\n"))
 
@@ -303,56 +294,61 @@ class Page:
         raise NotImplementedError
 
 
-class Host(Protocol):
+class Host(Console, ABC):
     """A CI system. It treats every text as foreign: it masks secrets, and no text can become a command."""
 
     workspace: Workspace
     """Where files are read and written."""
 
-    annotates: bool
+    annotates = False
     """Whether it shows annotations outside the log."""
 
-    folds: bool
+    folds = False
     """Whether its log shows a group as its title, until a reader opens it."""
 
-    def mask(self, secret: str) -> None:
-        """Keep `secret` out of everything written from now on."""
-
-    def redact(self, text: str) -> str:
-        """Return `text` with every secret masked, including the beginning of a truncated one."""
-
+    @abstractmethod
     def context(self) -> Context: ...
 
+    @abstractmethod
     def pages(self, inputs: Inputs, context: Context, runtime: Runtime) -> Sequence[Page]:
         """Return the pages that the inputs request, in the order of `wanted_pages`, and those that it always shows."""
 
-    def log(self, text: str = "") -> None: ...
-
     def quote(self, *lines: str) -> None:
         """Write lines that may contain foreign text."""
+        for line in self.redact_together(lines) if lines else ():
+            self._emit(self._clean(line))
 
-    def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:
+    def progress(self, label: str, seconds: float, line: str, *, is_over: bool) -> bool:  # noqa: ARG002
         """Show how far a run is in place of what was shown last; return False if the log must show it."""
+        return False
 
+    @abstractmethod
     def group(self, title: str) -> AbstractContextManager[None]:
         """Fold the lines written inside under `title`."""
 
     def fold(self, title: str, lines: Iterable[str]) -> None:
         """Write lines that may contain foreign text, folded under `title`."""
+        with self.group(title):
+            self.quote(*lines)
 
+    @abstractmethod
     def annotate(self, level: Level, title: str, message: str) -> None:
         """`message` may have several lines."""
 
     @property
     def room_for_warnings(self) -> int:
         """The number of further warnings that the host will show."""
+        return 0
 
+    @abstractmethod
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
         """Set step outputs. Later values replace earlier ones. Raises RunnerError."""
 
+    @abstractmethod
     def show_outputs(self, outputs: Mapping[str, str]) -> None:
         """Show the final outputs in the log if no later step can read them."""
 
+    @abstractmethod
     def save_state(self, state: Mapping[str, str]) -> None:
         """Save values for the post step. Raises RunnerError."""
 
@@ -362,6 +358,7 @@ class Host(Protocol):
     def release(self) -> None:
         """Leave what is saved to others: the step is at its end."""
 
+    @abstractmethod
     def read_state(self, name: str) -> str:
         """Return a value that the main step saved; empty if it saved none."""
 

@@ -10,14 +10,14 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
 from coval_gate.base.errors import RunnerError
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.text import json_in, one_line, quoted
-from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Console, Context, Level, Page
+from coval_gate.ci.host import DIRECTORY, IGNORED, NAME, NO_REPOSITORY, Context, Host, Level, Page
 from coval_gate.ci.systems import context_in, repository_of, system_in, website_of
 from coval_gate.ci.workspace import Lock, Workspace
 from coval_gate.inputs.checks import wanted_pages
@@ -49,7 +49,7 @@ SETTINGS: Final = ("-c", "core.fsmonitor=false", "-c", "safe.bareRepository=expl
 SECRET: Final = (KEY_VARIABLE, "INPUT_")  # git and what it may start need none of these variables
 
 
-class PlainHost(Console):
+class PlainHost(Host):
     """A host without summary or pages. On a CI system, a file has the outputs.
 
     A file holds the state for the post step, as long as something is open. Each command has and locks its own: the post
@@ -57,8 +57,6 @@ class PlainHost(Console):
     """
 
     workspace = Workspace()
-    annotates = folds = False
-    room_for_warnings = 0
 
     def __init__(self, stream: TextIO, environ: Mapping[str, str] | None = None) -> None:
         super().__init__(stream)
@@ -92,18 +90,10 @@ class PlainHost(Console):
         """Name inputs as they are given: by flags, unless this system has a configuration of its own for them."""
         return text if self._system and self._system.variables else with_flags(text)
 
-    def quote(self, *lines: str) -> None:
-        for line in self.redact_together(lines) if lines else ():
-            super().log(line)
-
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
         self.log(title)
         yield
-
-    def fold(self, title: str, lines: Iterable[str]) -> None:
-        with self.group(title):
-            self.quote(*lines)
 
     def annotate(self, level: Level, title: str, message: str) -> None:
         heading = title.removeprefix(NAME).removeprefix(": ")
@@ -205,9 +195,6 @@ class PlainHost(Console):
     def _workspace_id(self) -> str:
         return self._environ.get("INPUT_WORKSPACE_ID", "").strip()
 
-    def add_summary(self, markdown: str) -> None:
-        pass
-
 
 def painted(line: str) -> str:
     begin = line.strip()
@@ -232,7 +219,7 @@ def left_behind(workspace: Workspace, key: str) -> bool:
 def _sealed_state(workspace: Workspace, path: str, key: str) -> dict[str, str] | None:
     """Empty if the file is gone, None if no command with this key wrote it. Without a key, nothing can tell."""
     try:
-        sealed = json_in(workspace.read(workspace.find(path), MOST_STATE))
+        sealed = json_in(workspace.read(path, MOST_STATE)[1])
     except ValueError:
         return {}
     text, seal = (sealed.get(name) for name in ("state", "seal")) if isinstance(sealed, dict) else ("", "")

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePath
-from typing import Final
+from typing import BinaryIO, Final
 
 from coval_gate.base import titles
 from coval_gate.base.errors import RunnerError
@@ -44,52 +44,37 @@ class Workspace:
         Raises ValueError with the end of a sentence about the input.
         """
         parts = self._parts_to_write(path)
+        place = "/".join(parts)
+        is_new = not self.exists(place)
         try:
-            with self._opened(parts, FILE) as (_, is_new):
+            with self._opened(parts, FILE):
                 pass
-            if is_new:
-                self.remove("/".join(parts))
         except OSError as error:
             raise ValueError(_problem(parts, error, "writable")) from None
-        return "/".join(parts)
+        if is_new:
+            self.remove(place)
+        return place
 
-    def find(self, path: str) -> str:
-        """Raises ValueError as `prepare` does."""
+    def read(self, path: str, most: int) -> tuple[str, bytes]:
+        """Return `path` relative to the workspace, and the contents. Raises ValueError as `prepare` does."""
         parts = self._parts(path, example="prompts/agent.md")
+        place = "/".join(parts)
         try:
-            with self._directory(parts[:-1], create=False) as directory:
-                mode = os.stat(parts[-1], dir_fd=directory, follow_symlinks=False).st_mode
+            with self._opened(parts, READING) as stream:
+                contents = stream.read(most + 1)
         except FileNotFoundError:
             advice = "Check the path, and that an earlier step checks out the repository."
-            shown = quoted("/".join(parts))
-            raise ValueError(f"must be an existing file in the workspace; got {shown}. {advice}") from None
+            raise ValueError(f"must be an existing file in the workspace; got {quoted(place)}. {advice}") from None
         except OSError as error:
             raise ValueError(_problem(parts, error, "readable")) from None
-        if not stat.S_ISREG(mode):
-            code = errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL
-            raise ValueError(_problem(parts, OSError(code, ""), "readable"))
-        return "/".join(parts)
-
-    def read(self, path: str, most: int) -> bytes:
-        """`find` must have returned the `path`. Raises ValueError as `prepare` does."""
-        parts = path.split("/")
-        try:
-            with self._directory(parts[:-1], create=False) as directory:
-                file = os.open(parts[-1], READING, dir_fd=directory)
-            with os.fdopen(file, "rb") as stream:
-                contents = stream.read(most + 1) if stat.S_ISREG(os.fstat(file).st_mode) else None
-        except OSError as error:
-            raise ValueError(_problem(parts, error, "readable")) from None
-        if contents is None:
-            raise ValueError(_problem(parts, OSError(errno.EINVAL, ""), "readable"))
         if len(contents) > most:
             raise ValueError(f"must be a file of at most {most // 1024:,} KB; got a larger one.")
-        return contents
+        return place, contents
 
     def write(self, path: str, text: str) -> None:
         """`prepare` must have returned the `path`. Raises RunnerError."""
         try:
-            with self._opened(path.split("/"), FILE | os.O_TRUNC) as (file, _), os.fdopen(os.dup(file), "wb") as stream:
+            with self._opened(path.split("/"), FILE | os.O_TRUNC) as stream:
                 stream.write(text.encode("utf-8", "replace"))
         except OSError as error:
             raise _not_written(path, error) from None
@@ -111,7 +96,7 @@ class Workspace:
         """Return False if something is there. Create parent directories. Raises ValueError as `prepare` does."""
         parts = self._parts_to_write(path)
         try:
-            with self._opened(parts, FILE | os.O_EXCL) as (file, _), os.fdopen(os.dup(file), "wb") as stream:
+            with self._opened(parts, FILE | os.O_EXCL) as stream:
                 stream.write(text.encode("utf-8", "replace"))
         except FileExistsError:
             return False
@@ -180,19 +165,16 @@ class Workspace:
         return parts
 
     @contextmanager
-    def _opened(self, parts: list[str], flags: int) -> Iterator[tuple[int, bool]]:
-        """Yield the descriptor, and whether the file is new. Raises OSError."""
-        with self._directory(parts[:-1]) as directory:
-            try:
-                os.stat(parts[-1], dir_fd=directory, follow_symlinks=False)
-                is_new = False
-            except FileNotFoundError:
-                is_new = True
+    def _opened(self, parts: list[str], flags: int) -> Iterator[BinaryIO]:
+        """Raises OSError, also for anything but a regular file."""
+        writes = flags != READING
+        with self._directory(parts[:-1], create=writes) as directory:
             file = os.open(parts[-1], flags, 0o644, dir_fd=directory)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise OSError(errno.EINVAL, "It is not a regular file")
-            yield file, is_new
+            with os.fdopen(file, "wb" if writes else "rb", closefd=False) as stream:
+                yield stream
         finally:
             os.close(file)
 

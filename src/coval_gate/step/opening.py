@@ -123,8 +123,8 @@ def read_file(step: Step) -> list[Problem]:
 
     workspace = step.host.workspace
     try:
-        place = workspace.find(path)
-        read = file.read_file(workspace.read(place, nodes.LARGEST), place, key_in(environ))
+        place, contents = workspace.read(path, nodes.LARGEST)
+        read = file.read_file(contents, place, key_in(environ))
     except ValueError as problem:
         return [Problem(FILE, str(problem))]
     environ, step.read = file.beside_file(environ, read, defaults_count=False)
