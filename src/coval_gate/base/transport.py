@@ -238,17 +238,12 @@ def http_date(text: str) -> float | None:
         return None
 
 
-class CredentialAuth(requests.auth.AuthBase):
-    """As the session's `auth`, it also stops requests from adding a password from a .netrc file."""
+class _Pooled(NamedTuple):
+    """requests would read `settings` from the environment before every call."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        server = self._server
-        if server.credential_header:
-            request.headers[server.credential_header] = server.credential_prefix + server.credential.reveal()
-        return request
+    session: requests.Session
+    settings: Mapping[str, Any]
+    used: float = 0.0  # when it was used last, by the clock
 
 
 class Transport:
@@ -260,15 +255,43 @@ class Transport:
         self.server = server
         self.clock = clock
         self.ends = ends
-        self.sessions = _Sessions(server, clock, new_session)
+        self._new_session = new_session
+        self._idle: list[_Pooled] = []
         self._server_zero: float | None = None  # the server's time at zero of the clock's now(), or a little less
 
     def close(self) -> None:
-        self.sessions.close()
+        for pooled in self._idle:
+            pooled.session.close()
+
+    def take_session(self, request: Request) -> _Pooled:
+        if not self._idle:
+            return self._opened()
+        pooled = self._idle.pop()
+        if request.method == "POST" or self.clock.now() - pooled.used > IDLE_LIMIT:
+            pooled.session.close()  # if a stale connection fails, a POST may or may not have had an effect
+        return pooled
+
+    def give_back(self, pooled: _Pooled) -> None:
+        self._idle.append(pooled._replace(used=self.clock.now()))
+
+    def _opened(self) -> _Pooled:
+        session = self._new_session()
+        session.auth = self._authorized
+        session.headers.update({"Accept": "application/json", "User-Agent": f"coval-gate/{__version__}"})
+        session.headers.update(self.server.headers)
+        settings = session.merge_environment_settings(self.server.root, {}, stream=True, verify=None, cert=None)
+        return _Pooled(session, settings)
+
+    def _authorized(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """As the session's `auth`, it also stops requests from adding a password from a .netrc file."""
+        server = self.server
+        if server.credential_header:
+            request.headers[server.credential_header] = server.credential_prefix + server.credential.reveal()
+        return request
 
     def send(self, request: Request, *, until: float) -> Procedure[Response]:
         """Wait until `until` or a timeout of the server. Raises NetworkError without a usable response."""
-        response = yield from self.exchange(request, until=until).response()
+        response = yield from Exchange(self, request, until).response()
         if (date := response.date) is not None:
             # On its way, a response loses time: the latest of these is closest to the server's time.
             zero = date - self.clock.now()
@@ -279,15 +302,14 @@ class Transport:
         """Return seconds since the epoch, or a little less, as responses take time; None if no response shows it."""
         return None if self._server_zero is None else self._server_zero + moment
 
-    def exchange(self, request: Request, *, until: float, open_for: float = 0.0) -> Exchange:
-        """`open_for`: how many seconds the connection stays open for the response, even if the wait ends earlier."""
-        return Exchange(self, request, until, open_for)
-
 
 class Exchange:
-    """After a timeout, `late_response` can wait for the response again."""
+    """After a timeout, `late_response` can wait for the response again.
 
-    def __init__(self, transport: Transport, request: Request, until: float, open_for: float) -> None:
+    `open_for`: how many seconds the connection stays open for the response, even if the wait ends earlier.
+    """
+
+    def __init__(self, transport: Transport, request: Request, until: float, open_for: float = 0.0) -> None:
         self.request = request
         self._transport = transport
         self._until = until
@@ -304,12 +326,12 @@ class Exchange:
         within = min(max(timeouts.final, min(timeouts.response, self._until - now)), transport.ends - now)
         if within <= 0:
             raise NetworkError(TOO_LATE, arrived=False, cause="deadline")
-        pooled = transport.sessions.take(self.request)
+        pooled = transport.take_session(self.request)
         times = (min(timeouts.connect, within), max(within, self._open_for))
         self._call = call = BackgroundCall(partial(self._send, pooled, times))
         yield Wait(within, (call,))
         if call.ended:
-            transport.sessions.give_back(pooled)
+            transport.give_back(pooled)
         return self._read(call, within)
 
     @property
@@ -354,45 +376,6 @@ class Exchange:
         if response.status < 200:
             session.close()  # the final response follows; the next request must not read it as its own
         return response
-
-
-class _Pooled(NamedTuple):
-    """requests would read `settings` from the environment before every call."""
-
-    session: requests.Session
-    settings: Mapping[str, Any]
-    used: float = 0.0  # when it was used last, by the clock
-
-
-class _Sessions:
-    def __init__(self, server: Server, clock: Clock, new_session: SessionFactory) -> None:
-        self._server = server
-        self._clock = clock
-        self._new_session = new_session
-        self._idle: list[_Pooled] = []
-
-    def close(self) -> None:
-        for pooled in self._idle:
-            pooled.session.close()
-
-    def take(self, request: Request) -> _Pooled:
-        if not self._idle:
-            return self._opened()
-        pooled = self._idle.pop()
-        if request.method == "POST" or self._clock.now() - pooled.used > IDLE_LIMIT:
-            pooled.session.close()  # if a stale connection fails, a POST may or may not have had an effect
-        return pooled
-
-    def give_back(self, pooled: _Pooled) -> None:
-        self._idle.append(pooled._replace(used=self._clock.now()))
-
-    def _opened(self) -> _Pooled:
-        session = self._new_session()
-        session.auth = CredentialAuth(self._server)
-        session.headers.update({"Accept": "application/json", "User-Agent": f"coval-gate/{__version__}"})
-        session.headers.update(self._server.headers)
-        settings = session.merge_environment_settings(self._server.root, {}, stream=True, verify=None, cert=None)
-        return _Pooled(session, settings)
 
 
 def _read_body(response: requests.Response, limit: int) -> bytes:

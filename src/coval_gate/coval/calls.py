@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote
 
 from coval_gate.base.errors import CovalError, TooLarge, Unavailable
 from coval_gate.base.records import NamedTuple
@@ -16,11 +15,9 @@ from coval_gate.base.schedule import Procedure, SharedCall, repeat
 from coval_gate.base.text import duration, plural
 from coval_gate.base.transport import TOO_LATE, NetworkError, Request, Response, Server, Transport
 from coval_gate.coval.errors import network_problem, response_problem, unavailable
-from coval_gate.coval.resources import Identified, Kind
-from coval_gate.coval.shapes import enveloped, parse_object, parse_page
+from coval_gate.coval.shapes import parse_page
 
 T = TypeVar("T")
-R = TypeVar("R", bound="Identified")
 
 FIRST_BACKOFF: Final = 1.0  # s
 LONGEST_BACKOFF: Final = 30.0  # s
@@ -94,7 +91,7 @@ class Calls:
     ) -> Procedure[tuple[T, ...]]:
         """Stop when `go_on` returns False for the entries so far. Pages shrink after one that is too large.
 
-        `keys`: the possible names of the list in a response. `shared`: as in `_get`, for each page.
+        `keys`: the possible names of the list in a response. `shared`: legs share each page.
         """
         items: list[T] = []
         token, pages = "", 0
@@ -107,10 +104,9 @@ class Calls:
             self._check_time(request, until)
             parse = partial(parse_page, keys=keys, read=read)
             try:
-                if shared:
-                    page, token = yield from self._shared_fetch(request, parse, read, until, once=once)
-                else:
-                    page, token = yield from self._fetch(request, parse, until, once=once)
+                page, token = yield from self._fetch(
+                    request, parse, until, once=once, shared_as=read if shared else None
+                )
             except TooLarge:
                 if page_size == 1:
                     raise
@@ -131,19 +127,19 @@ class Calls:
     def _is_late(self, until: float) -> bool:
         return self._clock.now() > min(until, self._ends)
 
-    def _get(self, kind: Kind[R], id_: str, until: float, *, once: bool) -> Procedure[R]:
-        """Legs share the response."""
-        request = Request("GET", f"{kind.path}/{quote(id_, safe='')}")
-        self._check_time(request, until)
-
-        def parse(body: bytes) -> R:
-            return kind.read(enveloped(parse_object(body), kind.key))
-
-        return (yield from self._shared_fetch(request, parse, kind.read, until, once=once))
-
     def _fetch(
-        self, request: Request, parse: Callable[[bytes], T], until: float, *, once: bool = False
+        self,
+        request: Request,
+        parse: Callable[[bytes], T],
+        until: float,
+        *,
+        once: bool = False,
+        shared_as: object = None,
     ) -> Procedure[T]:
+        """`shared_as` identifies `parse`: legs that need it at about the same time share the call, and its error."""
+        if shared_as is not None:
+            return self._shared_fetch(request, parse, shared_as, until, once=once)
+
         def attempt() -> Procedure[T]:
             return self._parsed(request, (yield from self._send(request, until)), parse)
 
@@ -212,7 +208,6 @@ class Calls:
     def _shared_fetch(
         self, request: Request, parse: Callable[[bytes], T], reader: object, until: float, *, once: bool
     ) -> Procedure[T]:
-        """Legs that need it at about the same time share the call, and its error. `reader` identifies `parse`."""
         now = self._clock.now()
         for old in [key for key, shared in self._shared.items() if not shared.serves(shared.until, now)]:
             del self._shared[old]

@@ -159,7 +159,7 @@ class Client(Calls):
         request = Request("POST", "/runs", json=wanted.body)
 
         def attempt() -> Procedure[Run]:
-            exchange = self._transport.exchange(request, until=until, open_for=LAUNCH_OPEN)
+            exchange = Exchange(self._transport, request, until, open_for=LAUNCH_OPEN)
             launch = Launch(exchange, partial(self._launched, request))
             sent(launch)
             try:
@@ -176,8 +176,14 @@ class Client(Calls):
 
     def get(self, kind: Kind[T], id_: str, *, until: float, once: bool = False) -> Procedure[T]:
         """Raises as `get_run`. Legs that read the same at about the same time share the response."""
+        request = Request("GET", f"{kind.path}/{quote(id_, safe='')}")
+
+        def parse(body: bytes) -> T:
+            return kind.read(enveloped(parse_object(body), kind.key))
+
         self.shown.setdefault((kind.key, id_), None)
-        resource = yield from self._get(kind, id_, until, once=once)
+        self._check_time(request, until)
+        resource = yield from self._fetch(request, parse, until, once=once, shared_as=kind.read)
         self.shown[kind.key, id_] = resource
         return resource
 

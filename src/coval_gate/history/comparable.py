@@ -71,8 +71,8 @@ def fingerprint_of(
     )
 
 
-def read_fingerprint(metadata: Mapping[str, Any]) -> Fingerprint | None:
-    """Return None if it is absent, damaged, or of another version."""
+def read_fingerprint(metadata: Mapping[str, Any]) -> Fingerprint:
+    """Return an empty one if it is absent, damaged, or of another version."""
     parts: list[str] = []
     while isinstance(part := metadata.get(_name(len(parts))), str):
         parts.append(part)
@@ -80,39 +80,33 @@ def read_fingerprint(metadata: Mapping[str, Any]) -> Fingerprint | None:
     check, _, content = rest.partition(".")
     fields = content.split(".")
     if version != VERSION or check != _digest(content) or len(fields) != len(OPTIONS) + 3:
-        return None
+        return Fingerprint()
     persona, *options, all_cases, pairs = fields
     try:
         raw = base64.b64decode(pairs, altchars=b"-_", validate=True)
     except ValueError:
-        return None
+        return Fingerprint()
     cases = frozenset(raw[begin : begin + PAIR] for begin in range(0, len(raw), PAIR))
     return Fingerprint(
         cases=cases, all_cases=all_cases, persona=persona, options=dict(zip(OPTIONS, options, strict=True))
     )
 
 
-def changed_cases(now: Fingerprint | None, then: Fingerprint | None, cases: Iterable[str]) -> frozenset[str] | None:
+def changed_cases(now: Fingerprint, then: Fingerprint, cases: Iterable[str]) -> frozenset[str] | None:
     """Return the ids of test cases that differ, or that one fingerprint lacks; None if that is not known."""
-    if now is None or then is None:
-        return None
     if now.cases and then.cases:
         same = {pair[:DIGEST] for pair in now.cases & then.cases}
         return frozenset(case for case in cases if _hashed(_json(case))[:DIGEST] not in same)
     return frozenset() if now.all_cases and now.all_cases == then.all_cases else None
 
 
-def changed_persona(now: Fingerprint | None, then: Fingerprint | None) -> bool | None:
+def changed_persona(now: Fingerprint, then: Fingerprint) -> bool | None:
     """Return None if the fingerprints do not show it."""
-    if now is None or then is None or not (now.persona and then.persona):
-        return None
-    return now.persona != then.persona
+    return now.persona != then.persona if now.persona and then.persona else None
 
 
-def changed_options(now: Fingerprint | None, then: Fingerprint | None) -> tuple[str, ...]:
+def changed_options(now: Fingerprint, then: Fingerprint) -> tuple[str, ...]:
     """Return the options that differ and matter to a comparison, as far as both fingerprints show them."""
-    if now is None or then is None:
-        return ()
     pairs = {name: (now.options.get(name), then.options.get(name)) for name in COMPARED}
     return tuple(name for name, (ours, theirs) in pairs.items() if ours and theirs and ours != theirs)
 
@@ -148,9 +142,9 @@ class Subject(NamedTuple):
         return {name: getattr(self.run, name) or getattr(self.request, name, "") for name in LAUNCH_IDS}
 
     @property
-    def fingerprint(self) -> Fingerprint | None:
+    def fingerprint(self) -> Fingerprint:
         sent = self.request.metadata.customer if self.request else {}
-        return read_fingerprint(sent) or read_fingerprint(self.run.metadata)
+        return read_fingerprint(sent if NAME in sent else self.run.metadata)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -165,7 +159,7 @@ class Subject(NamedTuple):
 
 def distinguish(session: Session, runs: Sequence[BaselineRun], subject: Subject) -> Procedure[tuple[BaselineRun, ...]]:
     """Return the runs with their differences from the subject, as far as Coval shows them."""
-    session = session.until(min(session.deadline, session.clock.now() + CHECKING_TIME))
+    session = session.within(CHECKING_TIME)
     results = [subject.result, *(run.result for run in runs)]
     calls = [_versions(session, result, subject.metrics) for result in results]
     if any(_cases_in(run, subject) is None for run in runs):
