@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from coval_gate.base.runtime import Runtime
-from coval_gate.history.newest import MOST_SCHEDULED, PATIENCE
 from coval_gate.history.search import MOST_READ as MOST_FETCHED
+from coval_gate.history.search import MOST_SCHEDULED, PATIENCE
 from coval_gate.step.post import post
 from coval_sandbox import catalogue
 from coval_sandbox.quirks import Quirks

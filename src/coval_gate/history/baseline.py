@@ -22,7 +22,7 @@ from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundKind, NotFou
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.population import population
 from coval_gate.history.comparable import Subject, distinguish
-from coval_gate.history.search import Sought, created_at, creation, search, with_list
+from coval_gate.history.search import PATIENCE, Sought, created_at, creation, search, with_list
 from coval_gate.history.tags import (
     ACCEPTED,
     FAILED,
@@ -38,7 +38,6 @@ from coval_gate.inputs.fields import Allowance, BaselineSource
 
 UNKNOWN_LAUNCH: Final = Criteria(max_failed=Allowance(0))  # of a run that another step launched
 WATCHING: Final = 15.0  # s between two looks at a named run that is not over
-PATIENCE: Final = 300.0  # s during which an outage does not end the search
 SPARE: Final = 20  # runs that are tried in place of incomplete ones
 
 

@@ -24,7 +24,7 @@ from coval_gate.base import titles
 from coval_gate.base.errors import CovalError, Unavailable
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import CLOSE, Procedure, repeat
-from coval_gate.ci.host import COMMIT, PULL_REQUEST, REPOSITORY, Context
+from coval_gate.ci.host import COMMIT, HEADS, PULL_REQUEST, REPOSITORY, Context
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.coval.session import Session
@@ -50,7 +50,6 @@ NUMBER: Final = re.compile("[0-9]{1,9}")
 NUMBERED: Final = re.compile(rf"{IN_METADATA}_\d+")
 SEEDS: Final = 2**31  # different ones that Coval accepts
 SLUG_LIMIT: Final = 60  # characters of a branch, in its tag
-REFS: Final = "refs/heads/"
 EVALUATED: Final = ("agent_id", "persona_id", "test_set_id", "mutation_ids")  # part of the group
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 8.0  # s between two tries
 
@@ -135,7 +134,7 @@ def branch_tag(context: Context, branch: str) -> str:
     """Return the tag of all runs of a branch; empty if the repository is not known."""
     if not context.repository:
         return ""
-    branch = branch.removeprefix(REFS)
+    branch = branch.removeprefix(HEADS)
     slug = re.sub(r"[^a-z0-9._-]+", "-", branch.lower())[:SLUG_LIMIT]
     return f"{PREFIX}/branch/{slug}/{_digest([context.server_url, context.repository, branch])[:24]}"
 

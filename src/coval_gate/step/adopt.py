@@ -67,7 +67,7 @@ def adopt_runs(session: StepRun) -> Procedure[None]:
 
 def _adopt_newest(session: StepRun, source: RunSource) -> Procedure[None]:
     step = session.step
-    from coval_gate.history.newest import find_newest, found_text
+    from coval_gate.history.search import find_newest, found_text
 
     found: dict[str, Leg] = {}
     for leg in step.legs:
