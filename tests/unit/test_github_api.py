@@ -13,8 +13,8 @@ import pytest
 from coval_gate.base.errors import HostError
 from coval_gate.base.schedule import Procedure, run
 from coval_gate.base.secret import Secret
-from coval_gate.ci.calls import BACKOFFS
-from coval_gate.ci.github_pages import CheckRun, Comment, CommitStatus, GitHub, GitHubPage
+from coval_gate.ci.calls import BACKOFFS, ApiPage
+from coval_gate.ci.github_pages import CheckRun, Comment, CommitStatus, GitHub
 from coval_gate.ci.host import Context, PageText
 from coval_gate.ci.plain import PlainHost
 from coval_gate.inputs.inputs import parse_inputs
@@ -22,7 +22,7 @@ from fake_github import BOT, LONGEST_BODY, PERSONAL_TOKEN, READ_ONLY_TOKEN, REPO
 from support import VirtualClock, runtime
 
 T = TypeVar("T")
-P = TypeVar("P", bound=GitHubPage)
+P = TypeVar("P", bound=ApiPage[GitHub])
 
 NUMBER = 42
 SHA = "a" * 40
@@ -74,7 +74,7 @@ class Session:
         return self.run(self.page(Comment, "comment").write(NUMBER, text, create=create, until=self.until))
 
     def head(self, number: int = NUMBER) -> str:
-        return self.run(self.github.pull_request_head(number, until=self.until))
+        return self.run(self.github.head_of(number, until=self.until))
 
     def find(self, owner: str = "acme", branch: str = "feature", sha: str = SHA) -> int | None:
         return self.run(self.github.find_pull_request(owner, branch, sha, until=self.until))
@@ -101,7 +101,7 @@ class Session:
         inputs, _ = parse_inputs({})
         return kind(input_, "", PlainHost(io.StringIO()), lambda: self.github, inputs, Context(run_attempt="2"))
 
-    def show(self, page: GitHubPage, text: PageText) -> None:
+    def show(self, page: ApiPage[GitHub], text: PageText) -> None:
         self.run(page.show(text, Context(run_attempt="2"), until=self.until))
 
     @property

@@ -9,11 +9,9 @@ checks for it many times a second.
 from __future__ import annotations
 
 import signal
+import threading
 import time
-from typing import TYPE_CHECKING, Final, Protocol
-
-if TYPE_CHECKING:
-    import threading
+from typing import Final, Protocol
 
 SLICE: Final = 0.05  # s between two checks for a signal
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)

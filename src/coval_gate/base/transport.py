@@ -15,12 +15,12 @@ from functools import partial
 from http.client import HTTPException, IncompleteRead
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import requests
 import urllib3
 from urllib3.exceptions import LocationParseError
-from urllib3.util import parse_url
+from urllib3.util import Url, parse_url
 
 from coval_gate import __version__
 from coval_gate.base.clock import Clock
@@ -28,9 +28,6 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import BackgroundCall, Procedure, Wait
 from coval_gate.base.secret import Secret, redactor
 from coval_gate.base.text import duration
-
-if TYPE_CHECKING:
-    from urllib3.util import Url
 
 Cause = Literal["transient", "deadline", "size", "certificate", "bundle", "address"]
 

@@ -28,7 +28,7 @@ BACKOFFS: Final = (1.0, 2.0, 4.0)  # s after each attempt at an operation; the l
 LIMIT_PAUSE: Final = 60.0  # s after a rate limit without a stated pause
 LONGEST_WAIT: Final = 10.0**7  # s; keeps an absurd date from a server within the calendar
 PAGE_SIZE: Final = 100  # the maximum of both systems
-Api = TypeVar("Api")
+Api = TypeVar("Api", bound="HostApi")
 
 
 class Payload(NamedTuple):
@@ -180,6 +180,10 @@ class HostApi:
     def operation(self, permission: str, until: float) -> Operation:
         return Operation(self._service, self._transport, self._clock, permission, until)
 
+    def head_of(self, number: int, *, until: float) -> Procedure[str]:
+        """Return the commit of a pull request."""
+        raise NotImplementedError
+
     def text_at(self, path: str, *keys: str, permission: str, until: float) -> Procedure[str]:
         operation = self.operation(permission, until)
 
@@ -229,9 +233,6 @@ class ApiPage(Page, Generic[Api]):
         super().__init__(input_, obstacle)
         self._host, self._api, self._inputs, self._context = host, api, inputs, context
 
-    def head_of(self, number: int, until: float) -> Procedure[str]:
-        raise NotImplementedError
-
     def write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[str]:
         """Update the oldest comment that begins with the name of `text`. Without one, create it if `create`.
 
@@ -248,10 +249,13 @@ class ApiPage(Page, Generic[Api]):
         """Add the pull request's head, if only its number is known."""
         if not context.pull_request:
             return context
-        return context._replace(sha=(yield from self.head_of(context.pull_request, until)), sha_is_known=True)
+        return context._replace(
+            sha=(yield from self._api().head_of(context.pull_request, until=until)), sha_is_known=True
+        )
 
     def _comment_on(self, number: int, text: PageText, context: Context, until: float) -> Procedure[None]:
-        head, name = (yield from self.head_of(number, until)), f"{context.web.change} {context.web.mark}{number}"
+        head = yield from self._api().head_of(number, until=until)
+        name = f"{context.web.change} {context.web.mark}{number}"
         if context.sha_is_known and head != context.sha:
             self._host.log(f"{name.capitalize()} has a newer commit, {head[:7]}, so its comment is not updated.")
             return

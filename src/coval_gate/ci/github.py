@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from random import Random
+from typing import Any, Final, TextIO
 
 from actions_toolkit.command import Command
 from actions_toolkit.file_command import prepare_key_value_message
@@ -35,9 +36,6 @@ from coval_gate.ci.host import (
 from coval_gate.ci.workspace import Workspace
 from coval_gate.inputs.checks import Variables, wanted_pages
 from coval_gate.inputs.inputs import Inputs
-
-if TYPE_CHECKING:
-    from random import Random
 
 DEPENDABOT, TARGET = "dependabot[bot]", "pull_request_target"
 WEB: Final = WebPages(changes="pull", commits="commit")

@@ -100,7 +100,7 @@ class GitHub(HostApi):
         self._is_app = token.reveal().startswith(INSTALLATION)
         self._author: Author | None = None
 
-    def pull_request_head(self, number: int, *, until: float) -> Procedure[str]:
+    def head_of(self, number: int, *, until: float) -> Procedure[str]:
         path = f"{self.path}/pulls/{number}"
         return self.text_at(path, "head", "sha", permission="pull-requests: read", until=until)
 
@@ -156,12 +156,7 @@ def pages_of(host: Host, api_url: str, inputs: Inputs, context: Context, runtime
     return [KINDS[page](page, obstacle, host, github, inputs, context) for page in wanted_pages(inputs)]
 
 
-class GitHubPage(ApiPage[GitHub]):
-    def head_of(self, number: int, until: float) -> Procedure[str]:
-        return self._api().pull_request_head(number, until=until)
-
-
-class CommitStatus(GitHubPage):
+class CommitStatus(ApiPage[GitHub]):
     """The newest status counts, so setting it twice is harmless."""
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:  # noqa: ARG002
@@ -187,7 +182,7 @@ class CommitStatus(GitHubPage):
         return any(one.get("state") != "pending" and one.get("target_url") == text.link for one in newest)
 
 
-class CheckRun(GitHubPage):
+class CheckRun(ApiPage[GitHub]):
     """GitHub accepts no change of a completed check run's status or conclusion, so a new one replaces it."""
 
     _forbidden = False
@@ -268,7 +263,7 @@ class CheckRun(GitHubPage):
         self.certain, self._searched = was_certain and creations <= 1, text.references
 
 
-class Comment(GitHubPage):
+class Comment(ApiPage[GitHub]):
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
         number = context.pull_request
         if number is None and context.head:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from coval_gate.base import titles
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.runtime import Runtime
 from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import Secret
-from coval_gate.base.text import shortened
+from coval_gate.base.text import shortened, whole_number
 from coval_gate.base.transport import Response, Server, Timeouts, parse_address
 from coval_gate.ci.calls import LIMIT_PAUSE, ApiPage, HostApi, Operation, Payload, Refused, Service, pause_in
-from coval_gate.ci.host import IN_PROGRESS, Context, Host, PageText
+from coval_gate.ci.host import IN_PROGRESS, Context, Host, Page, PageText
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import Inputs
 
+API_URL, PROJECT = "CI_API_V4_URL", "CI_PROJECT_ID"
 LACKS_TOKEN: Final = "GITLAB_TOKEN is not set, and CI_JOB_TOKEN cannot write notes and statuses"  # noqa: S105 - a sentence
-NO_API: Final = "CI_API_V4_URL or CI_PROJECT_ID is not set"
+NO_API: Final = f"{API_URL} or {PROJECT} is not set"
 NO_CHECK_RUNS: Final = "GitLab has no check runs"
 TOKEN: Final = re.compile(r"[!-~]+")  # what a header can carry
 CHILD: Final = "parent_pipeline"  # the source of a pipeline that another one started
@@ -75,75 +75,51 @@ SERVICE: Final = Service(
 
 
 class GitLab(HostApi):
-    def __init__(self, api_url: str, token: Secret, runtime: Runtime) -> None:
+    """The job's pipeline and its merge request may be of two projects."""
+
+    def __init__(self, environ: Mapping[str, str], token: str, runtime: Runtime) -> None:
         server = Server(
-            root=api_url.rstrip("/"),
-            credential=token,
+            root=environ.get(API_URL, "").rstrip("/"),
+            credential=Secret(token),
             credential_header=CREDENTIAL_HEADER,
             headers={"Accept": "application/json"},
             timeouts=TIMEOUTS,
             body_limit=BODY_LIMIT,
         )
         super().__init__(SERVICE, server, runtime)
+        project = environ.get(PROJECT, "")
+        target = environ.get("CI_MERGE_REQUEST_PROJECT_ID") or project
+        self.project = f"/projects/{quote(project, safe='')}"
+        self._merge_requests = f"/projects/{quote(target, safe='')}/merge_requests"
+        # GitLab sets no status in a child pipeline.
+        is_child = environ.get("CI_PIPELINE_SOURCE") == CHILD
+        self.pipeline_id = None if is_child else whole_number(environ.get("CI_PIPELINE_ID", ""))
+        self.pipeline_sha = environ.get("CI_COMMIT_SHA", "")
 
+    def merge_request(self, number: int) -> str:
+        return f"{self._merge_requests}/{number}"
 
-def project_path(project: str) -> str:
-    return f"/projects/{quote(project, safe='')}"
-
-
-def merge_request_path(project: str, number: int) -> str:
-    return f"{project_path(project)}/merge_requests/{number}"
-
-
-class Projects(NamedTuple):
-    """`pipeline_id`: of the job's pipeline, and `pipeline_sha` its commit."""
-
-    pipeline: str
-    merge_request: str
-    pipeline_id: str
-    pipeline_sha: str
+    def head_of(self, number: int, *, until: float) -> Procedure[str]:
+        return self.text_at(self.merge_request(number), "sha", permission="Reporter", until=until)
 
 
 def pages_of(
     host: Host, token: str, environ: Mapping[str, str], inputs: Inputs, context: Context, runtime: Runtime
-) -> list[GitLabPage]:
-    api_url, project = environ.get("CI_API_V4_URL", ""), environ.get("CI_PROJECT_ID", "")
-    # GitLab sets no status in a child pipeline.
-    pipeline_id = "" if environ.get("CI_PIPELINE_SOURCE") == CHILD else environ.get("CI_PIPELINE_ID", "")
-    projects = Projects(
-        project,
-        environ.get("CI_MERGE_REQUEST_PROJECT_ID") or project,
-        pipeline_id if pipeline_id.isdecimal() else "",
-        environ.get("CI_COMMIT_SHA", ""),
-    )
-
+) -> list[Page]:
     @cache
     def gitlab() -> GitLab:
-        return GitLab(api_url, Secret(token), runtime)
+        return GitLab(environ, token, runtime)
 
     obstacle = "" if TOKEN.fullmatch(token) else LACKS_TOKEN
-    if not (project and parse_address(api_url)):
+    if not (environ.get(PROJECT) and parse_address(environ.get(API_URL, ""))):
         obstacle = NO_API
-    kinds: dict[str, type[GitLabPage]] = {"comment": Note, "commit_status": CommitStatus}
     return [
-        kinds.get(page, GitLabPage)(
-            projects, page, obstacle if page in kinds else NO_CHECK_RUNS, host, gitlab, inputs, context
-        )
+        KINDS[page](page, obstacle, host, gitlab, inputs, context) if page in KINDS else Page(page, NO_CHECK_RUNS)
         for page in wanted_pages(inputs)
     ]
 
 
-class GitLabPage(ApiPage[GitLab]):
-    def __init__(self, projects: Projects, *page: Any) -> None:
-        super().__init__(*page)
-        self._projects = projects
-
-    def head_of(self, number: int, until: float) -> Procedure[str]:
-        path = merge_request_path(self._projects.merge_request, number)
-        return self._api().text_at(path, "sha", permission="Reporter", until=until)
-
-
-class CommitStatus(GitLabPage):
+class CommitStatus(ApiPage[GitLab]):
     """It goes from state to state, and GitLab refuses to set the one that it has.
 
     Each pipeline of a commit has a status of this name. Without the pipeline's id, GitLab sets that of the newest
@@ -163,7 +139,7 @@ class CommitStatus(GitLabPage):
             "target_url": text.link if len(text.link) <= LONGEST_LINK else "",
         }
         body = {name: value for name, value in status.items() if value}
-        path = f"{project_path(self._projects.pipeline)}/statuses/{quote(text.sha, safe='')}"
+        path = f"{self._api().project}/statuses/{quote(text.sha, safe='')}"
 
         def attempt() -> Procedure[None]:
             if self._may_be_judged and (yield from self._is_judged(operation, text)):
@@ -191,8 +167,9 @@ class CommitStatus(GitLabPage):
 
     def _pipeline(self, operation: Operation, text: PageText) -> Procedure[int | None]:
         """Return the job's own pipeline or, for another commit, the one whose status an earlier job left undecided."""
-        if text.sha == self._projects.pipeline_sha and self._projects.pipeline_id:
-            return int(self._projects.pipeline_id)
+        gitlab = self._api()
+        if text.sha == gitlab.pipeline_sha and gitlab.pipeline_id:
+            return gitlab.pipeline_id
         undecided = [
             status for status in (yield from self._statuses(operation, text)) if status.get("status") in UNDECIDED
         ]
@@ -205,12 +182,12 @@ class CommitStatus(GitLabPage):
         return _newest_of(own) if own else None
 
     def _statuses(self, operation: Operation, text: PageText) -> Procedure[list[Payload]]:
-        path = f"{project_path(self._projects.pipeline)}/repository/commits/{quote(text.sha, safe='')}/statuses"
+        path = f"{self._api().project}/repository/commits/{quote(text.sha, safe='')}/statuses"
         statuses = yield from operation.list(path, name=text.name)
         return [status for status in statuses if status.get("name") == text.name]
 
 
-class Note(GitLabPage):
+class Note(ApiPage[GitLab]):
     """Its marker identifies it, not its author: a project's access token is another user after each rotation."""
 
     def show(self, text: PageText, context: Context, *, until: float) -> Procedure[None]:
@@ -220,7 +197,7 @@ class Note(GitLabPage):
     def write(self, number: int, text: PageText, *, create: bool, until: float) -> Procedure[str]:
         """A note that the token may not change was written with another token."""
         operation = self._api().operation("Reporter", until)
-        notes = f"{merge_request_path(self._projects.merge_request, number)}/notes"
+        notes = f"{self._api().merge_request(number)}/notes"
         body = without_commands(text.summary)
 
         def attempt() -> Procedure[int]:
@@ -247,6 +224,9 @@ class Note(GitLabPage):
         return (
             f"{self._context.server_url}/{self._context.repository}/-/merge_requests/{number}#note_{id_}" if id_ else ""
         )
+
+
+KINDS: Final = {"comment": Note, "commit_status": CommitStatus}  # by the input
 
 
 def _newest_of(statuses: Sequence[Payload]) -> Payload:

@@ -24,7 +24,7 @@ from coval_gate.inputs.checks import Variables
 REMOTE = "origin/"
 PULL = "pull/"  # a pull request's ref in place of a branch, without `refs/`
 SHA: Final = re.compile("[0-9a-f]{7,64}")  # Bitbucket shortens that of a pull request
-NUMBER: Final = re.compile(r"(?:.*[/#])?([0-9]{1,9})")
+NUMBER: Final = re.compile(r"(?:.*[/#])?([0-9]{1,9})")  # also at the end of a pull request's URL
 VARIABLE: Final = re.compile(r"\{(\w+)\}")
 SCP: Final = re.compile(r"(?:[^@/]+@)?([\w.-]+):(?!//)(.+)")  # git@github.com:acme/voice-agent.git
 NO_PATH: Final = re.compile(r"[@:\\\s]")  # in what a mistyped address leaves: perhaps a password
@@ -246,9 +246,10 @@ def context_in(system: System, environ: Mapping[str, str]) -> Context:
     remote_branch = environ.get(system.remote_branch, "").strip().removeprefix(REMOTE)
     branch = first(system.branch).removeprefix(system.prefix) or remote_branch
     change = first(system.pull_request).lower()
+    number = NUMBER.fullmatch(change)
     origin = origin_of(
         f"refs/{branch}" if branch.startswith(PULL) else branch,
-        number=_number(NUMBER.fullmatch(change)),
+        number=int(number[1]) or None if number else None,
         of_pull_request=change not in OFF,
         is_tag=bool(first(system.tag)),
     )
@@ -315,11 +316,6 @@ def _run_id(system: System, number: str, workflow: str) -> str:
 def _attempt(system: System, text: str) -> str:
     """The first has the number 1."""
     return str(int(text) + 1) if system.counts_retries and re.fullmatch("[0-9]{1,9}", text) else text or "1"
-
-
-def _number(match: re.Match[str] | None) -> int | None:
-    """Accept a pull request's URL that ends in its number."""
-    return int(match[1]) or None if match else None
 
 
 def _page(url: str, pattern: str, environ: Mapping[str, str]) -> str:

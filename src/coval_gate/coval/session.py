@@ -6,7 +6,8 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Final, Self
+from random import Random
+from typing import Final, Self
 
 from coval_gate.base.clock import Clock
 from coval_gate.base.text import one_line, stopwatch
@@ -14,9 +15,6 @@ from coval_gate.base.times import Times
 from coval_gate.ci.host import BUG, NAME, Host
 from coval_gate.coval.client import Client
 from coval_gate.inputs.inputs import Inputs
-
-if TYPE_CHECKING:
-    from random import Random
 
 FRESH_TIME: Final = 60.0  # s for which Coval may not know a run that was just launched; Coval documents no figure
 SERVERS_SKEW: Final = 10.0  # s by which the clocks of Coval's own servers may differ
