@@ -7,15 +7,14 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
+from coval_gate.coval.runs import parse_run
+
 from coval_gate.base.errors import GateError
-from coval_gate.base.text import one_line, quoted
-from coval_gate.base.units import value_text
+from coval_gate.base.text import one_line, quoted, value_text
 from coval_gate.ci.host import Context
 from coval_gate.coval.model import Details, Metric, Run, RunResult, Simulation, Summary, Target, normalize_status
-from coval_gate.coval.results import read_metrics, read_simulation, read_value
-from coval_gate.coval.runs import parse_run
-from coval_gate.gate import targets
 from coval_gate.coval.results import parse_run, read_metrics, read_simulation, read_value
+from coval_gate.gate import targets
 from coval_gate.gate.checks import Check, Criterion, Problem
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria

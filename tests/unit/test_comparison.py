@@ -9,11 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import Target, Value
-from coval_gate.gate.values import Kinds, equals
-from coval_gate.coval.model import Metric, RunResult, Simulation, Target, Value
-from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.judge import judge
-from coval_gate.gate.judgement import Judgement
 from coval_gate.gate.values import equals, impossible
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.aggregates import parse_value

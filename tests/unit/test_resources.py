@@ -9,8 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.coval.model import Target
-from coval_gate.coval.resources import Agent, read_agent, read_persona, read_test_case
-from coval_gate.coval.results import MetricOutput, newest, read_definition, read_output
 from coval_gate.coval.resources import (
     Agent,
     MetricOutput,
@@ -21,7 +19,7 @@ from coval_gate.coval.resources import (
     read_persona,
     read_test_case,
 )
-from coval_gate.gate.clauses import target_problem_text
+from coval_gate.coval.results import MetricOutput, newest, read_definition, read_output
 from coval_gate.gate.targets import problem
 from coval_sandbox import catalogue, catalogue_views
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coval_gate.base.text import (
+    drawn_symbol,
     duration,
     in_words,
     most_similar,
@@ -12,9 +13,9 @@ from coval_gate.base.text import (
     plural,
     shortened_at_word,
     stopwatch,
+    with_unit,
     without_sequences,
 )
-from coval_gate.base.units import drawn_symbol, with_unit
 
 
 @pytest.mark.parametrize(

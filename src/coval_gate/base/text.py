@@ -1,4 +1,4 @@
-"""Formats text and numbers for people, and parses text from programs. Pure."""
+"""Formats text, numbers and their units for people, and parses text from programs. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import takewhile
 from typing import Any, Final
@@ -26,6 +26,18 @@ DIGITS: Final = 3  # of a number that people read
 LEAST_SHARE: Final = 0.001  # one decimal of a percentage would round a smaller one to nothing
 WHOLE_NUMBER: Final = re.compile("[0-9]{1,18}")  # Python refuses to read thousands of digits
 DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+VALUE_SHOWN: Final = 40  # characters of a value
+UNIT_SHOWN: Final = 20  # characters of a unit
+PERCENT: Final = "%"
+SHORT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("ms", "msec", "msecs", "millisecond", "milliseconds"), "ms"),
+    **dict.fromkeys(("min", "mins", "minute", "minutes"), "min"),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("%", "pct", "percent", "percentage"), PERCENT),
+    **dict.fromkeys(("db", "decibel", "decibels"), "dB"),
+    **dict.fromkeys(("hz", "hertz"), "Hz"),
+}
 
 
 def whole_number(text: str) -> int | None:
@@ -179,3 +191,36 @@ def stopwatch(seconds: float) -> str:
 def day_text(time: str) -> str:
     day = DAY.match(time)
     return day[0] if day else ""
+
+
+@lru_cache(maxsize=256)  # thousands of values have few units
+def symbol(unit: str) -> str:
+    """Return a known unit's usual sign, any other cut; empty for one that would read as a part of a number (1.1 99)."""
+    sign = SHORT.get(folded(unit), one_line(unit, UNIT_SHOWN))
+    return sign if sign == PERCENT or sign[:1].isalpha() else ""
+
+
+def drawn_symbol(unit: str) -> str:
+    """Return the sign of a known unit; empty for any other, whose text could be read as a part of a drawing."""
+    return SHORT.get(folded(unit), "")
+
+
+def with_unit(amount: str, unit: str) -> str:
+    sign = symbol(unit)
+    return f"{amount}{'' if sign == PERCENT else ' '}{sign}" if sign else amount
+
+
+def difference_with_unit(amount: str, unit: str) -> str:
+    """Return a formatted difference of two numbers; pp, as users write percentage points, for two percentages."""
+    return f"{amount}pp" if symbol(unit) == PERCENT else with_unit(amount, unit)
+
+
+def named_with_unit(name: str, unit: str) -> str:
+    sign = symbol(unit)
+    return f"{name} ({sign})" if sign else name
+
+
+def value_text(value: float | str | Iterable[str], unit: str = "") -> str:
+    if isinstance(value, float):
+        return with_unit(number(value), unit)
+    return one_line(value if isinstance(value, str) else "{" + ", ".join(sorted(value)) + "}", VALUE_SHOWN)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from coval_gate.base.units import with_unit
+from coval_gate.base.text import with_unit
 from coval_gate.coval.model import BASE, Metric
 from coval_gate.gate.measure import (
     Comparison,

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from coval_gate.base.text import number, plural
-from coval_gate.base.units import named_with_unit
+from coval_gate.base.text import named_with_unit, number, plural
 from coval_gate.gate.verdict import GRAVITY
 from coval_gate.report.charts import drawn
 from coval_gate.report.document.base import AGENT

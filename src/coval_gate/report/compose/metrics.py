@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from coval_gate.base.text import number
-from coval_gate.base.units import drawn_symbol, with_unit
+from coval_gate.base.text import drawn_symbol, number, with_unit
 from coval_gate.coval.model import BASE, Metric, RunResult, Target
 from coval_gate.gate import targets
 from coval_gate.gate.checks import NAMES, Check

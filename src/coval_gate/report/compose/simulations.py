@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
 
-from coval_gate.base.text import one_line, stopwatch
-from coval_gate.base.units import value_text
+from coval_gate.base.text import one_line, stopwatch, value_text
 from coval_gate.coval.model import Simulation, Turn, Value, length
 from coval_gate.gate.checks import Check
 from coval_gate.gate.findings import Findings, Miss, SimulationFinding

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from coval_gate.base.text import in_words, number, one_line, plural
-from coval_gate.base.units import value_text, with_unit
+from coval_gate.base.text import in_words, number, one_line, plural, value_text, with_unit
 from coval_gate.inputs.inputs import KEY_VARIABLE, LAUNCH_IDS
 from coval_gate.report.document.criteria import Criterion
 from coval_gate.report.document.legs import Leg

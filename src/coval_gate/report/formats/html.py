@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Final
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from coval_gate.base.text import number, one_line, percent, plural
-from coval_gate.base.units import named_with_unit, with_unit
+from coval_gate.base.text import named_with_unit, number, one_line, percent, plural, with_unit
 from coval_gate.report import limits
 from coval_gate.report.document.base import plain
 from coval_gate.report.document.step import Document

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import day_text, number, percent, plural
-from coval_gate.base.units import with_unit
+from coval_gate.base.text import day_text, number, percent, plural, with_unit
 from coval_gate.report.charts import EXACT, bins
 from coval_gate.report.document.base import AGENT
 from coval_gate.report.document.criteria import Criterion

@@ -10,8 +10,7 @@ from functools import cached_property
 from typing import Final, get_args
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import one_line
-from coval_gate.base.units import named_with_unit, value_text
+from coval_gate.base.text import named_with_unit, one_line, value_text
 from coval_gate.inputs.fields import IDENTIFIER
 from coval_gate.report.document.base import AGENT, CauseWord
 from coval_gate.report.document.legs import Leg

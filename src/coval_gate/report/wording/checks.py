@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from coval_gate.base.text import number, one_line, shortened
-from coval_gate.base.units import difference_with_unit, value_text, with_unit
+from coval_gate.base.text import difference_with_unit, number, one_line, shortened, value_text, with_unit
 from coval_gate.coval.model import Value
 from coval_gate.gate.cause import SHOWN_FIRST, Cause
 from coval_gate.gate.checks import Check, Criterion
