@@ -66,7 +66,7 @@ class Service(NamedTuple):
     """A CI system's API: what its responses mean, and what errors say.
 
     `pause`: how long an error response with such a message asks to wait, in seconds.
-    `has_next`: whether another page follows these headers. `forbidden`: advice by status, before the `permission`.
+    `has_next`: whether another page follows these headers. `unauthorized`: advice for a 401, before the `permission`.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Service(NamedTuple):
     pause: Callable[[Response, str, float], float | None]
     has_next: Callable[[Mapping[str, str]], bool]
     most_pages: int
-    forbidden: Mapping[int, str]
+    unauthorized: str
     permission: str
     moved: str
     address: str
@@ -162,11 +162,13 @@ class Operation(NamedTuple):
                 advice = f"Retry in {duration(wait)}, at {again:%Y-%m-%d %H:%M:%S} UTC."
             title = service.limit if limited else service.unavailable
             return Transient(title, what, advice=advice, retry_after=wait or 0.0)
-        if status in service.forbidden:
-            advice = service.forbidden[status] + service.permission.format(self.permission)
+        both = f"Either it does not exist, or the token cannot read it: {service.name} returns 404 for both. "
+        forbidden = {401: service.unauthorized, 403: "", 404: both}
+        if status in forbidden:
+            advice = forbidden[status] + service.permission.format(self.permission)
         else:
             advice = service.moved if 300 <= status < 400 else "A retry would be rejected, too."
-        return Refused(status, service.rejected, what, forbidden=status in service.forbidden, advice=advice)
+        return Refused(status, service.rejected, what, forbidden=status in forbidden, advice=advice)
 
 
 class HostApi:
@@ -213,6 +215,11 @@ def message_in(payload: Payload) -> str:
         ),
     ]
     return "; ".join(text for text in texts if isinstance(text, str) and text)
+
+
+def begins_with(comment: Payload, marker: str) -> bool:
+    """GitLab writes some notes itself."""
+    return not comment.get("system") and isinstance(body := comment.get("body"), str) and body.startswith(marker)
 
 
 def pause_in(response: Response, resets: str, now: float) -> float | None:

@@ -14,7 +14,7 @@ from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import folded, quoted, whole_number
 from coval_gate.base.transport import Response, Server, Timeouts
-from coval_gate.ci.calls import LIMIT_PAUSE, ApiPage, HostApi, Operation, Payload, Service, pause_in
+from coval_gate.ci.calls import LIMIT_PAUSE, ApiPage, HostApi, Operation, Payload, Service, begins_with, pause_in
 from coval_gate.ci.host import IN_PROGRESS, NO_REPOSITORY, Context, Host, Page, PageText
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import Inputs
@@ -64,11 +64,7 @@ SERVICE: Final = Service(
     pause=_pause,
     has_next=lambda headers: 'rel="next"' in headers.get("link", ""),
     most_pages=30,  # GitHub allows at most 2,500 comments
-    forbidden={
-        401: "GitHub does not accept the token: remove github_token, or set a current one. ",
-        403: "",
-        404: "Either it does not exist, or the token cannot read it: GitHub returns 404 for both. ",
-    },
+    unauthorized="GitHub does not accept the token: remove github_token, or set a current one. ",
     permission=(
         "The job needs `permissions:` with `{}`. Workflows of pull requests from forks always get a read-only token; "
         "those that Dependabot starts get one unless `permissions` grants more."
@@ -281,7 +277,7 @@ class Comment(ApiPage[GitHub]):
         def attempt() -> Procedure[str]:
             author = yield from github.find_author(operation)
             listed = yield from operation.list(
-                comments, lambda comment: _begins_with(comment, text.name) and author.wrote(comment), most=1
+                comments, lambda comment: begins_with(comment, text.name) and author.wrote(comment), most=1
             )
             comment = next(iter(listed), None)
             if comment is None:
@@ -334,7 +330,3 @@ def _find(
     if check_runs or stem in ("", text.name):
         return check_runs
     return (yield from operation.list(path, is_of_launch, under="check_runs", filter="all", per_page=PAGE_SIZE))
-
-
-def _begins_with(comment: Payload, marker: str) -> bool:
-    return isinstance(body := comment.get("body"), str) and body.startswith(marker)

@@ -14,7 +14,17 @@ from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import Secret
 from coval_gate.base.text import shortened, whole_number
 from coval_gate.base.transport import Response, Server, Timeouts, parse_address
-from coval_gate.ci.calls import LIMIT_PAUSE, ApiPage, HostApi, Operation, Payload, Refused, Service, pause_in
+from coval_gate.ci.calls import (
+    LIMIT_PAUSE,
+    ApiPage,
+    HostApi,
+    Operation,
+    Payload,
+    Refused,
+    Service,
+    begins_with,
+    pause_in,
+)
 from coval_gate.ci.host import IN_PROGRESS, Context, Host, Page, PageText
 from coval_gate.inputs.checks import wanted_pages
 from coval_gate.inputs.inputs import Inputs
@@ -61,11 +71,7 @@ SERVICE: Final = Service(
     pause=_pause,
     has_next=lambda headers: bool(headers.get(NEXT_PAGE)),
     most_pages=50,  # GitLab allows at most 5,000 comments
-    forbidden={
-        401: "GitLab does not accept GITLAB_TOKEN: set a current token. ",
-        403: "",
-        404: "Either it does not exist, or the token cannot read it: GitLab returns 404 for both. ",
-    },
+    unauthorized="GitLab does not accept GITLAB_TOKEN: set a current token. ",
     permission="GITLAB_TOKEN needs the scope api and the role {}.",
     moved="If the project was moved after the job began, start a new pipeline.",
     address="Check CI_API_V4_URL, the network and any proxies.",
@@ -203,7 +209,7 @@ class Note(ApiPage[GitLab]):
         def attempt() -> Procedure[int]:
             listed = yield from operation.list(notes, sort="asc", order_by="created_at")
             for note in listed:
-                if not _begins_with(note, text.name):
+                if not begins_with(note, text.name):
                     continue
                 id_ = note.number("id")
                 if str(note.get("body")).strip() == body.strip():
@@ -241,7 +247,3 @@ def state_of(text: PageText) -> str:
 def without_commands(markdown: str) -> str:
     """Keep lines from beginning with a slash: GitLab would run `/merge` with the token's rights."""
     return COMMAND.sub("\\1\u200b/", markdown)
-
-
-def _begins_with(note: Payload, marker: str) -> bool:
-    return not note.get("system") and isinstance(body := note.get("body"), str) and body.startswith(marker)
