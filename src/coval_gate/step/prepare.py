@@ -13,7 +13,7 @@ from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.base.times import preparing
 from coval_gate.ci.host import AGENT_TYPE
 from coval_gate.coval.model import LaunchRequest
-from coval_gate.coval.resources import TestCase
+from coval_gate.coval.resources import AGENT, PERSONA, Persona, TestCase, cases_of
 from coval_gate.coval.session import Session
 from coval_gate.inputs.inputs import Inputs
 from coval_gate.step.step import LegRun
@@ -58,7 +58,6 @@ def _looks_up(inputs: Inputs) -> bool:
 
 
 def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
-    from coval_gate.coval.resources import PERSONA, Persona
     from coval_gate.history.comparable import fingerprint_of
 
     if trial.request is None:
@@ -85,8 +84,6 @@ def _add_agent_type(session: Session, trial: Trial) -> Procedure[None]:
     """Note the agent's type for the step that waits: a job may have to answer the run. Costs no launch if it fails."""
     if trial.request is None:
         return
-    from coval_gate.coval.resources import AGENT
-
     agent_id = trial.request.agent_id
     try:
         agent = yield from session.client.get(AGENT, agent_id, until=session.deadline, once=True)
@@ -106,7 +103,5 @@ def _add_metadata(trial: Trial, more: Mapping[str, Any]) -> None:
 
 def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]]:
     """Return the test cases that the run may have. Raises CovalError."""
-    from coval_gate.coval.resources import cases_of
-
     cases = yield from session.client.list(cases_of(request.test_set_id), until=session.deadline)
     return [case for case in cases if not request.test_case_ids or case.id in request.test_case_ids]
