@@ -7,8 +7,6 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
-from coval_gate.coval.runs import parse_run
-
 from coval_gate.base.errors import GateError
 from coval_gate.base.text import one_line, quoted, value_text
 from coval_gate.ci.host import Context

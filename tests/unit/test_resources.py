@@ -19,7 +19,6 @@ from coval_gate.coval.resources import (
     read_persona,
     read_test_case,
 )
-from coval_gate.coval.results import MetricOutput, newest, read_definition, read_output
 from coval_gate.gate.targets import problem
 from coval_sandbox import catalogue, catalogue_views
 

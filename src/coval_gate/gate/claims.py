@@ -12,8 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import DIGITS, number, percent, plural
-from coval_gate.base.text import difference_with_unit, with_unit
+from coval_gate.base.text import DIGITS, difference_with_unit, number, percent, plural, with_unit
 from coval_gate.gate.aggregates import aggregation_of
 from coval_gate.gate.aggregation import Greatest
 from coval_gate.gate.changes import POWER

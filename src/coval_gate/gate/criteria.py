@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from coval_gate.base.text import number, percent, plural
-from coval_gate.base.text import with_unit
+from coval_gate.base.text import number, percent, plural, with_unit
 from coval_gate.coval.model import Metric
 from coval_gate.gate.checks import Check
 from coval_gate.gate.claims import cases_needed, cases_to_compare

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from coval_gate.base.text import one_line, plural, quoted
-from coval_gate.base.units import VALUE_SHOWN
+from coval_gate.base.text import VALUE_SHOWN, one_line, plural, quoted
 from coval_gate.coval.model import Metric, RunResult, Target
 from coval_gate.gate import claims, targets
 from coval_gate.gate.aggregates import aggregation_of

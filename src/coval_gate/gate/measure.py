@@ -8,8 +8,7 @@ from itertools import chain
 from typing import Final, Literal
 
 from coval_gate.base.records import NamedTuple
-from coval_gate.base.text import DIGITS, number, percent
-from coval_gate.base.units import with_unit
+from coval_gate.base.text import DIGITS, number, percent, with_unit
 from coval_gate.inputs.thresholds import Operator
 
 MOST_MORE: Final = 8  # digits beyond the usual ones

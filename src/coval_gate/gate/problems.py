@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
-from coval_gate.base.text import in_words, plural, quoted
-from coval_gate.base.text import VALUE_SHOWN, value_text
+from coval_gate.base.text import VALUE_SHOWN, in_words, plural, quoted, value_text
 from coval_gate.coval.model import Run, Value
 from coval_gate.gate.checks import NAMES, Problem
 from coval_gate.gate.compared import START_OVER, NotFoundReason, dated_text, left_out_text, no_baseline_text
