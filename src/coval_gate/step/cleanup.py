@@ -15,14 +15,12 @@ from coval_gate.gate.judgement import Judgement, with_end_of_repetition
 from coval_gate.gate.verdict import Cancellation, Verdict
 from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.report.wording.judgements import run_cancellation_text
-from coval_gate.step.cancel import cancel_runs, cancel_trial, end_other_launches
-from coval_gate.step.earlier import EarlierRuns
-from coval_gate.step.leg import Leg
-from coval_gate.step.lost import find_launched
+from coval_gate.step.cancel import cancel_runs
+from coval_gate.step.leg import Duty, Leg, Trial
+from coval_gate.step.lost import EarlierRuns, cancel_trial, end_other_launches, find_launched
 from coval_gate.step.report import report_of
 from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, Step
-from coval_gate.step.trial import Duty, Trial
 
 MOST_NAMED: Final = 5  # unknown runs in a message
 LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs may be left to a later step

@@ -23,6 +23,7 @@ from coval_gate.coval.session import Session
 from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.population import population
 from coval_gate.gate.verdict import Completed, NotCompleted
+from coval_gate.step.adopt import see
 from coval_gate.step.definitions import (
     OPTIONAL_TIME,
     Announced,
@@ -32,9 +33,8 @@ from coval_gate.step.definitions import (
     find_never,
     with_definitions,
 )
-from coval_gate.step.seen import see
+from coval_gate.step.leg import Trial
 from coval_gate.step.step import LegRun
-from coval_gate.step.trial import Trial
 from coval_gate.step.watch import overall_limit
 
 FIRST_PAUSE: Final = 2.0  # s between two looks

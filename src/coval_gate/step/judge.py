@@ -22,15 +22,13 @@ from coval_gate.history.comparable import Subject
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.compose.criteria import listed
 from coval_gate.report.formats.log import check_lines
-from coval_gate.step.attached import find_attached
 from coval_gate.step.base import base_beside
 from coval_gate.step.details import fetch_details, fetch_trend, fetch_units
-from coval_gate.step.follow import criteria_of
-from coval_gate.step.leg import Leg
+from coval_gate.step.follow import criteria_of, find_attached
+from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.report import report_of
 from coval_gate.step.settle import owe_mark
 from coval_gate.step.step import LegRun
-from coval_gate.step.trial import Trial
 
 
 def judge_first(session: LegRun, outcome: Outcome) -> Procedure[Judgement]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from coval_gate.gate import judgement
     from coval_gate.step import (
         adopt,
-        announce,
         base,
         cleanup,
         details,

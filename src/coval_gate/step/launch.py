@@ -29,13 +29,12 @@ from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.coval.session import SERVERS_SKEW
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import Inputs
-from coval_gate.step.prepare import prepare
-from coval_gate.step.request import request_of
+from coval_gate.step.leg import Duty, Trial
+from coval_gate.step.request import prepare, request_of
 from coval_gate.step.step import LegRun, StepRun
-from coval_gate.step.trial import Duty, Trial
 
 if TYPE_CHECKING:
-    from coval_gate.step.earlier import EarlierRuns
+    from coval_gate.step.lost import EarlierRuns
 
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
@@ -216,7 +215,7 @@ class Launcher(NamedTuple):
     def _end_other_launches(self) -> Procedure[None]:
         if Duty.CANCEL_OTHERS not in self.trial.duties:
             return
-        from coval_gate.step.cancel import end_other_launches
+        from coval_gate.step.lost import end_other_launches
 
         session = self.session
         try:
@@ -228,7 +227,7 @@ class Launcher(NamedTuple):
             )
 
     def _earlier_runs(self) -> EarlierRuns:
-        from coval_gate.step.earlier import EarlierRuns
+        from coval_gate.step.lost import EarlierRuns
 
         return EarlierRuns(session=self.session, tags=self._tags, ids=self.trial.ids)
 

@@ -22,9 +22,8 @@ from coval_gate.coval.resources import RunTemplate
 from coval_gate.coval.session import Session
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import NO_FILE, parse_inputs
-from coval_gate.step.leg import Leg
+from coval_gate.step.leg import MODE, Leg, Trial, read_state, state_name, write_state
 from coval_gate.step.publish import Publisher
-from coval_gate.step.trial import MODE, Trial, read_state, state_name, write_state
 
 if TYPE_CHECKING:
     from coval_gate.gate.judgement import Judgement
