@@ -36,7 +36,7 @@ from coval_gate.history import baseline, standing
 from coval_gate.history import search as history
 from coval_gate.history.tags import branch_tag_of
 from coval_gate.inputs.matrix import NO_MATRIX, matrix_of
-from coval_gate.step import cancel, cleanup, collect, follow, modes, watch
+from coval_gate.step import cancel, cleanup, follow, look, modes, watch
 from coval_gate.step import settle as flow_standing
 from coval_gate.step.launch import Launcher
 from coval_gate.step.leg import Trial
@@ -198,7 +198,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "ignore errors that Coval reports",
-        ReplaceFunction(collect._reported_error, returns("")),
+        ReplaceFunction(look._reported_error, returns("")),
         caught_by="no_pass_without_data",
     ),
     mutant(

@@ -14,18 +14,16 @@ from coval_gate.base.schedule import Procedure, beside, first
 from coval_gate.coval.session import Session
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.verdict import Completed, Outcome, TimedOut
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import ids_of
-from coval_gate.report.compose.criteria import listed
-from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.step.cleanup import clean_up_base
 from coval_gate.step.follow import follow_trial
+from coval_gate.step.judge import log_checks
 from coval_gate.step.launch import launch, launch_first
-from coval_gate.step.leg import Leg
+from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.step import LegRun, Step
 
 
@@ -72,13 +70,13 @@ def _run_again(session: LegRun) -> Procedure[Outcome]:
         trial = base.trials[number]
     else:
         trial = yield from (launch(session, repetition=number) if number else launch_first(session))
-    return (yield from follow_trial(session, trial))
+    return (yield from follow_trial(session, trial, _criteria(base)))
 
 
-def base_beside(session: LegRun, number: int) -> Procedure[Baseline | None]:
-    """Wait for the base's run with this number. Return None if the leg has no base."""
-    step, base = session.step, session.leg.base
-    if base is None:
+def base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Procedure[Baseline | None]:
+    """Wait for the base's run beside a trial. Return None if the trial has nothing to compare, or the leg no base."""
+    step, base, number = session.step, session.leg.base, beside_trial.repetition
+    if base is None or not isinstance(of_trial, Completed):
         return None
     want(step, base, number)
     while len(base.outcomes) <= number and not base.is_done:
@@ -132,7 +130,5 @@ def _log_checks(session: Session, base: Leg, outcome: Completed) -> Procedure[No
         absolute = tuple(threshold for threshold in criteria.thresholds if not threshold.bound.reference)
         judging = partial(judge_outcome, outcome, replace(criteria, thresholds=absolute))
         judgement = yield from beside(judging)
-        session.log(
-            "By itself, which decides nothing:",
-            *check_lines(*listed((yield from beside(partial(findings_of, judgement))))),
-        )
+        session.log("By itself, which decides nothing:")
+        yield from log_checks(session, judgement)

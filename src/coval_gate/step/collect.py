@@ -18,29 +18,19 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import COLLECTING
-from coval_gate.coval.model import COMPLETED, Metric, Run, RunResult, Simulation
+from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.coval.session import Session
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.population import population
 from coval_gate.gate.verdict import Completed, NotCompleted
 from coval_gate.step.adopt import see
-from coval_gate.step.definitions import (
-    OPTIONAL_TIME,
-    Announced,
-    Never,
-    Targets,
-    absent_metrics,
-    find_never,
-    with_definitions,
-)
 from coval_gate.step.leg import Trial
+from coval_gate.step.look import OPTIONAL_TIME, Look, Looks, Never, needed_metrics, with_definitions
 from coval_gate.step.step import LegRun
 from coval_gate.step.watch import overall_limit
 
 FIRST_PAUSE: Final = 2.0  # s between two looks
 LONGEST_PAUSE: Final = 15.0  # s
 SETTLING: Final = 20.0  # s for which data must stay the same if more may come
-UNNAMED_SETTLING: Final = 60.0  # s for which they must if neither the launch nor the agent names the run's metrics
 EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Coval does not say that it has none
 
 
@@ -68,14 +58,6 @@ def missing_text(missing: MissingData) -> str:
     return f"The run completed; waiting for {what}."
 
 
-class Look(NamedTuple):
-    """`certain`: Coval says how many simulations and metrics there are. `is_empty`: it says there is no simulation."""
-
-    result: RunResult
-    certain: bool
-    is_empty: bool = False
-
-
 def collect(session: LegRun, trial: Trial, run: Run, criteria: Criteria) -> Procedure[Completed | NotCompleted]:
     """Collect what the criteria need. Raises CovalError."""
     collected = yield from _collect(session, trial, run, criteria)
@@ -95,18 +77,18 @@ def _collect(session: LegRun, trial: Trial, run: Run, criteria: Criteria) -> Pro
     began = looked_at = clock.now()
     give_up = min(deadline, began + session.inputs.metrics_grace_time)
     until = max(deadline, began + COLLECTING)
-    collector = _Collector(session.until(until), criteria)
+    looks = Looks(session.until(until), criteria)
     pause = FIRST_PAUSE
     while True:
-        look = yield from collector.look(run)
+        look = yield from looks.look(run)
         if run.is_over and run.status != COMPLETED:
             return NotCompleted(run=run)
-        since = collector.unchanged_since(look)
+        since = looks.unchanged_since(look)
         unchanged = max(0.0, looked_at - since)
         settles_at = since + (SETTLING if look.result.simulations else EMPTY_SETTLING)
         missing = missing_data(look, criteria, unchanged=unchanged)
         if unchanged >= SETTLING and (missing.metric or missing.values):
-            never = yield from collector.never(run, look.result, unchanged=unchanged, deadline=deadline)
+            never = yield from looks.never(run, look.result, unchanged=unchanged, deadline=deadline)
             missing = missing_data(look, criteria, unchanged=unchanged, never=never)
         if not any(missing):
             return Completed(result=look.result)
@@ -123,61 +105,6 @@ def _collect(session: LegRun, trial: Trial, run: Run, criteria: Criteria) -> Pro
         with suppress(NotFound):  # it was there a moment ago; if it is gone for good, its values stay missing
             run = yield from session.client.get_run(run.run_id, until=until)
             see(session, trial, run)
-
-
-class _Collector:
-    def __init__(self, session: Session, criteria: Criteria) -> None:
-        self._session = session
-        self._criteria = criteria
-        self._targets = Targets(session)
-        self._announced = Announced(criteria)
-        self._simulations: tuple[Simulation, ...] | None = None
-        self._last: RunResult | None = None
-        self._since = -math.inf
-
-    def look(self, run: Run) -> Procedure[Look]:
-        """`run`: the poll that this look began with. Raises CovalError."""
-        session, criteria = self._session, self._criteria
-        simulations = self._simulations
-        if simulations is None:
-            simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
-        people = population(run, simulations, criteria)
-        complete = people.certain and len(simulations) >= people.expected
-        has_cases = not criteria.needs_test_cases or all(simulation.test_case_id for simulation in simulations)
-        ended = all(simulation.ended for simulation in simulations)
-        self._simulations = simulations if complete and ended and has_cases else None
-        result = RunResult(
-            run_id=run.run_id,
-            expected=people.expected,
-            reported_error=_reported_error(run, simulations),
-            simulations=simulations,
-            metrics=run.metrics,
-        )
-        if not criteria.needs_targets:
-            return Look(result, people.certain, run.is_empty)
-        result = result._replace(metrics=(yield from self._targets.add_to(run.metrics)))
-        announced = yield from self._announced.fetch(session, run, simulations)
-        absent = yield from absent_metrics(announced, result, self._targets)
-        certain = people.certain and self._announced.certain
-        return Look(result._replace(absent_metrics=absent), certain, run.is_empty)
-
-    def unchanged_since(self, look: Look) -> float:
-        """A look may have begun long before it showed its data."""
-        if look.result != self._last:
-            self._last, self._since = look.result, self._session.clock.now()
-        return self._since
-
-    def never(self, run: Run, result: RunResult, *, unchanged: float, deadline: float) -> Procedure[Never]:
-        now = self._session.clock.now()
-        session = self._session.until(min(now + OPTIONAL_TIME, max(deadline, now)))
-        announced = yield from self._announced.of_launch(session, run)
-        lacks_metric = not all(result.find_metrics(reference) for reference in self._criteria.references)
-        has_completed = any(simulation.completed for simulation in result.simulations)
-        if lacks_metric and has_completed and not announced and unchanged < UNNAMED_SETTLING:
-            return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
-        needed = needed_metrics(result, self._criteria)
-        never = yield from find_never(session, result, announced, needed)
-        return never._replace(no_more_metrics=False) if self._criteria.persona_metrics else never
 
 
 def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, never: Never = Never()) -> MissingData:  # noqa: B008 - immutable
@@ -205,21 +132,6 @@ def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, neve
     if unnamed and criteria.needs_test_cases:
         return MissingData(test_cases=unnamed)
     return MissingData(is_open=not look.certain and unchanged < SETTLING)
-
-
-def needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:
-    """Return the metrics with targets, if these matter, and those that the criteria name."""
-    with_targets = [metric for metric in result.metrics if criteria.needs_targets and metric.target]
-    return with_targets + [metric for reference in criteria.references for metric in result.find_metrics(reference)]
-
-
-def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
-    """EXECUTION_FAILURE adds nothing: Coval reports it if a single simulation failed."""
-    restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(
-        simulation.completed for simulation in simulations
-    )
-    texts = ("" if run.is_clean or restated else run.error_status, run.error)
-    return one_line(": ".join(filter(None, texts)))
 
 
 def most_common_error(session: Session, run_id: str) -> Procedure[str]:

@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import Final
 
 from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import Procedure, all_or_first_error, together
-from coval_gate.base.times import NAMING
+from coval_gate.base.schedule import Procedure, all_or_first_error, beside, together
+from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS
 from coval_gate.coval.model import COMPLETED, Details, Metric, Run, RunResult, Simulation, TrendRun, Turn
 from coval_gate.coval.resources import OF_RUNS, TEST_CASE, TestCase, cases_of
 from coval_gate.coval.results import METRIC
 from coval_gate.coval.session import Session
+from coval_gate.gate.judgement import Judgement, judgement_with_units, result_with_units
 from coval_gate.history.search import Sought, created_at, has_tag, ids_of_run, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
@@ -44,6 +46,7 @@ def fetch_details(
 
     Leave out what the key may not read, and everything after a call without a response.
     """
+    session = _briefly(session, DETAILS)
     simulations = {simulation.id: simulation for simulation in result.simulations}
     first = [simulations[simulation_id] for simulation_id in failing[:EXPLAINED] if simulation_id in simulations]
     with_transcripts = session.inputs.include_transcripts == "failures"
@@ -52,6 +55,11 @@ def fetch_details(
     # Side by side: neither takes time from the other.
     worded, transcribed = all_or_first_error((yield from together((words, transcripts), session.clock)))
     return worded._replace(transcripts=transcribed.transcripts)
+
+
+def _briefly(session: Session, seconds: float) -> Session:
+    """Let it end after so many seconds; a moment later if the deadline has passed."""
+    return session.until(session.times.informing(session.clock.now(), seconds))
 
 
 def _words(session: Session, result: RunResult, first: Sequence[Simulation], test_set_id: str) -> Procedure[Details]:
@@ -118,7 +126,7 @@ def fetch_trend(session: Session, run: Run, *, metrics: Collection[str], tag: st
         averages=True,
     )
     try:
-        earlier = (yield from search(session, sought)).runs[:MOST_EARLIER]
+        earlier = (yield from search(_briefly(session, TREND), sought)).runs[:MOST_EARLIER]
     except CovalError:
         return ()
     return tuple(_trend_run(other, metrics, tag) for other in earlier)
@@ -146,7 +154,18 @@ def _iso(run: Run) -> str:
     return created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def fetch_units(session: Session, metrics: Sequence[Metric], first: Collection[str]) -> Procedure[Mapping[str, str]]:
+def with_units(session: Session, result: RunResult, judgement: Judgement) -> Procedure[tuple[RunResult, Judgement]]:
+    """Return both with the units of metrics, as far as Coval shows them soon."""
+    session = _briefly(session, UNITS)
+    first = {check.metric for check in judgement.checks}
+    units = yield from _fetch_units(session, result.metrics, first)
+    if not units:
+        return result, judgement
+    judgement = yield from beside(partial(judgement_with_units, judgement, units))
+    return result_with_units(result, units), judgement
+
+
+def _fetch_units(session: Session, metrics: Sequence[Metric], first: Collection[str]) -> Procedure[Mapping[str, str]]:
     """Return units by metric id, as far as they are known by the deadline. `first`: ids that matter most."""
     units = session.client.shown.units
     unknown = [metric.id for metric in metrics if metric.is_identified and metric.id not in units and metric.numbers]
@@ -174,12 +193,11 @@ def _try(session: Session, calls: Sequence[Procedure[object]]) -> Procedure[None
 
 def find_names(step: Step) -> Procedure[None]:
     """Look up the names that the reports of all legs need, and no response has shown yet."""
-    session = step.session()
-    soon = session.times.informing(step.clock.now(), NAMING)
+    session = _briefly(step.session(), NAMING)
     wanted = [[*_wanted(leg)] for leg in step.legs if leg.trials]
     # The agents of all legs first: they matter most, and only so many are looked up.
     by_kind = sorted(chain.from_iterable(wanted), key=lambda named: LAUNCH_IDS.index(named[0]))
-    yield from _fetch_names(session.until(soon), by_kind)
+    yield from _fetch_names(session, by_kind)
 
 
 def _wanted(leg: Leg) -> Iterator[tuple[str, str]]:

@@ -37,18 +37,14 @@ DOUBT: Final = 180.0  # s after a takeover; a run that is cancelled later was ca
 CONFIRMING: Final = 30.0  # s for which a step that does not wait for its run watches one that it took over
 
 
-def criteria_of(session: LegRun) -> Criteria:
-    return Criteria.from_inputs(session.inputs, legs=len(session.step.legs))
-
-
-def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
+def follow_trial(session: LegRun, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
     """Watch the trial's run to its end, and collect its result. Raises GateError."""
-    yield from refuse_unanswered(session, trial)
+    yield from _refuse_unanswered(session, trial)
     left = max(0.0, session.deadline - session.clock.now()) if trial.repetition else session.inputs.max_wait_time
     with session.group(waiting_title(left)):
         try:
-            outcome = yield from _unless_cancelled(session, trial, _follow(session, trial))
-            outcome = outcome or (yield from _follow(session, trial))
+            outcome = yield from _unless_cancelled(session, trial, _follow(session, trial, criteria))
+            outcome = outcome or (yield from _follow(session, trial, criteria))
         except NotFound as error:
             if error.by_coval and trial.run is None and trial.is_given:
                 trial.release()  # the id is wrong: there is no run to cancel
@@ -56,17 +52,18 @@ def follow_trial(session: LegRun, trial: Trial) -> Procedure[Outcome]:
     trial.is_given_up = isinstance(outcome, Aborted)
     if trial.is_given and trial.run and (text := not_shown(session.leg, trial.run)):
         session.warn(text)
+    yield from _find_attached(session, trial)
     return outcome
 
 
-def _follow(session: LegRun, trial: Trial) -> Procedure[Outcome]:
+def _follow(session: LegRun, trial: Trial, criteria: Criteria) -> Procedure[Outcome]:
     """Raises CovalError as `watch` and `collect`."""
     ended = yield from watch(session, trial)
     if isinstance(ended, TimedOut | NotCompleted):
         return ended
     if isinstance(ended, Aborted):
         return ended._replace(error=(yield from most_common_error(session, trial.run_id)))
-    return (yield from collect(session, trial, ended, criteria_of(session)))
+    return (yield from collect(session, trial, ended, criteria))
 
 
 def confirm(session: LegRun) -> Procedure[None]:
@@ -120,7 +117,7 @@ THREE_STEPS: Final = (
 )
 
 
-def refuse_unanswered(session: Session, trial: Trial) -> Procedure[None]:
+def _refuse_unanswered(session: Session, trial: Trial) -> Procedure[None]:
     """Raise GateError in mode run if a job has to answer: this step waits, so no later one could attach."""
     if session.inputs.mode != "run":
         return
@@ -135,10 +132,10 @@ def refuse_unanswered(session: Session, trial: Trial) -> Procedure[None]:
         )
 
 
-def find_attached(session: Session, trial: Trial) -> Procedure[None]:
-    """Note in the trial whether a job answered it, and its agent's type, unless `refuse_unanswered` has read that."""
+def _find_attached(session: LegRun, trial: Trial) -> Procedure[None]:
+    """Note in the trial whether a job answered it, and its agent's type, unless `_refuse_unanswered` has read that."""
     run = trial.run
-    if run is None or session.inputs.mode != "wait":
+    if run is None or session.leg.is_base or session.inputs.mode != "wait":
         return
     if is_marked(run, ATTACHED):
         trial.attached = True

@@ -1,14 +1,15 @@
-"""Finds which metrics a run must have, which values they can have, and which missing data will never come.
+"""Looks at a run that completed, and finds which of its data are missing yet, and which will never come.
 
-A run shows none of this. A run that completed may list its metrics one after another: if each counts, the step must
-know that the list is complete. A run that was launched without metrics has those of its agent. If the agent names none,
-or the run was launched elsewhere, a simulation lists the metrics that are computed for it. A value that is not there
-may be late; the metric outputs of its simulation say whether it ended without one. Definitions cost a call only where a
-criterion names a value that no simulation has.
+A run shows neither which metrics it must have nor which values they can have. A run that completed may list its metrics
+one after another: if each counts, the step must know that the list is complete. A run that was launched without metrics
+has those of its agent. If the agent names none, or the run was launched elsewhere, a simulation lists the metrics that
+are computed for it. A value that is not there may be late; the metric outputs of its simulation say whether it ended
+without one. Definitions cost a call only where a criterion names a value that no simulation has.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
@@ -16,15 +17,18 @@ from typing import Final
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, together
+from coval_gate.base.text import one_line
 from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED, Metric, Run, RunResult, Simulation, Target
 from coval_gate.coval.resources import AGENT
 from coval_gate.coval.results import METRIC, MetricDefinition, MetricOutput
 from coval_gate.coval.session import Session
 from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.population import population
 from coval_gate.gate.targets import named_values
 from coval_gate.gate.values import Vocabulary
 
 OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without
+UNNAMED_SETTLING: Final = 60.0  # s for which data must stay the same if neither the launch nor the agent names metrics
 UNUSED: Final = (CANCELLED, SKIPPED)  # the status of a metric that is not computed for a simulation
 ASKED: Final = 5  # simulations whose outputs are fetched, at most
 ENDED: Final = (COMPLETED, FAILED, SKIPPED, CANCELLED)  # statuses of an output that does not change any more
@@ -193,3 +197,81 @@ def _has_ended(
 def _ended_without_value(output: MetricOutput) -> bool:
     """If an output has a value, the run will show it later."""
     return output.status in ENDED and output.value is None
+
+
+class Look(NamedTuple):
+    """`certain`: Coval says how many simulations and metrics there are. `is_empty`: it says there is no simulation."""
+
+    result: RunResult
+    certain: bool
+    is_empty: bool = False
+
+
+class Looks:
+    def __init__(self, session: Session, criteria: Criteria) -> None:
+        self._session = session
+        self._criteria = criteria
+        self._targets = Targets(session)
+        self._announced = Announced(criteria)
+        self._simulations: tuple[Simulation, ...] | None = None
+        self._last: RunResult | None = None
+        self._since = -math.inf
+
+    def look(self, run: Run) -> Procedure[Look]:
+        """`run`: the poll that this look began with. Raises CovalError."""
+        session, criteria = self._session, self._criteria
+        simulations = self._simulations
+        if simulations is None:
+            simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
+        people = population(run, simulations, criteria)
+        complete = people.certain and len(simulations) >= people.expected
+        has_cases = not criteria.needs_test_cases or all(simulation.test_case_id for simulation in simulations)
+        ended = all(simulation.ended for simulation in simulations)
+        self._simulations = simulations if complete and ended and has_cases else None
+        result = RunResult(
+            run_id=run.run_id,
+            expected=people.expected,
+            reported_error=_reported_error(run, simulations),
+            simulations=simulations,
+            metrics=run.metrics,
+        )
+        if not criteria.needs_targets:
+            return Look(result, people.certain, run.is_empty)
+        result = result._replace(metrics=(yield from self._targets.add_to(run.metrics)))
+        announced = yield from self._announced.fetch(session, run, simulations)
+        absent = yield from absent_metrics(announced, result, self._targets)
+        certain = people.certain and self._announced.certain
+        return Look(result._replace(absent_metrics=absent), certain, run.is_empty)
+
+    def unchanged_since(self, look: Look) -> float:
+        """A look may have begun long before it showed its data."""
+        if look.result != self._last:
+            self._last, self._since = look.result, self._session.clock.now()
+        return self._since
+
+    def never(self, run: Run, result: RunResult, *, unchanged: float, deadline: float) -> Procedure[Never]:
+        now = self._session.clock.now()
+        session = self._session.until(min(now + OPTIONAL_TIME, max(deadline, now)))
+        announced = yield from self._announced.of_launch(session, run)
+        lacks_metric = not all(result.find_metrics(reference) for reference in self._criteria.references)
+        has_completed = any(simulation.completed for simulation in result.simulations)
+        if lacks_metric and has_completed and not announced and unchanged < UNNAMED_SETTLING:
+            return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
+        needed = needed_metrics(result, self._criteria)
+        never = yield from find_never(session, result, announced, needed)
+        return never._replace(no_more_metrics=False) if self._criteria.persona_metrics else never
+
+
+def needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:
+    """Return the metrics with targets, if these matter, and those that the criteria name."""
+    with_targets = [metric for metric in result.metrics if criteria.needs_targets and metric.target]
+    return with_targets + [metric for reference in criteria.references for metric in result.find_metrics(reference)]
+
+
+def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
+    """EXECUTION_FAILURE adds nothing: Coval reports it if a single simulation failed."""
+    restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(
+        simulation.completed for simulation in simulations
+    )
+    texts = ("" if run.is_clean or restated else run.error_status, run.error)
+    return one_line(": ".join(filter(None, texts)))
