@@ -29,6 +29,7 @@ from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.coval.session import SERVERS_SKEW
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import Inputs
+from coval_gate.step import later
 from coval_gate.step.leg import Duty, Trial
 from coval_gate.step.request import prepare, request_of
 from coval_gate.step.step import LegRun, StepRun
@@ -55,10 +56,6 @@ def launch(session: LegRun, *, repetition: int = 0, tells: bool = True) -> Proce
     supersede = inputs.supersede and not repetition  # the first run has superseded all older ones
     try:
         yield from launcher.launch_guarded(resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt)
-    except (InputError, Rejected) as error:
-        from coval_gate.step.wrong_ids import with_all_wrong_ids
-
-        raise (yield from with_all_wrong_ids(session, error)) from None
     except Unavailable as error:
         if error.is_limit:
             error.advice = _limit_advice(inputs, legs=len(step.legs))
@@ -69,13 +66,15 @@ def launch(session: LegRun, *, repetition: int = 0, tells: bool = True) -> Proce
 
 
 def launch_first(session: LegRun) -> Procedure[Trial]:
-    """Launch the first run of a leg in its turn."""
+    """Launch the first run of a leg in its turn. If Coval rejects it, tell every wrong id."""
     step = session.step
     while not _has_turn(session):
         yield step.changed.wait(session.deadline - session.clock.now())
     step.launching += 1
     try:
         trial = yield from launch(session, tells=step.is_counted_first)
+    except (InputError, Rejected) as error:
+        raise (yield from later.wrong_ids.with_all_wrong_ids(session, error)) from None
     finally:
         step.launching -= 1
         step.changed.happen()
@@ -215,21 +214,17 @@ class Launcher(NamedTuple):
     def _end_other_launches(self) -> Procedure[None]:
         if Duty.CANCEL_OTHERS not in self.trial.duties:
             return
-        from coval_gate.step.lost import end_other_launches
-
         session = self.session
         try:
             until = min(session.deadline, session.clock.now() + CHECKING)
-            yield from end_other_launches(session.until(until), self.trial)
+            yield from later.lost.end_other_launches(session.until(until), self.trial)
         except CovalError as error:
             session.log(
                 f"Could not check whether another launch began a run: {error.what} The step checks again later."
             )
 
     def _earlier_runs(self) -> EarlierRuns:
-        from coval_gate.step.lost import EarlierRuns
-
-        return EarlierRuns(session=self.session, tags=self._tags, ids=self.trial.ids)
+        return later.lost.EarlierRuns(session=self.session, tags=self._tags, ids=self.trial.ids)
 
     def _what_to_check(self) -> str:
         if self.trial.open_calls:
@@ -244,10 +239,8 @@ class Launcher(NamedTuple):
 
     def _find_lost(self, lost: LaunchUncertain, since: Callable[[], float]) -> Procedure[Run | None]:
         """Return None if the launch surely had no effect. Raises LaunchUncertain, or the launch's rejection."""
-        from coval_gate.step.lost import find_launched
-
         try:
-            return (yield from find_launched(self.session, self.trial, settling=SETTLING, since=since))
+            return (yield from later.lost.find_launched(self.session, self.trial, settling=SETTLING, since=since))
         except LaunchUncertain as error:
             launch, search = lost.rejection, error.rejection
             if launch and search and launch.status == search.status:

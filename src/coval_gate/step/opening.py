@@ -28,6 +28,7 @@ from coval_gate.inputs.inputs import (
     token_in,
 )
 from coval_gate.report.formats import Surface, formats
+from coval_gate.step import later
 from coval_gate.step.leg import Leg
 from coval_gate.step.step import Step
 
@@ -58,9 +59,7 @@ def read_inputs(step: Step) -> Inputs:
     problems += of_inputs
     if step.read:
         host.log(f"Read inputs from {step.read.path}.")
-        from coval_gate.inputs.file import with_file
-
-        step.inputs, step.file, mistakes = with_file(step.inputs, step.read)
+        step.inputs, step.file, mistakes = later.file.with_file(step.inputs, step.read)
         problems += [*step.read.problems, *mistakes]
     step.context = step.context._replace(matrix=step.inputs.matrix)
     problems += publisher.prepare(step.inputs)
@@ -119,15 +118,13 @@ def read_file(step: Step) -> list[Problem]:
     path = environ.get(f"INPUT_{FILE.upper()}", "").strip()
     if step.read or not path:
         return []
-    from coval_gate.inputs import file, nodes  # a step without a file needs none of it
-
     workspace = step.host.workspace
     try:
         place = workspace.find(path)
-        read = file.read_file(workspace.read(place, nodes.LARGEST), place, key_in(environ))
+        read = later.file.read_file(workspace.read(place, later.nodes.LARGEST), place, key_in(environ))
     except ValueError as problem:
         return [Problem(FILE, str(problem))]
-    environ, step.read = file.beside_file(environ, read, defaults_count=False)
+    environ, step.read = later.file.beside_file(environ, read, defaults_count=False)
     step.runtime = step.runtime._replace(environ={**environ, f"INPUT_{FILE.upper()}": place})
     return []
 

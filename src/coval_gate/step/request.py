@@ -25,11 +25,12 @@ from coval_gate.ci.host import (
     Context,
 )
 from coval_gate.coval.model import LaunchRequest
-from coval_gate.coval.resources import TestCase
+from coval_gate.coval.resources import AGENT, PERSONA, Persona, TestCase, cases_of
 from coval_gate.coval.session import Session
 from coval_gate.history.tags import Tags, tags_as_metadata, tags_for
 from coval_gate.inputs.inputs import Inputs, ids_of
 from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
+from coval_gate.step import later
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.step import LegRun
 
@@ -142,14 +143,10 @@ def prepare(session: LegRun, trial: Trial) -> Procedure[None]:
     session = session.until(preparing(clock.now(), session.deadline))
     work: list[Procedure[None]] = []
     if any(threshold.metric for threshold in inputs.thresholds):
-        from coval_gate.step.lookups import check_names
-
-        work.append(check_names(session))
+        work.append(later.lookups.check_names(session))
     source = inputs.baseline
     if source and source.kind != "base" and _looks_up(inputs):
-        from coval_gate.step.lookups import check_baseline
-
-        work.append(check_baseline(session, source, trial.ids, session.step.context))
+        work.append(later.lookups.check_baseline(session, source, trial.ids, session.step.context))
     if inputs.mode == "launch":
         work.append(_add_agent_type(session, trial))
     if is_compared(inputs):
@@ -164,9 +161,6 @@ def _looks_up(inputs: Inputs) -> bool:
 
 
 def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
-    from coval_gate.coval.resources import PERSONA, Persona
-    from coval_gate.history.comparable import fingerprint_of
-
     if trial.request is None:
         return
     request = trial.request
@@ -179,7 +173,7 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
         session.log(
             f"The {' and the '.join(unread)} could not be read, so later comparisons cannot see changes there: {why}"
         )
-    fingerprint = fingerprint_of(
+    fingerprint = later.comparable.fingerprint_of(
         request.parameters,
         cases if isinstance(cases, list) else (),
         persona if isinstance(persona, Persona) else None,
@@ -191,8 +185,6 @@ def _add_agent_type(session: Session, trial: Trial) -> Procedure[None]:
     """Note the agent's type for the step that waits: a job may have to answer the run. Costs no launch if it fails."""
     if trial.request is None:
         return
-    from coval_gate.coval.resources import AGENT
-
     agent_id = trial.request.agent_id
     try:
         agent = yield from session.client.get(AGENT, agent_id, until=session.deadline, once=True)
@@ -212,7 +204,5 @@ def _add_metadata(trial: Trial, more: Mapping[str, Any]) -> None:
 
 def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]]:
     """Return the test cases that the run may have. Raises CovalError."""
-    from coval_gate.coval.resources import cases_of
-
     cases = yield from session.client.list(cases_of(request.test_set_id), until=session.deadline)
     return [case for case in cases if not request.test_case_ids or case.id in request.test_case_ids]
