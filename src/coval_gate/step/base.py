@@ -23,13 +23,13 @@ from coval_gate.step.cleanup import clean_up_base
 from coval_gate.step.follow import follow_trial
 from coval_gate.step.judge import log_checks
 from coval_gate.step.launch import launch, launch_first
-from coval_gate.step.leg import Leg, Trial
+from coval_gate.step.leg import Base, Leg, Trial
 from coval_gate.step.step import LegRun, Step
 
 
-def accompany(session: LegRun) -> Procedure[None]:
-    """Run the base as long as a leg needs it. Errors are outcomes, too. Raises Interrupted."""
-    step, base = session.step, session.leg
+def accompany(session: LegRun, base: Base) -> Procedure[None]:
+    """Run the base, the session's leg, as long as a leg needs it. Errors are outcomes, too. Raises Interrupted."""
+    step = session.step
     tested = [leg for leg in step.legs if leg.base is base]
 
     def is_needed() -> bool:
@@ -51,7 +51,7 @@ def accompany(session: LegRun) -> Procedure[None]:
         outcome: Outcome | GateError | None
         try:
             # Given up, a launch is looked for and cancelled, as after a signal.
-            outcome = yield from first((_run_again(session), until_unneeded()), session.clock)
+            outcome = yield from first((_run_again(session, base), until_unneeded()), session.clock)
         except GateError as error:
             session.log(f"The base has no run to compare with: {error.what}")
             outcome = error
@@ -63,9 +63,9 @@ def accompany(session: LegRun) -> Procedure[None]:
     yield from clean_up_base(session)
 
 
-def _run_again(session: LegRun) -> Procedure[Outcome]:
+def _run_again(session: LegRun, base: Base) -> Procedure[Outcome]:
     """Launch the next run, unless the user names it, and follow it. Raises GateError."""
-    base, number = session.leg, len(session.leg.outcomes)
+    number = len(base.outcomes)
     if number < len(base.trials):
         trial = base.trials[number]
     else:
@@ -102,7 +102,7 @@ def base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Proc
     return Baseline(source=source, runs=(BaselineRun(run=trial.run, result=outcome.result),))
 
 
-def want(step: Step, base: Leg, number: int) -> None:
+def want(step: Step, base: Base, number: int) -> None:
     """Let the base run as often as this."""
     if number >= base.wanted:
         base.wanted = number + 1

@@ -97,7 +97,7 @@ def _unless_cancelled(session: LegRun, trial: Trial, watching: Procedure[T]) -> 
 
 
 def _replaced(session: LegRun, trial: Trial, *, gone: bool) -> Procedure[bool]:
-    if not (yield from Launcher(session, trial).launch_instead(gone=gone, cancel=session.inputs.cancel_on_interrupt)):
+    if not (yield from Launcher(session, trial).launch_instead(gone=gone)):
         return False
     session.log(f"Launched run {trial.run_id}: {session.step.run_url(trial.run_id)}")
     yield from announce(session.step)

@@ -49,16 +49,13 @@ def launch(session: LegRun, *, repetition: int = 0, tells: bool = True) -> Proce
     Unless it `tells`, the caller says what was launched.
     """
     step = session.step
-    inputs = session.inputs
     request, tags = request_of(session, repetition)
     trial = step.begin_trial(session.leg, request=request, tags=tags, repetition=repetition)
-    launcher = Launcher(session, trial)
-    supersede = inputs.supersede and not repetition  # the first run has superseded all older ones
     try:
-        yield from launcher.launch_guarded(resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt)
+        yield from Launcher(session, trial).launch_guarded()
     except Unavailable as error:
         if error.is_limit:
-            error.advice = _limit_advice(inputs, legs=len(step.legs))
+            error.advice = _limit_advice(session.inputs, legs=len(step.legs))
         raise
     if tells:
         tell_launch(session, trial)
@@ -118,13 +115,14 @@ class Launcher(NamedTuple):
     session: LegRun
     trial: Trial
 
-    def launch_guarded(self, *, resume: bool, supersede: bool, cancel: bool) -> Procedure[bool]:
-        """Return whether the run is an earlier attempt's. Raises as `launch`, RunnerError, InputError.
+    def launch_guarded(self, *, instead: bool = False) -> Procedure[None]:
+        """Launch the run, or take over that of an earlier attempt, unless it stands `instead` of such a run.
 
-        `resume`: take over such a run. `supersede`: cancel older ones first. `cancel`: the post step may cancel it.
+        Raises as `launch`, RunnerError, InputError.
         """
-        trial, clock = self.trial, self.session.clock
-        resumes = resume and self._tags.has_earlier_attempt
+        trial, clock, inputs = self.trial, self.session.clock, self.session.inputs
+        cancel = inputs.cancel_on_interrupt
+        resumes = inputs.resume and not instead and self._tags.has_earlier_attempt
         earlier = (yield from self._earlier_runs().to_resume()) if resumes else None
         if earlier:
             trial.identify(earlier.run_id, at=clock.now())
@@ -132,11 +130,11 @@ class Launcher(NamedTuple):
             trial.guard(cancel=cancel)
             self.session.step.record_id(earlier.run_id)
         else:
-            yield from self._check()
-        if supersede:
+            yield from self._prepare()
+        if inputs.supersede and not (instead or trial.repetition):  # the first run has superseded all older ones
             yield from self._earlier_runs().supersede(keep=earlier.run_id if earlier else "")
         if earlier:
-            return True
+            return
         try:
             trial.guard(cancel=cancel)
         except RunnerError:
@@ -152,9 +150,8 @@ class Launcher(NamedTuple):
         trial.identify(run.run_id, at=clock.now())
         self.session.step.record_id(run.run_id)
         yield from self._end_other_launches()
-        return False
 
-    def launch_instead(self, *, gone: bool, cancel: bool) -> Procedure[bool]:
+    def launch_instead(self, *, gone: bool) -> Procedure[bool]:
         """Launch a run in place of one that was taken over, and turned out to be cancelled. Raises as `launch_guarded`.
 
         `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same.
@@ -165,7 +162,7 @@ class Launcher(NamedTuple):
                 return False
         self.session.log(f"An earlier attempt had cancelled run {self.trial.run_id}, so the step launches another.")
         self.trial.forget()
-        yield from self.launch_guarded(resume=False, supersede=False, cancel=cancel)
+        yield from self.launch_guarded(instead=True)
         return True
 
     def launch(self) -> Procedure[Run]:
@@ -204,9 +201,12 @@ class Launcher(NamedTuple):
             raise ValueError("the run was launched elsewhere")
         return self.trial.request
 
-    def _check(self) -> Procedure[None]:
+    def _prepare(self) -> Procedure[None]:
+        """A repetition needs no preparation: its first run was checked, and it is never a baseline."""
+        if self.trial.repetition:
+            return
         try:
-            yield from prepare(self.session, self.trial)
+            self.trial.request = yield from prepare(self.session, self._request)
         except InputError:
             self.trial.release()  # nothing was launched
             raise

@@ -228,14 +228,19 @@ class Leg:
     attempts that nothing needs, by their ids. `details`: what is known of the simulations beyond their values. `trend`:
     the last runs before the first one. `standing`: what the first run is to later ones, if the step changed that.
     `planned`: how many simulations each of its runs has, if that is known. `is_listed`: the configuration file lists
-    it. `base`: the leg of the agent that this one is compared with, which others may share. `outcomes` are those of a
-    base's trials, or what went wrong; `wanted`: how many trials it is to have.
+    it. `base`: the leg of the agent that this one is compared with, which others may share.
     """
 
-    def __init__(self, inputs: Inputs, name: str = "", key: str = "") -> None:
+    is_base = False
+
+    def __init__(
+        self, inputs: Inputs, name: str = "", key: str = "", *, is_listed: bool = False, base: Base | None = None
+    ) -> None:
         self.inputs = inputs
-        self.name = name
-        self.key = key or name
+        self.name: Final = name
+        self.key: Final = key or name
+        self.is_listed: Final = is_listed
+        self.base: Final = base
         self.trials: list[Trial] = []
         self.leftovers: dict[str, Trial] = {}
         self.result: RunResult | None = None
@@ -248,11 +253,6 @@ class Leg:
         self.planned: int | None = None
         self.is_done = False
         self.is_ending = False  # runs that it gave up are being cancelled
-        self.is_listed = False
-        self.base: Leg | None = None
-        self.is_base = False
-        self.outcomes: list[Outcome | GateError] = []
-        self.wanted = 1
 
     @property
     def outcome(self) -> Judgement | None:
@@ -275,6 +275,20 @@ class Leg:
     def first(self) -> Trial:
         """Raises IndexError before the launch."""
         return self.trials[0]
+
+
+class Base(Leg):
+    """The leg of an agent that others are compared with. Its run is compared with no other, and never a baseline.
+
+    `outcomes` are those of its trials, or what went wrong. `wanted`: how many trials it is to have.
+    """
+
+    is_base = True
+
+    def __init__(self, inputs: Inputs, name: str = "", key: str = "") -> None:
+        super().__init__(inputs, name, key)
+        self.outcomes: list[Outcome | GateError] = []
+        self.wanted = 1
 
 
 def ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:

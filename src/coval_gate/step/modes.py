@@ -9,7 +9,7 @@ from coval_gate.base.errors import GateError, InternalError
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.step import later
 from coval_gate.step.launch import launch_first, tell_launch
-from coval_gate.step.leg import Leg
+from coval_gate.step.leg import Base, Leg
 from coval_gate.step.step import LegRun, Step, StepRun
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def cancel(session: StepRun) -> Procedure[Judgement]:
 
 def _evaluate(session: LegRun) -> Procedure[None]:
     """A base is run, and not judged."""
-    if session.leg.is_base:
-        yield from later.base.accompany(session)
+    if isinstance(session.leg, Base):
+        yield from later.base.accompany(session, session.leg)
         return
     if not session.leg.trials:
         yield from _launch_and_show(session)

@@ -31,7 +31,7 @@ from coval_gate.history.tags import Tags, tags_as_metadata, tags_for
 from coval_gate.inputs.inputs import Inputs, ids_of
 from coval_gate.inputs.parsing import MOST_RUN_TAGS, RunMetadata, read_metadata
 from coval_gate.step import later
-from coval_gate.step.leg import Leg, Trial
+from coval_gate.step.leg import Leg
 from coval_gate.step.step import LegRun
 
 DISPLAY_NAME_LIMIT: Final = 200  # characters
@@ -132,26 +132,29 @@ def is_compared(inputs: Inputs) -> bool:
     return inputs.accept or (inputs.baseline is not None and inputs.baseline.kind != "base")
 
 
-def prepare(session: LegRun, trial: Trial) -> Procedure[None]:
-    """Check the metrics and the baseline that the criteria name, and add to the request what later steps need.
+def prepare(session: LegRun, request: LaunchRequest) -> Procedure[LaunchRequest]:
+    """Check the metrics and the baseline that the criteria name. Return the request with what later steps need.
 
-    A repetition needs neither: its first run was checked, and it is never a baseline. Raises InputError.
+    Raises InputError.
     """
-    if trial.repetition:
-        return
     inputs, clock = session.inputs, session.clock
     session = session.until(preparing(clock.now(), session.deadline))
-    work: list[Procedure[None]] = []
+    work: list[Procedure[Mapping[str, Any] | None]] = []
     if any(threshold.metric for threshold in inputs.thresholds):
         work.append(later.lookups.check_names(session))
     source = inputs.baseline
     if source and source.kind != "base" and _looks_up(inputs):
-        work.append(later.lookups.check_baseline(session, source, trial.ids, session.step.context))
+        work.append(later.lookups.check_baseline(session, source, request.ids, session.step.context))
     if inputs.mode == "launch":
-        work.append(_add_agent_type(session, trial))
+        work.append(_agent_type(session, request))
     if is_compared(inputs):
-        work.append(_add_fingerprint(session, trial))
-    all_or_first_error((yield from together(work, clock)))
+        work.append(_fingerprint(session, request))
+    noted = all_or_first_error((yield from together(work, clock)))
+    # Metadata added here are no part of what the tags are made of.
+    customer = {
+        name: value for more in (request.metadata.customer, *filter(None, noted)) for name, value in more.items()
+    }
+    return request._replace(metadata=request.metadata._replace(customer=customer))
 
 
 def _looks_up(inputs: Inputs) -> bool:
@@ -160,10 +163,8 @@ def _looks_up(inputs: Inputs) -> bool:
     return not inputs.accept and (inputs.mode == "launch" or compares)
 
 
-def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
-    if trial.request is None:
-        return
-    request = trial.request
+def _fingerprint(session: Session, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
+    """Return metadata."""
     reading_persona = session.client.get(PERSONA, request.persona_id, until=session.deadline)
     cases, persona = yield from together([_cases(session, request), reading_persona], session.clock)
     read = {"test cases": cases, "persona": persona}
@@ -178,28 +179,16 @@ def _add_fingerprint(session: Session, trial: Trial) -> Procedure[None]:
         cases if isinstance(cases, list) else (),
         persona if isinstance(persona, Persona) else None,
     )
-    _add_metadata(trial, fingerprint.as_metadata())
+    return fingerprint.as_metadata()
 
 
-def _add_agent_type(session: Session, trial: Trial) -> Procedure[None]:
-    """Note the agent's type for the step that waits: a job may have to answer the run. Costs no launch if it fails."""
-    if trial.request is None:
-        return
-    agent_id = trial.request.agent_id
+def _agent_type(session: Session, request: LaunchRequest) -> Procedure[Mapping[str, Any]]:
+    """Return metadata for the step that waits: a job may have to answer the run. Costs no launch if it fails."""
     try:
-        agent = yield from session.client.get(AGENT, agent_id, until=session.deadline, once=True)
+        agent = yield from session.client.get(AGENT, request.agent_id, until=session.deadline, once=True)
     except CovalError:
-        return  # the step that waits looks itself
-    if agent.model_type:
-        _add_metadata(trial, {AGENT_TYPE: agent.model_type})
-
-
-def _add_metadata(trial: Trial, more: Mapping[str, Any]) -> None:
-    """Metadata added here are no part of what the tags are made of."""
-    if trial.request:
-        metadata = trial.request.metadata
-        metadata = metadata._replace(customer={**metadata.customer, **more})
-        trial.request = trial.request._replace(metadata=metadata)
+        return {}  # the step that waits looks itself
+    return {AGENT_TYPE: agent.model_type} if agent.model_type else {}
 
 
 def _cases(session: Session, request: LaunchRequest) -> Procedure[list[TestCase]]:

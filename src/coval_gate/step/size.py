@@ -20,7 +20,7 @@ from coval_gate.coval.model import Run
 from coval_gate.coval.resources import TEST_SET, TestSet
 from coval_gate.coval.session import Session
 from coval_gate.inputs.inputs import Inputs, Problem, ids_of
-from coval_gate.step.leg import Leg
+from coval_gate.step.leg import Base, Leg
 from coval_gate.step.step import LegRun, Step, StepRun
 
 PERMISSION: Final = "test-sets:read"
@@ -89,8 +89,7 @@ def fits(session: LegRun) -> bool:
     most = session.inputs.max_simulations
     if most is None or leg.planned is None:
         return True
-    # A leg that waits for its turn has no trial yet.
-    launched = sum((planned.planned or 0) * max(1, len(planned.trials), planned.wanted) for planned in step.all_legs)
+    launched = sum(map(_launched, step.all_legs))
     base = leg.base
     more = leg.planned + (base.planned or 0 if base and base.wanted <= len(leg.trials) else 0)
     if launched + more <= most:
@@ -100,6 +99,12 @@ def fits(session: LegRun) -> bool:
         f"than max_simulations ({most:,}), so it does not run again."
     )
     return False
+
+
+def _launched(leg: Leg) -> int:
+    """Return how many simulations the leg launched, or will: one that waits for its turn has no trial yet."""
+    wanted = leg.wanted if isinstance(leg, Base) else 1
+    return (leg.planned or 0) * max(wanted, len(leg.trials))
 
 
 def check_size(leg: Leg, run: Run) -> None:
