@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
+from coval_gate.base import titles
 from coval_gate.base.errors import GateError, InputError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
@@ -24,7 +25,6 @@ from coval_gate.inputs.fields import RunSource
 from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, ids_of, noun
 from coval_gate.step.leg import Leg, Trial
 from coval_gate.step.report import report_of
-from coval_gate.step.size import check_size
 from coval_gate.step.step import LegRun, StepRun
 
 NOT_FOUND_PAUSE: Final = 5.0  # s between two polls of a run that Coval does not know
@@ -170,13 +170,27 @@ def see(session: LegRun, trial: Trial, run: Run) -> None:
     """Raises InputError if the inputs of mode wait name another run, and GateError if it is larger than planned."""
     step, leg = session.step, session.leg
     trial.see(run, at=session.clock.now())
-    check_size(leg, run)
+    _check_size(leg, run)
     if trial.is_given:
         if problems := problems_of(leg, run):
             trial.release()  # no run that the user means
             raise InputError(problems)
         step.context = with_run_metadata(step.context, provenance_of(run, step.context.repository))
         step.publisher.pages.owe(report_of(step, UNFINISHED))
+
+
+def _check_size(leg: Leg, run: Run) -> None:
+    """Raise GateError if a run has more simulations than were planned, where the inputs limit them."""
+    if not leg.inputs.max_simulations or leg.planned is None:
+        return
+    if run.progress is None or run.progress.total <= leg.planned:
+        return
+    raise GateError(
+        titles.TOO_MANY_SIMULATIONS,
+        f"Run {run.run_id} has {run.progress.total:,} simulations, but {leg.planned:,} were planned, and "
+        "max_simulations limits them.",
+        advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",
+    )
 
 
 def problems_of(leg: Leg, run: Run) -> list[Problem]:

@@ -14,9 +14,8 @@ from contextlib import suppress
 from typing import Final
 
 from coval_gate.base.errors import CovalError, NotFound
-from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait
-from coval_gate.base.text import one_line, plural
+from coval_gate.base.text import one_line
 from coval_gate.base.times import COLLECTING
 from coval_gate.coval.model import COMPLETED, Run
 from coval_gate.coval.session import Session
@@ -24,38 +23,12 @@ from coval_gate.gate.criteria import Criteria
 from coval_gate.gate.verdict import Completed, NotCompleted
 from coval_gate.step.adopt import see
 from coval_gate.step.leg import Trial
-from coval_gate.step.look import OPTIONAL_TIME, Look, Looks, Never, needed_metrics, with_definitions
+from coval_gate.step.look import EMPTY_SETTLING, OPTIONAL_TIME, SETTLING, Looks, missing_text, with_definitions
 from coval_gate.step.step import LegRun
 from coval_gate.step.watch import overall_limit
 
 FIRST_PAUSE: Final = 2.0  # s between two looks
 LONGEST_PAUSE: Final = 15.0  # s
-SETTLING: Final = 20.0  # s for which data must stay the same if more may come
-EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Coval does not say that it has none
-
-
-class MissingData(NamedTuple):
-    """`test_cases`: how many simulations do not show theirs. `is_open`: more may come than the run lists."""
-
-    simulations: int = 0
-    metric: str = ""
-    values: int = 0
-    test_cases: int = 0
-    is_open: bool = False
-
-
-def missing_text(missing: MissingData) -> str:
-    if missing.simulations:
-        what = plural(missing.simulations, "simulation")
-    elif missing.metric:
-        what = f"the metric {one_line(missing.metric, 80)}"
-    elif missing.values:
-        what = f"{plural(missing.values, 'value')} of metrics"
-    elif missing.test_cases:
-        what = f"the test cases of {plural(missing.test_cases, 'simulation')}"
-    else:
-        what = "further simulations and metrics, because Coval does not say how many there are"
-    return f"The run completed; waiting for {what}."
 
 
 def collect(session: LegRun, trial: Trial, run: Run, criteria: Criteria) -> Procedure[Completed | NotCompleted]:
@@ -86,10 +59,7 @@ def _collect(session: LegRun, trial: Trial, run: Run, criteria: Criteria) -> Pro
         since = looks.unchanged_since(look)
         unchanged = max(0.0, looked_at - since)
         settles_at = since + (SETTLING if look.result.simulations else EMPTY_SETTLING)
-        missing = missing_data(look, criteria, unchanged=unchanged)
-        if unchanged >= SETTLING and (missing.metric or missing.values):
-            never = yield from looks.never(run, look.result, unchanged=unchanged, deadline=deadline)
-            missing = missing_data(look, criteria, unchanged=unchanged, never=never)
+        missing = yield from looks.missing(run, look, unchanged=unchanged, deadline=deadline)
         if not any(missing):
             return Completed(result=look.result)
         last = min(deadline, max(give_up, settles_at) if missing.is_open else give_up)
@@ -105,33 +75,6 @@ def _collect(session: LegRun, trial: Trial, run: Run, criteria: Criteria) -> Pro
         with suppress(NotFound):  # it was there a moment ago; if it is gone for good, its values stay missing
             run = yield from session.client.get_run(run.run_id, until=until)
             see(session, trial, run)
-
-
-def missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, never: Never = Never()) -> MissingData:  # noqa: B008 - immutable
-    """Return what the criteria need and may still come. `unchanged`: seconds for which the data stayed the same."""
-    result = look.result
-    if not (result.simulations or result.expected) and (look.is_empty or unchanged >= EMPTY_SETTLING):
-        return MissingData()
-    running = sum(not simulation.ended for simulation in result.simulations)
-    absent = max(0, max(result.expected, 1) - len(result.simulations))
-    if absent or running:
-        return MissingData(simulations=absent + running)
-    for reference in criteria.references:
-        if not result.find_metrics(reference) and not never.no_more_metrics:
-            return MissingData(metric=reference)
-    if result.absent_metrics:
-        return MissingData(metric=result.absent_metrics[0])
-    completed = [simulation.id for simulation in result.simulations if simulation.completed]
-    needed = [metric for metric in needed_metrics(result, criteria) if metric.id not in never.values_of]
-    by_metric = {metric.id: metric.values for metric in needed if not metric.summary}
-    if lacking := sum(simulation_id not in values for values in by_metric.values() for simulation_id in completed):
-        return MissingData(values=lacking)
-    if criteria.needs_targets and not result.metrics:
-        return MissingData(metric="with a target")
-    unnamed = sum(not simulation.test_case_id for simulation in result.simulations)
-    if unnamed and criteria.needs_test_cases:
-        return MissingData(test_cases=unnamed)
-    return MissingData(is_open=not look.certain and unchanged < SETTLING)
 
 
 def most_common_error(session: Session, run_id: str) -> Procedure[str]:

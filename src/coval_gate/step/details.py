@@ -7,7 +7,7 @@ fails, reports show less.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from typing import Final
 from coval_gate.base.errors import CovalError
 from coval_gate.base.schedule import Procedure, all_or_first_error, beside, together
 from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS
-from coval_gate.coval.model import COMPLETED, Details, Metric, Run, RunResult, Simulation, TrendRun, Turn
+from coval_gate.coval.model import COMPLETED, Details, Run, RunResult, Simulation, TrendRun, Turn
 from coval_gate.coval.resources import OF_RUNS, TEST_CASE, TestCase, cases_of
 from coval_gate.coval.results import METRIC
 from coval_gate.coval.session import Session
@@ -155,27 +155,21 @@ def _iso(run: Run) -> str:
 
 
 def with_units(session: Session, result: RunResult, judgement: Judgement) -> Procedure[tuple[RunResult, Judgement]]:
-    """Return both with the units of metrics, as far as Coval shows them soon."""
-    session = _briefly(session, UNITS)
-    first = {check.metric for check in judgement.checks}
-    units = yield from _fetch_units(session, result.metrics, first)
+    """Return both with the units of metrics, as far as Coval shows them soon: first of those that were checked."""
+    client, until = session.client, session.times.informing(session.clock.now(), UNITS)
+    known, checked = client.shown.units, {check.metric for check in judgement.checks}
+    unknown = [
+        metric.id for metric in result.metrics if metric.is_identified and metric.id not in known and metric.numbers
+    ]
+    unknown.sort(key=lambda metric_id: metric_id not in checked)
+    calls = [client.get(METRIC, metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
+    yield from _try(session, calls)
+    known = client.shown.units
+    units = {metric.id: known[metric.id] for metric in result.metrics if known.get(metric.id)}
     if not units:
         return result, judgement
     judgement = yield from beside(partial(judgement_with_units, judgement, units))
     return result_with_units(result, units), judgement
-
-
-def _fetch_units(session: Session, metrics: Sequence[Metric], first: Collection[str]) -> Procedure[Mapping[str, str]]:
-    """Return units by metric id, as far as they are known by the deadline. `first`: ids that matter most."""
-    units = session.client.shown.units
-    unknown = [metric.id for metric in metrics if metric.is_identified and metric.id not in units and metric.numbers]
-    unknown.sort(key=lambda metric_id: metric_id not in first)
-    client, until = session.client, session.deadline
-    yield from _try(
-        session, [client.get(METRIC, metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
-    )
-    units = client.shown.units
-    return {metric.id: units[metric.id] for metric in metrics if units.get(metric.id)}
 
 
 def _fetch_names(session: Session, wanted: Iterable[Named]) -> Procedure[None]:

@@ -17,7 +17,7 @@ from typing import Final
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, together
-from coval_gate.base.text import one_line
+from coval_gate.base.text import one_line, plural
 from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED, Metric, Run, RunResult, Simulation, Target
 from coval_gate.coval.resources import AGENT
 from coval_gate.coval.results import METRIC, MetricDefinition, MetricOutput
@@ -28,6 +28,8 @@ from coval_gate.gate.targets import named_values
 from coval_gate.gate.values import Vocabulary
 
 OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without
+SETTLING: Final = 20.0  # s for which data must stay the same if more may come
+EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Coval does not say that it has none
 UNNAMED_SETTLING: Final = 60.0  # s for which data must stay the same if neither the launch nor the agent names metrics
 UNUSED: Final = (CANCELLED, SKIPPED)  # the status of a metric that is not computed for a simulation
 ASKED: Final = 5  # simulations whose outputs are fetched, at most
@@ -207,6 +209,30 @@ class Look(NamedTuple):
     is_empty: bool = False
 
 
+class MissingData(NamedTuple):
+    """`test_cases`: how many simulations do not show theirs. `is_open`: more may come than the run lists."""
+
+    simulations: int = 0
+    metric: str = ""
+    values: int = 0
+    test_cases: int = 0
+    is_open: bool = False
+
+
+def missing_text(missing: MissingData) -> str:
+    if missing.simulations:
+        what = plural(missing.simulations, "simulation")
+    elif missing.metric:
+        what = f"the metric {one_line(missing.metric, 80)}"
+    elif missing.values:
+        what = f"{plural(missing.values, 'value')} of metrics"
+    elif missing.test_cases:
+        what = f"the test cases of {plural(missing.test_cases, 'simulation')}"
+    else:
+        what = "further simulations and metrics, because Coval does not say how many there are"
+    return f"The run completed; waiting for {what}."
+
+
 class Looks:
     def __init__(self, session: Session, criteria: Criteria) -> None:
         self._session = session
@@ -249,7 +275,15 @@ class Looks:
             self._last, self._since = look.result, self._session.clock.now()
         return self._since
 
-    def never(self, run: Run, result: RunResult, *, unchanged: float, deadline: float) -> Procedure[Never]:
+    def missing(self, run: Run, look: Look, *, unchanged: float, deadline: float) -> Procedure[MissingData]:
+        """Return what is missing yet. `unchanged`: seconds for which the data stayed the same."""
+        missing = _missing_data(look, self._criteria, unchanged=unchanged)
+        if unchanged >= SETTLING and (missing.metric or missing.values):
+            never = yield from self._never(run, look.result, unchanged=unchanged, deadline=deadline)
+            missing = _missing_data(look, self._criteria, unchanged=unchanged, never=never)
+        return missing
+
+    def _never(self, run: Run, result: RunResult, *, unchanged: float, deadline: float) -> Procedure[Never]:
         now = self._session.clock.now()
         session = self._session.until(min(now + OPTIONAL_TIME, max(deadline, now)))
         announced = yield from self._announced.of_launch(session, run)
@@ -257,12 +291,39 @@ class Looks:
         has_completed = any(simulation.completed for simulation in result.simulations)
         if lacks_metric and has_completed and not announced and unchanged < UNNAMED_SETTLING:
             return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
-        needed = needed_metrics(result, self._criteria)
+        needed = _needed_metrics(result, self._criteria)
         never = yield from find_never(session, result, announced, needed)
         return never._replace(no_more_metrics=False) if self._criteria.persona_metrics else never
 
 
-def needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:
+def _missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, never: Never = Never()) -> MissingData:  # noqa: B008 - immutable
+    """Return what the criteria need and may still come."""
+    result = look.result
+    if not (result.simulations or result.expected) and (look.is_empty or unchanged >= EMPTY_SETTLING):
+        return MissingData()
+    running = sum(not simulation.ended for simulation in result.simulations)
+    absent = max(0, max(result.expected, 1) - len(result.simulations))
+    if absent or running:
+        return MissingData(simulations=absent + running)
+    for reference in criteria.references:
+        if not result.find_metrics(reference) and not never.no_more_metrics:
+            return MissingData(metric=reference)
+    if result.absent_metrics:
+        return MissingData(metric=result.absent_metrics[0])
+    completed = [simulation.id for simulation in result.simulations if simulation.completed]
+    needed = [metric for metric in _needed_metrics(result, criteria) if metric.id not in never.values_of]
+    by_metric = {metric.id: metric.values for metric in needed if not metric.summary}
+    if lacking := sum(simulation_id not in values for values in by_metric.values() for simulation_id in completed):
+        return MissingData(values=lacking)
+    if criteria.needs_targets and not result.metrics:
+        return MissingData(metric="with a target")
+    unnamed = sum(not simulation.test_case_id for simulation in result.simulations)
+    if unnamed and criteria.needs_test_cases:
+        return MissingData(test_cases=unnamed)
+    return MissingData(is_open=not look.certain and unchanged < SETTLING)
+
+
+def _needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:
     """Return the metrics with targets, if these matter, and those that the criteria name."""
     with_targets = [metric for metric in result.metrics if criteria.needs_targets and metric.target]
     return with_targets + [metric for reference in criteria.references for metric in result.find_metrics(reference)]

@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, GateError, InputError
+from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import preparing, sizing
-from coval_gate.coval.model import Run
 from coval_gate.coval.resources import TEST_SET, TestSet
 from coval_gate.coval.session import Session
 from coval_gate.inputs.inputs import Inputs, Problem, ids_of
@@ -105,20 +103,6 @@ def _launched(leg: Leg) -> int:
     """Return how many simulations the leg launched, or will: one that waits for its turn has no trial yet."""
     wanted = leg.wanted if isinstance(leg, Base) else 1
     return (leg.planned or 0) * max(wanted, len(leg.trials))
-
-
-def check_size(leg: Leg, run: Run) -> None:
-    """Raise GateError if a run has more simulations than were planned, where the inputs limit them."""
-    if not leg.inputs.max_simulations or leg.planned is None:
-        return
-    if run.progress is None or run.progress.total <= leg.planned:
-        return
-    raise GateError(
-        titles.TOO_MANY_SIMULATIONS,
-        f"Run {run.run_id} has {run.progress.total:,} simulations, but {leg.planned:,} were planned, and "
-        "max_simulations limits them.",
-        advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",
-    )
 
 
 def for_each_case(inputs: Inputs) -> int:
