@@ -37,7 +37,7 @@ def find_baseline(session: LegRun, outcome: Outcome) -> Procedure[Baseline | Non
         context=session.step.context,
         thresholds=inputs.thresholds,
     )
-    return (yield from baseline_of(session, subject, over_since=trial.over_since))
+    return (yield from baseline_of(session, subject, over_since=trial.polls.over_since))
 
 
 def judge_trial(
@@ -73,8 +73,8 @@ def _timeout_passes(leg: Leg, outcome: Outcome, judgement: Judgement) -> bool:
         (sum(one.ended and not one.completed for one in variant.simulations), variant.total)
         for variant in judgement.variants
     ]
-    if trial.most_failed:
-        polled = trial.most_failed.in_simulations(leg.planned)
+    if trial.polls.most_failed:
+        polled = trial.polls.most_failed.in_simulations(leg.planned)
         # Progress does not tell variants apart: all failures may be of one.
         shown.append((polled.failed or 0, polled.total // (1 + len(set(leg.inputs.mutation_ids)))))
         if polled.failed and polled.failed >= polled.total:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from coval_gate.base.errors import GateError, RunnerError
+from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import BackgroundCall
 from coval_gate.base.text import json_in
 from coval_gate.coval.client import Launch
@@ -53,17 +54,33 @@ MAY_OWE: Final = {
 }
 
 
+class Polls(NamedTuple):
+    """What polls showed of a run: the last one, and when one first showed that the run is over, on the clock.
+
+    `most_failed`: of all polls, the progress with the most failed simulations.
+    """
+
+    run: Run | None = None
+    over_since: float | None = None
+    most_failed: RunProgress | None = None
+
+    def then(self, run: Run, *, at: float) -> Polls:
+        """Return the same with a poll `at` that time on the clock."""
+        over_since = (at if self.over_since is None else self.over_since) if run.is_over else None
+        most_failed = max(filter(None, (self.most_failed, run.progress)), key=_failed, default=None)
+        return Polls(run, over_since, most_failed)
+
+
 class Trial:
     """What is known of one run so far.
 
     `repetition`: 0 for the leg's first run, 1 for its first repetition, and so on. `request`: what to launch, with its
     tags; None for a run that was launched elsewhere. `launches`: the attempts at it, whose responses may still come.
     `resumed`: an earlier attempt launched the run. `known_since`, on the clock: when `run_id` became known.
-    `over_since`: when a poll first showed that the run is over. `judgement` is about this run alone. `attached`:
-    whether a job answered its simulations; None if Coval itself reaches the agent, as far as is known.
-    `is_given_up`: the step ends the run whatever its verdict. `ended`: what became of a run that the step stopped
-    waiting for. `slot`: the number of its place in the saved state, if it has one. `save` hands phase and duties to the
-    post step, and may raise RunnerError.
+    `judgement` is about this run alone. `attached`: whether a job answered its simulations; None if Coval itself
+    reaches the agent, as far as is known. `is_given_up`: the step ends the run whatever its verdict. `ended`: what
+    became of a run that the step stopped waiting for. `slot`: the number of its place in the saved state, if it has
+    one. `save` hands phase and duties to the post step, and may raise RunnerError.
     """
 
     def __init__(
@@ -80,24 +97,22 @@ class Trial:
         self.leg = leg
         self.repetition = repetition
         self.request = request
-        self.ids = ids or (request.ids if request else {})
-        self.tags = tags
+        self.ids: Final = ids or (request.ids if request else {})
+        self.tags: Final = tags
         self.launches: list[Launch] = []
         self.phase = Phase.PLANNED
         self.duties = frozenset[Duty]()
         self.run_id = run_id
         self.known_since = 0.0
         self.resumed = False
-        self.run: Run | None = None
-        self.over_since: float | None = None
-        self.most_failed: RunProgress | None = None  # of all polls, the progress with the most failed simulations
+        self.polls = Polls()
         self.judgement: Judgement | None = None
         self.attached: bool | None = None
         self.agent_type = ""  # empty: unknown
         self.is_given_up = False
         self.ended: Cancellation | None = None
         self.slot: int | None = None
-        self.save = save
+        self.save: Final = save
 
     @property
     def key(self) -> str:
@@ -124,6 +139,11 @@ class Trial:
         return self.phase in (Phase.LAUNCHED, Phase.FOLLOWED)
 
     @property
+    def run(self) -> Run | None:
+        """The run as the last poll showed it."""
+        return self.polls.run
+
+    @property
     def is_over(self) -> bool:
         return self.run is not None and self.run.is_over
 
@@ -134,14 +154,12 @@ class Trial:
 
     def forget(self) -> None:
         """Forget a run that another one replaces."""
-        self.run_id, self.resumed, self.run, self.over_since, self.most_failed = "", False, None, None, None
+        self.run_id, self.resumed, self.polls = "", False, Polls()
         self.phase, self.duties = Phase.LAUNCHED, self.duties & MAY_OWE[Phase.LAUNCHED]
 
     def see(self, run: Run, *, at: float) -> None:
         """Record what a poll showed `at` that time on the clock."""
-        self.run = run
-        self.over_since = (at if self.over_since is None else self.over_since) if run.is_over else None
-        self.most_failed = max(filter(None, (self.most_failed, run.progress)), key=_failed, default=None)
+        self.polls = self.polls.then(run, at=at)
         if self.phase is Phase.LAUNCHED:
             self.phase = Phase.FOLLOWED
 
