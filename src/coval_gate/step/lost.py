@@ -7,7 +7,7 @@ that run could be from its own earlier attempt, the step does not launch another
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, Literal
 
 from coval_gate.base import titles
@@ -182,8 +182,9 @@ class EarlierRuns(NamedTuple):
             "Could not look for older runs",
             way_out="To leave older runs alone, set supersede to false.",
         )
-        superseded = (run for run in unfinished.runs if run.run_id != keep and self.tags.supersedes(tags_of(run)))
-        yield from self._cancel(superseded, "superseded by this run")
+        others = [run for run in unfinished.runs if not (run.is_over or run.run_id == keep)]
+        superseded = [run.run_id for run in others if self.tags.supersedes(tags_of(run))]
+        yield from self._all([self._cancel(run_id, "superseded by this run") for run_id in superseded])
         if unknown := _unknown(unfinished):
             self.session.warn(
                 f"Coval shows neither tags nor metadata, so the step cannot tell whether this run supersedes {unknown}."
@@ -212,18 +213,15 @@ class EarlierRuns(NamedTuple):
         yield from self._all([self._end(trial) for trial in left])
 
     def _end(self, trial: Trial) -> Procedure[None]:
-        if (yield from self._cancel_one(trial.run_id, "a repetition of an earlier attempt, which nothing needs now")):
+        if (yield from self._cancel(trial.run_id, "a repetition of an earlier attempt, which nothing needs now")):
             trial.release()
-
-    def _cancel(self, runs: Iterable[Run], why: str) -> Procedure[None]:
-        """`why` ends the line in the log."""
-        yield from self._all([self._cancel_one(run.run_id, why) for run in runs if not run.is_over])
 
     def _all(self, cancelling: Sequence[Procedure[object]]) -> Procedure[None]:
         all_or_first_error((yield from together(cancelling, self.session.clock, at_once=MOST_AT_ONCE)))
 
-    def _cancel_one(self, run_id: str, why: str) -> Procedure[bool]:
-        return cancel_or_warn(self._with_patience(CANCELLING), run_id, why)
+    def _cancel(self, run_id: str, why: str) -> Procedure[bool]:
+        """`why` ends the line in the log."""
+        return cancel_or_warn(self.session.within(CANCELLING), run_id, why)
 
     def _unfinished(self, trouble: str, *, way_out: str) -> Procedure[Found]:
         """Return the group's runs, and unfinished ones that may belong to it. Raises CovalError."""
@@ -237,12 +235,8 @@ class EarlierRuns(NamedTuple):
         """Raises CovalError if Coval does not list the runs for `patience` seconds."""
         if not self.tags.group:
             return Found()
-        session = self._with_patience(patience)
         sought = Sought(self.ids, self.tags.group, may_be=lambda run: not run.is_over)
-        return (yield from search(session, sought))
-
-    def _with_patience(self, seconds: float) -> Session:
-        return self.session.within(seconds)
+        return (yield from search(self.session.within(patience), sought))
 
 
 def _unknown(unfinished: Found) -> str:
