@@ -42,11 +42,11 @@ CHECKING: Final = 30.0  # s to check for a second run right after the launch; th
 MOST_TRIES: Final = 3  # to launch one run, each of which was lost without a trace
 
 
-def launch(session: LegRun, *, repetition: int = 0, tells: bool = True) -> Procedure[Trial]:
+def launch(session: LegRun, *, repetition: int = 0) -> Procedure[Trial]:
     """Raises CovalError, RunnerError, InputError.
 
     `repetition`: 0 for the leg's first run, 1 for its first repetition: by it, a later attempt resumes the right one.
-    Unless it `tells`, the caller says what was launched.
+    Say what was launched, except for a first run whose simulations were not counted: their number comes before that.
     """
     step = session.step
     request, tags = request_of(session, repetition)
@@ -57,7 +57,7 @@ def launch(session: LegRun, *, repetition: int = 0, tells: bool = True) -> Proce
         if error.is_limit:
             error.advice = _limit_advice(session.inputs, legs=len(step.legs))
         raise
-    if tells:
+    if repetition or step.is_counted_first:
         tell_launch(session, trial)
     return trial
 
@@ -69,7 +69,7 @@ def launch_first(session: LegRun) -> Procedure[Trial]:
         yield step.changed.wait(session.deadline - session.clock.now())
     step.launching += 1
     try:
-        trial = yield from launch(session, tells=step.is_counted_first)
+        trial = yield from launch(session)
     except (InputError, Rejected) as error:
         raise (yield from later.wrong_ids.with_all_wrong_ids(session, error)) from None
     finally:

@@ -87,12 +87,11 @@ def _launch_and_show(session: LegRun) -> Procedure[None]:
         return
     step.is_announced = True
     later.begin()  # while the run goes on
-    announcing = later.report.announce(step)
     if step.is_counted_first:
-        yield from announcing
+        yield from later.report.announce(step)
         return
     try:
-        yield from later.size.tell_size(session, announcing)
+        yield from later.size.tell_size(session, later.report.announce(step))
     finally:
         tell_launch(session, trial)
 
