@@ -7,7 +7,7 @@ fails, reports show less.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -163,7 +163,7 @@ def with_units(session: Session, result: RunResult, judgement: Judgement) -> Pro
     ]
     unknown.sort(key=lambda metric_id: metric_id not in checked)
     calls = [client.get(METRIC, metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
-    yield from _try(session, calls)
+    yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
     known = client.shown.units
     units = {metric.id: known[metric.id] for metric in result.metrics if known.get(metric.id)}
     if not units:
@@ -172,26 +172,16 @@ def with_units(session: Session, result: RunResult, judgement: Judgement) -> Pro
     return result_with_units(result, units), judgement
 
 
-def _fetch_names(session: Session, wanted: Iterable[Named]) -> Procedure[None]:
-    """Look up the names of the first of the `wanted`, which the session remembers."""
-    client, until = session.client, session.deadline
-    unknown = [named for named in dict.fromkeys(wanted) if named[1] and client.shown.name_of(*named) is None]
-    calls = [client.get(OF_RUNS[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
-    yield from _try(session, calls)
-
-
-def _try(session: Session, calls: Sequence[Procedure[object]]) -> Procedure[None]:
-    """What fails stays unknown."""
-    yield from together(calls, session.clock, at_once=AT_ONCE)
-
-
 def find_names(step: Step) -> Procedure[None]:
     """Look up the names that the reports of all legs need, and no response has shown yet."""
     session = _briefly(step.session(), NAMING)
+    client, until = session.client, session.deadline
     wanted = [[*_wanted(leg)] for leg in step.legs if leg.trials]
     # The agents of all legs first: they matter most, and only so many are looked up.
     by_kind = sorted(chain.from_iterable(wanted), key=lambda named: LAUNCH_IDS.index(named[0]))
-    yield from _fetch_names(session, by_kind)
+    unknown = [named for named in dict.fromkeys(by_kind) if named[1] and client.shown.name_of(*named) is None]
+    calls = [client.get(OF_RUNS[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
+    yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
 
 
 def _wanted(leg: Leg) -> Iterator[tuple[str, str]]:
