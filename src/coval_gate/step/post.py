@@ -163,7 +163,7 @@ class _Work:
             session.log(f"The main step left a run behind: {cancellation_text(trial.ended)}{which}.")
         if result:
             session.warn(self._undone_text(result))
-        elif not (trial.ended and trial.ended.outcome == "failed"):
+        else:
             trial.duties = frozenset()
 
     def _undone_text(self, error: GateError) -> str:
