@@ -36,15 +36,14 @@ from coval_gate.history import baseline, standing
 from coval_gate.history import search as history
 from coval_gate.history.tags import branch_tag_of
 from coval_gate.inputs.matrix import NO_MATRIX, matrix_of
-from coval_gate.step import attached as flow_attached
-from coval_gate.step import cancel, cleanup, collect, modes, watch
+from coval_gate.step import cancel, cleanup, follow, look, modes, watch
 from coval_gate.step import settle as flow_standing
-from coval_gate.step.earlier import EarlierRuns
 from coval_gate.step.launch import Launcher
+from coval_gate.step.leg import Trial
+from coval_gate.step.lost import EarlierRuns
 from coval_gate.step.pages import KeptPage, PagePublisher
 from coval_gate.step.post import post
 from coval_gate.step.step import Step
-from coval_gate.step.trial import Trial
 
 MAX_SCHEDULES: Final = 1000  # schedules that a mutant may survive, as many as `make long` runs
 VIOLATION: Final = re.compile(r"^seed (\d+): (\w+): ", re.MULTILINE)
@@ -199,7 +198,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "ignore errors that Coval reports",
-        ReplaceFunction(collect._reported_error, returns("")),
+        ReplaceFunction(look._reported_error, returns("")),
         caught_by="no_pass_without_data",
     ),
     mutant(
@@ -281,7 +280,7 @@ MUTANTS: Final = (
     ),
     mutant(
         "judge before the tag comes",
-        SetConstant(flow_attached, "TAG_LAG", 0.0),
+        SetConstant(follow, "TAG_LAG", 0.0),
         caught_by="answered_run_is_judged answered_run_has_its_verdict",
         campaign="--attach",
     ),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from coval_gate.base.times import CANCELLING
-from coval_gate.step.earlier import LOOKUP_PATIENCE
+from coval_gate.step.lost import LOOKUP_PATIENCE
 from coval_sandbox.server import Server
 from coval_sandbox.world import World
 from support import StepResult, VirtualClock

@@ -1,27 +1,36 @@
-"""Gives each leg of the plan the runs that were launched elsewhere: its first run, and repetitions of that.
+"""Takes runs that were launched elsewhere: gives each leg of the plan its first run, and repetitions of that.
 
-A run's own metadata name its leg and its number. A run without them belongs to a leg only if both are alone.
+A run's own metadata name its leg and its number. A run without them belongs to a leg only if both are alone. Each poll
+must show the run that the inputs mean, and no larger than planned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import Final
 
+from coval_gate.base import titles
 from coval_gate.base.errors import GateError, InputError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, Wait, all_or_first_error, together
 from coval_gate.base.text import in_words, quoted
-from coval_gate.ci.host import REPETITION
+from coval_gate.ci.host import IS_BASE, LEG, REPETITION, with_run_metadata
 from coval_gate.coval.model import Run
 from coval_gate.coval.session import Session
+from coval_gate.gate.judgement import UNFINISHED
+from coval_gate.history.search import find_newest, found_text
+from coval_gate.history.tags import provenance_of
 from coval_gate.inputs.fields import RunSource
-from coval_gate.inputs.inputs import Problem
-from coval_gate.step.leg import Leg
-from coval_gate.step.seen import AS_LAUNCHED, legs_in_words, recorded_leg
+from coval_gate.inputs.inputs import LAUNCH_IDS, Problem, ids_of, noun
+from coval_gate.step.leg import Leg, Trial
+from coval_gate.step.report import report_of
 from coval_gate.step.step import LegRun, StepRun
-from coval_gate.step.trial import Trial
-from coval_gate.step.watch import NOT_FOUND_PAUSE, unknown_until
+
+NOT_FOUND_PAUSE: Final = 5.0  # s between two polls of a run that Coval does not know
+UNKNOWN_PATIENCE: Final = 15.0  # s since the step began; Coval may answer 404 so long about a run that was never shown
+MOST_NAMED: Final = 5  # legs in an error
+AS_LAUNCHED: Final = "Use the inputs and the configuration file of the launch."
 
 
 class GivenRun(NamedTuple):
@@ -67,8 +76,6 @@ def adopt_runs(session: StepRun) -> Procedure[None]:
 
 def _adopt_newest(session: StepRun, source: RunSource) -> Procedure[None]:
     step = session.step
-    from coval_gate.history.search import find_newest, found_text
-
     found: dict[str, Leg] = {}
     for leg in step.legs:
         own = session.of(leg)
@@ -103,6 +110,11 @@ def _poll(session: Session, run_id: str) -> Procedure[Run]:
             if left <= 0:
                 raise
         yield Wait(min(NOT_FOUND_PAUSE, left))
+
+
+def unknown_until(session: Session) -> float:
+    """Return until when a run that another step launched may be unknown to Coval before its id must be wrong."""
+    return session.times.deadline - session.inputs.max_wait_time + UNKNOWN_PATIENCE
 
 
 def _given(trial: Trial, run: Run) -> GivenRun:
@@ -152,3 +164,79 @@ def _problems(leg: str, runs: Sequence[GivenRun]) -> Iterator[str]:
             what = f"repetition {one.number}" if one.number else "the first run"
             ids = in_words([one.trial.run_id, other.trial.run_id])
             yield f"names two runs that are {what} of {legs_in_words([one.leg])}: {ids}."
+
+
+def see(session: LegRun, trial: Trial, run: Run) -> None:
+    """Raises InputError if the inputs of mode wait name another run, and GateError if it is larger than planned."""
+    step, leg = session.step, session.leg
+    trial.see(run, at=session.clock.now())
+    _check_size(leg, run)
+    if trial.is_given:
+        if problems := problems_of(leg, run):
+            trial.release()  # no run that the user means
+            raise InputError(problems)
+        step.context = with_run_metadata(step.context, provenance_of(run, step.context.repository))
+        step.publisher.pages.owe(report_of(step, UNFINISHED))
+
+
+def _check_size(leg: Leg, run: Run) -> None:
+    """Raise GateError if a run has more simulations than were planned, where the inputs limit them."""
+    if not leg.inputs.max_simulations or leg.planned is None:
+        return
+    if run.progress is None or run.progress.total <= leg.planned:
+        return
+    raise GateError(
+        titles.TOO_MANY_SIMULATIONS,
+        f"Run {run.run_id} has {run.progress.total:,} simulations, but {leg.planned:,} were planned, and "
+        "max_simulations limits them.",
+        advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",
+    )
+
+
+def problems_of(leg: Leg, run: Run) -> list[Problem]:
+    """Return how a run that was launched elsewhere differs from what the leg would launch, as far as Coval shows."""
+    if IS_BASE in run.metadata and not leg.is_base:
+        what = (
+            f"names run {run.run_id}, which is a base: a step with base_agent_id launched it beside the run that it "
+            "tests. Give that step's output run_ids, and its base_agent_id."
+        )
+        return [Problem("run_id", what)]
+    given = ids_of(leg.inputs)
+    problems = [
+        Problem(
+            name,
+            f"is {quoted(given[name])}, but run {run.run_id} has {quoted(id_)}; wait for a run with this {noun(name)}, "
+            f"or leave {name} empty.",
+        )
+        for name, id_ in _ids_of(run).items()
+        if given[name] not in ("", id_)
+    ]
+    recorded = recorded_leg(run)
+    by_ids = not leg.name and {*_ids_of(run).values()} <= {*recorded.split(" · ")}
+    if not problems and recorded not in ("", leg.key) and not by_ids:
+        what = (
+            f"names run {run.run_id}, which is of {legs_in_words([recorded])}. This step has no such leg. {AS_LAUNCHED}"
+        )
+        problems = [Problem("run_id", what)]
+    return problems
+
+
+def not_shown(leg: Leg, run: Run) -> str:
+    """Return a sentence on the inputs that cannot be compared; empty if Coval shows all of them."""
+    names = [name for name, id_ in ids_of(leg.inputs).items() if id_ and name not in _ids_of(run)]
+    nouns = in_words([noun(name) for name in names])
+    return f"{in_words(names)} cannot be checked: Coval does not show the {nouns} of run {run.run_id}." if names else ""
+
+
+def _ids_of(run: Run) -> dict[str, str]:
+    return {name: id_ for name in LAUNCH_IDS if (id_ := getattr(run, name))}
+
+
+def recorded_leg(run: Run) -> str:
+    """Return the key of the leg in a run's metadata; empty if they do not show it."""
+    key = run.metadata.get(LEG)
+    return key if isinstance(key, str) else ""
+
+
+def legs_in_words(legs: Iterable[str]) -> str:
+    return in_words([*map(quoted, legs)], most=MOST_NAMED)

@@ -14,24 +14,22 @@ from coval_gate.base.schedule import Procedure, beside, first
 from coval_gate.coval.session import Session
 from coval_gate.gate.compared import Baseline, BaselineRun, NotFoundReason
 from coval_gate.gate.criteria import Criteria
-from coval_gate.gate.findings import findings_of
 from coval_gate.gate.judge import judge_outcome
 from coval_gate.gate.verdict import Completed, Outcome, TimedOut
 from coval_gate.inputs.fields import BaselineSource
 from coval_gate.inputs.inputs import ids_of
-from coval_gate.report.compose.criteria import listed
-from coval_gate.report.formats.log import check_lines
 from coval_gate.report.wording.checks import check_reason
 from coval_gate.step.cleanup import clean_up_base
 from coval_gate.step.follow import follow_trial
+from coval_gate.step.judge import log_checks
 from coval_gate.step.launch import launch, launch_first
-from coval_gate.step.leg import Leg
+from coval_gate.step.leg import Base, Leg, Trial
 from coval_gate.step.step import LegRun, Step
 
 
-def accompany(session: LegRun) -> Procedure[None]:
-    """Run the base as long as a leg needs it. Errors are outcomes, too. Raises Interrupted."""
-    step, base = session.step, session.leg
+def accompany(session: LegRun, base: Base) -> Procedure[None]:
+    """Run the base, the session's leg, as long as a leg needs it. Errors are outcomes, too. Raises Interrupted."""
+    step = session.step
     tested = [leg for leg in step.legs if leg.base is base]
 
     def is_needed() -> bool:
@@ -53,7 +51,7 @@ def accompany(session: LegRun) -> Procedure[None]:
         outcome: Outcome | GateError | None
         try:
             # Given up, a launch is looked for and cancelled, as after a signal.
-            outcome = yield from first((_run_again(session), until_unneeded()), session.clock)
+            outcome = yield from first((_run_again(session, base), until_unneeded()), session.clock)
         except GateError as error:
             session.log(f"The base has no run to compare with: {error.what}")
             outcome = error
@@ -65,20 +63,20 @@ def accompany(session: LegRun) -> Procedure[None]:
     yield from clean_up_base(session)
 
 
-def _run_again(session: LegRun) -> Procedure[Outcome]:
+def _run_again(session: LegRun, base: Base) -> Procedure[Outcome]:
     """Launch the next run, unless the user names it, and follow it. Raises GateError."""
-    base, number = session.leg, len(session.leg.outcomes)
+    number = len(base.outcomes)
     if number < len(base.trials):
         trial = base.trials[number]
     else:
         trial = yield from (launch(session, repetition=number) if number else launch_first(session))
-    return (yield from follow_trial(session, trial))
+    return (yield from follow_trial(session, trial, _criteria(base)))
 
 
-def base_beside(session: LegRun, number: int) -> Procedure[Baseline | None]:
-    """Wait for the base's run with this number. Return None if the leg has no base."""
-    step, base = session.step, session.leg.base
-    if base is None:
+def base_beside(session: LegRun, beside_trial: Trial, of_trial: Outcome) -> Procedure[Baseline | None]:
+    """Wait for the base's run beside a trial. Return None if the trial has nothing to compare, or the leg no base."""
+    step, base, number = session.step, session.leg.base, beside_trial.repetition
+    if base is None or not isinstance(of_trial, Completed):
         return None
     want(step, base, number)
     while len(base.outcomes) <= number and not base.is_done:
@@ -104,7 +102,7 @@ def base_beside(session: LegRun, number: int) -> Procedure[Baseline | None]:
     return Baseline(source=source, runs=(BaselineRun(run=trial.run, result=outcome.result),))
 
 
-def want(step: Step, base: Leg, number: int) -> None:
+def want(step: Step, base: Base, number: int) -> None:
     """Let the base run as often as this."""
     if number >= base.wanted:
         base.wanted = number + 1
@@ -132,7 +130,5 @@ def _log_checks(session: Session, base: Leg, outcome: Completed) -> Procedure[No
         absolute = tuple(threshold for threshold in criteria.thresholds if not threshold.bound.reference)
         judging = partial(judge_outcome, outcome, replace(criteria, thresholds=absolute))
         judgement = yield from beside(judging)
-        session.log(
-            "By itself, which decides nothing:",
-            *check_lines(*listed((yield from beside(partial(findings_of, judgement))))),
-        )
+        session.log("By itself, which decides nothing:")
+        yield from log_checks(session, judgement)

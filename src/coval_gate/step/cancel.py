@@ -1,7 +1,7 @@
-"""Cancels runs, and never deletes a finished one; guards the runs that a step owns, and cleans up after a trial.
+"""Cancels runs, and never deletes a finished one.
 
 Coval has one call for both, `DELETE /runs/{id}`: it ends a run that is not finished and deletes one that is. So the run
-is polled before each try, a repeated one included. A lost launch may have begun a second run, which is cancelled, too.
+is polled before each try, a repeated one included.
 """
 
 from __future__ import annotations
@@ -14,11 +14,8 @@ from coval_gate.base.errors import CovalError, NotFound, Unavailable
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, Wait, together
 from coval_gate.coval.errors import unavailable
 from coval_gate.coval.model import CANCELLED, DELETED, Run
-from coval_gate.coval.session import FRESH_TIME, Session
+from coval_gate.coval.session import Session
 from coval_gate.gate.verdict import Cancellation
-from coval_gate.history.search import Sought, search
-from coval_gate.step.lost import find_launched
-from coval_gate.step.trial import Duty, Trial
 
 ENDED: Final = (CANCELLED, DELETED)  # what a cancelled run shows
 MAX_POLL_AGE: Final = 2.0  # s after which a response that says that a run is not over may be wrong
@@ -99,32 +96,3 @@ def cancel_runs(
 
 def _ended(run: Run, *, by_us: bool) -> Cancellation:
     return Cancellation(outcome="cancelled" if by_us else "over", run_id=run.run_id, status=run.status)
-
-
-def cancel_trial(session: Session, trial: Trial) -> Procedure[Cancellation]:
-    """Find the run if its id is not known, and cancel it unless it is over. Raises CovalError."""
-    trial.is_given_up = True
-    if not trial.run_id:
-        run = yield from find_launched(session, trial)
-        if run is None:
-            return Cancellation(outcome="not_launched")
-        trial.identify(run.run_id, at=session.clock.now())
-    fresh_until = trial.known_since + FRESH_TIME
-    return (yield from cancel_run(session, trial.run_id, fresh_until=fresh_until))
-
-
-def end_other_launches(session: Session, trial: Trial, *, keep_newest: bool = False) -> Procedure[None]:
-    """Cancel the runs of launches that were given up for lost and had an effect after all. Raises CovalError.
-
-    `keep_newest`: if the id of the run is unknown, the newest one is that run.
-    """
-    if not (Duty.CANCEL_OTHERS in trial.duties and trial.tags):
-        return
-    runs = (yield from search(session, Sought(trial.ids, trial.key))).runs
-    if runs and keep_newest and not trial.run_id:
-        trial.identify(runs[0].run_id, at=session.clock.now())
-    for run in runs:
-        if run.run_id != trial.run_id and not run.is_over:
-            # It is listed, so a 404 means that Coval does not know it yet.
-            yield from cancel_run(session, run.run_id, fresh_until=session.deadline)
-            session.log(f"Cancelled run {run.run_id}: the step launched another in its place.")

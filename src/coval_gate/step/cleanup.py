@@ -15,14 +15,12 @@ from coval_gate.gate.judgement import Judgement, with_end_of_repetition
 from coval_gate.gate.verdict import Cancellation, Verdict
 from coval_gate.inputs.inputs import WAITING_MODES
 from coval_gate.report.wording.judgements import run_cancellation_text
-from coval_gate.step.cancel import cancel_runs, cancel_trial, end_other_launches
-from coval_gate.step.earlier import EarlierRuns
-from coval_gate.step.leg import Leg
-from coval_gate.step.lost import find_launched
+from coval_gate.step.cancel import cancel_runs
+from coval_gate.step.leg import Duty, Leg, Trial
+from coval_gate.step.lost import EarlierRuns, cancel_trial, end_other_launches, find_launched
 from coval_gate.step.report import report_of
 from coval_gate.step.request import request_of
 from coval_gate.step.step import LegRun, Step
-from coval_gate.step.trial import Duty, Trial
 
 MOST_NAMED: Final = 5  # unknown runs in a message
 LEFT: Final = (Verdict.TIMED_OUT, Verdict.ERROR)  # verdicts of legs whose runs may be left to a later step
@@ -78,7 +76,7 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
         all_or_first_error((yield from together(cleanups, session.clock)))
         for leg, trial in concerned:
             if leg.is_base:
-                warn_of_failed_end(session.of(leg), trial)
+                _warn_of_failed_end(session.of(leg), trial)
     judgement = _with_cancellations(step, judgement)
     if hurried and inputs.mode != "cancel" and all(_was_not_launched(trial) for trial in step.trials):
         judgement = judgement._replace(cancellation=judgement.cancellation or Cancellation(outcome="not_launched"))
@@ -88,7 +86,7 @@ def clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
 def _verdict_of(step: Step, leg: Leg, judgement: Judgement) -> Verdict | None:
     """Return the verdict by which the runs of a leg are left or cancelled."""
     if leg.is_base and not step.is_hurried and judgement.verdict is not None:
-        return verdict_of_base(step, leg)
+        return _verdict_of_base(step, leg)
     return step.judgement_of(leg, judgement).verdict
 
 
@@ -104,7 +102,7 @@ def clean_up_leg(session: LegRun) -> Procedure[None]:
 
 def clean_up_base(session: LegRun) -> Procedure[None]:
     """Cancel the unfinished runs of a base that nothing needs any more, unless a later step may judge what is left."""
-    yield from _end_runs(session, verdict_of_base(session.step, session.leg))
+    yield from _end_runs(session, _verdict_of_base(session.step, session.leg))
 
 
 def _end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
@@ -118,14 +116,14 @@ def _end_runs(session: LegRun, verdict: Verdict | None) -> Procedure[None]:
             yield from _clean_up(session, trial, verdict)
 
 
-def verdict_of_base(step: Step, base: Leg) -> Verdict:
+def _verdict_of_base(step: Step, base: Leg) -> Verdict:
     """Return the verdict by which a base's run is left or cancelled: that of a leg whose own run goes on with it."""
     tested = [leg for leg in step.legs if leg.base is base and leg.outcome and leg.trials and not leg.first.is_over]
     left = [leg.outcome.verdict for leg in tested if leg.outcome and leg.outcome.verdict in LEFT]
     return left[0] if left and left[0] else Verdict.PASSED
 
 
-def warn_of_failed_end(session: Session, trial: Trial) -> None:
+def _warn_of_failed_end(session: Session, trial: Trial) -> None:
     """The verdict is about the tested run, so this is only a warning."""
     if trial.ended and trial.ended.outcome == "failed":
         what = f"Run {trial.run_id}" if trial.run_id else "A run of the base"

@@ -7,18 +7,20 @@ fails, reports show less.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import Final
 
 from coval_gate.base.errors import CovalError
-from coval_gate.base.schedule import Procedure, all_or_first_error, together
-from coval_gate.base.times import NAMING
-from coval_gate.coval.model import COMPLETED, Details, Metric, Run, RunResult, Simulation, TrendRun, Turn
+from coval_gate.base.schedule import Procedure, all_or_first_error, beside, together
+from coval_gate.base.times import DETAILS, NAMING, TREND, UNITS
+from coval_gate.coval.model import COMPLETED, Details, Run, RunResult, Simulation, TrendRun, Turn
 from coval_gate.coval.resources import METRIC, OF_RUNS, TEST_CASE, TestCase, cases_of
 from coval_gate.coval.session import Session
+from coval_gate.gate.judgement import Judgement, judgement_with_units, result_with_units
 from coval_gate.history.search import Sought, created_at, has_tag, ids_of_run, search
 from coval_gate.history.tags import FAILED, branch_tag_of, is_marked
 from coval_gate.inputs.inputs import LAUNCH_IDS, ids_of
@@ -43,6 +45,7 @@ def fetch_details(
 
     Leave out what the key may not read, and everything after a call without a response.
     """
+    session = _briefly(session, DETAILS)
     simulations = {simulation.id: simulation for simulation in result.simulations}
     first = [simulations[simulation_id] for simulation_id in failing[:EXPLAINED] if simulation_id in simulations]
     with_transcripts = session.inputs.include_transcripts == "failures"
@@ -51,6 +54,11 @@ def fetch_details(
     # Side by side: neither takes time from the other.
     worded, transcribed = all_or_first_error((yield from together((words, transcripts), session.clock)))
     return worded._replace(transcripts=transcribed.transcripts)
+
+
+def _briefly(session: Session, seconds: float) -> Session:
+    """Let it end after so many seconds; a moment later if the deadline has passed."""
+    return session.until(session.times.informing(session.clock.now(), seconds))
 
 
 def _words(session: Session, result: RunResult, first: Sequence[Simulation], test_set_id: str) -> Procedure[Details]:
@@ -117,7 +125,7 @@ def fetch_trend(session: Session, run: Run, *, metrics: Collection[str], tag: st
         averages=True,
     )
     try:
-        earlier = (yield from search(session, sought)).runs[:MOST_EARLIER]
+        earlier = (yield from search(_briefly(session, TREND), sought)).runs[:MOST_EARLIER]
     except CovalError:
         return ()
     return tuple(_trend_run(other, metrics, tag) for other in earlier)
@@ -145,40 +153,34 @@ def _iso(run: Run) -> str:
     return created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def fetch_units(session: Session, metrics: Sequence[Metric], first: Collection[str]) -> Procedure[Mapping[str, str]]:
-    """Return units by metric id, as far as they are known by the deadline. `first`: ids that matter most."""
-    units = session.client.shown.units
-    unknown = [metric.id for metric in metrics if metric.is_identified and metric.id not in units and metric.numbers]
-    unknown.sort(key=lambda metric_id: metric_id not in first)
-    client, until = session.client, session.deadline
-    yield from _try(
-        session, [client.get(METRIC, metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
-    )
-    units = client.shown.units
-    return {metric.id: units[metric.id] for metric in metrics if units.get(metric.id)}
-
-
-def _fetch_names(session: Session, wanted: Iterable[Named]) -> Procedure[None]:
-    """Look up the names of the first of the `wanted`, which the session remembers."""
-    client, until = session.client, session.deadline
-    unknown = [named for named in dict.fromkeys(wanted) if named[1] and client.shown.name_of(*named) is None]
-    calls = [client.get(OF_RUNS[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
-    yield from _try(session, calls)
-
-
-def _try(session: Session, calls: Sequence[Procedure[object]]) -> Procedure[None]:
-    """What fails stays unknown."""
-    yield from together(calls, session.clock, at_once=AT_ONCE)
+def with_units(session: Session, result: RunResult, judgement: Judgement) -> Procedure[tuple[RunResult, Judgement]]:
+    """Return both with the units of metrics, as far as Coval shows them soon: first of those that were checked."""
+    client, until = session.client, session.times.informing(session.clock.now(), UNITS)
+    known, checked = client.shown.units, {check.metric for check in judgement.checks}
+    unknown = [
+        metric.id for metric in result.metrics if metric.is_identified and metric.id not in known and metric.numbers
+    ]
+    unknown.sort(key=lambda metric_id: metric_id not in checked)
+    calls = [client.get(METRIC, metric_id, until=until, once=True) for metric_id in unknown[:MOST_UNITS]]
+    yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
+    known = client.shown.units
+    units = {metric.id: known[metric.id] for metric in result.metrics if known.get(metric.id)}
+    if not units:
+        return result, judgement
+    judgement = yield from beside(partial(judgement_with_units, judgement, units))
+    return result_with_units(result, units), judgement
 
 
 def find_names(step: Step) -> Procedure[None]:
     """Look up the names that the reports of all legs need, and no response has shown yet."""
-    session = step.session()
-    soon = session.times.informing(step.clock.now(), NAMING)
+    session = _briefly(step.session(), NAMING)
+    client, until = session.client, session.deadline
     wanted = [[*_wanted(leg)] for leg in step.legs if leg.trials]
     # The agents of all legs first: they matter most, and only so many are looked up.
     by_kind = sorted(chain.from_iterable(wanted), key=lambda named: LAUNCH_IDS.index(named[0]))
-    yield from _fetch_names(session.until(soon), by_kind)
+    unknown = [named for named in dict.fromkeys(by_kind) if named[1] and client.shown.name_of(*named) is None]
+    calls = [client.get(OF_RUNS[name], id_, until=until, once=True) for name, id_ in unknown[:MOST_NAMES]]
+    yield from together(calls, session.clock, at_once=AT_ONCE)  # what fails stays unknown
 
 
 def _wanted(leg: Leg) -> Iterator[tuple[str, str]]:

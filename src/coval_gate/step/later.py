@@ -15,14 +15,18 @@ from coval_gate.report.formats import load
 
 if TYPE_CHECKING:
     from coval_gate.gate import judgement
+    from coval_gate.history import comparable
+    from coval_gate.inputs import file, nodes
+    from coval_gate.report.compose import step as document
     from coval_gate.step import (
         adopt,
-        announce,
         base,
         cleanup,
         details,
         evaluate,
         follow,
+        lookups,
+        lost,
         plan,
         report,
         settle,
@@ -42,10 +46,17 @@ else:
             return getattr(import_module(self._name), attribute)
 
     def __getattr__(name: str) -> Later:
-        return Later(f"coval_gate.{'gate' if name == 'judgement' else 'step'}.{name}")
+        return Later(f"coval_gate.{ELSEWHERE.get(name, f'step.{name}')}")
 
 
 AT_THE_END: Final = ("cleanup", "evaluate", "report")
+ELSEWHERE: Final = {  # than in this package
+    "comparable": "history.comparable",
+    "document": "report.compose.step",
+    "file": "inputs.file",
+    "judgement": "gate.judgement",
+    "nodes": "inputs.nodes",
+}
 
 
 def begin() -> None:

@@ -29,54 +29,49 @@ from coval_gate.coval.model import LaunchRequest, Run
 from coval_gate.coval.session import SERVERS_SKEW
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import Inputs
-from coval_gate.step.prepare import prepare
-from coval_gate.step.request import request_of
+from coval_gate.step import later
+from coval_gate.step.leg import Duty, Trial
+from coval_gate.step.request import prepare, request_of
 from coval_gate.step.step import LegRun, StepRun
-from coval_gate.step.trial import Duty, Trial
 
 if TYPE_CHECKING:
-    from coval_gate.step.earlier import EarlierRuns
+    from coval_gate.step.lost import EarlierRuns
 
 SETTLING: Final = 60.0  # s after the end of a launch; a run that Coval does not list by then was not launched
 CHECKING: Final = 30.0  # s to check for a second run right after the launch; the step checks again at its end
 MOST_TRIES: Final = 3  # to launch one run, each of which was lost without a trace
 
 
-def launch(session: LegRun, *, repetition: int = 0, tells: bool = True) -> Procedure[Trial]:
+def launch(session: LegRun, *, repetition: int = 0) -> Procedure[Trial]:
     """Raises CovalError, RunnerError, InputError.
 
     `repetition`: 0 for the leg's first run, 1 for its first repetition: by it, a later attempt resumes the right one.
-    Unless it `tells`, the caller says what was launched.
+    Say what was launched, except for a first run whose simulations were not counted: their number comes before that.
     """
     step = session.step
-    inputs = session.inputs
     request, tags = request_of(session, repetition)
     trial = step.begin_trial(session.leg, request=request, tags=tags, repetition=repetition)
-    launcher = Launcher(session, trial)
-    supersede = inputs.supersede and not repetition  # the first run has superseded all older ones
     try:
-        yield from launcher.launch_guarded(resume=inputs.resume, supersede=supersede, cancel=inputs.cancel_on_interrupt)
-    except (InputError, Rejected) as error:
-        from coval_gate.step.wrong_ids import with_all_wrong_ids
-
-        raise (yield from with_all_wrong_ids(session, error)) from None
+        yield from Launcher(session, trial).launch_guarded()
     except Unavailable as error:
         if error.is_limit:
-            error.advice = _limit_advice(inputs, legs=len(step.legs))
+            error.advice = _limit_advice(session.inputs, legs=len(step.legs))
         raise
-    if tells:
+    if repetition or step.is_counted_first:
         tell_launch(session, trial)
     return trial
 
 
 def launch_first(session: LegRun) -> Procedure[Trial]:
-    """Launch the first run of a leg in its turn."""
+    """Launch the first run of a leg in its turn. If Coval rejects it, tell every wrong id."""
     step = session.step
     while not _has_turn(session):
         yield step.changed.wait(session.deadline - session.clock.now())
     step.launching += 1
     try:
-        trial = yield from launch(session, tells=step.is_counted_first)
+        trial = yield from launch(session)
+    except (InputError, Rejected) as error:
+        raise (yield from later.wrong_ids.with_all_wrong_ids(session, error)) from None
     finally:
         step.launching -= 1
         step.changed.happen()
@@ -120,13 +115,14 @@ class Launcher(NamedTuple):
     session: LegRun
     trial: Trial
 
-    def launch_guarded(self, *, resume: bool, supersede: bool, cancel: bool) -> Procedure[bool]:
-        """Return whether the run is an earlier attempt's. Raises as `launch`, RunnerError, InputError.
+    def launch_guarded(self, *, instead: bool = False) -> Procedure[None]:
+        """Launch the run, or take over that of an earlier attempt, unless it stands `instead` of such a run.
 
-        `resume`: take over such a run. `supersede`: cancel older ones first. `cancel`: the post step may cancel it.
+        Raises as `launch`, RunnerError, InputError.
         """
-        trial, clock = self.trial, self.session.clock
-        resumes = resume and self._tags.has_earlier_attempt
+        trial, clock, inputs = self.trial, self.session.clock, self.session.inputs
+        cancel = inputs.cancel_on_interrupt
+        resumes = inputs.resume and not instead and self._tags.has_earlier_attempt
         earlier = (yield from self._earlier_runs().to_resume()) if resumes else None
         if earlier:
             trial.identify(earlier.run_id, at=clock.now())
@@ -134,11 +130,11 @@ class Launcher(NamedTuple):
             trial.guard(cancel=cancel)
             self.session.step.record_id(earlier.run_id)
         else:
-            yield from self._check()
-        if supersede:
+            yield from self._prepare()
+        if inputs.supersede and not (instead or trial.repetition):  # the first run has superseded all older ones
             yield from self._earlier_runs().supersede(keep=earlier.run_id if earlier else "")
         if earlier:
-            return True
+            return
         try:
             trial.guard(cancel=cancel)
         except RunnerError:
@@ -154,9 +150,8 @@ class Launcher(NamedTuple):
         trial.identify(run.run_id, at=clock.now())
         self.session.step.record_id(run.run_id)
         yield from self._end_other_launches()
-        return False
 
-    def launch_instead(self, *, gone: bool, cancel: bool) -> Procedure[bool]:
+    def launch_instead(self, *, gone: bool) -> Procedure[bool]:
         """Launch a run in place of one that was taken over, and turned out to be cancelled. Raises as `launch_guarded`.
 
         `gone`: Coval answers 404. Returns False, without a launch, if it lists that run as unfinished all the same.
@@ -167,7 +162,7 @@ class Launcher(NamedTuple):
                 return False
         self.session.log(f"An earlier attempt had cancelled run {self.trial.run_id}, so the step launches another.")
         self.trial.forget()
-        yield from self.launch_guarded(resume=False, supersede=False, cancel=cancel)
+        yield from self.launch_guarded(instead=True)
         return True
 
     def launch(self) -> Procedure[Run]:
@@ -206,9 +201,12 @@ class Launcher(NamedTuple):
             raise ValueError("the run was launched elsewhere")
         return self.trial.request
 
-    def _check(self) -> Procedure[None]:
+    def _prepare(self) -> Procedure[None]:
+        """A repetition needs no preparation: its first run was checked, and it is never a baseline."""
+        if self.trial.repetition:
+            return
         try:
-            yield from prepare(self.session, self.trial)
+            self.trial.request = yield from prepare(self.session, self._request)
         except InputError:
             self.trial.release()  # nothing was launched
             raise
@@ -216,21 +214,17 @@ class Launcher(NamedTuple):
     def _end_other_launches(self) -> Procedure[None]:
         if Duty.CANCEL_OTHERS not in self.trial.duties:
             return
-        from coval_gate.step.cancel import end_other_launches
-
         session = self.session
         try:
             until = min(session.deadline, session.clock.now() + CHECKING)
-            yield from end_other_launches(session.until(until), self.trial)
+            yield from later.lost.end_other_launches(session.until(until), self.trial)
         except CovalError as error:
             session.log(
                 f"Could not check whether another launch began a run: {error.what} The step checks again later."
             )
 
     def _earlier_runs(self) -> EarlierRuns:
-        from coval_gate.step.earlier import EarlierRuns
-
-        return EarlierRuns(session=self.session, tags=self._tags, ids=self.trial.ids)
+        return later.lost.EarlierRuns(session=self.session, tags=self._tags, ids=self.trial.ids)
 
     def _what_to_check(self) -> str:
         if self.trial.open_calls:
@@ -245,10 +239,8 @@ class Launcher(NamedTuple):
 
     def _find_lost(self, lost: LaunchUncertain, since: Callable[[], float]) -> Procedure[Run | None]:
         """Return None if the launch surely had no effect. Raises LaunchUncertain, or the launch's rejection."""
-        from coval_gate.step.lost import find_launched
-
         try:
-            return (yield from find_launched(self.session, self.trial, settling=SETTLING, since=since))
+            return (yield from later.lost.find_launched(self.session, self.trial, settling=SETTLING, since=since))
         except LaunchUncertain as error:
             launch, search = lost.rejection, error.rejection
             if launch and search and launch.status == search.status:

@@ -1,20 +1,240 @@
-"""Legs: what a step evaluates. A leg has trials, the records of its runs."""
+"""Legs, what a step evaluates, and trials: what is known of one run of a leg, and what the step still owes it.
+
+Signals and the post step do the duties of a trial, whatever its phase. The post step learns of them if this process
+cannot do them: whatever changes them is saved at once. The state that it reads is a JSON list for each trial.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
 
-from coval_gate.base.errors import GateError
-from coval_gate.coval.model import Details, RunResult, TrendRun
-from coval_gate.gate.verdict import Outcome
+from coval_gate.base.errors import GateError, RunnerError
+from coval_gate.base.records import NamedTuple
+from coval_gate.base.schedule import BackgroundCall
+from coval_gate.base.text import json_in
+from coval_gate.coval.client import Launch
+from coval_gate.coval.model import Details, LaunchRequest, Run, RunProgress, RunResult, TrendRun
+from coval_gate.gate.verdict import Cancellation, Outcome
+from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import Inputs, ids_of
-from coval_gate.step.trial import Trial
 
 if TYPE_CHECKING:
     from coval_gate.gate.compared import Standing
     from coval_gate.gate.findings import Findings
     from coval_gate.gate.judgement import Judgement
+
+LEGS: Final = "legs"  # the name of the state
+MODE: Final = "mode"  # likewise, of the main step's mode
+
+
+class Phase(StrEnum):
+    PLANNED = "planned"
+    LAUNCHED = "launched"  # or about to be
+    FOLLOWED = "followed"  # a poll has shown it
+    OVER = "over"  # it needs no cancelling: it ended, was never launched, or is left to others
+
+
+class Duty(StrEnum):
+    """What somebody has to do."""
+
+    CANCEL = "cancel"
+    CANCEL_OTHERS = "cancel others"  # a launch that was given up for lost may have begun a second run
+    MARK = "mark"  # the run is no baseline, and does not have the mark yet
+
+
+MAY_OWE: Final = {
+    Phase.PLANNED: frozenset[Duty](),
+    Phase.LAUNCHED: frozenset({Duty.CANCEL, Duty.CANCEL_OTHERS}),
+    Phase.FOLLOWED: frozenset(Duty),
+    Phase.OVER: frozenset({Duty.CANCEL_OTHERS, Duty.MARK}),
+}
+
+
+class Polls(NamedTuple):
+    """What polls showed of a run: the last one, and when one first showed that the run is over, on the clock.
+
+    `most_failed`: of all polls, the progress with the most failed simulations.
+    """
+
+    run: Run | None = None
+    over_since: float | None = None
+    most_failed: RunProgress | None = None
+
+    def then(self, run: Run, *, at: float) -> Polls:
+        """Return the same with a poll `at` that time on the clock."""
+        over_since = (at if self.over_since is None else self.over_since) if run.is_over else None
+        most_failed = max(filter(None, (self.most_failed, run.progress)), key=_failed, default=None)
+        return Polls(run, over_since, most_failed)
+
+
+class Trial:
+    """What is known of one run so far.
+
+    `repetition`: 0 for the leg's first run, 1 for its first repetition, and so on. `request`: what to launch, with its
+    tags; None for a run that was launched elsewhere. `launches`: the attempts at it, whose responses may still come.
+    `resumed`: an earlier attempt launched the run. `known_since`, on the clock: when `run_id` became known.
+    `judgement` is about this run alone. `attached`: whether a job answered its simulations; None if Coval itself
+    reaches the agent, as far as is known. `is_given_up`: the step ends the run whatever its verdict. `ended`: what
+    became of a run that the step stopped waiting for. `slot`: the number of its place in the saved state, if it has
+    one. `save` hands phase and duties to the post step, and may raise RunnerError.
+    """
+
+    def __init__(
+        self,
+        *,
+        leg: str = "",
+        repetition: int = 0,
+        request: LaunchRequest | None = None,
+        ids: Mapping[str, str] | None = None,
+        tags: Tags | None = None,
+        run_id: str = "",
+        save: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.leg = leg
+        self.repetition = repetition
+        self.request = request
+        self.ids: Final = ids or (request.ids if request else {})
+        self.tags: Final = tags
+        self.launches: list[Launch] = []
+        self.phase = Phase.PLANNED
+        self.duties = frozenset[Duty]()
+        self.run_id = run_id
+        self.known_since = 0.0
+        self.resumed = False
+        self.polls = Polls()
+        self.judgement: Judgement | None = None
+        self.attached: bool | None = None
+        self.agent_type = ""  # empty: unknown
+        self.is_given_up = False
+        self.ended: Cancellation | None = None
+        self.slot: int | None = None
+        self.save: Final = save
+
+    @property
+    def key(self) -> str:
+        """The tag that only this run has; empty for a run that was launched elsewhere."""
+        return self.tags.key if self.tags else ""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the run was launched elsewhere."""
+        return self.tags is None
+
+    @property
+    def open_calls(self) -> tuple[BackgroundCall[Any], ...]:
+        """What to wait for while responses to launches may still come."""
+        return tuple(call for launch in self.launches if (call := launch.open_call))
+
+    @property
+    def sent_tags(self) -> tuple[str, ...]:
+        return () if self.resumed or self.tags is None else self.tags.to_send
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the run goes on, as far as is known."""
+        return self.phase in (Phase.LAUNCHED, Phase.FOLLOWED)
+
+    @property
+    def run(self) -> Run | None:
+        """The run as the last poll showed it."""
+        return self.polls.run
+
+    @property
+    def is_over(self) -> bool:
+        return self.run is not None and self.run.is_over
+
+    def identify(self, run_id: str, *, at: float) -> None:
+        """`at`: when the id became known, on the clock."""
+        self.run_id = run_id
+        self.known_since = at
+
+    def forget(self) -> None:
+        """Forget a run that another one replaces."""
+        self.run_id, self.resumed, self.polls = "", False, Polls()
+        self.phase, self.duties = Phase.LAUNCHED, self.duties & MAY_OWE[Phase.LAUNCHED]
+
+    def see(self, run: Run, *, at: float) -> None:
+        """Record what a poll showed `at` that time on the clock."""
+        self.polls = self.polls.then(run, at=at)
+        if self.phase is Phase.LAUNCHED:
+            self.phase = Phase.FOLLOWED
+
+    def guard(self, *, cancel: bool) -> None:
+        """Begin to guard the run. `cancel`: the post step must cancel it. Raises RunnerError."""
+        self._enter(Phase.FOLLOWED if self.run else Phase.LAUNCHED)
+        self.duties = self.duties | {Duty.CANCEL} if cancel else self.duties - {Duty.CANCEL}
+        self.save()
+
+    def release(self) -> None:
+        """Stop guarding: the run needs no cancelling. If this is not saved, the post step checks the run itself."""
+        self._enter(Phase.OVER)
+        with suppress(RunnerError):
+            self.save()
+
+    def owe(self, duty: Duty) -> None:
+        """Raises RunnerError."""
+        if duty not in MAY_OWE[self.phase]:
+            raise ValueError(f"a run that is {self.phase} owes no duty to {duty}")
+        if duty not in self.duties:
+            self.duties |= {duty}
+            self.save()
+
+    def settle(self, duty: Duty) -> None:
+        """Note that a duty is done. If this is not saved, the post step finds nothing to do."""
+        if duty in self.duties:
+            self.duties -= {duty}
+            with suppress(RunnerError):
+                self.save()
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase, self.duties = phase, self.duties & MAY_OWE[phase]
+
+
+def _failed(progress: RunProgress) -> int:
+    return progress.failed or 0
+
+
+def state_name(slot: int) -> str:
+    """Each run has a state of its own: else each change would save those of all others again."""
+    return f"{LEGS}_{slot}" if slot else LEGS
+
+
+def write_state(trial: Trial) -> str:
+    state = {
+        "leg": trial.leg,
+        "key": trial.key,
+        "run_id": trial.run_id,
+        "ids": dict(trial.ids),
+        "phase": trial.phase,
+        "duties": sorted(trial.duties),
+    }
+    return json.dumps([state] if trial.duties else [])
+
+
+def read_state(text: str, *, now: float) -> tuple[Trial, ...]:
+    """Return nothing if it cannot be read. The trials' ids become known `now`."""
+    entries = json_in(text)
+    trials = [_restored(entry, now) for entry in entries] if isinstance(entries, list) else []
+    return () if None in trials else tuple(filter(None, trials))
+
+
+def _restored(entry: Any, now: float) -> Trial | None:
+    try:
+        texts = {name: entry[name] for name in ("leg", "key", "run_id")}
+        ids, phase, duties = entry["ids"], Phase(entry["phase"]), frozenset(map(Duty, entry["duties"]))
+        is_read = all(isinstance(text, str) for text in (*texts.values(), *ids.values()))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    if not is_read:
+        return None
+    trial = Trial(leg=texts["leg"], ids=ids, tags=Tags(texts["key"]))
+    trial.phase, trial.duties = phase, duties
+    trial.identify(texts["run_id"], at=now)
+    return trial
 
 
 class Leg:
@@ -26,14 +246,19 @@ class Leg:
     attempts that nothing needs, by their ids. `details`: what is known of the simulations beyond their values. `trend`:
     the last runs before the first one. `standing`: what the first run is to later ones, if the step changed that.
     `planned`: how many simulations each of its runs has, if that is known. `is_listed`: the configuration file lists
-    it. `base`: the leg of the agent that this one is compared with, which others may share. `outcomes` are those of a
-    base's trials, or what went wrong; `wanted`: how many trials it is to have.
+    it. `base`: the leg of the agent that this one is compared with, which others may share.
     """
 
-    def __init__(self, inputs: Inputs, name: str = "", key: str = "") -> None:
+    is_base = False
+
+    def __init__(
+        self, inputs: Inputs, name: str = "", key: str = "", *, is_listed: bool = False, base: Base | None = None
+    ) -> None:
         self.inputs = inputs
-        self.name = name
-        self.key = key or name
+        self.name: Final = name
+        self.key: Final = key or name
+        self.is_listed: Final = is_listed
+        self.base: Final = base
         self.trials: list[Trial] = []
         self.leftovers: dict[str, Trial] = {}
         self.result: RunResult | None = None
@@ -46,11 +271,6 @@ class Leg:
         self.planned: int | None = None
         self.is_done = False
         self.is_ending = False  # runs that it gave up are being cancelled
-        self.is_listed = False
-        self.base: Leg | None = None
-        self.is_base = False
-        self.outcomes: list[Outcome | GateError] = []
-        self.wanted = 1
 
     @property
     def outcome(self) -> Judgement | None:
@@ -73,6 +293,20 @@ class Leg:
     def first(self) -> Trial:
         """Raises IndexError before the launch."""
         return self.trials[0]
+
+
+class Base(Leg):
+    """The leg of an agent that others are compared with. Its run is compared with no other, and never a baseline.
+
+    `outcomes` are those of its trials, or what went wrong. `wanted`: how many trials it is to have.
+    """
+
+    is_base = True
+
+    def __init__(self, inputs: Inputs, name: str = "", key: str = "") -> None:
+        super().__init__(inputs, name, key)
+        self.outcomes: list[Outcome | GateError] = []
+        self.wanted = 1
 
 
 def ids_shown(leg: Leg, trial: Trial) -> dict[str, str]:

@@ -45,13 +45,13 @@ def evaluate(step: Step) -> Procedure[Published]:
         if any(trial.judgement for trial in step.trials):
             with tolerant(step.host, "A run could not be marked"):
                 judgement = yield from later.settle.settle_standing(step, judgement)
-        judgement = yield from _clean_up(step, judgement)
+        judgement = yield from later.cleanup.clean_up(step, judgement)
         yield from _find_names(step, judgement)
     except Interrupted:
         step.hurry()
         later.begin()  # while Coval cancels the runs
-        judgement = yield from _clean_up(step, later.judgement.interrupted())
-    return (yield from publish(step, judgement))
+        judgement = yield from later.cleanup.clean_up(step, later.judgement.interrupted())
+    return (yield from step.publisher.publish(later.report.report_of(step, judgement), step.times))
 
 
 def _find_names(step: Step, judgement: Judgement) -> Procedure[None]:
@@ -65,10 +65,6 @@ def _find_names(step: Step, judgement: Judgement) -> Procedure[None]:
             yield from later.details.find_names(step)
     except Interrupted:
         step.hurry()
-
-
-def publish(step: Step, judgement: Judgement) -> Procedure[Published]:
-    return step.publisher.publish(later.report.report_of(step, judgement), step.times)
 
 
 def reach_judgement(step: Step) -> Procedure[Judgement]:
@@ -114,7 +110,3 @@ def _plan_legs(step: Step) -> Procedure[None]:
         step.legs = yield from later.template.with_own_parts(step.session())
     if launches and step.inputs.max_parallel_runs and len(step.legs) == 1:
         step.warn("max_parallel_runs has no effect: the step tests one agent with one persona and one test set.")
-
-
-def _clean_up(step: Step, judgement: Judgement) -> Procedure[Judgement]:
-    return later.cleanup.clean_up(step, judgement)

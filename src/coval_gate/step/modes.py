@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from coval_gate.base.errors import GateError, InternalError
 from coval_gate.base.schedule import Procedure, all_or_first_error, together
 from coval_gate.step import later
-from coval_gate.step.launch import launch_first
-from coval_gate.step.leg import Leg
+from coval_gate.step.launch import launch_first, tell_launch
+from coval_gate.step.leg import Base, Leg
 from coval_gate.step.step import LegRun, Step, StepRun
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def cancel(session: StepRun) -> Procedure[Judgement]:
 
 def _evaluate(session: LegRun) -> Procedure[None]:
     """A base is run, and not judged."""
-    if session.leg.is_base:
-        yield from later.base.accompany(session)
+    if isinstance(session.leg, Base):
+        yield from later.base.accompany(session, session.leg)
         return
     if not session.leg.trials:
         yield from _launch_and_show(session)
@@ -77,7 +77,7 @@ def _launch(session: LegRun) -> Procedure[None]:
 
 
 def _launch_and_show(session: LegRun) -> Procedure[None]:
-    """Show the step's first launch."""
+    """Show the step's first launch. How large the run is comes before it in the log."""
     step, inputs = session.step, session.inputs
     cases = len(inputs.test_case_ids) or inputs.sub_sample_size  # of a whole test set, they are counted too late
     if inputs.mode == "run" and inputs.confidence is not None and cases and not session.leg.is_base:
@@ -87,7 +87,13 @@ def _launch_and_show(session: LegRun) -> Procedure[None]:
         return
     step.is_announced = True
     later.begin()  # while the run goes on
-    yield from later.announce.show_launch(session, trial)
+    if step.is_counted_first:
+        yield from later.report.announce(step)
+        return
+    try:
+        yield from later.size.tell_size(session, later.report.announce(step))
+    finally:
+        tell_launch(session, trial)
 
 
 def _prepare(session: StepRun) -> Procedure[None]:

@@ -28,7 +28,8 @@ from coval_gate.inputs.inputs import (
     token_in,
 )
 from coval_gate.report.formats import Surface, formats
-from coval_gate.step.leg import Leg
+from coval_gate.step import later
+from coval_gate.step.leg import Base, Leg
 from coval_gate.step.step import Step
 
 HOW_TO_ACCEPT: Final = """Let the workflow have that input, and pass it on:
@@ -58,9 +59,7 @@ def read_inputs(step: Step) -> Inputs:
     problems += of_inputs
     if step.read:
         host.log(f"Read inputs from {step.read.path}.")
-        from coval_gate.inputs.file import with_file
-
-        step.inputs, step.file, mistakes = with_file(step.inputs, step.read)
+        step.inputs, step.file, mistakes = later.file.with_file(step.inputs, step.read)
         problems += [*step.read.problems, *mistakes]
     step.context = step.context._replace(matrix=step.inputs.matrix)
     problems += publisher.prepare(step.inputs)
@@ -119,15 +118,13 @@ def read_file(step: Step) -> list[Problem]:
     path = environ.get(f"INPUT_{FILE.upper()}", "").strip()
     if step.read or not path:
         return []
-    from coval_gate.inputs import file, nodes  # a step without a file needs none of it
-
     workspace = step.host.workspace
     try:
-        place, contents = workspace.read(path, nodes.LARGEST)
-        read = file.read_file(contents, place, key_in(environ))
+        place, contents = workspace.read(path, later.nodes.LARGEST)
+        read = later.file.read_file(contents, place, key_in(environ))
     except ValueError as problem:
         return [Problem(FILE, str(problem))]
-    environ, step.read = file.beside_file(environ, read, defaults_count=False)
+    environ, step.read = later.file.beside_file(environ, read, defaults_count=False)
     step.runtime = step.runtime._replace(environ={**environ, f"INPUT_{FILE.upper()}": place})
     return []
 
@@ -139,31 +136,30 @@ def legs_of(parts: Sequence[LegInputs]) -> list[Leg]:
     are given, ids may be missing; a plan without them has no legs.
     """
     legs: list[Leg] = []
-    bases: list[tuple[list[object], Leg]] = []
+    bases: list[tuple[list[object], Base]] = []
     for given in parts:
         differing = [len(getattr(given.inputs, name)) > 1 for name in LAUNCH_IDS]
         missing = () if acts_as(given.inputs) in LAUNCHING_MODES else ("",)
         for ids in product(*(getattr(given.inputs, name) or missing for name in LAUNCH_IDS)):
             name = _named(given.name, *compress(ids, differing))
-            leg = Leg(inputs=_of_ids(given.inputs, ids), name=name, key=name if given.name else _named(*ids))
-            leg.is_listed = bool(given.name)
+            base = None
             if base_agent_id := given.inputs.base_agent_id:
                 of_base = (base_agent_id, *ids[1:])
                 name = _named(given.name, *compress(ids[1:], differing[1:]))
-                own = base_leg(_of_ids(given.inputs, of_base), name, key=name if given.name else _named(*of_base))
+                own = base_of(_of_ids(given.inputs, of_base), name, key=name if given.name else _named(*of_base))
                 runs = _what_runs(own.inputs)
-                leg.base = next((base for others, base in bases if others == runs), own)
-                bases.append((runs, leg.base))
-            legs.append(leg)
+                base = next((base for others, base in bases if others == runs), own)
+                bases.append((runs, base))
+            name = _named(given.name, *compress(ids, differing))
+            key = name if given.name else _named(*ids)
+            legs.append(Leg(_of_ids(given.inputs, ids), name, key, is_listed=bool(given.name), base=base))
     return legs
 
 
-def base_leg(inputs: Inputs, name: str = "", key: str = "") -> Leg:
-    """Its run is compared with no other, and never becomes a baseline. `name`: if the step has several bases."""
+def base_of(inputs: Inputs, name: str = "", key: str = "") -> Base:
+    """`name`: if the step has several bases."""
     inputs = inputs._replace(base_agent_id="", baseline=None, accept=False)
-    leg = Leg(inputs=inputs, name=_named("base", name), key=_named("base", key))
-    leg.is_base = True
-    return leg
+    return Base(inputs, _named("base", name), _named("base", key))
 
 
 def _named(*parts: str) -> str:

@@ -19,6 +19,7 @@ from coval_gate.ci.host import IN_PROGRESS, NAME, Annotation, Context, Host, Pag
 from coval_gate.inputs.checks import OF_COMMIT
 from coval_gate.inputs.inputs import Inputs, Problem
 from coval_gate.report.formats import Surface, formats
+from coval_gate.step import later
 
 if TYPE_CHECKING:
     from coval_gate.report.document.step import Document
@@ -87,9 +88,7 @@ class PagePublisher:
         self._save()
 
     def announce(self, report: Report, *, until: float) -> Procedure[None]:
-        from coval_gate.gate.judgement import UNFINISHED
-
-        self.owe(report._replace(judgement=UNFINISHED))
+        self.owe(report._replace(judgement=later.judgement.UNFINISHED))
         for kept in self._pages_of_commit(report):
             yield from self._set(kept, report, brief=True, until=until)
 
@@ -268,10 +267,8 @@ class Documents:
 
     def of(self, report: Report, *, brief: bool = False) -> Document:
         """Return the document. That of a large run takes seconds; a brief one may lack the simulations."""
-        from coval_gate.report.compose.step import document_of  # not needed before the launch, whose start is measured
-
         if self._last and self._last[0] is report and self._last[2] <= brief:
             return self._last[1]
-        document = document_of(report, brief=brief)
+        document = later.document.document_of(report, brief=brief)
         self._last = report, document, brief
         return document

@@ -21,12 +21,12 @@ from coval_gate.gate.judgement import UNFINISHED
 from coval_gate.history.tags import FAILED, mark, provenance_of
 from coval_gate.inputs.inputs import ALL_MODES, key_in, parse_inputs, token_in
 from coval_gate.report.wording.judgements import cancellation_text
-from coval_gate.step.cancel import cancel_trial, end_other_launches
+from coval_gate.step.leg import MODE, Duty, Trial
+from coval_gate.step.lost import cancel_trial, end_other_launches
 from coval_gate.step.opening import read_file
 from coval_gate.step.pages import STATE, with_owed
 from coval_gate.step.report import report_of
 from coval_gate.step.step import Step
-from coval_gate.step.trial import MODE, Duty, Trial
 
 
 def post(runtime: Runtime) -> int:
@@ -163,7 +163,7 @@ class _Work:
             session.log(f"The main step left a run behind: {cancellation_text(trial.ended)}{which}.")
         if result:
             session.warn(self._undone_text(result))
-        elif not (trial.ended and trial.ended.outcome == "failed"):
+        else:
             trial.duties = frozenset()
 
     def _undone_text(self, error: GateError) -> str:

@@ -26,6 +26,7 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import FILE, Inputs, Problem
 from coval_gate.report.formats import Format, Surface, formats, rendered
 from coval_gate.report.formats.outputs import unfinished
+from coval_gate.step import later
 from coval_gate.step.pages import PagePublisher
 
 if TYPE_CHECKING:
@@ -204,9 +205,7 @@ class Publisher:
 
     def _with_error(self, published: Published, error: GateError) -> Published:
         """A report that is red already stays, with a warning about another cause."""
-        from coval_gate.gate.judgement import errored
-
-        report, judgement = published.report, errored(error)
+        report, judgement = published.report, later.judgement.errored(error)
         if report.judgement.lets_pass:
             return published._replace(report=report._replace(judgement=judgement))
         if report.judgement.cause != judgement.cause:

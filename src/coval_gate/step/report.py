@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from coval_gate.base.schedule import Procedure
+from coval_gate.base.times import announcing
 from coval_gate.coval.model import Details
-from coval_gate.gate.judgement import Judgement, OfLegs, redacted
+from coval_gate.gate.judgement import LAUNCH, Judgement, OfLegs, redacted
 from coval_gate.inputs.inputs import ids_of
 from coval_gate.report.model import BASE_AGENT, UNFOUND, BaseReport, LegReport, Report, RunReport
-from coval_gate.step.leg import Leg, ids_shown
+from coval_gate.step.leg import Leg, Trial, ids_shown
 from coval_gate.step.step import Step
-from coval_gate.step.trial import Trial
 
 
 def report_of(step: Step, judgement: Judgement) -> Report:
@@ -92,3 +93,9 @@ def _run_report(step: Step, trial: Trial, judgement: Judgement) -> RunReport:
     verdict = (trial.judgement or judgement).verdict
     status = trial.run.status if trial.run else ""
     return RunReport(run_id=trial.run_id, run_url=step.run_url(trial.run_id), status=status, verdict=verdict)
+
+
+def announce(step: Step) -> Procedure[None]:
+    """Show on the commit's pages that the run is in progress."""
+    until = announcing(step.clock.now(), step.deadline)
+    return step.publisher.pages.announce(report_of(step, LAUNCH), until=until)

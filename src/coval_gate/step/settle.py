@@ -15,9 +15,8 @@ from coval_gate.gate.judgement import Judgement, errored, gravest
 from coval_gate.gate.verdict import Completed, Verdict
 from coval_gate.history.standing import accept, take_tag
 from coval_gate.history.tags import FAILED, mark, pull_request_of
-from coval_gate.step.leg import Leg
+from coval_gate.step.leg import Duty, Leg, Trial
 from coval_gate.step.step import Step
-from coval_gate.step.trial import Duty, Trial
 
 
 def owe_mark(step: Step, trial: Trial, judgement: Judgement) -> None:

@@ -10,17 +10,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from coval_gate.base import titles
-from coval_gate.base.errors import CovalError, GateError, InputError
+from coval_gate.base.errors import CovalError, InputError
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import MOST_AT_ONCE, Procedure, all_or_first_error, together
 from coval_gate.base.text import one_line, plural
 from coval_gate.base.times import preparing, sizing
-from coval_gate.coval.model import Run
 from coval_gate.coval.resources import TEST_SET, TestSet
 from coval_gate.coval.session import Session
 from coval_gate.inputs.inputs import Inputs, Problem, ids_of
-from coval_gate.step.leg import Leg
+from coval_gate.step.leg import Base, Leg
 from coval_gate.step.step import LegRun, Step, StepRun
 
 PERMISSION: Final = "test-sets:read"
@@ -89,8 +87,7 @@ def fits(session: LegRun) -> bool:
     most = session.inputs.max_simulations
     if most is None or leg.planned is None:
         return True
-    # A leg that waits for its turn has no trial yet.
-    launched = sum((planned.planned or 0) * max(1, len(planned.trials), planned.wanted) for planned in step.all_legs)
+    launched = sum(map(_launched, step.all_legs))
     base = leg.base
     more = leg.planned + (base.planned or 0 if base and base.wanted <= len(leg.trials) else 0)
     if launched + more <= most:
@@ -102,18 +99,10 @@ def fits(session: LegRun) -> bool:
     return False
 
 
-def check_size(leg: Leg, run: Run) -> None:
-    """Raise GateError if a run has more simulations than were planned, where the inputs limit them."""
-    if not leg.inputs.max_simulations or leg.planned is None:
-        return
-    if run.progress is None or run.progress.total <= leg.planned:
-        return
-    raise GateError(
-        titles.TOO_MANY_SIMULATIONS,
-        f"Run {run.run_id} has {run.progress.total:,} simulations, but {leg.planned:,} were planned, and "
-        "max_simulations limits them.",
-        advice="The test set may have grown since it was counted. Raise max_simulations, or set test_case_ids.",
-    )
+def _launched(leg: Leg) -> int:
+    """Return how many simulations the leg launched, or will: one that waits for its turn has no trial yet."""
+    wanted = leg.wanted if isinstance(leg, Base) else 1
+    return (leg.planned or 0) * max(wanted, len(leg.trials))
 
 
 def for_each_case(inputs: Inputs) -> int:

@@ -22,9 +22,8 @@ from coval_gate.coval.resources import RunTemplate
 from coval_gate.coval.session import Session
 from coval_gate.history.tags import Tags
 from coval_gate.inputs.inputs import NO_FILE, parse_inputs
-from coval_gate.step.leg import Leg
+from coval_gate.step.leg import MODE, Base, Leg, Trial, read_state, state_name, write_state
 from coval_gate.step.publish import Publisher
-from coval_gate.step.trial import MODE, Trial, read_state, state_name, write_state
 
 if TYPE_CHECKING:
     from coval_gate.gate.judgement import Judgement
@@ -57,7 +56,7 @@ class Step:
         self._interrupted: Times | None = None  # the times of a step that received a signal
 
     @property
-    def bases(self) -> list[Leg]:
+    def bases(self) -> list[Base]:
         """In the order of the legs that are compared with them."""
         return list({id(leg.base): leg.base for leg in self.legs if leg.base}.values())
 

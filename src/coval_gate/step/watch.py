@@ -25,17 +25,13 @@ from coval_gate.coval.model import COMPLETED, DELETED, Run, RunProgress
 from coval_gate.coval.session import Session
 from coval_gate.gate.verdict import Aborted, Limit, NotCompleted, TimedOut
 from coval_gate.history.tags import ATTACHED, UNANSWERED, is_marked
-from coval_gate.step.seen import see
+from coval_gate.step.adopt import NOT_FOUND_PAUSE, see, unknown_until
+from coval_gate.step.leg import Trial
 from coval_gate.step.step import LegRun
-from coval_gate.step.trial import Trial
 
 HEARTBEAT: Final = 60.0  # s without a line in the log
 BAR_WIDTH: Final = 20  # characters
 NOT_FOUND_PATIENCE: Final = 60.0  # s; Coval may answer 404 for a while about a run it has, above all after its launch
-UNKNOWN_PATIENCE: Final = (
-    15.0  # s since the step began; the same for a run that was launched elsewhere, and never shown
-)
-NOT_FOUND_PAUSE: Final = 5.0  # s
 QUICK: Final = 2.0  # s; most responses take less
 LEAD: Final = 1.5  # times the last response, if that was slow, for the last poll before a limit
 SHORTEST_PAUSE: Final = 1.0  # s; a mean delay of half a second is not noticeable
@@ -192,11 +188,6 @@ def _poll(session: Session, run_id: str, *, limit: float, last: Run | None, prog
                 progress.not_found(for_seconds=given_up - now, is_new=last is None)
                 is_logged = True
             yield Wait(min(NOT_FOUND_PAUSE, given_up - now))
-
-
-def unknown_until(session: Session) -> float:
-    """Return until when a run that another step launched may be unknown to Coval before its id must be wrong."""
-    return session.times.deadline - session.inputs.max_wait_time + UNKNOWN_PATIENCE
 
 
 def _get_run(session: Session, run_id: str, *, limit: float) -> Procedure[Run]:

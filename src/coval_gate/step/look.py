@@ -1,14 +1,15 @@
-"""Finds which metrics a run must have, which values they can have, and which missing data will never come.
+"""Looks at a run that completed, and finds which of its data are missing yet, and which will never come.
 
-A run shows none of this. A run that completed may list its metrics one after another: if each counts, the step must
-know that the list is complete. A run that was launched without metrics has those of its agent. If the agent names none,
-or the run was launched elsewhere, a simulation lists the metrics that are computed for it. A value that is not there
-may be late; the metric outputs of its simulation say whether it ended without one. Definitions cost a call only where a
-criterion names a value that no simulation has.
+A run shows neither which metrics it must have nor which values they can have. A run that completed may list its metrics
+one after another: if each counts, the step must know that the list is complete. A run that was launched without metrics
+has those of its agent. If the agent names none, or the run was launched elsewhere, a simulation lists the metrics that
+are computed for it. A value that is not there may be late; the metric outputs of its simulation say whether it ended
+without one. Definitions cost a call only where a criterion names a value that no simulation has.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
@@ -16,14 +17,19 @@ from typing import Final
 from coval_gate.base.errors import CovalError, NotFound
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.schedule import Procedure, together
+from coval_gate.base.text import one_line, plural
 from coval_gate.coval.model import CANCELLED, COMPLETED, FAILED, SKIPPED, Metric, Run, RunResult, Simulation, Target
 from coval_gate.coval.resources import AGENT, METRIC, MetricDefinition, MetricOutput
 from coval_gate.coval.session import Session
 from coval_gate.gate.criteria import Criteria
+from coval_gate.gate.population import population
 from coval_gate.gate.targets import named_values
 from coval_gate.gate.values import Vocabulary
 
 OPTIONAL_TIME: Final = 15.0  # s for a call that the step can do without
+SETTLING: Final = 20.0  # s for which data must stay the same if more may come
+EMPTY_SETTLING: Final = 30.0  # s for which a run must list no simulation if Coval does not say that it has none
+UNNAMED_SETTLING: Final = 60.0  # s for which data must stay the same if neither the launch nor the agent names metrics
 UNUSED: Final = (CANCELLED, SKIPPED)  # the status of a metric that is not computed for a simulation
 ASKED: Final = 5  # simulations whose outputs are fetched, at most
 ENDED: Final = (COMPLETED, FAILED, SKIPPED, CANCELLED)  # statuses of an output that does not change any more
@@ -192,3 +198,140 @@ def _has_ended(
 def _ended_without_value(output: MetricOutput) -> bool:
     """If an output has a value, the run will show it later."""
     return output.status in ENDED and output.value is None
+
+
+class Look(NamedTuple):
+    """`certain`: Coval says how many simulations and metrics there are. `is_empty`: it says there is no simulation."""
+
+    result: RunResult
+    certain: bool
+    is_empty: bool = False
+
+
+class MissingData(NamedTuple):
+    """`test_cases`: how many simulations do not show theirs. `is_open`: more may come than the run lists."""
+
+    simulations: int = 0
+    metric: str = ""
+    values: int = 0
+    test_cases: int = 0
+    is_open: bool = False
+
+
+def missing_text(missing: MissingData) -> str:
+    if missing.simulations:
+        what = plural(missing.simulations, "simulation")
+    elif missing.metric:
+        what = f"the metric {one_line(missing.metric, 80)}"
+    elif missing.values:
+        what = f"{plural(missing.values, 'value')} of metrics"
+    elif missing.test_cases:
+        what = f"the test cases of {plural(missing.test_cases, 'simulation')}"
+    else:
+        what = "further simulations and metrics, because Coval does not say how many there are"
+    return f"The run completed; waiting for {what}."
+
+
+class Looks:
+    def __init__(self, session: Session, criteria: Criteria) -> None:
+        self._session = session
+        self._criteria = criteria
+        self._targets = Targets(session)
+        self._announced = Announced(criteria)
+        self._simulations: tuple[Simulation, ...] | None = None
+        self._last: RunResult | None = None
+        self._since = -math.inf
+
+    def look(self, run: Run) -> Procedure[Look]:
+        """`run`: the poll that this look began with. Raises CovalError."""
+        session, criteria = self._session, self._criteria
+        simulations = self._simulations
+        if simulations is None:
+            simulations = yield from session.client.list_simulations(run.run_id, until=session.deadline)
+        people = population(run, simulations, criteria)
+        complete = people.certain and len(simulations) >= people.expected
+        has_cases = not criteria.needs_test_cases or all(simulation.test_case_id for simulation in simulations)
+        ended = all(simulation.ended for simulation in simulations)
+        self._simulations = simulations if complete and ended and has_cases else None
+        result = RunResult(
+            run_id=run.run_id,
+            expected=people.expected,
+            reported_error=_reported_error(run, simulations),
+            simulations=simulations,
+            metrics=run.metrics,
+        )
+        if not criteria.needs_targets:
+            return Look(result, people.certain, run.is_empty)
+        result = result._replace(metrics=(yield from self._targets.add_to(run.metrics)))
+        announced = yield from self._announced.fetch(session, run, simulations)
+        absent = yield from absent_metrics(announced, result, self._targets)
+        certain = people.certain and self._announced.certain
+        return Look(result._replace(absent_metrics=absent), certain, run.is_empty)
+
+    def unchanged_since(self, look: Look) -> float:
+        """A look may have begun long before it showed its data."""
+        if look.result != self._last:
+            self._last, self._since = look.result, self._session.clock.now()
+        return self._since
+
+    def missing(self, run: Run, look: Look, *, unchanged: float, deadline: float) -> Procedure[MissingData]:
+        """Return what is missing yet. `unchanged`: seconds for which the data stayed the same."""
+        missing = _missing_data(look, self._criteria, unchanged=unchanged)
+        if unchanged >= SETTLING and (missing.metric or missing.values):
+            never = yield from self._never(run, look.result, unchanged=unchanged, deadline=deadline)
+            missing = _missing_data(look, self._criteria, unchanged=unchanged, never=never)
+        return missing
+
+    def _never(self, run: Run, result: RunResult, *, unchanged: float, deadline: float) -> Procedure[Never]:
+        now = self._session.clock.now()
+        session = self._session.until(min(now + OPTIONAL_TIME, max(deadline, now)))
+        announced = yield from self._announced.of_launch(session, run)
+        lacks_metric = not all(result.find_metrics(reference) for reference in self._criteria.references)
+        has_completed = any(simulation.completed for simulation in result.simulations)
+        if lacks_metric and has_completed and not announced and unchanged < UNNAMED_SETTLING:
+            return Never()  # the outputs of simulations may lag behind the run's status, as its own metrics do
+        needed = _needed_metrics(result, self._criteria)
+        never = yield from find_never(session, result, announced, needed)
+        return never._replace(no_more_metrics=False) if self._criteria.persona_metrics else never
+
+
+def _missing_data(look: Look, criteria: Criteria, *, unchanged: float = 0.0, never: Never = Never()) -> MissingData:  # noqa: B008 - immutable
+    """Return what the criteria need and may still come."""
+    result = look.result
+    if not (result.simulations or result.expected) and (look.is_empty or unchanged >= EMPTY_SETTLING):
+        return MissingData()
+    running = sum(not simulation.ended for simulation in result.simulations)
+    absent = max(0, max(result.expected, 1) - len(result.simulations))
+    if absent or running:
+        return MissingData(simulations=absent + running)
+    for reference in criteria.references:
+        if not result.find_metrics(reference) and not never.no_more_metrics:
+            return MissingData(metric=reference)
+    if result.absent_metrics:
+        return MissingData(metric=result.absent_metrics[0])
+    completed = [simulation.id for simulation in result.simulations if simulation.completed]
+    needed = [metric for metric in _needed_metrics(result, criteria) if metric.id not in never.values_of]
+    by_metric = {metric.id: metric.values for metric in needed if not metric.summary}
+    if lacking := sum(simulation_id not in values for values in by_metric.values() for simulation_id in completed):
+        return MissingData(values=lacking)
+    if criteria.needs_targets and not result.metrics:
+        return MissingData(metric="with a target")
+    unnamed = sum(not simulation.test_case_id for simulation in result.simulations)
+    if unnamed and criteria.needs_test_cases:
+        return MissingData(test_cases=unnamed)
+    return MissingData(is_open=not look.certain and unchanged < SETTLING)
+
+
+def _needed_metrics(result: RunResult, criteria: Criteria) -> list[Metric]:
+    """Return the metrics with targets, if these matter, and those that the criteria name."""
+    with_targets = [metric for metric in result.metrics if criteria.needs_targets and metric.target]
+    return with_targets + [metric for reference in criteria.references for metric in result.find_metrics(reference)]
+
+
+def _reported_error(run: Run, simulations: tuple[Simulation, ...]) -> str:
+    """EXECUTION_FAILURE adds nothing: Coval reports it if a single simulation failed."""
+    restated = run.error_status.upper() == "EXECUTION_FAILURE" and not all(
+        simulation.completed for simulation in simulations
+    )
+    texts = ("" if run.is_clean or restated else run.error_status, run.error)
+    return one_line(": ".join(filter(None, texts)))
