@@ -22,7 +22,7 @@ from baselines import DASHBOARD, baseline_of, comparison_reports, earlier, repor
 from browsing import LEGS, large_report, legs_report, picture_report, rich_report
 from coval_gate.coval.model import Details, TrendRun, Turn
 from coval_gate.inputs.inputs import parse_inputs
-from coval_gate.inputs.matrix import matrix_of
+from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.charts import binned
 from coval_gate.report.document.metrics import BoundFacts, Distribution
 from coval_gate.report.document.simulations import SimulationFacts
