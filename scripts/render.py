@@ -19,8 +19,9 @@ from coval_gate.gate.changes import BY_CHANCE
 from coval_gate.gate.claims import cases_to_compare
 from coval_gate.gate.confidence import needed
 from coval_gate.gate.statistics import normal_quantile
-from coval_gate.inputs.file import LEGS, LISTS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
-from coval_gate.inputs.inputs import ALL_MODES, MODES, MOST_LEGS, Input, declared
+from coval_gate.inputs.fields import LISTS
+from coval_gate.inputs.file import LEGS, LONGEST_NAME, OBJECTS, inputs_of_leg, inputs_of_step
+from coval_gate.inputs.inputs import ALL_MODES, MOST_LEGS, Input, declared
 from coval_gate.inputs.thresholds import parse_thresholds
 from coval_gate.report.document.schema import schema
 from coval_gate.report.formats.outputs import OUTPUTS
@@ -112,12 +113,12 @@ def inputs_tables() -> str:
     for group, members in itertools.groupby(declared(), key=lambda declaration: declaration.group):
         rows = [
             f"| `{member.name}` | {member.field.name} | {default(member)} | {member.description}"
-            f"{exception(member.modes, MODES[group])} |"
+            f"{exception(member.modes, group.modes)} |"
             for member in members
         ]
-        where = [] if MODES[group] == ALL_MODES else [f"Modes: {listed(MODES[group])}.", ""]
+        where = [] if group.modes == ALL_MODES else [f"Modes: {listed(group.modes)}.", ""]
         tables.append(
-            "\n".join([f"## {group}", "", *where, "| input | type | default | |", "|---|---|---|---|", *rows])
+            "\n".join([f"## {group.name}", "", *where, "| input | type | default | |", "|---|---|---|---|", *rows])
         )
     return "\n\n".join(tables)
 

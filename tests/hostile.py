@@ -48,7 +48,7 @@ from coval_gate.gate.verdict import Cancellation, Completed, Limit, NotCompleted
 from coval_gate.inputs.aggregates import Aggregate
 from coval_gate.inputs.fields import Allowance, BaselineSource
 from coval_gate.inputs.inputs import Inputs, parse_inputs
-from coval_gate.inputs.matrix import matrix_of
+from coval_gate.inputs.parsing import matrix_of
 from coval_gate.inputs.thresholds import Bound, Threshold, forbidding, parse_thresholds
 from coval_gate.report.model import LegReport, Report, RunReport
 

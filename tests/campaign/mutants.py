@@ -35,7 +35,7 @@ from coval_gate.gate.verdict import Verdict
 from coval_gate.history import baseline, standing
 from coval_gate.history import search as history
 from coval_gate.history.tags import branch_tag_of
-from coval_gate.inputs.matrix import NO_MATRIX, matrix_of
+from coval_gate.inputs.parsing import NO_MATRIX, matrix_of
 from coval_gate.step import cancel, cleanup, follow, look, modes, watch
 from coval_gate.step import settle as flow_standing
 from coval_gate.step.launch import Launcher

@@ -13,7 +13,7 @@ from coval_gate.ci.host import Context, PageText
 from coval_gate.gate.judgement import LAUNCH, errored
 from coval_gate.gate.verdict import Verdict
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, parse_inputs
-from coval_gate.inputs.matrix import matrix_of
+from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.formats import check
 from coval_gate.report.formats.check import LIMIT, TITLE_LIMIT
 from coval_gate.report.model import LegReport, Report

@@ -10,7 +10,7 @@ import pytest
 
 from coval_gate.ci.bitbucket import annotation_body, report_body
 from coval_gate.ci.host import Context
-from coval_gate.inputs.matrix import matrix_of
+from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.formats.insights import MOST_ANNOTATIONS, brief, render
 from fake_bitbucket import ANNOTATION, REPORT, problem_with
 from hostile import NAMED, example_reports, repeated, report_of

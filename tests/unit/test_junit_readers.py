@@ -16,7 +16,7 @@ import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
 
 from coval_gate.coval.model import RunResult, Turn
-from coval_gate.inputs.matrix import matrix_of
+from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.model import Report
 from hostile import NAMED, example_reports, repeated, report_of, simulation, with_leg
 from rendering import junit

@@ -15,7 +15,7 @@ from coval_gate.ci.host import Context, with_run_metadata
 from coval_gate.coval.model import LaunchRequest
 from coval_gate.history.tags import tags_for
 from coval_gate.inputs.inputs import CONTEXT_LIMIT, Inputs, declared, parse_inputs
-from coval_gate.inputs.matrix import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
+from coval_gate.inputs.parsing import LABEL_LIMIT, NO_MATRIX, matrix_from, matrix_of
 from coval_gate.report.model import Report
 from coval_gate.step.request import launch_request
 from hostile import HOSTILE, example_reports

@@ -8,7 +8,7 @@ import pytest
 
 from baselines import baseline_of, earlier, latency, report_on, run_of, yes
 from coval_gate.inputs.inputs import parse_inputs
-from coval_gate.inputs.matrix import matrix_of
+from coval_gate.inputs.parsing import matrix_of
 from coval_gate.report.model import Report
 from rendering import comment, summary
 

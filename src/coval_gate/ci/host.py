@@ -20,7 +20,7 @@ from coval_gate.base.schedule import Procedure
 from coval_gate.base.secret import SHORTEST_SECRET, redactor
 from coval_gate.inputs.checks import OF_COMMIT, Variables
 from coval_gate.inputs.inputs import Inputs
-from coval_gate.inputs.matrix import NO_MATRIX, Matrix, matrix_from
+from coval_gate.inputs.parsing import NO_MATRIX, Matrix, matrix_from
 
 if TYPE_CHECKING:
     from coval_gate.ci.workspace import Workspace  # which Windows cannot load

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import webbrowser
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 from coval_gate import how_to_install
 from coval_gate.base.clock import Clock, Interrupted, SystemClock
@@ -25,10 +26,13 @@ from coval_gate.ci import detect_host
 from coval_gate.ci.host import Console
 from coval_gate.ci.systems import system_in
 from coval_gate.cli.flags import TAKEN, UsageError, parse
-from coval_gate.inputs.file import ConfigFile
 from coval_gate.inputs.flags import PROGRAM
 from coval_gate.inputs.inputs import ALL_MODES, FILE_NAME, KEY_VARIABLE, declared, key_in, token_in
 from coval_gate.inputs.parsing import KEY
+from coval_gate.report.formats.outputs import unfinished
+
+if TYPE_CHECKING:
+    from coval_gate.inputs.file import ConfigFile
 
 USAGE_ERROR: Final = 2
 WITHOUT_OUTPUTS: Final = ("", "post", "init", "attach")  # the commands
@@ -113,14 +117,15 @@ def main(arguments: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         return USAGE_ERROR
     runtime = Runtime(environ=environ, stdout=stdout, clock=clock)
     if options.command in OWN:
-        return OWN[options.command](runtime, options)
-    from coval_gate.step.main import run_step
+        try:
+            return OWN[options.command](runtime, options)
+        except (Interrupted, KeyboardInterrupt):
+            return KILLED
+    from coval_gate.step.main import run_step  # needs what Windows lacks, which `command` tells
 
     published = run_step(runtime, read)
     written = published.files.get("html_path")  # another file at this path may be anyone's
     if written and getattr(options, "open", False):
-        import webbrowser
-
         webbrowser.open(Path(written).absolute().as_uri())
     codes = {"error": 2, "inconclusive": 3, "timed_out": 4, "cancelled": KILLED}
     judgement = published.report.judgement
@@ -131,10 +136,7 @@ def _init(runtime: Runtime, options: Namespace) -> int:
     from coval_gate.init.command import Options, init
 
     chosen = Options(**{name: getattr(options, name) for name in Options._fields})
-    try:
-        return init(runtime, chosen, _asker(runtime.environ))
-    except (Interrupted, KeyboardInterrupt):
-        return KILLED
+    return init(runtime, chosen, _asker(runtime.environ))
 
 
 def _attach(runtime: Runtime, options: Namespace) -> int:
@@ -143,20 +145,14 @@ def _attach(runtime: Runtime, options: Namespace) -> int:
         return USAGE_ERROR
     from coval_gate.attach.command import Options, attach
 
-    try:
-        return attach(runtime, Options(options.run, options.handler, options.answering))
-    except Interrupted:
-        return KILLED
+    return attach(runtime, Options(options.run, options.handler, options.answering))
 
 
 def _leave_no_verdict(environ: Mapping[str, str], stdout: TextIO, clock: Clock) -> None:
     """Later jobs would take the outputs of an earlier step for this one's."""
-    if system_in(environ) is None:
-        return
-    from coval_gate.report.formats.outputs import unfinished
-
-    with suppress(GateError):
-        detect_host(Runtime(environ=environ, stdout=stdout, clock=clock)).set_outputs(unfinished())
+    if system_in(environ):
+        with suppress(GateError):
+            detect_host(Runtime(environ=environ, stdout=stdout, clock=clock)).set_outputs(unfinished())
 
 
 def _post(runtime: Runtime, _: Namespace) -> int:
@@ -166,11 +162,8 @@ def _post(runtime: Runtime, _: Namespace) -> int:
 
     clock, workspace = runtime.clock, PlainHost.workspace
     until = clock.now() + PATIENCE
-    try:
-        while others_run(workspace) and clock.now() < until:
-            clock.sleep(PAUSE)
-    except Interrupted:
-        return KILLED
+    while others_run(workspace) and clock.now() < until:
+        clock.sleep(PAUSE)
     if others_run(workspace):
         _say(runtime.stdout, "Another command still runs in this directory. Its runs are left alone.\n")
     code = post(runtime)
@@ -245,16 +238,11 @@ def environment_of(
     is_step = options.command in ALL_MODES
     try:
         if path := path or _found():
-            read = _read(path, key_in(merged), is_step=is_step)
+            merged, read = _with_file(merged, path, is_step=is_step)
     except UsageError as error:
         if options.command != "post":
             raise
         errors.log(f"{PROGRAM}: {error} The file is ignored: what was left must end.")
-    if read:
-        from coval_gate.inputs.file import beside_file
-
-        merged, read = beside_file(merged, read, defaults_count=True)
-        merged |= {"INPUT_CONFIG_PATH": os.path.relpath(path)} if is_step else {}
     if options.command == "wait" and system_in(merged) is None:
         # Ctrl-C stops watching the run. It cancels the run only if the person asks for that.
         merged.setdefault("INPUT_CANCEL_ON_INTERRUPT", "false")
@@ -305,19 +293,19 @@ def _exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - a directory above may be closed
 
 
-def _read(path: str, key: str, *, is_step: bool) -> ConfigFile:
+def _with_file(environ: dict[str, str], path: str, *, is_step: bool) -> tuple[dict[str, str], ConfigFile]:
     """Raises UsageError, for a mistake in the file only if no step can tell it."""
-    from coval_gate.inputs.file import read_file  # brings a parser of YAML, which few commands need
-    from coval_gate.inputs.nodes import LARGEST
+    from coval_gate.inputs import file, nodes  # they bring a parser of YAML, which few commands need
 
     try:
-        with Path(path).open("rb") as file:
-            read = read_file(file.read(LARGEST + 1), path, key)
+        with Path(path).open("rb") as opened:
+            read = file.read_file(opened.read(nodes.LARGEST + 1), path, key_in(environ))
     except OSError as error:
         raise UsageError(f"the file {path} cannot be read: {error.strerror}.") from None
     if read.problems and not is_step:
         raise UsageError("".join(read.problems[0]))
-    return read
+    merged, read = file.beside_file(environ, read, defaults_count=True)
+    return merged | ({"INPUT_CONFIG_PATH": os.path.relpath(path)} if is_step else {}), read
 
 
 OWN: Final[dict[str, Callable[[Runtime, Namespace], int]]] = {"init": _init, "attach": _attach, "post": _post}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final, NoReturn
 
 from coval_gate import __version__
 from coval_gate.base.text import in_words
 from coval_gate.inputs.checks import has_effect
+from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.flags import PROGRAM, VARIABLES, flag_of
 from coval_gate.inputs.inputs import ALL_MODES, CONNECTION, FILE_NAME, KEY_VARIABLE, Input, declared
+from coval_gate.inputs.parsing import closest
 
 COMMANDS: Final = {
     "run": "launch a run, wait for it, and judge it",
@@ -28,13 +30,16 @@ COMMANDS: Final = {
 }
 OURS: Final = (*VARIABLES, "mode", "run_id")  # inputs that are no flags
 CONNECTED: Final = ("post", "init", "attach")  # commands that need a connection, and no more of the inputs but these:
-MORE: Final = {"attach": ("max_wait_time",)}
+MORE: Final = {"attach": {"max_wait_time": "Give up if the run is not over this many seconds after the command began."}}
 LESS: Final = {"attach": ("dashboard_url",)}  # and without these
-IN_ATTACH: Final = {"max_wait_time": "Give up if the run is not over this many seconds after the command began."}
 TAKEN: Final = {"wait": "RUN", "cancel": "RUN"}  # what the argument of a command is
 ON_OFF: Final = "true or false"  # the type of an input that has a flag for each
-READABLE: Final = "other programs can read arguments"
-KEY_ADVICE: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file, because {READABLE}"
+OF_KEY: Final = f"the key comes from the environment variable {KEY_VARIABLE} or from --key-file"
+SECRETS: Final = {  # what people may try, and the way that there is
+    "--api-key": OF_KEY,
+    "--apikey": OF_KEY,
+    "--github-token": f"set the variable {VARIABLES['github_token']}",
+}
 WIDTH: Final = 100  # characters of the help
 ATTACH_USAGE: Final = (
     f"{PROGRAM} attach [FLAG ...] --run RUN MODULE:HANDLER\n       {PROGRAM} attach [FLAG ...] --run RUN -- COMMAND ..."
@@ -53,7 +58,7 @@ def _flags_of(command: str) -> Iterator[Input]:
     """Yield those that have an effect there, or in the other half of launch and wait."""
     for declaration in declared():
         of_command = has_effect(declaration, command) or (command in CONNECTED and declaration.group == CONNECTION)
-        of_command |= declaration.name in MORE.get(command, ())
+        of_command |= declaration.name in MORE.get(command, {})
         if of_command and declaration.name not in (*OURS, *LESS.get(command, ())):
             yield declaration
 
@@ -66,7 +71,7 @@ class _Parser(argparse.ArgumentParser):
 
     @property
     def flags(self) -> list[str]:
-        return [flag for action in self._actions for flag in action.option_strings]
+        return [*self._option_string_actions]
 
     @property
     def single(self) -> list[argparse.Action]:
@@ -86,9 +91,7 @@ class _Help(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=30, width=WIDTH)
 
     def _split_lines(self, text: str, width: int) -> list[str]:
-        from textwrap import wrap
-
-        return wrap(" ".join(text.split()), width, break_on_hyphens=False)
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace | str:
@@ -145,11 +148,11 @@ def _parser_of(command: str) -> _Parser:
         parser.add_argument("run_id", nargs="*", metavar=TAKEN[command], help=_help("run_id"))
     if command == "attach":
         _add_attach(parser)
-    for title, members in groupby(_flags_of(command), key=lambda declaration: declaration.group):
-        group = parser.add_argument_group(title)
+    for chapter, members in groupby(_flags_of(command), key=lambda declaration: declaration.group):
+        group = parser.add_argument_group(chapter.name)
         for declaration in members:
-            _add(group, declaration, IN_ATTACH.get(declaration.name, "") if command == "attach" else "")
-        if title == CONNECTION:
+            _add(group, declaration, MORE.get(command, {}).get(declaration.name, ""))
+        if chapter == CONNECTION:
             group.add_argument(
                 "--key-file", metavar="PATH", help=f"A file with the API key, instead of {KEY_VARIABLE}."
             )
@@ -163,17 +166,13 @@ def _parser_of(command: str) -> _Parser:
 
 def _add(group: argparse._ArgumentGroup, declaration: Input, description: str = "") -> None:
     """`description`: in place of the input's."""
-    flag, kind = flag_of(declaration.name), declaration.field.name
-    shown = _help(declaration.name, description)
-    given: dict[str, Any] = {"dest": declaration.name, "help": shown, "default": None}
+    kind, name = declaration.field.name, declaration.name
+    given: dict[str, Any] = {"dest": name, "help": _help(name, description), "default": None}
     if kind == ON_OFF:
-        group.add_argument(flag, action=argparse.BooleanOptionalAction, **given)
-    elif kind == "thresholds":
-        group.add_argument(flag, action="append", metavar="LINE", **given)
-    elif "list" in kind:
-        group.add_argument(flag, action="append", metavar="VALUE", **given)
+        group.add_argument(flag_of(name), action=argparse.BooleanOptionalAction, **given)
     else:
-        group.add_argument(flag, metavar="VALUE", **given)
+        action, metavar = "append" if kind in LISTS else "store", "LINE" if kind == "thresholds" else "VALUE"
+        group.add_argument(flag_of(name), action=action, metavar=metavar, **given)
 
 
 def _add_init(parser: _Parser) -> None:
@@ -237,12 +236,8 @@ def _help(name: str, description: str = "") -> str:
 def _refuse_secrets(arguments: Sequence[str]) -> None:
     for argument in arguments:
         flag = argument.partition("=")[0]
-        spelled = f"--{flag.strip('-').lower().replace('_', '-')}"
-        if spelled in (flag_of("api_key"), "--apikey"):
-            raise UsageError(f"there is no flag {flag}: {KEY_ADVICE}.")
-        for name, variable in VARIABLES.items():
-            if spelled == flag_of(name):
-                raise UsageError(f"there is no flag {flag}: set the variable {variable}, because {READABLE}.")
+        if way := SECRETS.get(flag_of(flag.strip("-").lower())):
+            raise UsageError(f"there is no flag {flag}: {way}, because other programs can read arguments.")
 
 
 def _refuse_repeated(command: str, arguments: Sequence[str], parser: _Parser) -> None:
@@ -285,6 +280,5 @@ def _off(flag: str) -> str:
     return flag.replace("--", "--no-", 1)
 
 
-def _meant(word: str, words: Sequence[str] | Mapping[str, str]) -> str:
-    close = get_close_matches(word, list(words), n=1)
-    return f"; did you mean {close[0]}?" if close else "."
+def _meant(word: str, words: Iterable[str]) -> str:
+    return f"; did you mean {close}?" if (close := closest(word, words)) else "."

@@ -18,8 +18,8 @@ from coval_gate.coval.client import connect
 from coval_gate.coval.resources import OF_RUNS
 from coval_gate.init.lookups import Choice, LastRuns, choose, last_runs, list_resources, unlisted
 from coval_gate.init.proposals import guess, propose, usable
-from coval_gate.init.workflow import KEY, STARTERS, Starter, fill_in, read_example, starter_for
-from coval_gate.inputs.inputs import Inputs, default_of, key_in, parse_inputs
+from coval_gate.init.workflow import STARTERS, Starter, fill_in, read_example, starter_for
+from coval_gate.inputs.inputs import KEY_VARIABLE, Inputs, default_of, key_in, parse_inputs
 
 DONE, USAGE = 0, 2  # exit codes
 LONGEST: Final = 60.0  # s for all calls
@@ -57,9 +57,7 @@ def init(runtime: Runtime, options: Options, ask: Callable[[str, Sequence[str]],
     try:
         _init(runtime, options, None if options.yes else ask, log, redact)
     except GateError as error:
-        log(f"Error: {error.what}")
-        for line in filter(None, error.advice.splitlines()):
-            log(line)
+        log("\n".join([f"Error: {error.what}", *filter(None, error.advice.splitlines())]))
         return USAGE
     return DONE
 
@@ -88,25 +86,20 @@ def _init(
     log(f"Thresholds: {proposed if proposal.runs else proposal.lines[0].replace('  # ', ', ')}.")
     text = redact(fill_in(read_example(starter.example), choices, connection, proposal))
     _write(workspace, path, text)
-    log("")
-    log(f"Wrote {path}.")
     missing = [choice.variable for choice in choices if not choice.id]
-    for line in _next_steps(starter, path, missing, text):
-        log(line)
+    log("\n".join(["", f"Wrote {path}.", *_next_steps(starter, path, missing, text)]))
 
 
 def _place(starter: Starter, options: Options, workspace: Workspace) -> str:
     """Raises InputError if the file exists."""
-    path = options.path or starter.path
+    paths = [options.path] if options.path else [*filter(None, (starter.path, starter.beside))]
     try:
-        if not options.path and starter.beside and workspace.exists(path):
-            path = starter.beside
-        taken = workspace.exists(path)
+        free = next((path for path in paths if not workspace.exists(path)), "")
     except ValueError as problem:
         raise InputError([("--path", str(problem))]) from None
-    if taken:
-        raise _taken(path)
-    return path
+    if not free:
+        raise _taken(paths[-1])
+    return free
 
 
 def _taken(path: str) -> InputError:
@@ -116,7 +109,7 @@ def _taken(path: str) -> InputError:
 def _connection(runtime: Runtime) -> Inputs:
     """Raises InputError; an empty key is none."""
     names = [f"INPUT_{name.upper()}" for name in (*CONNECTION, "api_key")]
-    environ = {name: runtime.environ[name] for name in (*names, KEY) if name in runtime.environ}
+    environ = {name: runtime.environ[name] for name in (*names, KEY_VARIABLE) if name in runtime.environ}
     inputs, problems = parse_inputs(environ)
     if problems:
         raise InputError(problems)
@@ -133,7 +126,7 @@ def _look_up(
     """Return the agent, persona and test set, and their last runs. Raises InputError for a name that Coval lacks."""
     wanted = dict(zip(OF_RUNS.values(), (options.agent, options.persona, options.test_set), strict=True))
     if inputs.api_key is None:
-        log(f"{KEY} is not set, so nothing is looked up in Coval.")
+        log(f"{KEY_VARIABLE} is not set, so nothing is looked up in Coval.")
         return [unlisted(kind, text) for kind, text in wanted.items()], LastRuns(reason="there was no API key")
     until = runtime.clock.now() + LONGEST
     client = connect(inputs, runtime, log, ends=until)
@@ -167,12 +160,10 @@ def _settings(inputs: Inputs) -> dict[str, str]:
     """Return those that differ from their defaults. Raises InputError."""
     values = {name: getattr(inputs, name) for name in CONNECTION}
     settings = {name: value for name, value in values.items() if value and value != default_of(name)}
-    if problems := [
-        (name, f"cannot be written to a workflow; got {quoted(value)}.")
-        for name, value in settings.items()
-        if not SAFE.fullmatch(value)
-    ]:
-        raise InputError(problems)
+    unsafe = [name for name, value in settings.items() if not SAFE.fullmatch(value)]
+    if unsafe:
+        what = "cannot be written to a workflow; got"
+        raise InputError([(name, f"{what} {quoted(settings[name])}.") for name in unsafe])
     return settings
 
 

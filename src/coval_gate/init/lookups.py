@@ -17,6 +17,7 @@ from coval_gate.coval.model import CLEAN, COMPLETED, RunFilter, RunResult
 from coval_gate.coval.resources import METRIC, Agent, Kind, MetricDefinition, Persona, TestSet
 from coval_gate.history.search import ids_of_run
 from coval_gate.inputs.fields import IDENTIFIER
+from coval_gate.inputs.flags import flag_of
 
 Named = Agent | Persona | TestSet
 Ask = Callable[[str, Sequence[str]], str]
@@ -54,13 +55,9 @@ def list_resources(client: Client, kind: Kind[Named], until: float) -> Procedure
     return client.list(kind, until=until, go_on=lambda listed: len(listed) < MOST_LISTED)
 
 
-def option_of(kind: Kind[Named]) -> str:
-    return f"--{kind.key.replace('_', '-')}"
-
-
 def unlisted(kind: Kind[Named], wanted: str) -> Choice:
     if IDENTIFIER.fullmatch(wanted):
-        return Choice(kind, wanted, how=f"as {option_of(kind)} says, not looked up")
+        return Choice(kind, wanted, how=f"as {flag_of(kind.key)} says, not looked up")
     return Choice(kind)
 
 
@@ -73,13 +70,13 @@ def choose(kind: Kind[Named], listed: Sequence[Named], wanted: str, ask: Ask | N
     candidates = by_id or [one for one in listed if not wanted or folded(one.name) == folded(wanted)]
     if not candidates and wanted:
         if len(listed) == MOST_LISTED and IDENTIFIER.fullmatch(wanted):
-            return Choice(kind, wanted, how=f"as {option_of(kind)} says, not among the first {MOST_LISTED}")
-        raise InputError([(option_of(kind), _nothing_text(kind, listed, wanted))])
+            return Choice(kind, wanted, how=f"as {flag_of(kind.key)} says, not among the first {MOST_LISTED}")
+        raise InputError([(flag_of(kind.key), _nothing_text(kind, listed, wanted))])
     if not candidates:
         return Choice(kind)
     if len(candidates) == 1:
         (only,) = candidates
-        return Choice(kind, only.id, only.name, f"as {option_of(kind)} says" if wanted else "the only one")
+        return Choice(kind, only.id, only.name, f"as {flag_of(kind.key)} says" if wanted else "the only one")
     if ask:
         shown = {f"{one_line(one.name) or 'without a name'} ({one.id})": one for one in candidates}
         chosen = shown.get(ask(f"Which {kind.noun}?", tuple(shown)))

@@ -15,6 +15,8 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words
 from coval_gate.init.lookups import Choice
 from coval_gate.init.proposals import Proposal, plain
+from coval_gate.inputs.flags import flag_of
+from coval_gate.inputs.inputs import KEY_VARIABLE as KEY
 
 HERE: Final = Path(__file__).resolve().parent
 EXAMPLES: Final = (HERE / "examples", HERE.parents[2] / "examples")  # in an installed package; in a checkout
@@ -22,7 +24,6 @@ READS: Final = re.compile(r"^(#|//) It reads [A-Z_, and]+ from (.*\n)", re.MULTI
 INPUT: Final = re.compile(r"^( *)thresholds: \|\n(?:\1  .+\n)+", re.MULTILINE)
 FLAGS: Final = re.compile(r"(?:^( *)--threshold \".*\"( \\)?\n)+", re.MULTILINE)
 POST: Final = "coval-gate post"
-KEY: Final = "COVAL_API_KEY"
 
 
 def read_example(name: str) -> str:
@@ -55,16 +56,15 @@ def fill_in(text: str, choices: Sequence[Choice], connection: Mapping[str, str],
         return "".join(f"{block[1]}{line}\n" for line in lines)
 
     def flags(block: re.Match[str]) -> str:
-        lines = [*map(_flag, settings.items()), *(f"--threshold '{line}'" for line in proposal.lines)]
+        lines = [*_flags(settings), *(f"--threshold '{line}'" for line in proposal.lines)]
         return "".join(f"{block[1]}{line}{block[2] or ''}\n" for line in lines)
 
-    text = text.replace(POST, " ".join([POST, *map(_flag, connection.items())]))
+    text = text.replace(POST, " ".join([POST, *_flags(connection)]))
     return FLAGS.sub(flags, INPUT.sub(inputs, READS.sub(head, text)))
 
 
-def _flag(setting: tuple[str, str]) -> str:
-    name, value = setting
-    return f"--{name.replace('_', '-')} {value}"
+def _flags(settings: Mapping[str, str]) -> list[str]:
+    return [f"{flag_of(name)} {value}" for name, value in settings.items()]
 
 
 class Starter(NamedTuple):

@@ -1,7 +1,4 @@
-"""Checks on inputs that are each valid: combinations that contradict each other, and likely mistakes.
-
-The first half is about thresholds, and how they are compared, with which confidence, and how often.
-"""
+"""Checks on inputs that are each valid: combinations that contradict each other, and likely mistakes."""
 
 from __future__ import annotations
 
@@ -14,12 +11,12 @@ from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import in_words, one_line, plural, quoted, shortened
 from coval_gate.base.titles import DOCS
 from coval_gate.inputs.fields import OWN_TAGS, ChosenRuns
+from coval_gate.inputs.gate_checks import gate_contradictions, gate_warnings
 from coval_gate.inputs.inputs import (
     FILE,
     GATE,
     KEY_VARIABLE,
     LAUNCH_IDS,
-    MODES,
     MOST_LEGS,
     NO_FILE,
     FromFile,
@@ -31,18 +28,15 @@ from coval_gate.inputs.inputs import (
     default_of,
     effective,
 )
-from coval_gate.inputs.parsing import KEY, MOST_TAGS, read_metadata
-from coval_gate.inputs.thresholds import Threshold
+from coval_gate.inputs.parsing import KEY, closest, read_metadata
 
-TINY_SHARE: Final = 0.01  # a smaller bound on a rate is probably a share written as a percentage
 MIGRATION: Final = f"{DOCS}/migration.md#the-older-action"
 
-MOST_ITERATIONS: Final = 50
-MOST_CONCURRENT: Final = 100
+MOST_TAKEN: Final = {"iteration_count": 50, "concurrency": 100}  # by Coval, as far as it says
 SIMILAR: Final = 0.75  # from 0 to 1; the least similarity of a misspelt input name
 LONGEST_MISSPELT: Final = 80  # characters of a name that are compared
 MOST_NAMED: Final = 3  # legs in a warning
-NAME_SHOWN: Final = 60  # characters of a leg's name in a problem
+NAME_SHOWN: Final = 60  # characters of a name, such as a leg's, in a problem
 PREFIX: Final = "INPUT_"
 PAIR: Final = ("launch", "wait")
 OF_COMMIT: Final = ("commit_status", "check_run")  # pages about the tested commit
@@ -70,135 +64,6 @@ OF_OLD_ACTION: Final = {  # inputs of coval-github-actions, and what to do inste
     "test_set_name": "Set test_set_id.",
     "config": "Set config_overrides for the simulator, and metadata for anything else.",
 }
-
-
-def _without_reference(inputs: Inputs) -> Iterator[str]:
-    source = inputs.baseline
-    gives_standing = inputs.accept or (source is not None and source.kind == "tag")
-    if source and not (
-        gives_standing or any(threshold.bound.reference == "baseline" for threshold in inputs.thresholds)
-    ):
-        yield "baseline has no effect: no threshold compares with it, such as `Latency: avg <= baseline * 1.1`."
-    if not (source and source.kind == "branch") and inputs.baseline_max_age != default_of("baseline_max_age"):
-        yield "baseline_max_age has no effect: it applies only to a baseline given by branch."
-    is_judged = inputs.use_metric_targets or inputs.thresholds
-    softened = [one for one in inputs.thresholds if one.takes_confidence and not one.advisory]
-    if inputs.repeat_on_failure and is_judged and not softened:
-        yield (
-            "repeat_on_failure softens no criterion: all are decided as counted. A run that misses one is not "
-            "repeated; a run that only lost simulations is, to replace them."
-        )
-
-
-def _without_confidence(inputs: Inputs) -> list[str]:
-    compares = any(threshold.bound.reference for threshold in inputs.thresholds)
-    if inputs.confidence is None:
-        is_unused = inputs.on_inconclusive and not compares
-        return ["on_inconclusive has no effect without confidence or a baseline."] if is_unused else []
-    if any(threshold.takes_confidence for threshold in inputs.thresholds):
-        return []
-    takers = "threshold on rate, pass_rate, avg, med or p(N) with <, <=, > or >="
-    return [f"confidence has no effect: there is no {takers}."]
-
-
-def _doubt(threshold: Threshold) -> str:
-    """Return why a bound looks like a mistake (all or nearly all runs meet it); empty if it does not."""
-    aggregate, operator, bound = threshold.aggregate, threshold.operator, threshold.bound.number
-    if threshold.bound.reference:
-        return ""
-    least, most = aggregate.kind.least, aggregate.kind.most
-    always = {">": bound < least, ">=": bound <= least, "<": bound > most, "<=": bound >= most}
-    if always.get(operator):
-        return f"every run meets {threshold.text}, so it decides nothing."
-    if threshold.wants_more and aggregate.is_rate and 0 < bound < TINY_SHARE:
-        return f"nearly every run meets {threshold.text}; did you mean {bound * 10_000:g}%?"
-    if threshold.wants_less and aggregate.is_rate and 1 - TINY_SHARE < bound < 1:
-        return f"nearly every run meets {threshold.text}; did you mean {operator.replace('<', '>')} {bound * 100:g}%?"
-    return ""
-
-
-def _reference_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    compared = [threshold for threshold in inputs.thresholds if threshold.bound.reference]
-    for threshold in compared:
-        if threshold.bound.reference == "baseline" and inputs.baseline is None:
-            where = f"{threshold.text} ({threshold.place})"
-            yield Problem("baseline", f"is required for {where}, such as branch:main.")
-            break
-    yield from _baseline_contradictions(inputs)
-    with_itself = [
-        threshold
-        for threshold in compared
-        if threshold.bound.reference == "base" or (inputs.baseline is not None and inputs.baseline.kind == "base")
-    ]
-    if inputs.base_agent_id:
-        yield from _base_contradictions(inputs, bool(with_itself))
-    elif with_itself and acts_as(inputs) == "run" and not inputs.mutation_ids:
-        (first, *_) = with_itself
-        yield Problem(
-            first.source,
-            f", line {first.line}: {first.text} compares mutations with the agent itself, but there are no mutations; "
-            "set mutation_ids, name another agent in base_agent_id, or compare with baseline.",
-        )
-    for threshold in compared:
-        if inputs.confidence is not None and not threshold.takes_confidence:
-            # What no confidence can decide has an alternative.
-            instead = "Use <, <=, > or >=." if threshold.operator in ("==", "!=") else threshold.aggregate.kind.instead
-            what = f", line {threshold.line}: {threshold.text} cannot be compared with confidence. {instead}"
-            yield Problem(threshold.source, what)
-
-
-def _baseline_contradictions(inputs: Inputs) -> Iterator[Problem]:
-    source = inputs.baseline
-    is_tag = source is not None and source.kind == "tag"
-    if is_tag and inputs.baseline_max_age != default_of("baseline_max_age"):
-        yield Problem("baseline_max_age", "must be empty for a baseline given by tag, which does not age.")
-    if source and is_tag and source.name.lower() in (tag.lower() for tag in launched_tags(inputs)):
-        text = f"must not be one of tags: every launch would become part of the baseline {source}."
-        yield Problem("baseline", text)
-    if inputs.accept and not (source and source.kind in ("tag", "branch")):
-        yield Problem(
-            "baseline", "must name a tag or a branch if accept is true: later runs are compared with its runs."
-        )
-    if inputs.accept and len(launched_tags(inputs)) == MOST_TAGS:
-        yield Problem("tags", f"must be at most {MOST_TAGS - 1} if accept is true: an accepted run gets one more.")
-    if inputs.mode == "wait" and source and source.kind == "run" and source.name in inputs.run_id.ids:
-        yield Problem("baseline", "names the run that the step waits for; name an earlier one.")
-
-
-def _base_contradictions(inputs: Inputs, is_used: bool) -> Iterator[Problem]:
-    if inputs.mode == "wait" and inputs.run_id.newest:
-        yield Problem("base_agent_id", f"must be empty with run_id {inputs.run_id.newest}; name the runs by their ids.")
-    elif inputs.base_agent_id in inputs.agent_id:
-        yield Problem("base_agent_id", "is the tested agent, agent_id; name the one to compare it with.")
-    elif inputs.mutation_ids:
-        yield Problem(
-            "base_agent_id",
-            "cannot be combined with mutations, which are compared with the agent itself; leave one of the two out.",
-        )
-    elif not is_used and inputs.mode != "launch":
-        yield Problem(
-            "base_agent_id", "requires a threshold that compares with base, such as `Latency: avg <= base * 1.1`."
-        )
-
-
-def _is_impossible(threshold: Threshold) -> bool:
-    """Return whether no run can meet a bound: it is outside the aggregate's range, or not a whole number."""
-    kind, bound = threshold.aggregate.kind, threshold.bound.number
-    if threshold.bound.reference:
-        return False
-    match threshold.operator:
-        case "<":
-            return bound <= kind.least
-        case "<=":
-            return bound < kind.least
-        case ">":
-            return bound >= kind.most
-        case ">=":
-            return bound > kind.most
-        case "==":
-            is_whole = kind.unit != "simulations" or bound.is_integer()
-            return not (kind.least <= bound <= kind.most and is_whole)
-    return False
 
 
 class Variables(NamedTuple):
@@ -240,34 +105,28 @@ def check_inputs(
     too, unless `on_missing_api_key` is skip and GitHub withholds the secrets: then `api_key` is None. `withheld` is the
     value of `Context.secrets_withheld_from`.
     """
-    problems = [problem for problem in problems if problem.name != "github_token" or wanted_pages(inputs)]
-    wrong = _not_to_be_judged({name for name, _ in problems}, inputs)
-    all_problems = [
-        *problems,
-        *placed_problems(
-            file._replace(legs=()),
-            inputs,
-            lambda own: (problem for problem in _of_step(own, environ, file) if problem.name not in wrong),
-        ),
-    ]
+    found = [problem for problem in problems if problem.name != "github_token" or wanted_pages(inputs)]
+    wrong = _not_to_be_judged({name for name, _ in found}, inputs)
+    of_step = [problem for problem in _of_step(inputs, environ, file) if problem.name not in wrong]
+    found += placed_problems(file._replace(legs=()), inputs, lambda _: of_step)
     of_file = {FILE, file.path}
     if file.legs or not wrong & of_file:  # an unusable file may have set what seems to be missing
-        all_problems += placed_problems(file, inputs, lambda own: _of_leg(own, wrong - of_file, variables))
+        found += placed_problems(file, inputs, lambda own: _of_leg(own, wrong - of_file, variables))
     skips = inputs.on_missing_api_key == "skip"
     key_is_missing = inputs.api_key is None and "api_key" not in wrong and not (skips and withheld)
     key_is_missing &= inputs.mode != "plan"  # which checks what it can
     if key_is_missing:
         reason = missing_key_reason(withheld)
         reason += "; on_missing_api_key: skip is for pull requests from forks and from Dependabot" if skips else ""
-        all_problems.append(Problem("api_key", f"is empty{reason}."))
-    if all_problems:
-        lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in all_problems)
+        found.append(Problem("api_key", f"is empty{reason}."))
+    if found:
+        lacks_id = any(name in {*LAUNCH_IDS} - wrong and not getattr(inputs, name) for name, _ in found)
         how = variables.key if variables and not withheld else WITHHELD[withheld][1]
         advice = [how] if key_is_missing else []
         advice += [variables.advice] if variables and lacks_id else []
-        if any(name in OF_OLD_ACTION for name, _ in all_problems):
+        if any(name in OF_OLD_ACTION for name, _ in found):
             advice.append(f"How to come from the older action: {MIGRATION}")
-        raise InputError(all_problems, advice="\n".join(advice))
+        raise InputError(found, advice="\n".join(advice))
 
 
 def _not_to_be_judged(wrong: set[str], inputs: Inputs) -> set[str]:
@@ -286,17 +145,15 @@ def warnings_about(inputs: Inputs, environ: Mapping[str, str], file: FromFile = 
     """Return a sentence about each valid input that looks like a mistake; it names the legs if only some are."""
     parts = file.parts(inputs)
     overridden = in_words([*_overridden(inputs, file)])
+    warnings = [f"Every leg in {file.path} sets its own {overridden}, so the step's has no effect."] * bool(overridden)
     legs_with: dict[str, list[str]] = {}
     for part in parts:
         for warning in _warnings_about(part.inputs, environ):
             legs_with.setdefault(warning, []).append(quoted(part.name))
-    return [
-        *([f"Every leg in {file.path} sets its own {overridden}, so the step's has no effect."] if overridden else ()),
-        *(
-            warning if len(names) == len(parts) else f"In {in_words(names, most=MOST_NAMED)} of {file.path}: {warning}"
-            for warning, names in legs_with.items()
-        ),
-    ]
+    for warning, names in legs_with.items():
+        where = "" if len(names) == len(parts) else f"In {in_words(names, most=MOST_NAMED)} of {file.path}: "
+        warnings.append(f"{where}{warning}")
+    return warnings
 
 
 def _overridden(inputs: Inputs, file: FromFile) -> Iterator[str]:
@@ -309,39 +166,41 @@ def _overridden(inputs: Inputs, file: FromFile) -> Iterator[str]:
             yield name
 
 
-def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> list[str]:
-    warnings = []
+def _warnings_about(inputs: Inputs, environ: Mapping[str, str]) -> Iterator[str]:
+    yield from _unusual_ids(inputs)
+    for unused in _unused(inputs):
+        yield f"{unused.name} has no effect in mode {inputs.mode}."
+    for name, most in MOST_TAKEN.items():
+        if (number := getattr(inputs, name)) > most:
+            yield f"{name} is {number}; Coval may reject more than {most}."
+    yield from _without_effect(inputs)
+    yield from gate_warnings(inputs)
+    for name in ("display_name", "created_by", "tags"):
+        if getattr(inputs, name) and getattr(read_metadata(inputs.metadata), name):
+            yield f"{name} in metadata has no effect, because the input {name} is set."
+    for name, meant in _unknown(environ):
+        if not meant and name not in OF_OLD_ACTION:
+            yield f"{name} is not an input and has no effect."
+
+
+def _unusual_ids(inputs: Inputs) -> Iterator[str]:
     for declaration in effective():
         name, usual, value = declaration.name, declaration.usual_length, getattr(inputs, declaration.name)
         ids = value.ids if isinstance(value, ChosenRuns) else (value,) if isinstance(value, str) else value
-        warnings += [
-            f"{name} {quoted(identifier)} has {plural(len(identifier), 'character')}; such an id usually has {usual}."
-            for identifier in (ids if usual else ())
-            if identifier and len(identifier) != usual
-        ]
-    warnings += [f"{unused.name} has no effect in mode {inputs.mode}." for unused in _unused(inputs)]
-    if inputs.iteration_count > MOST_ITERATIONS:
-        warnings.append(f"iteration_count is {inputs.iteration_count}; Coval may reject more than {MOST_ITERATIONS}.")
-    if inputs.concurrency > MOST_CONCURRENT:
-        warnings.append(f"concurrency is {inputs.concurrency}; Coval may reject more than {MOST_CONCURRENT}.")
-    judges = acts_as(inputs) in MODES[GATE]
+        for id_ in ids if usual else ():
+            if id_ and len(id_) != usual:
+                yield f"{name} {quoted(id_)} has {plural(len(id_), 'character')}; such an id usually has {usual}."
+
+
+def _without_effect(inputs: Inputs) -> Iterator[str]:
+    judges = acts_as(inputs) in GATE.modes
     if judges and inputs.include_transcripts != "none" and not (inputs.html_path or inputs.digest_path):
-        warnings.append("include_transcripts shows no transcripts without html_path or digest_path.")
+        yield "include_transcripts shows no transcripts without html_path or digest_path."
     newest = inputs.run_id.newest
     if inputs.mode == "wait" and not newest and inputs.run_max_age != default_of("run_max_age"):
-        warnings.append("run_max_age has no effect: it applies only to a run_id given by tag, branch or schedule.")
+        yield "run_max_age has no effect: it applies only to a run_id given by tag, branch or schedule."
     if inputs.mode == "wait" and newest and inputs.cancel_on_timeout:
-        warnings.append(f"cancel_on_timeout has no effect: a run that is found by {newest} is never cancelled.")
-    if inputs.mode != "launch":  # the step that waits uses them, and has thresholds
-        warnings += [*_without_confidence(inputs), *_without_reference(inputs)]
-    warnings += [f"{one.place}: {doubt}" for one in inputs.thresholds if (doubt := _doubt(one))]
-    warnings += [
-        f"{name} in metadata has no effect, because the input {name} is set."
-        for name in ("display_name", "created_by", "tags")
-        if getattr(inputs, name) and getattr(read_metadata(inputs.metadata), name)
-    ]
-    unknown = [name for name, meant in _unknown(environ) if not meant and name not in OF_OLD_ACTION]
-    return [*warnings, *(f"{name} is not an input and has no effect." for name in unknown)]
+        yield f"cancel_on_timeout has no effect: a run that is found by {newest} is never cancelled."
 
 
 def placed_problems(
@@ -406,21 +265,13 @@ def _how_to_set(name: str, variables: Variables | None) -> str:
     return f", but it is empty. If the step has {written}, that variable has no value"
 
 
-def launched_tags(inputs: Inputs) -> tuple[str, ...]:
-    """Return the user's tags of every run that the step launches."""
-    return inputs.tags or read_metadata(inputs.metadata).tags
-
-
 def _run_contradictions(inputs: Inputs) -> Iterator[Problem]:
     for unused in _unused(inputs):
         if unused.group == GATE:  # the user would take the check for a verdict
             ways = " or ".join(unused.modes)
             name = inputs.thresholds[0].source if unused.name == "thresholds" else unused.name
             yield Problem(name, f"has no effect in mode {inputs.mode}, which judges nothing; use mode {ways}.")
-    for threshold in inputs.thresholds:
-        if _is_impossible(threshold):
-            yield Problem(threshold.source, f", line {threshold.line}: no run can meet {threshold.text}.")
-    yield from _reference_contradictions(inputs)
+    yield from gate_contradictions(inputs)
     if inputs.test_case_ids and inputs.sub_sample_size:
         yield Problem("sub_sample_size", "cannot be combined with test_case_ids; set one of the two.")
     if inputs.sub_sample_seed is not None and not inputs.sub_sample_size:
@@ -498,12 +349,9 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def input_meant(name: str, names: Sequence[str]) -> str:
     """Return which of the `names` of inputs a wrong name means; empty if it is close to none."""
-    from difflib import get_close_matches
-
     if (other := OTHER_NAMES.get(name, "")) in names:
         return other
-    close = get_close_matches(name[:LONGEST_MISSPELT].lower().replace("-", "_"), names, n=1, cutoff=SIMILAR)
-    return next(iter(close), "")
+    return closest(name[:LONGEST_MISSPELT].lower().replace("-", "_"), names, SIMILAR)
 
 
 def wanted_pages(inputs: Inputs) -> list[str]:

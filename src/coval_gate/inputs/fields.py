@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
 from coval_gate.base.records import NamedTuple
@@ -17,8 +16,8 @@ from coval_gate.base.secret import SHORTEST_SECRET, Secret
 from coval_gate.base.text import in_words, one_line, quoted
 from coval_gate.base.transport import is_loopback, parse_address
 from coval_gate.inputs import parsing
-from coval_gate.inputs.matrix import NO_MATRIX, Matrix, matrix_of
-from coval_gate.inputs.parsing import NULL, entries, read_metadata, read_object
+from coval_gate.inputs.aggregates import parse_value
+from coval_gate.inputs.parsing import NO_MATRIX, NULL, Matrix, entries, matrix_of, read_metadata, read_object
 
 AGE: Final = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*([hdw])", re.ASCII | re.IGNORECASE)
 AGE_UNITS: Final = {"h": 3600.0, "d": 86_400.0, "w": 604_800.0}  # s
@@ -31,11 +30,11 @@ T = TypeVar("T")
 UNFILLED: Final = "${{"  # the start of an expression that the runner did not evaluate
 LONGEST_PATH: Final = 1024  # characters
 LONGEST_SOURCE: Final = 255  # characters of a tag or a branch; GitHub's limit for branches
-FLAGS: Final = ("true", "false", "yes", "no", "on", "off")  # in place of a name, which would become one
+FLAGS: Final = ("true", "false", "yes", "no", "on", "off")
 CONFIDENCES: Final = (60.0, 99.9)  # percent; at 50 %, every result would be conclusive
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+LISTS: Final = ("id or list of ids", "list of ids", "list", "thresholds")  # fields whose values may be lists
 MOST_QUOTED: Final = 5  # invalid entries of a list, beside the first
-NOTHING_MEANT: Final[Mapping[str, str]] = MappingProxyType({})
 SourceKind = Literal["run", "tag", "branch", "base", "base_agent"]
 
 
@@ -97,28 +96,18 @@ def text(longest: int) -> Field[str]:
 
 
 def metric(longest: int) -> Field[str]:
-    def parse(raw: str) -> str:
-        parsing.check_evaluated(raw)
-        return text(longest).parse(raw)
-
-    return Field("text", "", parse)
+    return Field("text", "", lambda raw: text(longest).parse(parsing.evaluated(raw)))
 
 
 def metric_value(longest: int) -> Field[str]:
-    def parse(raw: str) -> str:
-        from coval_gate.inputs.aggregates import parse_value  # most steps do not need it; it delays the start
-
-        return text(longest).parse(parse_value(raw))
-
-    return Field("text", "", parse)
+    return Field("text", "", lambda raw: text(longest).parse(parse_value(raw)))
 
 
 def secret() -> Field[Secret | None]:
     """A credential that fits in an HTTP header."""
 
     def parse(raw: str) -> Secret:
-        parsing.check_evaluated(raw)
-        if raw.startswith(UNFILLED):
+        if parsing.evaluated(raw).startswith(UNFILLED):
             raise ValueError("holds an expression that was not evaluated; write it in the `with` or `env` of a step.")
         if raw.lower().startswith("bearer "):
             raise ValueError("must be the key alone, without Bearer.")
@@ -134,28 +123,26 @@ def secret() -> Field[Secret | None]:
 
 def token() -> Field[Secret | None]:
     """A credential from the runner; None if the runner did not evaluate the expression."""
-    inner = secret()
-    return inner._replace(parse=lambda raw: None if raw.startswith(UNFILLED) else inner.parse(raw))
+    return Field("secret", None, lambda raw: None if raw.startswith(UNFILLED) else secret().parse(raw))
+
+
+def no_flag(raw: str, what: str) -> str:
+    """Return `raw`, the name of `what`, which a flag would become unnoticed."""
+    if raw.lower() in FLAGS:
+        raise ValueError(f"must be {what}, or empty for none; got {quoted(raw)}.")
+    return raw
 
 
 def page_name(longest: int, example: str) -> Field[str]:
     """Error messages show `example`."""
-
-    def parse(raw: str) -> str:
-        if raw.lower() in FLAGS:
-            raise ValueError(f"must be a name such as {example}, or empty for none; got {quoted(raw)}.")
-        return text(longest).parse(raw)
-
-    return Field("text", "", parse)
+    return Field("text", "", lambda raw: text(longest).parse(no_flag(raw, f"a name such as {example}")))
 
 
 def path() -> Field[str]:
     """Return a field for the path of a file. `ci.workspace` checks where the path leads."""
 
     def parse(raw: str) -> str:
-        if raw.lower() in FLAGS:
-            raise ValueError(f"must be the path of a file, or empty for none; got {quoted(raw)}.")
-        if len(raw) > LONGEST_PATH or not raw.isprintable():
+        if len(no_flag(raw, "the path of a file")) > LONGEST_PATH or not raw.isprintable():
             raise ValueError(f"must have at most {LONGEST_PATH:,} printable characters; got {quoted(raw)}.")
         return raw
 
@@ -166,8 +153,7 @@ def url(example: str, *, encrypted: bool) -> Field[str]:
     """Return a field for an absolute URL, without trailing slash. `encrypted`: http for loopback hosts only."""
 
     def parse(raw: str) -> str:
-        parsing.check_evaluated(raw)
-        parts = parse_address(raw)
+        parts = parse_address(parsing.evaluated(raw))
         if parts is None:
             raise ValueError(invalid(f"a URL such as {example}", raw, f"https://{raw}", parse_address))
         if not (parts.auth is parts.query is parts.fragment is None):
@@ -272,8 +258,8 @@ def whole(least: int, most: int | None = None) -> Field[int]:
     allowed = f"of at least {least:,}" if most is None else f"from {least:,} to {most:,}"
 
     def read(raw: str) -> int | None:
-        number = int(raw) if re.fullmatch(r"[+-]?\d{1,18}", raw, re.ASCII) else None
-        return None if number is None or number < least or (most is not None and number > most) else number
+        number = int(raw) if re.fullmatch(r"[+-]?\d{1,18}", raw, re.ASCII) else least - 1
+        return number if least <= number <= (number if most is None else most) else None
 
     def meant(raw: str) -> str:
         return re.sub(r"\.0+$", "", parsing.number_meant(raw))
@@ -283,8 +269,7 @@ def whole(least: int, most: int | None = None) -> Field[int]:
 
 def seconds(least: float, most: float) -> Field[float]:
     def read(raw: str) -> float | None:
-        number = parse_number(raw)
-        return number if number is not None and least <= number <= most else None
+        return number if (number := parse_number(raw)) is not None and least <= number <= most else None
 
     allowed = f"a number of seconds from {least:g} to {most:,.0f}"
     return Field("seconds", 0.0, _parser(read, allowed, parsing.seconds_meant))
@@ -311,7 +296,7 @@ def allowance() -> Field[Allowance]:
     def read(raw: str) -> Allowance | None:
         percent = raw.endswith("%")
         number = parse_number(raw.removesuffix("%").rstrip())
-        if number is None or number < 0 or (percent and number > 100) or (not percent and number % 1):
+        if number is None or (number > 100 if percent else number % 1):
             return None
         return Allowance(number, percent)
 
@@ -334,13 +319,13 @@ def confidence() -> Field[float]:
     return Field("percentage", 0.0, parse, lambda share: f"{share * 100:.10g}%")
 
 
-def choice(*words: str, meant: Mapping[str, str] = NOTHING_MEANT) -> Field[str]:
+def choice(*words: str, meant: Mapping[str, str] | None = None) -> Field[str]:
     """Return a field for one of `words`, in any case. `meant` maps wrong words to the right ones."""
 
     def parse(raw: str) -> str:
         word = raw.lower()
         if word not in words:
-            right = meant.get(word) or parsing.word_meant(raw, words)
+            right = (meant or {}).get(word) or parsing.word_meant(raw, words)
             question = f" Did you mean {right}?" if right in words else ""
             raise ValueError(f"must be one of: {', '.join(words)}; got {quoted(raw)}.{question}")
         return word
@@ -350,10 +335,8 @@ def choice(*words: str, meant: Mapping[str, str] = NOTHING_MEANT) -> Field[str]:
 
 def flag() -> Field[bool]:
     """It accepts no other word, so a typo is an error."""
-    words = {"true": True, "false": False}
-    return Field(
-        "true or false", False, _parser(lambda raw: words.get(raw.lower()), "true or false", parsing.flag_meant)
-    )
+    words, allowed = {"true": True, "false": False}, "true or false"
+    return Field(allowed, False, _parser(lambda raw: words.get(raw.lower()), allowed, parsing.flag_meant))
 
 
 def json_object(example: str) -> Field[dict[str, Any] | None]:
@@ -373,10 +356,8 @@ def matrix() -> Field[Matrix]:
     """Return a field for the values of a job's matrix, as GitHub's toJSON writes them."""
 
     def parse(raw: str) -> Matrix:
-        if raw.startswith(UNFILLED):  # not on GitHub: nothing evaluated the expression
-            return NO_MATRIX
-        value = read_object(raw, '{"region": "eu"}')
-        return matrix_of(value) if value else NO_MATRIX
+        unfilled = raw.startswith(UNFILLED)  # not on GitHub: nothing evaluated the expression
+        return matrix_of({} if unfilled else read_object(raw, '{"region": "eu"}') or {})
 
     return Field("JSON object", NO_MATRIX, parse)
 
@@ -432,8 +413,7 @@ def baseline() -> Field[BaselineSource | None]:
 
 def parse_identifier(raw: str) -> str:
     """Return `raw` if it is a Coval id. Raises ValueError."""
-    parsing.check_evaluated(raw)
-    if not IDENTIFIER.fullmatch(raw):
+    if not IDENTIFIER.fullmatch(parsing.evaluated(raw)):
         meant = parsing.id_meant(raw)
         write = f" Write {meant}." if meant != raw and IDENTIFIER.fullmatch(meant) else parsing.about_id(raw)
         raise ValueError(f"must have 1 to 64 letters, digits, hyphens or underscores; got {quoted(raw)}.{write}")

@@ -16,19 +16,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import yaml
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line, plural, quoted, shortened
-from coval_gate.inputs.checks import has_effect, input_meant
+from coval_gate.inputs.checks import NAME_SHOWN, has_effect, input_meant
+from coval_gate.inputs.fields import LISTS
 from coval_gate.inputs.inputs import (
     ALL_MODES,
     GATE,
     LABELS,
     LAUNCH_IDS,
-    MOST_EXPLAINED,
     MOST_LEGS,
     WHAT,
     FromFile,
@@ -39,8 +40,8 @@ from coval_gate.inputs.inputs import (
     declared,
     translate,
 )
-from coval_gate.inputs.nodes import NAME_SHOWN, Mistake, Unreadable, checked, composed
-from coval_gate.inputs.slips import explained
+from coval_gate.inputs.nodes import Mistake, Unreadable, checked, composed
+from coval_gate.inputs.slips import explained_lines
 from coval_gate.inputs.thresholds import Threshold, ThresholdSyntaxError, parse_thresholds
 
 LONGEST_NAME: Final = 200  # characters of a leg's name
@@ -53,26 +54,26 @@ REFUSED: Final = {
     **dict.fromkeys(("mode", "run_id", "config_path", "matrix"), "each step or command sets it itself"),
 }
 OF_WHOLE_STEP: Final = ("run_template_id", "max_parallel_runs", "max_simulations", "accept", "on_missing_api_key")
-LISTS: Final = ("id or list of ids", "list of ids", "list", "thresholds")  # fields whose values may be lists
 OBJECTS: Final = "JSON object"
 OF_BASE: Final = "base"  # the name, or the beginning of the name, of a base agent's leg
 
 
 class Values(NamedTuple):
-    """What the file sets for the step or a leg, as text and parsed. Thresholds are apart, and know their own lines."""
+    """What the file sets for the step, or for the leg of this name, which begins in `line`: as text and parsed.
 
+    Thresholds are apart, and know their own lines.
+    """
+
+    name: str
+    line: int
     texts: dict[str, str]
     inputs: dict[str, Any]
     thresholds: list[Threshold]
     places: dict[str, tuple[int, str]]
 
 
-class OwnLeg(NamedTuple):
-    """A leg in the file: its name, the line where it begins, and what it sets."""
-
-    name: str
-    line: int
-    values: Values
+def _nothing(name: str = "", line: int = 0) -> Values:
+    return Values(name, line, {}, {}, [], {})
 
 
 class ConfigFile(NamedTuple):
@@ -80,14 +81,16 @@ class ConfigFile(NamedTuple):
 
     path: str
     values: Values
-    legs: tuple[OwnLeg, ...]
+    legs: tuple[Values, ...]
     problems: tuple[Problem, ...]
 
 
+@cache
 def inputs_of_step() -> dict[str, Input]:
     return {declaration.name: declaration for declaration in declared() if declaration.name not in REFUSED}
 
 
+@cache
 def inputs_of_leg() -> dict[str, Input]:
     """Return the inputs that a leg may have of its own, by name: what to run, and the gate."""
     return {
@@ -100,10 +103,10 @@ def inputs_of_leg() -> dict[str, Input]:
 def read_file(contents: bytes, path: str, key: str = "") -> ConfigFile:
     """Return what a file sets, and every mistake in it. `key`: the API key, which no file may hold."""
     reader = _Reader(one_line(path, PATH_SHOWN))
-    values, legs = Values({}, {}, [], {}), list[OwnLeg]()
     try:
         values, legs = reader.read(composed(checked(contents, path.lower(), key)))
     except Unreadable as error:
+        values, legs = _nothing(), []
         reader.mistakes.append(error.mistake)
     return ConfigFile(reader.path, values, tuple(legs), tuple(_problems(reader.path, sorted(set(reader.mistakes)))))
 
@@ -136,25 +139,24 @@ def with_file(inputs: Inputs, file: ConfigFile) -> tuple[Inputs, FromFile, list[
     allowed = inputs_of_leg()
     mistakes: list[Mistake] = []
     legs: list[LegInputs] = []
-    whole: list[tuple[OwnLeg, Inputs]] = []  # what each leg before says
+    whole: list[tuple[Values, Inputs]] = []  # what each leg before says
     for leg in file.legs:
-        own = leg.values
-        counting = {name: value for name, value in own.inputs.items() if has_effect(allowed[name], inputs.mode)}
-        thresholds = own.thresholds if has_effect(allowed["thresholds"], inputs.mode) else ()
-        places = {name: place for name, place in own.places.items() if name in counting}
+        counting = {name: value for name, value in leg.inputs.items() if has_effect(allowed[name], inputs.mode)}
+        thresholds = leg.thresholds if has_effect(allowed["thresholds"], inputs.mode) else ()
+        places = {name: place for name, place in leg.places.items() if name in counting}
         given = inputs._replace(**counting, thresholds=(*inputs.thresholds, *thresholds))
         legs.append(LegInputs(leg.name, leg.line, given, file.values.places | places))
-        said = inputs._replace(**own.inputs, thresholds=(*inputs.thresholds, *own.thresholds))
+        said = inputs._replace(**leg.inputs, thresholds=(*inputs.thresholds, *leg.thresholds))
         if twin := next((other for other, before in whole if _overlap(before, said)), None):
-            both = f"{_shown(leg)} and {_shown(twin)} in line {twin.line}"
+            both = f"{_shown(leg.name)} and {_shown(twin.name)} in line {twin.line}"
             why = "launch the same run, with the same thresholds; name its ids in one."
             mistakes.append(Mistake(leg.line, f"{both} {why}"))
         whole.append((leg, said))
     return inputs, FromFile(file.path, file.values.places, legs), list(_problems(file.path, mistakes))
 
 
-def _shown(leg: OwnLeg) -> str:
-    return f"{LEGS}.{shortened(leg.name, NAME_SHOWN)}"
+def _shown(name: str, where: str = LEGS) -> str:
+    return f"{where}{'.' if where else ''}{shortened(one_line(name), NAME_SHOWN)}"
 
 
 def _overlap(one: Inputs, other: Inputs) -> bool:
@@ -181,15 +183,13 @@ class _Reader:
     def __init__(self, path: str) -> None:
         self.path = path
         self.mistakes: list[Mistake] = []
-        self._every = {declaration.name for declaration in declared()}
-        self._of_step, self._of_leg = inputs_of_step(), inputs_of_leg()
 
     def _note(self, line: int, what: str) -> None:
         self.mistakes.append(Mistake(line, what))
 
-    def read(self, root: yaml.Node | None) -> tuple[Values, list[OwnLeg]]:
+    def read(self, root: yaml.Node | None) -> tuple[Values, list[Values]]:
         """Return what the file sets for the step, and the legs that have no mistake, unless the step's part has one."""
-        values, legs = Values({}, {}, [], {}), list[OwnLeg]()
+        values, legs = _nothing(), list[Values]()
         if not isinstance(root, yaml.MappingNode):
             line = root.start_mark.line + 1 if root else 1
             self._note(line, "the file must be a mapping from inputs to values, such as `agent_id: …`.")
@@ -214,19 +214,18 @@ class _Reader:
                 continue
             name = key.value.strip()
             if name in lines:
-                shown = f"{where}{'.' if where else ''}{shortened(one_line(name), NAME_SHOWN)}"
-                self._note(line, f"{shown} stands in line {lines[name]}, too; keep one of the two.")
+                self._note(line, f"{_shown(name, where)} stands in line {lines[name]}, too; keep one of the two.")
                 continue
             lines[name] = line
             yield line, name, node
 
-    def _legs(self, line: int, node: yaml.Node) -> list[OwnLeg]:
+    def _legs(self, line: int, node: yaml.Node) -> list[Values]:
         if not isinstance(node, yaml.MappingNode):
             self._note(line, f"{LEGS} must be a mapping from the name of each leg to its inputs.")
             return []
         if not node.value:
             self._note(line, f"{LEGS} is empty; name at least one leg.")
-        legs: list[OwnLeg] = []
+        legs: list[Values] = []
         names: dict[str, int] = {}
         for number, (line_of_leg, written, own) in enumerate(self._pairs(node, LEGS), start=1):
             if number > MOST_LEGS:
@@ -234,8 +233,7 @@ class _Reader:
                 break
             before = len(self.mistakes)
             name = self._name(line_of_leg, written, names)
-            where = f"{LEGS}.{shortened(name, NAME_SHOWN)}"
-            values = Values({}, {}, [], {})
+            where, values = _shown(name), _nothing(name, line_of_leg)
             if isinstance(own, yaml.MappingNode):
                 for line_of_input, input_, value in self._pairs(own, where):
                     self._add(values, line_of_input, input_, value, where)
@@ -245,7 +243,7 @@ class _Reader:
                 for problem in translate(values.inputs):
                     self._note(line_of_leg, f"{where}.{problem.name} {problem.what}")
                 values.thresholds.extend(values.inputs.pop("thresholds", ()))
-                legs.append(OwnLeg(name, line_of_leg, values))
+                legs.append(values)
         return legs
 
     def _name(self, line: int, written: str, names: dict[str, int]) -> str:
@@ -265,8 +263,8 @@ class _Reader:
         return name
 
     def _add(self, values: Values, line: int, name: str, node: yaml.Node, where: str) -> None:
-        declaration = (self._of_leg if where else self._of_step).get(name)
-        shown = f"{where}{'.' if where else ''}{shortened(one_line(name), NAME_SHOWN)}"
+        declaration = (inputs_of_leg() if where else inputs_of_step()).get(name)
+        shown = _shown(name, where)
         if declaration is None:
             self._note(line, f"{shown} {self._why_refused(name, where, node)}")
             return
@@ -285,9 +283,9 @@ class _Reader:
         """Return why a name is no input, or may not stand here, as the end of a sentence."""
         if name in REFUSED:
             return f"cannot be set in a file: {REFUSED[name]}."
-        if name in self._every:
+        if name in inputs_of_step():
             return "is about the whole step; write it at the top of the file, or in the step."
-        if meant := input_meant(name, list(self._of_leg if where else [*self._of_step, LEGS])):
+        if meant := input_meant(name, [*inputs_of_leg()] if where else [*inputs_of_step(), LEGS]):
             return f"is not an input; did you mean {meant}?"
         if isinstance(node, yaml.MappingNode) and not where:
             return f"is not an input; write a leg below {LEGS}."
@@ -307,10 +305,8 @@ class _Reader:
             try:
                 parsed = parse_thresholds(text)
             except ThresholdSyntaxError as error:
-                for number, wrong in enumerate(error.errors):
-                    line = explained(wrong) if number < MOST_EXPLAINED else wrong
-                    stop = "" if line.problem.endswith("?") else "."
-                    self._note(begin + rising * wrong.line, f"{where}: {line.problem}{stop}\n{line.shown}")
+                for wrong in explained_lines(error):
+                    self._note(begin + rising * wrong.line, f"{where}: {wrong.sentence}\n{wrong.shown}")
             else:
                 thresholds += [entry._replace(line=begin + rising * entry.line, source=self.path) for entry in parsed]
         return thresholds

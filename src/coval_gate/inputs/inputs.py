@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, TypeVar, cast
@@ -13,33 +12,17 @@ from urllib.parse import urlsplit
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.secret import Secret
-from coval_gate.base.text import plural
 from coval_gate.inputs import fields
 from coval_gate.inputs.fields import UNFILLED, Age, Allowance, BaselineSource, ChosenRuns, Field
-from coval_gate.inputs.matrix import Matrix
-from coval_gate.inputs.parsing import KEY, LONGEST_TEXT, MOST_TAGS, REFERENCE, lines_of
-from coval_gate.inputs.thresholds import Threshold
+from coval_gate.inputs.parsing import KEY, LONGEST_TEXT, MOST_TAGS, REFERENCE, Matrix
+from coval_gate.inputs.slips import WrongThresholds, read_thresholds
+from coval_gate.inputs.thresholds import Threshold, forbidding
 
 T = TypeVar("T")
-
-CONNECTION: Final = "Connection"
-WHAT: Final = "What to run"
-MODE: Final = "Mode"
-WAITING: Final = "Waiting"
-GATE: Final = "Gate"
-REPORT: Final = "Report"
 
 ALL_MODES: Final = ("run", "launch", "wait", "cancel", "plan")
 LAUNCHING_MODES, WAITING_MODES, TAKING_MODES = ("run", "launch"), ("run", "wait"), ("wait", "cancel")
 RUNNING_MODES: Final = ("run", "launch", "wait")
-MODES: Final = {  # the modes in which a group's inputs have an effect; an input may declare its own
-    CONNECTION: ALL_MODES,
-    WHAT: LAUNCHING_MODES,
-    MODE: ALL_MODES,
-    WAITING: WAITING_MODES,
-    GATE: WAITING_MODES,
-    REPORT: ALL_MODES,
-}
 
 KEY_VARIABLE: Final = "COVAL_API_KEY"
 FILE: Final = "config_path"
@@ -48,18 +31,45 @@ LAUNCH_IDS: Final = ("agent_id", "persona_id", "test_set_id")
 LABELS: Final = ("display_name", "tags", "created_by", "metadata")  # of a run; they change nothing about it
 MOST_LEGS: Final = 100  # of a step
 LONGEST_WAIT: Final = 5 * 24 * 3600  # s; the longest possible GitHub job
-MOST_EXPLAINED: Final = 20  # invalid lines of thresholds with a correction
 MOST_REPETITIONS: Final = 5
 MOST_TEST_CASES: Final = 100  # in test_case_ids
 MOST_MUTATIONS: Final = 100
 CONTEXT_LIMIT: Final = 255  # characters; GitHub's limit for the names of commit statuses and check runs
 
 
+class Group(NamedTuple):
+    """A chapter of the inputs, which have an effect in its `modes` unless they say others."""
+
+    name: str
+    modes: tuple[str, ...]
+
+    def input(
+        self,
+        field: Field[T],
+        description: str,
+        default: str = "",
+        *,
+        usual_length: int | None = None,
+        modes: tuple[str, ...] = (),
+    ) -> T:
+        """Declare an input. For the type checker, it returns the input's value."""
+        return cast("T", (self, field, default, description, usual_length, modes or self.modes))
+
+
+CONNECTION: Final = Group("Connection", ALL_MODES)
+WHAT: Final = Group("What to run", LAUNCHING_MODES)
+MODE: Final = Group("Mode", ALL_MODES)
+WAITING: Final = Group("Waiting", WAITING_MODES)
+GATE: Final = Group("Gate", WAITING_MODES)
+REPORT: Final = Group("Report", ALL_MODES)
+GROUPS: Final = (CONNECTION, WHAT, MODE, WAITING, GATE, REPORT)
+
+
 class Input(NamedTuple):
     """An input with an effect in `modes`. `default` is text, as in a workflow file; `usual_length`: of its ids."""
 
     name: str
-    group: str
+    group: Group
     field: Field[Any]
     default: str
     description: str
@@ -102,208 +112,134 @@ class FromFile(NamedTuple):
 NO_FILE: Final = FromFile()
 
 
-def _thresholds(written: str) -> tuple[Threshold, ...]:
-    # Import the grammar only if it is needed: compiling it delays the start.
-    from coval_gate.inputs.thresholds import ThresholdSyntaxError, parse_thresholds
-
-    lines = lines_of(written)
-    try:
-        return parse_thresholds(lines)
-    except ThresholdSyntaxError as error:
-        from coval_gate.inputs.slips import explained
-
-        wrong = [*map(explained, error.errors[:MOST_EXPLAINED]), *error.errors[MOST_EXPLAINED:]]
-        first, others = wrong[0], wrong[1:]
-        stop = "" if first.problem.endswith("?") else "."
-        what = f", line {first.line}: {first.problem}{stop}"
-        if others:
-            what += f" {plural(len(others), 'more line')} {'is' if len(others) == 1 else 'are'} invalid."
-        texts = re.split(r"\r\n|\n|\r", lines)
-        for line in wrong:
-            texts[line.line - 1] = line.correction
-        try:
-            meant = parse_thresholds("\n".join(texts))
-        except ThresholdSyntaxError:
-            meant = ()
-        raise WrongThresholds("\n".join([what, first.shown, *map(str, others)]), meant) from None
-
-
-class WrongThresholds(ValueError):
-    """Some lines are invalid. `meant` are the thresholds of the others, and of those whose correction is certain."""
-
-    def __init__(self, message: str, meant: tuple[Threshold, ...]) -> None:
-        super().__init__(message)
-        self.meant = meant
-
-
-def declare(
-    group: str,
-    field: Field[T],
-    description: str,
-    default: str = "",
-    *,
-    usual_length: int | None = None,
-    modes: tuple[str, ...] = (),
-) -> T:
-    """Declare an input. For the type checker, it returns the input's value."""
-    declaration = (group, field, default, description, usual_length, modes or MODES[group])
-    return cast("T", declaration)
-
-
 class Inputs(NamedTuple):
     """Every input, parsed. Attributes have the names of the inputs."""
 
-    api_key: Secret | None = declare(
-        CONNECTION,
-        fields.secret(),
-        f"Coval API key, from a secret. Alternatively, set the environment variable `{KEY_VARIABLE}`.",
+    api_key: Secret | None = CONNECTION.input(
+        fields.secret(), f"Coval API key, from a secret. Alternatively, set the environment variable `{KEY_VARIABLE}`."
     )
-    api_base_url: str = declare(
-        CONNECTION,
+    api_base_url: str = CONNECTION.input(
         fields.url("https://api.coval.dev/v1", encrypted=True),
         "Base URL of the Coval API. Must use https, except for a server on the same machine.",
         "https://api.coval.dev/v1",
     )
-    workspace_id: str = declare(
-        CONNECTION,
-        fields.identifier(),
-        "Coval workspace. Empty: the organization's default workspace.",
+    workspace_id: str = CONNECTION.input(
+        fields.identifier(), "Coval workspace. Empty: the organization's default workspace."
     )
-    dashboard_url: str = declare(
-        CONNECTION,
+    dashboard_url: str = CONNECTION.input(
         fields.url("https://app.coval.dev/acme", encrypted=False),
         "Base URL for links to runs. With your organization's name, as in `https://app.coval.dev/acme`, simulations "
         "are linked too.",
         "https://app.coval.dev",
     )
-    github_token: Secret | None = declare(
-        CONNECTION,
+    github_token: Secret | None = CONNECTION.input(
         fields.token(),
         "Token for `comment`, `commit_status` and `check_run`. Not used for anything else.",
         "${{ github.token }}",
     )
 
-    config_path: str = declare(
-        CONNECTION,
+    config_path: str = CONNECTION.input(
         fields.path(),
         f"A YAML or JSON file in the workspace, such as `{FILE_NAME}`, with inputs that this step does not set and, "
         "under `legs`, those of each leg. It cannot set `api_key`, `github_token` or `api_base_url`.",
     )
 
-    agent_id: tuple[str, ...] = declare(
-        WHAT,
+    agent_id: tuple[str, ...] = WHAT.input(
         fields.selection(MOST_LEGS),
         "The agent to test. With several agents, personas or test sets, the step launches a run of each combination, "
         "and the gravest of their verdicts decides.",
         usual_length=22,
         modes=RUNNING_MODES,
     )
-    persona_id: tuple[str, ...] = declare(
-        WHAT,
+    persona_id: tuple[str, ...] = WHAT.input(
         fields.selection(MOST_LEGS),
         "The persona that talks to the agent, or several.",
         usual_length=22,
         modes=RUNNING_MODES,
     )
-    test_set_id: tuple[str, ...] = declare(
-        WHAT, fields.selection(MOST_LEGS), "The test set to run, or several.", usual_length=8, modes=RUNNING_MODES
+    test_set_id: tuple[str, ...] = WHAT.input(
+        fields.selection(MOST_LEGS), "The test set to run, or several.", usual_length=8, modes=RUNNING_MODES
     )
-    base_agent_id: str = declare(
-        WHAT,
+    base_agent_id: str = WHAT.input(
         fields.identifier(),
         "Another agent, such as the deployed one, that runs the same beside the tested agent. Thresholds then compare "
         "with it as `base`: `Latency: avg <= base * 1.1`.",
         usual_length=22,
         modes=RUNNING_MODES,
     )
-    run_template_id: str = declare(
-        WHAT,
+    run_template_id: str = WHAT.input(
         fields.identifier(),
         "A run template in Coval. Its agents, personas, test sets and options are used where the step's inputs are "
         "empty. Tags add up. The API key needs the permission `run-templates:read`.",
         usual_length=22,
     )
-    metric_ids: tuple[str, ...] = declare(
-        WHAT, fields.identifiers(500), "Metrics to evaluate. Empty: the agent's default metrics.", usual_length=22
+    metric_ids: tuple[str, ...] = WHAT.input(
+        fields.identifiers(500), "Metrics to evaluate. Empty: the agent's default metrics.", usual_length=22
     )
-    persona_metrics: tuple[str, ...] = declare(
-        WHAT,
-        fields.texts(100, 200),
-        "Names of metrics that evaluate the persona instead of the agent, such as `latency`.",
+    persona_metrics: tuple[str, ...] = WHAT.input(
+        fields.texts(100, 200), "Names of metrics that evaluate the persona instead of the agent, such as `latency`."
     )
-    mutation_ids: tuple[str, ...] = declare(
-        WHAT,
+    mutation_ids: tuple[str, ...] = WHAT.input(
         fields.identifiers(MOST_MUTATIONS),
         f"Up to {MOST_MUTATIONS} mutations of the agent to run alongside the agent itself.",
         usual_length=26,
     )
-    iteration_count: int = declare(
-        WHAT, fields.count(), "Number of times that each test case runs. Empty: 1, or as the template says."
+    iteration_count: int = WHAT.input(
+        fields.count(), "Number of times that each test case runs. Empty: 1, or as the template says."
     )
-    max_parallel_runs: int | None = declare(
-        WHAT,
+    max_parallel_runs: int | None = WHAT.input(
         fields.optional(fields.whole(1)),
         "With several agents, personas or test sets: how many of their runs may be under way at a time. Empty: all. "
         "A base agent's run does not count. With `mode: launch`, it limits how many are launched at a time.",
     )
-    max_simulations: int | None = declare(
-        WHAT,
+    max_simulations: int | None = WHAT.input(
         fields.optional(fields.whole(1)),
         "Launch nothing if this step would launch more simulations than this, over all agents, personas and test sets. "
         "A repetition that would exceed it is not launched. The API key needs the permission `test-sets:read`, unless "
         "`test_case_ids` is set.",
     )
-    concurrency: int = declare(
-        WHAT, fields.count(), "Number of simulations that run at the same time. Empty: 1, or as the template says."
+    concurrency: int = WHAT.input(
+        fields.count(), "Number of simulations that run at the same time. Empty: 1, or as the template says."
     )
-    sub_sample_size: int | None = declare(
-        WHAT, fields.optional(fields.whole(0)), "Number of test cases to run, drawn at random. Empty or 0: all of them."
+    sub_sample_size: int | None = WHAT.input(
+        fields.optional(fields.whole(0)), "Number of test cases to run, drawn at random. Empty or 0: all of them."
     )
-    sub_sample_seed: int | None = declare(
-        WHAT,
+    sub_sample_seed: int | None = WHAT.input(
         fields.optional(fields.whole(0, 2**31 - 1)),
         "Seed of the random draw; the same seed draws the same test cases. Requires `sub_sample_size`. With "
         "`repeat_on_failure`, the step chooses one by default, so that repetitions draw the same test cases.",
     )
-    test_case_ids: tuple[str, ...] = declare(
-        WHAT,
+    test_case_ids: tuple[str, ...] = WHAT.input(
         fields.identifiers(MOST_TEST_CASES),
         f"Run only these test cases, up to {MOST_TEST_CASES}. Cannot be combined with `sub_sample_size`.",
     )
-    display_name: str = declare(
-        WHAT,
-        fields.text(LONGEST_TEXT),
-        "Name of the run in Coval. Empty: repository, pull request, commit and workflow.",
+    display_name: str = WHAT.input(
+        fields.text(LONGEST_TEXT), "Name of the run in Coval. Empty: repository, pull request, commit and workflow."
     )
-    tags: tuple[str, ...] = declare(WHAT, fields.texts(MOST_TAGS, LONGEST_TEXT), f"Up to {MOST_TAGS} tags for the run.")
-    created_by: str = declare(
-        WHAT,
+    tags: tuple[str, ...] = WHAT.input(fields.texts(MOST_TAGS, LONGEST_TEXT), f"Up to {MOST_TAGS} tags for the run.")
+    created_by: str = WHAT.input(
         fields.text(LONGEST_TEXT),
         "Name that Coval shows as the run's creator. Empty: the user who started the workflow.",
     )
-    metadata: dict[str, Any] | None = declare(
-        WHAT,
+    metadata: dict[str, Any] | None = WHAT.input(
         fields.metadata('{"team": "voice"}'),
         "Metadata to store with the run. The repository, commit, pull request and workflow run are added. The keys "
         "`display_name`, `created_by`, `tags`, `template_name` and `customer` keep Coval's meaning; inputs of the same "
         "name win. All other keys are stored under `customer`.",
     )
-    config_overrides: dict[str, Any] | None = declare(
-        WHAT,
+    config_overrides: dict[str, Any] | None = WHAT.input(
         fields.json_object('{"simulation_timeout_seconds": 300}'),
         "Simulator configuration for this run. Overrides the agent's own.",
     )
 
-    mode: str = declare(
-        MODE,
+    mode: str = MODE.input(
         fields.choice(*ALL_MODES),
         "`run` launches a run and waits for it. `launch` launches a run and ends. `wait` waits for the run in "
         "`run_id`. `cancel` cancels the unfinished runs in `run_id`. `plan` launches nothing: it looks "
         "everything up that `run` would need, and shows what that would launch.",
         "run",
     )
-    run_id: ChosenRuns = declare(
-        MODE,
+    run_id: ChosenRuns = MODE.input(
         fields.runs(100),
         "One or more runs to wait for with `mode: wait`, or to cancel with `mode: cancel`. To wait for several runs, "
         "give the step the inputs of their launch. `mode: wait` also takes `tag:<tag>`, `branch:<name>` or "
@@ -312,22 +248,19 @@ class Inputs(NamedTuple):
         usual_length=22,
         modes=TAKING_MODES,
     )
-    run_max_age: Age = declare(
-        MODE,
+    run_max_age: Age = MODE.input(
         fields.age(),
         "Maximum age of the run that a tag, a branch or a scheduled run in `run_id` stands for, such as `12h` or `7d`.",
         "24h",
         modes=("wait",),
     )
-    resume: bool = declare(
-        MODE,
+    resume: bool = MODE.input(
         fields.flag(),
         "When a job is re-run, continue with the unfinished run of its earlier attempt instead of launching another.",
         "true",
         modes=LAUNCHING_MODES,
     )
-    supersede: bool = declare(
-        MODE,
+    supersede: bool = MODE.input(
         fields.flag(),
         "Before launching, cancel older unfinished runs of the same pull request (or branch), workflow, job, step, "
         "agent, persona and test set, including those of other workflow runs. Each job of a `matrix` counts as its "
@@ -335,82 +268,70 @@ class Inputs(NamedTuple):
         "false",
         modes=LAUNCHING_MODES,
     )
-    matrix: Matrix = declare(
-        MODE,
+    matrix: Matrix = MODE.input(
         fields.matrix(),
         "The job's matrix values, which GitHub fills in. They distinguish jobs that are otherwise the same, with their "
         "runs, comments, statuses and reports. Empty: no matrix.",
         "${{ toJSON(matrix) }}",
     )
 
-    max_wait_time: float = declare(
-        WAITING,
+    max_wait_time: float = WAITING.input(
         fields.seconds(1, LONGEST_WAIT),
         "Stop waiting this many seconds after the step began: verdict `timed_out`, or `error` with `mode: cancel`. The "
         "step ends within 10 more seconds.",
         "3600",
         modes=ALL_MODES,
     )
-    check_interval: float | None = declare(
-        WAITING,
+    check_interval: float | None = WAITING.input(
         fields.optional(fields.seconds(1, LONGEST_WAIT), "adaptive"),
         "Longest pause between two polls, in seconds. `adaptive`: follows the run's progress.",
         "adaptive",
     )
 
-    max_queue_time: float | None = declare(
-        WAITING,
+    max_queue_time: float | None = WAITING.input(
         fields.optional(fields.seconds(1, LONGEST_WAIT)),
         "Stop waiting if the run has not started after this many seconds: verdict `timed_out`.",
     )
-    abort_after_failures: int | None = declare(
-        WAITING,
+    abort_after_failures: int | None = WAITING.input(
         fields.optional(fields.whole(1)),
         "Cancel the run as soon as this many simulations have failed and none has completed: verdict `failed`. An "
         "agent that cannot be reached then costs no more.",
     )
-    on_timeout: str = declare(
-        WAITING,
+    on_timeout: str = WAITING.input(
         fields.choice("fail", "pass"),
         "What to do if the step times out (`max_wait_time`, `max_queue_time`): `fail` or `pass` the check. It passes "
         "only if Coval shows that nothing had failed by then. The verdict is `timed_out` either way.",
         "fail",
     )
-    cancel_on_timeout: bool = declare(
-        WAITING,
+    cancel_on_timeout: bool = WAITING.input(
         fields.flag(),
         "Cancel the run when the step times out. Otherwise the run continues in Coval. A repetition "
         "(`repeat_on_failure`) is always cancelled, because the step has its verdict without it.",
         "false",
     )
-    cancel_on_interrupt: bool = declare(
-        WAITING,
+    cancel_on_interrupt: bool = WAITING.input(
         fields.flag(),
         "Cancel the run when the step is cancelled or killed, or ends in an error before the run is over.",
         "true",
         modes=RUNNING_MODES,
     )
-    metrics_grace_time: float = declare(
-        WAITING,
+    metrics_grace_time: float = WAITING.input(
         fields.seconds(0, LONGEST_WAIT),
         "After the run completes, wait up to this many seconds for missing simulations and metric values.",
         "180",
     )
 
-    thresholds: tuple[Threshold, ...] = declare(
-        GATE,
-        Field("thresholds", (), _thresholds),
+    thresholds: tuple[Threshold, ...] = GATE.input(
+        Field("thresholds", (), read_thresholds),
         "Thresholds that the run must meet, one per line, such as `Latency: p(95) < 1.5`.",
     )
-    use_metric_targets: bool = declare(
-        GATE,
+    use_metric_targets: bool = GATE.input(
         fields.flag(),
         "Check every simulation against the targets that its metrics have in Coval. All simulations must pass, unless "
         "a threshold on `pass_rate` sets the required share.",
         "false",
     )
-    baseline: BaselineSource | None = declare(
-        GATE,
+    baseline: BaselineSource | None = GATE.input(
         fields.baseline(),
         "Earlier runs that thresholds may compare with, as in `Latency: avg <= baseline * 1.1`. `tag:<tag>` stands "
         "still: the first run of a branch that counts takes the tag, or the first seven with `tag:<tag> last 7`, and "
@@ -418,50 +339,41 @@ class Inputs(NamedTuple):
         "that run. `base`: the agent itself in the same run, for mutations.",
         modes=RUNNING_MODES,
     )
-    baseline_max_age: Age = declare(
-        GATE,
+    baseline_max_age: Age = GATE.input(
         fields.age(),
         "Maximum age of a run of the baseline's branch, such as `36h`, `30d` or `2w`. A tag does not age.",
         "30d",
     )
-    accept: bool = declare(
-        GATE,
+    accept: bool = GATE.input(
         fields.flag(),
         "Accept the run in place of its baseline: it is judged by absolute thresholds only, and later runs are "
         "compared with it. With `mode: wait` and `run_id`, accept an earlier run. Only in a workflow that a person "
         "starts: on GitHub with `workflow_dispatch`, on GitLab, Buildkite and Azure by hand.",
         "false",
     )
-    confidence: float | None = declare(
-        GATE,
+    confidence: float | None = GATE.input(
         fields.optional(fields.confidence()),
         "Decide thresholds with this confidence, such as `95%`: a `rate`, `pass_rate`, `avg`, `med` or `p(N)` passes "
         "only if the run shows that the agent meets it, and fails only if the run shows that it does not or, against a "
         "baseline, that it got worse. Empty: decide as counted.",
     )
-    on_inconclusive: str = declare(
-        GATE,
+    on_inconclusive: str = GATE.input(
         fields.choice("fail", "pass"),
         "What to do if a threshold is neither met nor missed: `fail` or `pass` the check. The verdict is "
         "`inconclusive` either way. Empty: `fail`, but `pass` for thresholds against a baseline that ask for no "
         "improvement.",
     )
-    repeat_on_failure: int = declare(
-        GATE,
+    repeat_on_failure: int = GATE.input(
         fields.whole(0, MOST_REPETITIONS),
         f"If the run fails, run all of it again, up to this many times (at most {MOST_REPETITIONS}). All runs then "
         "decide together: averages, rates and percentiles cover all conversations; everything else must hold in each "
         "run, so a run that misses that is not repeated. A conversation failed only if no run completed it.",
         "0",
     )
-    max_failed_simulations: Allowance = declare(
-        GATE,
-        fields.allowance(),
-        "Number of simulations that may fail to complete, or a percentage such as `5%`.",
-        "0",
+    max_failed_simulations: Allowance = GATE.input(
+        fields.allowance(), "Number of simulations that may fail to complete, or a percentage such as `5%`.", "0"
     )
-    on_missing_api_key: str = declare(
-        GATE,
+    on_missing_api_key: str = GATE.input(
         fields.choice("error", "skip"),
         "What to do if GitHub withholds the API key, as it does from pull requests from forks and from Dependabot: "
         "`error`, or `skip` (the step passes). Anywhere else, a missing key is an error.",
@@ -469,38 +381,31 @@ class Inputs(NamedTuple):
         modes=ALL_MODES,
     )
 
-    summary: bool = declare(REPORT, fields.flag(), "Write a summary to the workflow run's page.", "true")
-    annotations: bool = declare(
-        REPORT,
-        fields.flag(),
-        "Show the verdict of a failed step, and its worst simulations, as annotations.",
-        "true",
+    summary: bool = REPORT.input(fields.flag(), "Write a summary to the workflow run's page.", "true")
+    annotations: bool = REPORT.input(
+        fields.flag(), "Show the verdict of a failed step, and its worst simulations, as annotations.", "true"
     )
-    comment: str = declare(
-        REPORT,
+    comment: str = REPORT.input(
         fields.choice("never", "always", "on_failure", meant={"true": "always", "false": "never"}),
         "Keep one comment on the pull request up to date. `on_failure`: create it at the first failure. Requires "
         "`pull-requests: write`.",
         "never",
         modes=RUNNING_MODES,
     )
-    commit_status: str = declare(
-        REPORT,
+    commit_status: str = REPORT.input(
         fields.page_name(CONTEXT_LIMIT, "coval"),
         "Name of a commit status. It is pending from the launch on, and then shows the verdict, also of a later step "
         "with `mode: wait`. Requires `statuses: write`.",
         modes=RUNNING_MODES,
     )
-    check_run: str = declare(
-        REPORT,
+    check_run: str = REPORT.input(
         fields.page_name(CONTEXT_LIMIT, "Coval"),
         "Name of a check run, which has room for the summary. It is in progress from the launch on, and then shows the "
         "verdict, also of a later step with `mode: wait`. Must differ from the names of the workflow's jobs. Requires "
         "`checks: write`.",
         modes=RUNNING_MODES,
     )
-    include_transcripts: str = declare(
-        REPORT,
+    include_transcripts: str = REPORT.input(
         fields.choice("none", "failures"),
         "`failures`: show the transcripts of the worst simulations in the reports of `html_path` and `digest_path`. "
         "Transcripts can contain personal data, so no report contains them by default, and the JSON report never does. "
@@ -508,15 +413,13 @@ class Inputs(NamedTuple):
         "none",
         modes=WAITING_MODES,
     )
-    junit_path: str = declare(REPORT, fields.path(), "Write a JUnit report to this file in the workspace.")
-    json_path: str = declare(REPORT, fields.path(), "Write the full result as JSON to this file in the workspace.")
-    html_path: str = declare(
-        REPORT,
+    junit_path: str = REPORT.input(fields.path(), "Write a JUnit report to this file in the workspace.")
+    json_path: str = REPORT.input(fields.path(), "Write the full result as JSON to this file in the workspace.")
+    html_path: str = REPORT.input(
         fields.path(),
         "Write a report as one HTML file in the workspace: charts, and a table of all simulations to filter and sort.",
     )
-    digest_path: str = declare(
-        REPORT,
+    digest_path: str = REPORT.input(
         fields.path(),
         "Write a short digest of what failed, in Markdown, for developers and coding agents, to this file in the "
         "workspace.",
@@ -526,15 +429,13 @@ class Inputs(NamedTuple):
 class OldInputs(NamedTuple):
     """Inputs of the older action that others replace. Only `translate` knows what they mean."""
 
-    mutation_id: str = declare(WHAT, fields.identifier(), "A mutation, like one of `mutation_ids`.", usual_length=26)
-    fail_on_metric_id: str = declare(
-        GATE,
+    mutation_id: str = WHAT.input(fields.identifier(), "A mutation, like one of `mutation_ids`.", usual_length=26)
+    fail_on_metric_id: str = GATE.input(
         fields.metric(200),
         "Id or name of a metric. With `fail_on_metric_value`, it is the threshold `<metric>: count(<value>) == 0`: the "
         "check fails if any simulation has the value.",
     )
-    fail_on_metric_value: str = declare(
-        GATE,
+    fail_on_metric_value: str = GATE.input(
         fields.metric_value(200),
         "The value that fails the check: a number or a text. A text with a `,` `;` or `|` needs its own quotes, such "
         "as `'\"a, b\"'`.",
@@ -560,7 +461,7 @@ def effective() -> tuple[Input, ...]:
 def declared() -> tuple[Input, ...]:
     """Return every input that a user may set, in the order in which docs/inputs.md and action.yml list them."""
     old = (Input(name, *declaration) for name, declaration in OldInputs._field_defaults.items())
-    return tuple(sorted((*effective(), *old), key=lambda declaration: [*MODES].index(declaration.group)))
+    return tuple(sorted((*effective(), *old), key=lambda declaration: GROUPS.index(declaration.group)))
 
 
 def default_of(name: str) -> Any:
@@ -619,8 +520,6 @@ def translate(values: dict[str, Any]) -> Iterator[Problem]:
     if len(values.get("mutation_ids", ())) > MOST_MUTATIONS:
         yield Problem("mutation_id", f"is one mutation more than the {MOST_MUTATIONS} that a run can have.")
     if metric and value:
-        from coval_gate.inputs.thresholds import forbidding
-
         values["thresholds"] = (*values.get("thresholds", ()), forbidding(metric, value, "fail_on_metric_id"))
     elif metric:
         yield Problem("fail_on_metric_value", "is required with fail_on_metric_id.")

@@ -15,12 +15,11 @@ import yaml
 
 from coval_gate.base.records import NamedTuple
 from coval_gate.base.text import one_line
+from coval_gate.inputs.checks import NAME_SHOWN
 from coval_gate.inputs.inputs import FILE_NAME
-from coval_gate.inputs.parsing import KEY
+from coval_gate.inputs.parsing import DEEPEST, KEY
 
 LARGEST: Final = 256 * 1024  # bytes
-NAME_SHOWN: Final = 60  # characters of a name in a message
-DEEPEST: Final = 100  # levels; as in other inputs
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
 TAB: Final = r"'\t'"  # in PyYAML's words
 AT_BEGIN: Final = {  # what PyYAML says of something that does not end, and what to say of the line where it begins

@@ -1,16 +1,18 @@
-"""Reads lists, JSON and metadata that a user wrote, and recognizes what an invalid value was meant to be. Pure.
+"""Reads lists, JSON, metadata and matrix values, and recognizes what an invalid value was meant to be. Pure.
 
 Readers raise ValueError with the end of a sentence. A function `…_meant` returns the value that the user meant if that
 is certain, or the text unchanged. In the input `metadata`, keys that Coval knows keep their meaning, and all others are
-free.
+free. The values of a GitHub matrix distinguish jobs that share a name. They may come from a pull request, so they are
+untrusted text.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from coval_gate.base.records import NamedTuple
@@ -49,6 +51,10 @@ MOST_TAGS: Final = 18  # for the user; the gate adds two, and a third if there i
 TEXTS: Final = ("display_name", "created_by", "template_name")
 TAGS: Final = "tags"
 CUSTOMER: Final = "customer"
+LABEL_LIMIT: Final = 80  # characters
+DIGEST_SHOWN: Final = 8  # characters of the digest, in a label that is not the whole text
+# What would hide where a value ends; a text that matches is written as JSON.
+SEPARATING: Final = re.compile(r'[,"]|^\s|\s$|^$')
 
 
 def plain(number: float) -> str:
@@ -95,10 +101,14 @@ def flag_meant(raw: str) -> str:
 
 def word_meant(raw: str, words: Sequence[str]) -> str:
     """Return the word that `raw` is a misspelling of; `raw` if it is close to none."""
+    return closest(unquoted(raw).lower().replace("-", "_"), words) or raw
+
+
+def closest(word: str, words: Iterable[str], least: float = 0.6) -> str:
+    """Return the most similar one, from 0 to 1; empty if none is as similar as `least`."""
     from difflib import get_close_matches  # only errors need it; it delays the start
 
-    close = get_close_matches(unquoted(raw).lower().replace("-", "_"), words, n=1)
-    return close[0] if close else raw
+    return next(iter(get_close_matches(word, [*words], n=1, cutoff=least)), "")
 
 
 def id_meant(raw: str) -> str:
@@ -108,10 +118,11 @@ def id_meant(raw: str) -> str:
     return named[1] if named else text
 
 
-def check_evaluated(raw: str) -> None:
-    """Raise ValueError for `vars.AGENT_ID` and the like, the only text that may be shown in place of a secret."""
+def evaluated(raw: str) -> str:
+    """Return the text, unless it is `vars.AGENT_ID` or the like, which alone may be shown in place of a secret."""
     if REFERENCE.fullmatch(raw):
         raise ValueError(f"is the text {raw}, not its value. In the workflow, write ${{{{ {raw} }}}}.")
+    return raw
 
 
 def about_id(raw: str) -> str:
@@ -187,7 +198,7 @@ def read_json(raw: str, example: str) -> Any:
         value = None
         is_deep = True
     else:
-        is_deep = _depth(value) > DEEPEST
+        is_deep = _is_deep(value)
     if is_deep:
         raise ValueError(f"must not be nested more than {DEEPEST} levels deep.")
     return value
@@ -213,15 +224,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return object_
 
 
-def _depth(value: Any) -> int:
-    """Return the nesting depth of lists and objects, without recursion."""
-    depth, level = 0, [value]
-    while level := [container for container in level if isinstance(container, dict | list)]:
-        depth += 1
-        level = [
-            inner for container in level for inner in (container.values() if isinstance(container, dict) else container)
-        ]
-    return depth
+def _is_deep(value: Any, levels: int = DEEPEST) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is not None and (not levels or any(_is_deep(one, levels - 1) for one in inner))
 
 
 class RunMetadata(NamedTuple):
@@ -263,3 +268,53 @@ def _tags(value: Any) -> tuple[str, ...]:
     if len(tags) > MOST_TAGS:
         raise ValueError(f"must have at most {plural(MOST_TAGS, 'tag')} in {TAGS}; got {len(tags)}.")
     return tags
+
+
+class Matrix(NamedTuple):
+    """`label` is for users, on one line; `digest` is the identity. Falsy: no matrix."""
+
+    label: str = ""
+    digest: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.digest)
+
+    def __str__(self) -> str:
+        return self.label
+
+    def after(self, text: str, limit: int | None = None) -> str:
+        """Add the label in brackets, as GitHub names the jobs of a matrix. `limit`: cut the text, not the label."""
+        label = f" ({self.label})" if self else ""
+        room = None if limit is None else limit - len(label)
+        return f"{text[:room]}{label}".lstrip() if self else text[:room]
+
+
+NO_MATRIX: Final = Matrix()
+
+
+def matrix_of(values: Mapping[str, Any]) -> Matrix:
+    """The values are JSON-ready, in any order. Return NO_MATRIX for none."""
+    if not values:
+        return NO_MATRIX
+    whole = json.dumps(values, sort_keys=True)
+    return _labelled(", ".join(map(_word, values.values())), hashlib.sha256(whole.encode()).hexdigest())
+
+
+def matrix_from(label: object) -> Matrix:
+    """An earlier step recorded the label. Return NO_MATRIX unless it is a text."""
+    if not isinstance(label, str) or not one_line(label):
+        return NO_MATRIX
+    return _labelled(label, hashlib.sha256(label.encode("utf-8", "replace")).hexdigest())
+
+
+def _labelled(text: str, digest: str) -> Matrix:
+    label = one_line(text, LABEL_LIMIT)
+    if label != text:  # cut, or without invisible characters: other labels may look the same
+        short = digest[:DIGEST_SHOWN]
+        label = f"{one_line(text, LABEL_LIMIT - len(short) - 1)} {short}".lstrip()
+    return Matrix(label, digest)
+
+
+def _word(value: object) -> str:
+    plain = isinstance(value, str) and not SEPARATING.search(value)
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)

@@ -69,6 +69,7 @@ A_THRESHOLD: Final = re.compile(
     r"\s*+[<>=!≤≥≠⩽⩾]++\s*+(?:base(?:line)?\b|[+-]?\.?\d)",
     re.IGNORECASE,
 )
+LINE_BREAK: Final = re.compile(r"\r\n|\n|\r")
 PLAIN: Final = re.compile(r"\w[\w ./-]*")  # a metric that needs no quotes
 SWITCHED_OFF: Final = re.compile(r"\A[#\s]++")
 AFTER_VALUE, END = re.compile("[,)]"), re.compile(r"(?=#)|\Z")
@@ -88,6 +89,10 @@ class WrongLine(NamedTuple):
     def problem(self) -> str:
         """What is wrong, as the end of a sentence about the line."""
         return self.advice or f"expected {self.expected}"
+
+    @property
+    def sentence(self) -> str:
+        return self.problem if self.problem.endswith("?") else f"{self.problem}."
 
     @property
     def shown(self) -> str:
@@ -208,7 +213,7 @@ def forbidding(metric: str, value: str, source: str) -> Threshold:
 def parse_thresholds(text: str) -> tuple[Threshold, ...]:
     """Return the thresholds of a text, in order. Raises ThresholdSyntaxError with every invalid line."""
     thresholds, errors = list[Threshold](), list[WrongLine]()
-    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
+    for number, line in enumerate(LINE_BREAK.split(text), start=1):
         try:
             if not (scanner := _Scanner(line, number)).take(END):
                 thresholds.append(_threshold(scanner))
