@@ -9,9 +9,9 @@ from typing import Any
 
 from .clock import Clock
 from .direct import Direct
-from .github import BASE as GITHUB_BASE
-from .github import GitHub
+from .github import API, BASE, EVENT_PATH, GitHub, as_reply, origin_of
 from .http import Reply
+from .runner import PULL_REQUEST
 from .world import World
 
 Scope = MutableMapping[str, Any]
@@ -35,8 +35,17 @@ def api_of(world: World, github: GitHub) -> App:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
-        answer = github.answer if f"{path}/".startswith(f"{GITHUB_BASE}/") else direct.answer
-        await respond(send, answer(scope["method"], path, query, headers, await read_body(receive)))
+        body = await read_body(receive)
+        if (scope["method"], path.rstrip("/")) == ("GET", BASE):
+            from .github_page import HEADERS, page  # only who looks needs it
+
+            reply = Reply(200, page(github, f"{origin_of(headers)}{API}").encode(), HEADERS)
+        elif (scope["method"], path) == ("GET", EVENT_PATH):
+            reply = as_reply(200, PULL_REQUEST)
+        else:
+            answer = github.answer if path.startswith(f"{BASE}/") else direct.answer
+            reply = answer(scope["method"], path, query, headers, body)
+        await respond(send, reply)
 
     return app
 
