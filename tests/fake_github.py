@@ -21,9 +21,8 @@ from coval_sandbox.github import (
     page_of,
 )
 from coval_sandbox.github_checks import CheckRun
-from coval_sandbox.http import Reply
+from coval_sandbox.http import Reply, SeenRequest
 from coval_sandbox.runner import PULL_REQUEST
-from coval_sandbox.server import SeenRequest
 from fake_host import FakeHost, Response
 from support import VirtualClock
 

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 from urllib.parse import unquote
 
-from coval_sandbox.server import SeenRequest
+from coval_sandbox.http import SeenRequest
 from fake_host import FakeHost, Response
 from gitlab_contract import Problem, call_of, request_problems, response_problems
 

@@ -16,7 +16,7 @@ from threading import Event, RLock, Thread
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from coval_sandbox.server import SeenRequest
+from coval_sandbox.http import SeenRequest
 
 HTML = "<!DOCTYPE html><html><body>Please sign in to the guest network.</body></html>"
 FAULT = re.compile(r"([A-Z]+|\*)\s+(\S+)(?:\s+#(\d+)(-(\d*))?)?\s+->\s+(\S+)\s*(.*)", re.DOTALL)

@@ -45,14 +45,6 @@ def simulation(record: RunRecord, planned: PlannedSimulation, now: float, quirks
     }
 
 
-def with_metric_values(row: Json, record: RunRecord, planned: PlannedSimulation, now: float, quirks: Quirks) -> Json:
-    """As with include=metric_values: only numeric values, and fewer fields."""
-    unknown = dict.fromkeys(("test_case_id", "mutation_id", "mutation_name", "source", "destination"))
-    outputs = metric_outputs(record, planned, now, quirks)
-    numbers = {output["metric_id"]: output["value"] for output in outputs if isinstance(output["value"], float)}
-    return {**row, **unknown, "metric_values": numbers}
-
-
 def simulation_create_time(record: RunRecord, planned: PlannedSimulation) -> float:
     """Simulations appear at the launch, a millisecond apart, in order of iterations."""
     return record.create_time + planned.number / 1000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from . import catalogue
@@ -167,7 +166,3 @@ def results(record: RunRecord, now: float, quirks: Quirks) -> Json:
         "call_sids": {s.simulation_id: f"CA{s.simulation_id.lower()}" for s in simulations if not s.failed},
         "metrics": shown,
     }
-
-
-def tags(records: Iterable[RunRecord]) -> Json:
-    return {"tags": [{"tag": tag, "color": None} for tag in sorted({t for r in records for t in r.tags})]}

@@ -16,8 +16,8 @@ from requests.adapters import HTTPAdapter
 from campaign.clock import SimulatedClock
 from campaign.schedule import Outage
 from coval_sandbox.github_checks import CheckRun
+from coval_sandbox.http import SeenRequest
 from coval_sandbox.runner import PULL_REQUEST
-from coval_sandbox.server import SeenRequest
 from fake_github import FakeGitHub
 from fake_host import Response
 

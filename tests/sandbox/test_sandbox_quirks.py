@@ -12,7 +12,7 @@ import pytest
 
 from coval_sandbox.catalogue import AGENT_ID, LATENCY, MUTATIONS, PERSONA_ID
 from coval_sandbox.clock import ManualClock
-from coval_sandbox.direct import Direct
+from coval_sandbox.http import Api
 from coval_sandbox.quirks import DEFAULT, Quirks, describe_quirks, parse_quirks
 from coval_sandbox.world import DEFAULT_KEY, World
 
@@ -50,7 +50,7 @@ def everything(**quirks: Any) -> list[object]:
     """Return the responses about a run, from its launch to long after its end, and about one that is cancelled."""
     clock = ManualClock()
     world = World(clock, quirks=Quirks(**quirks))
-    api, seen = Direct(world), list[object]()
+    api, seen = Api(world), list[object]()
 
     def call(method: str, path: str, query: str = "", body: object = None) -> None:
         sent = b"" if body is None else json.dumps(body).encode()
